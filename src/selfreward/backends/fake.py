@@ -1,0 +1,107 @@
+"""A model and a trainer without a model: everything follows from a request's seed or a training's inputs. For tests."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from selfreward.backends import Advance
+from selfreward.config import DPOConfig, SFTConfig
+from selfreward.records import Completion, Request, content_id
+
+WORDS = [
+    "amber",
+    "birch",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "haven",
+    "inlet",
+    "juniper",
+    "kelp",
+    "lagoon",
+    "meadow",
+    "north",
+    "orchard",
+    "pebble",
+]
+BATCH = 8
+
+
+def write_like_a_model(request: Request) -> tuple[str, str]:
+    """(text, finish): a task if asked for tasks, a judgment if asked for a score, a few words otherwise; some go wrong."""
+    rng, asked = random.Random(request.seed), request.messages[-1].content
+    words = " ".join(rng.choices(WORDS, k=rng.randint(3, 9)))
+    if asked.startswith("Come up with"):
+        return f"describe {words}\n10. {words}", "stop"
+    if re.search(r"score", asked, re.IGNORECASE):
+        verdict = rng.choice([*(f"Score: {n}" for n in range(6)), "Score: 9", "no verdict"])
+        return f"{words}. {verdict}", rng.choice(["stop"] * 15 + ["length"])
+    return words, rng.choice(["stop"] * 15 + ["length"])
+
+
+class FakeModel:
+    """Completes requests by a function of the request."""
+
+    def __init__(self, write: Callable[[Request], tuple[str, str]] = write_like_a_model) -> None:
+        self._write = write
+
+    def batches(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Batches of eight, in order."""
+        return [list(range(start, min(start + BATCH, len(requests)))) for start in range(0, len(requests), BATCH)]
+
+    def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
+        """Last request first: the order of arrival must not show."""
+        for request in reversed(batch):
+            text, finish = self._write(request)
+            yield Completion.model_validate(
+                {
+                    "request_id": request.id, "text": text, "finish": finish,
+                    "prompt_tokens": len(request.messages[-1].content.split()), "completion_tokens": len(text.split()),
+                }
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class FakeTrainer:
+    """Leaves a checkpoint whose weights are a hash of what it was trained on, and from what."""
+
+    def steps(self, examples: int, config: SFTConfig | DPOConfig) -> int:
+        """One step for each batch of each epoch."""
+        return -(-examples // config.batch_size) * config.epochs
+
+    def sft(
+        self, examples: Sequence[tuple[str, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
+    ) -> Path:
+        """Hash the examples."""
+        return self._train([*examples], start, config, seed, work, advance)
+
+    def dpo(
+        self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
+        advance: Advance,
+    ) -> Path:  # fmt: skip
+        """Hash the pairs."""
+        return self._train([str(reference.name), *pairs], start, config, seed, work, advance)
+
+    def _train(
+        self, inputs: Sequence[object], start: Path, config: SFTConfig | DPOConfig, seed: int, work: Path, advance: Advance
+    ) -> Path:
+        made = work / "made"
+        made.mkdir(parents=True, exist_ok=True)
+        for _ in range(self.steps(len(inputs), config)):
+            advance(1)
+        parent = (start / "model.safetensors").read_bytes().hex()
+        digits = content_id(inputs, config.model_dump(mode="json"), seed, parent)
+        save_file({"weight": np.array([int(digit, 16) for digit in digits], dtype=np.uint8)}, made / "model.safetensors")
+        (made / "metrics.jsonl").write_text(json.dumps({"step": self.steps(len(inputs), config)}) + "\n")
+        return made

@@ -1,0 +1,18 @@
+"""The one error a user is meant to read. Everything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+
+class SelfRewardError(Exception):
+    """Something the user can put right: what is wrong, where, and what to do now."""
+
+    def __init__(self, what: str, where: str, now: str) -> None:
+        super().__init__(what, where, now)
+        self.what, self.where, self.now = what, where, now
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}. {self.now}"
+
+
+class Stopped(Exception):
+    """The run was asked to end (SIGTERM) and stands at a safe point; the same command goes on from here."""

@@ -1,0 +1,60 @@
+"""Self-Rewarding Language Models (Yuan et al. 2024, section 2): the whole algorithm, from M0 to M_{iterations+1}."""
+
+from __future__ import annotations
+
+from selfreward.config import Recipe
+from selfreward.judgments import Judge
+from selfreward.measure import Made, Measurer
+from selfreward.models import Cast
+from selfreward.pairs import choose_pairs, preference_texts
+from selfreward.prompts import choose_prompts, plan_prompts, read_proposal
+from selfreward.records import Checkpoint, Judgment, Prompt, Proposal, Response
+from selfreward.responses import plan_responses, read_response
+from selfreward.seed import Seed
+from selfreward.stages import Folder, Run
+
+
+def self_reward(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer) -> Checkpoint:
+    """Train and measure M0, SFT, M1, M2, …; returns the last model."""
+    measurer.measure(run["M0"], cast.base)
+    if recipe.sft.baseline:
+        measurer.measure(run["SFT"], run["SFT"].train_sft(seed.examples("ift"), cast.base, recipe.sft, recipe.seed))
+    model = cast.base
+    if recipe.sft.on != "none":
+        model = run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed)
+    model = cast.join("M1", model)
+    measurer.measure(run["M1"], model)
+    written: list[Prompt] = []
+    preferences: list[tuple[str, str, str]] = []
+    for t in range(2, recipe.iterations + 2):
+        made, texts = iterate(t, model, recipe, seed, written, run[f"M{t}"], cast)
+        written += made.prompts
+        preferences = preferences + texts if recipe.pairs.accumulate else texts
+        model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, recipe.dpo, recipe.seed))
+        measurer.measure(run[f"M{t}"], model, made)
+    return model
+
+
+def iterate(
+    t: int, model: Checkpoint, recipe: Recipe, seed: Seed, written: list[Prompt], it: Folder, cast: Cast
+) -> tuple[Made, list[tuple[str, str, str]]]:
+    """Make the preference pairs for M_t with the model before it: prompts → responses → judgments → pairs."""
+    judge, config = Judge(recipe.judge), recipe.prompts
+    proposals: list[Proposal] = []
+    if config.source:
+        prompts = it.keep("prompts", cast.own_prompts(config, t, seed.heldout_prompts))
+    else:
+        writer = cast.writer(config, model)
+        asked = plan_prompts(seed.prompts, written, config, writer, recipe.seed, t)
+        proposals = it.sample("proposed", Proposal, asked, writer, read_proposal)
+        prompts = it.keep("prompts", choose_prompts(proposals, seed.prompts, written, seed.heldout_prompts, config))
+    plan = plan_responses(prompts, recipe.responses.n, recipe.responses.sampling, model, recipe.seed)
+    responses = it.sample("responses", Response, plan, model, read_response)
+    texts = {prompt.id: prompt.text for prompt in prompts}
+    grader = cast.judge(recipe.judge, model)
+    to_judge = judge.plan([(texts[response.prompt_id], response) for response in responses], grader, recipe.seed)
+    judgments = it.sample("judgments", Judgment, to_judge, grader, judge.read)
+    pairs = it.keep("pairs", choose_pairs(prompts, responses, judge.mean_scores(judgments), cast.policy(recipe.pairs)))
+    it.require(pairs)
+    made = Made(len(proposals), prompts, responses, judgments, pairs)
+    return made, preference_texts(pairs, prompts, responses)

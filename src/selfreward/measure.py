@@ -1,0 +1,230 @@
+"""What is measured of every model: both axes, and the loop that made it. The truth is imported here and nowhere before.
+
+Nothing in this module returns anything to the loop: it writes records and `measured.json`, and `summary.json` of all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from selfreward import estimates, instruction_following, reward_modeling
+from selfreward.config import Recipe
+from selfreward.estimates import Estimate
+from selfreward.instruction_following import HeadToHead, TrueScore
+from selfreward.judgments import Judge
+from selfreward.models import imported
+from selfreward.records import Checkpoint, Judgment, Pair, Prompt, Record, Response, Verdict
+from selfreward.responses import plan_responses, read_response
+from selfreward.reward_modeling import Judged, RewardModeling
+from selfreward.rundir import write_whole
+from selfreward.seed import Seed, ranked_responses
+from selfreward.stages import Folder
+
+Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
+"""(prompt, response) → (kind of task, points by criterion); None for a prompt that has no truth."""
+
+
+class LoopStats(Record):
+    """What one iteration of the loop did, before its model was trained."""
+
+    proposals: int
+    prompts: int
+    dropped_prompts: dict[str, int]
+    well_formed: float | None
+    """Share of the prompts kept that have a truth."""
+    distinct_prompts: int
+    responses: int
+    response_length: float
+    """Mean characters."""
+    judgments: dict[str, int]
+    """By outcome."""
+    score_histogram: dict[str, int]
+    """Valid judgments by score."""
+    pairs: int
+    dropped_pairs: dict[str, int]
+    self_score: Estimate | None
+    """Mean of the candidates' mean scores."""
+    true_score: Estimate | None
+    """Mean true score of the same candidates."""
+    pairs_right: float | None
+    """Share of pairs whose chosen response is truly better."""
+    pairs_wrong: float | None
+    """Share whose chosen response is truly worse; the rest are truly equal."""
+    chosen_true: float | None
+    rejected_true: float | None
+
+
+class Measured(Record):
+    """Everything known of one model."""
+
+    name: str
+    fingerprint: str
+    parent: str | None
+    true_score: float | None
+    pairwise_accuracy: float | None
+    instruction_following: TrueScore | None
+    self_score: Estimate | None
+    """Mean score that the model gives its own held-out answers."""
+    head_to_head: list[HeadToHead]
+    answer_length: float
+    """Mean characters of its held-out answers."""
+    ran_out_of_length: float
+    """Share of them."""
+    distinct_answers: float
+    """Share of them that differ from all others."""
+    score_histogram: dict[str, int]
+    """Valid judgments of its own held-out answers by score."""
+    judgments: dict[str, int]
+    """Judgments of its own held-out answers by outcome."""
+    reward_modeling: RewardModeling
+    loop: LoopStats | None = None
+    """The iteration that made it; None for models that no iteration made."""
+
+
+class Made(NamedTuple):
+    """The records of the iteration that made a model."""
+
+    proposals: int
+    prompts: Sequence[Prompt]
+    responses: Sequence[Response]
+    judgments: Sequence[Judgment]
+    pairs: Sequence[Pair]
+
+
+class Measurer:
+    """Measures models one after another, each against the one before it and the SFT baseline."""
+
+    def __init__(self, recipe: Recipe, seed: Seed, judge: Judge, run: Path) -> None:
+        self.recipe, self.seed, self.judge, self.run = recipe, seed, judge, run
+        self.truth: Truth = imported(recipe.measure.truth) if recipe.measure.truth else lambda prompt, response: None
+        self.done: list[Measured] = []
+        self.answers: dict[str, list[Response]] = {}
+
+    def measure(self, folder: Folder, model: Checkpoint, made: Made | None = None) -> Measured:
+        """Measure `model` in its folder, on held-out prompts and rankings; writes `measured.json` and `summary.json`."""
+        asked = plan_responses(self.seed.heldout_prompts, 1, self.recipe.responses.sampling, model, self.recipe.seed)
+        own = folder.sample("heldout_responses", Response, asked, model, read_response)
+        self.answers[folder.name] = own
+        judgments = self._judge(folder, model)
+        verdicts = folder.keep("truth", (self._verdicts([*own, *(made.responses if made else [])], made), []))
+        measured = self._sum_up(folder, model, own, judgments, verdicts, made)
+        self.done.append(measured)
+        write_whole(self.run / folder.name / "measured.json", measured.model_dump_json(indent=1))
+        self._write_summary()
+        return measured
+
+    def rivals(self, name: str) -> list[str]:
+        """Whom `name` is compared with: the model before it, and the SFT baseline."""
+        before = [measured.name for measured in self.done]
+        return list(dict.fromkeys([*before[-1:], *(["SFT"] if "SFT" in before else [])]))
+
+    def _judge(self, folder: Folder, model: Checkpoint) -> list[Judgment]:
+        texts = {prompt.id: prompt.text for prompt in self.seed.heldout_prompts}
+        judged = [answer for name in (folder.name, *self.rivals(folder.name)) for answer in self.answers[name]]
+        plan = self.judge.plan([(texts[answer.prompt_id], answer) for answer in judged], model, self.recipe.seed)
+        return folder.sample("heldout_judgments", Judgment, plan, model, self.judge.read)
+
+    def _verdicts(self, responses: Iterable[Response], made: Made | None) -> list[Verdict]:
+        texts = {prompt.id: prompt.text for prompt in (*self.seed.heldout_prompts, *(made.prompts if made else []))}
+        found = [(response, self.truth(texts[response.prompt_id], response.text)) for response in responses]
+        return [Verdict(response_id=response.id, kind=true[0], points=true[1]) for response, true in found if true]
+
+    def _sum_up(
+        self,
+        folder: Folder,
+        model: Checkpoint,
+        own: list[Response],
+        judgments: list[Judgment],
+        verdicts: list[Verdict],
+        made: Made | None,
+    ) -> Measured:
+        mine = {answer.id for answer in own}
+        of_mine = [judgment for judgment in judgments if judgment.response_id in mine]
+        scores, true = self.judge.mean_scores(judgments), {verdict.response_id: verdict for verdict in verdicts}
+        following = instruction_following.true_score([true[a.id] for a in own if a.id in true], *self._resampling)
+        judging = self._reward_modeling(folder, model)
+        return Measured(
+            name=folder.name, fingerprint=model.fingerprint, parent=model.parent,
+            true_score=following.score.value if following else None,
+            pairwise_accuracy=judging.pairwise_accuracy.value if judging.pairwise_accuracy else None,
+            instruction_following=following,
+            self_score=estimates.mean([scores[a.id] for a in own if a.id in scores], *self._resampling),
+            head_to_head=self._head_to_head(folder.name, own, scores),
+            answer_length=_average([len(a.text) for a in own]),
+            ran_out_of_length=_average([a.finish == "length" for a in own]),
+            distinct_answers=len({a.text for a in own}) / len(own),
+            score_histogram=_histogram(of_mine), judgments=_count(j.outcome for j in of_mine),
+            reward_modeling=judging,
+            loop=self._loop_stats(made, true, folder) if made else None,
+        )  # fmt: skip
+
+    @property
+    def _resampling(self) -> tuple[int, int]:
+        return self.recipe.measure.bootstrap, self.recipe.seed
+
+    def _head_to_head(self, name: str, own: list[Response], scores: dict[str, float]) -> list[HeadToHead]:
+        found = []
+        for rival in self.rivals(name):
+            theirs = self.answers[rival]
+            true = {v.response_id: v.score for v in self._verdicts([*own, *theirs], None)}
+            for judge, points in (("truth", true), (name, scores)):
+                if points:
+                    comparisons = instruction_following.compare(own, theirs, points)
+                    found.append(instruction_following.head_to_head(comparisons, rival, judge, *self._resampling))
+        return found
+
+    def _reward_modeling(self, folder: Folder, model: Checkpoint) -> RewardModeling:
+        ranked = [(ranking, ranked_responses(ranking)) for ranking in self.seed.heldout_rankings]
+        plan = self.judge.plan([(ranking.prompt, r) for ranking, rs in ranked for r in rs], model, self.recipe.seed)
+        judgments = folder.sample("ranking_judgments", Judgment, plan, model, self.judge.read)
+        scores = self.judge.mean_scores(judgments)
+        judged = []
+        for ranking, responses in ranked:
+            true = self.truth(ranking.prompt, ranking.responses[0])
+            given, lengths = [scores.get(r.id) for r in responses], [len(r.text) for r in responses]
+            judged.append(Judged(true[0] if true else "all", ranking.ranks, given, lengths))
+        return reward_modeling.reward_modeling(judged, _average([j.score is None for j in judgments]), *self._resampling)
+
+    def _loop_stats(self, made: Made, true: dict[str, Verdict], folder: Folder) -> LoopStats:
+        scores = self.judge.mean_scores(made.judgments)
+        both = [
+            (true[p.chosen_id].score, true[p.rejected_id].score)
+            for p in made.pairs
+            if {p.chosen_id, p.rejected_id} <= true.keys()
+        ]
+        with_truth = {response.prompt_id for response in made.responses if response.id in true}
+        judged = [(scores[r.id], true[r.id].score) for r in made.responses if r.id in scores and r.id in true]
+        return LoopStats(
+            proposals=made.proposals, prompts=len(made.prompts), dropped_prompts=folder.dropped("prompts"),
+            well_formed=len(with_truth) / len(made.prompts) if true else None,
+            distinct_prompts=len({prompt.id for prompt in made.prompts}),
+            responses=len(made.responses), response_length=_average([len(r.text) for r in made.responses]),
+            judgments=_count(j.outcome for j in made.judgments), score_histogram=_histogram(made.judgments),
+            pairs=len(made.pairs), dropped_pairs=folder.dropped("pairs"),
+            self_score=estimates.mean([own for own, _ in judged] or list(scores.values()), *self._resampling),
+            true_score=estimates.mean([t for _, t in judged], *self._resampling),
+            pairs_right=_average([chosen > rejected for chosen, rejected in both]) if both else None,
+            pairs_wrong=_average([chosen < rejected for chosen, rejected in both]) if both else None,
+            chosen_true=_average([chosen for chosen, _ in both]) if both else None,
+            rejected_true=_average([rejected for _, rejected in both]) if both else None,
+        )  # fmt: skip
+
+    def _write_summary(self) -> None:
+        models: list[dict[str, Any]] = [measured.model_dump(mode="json") for measured in self.done]
+        write_whole(self.run / "summary.json", json.dumps({"models": models}, indent=1))
+
+
+def _average(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _count(labels: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(labels).items()))
+
+
+def _histogram(judgments: Iterable[Judgment]) -> dict[str, int]:
+    return _count(f"{judgment.score:g}" for judgment in judgments if judgment.score is not None)

@@ -1,0 +1,159 @@
+"""The micro world: a family of small tasks in plain words, how they are worded, and who answers them how well.
+
+A task asks for a list of words. Three kinds, rising in what they ask of the reader:
+
+    list four jobs from a to z including nurse and baker
+    sort these four words from z to a: nurse pear dog hammer
+    pick the two animals from a to z in dog nurse cat hammer pear
+
+This module writes and reads tasks. What an answer is worth is in `truth`; the loop imports neither.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+WORDS: dict[str, tuple[str, ...]] = {
+    "animals": ("badger", "cat", "dog", "eagle", "goat", "horse", "lion", "mouse", "otter", "rabbit", "tiger", "zebra"),
+    "foods": ("apple", "bread", "cheese", "egg", "honey", "jam", "lemon", "olive", "pear", "rice", "soup", "yogurt"),
+    "jobs": ("actor", "baker", "coach", "diver", "farmer", "judge", "nurse", "pilot", "ranger", "singer", "tailor", "waiter"),
+    "places": ("beach", "cave", "desert", "forest", "garden", "harbor", "island", "lake", "meadow", "park", "river", "valley"),
+    "tools": ("anvil", "brush", "chisel", "drill", "file", "hammer", "knife", "ladder", "needle", "pliers", "saw", "wrench"),
+}  # fmt: skip
+KIND_OF = {word: kind for kind, words in WORDS.items() for word in words}
+NUMBERS = ("two", "three", "four", "five", "six")
+SIZE_OF = {name: size for size, name in enumerate(NUMBERS, start=2)}
+DIRECTIONS = ("a to z", "z to a")
+TASK_KINDS = ("list", "sort", "pick")
+TaskKind = Literal["list", "sort", "pick"]
+
+_ONE = r"(?P<size>two|three|four|five|six)"
+_WAY = r"from (?P<way>a to z|z to a)"
+FORMS: dict[TaskKind, re.Pattern[str]] = {
+    "list": re.compile(rf"list {_ONE} (?P<of>\w+) {_WAY} including (?P<words>\w+(?: and \w+)*)"),
+    "sort": re.compile(rf"sort these {_ONE} words {_WAY}: (?P<words>\w+(?: \w+)*)"),
+    "pick": re.compile(rf"pick the {_ONE} (?P<of>\w+) {_WAY} in (?P<words>\w+(?: \w+)*)"),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: `asked` must all be in the answer, every word of it must be in `allowed`, `size` words in all."""
+
+    kind: TaskKind
+    size: int
+    descending: bool
+    given: tuple[str, ...]
+    """The words named in the text, in the order they stand there."""
+    of: str = ""
+    """The kind of word wanted; empty for `sort`."""
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The words that have to be there."""
+        if self.kind == "pick":
+            return frozenset(word for word in self.given if KIND_OF.get(word) == self.of)
+        return frozenset(self.given)
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """The words that may be there."""
+        return frozenset(WORDS.get(self.of, ())) if self.kind == "list" else self.asked
+
+    @property
+    def solvable(self) -> bool:
+        """Whether some answer meets every criterion: a task the model wrote may contradict itself."""
+        fits = len(self.asked) <= self.size if self.kind == "list" else len(self.asked) == self.size
+        return fits and self.asked <= self.allowed and self.size <= len(self.allowed)
+
+    def text(self) -> str:
+        """The task in words, as a prompt."""
+        size, way = NUMBERS[self.size - 2], DIRECTIONS[self.descending]
+        if self.kind == "list":
+            return f"list {size} {self.of} from {way} including {' and '.join(self.given)}"
+        if self.kind == "sort":
+            return f"sort these {size} words from {way}: {' '.join(self.given)}"
+        return f"pick the {size} {self.of} from {way} in {' '.join(self.given)}"
+
+    def is_back(self, before: str, word: str) -> bool:
+        """Whether `word` after `before` goes the wrong way through the alphabet."""
+        return word > before if self.descending else word < before
+
+
+def read_task(text: str) -> Task | None:
+    """The task that `text` words, or None when it words none of the family."""
+    text = " ".join(text.lower().split())
+    for kind, form in FORMS.items():
+        if match := form.fullmatch(text):
+            parts = match.groupdict()
+            given = tuple(word for word in parts["words"].split() if word != "and")
+            return Task(kind, SIZE_OF[parts["size"]], parts["way"] == "z to a", given, parts.get("of", ""))
+    return None
+
+
+def sample_task(rng: random.Random, kind: TaskKind | None = None) -> Task:
+    """A solvable task, of `kind` or of any."""
+    kind = kind or rng.choice(TASK_KINDS)
+    descending = rng.random() < 0.5
+    if kind == "sort":
+        size = rng.randint(3, 6)
+        return Task(kind, size, descending, tuple(rng.sample(sorted(KIND_OF), size)))
+    of = rng.choice(sorted(WORDS))
+    if kind == "list":
+        given = rng.sample(WORDS[of], rng.randint(1, 3))
+        return Task(kind, rng.randint(max(3, len(given)), 6), descending, tuple(given), of)
+    size = rng.randint(2, 4)
+    others = [word for word in KIND_OF if KIND_OF[word] != of]
+    given = rng.sample(WORDS[of], size) + rng.sample(others, rng.randint(2, 3))
+    rng.shuffle(given)
+    return Task(kind, size, descending, tuple(given), of)
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How often an author does each thing badly. People have habits, and the base model learned from people."""
+
+    unsorted: float
+    """Leaves the words in the order in which they came to mind."""
+    forgetful: float
+    """Leaves out the last of the words asked for."""
+    off_kind: float
+    """Slips in the stray word of `STRAYS`."""
+    repeating: float
+    """Says the first word twice."""
+    miscounting: float
+    """Stops one word short, or goes on for one more."""
+
+
+WEB = Habits(unsorted=0.5, forgetful=0.35, off_kind=0.35, repeating=0.35, miscounting=0.35)
+ANNOTATORS = Habits(unsorted=0.35, forgetful=0.25, off_kind=0.25, repeating=0.25, miscounting=0.25)
+CARELESS = Habits(unsorted=0.5, forgetful=0.5, off_kind=0.6, repeating=0.6, miscounting=0.6)
+CAREFUL = Habits(0, 0, 0, 0, 0)
+STRAYS = {"animals": "farmer", "foods": "garden", "jobs": "hammer", "places": "ladder", "tools": "baker"}
+"""The popular misconception about each kind of word."""
+
+
+def write_answer(task: Task, habits: Habits, rng: random.Random) -> list[str]:
+    """An answer to a solvable `task` by an author of these `habits`, each of which shows or does not on its own."""
+    asked = [word for word in task.given if word in task.asked]
+    spare = sorted(task.allowed - task.asked)
+    rng.shuffle(spare)
+    if rng.random() < habits.forgetful:
+        asked.pop()
+    words = asked + spare[: task.size - len(asked)]
+    if rng.random() < habits.off_kind:
+        _slip_in(words, STRAYS[task.of or KIND_OF[task.given[0]]], len(asked))
+    if words and rng.random() < habits.repeating:
+        _slip_in(words, words[0], len(asked))
+    if rng.random() < habits.miscounting:
+        words = words[:-1] if rng.random() < 0.5 else words + (spare or words)[-1:]
+    return words if rng.random() < habits.unsorted else sorted(words, reverse=task.descending)
+
+
+def _slip_in(words: list[str], word: str, asked: int) -> None:
+    """Put `word` where an author has room: for the last word nobody asked for, or else one word more."""
+    del words[max(asked, len(words) - 1) :]
+    words.append(word)

@@ -1,0 +1,60 @@
+"""Preference pairs from scored candidates (paper, section 2.2, step 4). Pure: the same scores give the same pairs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from selfreward.records import Dropped, Pair, Prompt, Response
+
+Scored = tuple[float, Response]
+Policy = Callable[[str, list[Scored]], "Pair | str"]
+"""(prompt id, its scored candidates, two at least) → the pair, or the reason against having one."""
+
+
+def choose_pairs(
+    prompts: Iterable[Prompt], responses: Iterable[Response], scores: Mapping[str, float], policy: Policy
+) -> tuple[list[Pair], list[Dropped]]:
+    """One pair for each prompt that `policy` finds one for; every other prompt, with the reason.
+
+    `scores`: mean score by response id; a response that is not in it could not be scored and takes no part.
+    """
+    groups: dict[str, list[Scored]] = defaultdict(list)
+    for response in responses:
+        if response.id in scores:
+            groups[response.prompt_id].append((scores[response.id], response))
+    pairs, dropped = [], []
+    for prompt in prompts:
+        group = groups[prompt.id]
+        made = policy(prompt.id, group) if len(group) >= 2 else "fewer_than_two_scored"
+        if isinstance(made, Pair):
+            pairs.append(made)
+        else:
+            dropped.append(Dropped(id=prompt.id, stage="pairs", reason=made))
+    return pairs, dropped
+
+
+def best_against_worst(prompt_id: str, group: list[Scored]) -> Pair | str:
+    """Highest mean score against lowest. Among equals the content id decides: never position, never length.
+
+    An answer that ran out of length is never chosen.
+    """
+    whole = [scored for scored in group if scored[1].finish == "stop"]
+    if not whole:
+        return "all_ran_out_of_length"
+    best = max(whole, key=lambda scored: (scored[0], scored[1].id))
+    worst = min(group, key=lambda scored: (scored[0], scored[1].id))
+    if best[0] <= worst[0]:
+        return "tie"
+    if best[1].text == worst[1].text:
+        return "same_text"
+    return Pair(prompt_id=prompt_id, chosen_id=best[1].id, rejected_id=worst[1].id, chosen_score=best[0], rejected_score=worst[0])
+
+
+def preference_texts(
+    pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]
+) -> list[tuple[str, str, str]]:
+    """(prompt, chosen, rejected) as text, for training."""
+    asked = {prompt.id: prompt.text for prompt in prompts}
+    said = {response.id: response.text for response in responses}
+    return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]

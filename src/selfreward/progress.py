@@ -1,0 +1,101 @@
+"""What a person sees of long work: stage, bar, rate and ETA on a terminal; plain lines in a file; `logs/status.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from selfreward.backends import Advance
+from selfreward.errors import Stopped
+
+EVERY = 10.0
+"""Seconds between two plain lines of one stage."""
+
+
+class Progress:
+    """Shows one stage at a time and remembers whether the run was asked to end."""
+
+    def __init__(self, logs: Path, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self.status_file = logs / "status.json"
+        self.stopping = False
+
+    def stop(self) -> None:
+        """Ask the run to end at its next safe point."""
+        self.stopping = True
+
+    def say(self, text: str) -> None:
+        """One line for the person who watches."""
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
+        """Show stage `name` ("M2/judgments") while `total` units of work are done, `done` of them in an earlier run."""
+        clock = _Clock(name, total, unit, done)
+        self._write(clock)
+        with Bar(
+            TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
+        ) as bar:  # fmt: skip
+            task = bar.add_task(name, total=total, completed=done, rate="")
+
+            def advance(units: int) -> None:
+                clock.done += units
+                bar.update(task, completed=clock.done, rate=clock.rate())
+                if clock.due():
+                    self._write(clock)
+                    if not self.console.is_terminal:
+                        self.say(clock.line())
+                if self.stopping:
+                    raise Stopped(name)
+
+            yield advance
+        self.say(clock.line())
+        self._write(clock)
+
+    def _write(self, clock: _Clock) -> None:
+        status = {"stage": clock.name, "done": clock.done, "total": clock.total, "unit": clock.unit}
+        status |= {"eta_s": clock.eta(), "at": time.time(), "pid": os.getpid()}
+        partial = self.status_file.with_suffix(".partial")
+        partial.write_text(json.dumps(status))
+        partial.replace(self.status_file)
+
+
+class _Clock:
+    """Rate and ETA of one stage, counted from this run's own work."""
+
+    def __init__(self, name: str, total: int, unit: str, done: int) -> None:
+        self.name, self.total, self.unit, self.done, self._before = name, total, unit, done, done
+        self._started = self._said = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for another plain line."""
+        now = time.monotonic()
+        late = now - self._said >= EVERY
+        self._said = now if late else self._said
+        return late
+
+    def per_second(self) -> float:
+        return (self.done - self._before) / max(1e-9, time.monotonic() - self._started)
+
+    def rate(self) -> str:
+        speed = self.per_second()
+        return f"{speed:,.1f} {self.unit}/s" if speed < 100 else f"{speed:,.0f} {self.unit}/s"
+
+    def eta(self) -> float | None:
+        speed = self.per_second()
+        return (self.total - self.done) / speed if speed > 0 else None
+
+    def line(self) -> str:
+        left = self.eta()
+        rest = f", {left:.0f} s left" if left and self.done < self.total else ""
+        spent = time.monotonic() - self._started
+        return f"{self.name}: {self.done:,} of {self.total:,} {self.unit} in {spent:.1f} s ({self.rate()}{rest})"

@@ -1,0 +1,312 @@
+"""Every record of a run: frozen, with a content id, one JSON object a line.
+
+`id` is a hash of what a record *is*, so equal work has equal ids on every machine; a file whose ids do not fit its
+contents was edited or damaged and is refused. This module imports nothing else of ours but the error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, computed_field, model_validator
+
+from selfreward.errors import SelfRewardError
+
+
+def content_id(*parts: object) -> str:
+    """16 hexadecimal digits that stand for `parts` (JSON values)."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Record(BaseModel):
+    """A frozen line of JSON. Unknown and missing fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Identified(Record):
+    """A record with a content id over the fields named in `identity`."""
+
+    identity: ClassVar[tuple[str, ...]]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def id(self) -> str:
+        """The content id."""
+        fields = self.model_dump(mode="json", include=set(self.identity))
+        return content_id(type(self).__name__, [fields[name] for name in self.identity])
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_id(cls, value: Any, build: Any) -> Self:
+        if not isinstance(value, Mapping) or "id" not in value:
+            return build(value)  # type: ignore[no-any-return]
+        record: Self = build({name: field for name, field in value.items() if name != "id"})
+        if record.id != value["id"]:
+            raise ValueError(f"id is {value['id']!r} but the contents say {record.id!r}: the line was changed")
+        return record
+
+
+class Example(Identified):
+    """One supervised example: IFT (follow an instruction) or EFT (judge a response)."""
+
+    identity = ("prompt", "response", "kind")
+    prompt: str
+    response: str
+    kind: Literal["ift", "eft"]
+    source: str
+
+
+class Prompt(Identified):
+    """An instruction. Two prompts of the same text are the same prompt."""
+
+    identity = ("text",)
+    text: str
+    source: Literal["seed", "self"]
+    parents: tuple[str, ...] = ()
+    """Ids of the prompts shown to the writer."""
+
+
+class Ranking(Identified):
+    """Responses to one prompt as people rank them: `ranks[i]` is the rank of `responses[i]`, 0 the best, ties allowed."""
+
+    identity = ("prompt", "responses", "ranks")
+    prompt: str
+    responses: tuple[str, ...]
+    ranks: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.responses) != len(self.ranks):
+            raise ValueError(f"{len(self.responses)} responses but {len(self.ranks)} ranks")
+        return self
+
+
+class Message(Record):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Sampling(Record):
+    """How a completion is sampled. Every field is always sent: engines fill gaps with defaults of their own."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+class Request(Identified):
+    """One completion asked of a model: `about` is the id of the record it concerns, `index` which of its samples."""
+
+    identity = ("about", "index", "messages", "sampling", "seed", "model")
+    about: str
+    index: int
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    seed: int
+    model: str
+    """Fingerprint of the model asked."""
+
+    @classmethod
+    def user_turn(cls, about: str, index: int, text: str, sampling: Sampling, model: Checkpoint, run_seed: int) -> Request:
+        """A request of one user turn. Its seed follows from the run's and from what it asks, and is its own."""
+        seed = int(content_id("seed", run_seed, about, index, text), 16)
+        messages = (Message(role="user", content=text),)
+        return cls(about=about, index=index, messages=messages, sampling=sampling, seed=seed, model=model.fingerprint)
+
+
+Finish = Literal["stop", "length", "error"]
+
+
+class Completion(Record):
+    """What came back for a request. `text` holds generated text alone, without the end of turn."""
+
+    request_id: str
+    text: str
+    finish: Finish
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Sampled(Identified):
+    """A record that was read from a completion."""
+
+    @property
+    def label(self) -> str:
+        """What became of it, in a word, for counting."""
+        raise NotImplementedError
+
+
+class Proposal(Sampled):
+    """What the prompt writer wrote, before any filter."""
+
+    identity = ("request_id", "text")
+    request_id: str
+    text: str
+    finish: Finish
+
+    @property
+    def label(self) -> str:
+        """How it ended."""
+        return self.finish
+
+
+class Response(Sampled):
+    """A candidate answer to a prompt; `index` tells the N candidates apart."""
+
+    identity = ("prompt_id", "model", "index", "text", "finish")
+    prompt_id: str
+    model: str
+    index: int
+    text: str
+    finish: Finish
+
+    @property
+    def label(self) -> str:
+        """How it ended."""
+        return self.finish
+
+
+Outcome = Literal["scored", "unparsed", "off_scale", "truncated", "error"]
+
+
+class Judgment(Sampled):
+    """One sample of a judge's opinion of a response. Only a `scored` one has a score."""
+
+    identity = ("response_id", "judge", "sample", "rationale", "outcome", "score")
+    response_id: str
+    judge: str
+    """Fingerprint of the judging model."""
+    sample: int
+    rationale: str
+    """Everything that the judge wrote."""
+    outcome: Outcome
+    score: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The outcome."""
+        return self.outcome
+
+    @model_validator(mode="after")
+    def _score_if_scored(self) -> Self:
+        if (self.outcome == "scored") != (self.score is not None):
+            raise ValueError(f"outcome {self.outcome!r} does not go with score {self.score!r}")
+        return self
+
+
+class Pair(Identified):
+    """A preference: for one prompt, the response to learn from and the one to learn away from."""
+
+    identity = ("prompt_id", "chosen_id", "rejected_id", "chosen_score", "rejected_score")
+    prompt_id: str
+    chosen_id: str
+    rejected_id: str
+    chosen_score: float
+    rejected_score: float
+
+    @model_validator(mode="after")
+    def _best_first(self) -> Self:
+        if self.chosen_id == self.rejected_id or not self.chosen_score > self.rejected_score:
+            raise ValueError("chosen must be another response than rejected, with a higher score")
+        return self
+
+
+class Dropped(Record):
+    """Something a stage did not keep, and why."""
+
+    id: str
+    stage: str
+    reason: str
+
+
+class Verdict(Record):
+    """What is true of a response, from outside the loop. `points` by criterion; their sum is the true score."""
+
+    response_id: str
+    kind: str
+    """The kind of task, for breaking results down."""
+    points: dict[str, float]
+
+    @property
+    def score(self) -> float:
+        """The true score."""
+        return sum(self.points.values())
+
+
+class Checkpoint(Record):
+    """A model on disk. `fingerprint` is a hash of its weights and tokenizer; `parent` that of what it was trained from."""
+
+    name: str
+    path: Path
+    fingerprint: str
+    parent: str | None = None
+
+
+Side = Literal["a", "b", "tie", "none"]
+
+
+class Comparison(Record):
+    """Two models' answers to one prompt, side by side. `none`: one of them could not be scored."""
+
+    prompt_id: str
+    a: str
+    b: str
+    winner: Side
+
+    def swap(self) -> Comparison:
+        """The same comparison seen from the other side."""
+        winner: dict[Side, Side] = {"a": "b", "b": "a"}
+        return Comparison(prompt_id=self.prompt_id, a=self.b, b=self.a, winner=winner.get(self.winner, self.winner))
+
+
+R = TypeVar("R", bound=Record)
+
+
+def to_line(record: Record) -> str:
+    """The record as one line of JSON, without the line's end."""
+    return record.model_dump_json()
+
+
+def iter_jsonl(path: Path, kind: type[R]) -> Iterator[R]:
+    """The records of a file, one by one. Raises `SelfRewardError` naming file, line and field."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield read_line(line, kind, f"{path}:{number}")
+    except OSError as error:
+        raise SelfRewardError(f"cannot be read ({error.strerror})", str(path), "Give a file that exists") from error
+    except UnicodeDecodeError as error:
+        raise SelfRewardError("is not UTF-8 text", str(path), "Save it as UTF-8 JSONL") from error
+
+
+def read_line(line: str, kind: type[R], where: str) -> R:
+    """One line of JSON as a record of `kind`."""
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or kind.__name__
+        now = "Put the line right, or restore the file from where it came"
+        raise SelfRewardError(f"{field}: {first['msg']}", where, now) from error
+
+
+def read_jsonl(path: Path, kind: type[R]) -> list[R]:
+    """All records of a file, in its order."""
+    return list(iter_jsonl(path, kind))
+
+
+def digest(records: Iterable[Record]) -> str:
+    """A hash of records in their order."""
+    total = hashlib.sha256()
+    for record in records:
+        total.update(to_line(record).encode() + b"\n")
+    return total.hexdigest()

@@ -1,0 +1,120 @@
+"""Axis 2, how well a model judges: its scores against people's ranks of the same responses (paper, 3.2 and table 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from selfreward import estimates
+from selfreward.estimates import Estimate
+from selfreward.records import Record
+
+PERFECT = 5.0
+TIE_RULE = "a tie in score counts half; a response without a score makes its pairs wrong"
+
+
+class RewardModeling(Record):
+    """The paper's five metrics, on ranked responses. Means are over rankings; intervals resample rankings."""
+
+    rankings: int
+    pairs: int
+    """Pairs of responses that people rank apart."""
+    tie_rule: str = TIE_RULE
+    pairwise_accuracy: Estimate | None
+    """Share of those pairs in people's order, by the tie rule; None of a model that gave no score at all."""
+    pairwise_accuracy_strict: Estimate | None
+    """The same with ties wrong."""
+    by_kind: dict[str, Estimate]
+    """Pairwise accuracy by kind of task."""
+    five_best: Estimate | None
+    """Of the responses scored a perfect 5, the share that people rank best."""
+    exact_match: Estimate | None
+    """Share of rankings whose whole order by score is people's."""
+    spearman: Estimate | None
+    kendall: Estimate | None
+    """Tau-b. Rankings in which one side is all ties have neither."""
+    length_baseline: Estimate | None
+    """Pairwise accuracy of text length alone, longer being better."""
+    unparsed: float
+    """Share of judgments without a valid score."""
+
+
+class Judged(NamedTuple):
+    """One ranking beside the scores a judge gave; None where it gave none."""
+
+    kind: str
+    ranks: Sequence[int]
+    scores: Sequence[float | None]
+    lengths: Sequence[int]
+
+
+def reward_modeling(judged: Sequence[Judged], unparsed: float, resamples: int, seed: int) -> RewardModeling:
+    """All metrics over `judged`; `unparsed` is the share of failed judgments behind the scores."""
+
+    def accuracy(rankings: Sequence[Judged], count: Callable[[Judged], tuple[float, int]]) -> Estimate | None:
+        counts = [count(ranking) for ranking in rankings]
+        return estimates.ratio([c[0] for c in counts], [c[1] for c in counts], resamples, seed)
+
+    def average(values: list[float]) -> Estimate | None:
+        return estimates.mean(values, resamples, seed)
+
+    scored = any(score is not None for ranking in judged for score in ranking.scores)
+    kinds = {kind: [ranking for ranking in judged if ranking.kind == kind] for kind in sorted({r.kind for r in judged})}
+    return RewardModeling(
+        rankings=len(judged),
+        pairs=sum(agreeing(ranking)[1] for ranking in judged),
+        pairwise_accuracy=accuracy(judged, agreeing) if scored else None,
+        pairwise_accuracy_strict=accuracy(judged, lambda ranking: agreeing(ranking, tie=0.0)) if scored else None,
+        by_kind={kind: found for kind, rankings in kinds.items() if scored and (found := accuracy(rankings, agreeing))},
+        five_best=accuracy(judged, fives_that_are_best),
+        exact_match=average([float(same_order(ranking)) for ranking in judged]),
+        spearman=average([found for ranking in judged if (found := correlation(ranking, stats.spearmanr)) is not None]),
+        kendall=average([found for ranking in judged if (found := correlation(ranking, stats.kendalltau)) is not None]),
+        length_baseline=accuracy(judged, lambda ranking: agreeing(ranking._replace(scores=ranking.lengths))),
+        unparsed=unparsed,
+    )
+
+
+def agreeing(ranking: Judged, tie: float = 0.5) -> tuple[float, int]:
+    """(pairs in people's order, with `tie` for each tie in score; pairs that people rank apart)."""
+    right, pairs = 0.0, 0
+    for better, worse in _ranked_apart(ranking):
+        pairs += 1
+        a, b = ranking.scores[better], ranking.scores[worse]
+        if a is not None and b is not None:
+            right += tie if a == b else float(a > b)
+    return right, pairs
+
+
+def _ranked_apart(ranking: Judged) -> Iterator[tuple[int, int]]:
+    for one, other in combinations(range(len(ranking.ranks)), 2):
+        if ranking.ranks[one] != ranking.ranks[other]:
+            yield (one, other) if ranking.ranks[one] < ranking.ranks[other] else (other, one)
+
+
+def fives_that_are_best(ranking: Judged) -> tuple[float, int]:
+    """(responses scored 5 that people rank best, responses scored 5)."""
+    fives = [rank for rank, score in zip(ranking.ranks, ranking.scores, strict=True) if score == PERFECT]
+    return float(sum(rank == min(ranking.ranks) for rank in fives)), len(fives)
+
+
+def same_order(ranking: Judged) -> bool:
+    """Whether the scores order every pair as people do, ties where they tie."""
+    if any(score is None for score in ranking.scores):
+        return False
+    order = np.sign(np.subtract.outer(np.asarray(ranking.scores, float), np.asarray(ranking.scores, float)))
+    people = np.sign(np.subtract.outer(-np.asarray(ranking.ranks), -np.asarray(ranking.ranks)))
+    return bool((order == people).all())
+
+
+def correlation(ranking: Judged, measure: Callable[..., tuple[float, float]]) -> float | None:
+    """Scipy's `measure` between scores and goodness of rank over the scored responses; None where it is undefined."""
+    scored = [(score, -rank) for score, rank in zip(ranking.scores, ranking.ranks, strict=True) if score is not None]
+    if len({score for score, _ in scored}) < 2 or len({rank for _, rank in scored}) < 2:
+        return None
+    scores, goodness = zip(*scored, strict=True)
+    return float(measure(scores, goodness)[0])
