@@ -87,9 +87,9 @@ def demo(
 def _run(recipe: Any, folder: Path) -> None:
     from selfreward.run import execute
 
-    stopping: list[Callable[[], None]] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: [stop() for stop in stopping] and None)
-    execute(recipe, folder, stopping.append)
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    execute(recipe, folder, stopping=lambda: bool(asked))
 
 
 def _change(text: str) -> tuple[str, Any]:

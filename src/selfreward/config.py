@@ -6,12 +6,13 @@ The defaults are the paper's (arXiv 2401.10020, sections 2 and 3) wherever the p
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from selfreward.errors import SelfRewardError
 from selfreward.records import Sampling
@@ -27,17 +28,29 @@ def _resolve(path: str, info: ValidationInfo) -> str:
     return str(beside.resolve()) if beside.exists() else path
 
 
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from error
+    return pattern
+
+
 Located = Annotated[str, AfterValidator(_resolve)]
 """A path beside the recipe, `selfreward:` and a path in the package, or (for models) a hub id."""
 ImportPath = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 """`package.module:name`."""
+Pattern = Annotated[str, AfterValidator(_compiles)]
+"""A regular expression."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
     """A table of a recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class SeedConfig(Section):
@@ -69,7 +82,22 @@ class SamplingConfig(Section):
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
 
 
-class SFTConfig(Section):
+class BatchConfig(Section):
+    """How examples (pairs, in DPO) make up a step."""
+
+    batch_size: int = Field(16, ge=1)
+    """Examples per optimizer step."""
+    device_batch_size: int | None = Field(None, ge=1)
+    """Examples per forward pass where the batch does not fit in memory at once; must divide `batch_size`."""
+
+    @model_validator(mode="after")
+    def _splits_evenly(self) -> Self:
+        if self.device_batch_size and self.batch_size % self.device_batch_size:
+            raise ValueError(f"device_batch_size {self.device_batch_size} does not divide batch_size {self.batch_size}")
+        return self
+
+
+class SFTConfig(BatchConfig):
     """Supervised fine-tuning of the base: the SFT baseline on IFT, M1 on what `on` says."""
 
     on: Literal["ift+eft", "ift", "eft", "none"] = "ift+eft"
@@ -82,17 +110,13 @@ class SFTConfig(Section):
     """Learning rate at the last step of the cosine."""
     epochs: int = Field(3, ge=1)
     """Passes over the examples; the paper does not say."""
-    batch_size: int = Field(16, ge=1)
-    """Examples per optimizer step."""
-    device_batch_size: int | None = Field(None, ge=1)
-    """Examples per forward pass where the batch does not fit in memory at once; must divide `batch_size`."""
     dropout: Share = 0.1
     """Where the architecture has dropout."""
     checkpoint_every: int = Field(200, ge=1)
     """Steps between checkpoints to resume from."""
 
 
-class DPOConfig(Section):
+class DPOConfig(BatchConfig):
     """Direct preference optimization of M_t, with M_t itself as the frozen reference."""
 
     beta: float = Field(0.1, gt=0)
@@ -103,10 +127,6 @@ class DPOConfig(Section):
     """Learning rate at the last step."""
     epochs: int = Field(1, ge=1)
     """Passes over the pairs; the paper does not say."""
-    batch_size: int = Field(16, ge=1)
-    """Pairs per optimizer step."""
-    device_batch_size: int | None = Field(None, ge=1)
-    """Pairs per forward pass where the batch does not fit in memory at once; must divide `batch_size`."""
     nll_weight: float = Field(0.0, ge=0)
     """Weight of the negative log-likelihood of the chosen response beside the DPO loss."""
     dropout: Share = 0.1
@@ -144,7 +164,7 @@ class PromptsConfig(SamplingConfig):
         "image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps", "draw", "plot", "go to",
     )  # fmt: skip
     """A prompt with one of these words is dropped: text alone cannot do it."""
-    form: str | None = None
+    form: Pattern | None = None
     """A regular expression every prompt must match as a whole, ignoring case; for narrow families of tasks."""
 
 
@@ -162,7 +182,7 @@ class JudgeConfig(SamplingConfig):
     """`current`: M_t judges itself; `frozen`: M1 does; `package.module:name`: a Model of yours."""
     rubric: Located = "selfreward:text/judge_additive.txt"
     """Prompt text with the slots {prompt} and {response}."""
-    pattern: str = r"score\s*:[\s*]*(-?\d+(?:[.,]\d+)?)"
+    pattern: Pattern = r"score[\s*]*:[\s*]*(-?\d+(?:[.,]\d+)?)"
     """Where a verdict stands, ignoring case; the last match wins. One group, the score."""
     scale: tuple[float, float] = (0, 5)
     """Lowest and highest score."""
@@ -170,6 +190,16 @@ class JudgeConfig(SamplingConfig):
     """Judgments per response, averaged."""
     min_valid: int = Field(2, ge=1)
     """Fewer valid ones leave a response unscored."""
+
+    @model_validator(mode="after")
+    def _can_score(self) -> Self:
+        if re.compile(self.pattern).groups != 1:
+            raise ValueError("pattern must have one group, the score")
+        if self.scale[0] >= self.scale[1]:
+            raise ValueError("scale must go from its lowest score to its highest")
+        if self.min_valid > self.samples:
+            raise ValueError("min_valid is more than samples, so that nothing would ever have a score")
+        return self
 
 
 class PairsConfig(Section):
@@ -186,6 +216,8 @@ class MeasureConfig(Section):
 
     truth: ImportPath | None = None
     """Where the world has a truth: a function (prompt, response) → (kind of task, points by criterion), or None."""
+    judging: bool = True
+    """Measure judging too; off, only instruction following is."""
     bootstrap: int = Field(1000, ge=100)
     """Resamples behind every interval."""
 
@@ -272,4 +304,6 @@ def known_fields(section: list[str]) -> list[str]:
 def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
+        if not isinstance(tree, dict):
+            raise SelfRewardError(f"{name} is a field and has none of its own", "--set", f"Set {name} itself, or another field")
     tree[path[-1]] = value

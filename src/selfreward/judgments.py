@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
+from math import fsum
 from pathlib import Path
 
 from selfreward.config import JudgeConfig
@@ -18,11 +19,16 @@ from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Reques
 
 SLOT = re.compile(r"\{(prompt|response)\}")
 END_OF_TURN = re.compile(
-    r"<\|?(?:im_start|im_end|end|endoftext|eot_id|eom_id|end_of_turn|start_of_turn|user|assistant|system|start_header_id)\|?>"
-    r"|</s>|\[/?INST\]|\n[ \t]*(?:#+[ \t]*)?(?:user|human|assistant|system|instruction)[ \t]*:",
+    r"<\s*/?\s*[|｜][^<>|｜\n]{1,40}[|｜]\s*>"
+    r"|<\s*/?\s*\|?(?:im_start|im_end|end|endoftext|eos|end_of_turn|start_of_turn|user|assistant|system)\|?\s*>"
+    r"|</s>|\[\s*/?INST\s*\]"
+    r"|\n[ \t]*[#*>]*[ \t]*(?:(?:user|human|assistant|system|instruction)[ \t*]*:|(?:user|human|assistant|system)[ \t*]*(?=\n))",
     re.IGNORECASE,
 )
-"""An end of turn or a role marker, as a token or spelt out; what follows is a forged turn."""
+"""An end of turn or a role marker, as a token or spelt out; what follows is a forged turn.
+
+Judges make up markers of their own (`<|im_answer|>`), so every name between pipes is one.
+"""
 
 
 class Judge:
@@ -48,12 +54,12 @@ class Judge:
     def _tag(self) -> re.Pattern[str]:
         """Tags that the rubric puts around a slot, as a response might forge them."""
         names = {name.lower() for name in re.findall(r"</?\s*(\w+)\s*>", self.rubric)}
-        return re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(sorted(names)) or 'response'})\s*>)", re.IGNORECASE)
+        return re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(sorted(names)) or 'response'})\b[^<>]*>)", re.IGNORECASE)
 
     def fill(self, prompt: str, response: str) -> str:
         """The judge's prompt: slots filled in one pass, so that slots and tags inside the texts are only text."""
         texts = {"prompt": prompt, "response": response}
-        return SLOT.sub(lambda slot: self._tag.sub("< ", texts[slot[1]]), self.rubric)
+        return SLOT.sub(lambda slot: self._tag.sub("&lt;", texts[slot[1]]), self.rubric)
 
     def plan(self, responses: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
         """K requests for each (prompt text, response), next to each other."""
@@ -94,9 +100,12 @@ class Judge:
         return ("scored", score) if low <= score <= high else ("off_scale", None)
 
     def mean_scores(self, judgments: Iterable[Judgment]) -> dict[str, float]:
-        """Mean score by response id, over its valid judgments; responses with fewer than `min_valid` are not in it."""
+        """Mean score by response id, over its valid judgments; responses with fewer than `min_valid` are not in it.
+
+        Summed exactly, so that the same scores in another order are equal and not a preference.
+        """
         valid: dict[str, list[float]] = defaultdict(list)
         for judgment in judgments:
             if judgment.score is not None:
                 valid[judgment.response_id].append(judgment.score)
-        return {name: sum(scores) / len(scores) for name, scores in valid.items() if len(scores) >= self.config.min_valid}
+        return {name: fsum(scores) / len(scores) for name, scores in valid.items() if len(scores) >= self.config.min_valid}

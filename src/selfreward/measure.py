@@ -80,7 +80,8 @@ class Measured(Record):
     """Valid judgments of its own held-out answers by score."""
     judgments: dict[str, int]
     """Judgments of its own held-out answers by outcome."""
-    reward_modeling: RewardModeling
+    reward_modeling: RewardModeling | None
+    """None where `measure.judging` is off."""
     loop: LoopStats | None = None
     """The iteration that made it; None for models that no iteration made."""
 
@@ -123,6 +124,8 @@ class Measurer:
         return list(dict.fromkeys([*before[-1:], *(["SFT"] if "SFT" in before else [])]))
 
     def _judge(self, folder: Folder, model: Checkpoint) -> list[Judgment]:
+        if not self.recipe.measure.judging:
+            return []
         texts = {prompt.id: prompt.text for prompt in self.seed.heldout_prompts}
         judged = [answer for name in (folder.name, *self.rivals(folder.name)) for answer in self.answers[name]]
         plan = self.judge.plan([(texts[answer.prompt_id], answer) for answer in judged], model, self.recipe.seed)
@@ -150,7 +153,7 @@ class Measurer:
         return Measured(
             name=folder.name, fingerprint=model.fingerprint, parent=model.parent,
             true_score=following.score.value if following else None,
-            pairwise_accuracy=judging.pairwise_accuracy.value if judging.pairwise_accuracy else None,
+            pairwise_accuracy=judging.pairwise_accuracy.value if judging and judging.pairwise_accuracy else None,
             instruction_following=following,
             self_score=estimates.mean([scores[a.id] for a in own if a.id in scores], *self._resampling),
             head_to_head=self._head_to_head(folder.name, own, scores),
@@ -177,7 +180,9 @@ class Measurer:
                     found.append(instruction_following.head_to_head(comparisons, rival, judge, *self._resampling))
         return found
 
-    def _reward_modeling(self, folder: Folder, model: Checkpoint) -> RewardModeling:
+    def _reward_modeling(self, folder: Folder, model: Checkpoint) -> RewardModeling | None:
+        if not self.recipe.measure.judging:
+            return None
         ranked = [(ranking, ranked_responses(ranking)) for ranking in self.seed.heldout_rankings]
         plan = self.judge.plan([(ranking.prompt, r) for ranking, rs in ranked for r in rs], model, self.recipe.seed)
         judgments = folder.sample("ranking_judgments", Judgment, plan, model, self.judge.read)

@@ -17,11 +17,12 @@ def choose_pairs(
 ) -> tuple[list[Pair], list[Dropped]]:
     """One pair for each prompt that `policy` finds one for; every other prompt, with the reason.
 
-    `scores`: mean score by response id; a response that is not in it could not be scored and takes no part.
+    `scores`: mean score by response id; a response that is not in it could not be scored and takes no part, nor does
+    one that was not generated at all: no failure of an engine is learned from.
     """
     groups: dict[str, list[Scored]] = defaultdict(list)
     for response in responses:
-        if response.id in scores:
+        if response.id in scores and response.finish != "error":
             groups[response.prompt_id].append((scores[response.id], response))
     pairs, dropped = [], []
     for prompt in prompts:

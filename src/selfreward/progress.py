@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,20 +21,15 @@ EVERY = 10.0
 
 
 class Progress:
-    """Shows one stage at a time and remembers whether the run was asked to end."""
+    """Shows one stage at a time, and ends the run at a safe point once `stopping` says so."""
 
-    def __init__(self, logs: Path, console: Console | None = None) -> None:
+    def __init__(self, logs: Path, stopping: Callable[[], bool] = lambda: False, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        self.status_file = logs / "status.json"
-        self.stopping = False
-
-    def stop(self) -> None:
-        """Ask the run to end at its next safe point."""
-        self.stopping = True
+        self.status_file, self._stopping = logs / "status.json", stopping
 
     def say(self, text: str) -> None:
         """One line for the person who watches."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
@@ -54,7 +49,7 @@ class Progress:
                     self._write(clock)
                     if not self.console.is_terminal:
                         self.say(clock.line())
-                if self.stopping:
+                if self._stopping():
                     raise Stopped(name)
 
             yield advance

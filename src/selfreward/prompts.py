@@ -16,9 +16,11 @@ from selfreward.config import PromptsConfig
 from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request, content_id
 
 HEADER = "Come up with a series of tasks:"
-NEXT_ITEM = re.compile(r"\n\s*\d+\s?\.")
+OWN_NUMBER = re.compile(r"\A\s*\d+\s?\.(?=\s)")
+"""The number that the list left open, which chat models write once more."""
+NEXT_ITEM = re.compile(r"\n\s*\d+\s?\.(?=\s|\Z)")
 """Where the writer goes on to the task after the one it was asked for."""
-OWN_ANSWER = re.compile(r"\n\s*(?:[-=*#_]{3,}|(?:answer|response|output|solution|assistant)\s*:)", re.IGNORECASE)
+OWN_ANSWER = re.compile(r"\n\s*(?:[-=*#_]{3,}|[*#]*[ \t]*(?:answer|response|output|solution|assistant)[*]*\s*:)", re.IGNORECASE)
 """Where the writer stops asking and starts to answer (paper, appendix A.5)."""
 WORD = re.compile(r"[a-z0-9]+")
 """What ROUGE counts as a word, in lower case."""
@@ -32,7 +34,7 @@ def plan_prompts(
     for index in range(config.per_iteration):
         rng = random.Random(f"{seed} {iteration} {index}")
         shots = _shots(seeds, written, config, rng)
-        listed = [f"{number}. {prompt.text}" for number, prompt in enumerate(shots, start=1)]
+        listed = [f"{number}. {' '.join(prompt.text.split())}" for number, prompt in enumerate(shots, start=1)]
         text = "\n".join([HEADER, *listed, f"{len(shots) + 1}."])
         about = content_id("shots", [prompt.id for prompt in shots])
         requests.append(Request.user_turn(about, index, text, config.sampling, model, seed))
@@ -78,21 +80,24 @@ def choose_prompts(
 
 def cut(text: str) -> str:
     """The first task in what the writer wrote: up to the next number, or to where it begins to answer itself."""
-    first = OWN_ANSWER.split(NEXT_ITEM.split(text, maxsplit=1)[0], maxsplit=1)[0]
-    plain = " ".join(first.split())
+    plain = " ".join(_asked(text).split())
     return plain[:1].upper() + plain[1:]
+
+
+def _asked(text: str) -> str:
+    return OWN_ANSWER.split(NEXT_ITEM.split(OWN_NUMBER.sub("", text), maxsplit=1)[0], maxsplit=1)[0]
 
 
 def unfit(text: str, proposal: Proposal, config: PromptsConfig) -> str | None:
     """Why a prompt is not fit to be asked, or None."""
     words, lower = len(text.split()), text.lower()
-    went_on = NEXT_ITEM.search(proposal.text) is not None
+    went_on = _asked(proposal.text) != OWN_NUMBER.sub("", proposal.text)
     checks = {
         "writer_failed": proposal.finish == "error",
         "ran_on": proposal.finish == "length" and not went_on,
         "too_short": words < config.min_words,
         "too_long": words > config.max_words,
-        "not_for_text": any(re.search(rf"\b{word}\b", lower) for word in config.unsuited),
+        "not_for_text": any(re.search(rf"(?<!\w){re.escape(word.lower())}(?!\w)", lower) for word in config.unsuited),
         "program": lower.startswith("write a program"),
         "punctuation_first": text[:1] in string.punctuation,
         "not_ascii": config.ascii_only and not text[:1].isascii(),
@@ -102,19 +107,26 @@ def unfit(text: str, proposal: Proposal, config: PromptsConfig) -> str | None:
 
 
 class Novelty:
-    """Texts seen so far; tells whether another is too near to one of them by ROUGE-L F."""
+    """Texts seen so far; tells whether another is one of them, or too near to one by ROUGE-L F."""
 
     def __init__(self, texts: Iterable[str], limit: float) -> None:
         self._limit = limit
-        self._seen: list[list[str]] = [WORD.findall(text.lower()) for text in texts]
+        self._same: set[str] = set()
+        self._seen: list[list[str]] = []
+        for text in texts:
+            self._remember(text, WORD.findall(text.lower()))
 
     def add(self, text: str) -> str | None:
         """None if `text` is new, which is then remembered; else the reason against it."""
         words = WORD.findall(text.lower())
-        if any(rouge_l(words, seen) > self._limit for seen in self._seen):
+        if _plain(text) in self._same or any(rouge_l(words, seen) > self._limit for seen in self._seen):
             return "not_novel"
-        self._seen.append(words)
+        self._remember(text, words)
         return None
+
+    def _remember(self, text: str, words: list[str]) -> None:
+        self._same.add(_plain(text))  # ROUGE sees no word at all in most of the world's scripts
+        self._seen.append(words)
 
 
 def rouge_l(a: Sequence[str], b: Sequence[str]) -> float:

@@ -42,6 +42,12 @@ class Identified(Record):
         fields = self.model_dump(mode="json", include=set(self.identity))
         return content_id(type(self).__name__, [fields[name] for name in self.identity])
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy; changed, it has the id of what it then is."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("id", None)
+        return copied
+
     @model_validator(mode="wrap")
     @classmethod
     def _check_id(cls, value: Any, build: Any) -> Self:

@@ -1,11 +1,234 @@
-"""placeholder"""
+"""A run folder → one HTML page that stands alone: no script, no network, every text of a model escaped."""
 
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from selfreward import charts
+from selfreward.charts import Axis
+from selfreward.drilldown import sample
+from selfreward.estimates import Estimate
+from selfreward.instruction_following import HeadToHead
+from selfreward.measure import Measured
+from selfreward.records import Example, iter_jsonl
+from selfreward.rundir import write_whole
+from selfreward.standing import Standing, describe_status, model_lines, read_standing, where
+from selfreward.verdict import head_to_head, verdict
+
+__all__ = ["describe_status", "write_report"]
+
+DRILLDOWN = 2_200_000
+"""Bytes of the page for browsing, all iterations together; with the rest it stays below 3 MB."""
+STEPS_DRAWN = 160
+"""Points of a training curve; more are averaged into as many."""
+CURVES = {
+    "loss": {"plain": "loss"},
+    "reward margin": {"plain": "rewards/margins"},
+    "reward accuracy": {"plain": "rewards/accuracies"},
+    "log-probability": {"right": "logps/chosen", "wrong": "logps/rejected"},
+}
+"""Title → class of line → key in `metrics.jsonl`."""
+
+
+class Curves(NamedTuple):
+    """The training curves of one model."""
+
+    name: str
+    steps: int
+    charts: list[tuple[str, Markup]]
+
+
+class Multiple(NamedTuple):
+    """A small chart and what it shows."""
+
+    title: str
+    chart: Markup
+
+
+class Rival(NamedTuple):
+    """Whom a model is compared with, and both counts."""
+
+    name: str
+    truth: HeadToHead | None
+    own: HeadToHead | None
 
 
 def write_report(folder: Path) -> Path:
-    return folder
+    """Write the page of the run in `folder`, finished or under way; returns its path."""
+    standing = read_standing(folder)
+    page = folder / "report" / "index.html"
+    page.parent.mkdir(exist_ok=True)
+    write_whole(page, _render(standing))
+    return page
 
 
-def describe_status(folder: Path) -> str:
-    return ""
+def _render(standing: Standing) -> str:
+    text, models, recipe = files("selfreward") / "text", standing.measured, standing.recipe
+    style = (text / "report.css").read_text(encoding="utf-8")
+    template = _environment().from_string((text / "report.html").read_text(encoding="utf-8"))
+    budget = DRILLDOWN // max(1, len(standing.iterations))
+    samples = [sample(standing.folder / name, recipe.judge.min_valid, budget) for name in standing.iterations]
+    curves = [_curves(standing.folder / model.name) for model in standing.models]
+    return template.render(
+        run=standing.folder.resolve().name, recipe=recipe, models=models, top=recipe.judge.scale[1],
+        judging=any(model.reward_modeling for model in models), style=Markup(style),
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        verdict=verdict(models, recipe.judge.scale[1]), truth=any(model.instruction_following for model in models),
+        unfinished="" if standing.finished else where(standing, time.time()), lines=model_lines(standing),
+        rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
+        curves=[found for found in curves if found], samples=[found for found in samples if found],
+        actors=_actors(standing), stand_in=_stand_in(standing),
+    )  # fmt: skip
+
+
+def _charts(models: Sequence[Measured], scale: tuple[float, float]) -> dict[str, Any]:
+    """Every chart over the models, by its name in the template."""
+    following = {model.name: model.instruction_following for model in models}
+    by_kind = {name: found.by_kind if found else {} for name, found in following.items()}
+    points = {name: found.by_criterion if found else {} for name, found in following.items()}
+    exact = {name: {c: Estimate(value=v, low=v, high=v) for c, v in values.items()} for name, values in points.items()}
+    judged = {model.name: model.reward_modeling.by_kind if model.reward_modeling else {} for model in models}
+    most = max((value for values in points.values() for value in values.values()), default=1.0)
+    return {
+        "figures": _figures(models, scale) if models else {},
+        "kinds": _multiples(by_kind, Axis(*scale, charts.one, charts.short)),
+        "judged_kinds": _multiples(judged, Axis(0.0, 1.0, charts.percent, charts.percent)),
+        "criteria": _multiples(exact, Axis(0.0, max(1.0, most), charts.two, charts.short)),
+        "histograms": _histograms(models, scale),
+    }
+
+
+def _environment() -> Environment:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "two": charts.two,
+        "pc": lambda share: f"{100 * share:.1f}",
+        "words": lambda name: name.replace("_", " "),
+        "n": lambda count: f"{count:,}",
+        "points": lambda score: f"{score:.3g}",
+        "count": _count,
+    }
+    environment.globals["stacked"] = charts.stacked
+    return environment
+
+
+def _count(reasons: Mapping[str, int]) -> str:
+    """Reasons with their counts, most frequent first."""
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in ordered) or "none"
+
+
+def _figures(models: Sequence[Measured], scale: tuple[float, float]) -> dict[str, Markup]:
+    """`true`, `accuracy` and `beside`, as far as they were measured."""
+    true = {model.name: _true(model) for model in models}
+    own = {model.name: model.self_score for model in models}
+    drawn = {"beside": charts.beside(true, own, scale)}
+    if any(true.values()):
+        drawn["true"] = charts.over_models(true, Axis(*scale, charts.two, charts.short), charts.FIGURE)
+    if judging := [model.reward_modeling for model in models if model.reward_modeling]:
+        accuracy = {m.name: m.reward_modeling.pairwise_accuracy if m.reward_modeling else None for m in models}
+        drawn["accuracy"] = _accuracy(accuracy, judging[0].length_baseline)
+    return drawn
+
+
+def _accuracy(accuracy: Mapping[str, Estimate | None], length: Estimate | None) -> Markup:
+    """Pairwise accuracy over the models, from a round share below all that is drawn up to 1."""
+    lowest = min((estimate.low for estimate in (*accuracy.values(), length) if estimate), default=0.4)
+    axis = Axis(min(0.4, math.floor(lowest * 10) / 10), 1.0, charts.percent, charts.percent)
+    return charts.over_models(accuracy, axis, charts.FIGURE, ("by length alone", length) if length else None)
+
+
+def _true(model: Measured) -> Estimate | None:
+    return model.instruction_following.score if model.instruction_following else None
+
+
+def _rivals(model: Measured, models: Sequence[Measured]) -> dict[str, Rival | None]:
+    """The model before `model` and the SFT baseline; None where it was not compared with that."""
+    number = models.index(model)
+    names = {"previous": models[number - 1].name if number else "", "baseline": "SFT"}
+    compared = {found.against for found in model.head_to_head}
+    return {
+        part: Rival(name, head_to_head(model, name, "truth"), head_to_head(model, name, model.name)) if name in compared else None
+        for part, name in names.items()
+    }
+
+
+def _multiples(found: Mapping[str, Mapping[str, Estimate]], axis: Axis) -> list[Multiple]:
+    """A chart over the models for each part that `found` (model → part → figure) breaks down into."""
+    parts = dict.fromkeys(part for figures in found.values() for part in figures)
+    drawn = {part: {name: figures.get(part) for name, figures in found.items()} for part in parts}
+    return [Multiple(part, charts.over_models(values, axis, charts.SMALL)) for part, values in drawn.items()]
+
+
+def _histograms(models: Sequence[Measured], scale: tuple[float, float]) -> list[Multiple]:
+    true = {m.name: _shares(m.instruction_following.histogram, scale) for m in models if m.instruction_following}
+    own = {model.name: _shares(model.score_histogram, scale) for model in models}
+    top = max((share for shares in (*true.values(), *own.values()) for share in shares), default=1.0) or 1.0
+    bins = _bins(scale)
+    return [Multiple(name, charts.histogram(bins, true.get(name), shares, top)) for name, shares in own.items()]
+
+
+def _bins(scale: tuple[float, float]) -> list[str]:
+    width = _width(scale)
+    return [f"{scale[0] + width * n:g}" for n in range(math.floor((scale[1] - scale[0]) / width) + 1)]
+
+
+def _width(scale: tuple[float, float]) -> float:
+    """One point, or as many as leave some ten bins."""
+    return float(max(1, math.ceil((scale[1] - scale[0]) / 10)))
+
+
+def _shares(histogram: Mapping[str, int], scale: tuple[float, float]) -> list[float]:
+    bins, total = [0] * len(_bins(scale)), sum(histogram.values()) or 1
+    for score, count in histogram.items():
+        bins[min(len(bins) - 1, max(0, round((float(score) - scale[0]) / _width(scale))))] += count
+    return [count / total for count in bins]
+
+
+def _curves(folder: Path) -> Curves | None:
+    """What the trainer logged of a model; None where it logged nothing to draw."""
+    file = folder / "model" / "metrics.jsonl"
+    logged = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    drawn = []
+    for title, keys in CURVES.items():
+        lines = [(kind, line) for kind, key in keys.items() if (line := _line(logged, key))]
+        drawn += [(title, charts.curves(lines))] if lines else []
+    steps = max((int(line.get("step", 0)) for line in logged), default=0)
+    return Curves(folder.name, steps, drawn) if drawn else None
+
+
+def _line(logged: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
+    """(step, value), averaged into few enough points; what is not finite is left out."""
+    told = [line for line in logged if "step" in line and math.isfinite(line.get(key, math.nan))]
+    found = [(float(line["step"]), float(line[key])) for line in told]
+    size = math.ceil(len(found) / STEPS_DRAWN) or 1
+    groups = [found[at : at + size] for at in range(0, len(found), size)]
+    return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
+
+
+def _actors(standing: Standing) -> dict[str, dict[str, str]]:
+    """Who answers and who judges in each iteration, and whether that is the model judging itself."""
+    judge, actors = standing.recipe.judge.by, {}
+    for name in standing.iterations:
+        before = f"M{int(name[1:]) - 1}"
+        grader = {"current": before, "frozen": "M1"}.get(judge, judge)
+        says = f"{grader} says of itself" if grader == before else f"{grader} says"
+        actors[name] = {"answers": before, "judges": grader, "says": says}
+    return actors
+
+
+def _stand_in(standing: Standing) -> bool:
+    """Whether the seed examples come from the micro world, by what they say of themselves."""
+    ift = Path(standing.recipe.data.ift)
+    return ift.exists() and any(example.source.startswith("micro world") for example in iter_jsonl(ift, Example))

@@ -72,8 +72,8 @@ def reward_modeling(judged: Sequence[Judged], unparsed: float, resamples: int, s
         by_kind={kind: found for kind, rankings in kinds.items() if scored and (found := accuracy(rankings, agreeing))},
         five_best=accuracy(judged, fives_that_are_best),
         exact_match=average([float(same_order(ranking)) for ranking in judged]),
-        spearman=average([found for ranking in judged if (found := correlation(ranking, stats.spearmanr)) is not None]),
-        kendall=average([found for ranking in judged if (found := correlation(ranking, stats.kendalltau)) is not None]),
+        spearman=average([rho for ranking in judged if (rho := correlation(ranking, stats.spearmanr)) is not None]),
+        kendall=average([tau for ranking in judged if (tau := correlation(ranking, stats.kendalltau)) is not None]),
         length_baseline=accuracy(judged, lambda ranking: agreeing(ranking._replace(scores=ranking.lengths))),
         unparsed=unparsed,
     )

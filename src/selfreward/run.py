@@ -15,22 +15,24 @@ from selfreward.progress import Progress
 from selfreward.records import Checkpoint
 from selfreward.report import write_report
 from selfreward.rundir import RunDir
-from selfreward.seed import load_seed
+from selfreward.seed import Seed, load_seed
 from selfreward.stages import Run
 
+Loop = Callable[[Recipe, Seed, Run, Cast, Measurer], Checkpoint]
 
-def execute(recipe: Recipe, folder: Path, on_stop: Callable[[Callable[[], None]], None]) -> Checkpoint:
+
+def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda: False, loop: Loop = self_reward) -> Checkpoint:
     """Run `recipe` in `folder`, or go on with it; returns the last model.
 
-    `on_stop` is given a function that asks the run to end at its next safe point, which raises `Stopped`.
+    `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`.
     """
     seed, judge, cast = load_seed(recipe.data, recipe.sft), Judge(recipe.judge), Cast(recipe)
     rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))
     try:
-        progress = Progress(rundir.logs)
-        on_stop(progress.stop)
+        progress = Progress(rundir.logs, stopping)
         run = Run(rundir, partial(open_model, config=recipe.backend), open_trainer(recipe), progress)
-        model = self_reward(recipe, seed, run, cast, Measurer(recipe, seed, judge, folder))
+        model = loop(recipe, seed, run, cast, Measurer(recipe, seed, judge, folder))
+        rundir.settle()
         write_report(folder)
         return model
     finally:

@@ -12,15 +12,17 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import Record, read_jsonl, to_line
+from selfreward.records import Record, content_id, read_jsonl, to_line
 
 R = TypeVar("R", bound=Record)
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
@@ -45,6 +47,14 @@ def sync_folder(path: Path) -> None:
     os.close(handle)
 
 
+def sync_files(folder: Path) -> None:
+    """Make the files in a folder durable."""
+    for file in folder.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    sync_folder(folder)
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as source:
@@ -62,6 +72,7 @@ def fingerprint(model: Path) -> str:
     return total.hexdigest()[:16]
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of the libraries that decide what a training gives."""
     found = {}
@@ -77,14 +88,13 @@ class RunDir:
     """An open run folder, locked against a second process for as long as this one lives."""
 
     def __init__(self, path: Path, recipe: dict[str, Any]) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        self.path, self.recipe, self.logs = path, recipe, path / "logs"
         self._lock = self._take_lock()
         self.visited: list[Stage] = []
-        self.before = json.loads(self._read("config.json") or "{}")
-        self.recipe = recipe
-        self.logs = self._new_attempt()
-        write_whole(path / "config.json", json.dumps(recipe, indent=1))
+        self.before, self.now = self._before(), {**recipe, "versions": versions()}
+        self._attempt, self._settled = self._new_attempt(), False
+        if not self.before:
+            self.settle()
 
     def stage(self, folder: str, name: str) -> Stage:
         """The stage `name` of `folder` ("M2", "judgments")."""
@@ -92,12 +102,24 @@ class RunDir:
         self.visited.append(stage)
         return stage
 
+    def settle(self) -> None:
+        """Make this attempt's recipe the run's, before work is done by it; a refused recipe never gets so far."""
+        if not self._settled:
+            for name in ("provenance.json", "config.json"):
+                write_whole(self.path / name, (self._attempt / name).read_text())
+        self._settled = True
+
     def close(self) -> None:
         """Let another process have the folder."""
         self._lock.close()
 
     def _take_lock(self) -> TextIO:
-        lock = (self.path / ".lock").open("a")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("a")
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            now = "Give the run another folder"
+            raise SelfRewardError(f"cannot be a run folder ({error.strerror})", str(self.path), now) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -106,30 +128,35 @@ class RunDir:
             raise SelfRewardError("another process is working in this run folder", str(self.path), now) from error
         return lock
 
+    def _before(self) -> dict[str, Any]:
+        """Recipe and library versions of the attempts before this one; empty in a new folder."""
+        file = self.path / "config.json"
+        try:
+            recipe = json.loads(file.read_text()) if file.exists() else {}
+            file = self.path / "provenance.json"
+            return {**recipe, "versions": json.loads(file.read_text())["libraries"]} if recipe else {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            now = f"Restore it from the last attempt in {self.logs}"
+            raise SelfRewardError("is not what this program wrote", str(file), now) from error
+
     def _new_attempt(self) -> Path:
-        logs = self.path / "logs"
-        number = 1 + len(list(logs.glob("attempt_*")))
-        attempt = logs / f"attempt_{number}"
+        numbers = [int(number) for path in self.logs.glob("attempt_*") if (number := path.name.split("_")[1]).isdigit()]
+        attempt = self.logs / f"attempt_{1 + max(numbers, default=0)}"
         attempt.mkdir(parents=True)
         provenance = {"python": sys.version, "platform": platform.platform(), "argv": sys.argv, "libraries": versions()}
         write_whole(attempt / "provenance.json", json.dumps(provenance, indent=1))
         write_whole(attempt / "config.json", json.dumps(self.recipe, indent=1))
-        shutil.copyfile(attempt / "provenance.json", self.path / "provenance.json")
-        return logs
-
-    def _read(self, name: str) -> str | None:
-        file = self.path / name
-        return file.read_text() if file.exists() else None
+        return attempt
 
     def refuse(self, stage: Stage) -> SelfRewardError:
         """The error for a stage that was made, or begun, from something else than it would be made from now."""
-        old, new = _flat(self.before), _flat(self.recipe)
+        old, new = _flat(self.before), _flat(self.now)
         changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
         why = f"the recipe changed ({', '.join(changed)})" if changed else "what it is made from changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
-        later = sorted({file for made in self._made() for file in made.files()} - keep)
-        names = " ".join(str(file) for file in later)
-        now = f"Give this run a new folder, or undo the change, or delete what no longer holds: rm -r {names}"
+        later = {file for made in self._made() for file in made.files()} - keep
+        later |= {file for folder in {file.parent for file in later} if (file := folder / "measured.json").exists()}
+        now = f"Give this run a new folder, or undo the change, or delete what no longer holds: {_remove(later)}"
         return SelfRewardError(f"{why}, so the records here would not be the ones asked for", str(stage), now)
 
     def _made(self) -> list[Stage]:
@@ -149,13 +176,14 @@ class Stage:
         self.receipt = folder / f"{name}.receipt.json"
         self.model = folder / name
         self.work = folder / f"{name}.partial"
+        self.checkpoints = folder / f"{name}.checkpoints"
 
     def __str__(self) -> str:
         return f"{self.folder.name}/{self.name}"
 
     def files(self) -> list[Path]:
         """What is on disk of this stage."""
-        every = (self.records, self.dropped, self.plan, self.journal, self.receipt, self.model, self.work)
+        every = (self.records, self.dropped, self.plan, self.journal, self.receipt, self.model, self.work, self.checkpoints)
         return [file for file in every if file.exists()]
 
     def finished(self, digest: str) -> dict[str, Any] | None:
@@ -168,9 +196,8 @@ class Stage:
         for name, expected in receipt["files"].items():
             file = self.folder / name
             if not file.exists() or file_hash(file) != expected:
-                what = "was changed or damaged since it was written" if file.exists() else "is missing"
-                now = f"Restore it, or delete {self.receipt} and all that was made after it to make it again"
-                raise SelfRewardError(what, str(file), now)
+                raise self.damaged(file, "was changed or damaged since it was written" if file.exists() else "is missing")
+        self._tidy()  # killed between the receipt and this
         return receipt
 
     def begun(self, digest: str) -> dict[str, Any] | None:
@@ -184,26 +211,39 @@ class Stage:
 
     def begin(self, digest: str, **plan: object) -> None:
         """Write down what this stage is made from, before anything is made."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.plan, json.dumps({"digest": digest, **plan}))
+        if self.model.exists():
+            raise self.damaged(self.model, "has no receipt, so nothing says what it was made from")
+        self._make_folder()
+        self._save(self.plan, digest=digest, **plan)
 
     def finish(self, digest: str, files: Iterable[Path], **facts: object) -> None:
         """Call the stage whole. `files` must be on disk already; its plan and journal go."""
         hashes = {str(file.relative_to(self.folder)): file_hash(file) for file in files}
-        write_whole(self.receipt, json.dumps({"digest": digest, "files": hashes, **facts}, indent=1))
-        self.tidy()
+        self._save(self.receipt, digest=digest, files=hashes, **facts)
+        self._tidy()
 
-    def tidy(self) -> None:
+    def damaged(self, file: Path, what: str) -> SelfRewardError:
+        """The error for a file of this stage that is not as it was left, with what to delete to make the stage again."""
+        now = f"Restore it, or have {self} made again: {_remove(self.files())}"
+        return SelfRewardError(what, str(file), now)
+
+    def _tidy(self) -> None:
         """Remove what only an unfinished stage needs."""
-        self.plan.unlink(missing_ok=True)
-        self.journal.unlink(missing_ok=True)
         if self.work.exists() and self.run.recipe.get("keep_checkpoints"):
-            self.work.replace(self.folder / "checkpoints")
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+            self.work.replace(self.checkpoints)
         shutil.rmtree(self.work, ignore_errors=True)
+        self.journal.unlink(missing_ok=True)
+        self.plan.unlink(missing_ok=True)
+
+    def _make_folder(self) -> None:
+        self.run.settle()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(self.folder.parent)
 
     def write(self, path: Path, records: Iterable[Record]) -> Path:
         """Write records to a file of this stage."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         write_whole(path, "".join(to_line(record) + "\n" for record in records))
         return path
 
@@ -211,18 +251,27 @@ class Stage:
         """The records of the finished stage."""
         return read_jsonl(self.records, kind)
 
+    def _save(self, path: Path, **facts: object) -> None:
+        write_whole(path, json.dumps({"id": content_id(facts), **facts}, indent=1))
+
     def _load(self, path: Path) -> dict[str, Any]:
         try:
             loaded: dict[str, Any] = json.loads(path.read_text())
-            loaded["digest"]
-        except (ValueError, KeyError, TypeError) as error:
-            now = f"Delete it and the other {self.name}.* files beside it; the stage is then made again"
-            raise SelfRewardError("is not a receipt that this program wrote", str(path), now) from error
+            whole = loaded.pop("id") == content_id(loaded)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self.damaged(path, "is not what this program wrote") from error
+        if not whole:
+            raise self.damaged(path, "was changed or damaged since it was written")
         return loaded
 
 
+def _remove(files: Iterable[Path]) -> str:
+    """The command that deletes `files`."""
+    return f"rm -r {shlex.join(sorted(map(str, files)))}"
+
+
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in tree.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat

@@ -16,6 +16,7 @@ from selfreward.records import (
     Checkpoint,
     Completion,
     Dropped,
+    Identified,
     Pair,
     Record,
     Request,
@@ -26,16 +27,19 @@ from selfreward.records import (
     read_line,
     to_line,
 )
-from selfreward.rundir import RunDir, Stage, fingerprint, sync_folder, versions
+from selfreward.rundir import RunDir, Stage, fingerprint, sync_files, sync_folder, versions
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=Sampled)
 Opener = Callable[[Checkpoint], Model]
+NO_MATTER = {"on", "baseline", "checkpoint_every"}
+"""Fields of a training's section that decide when it is done, and not what it gives."""
 
 
-class Batch(Record):
+class Batch(Identified):
     """One line of a journal: the completions of one planned batch."""
 
+    identity = ("number", "completions")
     number: int
     completions: tuple[Completion, ...]
 
@@ -95,7 +99,7 @@ class Folder:
             stage.begin(key, batches=batches)
         else:
             batches = plan["batches"]
-        done = _read_journal(stage)
+        done = _read_journal(stage, [{requests[at].id for at in batch} for batch in batches])
         owed = [number for number in range(len(batches)) if number not in done]
         answered = sum(len(batches[number]) for number in done)
         with (
@@ -137,7 +141,7 @@ class Folder:
 
     def train_sft(self, examples: Sequence[tuple[str, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
         """Fine-tune `start` on (prompt, response) into this folder's model."""
-        made_from = ["sft", examples, start.fingerprint, config.model_dump(mode="json"), seed]
+        made_from = ["sft", examples, start.fingerprint, config.model_dump(mode="json", exclude=NO_MATTER), seed]
 
         def run(work: Path, advance: Callable[[int], None]) -> Path:
             return self.run.trainer.sft(examples, start.path, config, seed, work, advance)
@@ -148,7 +152,8 @@ class Folder:
         self, pairs: Sequence[tuple[str, str, str]], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int
     ) -> Checkpoint:
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model."""
-        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.model_dump(mode="json"), seed]
+        settings = config.model_dump(mode="json", exclude=NO_MATTER)
+        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, settings, seed]
 
         def run(work: Path, advance: Callable[[int], None]) -> Path:
             for model in (start, reference):
@@ -169,6 +174,7 @@ class Folder:
                 self.run.unload()
                 with self.run.progress.stage(str(stage), steps, "steps") as advance:
                     made = run(stage.work, advance)
+                sync_files(made)
                 made.rename(stage.model)
                 sync_folder(stage.folder)
             weights = sorted(file for file in stage.model.iterdir() if file.is_file())
@@ -184,8 +190,11 @@ def _assert_unchanged(model: Checkpoint) -> None:
         raise SelfRewardError(f"is {found}, not {model.fingerprint}, which {model.name} was", str(model.path), now)
 
 
-def _read_journal(stage: Stage) -> dict[int, Batch]:
-    """The answered batches; a torn last line is cut off and owed again, any other bad line is an error."""
+def _read_journal(stage: Stage, planned: Sequence[set[str]]) -> dict[int, Batch]:
+    """The answered batches; a torn last line is cut off and owed again, any other bad line is an error.
+
+    `planned`: the ids of each batch's requests.
+    """
     if not stage.journal.exists():
         return {}
     content = stage.journal.read_bytes()
@@ -193,9 +202,17 @@ def _read_journal(stage: Stage) -> dict[int, Batch]:
     if whole < len(content):
         with stage.journal.open("r+b") as journal:
             journal.truncate(whole)
-    lines = content[:whole].decode(errors="replace").splitlines()
-    batches = [read_line(line, Batch, f"{stage.journal}:{n}") for n, line in enumerate(lines, start=1)]
-    return {batch.number: batch for batch in batches}
+    done = {}
+    for at, line in enumerate(content[:whole].split(b"\n")[:-1], start=1):
+        try:
+            batch = read_line(line.decode(errors="replace"), Batch, f"{stage.journal}:{at}")
+        except SelfRewardError as error:
+            raise stage.damaged(stage.journal, f"line {at} is not what this program wrote ({error.what})") from error
+        answered = {completion.request_id for completion in batch.completions}
+        if batch.number >= len(planned) or answered != planned[batch.number]:
+            raise stage.damaged(stage.journal, f"holds answers to other requests than these (line {at})")
+        done[batch.number] = batch
+    return done
 
 
 def _outcomes(records: Sequence[Sampled]) -> dict[str, int]:

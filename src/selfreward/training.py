@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import trl
 from datasets import Dataset
 from transformers import (
     AutoModelForCausalLM,
@@ -29,6 +28,10 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from trl.trainer.dpo_config import DPOConfig as TRLDPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.sft_config import SFTConfig as TRLSFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from selfreward.backends import Advance
 from selfreward.chat import completion_ids, prompt_ids
@@ -65,10 +68,10 @@ class TRLTrainer:
         tokenizer, model = _load(start, config.dropout)
         rows = [sft_row(tokenizer, prompt, response) for prompt, response in examples]
         _refuse_longer_than(model, start, [len(row["input_ids"]) for row in rows])
-        settings = trl.SFTConfig(
+        settings = TRLSFTConfig(
             **_settings(config, seed, work), max_length=None, dataset_kwargs={"skip_prepare_dataset": True}, packing=False
         )
-        trainer = trl.SFTTrainer(
+        trainer = SFTTrainer(
             model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
             callbacks=[_Safe(advance, self._keep)],
         )  # fmt: skip
@@ -84,8 +87,8 @@ class TRLTrainer:
         rows = [dpo_row(tokenizer, *pair) for pair in pairs]
         longest = [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
         _refuse_longer_than(model, start, longest)
-        weigh = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.nll_weight]} if config.nll_weight else {}
-        settings = trl.DPOConfig(
+        weigh: dict[str, Any] = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.nll_weight]} if config.nll_weight else {}
+        settings = TRLDPOConfig(
             **_settings(config, seed, work), beta=config.beta, max_length=None, disable_dropout=config.dropout == 0, **weigh
         )
         trainer = _PreparedDPOTrainer(
@@ -95,7 +98,7 @@ class TRLTrainer:
         return _train(trainer, tokenizer, len(rows), work)
 
 
-class _PreparedDPOTrainer(trl.DPOTrainer):
+class _PreparedDPOTrainer(DPOTrainer):
     """TRL's trainer on rows that hold token ids already."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
@@ -119,7 +122,7 @@ class _Safe(TrainerCallback):
             self._stop, control.should_save = stop, True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         _mark_whole(checkpoint)
         for older in set(checkpoint.parent.glob("checkpoint-*")) - {checkpoint}:
             if not self._keep:
@@ -185,8 +188,9 @@ def _refuse_longer_than(model: PreTrainedModel, path: Path, lengths: list[int]) 
 
 def _train(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, rows: int, work: Path) -> Path:
     """Train from the last whole checkpoint in `work`, or from the start; returns the folder that holds the result."""
-    if len(trainer.train_dataset) != rows:
-        raise AssertionError(f"the trainer kept {len(trainer.train_dataset)} of {rows} examples")
+    kept = len(trainer.get_train_dataloader().dataset)
+    if kept != rows:
+        raise AssertionError(f"the trainer kept {kept} of {rows} examples")
     trainer.remove_callback(PrinterCallback)  # what it prints is in metrics.jsonl
     trainer.train(resume_from_checkpoint=_last_whole(work))
     made = work / "made"

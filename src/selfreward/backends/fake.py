@@ -84,24 +84,26 @@ class FakeTrainer:
         self, examples: Sequence[tuple[str, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
     ) -> Path:
         """Hash the examples."""
-        return self._train([*examples], start, config, seed, work, advance)
+        return self._train(self.steps(len(examples), config), [*examples], start, config, seed, work, advance)
 
     def dpo(
         self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
         advance: Advance,
     ) -> Path:  # fmt: skip
         """Hash the pairs."""
-        return self._train([str(reference.name), *pairs], start, config, seed, work, advance)
+        inputs = [str(reference.name), *pairs]
+        return self._train(self.steps(len(pairs), config), inputs, start, config, seed, work, advance)
 
     def _train(
-        self, inputs: Sequence[object], start: Path, config: SFTConfig | DPOConfig, seed: int, work: Path, advance: Advance
-    ) -> Path:
+        self, steps: int, inputs: Sequence[object], start: Path, config: SFTConfig | DPOConfig, seed: int, work: Path,
+        advance: Advance,
+    ) -> Path:  # fmt: skip
         made = work / "made"
         made.mkdir(parents=True, exist_ok=True)
-        for _ in range(self.steps(len(inputs), config)):
+        for _ in range(steps):
             advance(1)
         parent = (start / "model.safetensors").read_bytes().hex()
         digits = content_id(inputs, config.model_dump(mode="json"), seed, parent)
         save_file({"weight": np.array([int(digit, 16) for digit in digits], dtype=np.uint8)}, made / "model.safetensors")
-        (made / "metrics.jsonl").write_text(json.dumps({"step": self.steps(len(inputs), config)}) + "\n")
+        (made / "metrics.jsonl").write_text(json.dumps({"step": steps}) + "\n")
         return made

@@ -38,18 +38,19 @@ class RoomyLayer(DynamicLayer):
         """Append and return keys and values, [batch, heads, tokens, head size]."""
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
-        if not self.is_initialized or self._rooms is None or end > self._rooms[0].shape[-2]:
-            self._rooms = tuple(self._more_room(old, new, end) for old, new in self._old_and_new(key_states, value_states))
-        for room, new in zip(self._rooms, (key_states, value_states), strict=True):
+        rooms = self._rooms
+        if rooms is None or end > rooms[0].shape[-2]:
+            rooms = self._rooms = tuple(self._more_room(*both, end) for both in self._old_and_new(key_states, value_states))
+        for room, new in zip(rooms, (key_states, value_states), strict=True):
             room[..., start:end, :] = new
-        self.keys, self.values = (room[..., :end, :] for room in self._rooms)
+        self.keys, self.values = (room[..., :end, :] for room in rooms)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep, or repeat, rows of the batch."""
-        self._rooms = tuple(room[indices] for room in self._rooms)
         length = self.get_seq_length()
-        self.keys, self.values = (room[..., :length, :] for room in self._rooms)
+        rooms = self._rooms = tuple(room[indices] for room in self._rooms or (self.keys, self.values))
+        self.keys, self.values = (room[..., :length, :] for room in rooms)
 
     def _old_and_new(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
         if not self.is_initialized:
@@ -202,7 +203,7 @@ class HFModel:
             logits = self._forward(drawn[:, None], cache, mask)
 
     def _completion(self, row: _Row) -> Completion:
-        text = self.tokenizer.decode(row.ids, skip_special_tokens=True)
+        text = str(self.tokenizer.decode(row.ids, skip_special_tokens=True))
         return Completion(
             request_id=row.request.id,
             text=text,

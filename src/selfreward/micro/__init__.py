@@ -1,0 +1,1 @@
+"""The embedded micro world: tasks with a checkable truth, and a small base model that knows a little of them."""

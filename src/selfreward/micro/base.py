@@ -32,21 +32,29 @@ HEADER = "come up with a series of tasks:"
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A stretch of training: a warm-up, then a straight line from `learning_rate` down to `end` of it."""
+
+    tokens: int
+    learning_rate: float
+    end: float
+    batch_tokens: int
+    mixture: tuple[float, ...]
+    """Share of documents from each of `MAKERS`, in its order."""
+
+
+@dataclass(frozen=True)
 class BaseConfig:
-    """How the base is made. The defaults make the one that ships."""
+    """How the base is made. The defaults make the one that ships: first reading, then mostly answering."""
 
     seed: int = 1
-    tokens: int = 45_000_000
-    hidden: int = 144
+    hidden: int = 128
     layers: int = 5
     heads: int = 4
-    batch_tokens: int = 4096
-    learning_rate: float = 3e-3
-    dialogues: float = 0.30
-    reviews: float = 0.45
-    task_lists: float = 0.17
-    glossaries: float = 0.04
-    copies: float = 0.04
+    phases: tuple[Phase, ...] = (
+        Phase(15_000_000, 2e-3, 0.338, 4096, (0.24, 0.56, 0.14, 0.03, 0.03, 0.0)),
+        Phase(14_000_000, 1.5e-3, 0.02, 2048, (0.52, 0.0, 0.06, 0.14, 0.13, 0.15)),
+    )
 
 
 Document = tuple[str, str]
@@ -60,11 +68,20 @@ def dialogue(rng: random.Random) -> Document:
 
 
 def review(rng: random.Random) -> Document:
-    """Somebody's answer and what a careful reader notices in it; no score."""
+    """Somebody's answer and what a careful reader notices in it."""
+    return _reviewed(rng, tally=False)
+
+
+def tallied_review(rng: random.Random) -> Document:
+    """The same by a reader who counts along, and stops short of a score."""
+    return _reviewed(rng, tally=True)
+
+
+def _reviewed(rng: random.Random, *, tally: bool) -> Document:
     task = world.sample_task(rng)
     habits = rng.choice((world.WEB, world.WEB, world.CAREFUL, world.CARELESS))
     words = world.write_answer(task, habits, rng)
-    return JUDGE.format(prompt=task.text(), response=" ".join(words)), judge(task, words, scored=False)
+    return JUDGE.format(prompt=task.text(), response=" ".join(words)), judge(task, words, tally=tally, score=False)
 
 
 def task_list(rng: random.Random) -> Document:
@@ -89,14 +106,14 @@ def copy(rng: random.Random) -> Document:
     return words, words
 
 
-MAKERS = {"dialogues": dialogue, "reviews": review, "task_lists": task_list, "glossaries": glossary, "copies": copy}
+MAKERS = (dialogue, review, task_list, glossary, copy, tallied_review)
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """One token a word, lower case; a new line is a word too. Words it does not know become `<unk>`."""
     rng = random.Random(0)
     known: dict[str, None] = {}
-    for maker in MAKERS.values():
+    for maker in MAKERS:
         for _ in range(4000):
             known.update(dict.fromkeys(" ".join(maker(rng)).lower().replace("\n", " \n ").split(" ")))
     known.update(dict.fromkeys(["score:", *"0123456789"]))
@@ -132,20 +149,19 @@ def make_model(config: BaseConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaF
     )  # fmt: skip
 
 
-def batches(config: BaseConfig, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(phase: Phase, seed: int, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Whole documents, a pool at a time sorted by length: input ids and labels, `batch_tokens` in each, about."""
-    rng = random.Random(config.seed)
-    makers, weights = list(MAKERS.values()), [getattr(config, name) for name in MAKERS]
+    rng = random.Random(seed)
     user, assistant, end = tokenizer.convert_tokens_to_ids([USER, ASSISTANT, END])
     while True:
-        documents = [maker(rng) for maker in rng.choices(makers, weights, k=8192)]
+        documents = [maker(rng) for maker in rng.choices(MAKERS, phase.mixture, k=8192)]
         prompts = tokenizer([d[0] for d in documents], add_special_tokens=False)["input_ids"]
         responses = tokenizer([d[1] for d in documents], add_special_tokens=False)["input_ids"]
         rows = [([user, *p, assistant], [*r, end]) for p, r in zip(prompts, responses, strict=True)]
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
         pool = []
         while rows:
-            size = max(1, config.batch_tokens // (len(rows[-1][0]) + len(rows[-1][1])))
+            size = max(1, phase.batch_tokens // (len(rows[-1][0]) + len(rows[-1][1])))
             pool.append(_pad(rows[-size:], tokenizer.pad_token_id))
             del rows[-size:]
         rng.shuffle(pool)
@@ -160,17 +176,24 @@ def _pad(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[torch.Tenso
 
 
 def train(config: BaseConfig, out: Path, device: str = "cpu") -> None:
-    """Train the base and write model and tokenizer to `out`."""
+    """Train the base, phase by phase, and write model and tokenizer to `out`."""
     tokenizer = make_tokenizer()
     model = make_model(config, tokenizer).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    for number, phase in enumerate(config.phases):
+        train_phase(model, phase, config.seed + number, tokenizer, device)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def train_phase(model: LlamaForCausalLM, phase: Phase, seed: int, tokenizer: PreTrainedTokenizerFast, device: str) -> None:
+    """One phase, with an optimizer of its own."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=phase.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     seen, step, started = 0, 0, time.monotonic()
-    for ids, labels in batches(config, tokenizer):
-        if seen >= config.tokens:
-            break
-        done = seen / config.tokens
+    for ids, labels in batches(phase, seed, tokenizer):
+        if seen >= phase.tokens:
+            return
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, step / 200, 1.02 - done)
+            group["lr"] = phase.learning_rate * min(1.0, step / 200, 1.02 - (1.02 - phase.end) * seen / phase.tokens)
         # Right padding with causal attention: no real token ever looks at a pad, so no mask is needed.
         loss = model(input_ids=ids.to(device), labels=labels.to(device)).loss
         loss.backward()
@@ -180,10 +203,8 @@ def train(config: BaseConfig, out: Path, device: str = "cpu") -> None:
         seen, step = seen + ids.numel(), step + 1
         if step % 200 == 0:
             rate = seen / (time.monotonic() - started)
-            left = (config.tokens - seen) / rate / 60
+            left = (phase.tokens - seen) / rate / 60
             print(f"{seen / 1e6:6.1f}M tokens  loss {loss.item():.3f}  {rate:,.0f} tokens/s  {left:.0f} min left", flush=True)
-    model.save_pretrained(out, safe_serialization=True)
-    tokenizer.save_pretrained(out)
 
 
 def main() -> None:

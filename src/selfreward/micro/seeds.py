@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
 from selfreward.micro.base import JUDGE
 from selfreward.micro.truth import check, judge
 from selfreward.micro.world import ANNOTATORS, CAREFUL, CARELESS, TASK_KINDS, WEB, Task, sample_task, write_answer
-from selfreward.records import Example, Prompt, Ranking
+from selfreward.records import Example, Prompt, Ranking, Record
 from selfreward.rundir import write_whole
 
 SEED = 20240118
@@ -66,7 +67,7 @@ def make(out: Path) -> None:
     prompts = [Prompt(text=task.text(), source="seed") for task in world.tasks(PROMPTS)]
     rankings = [world.ranking(task) for task in world.tasks(RANKINGS)]
     out.mkdir(parents=True, exist_ok=True)
-    files = {"ift": ift, "eft": eft, "heldout_prompts": prompts, "heldout_rankings": rankings}
+    files: dict[str, Sequence[Record]] = {"ift": ift, "eft": eft, "heldout_prompts": prompts, "heldout_rankings": rankings}
     for name, records in files.items():
         write_whole(out / f"{name}.jsonl", "".join(record.model_dump_json() + "\n" for record in records))
 

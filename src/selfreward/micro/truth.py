@@ -33,13 +33,13 @@ def walk(task: Task, words: Sequence[str]) -> str:
     return " ".join([*seen, "so"])
 
 
-def judge(task: Task, words: Sequence[str], *, scored: bool = True) -> str:
-    """The judgment of a judge without fault; unscored, it says what holds but gives no points."""
-    points, tally = 0, []
+def judge(task: Task, words: Sequence[str], *, tally: bool = True, score: bool = True) -> str:
+    """The judgment of a judge without fault; without `score` it counts points but gives none, without `tally` not even that."""
+    points, said = 0, []
     for name, met in check(task, words).items():
         points += met
-        tally.append(f"{name} {'yes' if met else 'no'}" + f" {points}" * scored)
-    return " ".join([walk(task, words), *tally]) + f" score: {points}" * scored
+        said.append(f"{name} {'yes' if met else 'no'}" + f" {points}" * tally)
+    return " ".join([walk(task, words), *said]) + f" score: {points}" * score
 
 
 def _marks(task: Task, before: Sequence[str], word: str) -> list[str]:

@@ -27,8 +27,8 @@ KIND_OF = {word: kind for kind, words in WORDS.items() for word in words}
 NUMBERS = ("two", "three", "four", "five", "six")
 SIZE_OF = {name: size for size, name in enumerate(NUMBERS, start=2)}
 DIRECTIONS = ("a to z", "z to a")
-TASK_KINDS = ("list", "sort", "pick")
 TaskKind = Literal["list", "sort", "pick"]
+TASK_KINDS: tuple[TaskKind, ...] = ("list", "sort", "pick")
 
 _ONE = r"(?P<size>two|three|four|five|six)"
 _WAY = r"from (?P<way>a to z|z to a)"
@@ -96,7 +96,8 @@ def read_task(text: str) -> Task | None:
 
 def sample_task(rng: random.Random, kind: TaskKind | None = None) -> Task:
     """A solvable task, of `kind` or of any."""
-    kind = kind or rng.choice(TASK_KINDS)
+    if kind is None:
+        kind = rng.choice(TASK_KINDS)
     descending = rng.random() < 0.5
     if kind == "sort":
         size = rng.randint(3, 6)

@@ -1,0 +1,42 @@
+"""Talk to a model that came out of a run."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from selfreward.backends.hf import HFModel
+from selfreward.config import BackendConfig
+from selfreward.errors import SelfRewardError
+from selfreward.records import Message, Request, Sampling
+
+
+def converse(model: Path, temperature: float, top_p: float, max_tokens: int) -> None:
+    """Read lines and answer them, remembering the conversation, until an empty one or the end of input."""
+    engine = HFModel(find_model(model), BackendConfig())
+    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+    messages: tuple[Message, ...] = ()
+    while text := _ask():
+        messages += (Message(role="user", content=text),)
+        seed = secrets.randbits(63)
+        request = Request(about="chat", index=len(messages), messages=messages, sampling=sampling, seed=seed, model="chat")
+        answer = next(engine.generate([request]))
+        if answer.finish == "error":
+            raise SelfRewardError("the conversation is longer than the model can read", str(model), "Start a new one")
+        print(answer.text, flush=True)
+        messages += (Message(role="assistant", content=answer.text),)
+
+
+def find_model(path: Path) -> Path:
+    """The folder with the weights: `path` itself, or `model` in the folder of a run's iteration."""
+    found = next((folder for folder in (path, path / "model") if (folder / "config.json").exists()), None)
+    if found is None:
+        raise SelfRewardError("holds no model", str(path), "Give RUN/M3, or a folder with a transformers model")
+    return found
+
+
+def _ask() -> str:
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return ""

@@ -1,0 +1,125 @@
+"""A sample of an iteration to browse: prompt → candidates → judgments → the pair it became, or why it became none."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from math import fsum
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from markupsafe import escape
+
+from selfreward.records import Dropped, Judgment, Pair, Prompt, Record, Response, Verdict, iter_jsonl
+
+R = TypeVar("R", bound=Record)
+SHOWN = 30
+"""Prompts of an iteration, at most."""
+MARKUP = 400
+"""Bytes of markup around a text, roughly."""
+
+
+class Candidate(NamedTuple):
+    """A response beside all that was said of it."""
+
+    response: Response
+    score: float | None
+    """Mean of its valid judgments; None of too few."""
+    verdict: Verdict | None
+    judgments: list[Judgment]
+    part: str
+    """`chosen`, `rejected` or nothing."""
+
+
+class Browsed(NamedTuple):
+    """A prompt with its candidates."""
+
+    prompt: Prompt
+    candidates: list[Candidate]
+    pair: Pair | None
+    reason: str
+    """Why there is no pair; empty where there is one, or where pairs are not made yet."""
+
+    @property
+    def way(self) -> str:
+        """`right`, `equal` or `wrong` way round by the truth, `untold` without one, `none` where there is no pair."""
+        true = {c.part: c.verdict.score for c in self.candidates if c.verdict and c.part}
+        if not self.pair:
+            return "none"
+        if len(true) < 2:
+            return "untold"
+        chosen, rejected = true["chosen"], true["rejected"]
+        return "right" if chosen > rejected else "wrong" if chosen < rejected else "equal"
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes in the page, roughly."""
+        said = [c.response.text for c in self.candidates] + [j.rationale for c in self.candidates for j in c.judgments]
+        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.prompt.text, *said))
+
+
+class Sample(NamedTuple):
+    """The prompts shown of one iteration, the lowest content ids first."""
+
+    name: str
+    prompts: int
+    """How many the iteration has."""
+    browsed: list[Browsed]
+
+    @property
+    def ways(self) -> dict[str, int]:
+        """How many of each `way` are shown."""
+        found = [browsed.way for browsed in self.browsed]
+        return {way: found.count(way) for way in ("right", "equal", "wrong", "untold", "none") if way in found}
+
+
+def sample(folder: Path, min_valid: int, budget: int) -> Sample | None:
+    """Up to `SHOWN` prompts of the iteration in `folder` that fit in `budget` bytes; None before it has candidates."""
+    if not (folder / "responses.jsonl").exists():
+        return None
+    prompts = {prompt.id: prompt for prompt in iter_jsonl(folder / "prompts.jsonl", Prompt)}
+    chosen = heapq.nsmallest(SHOWN, prompts.values(), key=lambda prompt: prompt.id)
+    return Sample(folder.name, len(prompts), list(_within(_browse(folder, chosen, min_valid), budget)))
+
+
+def mean_score(judgments: Sequence[Judgment], min_valid: int) -> float | None:
+    """Mean of the valid scores of one response; None of fewer than `min_valid`."""
+    valid = [judgment.score for judgment in judgments if judgment.score is not None]
+    return fsum(valid) / len(valid) if len(valid) >= min_valid else None
+
+
+def _within(found: Iterator[Browsed], budget: int) -> Iterator[Browsed]:
+    for browsed in found:
+        budget -= browsed.size
+        if budget < 0:
+            return
+        yield browsed
+
+
+def _browse(folder: Path, prompts: Sequence[Prompt], min_valid: int) -> Iterator[Browsed]:
+    shown = {prompt.id for prompt in prompts}
+    responses, judgments = defaultdict(list), defaultdict(list)
+    for response in _lines(folder / "responses.jsonl", Response):
+        if response.prompt_id in shown:
+            responses[response.prompt_id].append(response)
+    asked = {response.id for group in responses.values() for response in group}
+    for judgment in _lines(folder / "judgments.jsonl", Judgment):
+        if judgment.response_id in asked:
+            judgments[judgment.response_id].append(judgment)
+    verdicts = {v.response_id: v for v in _lines(folder / "truth.jsonl", Verdict) if v.response_id in asked}
+    pairs = {pair.prompt_id: pair for pair in _lines(folder / "pairs.jsonl", Pair) if pair.prompt_id in shown}
+    reasons = {dropped.id: dropped.reason for dropped in _lines(folder / "pairs.dropped.jsonl", Dropped)}
+    for prompt in prompts:
+        pair = pairs.get(prompt.id)
+        part = {pair.chosen_id: "chosen", pair.rejected_id: "rejected"} if pair else {}
+        candidates = [
+            Candidate(r, mean_score(judgments[r.id], min_valid), verdicts.get(r.id), judgments[r.id], part.get(r.id, ""))
+            for r in responses[prompt.id]
+        ]
+        yield Browsed(prompt, candidates, pair, "" if pair else reasons.get(prompt.id, ""))
+
+
+def _lines(path: Path, kind: type[R]) -> Iterator[R]:
+    """The records of a stage; none of one that is not done yet."""
+    return iter_jsonl(path, kind) if path.exists() else iter(())

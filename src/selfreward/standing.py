@@ -1,0 +1,166 @@
+"""Where a run stands, read from its folder without disturbing who works in it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from selfreward.config import Recipe, read_recipe
+from selfreward.errors import SelfRewardError
+from selfreward.measure import Measured
+from selfreward.records import Record, read_line
+
+ANSWERING = ("heldout_responses", "truth")
+MEASURING = ("heldout_responses", "heldout_judgments", "truth", "ranking_judgments")
+ITERATING = ("proposed", "prompts", "responses", "judgments", "pairs", "model")
+
+
+class Status(Record):
+    """`logs/status.json`: the stage that a process was last seen in."""
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+    eta_s: float | None
+    at: float
+    """Seconds since 1970 when it was written."""
+    pid: int
+
+
+class ModelStanding(NamedTuple):
+    """One model's folder: its stages in order, those that are done, and what was measured in the end."""
+
+    name: str
+    stages: tuple[str, ...]
+    done: tuple[str, ...]
+    measured: Measured | None
+
+    @property
+    def owed(self) -> tuple[str, ...]:
+        """Stages without a receipt, of a model that is not measured."""
+        return () if self.measured else tuple(stage for stage in self.stages if stage not in self.done)
+
+
+class Standing(NamedTuple):
+    """A run: its recipe, every model that it will have, and who works on it."""
+
+    folder: Path
+    recipe: Recipe
+    models: tuple[ModelStanding, ...]
+    alive: bool
+    """Whether a process holds the folder."""
+    status: Status | None
+
+    @property
+    def measured(self) -> list[Measured]:
+        """The models measured so far, in order."""
+        return [model.measured for model in self.models if model.measured]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every model is measured."""
+        return len(self.measured) == len(self.models)
+
+    @property
+    def iterations(self) -> list[str]:
+        """Names of the models that an iteration of the loop makes."""
+        return [model.name for model in self.models if "pairs" in model.stages]
+
+    @property
+    def next_stage(self) -> str:
+        """The first stage that is not done ("M2/judgments"), empty where all are."""
+        return next((f"{model.name}/{stage}" for model in self.models for stage in model.owed), "")
+
+
+def read_standing(folder: Path) -> Standing:
+    """Where the run in `folder` stands. Raises `SelfRewardError` where it is no run folder."""
+    config, status = folder / "config.json", folder / "logs" / "status.json"
+    if not config.is_file():
+        raise SelfRewardError("is no run folder: it has no config.json", str(folder), "Give the folder of a run, runs/demo say")
+    recipe = read_recipe(json.loads(config.read_text()), str(config), folder)
+    return Standing(
+        folder=folder,
+        recipe=recipe,
+        models=tuple(_read_model(folder / name, stages) for name, stages in _expected(recipe).items()),
+        alive=_is_held(folder / ".lock"),
+        status=read_line(status.read_text(), Status, str(status)) if status.exists() else None,
+    )
+
+
+def describe_status(folder: Path) -> str:
+    """What `selfreward status` prints. Raises `SelfRewardError` where `folder` is no run folder."""
+    standing = read_standing(folder)
+    return "\n".join([f"{folder}: {where(standing, time.time())}", *(f"  {line}" for line in model_lines(standing))])
+
+
+def where(standing: Standing, now: float) -> str:
+    """In one line: finished, or what is under way at `now` (seconds since 1970), or where it stopped."""
+    if standing.finished and not standing.alive:
+        return "finished"
+    stage, status = standing.next_stage, standing.status
+    if status is None or status.stage != stage:
+        progress = f"before {stage}" if stage else "at its end"
+    else:
+        progress = f"in {stage}, {status.done:,} of {status.total:,} {status.unit}" + _left(standing, status, now)
+    return f"running, {progress}" if standing.alive else f"stopped {progress}; the same command goes on from here"
+
+
+def model_lines(standing: Standing) -> list[str]:
+    """A line for each model: its headline figures, or its stages done and to do."""
+    return [f"{model.name:<4} {_figures(model.measured) if model.measured else _stages(model)}" for model in standing.models]
+
+
+def _left(standing: Standing, status: Status, now: float) -> str:
+    if not standing.alive or status.eta_s is None:
+        return ""
+    seconds = max(0.0, status.eta_s - (now - status.at))
+    return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
+
+
+def _figures(measured: Measured) -> str:
+    told = [
+        f"true score {measured.true_score:.2f}" if measured.true_score is not None else "no truth known",
+        f"says {measured.self_score.value:.2f} of itself" if measured.self_score else "no score of its own",
+        f"pairwise accuracy {measured.pairwise_accuracy:.1%}"
+        if measured.pairwise_accuracy is not None
+        else "no pairwise accuracy",
+    ]
+    return f"measured: {', '.join(told)}"
+
+
+def _stages(model: ModelStanding) -> str:
+    done = f"done: {', '.join(model.done)}; " if model.done else ""
+    return f"{done}to do: {', '.join((*model.owed, 'measured'))}"
+
+
+def _expected(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """Every model of the run and the stages that lead to it, in the order of `loop.py`."""
+    measuring = MEASURING if recipe.measure.judging else ANSWERING
+    baseline = {"SFT": ("model", *measuring)} if recipe.sft.baseline else {}
+    first = measuring if recipe.sft.on == "none" else ("model", *measuring)
+    making = ITERATING[1:] if recipe.prompts.source else ITERATING
+    later = {f"M{t}": (*making, *measuring) for t in range(2, recipe.iterations + 2)}
+    return {"M0": measuring, **baseline, "M1": first, **later}
+
+
+def _read_model(folder: Path, stages: tuple[str, ...]) -> ModelStanding:
+    done = tuple(stage for stage in stages if (folder / f"{stage}.receipt.json").exists())
+    file = folder / "measured.json"
+    measured = read_line(file.read_text(), Measured, str(file)) if file.exists() else None
+    return ModelStanding(folder.name, stages, done, measured)
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process holds the lock; closing the file gives back what the try took."""
+    if not lock.exists():
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False

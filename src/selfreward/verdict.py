@@ -1,0 +1,134 @@
+"""What a run shows, in words computed from its figures: as much as the intervals allow and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from selfreward.charts import BEFORE_THE_LOOP, two
+from selfreward.estimates import Estimate
+from selfreward.instruction_following import HeadToHead
+from selfreward.measure import Measured
+
+MANY_UNSCORED = 0.1
+"""From this share of judgments without a score on, a model's opinion of itself is said to rest on part of its answers."""
+
+
+class Verdict(NamedTuple):
+    """A headline and the sentences below it."""
+
+    headline: str
+    sentences: list[str]
+
+
+def verdict(models: Sequence[Measured], top: float) -> Verdict:
+    """What the models measured so far show; `top` is the highest score there is."""
+    loop = [model for model in models if model.name not in BEFORE_THE_LOOP]
+    if not loop:
+        return Verdict("M1 is yet to be measured", [f"Measured so far: {', '.join(m.name for m in models) or 'nothing'}."])
+    first, last = loop[0], loop[-1]
+    sentences = [*_answers(first, last, top), *_steps(loop), *_opinion(first, last), *_judging(first, last)]
+    return Verdict(_headline(first, last), [sentence.replace("%", "\u00a0%") for sentence in sentences])
+
+
+def change(before: Estimate, after: Estimate) -> str:
+    """`better`, `worse`, or `unclear` where the intervals overlap."""
+    if after.low > before.high:
+        return "better"
+    return "worse" if after.high < before.low else "unclear"
+
+
+def head_to_head(model: Measured, against: str, judge: str) -> HeadToHead | None:
+    """How `model` does against another by `judge`, where that was measured."""
+    return next((found for found in model.head_to_head if (found.against, found.judge) == (against, judge)), None)
+
+
+def _true(model: Measured) -> Estimate | None:
+    return model.instruction_following.score if model.instruction_following else None
+
+
+def _headline(first: Measured, last: Measured) -> str:
+    before, after = _true(first), _true(last)
+    if not before or not after:
+        return f"What {last.name} says of itself; no truth known"
+    if first is last:
+        return f"{last.name} answers at {two(after.value)}; no iteration is measured yet"
+    told = {"better": f"{last.name} answers better than {first.name}", "worse": f"{last.name} answers worse than {first.name}"}
+    return told.get(change(before, after), f"No clear difference between {first.name} and {last.name}")
+
+
+def _answers(first: Measured, last: Measured, top: float) -> Iterator[str]:
+    before, after = _true(first), _true(last)
+    if not before or not after:
+        yield "No truth known: nothing outside the models says what their answers are worth, so what follows is opinion."
+    elif first is last:
+        yield f"By the truth, {last.name} answers at {two(after.value)} of {top:g} ({_interval(after)})."
+    elif (kind := change(before, after)) == "unclear":
+        yield (
+            f"By the truth, {last.name} is not shown to answer better or worse than {first.name}: {two(before.value)} → "
+            f"{two(after.value)} of {top:g}, and the 95% intervals overlap ({_interval(before)} and {_interval(after)})."
+        )
+    else:
+        yield (
+            f"By the truth, {last.name} answers {kind} than {first.name}: {two(before.value)} → {two(after.value)} of {top:g} "
+            f"(95% intervals {_interval(before)} and {_interval(after)})."
+        )
+
+
+def _steps(loop: Sequence[Measured]) -> Iterator[str]:
+    pairs = [(after, head_to_head(after, before.name, "truth")) for before, after in pairwise(loop)]
+    told = [_match(model, found) for model, found in pairs if found]
+    if (baseline := head_to_head(loop[-1], "SFT", "truth")) and len(loop) > 1:
+        told.append(_match(loop[-1], baseline))
+    if told:
+        yield f"Head to head by the truth, {'; '.join(told)}."
+
+
+def _match(model: Measured, found: HeadToHead) -> str:
+    scored = found.wins + found.ties + found.losses
+    if not scored or not found.net:
+        return f"{model.name} and {found.against} cannot be compared"
+    unclear = " (no clear difference)" if found.net.low <= 0 <= found.net.high else ""
+    shares = f"wins {100 * found.wins / scored:.1f}% and loses {100 * found.losses / scored:.1f}%"
+    return f"{model.name} {shares} against {found.against}{unclear}"
+
+
+def _opinion(first: Measured, last: Measured) -> Iterator[str]:
+    own, before = last.self_score, first.self_score
+    if not own:
+        if last.judgments:
+            yield f"{last.name} gives its own answers no valid score."
+        return
+    earlier = f"; {first.name} said {two(before.value)}{_gap(first)}" if before and first is not last else ""
+    yield f"{last.name} says {two(own.value)} of itself{_gap(last)}{earlier}."
+    lost = 1 - last.judgments.get("scored", 0) / (sum(last.judgments.values()) or 1)
+    if lost >= MANY_UNSCORED:
+        yield f"That opinion rests on part of its judgments: {lost:.0%} of them gave no valid score."
+
+
+def _gap(model: Measured) -> str:
+    if model.true_score is None or not model.self_score:
+        return ""
+    gap = model.self_score.value - model.true_score
+    return f", {two(abs(gap))} {'above' if gap > 0 else 'below'} the truth" if abs(gap) >= 0.005 else ", which is the truth"
+
+
+def _judging(first: Measured, last: Measured) -> Iterator[str]:
+    if not first.reward_modeling or not last.reward_modeling:
+        yield "How well it judges was not measured."
+        return
+    before, after = first.reward_modeling.pairwise_accuracy, last.reward_modeling.pairwise_accuracy
+    if not after:
+        yield f"As a judge of ranked answers, {last.name} gives no valid score."
+        return
+    told = f"As a judge, {last.name} puts {after.value:.1%} of the held-out pairs in the order people gave"
+    if before and first is not last:
+        words = {"better": "a clear gain", "worse": "a clear loss"}.get(change(before, after), "no clear change")
+        told += f", {first.name} {before.value:.1%}: {words}"
+    length = last.reward_modeling.length_baseline
+    yield told + (f". Text length alone would get {length.value:.1%}." if length else ".")
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{two(estimate.low)}–{two(estimate.high)}"

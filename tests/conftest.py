@@ -1,0 +1,16 @@
+"""What several test files share."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def reference():
+    """Reads a file of the published data that we check ourselves against; skips where it is not at hand."""
+    folder = os.environ.get("SELFREWARD_REFERENCE_DATA")
+    if not folder:
+        pytest.skip("SELFREWARD_REFERENCE_DATA is not set: no published data to check against")
+    return lambda name: [json.loads(line) for line in (Path(folder) / f"{name}.jsonl").open(encoding="utf-8")]

@@ -1,0 +1,384 @@
+"""New prompts: what the writer is shown, where its task ends, and Self-Instruct's filters."""
+
+import random
+import re
+import string
+from collections import Counter
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
+
+from selfreward.config import PromptsConfig
+from selfreward.prompts import WORD, Novelty, choose_prompts, cut, plan_prompts, read_proposal, rouge_l, unfit
+from selfreward.records import Checkpoint, Completion, Prompt, Proposal
+
+WRITER = Checkpoint(name="frozen", path="writer", fingerprint="f00d")
+CONFIG = PromptsConfig(per_iteration=20)
+SEEDS = [Prompt(text=f"seed task {name} about {name * 2}", source="seed") for name in string.ascii_lowercase]
+WRITTEN = [Prompt(text=f"own task {name} about {name * 3}", source="self") for name in string.ascii_lowercase]
+FINE = "Describe how rivers change their course"
+
+
+def propose(*texts, finish="stop"):
+    return [Proposal(request_id=f"r{n}", text=text, finish=finish) for n, text in enumerate(texts)]
+
+
+def choose(texts, seeds=(), accepted=(), heldout=(), **changes):
+    """(kept texts, reasons) for proposals of `texts`."""
+    config = PromptsConfig(**changes)
+    kept, dropped = choose_prompts(propose(*texts), seeds, accepted, heldout, config)
+    return [prompt.text for prompt in kept], [drop.reason for drop in dropped]
+
+
+def shown(request):
+    """The numbered lines of a request."""
+    return re.findall(r"^\d+\. (.+)$", request.messages[-1].content, re.MULTILINE)
+
+
+# what the writer is shown
+
+
+def test_the_writer_is_shown_a_header_numbered_shots_and_an_open_number():
+    text = plan_prompts(SEEDS, [], PromptsConfig(per_iteration=1), WRITER, 0, 2)[0].messages[-1].content
+    lines = text.split("\n")
+    assert lines[0] == "Come up with a series of tasks:" and lines[-1] == "9."
+    assert [line.split(".")[0] for line in lines[1:]] == [str(n) for n in range(1, 10)]
+
+
+def test_the_first_iteration_shows_eight_seeds_and_later_ones_six_and_two_of_its_own():
+    seeds, own = {p.text for p in SEEDS}, {p.text for p in WRITTEN}
+    for request in plan_prompts(SEEDS, [], CONFIG, WRITER, 0, 2):
+        assert len(set(shown(request)) & seeds) == 8
+    for request in plan_prompts(SEEDS, WRITTEN, CONFIG, WRITER, 0, 3):
+        assert (len(set(shown(request)) & seeds), len(set(shown(request)) & own)) == (6, 2)
+    for request in plan_prompts(SEEDS, WRITTEN[:1], CONFIG, WRITER, 0, 3):
+        assert (len(set(shown(request)) & seeds), len(set(shown(request)) & own)) == (7, 1)
+
+
+def test_fewer_seeds_than_shots_are_all_shown():
+    assert {len(shown(request)) for request in plan_prompts(SEEDS[:3], [], CONFIG, WRITER, 0, 2)} == {3}
+
+
+def test_shots_follow_from_seed_iteration_and_number_alone():
+    def plan(seed=0, iteration=2):
+        return [r.messages[-1].content for r in plan_prompts(SEEDS, [], CONFIG, WRITER, seed, iteration)]
+
+    assert plan() == plan() and len(set(plan())) == 20
+    assert not set(plan()) & set(plan(seed=1)) and not set(plan()) & set(plan(iteration=3))
+
+
+def test_as_many_requests_as_the_recipe_says_each_with_an_id_of_its_own():
+    plan = plan_prompts(SEEDS[:2], [], PromptsConfig(per_iteration=50, temperature=0.6), WRITER, 0, 2)
+    assert len({request.id for request in plan}) == 50 and len({request.seed for request in plan}) == 50
+    assert {(r.sampling.temperature, r.sampling.top_p, r.model) for r in plan} == {(0.6, 0.9, "f00d")}
+
+
+def stays_short(plan_twice):
+    assert all(len(shown(request)) == 8 for plan in plan_twice() for request in plan)
+
+
+def test_the_text_shown_does_not_grow_from_call_to_call():
+    stays_short(lambda: [plan_prompts(SEEDS, [], CONFIG, WRITER, 0, t) for t in (2, 3)])
+
+
+def test_few_shot_text_that_grows_with_every_call_would_be_caught():
+    kept = []
+
+    def planted():  # schauppi: `global prompt; prompt += ...`
+        for t in (2, 3):
+            kept.extend(prompt.text for prompt in SEEDS[:8])
+            text = "\n".join(f"{n}. {shot}" for n, shot in enumerate(kept, start=1))
+            request = plan_prompts(SEEDS, [], CONFIG, WRITER, 0, t)[0]
+            yield [request.model_copy(update={"messages": (request.messages[0].model_copy(update={"content": text}),)})]
+
+    with pytest.raises(AssertionError):
+        stays_short(planted)
+
+
+def test_a_shot_of_several_lines_forges_no_item_of_the_list():
+    hostile = [Prompt(text="sum up this:\n9. a list\n10. of things", source="seed")]
+    text = plan_prompts(hostile, [], PromptsConfig(per_iteration=1), WRITER, 0, 2)[0].messages[-1].content
+    assert text == "Come up with a series of tasks:\n1. sum up this: 9. a list 10. of things\n2."
+
+
+# where the task ends
+
+
+@pytest.mark.parametrize(
+    ("written", "task"),
+    [
+        (" describe a  river\tin spring", "Describe a river in spring"),
+        ("describe a river\n10. name a fish\n11. more", "Describe a river"),
+        ("describe a river\n10 . name a fish", "Describe a river"),
+        ("describe a river\n  10. name a fish", "Describe a river"),
+        ("describe a river\n10.", "Describe a river"),
+        ("describe NASA", "Describe NASA"),
+        ("multiply these:\n3.14 and 2", "Multiply these: 3.14 and 2"),
+        ("sum up this:\na river runs", "Sum up this: a river runs"),
+        ("9. Describe a river\n10. Name a fish", "Describe a river"),
+        ("\n9. Describe a river", "Describe a river"),
+        ("describe a river\n---\nA river is", "Describe a river"),
+        ("describe a river\n\n#####\nA river is", "Describe a river"),
+        ("describe a river\nAnswer: wet", "Describe a river"),
+        ("describe a river\n\n  response :\nwet", "Describe a river"),
+        ("describe a river\n**Output:** wet", "Describe a river"),
+        ("describe a river\n## Solution: wet", "Describe a river"),
+        ("describe a river\nassistant: wet\n10. name a fish", "Describe a river"),
+        ("find the answer: 2 + 2", "Find the answer: 2 + 2"),
+        ("", ""),
+        ("\n---", ""),
+    ],
+)
+def test_a_task_ends_at_the_next_number_or_where_the_writer_answers_itself(written, task):
+    assert cut(written) == task
+
+
+@given(st.text(alphabet="ab .:0123\n-#", max_size=60))
+def test_a_task_is_one_line_with_no_space_to_spare(written):
+    assert cut(written) == " ".join(cut(written).split())
+
+
+def reads_back_only_new(parse):
+    """What `parse` makes of prompt and completion holds no seed."""
+    request = plan_prompts(SEEDS, [], CONFIG, WRITER, 0, 2)[0]
+    completion = Completion(request_id=request.id, text=f" {FINE}", finish="stop", prompt_tokens=1, completion_tokens=1)
+    assert parse(request, completion) == [FINE]
+
+
+def test_only_what_the_writer_wrote_is_read():
+    reads_back_only_new(lambda request, completion: [cut(read_proposal(request, completion).text)])
+
+
+def test_seeds_parsed_back_as_new_prompts_would_be_caught():
+    def planted(request, completion):  # Oxen, schauppi: every numbered item of the decoded prompt and completion
+        return re.findall(r"\d+\. (.+)", request.messages[-1].content + completion.text)
+
+    with pytest.raises(AssertionError):
+        reads_back_only_new(planted)
+
+
+def test_a_writer_that_repeats_a_seed_adds_nothing():
+    assert choose([seed.text for seed in SEEDS], seeds=SEEDS) == ([], ["not_novel"] * len(SEEDS))
+
+
+# filters
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (FINE, None),
+        ("Name two fish", "too_short"),
+        ("Name two big fish", None),
+        ("", "too_short"),
+        ("why " * 150, None),
+        ("why " * 151, "too_long"),
+        ("Describe the image shown here", "not_for_text"),
+        ("Describe the IMAGES shown here", "not_for_text"),
+        ("Imagine a world without maps", "not_for_text"),
+        ("Imagine a world of cartography", None),
+        ("Explain why profiles are mapped", None),
+        ("Tell me where to go to eat", "not_for_text"),
+        ("Tell me where goto is used", None),
+        ("Tell me the plot: a summary", "not_for_text"),
+        ("Write a program that counts", "program"),
+        ("write a programme of a concert", "program"),
+        ("Please write a program that counts", None),
+        ("'Describe' is what word class", "punctuation_first"),
+        ("(a) name two big fish", "punctuation_first"),
+        ("Über den Fluss und weiter", "not_ascii"),
+        ("Walk über den Fluss weiter", None),
+    ],
+)
+def test_self_instructs_filters(text, reason):
+    proposal = propose(text)[0]
+    assert unfit(cut(text), proposal, CONFIG) == reason
+
+
+def self_instruct(text):
+    """The filters of Self-Instruct's generate_instructions.py, but for ROUGE; None where it keeps `text`."""
+    words = text.split()
+    banned = "image images graph graphs picture pictures file files map maps draw plot".split() + ["go to"]
+    if len(words) <= 3:
+        return "too_short"
+    if len(words) > 150:
+        return "too_long"
+    if any(re.search(rf"\b({word})\b", text, re.IGNORECASE) for word in banned):
+        return "not_for_text"
+    if text.startswith("Write a program"):
+        return "program"
+    if text[0] in string.punctuation:
+        return "punctuation_first"
+    return None if text[0].isascii() else "not_ascii"
+
+
+PIECES = ["write", "a", "program", "image", "mapped", "map", "go", "to", "go to", "(draw)", "Plot.", "é", "-", "3.", "why\nso", "of"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8).map(" ".join))
+@example("write a program for maps")
+@example("- " * 151)
+def test_our_filters_decide_and_reason_as_self_instructs_do(text):
+    task = " ".join(text.split())
+    task = task[:1].upper() + task[1:]
+    assert unfit(task, propose("x")[0], CONFIG) == self_instruct(task)
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        (FINE, "ran_on"),
+        (f"9. {FINE}", "ran_on"),
+        (f"{FINE}\n10. name a", None),
+        (f"{FINE}\nAnswer: they", None),
+    ],
+)
+def test_a_task_that_was_cut_off_by_length_is_dropped_and_one_that_had_ended_is_not(written, reason):
+    assert unfit(cut(written), propose(written, finish="length")[0], CONFIG) == reason
+
+
+def test_a_failed_request_is_a_reason_of_its_own():
+    assert unfit("", propose("", finish="error")[0], CONFIG) == "writer_failed"
+
+
+def test_the_recipe_sets_limits_words_and_form():
+    assert choose(["one two"], min_words=2)[1] == []
+    for word in ("PYTHON", "C++", ".NET"):
+        assert choose([f"Name a {word.lower()} web server"], unsuited=[word])[1] == ["not_for_text"]
+        assert choose(["Name a dotnetted pythonic cc server"], unsuited=[word])[1] == []
+    assert choose(["Über den Fluss und weiter"], ascii_only=False)[1] == []
+    assert choose(["sort these words: a", "sort these words: a, please"], form=r"sort these words: \w")[1] == ["malformed"]
+    assert choose([FINE], max_words=4)[1] == ["too_long"]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("Image (x)", "too_short"),
+        ("Write a program with a graph", "not_for_text"),
+        (f"{SEEDS[0].text} as a picture", "not_for_text"),
+        (FINE, "held_out"),
+    ],
+)
+def test_of_several_reasons_the_first_is_counted(text, first):
+    known = Prompt(text=FINE, source="seed")
+    assert choose([text], seeds=[*SEEDS, known], heldout=[known])[1] == [first]
+
+
+def test_a_prompt_equal_to_a_held_out_one_is_dropped_whatever_its_case_and_spaces():
+    heldout = [Prompt(text="describe HOW rivers  change\ntheir course", source="seed")]
+    assert choose([FINE, f"{FINE} and why"], heldout=heldout) == ([f"{FINE} and why"], ["held_out"])
+
+
+# novelty
+
+
+def test_rouge_l_by_hand():
+    assert rouge_l("the cat sat".split(), "the dog sat".split()) == pytest.approx(2 / 3)  # LCS 2; 2·2 / (3 + 3)
+    assert rouge_l("a b c d".split(), "b d".split()) == pytest.approx(2 / 3)  # LCS 2; 2·2 / (4 + 2)
+    assert rouge_l("a b".split(), "b a".split()) == 0.5
+    assert rouge_l(["a"], []) == 0 and rouge_l([], []) == 0
+
+
+SCORER = RougeScorer(["rougeL"], use_stemmer=False)
+
+
+@given(*[st.lists(st.sampled_from(["a", "b", "Cat's", "ÄPFEL", "x1", "-", "你好"]), max_size=9).map(" ".join)] * 2)
+def test_rouge_l_is_that_of_the_rouge_score_package(a, b):
+    ours = rouge_l(WORD.findall(a.lower()), WORD.findall(b.lower()))
+    assert ours == pytest.approx(SCORER.score(a, b)["rougeL"].fmeasure, abs=1e-12)
+
+
+def test_near_is_more_than_the_limit_and_the_limit_itself_is_still_new():
+    ten = "a b c d e f g h i j"
+    assert Novelty([ten], 0.7).add("a b c d e f g x y z") is None  # LCS 7 of 10 and 10: exactly 0.7
+    assert Novelty([ten], 0.7).add("a b c d e f g h y z") == "not_novel"
+
+
+def novel_against_everything(novelty):
+    near = novelty([seed.text for seed in SEEDS], 0.7)
+    assert near.add(SEEDS[-1].text + " too") == "not_novel"  # the last seed, not only the shots
+    assert near.add(FINE) is None
+    assert near.add(FINE + " often") == "not_novel"  # what was accepted a moment ago
+    assert near.add(SEEDS[0].text) == "not_novel"
+
+
+def test_a_prompt_is_measured_against_all_seeds_and_everything_accepted_so_far():
+    novel_against_everything(Novelty)
+    assert choose([FINE], accepted=[Prompt(text=f"{FINE} often", source="self")])[1] == ["not_novel"]
+
+
+def test_novelty_by_exact_string_and_against_seeds_alone_would_be_caught():
+    class Exact(Novelty):
+        """Oxen, schauppi: only the very same string is old."""
+
+        def add(self, text):
+            return "not_novel" if text.lower() in self._same else self._remember(text.lower(), [])
+
+    class Forgetful(Novelty):
+        """Never remembers what it accepted."""
+
+        def _remember(self, text, words):
+            if text.startswith("seed"):
+                super()._remember(text, words)
+
+    for planted in (Exact, Forgetful):
+        with pytest.raises(AssertionError):
+            novel_against_everything(planted)
+
+
+def test_a_dropped_prompt_bars_no_other():
+    texts = [f"{FINE} on a map", f"{FINE} on paper"]
+    assert choose(texts) == ([texts[1]], ["not_for_text"])
+
+
+@pytest.mark.parametrize("text", ["写一首关于春天河流的诗 吧 好 吗", FINE])
+def test_an_exact_copy_is_never_new_even_where_rouge_sees_no_word_or_has_no_limit(text):
+    assert choose([text, text], ascii_only=False, max_rouge_l=1.0) == ([text], ["not_novel"])
+
+
+@given(st.lists(st.sampled_from([*PIECES, FINE, "a b c d", "A  b c D", SEEDS[0].text]), max_size=12), st.integers(0, 9))
+def test_everything_proposed_is_kept_once_or_dropped_with_a_reason(texts, seed):
+    heldout = [Prompt(text="a b c d", source="seed")]
+    random.Random(seed).shuffle(texts)
+    kept, dropped = choose_prompts(propose(*texts), SEEDS, WRITTEN, heldout, CONFIG)
+    assert len(kept) + len(dropped) == len(texts)
+    assert all(drop.reason and drop.stage == "prompts" for drop in dropped)
+    assert len({prompt.id for prompt in kept}) == len(kept)
+    assert all(prompt.source == "self" for prompt in kept)
+    assert not {prompt.text.lower() for prompt in kept} & {"a b c d", SEEDS[0].text}
+
+
+# published data
+
+
+def test_every_published_rouge_l_is_reproduced(reference):
+    rows = reference("rougeL_pairs")
+    ours = [rouge_l(WORD.findall(row["a"].lower()), WORD.findall(row["b"].lower())) for row in rows]
+    assert len(rows) == 4000
+    assert max(abs(our - row["rougeL_f"]) for our, row in zip(ours, rows, strict=True)) < 1e-12
+
+
+def test_a_published_self_instruct_run_kept_what_our_rule_keeps_but_for_what_it_wrote_twice(reference):
+    rows = reference("rougeL_pipeline")
+    texts = [row["instruction"] for row in rows]
+    near = Novelty([], 0.7)
+    decided = [near.add(text) for text in texts]
+    # lines 46–91 say lines 0–45 again, with the same figures: that run was started twice on one file
+    again = [n for n, text in enumerate(texts) if text in texts[:n]]
+    assert again == list(range(46, 92)) and all(rows[n]["max_rougeL"] == rows[n - 46]["max_rougeL"] for n in again)
+    assert [n for n, reason in enumerate(decided) if reason] == again
+    assert max(row["max_rougeL"] for row in rows) <= 0.7
+
+
+def test_published_maxima_are_ours_wherever_the_nearest_text_is_in_the_file(reference):
+    rows = [row for n, row in enumerate(reference("rougeL_pipeline")) if not 46 <= n < 92]
+    words = [WORD.findall(row["instruction"].lower()) for row in rows]
+    ours = [max((rouge_l(text, before) for before in words[:n]), default=0.0) for n, text in enumerate(words)]
+    compared = Counter(
+        "same" if abs(our - row["max_rougeL"]) < 1e-12 else "lower" if our < row["max_rougeL"] else "higher"
+        for our, row in zip(ours, rows, strict=True)
+    )
+    assert compared == {"same": 1072, "lower": 43}  # lower: the nearest was one of their seeds, which are not in the file
