@@ -61,7 +61,7 @@ def test_the_papers_choices_are_the_defaults(tmp_path, section, papers):
 
 
 def test_the_words_that_self_instruct_bans_are_the_default(tmp_path):
-    banned = "image images graph graphs picture pictures file files map maps draw plot".split()
+    banned = ["image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps", "draw", "plot"]
     assert set(recipe(tmp_path).prompts.unsuited) == {*banned, "go to"}
 
 

@@ -200,12 +200,12 @@ def test_self_instructs_filters(text, reason):
 def self_instruct(text):
     """The filters of Self-Instruct's generate_instructions.py, but for ROUGE; None where it keeps `text`."""
     words = text.split()
-    banned = "image images graph graphs picture pictures file files map maps draw plot".split() + ["go to"]
+    banned = "images?|graphs?|pictures?|files?|maps?|draw|plot|go to"
     if len(words) <= 3:
         return "too_short"
     if len(words) > 150:
         return "too_long"
-    if any(re.search(rf"\b({word})\b", text, re.IGNORECASE) for word in banned):
+    if re.search(rf"\b({banned})\b", text, re.IGNORECASE):
         return "not_for_text"
     if text.startswith("Write a program"):
         return "program"
@@ -214,7 +214,7 @@ def self_instruct(text):
     return None if text[0].isascii() else "not_ascii"
 
 
-PIECES = ["write", "a", "program", "image", "mapped", "map", "go", "to", "go to", "(draw)", "Plot.", "é", "-", "3.", "why\nso", "of"]
+PIECES = ["write", "a", "program", "image", "mapped", "map", "go", "to", "(draw)", "Plot.", "é", "-", "3.", "why\nso"]
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=8).map(" ".join))
@@ -276,9 +276,9 @@ def test_a_prompt_equal_to_a_held_out_one_is_dropped_whatever_its_case_and_space
 
 
 def test_rouge_l_by_hand():
-    assert rouge_l("the cat sat".split(), "the dog sat".split()) == pytest.approx(2 / 3)  # LCS 2; 2·2 / (3 + 3)
-    assert rouge_l("a b c d".split(), "b d".split()) == pytest.approx(2 / 3)  # LCS 2; 2·2 / (4 + 2)
-    assert rouge_l("a b".split(), "b a".split()) == 0.5
+    assert rouge_l(["the", "cat", "sat"], ["the", "dog", "sat"]) == pytest.approx(2 / 3)  # LCS 2; 2·2 / (3 + 3)
+    assert rouge_l(list("abcd"), list("bd")) == pytest.approx(2 / 3)  # LCS 2; 2·2 / (4 + 2)
+    assert rouge_l(list("ab"), list("ba")) == 0.5
     assert rouge_l(["a"], []) == 0 and rouge_l([], []) == 0
 
 
@@ -366,7 +366,7 @@ def test_a_published_self_instruct_run_kept_what_our_rule_keeps_but_for_what_it_
     texts = [row["instruction"] for row in rows]
     near = Novelty([], 0.7)
     decided = [near.add(text) for text in texts]
-    # lines 46–91 say lines 0–45 again, with the same figures: that run was started twice on one file
+    # lines 46 to 91 say lines 0 to 45 again, with the same figures: that run was started twice on one file
     again = [n for n, text in enumerate(texts) if text in texts[:n]]
     assert again == list(range(46, 92)) and all(rows[n]["max_rougeL"] == rows[n - 46]["max_rougeL"] for n in again)
     assert [n for n, reason in enumerate(decided) if reason] == again

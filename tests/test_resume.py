@@ -1,21 +1,18 @@
 """Killed anywhere, a run goes on and ends with the bytes of one that nobody disturbed, and asks nothing twice."""
 
-import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import pytest
 from tinyrun import Killed, Moments, count_requests, go, make_world, quiet, tree
 
 from selfreward.backends import fake
-from selfreward.errors import SelfRewardError, Stopped
-from selfreward.rundir import Stage
+from selfreward.errors import Stopped
 
 HERE = Path(__file__).parent
 
@@ -148,10 +145,11 @@ def test_a_process_that_was_really_killed_leaves_a_run_that_goes_on(before, worl
 
 
 def test_sigterm_ends_a_process_with_143_and_one_line_and_the_run_goes_on(world, memory):
-    recipe, undisturbed, requests = world
+    recipe, undisturbed, _ = world
     stopped = run_in_a_process(recipe, memory / "run", AT_THE_FIFTH_BATCH.format(signal="SIGTERM"))
     assert stopped.returncode == 143
-    assert stopped.stderr.splitlines()[-1] == "stopped in M0/ranking_judgments at a safe point; the same command goes on from here"
+    says = "stopped in M0/ranking_judgments at a safe point; the same command goes on from here"
+    assert stopped.stderr.splitlines()[-1] == says
     assert "Traceback" not in stopped.stderr
     go(recipe, memory / "run")
     assert {**tree(memory / "run"), "provenance.json": ""} == {**undisturbed, "provenance.json": ""}

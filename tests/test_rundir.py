@@ -15,8 +15,6 @@ from selfreward.backends import fake
 from selfreward.errors import SelfRewardError
 from selfreward.rundir import Stage, fingerprint, write_whole
 
-SUMMARY_SHRINKS = pytest.mark.xfail(reason="measure.py writes summary.json anew while it goes over what is done", strict=False)
-
 
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
@@ -37,7 +35,7 @@ def half(recipe, tmp_path, monkeypatch):
     generate, batches = fake.FakeModel.generate, []
 
     def dying(self, batch):
-        if len(batch) == 8 and batch[0].about and "response" in batch[0].messages[0].content.lower() and (tmp_path / "run/M2").exists():
+        if (tmp_path / "run/M2/judgments.plan.json").exists():
             batches.append(batch)
         if len(batches) == 2:
             raise Killed
@@ -59,8 +57,9 @@ def refused(recipe, folder, **changes):
         with pytest.raises(SelfRewardError) as caught:
             go(recipe, folder, **changes)
     after = tree(folder, logs=True)
-    assert {name: after.get(name) for name in before} == before
-    assert all(name.startswith("logs/attempt_") for name in after.keys() - before.keys())
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    changed.discard("summary.json")  # has a test of its own
+    assert all(name.startswith("logs/attempt_") and name not in before for name in changed), changed
     assert not asked and "\n" not in str(caught.value)
     return caught.value
 
@@ -74,7 +73,8 @@ def delete_what_it_says(error):
 
 
 def test_a_second_process_is_refused_while_the_first_lives_and_let_in_when_it_is_killed(recipe, whole):
-    code = f"import fcntl; f = open({str(whole / '.lock')!r}, 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('has it', flush=True); input()"
+    lock = str(whole / ".lock")
+    code = f"import fcntl; f = open({lock!r}, 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('has it', flush=True); input()"
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"has it\n"
     before = tree(whole, logs=True)
@@ -92,16 +92,14 @@ def test_a_second_process_is_refused_while_the_first_lives_and_let_in_when_it_is
         ({"judge__samples": 2}, "M0/heldout_judgments", "judge.samples"),
         ({"responses__temperature": 0.9, "seed": 3}, "M0/heldout_responses", "responses.temperature, seed"),
         ({"sft__learning_rate": 0.5}, "M1/model", "sft.learning_rate"),
-        ({"prompts__per_iteration": 5}, "M2/proposed", "prompts.per_iteration"),
-        ({"prompts__min_words": 6}, "M2/prompts", "prompts.min_words"),
+        ({"prompts__per_iteration": 7}, "M2/proposed", "prompts.per_iteration"),
+        ({"prompts__min_words": 5}, "M2/prompts", "prompts.min_words"),
         ({"dpo__beta": 0.2}, "M2/model", "dpo.beta"),
     ],
 )
 def test_a_changed_recipe_is_refused_on_a_finished_stage_and_goes_on_once_the_named_files_are_deleted(
-    changes, stage, fields, recipe, whole, tmp_path, request
+    changes, stage, fields, recipe, whole, tmp_path
 ):
-    if not stage.startswith("M0"):
-        request.applymarker(SUMMARY_SHRINKS)
     error = refused(recipe, whole, **changes)
     assert error.where == stage and error.what.startswith(f"the recipe changed ({fields})")
     assert str(refused(recipe, whole, **changes)) == str(error)
@@ -109,6 +107,13 @@ def test_a_changed_recipe_is_refused_on_a_finished_stage_and_goes_on_once_the_na
     go(recipe, whole, **changes)
     go(recipe, tmp_path / "fresh", **changes)
     assert tree(whole) == tree(tmp_path / "fresh")
+
+
+@pytest.mark.xfail(reason="measure.py writes summary.json anew, model by model, while it goes over what is done")
+def test_a_refused_run_leaves_the_summary_of_all_models(recipe, whole):
+    before = (whole / "summary.json").read_bytes()
+    refused(recipe, whole, dpo__beta=0.2)
+    assert (whole / "summary.json").read_bytes() == before
 
 
 def test_only_what_came_after_the_change_is_to_be_deleted(recipe, whole):
@@ -155,9 +160,19 @@ def test_an_edit_of_what_is_not_reached_yet_refuses_nothing(recipe, half, tmp_pa
 def flip(file):
     """Change one character in the middle of a file: a digit or a letter to another, so that JSON stays JSON."""
     content = bytearray(file.read_bytes())
-    middle = next(at for at in range(len(content) // 2, len(content)) if chr(content[at]).isalnum() or file.suffix == ".safetensors")
+    later = range(len(content) // 2, len(content))
+    middle = next(at for at in later if chr(content[at]).isalnum() or file.suffix == ".safetensors")
     content[middle] = ord("1") if content[middle] == ord("0") else ord("0")
     file.write_bytes(content)
+
+
+def damage(file, how):
+    if how == "flipped":
+        flip(file)
+    elif how == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1] if how == "cut" else b"")
 
 
 DAMAGED = [
@@ -169,15 +184,11 @@ DAMAGED = [
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "emptied", "missing"])
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_file_of_a_finished_stage_is_refused_and_made_again_once_the_named_files_are_deleted(name, how, recipe, whole, request):
+def test_a_damaged_file_of_a_finished_stage_is_refused_and_made_again_once_the_named_files_are_deleted(name, how, recipe, whole):
     undisturbed, file = tree(whole), whole / name
-    if not name.startswith("M0"):
-        request.applymarker(SUMMARY_SHRINKS)
     if how == "missing" and "receipt" in name and "model" not in name:
         pytest.skip("a stage without receipt is simply made again")
-    {"flipped": flip, "cut": lambda f: f.write_bytes(f.read_bytes()[:-1]), "emptied": lambda f: f.write_bytes(b""), "missing": Path.unlink}[
-        how
-    ](file)
+    damage(file, how)
     error = refused(recipe, whole)
     assert error.where in (str(file), str(whole / "M2" / "model"))
     delete_what_it_says(error)
@@ -234,7 +245,7 @@ def test_a_missing_base_or_one_without_weights_is_refused_before_a_folder_is_mad
     with pytest.raises(SelfRewardError, match="there is no such folder"):
         go(recipe, tmp_path / "new", base="nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SelfRewardError, match="no .safetensors weights"):
+    with pytest.raises(SelfRewardError, match=r"no \.safetensors weights"):
         go(recipe, tmp_path / "new", base=str(tmp_path / "empty"))
     assert not (tmp_path / "new").exists()
 

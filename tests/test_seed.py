@@ -1,14 +1,10 @@
 """Seed data: what is held out is not trained on."""
 
-import random
-
 import pytest
 
 from selfreward.config import SeedConfig, SFTConfig
 from selfreward.errors import SelfRewardError
-from selfreward.micro.seeds import judged
-from selfreward.micro.truth import judge
-from selfreward.micro.world import CAREFUL, read_task, sample_task, write_answer
+from selfreward.micro.world import read_task
 from selfreward.records import Example, Prompt, Ranking, to_line
 from selfreward.seed import Seed, load_seed, ranked_responses
 
@@ -118,11 +114,3 @@ def tasks_in(prompt):
     """The task that an EFT example judges an answer to: the line of its prompt that words one."""
     lines = [line.removeprefix("user: ") for line in prompt.splitlines()]
     return next(line for line in lines if read_task(line))
-
-
-def test_the_shipped_eft_is_made_as_the_loop_asks_the_judge_and_says_what_is_true():
-    task = sample_task(random.Random(0))
-    words = write_answer(task, CAREFUL, random.Random(0))
-    example = judged(task, " ".join(words))
-    assert tasks_in(example.prompt) == task.text()
-    assert example.response == judge(task, words) and example.response.endswith("score: 5")

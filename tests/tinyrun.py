@@ -30,7 +30,8 @@ epochs = 1
 batch_size = 4
 [prompts]
 by = "current"
-per_iteration = 4
+per_iteration = 6
+min_words = 6
 [responses]
 n = 2
 [judge]

@@ -42,9 +42,15 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def neutral(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """`text` with every special token that it spells out broken by a space, so that it encodes as plain text."""
-    for token in tokenizer.all_special_tokens:
+    for token in _special(tokenizer):
         text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
+
+
+def _special(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Every special token; `all_special_tokens` leaves out those without a role (`<|start_header_id|>` of Llama 3)."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return sorted(added.union(tokenizer.all_special_tokens))
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, prompt: bool) -> str:

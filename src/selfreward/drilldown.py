@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from math import fsum
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from markupsafe import escape
 
+from selfreward.judgments import mean_scores
 from selfreward.records import Dropped, Judgment, Pair, Prompt, Record, Response, Verdict, iter_jsonl
 
 R = TypeVar("R", bound=Record)
@@ -83,12 +83,6 @@ def sample(folder: Path, min_valid: int, budget: int) -> Sample | None:
     return Sample(folder.name, len(prompts), list(_within(_browse(folder, chosen, min_valid), budget)))
 
 
-def mean_score(judgments: Sequence[Judgment], min_valid: int) -> float | None:
-    """Mean of the valid scores of one response; None of fewer than `min_valid`."""
-    valid = [judgment.score for judgment in judgments if judgment.score is not None]
-    return fsum(valid) / len(valid) if len(valid) >= min_valid else None
-
-
 def _within(found: Iterator[Browsed], budget: int) -> Iterator[Browsed]:
     for browsed in found:
         budget -= browsed.size
@@ -110,11 +104,12 @@ def _browse(folder: Path, prompts: Sequence[Prompt], min_valid: int) -> Iterator
     verdicts = {v.response_id: v for v in _lines(folder / "truth.jsonl", Verdict) if v.response_id in asked}
     pairs = {pair.prompt_id: pair for pair in _lines(folder / "pairs.jsonl", Pair) if pair.prompt_id in shown}
     reasons = {dropped.id: dropped.reason for dropped in _lines(folder / "pairs.dropped.jsonl", Dropped)}
+    scores = mean_scores((judgment for group in judgments.values() for judgment in group), min_valid)
     for prompt in prompts:
         pair = pairs.get(prompt.id)
         part = {pair.chosen_id: "chosen", pair.rejected_id: "rejected"} if pair else {}
         candidates = [
-            Candidate(r, mean_score(judgments[r.id], min_valid), verdicts.get(r.id), judgments[r.id], part.get(r.id, ""))
+            Candidate(r, scores.get(r.id), verdicts.get(r.id), judgments[r.id], part.get(r.id, ""))
             for r in responses[prompt.id]
         ]
         yield Browsed(prompt, candidates, pair, "" if pair else reasons.get(prompt.id, ""))

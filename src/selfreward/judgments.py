@@ -54,7 +54,7 @@ class Judge:
     def _tag(self) -> re.Pattern[str]:
         """Tags that the rubric puts around a slot, as a response might forge them."""
         names = {name.lower() for name in re.findall(r"</?\s*(\w+)\s*>", self.rubric)}
-        return re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(sorted(names)) or 'response'})\b[^<>]*>)", re.IGNORECASE)
+        return re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(sorted(names)) or 'response'})\b)", re.IGNORECASE)
 
     def fill(self, prompt: str, response: str) -> str:
         """The judge's prompt: slots filled in one pass, so that slots and tags inside the texts are only text."""
@@ -100,12 +100,17 @@ class Judge:
         return ("scored", score) if low <= score <= high else ("off_scale", None)
 
     def mean_scores(self, judgments: Iterable[Judgment]) -> dict[str, float]:
-        """Mean score by response id, over its valid judgments; responses with fewer than `min_valid` are not in it.
+        """Mean score by response id, over its valid judgments."""
+        return mean_scores(judgments, self.config.min_valid)
 
-        Summed exactly, so that the same scores in another order are equal and not a preference.
-        """
-        valid: dict[str, list[float]] = defaultdict(list)
-        for judgment in judgments:
-            if judgment.score is not None:
-                valid[judgment.response_id].append(judgment.score)
-        return {name: fsum(scores) / len(scores) for name, scores in valid.items() if len(scores) >= self.config.min_valid}
+
+def mean_scores(judgments: Iterable[Judgment], min_valid: int) -> dict[str, float]:
+    """Mean score by response id, over its valid judgments; responses with fewer than `min_valid` are not in it.
+
+    Summed exactly, so that the same scores in another order are equal and not a preference.
+    """
+    valid: dict[str, list[float]] = defaultdict(list)
+    for judgment in judgments:
+        if judgment.score is not None:
+            valid[judgment.response_id].append(judgment.score)
+    return {name: fsum(scores) / len(scores) for name, scores in valid.items() if len(scores) >= min_valid}

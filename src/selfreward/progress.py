@@ -52,9 +52,11 @@ class Progress:
                 if self._stopping():
                     raise Stopped(name)
 
-            yield advance
+            try:
+                yield advance
+            finally:
+                self._write(clock)
         self.say(clock.line())
-        self._write(clock)
 
     def _write(self, clock: _Clock) -> None:
         status = {"stage": clock.name, "done": clock.done, "total": clock.total, "unit": clock.unit}

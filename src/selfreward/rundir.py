@@ -91,10 +91,16 @@ class RunDir:
         self.path, self.recipe, self.logs = path, recipe, path / "logs"
         self._lock = self._take_lock()
         self.visited: list[Stage] = []
-        self.before, self.now = self._before(), {**recipe, "versions": versions()}
-        self._attempt, self._settled = self._new_attempt(), False
-        if not self.before:
-            self.settle()
+        self._settled = False
+        try:
+            self.now = {**recipe, "versions": versions()}
+            self.before = self._before() or self.now
+            self._attempt = self._new_attempt()
+            if self.before is self.now:
+                self.settle()
+        except BaseException:
+            self.close()
+            raise
 
     def stage(self, folder: str, name: str) -> Stage:
         """The stage `name` of `folder` ("M2", "judgments")."""

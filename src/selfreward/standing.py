@@ -133,8 +133,11 @@ def _figures(measured: Measured) -> str:
 
 
 def _stages(model: ModelStanding) -> str:
-    done = f"done: {', '.join(model.done)}; " if model.done else ""
-    return f"{done}to do: {', '.join((*model.owed, 'measured'))}"
+    if not model.done:
+        return "to do"
+    making = [stage for stage in model.stages if stage not in MEASURING]
+    to_do = [stage for stage in making if stage in model.owed] + ["measuring"]
+    return f"done: {', '.join(model.done)}; to do: {', '.join(to_do)}"
 
 
 def _expected(recipe: Recipe) -> dict[str, tuple[str, ...]]:

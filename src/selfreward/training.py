@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -44,8 +45,8 @@ MARK = "whole"
 """A checkpoint with this file in it was written to its end and is safely on disk."""
 IGNORE = -100
 """Label of a token that the loss passes over."""
-NEVER_LOGGED = ("runtime", "per_second", "flos")
-"""Parts of the names of figures that differ from run to run."""
+NEVER_LOGGED = ("runtime", "per_second", "flos", "num_tokens", "train_loss")
+"""Parts of the names of figures that differ from run to run, or are counted from the last resume only."""
 DROPOUTS = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "resid_dropout", "embd_dropout")
 """What architectures call their dropout."""
 
@@ -147,14 +148,13 @@ def dpo_row(tokenizer: PreTrainedTokenizerBase, prompt: str, chosen: str, reject
 
 def _load(path: Path, dropout: float) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
-    for name in DROPOUTS:
-        if hasattr(model.config, name):
-            setattr(model.config, name, dropout)
-    if dropout:
-        kept = model.state_dict()
-        model = AutoModelForCausalLM.from_config(model.config, dtype=torch.float32)
-        model.load_state_dict(kept)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    for name in DROPOUTS:  # read once, when the layers are made
+        if hasattr(config, name):
+            setattr(config, name, dropout)
+    model = AutoModelForCausalLM.from_pretrained(
+        path, config=config, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+    )
     return tokenizer, model
 
 

@@ -86,12 +86,13 @@ class HFModel:
         dtype = config.dtype if config.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-            self.model = AutoModelForCausalLM.from_pretrained(
-                path, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
+            self.model, loading = AutoModelForCausalLM.from_pretrained(
+                path, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True, output_loading_info=True
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            now = "Give a folder with a transformers causal language model in safetensors and its tokenizer"
-            raise SelfRewardError(f"cannot be loaded ({str(error).splitlines()[0]})", str(path), now) from error
+        except Exception as error:  # tokenizers and safetensors raise nothing more specific
+            raise _unreadable(path, (str(error).splitlines() or [type(error).__name__])[0]) from error
+        if loading["missing_keys"]:  # transformers would make them up
+            raise _unreadable(path, f"its weights lack {min(loading['missing_keys'])}")
         self.model.to(device).eval()
         self.device, self.budget = torch.device(device), config.max_tokens_in_flight
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
@@ -155,8 +156,9 @@ class HFModel:
 
     def _prefill(self, prompts: list[list[int]]) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
         """Last logits [prompt, word], the cache and the mask [prompt, token] after reading `prompts`."""
-        shared = _common_prefix(prompts)
         cache = DynamicCache(config=self.model.config)
+        # A sliding window counts places, so padding between the prefix and the rest would use it up.
+        shared = _common_prefix(prompts) if all(type(layer) is DynamicLayer for layer in cache.layers) else 0
         cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
         if shared:
             ids = torch.tensor([prompts[0][:shared]], device=self.device)
@@ -203,7 +205,8 @@ class HFModel:
             logits = self._forward(drawn[:, None], cache, mask)
 
     def _completion(self, row: _Row) -> Completion:
-        text = str(self.tokenizer.decode(row.ids, skip_special_tokens=True))
+        # A role marker that the model wrote must show, or the forged turn after it would pass for the answer.
+        text = str(self.tokenizer.decode(row.ids, skip_special_tokens=False))
         return Completion(
             request_id=row.request.id,
             text=text,
@@ -231,6 +234,11 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float, top_p
     mass = probabilities.masked_fill(before >= top_p, 0.0).cumsum(-1)
     place = torch.searchsorted(mass, (uniforms.double() * mass[:, -1])[:, None], right=True)
     return words.gather(-1, place.clamp(max=logits.shape[-1] - 1))[:, 0]
+
+
+def _unreadable(path: Path, why: str) -> SelfRewardError:
+    now = "Give a folder with a transformers causal language model in safetensors and its tokenizer"
+    return SelfRewardError(f"cannot be loaded ({why})", str(path), now)
 
 
 def _common_prefix(prompts: list[list[int]]) -> int:

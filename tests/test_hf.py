@@ -1,0 +1,369 @@
+"""Sampling with transformers: the same words as `generate()`, drawn as they should be, whoever else is in the batch."""
+
+import json
+import random
+from collections import Counter
+from itertools import groupby
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from scipy import stats
+from tinymodels import ASSISTANT, END, KINDS, USER, WORDS, make_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from selfreward.backends import hf
+from selfreward.backends.hf import HFModel, draw
+from selfreward.config import BackendConfig
+from selfreward.errors import SelfRewardError
+from selfreward.records import Checkpoint, Message, Request, Sampling
+
+CPU = BackendConfig(device="cpu")
+GREEDY = Sampling(temperature=0, top_p=1, max_tokens=40)
+PAPER = Sampling(temperature=0.7, top_p=0.9, max_tokens=12)
+STOPS = WORDS[::6]
+M0 = Checkpoint(name="M0", path="m0", fingerprint="f0")
+
+
+def ask(text, index=0, sampling=GREEDY, seed=0):
+    return Request.user_turn("about", index, text, sampling, M0, seed)
+
+
+def words(count, seed):
+    return " ".join(random.Random(seed).choices(WORDS, k=count))
+
+
+def texts(engine, requests):
+    answers = {completion.request_id: completion for completion in engine.generate(requests)}
+    return [answers[request.id].text for request in requests]
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    return HFModel(make_model(tmp_path_factory.mktemp("llama"), stops=STOPS), CPU)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def engine(request, tmp_path_factory):
+    return HFModel(make_model(tmp_path_factory.mktemp(request.param), request.param, stops=STOPS), CPU)
+
+
+PREFIX = words(14, 99)
+UNLIKE = [words(count, count) for count in (3, 9, 17, 4, 30)]
+ALIKE = [f"{PREFIX} {words(count, count)}" for count in (1, 6, 12, 3, 20)]
+
+
+# ——— the same words as transformers' own generate() ———
+
+
+@pytest.mark.parametrize("prompts", [UNLIKE, ALIKE, ALIKE[:1]], ids=["left padding", "shared prefix", "one prompt"])
+def test_greedy_answers_are_those_of_generate_for_each_prompt_alone(engine, prompts):
+    expected = []
+    for prompt in prompts:
+        ids = torch.tensor([engine._ids((Message(role="user", content=prompt),))])
+        out = engine.model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=40, pad_token_id=engine.tokenizer.pad_token_id
+        )[0, ids.shape[1] :].tolist()
+        stopped = out[-1] in engine.stops
+        expected.append((engine.tokenizer.decode(out[: len(out) - stopped], skip_special_tokens=False), "stop" if stopped else "length"))
+    requests = [ask(prompt) for prompt in prompts]
+    found = {completion.request_id: (completion.text, completion.finish) for completion in engine.generate(requests)}
+    assert [found[request.id] for request in requests] == expected
+
+
+@pytest.mark.parametrize("prompts", [UNLIKE, ALIKE], ids=["left padding", "shared prefix"])
+def test_logits_are_those_of_a_plain_forward_whatever_was_cached_and_whoever_left(engine, prompts, monkeypatch):
+    rng = np.random.default_rng(0)
+    plain = [at for at in range(5, 55) if at not in engine.stops]
+    lengths = [3, 50, 20, 34, 0, 35, 8, 50, 1, 44]
+    forced = [[*rng.choice(plain, size=length).tolist(), min(engine.stops)] for length in lengths]
+    live, seen = list(range(10)), [[] for _ in range(10)]
+
+    def record(logits, uniforms, temperature, top_p):
+        for row, at in zip(logits, live, strict=True):
+            seen[at].append(row)
+        drawn = [forced[at][len(seen[at]) - 1] for at in live]
+        live[:] = [at for at, token in zip(live, drawn, strict=True) if token not in engine.stops]
+        return torch.tensor(drawn)
+
+    monkeypatch.setattr(hf, "draw", record)
+    requests = [ask(prompt, index, Sampling(temperature=1, top_p=1, max_tokens=60)) for prompt in prompts for index in (0, 1)]
+    answers = {answer.request_id: answer for answer in engine.generate(requests)}
+    for request, drawn, logits in zip(requests, forced, seen, strict=True):
+        assert answers[request.id].completion_tokens == len(drawn) - 1
+        ids = torch.tensor([engine._ids(request.messages) + drawn[:-1]])
+        with torch.no_grad():
+            whole = engine.model(ids, use_cache=False).logits[0, -len(drawn) :]
+        torch.testing.assert_close(torch.stack(logits), whole, rtol=2e-3, atol=2e-3)
+
+
+def test_a_prompt_and_its_samples_are_read_once(llama, monkeypatch):
+    read = []
+    forward = llama.model.forward
+    monkeypatch.setattr(llama.model, "forward", lambda **given: read.append(given["input_ids"].shape) or forward(**given))
+    list(llama.generate([ask(prompt, index, PAPER.model_copy(update={"max_tokens": 1})) for prompt in ALIKE for index in range(3)]))
+    assert read == [(1, 15), (5, 21)]
+
+
+# ——— draws ———
+
+
+def nucleus(logits, temperature, top_p):
+    """The distribution drawn from, worked out word by word."""
+    likely = np.exp((logits - logits.max()) / temperature)
+    likely /= likely.sum()
+    kept, mass = [], 0.0
+    for word in sorted(range(len(logits)), key=lambda word: (-likely[word], word)):
+        if mass >= top_p:
+            break
+        kept.append(word)
+        mass += likely[word]
+    return np.array([likely[word] / mass if word in kept else 0.0 for word in range(len(logits))])
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.7, 0.9), (1.0, 1.0), (0.6, 0.9), (1.5, 0.5), (0.3, 0.95), (1.0, 0.01)])
+def test_words_are_drawn_as_often_as_the_nucleus_says(temperature, top_p):
+    rng = np.random.default_rng(7)
+    logits, draws = rng.normal(0, 1.5, 14).astype(np.float32), 20_000
+    drawn = draw(torch.tensor(logits).expand(draws, -1), torch.tensor(rng.random(draws)), temperature, top_p)
+    counts, exact = np.bincount(drawn, minlength=14), nucleus(logits.astype(float), temperature, top_p)
+    assert not counts[exact == 0].any()
+    if (exact > 0).sum() > 1:
+        assert stats.chisquare(counts[exact > 0], draws * exact[exact > 0]).pvalue > 1e-3
+    else:
+        assert counts.max() == draws
+
+
+def test_a_wrong_temperature_or_nucleus_would_be_noticed():
+    rng = np.random.default_rng(7)
+    logits = rng.normal(0, 1.5, 14).astype(np.float32)
+    counts = np.bincount(draw(torch.tensor(logits).expand(20_000, -1), torch.tensor(rng.random(20_000)), 0.75, 0.9), minlength=14)
+    exact = nucleus(logits.astype(float), 0.7, 0.9)
+    assert stats.chisquare(counts[exact > 0], counts[exact > 0].sum() * exact[exact > 0] / exact.sum()).pvalue < 1e-3
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.0, 1.0, 2.0, -3.0, 8.0, -50.0]), min_size=2, max_size=8),
+    st.floats(0.1, 2),
+    st.floats(0.01, 1),
+    st.floats(0, 1, exclude_max=True),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_word_outside_the_nucleus_is_ever_drawn_ties_included(logits, temperature, top_p, uniform):
+    drawn = draw(torch.tensor([logits]), torch.tensor([uniform]), temperature, top_p).item()
+    at_most = nucleus(np.array(logits), temperature, min(1.0, top_p + 1e-9))
+    assert at_most[drawn] > 0
+
+
+def test_among_words_equally_likely_at_the_edge_of_the_nucleus_the_first_is_in():
+    logits = torch.zeros(1000, 4)
+    drawn = draw(logits, torch.linspace(0, 1, 1001)[:-1], 1.0, 0.5)
+    assert Counter(drawn.tolist()) == {0: 500, 1: 500}
+
+
+def test_the_ends_of_the_unit_interval_draw_the_first_and_the_last_word_of_the_nucleus():
+    logits = torch.tensor([[0.0, 3.0, 1.0, -90.0]]).expand(2, -1)
+    assert draw(logits, torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64), 1.0, 1.0).tolist() == [1, 0]
+    assert draw(logits, torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64), 1.0, 0.9).tolist() == [1, 2]
+
+
+def test_at_temperature_zero_the_likeliest_word_is_drawn_whatever_the_nucleus():
+    logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 5.0, 1.0]])
+    assert draw(logits, torch.tensor([0.99, 0.99]), 0, 0.1).tolist() == [1, 0]
+
+
+def test_the_samples_of_a_prompt_are_spread_as_the_model_says(llama):
+    one = Sampling(temperature=1.5, top_p=0.9, max_tokens=1)
+    requests = [ask("bak del", index, one) for index in range(800)]
+    found = Counter(texts(llama, requests))
+    with torch.no_grad():
+        logits = llama.model(torch.tensor([llama._ids(requests[0].messages)])).logits[0, -1].double().numpy()
+    exact, stopped = nucleus(logits, 1.5, 0.9), sorted(llama.stops)
+    names = llama.tokenizer.convert_ids_to_tokens(range(len(exact)))
+    expected = {"": exact[stopped].sum(), **{names[at]: p for at, p in enumerate(exact) if at not in stopped}}
+    expected = {word: 800 * p for word, p in expected.items() if p}
+    assert found.keys() <= expected.keys()
+    assert len(expected) > 5
+    rare = [word for word in expected if expected[word] < 5]
+    common = [word for word in expected if expected[word] >= 5]
+    counts = [*(found[word] for word in common), sum(found[word] for word in rare)]
+    assert stats.chisquare(counts, [*(expected[word] for word in common), sum(expected[word] for word in rare)]).pvalue > 1e-3
+
+
+# ——— nobody depends on the neighbours ———
+
+
+def test_an_answer_is_the_same_alone_and_among_others(engine):
+    requests = [ask(prompt, index, PAPER) for prompt in (*UNLIKE, *ALIKE) for index in range(3)]
+    together = texts(engine, requests)
+    alone = [texts(engine, [request])[0] for request in requests]
+    backwards = texts(engine, requests[::-1])[::-1]
+    assert together == alone == backwards
+
+
+def test_a_request_draws_by_its_own_seed(llama):
+    several = texts(llama, [ask("bak", index, PAPER) for index in range(8)])
+    assert len(set(several)) > 4
+    another_run = texts(llama, [ask("bak", index, PAPER, seed=1) for index in range(8)])
+    assert another_run != several
+
+
+def test_the_same_batch_twice_and_in_a_model_opened_anew_gives_the_same_completions(engine):
+    requests = [ask(prompt, index, PAPER) for prompt in ALIKE for index in range(2)]
+    first = list(engine.generate(requests))
+    assert list(engine.generate(requests)) == first
+    assert list(HFModel(engine.model.name_or_path, CPU).generate(requests)) == first
+
+
+# ——— how an answer ends ———
+
+
+def test_an_answer_that_fills_max_tokens_ran_out_of_length_and_one_that_stops_did_not(llama):
+    for limit in (1, 2, 5, 40):
+        for answer in llama.generate([ask(prompt, index, PAPER.model_copy(update={"max_tokens": limit})) for prompt in UNLIKE for index in range(9)]):
+            assert len(answer.text.split()) == answer.completion_tokens
+            assert answer.completion_tokens == limit if answer.finish == "length" else answer.completion_tokens < limit
+
+
+def test_an_answer_holds_neither_its_end_nor_anything_of_its_prompt(llama):
+    requests = [ask(PREFIX, index, PAPER) for index in range(60)]
+    ended = Counter()
+    for answer in llama.generate(requests):
+        ended[answer.finish] += 1
+        assert not set(answer.text.split()) & {*STOPS, END}
+        assert PREFIX not in answer.text
+        assert USER not in answer.text.split()[:1]
+        assert answer.prompt_tokens == 16
+    assert ended["stop"] and ended["length"]
+
+
+def force(monkeypatch, engine, tokens):
+    ids = iter(engine.tokenizer.convert_tokens_to_ids(tokens))
+    monkeypatch.setattr(hf, "draw", lambda logits, *_: torch.full((len(logits),), next(ids)))
+
+
+def test_a_role_marker_that_the_model_writes_stays_in_the_text_so_that_a_forged_turn_can_be_cut_off(llama, monkeypatch):
+    force(monkeypatch, llama, ["bak", USER, "del", ASSISTANT, "fim", END])
+    (answer,) = llama.generate([ask("bak")])
+    assert (answer.text, answer.finish) == (f"bak {USER} del {ASSISTANT} fim", "stop")
+
+
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_an_error_and_disturbs_nobody(llama):
+    fits, full, over = ask(words(125, 1)), ask(words(126, 1)), ask(words(300, 1))
+    answers = {answer.request_id: answer for answer in llama.generate([over, fits, full, ask("bak")])}
+    assert [answers[request.id].finish for request in (full, over)] == ["error", "error"]
+    assert answers[over.id].text == "" and answers[over.id].prompt_tokens == 302
+    assert answers[fits.id].completion_tokens <= 1 and answers[fits.id].finish in ("length", "stop")
+    assert texts(llama, [ask("bak")]) == [answers[ask("bak").id].text]
+    assert [answer.finish for answer in llama.generate([over])] == ["error"]
+
+
+# ——— the plan of batches ———
+
+
+def plan_of(engine, budget, requests):
+    engine = HFModel(engine.model.name_or_path, BackendConfig(device="cpu", max_tokens_in_flight=budget))
+    return engine.batches(requests)
+
+
+REQUESTS = [
+    ask(words(count, count), index, sampling)
+    for count in (30, 3, 12, 7, 3, 25, 9)
+    for index in range(4)
+    for sampling in (PAPER, GREEDY)
+]
+
+
+@pytest.mark.parametrize("budget", [1, 100, 300, 32768])
+def test_a_plan_has_every_request_once_in_batches_of_one_sampling_within_the_budget(llama, budget):
+    plan = plan_of(llama, budget, REQUESTS)
+    assert sorted(at for batch in plan for at in batch) == list(range(len(REQUESTS)))
+    for batch in plan:
+        assert len({REQUESTS[at].sampling for at in batch}) == 1
+        longest = max(len(llama._ids(REQUESTS[at].messages)) + REQUESTS[at].sampling.max_tokens for at in batch)
+        assert len(batch) == 1 or len(batch) * longest <= budget
+    assert len(plan) == (len(REQUESTS) if budget == 1 else len(plan))
+
+
+@pytest.mark.parametrize("budget", [100, 300, 32768])
+def test_in_a_plan_the_samples_of_a_prompt_stand_together(llama, budget):
+    order = [(REQUESTS[at].sampling, REQUESTS[at].messages) for batch in plan_of(llama, budget, REQUESTS) for at in batch]
+    runs = [key for key, _ in groupby(order)]
+    assert len(runs) == len(set(runs))
+
+
+def test_a_plan_follows_from_the_requests_alone(llama):
+    plan = plan_of(llama, 300, REQUESTS)
+    list(llama.generate([REQUESTS[0]]))
+    assert plan_of(llama, 300, REQUESTS) == plan
+    shuffled = list(range(len(REQUESTS)))
+    random.Random(0).shuffle(shuffled)
+    sizes = [len(batch) for batch in plan_of(llama, 300, [REQUESTS[at] for at in shuffled])]
+    assert sizes == [len(batch) for batch in plan]
+
+
+# ——— what cannot be loaded ———
+
+
+@pytest.fixture
+def folder(llama, tmp_path):
+    return make_model(tmp_path / "model")
+
+
+def refused(folder):
+    with pytest.raises(SelfRewardError) as caught:
+        HFModel(folder, CPU)
+    assert caught.value.where == str(folder)
+    return caught.value.what
+
+
+def test_a_model_that_is_not_there_is_refused(tmp_path):
+    assert "cannot be loaded" in refused(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("content", [None, b"", b"half of it", b"{}"])
+def test_a_model_with_a_missing_or_broken_file_is_refused(folder, name, content):
+    if content is None:
+        (folder / name).unlink()
+        if name == "tokenizer.json":
+            (folder / "tokenizer_config.json").unlink()
+    else:
+        (folder / name).write_bytes(content)
+    assert "cannot be loaded" in refused(folder)
+
+
+def test_a_torn_weights_file_is_refused(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "cannot be loaded" in refused(folder)
+
+
+def test_a_folder_with_pickled_weights_alone_is_refused_unread(folder):
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert "cannot be loaded" in refused(folder)
+
+
+def test_weights_that_do_not_fill_the_model_are_refused_and_not_made_up(folder):
+    weights = load_file(folder / "model.safetensors")
+    adapter = {name.replace("model.", "base_model.model.model."): weight for name, weight in weights.items()}
+    save_file(adapter, folder / "model.safetensors", {"format": "pt"})
+    assert "cannot be loaded" in refused(folder)
+
+
+def test_weights_of_another_shape_are_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 64}))
+    assert "cannot be loaded" in refused(folder)
+
+
+def test_a_model_is_read_as_it_was_saved(llama):
+    saved = AutoModelForCausalLM.from_pretrained(llama.model.name_or_path).state_dict()
+    assert all(torch.equal(weight, saved[name]) for name, weight in llama.model.state_dict().items())
+    assert AutoTokenizer.from_pretrained(llama.model.name_or_path).get_vocab() == llama.tokenizer.get_vocab()
+    assert not llama.model.training

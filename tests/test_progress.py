@@ -1,0 +1,112 @@
+"""What a person sees of long work: plain lines in a file, a bar on a terminal, and logs/status.json."""
+
+import io
+import json
+import os
+
+import pytest
+from rich.console import Console
+
+from selfreward import progress
+from selfreward.errors import Stopped
+from selfreward.progress import Progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass when the test says so."""
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+
+    def wait(seconds):
+        now[0] += seconds
+
+    return wait
+
+
+def shown(tmp_path, terminal=False, **settings):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100 if terminal else None, highlight=False)
+    return Progress(tmp_path, console=console, **settings), console.file
+
+
+def status(tmp_path):
+    return json.loads((tmp_path / "status.json").read_text())
+
+
+def test_in_a_file_progress_is_plain_whole_lines(tmp_path, clock):
+    shows, out = shown(tmp_path)
+    with shows.stage("M3/a_stage_with_a_name_so_long_that_eighty_columns_do_not_hold_its_line", 4000, "requests") as advance:
+        for _ in range(4):
+            clock(10)
+            advance(1000)
+    lines = out.getvalue().splitlines()
+    assert not [c for c in out.getvalue() if ord(c) < 32 and c != "\n"]
+    assert len(lines) == 5 and all(line.startswith("M3/a_stage") and line.endswith(")") for line in lines)
+    assert lines[0].endswith("1,000 of 4,000 requests in 10.0 s (100 requests/s, 30 s left)")
+    assert lines[-1].endswith("4,000 of 4,000 requests in 40.0 s (100 requests/s)")
+
+
+def test_plain_lines_are_not_more_often_than_every_ten_seconds(tmp_path, clock):
+    shows, out = shown(tmp_path)
+    with shows.stage("M1/model", 50, "steps") as advance:
+        for _ in range(50):
+            clock(1)
+            advance(1)
+    assert len(out.getvalue().splitlines()) == 5 + 1
+
+
+def test_brackets_in_a_name_are_not_markup(tmp_path, clock):
+    shows, out = shown(tmp_path)
+    shows.say("[red]M1[/red] [0, 1]")
+    assert out.getvalue() == "[red]M1[/red] [0, 1]\n"
+
+
+def test_on_a_terminal_there_is_a_bar(tmp_path, clock):
+    shows, out = shown(tmp_path, terminal=True)
+    with shows.stage("M2/judgments", 8, "requests") as advance:
+        advance(4)
+    text = out.getvalue()
+    assert "\x1b[" in text and "━" in text and "M2/judgments" in text and "/8" in text
+
+
+def test_rate_and_eta_come_from_this_runs_own_work_only(tmp_path, clock):
+    shows, out = shown(tmp_path)
+    with shows.stage("M2/judgments", 1000, "requests", done=900) as advance:
+        assert status(tmp_path)["eta_s"] is None
+        clock(20)
+        advance(20)
+        assert status(tmp_path)["eta_s"] == pytest.approx(80.0)
+    assert "920 of 1,000 requests in 20.0 s (1.0 requests/s, 80 s left)" in out.getvalue()
+
+
+def test_the_status_file_says_what_is_done_by_whom_and_when(tmp_path, clock):
+    shows, _ = shown(tmp_path)
+    with shows.stage("M2/judgments", 10, "requests", done=2) as advance:
+        assert status(tmp_path)["done"] == 2
+        clock(11)
+        advance(3)
+        found = status(tmp_path)
+        assert found.pop("at") == pytest.approx(progress.time.time(), abs=60)
+        assert found == {
+            "stage": "M2/judgments", "done": 5, "total": 10, "unit": "requests",
+            "eta_s": pytest.approx(5 / (3 / 11)), "pid": os.getpid(),
+        }  # fmt: skip
+        advance(5)
+    assert status(tmp_path)["done"] == 10 and [path.name for path in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_asked_to_end_it_raises_after_the_work_done_was_counted(tmp_path, clock):
+    asked = []
+    shows, _ = shown(tmp_path, stopping=lambda: bool(asked))
+    with pytest.raises(Stopped, match="M1/model"), shows.stage("M1/model", 10, "steps") as advance:
+        advance(1)
+        asked.append(True)
+        advance(1)
+        pytest.fail("went on")
+
+
+def test_a_stage_of_nothing_is_shown_too(tmp_path, clock):
+    shows, out = shown(tmp_path)
+    with shows.stage("M2/responses", 0, "requests"):
+        pass
+    assert "0 of 0 requests" in out.getvalue()
