@@ -16,6 +16,7 @@ import json
 import math
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -81,6 +82,7 @@ class Study:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.work: Path = arguments.work
         self.work.mkdir(parents=True)
+        shutil.copytree(ROOT / "src", self.work / "src")  # all runs are of the same code, whatever is edited meanwhile
         self.changes = {**SMALLER, **_changes(arguments.set)}
         self.changes |= self._shorter_seed_files(arguments.recipe)
         self.recipe, self.threads = arguments.recipe, arguments.threads
@@ -103,8 +105,9 @@ class Study:
         for name, value in self.changes.items():
             command += ["--set", f"{name}={json.dumps(value)}"]
         threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads), "TOKENIZERS_PARALLELISM": "false"}
+        environment = {**os.environ, **threads, "PYTHONPATH": str((self.work / "src").resolve())}
         with (self.work / f"{folder.name}.log").open("ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **threads})
+            return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     def undisturbed(self) -> tuple[dict[str, float], int]:
         """Run once alone; returns seconds by stage, in order, and the exit code."""
@@ -124,6 +127,8 @@ class Study:
         """Kill a run at each of `targets`, then let it end and compare."""
         folder, chain = self.work / f"chain_{number}", Chain(number)
         for target in targets:
+            if (folder / f"{target.stage}.receipt.json").exists():
+                continue  # an earlier kill came late
             running, began = self.start(folder), time.monotonic()
             if wait_for(target, folder, running, seconds.get(target.stage, 1.0), rng):
                 running.kill()
@@ -168,7 +173,7 @@ def wait_for(target: Target, folder: Path, running: subprocess.Popen[bytes], sec
     while running.poll() is None:
         stage = _stage_of(folder, running.pid)
         if (folder / f"{target.stage}.receipt.json").exists():
-            return True  # gone by: here is as good as anywhere
+            return True  # gone by just now: here is as good as anywhere
         if stage == target.stage and target.what == "stage":
             return not _ended_within(running, rng.uniform(0.0, seconds))
         if stage == target.stage:

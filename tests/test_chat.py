@@ -1,7 +1,7 @@
 """Conversations as tokens: what is said is never markup, and training ends a turn where sampling stops."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinymodels import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, USER, WORDS, make_tokenizer
 from tokenizers import AddedToken
@@ -16,7 +16,8 @@ TOKENIZER = make_tokenizer()
 HEADER = "<|start_header_id|>"
 LLAMA_3 = make_tokenizer()
 LLAMA_3.add_tokens([AddedToken(HEADER, special=True)])
-PIECES = st.lists(st.sampled_from([*SPECIAL, HEADER, *WORDS[:3], " ", "<", "|", "end", ">", "<|", "|>", "\n", "< |end|>"]), max_size=8)
+PIECES = (*SPECIAL, HEADER, *WORDS[:3], " ", "<", "|", "end", ">", "<|", "|>", "\n", "< |end|>")
+TEXT = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 
 
 def user(text):
@@ -43,7 +44,8 @@ def test_what_a_template_writes_after_the_end_of_turn_is_not_trained_on():
     assert completion_ids(chatty, user("bak"), "del") == ids("del", END)
 
 
-@given(PIECES.map("".join), PIECES.map("".join))
+@settings(deadline=None)
+@given(TEXT, TEXT)
 def test_special_tokens_spelt_out_never_become_special(prompt, response):
     for tokenizer in (TOKENIZER, LLAMA_3):
         special = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special} - {tokenizer.unk_token_id}
@@ -61,7 +63,8 @@ def test_without_the_breaking_up_a_forged_turn_would_have_been_real(monkeypatch)
     assert ids(END)[0] not in prompt_ids(TOKENIZER, user(forged))
 
 
-@given(PIECES.map("".join))
+@settings(deadline=None)
+@given(TEXT)
 def test_breaking_up_twice_is_breaking_up_once_and_touches_only_special_tokens(text):
     once = neutral(LLAMA_3, text)
     assert neutral(LLAMA_3, once) == once
@@ -93,7 +96,8 @@ def test_a_template_that_ends_no_turn_is_refused():
 
 
 def test_a_model_that_stops_on_another_token_than_its_template_writes_is_refused():
-    assert "does not end an answer with '<pad>'" in refused(TEMPLATE, eos_token=PAD, additional_special_tokens=[USER, ASSISTANT, END])
+    stops_on_pad = {"eos_token": PAD, "additional_special_tokens": [USER, ASSISTANT, END]}
+    assert "does not end an answer with '<pad>'" in refused(TEMPLATE, **stops_on_pad)
 
 
 def test_a_model_without_a_template_is_refused():

@@ -64,11 +64,10 @@ def test_greedy_answers_are_those_of_generate_for_each_prompt_alone(engine, prom
     expected = []
     for prompt in prompts:
         ids = torch.tensor([engine._ids((Message(role="user", content=prompt),))])
-        out = engine.model.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=40, pad_token_id=engine.tokenizer.pad_token_id
-        )[0, ids.shape[1] :].tolist()
+        settings = {"do_sample": False, "max_new_tokens": 40, "pad_token_id": engine.tokenizer.pad_token_id}
+        out = engine.model.generate(ids, attention_mask=torch.ones_like(ids), **settings)[0, ids.shape[1] :].tolist()
         stopped = out[-1] in engine.stops
-        expected.append((engine.tokenizer.decode(out[: len(out) - stopped], skip_special_tokens=False), "stop" if stopped else "length"))
+        expected.append((engine.tokenizer.decode(out[: len(out) - stopped]), "stop" if stopped else "length"))
     requests = [ask(prompt) for prompt in prompts]
     found = {completion.request_id: (completion.text, completion.finish) for completion in engine.generate(requests)}
     assert [found[request.id] for request in requests] == expected
@@ -104,7 +103,8 @@ def test_a_prompt_and_its_samples_are_read_once(llama, monkeypatch):
     read = []
     forward = llama.model.forward
     monkeypatch.setattr(llama.model, "forward", lambda **given: read.append(given["input_ids"].shape) or forward(**given))
-    list(llama.generate([ask(prompt, index, PAPER.model_copy(update={"max_tokens": 1})) for prompt in ALIKE for index in range(3)]))
+    one = PAPER.model_copy(update={"max_tokens": 1})
+    list(llama.generate([ask(prompt, index, one) for prompt in ALIKE for index in range(3)]))
     assert read == [(1, 15), (5, 21)]
 
 
@@ -153,14 +153,14 @@ def test_a_wrong_temperature_or_nucleus_would_be_noticed():
 )
 @settings(max_examples=150, deadline=None)
 def test_no_word_outside_the_nucleus_is_ever_drawn_ties_included(logits, temperature, top_p, uniform):
-    drawn = draw(torch.tensor([logits]), torch.tensor([uniform]), temperature, top_p).item()
+    drawn = draw(torch.tensor([logits]), torch.tensor([uniform], dtype=torch.float64), temperature, top_p).item()
     at_most = nucleus(np.array(logits), temperature, min(1.0, top_p + 1e-9))
     assert at_most[drawn] > 0
 
 
 def test_among_words_equally_likely_at_the_edge_of_the_nucleus_the_first_is_in():
     logits = torch.zeros(1000, 4)
-    drawn = draw(logits, torch.linspace(0, 1, 1001)[:-1], 1.0, 0.5)
+    drawn = draw(logits, torch.arange(1000, dtype=torch.float64) / 1000, 1.0, 0.5)
     assert Counter(drawn.tolist()) == {0: 500, 1: 500}
 
 
@@ -186,11 +186,8 @@ def test_the_samples_of_a_prompt_are_spread_as_the_model_says(llama):
     expected = {"": exact[stopped].sum(), **{names[at]: p for at, p in enumerate(exact) if at not in stopped}}
     expected = {word: 800 * p for word, p in expected.items() if p}
     assert found.keys() <= expected.keys()
-    assert len(expected) > 5
-    rare = [word for word in expected if expected[word] < 5]
-    common = [word for word in expected if expected[word] >= 5]
-    counts = [*(found[word] for word in common), sum(found[word] for word in rare)]
-    assert stats.chisquare(counts, [*(expected[word] for word in common), sum(expected[word] for word in rare)]).pvalue > 1e-3
+    assert len(expected) > 5 and min(expected.values()) > 3
+    assert stats.chisquare([found[word] for word in expected], list(expected.values())).pvalue > 1e-3
 
 
 # ——— nobody depends on the neighbours ———
@@ -223,7 +220,8 @@ def test_the_same_batch_twice_and_in_a_model_opened_anew_gives_the_same_completi
 
 def test_an_answer_that_fills_max_tokens_ran_out_of_length_and_one_that_stops_did_not(llama):
     for limit in (1, 2, 5, 40):
-        for answer in llama.generate([ask(prompt, index, PAPER.model_copy(update={"max_tokens": limit})) for prompt in UNLIKE for index in range(9)]):
+        sampling = PAPER.model_copy(update={"max_tokens": limit})
+        for answer in llama.generate([ask(prompt, index, sampling) for prompt in UNLIKE for index in range(9)]):
             assert len(answer.text.split()) == answer.completion_tokens
             assert answer.completion_tokens == limit if answer.finish == "length" else answer.completion_tokens < limit
 
@@ -235,7 +233,6 @@ def test_an_answer_holds_neither_its_end_nor_anything_of_its_prompt(llama):
         ended[answer.finish] += 1
         assert not set(answer.text.split()) & {*STOPS, END}
         assert PREFIX not in answer.text
-        assert USER not in answer.text.split()[:1]
         assert answer.prompt_tokens == 16
     assert ended["stop"] and ended["length"]
 
@@ -246,9 +243,9 @@ def force(monkeypatch, engine, tokens):
 
 
 def test_a_role_marker_that_the_model_writes_stays_in_the_text_so_that_a_forged_turn_can_be_cut_off(llama, monkeypatch):
-    force(monkeypatch, llama, ["bak", USER, "del", ASSISTANT, "fim", END])
+    force(monkeypatch, llama, ["bal", USER, "del", ASSISTANT, "fim", END])
     (answer,) = llama.generate([ask("bak")])
-    assert (answer.text, answer.finish) == (f"bak {USER} del {ASSISTANT} fim", "stop")
+    assert (answer.text, answer.finish) == (f"bal {USER} del {ASSISTANT} fim", "stop")
 
 
 def test_a_prompt_that_leaves_no_room_for_an_answer_is_an_error_and_disturbs_nobody(llama):

@@ -1,6 +1,7 @@
 """Imports point downward only, heavy libraries stay where they belong, and the loop never sees the truth."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +18,13 @@ LAYERS = [
     ["errors"],
     ["records"],
     ["config", "estimates"],
-    ["rundir", "chat", "backends", "drilldown"],
+    ["rundir", "chat", "backends"],
     ["seed", "prompts", "responses", "judgments", "pairs"],
     ["training", "backends.fake", "backends.hf", "progress"],
-    ["instruction_following", "reward_modeling", "charts", "chatting"],
+    ["instruction_following", "reward_modeling", "charts", "drilldown", "chatting"],
     ["models", "stages"],
     ["measure"],
-    ["loop", "standing", "verdict"],
+    ["loop", "standing", "headline"],
     ["report"],
     ["run"],
     ["cli"],
@@ -168,6 +169,8 @@ def made_by_the_loop(run):
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
     """Two runs of the loop on the fake backend: with a truth to measure by, and with none that could be imported."""
+
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # a power cut is not what is tried here
 
     def make(name, **changes):
         recipe = make_world(tmp_path / name)

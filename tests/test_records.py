@@ -41,7 +41,7 @@ FINISH = st.sampled_from(["stop", "length", "error"])
 RESPONSE = st.builds(Response, prompt_id=TEXT, model=TEXT, index=COUNT, text=TEXT, finish=FINISH)
 RECORDS = st.one_of(
     st.builds(Example, prompt=TEXT, response=TEXT, kind=st.sampled_from(["ift", "eft"]), source=TEXT),
-    st.builds(Prompt, text=TEXT, source=st.sampled_from(["seed", "self"]), parents=st.lists(TEXT).map(tuple)),
+    st.builds(Prompt, text=TEXT, source=st.sampled_from(["seed", "self"])),
     st.lists(st.tuples(TEXT, COUNT)).map(
         lambda ranked: Ranking(prompt="p", responses=tuple(r for r, _ in ranked), ranks=tuple(n for _, n in ranked))
     ),
@@ -79,7 +79,7 @@ def test_a_content_id_is_the_beginning_of_a_sha256_over_the_identity_as_json():
 
 
 def test_the_same_text_is_the_same_prompt_wherever_it_came_from():
-    assert Prompt(text="a", source="seed").id == Prompt(text="a", source="self", parents=("x",)).id
+    assert Prompt(text="a", source="seed").id == Prompt(text="a", source="self").id
     assert Prompt(text="a", source="seed").id != Prompt(text="a ", source="seed").id
 
 

@@ -21,7 +21,7 @@ from selfreward.estimates import Estimate
 from selfreward.measure import Measured
 from selfreward.records import Judgment, Pair, Prompt, Response, Verdict, iter_jsonl, to_line
 from selfreward.report import describe_status, write_report
-from selfreward.verdict import verdict
+from selfreward.headline import write_headline
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = f"""{SCRIPT}"><img src=x onerror="document.title='owned'">{{{{7*7}}}}</details></svg><style>*{{display:none}}</style>"""
@@ -332,8 +332,8 @@ def with_score(run, name, true, own):
     ],
 )
 def test_the_verdict_says_what_the_intervals_allow(run, last, headline, told):
-    found = verdict([with_score(run, "M1", 3.1, 3.5), with_score(run, "M3", last, 4.8)], 5)
-    assert found.headline == headline and told in found.sentences[0]
+    found = write_headline([with_score(run, "M1", 3.1, 3.5), with_score(run, "M3", last, 4.8)], 5)
+    assert found.title == headline and told in found.sentences[0]
     gap = f"{abs(4.8 - last):.2f} above the truth; M1 said 3.50, 0.40 above the truth"
     assert f"M3 says 4.80 of itself, {gap}." in found.sentences
 
@@ -341,7 +341,7 @@ def test_the_verdict_says_what_the_intervals_allow(run, last, headline, told):
 def test_an_opinion_that_rests_on_few_judgments_is_said_to(run):
     shaky = with_score(run, "M3", 4.0, 4.0).model_copy(update={"judgments": {"scored": 7, "unparsed": 3}})
     assert any(
-        "30\u00a0% of them gave no valid score" in told for told in verdict([with_score(run, "M1", 3, 3), shaky], 5).sentences
+        "30\u00a0% of them gave no valid score" in told for told in write_headline([with_score(run, "M1", 3, 3), shaky], 5).sentences
     )
 
 

@@ -12,7 +12,7 @@ from selfreward.reward_modeling import (
     Judged,
     agreeing,
     correlation,
-    fives_that_are_best,
+    perfect_that_are_best,
     reward_modeling,
     same_order,
 )
@@ -70,8 +70,8 @@ def test_accuracy_is_over_pairs_and_not_over_rankings():
 
 
 def test_five_best_is_of_the_responses_scored_five_the_share_that_people_rank_best():
-    assert fives_that_are_best(judged([0, 0, 1], [5, 5, 5])) == (2.0, 3)
-    assert fives_that_are_best(judged([1, 2], [5, 4.67])) == (1.0, 1)  # the best rank there is, whatever its number
+    assert perfect_that_are_best(judged([0, 0, 1], [5, 5, 5])) == (2.0, 3)
+    assert perfect_that_are_best(judged([1, 2], [5, 4.67])) == (1.0, 1)  # the best rank there is, whatever its number
     assert measure(judged([0, 1], [5, 5]), judged([0, 1], [3, 5])).five_best.value == pytest.approx(1 / 3)
     assert measure(judged([0, 1], [4, 3])).five_best is None
 
@@ -141,10 +141,10 @@ def test_shuffling_responses_together_with_ranks_changes_no_metric(pairs):
 
 def test_a_skipped_score_shifts_no_other_and_a_shift_would_be_caught():
     by_name = {"a": None, "b": 5, "c": 1}
-    assert fives_that_are_best(judged([0, 1, 2], list(by_name.values()))) == (0.0, 1)
+    assert perfect_that_are_best(judged([0, 1, 2], list(by_name.values()))) == (0.0, 1)
     planted = [score for score in by_name.values() if score is not None]  # CREAM: keys zipped with what was not skipped
-    assert fives_that_are_best(judged([0, 1, 2], [*planted, None])) == (1.0, 1)  # b's 5 has become a's
-    for measured in (fives_that_are_best, lambda ranking: correlation(ranking, stats.spearmanr)):
+    assert perfect_that_are_best(judged([0, 1, 2], [*planted, None])) == (1.0, 1)  # b's 5 has become a's
+    for measured in (perfect_that_are_best, lambda ranking: correlation(ranking, stats.spearmanr)):
         with pytest.raises(ValueError, match="zip"):
             measured(judged([0, 1, 2], planted))  # a list that is too short is an error, not a shift
 

@@ -32,8 +32,8 @@ def make_tokenizer(template=TEMPLATE, **special):
     vocabulary = {word: at for at, word in enumerate((*SPECIAL, *WORDS))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    special = {"unk_token": UNKNOWN, "pad_token": PAD, "eos_token": END, "additional_special_tokens": [USER, ASSISTANT], **special}
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special)
+    usual = {"unk_token": UNKNOWN, "pad_token": PAD, "eos_token": END, "additional_special_tokens": [USER, ASSISTANT]}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **{**usual, **special})
     fast.chat_template = template
     return fast
 

@@ -36,13 +36,20 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
             _end(f"error: {error}", FAILED)
         except Stopped as stop:
             _end(f"stopped in {stop} at a safe point; the same command goes on from here", STOPPED)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        except Exception as error:
+            if not _disk_is_full(error):
                 raise
             now = "Nothing written before is lost: make room, then run the same command"
-            _end(f"error: {error.filename or 'run folder'}: the disk is full. {now}", FAILED)
+            _end(f"error: {getattr(error, 'filename', None) or 'run folder'}: the disk is full. {now}", FAILED)
 
     return wrapper
+
+
+def _disk_is_full(error: Exception) -> bool:
+    """Whether that is what went wrong; libraries that write weights say so in words of their own."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return any(sign in str(error) for sign in ("No space left on device", "PytorchStreamWriter failed"))
 
 
 def _end(text: str, code: int) -> None:

@@ -7,7 +7,7 @@ from selfreward.judgments import Judge
 from selfreward.measure import Made, Measurer
 from selfreward.models import Cast
 from selfreward.pairs import choose_pairs, preference_texts
-from selfreward.prompts import choose_prompts, plan_prompts, read_proposal
+from selfreward.prompts import choose_prompts, plan_prompts, read_proposal, take_prompts
 from selfreward.records import Checkpoint, Judgment, Prompt, Proposal, Response
 from selfreward.responses import plan_responses, read_response
 from selfreward.seed import Seed
@@ -42,12 +42,12 @@ def iterate(
     judge, config = Judge(recipe.judge), recipe.prompts
     proposals: list[Proposal] = []
     if config.source:
-        prompts = it.keep("prompts", cast.own_prompts(config, t, seed.heldout_prompts))
+        prompts = it.keep("prompts", take_prompts(config, t, seed.heldout))
     else:
         writer = cast.writer(config, model)
         asked = plan_prompts(seed.prompts, written, config, writer, recipe.seed, t)
         proposals = it.sample("proposed", Proposal, asked, writer, read_proposal)
-        prompts = it.keep("prompts", choose_prompts(proposals, seed.prompts, written, seed.heldout_prompts, config))
+        prompts = it.keep("prompts", choose_prompts(proposals, seed.prompts, written, seed.heldout, config))
     plan = plan_responses(prompts, recipe.responses.n, recipe.responses.sampling, model, recipe.seed)
     responses = it.sample("responses", Response, plan, model, read_response)
     texts = {prompt.id: prompt.text for prompt in prompts}

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from selfreward import estimates, instruction_following, reward_modeling
 from selfreward.config import Recipe
@@ -114,8 +114,7 @@ class Measurer:
         verdicts = folder.keep("truth", (self._verdicts([*own, *(made.responses if made else [])], made), []))
         measured = self._sum_up(folder, model, own, judgments, verdicts, made)
         self.done.append(measured)
-        write_whole(self.run / folder.name / "measured.json", measured.model_dump_json(indent=1))
-        self._write_summary()
+        self._write(self.run / folder.name / "measured.json", measured.model_dump_json(indent=1))
         return measured
 
     def rivals(self, name: str) -> list[str]:
@@ -192,7 +191,7 @@ class Measurer:
             true = self.truth(ranking.prompt, ranking.responses[0])
             given, lengths = [scores.get(r.id) for r in responses], [len(r.text) for r in responses]
             judged.append(Judged(true[0] if true else "all", ranking.ranks, given, lengths))
-        return reward_modeling.reward_modeling(judged, _average([j.score is None for j in judgments]), *self._resampling)
+        return reward_modeling.reward_modeling(judged, _average([j.score is None for j in judgments]), *self._resampling, self.judge.config.scale[1])
 
     def _loop_stats(self, made: Made, true: dict[str, Verdict], folder: Folder) -> LoopStats:
         scores = self.judge.mean_scores(made.judgments)
@@ -218,9 +217,13 @@ class Measurer:
             rejected_true=_average([rejected for _, rejected in both]) if both else None,
         )  # fmt: skip
 
-    def _write_summary(self) -> None:
-        models: list[dict[str, Any]] = [measured.model_dump(mode="json") for measured in self.done]
+    def _write(self, file: Path, text: str) -> None:
+        """Write what is new, the summary first; going over finished models again changes neither."""
+        if file.exists() and file.read_text(encoding="utf-8") == text:
+            return
+        models = [measured.model_dump(mode="json") for measured in self.done]
         write_whole(self.run / "summary.json", json.dumps({"models": models}, indent=1))
+        write_whole(file, text)
 
 
 def _average(values: Sequence[float]) -> float:

@@ -11,7 +11,7 @@ from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.config import BackendConfig, JudgeConfig, PairsConfig, PromptsConfig, Recipe
 from selfreward.errors import SelfRewardError
 from selfreward.pairs import Policy
-from selfreward.records import Checkpoint, Dropped, Prompt, content_id, read_jsonl
+from selfreward.records import Checkpoint, content_id
 from selfreward.rundir import fingerprint
 
 
@@ -45,17 +45,6 @@ class Cast:
         """How pairs are chosen."""
         policy: Policy = imported(config.policy)
         return policy
-
-    def own_prompts(self, config: PromptsConfig, t: int, heldout: list[Prompt]) -> tuple[list[Prompt], list[Dropped]]:
-        """This iteration's part of the user's prompt file; those that are held out are dropped."""
-        first = (t - 2) * config.per_iteration
-        mine = read_jsonl(Path(str(config.source)), Prompt)[first : first + config.per_iteration]
-        if not mine:
-            what = f"has no prompts left for M{t}, which takes {config.per_iteration} from number {first + 1} on"
-            raise SelfRewardError(what, str(config.source), "Add prompts, or lower prompts.per_iteration or iterations")
-        forbidden = {prompt.id for prompt in heldout}
-        dropped = [Dropped(id=prompt.id, stage="prompts", reason="held_out") for prompt in mine if prompt.id in forbidden]
-        return [prompt for prompt in mine if prompt.id not in forbidden], dropped
 
 
 def load_checkpoint(name: str, path: str) -> Checkpoint:

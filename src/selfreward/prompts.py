@@ -9,11 +9,13 @@ import random
 import re
 import string
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rapidfuzz.distance import LCSseq
 
 from selfreward.config import PromptsConfig
-from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request, content_id
+from selfreward.errors import SelfRewardError
+from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request, content_id, read_jsonl
 
 HEADER = "Come up with a series of tasks:"
 OWN_NUMBER = re.compile(r"\A\s*\d+\s?\.(?=\s)")
@@ -75,6 +77,24 @@ def choose_prompts(
             dropped.append(Dropped(id=proposal.id, stage="prompts", reason=reason))
         else:
             kept.append(Prompt(text=text, source="self"))
+    return kept, dropped
+
+
+def take_prompts(config: PromptsConfig, t: int, heldout: Sequence[Prompt]) -> tuple[list[Prompt], list[Dropped]]:
+    """M_t's part of the user's own prompt file; repeated and held-out ones are dropped."""
+    file, first = str(config.source), (t - 2) * config.per_iteration
+    mine = read_jsonl(Path(file), Prompt)[first : first + config.per_iteration]
+    if not mine:
+        what = f"has no prompts left for M{t}, which takes {config.per_iteration} from number {first + 1} on"
+        raise SelfRewardError(what, file, "Add prompts, or lower prompts.per_iteration or iterations")
+    forbidden, seen, kept, dropped = {_plain(prompt.text) for prompt in heldout}, set[str](), [], []
+    for prompt in mine:
+        reason = "held_out" if _plain(prompt.text) in forbidden else "repeated" if prompt.id in seen else None
+        if reason:
+            dropped.append(Dropped(id=prompt.id, stage="prompts", reason=reason))
+        else:
+            kept.append(prompt)
+        seen.add(prompt.id)
     return kept, dropped
 
 

@@ -75,8 +75,6 @@ class Prompt(Identified):
     identity = ("text",)
     text: str
     source: Literal["seed", "self"]
-    parents: tuple[str, ...] = ()
-    """Ids of the prompts shown to the writer."""
 
 
 class Ranking(Identified):

@@ -24,7 +24,7 @@ from selfreward.measure import Measured
 from selfreward.records import Example, iter_jsonl
 from selfreward.rundir import write_whole
 from selfreward.standing import Standing, describe_status, model_lines, read_standing, where
-from selfreward.verdict import head_to_head, verdict
+from selfreward.headline import head_to_head, write_headline
 
 __all__ = ["describe_status", "write_report"]
 
@@ -84,7 +84,7 @@ def _render(standing: Standing) -> str:
         run=standing.folder.resolve().name, recipe=recipe, models=models, top=recipe.judge.scale[1],
         judging=any(model.reward_modeling for model in models), style=Markup(style),
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        verdict=verdict(models, recipe.judge.scale[1]), truth=any(model.instruction_following for model in models),
+        headline=write_headline(models, recipe.judge.scale[1]), truth=any(model.instruction_following for model in models),
         unfinished="" if standing.finished else where(standing, time.time()), lines=model_lines(standing),
         rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
         curves=[found for found in curves if found], samples=[found for found in samples if found],

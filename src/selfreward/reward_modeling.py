@@ -13,7 +13,6 @@ from selfreward import estimates
 from selfreward.estimates import Estimate
 from selfreward.records import Record
 
-PERFECT = 5.0
 TIE_RULE = "a tie in score counts half; a response without a score makes its pairs wrong"
 
 
@@ -31,7 +30,7 @@ class RewardModeling(Record):
     by_kind: dict[str, Estimate]
     """Pairwise accuracy by kind of task."""
     five_best: Estimate | None
-    """Of the responses scored a perfect 5, the share that people rank best."""
+    """Of the responses with the best score there is, 5 in the paper, the share that people rank best."""
     exact_match: Estimate | None
     """Share of rankings whose whole order by score is people's."""
     spearman: Estimate | None
@@ -52,8 +51,10 @@ class Judged(NamedTuple):
     lengths: Sequence[int]
 
 
-def reward_modeling(judged: Sequence[Judged], unparsed: float, resamples: int, seed: int) -> RewardModeling:
-    """All metrics over `judged`; `unparsed` is the share of failed judgments behind the scores."""
+def reward_modeling(
+    judged: Sequence[Judged], unparsed: float, resamples: int, seed: int, perfect: float = 5.0
+) -> RewardModeling:
+    """All metrics over `judged`; `unparsed` is the share of failed judgments behind the scores, `perfect` the best score."""
 
     def accuracy(rankings: Sequence[Judged], count: Callable[[Judged], tuple[float, int]]) -> Estimate | None:
         counts = [count(ranking) for ranking in rankings]
@@ -70,7 +71,7 @@ def reward_modeling(judged: Sequence[Judged], unparsed: float, resamples: int, s
         pairwise_accuracy=accuracy(judged, agreeing) if scored else None,
         pairwise_accuracy_strict=accuracy(judged, lambda ranking: agreeing(ranking, tie=0.0)) if scored else None,
         by_kind={kind: found for kind, rankings in kinds.items() if scored and (found := accuracy(rankings, agreeing))},
-        five_best=accuracy(judged, fives_that_are_best),
+        five_best=accuracy(judged, lambda ranking: perfect_that_are_best(ranking, perfect)),
         exact_match=average([float(same_order(ranking)) for ranking in judged]),
         spearman=average([rho for ranking in judged if (rho := correlation(ranking, stats.spearmanr)) is not None]),
         kendall=average([tau for ranking in judged if (tau := correlation(ranking, stats.kendalltau)) is not None]),
@@ -96,10 +97,10 @@ def _ranked_apart(ranking: Judged) -> Iterator[tuple[int, int]]:
             yield (one, other) if ranking.ranks[one] < ranking.ranks[other] else (other, one)
 
 
-def fives_that_are_best(ranking: Judged) -> tuple[float, int]:
-    """(responses scored 5 that people rank best, responses scored 5)."""
-    fives = [rank for rank, score in zip(ranking.ranks, ranking.scores, strict=True) if score == PERFECT]
-    return float(sum(rank == min(ranking.ranks) for rank in fives)), len(fives)
+def perfect_that_are_best(ranking: Judged, perfect: float = 5.0) -> tuple[float, int]:
+    """(responses scored `perfect` that people rank best, responses scored `perfect`)."""
+    found = [rank for rank, score in zip(ranking.ranks, ranking.scores, strict=True) if score == perfect]
+    return float(sum(rank == min(ranking.ranks) for rank in found)), len(found)
 
 
 def same_order(ranking: Judged) -> bool:

@@ -19,6 +19,11 @@ class Seed(NamedTuple):
     heldout_rankings: list[Ranking]
 
     @property
+    def heldout(self) -> list[Prompt]:
+        """Every prompt that is measured on, which nothing may be trained on."""
+        return [*self.heldout_prompts, *(Prompt(text=ranking.prompt, source="seed") for ranking in self.heldout_rankings)]
+
+    @property
     def prompts(self) -> list[Prompt]:
         """The prompts of the IFT examples, which new ones are modelled on; each once."""
         return list(
@@ -61,7 +66,7 @@ def ranked_responses(ranking: Ranking) -> list[Response]:
 
 def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
     trained = {example.prompt for example in seed.ift}
-    heldout = [prompt.text for prompt in seed.heldout_prompts]
+    heldout = [prompt.text for prompt in seed.heldout]
     shared = sorted(trained.intersection(heldout))
     if shared:
         now = f"Take them out of {data.ift}"

@@ -88,9 +88,9 @@ class TRLTrainer:
         rows = [dpo_row(tokenizer, *pair) for pair in pairs]
         longest = [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
         _refuse_longer_than(model, start, longest)
-        weigh: dict[str, Any] = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.nll_weight]} if config.nll_weight else {}
+        weights = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.nll_weight]} if config.nll_weight else {}
         settings = TRLDPOConfig(
-            **_settings(config, seed, work), beta=config.beta, max_length=None, disable_dropout=config.dropout == 0, **weigh
+            **_settings(config, seed, work), beta=config.beta, max_length=None, disable_dropout=config.dropout == 0, **weights
         )
         trainer = _PreparedDPOTrainer(
             model=model, ref_model=frozen, args=settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
@@ -197,7 +197,7 @@ def _train(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, rows: int, work
     trainer.accelerator.unwrap_model(trainer.model).save_pretrained(made)
     tokenizer.save_pretrained(made)
     lines = [{k: v for k, v in line.items() if not any(part in k for part in NEVER_LOGGED)} for line in trainer.state.log_history]
-    (made / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (made / "metrics.jsonl").write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
     _sync(made)
     return made
 

@@ -7,7 +7,6 @@ what it draws does not depend on its neighbours but through the last bits of the
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -245,6 +244,6 @@ def _common_prefix(prompts: list[list[int]]) -> int:
     """How many first tokens all prompts share, leaving each at least one of its own; 0 where sharing would not pay."""
     if len(prompts) < 2:
         return 0
-    shared = len(os.path.commonprefix(prompts))
-    shared = min(shared, min(map(len, prompts)) - 1)
+    shortest = min(map(len, prompts)) - 1
+    shared = next((at for at in range(shortest) if len({prompt[at] for prompt in prompts}) > 1), shortest)
     return shared if shared >= SHARED else 0

@@ -45,15 +45,16 @@ class Phase:
 
 @dataclass(frozen=True)
 class BaseConfig:
-    """How the base is made. The defaults make the one that ships: first reading, then mostly answering."""
+    """How the base is made. The defaults make the one that ships: first reading, then answering, then slips."""
 
     seed: int = 1
     hidden: int = 128
     layers: int = 5
     heads: int = 4
     phases: tuple[Phase, ...] = (
-        Phase(15_000_000, 2e-3, 0.338, 4096, (0.24, 0.56, 0.14, 0.03, 0.03, 0.0)),
-        Phase(14_000_000, 1.5e-3, 0.02, 2048, (0.52, 0.0, 0.06, 0.14, 0.13, 0.15)),
+        Phase(15_000_000, 2e-3, 0.338, 4096, (0.24, 0.56, 0.14, 0.03, 0.03, 0.0, 0.0)),
+        Phase(14_000_000, 1.5e-3, 0.02, 2048, (0.52, 0.0, 0.06, 0.14, 0.13, 0.15, 0.0)),
+        Phase(8_000_000, 1.5e-3, 0.02, 2048, (0.46, 0.0, 0.06, 0.12, 0.08, 0.06, 0.22)),
     )
 
 
@@ -77,10 +78,17 @@ def tallied_review(rng: random.Random) -> Document:
     return _reviewed(rng, tally=True)
 
 
-def _reviewed(rng: random.Random, *, tally: bool) -> Document:
+def review_of_slips(rng: random.Random) -> Document:
+    """The same of an answer with slips of any kind: a reader who knows habits alone is blind to everything else."""
+    return _reviewed(rng, tally=True, slips=True)
+
+
+def _reviewed(rng: random.Random, *, tally: bool, slips: bool = False) -> Document:
     task = world.sample_task(rng)
     habits = rng.choice((world.WEB, world.WEB, world.CAREFUL, world.CARELESS))
     words = world.write_answer(task, habits, rng)
+    if slips:
+        words = world.with_slips(words, rng)
     return JUDGE.format(prompt=task.text(), response=" ".join(words)), judge(task, words, tally=tally, score=False)
 
 
@@ -106,7 +114,7 @@ def copy(rng: random.Random) -> Document:
     return words, words
 
 
-MAKERS = (dialogue, review, task_list, glossary, copy, tallied_review)
+MAKERS = (dialogue, review, task_list, glossary, copy, tallied_review, review_of_slips)
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

@@ -14,12 +14,14 @@ from pathlib import Path
 
 from selfreward.micro.base import JUDGE
 from selfreward.micro.truth import check, judge
-from selfreward.micro.world import ANNOTATORS, CAREFUL, CARELESS, TASK_KINDS, WEB, Task, sample_task, write_answer
+from selfreward.micro.world import ANNOTATORS, CAREFUL, CARELESS, TASK_KINDS, WEB, Task, sample_task, with_slips, write_answer
 from selfreward.records import Example, Prompt, Ranking, Record
 from selfreward.rundir import write_whole
 
 SEED = 20240118
 IFT, EFT, PROMPTS, RANKINGS, RANKED = 200, 800, 240, 120, 4
+SLIPS = 0.4
+"""Share of the judged and ranked answers that also have slips."""
 SOURCE = "micro world, standing for people"
 
 
@@ -43,7 +45,8 @@ class World:
     def answer(self, task: Task) -> str:
         """An answer by somebody, careful or not."""
         habits = self.rng.choice((WEB, ANNOTATORS, CAREFUL, CARELESS))
-        return " ".join(write_answer(task, habits, self.rng))
+        words = write_answer(task, habits, self.rng)
+        return " ".join(with_slips(words, self.rng) if self.rng.random() < SLIPS else words)
 
     def ranking(self, task: Task) -> Ranking:
         """Different answers and people's ranks of them, by what is true; not all alike."""

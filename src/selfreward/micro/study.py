@@ -60,8 +60,11 @@ def run_seed(seed: int, recipe: Path, out: Path, arms: Sequence[str], threads: i
     for arm in arms:
         folder = out / f"seed_{seed}" / arm
         if arm != "self" and not folder.exists():
+            partial = folder.with_name(f"{arm}.partial")  # copied whole or not at all
+            shutil.rmtree(partial, ignore_errors=True)
             for name in SHARED:
-                shutil.copytree(out / f"seed_{seed}" / "self" / name, folder / name)
+                shutil.copytree(out / f"seed_{seed}" / "self" / name, partial / name)
+            partial.rename(folder)
         loop = more_sft if arm == "sft" else self_reward
         execute(load_recipe(recipe, {"seed": seed, **ARMS[arm]}), folder, loop=loop)
     return seed

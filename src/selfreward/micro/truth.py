@@ -54,8 +54,8 @@ def _marks(task: Task, before: Sequence[str], word: str) -> list[str]:
 
 
 def verdict(prompt: str, response: str) -> tuple[str, dict[str, float]] | None:
-    """(kind of task, points by criterion) of a response; None where `prompt` words no task of the family."""
+    """(kind of task, points by criterion) of a response; None where `prompt` words no task that could be done."""
     task = read_task(prompt)
-    if task is None:
+    if task is None or not task.solvable:
         return None
     return task.kind, {name: float(met) for name, met in check(task, response.lower().split()).items()}

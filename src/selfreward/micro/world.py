@@ -97,7 +97,7 @@ def read_task(text: str) -> Task | None:
 def sample_task(rng: random.Random, kind: TaskKind | None = None) -> Task:
     """A solvable task, of `kind` or of any."""
     if kind is None:
-        kind = rng.choice(TASK_KINDS)
+        return sample_task(rng, rng.choice(TASK_KINDS))
     descending = rng.random() < 0.5
     if kind == "sort":
         size = rng.randint(3, 6)
@@ -130,7 +130,7 @@ class Habits:
 
 
 WEB = Habits(unsorted=0.5, forgetful=0.35, off_kind=0.35, repeating=0.35, miscounting=0.35)
-ANNOTATORS = Habits(unsorted=0.35, forgetful=0.25, off_kind=0.25, repeating=0.25, miscounting=0.25)
+ANNOTATORS = Habits(unsorted=0.45, forgetful=0.3, off_kind=0.3, repeating=0.3, miscounting=0.3)
 CARELESS = Habits(unsorted=0.5, forgetful=0.5, off_kind=0.6, repeating=0.6, miscounting=0.6)
 CAREFUL = Habits(0, 0, 0, 0, 0)
 STRAYS = {"animals": "farmer", "foods": "garden", "jobs": "hammer", "places": "ladder", "tools": "baker"}
@@ -158,3 +158,22 @@ def _slip_in(words: list[str], word: str, asked: int) -> None:
     """Put `word` where an author has room: for the last word nobody asked for, or else one word more."""
     del words[max(asked, len(words) - 1) :]
     words.append(word)
+
+
+def with_slips(words: list[str], rng: random.Random) -> list[str]:
+    """The answer after one to three slips of any kind at all: a word changed, put in, left out, said again or moved."""
+    words = list(words)
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(len(words) + 1)
+        slip = rng.choice(("change", "put in", "leave out", "say again", "move"))
+        if slip == "put in" or not words:
+            words.insert(at, rng.choice(sorted(KIND_OF)))
+        elif slip == "change":
+            words[at - 1] = rng.choice(sorted(KIND_OF))
+        elif slip == "leave out":
+            del words[at - 1]
+        elif slip == "say again":
+            words.insert(at, rng.choice(words))
+        else:
+            words.insert(rng.randrange(len(words)), words.pop(at - 1))
+    return words

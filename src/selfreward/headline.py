@@ -15,21 +15,21 @@ MANY_UNSCORED = 0.1
 """From this share of judgments without a score on, a model's opinion of itself is said to rest on part of its answers."""
 
 
-class Verdict(NamedTuple):
+class Headline(NamedTuple):
     """A headline and the sentences below it."""
 
-    headline: str
+    title: str
     sentences: list[str]
 
 
-def verdict(models: Sequence[Measured], top: float) -> Verdict:
+def write_headline(models: Sequence[Measured], top: float) -> Headline:
     """What the models measured so far show; `top` is the highest score there is."""
     loop = [model for model in models if model.name not in BEFORE_THE_LOOP]
     if not loop:
-        return Verdict("M1 is yet to be measured", [f"Measured so far: {', '.join(m.name for m in models) or 'nothing'}."])
+        return Headline("M1 is yet to be measured", [f"Measured so far: {', '.join(m.name for m in models) or 'nothing'}."])
     first, last = loop[0], loop[-1]
     sentences = [*_answers(first, last, top), *_steps(loop), *_opinion(first, last), *_judging(first, last)]
-    return Verdict(_headline(first, last), [sentence.replace("%", "\u00a0%") for sentence in sentences])
+    return Headline(_headline(first, last), [sentence.replace("%", "\u00a0%") for sentence in sentences])
 
 
 def change(before: Estimate, after: Estimate) -> str:

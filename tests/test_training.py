@@ -1,0 +1,490 @@
+"""SFT and DPO as the papers have them, checked against sums done by hand; killed anywhere, training ends with the same bytes."""
+
+import json
+import math
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from tinymodels import WORDS, make_model, make_tokenizer, nudge
+from torch.nn.functional import logsigmoid
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from selfreward import training
+from selfreward.config import DPOConfig, SFTConfig
+from selfreward.errors import SelfRewardError, Stopped
+from selfreward.rundir import fingerprint
+from selfreward.training import IGNORE, MARK, TRLTrainer, dpo_row, sft_row
+
+TOKENIZER = make_tokenizer()
+EXAMPLES = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4])) for n in range(10)]
+PAIRS = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4]), " ".join(WORDS[n + 9 : n + 11 + n % 3])) for n in range(10)]
+RATES = {"learning_rate": 1e-3, "end_learning_rate": 1e-4, "dropout": 0}
+SFT = SFTConfig(batch_size=4, epochs=2, checkpoint_every=2, **RATES)
+DPO = DPOConfig(batch_size=4, epochs=2, checkpoint_every=2, **RATES)
+ONE_STEP = {"batch_size": 10, "epochs": 1}
+FIRST = len(EXAMPLES)
+
+
+class Killed(BaseException):
+    """Where a process would have died."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("base"), initializer_range=0.1)
+
+
+@pytest.fixture(scope="module")
+def policy(base, tmp_path_factory):
+    return nudge(base, tmp_path_factory.mktemp("policy"), seed=1)
+
+
+def sft(start, work, config=SFT, examples=EXAMPLES, advance=lambda steps: None, keep=False):
+    return TRLTrainer(keep).sft(examples, start, config, 3, work, advance)
+
+
+def dpo(start, reference, work, config=DPO, pairs=PAIRS, advance=lambda steps: None):
+    return TRLTrainer().dpo(pairs, start, reference, config, 3, work, advance)
+
+
+def metrics(made):
+    return [json.loads(line) for line in (made / "metrics.jsonl").read_text().splitlines()]
+
+
+def steps_of(made):
+    return [line for line in metrics(made) if "loss" in line]
+
+
+def weights(folder):
+    return AutoModelForCausalLM.from_pretrained(folder).state_dict()
+
+
+def same(a, b):
+    return all(torch.equal(weight, b[name]) for name, weight in a.items())
+
+
+# ——— the sums by hand, and the ways to get them wrong ———
+
+
+def log_probs(model, prompt, response):
+    """Log-probability of each token of `response` after `prompt`."""
+    ids = torch.tensor([prompt + response])
+    with torch.no_grad():
+        likely = model(ids).logits[0].log_softmax(-1)
+    return torch.stack([likely[at - 1, ids[0, at]] for at in range(len(prompt), ids.shape[1])])
+
+
+def dpo_loss_by_hand(policy, reference, beta=0.1):
+    """Rafailov et al. 2023, equation 7."""
+    policy, reference = (AutoModelForCausalLM.from_pretrained(path) for path in (policy, reference))
+    losses = []
+    for pair in PAIRS:
+        row = dpo_row(TOKENIZER, *pair)
+        chosen, rejected = (
+            (log_probs(policy, row["prompt_ids"], row[side]) - log_probs(reference, row["prompt_ids"], row[side])).sum()
+            for side in ("chosen_ids", "rejected_ids")
+        )
+        losses.append(-logsigmoid(beta * (chosen - rejected)))
+    return torch.stack(losses).mean().item()
+
+
+def nll_by_hand(model, texts):
+    """Mean over all tokens of the responses in (prompt, response)."""
+    model = AutoModelForCausalLM.from_pretrained(model)
+    rows = [dpo_row(TOKENIZER, prompt, response, response) for prompt, response in texts]
+    return -torch.cat([log_probs(model, row["prompt_ids"], row["chosen_ids"]) for row in rows]).mean().item()
+
+
+def check_sft_loss(base, work):
+    made = sft(base, work, SFT.model_copy(update=ONE_STEP))
+    assert steps_of(made)[0]["loss"] == pytest.approx(nll_by_hand(base, EXAMPLES), rel=1e-4)
+
+
+def check_dpo_loss(policy, reference, work):
+    made = dpo(policy, reference, work, DPO.model_copy(update=ONE_STEP))
+    assert steps_of(made)[0]["loss"] == pytest.approx(dpo_loss_by_hand(policy, reference), rel=1e-4)
+
+
+def test_the_sft_loss_is_the_mean_over_the_tokens_of_the_responses_alone(base, tmp_path):
+    check_sft_loss(base, tmp_path / "work")
+
+
+def inverted(tokenizer, prompt, response):
+    row = sft_row(tokenizer, prompt, response)
+    flipped = [token if label == IGNORE else IGNORE for token, label in zip(row["input_ids"], row["labels"], strict=True)]
+    return {**row, "labels": flipped}
+
+
+def everything(tokenizer, prompt, response):
+    row = sft_row(tokenizer, prompt, response)
+    return {**row, "labels": row["input_ids"]}
+
+
+@pytest.mark.parametrize("wrong", [inverted, everything])
+def test_an_inverted_or_missing_mask_would_be_noticed(wrong, base, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "sft_row", wrong)
+    with pytest.raises(AssertionError):
+        check_sft_loss(base, tmp_path / "work")
+
+
+def test_the_dpo_loss_is_that_of_the_paper(policy, base, tmp_path):
+    assert abs(dpo_loss_by_hand(policy, base) - math.log(2)) > 0.01
+    check_dpo_loss(policy, base, tmp_path / "work")
+
+
+class Planted(training._PreparedDPOTrainer):
+    """DPO with a peer's mistake: log-probs of the token that is read, or their mean, or no reference."""
+
+    shift, mean, referenced = 1, False, True
+
+    def _sums(self, model, inputs):
+        likely = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits.log_softmax(-1)
+        shift = self.shift
+        likely = likely[:, : likely.shape[1] - shift].gather(-1, inputs["input_ids"][:, shift:, None])[..., 0]
+        mask = inputs["completion_mask"][:, shift:]
+        sums = (likely * mask).sum(1)
+        return (sums / mask.sum(1) if self.mean else sums).chunk(2)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        chosen, rejected = self._sums(model, inputs)
+        with torch.no_grad():
+            reference = self._sums(self.ref_model, inputs) if self.referenced else (0, 0)
+        return -logsigmoid(self.beta * (chosen - reference[0] - rejected + reference[1])).mean()
+
+
+def plant(monkeypatch, **mistake):
+    monkeypatch.setattr(training, "_PreparedDPOTrainer", type("Planted", (Planted,), mistake))
+
+
+def test_the_planted_trainer_without_a_mistake_passes_the_same_check(policy, base, tmp_path, monkeypatch):
+    plant(monkeypatch)
+    check_dpo_loss(policy, base, tmp_path / "work")
+
+
+@pytest.mark.parametrize("mistake", [{"shift": 0}, {"mean": True}, {"referenced": False}], ids=str)
+def test_log_probs_not_shifted_or_averaged_or_without_a_reference_would_be_noticed(mistake, policy, base, tmp_path, monkeypatch):
+    plant(monkeypatch, **mistake)
+    with pytest.raises(AssertionError):
+        check_dpo_loss(policy, base, tmp_path / "work")
+
+
+def check_reference_is_the_policy(model, work):
+    """With M_t as policy and reference the first loss is log 2, and both answers are as likely by either."""
+    first = steps_of(dpo(model, model, work, DPO.model_copy(update=ONE_STEP)))[0]
+    assert first["loss"] == pytest.approx(math.log(2), rel=1e-5)
+    assert first["rewards/margins"] == pytest.approx(0, abs=1e-5)
+
+
+def test_the_reference_is_the_model_of_this_iteration(policy, tmp_path):
+    check_reference_is_the_policy(policy, tmp_path / "work")
+
+
+class Trapped(training._PreparedDPOTrainer):
+    """TRL's way for a model in memory: the reference is loaded from where its config says it once came from."""
+
+    base = None
+
+    def __init__(self, model, ref_model, **settings):
+        model.config._name_or_path = str(self.base)
+        super().__init__(model=model, ref_model=None, **settings)
+
+
+def test_a_reference_that_is_silently_m0_would_be_noticed(policy, base, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_PreparedDPOTrainer", type("Trapped", (Trapped,), {"base": base}))
+    with pytest.raises(AssertionError):
+        check_reference_is_the_policy(policy, tmp_path / "work")
+
+
+def test_the_reference_stays_as_it_was_while_the_policy_learns(policy, tmp_path, monkeypatch):
+    before, seen = weights(policy), []
+
+    class Watched(training._PreparedDPOTrainer):
+        def training_step(self, *given, **named):
+            seen.append(same(self.ref_model.state_dict(), before) and not self.ref_model.training)
+            return super().training_step(*given, **named)
+
+    monkeypatch.setattr(training, "_PreparedDPOTrainer", Watched)
+    files = {file: file.read_bytes() for file in policy.iterdir()}
+    made = dpo(policy, policy, tmp_path / "work")
+    assert seen == [True] * 6
+    assert not same(weights(made), before)
+    assert {file: file.read_bytes() for file in policy.iterdir()} == files
+    assert steps_of(made)[-1]["rewards/margins"] > 0
+
+
+def test_with_a_weight_the_likelihood_of_the_chosen_answer_is_added(policy, base, tmp_path):
+    made = dpo(policy, base, tmp_path / "work", DPO.model_copy(update={**ONE_STEP, "nll_weight": 0.5, "beta": 0.3}))
+    nll = nll_by_hand(policy, [(prompt, chosen) for prompt, chosen, _ in PAIRS])
+    assert steps_of(made)[0]["loss"] == pytest.approx(dpo_loss_by_hand(policy, base, 0.3) + 0.5 * nll, rel=1e-4)
+
+
+def test_learning_makes_answers_likelier_and_chosen_ones_likelier_than_rejected(base, tmp_path):
+    made = sft(base, tmp_path / "sft")
+    assert nll_by_hand(made, EXAMPLES) < nll_by_hand(base, EXAMPLES) - 0.1
+    better = dpo(made, made, tmp_path / "dpo")
+    assert dpo_loss_by_hand(better, made) < math.log(2) - 0.01
+
+
+# ——— every example, once an epoch ———
+
+
+def watch_rows(monkeypatch, name, seen):
+    class Watched(getattr(training, name)):
+        def training_step(self, model, inputs, *given, **named):
+            padded = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+            seen.update(tuple(row[mask.bool()].tolist()) for row, mask in padded)
+            return super().training_step(model, inputs, *given, **named)
+
+    monkeypatch.setattr(training, name, Watched)
+
+
+LONG = " ".join(WORDS[n % 50] for n in range(1100))
+"""A prompt that fills TRL's own `max_length`: it would drop the pair, or cut it, and not say so."""
+
+
+def test_the_optimizer_sees_every_pair_whole_in_every_epoch(tmp_path, monkeypatch):
+    model, seen = make_model(tmp_path / "model", max_position_embeddings=1200), Counter()
+    watch_rows(monkeypatch, "_PreparedDPOTrainer", seen)
+    pairs = [*PAIRS, (LONG, "bak", "del fim")]
+    dpo(model, model, tmp_path / "work", DPO.model_copy(update={"device_batch_size": 1}), pairs)
+    rows = [dpo_row(TOKENIZER, *pair) for pair in pairs] * 2
+    assert seen == Counter(tuple(row["prompt_ids"] + row[side]) for row in rows for side in ("chosen_ids", "rejected_ids"))
+
+
+def test_the_optimizer_sees_every_example_whole_in_every_epoch(tmp_path, monkeypatch):
+    model, seen = make_model(tmp_path / "model", max_position_embeddings=1200), Counter()
+    watch_rows(monkeypatch, "SFTTrainer", seen)
+    examples = [*EXAMPLES, (LONG, "bak")]
+    sft(model, tmp_path / "work", SFT.model_copy(update={"device_batch_size": 1}), examples)
+    assert seen == Counter(tuple(sft_row(TOKENIZER, *example)["input_ids"]) for example in examples * 2)
+
+
+def test_a_trainer_that_drops_examples_is_stopped(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(training._PreparedDPOTrainer, "_prepare_dataset", lambda self, dataset, *_: dataset.select(range(7)))
+    with pytest.raises(AssertionError, match="kept 7 of 10"):
+        dpo(base, base, tmp_path / "work")
+
+
+def test_an_example_longer_than_the_model_reads_is_refused_with_counts(base, tmp_path):
+    fits, over = " ".join(WORDS[:50] * 2 + WORDS[:23]), " ".join(WORDS[:50] * 2 + WORDS[:25])
+    with pytest.raises(SelfRewardError, match=r"reads 128 tokens at most, but 2 of 4 examples are longer \(up to 131\)"):
+        sft(base, tmp_path / "work", examples=[("bak", "del"), (fits, "bak bak"), (over, "bak"), (over, "bak bak bak")])
+    with pytest.raises(SelfRewardError, match=r"but 1 of 2 examples are longer \(up to 129\)"):
+        dpo(base, base, tmp_path / "work", pairs=[(fits, "bak", "bak bak bak"), ("bak", fits, "bak")])
+
+
+@pytest.mark.parametrize(("examples", "device_batch"), [(10, None), (10, 2), (9, 1), (1, 2)])
+def test_a_training_takes_the_steps_that_were_announced(base, tmp_path, examples, device_batch):
+    config, told = SFT.model_copy(update={"device_batch_size": device_batch}), []
+    made = sft(base, tmp_path / "work", config, EXAMPLES[:examples], told.append)
+    announced = TRLTrainer().steps(examples, config)
+    assert announced == math.ceil(examples / 4) * 2 == sum(told) == len(steps_of(made))
+
+
+def test_a_batch_read_in_parts_gives_the_same_steps(base, tmp_path):
+    whole = steps_of(dpo(base, base, tmp_path / "whole", pairs=PAIRS[:8]))
+    parts = steps_of(dpo(base, base, tmp_path / "parts", DPO.model_copy(update={"device_batch_size": 1}), PAIRS[:8]))
+    assert [line["loss"] for line in parts] == pytest.approx([line["loss"] for line in whole], rel=1e-3)
+
+
+# ——— settings that reach the optimizer ———
+
+
+def test_the_learning_rate_falls_along_a_cosine_to_its_end(base, tmp_path):
+    rates = [line["learning_rate"] for line in steps_of(sft(base, tmp_path / "work", SFT.model_copy(update={"epochs": 4})))]
+    assert rates == pytest.approx([1e-4 + (1e-3 - 1e-4) * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(12)])
+
+
+GPT_2 = {"kind": "gpt2", "resid_pdrop": 0.5, "embd_pdrop": 0.5, "attn_pdrop": 0.5}
+LLAMA = {"attention_dropout": 0.5}
+
+
+def first_loss(train, model, work, dropout):
+    return steps_of(train(model, work, {**ONE_STEP, "dropout": dropout}))[0]["loss"]
+
+
+def train_sft(model, work, changes):
+    return sft(model, work, SFT.model_copy(update=changes))
+
+
+def train_dpo(model, work, changes):
+    return dpo(model, model, work, DPO.model_copy(update=changes))
+
+
+@pytest.mark.parametrize("train", [train_sft, train_dpo])
+@pytest.mark.parametrize("shape", [GPT_2, LLAMA], ids=["gpt2", "llama"])
+def test_dropout_is_what_the_recipe_says_whatever_the_model_came_with(train, shape, tmp_path):
+    with_dropout = make_model(tmp_path / "with", **shape)
+    without = make_model(tmp_path / "without", **{name: 0 if "drop" in name else value for name, value in shape.items()})
+    off = [first_loss(train, model, tmp_path / f"off {model.name}", 0) for model in (with_dropout, without)]
+    on = [first_loss(train, model, tmp_path / f"on {model.name}", 0.3) for model in (with_dropout, without)]
+    assert off[0] == off[1] == pytest.approx(math.log(2) if train is train_dpo else nll_by_hand(without, EXAMPLES), rel=1e-4)
+    assert on[0] == on[1]
+    assert abs(on[0] - off[0]) > 1e-4
+
+
+# ——— what comes out ———
+
+
+def test_the_result_is_a_model_its_tokenizer_and_its_metrics_and_no_pickle(base, tmp_path):
+    for made in (sft(base, tmp_path / "sft"), dpo(base, base, tmp_path / "dpo")):
+        names = {file.name for file in made.iterdir()}
+        assert {"config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "chat_template.jinja"} <= names
+        assert all(name.endswith((".json", ".safetensors", ".jsonl", ".jinja")) for name in names)
+        config = (made / "config.json").read_text() + (made / "tokenizer_config.json").read_text()
+        assert str(tmp_path) not in config and str(base) not in config
+
+
+def test_metrics_hold_no_times_and_nothing_that_another_run_would_not_repeat(base, tmp_path):
+    for name, train in {"sft": sft, "dpo": lambda start, work: dpo(start, start, work)}.items():
+        made, again = train(base, tmp_path / name), train(base, tmp_path / f"{name} again")
+        assert (made / "metrics.jsonl").read_bytes() == (again / "metrics.jsonl").read_bytes()
+        assert (made / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+        assert {"loss", "learning_rate", "grad_norm", "step"} <= steps_of(made)[0].keys()
+        found = {key for line in metrics(made) for key in line}
+        assert not [key for key in found if "time" in key or "second" in key or "flos" in key]
+
+
+def test_a_model_read_and_saved_again_has_the_same_fingerprint(base, tmp_path):
+    made = sft(base, tmp_path / "work")
+    assert fingerprint(made) != fingerprint(base)
+    AutoModelForCausalLM.from_pretrained(made).save_pretrained(tmp_path / "again")
+    AutoTokenizer.from_pretrained(made).save_pretrained(tmp_path / "again")
+    assert fingerprint(tmp_path / "again") == fingerprint(made)
+
+
+def test_training_changes_neither_tokenizer_nor_template_nor_where_generation_stops(base, tmp_path):
+    stops = make_model(tmp_path / "stops", stops=WORDS[:2])
+    for dropout in (0, 0.1):
+        made = dpo(stops, stops, tmp_path / f"work {dropout}", DPO.model_copy(update={**ONE_STEP, "dropout": dropout}))
+        first, last = (AutoTokenizer.from_pretrained(path) for path in (stops, made))
+        assert first.get_vocab() == last.get_vocab() and first.chat_template == last.chat_template
+        assert AutoModelForCausalLM.from_pretrained(made).generation_config.eos_token_id == [4, 5, 6]
+
+
+# ——— killed, and gone on with ———
+
+
+class Dying:
+    """Raises `error` at step `at` of an attempt; counts the steps."""
+
+    def __init__(self, at, error):
+        self.left, self.error = at, error
+
+    def __call__(self, steps):
+        self.left -= steps
+        if steps and self.left <= 0:
+            raise self.error
+
+
+def train_sft_here(base, work, advance=lambda steps: None):
+    return sft(base, work, SFT.model_copy(update={"dropout": 0.1}), advance=advance)
+
+
+def train_dpo_here(base, work, advance=lambda steps: None):
+    return dpo(base, base, work, DPO.model_copy(update={"dropout": 0.1, "device_batch_size": 2}), advance=advance)
+
+
+TRAININGS = pytest.mark.parametrize("train", [train_sft_here, train_dpo_here], ids=["sft", "dpo"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base, tmp_path_factory):
+    made = {}
+
+    def of(train):
+        if train not in made:
+            made[train] = contents(train(base, tmp_path_factory.mktemp("undisturbed")))
+        return made[train]
+
+    return of
+
+
+def contents(made):
+    return {file.name: file.read_bytes() for file in made.iterdir()}
+
+
+def checkpoints(work):
+    return sorted(path.name for path in work.glob("checkpoint-*"))
+
+
+@TRAININGS
+@pytest.mark.parametrize("at", [1, 3, 6])
+def test_killed_at_a_step_a_training_ends_with_the_same_bytes(train, at, base, tmp_path, undisturbed):
+    with pytest.raises(Killed):
+        train(base, tmp_path, Dying(at, Killed()))
+    assert checkpoints(tmp_path) == ([f"checkpoint-{(at - 1) // 2 * 2}"] if at > 2 else [])
+    told = []
+    assert contents(train(base, tmp_path, told.append)) == undisturbed(train)
+    assert told[0] == (at - 1) // 2 * 2
+    assert sum(told) == 6
+
+
+@TRAININGS
+def test_a_torn_checkpoint_is_passed_over(train, base, tmp_path, undisturbed):
+    with pytest.raises(Killed):
+        train(base, tmp_path, Dying(5, Killed()))
+    shutil.copytree(tmp_path / "checkpoint-4", tmp_path / "checkpoint-6")
+    (tmp_path / "checkpoint-6" / MARK).unlink()
+    (tmp_path / "checkpoint-6" / "optimizer.pt").write_bytes(b"half")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "model.safetensors").write_bytes(b"half")
+    assert contents(train(base, tmp_path)) == undisturbed(train)
+
+
+def test_a_training_without_any_whole_checkpoint_starts_again(base, tmp_path, undisturbed):
+    with pytest.raises(Killed):
+        train_sft_here(base, tmp_path, Dying(4, Killed()))
+    (tmp_path / "checkpoint-2" / MARK).unlink()
+    told = []
+    assert contents(train_sft_here(base, tmp_path, told.append)) == undisturbed(train_sft_here)
+    assert told == [0, 1, 1, 1, 1, 1, 1]
+
+
+def test_killed_between_a_checkpoint_and_its_mark_the_one_before_counts(base, tmp_path, monkeypatch, undisturbed):
+    def dying(folder):
+        if folder.name == "checkpoint-4":
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "_sync", dying)
+        train_sft_here(base, tmp_path)
+    assert checkpoints(tmp_path) == ["checkpoint-2", "checkpoint-4"]
+    told = []
+    assert contents(train_sft_here(base, tmp_path, told.append)) == undisturbed(train_sft_here)
+    assert told[0] == 2
+
+
+def test_killed_while_the_result_is_written_it_is_written_again(base, tmp_path, monkeypatch, undisturbed):
+    def dying(folder):
+        if folder.name == "made":
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "_sync", dying)
+        train_sft_here(base, tmp_path)
+    assert (tmp_path / "made").exists()
+    assert contents(train_sft_here(base, tmp_path)) == undisturbed(train_sft_here)
+
+
+@TRAININGS
+@pytest.mark.parametrize("at", [1, 6])
+def test_asked_to_end_a_training_saves_where_it_is_and_loses_no_step(train, at, base, tmp_path, undisturbed):
+    with pytest.raises(Stopped):
+        train(base, tmp_path, Dying(at, Stopped("here")))
+    assert checkpoints(tmp_path) == [f"checkpoint-{at}"]
+    assert (tmp_path / f"checkpoint-{at}" / MARK).exists()
+    told = []
+    assert contents(train(base, tmp_path, told.append)) == undisturbed(train)
+    assert told[0] == at and sum(told) == 6
+
+
+def test_only_the_last_checkpoint_stays_unless_all_are_to_be_kept(base, tmp_path):
+    sft(base, tmp_path / "last")
+    sft(base, tmp_path / "all", keep=True)
+    assert checkpoints(tmp_path / "last") == ["checkpoint-6"]
+    assert checkpoints(tmp_path / "all") == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
+    assert all(Path(path, MARK).exists() for path in tmp_path.glob("*/checkpoint-*"))
