@@ -18,10 +18,10 @@ from selfreward.charts import Scale, percent, ticks
 from selfreward.drilldown import SHOWN, sample
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.estimates import Estimate
+from selfreward.headline import write_headline
 from selfreward.measure import Measured
 from selfreward.records import Judgment, Pair, Prompt, Response, Verdict, iter_jsonl, to_line
 from selfreward.report import describe_status, write_report
-from selfreward.headline import write_headline
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = f"""{SCRIPT}"><img src=x onerror="document.title='owned'">{{{{7*7}}}}</details></svg><style>*{{display:none}}</style>"""
@@ -341,7 +341,8 @@ def test_the_verdict_says_what_the_intervals_allow(run, last, headline, told):
 def test_an_opinion_that_rests_on_few_judgments_is_said_to(run):
     shaky = with_score(run, "M3", 4.0, 4.0).model_copy(update={"judgments": {"scored": 7, "unparsed": 3}})
     assert any(
-        "30\u00a0% of them gave no valid score" in told for told in write_headline([with_score(run, "M1", 3, 3), shaky], 5).sentences
+        "30\u00a0% of them gave no valid score" in told
+        for told in write_headline([with_score(run, "M1", 3, 3), shaky], 5).sentences
     )
 
 

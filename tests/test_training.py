@@ -280,7 +280,7 @@ def test_an_example_longer_than_the_model_reads_is_refused_with_counts(base, tmp
 def test_a_training_takes_the_steps_that_were_announced(base, tmp_path, examples, device_batch):
     config, told = SFT.model_copy(update={"device_batch_size": device_batch}), []
     made = sft(base, tmp_path / "work", config, EXAMPLES[:examples], told.append)
-    announced = TRLTrainer().steps(examples, config)
+    announced = config.steps(examples)
     assert announced == math.ceil(examples / 4) * 2 == sum(told) == len(steps_of(made))
 
 

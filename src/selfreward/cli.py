@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
+import sys
 import webbrowser
 from collections.abc import Callable
 from functools import wraps
@@ -79,7 +81,7 @@ def run(
 def demo(
     folder: Annotated[Path, typer.Option("--folder", "-o", help="Run folder.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="The run's seed.")] = 0,
-    browser: Annotated[bool, typer.Option(help="Open the page in a browser at the end.")] = False,
+    browser: Annotated[bool, typer.Option(help="Open the page at the end, where there is a screen.")] = True,
 ) -> None:
     """Run the micro recipe: a small model teaches itself in a few minutes, on a CPU."""
     from selfreward.config import load_recipe
@@ -87,8 +89,13 @@ def demo(
     _run(load_recipe(Path(str(files("selfreward") / "recipes" / "micro.toml")), {"seed": seed}), folder)
     page = (folder / "report" / "index.html").resolve()
     typer.echo(f"The page: {page}")
-    if browser:
+    if browser and _has_screen():
         webbrowser.open(page.as_uri())
+
+
+def _has_screen() -> bool:
+    screen = sys.platform in ("darwin", "win32") or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
+    return screen and sys.stdout.isatty()
 
 
 def _run(recipe: Any, folder: Path) -> None:

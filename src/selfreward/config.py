@@ -6,6 +6,7 @@ The defaults are the paper's (arXiv 2401.10020, sections 2 and 3) wherever the p
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from importlib.resources import files
@@ -83,8 +84,10 @@ class SamplingConfig(Section):
 
 
 class BatchConfig(Section):
-    """How examples (pairs, in DPO) make up a step."""
+    """How examples (pairs, in DPO) make up a step, and steps a training."""
 
+    epochs: int = Field(1, ge=1)
+    """Passes over the examples; the paper does not say."""
     batch_size: int = Field(16, ge=1)
     """Examples per optimizer step."""
     device_batch_size: int | None = Field(None, ge=1)
@@ -95,6 +98,17 @@ class BatchConfig(Section):
         if self.device_batch_size and self.batch_size % self.device_batch_size:
             raise ValueError(f"device_batch_size {self.device_batch_size} does not divide batch_size {self.batch_size}")
         return self
+
+    @property
+    def split(self) -> tuple[int, int]:
+        """Examples per forward pass, and forward passes per step."""
+        device_batch = self.device_batch_size or self.batch_size
+        return device_batch, self.batch_size // device_batch
+
+    def steps(self, examples: int) -> int:
+        """Optimizer steps of a training on so many examples."""
+        device_batch, accumulate = self.split
+        return math.ceil(math.ceil(examples / device_batch) / accumulate) * self.epochs
 
 
 class SFTConfig(BatchConfig):
@@ -125,8 +139,6 @@ class DPOConfig(BatchConfig):
     """Peak learning rate."""
     end_learning_rate: float = Field(1e-7, ge=0)
     """Learning rate at the last step."""
-    epochs: int = Field(1, ge=1)
-    """Passes over the pairs; the paper does not say."""
     nll_weight: float = Field(0.0, ge=0)
     """Weight of the negative log-likelihood of the chosen response beside the DPO loss."""
     dropout: Share = 0.1

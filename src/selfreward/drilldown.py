@@ -109,8 +109,7 @@ def _browse(folder: Path, prompts: Sequence[Prompt], min_valid: int) -> Iterator
         pair = pairs.get(prompt.id)
         part = {pair.chosen_id: "chosen", pair.rejected_id: "rejected"} if pair else {}
         candidates = [
-            Candidate(r, scores.get(r.id), verdicts.get(r.id), judgments[r.id], part.get(r.id, ""))
-            for r in responses[prompt.id]
+            Candidate(r, scores.get(r.id), verdicts.get(r.id), judgments[r.id], part.get(r.id, "")) for r in responses[prompt.id]
         ]
         yield Browsed(prompt, candidates, pair, "" if pair else reasons.get(prompt.id, ""))
 

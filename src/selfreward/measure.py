@@ -191,7 +191,9 @@ class Measurer:
             true = self.truth(ranking.prompt, ranking.responses[0])
             given, lengths = [scores.get(r.id) for r in responses], [len(r.text) for r in responses]
             judged.append(Judged(true[0] if true else "all", ranking.ranks, given, lengths))
-        return reward_modeling.reward_modeling(judged, _average([j.score is None for j in judgments]), *self._resampling, self.judge.config.scale[1])
+        return reward_modeling.reward_modeling(
+            judged, _average([j.score is None for j in judgments]), *self._resampling, self.judge.config.scale[1]
+        )
 
     def _loop_stats(self, made: Made, true: dict[str, Verdict], folder: Folder) -> LoopStats:
         scores = self.judge.mean_scores(made.judgments)

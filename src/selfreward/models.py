@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def open_model(model: Checkpoint, config: BackendConfig) -> Model:
         return engine
     if config.type == "fake":
         return FakeModel()
+    _quiet_libraries()
     from selfreward.backends.hf import HFModel
 
     return HFModel(model.path, config)
@@ -80,6 +82,15 @@ def open_trainer(recipe: Recipe) -> Trainer:
     """The engine that trains."""
     if recipe.backend.type == "fake":
         return FakeTrainer()
+    _quiet_libraries()
     from selfreward.training import TRLTrainer
 
     return TRLTrainer(recipe.keep_checkpoints)
+
+
+def _quiet_libraries() -> None:
+    """One progress bar is enough, and it is ours; what libraries deprecate among themselves is for us to read."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")

@@ -19,12 +19,12 @@ from selfreward import charts
 from selfreward.charts import Axis
 from selfreward.drilldown import sample
 from selfreward.estimates import Estimate
+from selfreward.headline import head_to_head, write_headline
 from selfreward.instruction_following import HeadToHead
 from selfreward.measure import Measured
 from selfreward.records import Example, iter_jsonl
 from selfreward.rundir import write_whole
 from selfreward.standing import Standing, describe_status, model_lines, read_standing, where
-from selfreward.headline import head_to_head, write_headline
 
 __all__ = ["describe_status", "write_report"]
 

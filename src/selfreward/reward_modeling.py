@@ -51,9 +51,7 @@ class Judged(NamedTuple):
     lengths: Sequence[int]
 
 
-def reward_modeling(
-    judged: Sequence[Judged], unparsed: float, resamples: int, seed: int, perfect: float = 5.0
-) -> RewardModeling:
+def reward_modeling(judged: Sequence[Judged], unparsed: float, resamples: int, seed: int, perfect: float = 5.0) -> RewardModeling:
     """All metrics over `judged`; `unparsed` is the share of failed judgments behind the scores, `perfect` the best score."""
 
     def accuracy(rankings: Sequence[Judged], count: Callable[[Judged], tuple[float, int]]) -> Estimate | None:

@@ -30,7 +30,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))
     try:
         progress = Progress(rundir.logs, stopping)
-        run = Run(rundir, partial(open_model, config=recipe.backend), open_trainer(recipe), progress)
+        run = Run(rundir, partial(open_model, config=recipe.backend), partial(open_trainer, recipe), progress)
         model = loop(recipe, seed, run, cast, Measurer(recipe, seed, judge, folder))
         rundir.settle()
         write_report(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,13 +48,18 @@ class Batch(Identified):
 class Run:
     """Where the work of one run is done: its folder, its engines, its progress."""
 
-    def __init__(self, folder: RunDir, open_model: Opener, trainer: Trainer, progress: Progress) -> None:
-        self.dir, self.trainer, self.progress = folder, trainer, progress
+    def __init__(self, folder: RunDir, open_model: Opener, open_trainer: Callable[[], Trainer], progress: Progress) -> None:
+        self.dir, self._open_trainer, self.progress = folder, open_trainer, progress
         self._open = open_model
         self._loaded: tuple[str, Model | None] = ("", None)
 
     def __getitem__(self, name: str) -> Folder:
         return Folder(self, name)
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """The engine that trains; opened when it is first needed, for it takes seconds to import."""
+        return self._open_trainer()
 
     def load(self, model: Checkpoint) -> Model:
         """The engine for `model`; one is held at a time."""
@@ -146,7 +152,7 @@ class Folder:
         def run(work: Path, advance: Callable[[int], None]) -> Path:
             return self.run.trainer.sft(examples, start.path, config, seed, work, advance)
 
-        return self._train(made_from, start, self.run.trainer.steps(len(examples), config), run)
+        return self._train(made_from, start, config.steps(len(examples)), run)
 
     def train_dpo(
         self, pairs: Sequence[tuple[str, str, str]], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int
@@ -160,7 +166,7 @@ class Folder:
                 _assert_unchanged(model)
             return self.run.trainer.dpo(pairs, start.path, reference.path, config, seed, work, advance)
 
-        return self._train(made_from, start, self.run.trainer.steps(len(pairs), config), run)
+        return self._train(made_from, start, config.steps(len(pairs)), run)
 
     def _train(
         self, made_from: list[Any], start: Checkpoint, steps: int, run: Callable[[Path, Callable[[int], None]], Path]

@@ -7,7 +7,6 @@ what is all prompt, and never say so.
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -56,11 +55,6 @@ class TRLTrainer:
 
     def __init__(self, keep_checkpoints: bool = False) -> None:
         self._keep = keep_checkpoints
-
-    def steps(self, examples: int, config: SFTConfig | DPOConfig) -> int:
-        """Optimizer steps of a training."""
-        device_batch, accumulate = _split_batch(config)
-        return math.ceil(math.ceil(examples / device_batch) / accumulate) * config.epochs
 
     def sft(
         self, examples: Sequence[tuple[str, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
@@ -160,7 +154,7 @@ def _load(path: Path, dropout: float) -> tuple[PreTrainedTokenizerBase, PreTrain
 
 def _settings(config: SFTConfig | DPOConfig, seed: int, work: Path) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
-    device_batch, accumulate = _split_batch(config)
+    device_batch, accumulate = config.split
     return {
         "output_dir": str(work), "seed": seed, "data_seed": seed, "num_train_epochs": config.epochs,
         "per_device_train_batch_size": device_batch, "gradient_accumulation_steps": accumulate,
@@ -170,12 +164,6 @@ def _settings(config: SFTConfig | DPOConfig, seed: int, work: Path) -> dict[str,
         "report_to": "none", "disable_tqdm": True, "use_cpu": not cuda, "bf16": cuda, "gradient_checkpointing": cuda,
         "dataloader_pin_memory": cuda,
     }  # fmt: skip
-
-
-def _split_batch(config: SFTConfig | DPOConfig) -> tuple[int, int]:
-    """Examples per forward pass, and forward passes per step."""
-    device_batch = config.device_batch_size or config.batch_size
-    return device_batch, config.batch_size // device_batch
 
 
 def _refuse_longer_than(model: PreTrainedModel, path: Path, lengths: list[int]) -> None:

@@ -39,6 +39,3 @@ class Trainer(Protocol):
         advance: Advance,
     ) -> Path:  # fmt: skip
         """Train on (prompt, chosen, rejected); returns the folder with model and `metrics.jsonl`."""
-
-    def steps(self, examples: int, config: SFTConfig | DPOConfig) -> int:
-        """How many optimizer steps a training will take."""

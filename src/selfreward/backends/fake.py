@@ -76,15 +76,11 @@ class FakeModel:
 class FakeTrainer:
     """Leaves a checkpoint whose weights are a hash of what it was trained on, and from what."""
 
-    def steps(self, examples: int, config: SFTConfig | DPOConfig) -> int:
-        """One step for each batch of each epoch."""
-        return -(-examples // config.batch_size) * config.epochs
-
     def sft(
         self, examples: Sequence[tuple[str, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
     ) -> Path:
         """Hash the examples."""
-        return self._train(self.steps(len(examples), config), [*examples], start, config, seed, work, advance)
+        return self._train(config.steps(len(examples)), [*examples], start, config, seed, work, advance)
 
     def dpo(
         self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
@@ -92,7 +88,7 @@ class FakeTrainer:
     ) -> Path:  # fmt: skip
         """Hash the pairs."""
         inputs = [str(reference.name), *pairs]
-        return self._train(self.steps(len(pairs), config), inputs, start, config, seed, work, advance)
+        return self._train(config.steps(len(pairs)), inputs, start, config, seed, work, advance)
 
     def _train(
         self, steps: int, inputs: Sequence[object], start: Path, config: SFTConfig | DPOConfig, seed: int, work: Path,
