@@ -77,15 +77,18 @@ def test_the_page_has_a_row_for_every_contest_and_one_for_a_model_without():
         "seeds": [0],
         "arms": {"self": {"true_score": {"M0": figure(1), "M1": figure(2), "M2": figure(3)}, "against": {"M2 over M1": row}}},
         "judging": {"M1": figure(0.75)},
+        "kinds": {"M0": {"task": {"true_score": 2.5}}, "M1": {"task": {"true_score": 3.25, "pairwise_accuracy": 0.875}}},
         "share_of_ceiling": 0.5,
     }
     lines = as_markdown(found).splitlines()
     tables = [line for line in lines if line.startswith("|")]
-    assert {line.count("|") for line in tables[:5]} == {8} and {line.count("|") for line in tables[5:]} == {3}
+    assert {line.count("|") for line in tables[:5]} == {8}
+    assert {line.count("|") for line in tables[5:8]} == {3} and {line.count("|") for line in tables[8:]} == {5}
     assert "| self | M2 | 3.000 (2.500 to 3.500) | M1 | 1.000 (0.500 to 1.500) | 50.0% | 12.5% |" in lines
-    assert any(line.startswith("| self | M0 | 1.000 (0.500 to 1.500) | – |") for line in lines)
+    assert "| self | M0 | 1.000 (0.500 to 1.500) | – | – | – | – |" in lines
     assert "| M1 | 0.750 (0.250 to 1.250) |" in lines
-    assert lines[-1].endswith("50%.")
+    assert any(line.startswith("Share of the ceiling") and line.endswith("50%.") for line in lines)
+    assert lines[-2:] == ["| M0 | task | 2.50 | – |", "| M1 | task | 3.25 | 0.875 |"]
 
 
 @pytest.fixture

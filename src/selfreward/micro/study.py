@@ -73,7 +73,7 @@ def run_seed(seed: int, recipe: Path, out: Path, arms: Sequence[str], threads: i
 def scores(folder: Path) -> dict[str, list[float]]:
     """True scores of the held-out answers of each model of a run, in one order of prompts."""
     found = {}
-    for model in json.loads((folder / "summary.json").read_text())["models"]:
+    for model in summary(folder):
         verdicts = {v.response_id: v.score for v in iter_jsonl(folder / model["name"] / "truth.jsonl", Verdict)}
         answers = iter_jsonl(folder / model["name"] / "heldout_responses.jsonl", Response)
         found[model["name"]] = [verdicts[answer.id] for answer in answers]
@@ -94,7 +94,7 @@ def interval(by_seed: np.ndarray) -> dict[str, float]:
 
 def sum_up(out: Path, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, Any]:
     """Every figure of the study."""
-    found: dict[str, Any] = {"seeds": list(seeds), "arms": {}, "judging": {}}
+    found: dict[str, Any] = {"seeds": list(seeds), "arms": {}, "judging": {}, "kinds": {}}
     for arm in arms:
         runs = [scores(out / f"seed_{seed}" / arm) for seed in seeds]
         names = list(runs[0])
@@ -103,14 +103,33 @@ def sum_up(out: Path, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, An
             "true_score": {name: interval(true[name]) for name in names},
             "against": {f"{a} over {b}": versus(true[a], true[b]) for a, b in contests(names)},
         }
-    summaries = [json.loads((out / f"seed_{seed}" / "self" / "summary.json").read_text())["models"] for seed in seeds]
-    for models in zip(*summaries, strict=True):
+    for models in zip(*(summary(out / f"seed_{seed}" / "self") for seed in seeds), strict=True):
+        found["kinds"][models[0]["name"]] = by_kind(models)
         accuracies = [model["pairwise_accuracy"] for model in models]
         if None not in accuracies:
             found["judging"][models[0]["name"]] = interval(np.array(accuracies)[:, None])
     if {"self", "truth"} <= set(arms):
         found["share_of_ceiling"] = gain(found["arms"]["self"]) / gain(found["arms"]["truth"])
     return found
+
+
+def summary(folder: Path) -> list[dict[str, Any]]:
+    """The models of a run as its summary has them."""
+    models: list[dict[str, Any]] = json.loads((folder / "summary.json").read_text())["models"]
+    return models
+
+
+def by_kind(models: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Means over runs of one model's true score and pairwise accuracy, by kind of task."""
+    scores = [model["instruction_following"]["by_kind"] for model in models]
+    judged = [model["reward_modeling"]["by_kind"] for model in models if model["reward_modeling"]]
+    return {
+        kind: {
+            "true_score": float(np.mean([score[kind]["value"] for score in scores])),
+            **({"pairwise_accuracy": float(np.mean([j[kind]["value"] for j in judged]))} if judged and judged[0] else {}),
+        }
+        for kind in scores[0]
+    }
 
 
 def gain(figures: dict[str, Any]) -> float:
@@ -134,21 +153,42 @@ def versus(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     }
 
 
+INTRODUCTION = """# The micro recipe over seeds
+
+`python -m selfreward.micro.study --seeds {first}-{last}`: {runs} runs of each arm. `self` is the recipe as it ships; `shuffled`
+deals each prompt's scores out anew among its candidates; `truth` has the truth for a judge, which is the ceiling; `sft` reads
+the seed examples once more in place of each round of DPO. All scores are by the truth. Intervals are 95 %, by {resamples:,}
+bootstrap resamples of seeds and then of prompts; wins and losses are shares of all prompts of all runs.
+"""
+
+
 def as_markdown(found: dict[str, Any]) -> str:
     """The figures as a page."""
+    seeds = found["seeds"]
+    intro = INTRODUCTION.format(first=seeds[0], last=seeds[-1], runs=len(seeds), resamples=RESAMPLES)
+    lines = [intro, *_arms(found["arms"]), ""]
+    if "share_of_ceiling" in found:
+        lines += [f"Share of the ceiling's gain from M1 to the last model: {found['share_of_ceiling']:.0%}.", ""]
+    lines += ["| judge | pairwise accuracy (95 %, ties half) |", "|---|---|"]
+    lines += [f"| {name} | {spread(accuracy)} |" for name, accuracy in found["judging"].items()]
+    lines += ["", "| model | kind of task | true score | pairwise accuracy |", "|---|---|---|---|"]
+    for name, kinds in found["kinds"].items():
+        for kind, means in kinds.items():
+            accuracy = f"{means['pairwise_accuracy']:.3f}" if "pairwise_accuracy" in means else "–"
+            lines.append(f"| {name} | {kind} | {means['true_score']:.2f} | {accuracy} |")
+    return "\n".join(lines) + "\n"
+
+
+def _arms(arms: dict[str, Any]) -> list[str]:
     head = "| arm | model | true score of 5 (95 %) | against | difference (95 %) | wins | losses |"
     lines = [head, "|---|---|---|---|---|---|---|"]
-    for arm, figures in found["arms"].items():
+    for arm, figures in arms.items():
         for name, score in figures["true_score"].items():
             rows = {k: v for k, v in figures["against"].items() if k.startswith(f"{name} ")} or {f"{name} over –": None}
             for contest, row in rows.items():
-                rest = f"{spread(row['difference'])} | {row['wins']:.1%} | {row['losses']:.1%}" if row else " | | "
+                rest = f"{spread(row['difference'])} | {row['wins']:.1%} | {row['losses']:.1%}" if row else "– | – | –"
                 lines.append(f"| {arm} | {name} | {spread(score)} | {contest.split(' over ')[1]} | {rest} |")
-    lines += ["", "| judge | pairwise accuracy (95 %, ties half) |", "|---|---|"]
-    lines += [f"| {name} | {spread(accuracy)} |" for name, accuracy in found["judging"].items()]
-    if "share_of_ceiling" in found:
-        lines += ["", f"Share of the ceiling's gain from M1 to M3: {found['share_of_ceiling']:.0%}."]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def spread(figure: dict[str, float]) -> str:
