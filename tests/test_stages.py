@@ -49,7 +49,7 @@ def requests(base, count=5):
 
 def opened(tmp_path, model):
     folder = RunDir(tmp_path / "run", {"seed": 1})
-    return folder, Run(folder, lambda checkpoint: model, FakeTrainer(), Progress(folder.logs))
+    return folder, Run(folder, lambda checkpoint: model, FakeTrainer, Progress(folder.logs))
 
 
 def sample(tmp_path, model, asked, base):
@@ -153,7 +153,7 @@ def test_one_engine_is_held_at_a_time_and_given_back_before_training(tmp_path, b
         return engines.setdefault(checkpoint.fingerprint, Echo())
 
     folder = RunDir(tmp_path / "run", {})
-    run = Run(folder, open_model, FakeTrainer(), Progress(folder.logs))
+    run = Run(folder, open_model, FakeTrainer, Progress(folder.logs))
     other = base.model_copy(update={"fingerprint": "other"})
     first = run.load(base)
     assert run.load(base) is first and not first.closed

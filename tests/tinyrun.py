@@ -122,8 +122,8 @@ class Moments:
             self._around(monkeypatch, owner, name)
         monkeypatch.setattr(os, "fsync", self._fsync)
         self._asking(monkeypatch)
-        steps = fake.FakeTrainer.steps
-        monkeypatch.setattr(fake.FakeTrainer, "steps", lambda *given: self.keep("training") or steps(*given))
+        train = fake.FakeTrainer._train
+        monkeypatch.setattr(fake.FakeTrainer, "_train", lambda *given: self.keep("training") or train(*given))
         save = [lambda *given: self.keep("training"), save_file, lambda *given: self.keep("training")]
         monkeypatch.setattr(fake, "save_file", lambda *given: [step(*given) for step in save])
 
