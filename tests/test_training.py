@@ -450,7 +450,7 @@ def test_killed_between_a_checkpoint_and_its_mark_the_one_before_counts(base, tm
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "_sync", dying)
+        patch.setattr(training, "sync_files", dying)
         train_sft_here(base, tmp_path)
     assert checkpoints(tmp_path) == ["checkpoint-2", "checkpoint-4"]
     told = []
@@ -464,7 +464,7 @@ def test_killed_while_the_result_is_written_it_is_written_again(base, tmp_path, 
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "_sync", dying)
+        patch.setattr(training, "sync_files", dying)
         train_sft_here(base, tmp_path)
     assert (tmp_path / "made").exists()
     assert contents(train_sft_here(base, tmp_path)) == undisturbed(train_sft_here)

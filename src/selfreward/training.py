@@ -7,7 +7,6 @@ what is all prompt, and never say so.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +37,7 @@ from selfreward.chat import completion_ids, prompt_ids
 from selfreward.config import DPOConfig, SFTConfig
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.records import Message
-from selfreward.rundir import sync_folder
+from selfreward.rundir import sync_files, sync_folder
 
 MARK = "whole"
 """A checkpoint with this file in it was written to its end and is safely on disk."""
@@ -186,7 +185,7 @@ def _train(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, rows: int, work
     tokenizer.save_pretrained(made)
     lines = [{k: v for k, v in line.items() if not any(part in k for part in NEVER_LOGGED)} for line in trainer.state.log_history]
     (made / "metrics.jsonl").write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
-    _sync(made)
+    sync_files(made)
     return made
 
 
@@ -202,13 +201,6 @@ def _last_whole(work: Path) -> str | None:
 
 def _mark_whole(checkpoint: Path) -> None:
     """Make a checkpoint durable, then mark it."""
-    _sync(checkpoint)
+    sync_files(checkpoint)
     (checkpoint / MARK).touch()
     sync_folder(checkpoint)
-
-
-def _sync(folder: Path) -> None:
-    for file in folder.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    sync_folder(folder)
