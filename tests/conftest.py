@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def reference():
     """Reads a file of the published data that we check ourselves against; skips where it is not at hand."""
     folder = os.environ.get("SELFREWARD_REFERENCE_DATA")

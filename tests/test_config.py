@@ -4,12 +4,14 @@ import ast
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
 
 import selfreward
-from selfreward.config import Recipe, Section, known_fields, load_recipe, read_recipe
+from selfreward.config import Recipe, known_fields, load_recipe, read_recipe
 from selfreward.errors import SelfRewardError
+from selfreward.fields import Section
 
 PACKAGE = Path(selfreward.__path__[0])
 SHIPPED = sorted([*(PACKAGE / "recipes").glob("*.toml"), *(PACKAGE.parents[1] / "recipes").glob("*.toml")])
@@ -36,7 +38,9 @@ def put(path, value):
     tree = {"base": "org/model", "data": dict(NEEDED)}
     at = tree
     for name in path[:-1]:
-        at = at.setdefault(name, {})
+        if not isinstance(at.get(name), dict):
+            at[name] = {"path": at[name]} if name in at else {}
+        at = at[name]
     at[path[-1]] = value
     return tree
 
@@ -157,7 +161,7 @@ def test_a_change_inside_a_plain_field_is_an_error_for_the_user(path):
 def test_paths_are_taken_from_the_recipes_folder_or_the_package_and_hub_ids_are_left_alone(tmp_path):
     (tmp_path / "ift.jsonl").touch()
     read = recipe(tmp_path)
-    assert read.data.ift == str((tmp_path / "ift.jsonl").resolve())
+    assert read.data.ift.path == str((tmp_path / "ift.jsonl").resolve())
     assert read.base == "org/model"
     assert Path(read.judge.rubric) == PACKAGE / "text" / "judge_additive.txt"
 
@@ -173,22 +177,33 @@ def unexplained(text):
     for line in text.splitlines():
         bare = re.sub(r"'''.*?'''|\"[^\"]*\"|'[^']*'", "''", line)
         above, reason = reason, line.startswith("#")
-        if header := re.fullmatch(r"\[(\w+)\]\s*(#.*)?", bare):
-            section = (header[1],)
+        if header := re.fullmatch(r"\[([\w.]+)\]\s*(#.*)?", bare):
+            section = tuple(header[1].split("."))
         if not (field := re.match(r"(\w+)\s*=", bare)):
             continue
         at, value, required = Recipe, tree, False
         for name in (*section, field[1]):
+            value = value[name]
+            if get_origin(at) is dict:  # `name` is one of the user's own
+                at = table(at)
+                continue
             known = next(known for n, known in at.model_fields.items() if name in (n, known.alias))
-            at, value, required = known.annotation, value[name], required or known.is_required()
+            at, required = known.annotation, required or known.is_required()
+            at = at if get_origin(at) is dict else table(at)
         differs = not required and value != known.get_default()
         if differs and "#" not in bare and not above:
             found.append(".".join((*section, field[1])))
     return found
 
 
-def test_where_the_micro_recipe_differs_from_the_defaults_the_line_says_why():
-    assert unexplained(MICRO.read_text(encoding="utf-8")) == []
+def table(annotation):
+    """The section in a field's type."""
+    return next((kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields")), annotation)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_where_a_shipped_recipe_differs_from_the_defaults_the_line_says_why(path):
+    assert unexplained(path.read_text(encoding="utf-8")) == []
 
 
 def test_a_difference_without_a_reason_would_be_caught():

@@ -3,15 +3,21 @@
 import json
 import re
 import sys
+import tomllib
+from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 
 from selfreward.cli import app
+from selfreward.config import Recipe, _table, read_recipe
+from selfreward.sections import SourceConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OWN_MODEL = (ROOT / "docs" / "own-model.md").read_text(encoding="utf-8")
 
 
 def test_the_file_tree_names_every_module_and_nothing_else():
@@ -23,10 +29,10 @@ def test_the_file_tree_names_every_module_and_nothing_else():
     assert named == there
 
 
-def test_every_command_in_the_readme_exists_and_takes_what_it_is_given():
+def test_every_command_in_the_readme_exists():
     commands = typer.main.get_command(app).commands
-    for name in re.findall(r"^    selfreward (\w+)", README, re.MULTILINE):
-        assert name in commands
+    named = re.findall(r"^    selfreward (\w+)", README + OWN_MODEL, re.MULTILINE)
+    assert named and set(named) <= set(commands)
     for target in re.findall(r"^    make (\w+)", README, re.MULTILINE):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
@@ -58,3 +64,43 @@ def test_what_the_study_shows_excludes_zero():
     arms = json.loads((ROOT / "docs" / "results" / "micro.json").read_text())["arms"]
     for contest in ("M2 over M1", "M3 over M2"):
         assert arms["self"]["against"][contest]["difference"]["low"] > 0
+
+
+def recipe_field(dotted):
+    """The pydantic field of a recipe that a dotted name means."""
+    *sections, name = dotted.split(".")
+    model = Recipe
+    for section in sections:
+        model = _table(model.model_fields[section].annotation)
+    return next(field for known, field in model.model_fields.items() if name in (known, field.alias))
+
+
+PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in PAPER.splitlines() if line.startswith("| ")]
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "`" in row[-1]], ids=lambda row: row[1][:40])
+def test_every_field_on_the_page_about_the_paper_exists_with_the_default_it_gives(row):
+    for found in re.findall(r"`([^`]+)`", row[-1]):
+        name, _, value = found.partition(" = ")
+        field = recipe_field(name)
+        if value:
+            given = tomllib.loads(f"x = {value}")["x"]
+            assert field.default == (tuple(given) if isinstance(given, list) else given), name
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if len(row) == 4 and row[2].startswith("`")], ids=lambda row: row[2])
+def test_all_code_on_the_page_about_the_paper_exists(row):
+    for found in re.findall(r"`([^`]+)`", row[2]):
+        module, *names = found.split(".")
+        at = import_module(f"selfreward.{module}")
+        for name in names:
+            at = getattr(at, name)
+
+
+def test_the_recipes_on_the_page_about_your_own_model_are_recipes(tmp_path):
+    first, more = (tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", OWN_MODEL, re.DOTALL))
+    read = read_recipe({**first, **more}, "the page", tmp_path)
+    assert read.servers["referee"].key_env and read.measure.judge in read.servers
+    formats = set(re.findall(r"\| `(\w+)`", OWN_MODEL))
+    assert formats == set(get_args(SourceConfig.model_fields["format"].annotation))

@@ -16,10 +16,11 @@ from tinymodels import ASSISTANT, END, KINDS, USER, WORDS, make_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward.backends import hf
+from selfreward.backends.fake import FakeModel
 from selfreward.backends.hf import HFModel, draw
-from selfreward.config import BackendConfig
 from selfreward.errors import SelfRewardError
 from selfreward.records import Checkpoint, Message, Request, Sampling
+from selfreward.sections import BackendConfig
 
 CPU = BackendConfig(device="cpu")
 GREEDY = Sampling(temperature=0, top_p=1, max_tokens=40)
@@ -256,6 +257,55 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_an_error_and_disturbs_nob
     assert answers[fits.id].completion_tokens <= 1 and answers[fits.id].finish in ("length", "stop")
     assert texts(llama, [ask("bak")]) == [answers[ask("bak").id].text]
     assert [answer.finish for answer in llama.generate([over])] == ["error"]
+
+
+# ——— the likeliest first words ———
+
+
+def asked_for_words(text, count, index=0, sampling=PAPER):
+    return Request.asking("about", index, (Message(role="user", content=text),), sampling, M0, 0, count)
+
+
+def test_first_words_come_with_the_log_probabilities_of_a_plain_forward_whatever_the_temperature(engine):
+    counts = [0, 1, 5, 1000]
+    sampled = [PAPER, PAPER.model_copy(update={"temperature": 1.6, "top_p": 0.1})]
+    for sampling in sampled:
+        requests = [asked_for_words(prompt, count, sampling=sampling) for prompt in ALIKE for count in counts]
+        answers = {answer.request_id: answer.first_token for answer in engine.generate(requests)}
+        for request in requests:
+            with torch.no_grad():
+                logits = engine.model(torch.tensor([engine._ids(request.messages)]), use_cache=False).logits[0, -1].double()
+            exact = (logits - logits.exp().sum().log()).tolist()
+            named = dict(zip(engine.tokenizer.convert_ids_to_tokens(range(len(exact))), exact, strict=True))
+            likeliest = sorted(named, key=named.get, reverse=True)[: request.top_logprobs]
+            found = answers[request.id]
+            assert found == (pytest.approx({word: named[word] for word in likeliest}, abs=2e-3) if likeliest else None)
+
+
+def test_the_first_words_asked_for_change_nothing_of_an_answer(llama):
+    plain = texts(llama, [ask(prompt, index, PAPER) for prompt in ALIKE for index in range(3)])
+    assert texts(llama, [asked_for_words(prompt, 4, index) for prompt in ALIKE for index in range(3)]) == plain
+
+
+def test_an_answer_that_stops_at_once_has_first_words_too(llama, monkeypatch):
+    force(monkeypatch, llama, [END])
+    (answer,) = llama.generate([asked_for_words("bak", 3)])
+    assert (answer.text, answer.finish, len(answer.first_token)) == ("", "stop", 3)
+
+
+def test_first_words_that_read_the_same_are_one_and_impossible_ones_are_left_out(llama, monkeypatch):
+    monkeypatch.setattr(llama.tokenizer, "decode", lambda ids: f"word {ids[0] % 2}")
+    logits = torch.full((6,), -torch.inf)
+    logits[:3] = torch.log(torch.tensor([0.5, 0.3, 0.2]))
+    assert llama._first_token(logits, 6) == pytest.approx({"word 0": np.log(0.7), "word 1": np.log(0.3)})
+    assert llama._first_token(logits, 1) == pytest.approx({"word 0": np.log(0.5)})
+
+
+def test_a_model_without_a_model_gives_first_words_too():
+    (answer,) = FakeModel(lambda request: ("m is better", "stop")).generate([asked_for_words("which?", 3)])
+    assert next(iter(answer.first_token)) == "m" and len(answer.first_token) == 3
+    assert list(answer.first_token.values()) == pytest.approx(np.log([1 / 2, 1 / 4, 1 / 8]))
+    assert next(iter(FakeModel().generate([asked_for_words("which?", 0)]))).first_token is None
 
 
 # ——— the plan of batches ———

@@ -15,23 +15,36 @@ from selfreward.records import Pair
 
 PACKAGE = Path(selfreward.__path__[0])
 LAYERS = [
-    ["errors"],
+    ["errors", "checks"],
     ["records"],
-    ["config", "estimates"],
-    ["rundir", "chat", "backends"],
-    ["seed", "prompts", "responses", "judgments", "pairs"],
-    ["training", "backends.fake", "backends.hf", "progress"],
-    ["instruction_following", "reward_modeling", "charts", "drilldown", "chatting"],
-    ["models", "stages"],
-    ["measure"],
-    ["loop", "standing", "headline"],
-    ["report"],
-    ["run"],
+    ["fields", "estimates", "parsing", "novelty", "evaluations.rows", "reproduce.lines"],
+    ["sections"],
+    ["config"],
+    ["rundir", "chat", "adapters", "backends", "rubrics", "exchanges"],
+    ["sources"],
+    ["seed", "prompts", "responses", "judgments", "pairs", "learner", "backends.replies"],
+    ["training", "backends.fake", "backends.hf", "backends.server", "progress", "journal", "trainings"],
+    ["instruction_following", "reward_modeling", "charts", "drilldown", "chatting", "pairwise"],
+    ["alpaca_eval", "mt_bench", "agreement"],
+    ["models", "stages", "reproduce.board", "reproduce.judging", "reproduce.texts"],
+    ["selection"],
+    ["measure", "eft", "reproduce", "evaluations"],
+    ["evaluations.breakdown", "evaluations.ranked", "evaluations.harness", "evaluations.multi_turn", "evaluations.tables"],
+    ["evaluations.contest", "evaluations.alpaca"],
+    ["loop", "standing", "headline", "checks.shapes", "checks.devices", "checks.amounts"],
+    ["report", "card", "checks.memory", "checks.costs", "checks.reach"],
+    ["run", "evaluate", "export", "push", "checks.bill"],
+    ["check"],
+    ["checks.tables"],
+    ["commands"],
+    ["commands.running", "commands.measuring", "commands.sharing"],
     ["cli"],
 ]
 """From the floor up. A module imports from lower layers only; a new module is given its place here."""
-HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "tokenizers"}
-MAY_BE_HEAVY = {"training", "chat", "backends.hf", "backends.vllm", "backends.server", "backends.ray", "micro.base"}
+HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "peft", "bitsandbytes"}
+MAY_BE_HEAVY = {
+    "training", "learner", "adapters", "chat", "backends.hf", "backends.vllm", "backends.server", "backends.ray", "micro.base",
+}  # fmt: skip
 MAY_KNOW_THE_MICRO_WORLD = {"measure"}
 """Outside the micro world: what measures, and nothing else."""
 
@@ -162,7 +175,7 @@ MADE_BY_THE_LOOP = ("proposed", "prompts", "responses", "judgments", "pairs")
 def made_by_the_loop(run):
     """Path → bytes of everything that the loop makes."""
     records = [path for name in MADE_BY_THE_LOOP for path in run.glob(f"M*/{name}*.jsonl")]
-    weights = list(run.glob("*/model/*"))
+    weights = [path for path in run.glob("*/model/*") if path.name != "README.md"]  # which tells what was measured
     return {str(path.relative_to(run)): path.read_bytes() for path in (*records, *weights)}
 
 

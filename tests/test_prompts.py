@@ -3,16 +3,15 @@
 import random
 import re
 import string
-from collections import Counter
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from rouge_score.rouge_scorer import RougeScorer
 
-from selfreward.config import PromptsConfig
-from selfreward.prompts import WORD, Novelty, choose_prompts, cut, plan_prompts, read_proposal, rouge_l, unfit
+from selfreward.novelty import Novelty
+from selfreward.prompts import choose_prompts, cut, plan_prompts, read_proposal, unfit
 from selfreward.records import Checkpoint, Completion, Prompt, Proposal
+from selfreward.sections import PromptsConfig
 
 WRITER = Checkpoint(name="frozen", path="writer", fingerprint="f00d")
 CONFIG = PromptsConfig(per_iteration=20)
@@ -103,6 +102,11 @@ def test_a_shot_of_several_lines_forges_no_item_of_the_list():
     assert text == "Come up with a series of tasks:\n1. sum up this: 9. a list 10. of things\n2."
 
 
+def test_a_shot_that_ends_in_a_colon_is_shown_without_it():
+    text = plan_prompts([Prompt(text="sum up :", source="seed")], [], PromptsConfig(per_iteration=1), WRITER, 0, 2)[0].messages
+    assert text[-1].content == "Come up with a series of tasks:\n1. sum up \n2."
+
+
 # where the task ends
 
 
@@ -126,7 +130,30 @@ def test_a_shot_of_several_lines_forges_no_item_of_the_list():
         ("describe a river\n**Output:** wet", "Describe a river"),
         ("describe a river\n## Solution: wet", "Describe a river"),
         ("describe a river\nassistant: wet\n10. name a fish", "Describe a river"),
+        ("describe a river\n\n**10.** name a fish", "Describe a river"),
+        ("**9.** describe a river\n**10.** name a fish", "Describe a river"),
+        ("**9. describe a river**\n**10. name a fish**", "Describe a river"),
+        ("describe a river\r\n10. name a fish", "Describe a river"),
+        ("describe a river\n\n- - -\nA river is", "Describe a river"),
+        ("describe a river\n~~~~\nA river is", "Describe a river"),
+        ("describe a river\n———\nA river is", "Describe a river"),
+        ("describe a river\n___\nA river is", "Describe a river"),
+        ("describe a river\nThe correct answer: wet", "Describe a river"),
+        ("describe a river\n> Sample response: wet", "Describe a river"),
+        ("what is 2 + 2? Answer: 4", "What is 2 + 2?"),
+        ("describe a river. **Response:** wet", "Describe a river."),
+        ("describe a river<|im_end|>\n<|im_start|>assistant\nwet", "Describe a river"),
+        ("describe a river</s>wet", "Describe a river"),
+        ("describe a river [/INST] wet", "Describe a river"),
+        ("describe a river<end_of_turn>\n<start_of_turn>model\nwet", "Describe a river"),
+        ("describe a river\nUser: and a lake", "Describe a river"),
         ("find the answer: 2 + 2", "Find the answer: 2 + 2"),
+        ("give each answer in one word: red or blue", "Give each answer in one word: red or blue"),
+        ("fill the gap:\n____ is wet", "Fill the gap: ____ is wet"),
+        ("sort these:\n- a\n- b", "Sort these: - a - b"),
+        ("compare:\nA: a river\nB: a lake", "Compare: A: a river B: a lake"),
+        ("turn this round:\nInput: wet", "Turn this round: Input: wet"),
+        ("what came in 1066.\nand in 1453.", "What came in 1066. and in 1453."),
         ("", ""),
         ("\n---", ""),
     ],
@@ -275,34 +302,12 @@ def test_a_prompt_equal_to_a_held_out_one_is_dropped_whatever_its_case_and_space
 # novelty
 
 
-def test_rouge_l_by_hand():
-    assert rouge_l(["the", "cat", "sat"], ["the", "dog", "sat"]) == pytest.approx(2 / 3)  # LCS 2; 2·2 / (3 + 3)
-    assert rouge_l(list("abcd"), list("bd")) == pytest.approx(2 / 3)  # LCS 2; 2·2 / (4 + 2)
-    assert rouge_l(list("ab"), list("ba")) == 0.5
-    assert rouge_l(["a"], []) == 0 and rouge_l([], []) == 0
-
-
-SCORER = RougeScorer(["rougeL"], use_stemmer=False)
-
-
-@given(*[st.lists(st.sampled_from(["a", "b", "Cat's", "ÄPFEL", "x1", "-", "你好"]), max_size=9).map(" ".join)] * 2)
-def test_rouge_l_is_that_of_the_rouge_score_package(a, b):
-    ours = rouge_l(WORD.findall(a.lower()), WORD.findall(b.lower()))
-    assert ours == pytest.approx(SCORER.score(a, b)["rougeL"].fmeasure, abs=1e-12)
-
-
-def test_near_is_more_than_the_limit_and_the_limit_itself_is_still_new():
-    ten = "a b c d e f g h i j"
-    assert Novelty([ten], 0.7).add("a b c d e f g x y z") is None  # LCS 7 of 10 and 10: exactly 0.7
-    assert Novelty([ten], 0.7).add("a b c d e f g h y z") == "not_novel"
-
-
 def novel_against_everything(novelty):
     near = novelty([seed.text for seed in SEEDS], 0.7)
-    assert near.add(SEEDS[-1].text + " too") == "not_novel"  # the last seed, not only the shots
-    assert near.add(FINE) is None
-    assert near.add(FINE + " often") == "not_novel"  # what was accepted a moment ago
-    assert near.add(SEEDS[0].text) == "not_novel"
+    assert not near.add(SEEDS[-1].text + " too")  # the last seed, not only the shots
+    assert near.add(FINE)
+    assert not near.add(FINE + " often")  # what was accepted a moment ago
+    assert not near.add(SEEDS[0].text)
 
 
 def test_a_prompt_is_measured_against_all_seeds_and_everything_accepted_so_far():
@@ -314,15 +319,15 @@ def test_novelty_by_exact_string_and_against_seeds_alone_would_be_caught():
     class Exact(Novelty):
         """Oxen, schauppi: only the very same string is old."""
 
-        def add(self, text):
-            return "not_novel" if text.lower() in self._same else self._remember(text.lower(), [])
+        def nearest(self, text):
+            return 0.0
 
     class Forgetful(Novelty):
         """Never remembers what it accepted."""
 
-        def _remember(self, text, words):
+        def _remember(self, text):
             if text.startswith("seed"):
-                super()._remember(text, words)
+                super()._remember(text)
 
     for planted in (Exact, Forgetful):
         with pytest.raises(AssertionError):
@@ -349,36 +354,3 @@ def test_everything_proposed_is_kept_once_or_dropped_with_a_reason(texts, seed):
     assert len({prompt.id for prompt in kept}) == len(kept)
     assert all(prompt.source == "self" for prompt in kept)
     assert not {prompt.text.lower() for prompt in kept} & {"a b c d", SEEDS[0].text}
-
-
-# published data
-
-
-def test_every_published_rouge_l_is_reproduced(reference):
-    rows = reference("rougeL_pairs")
-    ours = [rouge_l(WORD.findall(row["a"].lower()), WORD.findall(row["b"].lower())) for row in rows]
-    assert len(rows) == 4000
-    assert max(abs(our - row["rougeL_f"]) for our, row in zip(ours, rows, strict=True)) < 1e-12
-
-
-def test_a_published_self_instruct_run_kept_what_our_rule_keeps_but_for_what_it_wrote_twice(reference):
-    rows = reference("rougeL_pipeline")
-    texts = [row["instruction"] for row in rows]
-    near = Novelty([], 0.7)
-    decided = [near.add(text) for text in texts]
-    # lines 46 to 91 say lines 0 to 45 again, with the same figures: that run was started twice on one file
-    again = [n for n, text in enumerate(texts) if text in texts[:n]]
-    assert again == list(range(46, 92)) and all(rows[n]["max_rougeL"] == rows[n - 46]["max_rougeL"] for n in again)
-    assert [n for n, reason in enumerate(decided) if reason] == again
-    assert max(row["max_rougeL"] for row in rows) <= 0.7
-
-
-def test_published_maxima_are_ours_wherever_the_nearest_text_is_in_the_file(reference):
-    rows = [row for n, row in enumerate(reference("rougeL_pipeline")) if not 46 <= n < 92]
-    words = [WORD.findall(row["instruction"].lower()) for row in rows]
-    ours = [max((rouge_l(text, before) for before in words[:n]), default=0.0) for n, text in enumerate(words)]
-    compared = Counter(
-        "same" if abs(our - row["max_rougeL"]) < 1e-12 else "lower" if our < row["max_rougeL"] else "higher"
-        for our, row in zip(ours, rows, strict=True)
-    )
-    assert compared == {"same": 1072, "lower": 43}  # lower: the nearest was one of their seeds, which are not in the file

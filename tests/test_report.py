@@ -258,10 +258,10 @@ def test_a_finished_run_is_not_called_unfinished(run):
 
 @pytest.mark.parametrize("source", ["micro world, standing for people", "people"])
 def test_seed_files_that_stand_for_people_are_named_only_where_they_do(run, tmp_path, source):
-    config = json.loads((run / "config.json").read_text())
     example = {"prompt": "list two", "response": "one two", "kind": "ift", "source": source}
-    (tmp_path / "ift.jsonl").write_text(json.dumps(example) + "\n")
-    (tmp_path / "config.json").write_text(json.dumps(config | {"data": config["data"] | {"ift": str(tmp_path / "ift.jsonl")}}))
+    (tmp_path / "seed").mkdir()
+    (tmp_path / "seed" / "ift.jsonl").write_text(json.dumps(example) + "\n")
+    (tmp_path / "config.json").write_text((run / "config.json").read_text())
     assert ("stand for human labels" in shown(write_report(tmp_path))) == source.startswith("micro")
 
 

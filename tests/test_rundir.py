@@ -241,7 +241,7 @@ def test_another_version_of_a_library_is_refused_by_name(recipe, whole, monkeypa
 
 
 def test_a_missing_base_or_one_without_weights_is_refused_before_a_folder_is_made(recipe, tmp_path):
-    with pytest.raises(SelfRewardError, match="there is no such folder"):
+    with pytest.raises(SelfRewardError, match="is no folder and cannot be had from the hub"):
         go(recipe, tmp_path / "new", base="nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(SelfRewardError, match=r"no \.safetensors weights"):

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load, load_file
 from tinymodels import WORDS, make_model, make_tokenizer, nudge
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward import training
-from selfreward.config import DPOConfig, SFTConfig
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.rundir import fingerprint
+from selfreward.sections import DPOConfig, SFTConfig
 from selfreward.training import IGNORE, MARK, TRLTrainer, dpo_row, sft_row
 
 TOKENIZER = make_tokenizer()
@@ -256,7 +257,7 @@ def test_the_optimizer_sees_every_pair_whole_in_every_epoch(tmp_path, monkeypatc
 
 def test_the_optimizer_sees_every_example_whole_in_every_epoch(tmp_path, monkeypatch):
     model, seen = make_model(tmp_path / "model", max_position_embeddings=1200), Counter()
-    watch_rows(monkeypatch, "SFTTrainer", seen)
+    watch_rows(monkeypatch, "_EndingSFTTrainer", seen)
     examples = [*EXAMPLES, (LONG, "bak")]
     sft(model, tmp_path / "work", SFT.model_copy(update={"device_batch_size": 1}), examples)
     assert seen == Counter(tuple(sft_row(TOKENIZER, *example)["input_ids"]) for example in examples * 2)
@@ -276,6 +277,12 @@ def test_an_example_longer_than_the_model_reads_is_refused_with_counts(base, tmp
         dpo(base, base, tmp_path / "work", pairs=[(fits, "bak", "bak bak bak"), ("bak", fits, "bak")])
 
 
+def test_pairs_that_fit_are_told_from_pairs_of_which_one_response_does_not(base):
+    fits, over = " ".join(WORDS[:50] * 2 + WORDS[:23]), " ".join(WORDS[:50] * 2 + WORDS[:24])
+    pairs = [(fits, "bak bak", "bak"), (over, "bak", "bak bak"), (over, "bak", "bak"), ("bak", fits, over)]
+    assert TRLTrainer().fits(pairs, base) == [True, False, True, True]  # two of the 128 tokens head the turns, one ends
+
+
 @pytest.mark.parametrize(("examples", "device_batch"), [(10, None), (10, 2), (9, 1), (1, 2)])
 def test_a_training_takes_the_steps_that_were_announced(base, tmp_path, examples, device_batch):
     config, told = SFT.model_copy(update={"device_batch_size": device_batch}), []
@@ -293,9 +300,25 @@ def test_a_batch_read_in_parts_gives_the_same_steps(base, tmp_path):
 # ——— settings that reach the optimizer ———
 
 
-def test_the_learning_rate_falls_along_a_cosine_to_its_end(base, tmp_path):
-    rates = [line["learning_rate"] for line in steps_of(sft(base, tmp_path / "work", SFT.model_copy(update={"epochs": 4})))]
-    assert rates == pytest.approx([1e-4 + (1e-3 - 1e-4) * (1 + math.cos(math.pi * step / 12)) / 2 for step in range(12)])
+def test_the_learning_rate_falls_along_a_cosine_and_is_at_its_end_at_the_last_step(base, tmp_path):
+    rates = [line["learning_rate"] for line in steps_of(sft(base, tmp_path / "work", SFT.model_copy(update={"epochs": 3})))]
+    middle, half = (1e-3 + 1e-4) / 2, (1e-3 - 1e-4) / 2
+    by_hand = {0: 1e-3, 2: middle + half * math.sqrt(0.5), 4: middle, 6: middle - half * math.sqrt(0.5), 8: 1e-4}
+    assert len(rates) == 9 and rates == sorted(rates, reverse=True)
+    assert {step: rates[step] for step in by_hand} == pytest.approx(by_hand)
+
+
+PAPERS = {"sft": (SFTConfig(), 5.5e-6, 1.1e-6), "dpo": (DPOConfig(), 1e-6, 1e-7)}
+
+
+@pytest.mark.parametrize("kind", PAPERS)
+def test_by_default_the_rates_are_those_of_the_paper_at_both_ends(kind, base, tmp_path):
+    config, first, last = PAPERS[kind]
+    config = config.model_copy(update={"batch_size": 5, "epochs": 2})
+    made = sft(base, tmp_path, config) if kind == "sft" else dpo(base, base, tmp_path, config)
+    rates = [line["learning_rate"] for line in steps_of(made)]
+    assert len(rates) == 4 and [rates[0], rates[-1]] == pytest.approx([first, last])
+    assert rates[1] == pytest.approx(last + (first - last) * 0.75)  # a third of the way: (1 + cos 60°) / 2
 
 
 GPT_2 = {"kind": "gpt2", "resid_pdrop": 0.5, "embd_pdrop": 0.5, "attn_pdrop": 0.5}
@@ -460,13 +483,13 @@ def test_killed_between_a_checkpoint_and_its_mark_the_one_before_counts(base, tm
 
 def test_killed_while_the_result_is_written_it_is_written_again(base, tmp_path, monkeypatch, undisturbed):
     def dying(folder):
-        if folder.name == "made":
+        if folder.name == "made.partial":
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(training, "sync_files", dying)
         train_sft_here(base, tmp_path)
-    assert (tmp_path / "made").exists()
+    assert (tmp_path / "made.partial").exists() and not (tmp_path / "made").exists()
     assert contents(train_sft_here(base, tmp_path)) == undisturbed(train_sft_here)
 
 
@@ -488,3 +511,48 @@ def test_only_the_last_checkpoint_stays_unless_all_are_to_be_kept(base, tmp_path
     assert checkpoints(tmp_path / "last") == ["checkpoint-6"]
     assert checkpoints(tmp_path / "all") == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
     assert all(Path(path, MARK).exists() for path in tmp_path.glob("*/checkpoint-*"))
+
+
+# ——— models on the way, to choose among ———
+
+
+def candidates(work):
+    return {path.name: contents(path) for path in sorted(work.glob("step-*"))}
+
+
+def train_to_choose(base, work, advance=lambda steps: None):
+    config = DPO.model_copy(update={"dropout": 0.1})
+    return TRLTrainer().dpo(PAIRS, base, base, config, 3, work, advance, every=2)
+
+
+@pytest.fixture(scope="module")
+def on_the_way(base, tmp_path_factory):
+    work = tmp_path_factory.mktemp("on the way")
+    return contents(train_to_choose(base, work)), candidates(work)
+
+
+def test_every_few_steps_but_the_last_a_whole_model_is_left(base, tmp_path, on_the_way):
+    made, found = on_the_way
+    assert list(found) == ["step-2", "step-4"]
+    assert all(each.keys() == made.keys() for each in found.values())
+    assert all(each["metrics.jsonl"] == made["metrics.jsonl"] for each in found.values())
+    with pytest.raises(Stopped):
+        train_to_choose(base, tmp_path, Dying(4, Stopped("here")))
+    saved = load_file(tmp_path / "checkpoint-4" / "model.safetensors")
+    assert same(saved, load(found["step-4"]["model.safetensors"]))
+    assert not same(saved, load(made["model.safetensors"])) and not same(saved, load(found["step-2"]["model.safetensors"]))
+
+
+def test_models_on_the_way_change_nothing_of_the_training(base, tmp_path, on_the_way):
+    assert contents(train_to_choose(base, tmp_path)) == on_the_way[0]
+    config = DPO.model_copy(update={"dropout": 0.1})
+    assert contents(dpo(base, base, tmp_path / "plain", config)) == on_the_way[0]
+
+
+@pytest.mark.parametrize("at", [3, 4, 5])
+def test_killed_a_training_leaves_the_same_models_on_the_way(at, base, tmp_path, on_the_way):
+    with pytest.raises(Killed):
+        train_to_choose(base, tmp_path, Dying(at, Killed()))
+    (tmp_path / "step-4.partial").mkdir(exist_ok=True)
+    assert contents(train_to_choose(base, tmp_path)) == on_the_way[0]
+    assert {name: found for name, found in candidates(tmp_path).items() if "." not in name} == on_the_way[1]

@@ -6,11 +6,48 @@ Text in messages is somebody's or some model's words and never markup: special t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message
+
+DEFAULT_TEMPLATE = files("selfreward") / "text" / "chat_template.jinja"
+"""The template of models that come without one."""
+SAME_DAY = "{%- macro strftime_now(form) %}26 Jul 2024{% endmacro %}{{ '' }}"
+"""Goes before a template: one that writes the day (Llama 3.2's, SmolLM3's) would make a run differ from day to day."""
+PROBE = "probe"
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder; one without a chat template is given the default, which is saved with it from then on.
+
+    Raises `SelfRewardError` where nothing ends an answer.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    if not tokenizer.chat_template:
+        if tokenizer.eos_token is None:
+            now = "Name an eos_token in its tokenizer_config.json, or put a chat template beside it"
+            raise SelfRewardError("its tokenizer has neither a chat template nor an end of text", str(path), now)
+        tokenizer.chat_template = DEFAULT_TEMPLATE.read_text(encoding="utf-8")
+    end_of_turn(tokenizer)
+    return tokenizer
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Id of the special token that the template ends an answer with: the last one trained on, and generation stops on it.
+
+    It need not be the tokenizer's end of text (Qwen's base models, Gemma, Phi). Raises `SelfRewardError` where there is none.
+    """
+    messages = [Message(role=role, content=PROBE) for role in ("user", "assistant")]
+    special = {tokenizer.convert_tokens_to_ids(token) for token in _special(tokenizer)}
+    after = encode(tokenizer, _render(tokenizer, messages, prompt=False).rpartition(PROBE)[2])
+    end = next((token for token in after if token in special), None)
+    if end is None:
+        raise _bad_template(tokenizer, "ends no answer with a special token, so that generation would not stop")
+    return end
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
@@ -19,19 +56,27 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) 
 
 
 def completion_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], response: str) -> list[int]:
-    """The ids of `response` as the answer to `messages`, up to and with the end of turn that generation stops on.
+    """The ids of `response` as the answer to `messages`, after `prompt_ids` of them, up to and with the end of turn.
 
-    Raises `SelfRewardError` where the template does not continue its own prompt, or ends no turn.
+    Raises `SelfRewardError` where the template does not continue its own prompt, or does not end this turn.
     """
     before = _render(tokenizer, messages, prompt=True)
     whole = _render(tokenizer, [*messages, Message(role="assistant", content=response)], prompt=False)
     if not whole.startswith(before):
         raise _bad_template(tokenizer, "writes a prompt that is not the beginning of its own conversation")
-    ids = encode(tokenizer, whole[len(before) :])
-    ends = [at for at, token in enumerate(ids) if token == tokenizer.eos_token_id]
-    if not ends:
-        raise _bad_template(tokenizer, f"does not end an answer with {tokenizer.eos_token!r}, on which generation stops")
-    return ids[: ends[-1] + 1]
+    ids, end = _continuation(tokenizer, before, whole), end_of_turn(tokenizer)
+    if end not in ids:
+        raise _bad_template(tokenizer, f"does not end every answer with {tokenizer.convert_ids_to_tokens(end)!r}")
+    return ids[: len(ids) - ids[::-1].index(end)]
+
+
+def _continuation(tokenizer: PreTrainedTokenizerBase, before: str, whole: str) -> list[int]:
+    """The ids that `whole` has after those of `before`."""
+    first, every = encode(tokenizer, before), encode(tokenizer, whole)
+    if every[: len(first)] == first:
+        return every[len(first) :]
+    # The tokenizer joins characters across the seam, as generation, which starts from `first`, never does.
+    return encode(tokenizer, whole[len(before) :])
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -54,10 +99,14 @@ def _special(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, prompt: bool) -> str:
-    if not tokenizer.chat_template:
-        raise _bad_template(tokenizer, "is missing")
+    """The conversation as text. Models that would think aloud first are told not to: judged and trained on is the answer."""
     turns = [{"role": message.role, "content": neutral(tokenizer, message.content)} for message in messages]
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt))
+    template = SAME_DAY + tokenizer.get_chat_template()
+    return str(
+        tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=prompt, chat_template=template, enable_thinking=False
+        )
+    )
 
 
 def _bad_template(tokenizer: PreTrainedTokenizerBase, what: str) -> SelfRewardError:

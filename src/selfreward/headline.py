@@ -51,17 +51,31 @@ def _true(model: Measured) -> Estimate | None:
 def _headline(first: Measured, last: Measured) -> str:
     before, after = _true(first), _true(last)
     if not before or not after:
-        return f"What {last.name} says of itself; no truth known"
+        compared = _outside(last)
+        return _verdict(last, compared[-1]) if compared else f"What {last.name} says of itself; no truth known"
     if first is last:
         return f"{last.name} answers at {two(after.value)}; no iteration is measured yet"
     told = {"better": f"{last.name} answers better than {first.name}", "worse": f"{last.name} answers worse than {first.name}"}
     return told.get(change(before, after), f"No clear difference between {first.name} and {last.name}")
 
 
+def _outside(model: Measured) -> list[HeadToHead]:
+    """What a judge outside the loop finds; the SFT baseline, where it is a rival, comes last."""
+    return [found for found in model.head_to_head if found.judge not in ("truth", model.name)]
+
+
+def _verdict(model: Measured, found: HeadToHead) -> str:
+    net, between = found.net, f"{model.name} and {found.against}, says {found.judge}"
+    if not net or net.low <= 0 <= net.high:
+        return f"No clear difference between {between}"
+    return f"{model.name} answers {'better' if net.low > 0 else 'worse'} than {found.against}, says {found.judge}"
+
+
 def _answers(first: Measured, last: Measured, top: float) -> Iterator[str]:
     before, after = _true(first), _true(last)
     if not before or not after:
-        yield "No truth known: nothing outside the models says what their answers are worth, so what follows is opinion."
+        alone = "nothing outside the models says what their answers are worth, so what follows is opinion"
+        yield f"No truth known: {'a judge outside the loop compares the answers' if _outside(last) else alone}."
     elif first is last:
         yield f"By the truth, {last.name} answers at {two(after.value)} of {top:g} ({_interval(after)})."
     elif (kind := change(before, after)) == "unclear":
@@ -77,12 +91,13 @@ def _answers(first: Measured, last: Measured, top: float) -> Iterator[str]:
 
 
 def _steps(loop: Sequence[Measured]) -> Iterator[str]:
-    pairs = [(after, head_to_head(after, before.name, "truth")) for before, after in pairwise(loop)]
-    told = [_match(model, found) for model, found in pairs if found]
-    if (baseline := head_to_head(loop[-1], "SFT", "truth")) and len(loop) > 1:
-        told.append(_match(loop[-1], baseline))
-    if told:
-        yield f"Head to head by the truth, {'; '.join(told)}."
+    for judge in dict.fromkeys(["truth", *(found.judge for found in _outside(loop[-1]))]):
+        pairs = [(after, head_to_head(after, before.name, judge)) for before, after in pairwise(loop)]
+        told = [_match(model, found) for model, found in pairs if found]
+        if (baseline := head_to_head(loop[-1], "SFT", judge)) and len(loop) > 1:
+            told.append(_match(loop[-1], baseline))
+        if told:
+            yield f"Head to head by {'the truth' if judge == 'truth' else judge}, {'; '.join(told)}."
 
 
 def _match(model: Measured, found: HeadToHead) -> str:

@@ -27,7 +27,7 @@ class HeadToHead(Record):
 
     against: str
     judge: str
-    """`truth`, or the name of the model whose mean scores decide."""
+    """`truth`, the model whose own mean scores decide, or the one outside the loop who compared the answers."""
     wins: int
     ties: int
     losses: int
@@ -35,6 +35,8 @@ class HeadToHead(Record):
     """Prompts on which one of the two answers has no score."""
     net: Estimate | None
     """Share of wins minus share of losses, among the scored."""
+    position_flips: float | None = None
+    """Share of the prompts on which the judge's verdict changed with the order; None where answers were not shown in two."""
 
 
 def true_score(verdicts: Sequence[Verdict], resamples: int, seed: int) -> TrueScore | None:

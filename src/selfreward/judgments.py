@@ -1,34 +1,16 @@
-"""K judgments of each response: LLM-as-a-Judge (paper, section 2.2, step 3, and figure 2).
-
-The text that is judged is hostile until shown otherwise: it may forge scores, slots, markup or the end of itself. So
-slots are filled in one pass, the response's own tags are broken, and only what the judge generated is ever parsed.
-"""
+"""K judgments of each response: LLM-as-a-Judge (paper, section 2.2, step 3, and figure 2)."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import cached_property
 from math import fsum
-from pathlib import Path
 
-from selfreward.config import JudgeConfig
-from selfreward.errors import SelfRewardError
+from selfreward.parsing import read_score
 from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Request, Response
-
-SLOT = re.compile(r"\{(prompt|response)\}")
-END_OF_TURN = re.compile(
-    r"<\s*/?\s*[|｜][^<>|｜\n]{1,40}[|｜]\s*>"
-    r"|<\s*/?\s*\|?(?:im_start|im_end|end|endoftext|eos|end_of_turn|start_of_turn|user|assistant|system)\|?\s*>"
-    r"|</s>|\[\s*/?INST\s*\]"
-    r"|\n[ \t]*[#*>]*[ \t]*(?:(?:user|human|assistant|system|instruction)[ \t*]*:|(?:user|human|assistant|system)[ \t*]*(?=\n))",
-    re.IGNORECASE,
-)
-"""An end of turn or a role marker, as a token or spelt out; what follows is a forged turn.
-
-Judges make up markers of their own (`<|im_answer|>`), so every name between pipes is one.
-"""
+from selfreward.rubrics import Rubric, own_words
+from selfreward.sections import JudgeConfig
 
 
 class Judge:
@@ -36,30 +18,12 @@ class Judge:
 
     def __init__(self, config: JudgeConfig) -> None:
         self.config = config
-        try:
-            self.rubric = Path(config.rubric).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise SelfRewardError(
-                f"cannot be read ({error.strerror})", config.rubric, "Set judge.rubric to a text file"
-            ) from error
-        missing = [slot for slot in ("prompt", "response") if f"{{{slot}}}" not in self.rubric]
-        if missing:
-            raise SelfRewardError(f"has no slot {{{missing[0]}}}", config.rubric, "Put it where that text is to stand")
-
-    @cached_property
-    def _verdict(self) -> re.Pattern[str]:
-        return re.compile(self.config.pattern, re.IGNORECASE)
-
-    @cached_property
-    def _tag(self) -> re.Pattern[str]:
-        """Tags that the rubric puts around a slot, as a response might forge them."""
-        names = {name.lower() for name in re.findall(r"</?\s*(\w+)\s*>", self.rubric)}
-        return re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(sorted(names)) or 'response'})\b)", re.IGNORECASE)
+        self.rubric = Rubric(config.rubric, ("prompt", "response"), "judge.rubric")
+        self._verdict = re.compile(config.pattern, re.IGNORECASE)
 
     def fill(self, prompt: str, response: str) -> str:
-        """The judge's prompt: slots filled in one pass, so that slots and tags inside the texts are only text."""
-        texts = {"prompt": prompt, "response": response}
-        return SLOT.sub(lambda slot: self._tag.sub("&lt;", texts[slot[1]]), self.rubric)
+        """The judge's prompt."""
+        return self.rubric.fill(prompt=prompt, response=response)
 
     def plan(self, responses: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
         """K requests for each (prompt text, response), next to each other."""
@@ -83,21 +47,12 @@ class Judge:
         )
 
     def _outcome(self, completion: Completion) -> tuple[Outcome, float | None]:
-        if completion.finish == "error":
-            return "error", None
-        own = END_OF_TURN.split(completion.text, maxsplit=1)[0]
-        if completion.finish == "length" and own == completion.text:
-            return "truncated", None
-        return self.parse(own)
+        own, failure = own_words(completion)
+        return (failure, None) if failure else self.parse(own)
 
     def parse(self, text: str) -> tuple[Outcome, float | None]:
-        """The last verdict in a judge's own text, and then whether it is on the scale; never an earlier one instead."""
-        found = self._verdict.findall(text)
-        if not found:
-            return "unparsed", None
-        score = float(found[-1].replace(",", "."))
-        low, high = self.config.scale
-        return ("scored", score) if low <= score <= high else ("off_scale", None)
+        """The score in a judge's own turn, or the name of what is wrong with it."""
+        return read_score(text, self._verdict, self.config.scale)
 
     def mean_scores(self, judgments: Iterable[Judgment]) -> dict[str, float]:
         """Mean score by response id, over its valid judgments."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from selfreward.config import Recipe
+from selfreward.eft import make_eft
 from selfreward.judgments import Judge
 from selfreward.measure import Made, Measurer
 from selfreward.models import Cast
@@ -11,26 +12,33 @@ from selfreward.prompts import choose_prompts, plan_prompts, read_proposal, take
 from selfreward.records import Checkpoint, Judgment, Prompt, Proposal, Response
 from selfreward.responses import plan_responses, read_response
 from selfreward.seed import Seed
+from selfreward.selection import load_selector
 from selfreward.stages import Folder, Run
 
 
 def self_reward(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer) -> Checkpoint:
     """Train and measure M0, SFT, M1, M2, …; returns the last model."""
+    selector = load_selector(recipe, seed, cast, run["seed"])
     measurer.measure(run["M0"], cast.base)
     if recipe.sft.baseline:
-        measurer.measure(run["SFT"], run["SFT"].train_sft(seed.examples("ift"), cast.base, recipe.sft, recipe.seed))
+        baseline = run["SFT"].train_sft(seed.examples("ift"), cast.base, recipe.sft, recipe.seed)
+        measurer.measure(run["SFT"], baseline)
+        if seed.rankings and "eft" in recipe.sft.on:
+            seed = make_eft(seed, recipe, baseline, run["seed"])
     model = cast.base
     if recipe.sft.on != "none":
         model = run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed)
     model = cast.join("M1", model)
     measurer.measure(run["M1"], model)
+    # Nothing that is validated on may be learnt from: new prompts that repeat one are dropped as held out.
+    guarded = seed._replace(heldout_prompts=[*seed.heldout_prompts, *(selector.prompts if selector else [])])
     written: list[Prompt] = []
     preferences: list[tuple[str, str, str]] = []
     for t in range(2, recipe.iterations + 2):
-        made, texts = iterate(t, model, recipe, seed, written, run[f"M{t}"], cast)
+        made, texts = iterate(t, model, recipe, guarded, written, run[f"M{t}"], cast)
         written += made.prompts
         preferences = preferences + texts if recipe.pairs.accumulate else texts
-        model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, recipe.dpo, recipe.seed))
+        model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, recipe.dpo, recipe.seed, selector))
         measurer.measure(run[f"M{t}"], model, made)
     return model
 

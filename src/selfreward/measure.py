@@ -16,12 +16,14 @@ from selfreward.config import Recipe
 from selfreward.estimates import Estimate
 from selfreward.instruction_following import HeadToHead, TrueScore
 from selfreward.judgments import Judge
-from selfreward.models import imported
-from selfreward.records import Checkpoint, Judgment, Pair, Prompt, Record, Response, Verdict
+from selfreward.models import Cast, imported
+from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
+from selfreward.records import Checkpoint, Judgment, Pair, Prompt, Ranking, Record, Response, Verdict
 from selfreward.responses import plan_responses, read_response
-from selfreward.reward_modeling import Judged, RewardModeling
+from selfreward.reward_modeling import RewardModeling
 from selfreward.rundir import write_whole
 from selfreward.seed import Seed, ranked_responses
+from selfreward.selection import Selected
 from selfreward.stages import Folder
 
 Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
@@ -46,6 +48,8 @@ class LoopStats(Record):
     """Valid judgments by score."""
     pairs: int
     dropped_pairs: dict[str, int]
+    untrained_pairs: dict[str, int] = {}  # noqa: RUF012
+    """Pairs, also of earlier iterations, that were chosen and then not trained on, by reason."""
     self_score: Estimate | None
     """Mean of the candidates' mean scores."""
     true_score: Estimate | None
@@ -81,9 +85,11 @@ class Measured(Record):
     judgments: dict[str, int]
     """Judgments of its own held-out answers by outcome."""
     reward_modeling: RewardModeling | None
-    """None where `measure.judging` is off."""
+    """None where `measure.judging` is off, or no ranked responses are held out."""
     loop: LoopStats | None = None
     """The iteration that made it; None for models that no iteration made."""
+    selected: Selected | None = None
+    """Which checkpoint of its training it is; None where `[select]` is off, or nothing was trained by DPO."""
 
 
 class Made(NamedTuple):
@@ -99,8 +105,9 @@ class Made(NamedTuple):
 class Measurer:
     """Measures models one after another, each against the one before it and the SFT baseline."""
 
-    def __init__(self, recipe: Recipe, seed: Seed, judge: Judge, run: Path) -> None:
-        self.recipe, self.seed, self.judge, self.run = recipe, seed, judge, run
+    def __init__(self, recipe: Recipe, seed: Seed, judge: Judge, run: Path, cast: Cast) -> None:
+        self.recipe, self.seed, self.judge, self.run, self.cast = recipe, seed, judge, run, cast
+        self.pairwise = PairwiseJudge(recipe.pairwise)
         self.truth: Truth = imported(recipe.measure.truth) if recipe.measure.truth else lambda prompt, response: None
         self.done: list[Measured] = []
         self.answers: dict[str, list[Response]] = {}
@@ -155,13 +162,14 @@ class Measurer:
             pairwise_accuracy=judging.pairwise_accuracy.value if judging and judging.pairwise_accuracy else None,
             instruction_following=following,
             self_score=estimates.mean([scores[a.id] for a in own if a.id in scores], *self._resampling),
-            head_to_head=self._head_to_head(folder.name, own, scores),
+            head_to_head=[*self._head_to_head(folder.name, own, scores), *self._compared(folder, own)],
             answer_length=_average([len(a.text) for a in own]),
             ran_out_of_length=_average([a.finish == "length" for a in own]),
             distinct_answers=len({a.text for a in own}) / len(own),
             score_histogram=_histogram(of_mine), judgments=_count(j.outcome for j in of_mine),
             reward_modeling=judging,
             loop=self._loop_stats(made, true, folder) if made else None,
+            selected=folder.receipt("model").get("selected"),
         )  # fmt: skip
 
     @property
@@ -179,21 +187,37 @@ class Measurer:
                     found.append(instruction_following.head_to_head(comparisons, rival, judge, *self._resampling))
         return found
 
+    def _compared(self, folder: Folder, own: list[Response]) -> list[HeadToHead]:
+        """The same by a judge outside the loop, who sees both answers in both orders (paper, section 3.1)."""
+        if not self.recipe.measure.judge:
+            return []
+        judge, rivals = self.cast.outside(self.recipe.measure.judge), self.rivals(folder.name)
+        pairs = [zip(self.seed.heldout_prompts, own, self.answers[rival], strict=True) for rival in rivals]
+        plan = self.pairwise.plan([item for items in pairs for item in items], judge, self.recipe.seed)
+        preferences = folder.sample("heldout_preferences", Preference, plan, judge, self.pairwise.read)
+        each = 2 * len(own)
+        return [self._contest(rival, judge.name, preferences[at * each : (at + 1) * each]) for at, rival in enumerate(rivals)]
+
+    def _contest(self, rival: str, judge: str, preferences: Sequence[Preference]) -> HeadToHead:
+        found = instruction_following.head_to_head(combine(preferences), rival, judge, *self._resampling)
+        return found.model_copy(update={"position_flips": flip_rate(preferences)})
+
     def _reward_modeling(self, folder: Folder, model: Checkpoint) -> RewardModeling | None:
         if not self.recipe.measure.judging:
             return None
         ranked = [(ranking, ranked_responses(ranking)) for ranking in self.seed.heldout_rankings]
         plan = self.judge.plan([(ranking.prompt, r) for ranking, rs in ranked for r in rs], model, self.recipe.seed)
         judgments = folder.sample("ranking_judgments", Judgment, plan, model, self.judge.read)
-        scores = self.judge.mean_scores(judgments)
-        judged = []
-        for ranking, responses in ranked:
-            true = self.truth(ranking.prompt, ranking.responses[0])
-            given, lengths = [scores.get(r.id) for r in responses], [len(r.text) for r in responses]
-            judged.append(Judged(true[0] if true else "all", ranking.ranks, given, lengths))
+        if not ranked:
+            return None
+        judged = reward_modeling.beside_ranks(ranked, self.judge.mean_scores(judgments), self._kind)
         return reward_modeling.reward_modeling(
             judged, _average([j.score is None for j in judgments]), *self._resampling, self.judge.config.scale[1]
         )
+
+    def _kind(self, ranking: Ranking) -> str:
+        true = self.truth(ranking.prompt, ranking.responses[0])
+        return true[0] if true else "all"
 
     def _loop_stats(self, made: Made, true: dict[str, Verdict], folder: Folder) -> LoopStats:
         scores = self.judge.mean_scores(made.judgments)
@@ -211,6 +235,7 @@ class Measurer:
             responses=len(made.responses), response_length=_average([len(r.text) for r in made.responses]),
             judgments=_count(j.outcome for j in made.judgments), score_histogram=_histogram(made.judgments),
             pairs=len(made.pairs), dropped_pairs=folder.dropped("pairs"),
+            untrained_pairs=folder.receipt("model").get("dropped", {}),
             self_score=estimates.mean([own for own, _ in judged] or list(scores.values()), *self._resampling),
             true_score=estimates.mean([t for _, t in judged], *self._resampling),
             pairs_right=_average([chosen > rejected for chosen, rejected in both]) if both else None,

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from selfreward.backends import Model, Trainer
 from selfreward.backends.fake import FakeModel, FakeTrainer
-from selfreward.config import BackendConfig, JudgeConfig, PairsConfig, PromptsConfig, Recipe
+from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
+from selfreward.fields import HUB_ID, IMPORT_PATH
 from selfreward.pairs import Policy
 from selfreward.records import Checkpoint, content_id
-from selfreward.rundir import fingerprint
+from selfreward.rundir import WEIGHTS, fingerprint
+from selfreward.sections import BackendConfig, JudgeConfig, PairsConfig, PromptsConfig, ServerConfig
 
 
 class Cast:
@@ -21,6 +26,7 @@ class Cast:
 
     def __init__(self, recipe: Recipe) -> None:
         self.base = load_checkpoint("M0", recipe.base)
+        self._servers = recipe.servers
         self._members = {"M0": self.base}
 
     def join(self, name: str, model: Checkpoint) -> Checkpoint:
@@ -32,15 +38,19 @@ class Cast:
         """Who writes new prompts."""
         if config.by == "current":
             return model
-        return load_checkpoint("frozen", config.frozen) if config.frozen else self.base
+        return self.outside(config.frozen) if config.frozen else self.base
 
     def judge(self, config: JudgeConfig, model: Checkpoint) -> Checkpoint:
         """Who grades the candidates."""
         if config.by == "current":
             return model
-        if config.by == "frozen":
-            return self._members["M1"]
-        return Checkpoint(name=config.by, path=Path(config.by), fingerprint=content_id(config.by))
+        return self._members["M1"] if config.by == "frozen" else self.outside(config.by)
+
+    def outside(self, name: str) -> Checkpoint:
+        """A model from outside the loop, as the recipe names it; loaded or fetched once."""
+        if name not in self._members:
+            self._members[name] = outside_model(name, self._servers)
+        return self._members[name]
 
     def policy(self, config: PairsConfig) -> Policy:
         """How pairs are chosen."""
@@ -48,12 +58,36 @@ class Cast:
         return policy
 
 
+def outside_model(name: str, servers: Mapping[str, ServerConfig]) -> Checkpoint:
+    """The model that `name` means: one of `servers`, `package.module:name`, a folder or a hub id."""
+    if name in servers:
+        return Checkpoint(name=name, path=Path(name), fingerprint=content_id("server", servers[name].url, servers[name].model))
+    if re.fullmatch(IMPORT_PATH, name):
+        return Checkpoint(name=name, path=Path(name), fingerprint=content_id(name))
+    return load_checkpoint(name, name)
+
+
 def load_checkpoint(name: str, path: str) -> Checkpoint:
-    """The model in a folder."""
+    """The model in a folder, or, where there is no such folder, on the hub, from which it is fetched once."""
     folder = Path(path)
     if not folder.is_dir():
-        raise SelfRewardError("there is no such folder", path, f"Give {name} as a folder with a transformers model")
+        if not HUB_ID.fullmatch(path):
+            raise SelfRewardError("there is no such folder", path, f"Give {name} as a folder with a transformers model")
+        folder = _fetch(name, path)
     return Checkpoint(name=name, path=folder, fingerprint=fingerprint(folder))
+
+
+def _fetch(name: str, hub_id: str) -> Path:
+    """A model of the hub in the local cache: weights in safetensors, tokenizer and settings, never code."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        wanted = [*WEIGHTS, "*.json", "tokenizer*", "*.model", "*.txt"]
+        return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except Exception as error:  # the hub, the network and the cache have no error in common
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        now = f"Give {name} as a folder with a transformers model, or download it where the hub can be reached"
+        raise SelfRewardError(f"is no folder and cannot be had from the hub ({why})", hub_id, now) from error
 
 
 def imported(path: str) -> Any:
@@ -65,14 +99,18 @@ def imported(path: str) -> Any:
         raise SelfRewardError(f"cannot be imported ({error})", path, "Name it as package.module:name") from error
 
 
-def open_model(model: Checkpoint, config: BackendConfig) -> Model:
+def open_model(model: Checkpoint, config: BackendConfig, servers: Mapping[str, ServerConfig]) -> Model:
     """The engine that completes requests to `model`."""
-    if ":" in model.path.name:
+    if server := servers.get(str(model.path)):
+        from selfreward.backends.server import ServerModel
+
+        return ServerModel(server)
+    if re.fullmatch(IMPORT_PATH, str(model.path)):
         engine: Model = imported(str(model.path))()
         return engine
     if config.type == "fake":
         return FakeModel()
-    _quiet_libraries()
+    quiet_libraries()
     from selfreward.backends.hf import HFModel
 
     return HFModel(model.path, config)
@@ -82,15 +120,16 @@ def open_trainer(recipe: Recipe) -> Trainer:
     """The engine that trains."""
     if recipe.backend.type == "fake":
         return FakeTrainer()
-    _quiet_libraries()
+    quiet_libraries()
     from selfreward.training import TRLTrainer
 
-    return TRLTrainer(recipe.keep_checkpoints)
+    return TRLTrainer(recipe.keep_checkpoints, recipe.trainer)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """One progress bar is enough, and it is ours; what libraries deprecate among themselves is for us to read."""
-    from transformers.utils import logging
+    from transformers.utils import logging as of_transformers
 
-    logging.disable_progress_bar()
+    of_transformers.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")

@@ -1,6 +1,8 @@
 """New prompts, few-shot from the ones there are, through Self-Instruct's filters (paper, section 2.2, step 1).
 
-Template, splitting and filters are those of Self-Instruct (Wang et al. 2022), for tasks that are not classification.
+Template, splitting and filters are those of Self-Instruct (Wang et al. 2022), for tasks that are not classification, but
+for this: of a completion only the first task is taken, so that no two prompts come from the same shots; so it is dropped
+for running out of length only where that first task did; and a task keeps its capitals (`NASA`) behind the first letter.
 """
 
 from __future__ import annotations
@@ -11,21 +13,24 @@ import string
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rapidfuzz.distance import LCSseq
-
-from selfreward.config import PromptsConfig
 from selfreward.errors import SelfRewardError
+from selfreward.novelty import WORD, WORD_OF_ANY_SCRIPT, Novelty, plain
+from selfreward.parsing import own_turn
 from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request, content_id, read_jsonl
+from selfreward.sections import PromptsConfig
 
 HEADER = "Come up with a series of tasks:"
-OWN_NUMBER = re.compile(r"\A\s*\d+\s?\.(?=\s)")
+OWN_NUMBER = re.compile(r"\A[\s*#]*\d+\s?\.\**(?=\s)")
 """The number that the list left open, which chat models write once more."""
-NEXT_ITEM = re.compile(r"\n\s*\d+\s?\.(?=\s|\Z)")
+NEXT_ITEM = re.compile(r"\n[\s*#]*\d+\s?\.(?=[\s*]|\Z)")
 """Where the writer goes on to the task after the one it was asked for."""
-OWN_ANSWER = re.compile(r"\n\s*(?:[-=*#_]{3,}|[*#]*[ \t]*(?:answer|response|output|solution|assistant)[*]*\s*:)", re.IGNORECASE)
-"""Where the writer stops asking and starts to answer (paper, appendix A.5)."""
-WORD = re.compile(r"[a-z0-9]+")
-"""What ROUGE counts as a word, in lower case."""
+OWN_ANSWER = re.compile(
+    r"\n\s*(?:[-=*#~—]{3,}|(?:[-*][ \t]+){2,}[-*]|_{3,}[ \t]*(?=\n|\Z))"
+    r"|\n[\s*#>]*(?:(?:the|my|sample|possible|suggested|correct)[ \t]+)*(?:answer|response|output|solution|assistant)[*]*\s*:"
+    r"|(?<=[.?!])[ \t]+[*]*(?:answer|response|solution)[*]*\s*:",
+    re.IGNORECASE,
+)
+"""Where the writer stops asking and starts to answer: a separator, or a word for what follows (paper, appendix A.5)."""
 
 
 def plan_prompts(
@@ -36,7 +41,7 @@ def plan_prompts(
     for index in range(config.per_iteration):
         rng = random.Random(f"{seed} {iteration} {index}")
         shots = _shots(seeds, written, config, rng)
-        listed = [f"{number}. {' '.join(prompt.text.split())}" for number, prompt in enumerate(shots, start=1)]
+        listed = [f"{number}. {' '.join(prompt.text.split()).rstrip(':')}" for number, prompt in enumerate(shots, start=1)]
         text = "\n".join([HEADER, *listed, f"{len(shots) + 1}."])
         about = content_id("shots", [prompt.id for prompt in shots])
         requests.append(Request.user_turn(about, index, text, config.sampling, model, seed))
@@ -67,12 +72,15 @@ def choose_prompts(
 
     Near is measured against all seeds and everything accepted, in earlier iterations (`accepted`) and in this one.
     """
-    near = Novelty([prompt.text for prompt in (*seeds, *accepted)], config.max_rouge_l)
-    forbidden = {_plain(prompt.text) for prompt in heldout}
+    word = WORD if config.ascii_only else WORD_OF_ANY_SCRIPT
+    novelty = Novelty([prompt.text for prompt in (*seeds, *accepted)], config.max_rouge_l, word)
+    forbidden = {plain(prompt.text) for prompt in heldout}
     kept, dropped = [], []
     for proposal in proposals:
         text = cut(proposal.text)
-        reason = unfit(text, proposal, config) or ("held_out" if _plain(text) in forbidden else near.add(text))
+        reason = unfit(text, proposal, config) or ("held_out" if plain(text) in forbidden else None)
+        if not reason and not novelty.add(text):
+            reason = "not_novel"
         if reason:
             dropped.append(Dropped(id=proposal.id, stage="prompts", reason=reason))
         else:
@@ -87,9 +95,9 @@ def take_prompts(config: PromptsConfig, t: int, heldout: Sequence[Prompt]) -> tu
     if not mine:
         what = f"has no prompts left for M{t}, which takes {config.per_iteration} from number {first + 1} on"
         raise SelfRewardError(what, file, "Add prompts, or lower prompts.per_iteration or iterations")
-    forbidden, seen, kept, dropped = {_plain(prompt.text) for prompt in heldout}, set[str](), [], []
+    forbidden, seen, kept, dropped = {plain(prompt.text) for prompt in heldout}, set[str](), [], []
     for prompt in mine:
-        reason = "held_out" if _plain(prompt.text) in forbidden else "repeated" if prompt.id in seen else None
+        reason = "held_out" if plain(prompt.text) in forbidden else "repeated" if prompt.id in seen else None
         if reason:
             dropped.append(Dropped(id=prompt.id, stage="prompts", reason=reason))
         else:
@@ -100,12 +108,13 @@ def take_prompts(config: PromptsConfig, t: int, heldout: Sequence[Prompt]) -> tu
 
 def cut(text: str) -> str:
     """The first task in what the writer wrote: up to the next number, or to where it begins to answer itself."""
-    plain = " ".join(_asked(text).split())
-    return plain[:1].upper() + plain[1:]
+    task = " ".join(_asked(text).split()).removesuffix("**")
+    return task[:1].upper() + task[1:]
 
 
 def _asked(text: str) -> str:
-    return OWN_ANSWER.split(NEXT_ITEM.split(OWN_NUMBER.sub("", text), maxsplit=1)[0], maxsplit=1)[0]
+    task = NEXT_ITEM.split(OWN_NUMBER.sub("", text), maxsplit=1)[0]
+    return OWN_ANSWER.split(own_turn(task), maxsplit=1)[0]
 
 
 def unfit(text: str, proposal: Proposal, config: PromptsConfig) -> str | None:
@@ -124,36 +133,3 @@ def unfit(text: str, proposal: Proposal, config: PromptsConfig) -> str | None:
         "malformed": config.form is not None and re.fullmatch(config.form, text, re.IGNORECASE) is None,
     }
     return next((reason for reason, found in checks.items() if found), None)
-
-
-class Novelty:
-    """Texts seen so far; tells whether another is one of them, or too near to one by ROUGE-L F."""
-
-    def __init__(self, texts: Iterable[str], limit: float) -> None:
-        self._limit = limit
-        self._same: set[str] = set()
-        self._seen: list[list[str]] = []
-        for text in texts:
-            self._remember(text, WORD.findall(text.lower()))
-
-    def add(self, text: str) -> str | None:
-        """None if `text` is new, which is then remembered; else the reason against it."""
-        words = WORD.findall(text.lower())
-        if _plain(text) in self._same or any(rouge_l(words, seen) > self._limit for seen in self._seen):
-            return "not_novel"
-        self._remember(text, words)
-        return None
-
-    def _remember(self, text: str, words: list[str]) -> None:
-        self._same.add(_plain(text))  # ROUGE sees no word at all in most of the world's scripts
-        self._seen.append(words)
-
-
-def rouge_l(a: Sequence[str], b: Sequence[str]) -> float:
-    """ROUGE-L F1 of two lists of words: from the longest common subsequence, 0 to 1."""
-    common = LCSseq.similarity(a, b) if a and b else 0
-    return 2 * common / (len(a) + len(b)) if common else 0.0
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split())

@@ -110,7 +110,7 @@ class Sampling(Record):
 class Request(Identified):
     """One completion asked of a model: `about` is the id of the record it concerns, `index` which of its samples."""
 
-    identity = ("about", "index", "messages", "sampling", "seed", "model")
+    identity = ("about", "index", "messages", "sampling", "seed", "model", "top_logprobs")
     about: str
     index: int
     messages: tuple[Message, ...]
@@ -118,13 +118,31 @@ class Request(Identified):
     seed: int
     model: str
     """Fingerprint of the model asked."""
+    top_logprobs: int = 0
+    """Log-probabilities of so many likeliest first tokens are asked for as well."""
+
+    @classmethod
+    def asking(
+        cls,
+        about: str,
+        index: int,
+        messages: tuple[Message, ...],
+        sampling: Sampling,
+        model: Checkpoint,
+        run_seed: int,
+        top_logprobs: int = 0,
+    ) -> Request:
+        """A request whose seed follows from the run's and from what it asks, and is its own."""
+        seed = int(content_id("seed", run_seed, about, index, *(message.content for message in messages)), 16)
+        return cls(
+            about=about, index=index, messages=messages, sampling=sampling, seed=seed, model=model.fingerprint,
+            top_logprobs=top_logprobs,
+        )  # fmt: skip
 
     @classmethod
     def user_turn(cls, about: str, index: int, text: str, sampling: Sampling, model: Checkpoint, run_seed: int) -> Request:
-        """A request of one user turn. Its seed follows from the run's and from what it asks, and is its own."""
-        seed = int(content_id("seed", run_seed, about, index, text), 16)
-        messages = (Message(role="user", content=text),)
-        return cls(about=about, index=index, messages=messages, sampling=sampling, seed=seed, model=model.fingerprint)
+        """The same of one user turn."""
+        return cls.asking(about, index, (Message(role="user", content=text),), sampling, model, run_seed)
 
 
 Finish = Literal["stop", "length", "error"]
@@ -138,6 +156,8 @@ class Completion(Record):
     finish: Finish
     prompt_tokens: int
     completion_tokens: int
+    first_token: dict[str, float] | None = None
+    """The likeliest first tokens with their log-probabilities, natural, before temperature; None where not asked for."""
 
 
 class Sampled(Identified):

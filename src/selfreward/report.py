@@ -19,11 +19,13 @@ from selfreward import charts
 from selfreward.charts import Axis
 from selfreward.drilldown import sample
 from selfreward.estimates import Estimate
+from selfreward.evaluations.tables import Table, read_tables
 from selfreward.headline import head_to_head, write_headline
 from selfreward.instruction_following import HeadToHead
 from selfreward.measure import Measured
 from selfreward.records import Example, iter_jsonl
 from selfreward.rundir import write_whole
+from selfreward.sources import REPLY
 from selfreward.standing import Standing, describe_status, model_lines, read_standing, where
 
 __all__ = ["describe_status", "write_report"]
@@ -39,6 +41,31 @@ CURVES = {
     "log-probability": {"right": "logps/chosen", "wrong": "logps/rejected"},
 }
 """Title → class of line → key in `metrics.jsonl`."""
+
+
+SEEDS = {
+    "ift": "IFT examples",
+    "rankings": "ranked sets, to make EFT of",
+    "eft": "EFT examples",
+    "heldout_prompts": "held-out prompts",
+    "heldout_rankings": "held-out ranked sets",
+}
+"""Stage of the seed folder → what it keeps."""
+
+
+class SeedPart(NamedTuple):
+    """One kind of seed data: how many came in and were kept, and why the rest was not."""
+
+    title: str
+    kept: int
+    dropped: dict[str, int]
+    replies: dict[str, int]
+    """Single responses that are left out of ranked sets which are kept."""
+
+    @property
+    def came_in(self) -> int:
+        """Kept and dropped together."""
+        return self.kept + sum(self.dropped.values())
 
 
 class Curves(NamedTuple):
@@ -88,7 +115,8 @@ def _render(standing: Standing) -> str:
         unfinished="" if standing.finished else where(standing, time.time()), lines=model_lines(standing),
         rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
         curves=[found for found in curves if found], samples=[found for found in samples if found],
-        actors=_actors(standing), stand_in=_stand_in(standing),
+        actors=_actors(standing), stand_in=_stand_in(standing.folder), seeds=_seeds(standing.folder),
+        compared=_compared(models, recipe.measure.judge), evaluations=_evaluations(standing),
     )  # fmt: skip
 
 
@@ -164,6 +192,23 @@ def _rivals(model: Measured, models: Sequence[Measured]) -> dict[str, Rival | No
     }
 
 
+def _compared(models: Sequence[Measured], judge: str | None) -> list[tuple[str, HeadToHead]]:
+    """What the judge outside the loop found, by model."""
+    return [(model.name, found) for model in models for found in model.head_to_head if found.judge == judge]
+
+
+def _evaluations(standing: Standing) -> list[tuple[Table, dict[str, list[Multiple]]]]:
+    """Tables of the evaluations, each with a small chart for every bin of what it is broken down by."""
+    tables = read_tables(standing.folder, [model.name for model in standing.models])
+    return [(table, {by: _multiples(bins, _axis(bins)) for by, bins in table.breakdown.items()}) for table in tables]
+
+
+def _axis(found: Mapping[str, Mapping[str, Estimate]]) -> Axis:
+    """From nothing to 10, or to 100 where a grade out of 10 would not reach."""
+    top = max((estimate.high for bins in found.values() for estimate in bins.values()), default=0.0)
+    return Axis(0.0, 10.0 if top <= 10 else 100.0, charts.one, charts.short)
+
+
 def _multiples(found: Mapping[str, Mapping[str, Estimate]], axis: Axis) -> list[Multiple]:
     """A chart over the models for each part that `found` (model → part → figure) breaks down into."""
     parts = dict.fromkeys(part for figures in found.values() for part in figures)
@@ -194,6 +239,19 @@ def _shares(histogram: Mapping[str, int], scale: tuple[float, float]) -> list[fl
     for score, count in histogram.items():
         bins[min(len(bins) - 1, max(0, round((float(score) - scale[0]) / _width(scale))))] += count
     return [count / total for count in bins]
+
+
+def _seeds(folder: Path) -> list[SeedPart]:
+    """What the receipts of the run's seed folder say; nothing of a run begun before there were any."""
+    found = []
+    for name, title in SEEDS.items():
+        file = folder / "seed" / f"{name}.receipt.json"
+        if file.exists():
+            receipt = json.loads(file.read_text())
+            replies = {reason.removeprefix(REPLY): n for reason, n in receipt["dropped"].items() if reason.startswith(REPLY)}
+            dropped = {reason: n for reason, n in receipt["dropped"].items() if not reason.startswith(REPLY)}
+            found.append(SeedPart(title, receipt["records"], dropped, replies))
+    return found
 
 
 def _curves(folder: Path) -> Curves | None:
@@ -228,7 +286,7 @@ def _actors(standing: Standing) -> dict[str, dict[str, str]]:
     return actors
 
 
-def _stand_in(standing: Standing) -> bool:
+def _stand_in(folder: Path) -> bool:
     """Whether the seed examples come from the micro world, by what they say of themselves."""
-    ift = Path(standing.recipe.data.ift)
+    ift = folder / "seed" / "ift.jsonl"
     return ift.exists() and any(example.source.startswith("micro world") for example in iter_jsonl(ift, Example))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from scipy import stats
 
 from selfreward import estimates
 from selfreward.estimates import Estimate
-from selfreward.records import Record
+from selfreward.records import Ranking, Record, Response
 
 TIE_RULE = "a tie in score counts half; a response without a score makes its pairs wrong"
 
@@ -46,9 +46,21 @@ class Judged(NamedTuple):
     """One ranking beside the scores a judge gave; None where it gave none."""
 
     kind: str
-    ranks: Sequence[int]
+    ranks: Sequence[float]
     scores: Sequence[float | None]
     lengths: Sequence[int]
+
+
+def beside_ranks(
+    ranked: Iterable[tuple[Ranking, Sequence[Response]]],
+    scores: Mapping[str, float],
+    kind: Callable[[Ranking], str] = lambda _: "all",
+) -> list[Judged]:
+    """People's ranks beside `scores` of the same responses by id; `kind` tells the kind of task."""
+    return [
+        Judged(kind(ranking), ranking.ranks, [scores.get(r.id) for r in responses], [len(r.text) for r in responses])
+        for ranking, responses in ranked
+    ]
 
 
 def reward_modeling(judged: Sequence[Judged], unparsed: float, resamples: int, seed: int, perfect: float = 5.0) -> RewardModeling:

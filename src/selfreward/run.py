@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from selfreward.card import write_cards
 from selfreward.config import Recipe
 from selfreward.judgments import Judge
 from selfreward.loop import self_reward
@@ -26,14 +27,18 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
 
     `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`.
     """
-    seed, judge, cast = load_seed(recipe.data, recipe.sft), Judge(recipe.judge), Cast(recipe)
+    seed, judge, cast = load_seed(recipe), Judge(recipe.judge), Cast(recipe)
     rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))
     try:
         progress = Progress(rundir.logs, stopping)
-        run = Run(rundir, partial(open_model, config=recipe.backend), partial(open_trainer, recipe), progress)
-        model = loop(recipe, seed, run, cast, Measurer(recipe, seed, judge, folder))
+        engines = partial(open_model, config=recipe.backend, servers=recipe.servers), partial(open_trainer, recipe)
+        run = Run(rundir, *engines, progress, recipe.trainer)
+        for name, part in seed.parts.items():
+            run["seed"].keep(name, part)
+        model = loop(recipe, seed, run, cast, Measurer(recipe, seed, judge, folder, cast))
         rundir.settle()
         write_report(folder)
+        write_cards(folder)
         return model
     finally:
         rundir.close()

@@ -26,6 +26,8 @@ from selfreward.records import Record, content_id, read_jsonl, to_line
 
 R = TypeVar("R", bound=Record)
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
+ADAPTERS = ("peft", "bitsandbytes")
+"""Libraries that matter only where adapters are trained."""
 WEIGHTS = ("*.safetensors", "tokenizer.json", "chat_template.jinja")
 
 
@@ -48,11 +50,14 @@ def sync_folder(path: Path) -> None:
 
 
 def sync_files(folder: Path) -> None:
-    """Make the files in a folder durable."""
-    for file in folder.iterdir():
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-    sync_folder(folder)
+    """Make everything in a folder durable."""
+    for path in (*folder.rglob("*"), folder):
+        sync_folder(path) if path.is_dir() else _sync_file(path)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as opened:
+        os.fsync(opened.fileno())
 
 
 def file_hash(path: Path) -> str:
@@ -73,10 +78,10 @@ def fingerprint(model: Path) -> str:
 
 
 @cache
-def versions() -> dict[str, str]:
+def versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
     """Versions of the libraries that decide what a training gives."""
     found = {}
-    for name in LIBRARIES:
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -1,81 +1,216 @@
-"""Seed data: what people wrote to start from, and what is held out for measuring. Nothing is in both."""
+"""Seed data: what people wrote to start from, and what is held out for measuring. No prompt is in both."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NamedTuple
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Literal, NamedTuple, TypeVar
 
-from selfreward.config import SeedConfig, SFTConfig
+from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
-from selfreward.records import Example, Prompt, Ranking, Response, read_jsonl
+from selfreward.novelty import plain
+from selfreward.records import Dropped, Example, Identified, Prompt, Ranking, Response
+from selfreward.sections import SeedConfig, SourceConfig
+from selfreward.sources import Kept, draw, load_examples, load_prompts, load_rankings
+
+A = TypeVar("A", Example, Ranking)
+R = TypeVar("R", bound=Identified)
 
 
 class Seed(NamedTuple):
     """Everything that comes from people."""
 
-    ift: list[Example]
-    eft: list[Example]
-    heldout_prompts: list[Prompt]
-    heldout_rankings: list[Ranking]
+    ift: Sequence[Example]
+    eft: Sequence[Example]
+    heldout_prompts: Sequence[Prompt]
+    heldout_rankings: Sequence[Ranking]
+    rankings: Sequence[Ranking] = ()
+    """What EFT is to be made of, where it does not come ready made."""
+    dropped: Sequence[Dropped] = ()
+    """What is in none of these; its `stage` is the one that it was meant for."""
 
     @property
     def heldout(self) -> list[Prompt]:
         """Every prompt that is measured on, which nothing may be trained on."""
-        return [*self.heldout_prompts, *(Prompt(text=ranking.prompt, source="seed") for ranking in self.heldout_rankings)]
+        return [*self.heldout_prompts, *map(_asked, self.heldout_rankings)]
 
     @property
     def prompts(self) -> list[Prompt]:
         """The prompts of the IFT examples, which new ones are modelled on; each once."""
-        return list(
-            {prompt.id: prompt for example in self.ift for prompt in (Prompt(text=example.prompt, source="seed"),)}.values()
-        )
+        return list({prompt.id: prompt for prompt in map(_asked, self.ift)}.values())
+
+    @property
+    def parts(self) -> dict[str, tuple[Sequence[Identified], list[Dropped]]]:
+        """Name of a stage in the run's seed folder → its records, and what was dropped on the way to them."""
+        dropped = {drop.stage for drop in self.dropped}
+        judged = "rankings" if self.rankings or "rankings" in dropped else "eft"
+        names = ("ift", judged, "heldout_prompts", "heldout_rankings")
+        return {name: (getattr(self, name), [drop for drop in self.dropped if drop.stage == name]) for name in names}
 
     def examples(self, on: str) -> list[tuple[str, str]]:
         """(prompt, response) of the kinds that `on` names, as `sft.on` does."""
-        chosen = (self.ift if "ift" in on else []) + (self.eft if "eft" in on else [])
+        chosen = [*(self.ift if "ift" in on else []), *(self.eft if "eft" in on else [])]
         return [(example.prompt, example.response) for example in chosen]
 
 
-def load_seed(data: SeedConfig, sft: SFTConfig) -> Seed:
-    """Read and check the seed files. Raises `SelfRewardError` naming what does not fit."""
-    eft = read_jsonl(Path(data.eft), Example) if data.eft else []
-    seed = Seed(
-        ift=read_jsonl(Path(data.ift), Example),
-        eft=eft,
-        heldout_prompts=read_jsonl(Path(data.heldout_prompts), Prompt),
-        heldout_rankings=read_jsonl(Path(data.heldout_rankings), Ranking),
-    )
-    if not seed.ift:
-        raise SelfRewardError("has no examples", data.ift, "Give at least one: new prompts are modelled on them")
-    if "eft" in sft.on and not eft:
-        raise SelfRewardError(
-            "sft.on asks for EFT but there are no EFT examples", data.eft or "data.eft", 'Add some, or set sft.on = "ift"'
-        )
+def load_seed(recipe: Recipe) -> Seed:
+    """Read, split and check the seed data. Raises `SelfRewardError` naming what does not fit.
+
+    What is held out and not given is split off by prompt, drawn by the run's seed: prompts from IFT, rankings from the ranked
+    sets. The sets are split before any is judged: people's ranks need no filter, and sets on which the SFT baseline agrees
+    with them would measure its easy cases. What EFT is made of has no prompt in common with IFT (paper, section 3.1).
+    """
+    data, split = recipe.data, _Split(recipe)
+    ift, eft = split.examples("ift"), split.examples("eft")
+    heldout_prompts, heldout_rankings = split.prompts("heldout_prompts"), split.rankings("heldout_rankings")
+    if not data.heldout_prompts:
+        heldout_prompts = split.off(ift, data.heldout, "heldout_prompts")
+        ift = split.without(heldout_prompts, ift, "ift", "held_out")
+        eft = split.unjudged(heldout_prompts, eft)
+    ift = split.limited(ift, "ift")
+    rankings = split.without(map(_asked, ift), split.rankings("rankings"), "rankings", "in_ift")
+    rankings = split.without([*heldout_prompts, *map(_asked, heldout_rankings)], rankings, "rankings", "measured_on")
+    rankings = split.limited(rankings, "rankings")
+    if data.rankings and not data.heldout_rankings:
+        every = rankings
+        apart = split.off(every, round(recipe.eft.heldout * len(_texts(map(_asked, every)))), "heldout_rankings")
+        rankings = split.without(apart, every, "rankings", "held_out")
+        trained_on = {ranking.id for ranking in rankings}
+        heldout_rankings = [ranking for ranking in every if ranking.id not in trained_on]
+    seed = Seed(ift, eft, heldout_prompts, heldout_rankings, rankings, split.dropped)
+    _refuse_gaps(seed, recipe)
     _refuse_overlap(seed, data)
     return seed
 
 
 def ranked_responses(ranking: Ranking) -> list[Response]:
     """The responses of a ranking as records, people's own."""
-    prompt = Prompt(text=ranking.prompt, source="seed")
+    prompt = _asked(ranking)
     return [
         Response(prompt_id=prompt.id, model="people", index=index, text=text, finish="stop")
         for index, text in enumerate(ranking.responses)
     ]
 
 
+def _asked(record: Example | Ranking) -> Prompt:
+    return Prompt(text=record.prompt, source="seed")
+
+
+def _texts(prompts: Iterable[Prompt]) -> set[str]:
+    return {plain(prompt.text) for prompt in prompts}
+
+
+class _Split:
+    """Reads the sources of a recipe and takes them apart; what is dropped on the way gathers in `dropped`."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._data, self._seed = recipe.data, recipe.seed
+        self.dropped: list[Dropped] = []
+
+    def examples(self, name: Literal["ift", "eft"]) -> list[Example]:
+        return self._read(name, partial(load_examples, kind=name))
+
+    def prompts(self, name: str) -> list[Prompt]:
+        return self._read(name, load_prompts)
+
+    def rankings(self, name: str) -> list[Ranking]:
+        return self._read(name, load_rankings)
+
+    def _read(self, name: str, load: Callable[..., Kept[R]]) -> list[R]:
+        """The records of a source, none where it is not given. IFT and ranked sets are limited when they have been split."""
+        source: SourceConfig | None = getattr(self._data, name)
+        if source is None:
+            return []
+        if name in ("ift", "rankings"):
+            source = source.model_copy(update={"limit": None})
+        kept, dropped = load(source, stage=name, seed=self._seed, skip_bad_rows=self._data.skip_bad_rows)
+        self.dropped += dropped
+        return kept
+
+    def limited(self, records: Sequence[R], name: str) -> list[R]:
+        """At most as many as the source named so is to give."""
+        source: SourceConfig | None = getattr(self._data, name)
+        kept, dropped = draw(records, source.limit if source else None, name, self._seed)
+        self.dropped += dropped
+        return kept
+
+    def off(self, records: Sequence[Example | Ranking], count: int, name: str) -> list[Prompt]:
+        """So many of the prompts of `records`, drawn by the run's seed; all where there are not as many."""
+        once = {plain(prompt.text): prompt for prompt in map(_asked, records)}
+        return draw(list(once.values()), count, name, self._seed)[0]
+
+    def without(self, prompts: Iterable[Prompt], records: Sequence[A], stage: str, reason: str) -> list[A]:
+        """The records about none of `prompts`."""
+        texts = _texts(prompts)
+        return self._part(records, lambda record: plain(record.prompt) in texts, stage, reason)
+
+    def unjudged(self, prompts: Sequence[Prompt], eft: Sequence[Example]) -> list[Example]:
+        """The EFT examples that judge an answer to none of `prompts`."""
+        return self._part(eft, lambda example: any(_judges(example, prompt.text) for prompt in prompts), "eft", "held_out")
+
+    def _part(self, records: Sequence[A], leaves: Callable[[A], bool], stage: str, reason: str) -> list[A]:
+        gone = [leaves(record) for record in records]
+        self.dropped += [
+            Dropped(id=r.id, stage=stage, reason=reason) for r, leaving in zip(records, gone, strict=True) if leaving
+        ]
+        return [record for record, leaving in zip(records, gone, strict=True) if not leaving]
+
+
+def _judges(example: Example, prompt: str, responses: Sequence[str] = ()) -> bool:
+    """Whether an EFT example, by whatever rubric, is about `prompt`: has it beside one of `responses`, or on its own.
+
+    On its own: between a label, a tag, a quote or a line's end on either side, for a short prompt is part of many texts.
+    """
+    if prompt not in example.prompt:
+        return False
+    alone = rf"(?:^|[\n:>\"'“])[ \t]*{re.escape(prompt)}[ \t]*(?:$|[\n<\"'”])"
+    return any(text in example.prompt for text in responses) or re.search(alone, example.prompt) is not None
+
+
+def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
+    """Raises `SelfRewardError` where something is missing that the recipe needs."""
+    data, wanted = recipe.data, "eft" in recipe.sft.on
+    if not seed.ift:
+        now = "Give at least one: new prompts are modelled on them. Held out are data.heldout prompts"
+        raise SelfRewardError(f"has no examples{_reasons(seed, 'ift')}", data.ift.path, now)
+    if not seed.heldout_prompts:
+        now = "Give at least one: following instructions is measured on them"
+        raise SelfRewardError(f"has no prompts{_reasons(seed, 'heldout_prompts')}", _path(data.heldout_prompts), now)
+    if wanted and not data.rankings and not seed.eft:
+        now = 'Add some, or rankings to make them of, or set sft.on = "ift"'
+        raise SelfRewardError("sft.on asks for EFT but there are no EFT examples", data.eft.path if data.eft else "data.eft", now)
+    if wanted and data.rankings and not recipe.sft.baseline:
+        now = "Set sft.baseline = true, or give ready-made EFT"
+        raise SelfRewardError("the SFT baseline makes EFT of data.rankings, but is not trained", "sft.baseline", now)
+    if wanted and data.rankings and not seed.rankings:
+        now = "Give more ranked sets, or leave some for EFT with data.ift.limit and eft.heldout"
+        raise SelfRewardError(f"has no ranked set to make EFT of{_reasons(seed, 'rankings')}", data.rankings.path, now)
+
+
+def _reasons(seed: Seed, stage: str) -> str:
+    """What was dropped on the way to nothing, in brackets."""
+    reasons = Counter(drop.reason for drop in seed.dropped if drop.stage == stage)
+    return f" ({', '.join(f'{reason} {count}' for reason, count in sorted(reasons.items()))})" if reasons else ""
+
+
 def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
-    trained = {example.prompt for example in seed.ift}
-    heldout = [prompt.text for prompt in seed.heldout]
-    shared = sorted(trained.intersection(heldout))
-    if shared:
-        now = f"Take them out of {data.ift}"
-        raise SelfRewardError(f"{len(shared)} held-out prompts are trained on, {shared[0]!r} first", data.heldout_prompts, now)
-    judged = {response for ranking in seed.heldout_rankings for response in ranking.responses}
-    for example in seed.eft:
-        for ranking in seed.heldout_rankings:
-            if ranking.prompt in example.prompt and any(
-                text in example.prompt for text in judged.intersection(ranking.responses)
-            ):
-                now = f"Take it out of {data.eft}"
-                raise SelfRewardError(f"a held-out ranking is judged in EFT: {ranking.prompt!r}", data.heldout_rankings, now)
+    """Raises `SelfRewardError` where files that the user gave have what is measured on in what is trained on."""
+    trained = {plain(example.prompt) for example in seed.ift}
+    for source, prompts in (
+        (data.heldout_prompts, seed.heldout_prompts),
+        (data.heldout_rankings, map(_asked, seed.heldout_rankings)),
+    ):
+        if shared := sorted(prompt.text for prompt in prompts if plain(prompt.text) in trained):
+            what = f"{len(shared)} held-out prompts are trained on, {shared[0]!r} first"
+            raise SelfRewardError(what, _path(source), f"Take them out of {data.ift.path}")
+    measured = [(prompt.text, ()) for prompt in seed.heldout_prompts]
+    for prompt, responses in [*measured, *((ranking.prompt, ranking.responses) for ranking in seed.heldout_rankings)]:
+        if any(_judges(example, prompt, responses) for example in seed.eft):
+            what = f"a held-out prompt is judged in EFT: {prompt!r}"
+            raise SelfRewardError(what, _path(data.eft), "Take it out there, or out of what is held out")
+
+
+def _path(source: SourceConfig | None) -> str:
+    return source.path if source else "data"

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from selfreward.backends import Model, Trainer
-from selfreward.config import DPOConfig, SFTConfig
+from selfreward.backends import Advance, Model, Trainer
 from selfreward.errors import SelfRewardError
+from selfreward.journal import answers, read_journal, usage
 from selfreward.progress import Progress
 from selfreward.records import (
     Checkpoint,
     Completion,
     Dropped,
-    Identified,
     Pair,
     Record,
     Request,
@@ -25,10 +27,21 @@ from selfreward.records import (
     content_id,
     digest,
     read_jsonl,
-    read_line,
     to_line,
 )
 from selfreward.rundir import RunDir, Stage, fingerprint, sync_files, sync_folder, versions
+from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
+from selfreward.trainings import (
+    TOO_LONG,
+    Chooser,
+    Training,
+    assert_unchanged,
+    at_step,
+    decisive,
+    fitting_pairs,
+    on_the_way,
+    settled,
+)
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=Sampled)
@@ -37,20 +50,15 @@ NO_MATTER = {"on", "baseline", "checkpoint_every"}
 """Fields of a training's section that decide when it is done, and not what it gives."""
 
 
-class Batch(Identified):
-    """One line of a journal: the completions of one planned batch."""
-
-    identity = ("number", "completions")
-    number: int
-    completions: tuple[Completion, ...]
-
-
 class Run:
     """Where the work of one run is done: its folder, its engines, its progress."""
 
-    def __init__(self, folder: RunDir, open_model: Opener, open_trainer: Callable[[], Trainer], progress: Progress) -> None:
+    def __init__(
+        self, folder: RunDir, open_model: Opener, open_trainer: Callable[[], Trainer], progress: Progress,
+        trainer: TrainerConfig | None = None,
+    ) -> None:  # fmt: skip
         self.dir, self._open_trainer, self.progress = folder, open_trainer, progress
-        self._open = open_model
+        self._open, self.training = open_model, decisive(trainer or TrainerConfig())
         self._loaded: tuple[str, Model | None] = ("", None)
 
     def __getitem__(self, name: str) -> Folder:
@@ -66,6 +74,7 @@ class Run:
         key, engine = self._loaded
         if engine is None or key != model.fingerprint:
             self.unload()
+            gc.collect()  # the parts of a trainer refer to each other, and would keep their memory
             engine = self._open(model)
             self._loaded = (model.fingerprint, engine)
         return engine
@@ -93,7 +102,7 @@ class Folder:
             completions = self._ask(stage, key, requests, model)
             records = [read(request, completions[request.id]) for request in requests]
             stage.write(stage.records, records)
-            facts = {"records": len(records), "outcomes": _outcomes(records), **_usage(completions.values())}
+            facts = {"records": len(records), "outcomes": _outcomes(records), **usage(completions.values())}
             stage.finish(key, [stage.records], **facts)
             return records
         return stage.read(kind)
@@ -105,21 +114,20 @@ class Folder:
             stage.begin(key, batches=batches)
         else:
             batches = plan["batches"]
-        done = _read_journal(stage, [{requests[at].id for at in batch} for batch in batches])
+        done = read_journal(stage, [{requests[at].id for at in batch} for batch in batches])
         owed = [number for number in range(len(batches)) if number not in done]
         answered = sum(len(batches[number]) for number in done)
         with (
             self.run.progress.stage(str(stage), len(requests), "requests", answered) as advance,
             stage.journal.open("a", encoding="utf-8") as journal,
         ):
-            for number in owed:
-                asked = [requests[at] for at in batches[number]]
-                batch = Batch(number=number, completions=tuple(self.run.load(model).generate(asked)))
+            asked = {number: [requests[at] for at in batches[number]] for number in owed}
+            for batch in answers(self.run.load(model), asked) if owed else ():
                 journal.write(to_line(batch) + "\n")
                 journal.flush()
                 os.fsync(journal.fileno())
-                done[number] = batch
-                advance(len(asked))
+                done[batch.number] = batch
+                advance(len(batch.completions))
         return {completion.request_id: completion for batch in done.values() for completion in batch.completions}
 
     def keep(self, name: str, decided: tuple[Iterable[R], Iterable[Dropped]]) -> list[R]:
@@ -149,82 +157,101 @@ class Folder:
         """Fine-tune `start` on (prompt, response) into this folder's model."""
         made_from = ["sft", examples, start.fingerprint, config.model_dump(mode="json", exclude=NO_MATTER), seed]
 
-        def run(work: Path, advance: Callable[[int], None]) -> Path:
-            return self.run.trainer.sft(examples, start.path, config, seed, work, advance)
+        def prepare(stage: Stage) -> Training:
+            def train(advance: Advance) -> Path:
+                return self.run.trainer.sft(examples, start.path, config, seed, stage.work, advance)
 
-        return self._train(made_from, start, config.steps(len(examples)), run)
+            return Training(config.steps(len(examples)), train, {})
+
+        return self._train(made_from, start, prepare)
 
     def train_dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int
-    ) -> Checkpoint:
-        """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model."""
+        self, pairs: Sequence[tuple[str, str, str]], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
+        chooser: Chooser | None = None,
+    ) -> Checkpoint:  # fmt: skip
+        """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.
+
+        Pairs that `start` cannot read whole are dropped and counted. With a `chooser` the model is the checkpoint it chooses.
+        """
         settings = config.model_dump(mode="json", exclude=NO_MATTER)
         made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, settings, seed]
 
-        def run(work: Path, advance: Callable[[int], None]) -> Path:
-            for model in (start, reference):
-                _assert_unchanged(model)
-            return self.run.trainer.dpo(pairs, start.path, reference.path, config, seed, work, advance)
+        def prepare(stage: Stage) -> Training:
+            fitting, dropped = fitting_pairs(pairs, self.run.trainer.fits(pairs, start.path), start)
+            if dropped:
+                stage.write(stage.dropped, dropped)
 
-        return self._train(made_from, start, config.steps(len(pairs)), run)
+            def train(advance: Advance) -> Path:
+                for model in (start, reference):
+                    assert_unchanged(model)
+                every = chooser.every if chooser else None
+                return self.run.trainer.dpo(fitting, start.path, reference.path, config, seed, stage.work, advance, every)
+
+            return Training(config.steps(len(fitting)), train, {TOO_LONG: len(dropped)} if dropped else {})
+
+        return self._train(made_from, start, prepare, chooser)
 
     def _train(
-        self, made_from: list[Any], start: Checkpoint, steps: int, run: Callable[[Path, Callable[[int], None]], Path]
+        self, made_from: list[Any], start: Checkpoint, prepare: Callable[[Stage], Training], chooser: Chooser | None = None
     ) -> Checkpoint:
-        stage, key = self.run.dir.stage(self.name, "model"), content_id(*made_from, versions())
+        stage = self.run.dir.stage(self.name, "model")
+        key = content_id(*made_from, self.run.training, chooser.identity if chooser else None, versions())
         receipt = stage.finished(key)
         if receipt is None:
-            if stage.begun(key) is None:
+            if (plan := stage.begun(key)) is None:
                 stage.begin(key)
-            if not stage.model.exists():  # else killed between the rename and the receipt: the model is whole
-                self.run.unload()
-                with self.run.progress.stage(str(stage), steps, "steps") as advance:
-                    made = run(stage.work, advance)
-                sync_files(made)
-                made.rename(stage.model)
-                sync_folder(stage.folder)
-            weights = sorted(file for file in stage.model.iterdir() if file.is_file())
-            receipt = {"fingerprint": fingerprint(stage.model), "start": start.fingerprint}
-            stage.finish(key, weights, steps=steps, **receipt)
+            training = prepare(stage)
+            facts: dict[str, Any] = {"steps": training.steps, "dropped": training.dropped}
+            if chooser is None:
+                if not stage.model.exists():  # else killed between the rename and the receipt: the model is whole
+                    self._become(stage, self._trained(stage, training))
+            else:
+                facts |= self._selected(stage, key, plan or {}, training, start, chooser)
+            weights = sorted(file for file in stage.model.rglob("*") if file.is_file())
+            receipt = {"fingerprint": fingerprint(stage.model), "start": start.fingerprint, **facts}
+            stage.finish(key, weights, **receipt)
+        elif chooser:
+            chooser.choose(self, on_the_way(stage, receipt["candidates"], start))  # its records are looked over too
         return Checkpoint(name=self.name, path=stage.model, fingerprint=receipt["fingerprint"], parent=start.fingerprint)
 
+    def _trained(self, stage: Stage, training: Training) -> Path:
+        """The folder that the trainer made, safely on disk."""
+        self.run.unload()
+        with self.run.progress.stage(str(stage), training.steps, "steps") as advance:
+            made = training.train(advance)
+        sync_files(made)
+        return made
 
-def _assert_unchanged(model: Checkpoint) -> None:
-    """The weights on disk are the ones that this run means by this name."""
-    if (found := fingerprint(model.path)) != model.fingerprint:
-        now = "Something wrote to it while the run was open; restore it or start a new run"
-        raise SelfRewardError(f"is {found}, not {model.fingerprint}, which {model.name} was", str(model.path), now)
+    def _become(self, stage: Stage, made: Path) -> None:
+        """Let what was made be this folder's model."""
+        made.rename(stage.model)
+        sync_folder(stage.folder)
 
+    def _selected(
+        self, stage: Stage, key: str, plan: dict[str, Any], training: Training, start: Checkpoint, chooser: Chooser
+    ) -> dict[str, Any]:
+        """Train, have one of the checkpoints chosen, and let it be the model; returns what is to be known of the choice.
 
-def _read_journal(stage: Stage, planned: Sequence[set[str]]) -> dict[int, Batch]:
-    """The answered batches; a torn last line is cut off and owed again, any other bad line is an error.
+        Once all are on disk their fingerprints go into the stage's plan, and from then on nothing is trained again.
+        """
+        candidates: dict[str, str] = plan.get("candidates", {})
+        if not candidates:
+            made, last = self._trained(stage, training), at_step(stage, training.steps)
+            shutil.rmtree(last, ignore_errors=True)
+            made.rename(last)
+            candidates = settled(stage)
+            stage.begin(key, candidates=candidates)
+        chosen = chooser.choose(self, on_the_way(stage, candidates, start))
+        if not stage.model.exists():
+            self._become(stage, at_step(stage, chosen))
+        return {"candidates": candidates, "selected": {"step": chosen, "of": training.steps, "judge": chooser.judge.name}}
 
-    `planned`: the ids of each batch's requests.
-    """
-    if not stage.journal.exists():
-        return {}
-    content = stage.journal.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with stage.journal.open("r+b") as journal:
-            journal.truncate(whole)
-    done = {}
-    for at, line in enumerate(content[:whole].split(b"\n")[:-1], start=1):
-        try:
-            batch = read_line(line.decode(errors="replace"), Batch, f"{stage.journal}:{at}")
-        except SelfRewardError as error:
-            raise stage.damaged(stage.journal, f"line {at} is not what this program wrote ({error.what})") from error
-        answered = {completion.request_id for completion in batch.completions}
-        if batch.number >= len(planned) or answered != planned[batch.number]:
-            raise stage.damaged(stage.journal, f"holds answers to other requests than these (line {at})")
-        done[batch.number] = batch
-    return done
+    def receipt(self, name: str) -> dict[str, Any]:
+        """What the receipt of the finished stage `name` says; nothing where there is none."""
+        file = Stage(self.run.dir, self.run.dir.path / self.name, name).receipt
+        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        return found
 
 
 def _outcomes(records: Sequence[Sampled]) -> dict[str, int]:
     return dict(sorted(Counter(record.label for record in records).items()))
-
-
-def _usage(completions: Iterable[Completion]) -> dict[str, int]:
-    read, written = zip(*((c.prompt_tokens, c.completion_tokens) for c in completions), strict=True) if completions else ((), ())
-    return {"prompt_tokens": sum(read), "completion_tokens": sum(written)}

@@ -14,7 +14,10 @@ from selfreward.measure import Measured
 from selfreward.records import Record, read_line
 
 ANSWERING = ("heldout_responses", "truth")
-MEASURING = ("heldout_responses", "heldout_judgments", "truth", "ranking_judgments")
+COMPARING = "heldout_preferences"
+MEASURING = ("heldout_responses", "heldout_judgments", "truth", "ranking_judgments", COMPARING)
+MAKING_EFT = ("seed/eft_judgments", "seed/eft")
+"""Stages of another folder that M1 waits for, where EFT does not come ready made."""
 ITERATING = ("proposed", "prompts", "responses", "judgments", "pairs", "model")
 
 
@@ -73,7 +76,7 @@ class Standing(NamedTuple):
     @property
     def next_stage(self) -> str:
         """The first stage that is not done ("M2/judgments"), empty where all are."""
-        return next((f"{model.name}/{stage}" for model in self.models for stage in model.owed), "")
+        return next((_path(model.name, stage) for model in self.models for stage in model.owed), "")
 
 
 def read_standing(folder: Path) -> Standing:
@@ -81,13 +84,17 @@ def read_standing(folder: Path) -> Standing:
     config, status = folder / "config.json", folder / "logs" / "status.json"
     if not config.is_file():
         raise SelfRewardError("is no run folder: it has no config.json", str(folder), "Give the folder of a run, runs/demo say")
-    recipe = read_recipe(json.loads(config.read_text()), str(config), folder)
+    try:
+        recipe = read_recipe(json.loads(config.read_text()), str(config), folder)
+    except ValueError as error:
+        now = f"Restore it from the last attempt in {folder / 'logs'}"
+        raise SelfRewardError("is not what this program wrote", str(config), now) from error
     return Standing(
         folder=folder,
         recipe=recipe,
-        models=tuple(_read_model(folder / name, stages) for name, stages in _expected(recipe).items()),
+        models=tuple(_read_model(folder, name, stages) for name, stages in _expected(recipe).items()),
         alive=_is_held(folder / ".lock"),
-        status=read_line(status.read_text(), Status, str(status)) if status.exists() else None,
+        status=_last_seen(status),
     )
 
 
@@ -102,11 +109,16 @@ def where(standing: Standing, now: float) -> str:
     if standing.finished and not standing.alive:
         return "finished"
     stage, status = standing.next_stage, standing.status
-    if status is None or status.stage != stage:
+    if status is None or not _part_of(status.stage, stage):
         progress = f"before {stage}" if stage else "at its end"
     else:
-        progress = f"in {stage}, {status.done:,} of {status.total:,} {status.unit}" + _left(standing, status, now)
+        progress = f"in {status.stage}, {status.done:,} of {status.total:,} {status.unit}" + _left(standing, status, now)
     return f"running, {progress}" if standing.alive else f"stopped {progress}; the same command goes on from here"
+
+
+def _part_of(seen: str, stage: str) -> bool:
+    """Whether who works on `stage` is seen in `seen`: checkpoints are chosen by stages of their own before a model is made."""
+    return seen == stage or (stage.endswith("/model") and seen.startswith(f"{stage.removesuffix('model')}selection_"))
 
 
 def model_lines(standing: Standing) -> list[str]:
@@ -142,19 +154,33 @@ def _stages(model: ModelStanding) -> str:
 
 def _expected(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """Every model of the run and the stages that lead to it, in the order of `loop.py`."""
-    measuring = MEASURING if recipe.measure.judging else ANSWERING
+    measuring = MEASURING[:-1] if recipe.measure.judging else ANSWERING
+    measuring = (*measuring, COMPARING) if recipe.measure.judge else measuring
     baseline = {"SFT": ("model", *measuring)} if recipe.sft.baseline else {}
-    first = measuring if recipe.sft.on == "none" else ("model", *measuring)
+    making_eft = MAKING_EFT if recipe.data.rankings and "eft" in recipe.sft.on else ()
+    first = measuring if recipe.sft.on == "none" else (*making_eft, "model", *measuring)
     making = ITERATING[1:] if recipe.prompts.source else ITERATING
     later = {f"M{t}": (*making, *measuring) for t in range(2, recipe.iterations + 2)}
     return {"M0": measuring, **baseline, "M1": first, **later}
 
 
-def _read_model(folder: Path, stages: tuple[str, ...]) -> ModelStanding:
-    done = tuple(stage for stage in stages if (folder / f"{stage}.receipt.json").exists())
-    file = folder / "measured.json"
+def _path(model: str, stage: str) -> str:
+    return stage if "/" in stage else f"{model}/{stage}"
+
+
+def _read_model(run: Path, name: str, stages: tuple[str, ...]) -> ModelStanding:
+    done = tuple(stage for stage in stages if (run / f"{_path(name, stage)}.receipt.json").exists())
+    file = run / name / "measured.json"
     measured = read_line(file.read_text(), Measured, str(file)) if file.exists() else None
-    return ModelStanding(folder.name, stages, done, measured)
+    return ModelStanding(name, stages, done, measured)
+
+
+def _last_seen(file: Path) -> Status | None:
+    """What a process last told of itself; None where a power cut left nothing of it, for nobody waits for this file."""
+    try:
+        return read_line(file.read_text(), Status, str(file)) if file.exists() else None
+    except SelfRewardError:
+        return None
 
 
 def _is_held(lock: Path) -> bool:

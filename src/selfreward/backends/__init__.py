@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from selfreward.config import DPOConfig, SFTConfig
+import numpy as np
+
 from selfreward.records import Completion, Request
+from selfreward.sections import DPOConfig, SFTConfig
 
 Advance = Callable[[int], None]
 """Called with how many more units of work are done. Raises `Stopped` where the run was asked to end."""
@@ -36,6 +38,24 @@ class Trainer(Protocol):
 
     def dpo(
         self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
-        advance: Advance,
+        advance: Advance, every: int | None = None,
     ) -> Path:  # fmt: skip
-        """Train on (prompt, chosen, rejected); returns the folder with model and `metrics.jsonl`."""
+        """Train on (prompt, chosen, rejected); returns the folder with model and `metrics.jsonl`.
+
+        Beside it, in `work/step-N`, lie such folders of the model as it was after every N-th step, the last step excepted.
+        """
+
+    def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
+        """Which pairs the model in `start` can read whole."""
+
+
+def likeliest(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """`Completion.first_token` of (text, log-probability): tokens that read the same are one, as likely as they are together.
+
+    Whoever reads them goes by the text, and a tokenizer may spell one text in two ways. What cannot be drawn is left out.
+    """
+    found: dict[str, float] = {}
+    for text, logprob in tokens:
+        if np.isfinite(logprob):
+            found[text] = float(np.logaddexp(found.get(text, -np.inf), logprob))
+    return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,8 +14,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from selfreward.backends import Advance
-from selfreward.config import DPOConfig, SFTConfig
 from selfreward.records import Completion, Request, content_id
+from selfreward.sections import DPOConfig, SFTConfig
 
 WORDS = [
     "amber",
@@ -40,12 +42,22 @@ def write_like_a_model(request: Request) -> tuple[str, str]:
     """(text, finish): a task if asked for tasks, a judgment if asked for a score, a few words otherwise; some go wrong."""
     rng, asked = random.Random(request.seed), request.messages[-1].content
     words = " ".join(rng.choices(WORDS, k=rng.randint(3, 9)))
+    if re.search(r"verdict: first", asked, re.IGNORECASE):
+        return f"{words}. {rng.choice(['Verdict: first', 'Verdict: second', 'Verdict: tie', 'who knows'])}", "stop"
     if asked.startswith("Come up with"):
         return f"describe {words}\n10. {words}", "stop"
     if re.search(r"score", asked, re.IGNORECASE):
         verdict = rng.choice([*(f"Score: {n}" for n in range(6)), "Score: 9", "no verdict"])
         return f"{words}. {verdict}", rng.choice(["stop"] * 15 + ["length"])
     return words, rng.choice(["stop"] * 15 + ["length"])
+
+
+def first_token(request: Request, text: str) -> dict[str, float] | None:
+    """As many tokens as are asked for, the one that `text` begins with first, each half as likely as the one before."""
+    begin = text.split(maxsplit=1)[:1]
+    others = random.Random(request.seed).sample(WORDS, k=len(WORDS))
+    tokens = list(dict.fromkeys([*begin, *others]))[: request.top_logprobs]
+    return {token: -(at + 1) * math.log(2) for at, token in enumerate(tokens)} or None
 
 
 class FakeModel:
@@ -66,6 +78,7 @@ class FakeModel:
                 {
                     "request_id": request.id, "text": text, "finish": finish,
                     "prompt_tokens": len(request.messages[-1].content.split()), "completion_tokens": len(text.split()),
+                    "first_token": first_token(request, text),
                 }
             )  # fmt: skip
 
@@ -84,11 +97,20 @@ class FakeTrainer:
 
     def dpo(
         self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
-        advance: Advance,
+        advance: Advance, every: int | None = None,
     ) -> Path:  # fmt: skip
         """Hash the pairs."""
-        inputs = [str(reference.name), *pairs]
-        return self._train(config.steps(len(pairs)), inputs, start, config, seed, work, advance)
+        inputs, steps = [str(reference.name), *pairs], config.steps(len(pairs))
+        made = self._train(steps, inputs, start, config, seed, work, advance)
+        for step in range(every or steps, steps, every or steps):
+            shutil.copytree(made, work / f"step-{step}", dirs_exist_ok=True)
+            weight = np.full(1, step % 256, dtype=np.uint8)
+            save_file({"weight": weight}, work / f"step-{step}" / "model.safetensors")
+        return made
+
+    def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
+        """All of them."""
+        return [True] * len(pairs)
 
     def _train(
         self, steps: int, inputs: Sequence[object], start: Path, config: SFTConfig | DPOConfig, seed: int, work: Path,

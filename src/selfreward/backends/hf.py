@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from selfreward.chat import prompt_ids
-from selfreward.config import BackendConfig
+from selfreward.backends import likeliest
+from selfreward.chat import end_of_turn, load_tokenizer, prompt_ids
 from selfreward.errors import SelfRewardError
 from selfreward.records import Completion, Finish, Message, Request
+from selfreward.sections import BackendConfig
 
 SHARED = 8
 """Fewer common first tokens than this are not worth a pass of their own."""
@@ -75,6 +76,7 @@ class _Row:
     uniforms: np.ndarray
     ids: list[int] = field(default_factory=list)
     finish: Finish = "length"
+    first_token: dict[str, float] | None = None
 
 
 class HFModel:
@@ -84,10 +86,12 @@ class HFModel:
         device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         dtype = config.dtype if config.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            self.tokenizer = load_tokenizer(path)
             self.model, loading = AutoModelForCausalLM.from_pretrained(
                 path, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True, output_loading_info=True
             )
+        except SelfRewardError:
+            raise
         except Exception as error:  # tokenizers and safetensors raise nothing more specific
             raise _unreadable(path, (str(error).splitlines() or [type(error).__name__])[0]) from error
         if loading["missing_keys"]:  # transformers would make them up
@@ -96,7 +100,8 @@ class HFModel:
         self.device, self.budget = torch.device(device), config.max_tokens_in_flight
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
         ends = self.model.generation_config.eos_token_id
-        self.stops = {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+        own = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id)
+        self.stops = {*own, *(ends if isinstance(ends, list) else [ends])} - {None}
         self._encoded: dict[tuple[Message, ...], list[int]] = {}
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
@@ -144,6 +149,8 @@ class HFModel:
         logits, cache, mask = self._prefill([self._ids(messages) for messages in prompts])
         place = {messages: at for at, messages in enumerate(prompts)}
         pick = torch.tensor([place[request.messages] for request in batch], device=self.device)
+        for row in rows:
+            row.first_token = self._first_token(logits[place[row.request.messages]], row.request.top_logprobs)
         cache.batch_select_indices(pick)
         self._decode(rows, logits[pick], cache, mask[pick])
         return [self._completion(row) for row in rows]
@@ -152,6 +159,14 @@ class HFModel:
         length = len(self._ids(request.messages))
         limit = min(request.sampling.max_tokens, self.context - length)
         return _Row(request, length, limit, np.random.Generator(np.random.Philox(request.seed)).random(limit))
+
+    def _first_token(self, logits: torch.Tensor, count: int) -> dict[str, float] | None:
+        """The `count` likeliest words of `logits` [word] as text, with their log-probabilities; None for a count of 0."""
+        if not count:
+            return None
+        values, words = torch.log_softmax(logits.double(), dim=-1).topk(min(count, len(logits)))
+        texts = (str(self.tokenizer.decode([word])) for word in words.tolist())
+        return likeliest(zip(texts, values.tolist(), strict=True))
 
     def _prefill(self, prompts: list[list[int]]) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
         """Last logits [prompt, word], the cache and the mask [prompt, token] after reading `prompts`."""
@@ -212,6 +227,7 @@ class HFModel:
             finish=row.finish,
             prompt_tokens=row.prompt_tokens,
             completion_tokens=len(row.ids),
+            first_token=row.first_token,
         )
 
     def close(self) -> None:

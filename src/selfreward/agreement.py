@@ -1,0 +1,76 @@
+"""How far annotators, and judges, agree with each other."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import combinations
+from typing import Literal, NamedTuple, TypeVar
+
+from selfreward.evaluations.rows import Row
+
+Label = TypeVar("Label", bound=Hashable)
+
+
+def majority(labels: Sequence[Label]) -> Label | None:
+    """What more than half of `labels` say; None where nothing is."""
+    return next((label for label, votes in Counter(labels).items() if 2 * votes > len(labels)), None)
+
+
+def accuracy(labels: Sequence[Hashable], truth: Sequence[Hashable]) -> float:
+    """Share of `labels` that are the true one at their place, 0 to 1; at least one is needed."""
+    return sum(label == true for label, true in zip(labels, truth, strict=True)) / len(truth)
+
+
+def kappa(one: Sequence[Hashable], other: Sequence[Hashable]) -> float | None:
+    """Cohen's kappa (1960), unweighted: agreement beyond chance, at most 1. None where chance explains everything."""
+    counts, others = Counter(one), Counter(other)
+    by_chance = sum(counts[label] * others[label] for label in counts) / len(one) ** 2
+    return None if by_chance == 1 else (accuracy(one, other) - by_chance) / (1 - by_chance)
+
+
+class Vote(Row):
+    """Somebody's vote on two models' answers to a question, in the published shape of MT-Bench."""
+
+    judge: str
+    """`expert_0` or `author_0`, say."""
+    model_a: str
+    model_b: str
+    question_id: int
+    turn: int
+    winner: Literal["model_a", "model_b", "tie", "tie (inconsistent)"]
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The two models in an order of their own."""
+        return min(self.model_a, self.model_b), max(self.model_a, self.model_b)
+
+    @property
+    def better(self) -> str | None:
+        """The model that won; None of a tie."""
+        return {"model_a": self.model_a, "model_b": self.model_b}.get(self.winner)
+
+
+class Agreement(NamedTuple):
+    """Pairs of votes on the same answers, and how many of them agree."""
+
+    agreeing: int
+    pairs: int
+
+    @property
+    def share(self) -> float | None:
+        """0 to 1; None of no pairs."""
+        return self.agreeing / self.pairs if self.pairs else None
+
+
+def between_people(votes: Iterable[Vote], turn: int, ties: bool = True, judges: str = "expert") -> Agreement:
+    """How often two votes on the same answers agree, over all pairs of votes, as in the paper of MT-Bench (table 5).
+
+    Counted are judges whose name begins with `judges`. Without `ties`, a pair in which either vote is a tie does not count.
+    """
+    found: dict[tuple[int, tuple[str, str]], list[str | None]] = defaultdict(list)
+    for vote in votes:
+        if vote.turn == turn and vote.judge.startswith(judges):
+            found[vote.question_id, vote.pair].append(vote.better)
+    pairs = [(a, b) for group in found.values() for a, b in combinations(group, 2) if ties or (a is not None and b is not None)]
+    return Agreement(sum(a == b for a, b in pairs), len(pairs))

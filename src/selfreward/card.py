@@ -1,0 +1,154 @@
+"""What stands beside a model when it leaves the run: where it comes from, what it was made of, and what was measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from selfreward.config import Recipe
+from selfreward.fields import HUB_ID
+from selfreward.instruction_following import HeadToHead
+from selfreward.measure import Measured
+from selfreward.rundir import write_whole
+from selfreward.stages import NO_MATTER
+from selfreward.standing import Standing, read_standing
+
+CARD = "README.md"
+MARKUP = re.compile(r"([\\`*_{}\[\]|#~!$])")
+SETTINGS = ("seed", "sft", "eft", "prompts", "responses", "judge", "pairs", "dpo", "trainer")
+"""What of a recipe decides what a model becomes."""
+SEED, EFT = ("ift",), ("rankings", "eft_judgments", "eft")
+LOOP = ("proposed", "prompts", "responses", "judgments", "pairs")
+"""Stages whose records a model is made of, from people's examples on."""
+
+
+class Count(NamedTuple):
+    """What one stage gave."""
+
+    stage: str
+    records: int
+    reasons: dict[str, int]
+    """Judgments and responses by outcome, or what was dropped, by reason."""
+
+
+class Ancestor(NamedTuple):
+    """A model on the way from the base."""
+
+    name: str
+    fingerprint: str
+    how: str
+
+
+def write_cards(run: Path) -> list[Path]:
+    """Write a card into the folder of every model that the run in `run` has trained and measured; returns them.
+
+    The same run gives the same cards. Receipts name the files that they vouch for, and a card is none of them.
+    """
+    standing = read_standing(run)
+    trained = [model for model in standing.measured if (run / model.name / "model").is_dir()]
+    return [_write(run / model.name / "model" / CARD, _model_card(standing, model)) for model in trained]
+
+
+def render(template: str, **values: Any) -> str:
+    """A file of `text/` filled in; whatever is put in is text and becomes neither Markdown nor HTML."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_as_text)
+    source = (files("selfreward") / "text" / template).read_text(encoding="utf-8")
+    return environment.from_string(source).render(**values) + "\n"
+
+
+def shown(value: Any) -> Any:
+    """A recipe's value without the folders of the machine that it was used on."""
+    if isinstance(value, dict):
+        return {name: shown(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [shown(part) for part in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def judge_of(recipe: Recipe) -> str:
+    """Who judged the candidates of a run."""
+    told = {"current": "the model itself, as it was before each iteration", "frozen": "M1, throughout"}
+    return told.get(recipe.judge.by) or str(shown(recipe.judge.by))
+
+
+def _counts(folder: Path, stages: Iterable[str]) -> list[Count]:
+    """What those of `stages` gave that are finished in one folder of a run, in their order."""
+    receipts = [(stage, folder / f"{stage}.receipt.json") for stage in stages]
+    read = [(stage, json.loads(receipt.read_text())) for stage, receipt in receipts if receipt.exists()]
+    return [Count(stage, found["records"], found.get("outcomes") or found.get("dropped") or {}) for stage, found in read]
+
+
+def _write(file: Path, text: str) -> Path:
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        write_whole(file, text)
+    return file
+
+
+def _model_card(standing: Standing, model: Measured) -> str:
+    recipe, run = standing.recipe, standing.folder
+    line = list(_lineage(standing, model))
+    receipt = json.loads((run / model.name / "model.receipt.json").read_text())
+    made_of = SEED + (EFT if "eft" in _trained_on(model, recipe) else ()) + LOOP
+    return render(
+        "model_card.md",
+        model=model, lineage=line, steps=receipt["steps"], base=str(shown(recipe.base)),
+        hub_base=Markup(recipe.base) if HUB_ID.fullmatch(recipe.base) and not Path(recipe.base).exists() else None,
+        counts={name: _counts(run / name, made_of) for name in ("seed", *(ancestor.name for ancestor in line))},
+        judge=judge_of(recipe), shown=shown, rubric=Path(recipe.judge.rubric).name, recipe=recipe,
+        truth=recipe.measure.truth, outside=[m for m in model.head_to_head if m.judge != model.name],
+        own=[match for match in model.head_to_head if match.judge == model.name], share=_share,
+        settings=_settings(recipe), versions=json.loads((run / "provenance.json").read_text())["libraries"],
+    )  # fmt: skip
+
+
+def _lineage(standing: Standing, model: Measured) -> Iterator[Ancestor]:
+    """From the base to `model`."""
+    known = {found.fingerprint: found for found in reversed(standing.measured)}
+    parent = known.get(model.parent or "")
+    if parent:
+        yield from _lineage(standing, parent)
+    yield Ancestor(model.name, model.fingerprint, _how(model, parent, standing.recipe))
+
+
+def _how(model: Measured, parent: Measured | None, recipe: Recipe) -> str:
+    if model.parent is None:
+        return "the base"
+    start = parent.name if parent else model.parent
+    if model.loop:
+        pairs = "the pairs of all iterations up to this one" if recipe.pairs.accumulate else "its own pairs"
+        return f"DPO of {start} on {pairs}, with {start} as the reference"
+    return f"supervised fine-tuning of {start} on {_trained_on(model, recipe).replace('+', ' and ')}"
+
+
+def _trained_on(model: Measured, recipe: Recipe) -> str:
+    """Which of people's examples the line of `model` was fine-tuned on."""
+    return "ift" if model.name == "SFT" else recipe.sft.on
+
+
+def _share(match: HeadToHead, part: int) -> str:
+    """Percent of the prompts on which both answers have a verdict."""
+    scored = match.wins + match.ties + match.losses
+    return f"{100 * part / scored:.1f}" if scored else "–"
+
+
+def _settings(recipe: Recipe) -> Mapping[str, str]:
+    """Table of the recipe → its settings on one line."""
+    tree = shown(
+        recipe.model_dump(mode="json", by_alias=True, include=set(SETTINGS), exclude={"sft": NO_MATTER, "dpo": NO_MATTER})
+    )
+    return {name: json.dumps(tree[name], ensure_ascii=False) for name in SETTINGS if tree.get(name) is not None}
+
+
+def _as_text(value: Any) -> Markup:
+    """On one line, every character that Markdown or HTML could take for its own made plain."""
+    if isinstance(value, Markup):
+        return value
+    plain = MARKUP.sub(r"\\\1", re.sub(r"\s+", " ", str(value)))
+    return Markup(plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))

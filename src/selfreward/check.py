@@ -1,0 +1,187 @@
+"""What a recipe needs and whether it is there, before anything runs: everything that is wrong at once, and what it will cost.
+
+No weights are read, and nothing is written but what `datasets` keeps of a dataset that it fetched. A run that was found to
+work can still fail; what stands here as an error cannot work.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_prompts, weigh
+from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdrawn
+from selfreward.checks.devices import find_device
+from selfreward.checks.memory import Precision
+from selfreward.checks.reach import Finding, Found, look_up, models_of
+from selfreward.config import Recipe
+from selfreward.errors import SelfRewardError
+from selfreward.fields import ROLES
+from selfreward.judgments import Judge
+from selfreward.models import Cast, imported, outside_model, quiet_libraries
+from selfreward.pairwise import PairwiseJudge
+from selfreward.prompts import take_prompts
+from selfreward.records import Checkpoint, Dropped, Message, Prompt, Record, content_id
+from selfreward.sections import LoRAConfig
+from selfreward.seed import Seed, load_seed
+from selfreward.selection import load_selector
+from selfreward.stages import Folder
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+TURN = 16
+"""Tokens of a chat template around a turn, for when no tokenizer is at hand."""
+
+
+class Check(NamedTuple):
+    """Everything that was found out about a recipe."""
+
+    models: list[Found]
+    seed: Material | None
+    """None where nothing could be worked out."""
+    assumed: bool
+    """Whether the seed could not be read, and one of usual size stands for it."""
+    bill: Bill
+    free: int
+    """Bytes free where the run folder will be."""
+    findings: list[Finding]
+
+    @property
+    def works(self) -> bool:
+        """Whether there is no error."""
+        return not any(finding.level == "error" for finding in self.findings)
+
+
+def check(recipe: Recipe, folder: Path) -> Check:
+    """Check `recipe`, to be run in `folder`."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # that it tries again; what comes of it is a finding
+    quiet_libraries()
+    return _Checker(recipe, folder).check()
+
+
+class _Checker:
+    """Gathers findings instead of ending at the first."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self.recipe = recipe
+        self.findings: list[Finding] = []
+        self.models = [look_up(name, parts, recipe) for name, parts in models_of(recipe).items()]
+        self.findings += [problem for found in self.models for problem in found.problems]
+        self.free = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free
+
+    def check(self) -> Check:
+        """Everything, costs last."""
+        seed = self.attempt(partial(load_seed, self.recipe))
+        validation = self._selection(seed or stand_in(self.recipe))
+        self._parts(seed)
+        material = self._weigh(seed or stand_in(self.recipe), validation)
+        place = self.attempt(self._place)
+        bill = Bill([], [], {})
+        if material and place:
+            bill = self.attempt(partial(draw_up, self.recipe, self.models, material, place)) or bill
+            self.findings += overdrawn(bill, self.free)
+            self.findings += out_of_context(bill, self.models, exact=seed is not None and not seed.rankings)
+        return Check(self.models, material, seed is None, bill, self.free, self.findings)
+
+    def attempt(self, work: Callable[[], T]) -> T | None:
+        """What `work` gives, or None and a finding."""
+        try:
+            return work()
+        except SelfRewardError as error:
+            if (finding := Finding.of(error)) not in self.findings:
+                self.findings.append(finding)
+            return None
+
+    def _parts(self, seed: Seed | None) -> None:
+        """What a recipe names beside models and seed."""
+        recipe = self.recipe
+        self.attempt(partial(imported, recipe.pairs.policy))
+        if recipe.measure.truth:
+            self.attempt(partial(imported, recipe.measure.truth))
+        if recipe.measure.judge in ROLES:
+            now = "Name a model from outside: a folder, a hub id, or one of [servers]"
+            self.findings.append(Finding("error", "measure.judge", f"{recipe.measure.judge!r} is a part in the loop", now))
+        if recipe.trainer.lora:
+            self.attempt(partial(_quantizing, recipe.trainer.lora))
+        for t in range(2, recipe.iterations + 2):
+            if recipe.prompts.source:
+                self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout if seed else []))
+
+    def _selection(self, seed: Seed) -> list[Prompt]:
+        """The prompts that checkpoints are compared on."""
+        recipe = self.recipe
+        if not recipe.select:
+            return []
+        selector = self.attempt(partial(load_selector, recipe, seed, _Unloaded(recipe), _Unwritten()))
+        return selector.prompts if selector else usual_prompts(recipe.select.prompts.limit or 253)
+
+    def _weigh(self, seed: Seed, validation: list[Prompt]) -> Material | None:
+        """The seed in tokens of the base, where the rubrics can be read."""
+        judges = (self.attempt(partial(Judge, self.recipe.judge)), self.attempt(partial(PairwiseJudge, self.recipe.pairwise)))
+        count, turn = self.attempt(self._counting) or (_guess, TURN)
+        return weigh(seed, validation, self.recipe, count, turn) if all(judges) else None
+
+    def _counting(self) -> tuple[Count, int]:
+        """How many tokens a text has, and the chat template around a turn. Raises `SelfRewardError` where that does not work."""
+        from selfreward.chat import completion_ids, encode, neutral, prompt_ids
+
+        tokenizer = self.models[0].tokenizer
+        if tokenizer is None:
+            return _guess, TURN
+        greeting = [Message(role="user", content="Hi")]
+        around = len(prompt_ids(tokenizer, greeting)) + len(completion_ids(tokenizer, greeting, "Hi"))
+        return lambda text: len(encode(tokenizer, neutral(tokenizer, text))), around
+
+    def _place(self) -> Place:
+        """The devices at hand, also where the recipe asks for another."""
+        from selfreward.learner import wants_bfloat16
+
+        training = find_device()
+        sampling = self.attempt(partial(find_device, self.recipe.backend.device)) or training
+        cuda, trainer = training.type == "cuda", self.recipe.trainer
+        recompute = cuda if trainer.gradient_checkpointing is None else trainer.gradient_checkpointing
+        return Place(sampling, training, Precision(wants_bfloat16(trainer), recompute, fused_attention=cuda))
+
+
+def _quantizing(lora: LoRAConfig) -> None:
+    """Raises `SelfRewardError` where what holds weights in 4 bits is not installed."""
+    import torch
+
+    from selfreward.adapters import frozen
+
+    frozen(lora, torch.float32, "cpu")
+
+
+class _Unloaded(Cast):
+    """The models of a run by name alone."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._servers = recipe.servers
+
+    def outside(self, name: str) -> Checkpoint:
+        """The model that `name` means; none is loaded or fetched."""
+        if name in self._servers:
+            return outside_model(name, self._servers)
+        return Checkpoint(name=name, path=Path(name), fingerprint=content_id(name))
+
+
+class _Unwritten(Folder):
+    """A folder of a run in which nothing is written."""
+
+    def __init__(self) -> None:
+        pass
+
+    def keep(self, name: str, decided: tuple[Iterable[R], Iterable[Dropped]]) -> list[R]:
+        """What was kept."""
+        return list(decided[0])
+
+
+def _guess(text: str) -> int:
+    return len(text) // LETTERS + 1

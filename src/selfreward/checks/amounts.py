@@ -1,0 +1,146 @@
+"""The seed of a run in records and tokens: what its cost is worked out from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from selfreward.config import Recipe
+from selfreward.judgments import Judge
+from selfreward.pairwise import PairwiseJudge
+from selfreward.prompts import HEADER
+from selfreward.records import Example, Prompt, Ranking
+from selfreward.seed import Seed
+
+R = TypeVar("R", Example, Prompt, Ranking)
+Count = Callable[[str], int]
+"""Tokens of a text."""
+LETTERS = 4
+"""Letters of English that make a token, for when no tokenizer is at hand."""
+PROMPTS = ("word " * 30, "word " * 300)
+ANSWERS = ("word " * 150, "word " * 900)
+"""A usual and a long one, where the seed cannot be read."""
+SEAMS = 4
+"""Tokens more that texts may have put together than apart."""
+
+
+class Span(NamedTuple):
+    """An amount that is not known beforehand."""
+
+    likely: float
+    most: float
+
+    def plus(self, *others: Span | int) -> Span:
+        """The sum of amounts."""
+        spans = [other if isinstance(other, Span) else Span(other, other) for other in others]
+        return Span(self.likely + sum(span.likely for span in spans), self.most + sum(span.most for span in spans))
+
+    def times(self, number: float) -> Span:
+        """So many of it."""
+        return Span(self.likely * number, self.most * number)
+
+
+class Material(NamedTuple):
+    """The seed of a run: how many records, and tokens as the base's tokenizer counts them."""
+
+    ift: int
+    eft: int
+    """At most so many, where they are made from ranks."""
+    to_rank: int
+    """Responses from whose ranks EFT is made; 0 where it comes ready made."""
+    heldout: int
+    """Prompts held out."""
+    ranked: int
+    """Ranked responses held out."""
+    validation: int
+    """Prompts by which checkpoints are selected."""
+    prompt: Span
+    """The words of a prompt."""
+    answer: Span
+    """The words of an answer to one."""
+    ranked_pair: Span
+    """The words of a ranked prompt and one of its responses."""
+    example: Span
+    """An IFT example: a prompt and an answer."""
+    graded: Span
+    """An EFT example: a judge's prompt and a judgment."""
+    shots: Span
+    """A request for a new prompt."""
+    turn: int
+    """What the chat template puts around a prompt and an answer."""
+    rubric: int
+    """A judge's prompt around what it is filled with."""
+    pairwise: int
+    """The same of comparing two answers."""
+
+
+def weigh(seed: Seed, validation: Sequence[Prompt], recipe: Recipe, count: Count, turn: int) -> Material:
+    """`seed` in records and tokens.
+
+    `validation`: prompts by which checkpoints are selected. `turn`: what the chat template puts around a prompt and an answer.
+    """
+    asked = [count(example.prompt) for example in seed.ift]
+    answered = [count(example.response) for example in seed.ift]
+    kept_apart = [count(prompt.text) for prompt in (*seed.heldout_prompts, *validation)]
+    to_rank, ranked = _ranked(seed.rankings, count), _ranked(seed.heldout_rankings, count)
+    graded = [count(example.prompt) + count(example.response) for example in seed.eft]
+    rubric = count(Judge(recipe.judge).fill("", "")) + turn + SEAMS
+    judged = _span([*to_rank, *ranked] or [0]).plus(rubric, recipe.judge.max_tokens)
+    return Material(
+        ift=len(seed.ift), eft=len(to_rank) or len(seed.eft), to_rank=len(to_rank), heldout=len(seed.heldout_prompts),
+        ranked=len(ranked), validation=len(validation),
+        prompt=_span([*asked, *kept_apart]), answer=_span(answered),
+        example=_span([ours + theirs + turn for ours, theirs in zip(asked, answered, strict=True)]),
+        ranked_pair=_span([*to_rank, *ranked] or [0]), graded=judged if to_rank or not graded else _span(graded).plus(turn),
+        shots=_shots(asked, recipe, count(HEADER) + turn), turn=turn, rubric=rubric,
+        pairwise=count(PairwiseJudge(recipe.pairwise).rubric.fill(prompt="", first="", second="")) + turn + SEAMS,
+    )  # fmt: skip
+
+
+def _ranked(rankings: Iterable[Ranking], count: Count) -> list[int]:
+    return [count(ranking.prompt) + count(text) for ranking in rankings for text in ranking.responses]
+
+
+def _shots(asked: Sequence[int], recipe: Recipe, header: int) -> Span:
+    """A request for a prompt: the longest has the longest prompts of the seed for all its shots, or own ones at their limit."""
+    config, longest = recipe.prompts, sorted(asked, reverse=True)
+    number = 3  # "9. "
+    every = config.shots_seed + config.shots_self
+    most = max(sum(longest[:every]), sum(longest[: config.shots_seed]) + config.shots_self * config.max_tokens)
+    return Span(every * (sum(asked) / len(asked) + number), most + every * number).plus(header)
+
+
+def _span(tokens: Sequence[int]) -> Span:
+    return Span(sum(tokens) / len(tokens), max(tokens))
+
+
+def stand_in(recipe: Recipe) -> Seed:
+    """For a seed that cannot be read: as many records as the paper has, within the recipe's limits, in texts of usual length.
+
+    The paper's 2,171 ranked responses (section 3.1) are some 760 sets of three. Lengths are about those of Open Assistant's
+    first turns: answers have 150 words on average and 900 at most, prompts 30 and 300.
+    """
+    data = recipe.data
+    ranked = [Ranking(prompt=PROMPTS[long], responses=(ANSWERS[long],) * 3, ranks=(0, 1, 2)) for long in (False, True)]
+    sets = (data.rankings.limit if data.rankings else None) or 760
+    apart = round(sets * recipe.eft.heldout)
+    ift = [Example(prompt=PROMPTS[long], response=ANSWERS[long], kind="ift", source="assumed") for long in (False, True)]
+    return Seed(
+        ift=_many(ift, data.ift.limit or 3200),
+        eft=[] if data.rankings else _many([example.model_copy(update={"kind": "eft"}) for example in ift], 1630),
+        heldout_prompts=usual_prompts(data.heldout),
+        heldout_rankings=_many(ranked, apart),
+        rankings=_many(ranked, sets - apart) if data.rankings else [],
+    )
+
+
+def usual_prompts(number: int) -> list[Prompt]:
+    """So many prompts of usual length."""
+    return _many([Prompt(text=text, source="seed") for text in PROMPTS], number)
+
+
+def _many(both: Sequence[R], number: int) -> list[R]:
+    """So many: one long one, the others usual."""
+    made = [both[1]]
+    made += [both[0]] * (number - 1)
+    return made[:number]

@@ -1,0 +1,199 @@
+"""What a run costs on the devices at hand: time by stage, memory by device, disk; and where that is more than there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from selfreward.checks import memory
+from selfreward.checks.amounts import Material
+from selfreward.checks.costs import Asking, Stage, Training, operations, plan
+from selfreward.checks.devices import Device, matmul_rate
+from selfreward.checks.memory import Precision
+from selfreward.checks.reach import Finding, Found
+from selfreward.checks.shapes import Shape, adapter_parameters
+from selfreward.config import Recipe
+from selfreward.sections import SFTConfig
+
+ROWS = 1024
+"""Of the matrices by which the speed of training and of reading prompts is measured."""
+WRITTEN = 10
+"""Bytes on disk for each token that is written: in the journal, and in the record that is made of it."""
+GB = 1e9
+
+
+class Line(NamedTuple):
+    """A stage, and the seconds that it is likely to take; None where somebody else's machine decides."""
+
+    stage: Stage
+    seconds: float | None
+
+
+class Need(NamedTuple):
+    """Memory that one part of a run takes on its device, in bytes."""
+
+    what: str
+    device: Device
+    parts: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        """All of it, at the peak."""
+        return sum(self.parts.values())
+
+    @property
+    def surely(self) -> float:
+        """What no smaller batch makes smaller."""
+        return sum(size for name, size in self.parts.items() if name in memory.SURE)
+
+
+class Bill(NamedTuple):
+    """The costs of a run."""
+
+    lines: list[Line]
+    needs: list[Need]
+    disk: dict[str, float]
+    """Bytes by what they are for, at most at once."""
+
+
+class Place(NamedTuple):
+    """Where a run samples and trains."""
+
+    sampling: Device
+    training: Device
+    precision: Precision
+
+
+def draw_up(recipe: Recipe, models: Sequence[Found], seed: Material, place: Place) -> Bill:
+    """The bill of `recipe`; `models` are those it names, the base first."""
+    base = models[0]
+    if base.shape is None:
+        return Bill([], [], {})
+    shapes = {found.name: found.shape for found in models}
+    adapters = adapter_parameters(base.config, recipe.trainer.lora) if recipe.trainer.lora and base.config else 0
+    stages = plan(recipe, seed)
+    seconds = _clock(recipe, place)
+    lines = [Line(stage, seconds(stage, shapes.get(stage.by if isinstance(stage, Asking) else base.name))) for stage in stages]
+    needs = [*_training(stages, base.shape, adapters, recipe, place), *_sampling(stages, shapes, recipe, place)]
+    return Bill(lines, needs, _disk(stages, models, adapters, recipe))
+
+
+def _clock(recipe: Recipe, place: Place) -> Callable[[Stage, Shape | None], float | None]:
+    """How long a stage takes a model of a shape: its operations by the speed at which the device multiplies matrices."""
+    rate = cache(matmul_rate)
+    half = memory.samples_in_bfloat16(recipe.backend, place.sampling.type == "cuda")
+
+    def seconds(stage: Stage, shape: Shape | None) -> float | None:
+        if isinstance(stage, Asking) and stage.by in recipe.servers:
+            pace = recipe.servers[stage.by].requests_per_minute
+            return 60 * stage.requests / pace if pace else None
+        if shape is None:
+            return None
+        needed = operations(stage, shape, recipe, place.precision.checkpointing)
+        if isinstance(stage, Training):
+            return needed.at_once / rate(place.training, place.precision.bfloat16, ROWS)
+        reading = needed.at_once / rate(place.sampling, half, ROWS)
+        return reading + needed.by_word / rate(place.sampling, half, needed.rows)
+
+    return seconds
+
+
+def _training(stages: Sequence[Stage], shape: Shape, adapters: int, recipe: Recipe, place: Place) -> Iterator[Need]:
+    """What the largest SFT needs, and the largest DPO."""
+    for kind, config in (("SFT", recipe.sft), ("DPO", recipe.dpo)):
+        longest = max((s.sequence.most for s in stages if isinstance(s, Training) and s.config == config), default=0)
+        if longest:
+            sequences = config.split[0] * (2 if kind == "DPO" else 1)
+            parts = memory.training(
+                shape, recipe.trainer, adapters, place.precision, sequences * longest, longest, kind == "DPO", config.dropout
+            )
+            yield Need(kind, place.training, parts)
+
+
+def _sampling(stages: Sequence[Stage], shapes: Mapping[str, Shape | None], recipe: Recipe, place: Place) -> Iterator[Need]:
+    """What each model needs that is asked on this device."""
+    for name, shape in shapes.items():
+        longest = max((s.longest for s in stages if isinstance(s, Asking) and s.by == name), default=0)
+        if shape and longest:
+            within = min(longest, shape.context or longest)
+            parts = memory.sampling(shape, recipe.backend, place.sampling.type == "cuda", within)
+            yield Need(f"sampling {called(name)}", place.sampling, parts)
+
+
+def _disk(stages: Sequence[Stage], models: Sequence[Found], adapters: int, recipe: Recipe) -> dict[str, float]:
+    base, trainings = models[0], [stage for stage in stages if isinstance(stage, Training)]
+    assert base.shape
+    size = base.shape.parameters * (base.stored if recipe.trainer.lora else 4) + 4.0 * adapters
+    state = 12.0 * (adapters or base.shape.parameters)
+    kept = [stage.steps // stage.config.checkpoint_every + 1 for stage in trainings] if recipe.keep_checkpoints else []
+    return {
+        "models": size * len(trainings),
+        "candidates": size * max(stage.candidates(recipe) - 1 for stage in trainings),
+        "checkpoints": state * (sum(kept) + 1 if kept else 2),  # the older goes when the newer is whole
+        "downloads": float(sum(found.download for found in models)),
+        "records": WRITTEN * sum(stage.writes.likely for stage in stages if isinstance(stage, Asking)),
+    }
+
+
+def overdrawn(bill: Bill, free: int) -> Iterator[Finding]:
+    """Where the bill is more than the devices and the disk (`free` bytes) can pay."""
+    for need in bill.needs:
+        room = need.device.memory
+        if room is None or need.total <= room:
+            continue
+        where = f"{need.what} on {need.device.name}"
+        if need.surely > room:
+            parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in need.parts.items() if name in memory.SURE and size)
+            what = f"needs {gigabytes(need.surely)} before any text is in it ({parts}), and there are {gigabytes(room)}"
+            yield Finding("error", where, what, _way_out(need, sure=True))
+        else:
+            what = f"may need {gigabytes(need.total)}, and there are {gigabytes(room)}"
+            yield Finding("warning", where, what, _way_out(need, sure=False))
+    needed = sum(bill.disk.values())
+    if needed > free:
+        what = f"needs {gigabytes(needed)}, and {gigabytes(free)} are free"
+        yield Finding("error", "disk", what, "Make room, or give --folder")
+
+
+def gigabytes(size: float) -> str:
+    """Bytes in GB, those of small models in MB."""
+    return f"{size / GB:,.1f} GB" if size >= GB / 10 else f"{size / 1e6:,.1f} MB"
+
+
+def called(name: str) -> str:
+    """A model's name, of a path its end."""
+    return f"…/{Path(name).name}" if Path(name).is_absolute() else name
+
+
+def _way_out(need: Need, sure: bool) -> str:
+    if need.what.startswith("sampling"):
+        return "Take a smaller model or a larger device" if sure else "Lower backend.max_tokens_in_flight"
+    if sure:
+        return 'Train adapters ([trainer] lora, with quantize = "4bit"), or take a smaller model or a larger device'
+    return f"Lower {need.what.lower()}.device_batch_size, or set trainer.gradient_checkpointing = true"
+
+
+def out_of_context(bill: Bill, models: Sequence[Found], exact: bool) -> Iterator[Finding]:
+    """Where a model is asked, or trained on, more than it can read. `exact`: the lengths of what SFT trains on are known."""
+    for found in models:
+        asked = [line.stage for line in bill.lines if isinstance(line.stage, Asking) and line.stage.by == found.name]
+        if asked and found.shape and found.shape.context:
+            yield from _too_long_to_ask(found.name, asked, found.shape.context)
+    context = models[0].shape.context if models[0].shape else None
+    for stage in [line.stage for line in bill.lines]:
+        if isinstance(stage, Training) and isinstance(stage.config, SFTConfig) and stage.sequence.most > (context or math.inf):
+            what = f"examples have up to {stage.sequence.most:,.0f} tokens, and the base reads {context:,}: training refuses them"
+            yield Finding("error" if exact else "warning", stage.stage, what, "Leave the long ones out of the seed")
+
+
+def _too_long_to_ask(name: str, asked: Sequence[Asking], context: int) -> Iterator[Finding]:
+    never, longest = max(asked, key=lambda stage: stage.prompt.likely), max(asked, key=lambda stage: stage.longest)
+    if never.prompt.likely >= context:
+        what = f"prompts of {never.stage} have some {never.prompt.likely:,.0f} tokens, and it reads {context:,}"
+        yield Finding("error", name, what, "Take a model that reads more, or a shorter rubric, or fewer shots")
+    elif longest.longest > context:
+        what = f"{longest.stage} may come to {longest.longest:,.0f} tokens, and it reads {context:,}: longer ones fail"
+        yield Finding("warning", name, what, "Lower max_tokens, or leave long texts out of the seed")

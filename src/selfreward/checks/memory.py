@@ -1,0 +1,88 @@
+"""Estimated memory of training and sampling on one device, in bytes, by what it is for.
+
+Weights, gradients and optimizer states follow from the count of parameters. Activations are counted layer by layer in the
+manner of Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1), for layers with a gated feed-forward and without the
+fused kernels that hold less; what an allocator wastes is not in it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from selfreward.checks.shapes import Shape
+from selfreward.sections import BackendConfig, TrainerConfig
+
+ADAM = 8
+"""Two moments of every trained parameter, in float32."""
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a parameter in 4 bits with its share of the scales, doubly quantised (Dettmers et al. 2023, arXiv 2305.14314)."""
+
+
+class Precision(NamedTuple):
+    """How a training runs on the device at hand, `auto` resolved."""
+
+    bfloat16: bool
+    checkpointing: bool
+    """Activations are computed twice instead of held."""
+    fused_attention: bool
+    """Attention with dropout does not hold a number for each pair of tokens; it does on the CPU."""
+
+
+def training(
+    shape: Shape, trainer: TrainerConfig, adapters: int, precision: Precision, tokens: float, longest: float, reference: bool,
+    dropout: float,
+) -> dict[str, float]:  # fmt: skip
+    """Bytes held at the peak of a training step.
+
+    `adapters`: parameters that LoRA adds, 0 without it. `tokens`: in one forward pass. `longest`: tokens of a sequence.
+    `reference`: whether a frozen model stands beside, as in DPO; with adapters it is the model itself without them.
+    """
+    trained = adapters or shape.parameters
+    weights, copies = 4.0 * shape.parameters, 2.0 * shape.linear if precision.bfloat16 else 0.0
+    if trainer.lora:
+        quantized = shape.linear if trainer.lora.quantize == "4bit" else 0
+        weights = (2 if precision.bfloat16 else 4) * (shape.parameters - quantized) + NF4 * quantized + 4 * adapters
+        copies = 0.0
+    return {
+        "weights": weights,
+        "gradients": 4.0 * trained,
+        "optimizer": float(ADAM * trained),
+        "reference": 4.0 * shape.parameters if reference and not trainer.lora else 0.0,
+        "copies in bfloat16": copies,
+        "activations": tokens * _per_token(shape, precision, longest, dropout),
+        "logits": 16.0 * tokens * shape.vocabulary,
+    }
+
+
+SURE = ("weights", "gradients", "optimizer", "reference", "copies in bfloat16")
+"""The parts that no setting but another model or adapters makes smaller."""
+
+
+def _per_token(shape: Shape, precision: Precision, longest: float, dropout: float) -> float:
+    """Bytes of activations held for one token.
+
+    A layer holds the feed-forward's four steps, queries and what they are matched with, the residual stream and both norms
+    in their steps; in bfloat16 the norms stay float32, so a number takes 3 bytes on average.
+    """
+    numbers = 4 * shape.intermediate + 4 * shape.queries + 5 * shape.hidden
+    scores = 12.0 * shape.heads * longest if dropout and not precision.fused_attention else 0.0
+    layer = numbers * (3 if precision.bfloat16 else 4) + scores
+    return shape.layers * 4 * shape.hidden + layer if precision.checkpointing else shape.layers * layer
+
+
+def samples_in_bfloat16(backend: BackendConfig, cuda: bool) -> bool:
+    """What `backend.dtype` means on a CUDA device, or without one."""
+    return backend.dtype == "bfloat16" or (backend.dtype == "auto" and cuda)
+
+
+def sampling(shape: Shape, backend: BackendConfig, cuda: bool, longest: float) -> dict[str, float]:
+    """Bytes held at the peak of sampling; `longest`: tokens of the longest request, prompt and completion."""
+    size = 2 if samples_in_bfloat16(backend, cuda) else 4
+    tokens = max(backend.max_tokens_in_flight, longest)
+    rows = max(1, backend.max_tokens_in_flight // max(longest, 1))
+    return {
+        "weights": float(size * shape.parameters),
+        "keys and values": 2.0 * size * tokens * shape.layers * shape.keys,
+        "reading the prompts": float(size * tokens * (4 * shape.hidden + 3 * shape.intermediate)),
+        "drawing words": 48.0 * rows * shape.vocabulary,
+    }

@@ -1,0 +1,103 @@
+"""How large a model is, without its weights: counted on transformers' own classes with no memory behind them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from selfreward.errors import SelfRewardError
+from selfreward.sections import LoRAConfig
+
+SIZE_IN_NAME = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z\d])", re.IGNORECASE)
+"""`8B`, `0.6B`, `135M` as a part of a model's name."""
+SETTINGS = "Give a folder with a transformers causal language model: config.json, weights in safetensors, tokenizer"
+
+
+class Shape(NamedTuple):
+    """What a model's costs depend on. Of a model known by its name alone only `parameters` is more than 0."""
+
+    parameters: int
+    """Each counted once, however often it is used."""
+    linear: int = 0
+    """Those in linear layers, without the output head: what 4-bit loading makes small."""
+    layers: int = 0
+    hidden: int = 0
+    intermediate: int = 0
+    """Width of the feed-forward layer."""
+    heads: int = 0
+    queries: int = 0
+    """Numbers in one token's queries: heads × head size."""
+    keys: int = 0
+    """Numbers in one token's keys, and again in its values."""
+    vocabulary: int = 0
+    context: int | None = None
+    """Longest conversation in tokens; None where nothing says."""
+
+
+def shape_of(config: Any) -> Shape:
+    """The shape of the model that `config`, settings as transformers reads them, describes."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    model = _without_memory(config)
+    head = model.get_output_embeddings()
+    linear = [part for part in model.modules() if isinstance(part, nn.Linear | Conv1D) and part is not head]
+    text = config.get_text_config()
+    heads: int = text.num_attention_heads
+    head_size: int = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return Shape(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        linear=sum(part.weight.numel() for part in linear),
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        intermediate=getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None) or 4 * text.hidden_size,
+        heads=heads,
+        queries=heads * head_size,
+        keys=(getattr(text, "num_key_value_heads", None) or heads) * head_size,
+        vocabulary=text.vocab_size,
+        context=getattr(text, "max_position_embeddings", None),
+    )
+
+
+def adapter_parameters(config: Any, lora: LoRAConfig) -> int:
+    """How many parameters the adapters have that peft puts on such a model. Raises `SelfRewardError` where it puts none."""
+    from peft import LoraConfig, get_peft_model
+
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    try:
+        adapted = get_peft_model(_without_memory(config), LoraConfig(r=lora.rank, target_modules=targets, task_type="CAUSAL_LM"))
+    except ValueError as error:
+        now = "Name modules that this architecture has, or `all-linear`"
+        raise SelfRewardError(f"no module is called so ({str(error).splitlines()[0]})", "trainer.lora.targets", now) from error
+    trained: int = adapted.get_nb_trainable_parameters()[0]
+    return trained
+
+
+def read_config(folder: Path) -> Any:
+    """The settings of the model in `folder`. Raises `SelfRewardError` where transformers has no code of its own for it."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise SelfRewardError(f"its config.json is no model that transformers knows ({why})", str(folder), SETTINGS) from error
+
+
+def size_by_name(name: str) -> int | None:
+    """Parameters as a name tells them ("Llama-2-70b-hf": 70 billion), or None."""
+    found = SIZE_IN_NAME.search(name.rsplit("/", maxsplit=1)[-1].replace("-", " ").replace("_", " "))
+    return round(float(found[1]) * {"b": 1e9, "m": 1e6}[found[2].lower()]) if found else None
+
+
+def _without_memory(config: Any) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except ValueError as error:
+        raise SelfRewardError(f"{config.model_type} is no causal language model of transformers", "base", SETTINGS) from error

@@ -1,0 +1,73 @@
+"""What all commands share: the application, errors in one line, and how a process is asked to end."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from selfreward.errors import SelfRewardError, Stopped
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="A language model that improves itself by judging its own answers.",
+    pretty_exceptions_enable=False,
+)  # fmt: skip
+STOPPED, FAILED = 143, 1
+"""Exit codes: asked to end and can go on; something for the user to put right."""
+RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+
+
+def told(command: Callable[..., None]) -> Callable[..., None]:
+    """Show the errors that users can put right as one line."""
+
+    @wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except SelfRewardError as error:
+            _end(f"error: {error}", FAILED)
+        except Stopped as stop:
+            _end(f"stopped in {stop} at a safe point; the same command goes on from here", STOPPED)
+        except Exception as error:
+            if not _disk_is_full(error):
+                raise
+            now = "Nothing written before is lost: make room, then run the same command"
+            _end(f"error: {getattr(error, 'filename', None) or 'run folder'}: the disk is full. {now}", FAILED)
+
+    return wrapper
+
+
+def _disk_is_full(error: Exception) -> bool:
+    """Whether that is what went wrong; libraries that write weights say so in words of their own."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return any(sign in str(error) for sign in ("No space left on device", "PytorchStreamWriter failed"))
+
+
+def _end(text: str, code: int) -> None:
+    typer.echo(text, err=True)
+    raise typer.Exit(code)
+
+
+def stopping() -> Callable[[], bool]:
+    """Tells, from now on, whether the process was asked to end (SIGTERM)."""
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    return lambda: bool(asked)
+
+
+def change(text: str) -> tuple[str, Any]:
+    """A field and its value, as `dpo.beta=0.2` says them: JSON where it is, else text."""
+    name, found, value = text.partition("=")
+    if not found:
+        raise SelfRewardError(f"--set {text} has no value", "command line", "Write it as --set dpo.beta=0.2")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

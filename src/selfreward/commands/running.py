@@ -1,0 +1,143 @@
+"""Commands around a run: check, run, demo, status, report, chat."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from selfreward.commands import FAILED, RunArgument, app, change, stopping, told
+from selfreward.errors import SelfRewardError
+
+RecipeArgument = Annotated[Path, typer.Argument(help="A recipe (TOML), or the name of one that comes with the package.")]
+RunFolderOption = Annotated[Path | None, typer.Option("--folder", "-o", help="Run folder; runs/NAME of the recipe by default.")]
+ChangesOption = Annotated[list[str] | None, typer.Option("--set", help="A field of the recipe, as dpo.beta=0.2; repeatable.")]
+SkipBadRowsOption = Annotated[
+    bool, typer.Option("--skip-bad-rows", help="Count and list seed rows that do not fit their format, instead of ending.")
+]
+
+
+@app.command()
+@told
+def run(
+    recipe: RecipeArgument,
+    folder: RunFolderOption = None,
+    changes: ChangesOption = None,
+    skip_bad_rows: SkipBadRowsOption = False,
+) -> None:
+    """Run a recipe from M0 to its last model; on a folder that was begun, go on."""
+    from selfreward.config import load_recipe
+
+    target = folder or _run_folder(recipe)
+    _run(load_recipe(recipe, _changed(changes, skip_bad_rows)), target)
+    typer.echo(str(target / "report" / "index.html"))
+
+
+@app.command()
+@told
+def check(
+    recipe: RecipeArgument,
+    folder: RunFolderOption = None,
+    changes: ChangesOption = None,
+    skip_bad_rows: SkipBadRowsOption = False,
+) -> None:
+    """Tell what a recipe would load, ask, write, train and cost, and what is missing; exits 1 where it cannot work."""
+    from selfreward.check import check
+    from selfreward.checks.tables import show
+    from selfreward.config import load_recipe
+
+    found = check(load_recipe(recipe, _changed(changes, skip_bad_rows)), folder or _run_folder(recipe))
+    show(found)
+    raise typer.Exit(0 if found.works else FAILED)
+
+
+@app.command()
+@told
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="One of them, to be printed: selfreward recipes micro > my.toml")] = None,
+) -> None:
+    """List the recipes that come with the package, or print one to start your own from."""
+    from selfreward.config import shipped_recipes
+
+    shipped = shipped_recipes()
+    if name and name not in shipped:
+        raise SelfRewardError("no recipe is called so", name, f"There are {', '.join(shipped)}")
+    for known, file in shipped.items():
+        text = file.read_text(encoding="utf-8")
+        if known == name:
+            typer.echo(text, nl=False)
+        elif name is None:
+            typer.echo(f"{known:14}{text.splitlines()[0].removeprefix('# ')}")
+
+
+def _run_folder(recipe: Path) -> Path:
+    return Path("runs") / recipe.name.removesuffix(".toml")
+
+
+@app.command()
+@told
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", "-o", help="Run folder.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="The run's seed.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page at the end, where there is a screen.")] = True,
+) -> None:
+    """Run the micro recipe: a small model teaches itself in a few minutes, on a CPU."""
+    from selfreward.config import load_recipe
+
+    _run(load_recipe(Path(str(files("selfreward") / "recipes" / "micro.toml")), {"seed": seed}), folder)
+    page = (folder / "report" / "index.html").resolve()
+    typer.echo(f"The page: {page}")
+    if browser and _has_screen():
+        webbrowser.open(page.as_uri())
+
+
+def _has_screen() -> bool:
+    screen = sys.platform in ("darwin", "win32") or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
+    return screen and sys.stdout.isatty()
+
+
+def _run(recipe: Any, folder: Path) -> None:
+    from selfreward.run import execute
+
+    execute(recipe, folder, stopping())
+
+
+def _changed(changes: list[str] | None, skip_bad_rows: bool) -> dict[str, Any]:
+    return dict(change(text) for text in changes or []) | ({"data.skip_bad_rows": True} if skip_bad_rows else {})
+
+
+@app.command()
+@told
+def report(folder: RunArgument) -> None:
+    """Write the page of a run, also of one under way, and print its path."""
+    from selfreward.report import write_report
+
+    typer.echo(str(write_report(folder)))
+
+
+@app.command()
+@told
+def status(folder: RunArgument) -> None:
+    """Tell where a run stands, also while it runs."""
+    from selfreward.report import describe_status
+
+    typer.echo(describe_status(folder))
+
+
+@app.command()
+@told
+def chat(
+    model: Annotated[Path, typer.Argument(help="A model of a run (runs/demo/M3), or a folder with a model.")],
+    temperature: Annotated[float, typer.Option(min=0.0)] = 0.7,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.9,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 256,
+) -> None:
+    """Talk to a model; an empty line or Ctrl-D ends it."""
+    from selfreward.chatting import converse
+
+    converse(model, temperature, top_p, max_tokens)

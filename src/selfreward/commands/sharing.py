@@ -1,0 +1,46 @@
+"""Commands that take results away: export, push."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selfreward.commands import RunArgument, app, told
+
+
+@app.command()
+@told
+def export(
+    folder: RunArgument,
+    what: Annotated[list[str] | None, typer.Option(help="Only these records (pairs, responses, …); repeatable.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Where; RUN/export by default.")] = None,
+) -> None:
+    """Write a run's records as a dataset that `datasets` loads, and a card beside each of its models."""
+    from selfreward.card import write_cards
+    from selfreward.export import KINDS, export_run
+
+    target = to or folder / "export"
+    for table in export_run(folder, target, what or KINDS):
+        typer.echo(f"{target / table.file}: {table.rows:,} {table.kind}")
+    for card in write_cards(folder):
+        typer.echo(str(card))
+
+
+@app.command()
+@told
+def push(
+    target: Annotated[Path, typer.Argument(help="A model of a run (runs/demo/M3), a folder with a model, or an export.")],
+    repo: Annotated[str, typer.Argument(help="The repository: you/its-name.")],
+    public: Annotated[bool, typer.Option("--public/--private", help="Who may see a repository that is new.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Send a model or an exported dataset to the Hugging Face Hub, after showing what would be sent."""
+    from selfreward.push import push_folder
+
+    def confirmed(what: str) -> bool:
+        typer.echo(what)
+        return yes or typer.confirm("Send this?")
+
+    typer.echo(push_folder(target, repo, public, confirmed) or "Nothing was sent.")

@@ -1,0 +1,129 @@
+"""EFT as the paper makes it (section 3.1): the SFT baseline judges what people ranked, and is believed where it agrees."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from math import floor, fsum
+
+from selfreward.config import Recipe
+from selfreward.errors import SelfRewardError
+from selfreward.judgments import Judge
+from selfreward.parsing import own_turn
+from selfreward.records import Checkpoint, Dropped, Example, Judgment, Ranking
+from selfreward.sections import EFTConfig
+from selfreward.seed import Seed, ranked_responses
+from selfreward.stages import Folder
+
+
+def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: Folder) -> Seed:
+    """`seed` with the EFT examples that `baseline` makes of its ranked sets. Raises `SelfRewardError` where it makes none."""
+    judge = Judge(recipe.judge.model_copy(update={"samples": recipe.eft.tries}))
+    asked = [(ranking.prompt, response) for ranking in seed.rankings for response in ranked_responses(ranking)]
+    plan = judge.plan(asked, baseline, recipe.seed)
+    judgments = folder.sample("eft_judgments", Judgment, plan, baseline, judge.read)
+    eft = folder.keep("eft", choose_eft(seed.rankings, judgments, judge, recipe.eft, recipe.seed))
+    if not eft:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(folder.dropped("eft").items()))
+        now = 'Look at eft_judgments.jsonl beside it: give more ranked sets, raise eft.tries, or set eft.agree = "mean"'
+        where = str(folder.run.dir.path / folder.name / "eft.jsonl")
+        raise SelfRewardError(f"nowhere does the SFT baseline agree with people ({reasons})", where, now)
+    return seed._replace(eft=eft)
+
+
+def choose_eft(
+    rankings: Sequence[Ranking], judgments: Iterable[Judgment], judge: Judge, config: EFTConfig, seed: int
+) -> tuple[list[Example], list[Dropped]]:
+    """A judgment of each response, as an example, of the sets that `judgments` rank as people do; why there is none of others.
+
+    Of what is kept the commonest score, and no other, is thinned out to `config.commonest`; which go follows from `seed`.
+    """
+    tries: dict[str, list[Judgment]] = defaultdict(list)
+    for judgment in sorted(judgments, key=lambda judgment: judgment.sample):
+        tries[judgment.response_id].append(judgment)
+    made: list[tuple[Judgment, Example]] = []
+    dropped: list[Dropped] = []
+    for ranking in rankings:
+        responses = ranked_responses(ranking)
+        targets = AGREE[config.agree](ranking.ranks, [tries[response.id] for response in responses])
+        if isinstance(targets, str):
+            dropped += [_dropped(response.id, targets) for response in responses]
+        else:
+            asked = [judge.fill(ranking.prompt, response.text) for response in responses]
+            made += zip(targets, map(_example, asked, targets), strict=True)
+    gone = _too_common([target.score for target, _ in made], config.commonest, seed)
+    dropped += [_dropped(made[at][0].response_id, "thinned") for at in sorted(gone)]
+    return [example for at, (_, example) in enumerate(made) if at not in gone], dropped
+
+
+def one_try(ranks: Sequence[int], tries: Sequence[Sequence[Judgment]]) -> list[Judgment] | str:
+    """The first try that ranks all responses as people do, with a valid judgment of each; or what the best try lacked.
+
+    `tries[i][k]` is judgment k of response i. Judgments are sampled apart, so that a try is a row of equal k by agreement
+    only; picking each response's judgment freely would find people's order in noise.
+    """
+    misses = {"unparsed"}
+    for judgments in zip(*tries, strict=True):
+        scores = [judgment.score for judgment in judgments if judgment.score is not None]
+        if len(scores) < len(judgments):
+            continue
+        if (found := compared(ranks, scores)) == "agrees":
+            return list(judgments)
+        misses.add(found)
+    return next(miss for miss in ("tied", "disagrees", "all_tied", "unparsed") if miss in misses)
+
+
+def mean_of_tries(ranks: Sequence[int], tries: Sequence[Sequence[Judgment]]) -> list[Judgment] | str:
+    """Of each response the judgment nearest its mean, the first where two are, if the means rank as people do; or what is wrong.
+
+    The judgments nearest the means may tie where the means do not, but must not contradict them.
+    """
+    scored = [[(judgment.score, judgment) for judgment in judgments if judgment.score is not None] for judgments in tries]
+    if not all(scored):
+        return "unparsed"
+    means = [fsum(score for score, _ in valid) / len(valid) for valid in scored]
+    if (found := compared(ranks, means)) != "agrees":
+        return found
+    nearest = [min(valid, key=lambda one: abs(one[0] - mean)) for valid, mean in zip(scored, means, strict=True)]
+    if compared(ranks, [score for score, _ in nearest]) == "disagrees":
+        return "targets_disagree"
+    return [judgment for _, judgment in nearest]
+
+
+AGREE = {"one": one_try, "mean": mean_of_tries}
+
+
+def compared(ranks: Sequence[int], scores: Sequence[float]) -> str:
+    """Whether `scores` order the responses that people rank apart as people do: `agrees`, `disagrees` or, at best, `tied`.
+
+    Responses that people rank the same may have any scores. `all_tied`: people rank none apart, so that there is no order.
+    """
+    pairs = [(one, other) for one in range(len(ranks)) for other in range(len(ranks)) if ranks[one] < ranks[other]]
+    if not pairs:
+        return "all_tied"
+    least = min(scores[better] - scores[worse] for better, worse in pairs)
+    return "agrees" if least > 0 else "tied" if least == 0 else "disagrees"
+
+
+def _example(asked: str, target: Judgment) -> Example:
+    """What the judge was asked, and its own turn as what it should say."""
+    said = own_turn(target.rationale).strip()
+    return Example(prompt=asked, response=said, kind="eft", source="the SFT baseline, agreeing with people")
+
+
+def _too_common(scores: Sequence[float | None], share: float, seed: int) -> set[int]:
+    """Which of `scores` go so that the commonest (the lowest of several) is at most `share` of what stays."""
+    if not scores:
+        return set()
+    counts = Counter(scores)
+    commonest = max(counts, key=lambda score: (counts[score], -(score or 0)))
+    places = [at for at, score in enumerate(scores) if score == commonest]
+    exact = Fraction(str(share))
+    most = len(places) if share == 1 else floor(exact * (len(scores) - len(places)) / (1 - exact))
+    return set(random.Random(f"{seed} eft").sample(places, max(0, len(places) - most)))
+
+
+def _dropped(response: str, reason: str) -> Dropped:
+    return Dropped(id=response, stage="eft", reason=reason)

@@ -1,0 +1,211 @@
+"""Evaluate any model on something, or against another, beside the model and with all that says how it was done."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from selfreward.config import Recipe, load_recipe, read_recipe
+from selfreward.errors import SelfRewardError
+from selfreward.evaluations import FOLDER, RESULT, Found, Result, Settings, Trial
+from selfreward.evaluations.alpaca import AlpacaEval
+from selfreward.evaluations.contest import Contest
+from selfreward.evaluations.harness import Harness
+from selfreward.evaluations.multi_turn import MTBench
+from selfreward.evaluations.ranked import Ranked
+from selfreward.evaluations.rows import first_fields
+from selfreward.fields import SamplingConfig
+from selfreward.models import open_model, outside_model
+from selfreward.progress import Progress
+from selfreward.records import Checkpoint
+from selfreward.rundir import RunDir, write_whole
+from selfreward.stages import Run
+
+COMPARED = "head-to-head"
+KINDS: dict[str, type[Settings]] = {
+    "alpaca-eval": AlpacaEval,
+    "mt-bench": MTBench,
+    "reward-modeling": Ranked,
+    COMPARED: Contest,
+    "lm-eval": Harness,
+}
+SIGNS = {"turns": "mt-bench", "responses": "reward-modeling", "instruction": "alpaca-eval"}
+"""A field in the rows of a file, and the evaluation that such a file is for."""
+PARTS = ("judge", "against")
+RECORDS = "records"
+"""Folder of an evaluation's stages."""
+SERVER = re.compile(r"(https?://[^#]+)#(.+)")
+"""`URL#MODEL`."""
+
+
+class Subject(NamedTuple):
+    """A model as somebody names it: its name, what to load, where its evaluations go, the recipe of the run that made it."""
+
+    name: str
+    source: str
+    home: Path
+    recipe: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """The name as a part of a path."""
+        return re.sub(r"[/:]+", "--", self.name)
+
+
+def evaluate(
+    model: str,
+    kind: str,
+    given: Mapping[str, Any],
+    name: str,
+    recipe: Path | None = None,
+    folder: Path | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> tuple[Result, Path]:
+    """Evaluate `model`, or go on with it; returns the result and its file.
+
+    `given` are fields of the kind's settings; the others come from `recipe`, or from the run that made the model.
+    `folder` is where it is done, instead of `evaluations/NAME` beside the model.
+    """
+    subject = find_subject(model)
+    settings = read_settings(kind, recipe or subject.recipe, given)
+    settings.load()
+    evaluated = _checkpoint(subject, settings)
+    named = settings.model_dump(include=set(PARTS))
+    others = {part: _checkpoint(find_subject(other), settings) for part, other in named.items()}
+    path = folder or subject.home / name
+    rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)})
+    try:
+        opener = partial(open_model, config=settings.backend, servers=settings.servers)
+        run = Run(rundir, opener, _no_training, Progress(rundir.logs, stopping))
+        trial = Trial(run[RECORDS], path, evaluated, *(others.get(part, evaluated) for part in PARTS))
+        found = settings.find(trial)
+        result = _result(name, kind, settings, evaluated, others, found)
+        rundir.settle()
+        write_whole(path / RESULT, result.model_dump_json(indent=1))
+        return result, path / RESULT
+    finally:
+        rundir.close()
+
+
+def find_subject(name: str) -> Subject:
+    """The model of a run (RUN/M3), a folder with a transformers model, or a model outside as a recipe names it."""
+    path = Path(name)
+    made = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
+    recipe = made.parent / "config.json"
+    if any(made.glob("*.receipt.json")) and recipe.is_file():
+        weights = made / "model" if (made / "model").is_dir() else _recipe(recipe).base
+        return Subject(made.name, str(weights), made / FOLDER, recipe)
+    if path.is_dir():
+        return Subject(path.resolve().name, name, path / FOLDER)
+    outside = Subject(name, name, Path(FOLDER))
+    return outside._replace(home=outside.home / outside.label)
+
+
+def find_kind(on: str) -> tuple[str, str | None]:
+    """The evaluation that `--on` means, and the file where it means one. Raises `SelfRewardError`."""
+    evaluations = [kind for kind in KINDS if kind != COMPARED]
+    if on in evaluations:
+        return on, None
+    fields = first_fields(on) if Path(on).is_file() else ()
+    kind = next((kind for sign, kind in SIGNS.items() if sign in fields), None)
+    if kind is None:
+        says = f"its rows have none of {', '.join(SIGNS)}" if fields else "is no file and no evaluation"
+        raise SelfRewardError(says, on, f"Name the evaluation ({', '.join(evaluations)}), and its file with --data")
+    return kind, on
+
+
+def name_judge(judge: str, key_env: str | None) -> dict[str, Any]:
+    """The settings that `--judge` and `--key-env` stand for. Raises `SelfRewardError`."""
+    server = SERVER.fullmatch(judge)
+    if "@" in (host := urlsplit(judge).netloc):
+        raise SelfRewardError("its address holds a password", host.split("@")[-1], "Leave it out; --key-env names its variable")
+    if server is None:
+        if key_env or judge.startswith(("http://", "https://")):
+            raise SelfRewardError("is no server", judge, "Name a server as URL#MODEL, http://localhost:8000/v1#qwen say")
+        return {"judge": judge}
+    return {"judge": server[2], "servers": {server[2]: {"url": server[1], "model": server[2], "key_env": key_env}}}
+
+
+def read_settings(kind: str, recipe: Path | None, given: Mapping[str, Any]) -> Settings:
+    """The settings of an evaluation of `kind`: what is given, and the tables of a recipe for the rest."""
+    tables = _tables(_recipe(recipe)) if recipe else {}
+    known = {name: table for name, table in tables.items() if name in KINDS[kind].model_fields and table is not None}
+    try:
+        return KINDS[kind].model_validate(_merged(known, given))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        where = f"--on {kind}"
+        if first["type"] == "extra_forbidden":
+            raise SelfRewardError(f"{field} means nothing to it", where, "Leave it out") from error
+        if first["type"] == "missing":
+            raise SelfRewardError(f"{field} is missing", where, f"Give it with --{field}") from error
+        raise SelfRewardError(f"{field}: {first['msg']}", where, f"It is {first['input']!r}; change it") from error
+
+
+def _recipe(file: Path) -> Recipe:
+    """A recipe, or what a run keeps of one."""
+    if file.suffix != ".json":
+        return load_recipe(file)
+    return read_recipe(json.loads(file.read_text(encoding="utf-8")), str(file), file.parent)
+
+
+def _tables(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says about measuring, by the names that the settings have for it."""
+    return {
+        "seed": recipe.seed,
+        "bootstrap": recipe.measure.bootstrap,
+        "judge": recipe.measure.judge,
+        "responses": recipe.responses.model_dump(include=set(SamplingConfig.model_fields)),
+        "grading": recipe.judge.model_dump(),
+        "pairwise": recipe.pairwise.model_dump(),
+        "backend": recipe.backend.model_dump(),
+        "servers": {name: server.model_dump() for name, server in recipe.servers.items()},
+    }
+
+
+def _merged(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` over `tree`, table by table."""
+    both = {
+        name: _merged(tree[name], value)
+        for name, value in given.items()
+        if isinstance(value, dict) and isinstance(tree.get(name), dict)
+    }
+    return {**tree, **given, **both}
+
+
+def _checkpoint(subject: Subject, settings: Settings) -> Checkpoint:
+    """What is to be loaded, under the name that people know it by."""
+    return outside_model(subject.source, settings.servers).model_copy(update={"name": subject.name})
+
+
+def _result(
+    name: str, kind: str, settings: Settings, model: Checkpoint, others: Mapping[str, Checkpoint], found: Found
+) -> Result:
+    judge, rival = others.get("judge"), others.get("against")
+    return Result(
+        **dict(found) | {"note": found.note + _independence(model, judge, rival)},
+        name=name, kind=kind, model=model.name, fingerprint=model.fingerprint,
+        judge=judge.name if judge else None, judge_fingerprint=judge.fingerprint if judge else None,
+        against=rival.name if rival else None, against_fingerprint=rival.fingerprint if rival else None,
+        settings=settings.model_dump(mode="json", exclude_none=True),
+    )  # fmt: skip
+
+
+def _independence(model: Checkpoint, judge: Checkpoint | None, rival: Checkpoint | None) -> str:
+    if judge is None:
+        return ""
+    if judge.fingerprint == model.fingerprint:
+        return " The judge is the model itself: this is its opinion of itself."
+    return " The judge is the rival itself." if rival and judge.fingerprint == rival.fingerprint else ""
+
+
+def _no_training() -> NoReturn:
+    raise AssertionError("an evaluation trains nothing")

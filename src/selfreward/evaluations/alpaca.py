@@ -1,0 +1,215 @@
+"""AlpacaEval 2: a model's answers beside a baseline's, before a judge whose first token's probabilities decide.
+
+The judge is asked once, the two in an order drawn by the seed, to name the better of `m` and `M`. The preference is 1 plus
+the probability of the model's letter among the two letters: 2 is a win for certain, 1 a loss.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.resources import files
+from math import isfinite
+from pathlib import Path
+from typing import Literal
+
+from selfreward import estimates
+from selfreward.alpaca_eval import DRAW, Board, length_controlled, read_board, weighted_preference, win_rate
+from selfreward.errors import SelfRewardError
+from selfreward.evaluations import Figure, Found, Trial, lengths
+from selfreward.evaluations.breakdown import Labelled, break_down
+from selfreward.evaluations.rows import Row, read_rows
+from selfreward.fields import Located
+from selfreward.records import Checkpoint, Completion, Message, Prompt, Request, Response, Sampled, Sampling, content_id
+from selfreward.rubrics import Rubric
+from selfreward.rundir import write_whole
+
+OWN_TEMPLATE = str(files("selfreward") / "text" / "judge_alpaca.txt")
+TURN = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>", re.DOTALL)
+"""A turn of the official template."""
+ONE_TOKEN = Sampling(temperature=1.0, top_p=1.0, max_tokens=1)
+TOP = 5
+"""So many likeliest first tokens are asked for, as the board does."""
+Letter = Literal["m", "M"]
+Outcome = Literal["preferred", "no_logprobs", "no_letter", "error"]
+
+
+class Instruction(Row):
+    """A prompt of the official file with the baseline's answer."""
+
+    instruction: str
+    dataset: str = ""
+    output: str
+
+
+class Annotation(Sampled):
+    """A judge's preference for a model's answer over the baseline's. Only a `preferred` one, or a draw, has a preference."""
+
+    identity = ("prompt_id", "response_id", "judge", "stands_for_model", "logprobs", "outcome", "preference")
+    prompt_id: str
+    response_id: str
+    judge: str
+    """Fingerprint of the judging model."""
+    stands_for_model: Letter
+    """`m`, the output that is shown first, or `M`."""
+    logprobs: dict[str, float]
+    """Of the two letters, as far as they are among the likeliest first tokens."""
+    outcome: Outcome
+    preference: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The outcome."""
+        return self.outcome
+
+
+class Template(Rubric):
+    """A judge's prompt for two outputs, in one user turn or in the turns that it marks itself."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, ("instruction", "output_1", "output_2"), "--template")
+        self._turns = TURN.findall(self.text) or [("user", self.text)]
+
+    def messages(self, **texts: str) -> tuple[Message, ...]:
+        """The turns, each with its slots filled."""
+        return tuple(Message(role=role, content=self._filled(text, texts)) for role, text in self._turns)
+
+    def _filled(self, turn: str, texts: dict[str, str]) -> str:
+        return self._slot.sub(lambda slot: self._tag.sub("&lt;", texts[slot[1]]), turn).strip()
+
+
+class AlpacaEval(Labelled):
+    """AlpacaEval 2."""
+
+    data: Located
+    """Prompts in the official shape, with the baseline's answers."""
+    baseline: str = "output"
+    """What the rows call the baseline's answer."""
+    template: Located = "selfreward:text/judge_alpaca.txt"
+    """The judge's prompt, with the slots {instruction}, {output_1} and {output_2}."""
+    board: Located | None = None
+    """Folder with the difficulties and the gamed baselines that length control is fitted with."""
+
+    @cached_property
+    def instructions(self) -> list[Instruction]:
+        """The prompts beside the baseline's answers."""
+        return read_rows(self.data, Instruction, {"output": self.baseline})
+
+    @cached_property
+    def rubric(self) -> Template:
+        """The judge's prompt."""
+        return Template(self.template)
+
+    @cached_property
+    def fitted(self) -> Board | None:
+        """What length control is fitted with."""
+        return read_board(Path(self.board)) if self.board else None
+
+    def load(self) -> object:
+        """Read prompts, template, board and labels."""
+        prompts = len(self.instructions)
+        if self.fitted and len(self.fitted.difficulty) != prompts:
+            what = f"knows {len(self.fitted.difficulty)} instructions in their order, and {self.data} has {prompts}"
+            raise SelfRewardError(what, str(self.board), "Leave --board out, or give the board's own instructions")
+        return self.rubric, self.labels_given
+
+    def find(self, trial: Trial) -> Found:
+        """The model answers, the judge annotates."""
+        prompts = [Prompt(text=row.instruction, source="seed") for row in self.instructions]
+        answers = trial.answers("responses", prompts, self, trial.model)
+        self._write_outputs(trial, answers)
+        plan = self._plan(prompts, answers, trial.judge)
+        annotations = trial.at.sample("annotations", Annotation, plan, trial.judge, read_annotation)
+        given = iter(annotations)
+        preferences = [next(given).preference if differ else DRAW for differ in self._differing(answers)]
+        outcomes = Counter(annotation.outcome for annotation in annotations)
+        same = len(answers) - len(annotations)
+        return Found(
+            prompts_digest=content_id(*(row.model_dump() for row in self.instructions)),
+            rubric_digest=content_id(self.rubric.text),
+            figures=[*self._win_rates(preferences), *self._length_controlled(preferences, answers), *lengths(answers)],
+            outcomes=dict(sorted(outcomes.items())) | ({"same_text": same} if same else {}),
+            note=self._note(),
+            breakdown=break_down(trial, self, prompts, [None if p is None else p - 1 for p in preferences]),
+            broken_down="win rate %",
+        )
+
+    def _win_rates(self, preferences: Sequence[float | None]) -> list[Figure]:
+        """Over the prompts that have a preference."""
+        found = win_rate(preferences)
+        if found is None:
+            return []
+        rate = estimates.mean([p - 1 for p in preferences if p is not None], *self.resampling)
+        told = {"its standard error": found.standard_error, "win rate, all or nothing %": found.discrete_win_rate}
+        return [
+            *Figure.of("win rate %", rate, found.total, 100),
+            *(Figure(name=name, value=value, n=found.total) for name, value in told.items() if isfinite(value)),
+        ]
+
+    def _length_controlled(self, preferences: Sequence[float | None], answers: Sequence[Response]) -> list[Figure]:
+        """What the win rate would be at the baseline's lengths, where there is a board to fit it with."""
+        if self.fitted is None or win_rate(preferences) is None:
+            return []
+        sizes = [len(answer.text) for answer in answers], [len(row.output) for row in self.instructions]
+        found = length_controlled(preferences, *sizes, self.fitted)
+        side, n = 1.96 * found.standard_error, len(preferences)
+        low, high = found.win_rate - side, found.win_rate + side
+        return [Figure(name="length-controlled win rate %", value=found.win_rate, low=low, high=high, n=n)]
+
+    def _note(self) -> str:
+        """What the figures can be compared with."""
+        if self.template == OWN_TEMPLATE:
+            return "The judge's prompt is this program's own: not comparable with the board. --template takes the official one."
+        return "Comparable with the board only by the board's own judge and template, on its 805 prompts."
+
+    def _plan(self, prompts: Sequence[Prompt], answers: Sequence[Response], judge: Checkpoint) -> list[Request]:
+        """One question for each prompt on which the two answers are not the same text."""
+        rows = zip(prompts, answers, self.instructions, self._differing(answers), strict=True)
+        return [self._ask(prompt, answer, row, judge) for prompt, answer, row, differ in rows if differ]
+
+    def _differing(self, answers: Sequence[Response]) -> list[bool]:
+        """Of each prompt, whether the two answers are other texts."""
+        return [answer.text != row.output for answer, row in zip(answers, self.instructions, strict=True)]
+
+    def _ask(self, prompt: Prompt, answer: Response, row: Instruction, judge: Checkpoint) -> Request:
+        second = int(content_id("order", self.seed, prompt.id), 16) % 2
+        outputs = (row.output, answer.text) if second else (answer.text, row.output)
+        turns = self.rubric.messages(instruction=row.instruction, output_1=outputs[0], output_2=outputs[1])
+        return Request.asking(f"{prompt.id} {answer.id}", second, turns, ONE_TOKEN, judge, self.seed, TOP)
+
+    def _write_outputs(self, trial: Trial, answers: Sequence[Response]) -> None:
+        """The model's answers as the official JSON, `outputs.json`."""
+        rows = [
+            {"dataset": row.dataset, "instruction": row.instruction, "output": answer.text, "generator": trial.model.name}
+            for row, answer in zip(self.instructions, answers, strict=True)
+        ]
+        write_whole(trial.path / "outputs.json", json.dumps(rows, indent=1, ensure_ascii=False))
+
+
+def read_annotation(request: Request, completion: Completion) -> Annotation:
+    """One preference, or the name of what is wrong with it."""
+    prompt_id, response_id = request.about.split()
+    letter: Letter = "M" if request.index else "m"
+    tokens = completion.first_token or {}
+    logprobs = {token: tokens[token] for token in ("m", "M") if token in tokens}
+    preference = None if completion.finish == "error" else weighted_preference(tokens, letter)
+    return Annotation(
+        prompt_id=prompt_id,
+        response_id=response_id,
+        judge=request.model,
+        stands_for_model=letter,
+        logprobs=logprobs,
+        outcome=_outcome(completion, preference),
+        preference=preference,
+    )
+
+
+def _outcome(completion: Completion, preference: float | None) -> Outcome:
+    if completion.finish == "error":
+        return "error"
+    if completion.first_token is None:
+        return "no_logprobs"
+    return "no_letter" if preference is None else "preferred"

@@ -1,0 +1,165 @@
+"""A result by category, complexity and expected length of the prompts (paper, appendix A.6, figures 4 and 11)."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib.resources import files
+from typing import Literal, NamedTuple
+
+from pydantic import Field, model_validator
+
+from selfreward import estimates
+from selfreward.evaluations import Answered, Figure, Trial
+from selfreward.evaluations.rows import Row, read_rows
+from selfreward.fields import Located
+from selfreward.records import Completion, Prompt, Request, Sampled, Sampling
+from selfreward.rubrics import Rubric, own_words
+
+BY_JUDGE = "judge"
+"""As `labels`: the judge is to label the prompts."""
+DIMENSIONS = ("category", "complexity", "expected_length")
+CATEGORIES = (
+    "science and engineering", "mathematics and logic", "coding", "health", "law and government", "business and finance",
+    "education", "history and society", "language and translation", "creative writing", "editing and rewriting",
+    "summarising and extracting", "entertainment and arts", "food and cooking", "travel and places", "sport and games",
+    "relationships and advice", "daily life and crafts", "technology and products", "other",
+)  # fmt: skip
+"""Twenty, as in the paper, which lets its labeller make them up."""
+LENGTHS = ("a few words", "1 to 3 sentences", "one paragraph", "several paragraphs", "a page or more")
+NOT_LABELLED = "not labelled"
+NAMES = ("category", "complexity", "length")
+"""What the labels are called in the judge's answer."""
+LINE = r"^[\s*#-]*{}[ \t*]*:[ \t*]*(.+?)[ \t*.]*$"
+SHORT = Sampling(temperature=0.0, top_p=1.0, max_tokens=64)
+
+
+class LabelRow(Row):
+    """Labels of one prompt, which is named by its text or its id; a label that is not given is not broken down by."""
+
+    instruction: str | None = None
+    prompt_id: str | None = None
+    category: str | None = None
+    complexity: int | None = Field(None, ge=1, le=10)
+    expected_length: str | None = None
+
+    @model_validator(mode="after")
+    def _names_its_prompt(self) -> LabelRow:
+        if self.instruction is None and self.prompt_id is None:
+            raise ValueError("needs instruction or prompt_id")
+        return self
+
+    @property
+    def about(self) -> str:
+        """The prompt's id."""
+        return self.prompt_id or Prompt(text=self.instruction or "", source="seed").id
+
+
+class Labelled(Answered):
+    """What those are asked with whose result can be broken down."""
+
+    labels: Located | None = None
+    """Labels of the prompts, to break the result down by: a file, or `judge`, who then labels them."""
+
+    @cached_property
+    def labels_given(self) -> dict[str, LabelRow]:
+        """What the file says of the prompts, by id."""
+        by_file = self.labels is not None and self.labels != BY_JUDGE
+        return {row.about: row for row in read_rows(str(self.labels), LabelRow)} if by_file else {}
+
+
+class Label(Sampled):
+    """What a judge says of a prompt. Only a `labelled` one has labels, and then all three."""
+
+    identity = ("prompt_id", "judge", "rationale", "outcome")
+    prompt_id: str
+    judge: str
+    """Fingerprint of the judging model."""
+    rationale: str
+    """Everything that the judge wrote."""
+    outcome: Literal["labelled", "unparsed", "truncated", "error"]
+    category: str | None = None
+    complexity: int | None = None
+    expected_length: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The outcome."""
+        return self.outcome
+
+
+def break_down(
+    trial: Trial, asked: Labelled, prompts: Sequence[Prompt], values: Sequence[float | None]
+) -> dict[str, list[Figure]]:
+    """The mean of `values`, one for each prompt, by each label that is known; without labels, nothing."""
+    if asked.labels is None:
+        return {}
+    labels = _ask(trial, asked, prompts) if asked.labels == BY_JUDGE else asked.labels_given
+    return {
+        dimension: found for dimension in DIMENSIONS if (found := _bins(dimension, labels, prompts, values, asked.resampling))
+    }
+
+
+def read_label(request: Request, completion: Completion) -> Label:
+    """Three labels, or the name of what is wrong with them."""
+    own, failure = own_words(completion)
+    found = None if failure else parse(own)
+    outcome = failure or ("labelled" if found else "unparsed")
+    told = found._asdict() if found else {}
+    return Label(prompt_id=request.about, judge=request.model, rationale=completion.text, outcome=outcome, **told)
+
+
+class Labels(NamedTuple):
+    """What is told of one prompt."""
+
+    category: str
+    complexity: int
+    expected_length: str
+
+
+def parse(text: str) -> Labels | None:
+    """The last of each label in a judge's own text; None where one is missing or not one of those it was to choose from."""
+    found = {name: re.findall(LINE.format(name), text, re.IGNORECASE | re.MULTILINE) for name in NAMES}
+    if not all(found.values()):
+        return None
+    category, complexity, length = (found[name][-1].lower() for name in NAMES)
+    fits = category in CATEGORIES and re.fullmatch("10|[1-9]", complexity) and length in LENGTHS
+    return Labels(category, int(complexity), length) if fits else None
+
+
+def _ask(trial: Trial, asked: Labelled, prompts: Sequence[Prompt]) -> dict[str, Label]:
+    rubric = Rubric(str(files("selfreward") / "text" / "judge_labels.txt"), ("prompt", "categories", "lengths"), "labels")
+    texts = {"categories": ", ".join(CATEGORIES), "lengths": ", ".join(LENGTHS)}
+    plan = [
+        Request.user_turn(prompt.id, 0, rubric.fill(prompt=prompt.text, **texts), SHORT, trial.judge, asked.seed)
+        for prompt in prompts
+    ]
+    return {label.prompt_id: label for label in trial.at.sample("labels", Label, plan, trial.judge, read_label)}
+
+
+def _bins(
+    dimension: str, labels: Mapping[str, Label | LabelRow], prompts: Sequence[Prompt], values: Sequence[float | None],
+    resampling: tuple[int, int],
+) -> list[Figure]:  # fmt: skip
+    """A figure for each bin, in per cent; prompts without this label have a bin of their own. Empty where none has it."""
+    bins: dict[str, list[float]] = defaultdict(list)
+    for prompt, value in zip(prompts, values, strict=True):
+        told = getattr(labels.get(prompt.id), dimension, None)
+        if value is not None:
+            bins[NOT_LABELLED if told is None else str(told)].append(value)
+    if set(bins) <= {NOT_LABELLED}:
+        return []
+    return [
+        figure
+        for name in sorted(bins, key=lambda name: _place(dimension, name, len(bins[name])))
+        for figure in Figure.of(name, estimates.mean(bins[name], *resampling), len(bins[name]), 100)
+    ]
+
+
+def _place(dimension: str, name: str, count: int) -> tuple[int, int, str]:
+    """Lengths and complexities in their order, categories by size, what has no label last."""
+    order = {"complexity": int(name) if name.isdigit() else 0, "category": -count}
+    at = LENGTHS.index(name) if name in LENGTHS else order.get(dimension, len(LENGTHS))
+    return name == NOT_LABELLED, at, name

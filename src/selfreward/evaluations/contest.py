@@ -1,0 +1,85 @@
+"""Two models on the same prompts before a judge, in both orders (paper, section 3.1)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+
+from selfreward import estimates
+from selfreward.evaluations import Figure, Found, Trial, lengths, some
+from selfreward.evaluations.breakdown import Labelled, break_down
+from selfreward.fields import ModelName
+from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
+from selfreward.records import Comparison, Dropped, Prompt, Side, content_id, digest
+from selfreward.sections import PairwiseConfig, SourceConfig
+from selfreward.sources import Kept, load_prompts
+
+WORTH: dict[Side, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
+
+
+class Contest(Labelled):
+    """Head-to-head."""
+
+    against: ModelName
+    """Whom the model is compared with."""
+    data: SourceConfig
+    """The prompts."""
+    skip_bad_rows: bool = False
+    """Count and list rows that do not fit their format, where they would be an error."""
+    pairwise: PairwiseConfig = PairwiseConfig()
+    """How two answers are compared."""
+
+    @cached_property
+    def prompts(self) -> Kept[Prompt]:
+        """The prompts, each once, and what was dropped."""
+        kept, dropped = load_prompts(self.data, "prompts", self.seed, self.skip_bad_rows)
+        times = Counter(prompt.id for prompt in kept)
+        again = [Dropped(id=name, stage="prompts", reason="repeated") for name, count in times.items() for _ in range(count - 1)]
+        return list({prompt.id: prompt for prompt in kept}.values()), dropped + again
+
+    @cached_property
+    def compared(self) -> PairwiseJudge:
+        """The rubric and its parser."""
+        return PairwiseJudge(self.pairwise)
+
+    def load(self) -> object:
+        """Read prompts, rubric and labels."""
+        return some(self.prompts, self.data), self.compared, self.labels_given
+
+    def find(self, trial: Trial) -> Found:
+        """Both models answer, the judge compares."""
+        prompts = trial.at.keep("prompts", self.prompts)
+        ours = trial.answers("responses", prompts, self, trial.model)
+        theirs = trial.answers("rival_responses", prompts, self, trial.rival)
+        plan = self.compared.plan(zip(prompts, ours, theirs, strict=True), trial.judge, self.seed)
+        preferences = trial.at.sample("preferences", Preference, plan, trial.judge, self.compared.read)
+        comparisons = combine(preferences)
+        worth = [WORTH.get(comparison.winner) for comparison in comparisons]
+        return Found(
+            prompts_digest=digest(prompts),
+            rubric_digest=content_id(self.compared.rubric.text),
+            figures=[*self._shares(comparisons), *_flips(preferences), *lengths(ours), *lengths(theirs, "the rival's ")],
+            outcomes=dict(sorted(Counter(preference.outcome for preference in preferences).items())),
+            note="Both orders asked; where they disagree it is a tie, and where one has no verdict the prompt is left out. "
+            "Comparable only with figures by the same judge, rubric and prompts.",
+            breakdown=break_down(trial, self, prompts, worth),
+            broken_down="wins, a tie counting half, %",
+        )
+
+    def _shares(self, comparisons: list[Comparison]) -> list[Figure]:
+        """Wins, ties, losses and their balance, in per cent of the prompts with a verdict."""
+        sides = [comparison.winner for comparison in comparisons if comparison.winner != "none"]
+        told = {"wins %": "a", "ties %": "tie", "losses %": "b"}
+        values = {name: [float(side == of) for side in sides] for name, of in told.items()}
+        values["wins less losses, points"] = [2 * WORTH[side] - 1 for side in sides]
+        return [
+            figure
+            for name, of_each in values.items()
+            for figure in Figure.of(name, estimates.mean(of_each, *self.resampling), len(sides), 100)
+        ]
+
+
+def _flips(preferences: list[Preference]) -> list[Figure]:
+    rate = flip_rate(preferences)
+    decided = sum(comparison.winner != "none" for comparison in combine(preferences))
+    return [] if rate is None else [Figure(name="verdicts that change with the order %", value=100 * rate, n=decided)]

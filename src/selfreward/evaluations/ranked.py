@@ -1,0 +1,71 @@
+"""How well a model judges, on responses that people ranked (paper, section 3.2 and table 4)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+
+from selfreward.evaluations import Figure, Found, Settings, Trial, some
+from selfreward.judgments import Judge
+from selfreward.records import Judgment, Ranking, content_id, digest
+from selfreward.reward_modeling import RewardModeling, beside_ranks, reward_modeling
+from selfreward.sections import JudgeConfig, SourceConfig
+from selfreward.seed import ranked_responses
+from selfreward.sources import Kept, load_rankings
+
+
+class Ranked(Settings):
+    """Reward modelling; the model itself judges."""
+
+    data: SourceConfig
+    """The ranked set."""
+    skip_bad_rows: bool = False
+    """Count and list rows that do not fit their format, where they would be an error."""
+    grading: JudgeConfig = JudgeConfig()
+    """How it judges."""
+
+    @cached_property
+    def rankings(self) -> Kept[Ranking]:
+        """The ranked set, and what was dropped."""
+        return load_rankings(self.data, "rankings", self.seed, self.skip_bad_rows)
+
+    @cached_property
+    def grader(self) -> Judge:
+        """The rubric and its parser."""
+        return Judge(self.grading)
+
+    def load(self) -> object:
+        """Read the ranked set and the rubric."""
+        return some(self.rankings, self.data), self.grader
+
+    def find(self, trial: Trial) -> Found:
+        """The model judges every response."""
+        rankings = trial.at.keep("rankings", self.rankings)
+        ranked = [(ranking, ranked_responses(ranking)) for ranking in rankings]
+        asked = [(ranking.prompt, response) for ranking, responses in ranked for response in responses]
+        plan = self.grader.plan(asked, trial.model, self.seed)
+        judgments = trial.at.sample("judgments", Judgment, plan, trial.model, self.grader.read)
+        judged = beside_ranks(ranked, self.grader.mean_scores(judgments))
+        unparsed = sum(judgment.score is None for judgment in judgments) / len(judgments)
+        found = reward_modeling(judged, unparsed, *self.resampling, self.grading.scale[1])
+        return Found(
+            prompts_digest=digest(rankings),
+            rubric_digest=content_id(self.grader.rubric.text),
+            figures=_figures(found, len(judgments), self.grading.scale[1]),
+            outcomes=dict(sorted(Counter(judgment.outcome for judgment in judgments).items())),
+            note=f"Pairwise accuracy: {found.tie_rule}. Intervals resample rankings.",
+        )
+
+
+def _figures(found: RewardModeling, judgments: int, best: float) -> list[Figure]:
+    """The paper's five metrics, and what text length alone would get."""
+    return [
+        *Figure.of("pairwise accuracy %", found.pairwise_accuracy, found.pairs, 100),
+        *Figure.of("pairwise accuracy, ties wrong %", found.pairwise_accuracy_strict, found.pairs, 100),
+        *Figure.of(f"{best:g}-best %", found.five_best, found.rankings, 100),
+        *Figure.of("exact match %", found.exact_match, found.rankings, 100),
+        *Figure.of("Spearman", found.spearman, found.rankings),
+        *Figure.of("Kendall tau-b", found.kendall, found.rankings),
+        *Figure.of("pairwise accuracy of length alone %", found.length_baseline, found.pairs, 100),
+        Figure(name="judgments without a score %", value=100 * found.unparsed, n=judgments),
+    ]

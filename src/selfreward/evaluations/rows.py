@@ -1,0 +1,69 @@
+"""Files in shapes that others have set: a JSON list or JSONL, with more fields than we need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from selfreward.errors import SelfRewardError
+
+
+class Row(BaseModel):
+    """A row of such a file; fields that are not named here are let be."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+T = TypeVar("T", bound=Row)
+
+
+def read_rows(path: str, kind: type[T], rename: dict[str, str] | None = None) -> list[T]:
+    """The rows of a file as `kind`; `rename`: field → what the file calls it. Raises `SelfRewardError` with the row's place."""
+    rows = [_row(value, kind, where, rename or {}) for where, value in _values(Path(path))]
+    if not rows:
+        raise SelfRewardError("has no rows", path, "Give a JSON list or JSONL with at least one")
+    return rows
+
+
+def first_fields(path: str) -> tuple[str, ...]:
+    """What the first row of a file has."""
+    _, row = next(_values(Path(path)), ("", None))
+    return tuple(row) if isinstance(row, dict) else ()
+
+
+def _values(path: Path) -> Iterator[tuple[str, Any]]:
+    """(where it stands, value) of each row."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SelfRewardError(f"cannot be read ({error})", str(path), "Give a JSON list or JSONL, in UTF-8") from error
+    if text.lstrip().startswith("["):
+        yield from ((f"{path}, row {n}", row) for n, row in enumerate(_json(text, str(path)), start=1))
+        return
+    for n, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield f"{path}:{n}", _json(line, f"{path}:{n}")
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SelfRewardError(f"is not JSON ({error})", where, "Put it right, or restore the file from where it came") from error
+
+
+def _row(value: Any, kind: type[T], where: str, rename: dict[str, str]) -> T:
+    try:
+        given = {**value, **{field: value[name] for field, name in rename.items()}}
+        return kind.model_validate(given)
+    except (TypeError, KeyError) as error:
+        has = ", ".join(value) if isinstance(value, dict) else repr(value)[:40]
+        raise SelfRewardError(f"has no field {error}: it has {has}", where, "Name the field that is meant") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or kind.__name__
+        raise SelfRewardError(f"{field}: {first['msg']}", where, "Put the row right, or give another file") from error

@@ -1,0 +1,70 @@
+"""The evaluations of a run's models side by side, for its page."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from selfreward.estimates import Estimate
+from selfreward.evaluations import Figure, Result, read_results
+
+
+class Table(NamedTuple):
+    """One evaluation: a row for each model, a column for each figure. Same judge, prompts and opponent throughout."""
+
+    title: str
+    kind: str
+    judge: str | None
+    against: str | None
+    note: str
+    columns: list[str]
+    rows: dict[str, dict[str, Figure]]
+    outcomes: dict[str, dict[str, int]]
+    breakdown: dict[str, dict[str, dict[str, Estimate]]]
+    """Label → model → bin → figure; a bin's name ends in how many prompts it has."""
+    broken_down: str
+
+
+def read_tables(run: Path, models: Sequence[str]) -> list[Table]:
+    """Every finished evaluation of `models`, in their order; those of one name stand together where they compare."""
+    alike: dict[tuple[str, ...], dict[str, Result]] = defaultdict(dict)
+    for model in models:
+        for result in read_results(run / model):
+            alike[_key(result)][model] = result
+    return [_table(results) for _, results in sorted(alike.items())]
+
+
+def _key(result: Result) -> tuple[str, ...]:
+    """What two results must share to stand in one table."""
+    asked = (result.judge_fingerprint, result.against_fingerprint, result.prompts_digest, result.rubric_digest)
+    parts = (result.name, result.kind, *asked, result.note)
+    return tuple(part or "" for part in parts)
+
+
+def _table(results: Mapping[str, Result]) -> Table:
+    first = next(iter(results.values()))
+    rows = {model: {figure.name: figure for figure in result.figures} for model, result in results.items()}
+    labels = dict.fromkeys(label for result in results.values() for label in result.breakdown)
+    return Table(
+        title=first.name,
+        kind=first.kind,
+        judge=first.judge,
+        against=first.against,
+        note=first.note,
+        columns=list(dict.fromkeys(name for figures in rows.values() for name in figures)),
+        rows=rows,
+        outcomes={model: result.outcomes for model, result in results.items()},
+        breakdown={label: _bins(label, results) for label in labels},
+        broken_down=first.broken_down,
+    )
+
+
+def _bins(label: str, results: Mapping[str, Result]) -> dict[str, dict[str, Estimate]]:
+    found = {model: result.breakdown.get(label, []) for model, result in results.items()}
+    sizes: dict[str, int] = defaultdict(int)
+    for figures in found.values():
+        for figure in figures:
+            sizes[figure.name] = max(sizes[figure.name], figure.n)
+    return {model: {f"{f.name} (n = {sizes[f.name]:,})": f.estimate for f in figures} for model, figures in found.items()}

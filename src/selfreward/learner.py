@@ -1,0 +1,118 @@
+"""What is trained: a model loaded for training, and written as a normal transformers folder when it has learned.
+
+A training changes weights and nothing else. What it needs of the settings meanwhile (dropout, a padding token) is put
+back; only where generation stops may be added to, by the token that the model is taught to end its turns with.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
+
+from selfreward import adapters
+from selfreward.chat import end_of_turn, load_tokenizer
+from selfreward.errors import SelfRewardError
+from selfreward.sections import TrainerConfig
+
+DROPOUTS = (
+    "attention_dropout", "attn_pdrop", "attention_probs_dropout_prob", "hidden_dropout", "hidden_dropout_prob", "dropout",
+    "resid_pdrop", "residual_dropout", "resid_dropout", "embd_pdrop", "emb_pdrop", "embed_dropout", "embedding_dropout",
+    "activation_dropout",
+)  # fmt: skip
+"""What architectures call their dropout. One that knows none of these has none."""
+
+
+class Learner:
+    """A model in training: its tokenizer, its weights as they are trained, and the settings it came with."""
+
+    def __init__(self, path: Path, dropout: float, trainer: TrainerConfig) -> None:
+        """Load what is in `path`. Raises `SelfRewardError` where this device or model cannot do what `trainer` asks."""
+        self.path, self.lora = path, trainer.lora
+        self.bfloat16 = wants_bfloat16(trainer)
+        self.tokenizer = load_tokenizer(path)
+        self._config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        self.model = load_weights(path, with_dropout(self._config, dropout), **self._held())
+        adapters.keep_differentiable(self.model)
+        self._generation = copy.deepcopy(self.model.generation_config)
+        self.recompute = _recomputes(trainer, self.model, path)
+
+    def _held(self) -> dict[str, Any]:
+        """How the weights are held: frozen ones in the precision of the arithmetic, those that learn in float32."""
+        if self.lora is None:
+            return {"dtype": torch.float32}
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return adapters.frozen(self.lora, torch.bfloat16 if self.bfloat16 else torch.float32, device)
+
+    def write(self, trained: Any, made: Path) -> None:
+        """Write `trained`, this model after some steps, into the folder `made`, with its tokenizer.
+
+        Adapters are merged into the weights in the precision in which those came, and checked; other weights are float32.
+        """
+        if self.lora is None:
+            self._write_model(trained, made)
+        else:
+            self._write_model(adapters.merged(trained, self.path), made)
+            adapters.save_adapter(trained, made)
+            adapters.assert_reload(self.path, made)
+        self.tokenizer.save_pretrained(made)
+
+    def _write_model(self, model: PreTrainedModel, made: Path) -> None:
+        in_training = model.config, model.generation_config
+        model.config, model.generation_config = (
+            copy.deepcopy(self._config),
+            _stopping(self._generation, end_of_turn(self.tokenizer)),
+        )
+        model.save_pretrained(made)
+        model.config, model.generation_config = in_training
+
+
+def load_weights(path: Path, config: PretrainedConfig, **held: Any) -> PreTrainedModel:
+    """The model in a folder, with the settings in `config`."""
+    return AutoModelForCausalLM.from_pretrained(path, config=config, trust_remote_code=False, use_safetensors=True, **held)
+
+
+def with_dropout(config: PretrainedConfig, dropout: float) -> PretrainedConfig:
+    """A copy of a model's settings in which every dropout that its architecture has is `dropout`."""
+    changed = copy.deepcopy(config)
+    for name in DROPOUTS:  # read once, when the layers are made
+        if hasattr(changed, name):
+            setattr(changed, name, dropout)
+    return changed
+
+
+def context(path: Path) -> int | None:
+    """How many tokens the model in a folder can read; None where its settings do not say."""
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def wants_bfloat16(trainer: TrainerConfig) -> bool:
+    """Whether the forward pass is in bfloat16: as the recipe says, or (`auto`) where a GPU has it."""
+    cuda = torch.cuda.is_available()
+    has = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    if trainer.dtype == "bfloat16" and cuda and not has:
+        now = 'Set it to "float32" or "auto"'
+        raise SelfRewardError(f"bfloat16 is more than {torch.cuda.get_device_name()} can do", "trainer.dtype", now)
+    return bool(trainer.dtype == "bfloat16" or (trainer.dtype == "auto" and has))
+
+
+def _recomputes(trainer: TrainerConfig, model: PreTrainedModel, path: Path) -> bool:
+    """Whether activations are computed again for the backward pass."""
+    asked, able = trainer.gradient_checkpointing, bool(model.supports_gradient_checkpointing)
+    if asked and not able:
+        now = "Set trainer.gradient_checkpointing to false"
+        raise SelfRewardError(f"{type(model).__name__} knows no gradient checkpointing", str(path), now)
+    return able and torch.cuda.is_available() if asked is None else asked
+
+
+def _stopping(generation: GenerationConfig, end: int) -> GenerationConfig:
+    """A copy of a model's generation settings that stops on `end` too."""
+    changed = copy.deepcopy(generation)
+    stops = changed.eos_token_id if isinstance(changed.eos_token_id, list) else [changed.eos_token_id]
+    stops = list(dict.fromkeys([stop for stop in stops if stop is not None] + [end]))
+    changed.eos_token_id = stops if len(stops) > 1 else end
+    return changed

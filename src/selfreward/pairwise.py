@@ -1,0 +1,127 @@
+"""Two answers to one prompt, side by side before a judge, in both orders (paper, section 3.1).
+
+Judges favour a place. So each comparison is asked twice, either answer first once; where the two verdicts disagree it
+is a tie, and where one of them failed there is no verdict at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import model_validator
+
+from selfreward.records import Checkpoint, Comparison, Completion, Prompt, Request, Response, Sampled, Side
+from selfreward.rubrics import Rubric, own_words
+from selfreward.sections import PairwiseConfig
+
+Place = Literal["first", "second", "tie"]
+
+
+class Preference(Sampled):
+    """A judge's verdict on two answers in one order. Only a `decided` one has a winner."""
+
+    identity = ("prompt_id", "first", "second", "swapped", "judge", "rationale", "outcome", "winner")
+    prompt_id: str
+    first: str
+    """Id of the response that was shown first."""
+    second: str
+    swapped: bool
+    """Whether the first response is side `b` of the comparison."""
+    judge: str
+    """Fingerprint of the judging model."""
+    rationale: str
+    """Everything that the judge wrote."""
+    outcome: Literal["decided", "unparsed", "truncated", "error"]
+    winner: Place | None = None
+
+    @property
+    def label(self) -> str:
+        """The outcome."""
+        return self.outcome
+
+    @property
+    def side(self) -> Side:
+        """Who won, as a side of the comparison; `none` where nothing was decided."""
+        if self.winner in (None, "tie"):
+            return "tie" if self.winner else "none"
+        return "a" if (self.winner == "first") != self.swapped else "b"
+
+    @model_validator(mode="after")
+    def _winner_if_decided(self) -> Preference:
+        if (self.outcome == "decided") != (self.winner is not None):
+            raise ValueError(f"outcome {self.outcome!r} does not go with winner {self.winner!r}")
+        return self
+
+
+class PairwiseJudge:
+    """A rubric and a parser for comparing two answers."""
+
+    def __init__(self, config: PairwiseConfig) -> None:
+        self.config = config
+        self.rubric = Rubric(config.rubric, ("prompt", "first", "second"), "pairwise.rubric")
+        self._verdict = re.compile(config.pattern, re.IGNORECASE)
+
+    def plan(self, items: Iterable[tuple[Prompt, Response, Response]], model: Checkpoint, seed: int) -> list[Request]:
+        """Two requests for each (prompt, a, b), next to each other: a first, then b first."""
+        return [
+            self._ask(prompt, first, second, index, model, seed)
+            for prompt, a, b in items
+            for index, (first, second) in enumerate([(a, b), (b, a)])
+        ]
+
+    def _ask(self, prompt: Prompt, first: Response, second: Response, index: int, model: Checkpoint, seed: int) -> Request:
+        about = f"{prompt.id} {first.id} {second.id}"
+        text = self.rubric.fill(prompt=prompt.text, first=first.text, second=second.text)
+        return Request.user_turn(about, index, text, self.config.sampling, model, seed)
+
+    def read(self, request: Request, completion: Completion) -> Preference:
+        """One verdict, or the name of what is wrong with it."""
+        prompt_id, first, second = request.about.split()
+        own, failure = own_words(completion)
+        winner = None if failure else self.parse(own)
+        return Preference(
+            prompt_id=prompt_id,
+            first=first,
+            second=second,
+            swapped=request.index == 1,
+            judge=request.model,
+            rationale=completion.text,
+            outcome=failure or ("decided" if winner else "unparsed"),
+            winner=winner,
+        )
+
+    def parse(self, text: str) -> Place | None:
+        """The last verdict in a judge's own text; None where there is none, or one of no place."""
+        found = self._verdict.findall(text)
+        places: dict[str, Place] = {"first": "first", "second": "second", "tie": "tie"}
+        return places.get(found[-1].lower()) if found else None
+
+
+def combine(preferences: Iterable[Preference]) -> list[Comparison]:
+    """Both orders of each comparison as one: disagreement is a tie, and `none` where a verdict is missing."""
+    return [
+        Comparison(prompt_id=prompt_id, a=a, b=b, winner=_agreed(sides)) for (prompt_id, a, b), sides in _both_orders(preferences)
+    ]
+
+
+def flip_rate(preferences: Iterable[Preference]) -> float | None:
+    """Share of the comparisons decided in both orders whose verdict changes with the order; None of none."""
+    decided = [sides for _, sides in _both_orders(preferences) if len(sides) == 2 and "none" not in sides]
+    return sum(sides[0] != sides[1] for sides in decided) / len(decided) if decided else None
+
+
+def _both_orders(preferences: Iterable[Preference]) -> list[tuple[tuple[str, str, str], list[Side]]]:
+    """(prompt id, a, b) and the winning side by each order that there is, in the order in which they first occur."""
+    sides: dict[tuple[str, str, str], dict[bool, Side]] = {}
+    for given in preferences:
+        a, b = (given.second, given.first) if given.swapped else (given.first, given.second)
+        sides.setdefault((given.prompt_id, a, b), {})[given.swapped] = given.side
+    return [(key, list(by_order.values())) for key, by_order in sides.items()]
+
+
+def _agreed(sides: list[Side]) -> Side:
+    if len(sides) < 2 or "none" in sides:
+        return "none"
+    return sides[0] if sides[0] == sides[1] else "tie"

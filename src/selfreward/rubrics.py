@@ -1,0 +1,51 @@
+"""What every judge's prompt is made of: a text with slots, filled with hostile words, and what the judge itself then said.
+
+The text that is judged may forge verdicts, slots, markup or the end of itself. So slots are filled in one pass, the
+rubric's own tags are broken inside the texts, and only what the judge generated, up to its end of turn, is ever parsed.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from selfreward.errors import SelfRewardError
+from selfreward.parsing import own_turn
+from selfreward.records import Completion
+
+Failure = Literal["error", "truncated"]
+
+
+class Rubric:
+    """A judge's prompt with named slots, from a file."""
+
+    def __init__(self, path: str, slots: tuple[str, ...], field: str) -> None:
+        """`field` is what the recipe calls it. Raises `SelfRewardError` where it cannot be read or lacks a slot."""
+        try:
+            self.text = Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SelfRewardError(f"cannot be read ({error.strerror})", path, f"Set {field} to a text file") from error
+        missing = [slot for slot in slots if f"{{{slot}}}" not in self.text]
+        if missing:
+            raise SelfRewardError(f"has no slot {{{missing[0]}}}", path, "Put it where that text is to stand")
+        self._slot = re.compile(rf"\{{({'|'.join(slots)})\}}")
+
+    @cached_property
+    def _tag(self) -> re.Pattern[str]:
+        """Tags that the rubric puts around a slot, as a text might forge them."""
+        names = {name.lower() for name in re.findall(r"</?\s*(\w+)\s*>", self.text)}
+        return re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(sorted(names)) or '(?!)'})\b)", re.IGNORECASE)
+
+    def fill(self, **texts: str) -> str:
+        """The prompt, a text for each slot; slots and tags inside the texts are only text."""
+        return self._slot.sub(lambda slot: self._tag.sub("&lt;", texts[slot[1]]), self.text)
+
+
+def own_words(completion: Completion) -> tuple[str, Failure | None]:
+    """What a judge said before its end of turn, real or spelt out, and what keeps it from counting."""
+    if completion.finish == "error":
+        return "", "error"
+    own = own_turn(completion.text)
+    return own, "truncated" if completion.finish == "length" and own == completion.text else None

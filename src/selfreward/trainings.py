@@ -1,0 +1,90 @@
+"""What a training stage needs beside the trainer: what it depends on, what is left out, and the models left on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from selfreward.backends import Advance
+from selfreward.errors import SelfRewardError
+from selfreward.records import Checkpoint, Dropped, Prompt
+from selfreward.rundir import ADAPTERS, Stage, fingerprint, sync_files, sync_folder, versions
+from selfreward.sections import TrainerConfig
+
+Pairs = Sequence[tuple[str, str, str]]
+TOO_LONG = "longer_than_the_model_reads"
+"""Why a pair is not trained on though it was chosen."""
+
+
+class Training(NamedTuple):
+    """A training that is ready to begin, and what was left out of it, by reason."""
+
+    steps: int
+    train: Callable[[Advance], Path]
+    dropped: Mapping[str, int]
+
+
+class Chooser(Protocol):
+    """Chooses among the checkpoints of one training."""
+
+    @property
+    def judge(self) -> Checkpoint:
+        """By whose judgment."""
+
+    @property
+    def every(self) -> int:
+        """Steps from one checkpoint to the next."""
+
+    @property
+    def identity(self) -> list[object]:
+        """What the choice depends on beside the checkpoints."""
+
+    def choose(self, folder: Any, candidates: Sequence[tuple[int, Checkpoint]]) -> int:
+        """The step of the one chosen, of (step, checkpoint) in the order of training; what is asked goes into `folder`."""
+
+
+def decisive(config: TrainerConfig) -> dict[str, Any]:
+    """What of `[trainer]` changes what a training gives, with the versions of the libraries that only adapters need."""
+    settings = config.model_dump(mode="json", exclude={"gradient_checkpointing"})
+    return {**settings, "versions": versions(ADAPTERS) if config.lora else {}}
+
+
+def fitting_pairs(pairs: Pairs, fits: Sequence[bool], start: Checkpoint) -> tuple[list[tuple[str, str, str]], list[Dropped]]:
+    """The pairs that `start` can read whole, and the others by their prompt. Raises `SelfRewardError` where there are none."""
+    kept = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
+    left_out = [Prompt(text=pair[0], source="self") for pair, whole in zip(pairs, fits, strict=True) if not whole]
+    if not kept:
+        what = f"can read none of the {len(pairs)} pairs whole: all are longer than its context"
+        raise SelfRewardError(what, str(start.path), "Lower responses.max_tokens, or give shorter prompts")
+    return kept, [Dropped(id=prompt.id, stage="model", reason=TOO_LONG) for prompt in left_out]
+
+
+def at_step(stage: Stage, step: int) -> Path:
+    """Where a trainer leaves the model as it was after `step` steps."""
+    return stage.work / f"step-{step}"
+
+
+def settled(stage: Stage) -> dict[str, str]:
+    """Make the models that a training left durable; their fingerprints by step, in the order of training."""
+    steps = sorted(int(folder.name.split("-")[1]) for folder in stage.work.glob("step-*") if not folder.suffix)
+    for step in steps:
+        sync_files(at_step(stage, step))
+    sync_folder(stage.work)
+    return {str(step): fingerprint(at_step(stage, step)) for step in steps}
+
+
+def on_the_way(stage: Stage, fingerprints: Mapping[str, str], start: Checkpoint) -> list[tuple[int, Checkpoint]]:
+    """(step, checkpoint) of the models that a training left, in its order."""
+    found = []
+    for step, weights in fingerprints.items():
+        name, path = f"{stage.folder.name} at step {step}", at_step(stage, int(step))
+        found.append((int(step), Checkpoint(name=name, path=path, fingerprint=weights, parent=start.fingerprint)))
+    return found
+
+
+def assert_unchanged(model: Checkpoint) -> None:
+    """The weights on disk are the ones that a run means by this name."""
+    if (found := fingerprint(model.path)) != model.fingerprint:
+        now = "Something wrote to it while the run was open; restore it or start a new run"
+        raise SelfRewardError(f"is {found}, not {model.fingerprint}, which {model.name} was", str(model.path), now)

@@ -1,0 +1,698 @@
+"""A model behind an endpoint: what is sent, what is tried again, what ends the run, and where the key never shows."""
+
+import asyncio
+import importlib
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import urllib.request
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from tinymodels import WORDS, make_model
+from tinyrun import count_requests, go, make_world, quiet, tree
+
+from selfreward.backends.server import Pace, ServerModel, backoff, stated_pause
+from selfreward.config import load_recipe
+from selfreward.errors import SelfRewardError
+from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling, read_jsonl
+from selfreward.sections import ServerConfig
+
+SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=12)
+JUDGE = Checkpoint(name="judge", path="judge", fingerprint="f0")
+KEY = "sk-Plant3d-0123456789abcdef"
+
+
+def ask(text="say it", index=0, top_logprobs=0):
+    return Request.asking("about", index, (Message(role="user", content=text),), SAMPLING, JUDGE, 0, top_logprobs)
+
+
+def said(text="fine", finish="stop", **choice):
+    """The body of a chat completion."""
+    usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    message = {"role": "assistant", "content": text}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": finish, **choice}], "usage": usage}
+
+
+class Endpoint:
+    """A real HTTP server that answers by `play(number of the call, body, headers)`: a body, or (status, headers, body).
+
+    Bytes are sent as they are; None hangs up without an answer.
+    """
+
+    def __init__(self):
+        self.calls, self.headers, self.paths, self.play = [], [], [], lambda number, body, headers: said()
+        self.lock, self.under_way, self.most = threading.Lock(), 0, 0
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                endpoint.answer(self)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # a caller who hung up
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+
+    def answer(self, handler):
+        body = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
+        with self.lock:
+            number = len(self.calls)
+            self.calls.append(body)
+            self.headers.append(dict(handler.headers))
+            self.paths.append(handler.path)
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+        played = self.play(number, body, dict(handler.headers))
+        with self.lock:
+            self.under_way -= 1
+        if played is None:
+            handler.close_connection = True
+            return
+        status, headers, content = played if isinstance(played, tuple) else (200, {}, played)
+        content = content if isinstance(content, bytes) else json.dumps(content).encode()
+        handler.send_response(status)
+        for name, value in {"content-type": "application/json", "content-length": str(len(content)), **headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    def script(self, *played):
+        """Answer in this order; the last one from then on."""
+        self.play = lambda number, body, headers: played[min(number, len(played) - 1)]
+
+
+@pytest.fixture
+def endpoint():
+    endpoint = Endpoint()
+    yield endpoint
+    endpoint.server.shutdown()
+    endpoint.server.server_close()
+
+
+@pytest.fixture
+def opened(endpoint):
+    """Opens the engine for the endpoint; what it slept is in `engine.slept`."""
+    engines = []
+
+    def open_engine(url=endpoint.url, **settings):
+        slept = []
+
+        async def sleep(seconds):
+            slept.append(seconds)
+
+        engine = ServerModel(ServerConfig(url=url, model="m", **settings), sleep, time.monotonic)
+        engine.slept = slept
+        engines.append(engine)
+        return engine
+
+    yield open_engine
+    for engine in engines:
+        engine.close()
+
+
+def refused(engine, *requests):
+    with pytest.raises(SelfRewardError) as caught:
+        list(engine.generate(requests or [ask()]))
+    assert caught.value.where == f"{engine.config.url} (m)"
+    return caught.value
+
+
+# ——— what is sent, what is read ———
+
+
+def test_a_call_says_everything_about_the_sampling_and_asks_for_one_answer(endpoint, opened):
+    messages = (Message(role="system", content="Be brief."), Message(role="user", content="say it"))
+    request = Request.asking("about", 0, messages, SAMPLING, JUDGE, 0)
+    (answer,) = opened().generate([request])
+    assert answer == Completion(request_id=request.id, text="fine", finish="stop", prompt_tokens=7, completion_tokens=2)
+    (call,) = endpoint.calls
+    assert 0 <= call.pop("seed") < 2**31
+    assert call == {
+        "model": "m", "temperature": 0.7, "top_p": 0.9, "max_tokens": 12,
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "say it"}],
+    }  # fmt: skip
+    assert endpoint.paths == ["/v1/chat/completions"]
+
+
+def test_samples_of_one_prompt_are_asked_with_seeds_of_their_own(endpoint, opened):
+    list(opened().generate([ask(index=index) for index in range(20)]))
+    assert len({call["seed"] for call in endpoint.calls}) == 20
+
+
+def test_nothing_about_this_machine_or_another_endpoint_is_sent(endpoint, opened, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-of-mine")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "project-of-mine")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"Authorization: Bearer {KEY}\nX-Mine: {KEY}")
+    list(opened().generate([ask()]))
+    (headers,) = endpoint.headers
+    assert {name.lower() for name in headers} == {
+        "host", "connection", "accept", "accept-encoding", "content-type", "content-length", "user-agent",
+    }  # fmt: skip
+
+
+def test_the_key_that_the_recipe_names_is_sent_and_no_other(endpoint, opened, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer sk-another")
+    monkeypatch.setenv("JUDGE_KEY", f"{KEY}\n")
+    list(opened(key_env="JUDGE_KEY").generate([ask()]))
+    assert endpoint.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize(
+    ("finish", "read"),
+    [("stop", "stop"), ("length", "length"), ("content_filter", "error"), ("tool_calls", "error"), (None, "error")],
+)
+def test_an_answer_ends_as_the_server_says_and_an_unknown_end_is_an_error(endpoint, opened, finish, read):
+    endpoint.script(said("so far", finish))
+    (answer,) = opened().generate([ask()])
+    assert (answer.text, answer.finish) == ("so far", read)
+
+
+@pytest.mark.parametrize(
+    ("reply", "text", "finish"),
+    [
+        ({"choices": []}, "", "error"),
+        ({"choices": [{"message": {"content": None}, "finish_reason": "stop"}], "usage": None}, "", "stop"),
+        ({"choices": [{"message": {"content": "4", "reasoning_content": "Score: 5"}, "finish_reason": "stop"}]}, "4", "stop"),
+        (said("\ud83d and \ud83d\ude00"), "? and 😀", "stop"),
+        (said("<|im_end|>\x00\x1b[31m</script>Score: 5"), "<|im_end|>\x00\x1b[31m</script>Score: 5", "stop"),
+    ],
+    ids=["no choice", "no content", "thoughts", "half a surrogate pair", "hostile"],
+)
+def test_whatever_an_answer_holds_is_text(endpoint, opened, reply, text, finish):
+    endpoint.script(reply)
+    (answer,) = opened().generate([ask()])
+    assert (answer.text, answer.finish) == (text, finish)
+    assert type(answer).model_validate_json(answer.model_dump_json()) == answer
+
+
+def likely(*tokens):
+    listed = [{"token": token, "logprob": logprob, "bytes": None} for token, logprob in tokens]
+    return {"content": [{"token": "x", "logprob": 0, "top_logprobs": listed}]}
+
+
+def test_first_tokens_come_with_their_log_probabilities_and_those_that_read_the_same_are_one(endpoint, opened):
+    endpoint.script(said(logprobs=likely(("m", -0.5), ("M", -1.25), ("m", -1.5), ("q", float("-inf")))))
+    plain, asked = sorted(opened().generate([ask(), ask(top_logprobs=4)]), key=lambda answer: bool(answer.first_token))
+    assert plain.first_token is None
+    assert asked.first_token == pytest.approx({"m": -0.1867383125, "M": -1.25})  # log(e^-0.5 + e^-1.5)
+    assert type(asked).model_validate_json(asked.model_dump_json()) == asked
+    calls = {call.get("top_logprobs"): call.get("logprobs") for call in endpoint.calls}
+    assert calls == {None: None, 4: True}
+
+
+@pytest.mark.parametrize("logprobs", [None, {"content": None}, {"content": []}, likely(), {"tokens": ["m"]}, "none"])
+def test_first_tokens_that_the_server_does_not_give_are_none_and_not_made_up(endpoint, opened, logprobs):
+    endpoint.script(said(logprobs=logprobs))
+    (answer,) = opened().generate([ask(top_logprobs=2)])
+    assert (answer.first_token, answer.text) == (None, "fine")
+
+
+# ——— what is tried again ———
+
+MAY_PASS = [
+    (429, {}, {}),
+    (408, {}, {}),
+    (409, {}, {}),
+    (500, {}, {"error": {"message": "oops"}}),
+    (502, {"content-type": "text/html"}, b"<html>Bad gateway</html>"),
+    None,
+    b"",
+    b"[]",
+    b'{"choices": [',
+    b"\xff\xfe",
+    b"[" * 100_000,
+    {"error": {"message": "overloaded"}},
+    {"choices": [{"message": {"content": ["a", "b"]}}]},
+]
+
+
+@pytest.mark.parametrize("failure", MAY_PASS, ids=lambda failure: str(failure)[:30])
+def test_what_may_pass_is_tried_again_after_a_pause(endpoint, opened, failure):
+    endpoint.script(failure, said("better"))
+    engine = opened()
+    assert [answer.text for answer in engine.generate([ask()])] == ["better"]
+    assert len(endpoint.calls) == 2 and endpoint.calls[0] == endpoint.calls[1]
+    assert 0.5 <= engine.slept[0] <= 1 and len(engine.slept) == 1
+
+
+def test_a_server_that_does_not_answer_in_time_is_asked_again(endpoint, opened):
+    never = threading.Event()
+    endpoint.play = lambda number, body, headers: said("too late" if number == 0 and not never.wait(30) else "in time")
+    assert [answer.text for answer in opened(timeout=1).generate([ask()])] == ["in time"]
+    assert len(endpoint.calls) >= 2
+    never.set()
+
+
+def test_pauses_grow_and_the_servers_own_is_kept_to(endpoint, opened):
+    busy = (503, {}, {"error": "loading"})
+    endpoint.script(busy, busy, (429, {"retry-after": "17"}, {}), busy, said())
+    engine = opened(retries=4)
+    assert len(list(engine.generate([ask()]))) == 1
+    first, second, asked, fourth = engine.slept
+    assert 0.5 <= first <= 1 <= second <= 2 and asked == 17 and 4 <= fourth <= 8
+
+
+def test_pauses_double_up_to_a_minute_and_are_spread(monkeypatch):
+    assert len({backoff(3) for _ in range(10)}) == 10 and all(4 <= backoff(3) <= 8 for _ in range(50))
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+    assert [backoff(attempt) for attempt in (*range(8), 5000)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("stated", "pause"),
+    [
+        *[("0", 0), ("2.5", 2.5), ("86400", 600), ("inf", 600), ("-3", None), ("nan", None), ("soon", None), ("", None)],
+        *[("Wed, 21 Oct 2099 07:28:00 GMT", 600), ("Wed, 21 Oct 2015 07:28:00 GMT", None)],
+    ],
+)
+def test_a_stated_pause_is_a_number_of_seconds_or_a_date_and_never_for_ever(stated, pause):
+    assert stated_pause({"retry-after": stated}) == pause
+
+
+def test_a_server_that_stays_down_ends_the_run_and_says_what_was_tried(endpoint, opened):
+    endpoint.script((500, {}, {}), None, (500, {}, {}), (500, {}, b"no\nGPU \x1b[31mleft"))
+    engine = opened(retries=3)
+    error = refused(engine)
+    assert error.what.startswith("no completion in 4 tries (3 × status 500, 1 × no connection")
+    assert error.what.endswith("it said: no GPU [31mleft)") and "same command goes on" in error.now
+    assert len(engine.slept) == 3
+
+
+def test_where_there_is_no_server_at_all_the_error_says_so(opened):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        error = refused(opened(url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1", retries=1))
+    assert "2 × no connection" in error.what
+
+
+def test_what_was_answered_before_a_failure_is_given_out_first(endpoint, opened):
+    endpoint.play = lambda number, body, headers: (401, {}, {}) if "bad" in str(body["messages"]) else said()
+    stream = opened(concurrency=1).generate([ask("good"), ask("good", 1), ask("bad"), ask("good", 2)])
+    assert [next(stream).text, next(stream).text] == ["fine", "fine"]
+    with pytest.raises(SelfRewardError):
+        next(stream)
+    assert len(endpoint.calls) == 3
+
+
+def test_of_what_came_meanwhile_the_answers_are_given_out_before_the_failure(endpoint, opened):
+    taken = threading.Event()
+
+    def play(number, body, headers):
+        assert "first" in str(body["messages"]) or taken.wait(30)
+        return (401, {}, {}) if "bad" in str(body["messages"]) else said()
+
+    endpoint.play = play
+    engine, answers = opened(concurrency=6), []
+    stream = engine.generate([ask("first"), ask("bad"), *(ask("good", index) for index in range(4))])
+    answers.append(next(stream))
+    taken.set()
+    while asyncio.all_tasks(engine._loop):
+        time.sleep(0.001)
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0), engine._loop).result()
+    answers += [next(stream) for _ in range(4)]
+    with pytest.raises(SelfRewardError):
+        next(stream)
+    assert len({answer.request_id for answer in answers}) == 5
+
+
+# ——— what is not ———
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_not_accepted_is_said_by_its_variables_name(endpoint, opened, monkeypatch, status):
+    endpoint.play = lambda number, body, headers: (status, {}, {"error": {"message": f"{headers['authorization']} is wrong"}})
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    error = refused(opened(key_env="JUDGE_KEY"))
+    assert "JUDGE_KEY" in error.what and "JUDGE_KEY" in error.now and "is wrong" in error.what
+    assert len(endpoint.calls) == 1
+
+
+def test_a_server_that_wants_a_key_where_none_is_named_says_where_to_name_it(endpoint, opened):
+    endpoint.script((401, {}, {}))
+    assert "key_env" in refused(opened()).now
+
+
+@pytest.mark.parametrize("played", [(404, {}, {}), (405, {}, {}), (308, {"location": "http://127.0.0.1:9/v1"}, b"")])
+def test_a_wrong_address_or_model_ends_the_run_at_once(endpoint, opened, played):
+    endpoint.script(played)
+    error = refused(opened())
+    assert "url" in error.now and "model" in error.now
+    assert len(endpoint.calls) == 1
+
+
+def too_long(number, body, headers):
+    """Refuses long prompts and answers all others."""
+    if max(len(message["content"]) for message in body["messages"]) > 20:
+        return 400, {}, {"error": {"message": "This model's maximum context length is 20", "code": "context_length_exceeded"}}
+    return said()
+
+
+def test_a_request_that_is_refused_for_what_it_says_is_an_error_of_its_own(endpoint, opened):
+    endpoint.play = too_long
+    long, short = ask("x" * 30), ask("short")
+    answers = {answer.request_id: answer for answer in opened().generate([long, short])}
+    assert (answers[long.id].finish, answers[long.id].text) == ("error", "")
+    assert answers[short.id].finish == "stop"
+    probe = next(call for call in endpoint.calls if call["messages"][0]["content"] == "Hi")
+    assert probe == {**next(c for c in endpoint.calls if len(c["messages"][0]["content"]) == 30), "messages": probe["messages"]}
+
+
+def test_a_server_that_refuses_whatever_it_is_asked_ends_the_run(endpoint, opened):
+    endpoint.script((400, {}, {"detail": "Server is pinned to 'b'; requested 'm'."}))
+    error = refused(opened(), ask("x" * 30), ask("short"))
+    assert "pinned to 'b'" in error.what and "every request" in error.what
+
+
+def test_a_server_that_wants_the_length_under_its_new_name_gets_it(endpoint, opened):
+    words = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    endpoint.play = lambda number, body, headers: (400, {}, {"error": {"message": words}}) if "max_tokens" in body else said()
+    engine = opened(concurrency=4)
+    assert [answer.finish for answer in engine.generate([ask(index=index) for index in range(9)])] == ["stop"] * 9
+    told = [call for call in endpoint.calls if "max_tokens" in call]
+    assert 1 <= len(told) <= 4 and all("max_completion_tokens" not in call for call in told)
+    assert all(call["max_completion_tokens"] == 12 for call in endpoint.calls if call not in told)
+
+
+def test_a_server_that_knows_no_seed_gets_none(endpoint, opened):
+    words = {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"]}]}
+    endpoint.play = lambda number, body, headers: (422, {}, words) if "seed" in body else said()
+    engine = opened(concurrency=1)
+    assert len(list(engine.generate([ask(index=index) for index in range(3)]))) == 3
+    assert ["seed" in call for call in endpoint.calls] == [True, False, False, False]
+
+
+# ——— how many at once, how fast ———
+
+
+def test_as_many_calls_are_under_way_as_may_be_and_never_more(endpoint, opened):
+    together = threading.Barrier(4)
+    endpoint.play = lambda number, body, headers: together.wait(30) >= 0 and said()
+    requests = [ask(index=index) for index in range(12)]
+    answers = list(opened(concurrency=4).generate(requests))
+    assert {answer.request_id for answer in answers} == {request.id for request in requests}
+    assert endpoint.most == 4 and not together.broken
+
+
+def test_a_slow_answer_holds_up_no_other(endpoint, opened):
+    fast = threading.Barrier(2)  # passed once the nine others are answered
+    endpoint.play = lambda number, body, headers: said("slow") if "slow" in str(body) and fast.wait(30) >= 0 else said()
+    answers = []
+    for answer in opened(concurrency=2).generate([ask("slow"), *(ask(index=index) for index in range(9))]):
+        answers.append(answer.text)
+        if len(answers) == 9:
+            fast.wait(30)
+    assert answers == ["fine"] * 9 + ["slow"]
+
+
+def test_a_plan_has_every_request_on_its_own(opened):
+    assert opened(concurrency=4).batches([ask(index=index) for index in range(3)]) == [[0], [1], [2]]
+    assert opened(concurrency=4).batches([]) == []
+
+
+class Time:
+    """A clock that stands still but for sleeping."""
+
+    now = 100.0
+
+    async def sleep(self, seconds):
+        self.now += seconds
+
+
+def begun(per_minute, busy):
+    """When calls begin that each keep one caller busy for so many seconds."""
+    time_, begins = Time(), []
+    pace = Pace(per_minute, time_.sleep, lambda: time_.now)
+
+    async def call():
+        for seconds in busy:
+            await pace.turn()
+            begins.append(time_.now - 100)
+            time_.now += seconds
+
+    asyncio.run(call())
+    return begins
+
+
+def test_calls_begin_evenly_spaced_and_are_not_caught_up_with():
+    assert begun(30, [0, 0, 0, 0, 0]) == [0, 2, 4, 6, 8]
+    assert begun(30, [0, 0.5, 7, 0, 0]) == [0, 2, 4, 11, 13]
+    assert begun(None, [0, 0, 5, 0]) == [0, 0, 0, 5]
+
+
+def test_every_attempt_counts_towards_the_rate(endpoint):
+    time_, tries = Time(), []
+
+    def play(number, body, headers):
+        tries.append(time_.now - 100)
+        return (429, {"retry-after": "1"}, {}) if number < 2 else said()
+
+    endpoint.play = play
+    engine = ServerModel(ServerConfig(url=endpoint.url, model="m", requests_per_minute=6), time_.sleep, lambda: time_.now)
+    assert len(list(engine.generate([ask()]))) == 1
+    engine.close()
+    assert tries == [0, 10, 20]
+
+
+def test_calls_under_way_are_broken_off_where_no_one_waits_for_them_any_more(endpoint, opened):
+    never = threading.Event()
+    endpoint.play = lambda number, body, headers: (number == 0 or never.wait(60)) and said()
+    engine = opened(concurrency=3)
+    stream = engine.generate([ask(index=index) for index in range(9)])
+    next(stream)
+    stream.close()
+    for _ in range(1000):
+        if not asyncio.all_tasks(engine._loop):
+            break
+        time.sleep(0.01)
+    assert not asyncio.all_tasks(engine._loop)
+    never.set()
+
+
+def test_an_engine_can_be_closed_while_calls_are_under_way(endpoint):
+    never = threading.Event()
+    endpoint.play = lambda number, body, headers: (number == 0 or never.wait(60)) and said()
+    engine = ServerModel(ServerConfig(url=endpoint.url, model="m", concurrency=3))
+    stream = engine.generate([ask(index=index) for index in range(9)])
+    next(stream)
+    engine.close()
+    never.set()
+    assert not engine._thread.is_alive() and engine._loop.is_closed()
+
+
+def test_it_works_where_a_loop_is_running_already(endpoint, opened):
+    async def notebook():
+        return list(opened().generate([ask()]))
+
+    assert len(asyncio.run(notebook())) == 1
+
+
+# ——— the key ———
+
+
+def test_a_variable_that_is_not_set_or_holds_no_key_is_refused_by_name(opened, monkeypatch):
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    with pytest.raises(SelfRewardError, match="JUDGE_KEY is not set"):
+        opened(key_env="JUDGE_KEY")
+    monkeypatch.setenv("JUDGE_KEY", f"{KEY}\nJUDGE_KEY={KEY}")
+    with pytest.raises(SelfRewardError, match="JUDGE_KEY holds no key") as caught:
+        opened(key_env="JUDGE_KEY")
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"servers.j.key_env": KEY},
+        {"servers.j.key": KEY},
+        {"servers.j.url": f"https://me:{KEY}@host/v1"},
+        {"servers.j.url": f"https://host/v1?key={KEY}"},
+    ],
+    ids=str,
+)
+def test_a_key_in_the_recipe_is_refused_and_not_shown(tmp_path, changes):
+    recipe = make_world(tmp_path)
+    base = {"servers.j.url": "http://host/v1", "servers.j.model": "m"}
+    assert load_recipe(recipe, {**base, "servers.j.key_env": "JUDGE_KEY"}).servers["j"].key_env == "JUDGE_KEY"
+    with pytest.raises(SelfRewardError) as caught:
+        load_recipe(recipe, {**base, **changes})
+    assert KEY not in str(caught.value)
+
+
+def test_no_error_shows_a_key_that_the_server_says_back(endpoint, opened, monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    for status in (400, 401, 404, 500, 200):
+        endpoint.play = lambda number, body, headers, status=status: (
+            (status, {}, {"error": {"message": f"got {headers['authorization']}"}})
+        )
+        error = refused(opened(key_env="JUDGE_KEY", retries=0))
+        assert KEY not in "".join(traceback.format_exception(error)) + repr(error)
+        assert "got Bearer ***" in str(error)
+
+
+def test_a_placeholder_for_a_key_stays_in_the_text(endpoint, opened, monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", "EMPTY")
+    endpoint.script(said("The box is EMPTY."))
+    assert [answer.text for answer in opened(key_env="JUDGE_KEY").generate([ask()])] == ["The box is EMPTY."]
+
+
+def test_without_the_client_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "selfreward.backends.server")
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(SelfRewardError) as caught:
+        importlib.import_module("selfreward.backends.server")
+    assert caught.value.now == "pip install 'selfreward[server]'"
+
+
+# ——— in a run ———
+
+
+def scores(body, headers):
+    """A judge that says its caller's key back."""
+    return said(f"{headers.get('authorization')} Score: {len(str(body['messages'])) % 6}")
+
+
+@pytest.fixture
+def judged(tmp_path, endpoint, monkeypatch):
+    """Starts, or goes on with, a run whose judge is the endpoint."""
+    recipe = make_world(tmp_path / "world")
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    monkeypatch.setattr("selfreward.backends.server.backoff", lambda attempt: 0)
+    served = {"judge__by": "outside", "servers__outside__model": "m", "servers__outside__key_env": "JUDGE_KEY"}
+    return lambda **changes: go(recipe, tmp_path / "run", servers__outside__url=endpoint.url, **served, **changes)
+
+
+def test_a_run_with_an_outside_judge_holds_its_judgments_and_its_key_nowhere(tmp_path, endpoint, judged, capfd):
+    endpoint.play = lambda number, body, headers: scores(body, headers)
+    judged()
+    judgments = read_jsonl(tmp_path / "run" / "M2" / "judgments.jsonl", Judgment)
+    assert {judgment.outcome for judgment in judgments} == {"scored"}
+    assert all(judgment.rationale.startswith("Bearer *** Score: ") for judgment in judgments)
+    assert (tmp_path / "run" / "report" / "index.html").exists()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert KEY not in "".join(capfd.readouterr())
+
+
+def test_a_run_that_a_dead_server_ended_goes_on_and_asks_nothing_again_that_was_answered(tmp_path, endpoint, judged, monkeypatch):
+    quiet(monkeypatch)
+    own, answered, down = count_requests(monkeypatch), Counter(), iter(range(10))
+
+    def play(number, body, headers):
+        if next(down, None) is None:
+            return 503, {}, {"error": f"{headers['authorization']}: gone"}
+        answered[json.dumps(body)] += 1
+        return scores(body, headers)
+
+    endpoint.play = play
+    with pytest.raises(SelfRewardError, match="status 503") as caught:
+        judged(servers__outside__concurrency=2)
+    assert KEY not in str(caught.value)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    down = iter(range(1000))
+    judged(servers__outside__concurrency=2)
+    assert max(answered.values()) == 1 and set(own.values()) == {1}
+    whole = tree(tmp_path / "run")
+    judged(servers__outside__concurrency=5)
+    assert {name: digest for name, digest in tree(tmp_path / "run").items() if name != "config.json"} == {
+        name: digest for name, digest in whole.items() if name != "config.json"
+    }
+
+
+# ——— a real server ———
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """(url, model) of a `transformers serve` process; killed at the end."""
+    folder = make_model(tmp_path_factory.mktemp("served") / "model")
+    config = folder / "generation_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "do_sample": True}))  # else it is greedy whatever is asked
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("transformers"), "serve", folder, "--port", str(port), "--host", "127.0.0.1"]
+    quiet_and_offline = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with (folder.parent / "log").open("w") as log:
+        process = subprocess.Popen([*command, "--device", "cpu"], env=quiet_and_offline, stdout=log, stderr=log)
+    try:
+        for _ in range(240):
+            assert process.poll() is None, (folder.parent / "log").read_text()
+            if healthy(port):
+                break
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/v1", str(folder)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def healthy(port):
+    try:
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).status == 200
+    except OSError:
+        return False
+
+
+def test_a_real_server_answers_each_request_in_its_own_words(served):
+    engine = ServerModel(ServerConfig(url=served[0], model=served[1], concurrency=3))
+    requests = [ask("bak del fim", index, top_logprobs=3) for index in range(6)]
+    answers = {answer.request_id: answer for answer in engine.generate(requests)}
+    engine.close()
+    assert set(answers) == {request.id for request in requests}
+    assert len({answer.text for answer in answers.values()}) > 1
+    for answer in answers.values():
+        assert answer.prompt_tokens == 5 and 1 <= answer.completion_tokens <= 12
+        assert (answer.finish == "length") == (answer.completion_tokens == 12)
+        assert len(answer.text.split()) <= answer.completion_tokens and set(answer.text.split()) <= {*WORDS}
+        assert answer.first_token is None  # this server is asked for log-probabilities and says nothing of them
+
+
+def test_a_real_server_that_serves_another_model_is_an_error_and_not_a_failed_judgment(served):
+    engine = ServerModel(ServerConfig(url=served[0], model="another"))
+    with pytest.raises(SelfRewardError, match=r"refuses every request.*another"):
+        list(engine.generate([ask()]))
+    engine.close()
+
+
+@pytest.fixture
+def with_real(served, tmp_path, monkeypatch):
+    """Starts a run that may call the real server by the name of `real`."""
+    quiet(monkeypatch)
+    recipe = make_world(tmp_path / "world")
+    server = {"servers__real__url": served[0], "servers__real__model": served[1]}
+    return lambda **changes: go(recipe, tmp_path / "run", **server, **changes)
+
+
+def test_a_real_server_writes_the_prompts_of_a_whole_run(with_real, tmp_path):
+    made = with_real(
+        prompts__by="frozen", prompts__frozen="real", prompts__min_words=1, prompts__max_tokens=40, prompts__per_iteration=12
+    )
+    assert made.name == "M2"
+    prompts = read_jsonl(tmp_path / "run" / "M2" / "prompts.jsonl", Prompt)
+    assert len(prompts) > 1 and all(set(prompt.text.lower().split()) <= {*WORDS} for prompt in prompts)
+
+
+def test_a_real_server_judges_in_a_run(with_real, tmp_path):
+    with pytest.raises(SelfRewardError, match="no usable pair"):  # its model has no word for a score
+        with_real(judge__by="real", judge__max_tokens=6)
+    judgments = read_jsonl(tmp_path / "run" / "M2" / "judgments.jsonl", Judgment)
+    assert len({judgment.rationale for judgment in judgments}) > 3
+    assert all(set(judgment.rationale.split()) <= {*WORDS, "<unk>"} for judgment in judgments)
+    assert {judgment.outcome for judgment in judgments} <= {"unparsed", "truncated"}
