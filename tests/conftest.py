@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""The models of the tests are so small that more threads would only wait for each other."""
+
 
 @pytest.fixture(scope="session")
 def reference():

@@ -74,6 +74,21 @@ def test_a_model_that_judges_itself_is_said_to():
     assert "itself" not in figures(compare())[0]["note"]
 
 
+def test_models_of_a_run_are_compared_and_judge_by_default_on_what_their_run_held_out(tmp_path):
+    go(make_world(tmp_path / "world"), tmp_path / "run")
+    tell = CliRunner().invoke(app, ["compare", "run/M2", "run/M1", "--judge", "judges:First"])
+    found, by_name = figures(tell)
+    seed = tmp_path / "run" / "seed"
+    assert by_name["wins %"]["n"] == 3 and found["settings"]["data"]["path"] == str(seed / "heldout_prompts.jsonl")
+    assert Path(tell.stdout.splitlines()[-1]) == Path("run/M2/evaluations/heldout_prompts-against-M1/result.json")
+    found, _ = figures(CliRunner().invoke(app, ["evaluate", "run/M2", "--on", "reward-modeling"]))
+    assert (
+        found["settings"]["data"]["path"] == str(seed / "heldout_rankings.jsonl") and sum(found["outcomes"].values()) == 2 * 2 * 3
+    )
+    outside = CliRunner().invoke(app, ["compare", "judges:Echo", "run/M1", "--judge", "judges:First"])
+    assert outside.exit_code == 1 and "data is missing" in outside.output
+
+
 def test_a_prompt_that_stands_there_twice_is_asked_once_and_counted(tmp_path):
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text(prompts.read_text() + prompts.read_text().splitlines()[1] + "\n")

@@ -38,6 +38,8 @@ KINDS: dict[str, type[Settings]] = {
 }
 SIGNS = {"turns": "mt-bench", "responses": "reward-modeling", "instruction": "alpaca-eval"}
 """A field in the rows of a file, and the evaluation that such a file is for."""
+HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
+"""What a run measures its own models on: the data of an evaluation of one of them where none is given."""
 PARTS = ("judge", "against")
 RECORDS = "records"
 """Folder of an evaluation's stages."""
@@ -70,11 +72,12 @@ def evaluate(
 ) -> tuple[Result, Path]:
     """Evaluate `model`, or go on with it; returns the result and its file.
 
-    `given` are fields of the kind's settings; the others come from `recipe`, or from the run that made the model.
+    `given` are fields of the kind's settings; the others come from `recipe`, or from the run that made the model, as does
+    the data where the run held some out for this.
     `folder` is where it is done, instead of `evaluations/NAME` beside the model.
     """
     subject = find_subject(model)
-    settings = read_settings(kind, recipe or subject.recipe, given)
+    settings = read_settings(kind, recipe or subject.recipe, {**_held_out(subject, kind), **given})
     settings.load()
     evaluated = _checkpoint(subject, settings)
     named = settings.model_dump(include=set(PARTS))
@@ -106,6 +109,12 @@ def find_subject(name: str) -> Subject:
         return Subject(path.resolve().name, name, path / FOLDER)
     outside = Subject(name, name, Path(FOLDER))
     return outside._replace(home=outside.home / outside.label)
+
+
+def _held_out(subject: Subject, kind: str) -> dict[str, str]:
+    """The data that the run of `subject` measures on, as a setting; nothing where there is none."""
+    file = subject.recipe.parent / "seed" / f"{HELD_OUT[kind]}.jsonl" if subject.recipe and kind in HELD_OUT else None
+    return {"data": str(file)} if file and file.is_file() else {}
 
 
 def find_kind(on: str) -> tuple[str, str | None]:

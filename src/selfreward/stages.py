@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import shutil
@@ -74,7 +73,6 @@ class Run:
         key, engine = self._loaded
         if engine is None or key != model.fingerprint:
             self.unload()
-            gc.collect()  # the parts of a trainer refer to each other, and would keep their memory
             engine = self._open(model)
             self._loaded = (model.fingerprint, engine)
         return engine

@@ -7,6 +7,7 @@ what it draws does not depend on its neighbours but through the last bits of the
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +86,8 @@ class HFModel:
     def __init__(self, path: Path, config: BackendConfig) -> None:
         device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         dtype = config.dtype if config.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
+        if device != "cpu":
+            gc.collect()  # the parts of a trainer refer to each other, and would keep the device's memory
         try:
             self.tokenizer = load_tokenizer(path)
             self.model, loading = AutoModelForCausalLM.from_pretrained(

@@ -30,7 +30,10 @@ SeedOption = Annotated[int | None, typer.Option(help="Every random choice follow
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model of a run (runs/demo/M3), a folder with a model, or a hub id.")],
     on: Annotated[str, typer.Option(help="alpaca-eval, mt-bench, reward-modeling or lm-eval; or a file that tells which.")],
-    data: Annotated[Path | None, typer.Option(help="The file of the evaluation.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The file of the evaluation; for reward-modeling the rankings of a run's model by default."),
+    ] = None,
     judge: JudgeOption = None,
     key_env: KeyOption = None,
     recipe: RecipeOption = None,
@@ -76,7 +79,7 @@ def evaluate(
 def compare(
     model: Annotated[str, typer.Argument(help="A model, as for evaluate.")],
     against: Annotated[str, typer.Argument(help="The model that it is compared with.")],
-    on: Annotated[Path, typer.Option(help="The prompts.")],
+    on: Annotated[Path | None, typer.Option(help="The prompts; those that a run's model was measured on by default.")] = None,
     judge: JudgeOption = None,
     key_env: KeyOption = None,
     recipe: RecipeOption = None,
@@ -93,10 +96,11 @@ def compare(
     seed: SeedOption = None,
 ) -> None:
     """Two models' answers before a judge, in both orders: win, tie, lose. Killed, the same command goes on."""
-    from selfreward.evaluate import find_subject
+    from selfreward.evaluate import COMPARED, HELD_OUT, find_subject
 
+    called = f"{on.stem if on else HELD_OUT[COMPARED]}-against-{find_subject(against).label}"
     _evaluate(
-        model, "head-to-head", name or f"{on.stem}-against-{find_subject(against).label}", recipe, folder, judge, key_env,
+        model, COMPARED, name or called, recipe, folder, judge, key_env,
         data=_source(on, format, column), skip_bad_rows=skip_bad_rows, labels=labels, against=against,
         pairwise={"rubric": rubric, "pattern": pattern},
         responses={"temperature": temperature, "max_tokens": max_tokens}, seed=seed,
