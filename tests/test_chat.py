@@ -100,6 +100,13 @@ def test_a_template_that_does_not_go_on_from_its_own_prompt_is_refused():
     assert "not the beginning of its own conversation" in refused(thinking)
 
 
+def test_a_template_that_refuses_a_turn_is_told_of_in_one_line():
+    strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + TEMPLATE
+    asked = [Message(role="system", content="bak"), *user("del")]
+    with pytest.raises(SelfRewardError, match=r"its chat template refuses a conversation \(no system turn\)"):
+        prompt_ids(make_tokenizer(strict), asked)
+
+
 def test_a_template_that_ends_no_turn_is_refused():
     assert "ends no answer with a special token" in refused(TEMPLATE.replace("<|end|>", ""))
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from selfreward.errors import SelfRewardError
@@ -102,11 +103,14 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, 
     """The conversation as text. Models that would think aloud first are told not to: judged and trained on is the answer."""
     turns = [{"role": message.role, "content": neutral(tokenizer, message.content)} for message in messages]
     template = SAME_DAY + tokenizer.get_chat_template()
-    return str(
-        tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=prompt, chat_template=template, enable_thinking=False
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=prompt, chat_template=template, enable_thinking=False
+            )
         )
-    )
+    except TemplateError as error:  # some know no system turn, say
+        raise _bad_template(tokenizer, f"refuses a conversation ({error})") from error
 
 
 def _bad_template(tokenizer: PreTrainedTokenizerBase, what: str) -> SelfRewardError:
