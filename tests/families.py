@@ -36,10 +36,13 @@ CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-THINKING = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
-    "{% if m.role == 'assistant' and loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
-    "{{ m.content + '<|im_end|>\n' }}{% endfor %}"
+THINKING = (  # as Qwen 3's, it reads thoughts and the results of tools out of what is said
+    "{% set asked = namespace(last=messages | length - 1) %}{% for m in messages %}"
+    "{% if m.role == 'user' and not m.content.startswith('<tool_response>') %}{% set asked.last = loop.index0 %}{% endif %}"
+    "{% endfor %}{% for m in messages %}{% set parts = m.content.split('</think>') %}{{ '<|im_start|>' + m.role + '\n' }}"
+    "{% if m.role == 'assistant' and loop.index0 > asked.last %}"
+    "{{ '<think>\n' + (parts[0].split('<think>')[-1] if parts | length > 1 else '') + '\n</think>\n\n' }}{% endif %}"
+    "{{ (parts[-1] if m.role == 'assistant' else m.content) + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
     "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
 )

@@ -43,6 +43,13 @@ class Echo(Scripted):
         return asked
 
 
+class Failing(Scripted):
+    """Answers with the prompt, and fails at anything with `fail` in it."""
+
+    def say(self, asked):
+        return None if "fail" in asked else asked
+
+
 class Terse(Scripted):
     """Answers with the first word."""
 

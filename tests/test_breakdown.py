@@ -111,22 +111,61 @@ def run(here):
     return made
 
 
+def fingerprints(run, *models):
+    return {model: json.loads((run / model / "measured.json").read_text())["fingerprint"] for model in models}
+
+
+def change(run, **fields):
+    """Rewrite what M2's evaluation left; `settings` are merged."""
+    file = run / "M2" / "evaluations" / "against echo" / "result.json"
+    found = json.loads(file.read_text())
+    file.write_text(json.dumps({**found, **fields, "settings": {**found["settings"], **fields.get("settings", {})}}))
+
+
 def page(run):
     return re.sub(r"\s+", " ", html.unescape(write_report(run).read_text()))
 
 
 def test_the_models_of_a_run_stand_in_one_table_of_their_evaluation(run):
-    (table,) = read_tables(run, ["M0", "M1", "M2"])
+    (table,) = read_tables(run, fingerprints(run, "M0", "M1", "M2"))
     assert (table.title, table.judge, table.against) == ("against echo", "judges:Labeller", "judges:Echo")
     assert list(table.rows) == ["M1", "M2"] and table.columns[0] == "wins %"
     assert table.rows["M2"]["wins %"].n == 4
     assert set(table.breakdown["category"]["M2"]) == {"coding (n = 2)", "travel and places (n = 1)", "not labelled (n = 1)"}
 
 
-def test_results_by_another_judge_stand_in_a_table_of_their_own(run):
-    file = run / "M2" / "evaluations" / "against echo" / "result.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "judge_fingerprint": "another"}))
-    assert sorted([list(table.rows) for table in read_tables(run, ["M1", "M2"])]) == [["M1"], ["M2"]]
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"judge_fingerprint": "another"},
+        {"settings": {"few_shot": 5}},
+        {"settings": {"limit": 10}},
+        {"settings": {"chat_template": True}},
+        {"settings": {"responses": {"temperature": 0.1, "top_p": 0.9, "max_tokens": 1024}}},
+        {"settings": {"grading": {"samples": 1}}},
+    ],
+)
+def test_results_by_another_judge_or_asked_for_otherwise_stand_in_a_table_of_their_own(run, fields):
+    change(run, **fields)
+    assert sorted([list(table.rows) for table in read_tables(run, fingerprints(run, "M1", "M2"))]) == [["M1"], ["M2"]]
+
+
+def test_seed_machine_and_paths_part_no_two_results(run):
+    (settings,) = [result.settings for result in read_results(run / "M2")]
+    rubric = {**settings["pairwise"], "rubric": "/elsewhere/same.txt"}
+    change(
+        run, settings={"seed": 9, "bootstrap": 100, "backend": {"dtype": "float32"}, "data": {"path": "x"}, "pairwise": rubric}
+    )
+    (table,) = read_tables(run, fingerprints(run, "M1", "M2"))
+    assert list(table.rows) == ["M1", "M2"]
+
+
+def test_results_of_a_model_that_has_been_trained_anew_since_are_not_shown_as_its_own(run):
+    change(run, fingerprint="as it was")
+    (table,) = read_tables(run, fingerprints(run, "M1", "M2"))
+    assert list(table.rows) == ["M1"]
+    change(run, note="of a model that is no more")
+    assert "of a model that is no more" not in page(run)
 
 
 def test_the_page_shows_evaluations_with_judge_interval_and_number_and_a_chart_for_each_bin(run):

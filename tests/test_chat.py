@@ -112,8 +112,36 @@ def test_a_template_that_ends_no_turn_is_refused():
 
 
 def test_a_template_that_ends_only_some_turns_is_refused():
-    hasty = TEMPLATE.replace("<|end|>", "{% if m.content != 'del' %}<|end|>{% endif %}")
-    assert "does not end every answer with '<|end|>'" in refused(hasty)
+    hasty = make_tokenizer(TEMPLATE.replace("<|end|>", "{% if m.content %}<|end|>{% endif %}"))
+    assert completion_ids(hasty, user("bak"), "del") == ids("del", END)
+    with pytest.raises(SelfRewardError, match=r"does not end every answer with '<\|end\|>'"):
+        completion_ids(hasty, user("bak"), "")
+
+
+@pytest.mark.parametrize("written", ["{{ m.content }} {{ m.content }}", "", "{{ m.content | upper }}", "{{ m.content[:3] }}"])
+def test_a_template_that_does_not_write_what_is_said_once_as_it_stands_is_refused(written):
+    what = refused(TEMPLATE.replace("<|user|> {{ m.content }}", f"<|user|> {written}"))
+    assert what == "its chat template does not write what every turn says exactly once"
+
+
+def test_a_template_that_leaves_out_one_turn_of_many_is_refused():
+    deaf = TEMPLATE.replace("{% else %}", "{% elif m.role == 'user' %}")
+    assert prompt_ids(make_tokenizer(deaf), user("bak")) == ids(USER, "bak", ASSISTANT)
+    with pytest.raises(SelfRewardError, match="does not write what every turn says exactly once"):
+        prompt_ids(make_tokenizer(deaf), [Message(role="system", content="del"), *user("bak")])
+
+
+def test_a_text_that_spells_a_stand_in_stays_text():
+    turns = [*user("bak selfrewardprobe1x"), Message(role="assistant", content="selfrewardprobe0x"), *user("selfrewardprobe")]
+    assert _render(TOKENIZER, turns, prompt=True) == (
+        "<|user|> bak selfrewardprobe1x <|assistant|> selfrewardprobe0x <|end|> <|user|> selfrewardprobe <|assistant|>"
+    )
+
+
+def test_more_turns_than_ten_stand_each_in_its_own_place():
+    said = [WORDS[at] for at in range(12)]
+    turns = [Message(role=("user", "assistant")[at % 2], content=word) for at, word in enumerate(said)]
+    assert [word for word in _render(TOKENIZER, turns, prompt=False).split() if word in said] == said
 
 
 def test_a_turn_ends_with_what_the_template_writes_whatever_the_tokenizer_calls_its_end():

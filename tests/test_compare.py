@@ -67,6 +67,24 @@ def test_a_judge_that_says_nothing_readable_gives_no_figure_and_is_counted():
     assert "wins %" not in by_name and found["outcomes"] == {"unparsed": 8}
 
 
+def test_an_answer_that_failed_is_neither_lost_nor_won_nor_asked_about(tmp_path):
+    texts = ["one two", "three fail", "four five six"]
+    (tmp_path / "prompts.jsonl").write_text("".join(to_line(Prompt(text=text, source="seed")) + "\n" for text in texts))
+    labels = [{"instruction": text, "category": text.split()[0]} for text in texts]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labels))
+    for a, b, won, whose in (
+        ("judges:Failing", "judges:Terse", "wins %", ""),
+        ("judges:Terse", "judges:Failing", "losses %", "the rival's "),
+    ):
+        found, by_name = figures(compare("--labels", "labels.jsonl", a=a, b=b))
+        assert (by_name[won]["value"], by_name[won]["n"]) == (100, 2)
+        assert found["outcomes"] == {"decided": 4, "no_answer": 2}
+        length = by_name[f"{whose}mean length, characters"]
+        assert (length["value"], length["n"]) == ((len(texts[0]) + len(texts[2])) / 2, 2)
+        assert by_name[f"{whose}answers cut off or failed %"]["value"] == pytest.approx(100 / 3)
+        assert {bin["name"] for bin in found["breakdown"]["category"]} == {"one", "four"}  # no value slid to another prompt
+
+
 def test_a_model_that_judges_itself_is_said_to():
     found, _ = figures(compare(a="judges:Mute", judge="judges:Mute"))
     assert "The judge is the model itself" in found["note"]
@@ -159,7 +177,9 @@ def test_another_judge_in_the_same_folder_is_refused_and_what_it_would_delete_is
         result.exit_code == 1
         and "the recipe changed (judge)" in result.stderr
         and "here/records/preferences.jsonl" in result.stderr
+        and "Give this evaluation a folder of its own with --name" in result.stderr
     )
+    assert compare("--name", "second", judge="judges:First").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -169,6 +189,8 @@ def test_another_judge_in_the_same_folder_is_refused_and_what_it_would_delete_is
         ([], {"judge": "http://localhost:1/v1"}, "is no server. Name a server as URL#MODEL"),
         (["--key-env", "KEY"], {}, "is no server"),
         ([], {"judge": "http://me:hidden@localhost:1/v1#m"}, "localhost:1: its address holds a password"),
+        ([], {"b": "http://localhost:1/v1"}, "is no server. Name a server as URL#MODEL"),
+        ([], {"a": "http://me:hidden@localhost:1/v1#m"}, "localhost:1: its address holds a password"),
         ([], {"judge": "http://me:hidden@localhost:1/v1"}, "localhost:1: its address holds a password"),
         (["--labels", "nowhere.jsonl"], {}, "nowhere.jsonl: cannot be read"),
         ([], {"a": "nowhere/at/all"}, "nowhere/at/all: there is no such folder"),

@@ -1,5 +1,6 @@
 """`evaluate`: whole commands on models and judges that follow rules, so that every figure is worked out by hand."""
 
+import gzip
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 
 from selfreward.cli import app
 from selfreward.evaluations.alpaca import Template
+from selfreward.evaluations.harness import _figures as read_figures
 from selfreward.records import Ranking, to_line
 from selfreward.rundir import fingerprint
 
@@ -82,6 +84,7 @@ def test_a_model_judges_a_ranked_set_and_the_five_metrics_are_those_worked_out_b
     assert value["pairwise accuracy of length alone %"] == pytest.approx(100 * 3.5 / 8)
     assert value["Kendall tau-b"] == pytest.approx((1 - 2 / math.sqrt(6) - 2 / math.sqrt(6)) / 3)
     assert value["judgments without a score %"] == 0 and by_name["pairwise accuracy %"]["n"] == 8
+    assert by_name["5-best %"]["n"] == 2 and by_name["Spearman"]["n"] == by_name["Kendall tau-b"]["n"] == 3
     assert by_name["pairwise accuracy %"]["low"] < value["pairwise accuracy %"] < by_name["pairwise accuracy %"]["high"]
     assert "a tie in score counts half" in found["note"]
     assert found["kind"] == "reward-modeling" and found["judge"] is None and found["outcomes"] == {"scored": 27}
@@ -93,6 +96,7 @@ def test_rubric_pattern_scale_and_samples_are_the_users_own(ranked, here):
     found, by_name = figures(evaluate("judges:Length", ranked, *more))
     assert found["outcomes"] == {"off_scale": 2, "scored": 7}
     assert by_name["judgments without a score %"]["value"] == pytest.approx(100 * 2 / 9)
+    assert by_name["Spearman"]["n"] == 2  # "a b c d e" and "d d d d d d" are off the scale: r has only ties left
     assert by_name["3-best %"]["value"] == 0  # of the best score that there is: "a b c" and "a b b", people's second
     assert found["settings"]["grading"]["min_valid"] == 1
 
@@ -110,6 +114,12 @@ def test_ranked_sets_come_in_other_shapes_and_what_is_dropped_is_counted(here):
     assert json.loads(dropped)["reason"] == "all_tied"
 
 
+def test_a_gzipped_file_tells_its_evaluation_too(ranked, here):
+    (here / "ranked.jsonl.gz").write_bytes(gzip.compress((here / ranked).read_bytes()))
+    found, by_name = figures(evaluate("judges:Length", "ranked.jsonl.gz"))
+    assert found["kind"] == "reward-modeling" and by_name["pairwise accuracy %"]["n"] == 8
+
+
 def test_an_option_that_means_nothing_to_an_evaluation_is_refused(ranked):
     assert "--on reward-modeling: template means nothing to it" in complaint(
         evaluate("judges:Length", ranked, "--template", ranked)
@@ -122,6 +132,9 @@ def test_what_is_neither_an_evaluation_nor_a_file_of_one_is_refused(here):
     assert "alpaca: is no file and no evaluation. Name the evaluation (alpaca-eval" in complaint(
         evaluate("judges:Length", "alpaca")
     )
+    (here / "rows.parquet").write_bytes(b"PAR1\xff\xfe")
+    line = complaint(evaluate("judges:Length", "rows.parquet"))
+    assert "is not UTF-8 text. Name the evaluation (alpaca-eval, " in line and "--data" in line
     file = write_rows(here / "odd.jsonl", [{"question": 1}])
     assert "its rows have none of turns, responses, instruction" in complaint(evaluate("judges:Length", file))
 
@@ -153,6 +166,30 @@ def test_the_win_rate_is_the_mean_weight_of_the_models_letter_and_failures_are_c
     assert found["outcomes"] == {"error": 1, "no_letter": 1, "no_logprobs": 1, "preferred": 2, "same_text": 1}
     assert by_name["mean length, characters"]["value"] == pytest.approx(sum(len(row["instruction"]) for row in ROWS) / 6)
     assert "not comparable with the board" in found["note"]
+
+
+def test_an_answer_that_failed_is_not_shown_to_the_judge(here):
+    rows = [{"instruction": "one two three", "output": "short"}, {"instruction": "fail", "output": "short"}]
+    rows += [{"instruction": "fail too", "output": ""}]  # the same text as that of a failure, and yet no draw
+    write_rows(here / "alpaca.jsonl", rows)
+    found, by_name = figures(evaluate("judges:Failing", "alpaca.jsonl", *BY_LETTERS))
+    assert (by_name["win rate %"]["value"], by_name["win rate %"]["n"]) == (pytest.approx(75), 1)
+    assert found["outcomes"] == {"no_answer": 2, "preferred": 1}
+    assert by_name["mean length, characters"]["value"] == len("one two three")
+    written = json.loads((here / "evaluations/judges--Failing/alpaca/outputs.json").read_text())
+    assert [row["instruction"] for row in written] == ["one two three"]
+
+
+def test_draws_alone_are_no_win_rate_where_the_judge_named_nobody(here):
+    rows = [{"instruction": "the same", "output": "the same"}, {"instruction": "broken", "output": "x"}]
+    write_rows(here / "alpaca.jsonl", rows)
+    found, by_name = figures(evaluate("judges:Echo", "alpaca.jsonl", *BY_LETTERS))
+    assert not [name for name in by_name if "win rate" in name]
+    assert found["outcomes"] == {"no_letter": 1, "same_text": 1}
+    assert "No win rate: the judge preferred nobody" in found["note"]
+    write_rows(here / "same.jsonl", rows[:1])
+    found, by_name = figures(evaluate("judges:Echo", "same.jsonl", *BY_LETTERS))
+    assert by_name["win rate %"]["value"] == 50 and "No win rate" not in found["note"]  # nothing was to be asked
 
 
 def test_one_instruction_beside_two_baselines_counts_twice(here):
@@ -279,8 +316,35 @@ def test_a_server_is_asked_with_its_log_probabilities_and_its_key_shows_nowhere(
     assert {{name.lower(): value for name, value in sent.items()}["authorization"] for sent in endpoint.headers} == {
         f"Bearer {key}"
     }
-    assert (found["judge"], found["settings"]["servers"]["gpt"]["key_env"]) == ("gpt", "JUDGE_KEY")
+    name = f"{endpoint.url}#gpt"
+    assert (found["judge"], found["settings"]["servers"][name]["key_env"]) == (name, "JUDGE_KEY")
     assert not [file for file in here.rglob("*") if file.is_file() and key.encode() in file.read_bytes()]
+
+
+def authorizations(sent):
+    return {{name.lower(): value for name, value in headers.items()}.get("authorization") for headers in sent}
+
+
+def test_a_served_model_answers_under_its_address_and_the_key_goes_to_the_judge_alone_where_that_is_a_server(
+    alpaca, here, monkeypatch
+):
+    monkeypatch.setenv("MY_KEY", "sk-Plant3d-0123456789abcdef")
+    (here / "qwen").mkdir()  # a folder of the same name is not what the server serves
+    model, judge = Endpoint(), Endpoint()
+    top = [{"token": "m", "logprob": -0.1, "bytes": None}]
+    model.play = lambda number, body, headers: said("an answer")
+    judge.play = lambda number, body, headers: said("m", logprobs={"content": [{**top[0], "top_logprobs": top}]})
+    name = f"{model.url}#qwen"
+    found, by_name = figures(evaluate(name, alpaca, *BY_LETTERS, "--key-env", "MY_KEY"))
+    assert found["model"] == name and by_name["mean length, characters"]["value"] == len("an answer")
+    assert {call["model"] for call in model.calls} == {"qwen"}
+    assert authorizations(model.headers) == {"Bearer sk-Plant3d-0123456789abcdef"}
+    model.headers.clear()
+    served = f"{judge.url}#{here}/qwen"  # as a server calls it that was given a folder
+    found, _ = figures(evaluate(name, alpaca, "--judge", served, "--key-env", "MY_KEY", "--name", "2"))
+    assert found["judge"] == served and {call["model"] for call in judge.calls} == {f"{here}/qwen"}
+    assert authorizations(judge.headers) == {"Bearer sk-Plant3d-0123456789abcdef"}
+    assert model.headers and not any("Plant3d" in str(value) for value in authorizations(model.headers))
 
 
 # MT-Bench
@@ -319,6 +383,30 @@ def test_grades_are_averaged_over_turns_and_by_category_and_failed_ones_left_out
     assert value["writing"] == (2.0, 3) and value["math"] == (4.0, 2) and value["stem"] == (1.0, 1)
     assert found["outcomes"] == {"off_scale": 1, "scored": 6, "unparsed": 1} and found["kind"] == "mt-bench"
     assert [(bin["name"], bin["n"]) for bin in found["breakdown"]["category"]] == [("writing", 3), ("math", 2), ("stem", 1)]
+
+
+def test_the_two_turns_of_a_question_are_one_unit_of_the_interval(bench, here):
+    rows = [{"question_id": n, "category": "writing", "turns": [" ".join("a" * (1 + 8 * (n % 2)))] * 2} for n in range(8)]
+    write_rows(here / "questions.jsonl", rows)
+    _, by_name = figures(evaluate("judges:Echo", *bench))
+    overall, turn = by_name["overall"], by_name["turn 1"]
+    assert (overall["n"], turn["n"]) == (16, 8)
+    assert (overall["low"], overall["high"]) == (turn["low"], turn["high"])  # the second grade of each tells nothing new
+
+
+def test_a_groups_n_is_of_its_own_grades_and_a_failed_answer_is_not_graded(bench, here):
+    rows = [
+        {"question_id": n, "category": name, "turns": ["a b", "a b c"], "reference": ["x", "y"]}
+        for n, name in enumerate(("math", "coding", "reasoning", "stem"))
+    ]
+    rows.append({"question_id": 8, "category": "math", "turns": ["a fail", "a"], "reference": ["x", "y"]})
+    rows.append({"question_id": 9, "category": "stem", "turns": ["a", "fail"]})
+    write_rows(here / "questions.jsonl", rows)
+    found, by_name = figures(evaluate("judges:Failing", *bench))
+    assert (by_name["overall"]["n"], by_name["stem"]["n"], by_name["math, coding, reasoning"]["n"]) == (9, 3, 6)
+    assert by_name["overall"]["value"] == pytest.approx((4 * 5 + 1) / 9)
+    assert found["outcomes"] == {"no_answer": 3, "scored": 9}  # after a first turn that failed, no second
+    assert by_name["mean length, characters"]["n"] == 9 and by_name["answers cut off or failed %"]["n"] == 11
 
 
 def test_the_second_turn_is_asked_after_the_models_own_first_answer_at_the_categorys_temperature(bench, monkeypatch):
@@ -390,6 +478,15 @@ def test_a_task_of_ones_own_runs_through_the_library_and_its_figure_is_the_share
     assert found["fingerprint"] == fingerprint(here / "model")
     monkeypatch.setattr("lm_eval.simple_evaluate", None)  # done is done
     assert figures(evaluate("model", "lm-eval", *task))[0] == found
+
+
+def test_a_groups_items_are_those_of_all_its_tasks():
+    told = {
+        "results": {"all": {"acc,none": 0.5, "alias": "all"}, "one": {"acc,none": 0.25}},
+        "group_subtasks": {"all": ["part", "three"], "part": ["one", "two"]},
+        "n-samples": {name: {"original": 99, "effective": n} for name, n in (("one", 5), ("two", 6), ("three", 7))},
+    }
+    assert [(figure.name, figure.n) for figure in read_figures(told, ("all", "one"))] == [("all acc", 18), ("one acc", 5)]
 
 
 def test_a_task_that_does_not_exist_is_an_error_of_one_line(task, monkeypatch):

@@ -95,7 +95,9 @@ def test_what_datasets_loads_is_what_the_run_wrote(run, exported, tmp_path, kind
 
 
 def test_the_run_has_records_of_almost_every_kind(run):
-    assert {kind for kind in KINDS if not list(records(run, kind))} == {"eft_judgments", "rankings", "heldout_preferences"}
+    of_select = {"validation", "selection", "selection_responses", "selection_preferences"}
+    none = {kind for kind in KINDS if not list(records(run, kind))}
+    assert none == {"eft_judgments", "rankings", "heldout_preferences"} | of_select
 
 
 def test_pairs_load_first_as_conversations_with_the_texts_and_scores_of_the_records(run, exported, tmp_path):

@@ -1,5 +1,6 @@
 """What models of each family are trained on, token by token, against what their own format says; and what it leaves alone."""
 
+import itertools
 import json
 
 import pytest
@@ -9,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward import training
 from selfreward.backends.hf import HFModel
-from selfreward.chat import DEFAULT_TEMPLATE, end_of_turn, load_tokenizer, prompt_ids
+from selfreward.chat import DEFAULT_TEMPLATE, _render, end_of_turn, load_tokenizer, prompt_ids
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message
 from selfreward.sections import BackendConfig, DPOConfig, SFTConfig
@@ -21,6 +22,9 @@ TEXTS = [
     ("What is the answer?\nTell me!", "I think: a heron,\n\nor 2 of them — é, ☃."),
     ("x", ""),
     ("[INST] User: <|im_end|> </s>", "### User:\n<|endoftext|> <end_of_turn>[/INST] <|eot_id|>done"),
+    ("Name a bird.", "The wren.</think>The thrush."),
+    ("</think>", "<think></think>The wren.</think>"),
+    ("<tool_response> hello </tool_response>", "The wren."),
 ]
 PAIRS = [("Name a bird.", "The wren.", "What?"), ("x", "y", "I think it is a heron,\n\nor two.")]
 ONE_STEP = {"batch_size": 2, "epochs": 1}
@@ -49,12 +53,28 @@ def expected(name, prompt, response):
 
 
 @FAMILY
-@pytest.mark.parametrize("text", TEXTS, ids=["plain", "odd", "empty", "hostile"])
+@pytest.mark.parametrize("text", TEXTS, ids=["plain", "odd", "empty", "hostile", "think", "thought", "tool"])
 def test_the_answer_and_its_end_are_trained_on_and_nothing_else(name, text, folders):
     row = sft_row(load_tokenizer(folders[name]), *text)
     ids, trained = expected(name, *text)
     assert row["input_ids"] == ids
     assert row["labels"] == [token if mark else IGNORE for token, mark in zip(ids, trained, strict=True)]
+
+
+ORDINARY = ["The wren.", "", " \n ", "\n\nThe wren. ", "  a\n\n\tb é\u3000", "wren wren", "selfrewardprobe"]
+
+
+@FAMILY
+def test_ordinary_text_is_written_byte_for_byte_as_the_template_writes_it(name, folders):
+    tokenizer = load_tokenizer(folders[name])
+    for first, second in itertools.product(ORDINARY, repeat=2):
+        turns = [("user", first), ("assistant", second), ("user", first + second), ("assistant", second)]
+        for count in (1, 2, 3, 4):
+            messages = [Message(role=role, content=text) for role, text in turns[:count]]
+            plain = [message.model_dump() for message in messages]
+            prompt = count % 2 == 1
+            written = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=prompt, enable_thinking=False)
+            assert _render(tokenizer, messages, prompt=prompt) == written
 
 
 @FAMILY

@@ -304,6 +304,12 @@ MARKERS = [
     "\n **User:** and?",
     "\nuser\n",
     "\n  assistant\n\n",
+    "\rUser: and this one?",
+    "\r\nUser: and this one?",
+    "\u2028User: and this one?",
+    "\n\xa0User\xa0: and this one?",
+    "\nUser：and this one?",
+    "\ruser\r",
 ]
 
 
@@ -336,6 +342,38 @@ def test_ordinary_words_of_a_judge_end_no_turn(prose):
 @given(st.lists(st.sampled_from([*MARKERS, "Score: 5", "fine. ", "\n", "Score: 9"]), max_size=8).map("".join))
 def test_nothing_behind_a_marker_changes_the_outcome(forged):
     assert read("It fits. Score: 3<|im_end|>" + forged) == ("scored", 3)
+
+
+@pytest.mark.parametrize("name", ["Assistant:", "**Assistant:**", "\n\nassistant :", "assistant\n", "User:", "user\n"])
+def test_a_name_that_a_text_begins_with_is_the_writers_own(name):
+    assert read(f"{name} It fits. Score: 4") == ("scored", 4)
+    assert read(f"{name} It fits. Score: 4\nUser: and this one?\nAssistant: Score: 5") == ("scored", 4)
+    assert read(f"{name} Off the point.\nAssistant: Score: 5") == ("unparsed", None)
+
+
+def test_a_first_turn_that_ended_before_it_began_is_not_the_writers_own():
+    assert read("\n\nUser: and this one? Score: 5") == ("unparsed", None)
+
+
+def test_a_role_in_a_list_is_a_judge_going_through_what_it_was_shown():
+    assert read("- User: asks for a bird\n- Assistant: names one\nScore: 4") == ("scored", 4)
+
+
+MANY = 200_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\n" + " " * MANY, "<" + " " * MANY, "</" + "\n" * MANY, "[" + " " * MANY, "\n#" + "*" * MANY, "\nuser" + " *" * MANY],
+    ids=["line", "token", "closing", "instruction", "marks", "role"],
+)
+def test_a_run_of_spaces_or_marks_without_end_is_still_read_to_its_end(text):
+    assert own_turn(f"{text}x") == f"{text}x"
+
+
+@pytest.mark.parametrize("run", [" ", "*", " *", "-", "z", " )", "\xa0"])
+def test_a_verdict_before_a_run_without_end_is_still_read(run):
+    assert read(f"Score: 3{run * MANY}x") == read(f"Score: 3 of 5{run * MANY}x") == ("scored", 3)
 
 
 @pytest.mark.parametrize("text", ["It fits. Score: 4", "It fits. Sc", "Score: 4\nand", "Score: 1", ""])
@@ -445,6 +483,29 @@ def test_a_preference_out_of_the_order_of_addition_would_be_caught():
         ("Score: 8 9", "unparsed", None),
         ("Score: 4, 5", "unparsed", None),
         ("Score: 4±1", "unparsed", None),
+        ("Score: **3** to 4", "unparsed", None),
+        ("Score: **3**-4", "unparsed", None),
+        ("**Score: 3** - 4", "unparsed", None),
+        ("Score: **3** – **4**", "unparsed", None),
+        ("Score: (3) or [4]", "unparsed", None),
+        ("Score: 3\xa0–\xa04", "unparsed", None),
+        ("Score: 3\u20094", "unparsed", None),
+        ("Score: 3to4", "unparsed", None),
+        ("Score: 3 through 4", "unparsed", None),
+        ("Score: 2 plus 1", "unparsed", None),
+        ("Score: 3 -> 4", "unparsed", None),
+        ("Score: 3...4", "unparsed", None),
+        ("Score: 3:4", "unparsed", None),
+        ("Score: 3⁄4", "unparsed", None),
+        ("Score: 3 ½", "unparsed", None),
+        ("Score: 3 | 4", "unparsed", None),
+        ("Score: 3;4", "unparsed", None),
+        ("Score: 5e-1", "unparsed", None),
+        ("Score: 5E1", "unparsed", None),
+        ("Score: 2²", "unparsed", None),
+        ("Score: 4*5", "unparsed", None),
+        ("Score: 4/5 - 5/5", "unparsed", None),
+        ("Score: 4/10,000", "unparsed", None),
         ("Score: 2. No, Score: 3-4", "unparsed", None),
         ("Score: 3-4. No, Score: 2", "scored", 2),
         ("Score: 1.000", "scored", 1),
@@ -465,6 +526,21 @@ def test_a_preference_out_of_the_order_of_addition_would_be_caught():
         ("Score: 3/10", "off_scale", None),
         ("Score: 4 out of 50", "off_scale", None),
         ("Score: 4 points of 10", "off_scale", None),
+        ("Score: 4 / **10**", "off_scale", None),
+        ("Score: 4\xa0/\xa010", "off_scale", None),
+        ("Score: 4／10", "off_scale", None),
+        ("Score: 4 stars out of 10", "off_scale", None),
+        ("Score: 4 (out of a possible 10)", "off_scale", None),
+        ("Score: 4 / **5**", "scored", 4),
+        ("Score: 4 / 5,0", "scored", 4),
+        ("Score: 4 stars out of 5", "scored", 4),
+        ("Score: 4 out of a possible 5", "scored", 4),
+        ("Score: 4/5. 3 points are for its form", "scored", 4),
+        ("Score: 4. 3 points are for its form", "scored", 4),
+        ("Score: 4! 5 would be perfect", "scored", 4),
+        ("Score: 4. Out of 10 readers, 3 agree", "scored", 4),
+        ("Score: 4 instead of 3", "scored", 4),
+        ("Score: 4 because it helps", "scored", 4),
     ],
 )
 def test_a_number_that_goes_on_or_is_out_of_another_best_is_no_score(text, outcome, score):

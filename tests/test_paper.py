@@ -98,7 +98,12 @@ def test_what_goes_into_a_stage_is_kept_or_dropped_with_a_reason(run):
     kept, dropped = kept_and_dropped(folder, "M2/prompts")
     assert recipe.prompts.per_iteration == len(lines(folder, "M2/proposed")) == kept + dropped.total()
     assert len(lines(folder, "M2/responses")) == kept * recipe.responses.n
-    assert len(lines(folder, "M2/judgments")) == kept * recipe.responses.n * recipe.judge.samples
+    answered = [response for response in lines(folder, "M2/responses") if response["finish"] != "error"]
+    assert (
+        len(lines(folder, "M2/judgments"))
+        == len(answered) * recipe.judge.samples
+        < kept * recipe.responses.n * recipe.judge.samples
+    )
     pairs, dropped = kept_and_dropped(folder, "M2/pairs")
     assert kept == pairs + dropped.total()
 
@@ -118,7 +123,7 @@ def test_every_reason_for_dropping_occurs(run):
     assert found["seed/eft"] == {"unparsed", "tied", "disagrees", "thinned"}
     assert found["M2/prompts"] == {*PLANTED, "held_out", "not_novel"}
     assert found["M2/pairs"] == {"tie", "same_text", "all_ran_out_of_length", "fewer_than_two_scored"}
-    assert {judgment["outcome"] for judgment in lines(folder, "M2/judgments")} >= {"scored", "unparsed", "off_scale", "error"}
+    assert {judgment["outcome"] for judgment in lines(folder, "M2/judgments")} >= {"scored", "unparsed", "off_scale"}
 
 
 def test_nothing_that_is_measured_on_is_trained_on(run):

@@ -162,6 +162,26 @@ def test_a_task_ends_at_the_next_number_or_where_the_writer_answers_itself(writt
     assert cut(written) == task
 
 
+@pytest.mark.parametrize("run", ["\n", " ", "\n*", "\n# ", ">\n ", "- ", "_", "1", "the ", "? ", "answer\n", "\nanswer*"])
+@pytest.mark.parametrize("before", ["", "\n", "\n1", "\n- -", "?", "\nanswer"])
+def test_a_writer_that_repeats_itself_without_end_is_still_read(before, run):
+    assert cut(f"describe a river{before}{run * (200_000 // len(run))}x").startswith("Describe a river")
+
+
+@pytest.mark.parametrize(
+    ("written", "task"),
+    [
+        ("learn C#\n10. name a fish", "Learn C#"),
+        ("learn C# \n\n#\n10. name a fish", "Learn C#"),
+        ("learn C#\n\n> *Answer*: no\n", "Learn C#"),
+        ("learn C#\n\n> Answer*: no\n", "Learn C#"),
+        ("learn C#\n***\nAnswer: no", "Learn C#"),
+    ],
+)
+def test_marks_are_kept_on_the_line_of_the_task_and_not_on_those_after_it(written, task):
+    assert cut(written) == task
+
+
 @given(st.text(alphabet="ab .:0123\n-#", max_size=60))
 def test_a_task_is_one_line_with_no_space_to_spare(written):
     assert cut(written) == " ".join(cut(written).split())

@@ -22,7 +22,7 @@ from selfreward.standing import Standing, read_standing
 
 CARD = "README.md"
 MARKUP = re.compile(r"([\\`*_{}\[\]|#~!$])")
-SETTINGS = ("seed", "sft", "eft", "prompts", "responses", "judge", "pairs", "dpo", "trainer")
+SETTINGS = ("seed", "sft", "eft", "prompts", "responses", "judge", "pairs", "dpo", "trainer", "select")
 """What of a recipe decides what a model becomes."""
 SEED, EFT = ("ift",), ("rankings", "eft_judgments", "eft")
 LOOP = ("proposed", "prompts", "responses", "judgments", "pairs")
@@ -98,7 +98,8 @@ def _model_card(standing: Standing, model: Measured) -> str:
     made_of = SEED + (EFT if "eft" in _trained_on(model, recipe) else ()) + LOOP
     return render(
         "model_card.md",
-        model=model, lineage=line, steps=receipt["steps"], base=str(shown(recipe.base)),
+        model=model, lineage=line, steps=model.selected.step if model.selected else receipt["steps"],
+        base=str(shown(recipe.base)),
         hub_base=Markup(recipe.base) if HUB_ID.fullmatch(recipe.base) and not Path(recipe.base).exists() else None,
         counts={name: _counts(run / name, made_of) for name in ("seed", *(ancestor.name for ancestor in line))},
         judge=judge_of(recipe), shown=shown, rubric=Path(recipe.judge.rubric).name, recipe=recipe,

@@ -1,10 +1,12 @@
 """Conversations as tokens: the one place where sampling and training turn messages into ids, so that they agree.
 
-Text in messages is somebody's or some model's words and never markup: special tokens spelt out in it are broken up.
+Text in messages is somebody's or some model's words and never markup: special tokens spelt out in it are broken up, and
+the template never sees it. It writes stand-ins, so that what it cuts out of a text (`</think>`) or reads in one stays as said.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +21,9 @@ DEFAULT_TEMPLATE = files("selfreward") / "text" / "chat_template.jinja"
 """The template of models that come without one."""
 SAME_DAY = "{%- macro strftime_now(form) %}26 Jul 2024{% endmacro %}{{ '' }}"
 """Goes before a template: one that writes the day (Llama 3.2's, SmolLM3's) would make a run differ from day to day."""
-PROBE = "probe"
+PROBE = "selfrewardprobe"
+STAND_IN = re.compile(rf"{PROBE}(\d+)x")
+"""A word for the text of the turn with this number, while the template writes."""
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
@@ -101,16 +105,26 @@ def _special(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, prompt: bool) -> str:
     """The conversation as text. Models that would think aloud first are told not to: judged and trained on is the answer."""
-    turns = [{"role": message.role, "content": neutral(tokenizer, message.content)} for message in messages]
+    texts = [neutral(tokenizer, message.content) for message in messages]
+    turns = [{"role": turn.role, "content": _hidden(texts[at], at)} for at, turn in enumerate(messages)]
     template = SAME_DAY + tokenizer.get_chat_template()
     try:
-        return str(
+        written = str(
             tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=prompt, chat_template=template, enable_thinking=False
             )
         )
     except TemplateError as error:  # some know no system turn, say
         raise _bad_template(tokenizer, f"refuses a conversation ({error})") from error
+    if sorted(map(int, STAND_IN.findall(written))) != [at for at, text in enumerate(texts) if text.strip()]:
+        raise _bad_template(tokenizer, "does not write what every turn says exactly once")
+    return STAND_IN.sub(lambda place: texts[int(place[1])].strip(), written)
+
+
+def _hidden(text: str, at: int) -> str:
+    """A stand-in for what `text` says. The white space around it stays: it is the template that keeps or trims it."""
+    said = text.strip()
+    return text.replace(said, f"{PROBE}{at}x", 1) if said else text
 
 
 def _bad_template(tokenizer: PreTrainedTokenizerBase, what: str) -> SelfRewardError:

@@ -97,7 +97,7 @@ def shipped_recipes() -> dict[str, Path]:
 def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
     """The recipe in a tree of built-ins; paths in it are taken from `folder`."""
     try:
-        return Recipe.model_validate(tree, context={"folder": str(folder)})
+        return Recipe.model_validate(tree, context={"folder": str(folder), "servers": tuple(tree.get("servers") or ())})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         loc = [str(part) for part in first["loc"]]

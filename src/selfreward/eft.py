@@ -23,7 +23,7 @@ def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: Folder) -
     judge = Judge(recipe.judge.model_copy(update={"samples": recipe.eft.tries}))
     asked = [(ranking.prompt, response) for ranking in seed.rankings for response in ranked_responses(ranking)]
     plan = judge.plan(asked, baseline, recipe.seed)
-    judgments = folder.sample("eft_judgments", Judgment, plan, baseline, judge.read)
+    judgments = folder.sample("eft_judgments", Judgment, plan, baseline, judge.read, judge.reading)
     eft = folder.keep("eft", choose_eft(seed.rankings, judgments, judge, recipe.eft, recipe.seed))
     if not eft:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(folder.dropped("eft").items()))
@@ -43,19 +43,24 @@ def choose_eft(
     tries: dict[str, list[Judgment]] = defaultdict(list)
     for judgment in sorted(judgments, key=lambda judgment: judgment.sample):
         tries[judgment.response_id].append(judgment)
-    made: list[tuple[Judgment, Example]] = []
+    made: dict[str, tuple[Judgment, Example]] = {}
     dropped: list[Dropped] = []
     for ranking in rankings:
         responses = ranked_responses(ranking)
         targets = AGREE[config.agree](ranking.ranks, [tries[response.id] for response in responses])
         if isinstance(targets, str):
             dropped += [_dropped(response.id, targets) for response in responses]
-        else:
-            asked = [judge.fill(ranking.prompt, response.text) for response in responses]
-            made += zip(targets, map(_example, asked, targets), strict=True)
-    gone = _too_common([target.score for target, _ in made], config.commonest, seed)
-    dropped += [_dropped(made[at][0].response_id, "thinned") for at in sorted(gone)]
-    return [example for at, (_, example) in enumerate(made) if at not in gone], dropped
+            continue
+        for response, target in zip(responses, targets, strict=True):
+            example = _example(judge.fill(ranking.prompt, response.text), target)
+            if example.id in made:  # two people ranked the same response
+                dropped.append(_dropped(response.id, "repeated"))
+            else:
+                made[example.id] = target, example
+    found = list(made.values())
+    gone = _too_common([target.score for target, _ in found], config.commonest, seed)
+    dropped += [_dropped(found[at][0].response_id, "thinned") for at in sorted(gone)]
+    return [example for at, (_, example) in enumerate(found) if at not in gone], dropped
 
 
 def one_try(ranks: Sequence[int], tries: Sequence[Sequence[Judgment]]) -> list[Judgment] | str:

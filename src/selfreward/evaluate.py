@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -58,7 +58,7 @@ class Subject(NamedTuple):
     @property
     def label(self) -> str:
         """The name as a part of a path."""
-        return re.sub(r"[/:]+", "--", self.name)
+        return re.sub(r"[/:#]+", "--", self.name)
 
 
 def evaluate(
@@ -88,7 +88,7 @@ def evaluate(
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
         run = Run(rundir, opener, _no_training, Progress(rundir.logs, stopping))
         trial = Trial(run[RECORDS], path, evaluated, *(others.get(part, evaluated) for part in PARTS))
-        found = settings.find(trial)
+        found = _found(settings, trial)
         result = _result(name, kind, settings, evaluated, others, found)
         rundir.settle()
         write_whole(path / RESULT, result.model_dump_json(indent=1))
@@ -97,8 +97,19 @@ def evaluate(
         rundir.close()
 
 
+def _found(settings: Settings, trial: Trial) -> Found:
+    """What `settings` find. Where the folder has another evaluation of this name, the error says how both can stand."""
+    try:
+        return settings.find(trial)
+    except SelfRewardError as error:
+        if not error.where.startswith(f"{RECORDS}/"):
+            raise
+        now = f"Give this evaluation a folder of its own with --name, and both stand. Or: {error.now}"
+        raise SelfRewardError(error.what, str(trial.path / error.where), now) from error
+
+
 def find_subject(name: str) -> Subject:
-    """The model of a run (RUN/M3), a folder with a transformers model, or a model outside as a recipe names it."""
+    """The model of a run (RUN/M3), a folder with a transformers model, a server, or a model outside as a recipe names it."""
     path = Path(name)
     made = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
     recipe = made.parent / "config.json"
@@ -122,24 +133,38 @@ def find_kind(on: str) -> tuple[str, str | None]:
     evaluations = [kind for kind in KINDS if kind != COMPARED]
     if on in evaluations:
         return on, None
-    fields = first_fields(on) if Path(on).is_file() else ()
+    now = f"Name the evaluation ({', '.join(evaluations)}), and its file with --data"
+    try:
+        fields = first_fields(on) if Path(on).is_file() else ()
+    except SelfRewardError as error:
+        raise SelfRewardError(f"does not tell its evaluation: {error.what}", error.where, now) from error
     kind = next((kind for sign, kind in SIGNS.items() if sign in fields), None)
     if kind is None:
         says = f"its rows have none of {', '.join(SIGNS)}" if fields else "is no file and no evaluation"
-        raise SelfRewardError(says, on, f"Name the evaluation ({', '.join(evaluations)}), and its file with --data")
+        raise SelfRewardError(says, on, now)
     return kind, on
 
 
-def name_judge(judge: str, key_env: str | None) -> dict[str, Any]:
-    """The settings that `--judge` and `--key-env` stand for. Raises `SelfRewardError`."""
-    server = SERVER.fullmatch(judge)
-    if "@" in (host := urlsplit(judge).netloc):
-        raise SelfRewardError("its address holds a password", host.split("@")[-1], "Leave it out; --key-env names its variable")
-    if server is None:
-        if key_env or judge.startswith(("http://", "https://")):
-            raise SelfRewardError("is no server", judge, "Name a server as URL#MODEL, http://localhost:8000/v1#qwen say")
-        return {"judge": judge}
-    return {"judge": server[2], "servers": {server[2]: {"url": server[1], "model": server[2], "key_env": key_env}}}
+def name_servers(models: Sequence[str], key_env: str | None) -> dict[str, dict[str, str | None]]:
+    """The servers among `models`, named as URL#MODEL in full, which is no path. Raises `SelfRewardError` where one is misnamed.
+
+    The key in the variable `key_env` is for the first of them, and for others at its address; no other host is sent it.
+    """
+    for model in models:
+        if "@" in (host := urlsplit(model).netloc):
+            raise SelfRewardError(
+                "its address holds a password", host.split("@")[-1], "Leave it out; --key-env names its variable"
+            )
+    found = {model: server for model in models if (server := SERVER.fullmatch(model))}
+    misnamed = [model for model in models if model.startswith(("http://", "https://")) and model not in found]
+    if misnamed or (key_env and not found):
+        now = "Name a server as URL#MODEL, http://localhost:8000/v1#qwen say"
+        raise SelfRewardError("is no server", (misnamed or [*models])[0], now)
+    keyed = next((server[1] for server in found.values()), None)
+    return {
+        name: {"url": server[1], "model": server[2], "key_env": key_env if server[1] == keyed else None}
+        for name, server in found.items()
+    }
 
 
 def read_settings(kind: str, recipe: Path | None, given: Mapping[str, Any]) -> Settings:

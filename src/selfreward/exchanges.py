@@ -115,6 +115,12 @@ class Conversation(Row):
 
     messages: list[Turn]
 
+    @field_validator("messages", mode="before")
+    @classmethod
+    def _up_to_the_first_answer(cls, value: Any) -> Any:
+        system = bool(value) and isinstance(value, list) and isinstance(value[0], dict) and "system" in value[0].values()
+        return value[: 3 if system else 2] if isinstance(value, list) else value
+
     def exchange(self, language: str | None) -> Exchange:
         """The first turn and the answer to it."""
         turns = _without_system(self.messages)

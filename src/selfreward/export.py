@@ -24,6 +24,7 @@ from selfreward.records import (
     read_jsonl,
 )
 from selfreward.rundir import write_whole
+from selfreward.selection import Compared
 from selfreward.standing import Standing, read_standing
 
 MADE: dict[str, type[Record]] = {
@@ -36,6 +37,10 @@ MADE: dict[str, type[Record]] = {
     "eft": Example,
     "eft_judgments": Judgment,
     "rankings": Ranking,
+    "validation": Prompt,
+    "selection": Compared,
+    "selection_responses": Response,
+    "selection_preferences": Preference,
     "dropped": Dropped,
 }
 """What models were made of, and what was left out: the split `train`."""
@@ -94,7 +99,14 @@ def _rows(standing: Standing, kind: str) -> Iterator[dict[str, Any]]:
 
 
 def _plain(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
-    files = sorted(folder.glob("*.dropped.jsonl")) if kind == "dropped" else [folder / f"{kind}.jsonl"]
+    patterns = {
+        "dropped": "*.dropped.jsonl",
+        "selection_responses": f"{kind}_*.jsonl",
+        "selection_preferences": f"{kind}_*.jsonl",
+    }
+    files = [
+        file for file in sorted(folder.glob(patterns.get(kind, f"{kind}.jsonl"))) if kind == "dropped" or "." not in file.stem
+    ]
     for file in files:
         if (folder / f"{file.name.split('.')[0]}.receipt.json").exists():
             yield from (record.model_dump(mode="json") for record in read_jsonl(file, (MADE | MEASURED)[kind]))

@@ -35,7 +35,8 @@ def _resolve(path: str, info: ValidationInfo) -> str:
 
 
 def _resolve_model(name: str, info: ValidationInfo) -> str:
-    return name if name in ROLES or re.fullmatch(IMPORT_PATH, name) else _resolve(name, info)
+    known = (*ROLES, *(info.context or {}).get("servers", ()))
+    return name if name in known or re.fullmatch(IMPORT_PATH, name) else _resolve(name, info)
 
 
 def _compiles(pattern: str) -> str:

@@ -21,15 +21,24 @@ class Judge:
         self.rubric = Rubric(config.rubric, ("prompt", "response"), "judge.rubric")
         self._verdict = re.compile(config.pattern, re.IGNORECASE)
 
+    @property
+    def reading(self) -> list[object]:
+        """What a judgment depends on beside what the judge wrote."""
+        return [self.config.pattern, *self.config.scale]
+
     def fill(self, prompt: str, response: str) -> str:
         """The judge's prompt."""
         return self.rubric.fill(prompt=prompt, response=response)
 
     def plan(self, responses: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
-        """K requests for each (prompt text, response), next to each other."""
+        """K requests for each (prompt text, response), next to each other.
+
+        A response that is there twice is judged once, and one that is no answer not at all.
+        """
+        once = {response.id: (prompt, response) for prompt, response in responses if response.answered}
         return [
             Request.user_turn(response.id, sample, text, self.config.sampling, model, seed)
-            for prompt, response in responses
+            for prompt, response in once.values()
             for text in (self.fill(prompt, response.text),)
             for sample in range(self.config.samples)
         ]

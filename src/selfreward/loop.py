@@ -61,7 +61,7 @@ def iterate(
     texts = {prompt.id: prompt.text for prompt in prompts}
     grader = cast.judge(recipe.judge, model)
     to_judge = judge.plan([(texts[response.prompt_id], response) for response in responses], grader, recipe.seed)
-    judgments = it.sample("judgments", Judgment, to_judge, grader, judge.read)
+    judgments = it.sample("judgments", Judgment, to_judge, grader, judge.read, judge.reading)
     pairs = it.keep("pairs", choose_pairs(prompts, responses, judge.mean_scores(judgments), cast.policy(recipe.pairs)))
     it.require(pairs)
     made = Made(len(proposals), prompts, responses, judgments, pairs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,11 +136,11 @@ class Measurer:
         texts = {prompt.id: prompt.text for prompt in self.seed.heldout_prompts}
         judged = [answer for name in (folder.name, *self.rivals(folder.name)) for answer in self.answers[name]]
         plan = self.judge.plan([(texts[answer.prompt_id], answer) for answer in judged], model, self.recipe.seed)
-        return folder.sample("heldout_judgments", Judgment, plan, model, self.judge.read)
+        return folder.sample("heldout_judgments", Judgment, plan, model, self.judge.read, self.judge.reading)
 
     def _verdicts(self, responses: Iterable[Response], made: Made | None) -> list[Verdict]:
         texts = {prompt.id: prompt.text for prompt in (*self.seed.heldout_prompts, *(made.prompts if made else []))}
-        found = [(response, self.truth(texts[response.prompt_id], response.text)) for response in responses]
+        found = [(response, self.truth(texts[response.prompt_id], response.text)) for response in responses if response.answered]
         return [Verdict(response_id=response.id, kind=true[0], points=true[1]) for response, true in found if true]
 
     def _sum_up(
@@ -163,7 +164,7 @@ class Measurer:
             instruction_following=following,
             self_score=estimates.mean([scores[a.id] for a in own if a.id in scores], *self._resampling),
             head_to_head=[*self._head_to_head(folder.name, own, scores), *self._compared(folder, own)],
-            answer_length=_average([len(a.text) for a in own]),
+            answer_length=_average([len(a.text) for a in own if a.answered]),
             ran_out_of_length=_average([a.finish == "length" for a in own]),
             distinct_answers=len({a.text for a in own}) / len(own),
             score_histogram=_histogram(of_mine), judgments=_count(j.outcome for j in of_mine),
@@ -191,23 +192,28 @@ class Measurer:
         """The same by a judge outside the loop, who sees both answers in both orders (paper, section 3.1)."""
         if not self.recipe.measure.judge:
             return []
-        judge, rivals = self.cast.outside(self.recipe.measure.judge), self.rivals(folder.name)
-        pairs = [zip(self.seed.heldout_prompts, own, self.answers[rival], strict=True) for rival in rivals]
-        plan = self.pairwise.plan([item for items in pairs for item in items], judge, self.recipe.seed)
-        preferences = folder.sample("heldout_preferences", Preference, plan, judge, self.pairwise.read)
-        each = 2 * len(own)
-        return [self._contest(rival, judge.name, preferences[at * each : (at + 1) * each]) for at, rival in enumerate(rivals)]
+        judge, prompts = self.cast.outside(self.recipe.measure.judge), self.seed.heldout_prompts
+        both = {
+            rival: [item for item in zip(prompts, own, self.answers[rival], strict=True) if item[1].answered and item[2].answered]
+            for rival in self.rivals(folder.name)
+        }
+        plan = self.pairwise.plan([item for items in both.values() for item in items], judge, self.recipe.seed)
+        preferences = iter(
+            folder.sample("heldout_preferences", Preference, plan, judge, self.pairwise.read, self.pairwise.reading)
+        )
+        return [self._contest(rival, judge.name, list(islice(preferences, 2 * len(items)))) for rival, items in both.items()]
 
     def _contest(self, rival: str, judge: str, preferences: Sequence[Preference]) -> HeadToHead:
         found = instruction_following.head_to_head(combine(preferences), rival, judge, *self._resampling)
-        return found.model_copy(update={"position_flips": flip_rate(preferences)})
+        unanswered = len(self.seed.heldout_prompts) - len(preferences) // 2
+        return found.model_copy(update={"unscored": found.unscored + unanswered, "position_flips": flip_rate(preferences)})
 
     def _reward_modeling(self, folder: Folder, model: Checkpoint) -> RewardModeling | None:
         if not self.recipe.measure.judging:
             return None
         ranked = [(ranking, ranked_responses(ranking)) for ranking in self.seed.heldout_rankings]
         plan = self.judge.plan([(ranking.prompt, r) for ranking, rs in ranked for r in rs], model, self.recipe.seed)
-        judgments = folder.sample("ranking_judgments", Judgment, plan, model, self.judge.read)
+        judgments = folder.sample("ranking_judgments", Judgment, plan, model, self.judge.read, self.judge.reading)
         if not ranked:
             return None
         judged = reward_modeling.beside_ranks(ranked, self.judge.mean_scores(judgments), self._kind)
@@ -246,10 +252,12 @@ class Measurer:
 
     def _write(self, file: Path, text: str) -> None:
         """Write what is new, the summary first; going over finished models again changes neither."""
-        if file.exists() and file.read_text(encoding="utf-8") == text:
+        summary = self.run / "summary.json"
+        summed_up = len(json.loads(summary.read_text(encoding="utf-8"))["models"]) if summary.exists() else 0
+        if summed_up >= len(self.done) and file.exists() and file.read_text(encoding="utf-8") == text:
             return
         models = [measured.model_dump(mode="json") for measured in self.done]
-        write_whole(self.run / "summary.json", json.dumps({"models": models}, indent=1))
+        write_whole(summary, json.dumps({"models": models}, indent=1))
         write_whole(file, text)
 
 

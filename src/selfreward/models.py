@@ -28,6 +28,7 @@ class Cast:
         self.base = load_checkpoint("M0", recipe.base)
         self._servers = recipe.servers
         self._members = {"M0": self.base}
+        self._outside: dict[str, Checkpoint] = {}
 
     def join(self, name: str, model: Checkpoint) -> Checkpoint:
         """Let a model that was made take part under its name."""
@@ -48,9 +49,9 @@ class Cast:
 
     def outside(self, name: str) -> Checkpoint:
         """A model from outside the loop, as the recipe names it; loaded or fetched once."""
-        if name not in self._members:
-            self._members[name] = outside_model(name, self._servers)
-        return self._members[name]
+        if name not in self._outside:
+            self._outside[name] = outside_model(name, self._servers)
+        return self._outside[name]
 
     def policy(self, config: PairsConfig) -> Policy:
         """How pairs are chosen."""
@@ -101,7 +102,7 @@ def imported(path: str) -> Any:
 
 def open_model(model: Checkpoint, config: BackendConfig, servers: Mapping[str, ServerConfig]) -> Model:
     """The engine that completes requests to `model`."""
-    if server := servers.get(str(model.path)):
+    if server := {Path(name): server for name, server in servers.items()}.get(model.path):  # a URL is another as a path
         from selfreward.backends.server import ServerModel
 
         return ServerModel(server)

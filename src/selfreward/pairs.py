@@ -22,7 +22,7 @@ def choose_pairs(
     """
     groups: dict[str, list[Scored]] = defaultdict(list)
     for response in responses:
-        if response.id in scores and response.finish != "error":
+        if response.id in scores and response.answered:
             groups[response.prompt_id].append((scores[response.id], response))
     pairs, dropped = [], []
     for prompt in prompts:

@@ -63,6 +63,11 @@ class PairwiseJudge:
         self.rubric = Rubric(config.rubric, ("prompt", "first", "second"), "pairwise.rubric")
         self._verdict = re.compile(config.pattern, re.IGNORECASE)
 
+    @property
+    def reading(self) -> list[object]:
+        """What a verdict depends on beside what the judge wrote."""
+        return [self.config.pattern]
+
     def plan(self, items: Iterable[tuple[Prompt, Response, Response]], model: Checkpoint, seed: int) -> list[Request]:
         """Two requests for each (prompt, a, b), next to each other: a first, then b first."""
         return [

@@ -20,17 +20,23 @@ from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal
 from selfreward.sections import PromptsConfig
 
 HEADER = "Come up with a series of tasks:"
-OWN_NUMBER = re.compile(r"\A[\s*#]*\d+\s?\.\**(?=\s)")
+# In all of these, what is taken in is not gone back over (`*+`), and a run of blank lines and marks is entered at its first
+# character alone: writers repeat themselves without end.
+OWN_NUMBER = re.compile(r"\A[\s*#]*+\d++\s?\.\**+(?=\s)")
 """The number that the list left open, which chat models write once more."""
-NEXT_ITEM = re.compile(r"\n[\s*#]*\d+\s?\.(?=[\s*]|\Z)")
-"""Where the writer goes on to the task after the one it was asked for."""
+NEXT_ITEM = re.compile(r"(?<![\s*#])((?:[^\S\n]|[*#])*+)\n[\s*#]*+\d++\s?\.(?=[\s*]|\Z)")
+"""Where the writer goes on to the task after the one it was asked for; the group is still on the line before."""
 OWN_ANSWER = re.compile(
-    r"\n\s*(?:[-=*#~—]{3,}|(?:[-*][ \t]+){2,}[-*]|_{3,}[ \t]*(?=\n|\Z))"
-    r"|\n[\s*#>]*(?:(?:the|my|sample|possible|suggested|correct)[ \t]+)*(?:answer|response|output|solution|assistant)[*]*\s*:"
-    r"|(?<=[.?!])[ \t]+[*]*(?:answer|response|solution)[*]*\s*:",
+    r"(?<![\s*#>])((?:[^\S\n]|[*#>])*+)\n[\s*#>]*+"
+    r"(?:(?:the|my|sample|possible|suggested|correct)[ \t]++)*+(?:answer|response|output|solution|assistant)[*]*+\s*+:"
+    r"|(?<!\s)[^\S\n]*+\n\s*+(?:[-=*#~—]{3}|(?:[-*][ \t]++){2}[-*]|_{3,}+[ \t]*+(?=\n|\Z))"
+    r"|(?<=[.?!])[ \t]++[*]*+(?:answer|response|solution)[*]*+\s*+:",
     re.IGNORECASE,
 )
-"""Where the writer stops asking and starts to answer: a separator, or a word for what follows (paper, appendix A.5)."""
+"""Where the writer stops asking and starts to answer: a separator, or a word for what follows (paper, appendix A.5).
+
+The group, where there is one, is still on the line before.
+"""
 
 
 def plan_prompts(
@@ -113,8 +119,13 @@ def cut(text: str) -> str:
 
 
 def _asked(text: str) -> str:
-    task = NEXT_ITEM.split(OWN_NUMBER.sub("", text), maxsplit=1)[0]
-    return OWN_ANSWER.split(own_turn(task), maxsplit=1)[0]
+    return _before(OWN_ANSWER, own_turn(_before(NEXT_ITEM, OWN_NUMBER.sub("", text))))
+
+
+def _before(pattern: re.Pattern[str], text: str) -> str:
+    """`text` up to the first match, the line with the group included."""
+    found = pattern.search(text)
+    return text[: max(found.start(), found.end(1))] if found else text
 
 
 def unfit(text: str, proposal: Proposal, config: PromptsConfig) -> str | None:

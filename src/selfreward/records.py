@@ -198,6 +198,11 @@ class Response(Sampled):
         """How it ended."""
         return self.finish
 
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer; an engine's failure is none, and not an empty one."""
+        return self.finish != "error"
+
 
 Outcome = Literal["scored", "unparsed", "off_scale", "truncated", "error"]
 

@@ -199,7 +199,7 @@ def _compared(models: Sequence[Measured], judge: str | None) -> list[tuple[str, 
 
 def _evaluations(standing: Standing) -> list[tuple[Table, dict[str, list[Multiple]]]]:
     """Tables of the evaluations, each with a small chart for every bin of what it is broken down by."""
-    tables = read_tables(standing.folder, [model.name for model in standing.models])
+    tables = read_tables(standing.folder, {model.name: model.fingerprint for model in standing.measured})
     return [(table, {by: _multiples(bins, _axis(bins)) for by, bins in table.breakdown.items()}) for table in tables]
 
 

@@ -25,8 +25,9 @@ class Rubric:
         """`field` is what the recipe calls it. Raises `SelfRewardError` where it cannot be read or lacks a slot."""
         try:
             self.text = Path(path).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise SelfRewardError(f"cannot be read ({error.strerror})", path, f"Set {field} to a text file") from error
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise SelfRewardError(f"cannot be read ({why})", path, f"Set {field} to a text file") from error
         missing = [slot for slot in slots if f"{{{slot}}}" not in self.text]
         if missing:
             raise SelfRewardError(f"has no slot {{{missing[0]}}}", path, "Put it where that text is to stand")

@@ -148,7 +148,7 @@ class _Split:
 
     def unjudged(self, prompts: Sequence[Prompt], eft: Sequence[Example]) -> list[Example]:
         """The EFT examples that judge an answer to none of `prompts`."""
-        return self._part(eft, lambda example: any(_judges(example, prompt.text) for prompt in prompts), "eft", "held_out")
+        return self._part(eft, lambda example: any(judges(example, prompt.text) for prompt in prompts), "eft", "held_out")
 
     def _part(self, records: Sequence[A], leaves: Callable[[A], bool], stage: str, reason: str) -> list[A]:
         gone = [leaves(record) for record in records]
@@ -158,15 +158,21 @@ class _Split:
         return [record for record, leaving in zip(records, gone, strict=True) if not leaving]
 
 
-def _judges(example: Example, prompt: str, responses: Sequence[str] = ()) -> bool:
+def judges(example: Example, prompt: str, responses: Sequence[str] = ()) -> bool:
     """Whether an EFT example, by whatever rubric, is about `prompt`: has it beside one of `responses`, or on its own.
 
     On its own: between a label, a tag, a quote or a line's end on either side, for a short prompt is part of many texts.
     """
-    if prompt not in example.prompt:
+    asked, text = _as_filled(prompt), _as_filled(example.prompt)
+    if asked not in text:
         return False
-    alone = rf"(?:^|[\n:>\"'“])[ \t]*{re.escape(prompt)}[ \t]*(?:$|[\n<\"'”])"
-    return any(text in example.prompt for text in responses) or re.search(alone, example.prompt) is not None
+    alone = rf"(?:^|[\n:>\"'“])[ \t]*{re.escape(asked)}[ \t]*(?:$|[\n<\"'”])"
+    return any(_as_filled(response) in text for response in responses) or re.search(alone, text) is not None
+
+
+def _as_filled(text: str) -> str:
+    """A text but for case, and for the tags in it that are broken when it is put into a rubric."""
+    return text.replace("&lt;", "<").strip().lower()
 
 
 def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
@@ -207,7 +213,7 @@ def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
             raise SelfRewardError(what, _path(source), f"Take them out of {data.ift.path}")
     measured = [(prompt.text, ()) for prompt in seed.heldout_prompts]
     for prompt, responses in [*measured, *((ranking.prompt, ranking.responses) for ranking in seed.heldout_rankings)]:
-        if any(_judges(example, prompt, responses) for example in seed.eft):
+        if any(judges(example, prompt, responses) for example in seed.eft):
             what = f"a held-out prompt is judged in EFT: {prompt!r}"
             raise SelfRewardError(what, _path(data.eft), "Take it out there, or out of what is held out")
 

@@ -20,7 +20,7 @@ from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
 from selfreward.records import Checkpoint, Prompt, Record, Response, Sampling, digest
 from selfreward.responses import plan_responses, read_response
 from selfreward.sections import SelectConfig
-from selfreward.seed import Seed
+from selfreward.seed import Seed, judges
 from selfreward.sources import load_prompts
 from selfreward.stages import Folder
 
@@ -93,7 +93,7 @@ class Selector(NamedTuple):
     def _compare(self, folder: Folder, step: int, against: int, ours: Sequence[Response], theirs: Sequence[Response]) -> Compared:
         name = f"selection_preferences_{step}"
         plan = self.pairwise.plan(zip(self.prompts, ours, theirs, strict=True), self.judge, self.seed)
-        preferences = folder.sample(name, Preference, plan, self.judge, self.pairwise.read)
+        preferences = folder.sample(name, Preference, plan, self.judge, self.pairwise.read, self.pairwise.reading)
         count = Counter(comparison.winner for comparison in combine(preferences))
         if count["none"] == len(self.prompts):
             failures = ", ".join(f"{name} {n}" for name, n in sorted(Counter(p.label for p in preferences).items()))
@@ -122,7 +122,8 @@ def load_selector(recipe: Recipe, seed: Seed, cast: Cast, folder: Folder) -> Sel
     if not prompts:
         raise SelfRewardError("has no prompts", config.prompts.path, "Give at least one: checkpoints are compared on them")
     learnt = [*(example.prompt for example in seed.ift), *(ranking.prompt for ranking in seed.rankings)]
-    _refuse_known("trained", prompts, learnt, config)
+    judged = [prompt.text for prompt in prompts if any(judges(example, prompt.text) for example in seed.eft)]
+    _refuse_known("trained", prompts, [*learnt, *judged], config)
     _refuse_known("measured", prompts, [prompt.text for prompt in seed.heldout], config)
     pairwise = PairwiseJudge(recipe.pairwise)
     return Selector(config.every, prompts, judge, pairwise, recipe.responses.sampling, recipe.seed)

@@ -91,10 +91,19 @@ class Folder:
         self.run, self.name = run, name
 
     def sample(
-        self, name: str, kind: type[S], requests: Sequence[Request], model: Checkpoint, read: Callable[[Request, Completion], S]
+        self,
+        name: str,
+        kind: type[S],
+        requests: Sequence[Request],
+        model: Checkpoint,
+        read: Callable[[Request, Completion], S],
+        reading: Sequence[object] = (),
     ) -> list[S]:
-        """Ask `model` every request; returns `read` of each, in their order, and nothing twice that was answered."""
-        stage, key = self.run.dir.stage(self.name, name), digest(requests)
+        """Ask `model` every request; returns `read` of each, in their order, and nothing twice that was answered.
+
+        `reading`: what of the recipe `read` depends on (a pattern, a scale), as JSON values.
+        """
+        stage, key = self.run.dir.stage(self.name, name), content_id(digest(requests), *reading)
         receipt = stage.finished(key)
         if receipt is None:
             completions = self._ask(stage, key, requests, model)

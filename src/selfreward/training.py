@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -193,7 +194,7 @@ def _made(kind: type[Trainer], learner: Learner, **parts: Any) -> Any:
         if learner.lora is not None:
             train_in_float32(trainer.model)
         return trainer
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         if learner.lora is None:
             raise
         what = f"cannot take adapters on {learner.lora.targets!r} ({str(error).splitlines()[0]})"

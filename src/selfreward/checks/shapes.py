@@ -67,7 +67,7 @@ def adapter_parameters(config: Any, lora: LoRAConfig) -> int:
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
     try:
         adapted = get_peft_model(_without_memory(config), LoraConfig(r=lora.rank, target_modules=targets, task_type="CAUSAL_LM"))
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         now = "Name modules that this architecture has, or `all-linear`"
         raise SelfRewardError(f"no module is called so ({str(error).splitlines()[0]})", "trainer.lora.targets", now) from error
     trained: int = adapted.get_nb_trainable_parameters()[0]

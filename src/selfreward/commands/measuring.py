@@ -28,7 +28,7 @@ SeedOption = Annotated[int | None, typer.Option(help="Every random choice follow
 @app.command()
 @told
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model of a run (runs/demo/M3), a folder with a model, or a hub id.")],
+    model: Annotated[str, typer.Argument(help="A model of a run (runs/demo/M3), a folder, a hub id, or a server as URL#MODEL.")],
     on: Annotated[str, typer.Option(help="alpaca-eval, mt-bench, reward-modeling or lm-eval; or a file that tells which.")],
     data: Annotated[
         Path | None,
@@ -111,10 +111,11 @@ def _evaluate(
     model: str, kind: str, name: str, recipe: Path | None, folder: Path | None, judge: str | None, key_env: str | None,
     **fields: Any,
 ) -> None:  # fmt: skip
-    from selfreward.evaluate import evaluate, name_judge
+    from selfreward.evaluate import evaluate, name_servers
     from selfreward.evaluations import describe
 
-    given = {**_given(fields), **(name_judge(judge, key_env) if judge else {})}
+    servers = name_servers([name for name in (judge, model, fields.get("against")) if name], key_env)
+    given = _given({**fields, "judge": judge, "servers": servers})
     result, file = evaluate(model, kind, given, name, recipe, folder, stopping())
     typer.echo(f"{describe(result)}\n{file}")
 

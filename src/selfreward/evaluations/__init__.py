@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -60,7 +61,8 @@ class Found(Record):
     """A hash of the judge's prompt."""
     figures: list[Figure]
     outcomes: dict[str, int] = Field({})
-    """What became of the judge's answers, by name; a failed one is in no figure."""
+    """What became of the judge's answers, by name; a failed one is in no figure. `no_answer`: not asked, for a model's answer
+    had failed."""
     note: str
     """What the figures may be compared with, and what not."""
     breakdown: dict[str, list[Figure]] = Field({})
@@ -141,13 +143,18 @@ def some(loaded: Kept[T], source: SourceConfig) -> Kept[T]:
     return loaded
 
 
+def counted(outcomes: Iterable[str], unanswered: int) -> dict[str, int]:
+    """The judge's answers by outcome, with the questions that it was not asked because a model's answer failed."""
+    return dict(sorted((Counter(outcomes) + Counter(no_answer=unanswered)).items()))
+
+
 def lengths(answers: Sequence[Response], whose: str = "") -> list[Figure]:
-    """Mean length in characters, and the share that did not come to their own end."""
+    """Mean length in characters of the answers that came, and the share of all that did not come to their own end."""
     told = {
-        f"{whose}mean length, characters": [float(len(answer.text)) for answer in answers],
+        f"{whose}mean length, characters": [float(len(answer.text)) for answer in answers if answer.answered],
         f"{whose}answers cut off or failed %": [100.0 * (answer.finish != "stop") for answer in answers],
     }
-    return [Figure(name=name, value=sum(values) / len(values), n=len(values)) for name, values in told.items()]
+    return [Figure(name=name, value=sum(values) / len(values), n=len(values)) for name, values in told.items() if values]
 
 
 def read_results(model: Path) -> Iterator[Result]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
@@ -19,7 +18,7 @@ from typing import Literal
 from selfreward import estimates
 from selfreward.alpaca_eval import DRAW, Board, length_controlled, read_board, weighted_preference, win_rate
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations import Figure, Found, Trial, lengths
+from selfreward.evaluations import Figure, Found, Trial, counted, lengths
 from selfreward.evaluations.breakdown import Labelled, break_down
 from selfreward.evaluations.rows import Row, read_rows
 from selfreward.fields import Located
@@ -33,6 +32,7 @@ TURN = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>", r
 ONE_TOKEN = Sampling(temperature=1.0, top_p=1.0, max_tokens=1)
 TOP = 5
 """So many likeliest first tokens are asked for, as the board does."""
+NOBODY = " No win rate: the judge preferred nobody on any prompt."
 Letter = Literal["m", "M"]
 Outcome = Literal["preferred", "no_logprobs", "no_letter", "error"]
 
@@ -123,19 +123,32 @@ class AlpacaEval(Labelled):
         self._write_outputs(trial, answers)
         plan = self._plan(prompts, answers, trial.judge)
         annotations = trial.at.sample("annotations", Annotation, plan, trial.judge, read_annotation)
-        given = iter(annotations)
-        preferences = [next(given).preference if differ else DRAW for differ in self._differing(answers)]
-        outcomes = Counter(annotation.outcome for annotation in annotations)
-        same = len(answers) - len(annotations)
+        preferences = self._preferences(answers, annotations)
+        failed = sum(not answer.answered for answer in answers)
+        same = len(answers) - len(annotations) - failed
         return Found(
             prompts_digest=content_id(*(row.model_dump() for row in self.instructions)),
             rubric_digest=content_id(self.rubric.text),
             figures=[*self._win_rates(preferences), *self._length_controlled(preferences, answers), *lengths(answers)],
-            outcomes=dict(sorted(outcomes.items())) | ({"same_text": same} if same else {}),
-            note=self._note(),
+            outcomes=counted((annotation.outcome for annotation in annotations), failed) | ({"same_text": same} if same else {}),
+            note=self._note() + ("" if any(preferences) else NOBODY),
             breakdown=break_down(trial, self, prompts, [None if p is None else p - 1 for p in preferences]),
             broken_down="win rate %",
         )
+
+    def _preferences(self, answers: Sequence[Response], annotations: Sequence[Annotation]) -> list[float | None]:
+        """Of each prompt: the judge's, or a draw where the texts are the same, or none where the model's answer failed.
+
+        Where the judge preferred nobody on any prompt, draws alone would be a win rate of a half that no one has given: then
+        there is none at all.
+        """
+        given = iter(annotations)
+        told = [
+            next(given).preference if _to_ask(answer, row) else DRAW if answer.answered else None
+            for answer, row in zip(answers, self.instructions, strict=True)
+        ]
+        nobody = None in told and not any(annotation.outcome == "preferred" for annotation in annotations)
+        return [None] * len(told) if nobody else told
 
     def _win_rates(self, preferences: Sequence[float | None]) -> list[Figure]:
         """Over the prompts that have a preference."""
@@ -153,8 +166,9 @@ class AlpacaEval(Labelled):
         """What the win rate would be at the baseline's lengths, where there is a board to fit it with."""
         if self.fitted is None or win_rate(preferences) is None:
             return []
-        sizes = [len(answer.text) for answer in answers], [len(row.output) for row in self.instructions]
-        found = length_controlled(preferences, *sizes, self.fitted)
+        theirs = [len(row.output) for row in self.instructions]
+        ours = [len(answer.text) if answer.answered else size for answer, size in zip(answers, theirs, strict=True)]
+        found = length_controlled(preferences, ours, theirs, self.fitted)
         side, n = 1.96 * found.standard_error, len(preferences)
         low, high = found.win_rate - side, found.win_rate + side
         return [Figure(name="length-controlled win rate %", value=found.win_rate, low=low, high=high, n=n)]
@@ -166,13 +180,9 @@ class AlpacaEval(Labelled):
         return "Comparable with the board only by the board's own judge and template, on its 805 prompts."
 
     def _plan(self, prompts: Sequence[Prompt], answers: Sequence[Response], judge: Checkpoint) -> list[Request]:
-        """One question for each prompt on which the two answers are not the same text."""
-        rows = zip(prompts, answers, self.instructions, self._differing(answers), strict=True)
-        return [self._ask(prompt, answer, row, judge) for prompt, answer, row, differ in rows if differ]
-
-    def _differing(self, answers: Sequence[Response]) -> list[bool]:
-        """Of each prompt, whether the two answers are other texts."""
-        return [answer.text != row.output for answer, row in zip(answers, self.instructions, strict=True)]
+        """One question for each prompt on which there are two answers that are not the same text."""
+        rows = zip(prompts, answers, self.instructions, strict=True)
+        return [self._ask(prompt, answer, row, judge) for prompt, answer, row in rows if _to_ask(answer, row)]
 
     def _ask(self, prompt: Prompt, answer: Response, row: Instruction, judge: Checkpoint) -> Request:
         second = int(content_id("order", self.seed, prompt.id), 16) % 2
@@ -185,8 +195,13 @@ class AlpacaEval(Labelled):
         rows = [
             {"dataset": row.dataset, "instruction": row.instruction, "output": answer.text, "generator": trial.model.name}
             for row, answer in zip(self.instructions, answers, strict=True)
+            if answer.answered
         ]
         write_whole(trial.path / "outputs.json", json.dumps(rows, indent=1, ensure_ascii=False))
+
+
+def _to_ask(answer: Response, row: Instruction) -> bool:
+    return answer.answered and answer.text != row.output
 
 
 def read_annotation(request: Request, completion: Completion) -> Annotation:

@@ -6,7 +6,7 @@ from collections import Counter
 from functools import cached_property
 
 from selfreward import estimates
-from selfreward.evaluations import Figure, Found, Trial, lengths, some
+from selfreward.evaluations import Figure, Found, Trial, counted, lengths, some
 from selfreward.evaluations.breakdown import Labelled, break_down
 from selfreward.fields import ModelName
 from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
@@ -51,15 +51,17 @@ class Contest(Labelled):
         prompts = trial.at.keep("prompts", self.prompts)
         ours = trial.answers("responses", prompts, self, trial.model)
         theirs = trial.answers("rival_responses", prompts, self, trial.rival)
-        plan = self.compared.plan(zip(prompts, ours, theirs, strict=True), trial.judge, self.seed)
-        preferences = trial.at.sample("preferences", Preference, plan, trial.judge, self.compared.read)
+        pairs = [(prompt, a, b) for prompt, a, b in zip(prompts, ours, theirs, strict=True) if a.answered and b.answered]
+        plan = self.compared.plan(pairs, trial.judge, self.seed)
+        preferences = trial.at.sample("preferences", Preference, plan, trial.judge, self.compared.read, self.compared.reading)
         comparisons = combine(preferences)
-        worth = [WORTH.get(comparison.winner) for comparison in comparisons]
+        winners = {comparison.prompt_id: comparison.winner for comparison in comparisons}
+        worth = [WORTH.get(winners.get(prompt.id, "none")) for prompt in prompts]
         return Found(
             prompts_digest=digest(prompts),
             rubric_digest=content_id(self.compared.rubric.text),
             figures=[*self._shares(comparisons), *_flips(preferences), *lengths(ours), *lengths(theirs, "the rival's ")],
-            outcomes=dict(sorted(Counter(preference.outcome for preference in preferences).items())),
+            outcomes=counted((preference.outcome for preference in preferences), 2 * (len(prompts) - len(pairs))),
             note="Both orders asked; where they disagree it is a tie, and where one has no verdict the prompt is left out. "
             "Comparable only with figures by the same judge, rubric and prompts.",
             breakdown=break_down(trial, self, prompts, worth),

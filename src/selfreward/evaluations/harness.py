@@ -88,7 +88,7 @@ class Harness(Settings):
             )  # fmt: skip
         except (ConnectionError, OSError, ValueError) as error:
             raise self._refused(" ".join(str(error).split()) or type(error).__name__) from error
-        return {name: found.get(name) for name in ("results", "n-samples", "n-shot", "versions", "task_hashes")}
+        return {name: found.get(name) for name in ("results", "group_subtasks", "n-samples", "n-shot", "versions", "task_hashes")}
 
     def _arithmetic(self) -> tuple[str, str]:
         """Device and dtype, as the backend's `auto` has them."""
@@ -120,7 +120,7 @@ def _figures(told: dict[str, Any], tasks: tuple[str, ...]) -> Iterator[Figure]:
     """Each metric of the tasks that were named, with the library's standard error as an interval."""
     for task in (task for task in tasks if task in told["results"]):
         metrics = told["results"][task]
-        items = told["n-samples"].get(task, {}).get("effective", 0)
+        items = _items(told, task)
         for key, value in metrics.items():
             name, _, filtered = key.partition(",")
             if not isinstance(value, int | float) or not filtered or name.endswith("_stderr"):
@@ -130,3 +130,10 @@ def _figures(told: dict[str, Any], tasks: tuple[str, ...]) -> Iterator[Figure]:
             low, high = (None, None) if side is None else (value - side, value + side)
             shown = name if filtered == "none" else f"{name} ({filtered})"
             yield Figure(name=f"{task} {shown}", value=value, low=low, high=high, n=items)
+
+
+def _items(told: dict[str, Any], task: str) -> int:
+    """Items that a task was run on; of a group, those of all its tasks."""
+    if task in told["n-samples"]:
+        return int(told["n-samples"][task]["effective"])
+    return sum(_items(told, part) for part in (told.get("group_subtasks") or {}).get(task, ()))

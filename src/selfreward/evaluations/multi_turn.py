@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 
 from selfreward import estimates
-from selfreward.evaluations import Answered, Figure, Found, Trial, lengths
+from selfreward.evaluations import Answered, Figure, Found, Trial, counted, lengths
 from selfreward.fields import Located
 from selfreward.mt_bench import (
+    GROUPS,
     TEMPERATURES,
     Grade,
     JudgePrompt,
@@ -28,6 +28,10 @@ from selfreward.rubrics import own_words
 
 TURNS: tuple[Turn, Turn] = (1, 2)
 GRADING = Sampling(temperature=0.0, top_p=1.0, max_tokens=2048)
+Dialogue = tuple[Question, tuple[Response, ...]]
+"""A question with the model's answers so far."""
+Graded = Sequence[Sequence[Grade]]
+"""The grades of each question, one for each turn that was answered."""
 
 
 class MTBench(Answered):
@@ -54,30 +58,41 @@ class MTBench(Answered):
 
     def find(self, trial: Trial) -> Found:
         """Two turns of answers, a grade for each."""
-        first = self._answer(trial, 1, [()] * len(self.questions))
-        answers = list(zip(first, self._answer(trial, 2, [(answer,) for answer in first]), strict=True))
-        asked = [(question, turn, given) for question, given in zip(self.questions, answers, strict=True) for turn in TURNS]
-        plan = [self._grade(question, turn, given, trial.judge) for question, turn, given in asked]
+        dialogues = self._answers(trial)
+        turns = [(question, turn, told) for question, told in dialogues for turn, _ in zip(TURNS, told, strict=False)]
+        asked = [(question, turn, told) for question, turn, told in turns if told[turn - 1].answered]
+        plan = [self._grade(question, turn, told, trial.judge) for question, turn, told in asked]
         judgments = trial.at.sample("grades", Judgment, plan, trial.judge, read_grade)
-        grades = [Grade(question.category, turn, j.score) for (question, turn, _), j in zip(asked, judgments, strict=True)]
-        by_category = self._by_category(grades)
+        found = {judgment.response_id: judgment.score for judgment in judgments}
+        graded = [
+            [Grade(question.category, turn, found.get(answer.id)) for turn, answer in zip(TURNS, told, strict=False)]
+            for question, told in dialogues
+        ]
+        by_category = self._by_category(graded)
         return Found(
             prompts_digest=content_id(*(question.model_dump() for question in self.questions)),
             rubric_digest=content_id(*(prompt.model_dump() for prompt in self.prompts.values())),
-            figures=[*self._means(grades), *by_category, *lengths(list(chain.from_iterable(answers)))],
-            outcomes=dict(sorted(Counter(judgment.outcome for judgment in judgments).items())),
-            note="Grades from 1 to 10; intervals resample answers. Comparable with published ones only by the same judge.",
+            figures=[*self._means(graded), *by_category, *lengths([answer for _, told in dialogues for answer in told])],
+            outcomes=counted((judgment.outcome for judgment in judgments), len(TURNS) * len(dialogues) - len(asked)),
+            note="Grades from 1 to 10; intervals resample questions. Comparable with published ones only by the same judge.",
             breakdown={"category": by_category},
             broken_down="grade",
         )
 
-    def _answer(self, trial: Trial, turn: Turn, before: Sequence[tuple[Response, ...]]) -> list[Response]:
+    def _answers(self, trial: Trial) -> list[Dialogue]:
+        """Each question with the model's answers; to the first turn alone where that failed, for nothing can follow it."""
+        first = self._answer(trial, 1, [(question, ()) for question in self.questions])
+        pairs = list(zip(self.questions, first, strict=True))
+        second = iter(self._answer(trial, 2, [(question, (answer,)) for question, answer in pairs if answer.answered]))
+        return [(question, (answer, next(second)) if answer.answered else (answer,)) for question, answer in pairs]
+
+    def _answer(self, trial: Trial, turn: Turn, dialogues: Sequence[Dialogue]) -> list[Response]:
         """The model's answers to one turn, after its answers to those before."""
         plan = [
             Request.asking(
-                str(question.question_id), turn, _dialogue(question, given), self._sampling(question), trial.model, self.seed
+                str(question.question_id), turn, _dialogue(question, told), self._sampling(question), trial.model, self.seed
             )
-            for question, given in zip(self.questions, before, strict=True)
+            for question, told in dialogues
         ]
         return trial.at.sample(f"turn_{turn}", Response, plan, trial.model, read_response)
 
@@ -89,21 +104,28 @@ class MTBench(Answered):
         messages = judge_messages(question, texts, turn, self.prompts)
         return Request.asking(answers[turn - 1].id, turn, messages, GRADING, judge, self.seed)
 
-    def _means(self, grades: Sequence[Grade]) -> list[Figure]:
+    def _means(self, graded: Graded) -> list[Figure]:
         """Overall, by turn, and in the paper's two groups."""
-        parts = {"overall": grades, **{f"turn {turn}": [grade for grade in grades if grade.turn == turn] for turn in TURNS}}
-        known = sum(grade.score is not None for grade in grades)
-        groups = [Figure(name=name, value=value, n=known) for name, value in scores(grades).by_group.items()]
-        return [*chain.from_iterable(self._mean(name, part) for name, part in parts.items()), *groups]
+        by_turn = {f"turn {turn}": [[g for g in grades if g.turn == turn] for grades in graded] for turn in TURNS}
+        every = [grade for grades in graded for grade in grades]
+        known = {
+            name: sum(grade.category in categories and grade.score is not None for grade in every)
+            for name, categories in GROUPS.items()
+        }
+        groups = [Figure(name=name, value=value, n=known[name]) for name, value in scores(every).by_group.items()]
+        return [*self._mean("overall", graded), *chain.from_iterable(map(self._mean, by_turn, by_turn.values())), *groups]
 
-    def _by_category(self, grades: Sequence[Grade]) -> list[Figure]:
-        categories = dict.fromkeys(grade.category for grade in grades)
-        parts = {name: [grade for grade in grades if grade.category == name] for name in categories}
-        return list(chain.from_iterable(self._mean(name, part) for name, part in parts.items()))
+    def _by_category(self, graded: Graded) -> list[Figure]:
+        parts: dict[str, list[Sequence[Grade]]] = {}
+        for grades in graded:
+            parts.setdefault(grades[0].category, []).append(grades)
+        return list(chain.from_iterable(map(self._mean, parts, parts.values())))
 
-    def _mean(self, name: str, grades: Sequence[Grade]) -> list[Figure]:
-        known = [grade.score for grade in grades if grade.score is not None]
-        return Figure.of(name, estimates.mean(known, *self.resampling), len(known))
+    def _mean(self, name: str, graded: Graded) -> list[Figure]:
+        """The mean grade; its interval resamples questions, for the two turns of one are not independent."""
+        known = [[grade.score for grade in grades if grade.score is not None] for grades in graded]
+        counts = [len(each) for each in known]
+        return Figure.of(name, estimates.ratio([sum(each) for each in known], counts, *self.resampling), sum(counts))
 
 
 def read_grade(request: Request, completion: Completion) -> Judgment:

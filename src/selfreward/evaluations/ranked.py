@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 
-from selfreward.evaluations import Figure, Found, Settings, Trial, some
+from scipy.stats import kendalltau
+
+from selfreward.evaluations import Figure, Found, Settings, Trial, counted, some
 from selfreward.judgments import Judge
 from selfreward.records import Judgment, Ranking, content_id, digest
-from selfreward.reward_modeling import RewardModeling, beside_ranks, reward_modeling
+from selfreward.reward_modeling import (
+    Judged,
+    RewardModeling,
+    beside_ranks,
+    correlation,
+    perfect_that_are_best,
+    reward_modeling,
+)
 from selfreward.sections import JudgeConfig, SourceConfig
 from selfreward.seed import ranked_responses
 from selfreward.sources import Kept, load_rankings
@@ -44,28 +53,30 @@ class Ranked(Settings):
         ranked = [(ranking, ranked_responses(ranking)) for ranking in rankings]
         asked = [(ranking.prompt, response) for ranking, responses in ranked for response in responses]
         plan = self.grader.plan(asked, trial.model, self.seed)
-        judgments = trial.at.sample("judgments", Judgment, plan, trial.model, self.grader.read)
+        judgments = trial.at.sample("judgments", Judgment, plan, trial.model, self.grader.read, self.grader.reading)
         judged = beside_ranks(ranked, self.grader.mean_scores(judgments))
         unparsed = sum(judgment.score is None for judgment in judgments) / len(judgments)
         found = reward_modeling(judged, unparsed, *self.resampling, self.grading.scale[1])
         return Found(
             prompts_digest=digest(rankings),
             rubric_digest=content_id(self.grader.rubric.text),
-            figures=_figures(found, len(judgments), self.grading.scale[1]),
-            outcomes=dict(sorted(Counter(judgment.outcome for judgment in judgments).items())),
+            figures=_figures(found, judged, len(judgments), self.grading.scale[1]),
+            outcomes=counted((judgment.outcome for judgment in judgments), 0),
             note=f"Pairwise accuracy: {found.tie_rule}. Intervals resample rankings.",
         )
 
 
-def _figures(found: RewardModeling, judgments: int, best: float) -> list[Figure]:
-    """The paper's five metrics, and what text length alone would get."""
+def _figures(found: RewardModeling, judged: Sequence[Judged], judgments: int, best: float) -> list[Figure]:
+    """The paper's five metrics, and what text length alone would get, each with how many items it is of."""
+    best_scores = sum(perfect_that_are_best(ranking, best)[1] for ranking in judged)
+    correlated = sum(correlation(ranking, kendalltau) is not None for ranking in judged)
     return [
         *Figure.of("pairwise accuracy %", found.pairwise_accuracy, found.pairs, 100),
         *Figure.of("pairwise accuracy, ties wrong %", found.pairwise_accuracy_strict, found.pairs, 100),
-        *Figure.of(f"{best:g}-best %", found.five_best, found.rankings, 100),
+        *Figure.of(f"{best:g}-best %", found.five_best, best_scores, 100),
         *Figure.of("exact match %", found.exact_match, found.rankings, 100),
-        *Figure.of("Spearman", found.spearman, found.rankings),
-        *Figure.of("Kendall tau-b", found.kendall, found.rankings),
+        *Figure.of("Spearman", found.spearman, correlated),
+        *Figure.of("Kendall tau-b", found.kendall, correlated),
         *Figure.of("pairwise accuracy of length alone %", found.length_baseline, found.pairs, 100),
         Figure(name="judgments without a score %", value=100 * found.unparsed, n=judgments),
     ]

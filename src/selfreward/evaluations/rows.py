@@ -1,8 +1,10 @@
-"""Files in shapes that others have set: a JSON list or JSONL, with more fields than we need."""
+"""Files in shapes that others have set: a JSON list or JSONL, also gzipped, with more fields than we need."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,9 +40,12 @@ def first_fields(path: str) -> tuple[str, ...]:
 def _values(path: Path) -> Iterator[tuple[str, Any]]:
     """(where it stands, value) of each row."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SelfRewardError(f"cannot be read ({error})", str(path), "Give a JSON list or JSONL, in UTF-8") from error
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            text = file.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SelfRewardError("is not UTF-8 text", str(path), "Give a JSON list or JSONL, in UTF-8") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise SelfRewardError(f"cannot be read ({error})", str(path), "Give a JSON list or JSONL that is whole") from error
     if text.lstrip().startswith("["):
         yield from ((f"{path}, row {n}", row) for n, row in enumerate(_json(text, str(path)), start=1))
         return

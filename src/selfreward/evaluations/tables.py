@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from selfreward.estimates import Estimate
 from selfreward.evaluations import Figure, Result, read_results
+from selfreward.records import content_id
+
+NO_MATTER = {"seed", "bootstrap", "backend", "servers", "batch_size", "skip_bad_rows"} | {
+    "judge", "against", "by", "data", "baseline", "include_path", "rubric", "template",
+}  # fmt: skip
+"""Settings that do not part two results: how it was done; and names and paths, for fingerprints and digests stand for them."""
 
 
 class Table(NamedTuple):
@@ -27,20 +33,30 @@ class Table(NamedTuple):
     broken_down: str
 
 
-def read_tables(run: Path, models: Sequence[str]) -> list[Table]:
-    """Every finished evaluation of `models`, in their order; those of one name stand together where they compare."""
+def read_tables(run: Path, models: Mapping[str, str]) -> list[Table]:
+    """Every finished evaluation of `models` (name → fingerprint), in their order; those of one name together where they compare.
+
+    Left out are results of a model that has since been trained anew.
+    """
     alike: dict[tuple[str, ...], dict[str, Result]] = defaultdict(dict)
-    for model in models:
+    for model, fingerprint in models.items():
         for result in read_results(run / model):
-            alike[_key(result)][model] = result
+            if result.fingerprint == fingerprint:
+                alike[_key(result)][model] = result
     return [_table(results) for _, results in sorted(alike.items())]
 
 
 def _key(result: Result) -> tuple[str, ...]:
     """What two results must share to stand in one table."""
     asked = (result.judge_fingerprint, result.against_fingerprint, result.prompts_digest, result.rubric_digest)
-    parts = (result.name, result.kind, *asked, result.note)
+    parts = (result.name, result.kind, *asked, content_id(_decisive(result.settings)), result.note)
     return tuple(part or "" for part in parts)
+
+
+def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those that two results may differ in and still compare, table by table."""
+    told = {name: value for name, value in settings.items() if name not in NO_MATTER}
+    return {name: _decisive(value) if isinstance(value, dict) else value for name, value in told.items()}
 
 
 def _table(results: Mapping[str, Result]) -> Table:

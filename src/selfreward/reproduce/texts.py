@@ -125,9 +125,10 @@ def correlations(folder: Path) -> Iterator[Line]:
     rows = read_rows(str(folder / f"{SCORED}.jsonl"), Scored)
     for name in dict.fromkeys(row.set for row in rows):
         own = [row for row in rows if row.set == name]
-        for dimension in own[0].human:
-            scores = [row.predicted.get(dimension) for row in own]
-            people = [-row.human[dimension] for row in own]  # as ranks, which are the better the lower they are
+        for dimension in dict.fromkeys(dimension for row in own for dimension in row.human):
+            judged = [row for row in own if dimension in row.human]
+            scores = [row.predicted.get(dimension) for row in judged]
+            people = [-row.human[dimension] for row in judged]  # as ranks, which are the better the lower they are
             for measure, (by, paper) in CORRELATIONS.items():
                 found = correlation(Judged(name, people, scores, []), by)
                 published = paper if (name, dimension) == ("qags_cnndm", "consistency") else None
