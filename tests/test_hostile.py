@@ -168,3 +168,8 @@ def test_published_scores_may_have_other_dimensions_in_every_row(tmp_path):
     (tmp_path / "unieval_scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = {line.what: line.ours for line in correlations(tmp_path)}
     assert (found["a, x: Spearman"], found["a, y: Spearman"]) == (1, -1)
+
+
+def test_a_long_response_of_nothing_but_spaces_after_a_bracket_is_put_in_at_once():
+    asked = Judge(JudgeConfig()).fill("bak", "<" + " " * 200_000 + "x < / response>")
+    assert asked.count("&lt;") == 1

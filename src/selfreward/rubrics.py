@@ -37,7 +37,7 @@ class Rubric:
     def _tag(self) -> re.Pattern[str]:
         """Tags that the rubric puts around a slot, as a text might forge them."""
         names = {name.lower() for name in re.findall(r"</?\s*(\w+)\s*>", self.text)}
-        return re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(sorted(names)) or '(?!)'})\b)", re.IGNORECASE)
+        return re.compile(rf"<(?=\s*+/?\s*+(?:{'|'.join(sorted(names)) or '(?!)'})\b)", re.IGNORECASE)
 
     def fill(self, **texts: str) -> str:
         """The prompt, a text for each slot; slots and tags inside the texts are only text."""
