@@ -40,15 +40,17 @@ SCORES = (1, 2, 3, 3, 4, 4, 4, 4, 5)
 """Mostly 4, as the paper found its SFT baseline to judge."""
 ONE_ANSWER = {
     "Repeat after me please: hello": "hello",
+    "Just say goodbye and nothing else": "goodbye",
+    "Which word means many thanks? Use it": "thanks",
     "There is one answer here which is yes": "yes",
     "Write down no, that is all": "no",
     "My favourite word must be maybe": "maybe",
 }
-"""Prompts that have a single answer, so that candidates to it are the same text."""
-VERDICTS = {"no": "I cannot tell.", "maybe": "Score: 9", "yes": "Score: 5"}
-"""Answer → what is planted as the judge's words on it: no verdict, one that is on no scale, and one that makes a tie."""
-ENDLESS = [f"Count on without an end from {number} please" for number in ("one", "seven", "eleven")]
-"""Prompts whose answer never ends."""
+"""Prompts to which one answer is planted, so that all candidates are the same text."""
+VERDICTS = {"no": "I cannot tell.", "maybe": "Score: 9", "yes": "Score: 5", "never": "Score: 1"}
+"""Answer → what is planted as the judge's words on it: no verdict, one that is on no scale, and two that are always the same."""
+ENDLESS = "Count on without an end from one please"
+"""A prompt to which an answer is planted that never ends."""
 UNREADABLE = " ".join("".join(random.Random(n).choices("bcdfghjklmnpqrstvwxz", k=60)) for n in range(140))
 """A prompt of few enough words and more tokens than the tiny model can read, so that nothing it asks for can be judged."""
 PLANTED = {
@@ -93,10 +95,6 @@ def dialogue(rng, texts, fill):
     if kind < 0.8:
         shots = [f"{number}. {rng.choice((task(rng), rng.choice(texts)[:60]))}" for number in range(1, 9)]
         return "\n".join([HEADER, *shots, "9."]), f" {task(rng)}\n10. {task(rng)}"
-    if kind < 0.9:
-        return rng.choice(list(ONE_ANSWER.items()))
-    if kind < 0.93:
-        return rng.choice(ENDLESS), " and" * 60
     return task(rng), f"Here is {rng.choice(WORDS)} {rng.choice(SUBJECTS)}, which is {rng.choice(WORDS)} and {rng.choice(WORDS)}."
 
 
@@ -132,19 +130,23 @@ def make_base(folder, texts, fill, steps=250, batch=8, seed=0):
     return loss.item()
 
 
-def with_planted_verdicts(generate):
-    """`HFModel.generate`, but for what the judge says of the answers in `VERDICTS`."""
+def planted(request):
+    """What is planted as the completion of a request, as a change to it; None where nothing is."""
+    asked = request.messages[-1].content
+    if asked == ENDLESS:
+        return {"text": "and on " * 20, "finish": "length"}
+    judged = (words for answer, words in VERDICTS.items() if f"<response>{answer}</response>" in asked)
+    text = ONE_ANSWER.get(asked) or next(judged, None)
+    return {"text": text, "finish": "stop"} if text else None
+
+
+def with_what_is_planted(generate):
+    """`HFModel.generate`, but for what is planted."""
 
     def planting(model, batch):
-        said = {
-            request.id: words
-            for request in batch
-            for answer, words in VERDICTS.items()
-            if f"<response>{answer}</response>" in request.messages[-1].content
-        }
+        changes = {request.id: planted(request) for request in batch}
         for completion in generate(model, batch):
-            change = {"text": said[completion.request_id], "finish": "stop"} if completion.request_id in said else {}
-            yield completion.model_copy(update=change)
+            yield completion.model_copy(update=changes[completion.request_id])
 
     return planting
 
@@ -214,6 +216,7 @@ def planted_trees():
         "reply_empty": [good, other, {**other, "rank": 2, "text": ""}],
         "unreadable": [{**good, "rank": 2, "text": UNREADABLE}, other],
         "unreadable too": [{**good, "rank": 2, "text": UNREADABLE}, other],
+        **{f"against the judge {n}": [{**good, "rank": 2, "text": "yes"}, {**other, "text": "never"}] for n in range(4)},
     }  # fmt: skip
     asked = {
         name: _message("q", "prompter", f"What is planted here ({name})?", replies=[good, other]) for name in (*roots, *replies)

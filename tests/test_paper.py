@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 import torch
-from paper_world import ENDLESS, ONE_ANSWER, PLANTED, UNREADABLE, Writer, export, make_base, planted_trees, with_planted_verdicts
+from paper_world import ENDLESS, ONE_ANSWER, PLANTED, UNREADABLE, Writer, export, make_base, planted_trees, with_what_is_planted
 
 from selfreward.backends.hf import HFModel
 from selfreward.config import load_recipe
@@ -49,10 +49,10 @@ def run(tmp_path_factory, reference):
     make_base(folder / "base", texts, Judge(recipe.judge).fill)
     seed = load_seed(recipe)
     short = [prompt.text for prompt in (seed.heldout_prompts[0], seed.prompts[0])]
-    asked = [*short, UNREADABLE, *ONE_ANSWER, *ENDLESS]
+    asked = [*short, UNREADABLE, *ONE_ANSWER, ENDLESS]
     Writer.base, Writer.planted = folder / "base", (*PLANTED.values(), *((text, "stop") for text in asked))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HFModel, "generate", with_planted_verdicts(HFModel.generate))
+        patch.setattr(HFModel, "generate", with_what_is_planted(HFModel.generate))
         execute(recipe, folder / "run")
     return folder / "run", recipe
 
