@@ -217,6 +217,7 @@ def planted_trees():
         "unreadable": [{**good, "rank": 2, "text": UNREADABLE}, other],
         "unreadable too": [{**good, "rank": 2, "text": UNREADABLE}, other],
         **{f"against the judge {n}": [{**good, "rank": 2, "text": "yes"}, {**other, "text": "never"}] for n in range(4)},
+        **{f"with the judge {n}": [{**good, "rank": 2, "text": "never"}, {**other, "text": "yes"}] for n in range(4)},
     }  # fmt: skip
     asked = {
         name: _message("q", "prompter", f"What is planted here ({name})?", replies=[good, other]) for name in (*roots, *replies)
