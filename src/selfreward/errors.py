@@ -14,5 +14,10 @@ class SelfRewardError(Exception):
         return f"{self.where}: {self.what}. {self.now}"
 
 
+def first_line(error: Exception) -> str:
+    """What another library's error says, without the rest of its story; its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class Stopped(Exception):
     """The run was asked to end (SIGTERM) and stands at a safe point; the same command goes on from here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import fsum
 
 from selfreward.parsing import read_score
@@ -45,19 +45,7 @@ class Judge:
 
     def read(self, request: Request, completion: Completion) -> Judgment:
         """One opinion: a score on the scale, or the name of what is wrong with it."""
-        outcome, score = self._outcome(completion)
-        return Judgment(
-            response_id=request.about,
-            judge=request.model,
-            sample=request.index,
-            rationale=completion.text,
-            outcome=outcome,
-            score=score,
-        )
-
-    def _outcome(self, completion: Completion) -> tuple[Outcome, float | None]:
-        own, failure = own_words(completion)
-        return (failure, None) if failure else self.parse(own)
+        return read_judgment(request, completion, self.parse)
 
     def parse(self, text: str) -> tuple[Outcome, float | None]:
         """The score in a judge's own turn, or the name of what is wrong with it."""
@@ -66,6 +54,20 @@ class Judge:
     def mean_scores(self, judgments: Iterable[Judgment]) -> dict[str, float]:
         """Mean score by response id, over its valid judgments."""
         return mean_scores(judgments, self.config.min_valid)
+
+
+def read_judgment(request: Request, completion: Completion, parse: Callable[[str], tuple[Outcome, float | None]]) -> Judgment:
+    """What a judge wrote about a response; `parse` finds the score in its own turn, or what is wrong with it."""
+    own, failure = own_words(completion)
+    outcome, score = (failure, None) if failure else parse(own)
+    return Judgment(
+        response_id=request.about,
+        judge=request.model,
+        sample=request.index,
+        rationale=completion.text,
+        outcome=outcome,
+        score=score,
+    )
 
 
 def mean_scores(judgments: Iterable[Judgment], min_valid: int) -> dict[str, float]:

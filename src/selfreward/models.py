@@ -13,7 +13,7 @@ from typing import Any
 from selfreward.backends import Model, Trainer
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.config import Recipe
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, first_line
 from selfreward.fields import HUB_ID, IMPORT_PATH
 from selfreward.pairs import Policy
 from selfreward.records import Checkpoint, content_id
@@ -86,9 +86,8 @@ def _fetch(name: str, hub_id: str) -> Path:
         wanted = [*WEIGHTS, "*.json", "tokenizer*", "*.model", "*.txt"]
         return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except Exception as error:  # the hub, the network and the cache have no error in common
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         now = f"Give {name} as a folder with a transformers model, or download it where the hub can be reached"
-        raise SelfRewardError(f"is no folder and cannot be had from the hub ({why})", hub_id, now) from error
+        raise SelfRewardError(f"is no folder and cannot be had from the hub ({first_line(error)})", hub_id, now) from error
 
 
 def imported(path: str) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from selfreward.card import CARD
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, first_line
 
 MODEL_FILES = (
     CARD, "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer.json",
@@ -52,7 +52,7 @@ def push_folder(target: Path, repo: str, public: bool, confirmed: Callable[[str]
     except SelfRewardError:
         raise
     except Exception as error:  # the hub, the network and a wrong name have no error in common
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        why = first_line(error)
         now = "Log in with `hf auth login` or set HF_TOKEN to a token that may write there, and look at the name"
         raise SelfRewardError(f"the hub took nothing, or not all ({why})", repo, now) from error
 

@@ -110,7 +110,7 @@ class Sampling(Record):
 class Request(Identified):
     """One completion asked of a model: `about` is the id of the record it concerns, `index` which of its samples."""
 
-    identity = ("about", "index", "messages", "sampling", "seed", "model", "top_logprobs")
+    identity = ("about", "index", "messages", "sampling", "seed", "model", "top_logprobs", "watch")
     about: str
     index: int
     messages: tuple[Message, ...]
@@ -120,6 +120,8 @@ class Request(Identified):
     """Fingerprint of the model asked."""
     top_logprobs: int = 0
     """Log-probabilities of so many likeliest first tokens are asked for as well."""
+    watch: tuple[str, ...] = ()
+    """Texts of single tokens, a scale's numbers say: how likely each was is asked for wherever one of them is drawn."""
 
     @classmethod
     def asking(
@@ -131,21 +133,33 @@ class Request(Identified):
         model: Checkpoint,
         run_seed: int,
         top_logprobs: int = 0,
+        watch: tuple[str, ...] = (),
     ) -> Request:
         """A request whose seed follows from the run's and from what it asks, and is its own."""
         seed = int(content_id("seed", run_seed, about, index, *(message.content for message in messages)), 16)
         return cls(
             about=about, index=index, messages=messages, sampling=sampling, seed=seed, model=model.fingerprint,
-            top_logprobs=top_logprobs,
+            top_logprobs=top_logprobs, watch=watch,
         )  # fmt: skip
 
     @classmethod
-    def user_turn(cls, about: str, index: int, text: str, sampling: Sampling, model: Checkpoint, run_seed: int) -> Request:
+    def user_turn(
+        cls, about: str, index: int, text: str, sampling: Sampling, model: Checkpoint, run_seed: int, watch: tuple[str, ...] = ()
+    ) -> Request:
         """The same of one user turn."""
-        return cls.asking(about, index, (Message(role="user", content=text),), sampling, model, run_seed)
+        return cls.asking(about, index, (Message(role="user", content=text),), sampling, model, run_seed, watch=watch)
 
 
 Finish = Literal["stop", "length", "error"]
+
+
+class Watched(Record):
+    """A place where one of `Request.watch` was drawn, and how likely each of them was there."""
+
+    at: int
+    """Where in the completion's text the drawn token begins, in characters; white space before it is passed over."""
+    logprobs: dict[str, float]
+    """Natural log-probabilities of the watched texts at temperature 1, before top-p; of tokens that read the same together."""
 
 
 class Completion(Record):
@@ -158,6 +172,8 @@ class Completion(Record):
     completion_tokens: int
     first_token: dict[str, float] | None = None
     """The likeliest first tokens with their log-probabilities, natural, before temperature; None where not asked for."""
+    watched: tuple[Watched, ...] = ()
+    """Every place where one of `Request.watch` was drawn, in the text's order."""
 
 
 class Sampled(Identified):
@@ -322,10 +338,15 @@ def read_line(line: str, kind: type[R], where: str) -> R:
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or kind.__name__
         now = "Put the line right, or restore the file from where it came"
-        raise SelfRewardError(f"{field}: {first['msg']}", where, now) from error
+        raise SelfRewardError(wrong_field(error, kind), where, now) from error
+
+
+def wrong_field(error: ValidationError, kind: type[BaseModel], names: Mapping[str, str] | None = None) -> str:
+    """The first field that is wrong in what should have been a `kind`, and how; `names`: what its file calls fields."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join((names or {}).get(str(part), str(part)) for part in first["loc"]) or kind.__name__
+    return f"{field}: {first['msg']}"
 
 
 def read_jsonl(path: Path, kind: type[R]) -> list[R]:

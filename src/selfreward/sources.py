@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from selfreward.errors import SelfRewardError
 from selfreward.exchanges import Alpaca, Answered, Asked, Conversation, Exchange, Ranked, Row, Tree, Unused
 from selfreward.fields import HUB_ID
-from selfreward.records import Dropped, Example, Identified, Prompt, Ranking
+from selfreward.records import Dropped, Example, Identified, Prompt, Ranking, wrong_field
 from selfreward.sections import SourceConfig
 
 R = TypeVar("R", bound=Identified)
@@ -123,9 +123,7 @@ def _read(
         named = _renamed(row, columns, where)
         return make(_shape(source, kind, row).model_validate(named).exchange(source.language))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(columns.get(str(part), str(part)) for part in first["loc"]) or kind.__name__
-        raise SelfRewardError(f"{field}: {first['msg']}", where, PUT_RIGHT) from error
+        raise SelfRewardError(wrong_field(error, kind, columns), where, PUT_RIGHT) from error
 
 
 def _parsed(line: str, where: str) -> Any:

@@ -36,7 +36,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from selfreward.adapters import lora, train_in_float32
 from selfreward.backends import Advance
 from selfreward.chat import completion_ids, load_tokenizer, prompt_ids
-from selfreward.errors import SelfRewardError, Stopped
+from selfreward.errors import SelfRewardError, Stopped, first_line
 from selfreward.learner import Learner, context, load_weights, with_dropout
 from selfreward.records import Message
 from selfreward.rundir import sync_files, sync_folder, write_whole
@@ -197,7 +197,7 @@ def _made(kind: type[Trainer], learner: Learner, **parts: Any) -> Any:
     except (ValueError, re.error) as error:
         if learner.lora is None:
             raise
-        what = f"cannot take adapters on {learner.lora.targets!r} ({str(error).splitlines()[0]})"
+        what = f"cannot take adapters on {learner.lora.targets!r} ({first_line(error)})"
         raise SelfRewardError(what, str(learner.path), "Change trainer.lora.targets") from error
 
 

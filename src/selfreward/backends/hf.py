@@ -20,7 +20,7 @@ from transformers.cache_utils import DynamicLayer
 
 from selfreward.backends import likeliest
 from selfreward.chat import end_of_turn, load_tokenizer, prompt_ids
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, first_line
 from selfreward.records import Completion, Finish, Message, Request
 from selfreward.sections import BackendConfig
 
@@ -96,7 +96,7 @@ class HFModel:
         except SelfRewardError:
             raise
         except Exception as error:  # tokenizers and safetensors raise nothing more specific
-            raise _unreadable(path, (str(error).splitlines() or [type(error).__name__])[0]) from error
+            raise _unreadable(path, first_line(error)) from error
         if loading["missing_keys"]:  # transformers would make them up
             raise _unreadable(path, f"its weights lack {min(loading['missing_keys'])}")
         self.model.to(device).eval()

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, first_line
 
 WIDTH = 4096
 """Of the matrix that is multiplied by: larger than a processor's caches, as a model's are."""
@@ -37,9 +37,7 @@ def find_device(asked: str = "auto") -> Device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         now = "Run it where there is one, or set backend.device to one that is here"
-        raise SelfRewardError(
-            f"there is no device {kind!r} here ({str(error).splitlines()[0]})", "backend.device", now
-        ) from error
+        raise SelfRewardError(f"there is no device {kind!r} here ({first_line(error)})", "backend.device", now) from error
     if device.type == "cuda":
         about = torch.cuda.get_device_properties(device)
         return Device("cuda", about.name, about.total_memory)

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from selfreward.checks.shapes import Shape, read_config, shape_of, size_by_name
 from selfreward.config import Recipe
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, first_line
 from selfreward.fields import HUB_ID, IMPORT_PATH, ROLES
 from selfreward.models import imported, outside_model
 from selfreward.records import Completion, Message, Request, Sampling
@@ -159,8 +159,7 @@ def _out_of_reach(name: str, parts: tuple[str, ...], error: Exception) -> Found:
     elif isinstance(error, RepositoryNotFoundError):
         what, now = "is no folder here and no model on the hub", "Put the name right; for a private model set HF_TOKEN"
     else:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        what = f"is no folder here and cannot be had from the hub ({why})"
+        what = f"is no folder here and cannot be had from the hub ({first_line(error)})"
         now = "Give a folder with the model, or download it where the hub can be reached"
     size = size_by_name(name)
     shape = Shape(size) if size else None
@@ -203,6 +202,5 @@ def _read(folder: Path, found: Found) -> Found:
     except SelfRewardError as error:
         return found._replace(problems=(Finding.of(error)._replace(where=found.name),))
     except (OSError, ValueError, KeyError, ImportError) as error:
-        why = str(error).strip().splitlines()[0]
-        now = "Give a folder with its tokenizer too"
-        return found._replace(problems=(Finding("error", found.name, f"its tokenizer cannot be read ({why})", now),))
+        what, now = f"its tokenizer cannot be read ({first_line(error)})", "Give a folder with its tokenizer too"
+        return found._replace(problems=(Finding("error", found.name, what, now),))

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, first_line
 from selfreward.sections import LoRAConfig
 
 SIZE_IN_NAME = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z\d])", re.IGNORECASE)
@@ -62,14 +62,15 @@ def shape_of(config: Any) -> Shape:
 
 def adapter_parameters(config: Any, lora: LoRAConfig) -> int:
     """How many parameters the adapters have that peft puts on such a model. Raises `SelfRewardError` where it puts none."""
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    from selfreward import adapters
+
     try:
-        adapted = get_peft_model(_without_memory(config), LoraConfig(r=lora.rank, target_modules=targets, task_type="CAUSAL_LM"))
+        adapted = get_peft_model(_without_memory(config), adapters.lora(lora))
     except (ValueError, re.error) as error:
         now = "Name modules that this architecture has, or `all-linear`"
-        raise SelfRewardError(f"no module is called so ({str(error).splitlines()[0]})", "trainer.lora.targets", now) from error
+        raise SelfRewardError(f"no module is called so ({first_line(error)})", "trainer.lora.targets", now) from error
     trained: int = adapted.get_nb_trainable_parameters()[0]
     return trained
 
@@ -82,8 +83,8 @@ def read_config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise SelfRewardError(f"its config.json is no model that transformers knows ({why})", str(folder), SETTINGS) from error
+        what = f"its config.json is no model that transformers knows ({first_line(error)})"
+        raise SelfRewardError(what, str(folder), SETTINGS) from error
 
 
 def size_by_name(name: str) -> int | None:

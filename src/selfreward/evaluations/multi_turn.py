@@ -9,6 +9,7 @@ from itertools import chain
 from selfreward import estimates
 from selfreward.evaluations import Answered, Figure, Found, Trial, counted, lengths
 from selfreward.fields import Located
+from selfreward.judgments import read_judgment
 from selfreward.mt_bench import (
     GROUPS,
     TEMPERATURES,
@@ -24,7 +25,6 @@ from selfreward.mt_bench import (
 )
 from selfreward.records import Checkpoint, Completion, Judgment, Message, Request, Response, Sampling, content_id
 from selfreward.responses import read_response
-from selfreward.rubrics import own_words
 
 TURNS: tuple[Turn, Turn] = (1, 2)
 GRADING = Sampling(temperature=0.0, top_p=1.0, max_tokens=2048)
@@ -130,16 +130,7 @@ class MTBench(Answered):
 
 def read_grade(request: Request, completion: Completion) -> Judgment:
     """One grade, or the name of what is wrong with it."""
-    own, failure = own_words(completion)
-    outcome, score = (failure, None) if failure else read_rating(own)
-    return Judgment(
-        response_id=request.about,
-        judge=request.model,
-        sample=request.index,
-        rationale=completion.text,
-        outcome=outcome,
-        score=score,
-    )
+    return read_judgment(request, completion, read_rating)
 
 
 def _dialogue(question: Question, answers: Sequence[Response]) -> tuple[Message, ...]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selfreward.errors import SelfRewardError
+from selfreward.records import wrong_field
 
 
 class Row(BaseModel):
@@ -69,6 +70,4 @@ def _row(value: Any, kind: type[T], where: str, rename: dict[str, str]) -> T:
         has = ", ".join(value) if isinstance(value, dict) else repr(value)[:40]
         raise SelfRewardError(f"has no field {error}: it has {has}", where, "Name the field that is meant") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or kind.__name__
-        raise SelfRewardError(f"{field}: {first['msg']}", where, "Put the row right, or give another file") from error
+        raise SelfRewardError(wrong_field(error, kind), where, "Put the row right, or give another file") from error
