@@ -2,8 +2,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+GPU := --device cuda --dtype bfloat16 --prompts 64 --chunks 1,4,16,64
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench bench-gpu clean
 
 demo: $(STAMP)  ## a small model teaches itself: M0 to M3, then the page
 	$(BIN)/selfreward demo
@@ -16,6 +17,19 @@ check: $(STAMP)  ## lint, types, tests
 	$(BIN)/ruff format --check src tests scripts
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+bench: $(STAMP)  ## an iteration's time beside what people would use instead: hours; see `selfreward bench --help`
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/selfreward bench --model 1m --prompts 16 --arms a,b,c,a2,e --out docs/results
+	$(BIN)/selfreward bench --model 1m --prompts 4 --judgment-tokens 32 --arms a,b,d --repeats 1 --out docs/results
+	$(BIN)/selfreward bench --model 30m --prompts 16 --judgment-tokens 32 --arms a,b,c,a2,e --out docs/results
+	$(BIN)/selfreward bench --model 1m --sweep 64,256,1024,4096 --repeats 1 --out docs/results
+
+bench-gpu: $(STAMP)  ## the same on the one GPU that there is, on shapes of real models
+	$(BIN)/selfreward bench $(GPU) --shape qwen3-0.6b --arms a,b,c --out docs/results
+	$(BIN)/selfreward bench $(GPU) --shape llama3-8b --lora --arms a,b --out docs/results
+	$(BIN)/selfreward bench $(GPU) --shape qwen3-0.6b --train --out docs/results
+	$(BIN)/selfreward bench $(GPU) --shape llama3-8b --train --lora --out docs/results
 
 # A CPU-only torch wheel on this machine is kept: asked for by name, an index would bring gigabytes of CUDA.
 $(STAMP): pyproject.toml constraints.txt

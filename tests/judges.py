@@ -20,6 +20,9 @@ class Scripted:
     def batches(self, requests):
         return [[at] for at in range(len(requests))]
 
+    def prepare(self, requests):
+        pass
+
     def generate(self, batch):
         for request in batch:
             if Scripted.limit is not None and ASKED.total() >= Scripted.limit:

@@ -163,6 +163,9 @@ class Writer:
     def batches(self, requests):
         return self._model.batches(requests)
 
+    def prepare(self, requests):
+        self._model.prepare(requests)
+
     def generate(self, batch):
         for request, completion in zip(batch, self._in_order(batch), strict=True):
             text, finish = (

@@ -19,7 +19,14 @@ from selfreward.training import TRLTrainer, dpo_row
 
 EXAMPLES = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4])) for n in range(10)]
 PAIRS = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4]), " ".join(WORDS[n + 9 : n + 11 + n % 3])) for n in range(10)]
-STEPS = {"batch_size": 4, "epochs": 2, "checkpoint_every": 2, "learning_rate": 1e-2, "end_learning_rate": 1e-3}
+STEPS = {
+    "batch_size": 4,
+    "device_batch_size": 4,
+    "epochs": 2,
+    "checkpoint_every": 2,
+    "learning_rate": 1e-2,
+    "end_learning_rate": 1e-3,
+}
 SIXTY_FOUR = {"hidden_size": 64, "intermediate_size": 64, "head_dim": 16}
 WIDE = {"llama": SIXTY_FOUR, "gpt2": {"n_embd": 64}}
 """Wide enough for the blocks of 64 weights that share a scale in NF4."""
@@ -180,7 +187,7 @@ def references(monkeypatch, steps):
     """Collects (ids of prompt and chosen response, reference log-prob of it) of every row that is trained on."""
     seen = {}
 
-    class Watched(training._PreparedDPOTrainer):
+    class Watched(training._PlannedDPOTrainer):
         def training_step(self, model, inputs, *given, **named):
             chosen = inputs["input_ids"].chunk(2)[0], inputs["attention_mask"].bool().chunk(2)[0]
             for ids, mask, logp in zip(*chosen, inputs["ref_chosen_logps"], strict=True):
@@ -188,7 +195,7 @@ def references(monkeypatch, steps):
             steps.append(self.ref_model)
             return super().training_step(model, inputs, *given, **named)
 
-    monkeypatch.setattr(training, "_PreparedDPOTrainer", Watched)
+    monkeypatch.setattr(training, "_PlannedDPOTrainer", Watched)
     return seen
 
 
@@ -229,17 +236,14 @@ def test_adapters_on_four_bits_learn_as_on_the_weights_that_those_stand_for(kind
 
 
 def test_a_reference_other_than_the_start_is_loaded_on_its_own(bases, tmp_path, monkeypatch):
-    other, seen = make_model(tmp_path / "other", seed=9, **WIDE["llama"]), []
-
-    class Watched(training._PreparedDPOTrainer):
-        def training_step(self, *given, **named):
-            seen.append(self.ref_model.state_dict()["lm_head.weight"])
-            return super().training_step(*given, **named)
-
-    monkeypatch.setattr(training, "_PreparedDPOTrainer", Watched)
+    other, steps = make_model(tmp_path / "other", seed=9, **WIDE["llama"]), []
+    seen = references(monkeypatch, steps)
     trainer = TRLTrainer(config=TrainerConfig(lora=LORA))
     trainer.dpo(PAIRS, bases["llama"], other, DPOConfig(**STEPS), 3, tmp_path / "work", lambda steps: None)
-    assert torch.equal(seen[-1], weights(other)["lm_head.weight"])
+    model, row = AutoModelForCausalLM.from_pretrained(other).eval(), dpo_row(make_tokenizer(), *PAIRS[3])
+    expected = log_prob(model, row["prompt_ids"], row["chosen_ids"])
+    assert seen[(*row["prompt_ids"], *row["chosen_ids"])] == pytest.approx([expected] * 2, rel=1e-4)
+    assert steps == [None] * 6  # by now it is gone
 
 
 # ——— killed, and gone on with ———
@@ -289,14 +293,14 @@ def test_on_the_way_merged_models_are_left_that_change_nothing_of_the_training(b
 def test_while_training_frozen_weights_are_in_four_bits_and_adapters_in_float32(bases, tmp_path, monkeypatch):
     seen = []
 
-    class Watched(training._EndingSFTTrainer):
+    class Watched(training._PlannedSFTTrainer):
         def training_step(self, model, *given, **named):
             learning = {p.dtype for p in model.parameters() if p.requires_grad}
             layer = model.get_base_model().model.layers[0].mlp.up_proj
             seen.append((learning, type(layer.base_layer).__name__, layer.base_layer.weight.quant_type))
             return super().training_step(model, *given, **named)
 
-    monkeypatch.setattr(training, "_EndingSFTTrainer", Watched)
+    monkeypatch.setattr(training, "_PlannedSFTTrainer", Watched)
     sft(bases["llama"], tmp_path / "work", QLORA)
     assert seen == [({torch.float32}, "Linear4bit", "nf4")] * 6
 
@@ -305,12 +309,12 @@ def test_while_training_frozen_weights_are_in_four_bits_and_adapters_in_float32(
 def test_adapters_have_a_dropout_of_their_own(train, bases, tmp_path, monkeypatch):
     seen = []
 
-    class Watched(training._Ending):
+    class Watched(training._Planned):
         def training_step(self, model, *given, **named):
             seen.append(model.get_base_model().model.layers[0].mlp.up_proj.lora_dropout["default"].p)
             return super().training_step(model, *given, **named)
 
-    for name in ("_EndingSFTTrainer", "_PreparedDPOTrainer"):
+    for name in ("_PlannedSFTTrainer", "_PlannedDPOTrainer"):
         monkeypatch.setattr(training, name, type(name, (Watched, getattr(training, name)), {}))
     train(bases["llama"], tmp_path / "work", LORA.model_copy(update={"dropout": 0.25}), dropout=0, epochs=1)
     assert set(seen) == {0.25}
@@ -351,7 +355,7 @@ def test_activations_are_computed_twice_where_the_recipe_says_so(bases):
 def test_bfloat16_computes_in_bfloat16_and_learns_in_float32(bases, tmp_path, monkeypatch):
     seen = []
 
-    class Watched(training._EndingSFTTrainer):
+    class Watched(training._PlannedSFTTrainer):
         def training_step(self, model, *given, **named):
             layer = model.model.layers[0].mlp.up_proj
             hook = layer.register_forward_hook(lambda module, given, out: seen.append((module.weight.dtype, out.dtype)))
@@ -359,7 +363,7 @@ def test_bfloat16_computes_in_bfloat16_and_learns_in_float32(bases, tmp_path, mo
             hook.remove()
             return loss
 
-    monkeypatch.setattr(training, "_EndingSFTTrainer", Watched)
+    monkeypatch.setattr(training, "_PlannedSFTTrainer", Watched)
     made = trained(bases["llama"], tmp_path / "work", TrainerConfig(dtype="bfloat16"))
     assert set(seen) == {(torch.float32, torch.bfloat16)}
     assert {weight.dtype for weight in weights(made).values()} == {torch.float32}

@@ -180,7 +180,7 @@ def test_keys_and_values_are_what_a_cache_holds(tmp_path):
     model = AutoModelForCausalLM.from_pretrained(folder)
     cache = model(torch.zeros(3, 20, dtype=torch.long), use_cache=True).past_key_values
     held = sum(part.nbytes for layer in cache.layers for part in (layer.keys, layer.values))
-    told = memory.sampling(shape_of(model.config), BackendConfig(max_tokens_in_flight=60), False, 20)
+    told = memory.sampling(shape_of(model.config), BackendConfig(max_tokens_in_flight=60), False, 20, None)
     assert told["keys and values"] == held and told["weights"] == 4 * model.num_parameters()
 
 
@@ -217,6 +217,7 @@ WITHIN = {"prompts__max_tokens": 20, "responses__max_tokens": 9, "judge__max_tok
         {"sft__on": "ift", "sft__epochs": 3, "sft__batch_size": 4, "sft__device_batch_size": 1},
         {"sft__on": "none"},
         {"judge__by": "frozen", "judge__samples": 5},
+        {"judge__samples": "adaptive", "responses__n": 4},
         {"data__eft": None, "data__rankings": "more.jsonl", "sft__baseline": True, "sft__epochs": 2},
         {"data__eft": None, "data__rankings": "more.jsonl", "sft__baseline": True, "sft__on": "ift"},
         {"prompts__from": "own.jsonl", "prompts__per_iteration": 4},
@@ -293,7 +294,8 @@ def test_time_is_operations_by_speed(tmp_path):
     sft, dpo, judging = (lines[name].stage for name in ("M1/model", "M2/model", "M2/judgments"))
     assert lines["M1/model"].seconds == pytest.approx(6 * weights * sft.reads.likely / 1e9)
     assert lines["M2/model"].seconds == pytest.approx(8 * weights * dpo.reads.likely / 1e9)
-    read_once = judging.reads.likely / recipe.judge.samples
+    each = judging.prompt.likely - material.rubric
+    read_once = material.rubric + each * judging.requests / recipe.judge.samples
     assert lines["M2/judgments"].seconds == pytest.approx(2 * weights * (read_once + judging.writes.likely) / 1e9)
 
 
@@ -540,6 +542,17 @@ def test_a_server_is_asked_for_one_word_and_whether_it_gives_log_probs(tmp_path,
     endpoint.play = lambda number, body, headers: (400, {}, {"error": "no logprobs here"}) if "logprobs" in body else said()
     checked = judged_by(tmp_path, endpoint)
     assert checked.works and checked.models[1].where.endswith("without log-probs")
+
+
+def test_a_judge_whose_expected_scores_are_wanted_must_give_log_probs(tmp_path, endpoint):
+    servers = {"referee": {"url": endpoint.url, "model": "m"}}
+    endpoint.script(said("fine"))
+    (error,) = complaints(of(tmp_path, servers=servers, judge__by="referee", judge__read="expected"))
+    assert 'referee: gives no log-probabilities, and judge.read = "expected" goes by them' in error
+    assert of(tmp_path, servers=servers, judge__by="referee").works
+    assert of(tmp_path, servers=servers, measure__judge="referee", judge__read="expected").works  # no grades
+    endpoint.script(said("fine", logprobs={"content": [{"top_logprobs": [{"token": "fine", "logprob": -0.1}]}]}))
+    assert of(tmp_path, servers=servers, judge__by="referee", judge__read="expected").works
 
 
 def test_a_server_that_refuses_the_key_is_an_error_without_the_key(tmp_path, endpoint, monkeypatch):

@@ -224,6 +224,15 @@ def test_m1_is_trained_on_what_the_sft_baseline_judged_as_people_did_and_nothing
     assert len(held) == 3 and counts(run, "ift") == {"held_out": 3}
 
 
+def test_eft_goes_by_the_numbers_in_its_texts_also_where_the_judge_is_read_otherwise(world, tmp_path):
+    for read in ("sampled", "expected"):
+        go(world, tmp_path / read, **MADE, judge__read=read)
+    for name in ("eft_judgments.jsonl", "eft.jsonl"):
+        assert (tmp_path / "sampled" / "seed" / name).read_bytes() == (tmp_path / "expected" / "seed" / name).read_bytes()
+    judged = [(tmp_path / read / "M1" / "ranking_judgments.jsonl").read_bytes() for read in ("sampled", "expected")]
+    assert judged[0] != judged[1]
+
+
 def test_the_page_tells_what_came_in_and_why_what_was_dropped_was(world, tmp_path):
     go(world, tmp_path / "run", **MADE)
     page = " ".join(write_report(tmp_path / "run").read_text().split())

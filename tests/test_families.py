@@ -27,7 +27,7 @@ TEXTS = [
     ("<tool_response> hello </tool_response>", "The wren."),
 ]
 PAIRS = [("Name a bird.", "The wren.", "What?"), ("x", "y", "I think it is a heron,\n\nor two.")]
-ONE_STEP = {"batch_size": 2, "epochs": 1}
+ONE_STEP = {"batch_size": 2, "device_batch_size": 2, "epochs": 1}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ class Seen:
 
         class Watched(getattr(training, name)):
             def training_step(self, model, inputs, *given, **named):
-                seen.batch = {key: value.clone() for key, value in inputs.items()}
+                seen.batch = {key: value.clone() for key, value in inputs.items() if isinstance(value, torch.Tensor)}
                 model.train()
                 given_ids = {key: inputs[key] for key in ("input_ids", "attention_mask")}
                 once, again = (model(**given_ids).logits.detach() for _ in range(2))
@@ -157,7 +157,7 @@ def train(kind, folder, work, dropout=0.1):
 
 @FAMILY
 def test_a_batch_of_sft_has_the_labels_that_the_format_says(name, folders, tmp_path, monkeypatch):
-    seen = Seen(monkeypatch, "_EndingSFTTrainer")
+    seen = Seen(monkeypatch, "_PlannedSFTTrainer")
     train("sft", folders[name], tmp_path / "work")
     assert rows(seen.batch, seen.batch["labels"] != IGNORE) == sorted(expected(name, *pair[:2]) for pair in PAIRS)
     trained = seen.batch["labels"] != IGNORE
@@ -167,7 +167,7 @@ def test_a_batch_of_sft_has_the_labels_that_the_format_says(name, folders, tmp_p
 
 @FAMILY
 def test_a_batch_of_dpo_is_split_into_prompt_and_answer_as_the_format_says(name, folders, tmp_path, monkeypatch):
-    seen = Seen(monkeypatch, "_PreparedDPOTrainer")
+    seen = Seen(monkeypatch, "_PlannedDPOTrainer")
     train("dpo", folders[name], tmp_path / "work")
     both = [expected(name, prompt, answer) for prompt, *answers in PAIRS for answer in answers]
     assert rows(seen.batch, seen.batch["completion_mask"].bool()) == sorted(both)
@@ -185,7 +185,7 @@ def rows(batch, trained):
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_without_dropout_two_passes_are_the_same(kind, folders, tmp_path, monkeypatch):
-    seen = Seen(monkeypatch, {"sft": "_EndingSFTTrainer", "dpo": "_PreparedDPOTrainer"}[kind])
+    seen = Seen(monkeypatch, {"sft": "_PlannedSFTTrainer", "dpo": "_PlannedDPOTrainer"}[kind])
     train(kind, folders["phi"], tmp_path / "work", dropout=0)
     assert seen.spread == 0
 

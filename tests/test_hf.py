@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from scipy import stats
-from tinymodels import ASSISTANT, END, KINDS, USER, WORDS, make_model
+from tinymodels import ASSISTANT, END, KINDS, OF_THEIR_OWN, USER, WORDS, make_model
+from torch.nn.functional import scaled_dot_product_attention as sdpa
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfreward.backends import hf
+from selfreward.backends import attention, hf, tree
 from selfreward.backends.fake import FakeModel
 from selfreward.backends.hf import HFModel, draw
-from selfreward.errors import SelfRewardError
+from selfreward.backends.tree import Tree
+from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.records import Checkpoint, Message, Request, Sampling
 from selfreward.sections import BackendConfig
 
@@ -38,18 +40,26 @@ def words(count, seed):
 
 
 def texts(engine, requests):
+    engine.prepare(requests)
     answers = {completion.request_id: completion for completion in engine.generate(requests)}
     return [answers[request.id].text for request in requests]
 
 
+def opened(folder):
+    """An engine, and beside it (`whole`) the same weights as transformers runs them by itself."""
+    engine = HFModel(folder, CPU)
+    engine.whole = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    return engine
+
+
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
-    return HFModel(make_model(tmp_path_factory.mktemp("llama"), stops=STOPS), CPU)
+    return opened(make_model(tmp_path_factory.mktemp("llama"), stops=STOPS))
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[*KINDS, *OF_THEIR_OWN])
 def engine(request, tmp_path_factory):
-    return HFModel(make_model(tmp_path_factory.mktemp(request.param), request.param, stops=STOPS), CPU)
+    return opened(make_model(tmp_path_factory.mktemp(request.param), request.param, stops=STOPS))
 
 
 PREFIX = words(14, 99)
@@ -66,10 +76,11 @@ def test_greedy_answers_are_those_of_generate_for_each_prompt_alone(engine, prom
     for prompt in prompts:
         ids = torch.tensor([engine._ids((Message(role="user", content=prompt),))])
         settings = {"do_sample": False, "max_new_tokens": 40, "pad_token_id": engine.tokenizer.pad_token_id}
-        out = engine.model.generate(ids, attention_mask=torch.ones_like(ids), **settings)[0, ids.shape[1] :].tolist()
+        out = engine.whole.generate(ids, attention_mask=torch.ones_like(ids), **settings)[0, ids.shape[1] :].tolist()
         stopped = out[-1] in engine.stops
         expected.append((engine.tokenizer.decode(out[: len(out) - stopped]), "stop" if stopped else "length"))
     requests = [ask(prompt) for prompt in prompts]
+    engine.prepare(requests)
     found = {completion.request_id: (completion.text, completion.finish) for completion in engine.generate(requests)}
     assert [found[request.id] for request in requests] == expected
 
@@ -91,12 +102,13 @@ def test_logits_are_those_of_a_plain_forward_whatever_was_cached_and_whoever_lef
 
     monkeypatch.setattr(hf, "draw", record)
     requests = [ask(prompt, index, Sampling(temperature=1, top_p=1, max_tokens=60)) for prompt in prompts for index in (0, 1)]
+    engine.prepare(requests)
     answers = {answer.request_id: answer for answer in engine.generate(requests)}
     for request, drawn, logits in zip(requests, forced, seen, strict=True):
         assert answers[request.id].completion_tokens == len(drawn) - 1
         ids = torch.tensor([engine._ids(request.messages) + drawn[:-1]])
         with torch.no_grad():
-            whole = engine.model(ids, use_cache=False).logits[0, -len(drawn) :]
+            whole = engine.whole(ids, use_cache=False).logits[0, -len(drawn) :]
         torch.testing.assert_close(torch.stack(logits), whole, rtol=2e-3, atol=2e-3)
 
 
@@ -105,8 +117,43 @@ def test_a_prompt_and_its_samples_are_read_once(llama, monkeypatch):
     forward = llama.model.forward
     monkeypatch.setattr(llama.model, "forward", lambda **given: read.append(given["input_ids"].shape) or forward(**given))
     one = PAPER.model_copy(update={"max_tokens": 1})
-    list(llama.generate([ask(prompt, index, one) for prompt in ALIKE for index in range(3)]))
-    assert read == [(1, 15), (5, 21)]
+    requests = [ask(prompt, index, one) for prompt in ALIKE for index in range(3)]
+    llama.prepare(requests)
+    for prompts in (ALIKE[:2], ALIKE[2:]):
+        list(llama.generate([request for request in requests if request.messages[0].content in prompts]))
+    assert read == [(1, 15), (2, 7), (3, 21)]
+
+
+def test_a_batch_of_which_the_engine_was_not_told_is_answered_all_the_same(llama):
+    llama.prepare([ask(prompt) for prompt in ALIKE])
+    (answer,) = llama.generate([ask("bak del")])
+    llama.prepare([])
+    assert [answer] == list(llama.generate([ask("bak del")]))
+
+
+def test_architectures_with_an_attention_of_their_own_share_nothing_and_say_so_in_a_line(tmp_path, caplog):
+    for kind in (*KINDS, *OF_THEIR_OWN):
+        caplog.clear()
+        engine = HFModel(make_model(tmp_path / kind, kind), CPU)
+        assert engine.shares == (kind in KINDS)
+        said = [record.message for record in caplog.records if record.name == hf.__name__]
+        assert said == ([] if engine.shares else [f"{tmp_path / kind}: {hf.OF_ITS_OWN}"])
+
+
+@pytest.mark.parametrize("kind", ["mistral", "gemma2", "gpt2"])
+@pytest.mark.parametrize("part", ["look", "merged", "unseen", "scaled_dot_product_attention"])
+def test_an_attention_that_would_say_something_else_is_not_used(tmp_path, kind, part, monkeypatch):
+    """Each part of the arithmetic broken in turn: the model's own attention is kept."""
+    broken = {
+        "look": lambda query, keys, values, bias, cap: attention.look(query * 1.1, keys, values, bias, cap),
+        "merged": lambda found: sum(part for part, _ in found) / len(found),
+        "unseen": lambda seen: torch.zeros(seen.shape),
+        "scaled_dot_product_attention": lambda query, *rest, **more: sdpa(query * 1.1, *rest, **more),
+    }
+    monkeypatch.setattr(tree, part, broken[part])
+    engine = HFModel(make_model(tmp_path / kind, kind), CPU)
+    if (kind, part) != ("gemma2", "scaled_dot_product_attention"):  # its capped scores take another way
+        assert not engine.shares
 
 
 # ——— draws ———
@@ -171,6 +218,25 @@ def test_the_ends_of_the_unit_interval_draw_the_first_and_the_last_word_of_the_n
     assert draw(logits, torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64), 1.0, 0.9).tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("kind", ["peaked", "flat", "ties"])
+@pytest.mark.parametrize("top_p", [0.1, 0.9, 0.999, 1.0])
+def test_among_many_words_those_are_drawn_that_sorting_them_all_would_draw(kind, top_p):
+    rng = np.random.default_rng(3)
+    logits = {
+        "peaked": rng.normal(0, 3, (64, 3000)), "flat": rng.normal(0, 0.01, (64, 3000)), "ties": rng.integers(0, 4, (64, 3000)),
+    }[kind]  # fmt: skip
+    uniforms = rng.random(64)
+    drawn = draw(torch.tensor(logits), torch.tensor(uniforms), 0.7, top_p).tolist()
+    for row, uniform, word in zip(logits, uniforms, drawn, strict=True):
+        likely = np.exp((row - row.max()) / 0.7)
+        order = np.lexsort((np.arange(len(row)), -likely))
+        mass = np.cumsum(likely[order] / likely.sum())
+        size = min(int(np.searchsorted(mass, top_p)) + 1, len(row))
+        place = np.searchsorted(mass[:size], uniform * mass[size - 1], side="right")
+        assert word in order[max(place - 1, 0) : place + 2]  # sums in another order may differ in the last bit
+        assert likely[word] == pytest.approx(likely[order[min(place, size - 1)]], rel=0.02)
+
+
 def test_at_temperature_zero_the_likeliest_word_is_drawn_whatever_the_nucleus():
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 5.0, 1.0]])
     assert draw(logits, torch.tensor([0.99, 0.99]), 0, 0.1).tolist() == [1, 0]
@@ -181,7 +247,7 @@ def test_the_samples_of_a_prompt_are_spread_as_the_model_says(llama):
     requests = [ask("bak del", index, one) for index in range(800)]
     found = Counter(texts(llama, requests))
     with torch.no_grad():
-        logits = llama.model(torch.tensor([llama._ids(requests[0].messages)])).logits[0, -1].double().numpy()
+        logits = llama.whole(torch.tensor([llama._ids(requests[0].messages)])).logits[0, -1].double().numpy()
     exact, stopped = nucleus(logits, 1.5, 0.9), sorted(llama.stops)
     names = llama.tokenizer.convert_ids_to_tokens(range(len(exact)))
     expected = {"": exact[stopped].sum(), **{names[at]: p for at, p in enumerate(exact) if at not in stopped}}
@@ -274,7 +340,7 @@ def test_first_words_come_with_the_log_probabilities_of_a_plain_forward_whatever
         answers = {answer.request_id: answer.first_token for answer in engine.generate(requests)}
         for request in requests:
             with torch.no_grad():
-                logits = engine.model(torch.tensor([engine._ids(request.messages)]), use_cache=False).logits[0, -1].double()
+                logits = engine.whole(torch.tensor([engine._ids(request.messages)]), use_cache=False).logits[0, -1].double()
             exact = (logits - logits.exp().sum().log()).tolist()
             named = dict(zip(engine.tokenizer.convert_ids_to_tokens(range(len(exact))), exact, strict=True))
             likeliest = sorted(named, key=named.get, reverse=True)[: request.top_logprobs]
@@ -308,6 +374,80 @@ def test_a_model_without_a_model_gives_first_words_too():
     assert next(iter(FakeModel().generate([asked_for_words("which?", 0)]))).first_token is None
 
 
+# ——— watched words ———
+
+
+def watching(text, words, index=0, sampling=PAPER):
+    return ask(text, index, sampling).model_copy(update={"watch": words})
+
+
+def test_where_a_watched_word_is_drawn_all_of_them_come_with_the_log_probabilities_of_a_plain_forward(llama):
+    words = WORDS[1:30:3]
+    loose = PAPER.model_copy(update={"temperature": 1.3, "top_p": 0.8})
+    requests = [watching(prompt, words, index, loose) for prompt in ALIKE for index in range(16)]
+    answers = {answer.request_id: answer for answer in llama.generate(requests)}
+    seen = 0
+    for request in requests:
+        answer = answers[request.id]
+        written = answer.text.split()
+        places = [at for at, word in enumerate(written) if word in words]
+        assert [answer.text[found.at :].split()[0] for found in answer.watched] == [written[at] for at in places]
+        ids = llama._ids(request.messages) + llama.tokenizer.convert_tokens_to_ids(written)
+        with torch.no_grad():
+            logits = llama.whole(torch.tensor([ids]), use_cache=False).logits[0].double()
+        for found, at in zip(answer.watched, places, strict=True):
+            exact = torch.log_softmax(logits[len(ids) - len(written) + at - 1], dim=-1)
+            tokens = llama.tokenizer.convert_tokens_to_ids(list(words))
+            assert found.logprobs == pytest.approx(dict(zip(words, exact[tokens].tolist(), strict=True)), abs=3e-3)
+            seen += 1
+    assert seen > 10
+
+
+def test_watching_changes_nothing_of_an_answer(llama):
+    plain = texts(llama, [ask(prompt, index, PAPER) for prompt in ALIKE for index in range(3)])
+    requests = [watching(prompt, WORDS[:9], index) for prompt in ALIKE for index in range(3)]
+    assert texts(llama, requests) == plain
+
+
+# ——— memory ———
+
+
+def test_a_batch_that_is_too_large_says_so_and_one_request_that_is_fails_as_it_does(llama, monkeypatch):
+    grow = Tree.grow
+
+    def cramped(self, tokens):
+        if len(tokens) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return grow(self, tokens)
+
+    requests = [ask(prompt, index) for prompt in ALIKE for index in range(2)]
+    expected = texts(llama, requests[:2])
+    monkeypatch.setattr(Tree, "grow", cramped)
+    llama.prepare(requests)
+    with pytest.raises(OutOfMemory, match="10 requests at once are more than cpu can hold"):
+        list(llama.generate(requests))
+    assert llama._reader.layers[0].parts.keys() == {"trunk"}
+    assert texts(llama, requests[:2]) == expected
+    monkeypatch.setattr(Tree, "grow", lambda self, tokens: torch.empty(1 << 60))
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        list(llama.generate(requests[:1]))
+    with pytest.raises(OutOfMemory):
+        list(llama.generate(requests[:2]))
+    monkeypatch.setattr(Tree, "grow", lambda self, tokens: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        list(llama.generate(requests))
+
+
+def test_by_itself_the_budget_is_what_there_is_room_for(llama):
+    assert hf._token_bytes(llama.model) == 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, their size, bytes
+    config = BackendConfig()
+    assert config.in_flight(room=1e6, token=256, cuda=False) == 1_000_000 // 2 // 256
+    assert config.in_flight(room=1e12, token=256, cuda=False) == 16384
+    assert config.in_flight(room=1e12, token=256, cuda=True) == 131072
+    assert config.in_flight(room=10, token=256, cuda=True) == 1
+    assert BackendConfig(max_tokens_in_flight=7).in_flight(room=1, token=256, cuda=True) == 7
+
+
 # ——— the plan of batches ———
 
 
@@ -330,8 +470,9 @@ def test_a_plan_has_every_request_once_in_batches_of_one_sampling_within_the_bud
     assert sorted(at for batch in plan for at in batch) == list(range(len(REQUESTS)))
     for batch in plan:
         assert len({REQUESTS[at].sampling for at in batch}) == 1
-        longest = max(len(llama._ids(REQUESTS[at].messages)) + REQUESTS[at].sampling.max_tokens for at in batch)
-        assert len(batch) == 1 or len(batch) * longest <= budget
+        prompts = [len(llama._ids(messages)) for messages in {REQUESTS[at].messages for at in batch}]
+        held = len(prompts) * max(prompts) + len(batch) * REQUESTS[batch[0]].sampling.max_tokens
+        assert len(batch) == 1 or held <= budget
     assert len(plan) == (len(REQUESTS) if budget == 1 else len(plan))
 
 

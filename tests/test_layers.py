@@ -17,17 +17,22 @@ PACKAGE = Path(selfreward.__path__[0])
 LAYERS = [
     ["errors", "checks"],
     ["records"],
-    ["fields", "estimates", "parsing", "novelty", "evaluations.rows", "reproduce.lines"],
-    ["sections"],
+    ["fields", "estimates", "parsing", "novelty", "batching", "evaluations.rows", "reproduce.lines"],
+    ["sections", "cluster", "sharing"],
     ["config"],
     ["rundir", "chat", "adapters", "backends", "rubrics", "exchanges"],
     ["sources"],
-    ["seed", "prompts", "responses", "judgments", "pairs", "learner", "backends.replies"],
-    ["training", "backends.fake", "backends.hf", "backends.server", "progress", "journal", "trainings"],
+    ["seed", "prompts", "responses", "judgments", "pairs", "learner", "backends.replies", "backends.leash", "job"],
+    ["checkpoints", "backends.attention", "backends.draw", "backends.plain", "backends.watching"],
+    ["backends.tree"],
+    ["backends.suited"],
+    ["training", "backends.fake", "backends.hf", "backends.vllm", "backends.server", "progress", "journal", "trainings"],
+    ["worker", "backends.ray"],
+    ["distributed"],
     ["instruction_following", "reward_modeling", "charts", "drilldown", "chatting", "pairwise"],
     ["alpaca_eval", "mt_bench", "agreement"],
     ["models", "stages", "reproduce.board", "reproduce.judging", "reproduce.texts"],
-    ["selection"],
+    ["selection", "rounds"],
     ["measure", "eft", "reproduce", "evaluations"],
     ["evaluations.breakdown", "evaluations.ranked", "evaluations.harness", "evaluations.multi_turn", "evaluations.tables"],
     ["evaluations.contest", "evaluations.alpaca"],
@@ -36,14 +41,21 @@ LAYERS = [
     ["run", "evaluate", "export", "push", "checks.bill"],
     ["check"],
     ["checks.tables"],
+    ["bench", "bench.work", "bench.ledger", "bench.rates", "bench.notes"],
+    ["bench.floor", "bench.baseline", "bench.ours", "bench.utilisation", "bench.measure", "bench.overhead"],
+    ["bench.world", "bench.peers", "bench.tables"],
+    ["bench.compare"],
     ["commands"],
-    ["commands.running", "commands.measuring", "commands.sharing"],
+    ["commands.running", "commands.measuring", "commands.sharing", "commands.benching"],
     ["cli"],
 ]
 """From the floor up. A module imports from lower layers only; a new module is given its place here."""
-HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "peft", "bitsandbytes"}
+HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "peft", "bitsandbytes", "vllm", "ray"}
 MAY_BE_HEAVY = {
-    "training", "learner", "adapters", "chat", "backends.hf", "backends.vllm", "backends.server", "backends.ray", "micro.base",
+    "backends.attention", "backends.draw", "backends.plain", "backends.watching", "backends.tree", "backends.suited",
+    "training", "sharing", "worker", "checkpoints", "learner", "adapters", "chat", "backends.hf", "backends.vllm",
+    "backends.server", "backends.ray", "micro.base", "bench.world", "bench.ledger", "bench.rates", "bench.baseline",
+    "bench.peers",
 }  # fmt: skip
 MAY_KNOW_THE_MICRO_WORLD = {"measure"}
 """Outside the micro world: what measures, and nothing else."""

@@ -22,6 +22,7 @@ from selfreward.headline import write_headline
 from selfreward.measure import Measured
 from selfreward.records import Judgment, Pair, Prompt, Response, Verdict, iter_jsonl, to_line
 from selfreward.report import describe_status, write_report
+from selfreward.sections import JudgeConfig
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = f"""{SCRIPT}"><img src=x onerror="document.title='owned'">{{{{7*7}}}}</details></svg><style>*{{display:none}}</style>"""
@@ -175,7 +176,7 @@ def test_head_to_heads_are_shares_of_what_could_be_compared(run):
 
 def test_every_prompt_leads_to_its_pair_or_to_the_reason_against_one(run):
     words, pairs = shown(write_report(run)), list(iter_jsonl(run / "M2" / "pairs.jsonl", Pair))
-    found = sample(run / "M2", min_valid=1, budget=10**7)
+    found = sample(run / "M2", JudgeConfig(min_valid=1), budget=10**7)
     assert [browsed.prompt.id for browsed in found.browsed] == sorted(
         p.id for p in iter_jsonl(run / "M2" / "prompts.jsonl", Prompt)
     )
@@ -195,7 +196,7 @@ def test_the_way_round_of_a_pair_is_told_by_the_truth_and_not_by_the_judge(run, 
         points = ((pair.chosen_id, chosen), (pair.rejected_id, rejected))
         verdicts = [Verdict(response_id=name, kind="task", points={"all": float(value)}) for name, value in points]
         (copy / "truth.jsonl").write_text("".join(to_line(found) + "\n" for found in verdicts))
-        ways = {browsed.pair.id: browsed.way for browsed in sample(copy, 1, 10**7).browsed if browsed.pair}
+        ways = {browsed.pair.id: browsed.way for browsed in sample(copy, JudgeConfig(min_valid=1), 10**7).browsed if browsed.pair}
         assert ways.pop(pair.id) == way and set(ways.values()) == {"untold"}
 
 
@@ -208,7 +209,7 @@ def test_long_judgments_leave_prompts_out_and_keep_the_page_below_three_megabyte
 
 
 def test_a_prompt_that_fits_no_page_is_said_to_be_left_out(run):
-    assert sample(run / "M2", 1, budget=10).browsed == [] and sample(run / "M0", 1, budget=10) is None
+    assert sample(run / "M2", JudgeConfig(), budget=10).browsed == [] and sample(run / "M0", JudgeConfig(), budget=10) is None
 
 
 def test_the_same_run_gives_the_same_page(run):

@@ -315,7 +315,7 @@ def test_these_tests_would_see(bug, recipe, whole, tmp_path, monkeypatch):
     """Planted bugs: each is seen as a run that cannot go on from a kill."""
     (whole / "M2" / "judgments.receipt.json").unlink()
     if bug == "no temporary file":
-        monkeypatch.setattr("selfreward.rundir.write_whole", lambda path, text: path.write_text(text[: len(text) // 2]))
+        monkeypatch.setattr("selfreward.rundir.write_whole", lambda path, text: path.write_text("".join(text)[:-100]))
     else:
         monkeypatch.setattr(Stage, "write", lambda stage, path, records: stage.records)
         (whole / "M2" / "judgments.jsonl").write_text("")

@@ -225,6 +225,81 @@ def test_first_tokens_that_the_server_does_not_give_are_none_and_not_made_up(end
     assert (answer.first_token, answer.text) == (None, "fine")
 
 
+def drawn(*tokens):
+    """A completion's tokens, each with the likeliest at its place: (text, log-probability, {text: log-probability}, bytes?)."""
+    return {
+        "content": [
+            {"token": text, "logprob": logprob, "bytes": spelled[0] if spelled else list(text.encode()),
+             "top_logprobs": [{"token": other, "logprob": value, "bytes": None} for other, value in listed]}
+            for text, logprob, listed, *spelled in tokens
+        ]
+    }  # fmt: skip
+
+
+def watching(endpoint, opened, text, logprobs, watch=("0", "1", "2", "3", "4", "5"), top_logprobs=0):
+    endpoint.script(said(text, logprobs=logprobs))
+    request = ask(top_logprobs=top_logprobs)
+    (answer,) = opened().generate([request.model_copy(update={"watch": watch})])
+    assert answer.text == text and type(answer).model_validate_json(answer.model_dump_json()) == answer
+    return [(one.at, one.logprobs) for one in answer.watched]
+
+
+VERDICT = [("3", -0.1, [("3", -0.1), (" 3", -3.0), ("x", -4.0)]), (" points", -0.5, []), (". Score:", -0.5, [])]
+
+
+def test_where_a_watched_token_was_drawn_its_rivals_come_with_it_and_those_that_read_the_same_are_one(endpoint, opened):
+    tokens = drawn(*VERDICT, (" 4\n", -1.0, [(" 4\n", -1.0), ("4", -2.0), (" 5", -0.75), (" 9", -3.0), ("2", -9.0)]))
+    found = watching(endpoint, opened, "3 points. Score: 4\n", tokens)
+    assert found == [
+        (0, {"3": pytest.approx(-0.0464, abs=1e-4)}),  # log(e^-0.1 + e^-3)
+        (17, {"4": pytest.approx(-0.68674, abs=1e-5), "5": -0.75, "2": -9.0}),  # log(e^-1 + e^-2)
+    ]
+    assert (endpoint.calls[0]["logprobs"], endpoint.calls[0]["top_logprobs"]) == (True, 20)
+
+
+def test_a_watched_token_that_was_drawn_counts_also_where_it_is_not_among_the_likeliest(endpoint, opened):
+    found = watching(endpoint, opened, "Score: 1", drawn(("Score: ", 0.0, []), ("1", -5.0, [("4", -0.1), ("5", -2.0)])))
+    assert found == [(7, {"1": -5.0, "4": -0.1, "5": -2.0})]
+
+
+def test_places_are_counted_in_characters_of_the_text_whatever_stands_before_and_after_it(endpoint, opened):
+    split = [("\ufffd", -1.0, [], [0xF0, 0x9F]), ("\ufffd", -1.0, [], [0x98, 0x80])]  # one 😀 in two tokens
+    thought = [("<think>😀 é: ", -1.0, []), ("4", -2.0, [("4", -2.0)]), ("</think>\n\n", -1.0, [])]  # the very words of the text
+    tokens = drawn(*thought, *split, (" é: ", -1.0, []), ("4", -1.0, [("4", -1.0)]), ("<|im_end|>", 0.0, []))
+    assert watching(endpoint, opened, "😀 é: 4", tokens) == [(5, {"4": -1.0})]
+
+
+def test_first_tokens_stay_as_many_as_were_asked_for_where_others_are_watched(endpoint, opened):
+    endpoint.script(said("4", logprobs=drawn(("4", -0.5, [("4", -0.5), ("5", -1.5), ("3", -2.5)]))))
+    (answer,) = opened().generate([ask(top_logprobs=2).model_copy(update={"watch": ("4", "5")})])
+    assert answer.first_token == {"4": -0.5, "5": -1.5}
+    assert [one.logprobs for one in answer.watched] == [{"4": -0.5, "5": -1.5}]
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None,
+        {"content": None},
+        {"content": []},
+        "none",
+        drawn(("Score:", -1.0, []), (" 5", -1.0, [(" 5", -1.0)])),  # tokens of another text
+        drawn(("Score", -1.0, []), (": 4", -1.0, [(": 4", -1.0)])),  # part of a longer token
+        {"content": [{"token": "Score: ", "logprob": 0.0}, {"token": "4", "logprob": 0.0}]},  # no alternatives
+        drawn(("Score: ", -1.0, [], [300])),  # no bytes
+    ],
+    ids=["null", "no content", "empty", "a word", "another text", "part of a token", "no list", "bytes beyond 255"],
+)
+def test_watched_tokens_that_the_server_does_not_give_are_none_and_not_made_up(endpoint, opened, logprobs):
+    assert watching(endpoint, opened, "Score: 4", logprobs) == []
+
+
+def test_nothing_is_watched_where_nothing_is_asked_for(endpoint, opened):
+    endpoint.script(said("4", logprobs=drawn(("4", -0.5, [("4", -0.5)]))))
+    (answer,) = opened().generate([ask()])
+    assert answer.watched == () and "logprobs" not in endpoint.calls[0]
+
+
 # ——— what is tried again ———
 
 MAY_PASS = [

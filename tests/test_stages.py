@@ -4,7 +4,7 @@ import pytest
 from tinyrun import Killed, go, make_world, quiet
 
 from selfreward.backends.fake import FakeModel, FakeTrainer
-from selfreward.errors import SelfRewardError
+from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.models import load_checkpoint
 from selfreward.progress import Progress
 from selfreward.records import Dropped, Pair, Prompt, Request, Response, Sampling
@@ -219,3 +219,63 @@ def test_pairs_are_required(tmp_path, base):
         run["M2"].require([])
     run["M2"].require([Pair(prompt_id="p", chosen_id="a", rejected_id="b", chosen_score=2, rejected_score=1)])
     folder.close()
+
+
+# ——— a device that cannot hold a batch ———
+
+
+class Cramped(Echo):
+    """One batch of all; holds three requests at once, or as many as `room`. What it says tells who was beside it."""
+
+    def __init__(self, room=3, dies_after=99):
+        super().__init__(dies_after=dies_after)
+        self.room, self.told = room, []
+
+    def batches(self, requests):
+        return [list(range(len(requests)))]
+
+    def prepare(self, requests):
+        self.told.append([request.index for request in requests])
+
+    def generate(self, batch):
+        if len(batch) > self.room:
+            raise OutOfMemory
+        beside = ",".join(str(request.index) for request in batch)
+        self._write = lambda request: (f"{request.index} beside {beside}", "stop")
+        return super().generate(batch)
+
+
+def test_a_batch_that_is_too_large_is_halved_until_it_fits_and_the_plan_remembers(tmp_path, base):
+    asked = requests(base, 11)
+    whole = sample(tmp_path / "other", Cramped(), asked, base)
+    halves = ["0,1,2", "3,4,5", "6,7,8", "9,10"]
+    assert [record.text.split()[-1] for record in whole] == [half for half in halves for _ in half.split(",")]
+    with pytest.raises(Killed):
+        sample(tmp_path, Cramped(dies_after=4), asked, base)
+    roomier = Cramped(room=99)  # resumed where there is more room, the batches stay as they were asked
+    assert sample(tmp_path, roomier, asked, base) == whole
+    assert sorted(roomier.asked) == [3, 4, 5, 9, 10] or len(roomier.asked) < 11
+    assert roomier.told == [list(range(11))]
+
+
+def test_an_engine_that_cannot_hold_a_single_request_fails_as_it_does(tmp_path, base):
+    class Hopeless(Cramped):
+        def generate(self, batch):
+            if len(batch) > 1:
+                raise OutOfMemory
+            raise MemoryError("not one")
+
+    with pytest.raises(MemoryError, match="not one"):
+        sample(tmp_path, Hopeless(), requests(base), base)
+
+
+def test_an_engine_is_told_of_all_requests_before_the_first_and_again_when_it_goes_on(tmp_path, base):
+    model = Cramped(room=1, dies_after=2)
+    with pytest.raises(Killed):
+        sample(tmp_path, model, requests(base), base)
+    again = Cramped(room=1)
+    sample(tmp_path, again, requests(base), base)
+    assert model.told == again.told == [[0, 1, 2, 3, 4]]
+    finished = Cramped()
+    sample(tmp_path, finished, requests(base), base)
+    assert finished.told == []

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -14,18 +15,19 @@ from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward import training
+from selfreward.checkpoints import MARK
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.rundir import fingerprint
 from selfreward.sections import DPOConfig, SFTConfig
-from selfreward.training import IGNORE, MARK, TRLTrainer, dpo_row, sft_row
+from selfreward.training import IGNORE, TRLTrainer, dpo_row, sft_row
 
 TOKENIZER = make_tokenizer()
 EXAMPLES = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4])) for n in range(10)]
 PAIRS = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4]), " ".join(WORDS[n + 9 : n + 11 + n % 3])) for n in range(10)]
 RATES = {"learning_rate": 1e-3, "end_learning_rate": 1e-4, "dropout": 0}
-SFT = SFTConfig(batch_size=4, epochs=2, checkpoint_every=2, **RATES)
-DPO = DPOConfig(batch_size=4, epochs=2, checkpoint_every=2, **RATES)
-ONE_STEP = {"batch_size": 10, "epochs": 1}
+SFT = SFTConfig(batch_size=4, device_batch_size=4, epochs=2, checkpoint_every=2, **RATES)
+DPO = DPOConfig(batch_size=4, device_batch_size=4, epochs=2, checkpoint_every=2, **RATES)
+ONE_STEP = {"batch_size": 10, "device_batch_size": 10, "epochs": 1}
 FIRST = len(EXAMPLES)
 
 
@@ -136,7 +138,7 @@ def test_the_dpo_loss_is_that_of_the_paper(policy, base, tmp_path):
     check_dpo_loss(policy, base, tmp_path / "work")
 
 
-class Planted(training._PreparedDPOTrainer):
+class Planted(training._PlannedDPOTrainer):
     """DPO with a peer's mistake: log-probs of the token that is read, or their mean, or no reference."""
 
     shift, mean, referenced = 1, False, True
@@ -149,15 +151,17 @@ class Planted(training._PreparedDPOTrainer):
         sums = (likely * mask).sum(1)
         return (sums / mask.sum(1) if self.mean else sums).chunk(2)
 
+    def compute_ref_log_probs(self, model, inputs):
+        return self._sums(model, inputs)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         chosen, rejected = self._sums(model, inputs)
-        with torch.no_grad():
-            reference = self._sums(self.ref_model, inputs) if self.referenced else (0, 0)
+        reference = (inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]) if self.referenced else (0, 0)
         return -logsigmoid(self.beta * (chosen - reference[0] - rejected + reference[1])).mean()
 
 
 def plant(monkeypatch, **mistake):
-    monkeypatch.setattr(training, "_PreparedDPOTrainer", type("Planted", (Planted,), mistake))
+    monkeypatch.setattr(training, "_PlannedDPOTrainer", type("Planted", (Planted,), mistake))
 
 
 def test_the_planted_trainer_without_a_mistake_passes_the_same_check(policy, base, tmp_path, monkeypatch):
@@ -183,37 +187,123 @@ def test_the_reference_is_the_model_of_this_iteration(policy, tmp_path):
     check_reference_is_the_policy(policy, tmp_path / "work")
 
 
-class Trapped(training._PreparedDPOTrainer):
+class Trapped(training._PlannedDPOTrainer):
     """TRL's way for a model in memory: the reference is loaded from where its config says it once came from."""
 
     base = None
 
     def __init__(self, model, ref_model, **settings):
-        model.config._name_or_path = str(self.base)
-        super().__init__(model=model, ref_model=None, **settings)
+        super().__init__(model=model, ref_model=AutoModelForCausalLM.from_pretrained(self.base), **settings)
 
 
 def test_a_reference_that_is_silently_m0_would_be_noticed(policy, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "_PreparedDPOTrainer", type("Trapped", (Trapped,), {"base": base}))
+    monkeypatch.setattr(training, "_PlannedDPOTrainer", type("Trapped", (Trapped,), {"base": base}))
     with pytest.raises(AssertionError):
         check_reference_is_the_policy(policy, tmp_path / "work")
 
 
-def test_the_reference_stays_as_it_was_while_the_policy_learns(policy, tmp_path, monkeypatch):
-    before, seen = weights(policy), []
+# ——— the reference has its say once ———
 
-    class Watched(training._PreparedDPOTrainer):
+
+def seen_references(monkeypatch):
+    """Row of ids → the reference's log-prob of its response, each time that it is trained on."""
+    seen = {}
+
+    class Watched(training._PlannedDPOTrainer):
+        def training_step(self, model, inputs, *given, **named):
+            logps = torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
+            for ids, mask, logp in zip(inputs["input_ids"], inputs["attention_mask"].bool(), logps, strict=True):
+                seen.setdefault(tuple(ids[mask].tolist()), []).append(logp.item())
+            return super().training_step(model, inputs, *given, **named)
+
+    monkeypatch.setattr(training, "_PlannedDPOTrainer", Watched)
+    return seen
+
+
+def by_hand(reference):
+    """The same, from the folder of the reference, one response at a time."""
+    model = AutoModelForCausalLM.from_pretrained(reference, attention_dropout=0).eval()
+    rows = [dpo_row(TOKENIZER, *pair) for pair in PAIRS]
+    sides = [(row["prompt_ids"], row[side]) for row in rows for side in ("chosen_ids", "rejected_ids")]
+    return {(*prompt, *response): log_probs(model, prompt, response).sum().item() for prompt, response in sides}
+
+
+def in_training(learner):
+    """As a loader would leave it that does not turn dropout off."""
+    learner.model.train()
+    return learner
+
+
+@pytest.mark.parametrize("itself", [True, False], ids=["the start", "another model"])
+def test_the_references_log_probs_are_its_own_in_every_epoch_and_without_dropout(itself, policy, base, tmp_path, monkeypatch):
+    reference, seen = policy if itself else base, seen_references(monkeypatch)
+    load = training.Learner
+    monkeypatch.setattr(training, "Learner", lambda *given: in_training(load(*given)))
+    files = {file: file.read_bytes() for folder in (policy, base) for file in folder.iterdir()}
+    made = dpo(policy, reference, tmp_path / "work", DPO.model_copy(update={"dropout": 0.5, "device_batch_size": 2}))
+    assert {ids: pytest.approx([logp] * 2, rel=1e-5) for ids, logp in by_hand(reference).items()} == seen
+    assert {file: file.read_bytes() for folder in (policy, base) for file in folder.iterdir()} == files
+    assert not same(weights(made), weights(policy))
+    other = by_hand(base if itself else policy)
+    assert max(abs(other[ids] - found[0]) for ids, found in seen.items()) > 0.01
+
+
+def test_the_reference_reads_every_pair_once_in_inference_mode_and_more_at_once_than_a_training(policy, tmp_path, monkeypatch):
+    calls = []
+
+    class Watched(training._PlannedDPOTrainer):
+        def compute_ref_log_probs(self, model, inputs):
+            assert not model.training and torch.is_inference_mode_enabled()
+            calls.append(len(inputs["input_ids"]) // 2)
+            return super().compute_ref_log_probs(model, inputs)
+
+    monkeypatch.setattr(training, "_PlannedDPOTrainer", Watched)
+    dpo(policy, policy, tmp_path / "work", DPO.model_copy(update={"dropout": 0.5, "device_batch_size": 1}))
+    assert sum(calls) == len(PAIRS) and len(calls) <= 3
+
+
+def test_before_training_begins_the_reference_is_gone_from_memory(policy, base, tmp_path, monkeypatch):
+    loaded, alive, frozen = [], [], training._frozen
+
+    def watched(path):
+        model = frozen(path)
+        loaded.append(weakref.ref(model))
+        return model
+
+    class Watched(training._PlannedDPOTrainer):
         def training_step(self, *given, **named):
-            seen.append(same(self.ref_model.state_dict(), before) and not self.ref_model.training)
+            alive.append([reference() for reference in loaded])
             return super().training_step(*given, **named)
 
-    monkeypatch.setattr(training, "_PreparedDPOTrainer", Watched)
-    files = {file: file.read_bytes() for file in policy.iterdir()}
-    made = dpo(policy, policy, tmp_path / "work")
-    assert seen == [True] * 6
-    assert not same(weights(made), before)
-    assert {file: file.read_bytes() for file in policy.iterdir()} == files
-    assert steps_of(made)[-1]["rewards/margins"] > 0
+    monkeypatch.setattr(training, "_frozen", watched)
+    monkeypatch.setattr(training, "_PlannedDPOTrainer", Watched)
+    dpo(policy, base, tmp_path / "another")
+    assert alive == [[None]] * 6
+    dpo(policy, policy, tmp_path / "itself")
+    assert len(loaded) == 1  # the model in training is its own reference
+
+
+def test_a_training_that_is_gone_on_with_does_not_ask_its_reference_again(base, tmp_path, monkeypatch, undisturbed):
+    expected = undisturbed(train_dpo_here)
+    with pytest.raises(Killed):
+        train_dpo_here(base, tmp_path, Dying(3, Killed()))
+    monkeypatch.setattr(training._PlannedDPOTrainer, "compute_ref_log_probs", None)
+    assert contents(train_dpo_here(base, tmp_path)) == expected
+
+
+def test_killed_while_the_reference_is_asked_a_training_asks_it_again(base, tmp_path, monkeypatch, undisturbed):
+    def dying(file, text):
+        file.with_name(file.name + ".partial").write_text(text[:10])
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training, "write_whole", dying)
+        train_dpo_here(base, tmp_path)
+    assert contents(train_dpo_here(base, tmp_path)) == undisturbed(train_dpo_here)
+
+
+def test_dpo_makes_chosen_answers_likelier_by_the_reference(policy, tmp_path):
+    assert steps_of(dpo(policy, policy, tmp_path / "work"))[-1]["rewards/margins"] > 0
 
 
 def test_with_a_weight_the_likelihood_of_the_chosen_answer_is_added(policy, base, tmp_path):
@@ -242,13 +332,32 @@ def watch_rows(monkeypatch, name, seen):
     monkeypatch.setattr(training, name, Watched)
 
 
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+@pytest.mark.parametrize("device_batch", [4, 2])
+def test_the_padding_that_is_told_of_is_what_the_model_was_given(kind, device_batch, base, tmp_path, monkeypatch):
+    name, given = {"sft": "_PlannedSFTTrainer", "dpo": "_PlannedDPOTrainer"}[kind], []
+
+    class Watched(getattr(training, name)):
+        def training_step(self, model, inputs, *rest, **named):
+            given.append((inputs["attention_mask"].numel(), inputs["attention_mask"].sum().item()))
+            return super().training_step(model, inputs, *rest, **named)
+
+    monkeypatch.setattr(training, name, Watched)
+    if kind == "sft":
+        made = sft(base, tmp_path / "work", SFT.model_copy(update={"device_batch_size": device_batch}))
+    else:
+        made = dpo(base, base, tmp_path / "work", DPO.model_copy(update={"device_batch_size": device_batch}))
+    tokens, real = (sum(column) for column in zip(*given, strict=True))
+    assert metrics(made)[0] == {"tokens": tokens, "padding": (tokens - real) / tokens} and tokens > real
+
+
 LONG = " ".join(WORDS[n % 50] for n in range(1100))
 """A prompt that fills TRL's own `max_length`: it would drop the pair, or cut it, and not say so."""
 
 
 def test_the_optimizer_sees_every_pair_whole_in_every_epoch(tmp_path, monkeypatch):
     model, seen = make_model(tmp_path / "model", max_position_embeddings=1200), Counter()
-    watch_rows(monkeypatch, "_PreparedDPOTrainer", seen)
+    watch_rows(monkeypatch, "_PlannedDPOTrainer", seen)
     pairs = [*PAIRS, (LONG, "bak", "del fim")]
     dpo(model, model, tmp_path / "work", DPO.model_copy(update={"device_batch_size": 1}), pairs)
     rows = [dpo_row(TOKENIZER, *pair) for pair in pairs] * 2
@@ -257,14 +366,14 @@ def test_the_optimizer_sees_every_pair_whole_in_every_epoch(tmp_path, monkeypatc
 
 def test_the_optimizer_sees_every_example_whole_in_every_epoch(tmp_path, monkeypatch):
     model, seen = make_model(tmp_path / "model", max_position_embeddings=1200), Counter()
-    watch_rows(monkeypatch, "_EndingSFTTrainer", seen)
+    watch_rows(monkeypatch, "_PlannedSFTTrainer", seen)
     examples = [*EXAMPLES, (LONG, "bak")]
     sft(model, tmp_path / "work", SFT.model_copy(update={"device_batch_size": 1}), examples)
     assert seen == Counter(tuple(sft_row(TOKENIZER, *example)["input_ids"]) for example in examples * 2)
 
 
 def test_a_trainer_that_drops_examples_is_stopped(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(training._PreparedDPOTrainer, "_prepare_dataset", lambda self, dataset, *_: dataset.select(range(7)))
+    monkeypatch.setattr(training._PlannedDPOTrainer, "_prepare_dataset", lambda self, dataset, *_: dataset.select(range(7)))
     with pytest.raises(AssertionError, match="kept 7 of 10"):
         dpo(base, base, tmp_path / "work")
 
@@ -292,9 +401,11 @@ def test_a_training_takes_the_steps_that_were_announced(base, tmp_path, examples
 
 
 def test_a_batch_read_in_parts_gives_the_same_steps(base, tmp_path):
-    whole = steps_of(dpo(base, base, tmp_path / "whole", pairs=PAIRS[:8]))
-    parts = steps_of(dpo(base, base, tmp_path / "parts", DPO.model_copy(update={"device_batch_size": 1}), PAIRS[:8]))
-    assert [line["loss"] for line in parts] == pytest.approx([line["loss"] for line in whole], rel=1e-3)
+    whole, parts = (DPO.model_copy(update={"batch_size": 8, "device_batch_size": device_batch}) for device_batch in (8, 2))
+    first = steps_of(dpo(base, base, tmp_path / "whole", whole, PAIRS[:8]))
+    again = steps_of(dpo(base, base, tmp_path / "parts", parts, PAIRS[:8]))
+    assert [line["loss"] for line in again] == pytest.approx([line["loss"] for line in first], rel=1e-4)
+    assert again[1]["loss"] < again[0]["loss"] - 1e-3
 
 
 # ——— settings that reach the optimizer ———
@@ -314,7 +425,7 @@ PAPERS = {"sft": (SFTConfig(), 5.5e-6, 1.1e-6), "dpo": (DPOConfig(), 1e-6, 1e-7)
 @pytest.mark.parametrize("kind", PAPERS)
 def test_by_default_the_rates_are_those_of_the_paper_at_both_ends(kind, base, tmp_path):
     config, first, last = PAPERS[kind]
-    config = config.model_copy(update={"batch_size": 5, "epochs": 2})
+    config = config.model_copy(update={"batch_size": 5, "device_batch_size": 5, "epochs": 2})
     made = sft(base, tmp_path, config) if kind == "sft" else dpo(base, base, tmp_path, config)
     rates = [line["learning_rate"] for line in steps_of(made)]
     assert len(rates) == 4 and [rates[0], rates[-1]] == pytest.approx([first, last])
@@ -473,7 +584,7 @@ def test_killed_between_a_checkpoint_and_its_mark_the_one_before_counts(base, tm
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "sync_files", dying)
+        patch.setattr("selfreward.checkpoints.sync_files", dying)
         train_sft_here(base, tmp_path)
     assert checkpoints(tmp_path) == ["checkpoint-2", "checkpoint-4"]
     told = []
@@ -487,7 +598,7 @@ def test_killed_while_the_result_is_written_it_is_written_again(base, tmp_path, 
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "sync_files", dying)
+        patch.setattr("selfreward.checkpoints.sync_files", dying)
         train_sft_here(base, tmp_path)
     assert (tmp_path / "made.partial").exists() and not (tmp_path / "made").exists()
     assert contents(train_sft_here(base, tmp_path)) == undisturbed(train_sft_here)

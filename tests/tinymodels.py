@@ -27,6 +27,13 @@ KINDS = {
 }
 
 
+OF_THEIR_OWN = {
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.3},
+    "gpt_oss": {**SMALL, "num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 6},
+}
+"""Their attention is more than keys, values, a scale, a window and a cap: a bias by distance, sinks."""
+
+
 def make_tokenizer(template=TEMPLATE, **special):
     """One token a word."""
     vocabulary = {word: at for at, word in enumerate((*SPECIAL, *WORDS))}
@@ -44,7 +51,7 @@ def make_model(folder, kind="llama", seed=0, stops=(), **changes):
     end, *more = tokenizer.convert_tokens_to_ids([END, *stops])
     config = AutoConfig.for_model(
         kind, vocab_size=len(tokenizer), bos_token_id=None, eos_token_id=end, pad_token_id=tokenizer.pad_token_id,
-        **{**KINDS[kind], **changes},
+        **{**(KINDS | OF_THEIR_OWN)[kind], **changes},
     )  # fmt: skip
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)

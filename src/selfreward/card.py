@@ -25,8 +25,7 @@ MARKUP = re.compile(r"([\\`*_{}\[\]|#~!$])")
 SETTINGS = ("seed", "sft", "eft", "prompts", "responses", "judge", "pairs", "dpo", "trainer", "select")
 """What of a recipe decides what a model becomes."""
 SEED, EFT = ("ift",), ("rankings", "eft_judgments", "eft")
-LOOP = ("proposed", "prompts", "responses", "judgments", "pairs")
-"""Stages whose records a model is made of, from people's examples on."""
+"""Stages of people's examples, and of what is made of them."""
 
 
 class Count(NamedTuple):
@@ -95,7 +94,8 @@ def _model_card(standing: Standing, model: Measured) -> str:
     recipe, run = standing.recipe, standing.folder
     line = list(_lineage(standing, model))
     receipt = json.loads((run / model.name / "model.receipt.json").read_text())
-    made_of = SEED + (EFT if "eft" in _trained_on(model, recipe) else ()) + LOOP
+    loop = ("proposed", "prompts", "responses", *recipe.judge.rounds, "pairs")
+    made_of = SEED + (EFT if "eft" in _trained_on(model, recipe) else ()) + loop
     return render(
         "model_card.md",
         model=model, lineage=line, steps=model.selected.step if model.selected else receipt["steps"],

@@ -18,6 +18,7 @@ from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdra
 from selfreward.checks.devices import find_device
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import Finding, Found, look_up, models_of
+from selfreward.cluster import ClusterConfig, load_ray
 from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
 from selfreward.fields import ROLES
@@ -108,11 +109,23 @@ class _Checker:
         if recipe.measure.judge in ROLES:
             now = "Name a model from outside: a folder, a hub id, or one of [servers]"
             self.findings.append(Finding("error", "measure.judge", f"{recipe.measure.judge!r} is a part in the loop", now))
+        if recipe.backend.type == "vllm":
+            self.attempt(partial(imported, "selfreward.backends.vllm:VLLMModel"))
+        if recipe.cluster:
+            self._cluster(recipe.cluster)
         if recipe.trainer.lora:
             self.attempt(partial(_quantizing, recipe.trainer.lora))
         for t in range(2, recipe.iterations + 2):
             if recipe.prompts.source:
                 self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout if seed else []))
+
+    def _cluster(self, cluster: ClusterConfig) -> None:
+        """Whether there are the means to run in several processes; machines are asked for when the run begins."""
+        if cluster.type == "ray":
+            self.attempt(load_ray)
+        if cluster.fsdp and not cluster.address and find_device().type != "cuda":
+            what = "shards over GPUs alone: here every process will hold the whole model (DDP)"
+            self.findings.append(Finding("warning", "cluster.fsdp", what, "Leave it out, or run where there are GPUs"))
 
     def _selection(self, seed: Seed) -> list[Prompt]:
         """The prompts that checkpoints are compared on."""

@@ -8,8 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
+from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError
 from selfreward.fields import Located, Section
 from selfreward.sections import (
@@ -69,6 +70,18 @@ class Recipe(Section):
     """Sampling engine."""
     servers: dict[str, ServerConfig] = Field({})
     """Endpoints by name."""
+    cluster: ClusterConfig | None = None
+    """More processes than one, on this machine or on many; not given: everything is done in this one."""
+
+    @field_validator("cluster")
+    @classmethod
+    def _can_be_shared(cls, cluster: ClusterConfig | None, info: ValidationInfo) -> ClusterConfig | None:
+        if cluster and {"sft", "dpo", "trainer"} <= info.data.keys():
+            for name in ("sft", "dpo"):
+                info.data[name].shared(cluster.trainers)
+            if cluster.fsdp and info.data["trainer"].lora:
+                raise ValueError("fsdp is for training all weights: leave it out, or trainer.lora")
+        return cluster
 
 
 def load_recipe(path: Path, changes: dict[str, Any] | None = None) -> Recipe:

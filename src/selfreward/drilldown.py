@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from markupsafe import escape
 
 from selfreward.judgments import mean_scores
-from selfreward.records import Dropped, Judgment, Pair, Prompt, Record, Response, Verdict, iter_jsonl
+from selfreward.records import Dropped, Judgment, Pair, Prompt, Record, Response, Verdict, iter_about, iter_jsonl
+from selfreward.sections import JudgeConfig
 
 R = TypeVar("R", bound=Record)
 SHOWN = 30
@@ -74,13 +76,13 @@ class Sample(NamedTuple):
         return {way: found.count(way) for way in ("right", "equal", "wrong", "untold", "none") if way in found}
 
 
-def sample(folder: Path, min_valid: int, budget: int) -> Sample | None:
+def sample(folder: Path, judge: JudgeConfig, budget: int) -> Sample | None:
     """Up to `SHOWN` prompts of the iteration in `folder` that fit in `budget` bytes; None before it has candidates."""
     if not (folder / "responses.jsonl").exists():
         return None
     prompts = {prompt.id: prompt for prompt in iter_jsonl(folder / "prompts.jsonl", Prompt)}
     chosen = heapq.nsmallest(SHOWN, prompts.values(), key=lambda prompt: prompt.id)
-    return Sample(folder.name, len(prompts), list(_within(_browse(folder, chosen, min_valid), budget)))
+    return Sample(folder.name, len(prompts), list(_within(_browse(folder, chosen, judge), budget)))
 
 
 def _within(found: Iterator[Browsed], budget: int) -> Iterator[Browsed]:
@@ -91,20 +93,19 @@ def _within(found: Iterator[Browsed], budget: int) -> Iterator[Browsed]:
         yield browsed
 
 
-def _browse(folder: Path, prompts: Sequence[Prompt], min_valid: int) -> Iterator[Browsed]:
+def _browse(folder: Path, prompts: Sequence[Prompt], judge: JudgeConfig) -> Iterator[Browsed]:
     shown = {prompt.id for prompt in prompts}
     responses, judgments = defaultdict(list), defaultdict(list)
-    for response in _lines(folder / "responses.jsonl", Response):
-        if response.prompt_id in shown:
-            responses[response.prompt_id].append(response)
+    for response in _about(folder / "responses.jsonl", Response, "prompt_id", shown):
+        responses[response.prompt_id].append(response)
     asked = {response.id for group in responses.values() for response in group}
-    for judgment in _lines(folder / "judgments.jsonl", Judgment):
-        if judgment.response_id in asked:
-            judgments[judgment.response_id].append(judgment)
-    verdicts = {v.response_id: v for v in _lines(folder / "truth.jsonl", Verdict) if v.response_id in asked}
-    pairs = {pair.prompt_id: pair for pair in _lines(folder / "pairs.jsonl", Pair) if pair.prompt_id in shown}
-    reasons = {dropped.id: dropped.reason for dropped in _lines(folder / "pairs.dropped.jsonl", Dropped)}
-    scores = mean_scores((judgment for group in judgments.values() for judgment in group), min_valid)
+    rounds = (_about(folder / f"{stage}.jsonl", Judgment, "response_id", asked) for stage in judge.rounds)
+    for judgment in chain.from_iterable(rounds):
+        judgments[judgment.response_id].append(judgment)
+    verdicts = {verdict.response_id: verdict for verdict in _about(folder / "truth.jsonl", Verdict, "response_id", asked)}
+    pairs = {pair.prompt_id: pair for pair in _about(folder / "pairs.jsonl", Pair, "prompt_id", shown)}
+    reasons = {dropped.id: dropped.reason for dropped in _about(folder / "pairs.dropped.jsonl", Dropped, "id", shown)}
+    scores = mean_scores((judgment for group in judgments.values() for judgment in group), judge.min_valid)
     for prompt in prompts:
         pair = pairs.get(prompt.id)
         part = {pair.chosen_id: "chosen", pair.rejected_id: "rejected"} if pair else {}
@@ -114,6 +115,6 @@ def _browse(folder: Path, prompts: Sequence[Prompt], min_valid: int) -> Iterator
         yield Browsed(prompt, candidates, pair, "" if pair else reasons.get(prompt.id, ""))
 
 
-def _lines(path: Path, kind: type[R]) -> Iterator[R]:
-    """The records of a stage; none of one that is not done yet."""
-    return iter_jsonl(path, kind) if path.exists() else iter(())
+def _about(path: Path, kind: type[R], field: str, wanted: Collection[str]) -> Iterator[R]:
+    """The records of a stage that are about what is shown; none of one that is not done yet."""
+    return iter_about(path, kind, field, wanted) if path.exists() else iter(())

@@ -20,7 +20,8 @@ from selfreward.stages import Folder
 
 def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: Folder) -> Seed:
     """`seed` with the EFT examples that `baseline` makes of its ranked sets. Raises `SelfRewardError` where it makes none."""
-    judge = Judge(recipe.judge.model_copy(update={"samples": recipe.eft.tries}))
+    # What is learnt is the number in the text, so that it is this number that must agree.
+    judge = Judge(recipe.judge.model_copy(update={"samples": recipe.eft.tries, "read": "sampled"}))
     asked = [(ranking.prompt, response) for ranking in seed.rankings for response in ranked_responses(ranking)]
     plan = judge.plan(asked, baseline, recipe.seed)
     judgments = folder.sample("eft_judgments", Judgment, plan, baseline, judge.read, judge.reading)

@@ -21,3 +21,10 @@ def first_line(error: Exception) -> str:
 
 class Stopped(Exception):
     """The run was asked to end (SIGTERM) and stands at a safe point; the same command goes on from here."""
+
+
+class OutOfMemory(Exception):
+    """A batch of several requests is more than a device can hold; it is to be asked again in parts."""
+
+    batch = 0
+    """Its number in the plan."""

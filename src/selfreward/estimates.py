@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfreward.records import Record
+
+Floats = NDArray[np.float64]
+AT_ONCE = 250_000
+"""Units drawn in one go: what fits into a cache, so that a million, resampled a thousand times, takes seconds and no memory."""
 
 
 class Estimate(Record):
@@ -19,15 +24,32 @@ class Estimate(Record):
 
 def mean(values: Sequence[float], resamples: int, seed: int) -> Estimate | None:
     """The mean of `values`; None of none."""
-    return ratio(values, [1.0] * len(values), resamples, seed)
+    if not len(values):
+        return None
+    over = np.asarray(values, dtype=float)
+    (drawn,) = _resampled([over], resamples, seed)
+    return _estimate(over.sum() / len(over), drawn / len(over))
 
 
 def ratio(parts: Sequence[float], wholes: Sequence[float], resamples: int, seed: int) -> Estimate | None:
     """Sum of `parts` over sum of `wholes`, unit by unit resampled; None where the wholes sum to nothing."""
-    if not sum(wholes):
-        return None
     over, under = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
-    draws = np.random.default_rng(seed).integers(len(over), size=(resamples, len(over)))
-    sums = under[draws].sum(1)
-    low, high = np.quantile(over[draws].sum(1)[sums > 0] / sums[sums > 0], [0.025, 0.975])
-    return Estimate(value=float(over.sum() / under.sum()), low=float(low), high=float(high))
+    if not under.sum():
+        return None
+    drawn, sums = _resampled([over, under], resamples, seed)
+    return _estimate(over.sum() / under.sum(), drawn[sums > 0] / sums[sums > 0])
+
+
+def _resampled(columns: Sequence[Floats], resamples: int, seed: int) -> Floats:
+    """For every column, of a value for each unit, its sums over the units of each resample, which are the same for all."""
+    rng, units, sums = np.random.default_rng(seed), len(columns[0]), []
+    rows = max(1, AT_ONCE // units)
+    for done in range(0, resamples, rows):
+        draw = rng.integers(units, size=(min(rows, resamples - done), units))
+        sums.append([column.take(draw).sum(1) for column in columns])
+    return np.hstack(sums)
+
+
+def _estimate(value: float, resampled: Floats) -> Estimate:
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Estimate(value=float(value), low=float(low), high=float(high))

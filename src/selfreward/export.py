@@ -101,6 +101,7 @@ def _rows(standing: Standing, kind: str) -> Iterator[dict[str, Any]]:
 def _plain(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
     patterns = {
         "dropped": "*.dropped.jsonl",
+        "judgments": f"{kind}*.jsonl",
         "selection_responses": f"{kind}_*.jsonl",
         "selection_preferences": f"{kind}_*.jsonl",
     }

@@ -99,7 +99,8 @@ class BatchConfig(Section):
     batch_size: int = Field(16, ge=1)
     """Examples per optimizer step."""
     device_batch_size: int | None = Field(None, ge=1)
-    """Examples per forward pass where the batch does not fit in memory at once; must divide `batch_size`."""
+    """Examples per forward pass; must divide `batch_size`. Those of a step are dealt out by length, so that smaller ones pad
+    less. Not given: a quarter of the batch."""
 
     @model_validator(mode="after")
     def _splits_evenly(self) -> Self:
@@ -110,8 +111,18 @@ class BatchConfig(Section):
     @property
     def split(self) -> tuple[int, int]:
         """Examples per forward pass, and forward passes per step."""
-        device_batch = self.device_batch_size or self.batch_size
+        sizes = [size for size in range(1, self.batch_size // 4 + 1) if self.batch_size % size == 0]
+        device_batch = self.device_batch_size or max(sizes, default=1)
         return device_batch, self.batch_size // device_batch
+
+    def shared(self, processes: int) -> tuple[int, int]:
+        """The same for each of `processes`, which share every batch. Raises `ValueError` where they cannot."""
+        share, rest = divmod(self.batch_size, processes)
+        sizes = [size for size in range(1, self.split[0] + 1) if share % size == 0]
+        if rest or (self.device_batch_size and self.device_batch_size not in sizes):
+            parts = f" in parts of {self.device_batch_size}" if self.device_batch_size else ""
+            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {processes} processes{parts}")
+        return max(sizes), share // max(sizes)
 
     def steps(self, examples: int) -> int:
         """Optimizer steps of a training on so many examples."""

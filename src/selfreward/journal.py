@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from selfreward.backends import Model
-from selfreward.errors import SelfRewardError
+from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.records import Completion, Identified, Request, read_line
 from selfreward.rundir import Stage
 
@@ -20,10 +20,17 @@ class Batch(Identified):
 
 
 def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[Batch]:
-    """The batches in `asked`, each as soon as it is whole."""
+    """The batches in `asked`, each as soon as it is whole. Raises `OutOfMemory` with the number of one that is too large."""
+    if spread := getattr(engine, "spread", None):
+        yield from (Batch(number=number, completions=tuple(completions)) for number, completions in spread(asked))
+        return
     if not getattr(engine, "streams", False):
         for number, requests in asked.items():
-            yield Batch(number=number, completions=tuple(engine.generate(requests)))
+            try:
+                yield Batch(number=number, completions=tuple(engine.generate(requests)))
+            except OutOfMemory as error:
+                error.batch = number
+                raise
         return
     number_of = {request.id: number for number, requests in asked.items() for request in requests}
     came: dict[int, list[Completion]] = defaultdict(list)
@@ -32,6 +39,13 @@ def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[B
         came[number].append(completion)
         if len(came[number]) == len(asked[number]):
             yield Batch(number=number, completions=tuple(came.pop(number)))
+
+
+def halved(batches: Sequence[list[int]], number: int) -> list[list[int]]:
+    """The plan with one batch in two: the first half in its place, the second at the end, so that all others keep theirs."""
+    batch = batches[number]
+    half = (len(batch) + 1) // 2
+    return [*batches[:number], batch[:half], *batches[number + 1 :], batch[half:]]
 
 
 def read_journal(stage: Stage, planned: Sequence[set[str]]) -> dict[int, Batch]:

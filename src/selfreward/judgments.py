@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator
+from functools import partial
 from math import fsum
 
-from selfreward.parsing import read_score
-from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Request, Response
+from selfreward.parsing import expected_score, read_score
+from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Request, Response, Watched
 from selfreward.rubrics import Rubric, own_words
 from selfreward.sections import JudgeConfig
 
@@ -20,40 +21,75 @@ class Judge:
         self.config = config
         self.rubric = Rubric(config.rubric, ("prompt", "response"), "judge.rubric")
         self._verdict = re.compile(config.pattern, re.IGNORECASE)
+        low, high = map(int, config.scale)
+        self._watch = tuple(map(str, range(low, high + 1))) if config.read == "expected" else ()
 
     @property
     def reading(self) -> list[object]:
         """What a judgment depends on beside what the judge wrote."""
-        return [self.config.pattern, *self.config.scale]
+        return [self.config.pattern, *self.config.scale, self.config.read]
 
     def fill(self, prompt: str, response: str) -> str:
         """The judge's prompt."""
         return self.rubric.fill(prompt=prompt, response=response)
 
-    def plan(self, responses: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
-        """K requests for each (prompt text, response), next to each other.
+    def plan(
+        self, responses: Iterable[tuple[str, Response]], model: Checkpoint, seed: int, samples: Iterable[int] | None = None
+    ) -> list[Request]:
+        """K requests for each (prompt text, response), next to each other; of those K, only `samples` where they are given.
 
         A response that is there twice is judged once, and one that is no answer not at all.
         """
+        numbers = range(self.config.most) if samples is None else tuple(samples)
         once = {response.id: (prompt, response) for prompt, response in responses if response.answered}
         return [
-            Request.user_turn(response.id, sample, text, self.config.sampling, model, seed)
+            Request.user_turn(response.id, sample, text, self.config.sampling, model, seed, self._watch)
             for prompt, response in once.values()
             for text in (self.fill(prompt, response.text),)
-            for sample in range(self.config.samples)
+            for sample in numbers
         ]
 
     def read(self, request: Request, completion: Completion) -> Judgment:
         """One opinion: a score on the scale, or the name of what is wrong with it."""
-        return read_judgment(request, completion, self.parse)
+        return read_judgment(request, completion, partial(self.parse, watched=completion.watched))
 
-    def parse(self, text: str) -> tuple[Outcome, float | None]:
-        """The score in a judge's own turn, or the name of what is wrong with it."""
-        return read_score(text, self._verdict, self.config.scale)
+    def parse(self, text: str, watched: Iterable[Watched] = ()) -> tuple[Outcome, float | None]:
+        """The score in a judge's own turn, or the name of what is wrong with it; `watched` is what an expected score goes by."""
+        sampled = read_score(text, self._verdict, self.config.scale)
+        if sampled[0] != "scored" or self.config.read == "sampled":
+            return sampled
+        return expected_score(text, self._verdict, watched)
 
     def mean_scores(self, judgments: Iterable[Judgment]) -> dict[str, float]:
         """Mean score by response id, over its valid judgments."""
         return mean_scores(judgments, self.config.min_valid)
+
+
+class Tally:
+    """Judgments counted as they go by, for there may be too many to go over twice or to hold."""
+
+    def __init__(self) -> None:
+        self.outcomes, self.scores = Counter[str](), Counter[float]()
+
+    def of(self, judgments: Iterable[Judgment], about: Container[str] | None = None) -> Iterator[Judgment]:
+        """All of `judgments`; those of the responses `about` are counted, by their ids, or all where it is not given."""
+        for judgment in judgments:
+            if about is None or judgment.response_id in about:
+                self.outcomes[judgment.outcome] += 1
+                if judgment.score is not None:
+                    self.scores[round(judgment.score, 2)] += 1
+            yield judgment
+
+    @property
+    def histogram(self) -> dict[str, int]:
+        """How many have a score, by the score to two decimals."""
+        return dict(sorted((f"{score:g}", count) for score, count in self.scores.items()))
+
+    @property
+    def unscored(self) -> float:
+        """Share of those without a score."""
+        total = self.outcomes.total()
+        return (total - self.scores.total()) / total if total else 0.0
 
 
 def read_judgment(request: Request, completion: Completion, parse: Callable[[str], tuple[Outcome, float | None]]) -> Judgment:
@@ -73,10 +109,13 @@ def read_judgment(request: Request, completion: Completion, parse: Callable[[str
 def mean_scores(judgments: Iterable[Judgment], min_valid: int) -> dict[str, float]:
     """Mean score by response id, over its valid judgments; responses with fewer than `min_valid` are not in it.
 
-    Summed exactly, so that the same scores in another order are equal and not a preference.
+    A response that was judged less often than that needs all its judgments valid. Summed exactly, so that the same scores in
+    another order are equal and not a preference.
     """
+    judged: Counter[str] = Counter()
     valid: dict[str, list[float]] = defaultdict(list)
     for judgment in judgments:
+        judged[judgment.response_id] += 1
         if judgment.score is not None:
             valid[judgment.response_id].append(judgment.score)
-    return {name: fsum(scores) / len(scores) for name, scores in valid.items() if len(scores) >= min_valid}
+    return {name: fsum(scores) / len(scores) for name, scores in valid.items() if len(scores) >= min(min_valid, judged[name])}

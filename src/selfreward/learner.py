@@ -47,26 +47,27 @@ class Learner:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return adapters.frozen(self.lora, torch.bfloat16 if self.bfloat16 else torch.float32, device)
 
-    def write(self, trained: Any, made: Path) -> None:
+    def write(self, trained: Any, made: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
         """Write `trained`, this model after some steps, into the folder `made`, with its tokenizer.
 
-        Adapters are merged into the weights in the precision in which those came, and checked; other weights are float32.
+        `weights`: all of them, where `trained` holds only a part of each. Adapters are merged into the weights in the
+        precision in which those came, and checked; other weights are float32.
         """
         if self.lora is None:
-            self._write_model(trained, made)
+            self._write_model(trained, made, weights)
         else:
             self._write_model(adapters.merged(trained, self.path), made)
             adapters.save_adapter(trained, made)
             adapters.assert_reload(self.path, made)
         self.tokenizer.save_pretrained(made)
 
-    def _write_model(self, model: PreTrainedModel, made: Path) -> None:
+    def _write_model(self, model: PreTrainedModel, made: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
         in_training = model.config, model.generation_config
         model.config, model.generation_config = (
             copy.deepcopy(self._config),
             _stopping(self._generation, end_of_turn(self.tokenizer)),
         )
-        model.save_pretrained(made)
+        model.save_pretrained(made, state_dict=weights)
         model.config, model.generation_config = in_training
 
 

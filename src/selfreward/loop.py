@@ -9,8 +9,9 @@ from selfreward.measure import Made, Measurer
 from selfreward.models import Cast
 from selfreward.pairs import choose_pairs, preference_texts
 from selfreward.prompts import choose_prompts, plan_prompts, read_proposal, take_prompts
-from selfreward.records import Checkpoint, Judgment, Prompt, Proposal, Response
+from selfreward.records import Checkpoint, Prompt, Proposal, Response
 from selfreward.responses import plan_responses, read_response
+from selfreward.rounds import judge_candidates
 from selfreward.seed import Seed
 from selfreward.selection import load_selector
 from selfreward.stages import Folder, Run
@@ -57,11 +58,10 @@ def iterate(
         proposals = it.sample("proposed", Proposal, asked, writer, read_proposal)
         prompts = it.keep("prompts", choose_prompts(proposals, seed.prompts, written, seed.heldout, config))
     plan = plan_responses(prompts, recipe.responses.n, recipe.responses.sampling, model, recipe.seed)
-    responses = it.sample("responses", Response, plan, model, read_response)
+    responses = it.stream("responses", Response, plan, model, read_response)
     texts = {prompt.id: prompt.text for prompt in prompts}
     grader = cast.judge(recipe.judge, model)
-    to_judge = judge.plan([(texts[response.prompt_id], response) for response in responses], grader, recipe.seed)
-    judgments = it.sample("judgments", Judgment, to_judge, grader, judge.read, judge.reading)
+    judgments = judge_candidates(it, [(texts[one.prompt_id], one) for one in responses], judge, grader, recipe.seed)
     pairs = it.keep("pairs", choose_pairs(prompts, responses, judge.mean_scores(judgments), cast.policy(recipe.pairs)))
     it.require(pairs)
     made = Made(len(proposals), prompts, responses, judgments, pairs)

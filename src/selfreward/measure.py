@@ -6,9 +6,8 @@ Nothing in this module returns anything to the loop: it writes records and `meas
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from selfreward import estimates, instruction_following, reward_modeling
 from selfreward.config import Recipe
 from selfreward.estimates import Estimate
 from selfreward.instruction_following import HeadToHead, TrueScore
-from selfreward.judgments import Judge
+from selfreward.judgments import Judge, Tally
 from selfreward.models import Cast, imported
 from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
 from selfreward.records import Checkpoint, Judgment, Pair, Prompt, Ranking, Record, Response, Verdict
@@ -46,7 +45,7 @@ class LoopStats(Record):
     judgments: dict[str, int]
     """By outcome."""
     score_histogram: dict[str, int]
-    """Valid judgments by score."""
+    """Valid judgments by score, to two decimals."""
     pairs: int
     dropped_pairs: dict[str, int]
     untrained_pairs: dict[str, int] = {}  # noqa: RUF012
@@ -82,7 +81,7 @@ class Measured(Record):
     distinct_answers: float
     """Share of them that differ from all others."""
     score_histogram: dict[str, int]
-    """Valid judgments of its own held-out answers by score."""
+    """Valid judgments of its own held-out answers by score, to two decimals."""
     judgments: dict[str, int]
     """Judgments of its own held-out answers by outcome."""
     reward_modeling: RewardModeling | None
@@ -98,8 +97,8 @@ class Made(NamedTuple):
 
     proposals: int
     prompts: Sequence[Prompt]
-    responses: Sequence[Response]
-    judgments: Sequence[Judgment]
+    responses: Collection[Response]
+    judgments: Collection[Judgment]
     pairs: Sequence[Pair]
 
 
@@ -119,7 +118,7 @@ class Measurer:
         own = folder.sample("heldout_responses", Response, asked, model, read_response)
         self.answers[folder.name] = own
         judgments = self._judge(folder, model)
-        verdicts = folder.keep("truth", (self._verdicts([*own, *(made.responses if made else [])], made), []))
+        verdicts = folder.keep("truth", (self._verdicts(chain(own, made.responses if made else ()), made), []))
         measured = self._sum_up(folder, model, own, judgments, verdicts, made)
         self.done.append(measured)
         self._write(self.run / folder.name / "measured.json", measured.model_dump_json(indent=1))
@@ -130,17 +129,17 @@ class Measurer:
         before = [measured.name for measured in self.done]
         return list(dict.fromkeys([*before[-1:], *(["SFT"] if "SFT" in before else [])]))
 
-    def _judge(self, folder: Folder, model: Checkpoint) -> list[Judgment]:
+    def _judge(self, folder: Folder, model: Checkpoint) -> Collection[Judgment]:
         if not self.recipe.measure.judging:
-            return []
+            return ()
         texts = {prompt.id: prompt.text for prompt in self.seed.heldout_prompts}
         judged = [answer for name in (folder.name, *self.rivals(folder.name)) for answer in self.answers[name]]
         plan = self.judge.plan([(texts[answer.prompt_id], answer) for answer in judged], model, self.recipe.seed)
-        return folder.sample("heldout_judgments", Judgment, plan, model, self.judge.read, self.judge.reading)
+        return folder.stream("heldout_judgments", Judgment, plan, model, self.judge.read, self.judge.reading)
 
     def _verdicts(self, responses: Iterable[Response], made: Made | None) -> list[Verdict]:
         texts = {prompt.id: prompt.text for prompt in (*self.seed.heldout_prompts, *(made.prompts if made else []))}
-        found = [(response, self.truth(texts[response.prompt_id], response.text)) for response in responses if response.answered]
+        found = ((response, self.truth(texts[response.prompt_id], response.text)) for response in responses if response.answered)
         return [Verdict(response_id=response.id, kind=true[0], points=true[1]) for response, true in found if true]
 
     def _sum_up(
@@ -148,13 +147,13 @@ class Measurer:
         folder: Folder,
         model: Checkpoint,
         own: list[Response],
-        judgments: list[Judgment],
+        judgments: Iterable[Judgment],
         verdicts: list[Verdict],
         made: Made | None,
     ) -> Measured:
         mine = {answer.id for answer in own}
-        of_mine = [judgment for judgment in judgments if judgment.response_id in mine]
-        scores, true = self.judge.mean_scores(judgments), {verdict.response_id: verdict for verdict in verdicts}
+        tally, true = Tally(), {verdict.response_id: verdict for verdict in verdicts}
+        scores = self.judge.mean_scores(tally.of(judgments, mine))
         following = instruction_following.true_score([true[a.id] for a in own if a.id in true], *self._resampling)
         judging = self._reward_modeling(folder, model)
         return Measured(
@@ -167,9 +166,9 @@ class Measurer:
             answer_length=_average([len(a.text) for a in own if a.answered]),
             ran_out_of_length=_average([a.finish == "length" for a in own]),
             distinct_answers=len({a.text for a in own}) / len(own),
-            score_histogram=_histogram(of_mine), judgments=_count(j.outcome for j in of_mine),
+            score_histogram=tally.histogram, judgments=_ordered(tally.outcomes),
             reward_modeling=judging,
-            loop=self._loop_stats(made, true, folder) if made else None,
+            loop=self.loop_stats(made, true, folder) if made else None,
             selected=folder.receipt("model").get("selected"),
         )  # fmt: skip
 
@@ -213,33 +212,38 @@ class Measurer:
             return None
         ranked = [(ranking, ranked_responses(ranking)) for ranking in self.seed.heldout_rankings]
         plan = self.judge.plan([(ranking.prompt, r) for ranking, rs in ranked for r in rs], model, self.recipe.seed)
-        judgments = folder.sample("ranking_judgments", Judgment, plan, model, self.judge.read, self.judge.reading)
+        judgments = folder.stream("ranking_judgments", Judgment, plan, model, self.judge.read, self.judge.reading)
         if not ranked:
             return None
-        judged = reward_modeling.beside_ranks(ranked, self.judge.mean_scores(judgments), self._kind)
-        return reward_modeling.reward_modeling(
-            judged, _average([j.score is None for j in judgments]), *self._resampling, self.judge.config.scale[1]
-        )
+        tally = Tally()
+        judged = reward_modeling.beside_ranks(ranked, self.judge.mean_scores(tally.of(judgments)), self._kind)
+        return reward_modeling.reward_modeling(judged, tally.unscored, *self._resampling, self.judge.config.scale[1])
 
     def _kind(self, ranking: Ranking) -> str:
         true = self.truth(ranking.prompt, ranking.responses[0])
         return true[0] if true else "all"
 
-    def _loop_stats(self, made: Made, true: dict[str, Verdict], folder: Folder) -> LoopStats:
-        scores = self.judge.mean_scores(made.judgments)
+    def loop_stats(self, made: Made, true: dict[str, Verdict], folder: Folder) -> LoopStats:
+        """What the iteration that left its records in `folder` did; `true`: verdicts by response id. Goes over them once."""
+        tally = Tally()
+        scores = self.judge.mean_scores(tally.of(made.judgments))
         both = [
             (true[p.chosen_id].score, true[p.rejected_id].score)
             for p in made.pairs
             if {p.chosen_id, p.rejected_id} <= true.keys()
         ]
-        with_truth = {response.prompt_id for response in made.responses if response.id in true}
-        judged = [(scores[r.id], true[r.id].score) for r in made.responses if r.id in scores and r.id in true]
+        characters, with_truth, judged = 0, set(), []
+        for response in made.responses:
+            characters += len(response.text)
+            if response.id in true:
+                with_truth.add(response.prompt_id)
+                judged += [(scores[response.id], true[response.id].score)] if response.id in scores else []
         return LoopStats(
             proposals=made.proposals, prompts=len(made.prompts), dropped_prompts=folder.dropped("prompts"),
             well_formed=len(with_truth) / len(made.prompts) if true else None,
             distinct_prompts=len({prompt.id for prompt in made.prompts}),
-            responses=len(made.responses), response_length=_average([len(r.text) for r in made.responses]),
-            judgments=_count(j.outcome for j in made.judgments), score_histogram=_histogram(made.judgments),
+            responses=len(made.responses), response_length=characters / len(made.responses) if made.responses else 0.0,
+            judgments=_ordered(tally.outcomes), score_histogram=tally.histogram,
             pairs=len(made.pairs), dropped_pairs=folder.dropped("pairs"),
             untrained_pairs=folder.receipt("model").get("dropped", {}),
             self_score=estimates.mean([own for own, _ in judged] or list(scores.values()), *self._resampling),
@@ -265,9 +269,5 @@ def _average(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _count(labels: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(labels).items()))
-
-
-def _histogram(judgments: Iterable[Judgment]) -> dict[str, int]:
-    return _count(f"{judgment.score:g}" for judgment in judgments if judgment.score is not None)
+def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items()))

@@ -6,12 +6,14 @@ import logging
 import re
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from selfreward.backends import Model, Trainer
 from selfreward.backends.fake import FakeModel, FakeTrainer
+from selfreward.cluster import ClusterConfig
 from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.fields import HUB_ID, IMPORT_PATH
@@ -99,18 +101,32 @@ def imported(path: str) -> Any:
         raise SelfRewardError(f"cannot be imported ({error})", path, "Name it as package.module:name") from error
 
 
-def open_model(model: Checkpoint, config: BackendConfig, servers: Mapping[str, ServerConfig]) -> Model:
-    """The engine that completes requests to `model`."""
+def open_model(
+    model: Checkpoint, config: BackendConfig, servers: Mapping[str, ServerConfig], cluster: ClusterConfig | None = None
+) -> Model:
+    """The engine that completes requests to `model`; one on a cluster holds as many that are opened here as it has samplers.
+
+    What somebody else serves takes many requests at once by itself, and is asked from here.
+    """
     if server := {Path(name): server for name, server in servers.items()}.get(model.path):  # a URL is another as a path
         from selfreward.backends.server import ServerModel
 
         return ServerModel(server)
+    if cluster and cluster.type == "ray":
+        from selfreward.backends.ray import RayModel
+
+        here = model.model_copy(update={"path": model.path.absolute()}) if model.path.is_dir() else model
+        return RayModel(partial(open_model, here, config, servers), cluster)
     if re.fullmatch(IMPORT_PATH, str(model.path)):
         engine: Model = imported(str(model.path))()
         return engine
     if config.type == "fake":
         return FakeModel()
     quiet_libraries()
+    if config.type == "vllm":
+        from selfreward.backends.vllm import VLLMModel
+
+        return VLLMModel(model.path, config)
     from selfreward.backends.hf import HFModel
 
     return HFModel(model.path, config)
@@ -121,6 +137,10 @@ def open_trainer(recipe: Recipe) -> Trainer:
     if recipe.backend.type == "fake":
         return FakeTrainer()
     quiet_libraries()
+    if recipe.cluster:
+        from selfreward.distributed import DistributedTrainer
+
+        return DistributedTrainer(recipe.keep_checkpoints, recipe.trainer, recipe.cluster)
     from selfreward.training import TRLTrainer
 
     return TRLTrainer(recipe.keep_checkpoints, recipe.trainer)

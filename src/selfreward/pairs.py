@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 
 from selfreward.records import Dropped, Pair, Prompt, Response
 
 Scored = tuple[float, Response]
 Policy = Callable[[str, list[Scored]], "Pair | str"]
 """(prompt id, its scored candidates, two at least) → the pair, or the reason against having one."""
+TOO_FEW = "fewer_than_two_scored"
 
 
 def choose_pairs(
@@ -18,16 +19,18 @@ def choose_pairs(
     """One pair for each prompt that `policy` finds one for; every other prompt, with the reason.
 
     `scores`: mean score by response id; a response that is not in it could not be scored and takes no part, nor does
-    one that was not generated at all: no failure of an engine is learned from.
+    one that was not generated at all: no failure of an engine is learned from. Responses to a prompt stand together in
+    `responses`, as they were planned, and only so many are in memory at once. Raises `ValueError` where they do not.
     """
-    groups: dict[str, list[Scored]] = defaultdict(list)
-    for response in responses:
-        if response.id in scores and response.answered:
-            groups[response.prompt_id].append((scores[response.id], response))
+    decided: dict[str, Pair | str] = {}
+    for prompt_id, candidates in groupby(responses, lambda response: response.prompt_id):
+        if prompt_id in decided:
+            raise ValueError(f"the responses to prompt {prompt_id} do not stand together")
+        group = [(scores[response.id], response) for response in candidates if response.id in scores and response.answered]
+        decided[prompt_id] = policy(prompt_id, group) if len(group) >= 2 else TOO_FEW
     pairs, dropped = [], []
     for prompt in prompts:
-        group = groups[prompt.id]
-        made = policy(prompt.id, group) if len(group) >= 2 else "fewer_than_two_scored"
+        made = decided.get(prompt.id, TOO_FEW)
         if isinstance(made, Pair):
             pairs.append(made)
         else:
@@ -52,10 +55,17 @@ def best_against_worst(prompt_id: str, group: list[Scored]) -> Pair | str:
     return Pair(prompt_id=prompt_id, chosen_id=best[1].id, rejected_id=worst[1].id, chosen_score=best[0], rejected_score=worst[0])
 
 
+def half_a_point_apart(prompt_id: str, group: list[Scored]) -> Pair | str:
+    """As `best_against_worst`, but no pair where the two are less than half a point apart: expected scores are never equal."""
+    made = best_against_worst(prompt_id, group)
+    return made if isinstance(made, str) or made.chosen_score - made.rejected_score >= 0.5 else "too_near"
+
+
 def preference_texts(
     pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]
 ) -> list[tuple[str, str, str]]:
     """(prompt, chosen, rejected) as text, for training."""
     asked = {prompt.id: prompt.text for prompt in prompts}
-    said = {response.id: response.text for response in responses}
+    wanted = {response_id for pair in pairs for response_id in (pair.chosen_id, pair.rejected_id)}
+    said = {response.id: response.text for response in responses if response.id in wanted}
     return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]

@@ -7,8 +7,10 @@ becomes a preference.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from math import exp, fsum
 
-from selfreward.records import Outcome
+from selfreward.records import Outcome, Watched
 
 # Models repeat themselves without end, so no pattern here may go back over a run of characters that it took in (`*+`).
 LINE_END = r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
@@ -85,6 +87,22 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
     if not low <= score <= high or (best and _value(best[1]) != high):
         return "off_scale", None
     return "scored", score
+
+
+def expected_score(text: str, pattern: re.Pattern[str], watched: Iterable[Watched]) -> tuple[Outcome, float | None]:
+    """The score to be expected at a verdict that `read_score` took: the sum of s · p(s) over the points s of the scale.
+
+    p(s) is how likely the judge was to draw s there, by the place in `watched`, all points together made 1. `no_logprobs`: the
+    verdict is no such place, for it is more than one token ("4.5"), part of one, or the engine gave no probabilities.
+    """
+    found = last_verdict(text, pattern)
+    start, verdict = (found.start(1), found[1]) if found else (-1, "")
+    at = next((place.logprobs for place in watched if place.at == start and verdict in place.logprobs), None)
+    if at is None:
+        return "no_logprobs", None
+    most = max(at.values())
+    weights = {int(point): exp(logprob - most) for point, logprob in at.items()}
+    return "scored", fsum(point * weight for point, weight in weights.items()) / fsum(weights.values())
 
 
 def _value(number: str) -> float:

@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, computed_field, model_validator
+from pydantic_core import from_json
 
 from selfreward.errors import SelfRewardError
 
+VERIFIED = "verified"
+"""Context of validation: what is read is known to be as it was written, so that its ids are taken as they stand."""
+
 
 def content_id(*parts: object) -> str:
-    """16 hexadecimal digits that stand for `parts` (JSON values)."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """16 hexadecimal digits that stand for `parts` (JSON values and records)."""
+    return hashlib.sha256(_canonical(parts).encode()).hexdigest()[:16]
+
+
+def _fields(value: object) -> dict[str, Any]:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_fields).encode
 
 
 class Record(BaseModel):
@@ -39,8 +51,7 @@ class Identified(Record):
     @cached_property
     def id(self) -> str:
         """The content id."""
-        fields = self.model_dump(mode="json", include=set(self.identity))
-        return content_id(type(self).__name__, [fields[name] for name in self.identity])
+        return content_id(type(self).__name__, [getattr(self, name) for name in self.identity])
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy; changed, it has the id of what it then is."""
@@ -50,11 +61,13 @@ class Identified(Record):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _check_id(cls, value: Any, build: Any) -> Self:
+    def _check_id(cls, value: Any, build: Any, info: ValidationInfo) -> Self:
         if not isinstance(value, Mapping) or "id" not in value:
             return build(value)  # type: ignore[no-any-return]
         record: Self = build({name: field for name, field in value.items() if name != "id"})
-        if record.id != value["id"]:
+        if info.context == VERIFIED:
+            record.__dict__["id"] = value["id"]
+        elif record.id != value["id"]:
             raise ValueError(f"id is {value['id']!r} but the contents say {record.id!r}: the line was changed")
         return record
 
@@ -220,7 +233,7 @@ class Response(Sampled):
         return self.finish != "error"
 
 
-Outcome = Literal["scored", "unparsed", "off_scale", "truncated", "error"]
+Outcome = Literal["scored", "unparsed", "off_scale", "no_logprobs", "truncated", "error"]
 
 
 class Judgment(Sampled):
@@ -321,22 +334,56 @@ def to_line(record: Record) -> str:
     return record.model_dump_json()
 
 
-def iter_jsonl(path: Path, kind: type[R]) -> Iterator[R]:
-    """The records of a file, one by one. Raises `SelfRewardError` naming file, line and field."""
+class Records(Collection[R]):
+    """The records of a whole file whose hash was checked, read anew whenever they are gone over: a million need no memory."""
+
+    def __init__(self, path: Path, kind: type[R], count: int) -> None:
+        self._path, self._kind, self._count = path, kind, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[R]:
+        return iter_jsonl(self._path, self._kind, VERIFIED)
+
+    def __contains__(self, record: object) -> bool:
+        return any(record == one for one in self)
+
+
+def iter_jsonl(path: Path, kind: type[R], context: str | None = None) -> Iterator[R]:
+    """The records of a file, one by one. Raises `SelfRewardError` naming file, line and field.
+
+    `context`: `VERIFIED` where the file's hash was checked already, and the id of every line need not be.
+    """
+    for number, line in _numbered(path):
+        yield read_line(line, kind, f"{path}:{number}", context)
+
+
+def iter_about(path: Path, kind: type[R], field: str, wanted: Collection[str]) -> Iterator[R]:
+    """Those records of a file whose `field` is among `wanted`; of the other lines no more is read than that. As `iter_jsonl`."""
+    for number, line in _numbered(path):
+        try:
+            told = from_json(line)[field] in wanted
+        except (ValueError, KeyError, TypeError):
+            told = True  # to be told what is wrong with it
+        if told:
+            yield read_line(line, kind, f"{path}:{number}")
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                yield read_line(line, kind, f"{path}:{number}")
+            yield from enumerate(lines, start=1)
     except OSError as error:
         raise SelfRewardError(f"cannot be read ({error.strerror})", str(path), "Give a file that exists") from error
     except UnicodeDecodeError as error:
         raise SelfRewardError("is not UTF-8 text", str(path), "Save it as UTF-8 JSONL") from error
 
 
-def read_line(line: str, kind: type[R], where: str) -> R:
-    """One line of JSON as a record of `kind`."""
+def read_line(line: str, kind: type[R], where: str, context: str | None = None) -> R:
+    """One line of JSON as a record of `kind`; `context` as for `iter_jsonl`."""
     try:
-        return kind.model_validate_json(line)
+        return kind.model_validate_json(line, context=context)
     except ValidationError as error:
         now = "Put the line right, or restore the file from where it came"
         raise SelfRewardError(wrong_field(error, kind), where, now) from error

@@ -105,7 +105,7 @@ def _render(standing: Standing) -> str:
     style = (text / "report.css").read_text(encoding="utf-8")
     template = _environment().from_string((text / "report.html").read_text(encoding="utf-8"))
     budget = DRILLDOWN // max(1, len(standing.iterations))
-    samples = [sample(standing.folder / name, recipe.judge.min_valid, budget) for name in standing.iterations]
+    samples = [sample(standing.folder / name, recipe.judge, budget) for name in standing.iterations]
     curves = [_curves(standing.folder / model.name) for model in standing.models]
     return template.render(
         run=standing.folder.resolve().name, recipe=recipe, models=models, top=recipe.judge.scale[1],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from selfreward import estimates
 from selfreward.estimates import Estimate
 from selfreward.records import Ranking, Record, Response
 
+ORDERS = 65536
+"""Pairs of orders whose correlation is remembered: four responses have 75 × 75, and scipy takes a millisecond for each."""
 TIE_RULE = "a tie in score counts half; a response without a score makes its pairs wrong"
 
 
@@ -66,26 +69,28 @@ def beside_ranks(
 def reward_modeling(judged: Sequence[Judged], unparsed: float, resamples: int, seed: int, perfect: float = 5.0) -> RewardModeling:
     """All metrics over `judged`; `unparsed` is the share of failed judgments behind the scores, `perfect` the best score."""
 
-    def accuracy(rankings: Sequence[Judged], count: Callable[[Judged], tuple[float, int]]) -> Estimate | None:
-        counts = [count(ranking) for ranking in rankings]
-        return estimates.ratio([c[0] for c in counts], [c[1] for c in counts], resamples, seed)
+    def accuracy(counts: Sequence[tuple[float, int]]) -> Estimate | None:
+        return estimates.ratio([right for right, _ in counts], [of for _, of in counts], resamples, seed)
 
     def average(values: list[float]) -> Estimate | None:
         return estimates.mean(values, resamples, seed)
 
     scored = any(score is not None for ranking in judged for score in ranking.scores)
-    kinds = {kind: [ranking for ranking in judged if ranking.kind == kind] for kind in sorted({r.kind for r in judged})}
+    agreed = [agreeing(ranking) for ranking in judged]
+    by_kind: dict[str, list[tuple[float, int]]] = {kind: [] for kind in sorted({ranking.kind for ranking in judged})}
+    for ranking, counts in zip(judged, agreed, strict=True):
+        by_kind[ranking.kind].append(counts)
     return RewardModeling(
         rankings=len(judged),
-        pairs=sum(agreeing(ranking)[1] for ranking in judged),
-        pairwise_accuracy=accuracy(judged, agreeing) if scored else None,
-        pairwise_accuracy_strict=accuracy(judged, lambda ranking: agreeing(ranking, tie=0.0)) if scored else None,
-        by_kind={kind: found for kind, rankings in kinds.items() if scored and (found := accuracy(rankings, agreeing))},
-        five_best=accuracy(judged, lambda ranking: perfect_that_are_best(ranking, perfect)),
+        pairs=sum(pairs for _, pairs in agreed),
+        pairwise_accuracy=accuracy(agreed) if scored else None,
+        pairwise_accuracy_strict=accuracy([agreeing(ranking, tie=0.0) for ranking in judged]) if scored else None,
+        by_kind={kind: found for kind, counts in by_kind.items() if scored and (found := accuracy(counts))},
+        five_best=accuracy([perfect_that_are_best(ranking, perfect) for ranking in judged]),
         exact_match=average([float(same_order(ranking)) for ranking in judged]),
         spearman=average([rho for ranking in judged if (rho := correlation(ranking, stats.spearmanr)) is not None]),
         kendall=average([tau for ranking in judged if (tau := correlation(ranking, stats.kendalltau)) is not None]),
-        length_baseline=accuracy(judged, lambda ranking: agreeing(ranking._replace(scores=ranking.lengths))),
+        length_baseline=accuracy([agreeing(ranking._replace(scores=ranking.lengths)) for ranking in judged]),
         unparsed=unparsed,
     )
 
@@ -128,4 +133,15 @@ def correlation(ranking: Judged, measure: Callable[..., tuple[float, float]]) ->
     if len({score for score, _ in scored}) < 2 or len({rank for _, rank in scored}) < 2:
         return None
     scores, goodness = zip(*scored, strict=True)
+    return _of_orders(measure, _order(scores), _order(goodness))
+
+
+def _order(values: Sequence[float]) -> tuple[int, ...]:
+    """Each value's place among the distinct ones: all that a rank correlation goes by."""
+    places = {value: place for place, value in enumerate(sorted(set(values)))}
+    return tuple(places[value] for value in values)
+
+
+@lru_cache(ORDERS)
+def _of_orders(measure: Callable[..., tuple[float, float]], scores: tuple[int, ...], goodness: tuple[int, ...]) -> float:
     return float(measure(scores, goodness)[0])

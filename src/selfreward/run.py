@@ -31,8 +31,8 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))
     try:
         progress = Progress(rundir.logs, stopping)
-        engines = partial(open_model, config=recipe.backend, servers=recipe.servers), partial(open_trainer, recipe)
-        run = Run(rundir, *engines, progress, recipe.trainer)
+        opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)
+        run = Run(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
         for name, part in seed.parts.items():
             run["seed"].keep(name, part)
         model = loop(recipe, seed, run, cast, Measurer(recipe, seed, judge, folder, cast))

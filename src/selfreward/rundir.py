@@ -19,23 +19,22 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import Record, content_id, read_jsonl, to_line
+from selfreward.records import Record, content_id, to_line
 
-R = TypeVar("R", bound=Record)
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only where adapters are trained."""
 WEIGHTS = ("*.safetensors", "tokenizer.json", "chat_template.jinja")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all, and stays there when the power goes."""
+def write_whole(path: Path, text: str | Iterable[str]) -> None:
+    """Write a file, its text given at once or in parts, so that it is there whole or not at all, and stays when the power goes."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as out:
-        out.write(text)
+        out.writelines([text] if isinstance(text, str) else text)
         out.flush()
         os.fsync(out.fileno())
     partial.replace(path)
@@ -255,12 +254,8 @@ class Stage:
     def write(self, path: Path, records: Iterable[Record]) -> Path:
         """Write records to a file of this stage."""
         self._make_folder()
-        write_whole(path, "".join(to_line(record) + "\n" for record in records))
+        write_whole(path, (to_line(record) + "\n" for record in records))
         return path
-
-    def read(self, kind: type[R]) -> list[R]:
-        """The records of the finished stage."""
-        return read_jsonl(self.records, kind)
 
     def _save(self, path: Path, **facts: object) -> None:
         write_whole(path, json.dumps({"id": content_id(facts), **facts}, indent=1))

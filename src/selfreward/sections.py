@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from selfreward.fields import (
     ROLES,
@@ -21,6 +21,18 @@ from selfreward.fields import (
     Share,
 )
 
+ADAPTIVE = 3
+"""The most samples of an adaptive judge: as many as the paper always draws."""
+
+
+def _adaptive_or_a_number(samples: Any) -> Any:
+    """Checked here, for a union tells what each of its kinds would have liked."""
+    if samples != "adaptive" and not (isinstance(samples, int) and samples >= 1):
+        raise ValueError('must be an integer, 1 at least, or "adaptive"')
+    return samples
+
+
+Samples = Annotated[int | Literal["adaptive"], BeforeValidator(_adaptive_or_a_number)]
 ColumnName = Literal[
     "prompt", "response", "responses", "ranks", "scores", "text", "rank", "score", "messages", "role", "content",
     "instruction", "input", "output",
@@ -212,10 +224,31 @@ class JudgeConfig(SamplingConfig):
     """Where a verdict stands, ignoring case; the last match wins. One group, the score."""
     scale: tuple[float, float] = (0, 5)
     """Lowest and highest score."""
-    samples: int = Field(3, ge=1)
-    """Judgments per response, averaged."""
+    read: Literal["sampled", "expected"] = "sampled"
+    """A judgment's score: the number that was `sampled`, or the one `expected` in its place, by how likely each point of the
+    scale was there. EFT goes by the numbers in its texts."""
+    samples: Samples = 3
+    """Judgments per response, averaged. `adaptive`: one of every candidate, then more where best or worst is undecided, up to
+    3; what is measured is always judged 3 times."""
     min_valid: int = Field(2, ge=1)
-    """Fewer valid ones leave a response unscored."""
+    """Fewer valid ones leave a response unscored; of a response that was asked for less often, all must be valid."""
+
+    @property
+    def most(self) -> int:
+        """Judgments of one response, at most."""
+        return ADAPTIVE if self.samples == "adaptive" else self.samples
+
+    @property
+    def rounds(self) -> tuple[str, ...]:
+        """The stages by which candidates are judged, in their order."""
+        later = range(2, self.most + 1) if self.samples == "adaptive" else ()
+        return ("judgments", *(f"judgments_{number}" for number in later))
+
+    @model_validator(mode="after")
+    def _can_expect(self) -> Self:
+        if self.read == "expected" and not {*self.scale} <= {*range(10)}:
+            raise ValueError('read = "expected" needs a scale of single digits, 0 to 9: each point must be one token')
+        return self
 
     @model_validator(mode="after")
     def _can_score(self) -> Self:
@@ -223,7 +256,7 @@ class JudgeConfig(SamplingConfig):
             raise ValueError("pattern must have one group, the score")
         if self.scale[0] >= self.scale[1]:
             raise ValueError("scale must go from its lowest score to its highest")
-        if self.min_valid > self.samples:
+        if self.min_valid > self.most:
             raise ValueError("min_valid is more than samples, so that nothing would ever have a score")
         return self
 
@@ -284,17 +317,39 @@ class MeasureConfig(Section):
     """Resamples behind every interval."""
 
 
+FOR_TOKENS = 0.5
+"""Share of the free memory that keys and values may take by themselves; the rest is for computing with them."""
+ENOUGH_TOKENS = {"cpu": 16384, "cuda": 131072}
+"""More at once make nothing faster."""
+
+
 class BackendConfig(Section):
     """What samples text."""
 
-    type: Literal["hf", "fake"] = "hf"
-    """`hf`: transformers on one device; `fake`: no model at all, for tests."""
+    type: Literal["hf", "vllm", "fake"] = "hf"
+    """`hf`: transformers on one device; `vllm`: vLLM in processes of its own; `fake`: no model at all, for tests."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, …"""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 on CUDA, float32 elsewhere."""
-    max_tokens_in_flight: int = Field(32768, ge=1)
-    """Tokens (prompt and longest completion) held in one batch."""
+    max_tokens_in_flight: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Tokens (prompts and longest completions, what is shared counted once) held in one batch; `auto`: what there is room for."""
+    tensor_parallel: int = Field(1, ge=1)
+    """`vllm`: devices of this machine that a model is spread over."""
+
+    @model_validator(mode="after")
+    def _of_use(self) -> Self:
+        if self.type != "vllm" and self.tensor_parallel != 1:
+            raise ValueError('tensor_parallel is for type = "vllm" alone')
+        if self.type == "vllm" and self.max_tokens_in_flight != "auto":
+            raise ValueError('max_tokens_in_flight has no meaning for type = "vllm", which fills what memory there is')
+        return self
+
+    def in_flight(self, room: float, token: float, cuda: bool) -> int:
+        """Tokens to hold at once where `room` bytes are free beside the weights and a token's keys and values take `token`."""
+        if self.max_tokens_in_flight != "auto":
+            return self.max_tokens_in_flight
+        return max(1, min(int(room * FOR_TOKENS / token), ENOUGH_TOKENS["cuda" if cuda else "cpu"]))
 
 
 class ServerConfig(Section):

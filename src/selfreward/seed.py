@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeVar
 
 from selfreward.config import Recipe
@@ -170,6 +170,7 @@ def judges(example: Example, prompt: str, responses: Sequence[str] = ()) -> bool
     return any(_as_filled(response) in text for response in responses) or re.search(alone, text) is not None
 
 
+@lru_cache(4096)  # every prompt is looked for in every example
 def _as_filled(text: str) -> str:
     """A text but for case, and for the tags in it that are broken when it is put into a rubric."""
     return text.replace("&lt;", "<").strip().lower()

@@ -6,14 +6,15 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from selfreward.backends import Advance, Model, Trainer
-from selfreward.errors import SelfRewardError
-from selfreward.journal import answers, read_journal, usage
+from selfreward.cluster import ClusterConfig
+from selfreward.errors import OutOfMemory, SelfRewardError
+from selfreward.journal import answers, halved, read_journal, usage
 from selfreward.progress import Progress
 from selfreward.records import (
     Checkpoint,
@@ -21,11 +22,12 @@ from selfreward.records import (
     Dropped,
     Pair,
     Record,
+    Records,
     Request,
     Sampled,
     content_id,
     digest,
-    read_jsonl,
+    iter_jsonl,
     to_line,
 )
 from selfreward.rundir import RunDir, Stage, fingerprint, sync_files, sync_folder, versions
@@ -54,10 +56,10 @@ class Run:
 
     def __init__(
         self, folder: RunDir, open_model: Opener, open_trainer: Callable[[], Trainer], progress: Progress,
-        trainer: TrainerConfig | None = None,
+        trainer: TrainerConfig | None = None, cluster: ClusterConfig | None = None,
     ) -> None:  # fmt: skip
         self.dir, self._open_trainer, self.progress = folder, open_trainer, progress
-        self._open, self.training = open_model, decisive(trainer or TrainerConfig())
+        self._open, self.training = open_model, decisive(trainer or TrainerConfig(), cluster)
         self._loaded: tuple[str, Model | None] = ("", None)
 
     def __getitem__(self, name: str) -> Folder:
@@ -99,6 +101,18 @@ class Folder:
         read: Callable[[Request, Completion], S],
         reading: Sequence[object] = (),
     ) -> list[S]:
+        """As `stream`, all records in memory."""
+        return list(self.stream(name, kind, requests, model, read, reading))
+
+    def stream(
+        self,
+        name: str,
+        kind: type[S],
+        requests: Sequence[Request],
+        model: Checkpoint,
+        read: Callable[[Request, Completion], S],
+        reading: Sequence[object] = (),
+    ) -> Records[S]:
         """Ask `model` every request; returns `read` of each, in their order, and nothing twice that was answered.
 
         `reading`: what of the recipe `read` depends on (a pattern, a scale), as JSON values.
@@ -107,34 +121,38 @@ class Folder:
         receipt = stage.finished(key)
         if receipt is None:
             completions = self._ask(stage, key, requests, model)
-            records = [read(request, completions[request.id]) for request in requests]
-            stage.write(stage.records, records)
-            facts = {"records": len(records), "outcomes": _outcomes(records), **usage(completions.values())}
+            outcomes = Counter[str]()
+            stage.write(stage.records, _counted((read(request, completions[request.id]) for request in requests), outcomes))
+            facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
             stage.finish(key, [stage.records], **facts)
-            return records
-        return stage.read(kind)
+        return Records(stage.records, kind, len(requests))
 
     def _ask(self, stage: Stage, key: str, requests: Sequence[Request], model: Checkpoint) -> dict[str, Completion]:
         plan = stage.begun(key)
         if plan is None:
-            batches = self.run.load(model).batches(requests) if requests else []
-            stage.begin(key, batches=batches)
-        else:
-            batches = plan["batches"]
+            plan = {"batches": self.run.load(model).batches(requests) if requests else []}
+            stage.begin(key, **plan)
+        batches: list[list[int]] = plan["batches"]
         done = read_journal(stage, [{requests[at].id for at in batch} for batch in batches])
-        owed = [number for number in range(len(batches)) if number not in done]
         answered = sum(len(batches[number]) for number in done)
         with (
             self.run.progress.stage(str(stage), len(requests), "requests", answered) as advance,
             stage.journal.open("a", encoding="utf-8") as journal,
         ):
-            asked = {number: [requests[at] for at in batches[number]] for number in owed}
-            for batch in answers(self.run.load(model), asked) if owed else ():
-                journal.write(to_line(batch) + "\n")
-                journal.flush()
-                os.fsync(journal.fileno())
-                done[batch.number] = batch
-                advance(len(batch.completions))
+            if len(done) < len(batches):
+                self.run.load(model).prepare(requests)
+            while len(done) < len(batches):
+                owed = {number: [requests[at] for at in batch] for number, batch in enumerate(batches) if number not in done}
+                try:
+                    for batch in answers(self.run.load(model), owed):
+                        journal.write(to_line(batch) + "\n")
+                        journal.flush()
+                        os.fsync(journal.fileno())
+                        done[batch.number] = batch
+                        advance(len(batch.completions))
+                except OutOfMemory as error:
+                    batches = halved(batches, error.batch)
+                    stage.begin(key, batches=batches)
         return {completion.request_id: completion for batch in done.values() for completion in batch.completions}
 
     def keep(self, name: str, decided: tuple[Iterable[R], Iterable[Dropped]]) -> list[R]:
@@ -149,9 +167,8 @@ class Folder:
 
     def dropped(self, name: str) -> dict[str, int]:
         """What the finished pure stage `name` dropped, by reason."""
-        return Counter(
-            drop.reason for drop in read_jsonl(Stage(self.run.dir, self.run.dir.path / self.name, name).dropped, Dropped)
-        )
+        stage = Stage(self.run.dir, self.run.dir.path / self.name, name)
+        return Counter(drop.reason for drop in iter_jsonl(stage.dropped, Dropped))
 
     def require(self, pairs: Sequence[Pair]) -> None:
         """Raises `SelfRewardError` where there is nothing to train on."""
@@ -209,6 +226,8 @@ class Folder:
                 stage.begin(key)
             training = prepare(stage)
             facts: dict[str, Any] = {"steps": training.steps, "dropped": training.dropped}
+            if processes := self.run.training.get("processes"):
+                facts["processes"] = processes
             if chooser is None:
                 if not stage.model.exists():  # else killed between the rename and the receipt: the model is whole
                     self._become(stage, self._trained(stage, training))
@@ -260,5 +279,8 @@ class Folder:
         return found
 
 
-def _outcomes(records: Sequence[Sampled]) -> dict[str, int]:
-    return dict(sorted(Counter(record.label for record in records).items()))
+def _counted(records: Iterable[S], outcomes: Counter[str]) -> Iterator[S]:
+    """The records, none of them held; `outcomes` has counted their labels when all have gone by."""
+    for record in records:
+        outcomes[record.label] += 1
+        yield record

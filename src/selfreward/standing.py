@@ -18,7 +18,6 @@ COMPARING = "heldout_preferences"
 MEASURING = ("heldout_responses", "heldout_judgments", "truth", "ranking_judgments", COMPARING)
 MAKING_EFT = ("seed/eft_judgments", "seed/eft")
 """Stages of another folder that M1 waits for, where EFT does not come ready made."""
-ITERATING = ("proposed", "prompts", "responses", "judgments", "pairs", "model")
 
 
 class Status(Record):
@@ -159,7 +158,8 @@ def _expected(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     baseline = {"SFT": ("model", *measuring)} if recipe.sft.baseline else {}
     making_eft = MAKING_EFT if recipe.data.rankings and "eft" in recipe.sft.on else ()
     first = measuring if recipe.sft.on == "none" else (*making_eft, "model", *measuring)
-    making = ITERATING[1:] if recipe.prompts.source else ITERATING
+    writing = () if recipe.prompts.source else ("proposed",)
+    making = (*writing, "prompts", "responses", *recipe.judge.rounds, "pairs", "model")
     later = {f"M{t}": (*making, *measuring) for t in range(2, recipe.iterations + 2)}
     return {"M0": measuring, **baseline, "M1": first, **later}
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import re
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object, send_to_device
 from datasets import Dataset, disable_progress_bars
 from transformers import (
     AutoConfig,
@@ -23,10 +25,6 @@ from transformers import (
     PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
 )
 from trl.trainer.dpo_config import DPOConfig as TRLDPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -35,33 +33,47 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from selfreward.adapters import lora, train_in_float32
 from selfreward.backends import Advance
+from selfreward.batching import Batches, Lengths, within
 from selfreward.chat import completion_ids, load_tokenizer, prompt_ids
-from selfreward.errors import SelfRewardError, Stopped, first_line
+from selfreward.checkpoints import Safe, last_whole, write_model
+from selfreward.cluster import ClusterConfig
+from selfreward.errors import SelfRewardError, first_line
 from selfreward.learner import Learner, context, load_weights, with_dropout
 from selfreward.records import Message
-from selfreward.rundir import sync_files, sync_folder, write_whole
+from selfreward.rundir import write_whole
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
+from selfreward.sharing import Counted, Filled, examples_at, uneven
 
-MARK = "whole"
-"""A checkpoint with this file in it was written to its end and is safely on disk."""
+RECOMPUTE = "activation_checkpointing" if hasattr(TRLSFTConfig, "activation_checkpointing") else "gradient_checkpointing"
+"""What transformers calls it, before 5.20 and since."""
 IGNORE = -100
 """Label of a token that the loss passes over."""
+REFERENCE = "reference.json"
+"""What the reference makes of every pair, beside the checkpoints: [log-prob of chosen, log-prob of rejected] in their order."""
+INFERENCE = 4
+"""Tokens that fit in memory while nothing is learnt, to one in a batch of a training: no layer's activations are kept for
+the backward pass, and neither gradients nor the optimizer are there yet."""
 NEVER_LOGGED = ("runtime", "per_second", "flos", "num_tokens", "train_loss")
 """Parts of the names of figures that differ from run to run, or are counted from the last resume only."""
 
 
 class TRLTrainer:
-    """Trains on the CPU or on the one GPU that there is; by default in bfloat16 with gradient checkpointing on the latter."""
+    """Trains on the CPU or on GPUs; by default in bfloat16 with gradient checkpointing on the latter.
 
-    def __init__(self, keep_checkpoints: bool = False, config: TrainerConfig | None = None) -> None:
-        self._keep, self._config = keep_checkpoints, config or TrainerConfig()
+    In each of `cluster.trainers` processes (`worker.work`) it does its share.
+    """
+
+    def __init__(
+        self, keep_checkpoints: bool = False, config: TrainerConfig | None = None, cluster: ClusterConfig | None = None
+    ) -> None:
+        self._keep, self._config, self._cluster = keep_checkpoints, config or TrainerConfig(), cluster or ClusterConfig()
         os.environ.setdefault("TQDM_DISABLE", "1")  # one bar is enough, and it is ours
         disable_progress_bars()
 
     def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
         """Which pairs the model in `start` can read whole, both responses with their ends."""
         tokenizer, longest = load_tokenizer(start), context(start)
-        return [longest is None or _pair_length(dpo_row(tokenizer, *pair)) <= longest for pair in pairs]
+        return [longest is None or max(pair_lengths(dpo_row(tokenizer, *pair))) <= longest for pair in pairs]
 
     def sft(
         self, examples: Sequence[tuple[str, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
@@ -69,95 +81,120 @@ class TRLTrainer:
         """Supervised fine-tuning; the loss is taken on the response and its end of turn alone."""
         learner = Learner(start, config.dropout, self._config)
         rows = [sft_row(learner.tokenizer, prompt, response) for prompt, response in examples]
-        _refuse_longer_than(context(start), start, [len(row["input_ids"]) for row in rows])
+        lengths = [(len(row["input_ids"]),) for row in rows]
+        _refuse_longer_than(context(start), start, lengths)
+        blank = {**rows[0], "labels": [IGNORE] * len(rows[0]["labels"])}
         settings = TRLSFTConfig(
-            **_settings(config, learner, seed, work),
+            **_settings(config, learner, seed, work, self._cluster),
             max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},
             packing=False,
         )
-        safe = _Safe(advance, self._keep)
-        trainer = _made(_EndingSFTTrainer, learner, args=settings, train_dataset=Dataset.from_list(rows), callbacks=[safe])
-        return _train(trainer, learner, len(rows), work)
+        safe = Safe(advance, self._keep)
+        trainer = _made(_PlannedSFTTrainer, learner, args=settings, train_dataset=self._dataset(rows, blank), callbacks=[safe])
+        return _train(trainer, learner, Batches(lengths, config.split[0], config.batch_size, seed), config, work)
 
     def dpo(
         self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
         advance: Advance, every: int | None = None,
     ) -> Path:  # fmt: skip
-        """DPO (Rafailov et al. 2023, eq. 7) against `reference`, loaded from its own folder: TRL would take M0 for M1.
+        """DPO (Rafailov et al. 2023, eq. 7) against `reference`, which has its say before the first step and is then let go.
 
-        With adapters the reference is the start model with its adapters off, read before training and without dropout.
+        One that is the start model is not loaded twice: it is the model in training, with its adapters off if it has any.
+        Another one is loaded from its own folder: TRL would take M0 for M1.
         """
         learner = Learner(start, config.dropout, self._config)
         rows = [dpo_row(learner.tokenizer, *pair) for pair in pairs]
-        _refuse_longer_than(context(start), start, [_pair_length(row) for row in rows])
-        adapted = learner.lora is not None and reference == start
+        lengths = [pair_lengths(row) for row in rows]
+        _refuse_longer_than(context(start), start, lengths)
+        blank = {**rows[0], "chosen_ids": [], "rejected_ids": []}
         weights = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.nll_weight]} if config.nll_weight else {}
         settings = TRLDPOConfig(
-            **_settings(config, learner, seed, work), beta=config.beta, max_length=None, precompute_ref_log_probs=adapted,
+            **_settings(config, learner, seed, work, self._cluster),
+            beta=config.beta, max_length=None, precompute_ref_log_probs=True,
             disable_dropout=config.dropout == 0 and learner.lora is None,  # adapters have a dropout of their own
             **weights,
         )  # fmt: skip
-        safe = _Safe(advance, self._keep, lambda model, step: _write(learner, model, work / f"step-{step}"), every)
+        alone = reference == start and not settings.fsdp  # under FSDP TRL would load one that it is not given
+        safe = Safe(advance, self._keep, lambda model, step: write_model(learner, model, work / f"step-{step}"), every)
         trainer = _made(
-            _PreparedDPOTrainer, learner, ref_model=None if adapted else _frozen(reference), args=settings,
-            train_dataset=Dataset.from_list(rows), callbacks=[safe],
+            _PlannedDPOTrainer, learner, ref_model=None if alone else _frozen(reference), args=settings,
+            train_dataset=self._dataset(rows, blank), callbacks=[safe],
         )  # fmt: skip
-        return _train(trainer, learner, len(rows), work)
+        trainer.ref_model = None
+        trainer.accelerator.free_memory()  # accelerate holds every model that it prepared
+        trainer.data_collator = Counted(trainer.data_collator)
+        return _train(trainer, learner, Batches(lengths, config.split[0], config.batch_size, seed), config, work)
+
+    def _dataset(self, rows: list[dict[str, list[int]]], blank: dict[str, list[int]]) -> Dataset:
+        return Dataset.from_list([*rows, blank] if self._cluster.trainers > 1 else rows)
 
 
-class _Ending(Trainer):
-    """The cosine of the learning rate ends at the last step, not one after it."""
+class _Planned(Trainer):
+    """Takes its batches as planned; the cosine of its learning rate ends at the last step, not one after it."""
+
+    batches: Batches
+    batch_size: int
+
+    def _get_train_sampler(self, *_: object) -> Any:
+        return Filled(self.batches, self.args.per_device_train_batch_size, self.accelerator.num_processes, self._epoch)
+
+    def _epoch(self) -> int:
+        return int(self.state.global_step) // math.ceil(len(self.batches) / self.batch_size)
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         return super().create_scheduler(max(num_training_steps - 1, 1), optimizer)
 
 
-class _EndingSFTTrainer(_Ending, SFTTrainer):
-    """TRL's trainer to the last step's rate."""
+class _PlannedSFTTrainer(_Planned, SFTTrainer):
+    """TRL's SFT, so."""
 
 
-class _PreparedDPOTrainer(_Ending, DPOTrainer):
-    """The same for DPO, on rows that hold token ids already."""
+class _PlannedDPOTrainer(_Planned, DPOTrainer):
+    """TRL's DPO, so, on rows that hold token ids already and with a reference that has its say once."""
+
+    loss_is_scaled_for_ga = True
+    """To TRL's trainer: what `compute_loss` gives is a part of the step's loss, not to be divided again."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
         return dataset
 
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *given: Any, **named: Any) -> torch.Tensor:
+        """What a pass adds to the loss of its step, in which every pair counts the same."""
+        pairs, processes = inputs.pop("pairs"), self.accelerator.num_processes
+        step = examples_at(self.state.global_step, len(self.batches), self.batch_size)
+        with uneven(self.accelerator, pairs) if step < self.batch_size else nullcontext():
+            loss: torch.Tensor = super().compute_loss(model, inputs, *given, **named)
+        share = pairs * processes / step  # of the processes' losses the mean is taken
+        return loss * share if pairs else loss.nan_to_num() * 0
 
-class _Safe(TrainerCallback):
-    """Tells of progress, marks checkpoints whole, and stops a training only where it can go on from.
+    def _precompute_ref_logps(self, dataset: Dataset, *_: object) -> Dataset:
+        """Rows with the reference's log-probs; TRL would compute them in training's batches and leave dropout as it is."""
+        file = Path(str(self.args.output_dir)) / REFERENCE
+        if not file.exists():
+            found = self._reference_log_probs(dataset)
+            if self.accelerator.is_main_process:
+                write_whole(file, json.dumps(found))
+        else:
+            found = json.loads(file.read_text())
+        chosen, rejected = zip(*found, strict=True)
+        return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
 
-    After `every` steps, but not after the last, it has the model written: before the checkpoint of that step is, so that
-    whoever goes on from a checkpoint has every model up to it.
-    """
-
-    def __init__(
-        self, advance: Advance, keep: bool, write: Callable[[Any, int], object] | None = None, every: int | None = None
-    ) -> None:
-        self._advance, self._keep, self._write, self._every = advance, keep, write, every
-        self._stop: Stopped | None = None
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._advance(state.global_step)  # what an earlier attempt did
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
-    ) -> None:
-        if self._write and self._every and state.global_step % self._every == 0 and state.global_step < state.max_steps:
-            self._write(model, state.global_step)
-        try:
-            self._advance(1)
-        except Stopped as stop:
-            self._stop, control.should_save = stop, True
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        _mark_whole(checkpoint)
-        for older in set(checkpoint.parent.glob("checkpoint-*")) - {checkpoint}:
-            if not self._keep:
-                shutil.rmtree(older)
-        if self._stop:
-            raise self._stop
+    @torch.inference_mode()
+    def _reference_log_probs(self, dataset: Dataset) -> list[list[float]]:
+        """[log-prob of chosen, log-prob of rejected] of every row."""
+        model = self.ref_model or self.model
+        model.eval()
+        lengths = [pair_lengths(row) for row in dataset]
+        largest = self.args.per_device_train_batch_size * 2 * max(map(max, lengths))
+        found: list[tuple[int, list[float]]] = []
+        with self.accelerator.split_between_processes(within(lengths, INFERENCE * largest), apply_padding=True) as batches:
+            for batch in batches:
+                inputs = send_to_device(self.data_collator([dataset[at] for at in batch]), self.accelerator.device)
+                logps = torch.stack(self.compute_ref_log_probs(model, inputs), dim=1).tolist()
+                found += zip(batch, logps, strict=True)
+        by_row = dict(gather_object(found))
+        return [by_row[at] for at in range(len(dataset))]
 
 
 def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> dict[str, list[int]]:
@@ -174,8 +211,10 @@ def dpo_row(tokenizer: PreTrainedTokenizerBase, prompt: str, chosen: str, reject
     return {"prompt_ids": prompt_ids(tokenizer, messages), "chosen_ids": chosen_ids, "rejected_ids": rejected_ids}
 
 
-def _pair_length(row: dict[str, list[int]]) -> int:
-    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+def pair_lengths(row: dict[str, list[int]]) -> Lengths:
+    """Tokens of a pair's prompt with its chosen and with its rejected response."""
+    chosen, rejected = (len(row["prompt_ids"]) + len(row[side]) for side in ("chosen_ids", "rejected_ids"))
+    return chosen, rejected
 
 
 def _frozen(path: Path) -> PreTrainedModel:
@@ -188,7 +227,6 @@ def _made(kind: type[Trainer], learner: Learner, **parts: Any) -> Any:
     """A trainer of `learner`. It gets a tokenizer of its own: TRL gives one without padding its end of text to pad with."""
     if learner.lora is not None:
         parts["peft_config"] = lora(learner.lora)
-    learner.model.eval()  # log-probs of the reference are computed while the trainer is made
     try:
         trainer = kind(model=learner.model, processing_class=copy.deepcopy(learner.tokenizer), **parts)
         if learner.lora is not None:
@@ -201,9 +239,11 @@ def _made(kind: type[Trainer], learner: Learner, **parts: Any) -> Any:
         raise SelfRewardError(what, str(learner.path), "Change trainer.lora.targets") from error
 
 
-def _settings(config: SFTConfig | DPOConfig, learner: Learner, seed: int, work: Path) -> dict[str, Any]:
+def _settings(config: SFTConfig | DPOConfig, learner: Learner, seed: int, work: Path, cluster: ClusterConfig) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
-    device_batch, accumulate = config.split
+    device_batch, accumulate = config.shared(cluster.trainers)
+    sharded = cluster.fsdp and cluster.trainers > 1 and cuda  # elsewhere accelerate would run DDP and not say so
+    wrapped = {"version": 2, "reshard_after_forward": True, RECOMPUTE: learner.recompute}
     return {
         "output_dir": str(work), "seed": seed, "data_seed": seed, "num_train_epochs": config.epochs,
         "per_device_train_batch_size": device_batch, "gradient_accumulation_steps": accumulate,
@@ -211,58 +251,50 @@ def _settings(config: SFTConfig | DPOConfig, learner: Learner, seed: int, work: 
         "lr_scheduler_kwargs": {"min_lr": config.end_learning_rate}, "weight_decay": 0.0,
         "save_strategy": "steps", "save_steps": config.checkpoint_every, "logging_steps": 1, "logging_nan_inf_filter": False,
         "report_to": "none", "disable_tqdm": True, "use_cpu": not cuda, "bf16": learner.bfloat16,
-        "activation_checkpointing": learner.recompute, "dataloader_pin_memory": cuda,
+        RECOMPUTE: learner.recompute and not sharded, "dataloader_pin_memory": cuda,
+        **({"fsdp": True, "fsdp_config": wrapped} if sharded else {}),
     }  # fmt: skip
 
 
-def _refuse_longer_than(context: int | None, path: Path, lengths: list[int]) -> None:
+def _refuse_longer_than(context: int | None, path: Path, examples: Sequence[Lengths]) -> None:
+    lengths = [max(example) for example in examples]
     if context and max(lengths) > context:
         over = sum(length > context for length in lengths)
         what = f"reads {context} tokens at most, but {over} of {len(lengths)} examples are longer (up to {max(lengths)})"
         raise SelfRewardError(what, str(path), "Shorten or leave out those examples, or lower max_tokens")
 
 
-def _train(trainer: Any, learner: Learner, rows: int, work: Path) -> Path:
+def _train(trainer: Any, learner: Learner, batches: Batches, config: SFTConfig | DPOConfig, work: Path) -> Path:
     """Train from the last whole checkpoint in `work`, or from the start; returns the folder that holds the result."""
-    kept = len(trainer.get_train_dataloader().dataset)
-    if kept != rows:
-        raise AssertionError(f"the trainer kept {kept} of {rows} examples")
+    trainer.batches, trainer.batch_size = batches, config.batch_size
+    kept = len(trainer.get_train_dataloader().dataset) - (trainer.accelerator.num_processes > 1)  # with a blank
+    if kept != len(batches):
+        raise AssertionError(f"the trainer kept {kept} of {len(batches)} examples")
     trainer.remove_callback(PrinterCallback)  # what it prints is in metrics.jsonl
-    trainer.train(resume_from_checkpoint=_last_whole(work))
+    with trainer.accelerator.main_process_first():
+        checkpoint = last_whole(work)
+    trainer.train(resume_from_checkpoint=checkpoint)
     trained = trainer.accelerator.unwrap_model(trainer.model)
-    made = _write(learner, trained, work / "made")
-    lines = [{k: v for k, v in line.items() if not any(part in k for part in NEVER_LOGGED)} for line in trainer.state.log_history]
-    text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
-    for folder in (made, *work.glob("step-*")):
-        write_whole(folder / "metrics.jsonl", text)
+    made = write_model(learner, trained, work / "made")
+    about = {**_padding(trainer), **_shared(trainer)}
+    text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in (about, *_logged(trainer)))
+    if trainer.accelerator.is_main_process:
+        for folder in (made, *work.glob("step-*")):
+            write_whole(folder / "metrics.jsonl", text)
     return made
 
 
-def _write(learner: Learner, trained: Any, folder: Path) -> Path:
-    """Write a model so that its folder is there whole or not at all."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with torch.random.fork_rng():  # libraries draw numbers for an adapter that they then load
-        learner.write(trained, partial)
-    sync_files(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    sync_folder(folder.parent)
-    return folder
+def _padding(trainer: Any) -> dict[str, float]:
+    """How many tokens all epochs put through the model, and the share of them that was padding, as planned."""
+    tokens, padding = trainer.batches.tokens(int(trainer.args.num_train_epochs))
+    return {"tokens": tokens, "padding": padding / tokens}
 
 
-def _last_whole(work: Path) -> str | None:
-    """The newest checkpoint marked whole; unmarked ones are torn and go."""
-    found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for torn in [path for path in found if not (path / MARK).exists()]:
-        shutil.rmtree(torn)
-    shutil.rmtree(work / "made", ignore_errors=True)
-    whole = [path for path in found if path.exists()]
-    return str(whole[-1]) if whole else None
+def _shared(trainer: Any) -> dict[str, Any]:
+    """How many processes shared the training, and in what each held the model; nothing where it was one."""
+    processes = trainer.accelerator.num_processes
+    return {"processes": processes, "held_in": type(trainer.model_wrapped).__name__} if processes > 1 else {}
 
 
-def _mark_whole(checkpoint: Path) -> None:
-    """Make a checkpoint durable, then mark it."""
-    sync_files(checkpoint)
-    (checkpoint / MARK).touch()
-    sync_folder(checkpoint)
+def _logged(trainer: Any) -> list[dict[str, Any]]:
+    return [{k: v for k, v in line.items() if not any(part in k for part in NEVER_LOGGED)} for line in trainer.state.log_history]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from selfreward.backends import Advance
+from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError
 from selfreward.records import Checkpoint, Dropped, Prompt
 from selfreward.rundir import ADAPTERS, Stage, fingerprint, sync_files, sync_folder, versions
@@ -44,10 +45,14 @@ class Chooser(Protocol):
         """The step of the one chosen, of (step, checkpoint) in the order of training; what is asked goes into `folder`."""
 
 
-def decisive(config: TrainerConfig) -> dict[str, Any]:
-    """What of `[trainer]` changes what a training gives, with the versions of the libraries that only adapters need."""
+def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dict[str, Any]:
+    """What of `[trainer]` changes what a training gives, with the versions of the libraries that only adapters need.
+
+    Several processes add up in another order, and each draws dropout of its own.
+    """
     settings = config.model_dump(mode="json", exclude={"gradient_checkpointing"})
-    return {**settings, "versions": versions(ADAPTERS) if config.lora else {}}
+    shared = {"processes": cluster.trainers, "fsdp": cluster.fsdp} if cluster and cluster.trainers > 1 else {}
+    return {**settings, "versions": versions(ADAPTERS) if config.lora else {}, **shared}
 
 
 def fitting_pairs(pairs: Pairs, fits: Sequence[bool], start: Checkpoint) -> tuple[list[tuple[str, str, str]], list[Dropped]]:

@@ -21,8 +21,14 @@ class Model(Protocol):
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """How `requests` are split, as positions: a function of the requests alone, each position once."""
 
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Told of all of a stage's requests before its first batch, so that what they share may be computed once."""
+
     def generate(self, batch: Sequence[Request]) -> Iterable[Completion]:
-        """One completion for each request of one batch, in any order; the same batch gives the same completions."""
+        """One completion for each request of one batch, in any order; the same batch gives the same completions.
+
+        Raises `OutOfMemory` for a batch of more than one request that the device cannot hold.
+        """
 
     def close(self) -> None:
         """Give the memory back."""

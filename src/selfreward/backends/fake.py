@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from selfreward.backends import Advance
-from selfreward.records import Completion, Request, content_id
+from selfreward.records import Completion, Request, Watched, content_id
 from selfreward.sections import DPOConfig, SFTConfig
 
 WORDS = [
@@ -60,6 +60,17 @@ def first_token(request: Request, text: str) -> dict[str, float] | None:
     return {token: -(at + 1) * math.log(2) for at, token in enumerate(tokens)} or None
 
 
+def watched(request: Request, text: str) -> tuple[Watched, ...]:
+    """The words of `text` that are watched, the word drawn the likeliest, each other half as likely as the one before."""
+    found = []
+    for word in re.finditer(r"\S+", text):
+        if word[0] in request.watch:
+            others = random.Random(request.seed + word.start()).sample(request.watch, k=len(request.watch))
+            order = dict.fromkeys([word[0], *others])
+            found.append(Watched(at=word.start(), logprobs={one: -(n + 1) * math.log(2) for n, one in enumerate(order)}))
+    return tuple(found)
+
+
 class FakeModel:
     """Completes requests by a function of the request."""
 
@@ -70,6 +81,9 @@ class FakeModel:
         """Batches of eight, in order."""
         return [list(range(start, min(start + BATCH, len(requests)))) for start in range(0, len(requests), BATCH)]
 
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Nothing to share."""
+
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
         """Last request first: the order of arrival must not show."""
         for request in reversed(batch):
@@ -78,7 +92,7 @@ class FakeModel:
                 {
                     "request_id": request.id, "text": text, "finish": finish,
                     "prompt_tokens": len(request.messages[-1].content.split()), "completion_tokens": len(text.split()),
-                    "first_token": first_token(request, text),
+                    "first_token": first_token(request, text), "watched": watched(request, text),
                 }
             )  # fmt: skip
 

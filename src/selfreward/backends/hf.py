@@ -1,13 +1,16 @@
 """Sampling with transformers on one device.
 
-What requests share is computed once: the tokens that a whole batch begins with, then each prompt for all its samples.
-Rows that have stopped leave the batch. A row's random numbers come from its request's own seed, step by step, so that
-what it draws does not depend on its neighbours but through the last bits of their common arithmetic.
+What requests share is computed once: the tokens that a whole stage's prompts begin with, then each prompt for all its
+samples (`tree`; `plain` for architectures that it does not suit). Rows that have stopped leave the batch. A row's random
+numbers come from its request's own seed, step by step, so that what it draws does not depend on its neighbours but
+through the last bits of their common arithmetic.
 """
 
 from __future__ import annotations
 
 import gc
+import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,56 +18,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from selfreward.backends import likeliest
+from selfreward.backends.draw import draw
+from selfreward.backends.plain import Plain
+from selfreward.backends.suited import suits
+from selfreward.backends.tree import Tree
+from selfreward.backends.watching import Watcher
 from selfreward.chat import end_of_turn, load_tokenizer, prompt_ids
-from selfreward.errors import SelfRewardError, first_line
-from selfreward.records import Completion, Finish, Message, Request
+from selfreward.errors import OutOfMemory, SelfRewardError, first_line
+from selfreward.records import Completion, Finish, Message, Request, Watched
 from selfreward.sections import BackendConfig
 
 SHARED = 8
 """Fewer common first tokens than this are not worth a pass of their own."""
 
-
-class RoomyLayer(DynamicLayer):
-    """A cache layer that grows by blocks of tokens: `DynamicLayer` copies everything for every single one."""
-
-    BLOCK = 32
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append and return keys and values, [batch, heads, tokens, head size]."""
-        start = self.get_seq_length()
-        end = start + key_states.shape[-2]
-        rooms = self._rooms
-        if rooms is None or end > rooms[0].shape[-2]:
-            rooms = self._rooms = tuple(self._more_room(*both, end) for both in self._old_and_new(key_states, value_states))
-        for room, new in zip(rooms, (key_states, value_states), strict=True):
-            room[..., start:end, :] = new
-        self.keys, self.values = (room[..., :end, :] for room in rooms)
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep, or repeat, rows of the batch."""
-        length = self.get_seq_length()
-        rooms = self._rooms = tuple(room[indices] for room in self._rooms or (self.keys, self.values))
-        self.keys, self.values = (room[..., :length, :] for room in rooms)
-
-    def _old_and_new(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
-        if not self.is_initialized:
-            self.lazy_initialization(keys, values)
-            self.keys, self.values = keys[..., :0, :], values[..., :0, :]
-        return (self.keys, keys), (self.values, values)
-
-    def _more_room(self, old: torch.Tensor, new: torch.Tensor, tokens: int) -> torch.Tensor:
-        room = new.new_empty((*new.shape[:-2], tokens + self.BLOCK, new.shape[-1]))
-        room[..., : old.shape[-2], :] = old
-        return room
-
-    _rooms: tuple[torch.Tensor, ...] | None = None
+OF_ITS_OWN = "its attention is of its own kind: what prompts begin with is not shared, and judging takes longer"
 
 
 @dataclass
@@ -78,6 +48,7 @@ class _Row:
     ids: list[int] = field(default_factory=list)
     finish: Finish = "length"
     first_token: dict[str, float] | None = None
+    watched: list[Watched] = field(default_factory=list)
 
 
 class HFModel:
@@ -100,62 +71,111 @@ class HFModel:
         if loading["missing_keys"]:  # transformers would make them up
             raise _unreadable(path, f"its weights lack {min(loading['missing_keys'])}")
         self.model.to(device).eval()
-        self.device, self.budget = torch.device(device), config.max_tokens_in_flight
+        self.device = torch.device(device)
+        self.shares = suits(self.model)
+        if not self.shares:
+            logging.getLogger(__name__).warning("%s: %s", path, OF_ITS_OWN)
+        self.budget = config.in_flight(_free_memory(self.device), _token_bytes(self.model), self.device.type == "cuda")
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
         ends = self.model.generation_config.eos_token_id
         own = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id)
         self.stops = {*own, *(ends if isinstance(ends, list) else [ends])} - {None}
+        self._watcher = Watcher(self.tokenizer)
         self._encoded: dict[tuple[Message, ...], list[int]] = {}
+        self.prepare(())
+
+    # ——— the plan of a stage ———
+
+    @torch.inference_mode()
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Read what the prompts of all of a stage's requests begin with."""
+        self._reader = Tree(self.model) if self.shares else Plain(self.model)
+        self._encoded = {messages: self._ids(messages) for messages in {request.messages for request in requests}}
+        if shared := self._shared(requests):
+            self._reader.plant(self._ids(requests[0].messages)[:shared])
+        self._prepared = set(self._encoded)
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """Requests of like length together, samples of one prompt together, within the token budget."""
-        groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+        shared = self._shared(requests)
+        groups: dict[tuple[str, tuple[Message, ...]], list[int]] = defaultdict(list)
         for at, request in enumerate(requests):
             groups[request.sampling.model_dump_json(), request.messages].append(at)
         batches: list[list[int]] = []
-        for group in sorted(groups.values(), key=lambda group: self._order(requests[group[0]])):
+        kind, prompts = "", 0
+        for (sampling, messages), group in sorted(groups.items(), key=lambda item: (item[0][0], len(self._ids(item[0][1])))):
+            length, longest = len(self._ids(messages)) - shared, requests[group[0]].sampling.max_tokens
+            begun = False
             for at in group:
-                if not batches or not self._fits(requests, batches[-1], at):
+                if sampling != kind or not self._fits(prompts + (not begun), len(batches[-1]) + 1, length, longest):
                     batches.append([])
+                    kind, prompts, begun = sampling, 0, False
+                prompts += not begun
+                begun = True
                 batches[-1].append(at)
         return batches
 
-    def _order(self, request: Request) -> tuple[str, int]:
-        return request.sampling.model_dump_json(), self._length(request)
+    def _fits(self, prompts: int, rows: int, length: int, longest: int) -> bool:
+        """Whether so many rows of so many prompts fit, none of the prompts longer than `length` beyond what all share."""
+        return (prompts if self.shares else rows) * length + rows * longest <= self.budget
 
-    def _length(self, request: Request) -> int:
-        return len(self._ids(request.messages)) + request.sampling.max_tokens
-
-    def _fits(self, requests: Sequence[Request], batch: list[int], at: int) -> bool:
-        same = requests[batch[0]].sampling == requests[at].sampling
-        return same and (len(batch) + 1) * self._length(requests[at]) <= self.budget
+    def _shared(self, requests: Sequence[Request]) -> int:
+        """How many first tokens all prompts share, leaving each at least one of its own; 0 where sharing would not pay."""
+        prompts = [self._ids(messages) for messages in {request.messages: None for request in requests}]
+        if not self.shares or len(prompts) < 2:
+            return 0
+        first, last = min(prompts), max(prompts)  # in the order of lists, all others lie between
+        most = min(map(len, prompts)) - 1
+        shared = next((at for at in range(most) if first[at] != last[at]), most)
+        return shared if shared >= SHARED else 0
 
     def _ids(self, messages: tuple[Message, ...]) -> list[int]:
         if messages not in self._encoded:
             self._encoded[messages] = prompt_ids(self.tokenizer, messages)
         return self._encoded[messages]
 
-    @torch.inference_mode()
+    # ——— one batch ———
+
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
-        """Complete one batch; its requests share their sampling parameters."""
+        """Complete one batch of what was prepared; its requests share their sampling parameters.
+
+        Raises `OutOfMemory` where it is more than the device can hold and has parts.
+        """
+        if not self._prepared.issuperset(request.messages for request in batch):
+            self.prepare(batch)
         lengths = [len(self._ids(request.messages)) for request in batch]
         fits = [request for request, length in zip(batch, lengths, strict=True) if length < self.context]
         if fits:
-            yield from self._complete(fits)
+            yield from self._completed(fits)
         for request, length in zip(batch, lengths, strict=True):
             if length >= self.context:
                 yield Completion(request_id=request.id, text="", finish="error", prompt_tokens=length, completion_tokens=0)
 
+    def _completed(self, batch: Sequence[Request]) -> list[Completion]:
+        try:
+            return self._complete(batch)
+        except (RuntimeError, MemoryError) as error:
+            if len(batch) == 1 or not _ran_out(error):
+                raise
+        # Out here, where the error no longer holds on to what had been computed.
+        self._reader.prune()
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise OutOfMemory(f"{len(batch)} requests at once are more than {self.device} can hold")
+
+    @torch.inference_mode()
     def _complete(self, batch: Sequence[Request]) -> list[Completion]:
-        prompts = list(dict.fromkeys(request.messages for request in batch))
+        prompts = {messages: at for at, messages in enumerate(dict.fromkeys(request.messages for request in batch))}
         rows = [self._row(request) for request in batch]
-        logits, cache, mask = self._prefill([self._ids(messages) for messages in prompts])
-        place = {messages: at for at, messages in enumerate(prompts)}
-        pick = torch.tensor([place[request.messages] for request in batch], device=self.device)
-        for row in rows:
-            row.first_token = self._first_token(logits[place[row.request.messages]], row.request.top_logprobs)
-        cache.batch_select_indices(pick)
-        self._decode(rows, logits[pick], cache, mask[pick])
+        logits = self._reader.branch([self._ids(messages)[self._reader.trunk :] for messages in prompts])
+        places = [prompts[request.messages] for request in batch]
+        for row, place in zip(rows, places, strict=True):
+            row.first_token = self._first_token(logits[place], row.request.top_logprobs)
+        pick = torch.tensor(places, device=self.device)
+        self._reader.fan(pick)
+        self._decode(rows, logits[pick])
+        self._reader.prune()
         return [self._completion(row) for row in rows]
 
     def _row(self, request: Request) -> _Row:
@@ -171,55 +191,31 @@ class HFModel:
         texts = (str(self.tokenizer.decode([word])) for word in words.tolist())
         return likeliest(zip(texts, values.tolist(), strict=True))
 
-    def _prefill(self, prompts: list[list[int]]) -> tuple[torch.Tensor, DynamicCache, torch.Tensor]:
-        """Last logits [prompt, word], the cache and the mask [prompt, token] after reading `prompts`."""
-        cache = DynamicCache(config=self.model.config)
-        # A sliding window counts places, so padding between the prefix and the rest would use it up.
-        shared = _common_prefix(prompts) if all(type(layer) is DynamicLayer for layer in cache.layers) else 0
-        cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-        if shared:
-            ids = torch.tensor([prompts[0][:shared]], device=self.device)
-            self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            cache.batch_select_indices(torch.zeros(len(prompts), dtype=torch.long, device=self.device))
-        rests = [prompt[shared:] for prompt in prompts]
-        longest = max(map(len, rests))
-        ids = torch.tensor([[0] * (longest - len(rest)) + rest for rest in rests], device=self.device)
-        mask = torch.tensor([[1] * shared + [0] * (longest - len(r)) + [1] * len(r) for r in rests], device=self.device)
-        logits = self._forward(ids, cache, mask)
-        return logits, cache, mask
-
-    def _forward(self, ids: torch.Tensor, cache: DynamicCache, mask: torch.Tensor) -> torch.Tensor:
-        """Logits [row, word] after `ids` [row, token], the last tokens of `mask`."""
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        out = self.model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        logits: torch.Tensor = out.logits[:, -1]
-        return logits.float()
-
-    def _decode(self, rows: list[_Row], logits: torch.Tensor, cache: DynamicCache, mask: torch.Tensor) -> None:
+    def _decode(self, rows: list[_Row], logits: torch.Tensor) -> None:
         """Extend `rows` token by token until each has stopped or reached its limit."""
         live = list(range(len(rows)))
         for step in range(max(row.limit for row in rows)):
             uniforms = torch.tensor([rows[at].uniforms[step] for at in live], device=self.device)
             drawn = draw(logits, uniforms, rows[0].request.sampling.temperature, rows[0].request.sampling.top_p)
-            stay = []
-            for place, (at, token) in enumerate(zip(live, drawn.tolist(), strict=True)):
-                row = rows[at]
-                if token in self.stops:
-                    row.finish = "stop"
-                    continue
-                row.ids.append(token)
-                if len(row.ids) < row.limit:
-                    stay.append(place)
+            tokens = drawn.tolist()
+            stay = [place for place, at in enumerate(live) if self._take(rows[at], tokens[place], logits[place])]
             if not stay:
                 return
             if len(stay) < len(live):
                 keep = torch.tensor(stay, device=self.device)
-                cache.batch_select_indices(keep)
-                mask, drawn, live = mask[keep], drawn[keep], [live[place] for place in stay]
-            mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
-            logits = self._forward(drawn[:, None], cache, mask)
+                self._reader.keep(keep)
+                drawn, live = drawn[keep], [live[place] for place in stay]
+            logits = self._reader.grow(drawn)
+
+    def _take(self, row: _Row, token: int, logits: torch.Tensor) -> bool:
+        """Let `row` have the token drawn from `logits` [word]; whether it goes on."""
+        if token in self.stops:
+            row.finish = "stop"
+            return False
+        row.ids.append(token)
+        if row.request.watch and (seen := self._watcher.look(row.request.watch, row.ids, logits)):
+            row.watched.append(seen)
+        return len(row.ids) < row.limit
 
     def _completion(self, row: _Row) -> Completion:
         # A role marker that the model wrote must show, or the forged turn after it would pass for the answer.
@@ -231,38 +227,38 @@ class HFModel:
             prompt_tokens=row.prompt_tokens,
             completion_tokens=len(row.ids),
             first_token=row.first_token,
+            watched=tuple(row.watched),
         )
 
     def close(self) -> None:
         """Free the model's memory."""
-        del self.model
+        del self.model, self._reader
         if self.device.type == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()
 
 
-def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
-    """One token a row from `logits` [row, word], by inverting the distribution at `uniforms` [row] in [0, 1).
+def _free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
-    The nucleus is the smallest set of the likeliest words with probability `top_p` at least; temperature 0 is greedy.
-    """
-    if temperature == 0:
-        return logits.argmax(-1)
-    probabilities, words = torch.softmax(logits.double() / temperature, dim=-1).sort(dim=-1, descending=True, stable=True)
-    before = probabilities.cumsum(-1) - probabilities
-    mass = probabilities.masked_fill(before >= top_p, 0.0).cumsum(-1)
-    place = torch.searchsorted(mass, (uniforms.double() * mass[:, -1])[:, None], right=True)
-    return words.gather(-1, place.clamp(max=logits.shape[-1] - 1))[:, 0]
+
+def _token_bytes(model: PreTrainedModel) -> int:
+    """Bytes that one token's keys and values take in all layers."""
+    text = model.config.get_text_config()
+    queries = getattr(text, "num_attention_heads", 1)
+    heads = getattr(text, "num_key_value_heads", None) or queries
+    size = getattr(text, "head_dim", None) or text.hidden_size // queries
+    return int(2 * text.num_hidden_layers * heads * size * model.dtype.itemsize)
+
+
+def _ran_out(error: Exception) -> bool:
+    """Whether an error says that memory ran out; torch has no class for it on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _unreadable(path: Path, why: str) -> SelfRewardError:
     now = "Give a folder with a transformers causal language model in safetensors and its tokenizer"
     return SelfRewardError(f"cannot be loaded ({why})", str(path), now)
-
-
-def _common_prefix(prompts: list[list[int]]) -> int:
-    """How many first tokens all prompts share, leaving each at least one of its own; 0 where sharing would not pay."""
-    if len(prompts) < 2:
-        return 0
-    shortest = min(map(len, prompts)) - 1
-    shared = next((at for at in range(shortest) if len({prompt[at] for prompt in prompts}) > 1), shortest)
-    return shared if shared >= SHARED else 0

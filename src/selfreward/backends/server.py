@@ -38,6 +38,8 @@ REFUSALS = {400, 413, 422}
 """Statuses that may be about one request or about everything that we ask."""
 LONGEST_PAUSE = 600.0
 """Seconds; a server that asks for more is tried again all the same."""
+MOST_LIKELY = 20
+"""The likeliest tokens of a place that are asked for where some are watched: no server lists more without being told to."""
 SECRET = 16
 """A key of fewer characters ("EMPTY") is a placeholder, and may be a word of an answer."""
 HEADERS = {"host", "connection", "accept", "accept-encoding", "content-type", "content-length", "user-agent", "authorization"}
@@ -101,6 +103,9 @@ class ServerModel:
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """Each on its own: what is answered is kept at once, whatever becomes of the others."""
         return [[at] for at in range(len(requests))]
+
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """What requests share is the endpoint's business."""
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
         """Completions as they come. Raises `SelfRewardError` when the server does not answer, or not us."""
@@ -168,8 +173,8 @@ class ServerModel:
         }
         if self._seeded:
             body["seed"] = request.seed % 2**31  # the widest that every server takes
-        if request.top_logprobs:
-            body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+        if likely := max(request.top_logprobs, MOST_LIKELY * bool(request.watch)):
+            body |= {"logprobs": True, "top_logprobs": likely}
         return body
 
     def _adapted(self, words: str, body: Mapping[str, Any]) -> bool:

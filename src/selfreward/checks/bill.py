@@ -84,7 +84,8 @@ def draw_up(recipe: Recipe, models: Sequence[Found], seed: Material, place: Plac
 def _clock(recipe: Recipe, place: Place) -> Callable[[Stage, Shape | None], float | None]:
     """How long a stage takes a model of a shape: its operations by the speed at which the device multiplies matrices."""
     rate = cache(matmul_rate)
-    half = memory.samples_in_bfloat16(recipe.backend, place.sampling.type == "cuda")
+    cuda = place.sampling.type == "cuda"
+    half = memory.samples_in_bfloat16(recipe.backend, cuda)
 
     def seconds(stage: Stage, shape: Shape | None) -> float | None:
         if isinstance(stage, Asking) and stage.by in recipe.servers:
@@ -92,7 +93,8 @@ def _clock(recipe: Recipe, place: Place) -> Callable[[Stage, Shape | None], floa
             return 60 * stage.requests / pace if pace else None
         if shape is None:
             return None
-        needed = operations(stage, shape, recipe, place.precision.checkpointing)
+        tokens = memory.in_flight(shape, recipe.backend, cuda, place.sampling.memory)
+        needed = operations(stage, shape, recipe, place.precision.checkpointing, tokens)
         if isinstance(stage, Training):
             return needed.at_once / rate(place.training, place.precision.bfloat16, ROWS)
         reading = needed.at_once / rate(place.sampling, half, ROWS)
@@ -119,7 +121,7 @@ def _sampling(stages: Sequence[Stage], shapes: Mapping[str, Shape | None], recip
         longest = max((s.longest for s in stages if isinstance(s, Asking) and s.by == name), default=0)
         if shape and longest:
             within = min(longest, shape.context or longest)
-            parts = memory.sampling(shape, recipe.backend, place.sampling.type == "cuda", within)
+            parts = memory.sampling(shape, recipe.backend, place.sampling.type == "cuda", within, place.sampling.memory)
             yield Need(f"sampling {called(name)}", place.sampling, parts)
 
 

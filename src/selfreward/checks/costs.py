@@ -31,6 +31,13 @@ class Asking(NamedTuple):
     prompt: Span
     """Tokens of one prompt."""
     completion: Span
+    shared: float = 0
+    """Tokens that every prompt begins with, a rubric's say."""
+
+    @property
+    def computed(self) -> float:
+        """Prompt tokens that are computed: what all share once, each prompt once for all its samples."""
+        return self.shared + self.requests / self.repeats * (self.prompt.likely - self.shared)
 
     @property
     def reads(self) -> Span:
@@ -127,7 +134,9 @@ class _Planner:
         answers = prompts * recipe.responses.n
         yield Asking(f"{name}/responses", self.recipe.base, answers, recipe.responses.n, text.plus(seed.turn), self.answer)
         pair = text.plus(self.answer)
-        yield self._judging(f"{name}/judgments", self._grader, answers, recipe.judge.samples, pair)
+        samples = recipe.judge.most if len(recipe.judge.rounds) == 1 else 1
+        for stage in recipe.judge.rounds:  # all of them in every round, at most
+            yield self._judging(f"{name}/{stage}", self._grader, answers, samples, pair)
         pairs = prompts * (t - 1 if recipe.pairs.accumulate else 1)
         training = Training(f"{name}/model", pairs, recipe.dpo, pair.plus(seed.turn))
         yield training
@@ -152,7 +161,7 @@ class _Planner:
         rivals = len({*self.measured[-1:], *({"SFT"} & set(self.measured))})
         yield Asking(f"{name}/heldout_responses", self.recipe.base, seed.heldout, 1, seed.prompt.plus(seed.turn), self.answer)
         if recipe.measure.judging:
-            own, samples = seed.prompt.plus(self.answer), recipe.judge.samples
+            own, samples = seed.prompt.plus(self.answer), recipe.judge.most
             yield self._judging(f"{name}/heldout_judgments", self.recipe.base, (1 + rivals) * seed.heldout, samples, own)
             yield self._judging(f"{name}/ranking_judgments", self.recipe.base, seed.ranked, samples, seed.ranked_pair)
         if recipe.measure.judge and rivals:
@@ -161,7 +170,8 @@ class _Planner:
 
     def _judging(self, stage: str, by: str, answers: int, samples: int, pair: Span) -> Asking:
         """`samples` judgments of each answer; `pair`: tokens of a prompt and its answer."""
-        return Asking(stage, by, answers * samples, samples, pair.plus(self.seed.rubric), self.judgment)
+        rubric = self.seed.rubric
+        return Asking(stage, by, answers * samples, samples, pair.plus(rubric), self.judgment, rubric if answers else 0)
 
     @property
     def _writer(self) -> str:
@@ -188,8 +198,8 @@ class Operations(NamedTuple):
     """How many texts are written side by side."""
 
 
-def operations(stage: Stage, shape: Shape, recipe: Recipe, checkpointing: bool) -> Operations:
-    """Those of a stage as it is likely to be, done by a model of `shape`, attention's own left out.
+def operations(stage: Stage, shape: Shape, recipe: Recipe, checkpointing: bool, tokens: int) -> Operations:
+    """Those of a stage as it is likely to be, done by a model of `shape`, attention's own left out; `tokens`: held at once.
 
     A weight is used for two operations per token forward and four backward (Kaplan et al. 2020, arXiv 2001.08361, section
     2.1); frozen, for two fewer. Checkpointing goes forward twice, DPO once more through the reference.
@@ -198,6 +208,6 @@ def operations(stage: Stage, shape: Shape, recipe: Recipe, checkpointing: bool) 
     if isinstance(stage, Training):
         each = (4 if recipe.trainer.lora else 6) + 2 * checkpointing + 2 * isinstance(stage.config, DPOConfig)
         return Operations(each * weights * stage.reads.likely, 0.0, 1)
-    room = recipe.backend.max_tokens_in_flight // (stage.prompt.likely + stage.completion.most)
+    room = tokens // ((stage.prompt.likely - stage.shared) / stage.repeats + stage.completion.most)
     rows = int(max(1, min(room, stage.requests)))
-    return Operations(2 * weights * stage.reads.likely / stage.repeats, 2 * weights * stage.writes.likely, rows)
+    return Operations(2 * weights * stage.computed, 2 * weights * stage.writes.likely, rows)

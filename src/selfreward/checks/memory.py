@@ -17,6 +17,9 @@ ADAM = 8
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes of a parameter in 4 bits with its share of the scales, doubly quantised (Dettmers et al. 2023, arXiv 2305.14314)."""
 
+PLENTY = 1 << 50
+"""Bytes of a device of which nobody knows."""
+
 
 class Precision(NamedTuple):
     """How a training runs on the device at hand, `auto` resolved."""
@@ -75,11 +78,23 @@ def samples_in_bfloat16(backend: BackendConfig, cuda: bool) -> bool:
     return backend.dtype == "bfloat16" or (backend.dtype == "auto" and cuda)
 
 
-def sampling(shape: Shape, backend: BackendConfig, cuda: bool, longest: float) -> dict[str, float]:
-    """Bytes held at the peak of sampling; `longest`: tokens of the longest request, prompt and completion."""
+def in_flight(shape: Shape, backend: BackendConfig, cuda: bool, memory: int | None) -> int:
+    """Tokens held at once on a device of so many bytes (None: nobody knows)."""
     size = 2 if samples_in_bfloat16(backend, cuda) else 4
-    tokens = max(backend.max_tokens_in_flight, longest)
-    rows = max(1, backend.max_tokens_in_flight // max(longest, 1))
+    room = PLENTY if memory is None else memory - size * shape.parameters
+    return backend.in_flight(max(room, 0), 2 * size * shape.layers * shape.keys or 1, cuda)
+
+
+def sampling(shape: Shape, backend: BackendConfig, cuda: bool, longest: float, memory: int | None) -> dict[str, float]:
+    """Bytes held on a device of `memory` bytes at the peak of sampling.
+
+    `longest`: tokens of the longest request, prompt and completion.
+    """
+    size = 2 if samples_in_bfloat16(backend, cuda) else 4
+    if backend.type == "vllm":  # keys and values get what the weights leave, however little
+        return {"weights": float(size * shape.parameters) / backend.tensor_parallel}
+    held = in_flight(shape, backend, cuda, memory)
+    tokens, rows = max(held, longest), max(1, held // max(longest, 1))
     return {
         "weights": float(size * shape.parameters),
         "keys and values": 2.0 * size * tokens * shape.layers * shape.keys,

@@ -95,7 +95,14 @@ def _served(name: str, parts: tuple[str, ...], recipe: Recipe) -> Found:
         said = _one_word(name, recipe, top_logprobs=1) or _one_word(name, recipe, top_logprobs=0)
     except SelfRewardError as error:
         return Found(name, parts, where, problems=(Finding.of(error),))
-    return Found(name, parts, f"{where}, {'with' if said and said.first_token else 'without'} log-probs")
+    given = bool(said and said.first_token)
+    problems = (_no_logprobs(name),) if "judge" in parts and recipe.judge.read == "expected" and not given else ()
+    return Found(name, parts, f"{where}, {'with' if given else 'without'} log-probs", problems=problems)
+
+
+def _no_logprobs(name: str) -> Finding:
+    what = 'gives no log-probabilities, and judge.read = "expected" goes by them'
+    return Finding("error", name, what, 'Set judge.read = "sampled", or name another judge')
 
 
 def _one_word(name: str, recipe: Recipe, top_logprobs: int) -> Completion | None:

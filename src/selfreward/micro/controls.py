@@ -22,6 +22,9 @@ class Oracle:
         """One batch."""
         return [list(range(len(requests)))]
 
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Nothing to share."""
+
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
         """The true judgment of each; nothing for a prompt that is no task of the family."""
         for request in batch:

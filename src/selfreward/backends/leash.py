@@ -1,0 +1,72 @@
+"""Processes of another library's that must not outlive this one: what they hold of a device would be missing from then on.
+
+vLLM's engine goes on when the process that started it is killed, with most of a GPU's memory in its hands.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from typing import Any
+from uuid import uuid4
+
+MARK = "SELFREWARD_LEASH"
+WATCH = """
+import select, sys
+import psutil
+
+seen = set()
+
+def look(processes):
+    for process in processes:
+        try:
+            if process in seen or process.environ().get(sys.argv[1]) == sys.argv[2]:
+                seen.update([process, *process.children(recursive=True)])
+        except psutil.Error:
+            pass
+
+while not select.select([sys.stdin], [], [], 0.5)[0]:
+    look(psutil.process_iter())
+sys.stdin.readline()
+look(psutil.process_iter())
+sys.stdin.read()
+look(list(seen))
+for process in seen:
+    try:
+        process.kill()
+    except psutil.Error:
+        pass
+"""
+"""Learns who carries the mark until a line comes, for one that gives itself a title loses its mark by that; then waits for the
+end of its input, which comes when this process ends, however it does; then ends all of them and what they have started."""
+
+
+class Leash:
+    """Ends what was started while it was `on`, and what that started: when told to, or when this process ends or is killed."""
+
+    def __init__(self) -> None:
+        self._mark = uuid4().hex
+        # In a session of its own, it is there still when Ctrl-C has ended everything in this one.
+        watch = [sys.executable, "-c", WATCH, MARK, self._mark]
+        self._watch: Any = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """What is started in here is on the leash."""
+        resource_tracker.ensure_running()  # one of this process's own, which is to stay
+        os.environ[MARK] = self._mark
+        try:
+            yield
+        finally:
+            del os.environ[MARK]
+            with suppress(BrokenPipeError):
+                self._watch.stdin.write(b"\n")
+                self._watch.stdin.flush()
+
+    def end(self) -> None:
+        """End it all now."""
+        self._watch.communicate()

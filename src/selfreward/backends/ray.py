@@ -1,0 +1,137 @@
+"""Sampling fanned out over Ray actors, each with a whole model.
+
+Whole planned batches go to whichever actor is free, so that a batch is composed, and its arithmetic goes, as in one process
+with as many threads. An actor that dies is started again by Ray and asked the same again; what a stage's requests share is then
+computed anew, because whatever is asked comes with a reference to them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Any, TypeVar
+
+from selfreward.backends import Model
+from selfreward.cluster import ClusterConfig, connect, gpus_each
+from selfreward.errors import OutOfMemory, SelfRewardError, first_line
+from selfreward.journal import answers
+from selfreward.records import Completion, Request
+
+T = TypeVar("T")
+LOAD = 2048
+"""Batches that an engine which puts requests together itself is asked at once."""
+
+
+class Sampler:
+    """What an actor is: one engine, opened with the first question, so that no error is one of starting an actor.
+
+    Errors of ours come back as what they are, not raised, in the wrapping that Ray would put them in.
+    """
+
+    def __init__(self, open_engine: Callable[[], Model], threads: int) -> None:
+        self._open, self._threads, self._prepared = open_engine, threads, ""
+
+    @cached_property
+    def engine(self) -> Model:
+        """The engine, on as many threads as every other."""
+        engine = self._open()
+        if torch := sys.modules.get("torch"):  # else it needs none
+            torch.set_num_threads(self._threads)
+        return engine
+
+    def streams(self) -> bool | Exception:
+        """Whether batches may be asked together."""
+        return _told(lambda: bool(getattr(self.engine, "streams", False)))
+
+    def batches(self, requests: Sequence[Request]) -> list[list[int]] | Exception:
+        """The engine's plan."""
+        return _told(lambda: self.engine.batches(requests))
+
+    def answer(
+        self, asked: Mapping[int, Sequence[Request]], stage: Sequence[Any]
+    ) -> dict[int, tuple[Completion, ...]] | Exception:
+        """The completions of batches, by number; `stage`: in Ray's keeping, all requests of their stage, or nothing."""
+        return _told(lambda: self._answer(asked, stage))
+
+    def _answer(self, asked: Mapping[int, Sequence[Request]], stage: Sequence[Any]) -> dict[int, tuple[Completion, ...]]:
+        import ray
+
+        if stage and stage[0].hex() != self._prepared:
+            self.engine.prepare(ray.get(stage[0]))
+            self._prepared = stage[0].hex()
+        return {batch.number: batch.completions for batch in answers(self.engine, asked)}
+
+
+def _told(work: Callable[[], T]) -> T | Exception:
+    try:
+        return work()
+    except (SelfRewardError, OutOfMemory) as error:
+        return error
+
+
+class RayModel:
+    """A model held by `cluster.samplers` actors, each of which opens it with `open_engine`."""
+
+    def __init__(self, open_engine: Callable[[], Model], cluster: ClusterConfig) -> None:
+        self._ray, self._cluster = connect(cluster), cluster
+        actor = self._ray.remote(Sampler).options(
+            num_cpus=cluster.threads, num_gpus=gpus_each(self._ray, cluster, cluster.samplers, cluster.gpus),
+            max_restarts=cluster.retries, max_task_retries=cluster.retries, scheduling_strategy="SPREAD",
+        )  # fmt: skip
+        self._actors = [actor.remote(open_engine, cluster.threads) for _ in range(cluster.samplers)]
+        self._stage: list[Any] = []
+
+    def batches(self, requests: Sequence[Request]) -> list[list[int]]:
+        """As one engine plans them: each would plan the same."""
+        plan: list[list[int]] = self._result(self._actors[0].batches.remote(list(requests)))
+        return plan
+
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Have every actor compute what `requests` share, each before its next batch."""
+        self._stage = [self._ray.put(list(requests))]
+
+    def generate(self, batch: Sequence[Request]) -> tuple[Completion, ...]:
+        """One batch."""
+        [(_, completions)] = self.spread({0: batch})
+        return completions
+
+    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+        """Batches by number, as they come. An error is raised when what is under way has come too: it is kept."""
+        together = min(LOAD, -(-len(asked) // len(self._actors))) if self._result(self._actors[0].streams.remote()) else 1
+        free, left, failed = list(self._actors), iter(asked.items()), list[Exception]()
+        under_way: dict[Any, Any] = {}
+        while True:
+            while free and not failed and (load := dict(islice(left, together))):
+                actor = free.pop()
+                under_way[actor.answer.remote(load, self._stage)] = actor
+            if not under_way:
+                break
+            [come], _ = self._ray.wait(list(under_way))
+            free.append(under_way.pop(come))
+            try:
+                answered = self._result(come)
+            except (SelfRewardError, OutOfMemory) as error:
+                failed.append(error)
+            else:
+                yield from answered.items()
+        if failed:
+            raise failed[0]
+
+    def _result(self, reference: Any) -> Any:
+        try:
+            result = self._ray.get(reference)
+        except self._ray.exceptions.RayActorError as error:
+            times = self._cluster.retries
+            what = f"a process that samples died, and so did the {times} started in its place ({first_line(error)})"
+            now = "Nothing answered is lost: look into Ray's logs, at its memory say, then run the same command"
+            raise SelfRewardError(what, "cluster", now) from error
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def close(self) -> None:
+        """End the actors, so that their devices are free."""
+        for actor in self._actors:
+            self._ray.kill(actor)

@@ -1,0 +1,1 @@
+"""How long one iteration takes here and with what people would use instead, on random weights. `selfreward bench`."""

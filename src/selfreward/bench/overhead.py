@@ -1,0 +1,36 @@
+"""How much of an iteration's time is not the model, on a recipe as it is run."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from selfreward import loop
+from selfreward.bench.ledger import Ledger
+from selfreward.config import Recipe, load_recipe
+from selfreward.measure import Measurer
+from selfreward.models import Cast
+from selfreward.records import Checkpoint
+from selfreward.run import execute
+from selfreward.seed import Seed
+from selfreward.stages import Folder, Run
+
+
+def overhead(path: str) -> dict[str, Any]:
+    """Run a recipe; seconds of its iterations, DPO included, and the share that was neither in an engine nor in the trainer."""
+    ledger = Ledger("cpu")
+    ledger.book(loop, "iterate", "iterations")
+    ledger.book(Folder, "train_dpo", "iterations")
+
+    def timed(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer) -> Checkpoint:
+        opens, trains = run._open, run._open_trainer
+        run._open = lambda model: ledger.time_inside(ledger.timed(opens)(model), "prepare", "generate")
+        run._open_trainer = lambda: ledger.time_inside(trains(), "sft", "dpo")
+        with ledger.stage("the rest"):
+            return loop.self_reward(recipe, seed, run, cast, measurer)
+
+    with tempfile.TemporaryDirectory() as folder:
+        execute(load_recipe(Path(path)), Path(folder) / "run", loop=timed)
+    took, inside = ledger.wall["iterations"], ledger.inside["iterations"]
+    return {"seconds": took, "inside": inside, "outside": 1 - inside / took}

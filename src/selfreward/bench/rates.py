@@ -1,0 +1,64 @@
+"""What this machine can do: multiply-adds and bytes in a second, measured with torch, and what it is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selfreward.rundir import versions
+
+SIDE = {"cpu": 1536, "cuda": 8192}
+COPIED = {"cpu": 1 << 28, "cuda": 1 << 32}
+"""Bytes of a copy: more than any cache."""
+TRIES = 7
+
+
+def rates(device: str, dtype: str) -> dict[str, float]:
+    """The best of a few large matrix products and copies; a copy reads and writes every byte."""
+    kind = device.split(":")[0]
+    side, size = SIDE[kind], COPIED[kind]
+    left, right = (torch.randn(side, side, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
+    product = torch.empty_like(left)
+    source, target = (torch.zeros(size, dtype=torch.uint8, device=device) for _ in range(2))
+    return {
+        "multiply_adds": side**3 / _best(lambda: torch.mm(left, right, out=product), kind),
+        "bytes": 2 * size / _best(lambda: target.copy_(source), kind),
+    }
+
+
+def _best(call: Callable[[], object], kind: str) -> float:
+    call()
+    found = []
+    for _ in range(TRIES):
+        _wait(kind)
+        since = time.perf_counter()
+        call()
+        _wait(kind)
+        found.append(time.perf_counter() - since)
+    return min(found)
+
+
+def _wait(kind: str) -> None:
+    if kind == "cuda":
+        torch.cuda.synchronize()
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the figures were measured on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found: dict[str, Any] = {"processor": _processor(), "cores": cores, "threads": torch.get_num_threads()}
+    if device.startswith("cuda"):
+        found["device"] = torch.cuda.get_device_name()
+    return {**found, "system": platform.system(), "python": platform.python_version(), "versions": versions()}
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())

@@ -1,0 +1,102 @@
+"""What a training leaves: checkpoints that it can go on from, which of them are whole, and models."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from selfreward.backends import Advance
+from selfreward.errors import Stopped
+from selfreward.learner import Learner
+from selfreward.rundir import sync_files, sync_folder
+from selfreward.sharing import gathered
+
+MARK = "whole"
+"""A checkpoint with this file in it was written to its end and is safely on disk."""
+
+
+class Safe(TrainerCallback):
+    """Tells of progress, marks checkpoints whole, and stops a training only where it can go on from.
+
+    After `every` steps, but not after the last, it has the model written: before the checkpoint of that step is, so that
+    whoever goes on from a checkpoint has every model up to it.
+    """
+
+    def __init__(
+        self, advance: Advance, keep: bool, write: Callable[[Any, int], object] | None = None, every: int | None = None
+    ) -> None:
+        self._advance, self._keep, self._write, self._every = advance, keep, write, every
+        self._stop: Stopped | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Tell of what an earlier attempt did."""
+        self._advance(state.global_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
+    ) -> None:
+        """Write a model where one is due; where the run was asked to end, have a checkpoint made first."""
+        if self._write and self._every and state.global_step % self._every == 0 and state.global_step < state.max_steps:
+            self._write(model, state.global_step)
+        try:
+            self._advance(1)
+        except Stopped as stop:
+            self._stop, control.should_save = stop, True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Mark the checkpoint, and let go of those before it unless all are kept."""
+        processes = PartialState()
+        processes.wait_for_everyone()  # each has written its part
+        if processes.is_main_process:
+            self._keep_whole(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+        if self._stop:
+            raise self._stop
+
+    def _keep_whole(self, checkpoint: Path) -> None:
+        _mark_whole(checkpoint)
+        for older in set(checkpoint.parent.glob("checkpoint-*")) - {checkpoint}:
+            if not self._keep:
+                shutil.rmtree(older)
+
+
+def last_whole(work: Path) -> str | None:
+    """The newest checkpoint marked whole; unmarked ones are torn and go."""
+    found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for torn in [path for path in found if not (path / MARK).exists()]:
+        shutil.rmtree(torn)
+    shutil.rmtree(work / "made", ignore_errors=True)
+    whole = [path for path in found if path.exists()]
+    return str(whole[-1]) if whole else None
+
+
+def _mark_whole(checkpoint: Path) -> None:
+    """Make a checkpoint durable, then mark it."""
+    sync_files(checkpoint)
+    (checkpoint / MARK).touch()
+    sync_folder(checkpoint)
+
+
+def write_model(learner: Learner, trained: Any, folder: Path) -> Path:
+    """Write a model so that its folder is there whole or not at all; of several processes the first does."""
+    weights, processes = gathered(trained), PartialState()
+    if processes.is_main_process:
+        _write_whole(learner, trained, weights, folder)
+    processes.wait_for_everyone()
+    return folder
+
+
+def _write_whole(learner: Learner, trained: Any, weights: dict[str, Any] | None, folder: Path) -> None:
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with torch.random.fork_rng():  # libraries draw numbers for an adapter that they then load
+        learner.write(trained, partial, weights)
+    sync_files(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    sync_folder(folder.parent)

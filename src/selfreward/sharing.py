@@ -1,0 +1,85 @@
+"""A step shared by several processes: no example twice, and each with the same weight whoever reads it.
+
+accelerate fills the last step of an epoch up with examples of its first, which would count twice; and a mean of each process's
+mean would give the examples of a smaller share more weight than the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import pad_across_processes
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.fsdp import FSDPModule
+
+from selfreward.batching import Batches
+
+Row = Mapping[str, Sequence[int]]
+
+
+class Filled:
+    """The order of a training's examples, with as many blanks at an epoch's end as make it whole rounds of all processes.
+
+    The blank is the row after the last. One process needs none: its last batch is a smaller one. `epoch` tells which one it
+    is, from 0: where several processes go on in the middle of one, accelerate does not tell a sampler.
+    """
+
+    def __init__(self, order: Batches, device_batch: int, processes: int, epoch: Callable[[], int]) -> None:
+        self._order, self._round, self._epoch = order, device_batch * processes if processes > 1 else 1, epoch
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._round) * self._round
+
+    def __iter__(self) -> Iterator[int]:
+        self._order.set_epoch(self._epoch())
+        yield from self._order
+        yield from [len(self._order)] * (len(self) - len(self._order))
+
+
+class Counted:
+    """A collator of pairs that leaves blanks out and counts the others; a batch of blanks alone keeps one, and has 0 pairs."""
+
+    def __init__(self, collate: Callable[[Sequence[Row]], dict[str, Any]]) -> None:
+        self._collate = collate
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """The batch, as tensors, and its `pairs`."""
+        pairs = [row for row in rows if row["chosen_ids"]]
+        return {**self._collate(pairs or rows[:1]), "pairs": len(pairs)}
+
+
+def examples_at(step: int, examples: int, batch: int) -> int:
+    """How many examples a training's `step`, counted from 0, has: `batch`, or what is left at an epoch's end."""
+    within_epoch = step % -(-examples // batch)
+    return min(batch, examples - within_epoch * batch)
+
+
+@contextmanager
+def uneven(accelerator: Accelerator, mine: int) -> Iterator[None]:
+    """Let figures be gathered of which each process has another number, this one the first `mine` of those that it gives."""
+    gather: Callable[[torch.Tensor], torch.Tensor] = accelerator.gather
+
+    def gather_all(figures: torch.Tensor) -> torch.Tensor:
+        if not figures.dim():
+            return gather(figures)
+        everyones = gather(pad_across_processes(figures[:mine], pad_index=math.nan))
+        return everyones[~everyones.isnan()]
+
+    accelerator.gather = gather_all
+    try:
+        yield
+    finally:
+        accelerator.gather = gather
+
+
+def gathered(model: Any) -> dict[str, Any] | None:
+    """All weights of a model that is sharded over processes, each of which must ask, in the first; None for one that is not."""
+    if not isinstance(model, FSDPModule) or not isinstance(model, torch.nn.Module):
+        return None
+    whole: dict[str, Any] = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return whole
