@@ -132,7 +132,7 @@ def world(tmp_path, monkeypatch):
     """A recipe that selects; its training has four steps."""
     quiet(monkeypatch)
 
-    def opened(model, config, servers):
+    def opened(model, config, servers, **_):
         trained = re.search(r"step-(\d+)$", str(model.path))
         return Candidate(int(trained[1])) if trained else open_model(model, config, servers)
 

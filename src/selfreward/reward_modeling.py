@@ -75,6 +75,7 @@ def reward_modeling(judged: Sequence[Judged], unparsed: float, resamples: int, s
     def average(values: list[float]) -> Estimate | None:
         return estimates.mean(values, resamples, seed)
 
+    spearman, kendall = _by_order(stats.spearmanr), _by_order(stats.kendalltau)
     scored = any(score is not None for ranking in judged for score in ranking.scores)
     agreed = [agreeing(ranking) for ranking in judged]
     by_kind: dict[str, list[tuple[float, int]]] = {kind: [] for kind in sorted({ranking.kind for ranking in judged})}
@@ -88,8 +89,8 @@ def reward_modeling(judged: Sequence[Judged], unparsed: float, resamples: int, s
         by_kind={kind: found for kind, counts in by_kind.items() if scored and (found := accuracy(counts))},
         five_best=accuracy([perfect_that_are_best(ranking, perfect) for ranking in judged]),
         exact_match=average([float(same_order(ranking)) for ranking in judged]),
-        spearman=average([rho for ranking in judged if (rho := correlation(ranking, stats.spearmanr)) is not None]),
-        kendall=average([tau for ranking in judged if (tau := correlation(ranking, stats.kendalltau)) is not None]),
+        spearman=average([rho for ranking in judged if (rho := correlation(ranking, spearman)) is not None]),
+        kendall=average([tau for ranking in judged if (tau := correlation(ranking, kendall)) is not None]),
         length_baseline=accuracy([agreeing(ranking._replace(scores=ranking.lengths)) for ranking in judged]),
         unparsed=unparsed,
     )
@@ -133,15 +134,19 @@ def correlation(ranking: Judged, measure: Callable[..., tuple[float, float]]) ->
     if len({score for score, _ in scored}) < 2 or len({rank for _, rank in scored}) < 2:
         return None
     scores, goodness = zip(*scored, strict=True)
-    return _of_orders(measure, _order(scores), _order(goodness))
+    return float(measure(scores, goodness)[0])
+
+
+Measure = Callable[[Sequence[float], Sequence[float]], tuple[float, float]]
+
+
+def _by_order(measure: Measure) -> Measure:
+    """A rank correlation, which goes by order alone, that remembers what it found of each pair of orders."""
+    remembered = lru_cache(ORDERS)(measure)
+    return lambda scores, goodness: remembered(_order(scores), _order(goodness))
 
 
 def _order(values: Sequence[float]) -> tuple[int, ...]:
-    """Each value's place among the distinct ones: all that a rank correlation goes by."""
+    """Each value's place among the distinct ones."""
     places = {value: place for place, value in enumerate(sorted(set(values)))}
     return tuple(places[value] for value in values)
-
-
-@lru_cache(ORDERS)
-def _of_orders(measure: Callable[..., tuple[float, float]], scores: tuple[int, ...], goodness: tuple[int, ...]) -> float:
-    return float(measure(scores, goodness)[0])

@@ -31,7 +31,7 @@ WEIGHTS = ("*.safetensors", "tokenizer.json", "chat_template.jinja")
 
 
 def write_whole(path: Path, text: str | Iterable[str]) -> None:
-    """Write a file, its text given at once or in parts, so that it is there whole or not at all, and stays when the power goes."""
+    """Write a file, its text at once or in parts, so that it is there whole or not at all, and stays when the power goes."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as out:
         out.writelines([text] if isinstance(text, str) else text)
