@@ -13,9 +13,9 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from selfreward.backends.hf import HFModel
+from selfreward.engines import BackendConfig
 from selfreward.prompts import HEADER
 from selfreward.records import Completion
-from selfreward.sections import BackendConfig
 from selfreward.training import sft_row
 
 TEMPLATE = (

@@ -18,8 +18,9 @@ from selfreward.evaluations.breakdown import CATEGORIES, LENGTHS, LabelRow, pars
 from selfreward.evaluations.rows import read_rows
 from selfreward.evaluations.tables import read_tables
 from selfreward.headline import write_headline
+from selfreward.jsonl import read_line, to_line
 from selfreward.measure import Measured
-from selfreward.records import Completion, Prompt, Request, Sampling, read_line, to_line
+from selfreward.records import Completion, Prompt, Request, Sampling
 from selfreward.report import write_report
 
 PROMPTS = ["code", "code it", "see Rome and Paris", "an odd one"]

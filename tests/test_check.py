@@ -29,8 +29,9 @@ from selfreward.checks.shapes import Shape, adapter_parameters, read_config, sha
 from selfreward.checks.tables import duration, short
 from selfreward.cli import app
 from selfreward.config import load_recipe
+from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError
-from selfreward.sections import BackendConfig, LoRAConfig, TrainerConfig
+from selfreward.sections import LoRAConfig, TrainerConfig
 from selfreward.seed import load_seed
 
 LLAMA_2_70B = {

@@ -24,13 +24,14 @@ from selfreward.check import check
 from selfreward.cluster import ClusterConfig, connect, gpus_each
 from selfreward.config import load_recipe
 from selfreward.distributed import DistributedTrainer
+from selfreward.engines import BackendConfig
 from selfreward.errors import OutOfMemory, SelfRewardError, Stopped
 from selfreward.learner import Learner
 from selfreward.models import open_model
 from selfreward.progress import Progress
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling
 from selfreward.rundir import RunDir, fingerprint
-from selfreward.sections import BackendConfig, DPOConfig, SFTConfig, TrainerConfig
+from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 from selfreward.sharing import Counted, Filled, examples_at, gathered
 from selfreward.stages import Run
 from selfreward.training import TRLTrainer

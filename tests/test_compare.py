@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from selfreward.backends.fake import FakeModel, write_like_a_model
 from selfreward.cli import app
-from selfreward.records import Prompt, content_id, to_line
+from selfreward.jsonl import to_line
+from selfreward.records import Prompt, content_id
 from selfreward.standing import describe_status
 
 PROMPTS = ["one", "one two", "one two three", "four words are here"]

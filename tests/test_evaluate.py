@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 from selfreward.cli import app
 from selfreward.evaluations.alpaca import Template
 from selfreward.evaluations.harness import _figures as read_figures
-from selfreward.records import Ranking, to_line
+from selfreward.jsonl import to_line
+from selfreward.records import Ranking
 from selfreward.rundir import fingerprint
 
 

@@ -20,9 +20,9 @@ from selfreward.backends import attention, hf, tree
 from selfreward.backends.fake import FakeModel
 from selfreward.backends.hf import HFModel, draw
 from selfreward.backends.tree import Tree
+from selfreward.engines import BackendConfig
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.records import Checkpoint, Message, Request, Sampling
-from selfreward.sections import BackendConfig
 
 CPU = BackendConfig(device="cpu")
 GREEDY = Sampling(temperature=0, top_p=1, max_tokens=40)

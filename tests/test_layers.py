@@ -17,8 +17,9 @@ PACKAGE = Path(selfreward.__path__[0])
 LAYERS = [
     ["errors", "checks"],
     ["records"],
+    ["jsonl"],
     ["fields", "estimates", "parsing", "novelty", "batching", "evaluations.rows", "reproduce.lines"],
-    ["sections", "cluster", "sharing"],
+    ["sections", "engines", "cluster", "sharing"],
     ["config"],
     ["rundir", "chat", "adapters", "backends", "rubrics", "exchanges"],
     ["sources"],

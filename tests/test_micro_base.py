@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 
 from selfreward import micro, prompts
 from selfreward.chat import completion_ids, prompt_ids
+from selfreward.jsonl import read_jsonl
 from selfreward.micro import base, seeds, world
 from selfreward.micro.base import JUDGE, MAKERS, BaseConfig, Phase
 from selfreward.micro.controls import ASKED, Oracle, shuffled
 from selfreward.micro.truth import check, judge, verdict
-from selfreward.records import Example, Message, Pair, Prompt, Ranking, Request, Response, Sampling, read_jsonl
+from selfreward.records import Example, Message, Pair, Prompt, Ranking, Request, Response, Sampling
 
 SHIPPED = Path(micro.__file__).parent / "seed"
 

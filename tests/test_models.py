@@ -9,10 +9,10 @@ import huggingface_hub
 import pytest
 from tinymodels import make_model
 
+from selfreward.engines import ServerConfig
 from selfreward.errors import SelfRewardError
 from selfreward.models import load_checkpoint, outside_model
 from selfreward.rundir import fingerprint
-from selfreward.sections import ServerConfig
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from selfreward.errors import SelfRewardError
+from selfreward.jsonl import digest, iter_jsonl, read_jsonl, read_line, to_line
 from selfreward.records import (
     Checkpoint,
     Comparison,
@@ -27,11 +28,6 @@ from selfreward.records import (
     Sampling,
     Verdict,
     content_id,
-    digest,
-    iter_jsonl,
-    read_jsonl,
-    read_line,
-    to_line,
 )
 
 TEXT = st.text(max_size=40)

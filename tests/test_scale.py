@@ -15,25 +15,12 @@ from selfreward import estimates, novelty, records
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.drilldown import SHOWN, sample
 from selfreward.errors import SelfRewardError
+from selfreward.jsonl import Records, iter_about, iter_jsonl, read_jsonl, to_line
 from selfreward.judgments import Tally, mean_scores
 from selfreward.novelty import Novelty
 from selfreward.pairs import best_against_worst, choose_pairs, preference_texts
 from selfreward.progress import Progress
-from selfreward.records import (
-    Checkpoint,
-    Judgment,
-    Message,
-    Pair,
-    Prompt,
-    Records,
-    Request,
-    Response,
-    Sampling,
-    iter_about,
-    iter_jsonl,
-    read_jsonl,
-    to_line,
-)
+from selfreward.records import Checkpoint, Judgment, Message, Pair, Prompt, Request, Response, Sampling
 from selfreward.responses import plan_responses, read_response
 from selfreward.reward_modeling import Judged, correlation
 from selfreward.rundir import RunDir

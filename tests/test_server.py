@@ -22,9 +22,10 @@ from tinyrun import count_requests, go, make_world, quiet, tree
 
 from selfreward.backends.server import Pace, ServerModel, backoff, stated_pause
 from selfreward.config import load_recipe
+from selfreward.engines import ServerConfig
 from selfreward.errors import SelfRewardError
-from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling, read_jsonl
-from selfreward.sections import ServerConfig
+from selfreward.jsonl import read_jsonl
+from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=12)
 JUDGE = Checkpoint(name="judge", path="judge", fingerprint="f0")

@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 
 from selfreward.backends import fake
 from selfreward.config import load_recipe
-from selfreward.records import Example, Prompt, Ranking, to_line
+from selfreward.jsonl import to_line
+from selfreward.records import Example, Prompt, Ranking
 from selfreward.run import execute
 
 RECIPE = """

@@ -6,9 +6,9 @@ import secrets
 from pathlib import Path
 
 from selfreward.backends.hf import HFModel
+from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message, Request, Sampling
-from selfreward.sections import BackendConfig
 
 
 def converse(model: Path, temperature: float, top_p: float, max_tokens: int) -> None:

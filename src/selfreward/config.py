@@ -11,10 +11,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from selfreward.cluster import ClusterConfig
+from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError
 from selfreward.fields import Located, Section
 from selfreward.sections import (
-    BackendConfig,
     DPOConfig,
     EFTConfig,
     JudgeConfig,
@@ -25,7 +25,6 @@ from selfreward.sections import (
     ResponsesConfig,
     SeedConfig,
     SelectConfig,
-    ServerConfig,
     SFTConfig,
     TrainerConfig,
 )

@@ -11,8 +11,9 @@ from typing import NamedTuple, TypeVar
 
 from markupsafe import escape
 
+from selfreward.jsonl import iter_about, iter_jsonl
 from selfreward.judgments import mean_scores
-from selfreward.records import Dropped, Judgment, Pair, Prompt, Record, Response, Verdict, iter_about, iter_jsonl
+from selfreward.records import Dropped, Judgment, Pair, Prompt, Record, Response, Verdict
 from selfreward.sections import JudgeConfig
 
 R = TypeVar("R", bound=Record)

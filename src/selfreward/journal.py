@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from selfreward.backends import Model
 from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.records import Completion, Identified, Request, read_line
+from selfreward.jsonl import read_line
+from selfreward.records import Completion, Identified, Request
 from selfreward.rundir import Stage
 
 

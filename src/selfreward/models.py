@@ -15,12 +15,13 @@ from selfreward.backends import Model, Trainer
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.cluster import ClusterConfig
 from selfreward.config import Recipe
+from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.fields import HUB_ID, IMPORT_PATH
 from selfreward.pairs import Policy
 from selfreward.records import Checkpoint, content_id
 from selfreward.rundir import WEIGHTS, fingerprint
-from selfreward.sections import BackendConfig, JudgeConfig, PairsConfig, PromptsConfig, ServerConfig
+from selfreward.sections import JudgeConfig, PairsConfig, PromptsConfig
 
 
 class Cast:

@@ -22,8 +22,9 @@ from selfreward.estimates import Estimate
 from selfreward.evaluations.tables import Table, read_tables
 from selfreward.headline import head_to_head, write_headline
 from selfreward.instruction_following import HeadToHead
+from selfreward.jsonl import iter_jsonl
 from selfreward.measure import Measured
-from selfreward.records import Example, iter_jsonl
+from selfreward.records import Example
 from selfreward.rundir import write_whole
 from selfreward.sources import REPLY
 from selfreward.standing import Standing, describe_status, model_lines, read_standing, where

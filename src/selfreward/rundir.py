@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import Record, content_id, to_line
+from selfreward.jsonl import to_line
+from selfreward.records import Record, content_id
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 ADAPTERS = ("peft", "bitsandbytes")

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
+from selfreward.jsonl import digest
 from selfreward.models import Cast
 from selfreward.novelty import plain
 from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
-from selfreward.records import Checkpoint, Prompt, Record, Response, Sampling, digest
+from selfreward.records import Checkpoint, Prompt, Record, Response, Sampling
 from selfreward.responses import plan_responses, read_response
 from selfreward.sections import SelectConfig
 from selfreward.seed import Seed, judges

@@ -15,21 +15,9 @@ from selfreward.backends import Advance, Model, Trainer
 from selfreward.cluster import ClusterConfig
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.journal import answers, halved, read_journal, usage
+from selfreward.jsonl import Records, digest, iter_jsonl, to_line
 from selfreward.progress import Progress
-from selfreward.records import (
-    Checkpoint,
-    Completion,
-    Dropped,
-    Pair,
-    Record,
-    Records,
-    Request,
-    Sampled,
-    content_id,
-    digest,
-    iter_jsonl,
-    to_line,
-)
+from selfreward.records import Checkpoint, Completion, Dropped, Pair, Record, Request, Sampled, content_id
 from selfreward.rundir import RunDir, Stage, fingerprint, sync_files, sync_folder, versions
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 from selfreward.trainings import (

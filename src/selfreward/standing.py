@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from selfreward.config import Recipe, read_recipe
 from selfreward.errors import SelfRewardError
+from selfreward.jsonl import read_line
 from selfreward.measure import Measured
-from selfreward.records import Record, read_line
+from selfreward.records import Record
 
 ANSWERING = ("heldout_responses", "truth")
 COMPARING = "heldout_preferences"

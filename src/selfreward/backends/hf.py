@@ -27,9 +27,9 @@ from selfreward.backends.suited import suits
 from selfreward.backends.tree import Tree
 from selfreward.backends.watching import Watcher
 from selfreward.chat import end_of_turn, load_tokenizer, prompt_ids
+from selfreward.engines import BackendConfig
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
 from selfreward.records import Completion, Finish, Message, Request, Watched
-from selfreward.sections import BackendConfig
 
 SHARED = 8
 """Fewer common first tokens than this are not worth a pass of their own."""

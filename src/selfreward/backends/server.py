@@ -23,9 +23,9 @@ from threading import Thread
 from typing import Any
 
 from selfreward.backends.replies import BadReply, Reply, read_reply
+from selfreward.engines import ServerConfig
 from selfreward.errors import SelfRewardError
 from selfreward.records import Completion, Request
-from selfreward.sections import ServerConfig
 
 try:
     import openai

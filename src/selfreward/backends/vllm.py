@@ -26,9 +26,9 @@ from selfreward.backends import likeliest
 from selfreward.backends.leash import Leash
 from selfreward.backends.watching import Watcher
 from selfreward.chat import end_of_turn, load_tokenizer, prompt_ids
+from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.records import Completion, Finish, Message, Request, Watched
-from selfreward.sections import BackendConfig
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # else it reports to its makers
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")

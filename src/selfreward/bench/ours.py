@@ -10,6 +10,7 @@ from rich.console import Console
 from selfreward.backends import Model, Trainer
 from selfreward.bench.ledger import Ledger
 from selfreward.bench.work import Work, by_score, score
+from selfreward.engines import BackendConfig
 from selfreward.judgments import Judge
 from selfreward.models import load_checkpoint, open_model
 from selfreward.pairs import choose_pairs, preference_texts
@@ -18,7 +19,7 @@ from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request
 from selfreward.responses import plan_responses, read_response
 from selfreward.rounds import judge_candidates
 from selfreward.rundir import RunDir
-from selfreward.sections import BackendConfig, DPOConfig, JudgeConfig, LoRAConfig, TrainerConfig
+from selfreward.sections import DPOConfig, JudgeConfig, LoRAConfig, TrainerConfig
 from selfreward.stages import Run
 
 

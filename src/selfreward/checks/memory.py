@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from selfreward.checks.shapes import Shape
-from selfreward.sections import BackendConfig, TrainerConfig
+from selfreward.engines import BackendConfig
+from selfreward.sections import TrainerConfig
 
 ADAM = 8
 """Two moments of every trained parameter, in float32."""

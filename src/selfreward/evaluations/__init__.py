@@ -10,12 +10,14 @@ from typing import Any, NamedTuple, Self, TypeVar
 from pydantic import Field
 
 from selfreward.charts import two
+from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError
 from selfreward.estimates import Estimate
 from selfreward.fields import ModelName, SamplingConfig, Section
-from selfreward.records import Checkpoint, Identified, Prompt, Record, Response, read_line
+from selfreward.jsonl import read_line
+from selfreward.records import Checkpoint, Identified, Prompt, Record, Response
 from selfreward.responses import plan_responses, read_response
-from selfreward.sections import BackendConfig, ServerConfig, SourceConfig
+from selfreward.sections import SourceConfig
 from selfreward.sources import Kept
 from selfreward.stages import Folder
 

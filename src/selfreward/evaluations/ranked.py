@@ -8,8 +8,9 @@ from functools import cached_property
 from scipy.stats import kendalltau
 
 from selfreward.evaluations import Figure, Found, Settings, Trial, counted, some
+from selfreward.jsonl import digest
 from selfreward.judgments import Judge
-from selfreward.records import Judgment, Ranking, content_id, digest
+from selfreward.records import Judgment, Ranking, content_id
 from selfreward.reward_modeling import (
     Judged,
     RewardModeling,

@@ -1,0 +1,96 @@
+"""Records in files, one JSON object a line, and errors that name file, line and field."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from selfreward.errors import SelfRewardError
+from selfreward.records import VERIFIED, Record
+
+R = TypeVar("R", bound=Record)
+
+
+def to_line(record: Record) -> str:
+    """The record as one line of JSON, without the line's end."""
+    return record.model_dump_json()
+
+
+class Records(Collection[R]):
+    """The records of a whole file whose hash was checked, read anew whenever they are gone over: a million need no memory."""
+
+    def __init__(self, path: Path, kind: type[R], count: int) -> None:
+        self._path, self._kind, self._count = path, kind, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[R]:
+        return iter_jsonl(self._path, self._kind, VERIFIED)
+
+    def __contains__(self, record: object) -> bool:
+        return any(record == one for one in self)
+
+
+def iter_jsonl(path: Path, kind: type[R], context: str | None = None) -> Iterator[R]:
+    """The records of a file, one by one. Raises `SelfRewardError` naming file, line and field.
+
+    `context`: `VERIFIED` where the file's hash was checked already, and the id of every line need not be.
+    """
+    for number, line in _numbered(path):
+        yield read_line(line, kind, f"{path}:{number}", context)
+
+
+def iter_about(path: Path, kind: type[R], field: str, wanted: Collection[str]) -> Iterator[R]:
+    """Those records of a file whose `field` is among `wanted`; of the other lines no more is read than that. As `iter_jsonl`."""
+    for number, line in _numbered(path):
+        try:
+            told = from_json(line)[field] in wanted
+        except (ValueError, KeyError, TypeError):
+            told = True  # to be told what is wrong with it
+        if told:
+            yield read_line(line, kind, f"{path}:{number}")
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            yield from enumerate(lines, start=1)
+    except OSError as error:
+        raise SelfRewardError(f"cannot be read ({error.strerror})", str(path), "Give a file that exists") from error
+    except UnicodeDecodeError as error:
+        raise SelfRewardError("is not UTF-8 text", str(path), "Save it as UTF-8 JSONL") from error
+
+
+def read_line(line: str, kind: type[R], where: str, context: str | None = None) -> R:
+    """One line of JSON as a record of `kind`; `context` as for `iter_jsonl`."""
+    try:
+        return kind.model_validate_json(line, context=context)
+    except ValidationError as error:
+        now = "Put the line right, or restore the file from where it came"
+        raise SelfRewardError(wrong_field(error, kind), where, now) from error
+
+
+def wrong_field(error: ValidationError, kind: type[BaseModel], names: Mapping[str, str] | None = None) -> str:
+    """The first field that is wrong in what should have been a `kind`, and how; `names`: what its file calls fields."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join((names or {}).get(str(part), str(part)) for part in first["loc"]) or kind.__name__
+    return f"{field}: {first['msg']}"
+
+
+def read_jsonl(path: Path, kind: type[R]) -> list[R]:
+    """All records of a file, in its order."""
+    return list(iter_jsonl(path, kind))
+
+
+def digest(records: Iterable[Record]) -> str:
+    """A hash of records in their order."""
+    total = hashlib.sha256()
+    for record in records:
+        total.update(to_line(record).encode() + b"\n")
+    return total.hexdigest()
