@@ -10,13 +10,13 @@ demo: $(STAMP)  ## a small model teaches itself: M0 to M3, then the page
 	$(BIN)/selfreward demo
 
 test: $(STAMP)  ## everything that needs no GPU and no network
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)  ## lint, types, tests
 	$(BIN)/ruff check src tests scripts
 	$(BIN)/ruff format --check src tests scripts
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(STAMP)  ## an iteration's time beside what people would use instead: hours; see `selfreward bench --help`
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -64,7 +64,8 @@ def run(tmp_path_factory):
     for name in ("SFT", "M1", "M2", "M3"):
         keys = ("loss", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")[: 5 if name > "M1" else 1]
         logged = [{"step": step, "epoch": 0.1, **{key: rng.gauss(0, 1) for key in keys}} for step in range(1, 400)]
-        (made / name / "model" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in logged))
+        lines = [{"tokens": 1000, "padding": 0.087}, *logged]
+        (made / name / "model" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return made
 
 
@@ -405,3 +406,7 @@ def test_prompts_can_be_narrowed_to_one_fate_without_a_script(run, chromium):
     first = chromium.find_element("css selector", ".browse")
     visible = [prompt for prompt in first.find_elements("css selector", ".prompt") if prompt.is_displayed()]
     assert 0 < len(visible) < len(kept) and all(f"is-{way}" in prompt.get_attribute("class") for prompt in visible)
+
+
+def test_every_training_says_what_it_padded(run):
+    assert shown(write_report(run)).count("399 steps, 8.7 % of the tokens padding") == 4

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from selfreward.fields import Address, EnvName, Section
 
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
+"""Where Linux says how much memory a container may have."""
 FOR_TOKENS = 0.5
-"""Share of the free memory that keys and values may take by themselves; the rest is for computing with them."""
-ENOUGH_TOKENS = {"cpu": 16384, "cuda": 131072}
+"""Share of the memory beside the weights that keys and values may take by themselves; the rest is for computing with them."""
+ENOUGH_TOKENS = {"cpu": 32768, "cuda": 131072}
 """More at once make nothing faster."""
 
 
@@ -37,7 +41,7 @@ class BackendConfig(Section):
         return self
 
     def in_flight(self, room: float, token: float, cuda: bool) -> int:
-        """Tokens to hold at once where `room` bytes are free beside the weights and a token's keys and values take `token`."""
+        """Tokens to hold at once where there are `room` bytes beside the weights and a token's keys and values take `token`."""
         if self.max_tokens_in_flight != "auto":
             return self.max_tokens_in_flight
         return max(1, min(int(room * FOR_TOKENS / token), ENOUGH_TOKENS["cuda" if cuda else "cpu"]))
@@ -60,3 +64,10 @@ class ServerConfig(Section):
     """Seconds to wait for one answer."""
     retries: int = Field(5, ge=0)
     """How often a request is sent again after an error that may pass, each time after a longer pause."""
+
+
+def memory_here() -> int:
+    """Bytes of memory of this machine, or of the container that this runs in."""
+    everything = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = CONTAINER.read_text().strip() if CONTAINER.is_file() else "max"
+    return min(everything, int(limit)) if limit.isdigit() else everything

@@ -75,6 +75,8 @@ class Curves(NamedTuple):
     name: str
     steps: int
     charts: list[tuple[str, Markup]]
+    padding: float | None
+    """Share of the tokens put through the model, where it is told."""
 
 
 class Multiple(NamedTuple):
@@ -264,7 +266,7 @@ def _curves(folder: Path) -> Curves | None:
         lines = [(kind, line) for kind, key in keys.items() if (line := _line(logged, key))]
         drawn += [(title, charts.curves(lines))] if lines else []
     steps = max((int(line.get("step", 0)) for line in logged), default=0)
-    return Curves(folder.name, steps, drawn) if drawn else None
+    return Curves(folder.name, steps, drawn, logged[0].get("padding")) if drawn else None
 
 
 def _line(logged: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:

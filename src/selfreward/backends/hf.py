@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from selfreward.backends.suited import suits
 from selfreward.backends.tree import Tree
 from selfreward.backends.watching import Watcher
 from selfreward.chat import end_of_turn, load_tokenizer, prompt_ids
-from selfreward.engines import BackendConfig
+from selfreward.engines import BackendConfig, memory_here
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
 from selfreward.records import Completion, Finish, Message, Request, Watched
 
@@ -75,7 +74,7 @@ class HFModel:
         self.shares = suits(self.model)
         if not self.shares:
             logging.getLogger(__name__).warning("%s: %s", path, OF_ITS_OWN)
-        self.budget = config.in_flight(_free_memory(self.device), _token_bytes(self.model), self.device.type == "cuda")
+        self.budget = config.in_flight(_room(self.model), _token_bytes(self.model), self.device.type == "cuda")
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
         ends = self.model.generation_config.eos_token_id
         own = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id)
@@ -238,11 +237,11 @@ class HFModel:
             torch.cuda.empty_cache()
 
 
-def _free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _room(model: PreTrainedModel) -> int:
+    """Bytes beside the weights on the model's device. In use or not: a plan of batches must not hang on the moment."""
+    device = model.device
+    memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else memory_here()
+    return max(0, int(memory - sum(weight.nbytes for weight in model.parameters())))
 
 
 def _token_bytes(model: PreTrainedModel) -> int:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import NamedTuple
 
+from selfreward.engines import memory_here
 from selfreward.errors import SelfRewardError, first_line
 
 WIDTH = 4096
 """Of the matrix that is multiplied by: larger than a processor's caches, as a model's are."""
 LONG = 0.25
 """Seconds to measure for."""
-CONTAINER = Path("/sys/fs/cgroup/memory.max")
-"""Where Linux says how much memory a container may have."""
 
 
 class Device(NamedTuple):
@@ -41,7 +38,9 @@ def find_device(asked: str = "auto") -> Device:
     if device.type == "cuda":
         about = torch.cuda.get_device_properties(device)
         return Device("cuda", about.name, about.total_memory)
-    return Device(device.type, f"{device.type}, {torch.get_num_threads()} threads", _memory() if device.type == "cpu" else None)
+    return Device(
+        device.type, f"{device.type}, {torch.get_num_threads()} threads", memory_here() if device.type == "cpu" else None
+    )
 
 
 def matmul_rate(device: Device, bfloat16: bool, rows: int) -> float:
@@ -58,10 +57,3 @@ def matmul_rate(device: Device, bfloat16: bool, rows: int) -> float:
         times.append(time.perf_counter() - start)
         assert number == WIDTH
     return 2 * rows * WIDTH * WIDTH / sorted(times)[len(times) // 2]
-
-
-def _memory() -> int:
-    """Bytes of memory of this machine, or of the container that this runs in."""
-    everything = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = CONTAINER.read_text().strip() if CONTAINER.is_file() else "max"
-    return min(everything, int(limit)) if limit.isdigit() else everything
