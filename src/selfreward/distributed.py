@@ -134,20 +134,26 @@ def _under_ray(job: Job) -> None:
 
 
 def _on_this_machine(job: Job) -> None:
-    """What `accelerate launch` runs, without the settings that `accelerate config` may have left in the home folder."""
+    """Begun anew after a death, not by the launcher: its next attempt may find the addresses of the dead, and wait for them."""
+    for _ in range(job.cluster.retries + 1):
+        if not _launched(job) or job.desk.error:
+            return
+    raise _died(job.cluster, str(job.desk.log))
+
+
+def _launched(job: Job) -> int:
+    """The exit code of what `accelerate launch` runs, without the settings that `accelerate config` may have left at home."""
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(job.cluster.trainers),
-        "--max-restarts", str(job.cluster.retries), "-m", "selfreward.worker", str(job.desk.job),
+        "--max-restarts", "0", "-m", "selfreward.worker", str(job.desk.job),
     ]  # fmt: skip
-    with job.desk.log.open("w") as log:
+    with job.desk.log.open("a") as log:
         # Their standard input ends when this process does, however it ends, and they end with it.
         launched = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
         try:
-            code = launched.wait()
+            return launched.wait()
         finally:
             launched.terminate()
-    if code and job.desk.error is None:
-        raise _died(job.cluster, str(job.desk.log))
 
 
 def _died(cluster: ClusterConfig, log: str) -> SelfRewardError:
