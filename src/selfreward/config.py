@@ -14,6 +14,7 @@ from selfreward.cluster import ClusterConfig
 from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError
 from selfreward.fields import Located, Section
+from selfreward.limits import DriftConfig
 from selfreward.sections import (
     DPOConfig,
     EFTConfig,
@@ -65,6 +66,8 @@ class Recipe(Section):
     """How two answers are compared, by `measure.judge` and `select.judge`."""
     measure: MeasureConfig = MeasureConfig()
     """Measurement."""
+    drift: DriftConfig | None = None
+    """Monitors; off where not given."""
     backend: BackendConfig = BackendConfig()
     """Sampling engine."""
     servers: dict[str, ServerConfig] = Field({})

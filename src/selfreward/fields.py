@@ -39,7 +39,8 @@ def _resolve_model(name: str, info: ValidationInfo) -> str:
     return name if name in known or re.fullmatch(IMPORT_PATH, name) else _resolve(name, info)
 
 
-def _compiles(pattern: str) -> str:
+def compiles(pattern: str) -> str:
+    """`pattern`, if it is a regular expression. Raises `ValueError`."""
     try:
         re.compile(pattern)
     except re.error as error:
@@ -58,7 +59,7 @@ ModelName = Annotated[str, AfterValidator(_resolve_model)]
 """A model outside the loop: a folder, a hub id, a name under `[servers]`, or `package.module:name` for one of yours."""
 ImportPath = Annotated[str, Field(pattern=f"^{IMPORT_PATH}$")]
 """`package.module:name`."""
-Pattern = Annotated[str, AfterValidator(_compiles)]
+Pattern = Annotated[str, AfterValidator(compiles)]
 """A regular expression."""
 Address = Annotated[str, BeforeValidator(_hide_unless(ADDRESS)), Field(pattern=f"^{ADDRESS}$")]
 """Where an endpoint is; with a password in it, it is refused and not shown."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from selfreward.config import Recipe
+from selfreward.drift.watch import Watcher
 from selfreward.eft import make_eft
 from selfreward.judgments import Judge
 from selfreward.measure import Made, Measurer
@@ -17,8 +18,8 @@ from selfreward.selection import load_selector
 from selfreward.stages import Folder, Run
 
 
-def self_reward(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer) -> Checkpoint:
-    """Train and measure M0, SFT, M1, M2, …; returns the last model."""
+def self_reward(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+    """Train, measure and watch M0, SFT, M1, M2, …; returns the last model, or the one of which a monitor says `stop`."""
     selector = load_selector(recipe, seed, cast, run["seed"])
     measurer.measure(run["M0"], cast.base)
     if recipe.sft.baseline:
@@ -31,16 +32,21 @@ def self_reward(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Meas
         model = run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed)
     model = cast.join("M1", model)
     measurer.measure(run["M1"], model)
+    verdict = watcher.watch(run["M1"], model, measurer)
     # Nothing that is validated on may be learnt from: new prompts that repeat one are dropped as held out.
-    guarded = seed._replace(heldout_prompts=[*seed.heldout_prompts, *(selector.prompts if selector else [])])
+    apart = [*(selector.prompts if selector else []), *watcher.prompts]
+    guarded = seed._replace(heldout_prompts=[*seed.heldout_prompts, *apart])
     written: list[Prompt] = []
     preferences: list[tuple[str, str, str]] = []
     for t in range(2, recipe.iterations + 2):
+        if verdict == "stop":
+            break
         made, texts = iterate(t, model, recipe, guarded, written, run[f"M{t}"], cast)
         written += made.prompts
         preferences = preferences + texts if recipe.pairs.accumulate else texts
         model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, recipe.dpo, recipe.seed, selector))
         measurer.measure(run[f"M{t}"], model, made)
+        verdict = watcher.watch(run[f"M{t}"], model, measurer, made)
     return model
 
 

@@ -111,13 +111,17 @@ class Measurer:
         self.truth: Truth = imported(recipe.measure.truth) if recipe.measure.truth else lambda prompt, response: None
         self.done: list[Measured] = []
         self.answers: dict[str, list[Response]] = {}
+        self.judgments: Collection[Judgment] = ()
+        """By the last model measured, of held-out answers."""
+        self.ranking_judgments: Collection[Judgment] = ()
+        """By the same, of the held-out ranked responses."""
 
     def measure(self, folder: Folder, model: Checkpoint, made: Made | None = None) -> Measured:
         """Measure `model` in its folder, on held-out prompts and rankings; writes `measured.json` and `summary.json`."""
         asked = plan_responses(self.seed.heldout_prompts, 1, self.recipe.responses.sampling, model, self.recipe.seed)
         own = folder.sample("heldout_responses", Response, asked, model, read_response)
         self.answers[folder.name] = own
-        judgments = self._judge(folder, model)
+        self.judgments = judgments = self._judge(folder, model)
         verdicts = folder.keep("truth", (self._verdicts(chain(own, made.responses if made else ()), made), []))
         measured = self._sum_up(folder, model, own, judgments, verdicts, made)
         self.done.append(measured)
@@ -213,6 +217,7 @@ class Measurer:
         ranked = [(ranking, ranked_responses(ranking)) for ranking in self.seed.heldout_rankings]
         plan = self.judge.plan([(ranking.prompt, r) for ranking, rs in ranked for r in rs], model, self.recipe.seed)
         judgments = folder.stream("ranking_judgments", Judgment, plan, model, self.judge.read, self.judge.reading)
+        self.ranking_judgments = judgments
         if not ranked:
             return None
         tally = Tally()

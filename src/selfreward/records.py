@@ -120,7 +120,7 @@ class Sampling(Record):
 class Request(Identified):
     """One completion asked of a model: `about` is the id of the record it concerns, `index` which of its samples."""
 
-    identity = ("about", "index", "messages", "sampling", "seed", "model", "top_logprobs", "watch")
+    identity = ("about", "index", "messages", "sampling", "seed", "model", "top_logprobs", "watch", "forced")
     about: str
     index: int
     messages: tuple[Message, ...]
@@ -132,6 +132,8 @@ class Request(Identified):
     """Log-probabilities of so many likeliest first tokens are asked for as well."""
     watch: tuple[str, ...] = ()
     """Texts of single tokens, a scale's numbers say: how likely each was is asked for wherever one of them is drawn."""
+    forced: str | None = None
+    """The answer that is to be given, to the end of its turn: nothing is sampled, and how likely it was is told."""
 
     @classmethod
     def asking(
@@ -144,12 +146,13 @@ class Request(Identified):
         run_seed: int,
         top_logprobs: int = 0,
         watch: tuple[str, ...] = (),
+        forced: str | None = None,
     ) -> Request:
         """A request whose seed follows from the run's and from what it asks, and is its own."""
         seed = int(content_id("seed", run_seed, about, index, *(message.content for message in messages)), 16)
         return cls(
             about=about, index=index, messages=messages, sampling=sampling, seed=seed, model=model.fingerprint,
-            top_logprobs=top_logprobs, watch=watch,
+            top_logprobs=top_logprobs, watch=watch, forced=forced,
         )  # fmt: skip
 
     @classmethod
@@ -184,6 +187,8 @@ class Completion(Record):
     """The likeliest first tokens with their log-probabilities, natural, before temperature; None where not asked for."""
     watched: tuple[Watched, ...] = ()
     """Every place where one of `Request.watch` was drawn, in the text's order."""
+    logprob: float | None = None
+    """Of a forced text with its end of turn, the sum of its tokens' natural log-probabilities at temperature 1, before top-p."""
 
 
 class Sampled(Identified):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from selfreward.card import write_cards
 from selfreward.config import Recipe
+from selfreward.drift.watch import Watcher
 from selfreward.judgments import Judge
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
@@ -19,7 +20,7 @@ from selfreward.rundir import RunDir
 from selfreward.seed import Seed, load_seed
 from selfreward.stages import Run
 
-Loop = Callable[[Recipe, Seed, Run, Cast, Measurer], Checkpoint]
+Loop = Callable[[Recipe, Seed, Run, Cast, Measurer, Watcher], Checkpoint]
 
 
 def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda: False, loop: Loop = self_reward) -> Checkpoint:
@@ -35,7 +36,8 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         run = Run(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
         for name, part in seed.parts.items():
             run["seed"].keep(name, part)
-        model = loop(recipe, seed, run, cast, Measurer(recipe, seed, judge, folder, cast))
+        watcher = Watcher(recipe, seed, judge, cast)
+        model = loop(recipe, seed, run, cast, Measurer(recipe, seed, judge, folder, cast), watcher)
         rundir.settle()
         write_report(folder)
         write_cards(folder)

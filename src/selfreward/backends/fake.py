@@ -71,6 +71,12 @@ def watched(request: Request, text: str) -> tuple[Watched, ...]:
     return tuple(found)
 
 
+def forced_logprob(request: Request) -> float:
+    """Some nats for every word that is forced; another model finds the same text another few likely."""
+    per_word = random.Random(f"{request.model} {request.forced}").uniform(0.5, 2.5)
+    return -per_word * (1 + len((request.forced or "").split()))
+
+
 class FakeModel:
     """Completes requests by a function of the request."""
 
@@ -87,12 +93,13 @@ class FakeModel:
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
         """Last request first: the order of arrival must not show."""
         for request in reversed(batch):
-            text, finish = self._write(request)
+            text, finish = self._write(request) if request.forced is None else (request.forced, "stop")
             yield Completion.model_validate(
                 {
                     "request_id": request.id, "text": text, "finish": finish,
                     "prompt_tokens": len(request.messages[-1].content.split()), "completion_tokens": len(text.split()),
                     "first_token": first_token(request, text), "watched": watched(request, text),
+                    "logprob": None if request.forced is None else forced_logprob(request),
                 }
             )  # fmt: skip
 

@@ -25,7 +25,7 @@ from selfreward.backends.plain import Plain
 from selfreward.backends.suited import suits
 from selfreward.backends.tree import Tree
 from selfreward.backends.watching import Watcher
-from selfreward.chat import end_of_turn, load_tokenizer, prompt_ids
+from selfreward.chat import completion_ids, end_of_turn, load_tokenizer, prompt_ids
 from selfreward.engines import BackendConfig, memory_here
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
 from selfreward.records import Completion, Finish, Message, Request, Watched
@@ -44,6 +44,10 @@ class _Row:
     prompt_tokens: int
     limit: int
     uniforms: np.ndarray
+    forced: list[int] | None = None
+    """The tokens that are to be drawn, whatever the model would rather draw."""
+    logprob: float = 0.0
+    """Of the tokens of `forced` so far."""
     ids: list[int] = field(default_factory=list)
     finish: Finish = "length"
     first_token: dict[str, float] | None = None
@@ -99,7 +103,7 @@ class HFModel:
         shared = self._shared(requests)
         groups: dict[tuple[str, tuple[Message, ...]], list[int]] = defaultdict(list)
         for at, request in enumerate(requests):
-            groups[request.sampling.model_dump_json(), request.messages].append(at)
+            groups[f"{request.sampling.model_dump_json()} {request.forced is not None}", request.messages].append(at)
         batches: list[list[int]] = []
         kind, prompts = "", 0
         for (sampling, messages), group in sorted(groups.items(), key=lambda item: (item[0][0], len(self._ids(item[0][1])))):
@@ -179,8 +183,11 @@ class HFModel:
 
     def _row(self, request: Request) -> _Row:
         length = len(self._ids(request.messages))
-        limit = min(request.sampling.max_tokens, self.context - length)
-        return _Row(request, length, limit, np.random.Generator(np.random.Philox(request.seed)).random(limit))
+        limit, forced = min(request.sampling.max_tokens, self.context - length), None
+        if request.forced is not None:
+            forced = completion_ids(self.tokenizer, request.messages, request.forced)
+            limit = min(len(forced), self.context - length)
+        return _Row(request, length, limit, np.random.Generator(np.random.Philox(request.seed)).random(limit), forced)
 
     def _first_token(self, logits: torch.Tensor, count: int) -> dict[str, float] | None:
         """The `count` likeliest words of `logits` [word] as text, with their log-probabilities; None for a count of 0."""
@@ -194,8 +201,7 @@ class HFModel:
         """Extend `rows` token by token until each has stopped or reached its limit."""
         live = list(range(len(rows)))
         for step in range(max(row.limit for row in rows)):
-            uniforms = torch.tensor([rows[at].uniforms[step] for at in live], device=self.device)
-            drawn = draw(logits, uniforms, rows[0].request.sampling.temperature, rows[0].request.sampling.top_p)
+            drawn = self._drawn([rows[at] for at in live], step, logits)
             tokens = drawn.tolist()
             stay = [place for place, at in enumerate(live) if self._take(rows[at], tokens[place], logits[place])]
             if not stay:
@@ -206,8 +212,22 @@ class HFModel:
                 drawn, live = drawn[keep], [live[place] for place in stay]
             logits = self._reader.grow(drawn)
 
+    def _drawn(self, rows: list[_Row], step: int, logits: torch.Tensor) -> torch.Tensor:
+        """The next token of each row, drawn from `logits` [row, word], or the one it is to have; a batch is all of one kind."""
+        if rows[0].forced is None:
+            uniforms = torch.tensor([row.uniforms[step] for row in rows], device=self.device)
+            return draw(logits, uniforms, rows[0].request.sampling.temperature, rows[0].request.sampling.top_p)
+        tokens = torch.tensor([row.forced[step] for row in rows if row.forced], device=self.device)
+        told = torch.log_softmax(logits.double(), dim=-1).gather(-1, tokens[:, None])[:, 0].tolist()
+        for row, logprob in zip(rows, told, strict=True):
+            row.logprob += logprob
+        return tokens
+
     def _take(self, row: _Row, token: int, logits: torch.Tensor) -> bool:
         """Let `row` have the token drawn from `logits` [word]; whether it goes on."""
+        if row.forced is not None and len(row.ids) + 1 < len(row.forced):
+            row.ids.append(token)
+            return len(row.ids) < row.limit
         if token in self.stops:
             row.finish = "stop"
             return False
@@ -227,6 +247,7 @@ class HFModel:
             completion_tokens=len(row.ids),
             first_token=row.first_token,
             watched=tuple(row.watched),
+            logprob=row.logprob if row.forced is not None and row.finish == "stop" else None,
         )
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 MARK = "SELFREWARD_LEASH"
 WATCH = """
-import select, sys
+import os, select, sys
 import psutil
 
 seen = set()
@@ -29,12 +29,21 @@ def look(processes):
         except psutil.Error:
             pass
 
+def say():
+    try:
+        os.write(1, b"\\n")
+    except OSError:  # nobody is left to hear it
+        pass
+
+say()
 while not select.select([sys.stdin], [], [], 0.5)[0]:
     look(psutil.process_iter())
 sys.stdin.readline()
 look(psutil.process_iter())
+say()
 sys.stdin.read()
 look(list(seen))
+look(psutil.process_iter())
 for process in seen:
     try:
         process.kill()
@@ -42,7 +51,8 @@ for process in seen:
         pass
 """
 """Learns who carries the mark until a line comes, for one that gives itself a title loses its mark by that; then waits for the
-end of its input, which comes when this process ends, however it does; then ends all of them and what they have started."""
+end of its input, which comes when this process ends, however it does; then ends all of them and what they have started. It says
+when it has begun and when it has seen all there was at the line: once its parent has ended, nothing tells whose a process is."""
 
 
 class Leash:
@@ -52,12 +62,13 @@ class Leash:
         self._mark = uuid4().hex
         # In a session of its own, it is there still when Ctrl-C has ended everything in this one.
         watch = [sys.executable, "-c", WATCH, MARK, self._mark]
-        self._watch: Any = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
+        self._watch: Any = subprocess.Popen(watch, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """What is started in here is on the leash."""
+        """What is started in here is on the leash, and what that has started when this is left."""
         resource_tracker.ensure_running()  # one of this process's own, which is to stay
+        self._watch.stdout.readline()  # it watches
         os.environ[MARK] = self._mark
         try:
             yield
@@ -66,6 +77,7 @@ class Leash:
             with suppress(BrokenPipeError):
                 self._watch.stdin.write(b"\n")
                 self._watch.stdin.flush()
+                self._watch.stdout.readline()  # it has seen all
 
     def end(self) -> None:
         """End it all now."""

@@ -9,6 +9,7 @@ from typing import Any
 from selfreward import loop
 from selfreward.bench.ledger import Ledger
 from selfreward.config import Recipe, load_recipe
+from selfreward.drift.watch import Watcher
 from selfreward.measure import Measurer
 from selfreward.models import Cast
 from selfreward.records import Checkpoint
@@ -23,12 +24,12 @@ def overhead(path: str) -> dict[str, Any]:
     ledger.book(loop, "iterate", "iterations")
     ledger.book(Folder, "train_dpo", "iterations")
 
-    def timed(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer) -> Checkpoint:
+    def timed(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
         opens, trains = run._open, run._open_trainer
         run._open = lambda model: ledger.time_inside(ledger.timed(opens)(model), "prepare", "generate")
         run._open_trainer = lambda: ledger.time_inside(trains(), "sft", "dpo")
         with ledger.stage("the rest"):
-            return loop.self_reward(recipe, seed, run, cast, measurer)
+            return loop.self_reward(recipe, seed, run, cast, measurer, watcher)
 
     with tempfile.TemporaryDirectory() as folder:
         execute(load_recipe(Path(path)), Path(folder) / "run", loop=timed)

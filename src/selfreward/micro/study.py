@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from selfreward.config import Recipe, load_recipe
+from selfreward.drift.watch import Watcher
 from selfreward.jsonl import iter_jsonl
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
@@ -42,9 +43,9 @@ SHARED = ("M0", "SFT", "M1")
 RESAMPLES = 10_000
 
 
-def more_sft(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer) -> Checkpoint:
+def more_sft(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
     """From M1 on, one more pass over the seed examples in place of each round of DPO: about as many answers read."""
-    model = self_reward(recipe.model_copy(update={"iterations": 0}), seed, run, cast, measurer)
+    model = self_reward(recipe.model_copy(update={"iterations": 0}), seed, run, cast, measurer, watcher)
     once = recipe.sft.model_copy(update={"epochs": 1})
     for t in range(2, recipe.iterations + 2):
         made = run[f"M{t}"].train_sft(seed.examples(recipe.sft.on), model, once, recipe.seed + t)

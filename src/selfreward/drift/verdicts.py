@@ -1,0 +1,60 @@
+"""From figures to readings: every monitor is read, and its figures are held against the recipe's limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from selfreward.drift import Evidence, consistency, flattery, flukes, health, people, policy, traits
+from selfreward.estimates import Estimate
+from selfreward.limits import Ends, Limit
+from selfreward.readings import Reading, Verdict
+
+MONITORS = {
+    "flukes": flukes.figures,
+    "flattery": flattery.figures,
+    "consistency": consistency.figures,
+    "people": people.figures,
+    "health": health.figures,
+    "traits": traits.figures,
+    "policy": policy.figures,
+}
+
+
+def read_monitors(now: Evidence, before: Evidence | None, limits: Mapping[str, Limit]) -> list[Reading]:
+    """All figures of all monitors, as readings named `monitor.figure`."""
+    return [
+        read_figure(f"{monitor}.{name}", now.name, figure, limits)
+        for monitor, figures in MONITORS.items()
+        for name, figure in figures(now, before).items()
+    ]
+
+
+def read_figure(monitor: str, iteration: str, figure: Estimate | None, limits: Mapping[str, Limit]) -> Reading:
+    """One figure held against its limits, if it has any; a figure that could not be read is `ok`."""
+    limit = limits.get(monitor, Limit())
+    ends = [_at(end, iteration) for end in (limit.below, limit.above, limit.stop_below, limit.stop_above)]
+    outside = [figure is not None and _outside(figure.value, low, high) for low, high in (ends[:2], ends[2:])]
+    warned = (ends[0] if ends[0] is not None else ends[2], ends[1] if ends[1] is not None else ends[3])
+    return Reading(
+        monitor=monitor, iteration=iteration,
+        value=figure.value if figure else None, interval=(figure.low, figure.high) if figure else None,
+        limit=None if warned == (None, None) else warned,
+        verdict="stop" if outside[1] else "warn" if outside[0] else "ok",
+    )  # fmt: skip
+
+
+def worst(readings: Iterable[Reading]) -> Verdict:
+    """The gravest verdict of all."""
+    verdicts: tuple[Verdict, ...] = ("ok", "warn", "stop")
+    return max((reading.verdict for reading in readings), key=verdicts.index, default="ok")
+
+
+def _at(ends: Ends | None, iteration: str) -> float | None:
+    """The end that holds for the model M_t: `ends` may give one each from M1 on."""
+    if not isinstance(ends, tuple):
+        return ends
+    return ends[min(int(iteration[1:]), len(ends)) - 1]
+
+
+def _outside(value: float, low: float | None, high: float | None) -> bool:
+    return (low is not None and value < low) or (high is not None and value > high)
