@@ -333,7 +333,8 @@ leash = Leash()
 free = subprocess.Popen(["sleep", "600"])
 with leash.on():
     start = [sys.executable, "-c", child]
-    held = subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    held = subprocess.Popen(start, stdin=subprocess.PIPE, start_new_session=True, **quiet)
     pids = free.pid, held.pid, int(held.stdout.readline()), leash._watch.pid
     if early:
         print(*pids, flush=True)
