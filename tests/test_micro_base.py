@@ -1,5 +1,6 @@
 """The base of the micro world: words in and out unchanged, no score ever seen, the same weights from the same seed."""
 
+import itertools
 import random
 import re
 from dataclasses import replace
@@ -12,10 +13,11 @@ from safetensors.torch import load_file
 from selfreward import micro, prompts
 from selfreward.chat import completion_ids, prompt_ids
 from selfreward.jsonl import read_jsonl
-from selfreward.micro import base, seeds, world
+from selfreward.micro import base, seeds, truth, world
 from selfreward.micro.base import JUDGE, MAKERS, BaseConfig, Phase
 from selfreward.micro.controls import ASKED, Oracle, shuffled
 from selfreward.micro.truth import check, judge, verdict
+from selfreward.readings import Anchor
 from selfreward.records import Example, Message, Pair, Prompt, Ranking, Request, Response, Sampling
 
 SHIPPED = Path(micro.__file__).parent / "seed"
@@ -226,3 +228,15 @@ def test_shuffled_pairs_are_the_same_every_time_and_leave_the_scores_of_the_othe
     assert shuffled("prompt", group) == pair
     assert [score for score, _ in group] == [1, 2, 3, 4]
     assert shuffled("prompt", candidates("prompt", [2.0, 2.0])) == "tie"
+
+
+def test_an_anchor_is_a_task_of_no_other_file_with_one_right_answer_that_is_given():
+    anchors = read_jsonl(SHIPPED / "anchors.jsonl", Anchor)
+    others = "".join((SHIPPED / f"{name}.jsonl").read_text() for name in ("ift", "eft", "heldout_prompts", "heldout_rankings"))
+    assert len({anchor.prompt for anchor in anchors}) == 40
+    for anchor in anchors:
+        assert anchor.prompt not in others
+        task, (answer,) = world.read_task(anchor.prompt), anchor.answers
+        right = [tried for tried in itertools.permutations(task.given) if all(truth.check(task, tried).values())]
+        assert [" ".join(tried) for tried in right] == [answer] and anchor.right(answer.upper())
+        assert not anchor.right(" ".join(sorted(task.given, reverse=not task.descending)))

@@ -14,27 +14,39 @@ from pathlib import Path
 
 from selfreward.micro.base import JUDGE
 from selfreward.micro.truth import check, judge
-from selfreward.micro.world import ANNOTATORS, CAREFUL, CARELESS, TASK_KINDS, WEB, Task, sample_task, with_slips, write_answer
+from selfreward.micro.world import (
+    ANNOTATORS,
+    CAREFUL,
+    CARELESS,
+    TASK_KINDS,
+    WEB,
+    Task,
+    TaskKind,
+    sample_task,
+    with_slips,
+    write_answer,
+)
+from selfreward.readings import Anchor
 from selfreward.records import Example, Prompt, Ranking, Record
 from selfreward.rundir import write_whole
 
 SEED = 20240118
-IFT, EFT, PROMPTS, RANKINGS, RANKED = 200, 800, 240, 120, 4
+IFT, EFT, PROMPTS, RANKINGS, RANKED, ANCHORS = 200, 800, 240, 120, 4, 40
 SLIPS = 0.4
 """Share of the judged and ranked answers that also have slips."""
 SOURCE = "micro world, standing for people"
 
 
 class World:
-    """Tasks of each kind in turn, none twice."""
+    """Tasks, of each kind in turn, none twice."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng, self._seen = rng, set[str]()
 
-    def tasks(self, count: int) -> list[Task]:
-        """`count` tasks that were not given out before."""
+    def tasks(self, count: int, kinds: Sequence[TaskKind] = TASK_KINDS) -> list[Task]:
+        """`count` tasks of `kinds` that were not given out before."""
         found: list[Task] = []
-        for kind in islice(cycle(TASK_KINDS), count):
+        for kind in islice(cycle(kinds), count):
             task = sample_task(self.rng, kind)
             while task.text() in self._seen:
                 task = sample_task(self.rng, kind)
@@ -60,7 +72,7 @@ class World:
 
 
 def make(out: Path) -> None:
-    """Write ift, eft, heldout_prompts and heldout_rankings (JSONL) to `out`."""
+    """Write ift, eft, heldout_prompts, heldout_rankings and anchors (JSONL) to `out`."""
     world = World(random.Random(SEED))
     ift = [
         Example(prompt=task.text(), response=" ".join(write_answer(task, ANNOTATORS, world.rng)), kind="ift", source=SOURCE)
@@ -69,8 +81,11 @@ def make(out: Path) -> None:
     eft = [judged(task, world.answer(task)) for task in world.tasks(EFT)]
     prompts = [Prompt(text=task.text(), source="seed") for task in world.tasks(PROMPTS)]
     rankings = [world.ranking(task) for task in world.tasks(RANKINGS)]
+    anchors = [anchor(task) for task in world.tasks(ANCHORS, ("sort",))]  # of the kinds, the one with a single right answer
     out.mkdir(parents=True, exist_ok=True)
-    files: dict[str, Sequence[Record]] = {"ift": ift, "eft": eft, "heldout_prompts": prompts, "heldout_rankings": rankings}
+    files: dict[str, Sequence[Record]] = {
+        "ift": ift, "eft": eft, "heldout_prompts": prompts, "heldout_rankings": rankings, "anchors": anchors,
+    }  # fmt: skip
     for name, records in files.items():
         write_whole(out / f"{name}.jsonl", "".join(record.model_dump_json() + "\n" for record in records))
 
@@ -79,6 +94,11 @@ def judged(task: Task, answer: str) -> Example:
     """An answer, and the judgment of it by a reader who misses nothing."""
     prompt = JUDGE.format(prompt=task.text(), response=answer)
     return Example(prompt=prompt, response=judge(task, answer.split()), kind="eft", source=SOURCE)
+
+
+def anchor(task: Task) -> Anchor:
+    """A task of words to sort, and the one answer to it."""
+    return Anchor(prompt=task.text(), answers=(" ".join(sorted(task.given, reverse=task.descending)),))
 
 
 if __name__ == "__main__":
