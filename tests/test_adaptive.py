@@ -12,12 +12,12 @@ from tinyrun import Moments, count_requests, go, make_world, quiet, tree
 from selfreward.backends import fake
 from selfreward.drilldown import sample
 from selfreward.export import export_run
+from selfreward.iteration import JudgeConfig
 from selfreward.jsonl import iter_jsonl
 from selfreward.judgments import Judge
 from selfreward.records import Judgment, Pair, Response
 from selfreward.report import write_report
 from selfreward.rounds import undecided
-from selfreward.sections import JudgeConfig
 from selfreward.standing import describe_status, read_standing
 
 ADAPTIVE = Judge(JudgeConfig(samples="adaptive"))

@@ -11,11 +11,12 @@ from selfreward.backends.fake import FakeModel, write_like_a_model
 from selfreward.checks.shapes import adapter_parameters
 from selfreward.config import load_recipe
 from selfreward.errors import SelfRewardError
+from selfreward.iteration import JudgeConfig
 from selfreward.jsonl import to_line
 from selfreward.judgments import Judge
 from selfreward.records import Example, Prompt, Ranking
 from selfreward.reproduce.texts import correlations
-from selfreward.sections import JudgeConfig, LoRAConfig, SourceConfig
+from selfreward.sections import LoRAConfig, SourceConfig
 from selfreward.sources import load_examples
 
 

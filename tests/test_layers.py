@@ -19,7 +19,7 @@ LAYERS = [
     ["records"],
     ["jsonl"],
     ["fields", "estimates", "parsing", "novelty", "batching", "evaluations.rows", "reproduce.lines"],
-    ["sections", "engines", "cluster", "sharing", "limits", "readings", "flukes"],
+    ["sections", "iteration", "engines", "cluster", "sharing", "limits", "readings", "flukes"],
     ["config"],
     ["rundir", "chat", "adapters", "backends", "rubrics", "exchanges"],
     ["sources"],

@@ -19,11 +19,11 @@ from selfreward.drilldown import SHOWN, sample
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.estimates import Estimate
 from selfreward.headline import write_headline
+from selfreward.iteration import JudgeConfig
 from selfreward.jsonl import iter_jsonl, to_line
 from selfreward.measure import Measured
 from selfreward.records import Judgment, Pair, Prompt, Response, Verdict
 from selfreward.report import describe_status, write_report
-from selfreward.sections import JudgeConfig
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = f"""{SCRIPT}"><img src=x onerror="document.title='owned'">{{{{7*7}}}}</details></svg><style>*{{display:none}}</style>"""

@@ -15,6 +15,7 @@ from selfreward import estimates, novelty, records
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.drilldown import SHOWN, sample
 from selfreward.errors import SelfRewardError
+from selfreward.iteration import JudgeConfig
 from selfreward.jsonl import Records, iter_about, iter_jsonl, read_jsonl, to_line
 from selfreward.judgments import Tally, mean_scores
 from selfreward.novelty import Novelty
@@ -24,7 +25,6 @@ from selfreward.records import Checkpoint, Judgment, Message, Pair, Prompt, Requ
 from selfreward.responses import plan_responses, read_response
 from selfreward.reward_modeling import Judged, correlation
 from selfreward.rundir import RunDir
-from selfreward.sections import JudgeConfig
 from selfreward.stages import Run
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)

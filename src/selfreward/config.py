@@ -14,16 +14,13 @@ from selfreward.cluster import ClusterConfig
 from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError
 from selfreward.fields import Located, Section
+from selfreward.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.limits import DriftConfig
 from selfreward.sections import (
     DPOConfig,
     EFTConfig,
-    JudgeConfig,
     MeasureConfig,
-    PairsConfig,
     PairwiseConfig,
-    PromptsConfig,
-    ResponsesConfig,
     SeedConfig,
     SelectConfig,
     SFTConfig,

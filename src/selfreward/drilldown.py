@@ -11,10 +11,10 @@ from typing import NamedTuple, TypeVar
 
 from markupsafe import escape
 
+from selfreward.iteration import JudgeConfig
 from selfreward.jsonl import iter_about, iter_jsonl
 from selfreward.judgments import mean_scores
 from selfreward.records import Dropped, Judgment, Pair, Prompt, Record, Response, Verdict
-from selfreward.sections import JudgeConfig
 
 R = TypeVar("R", bound=Record)
 SHOWN = 30

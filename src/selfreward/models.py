@@ -18,10 +18,10 @@ from selfreward.config import Recipe
 from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.fields import HUB_ID, IMPORT_PATH
+from selfreward.iteration import JudgeConfig, PairsConfig, PromptsConfig
 from selfreward.pairs import Policy
 from selfreward.records import Checkpoint, content_id
 from selfreward.rundir import WEIGHTS, fingerprint
-from selfreward.sections import JudgeConfig, PairsConfig, PromptsConfig
 
 
 class Cast:

@@ -11,6 +11,7 @@ from selfreward.backends import Model, Trainer
 from selfreward.bench.ledger import Ledger
 from selfreward.bench.work import Work, by_score, score
 from selfreward.engines import BackendConfig
+from selfreward.iteration import JudgeConfig
 from selfreward.judgments import Judge
 from selfreward.models import load_checkpoint, open_model
 from selfreward.pairs import choose_pairs, preference_texts
@@ -19,7 +20,7 @@ from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request
 from selfreward.responses import plan_responses, read_response
 from selfreward.rounds import judge_candidates
 from selfreward.rundir import RunDir
-from selfreward.sections import DPOConfig, JudgeConfig, LoRAConfig, TrainerConfig
+from selfreward.sections import DPOConfig, LoRAConfig, TrainerConfig
 from selfreward.stages import Run
 
 

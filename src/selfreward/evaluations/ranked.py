@@ -8,6 +8,7 @@ from functools import cached_property
 from scipy.stats import kendalltau
 
 from selfreward.evaluations import Figure, Found, Settings, Trial, counted, some
+from selfreward.iteration import JudgeConfig
 from selfreward.jsonl import digest
 from selfreward.judgments import Judge
 from selfreward.records import Judgment, Ranking, content_id
@@ -19,7 +20,7 @@ from selfreward.reward_modeling import (
     perfect_that_are_best,
     reward_modeling,
 )
-from selfreward.sections import JudgeConfig, SourceConfig
+from selfreward.sections import SourceConfig
 from selfreward.seed import ranked_responses
 from selfreward.sources import Kept, load_rankings
 

@@ -1,0 +1,120 @@
+"""A recipe's tables of what an iteration does. The defaults are the paper's (section 2.2) wherever it states one."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from selfreward.fields import ImportPath, Located, ModelName, Pattern, SamplingConfig, Section, Share
+
+ADAPTIVE = 3
+"""The most samples of an adaptive judge: as many as the paper always draws."""
+
+
+def _adaptive_or_a_number(samples: Any) -> Any:
+    """Checked here, for a union tells what each of its kinds would have liked."""
+    if samples != "adaptive" and not (isinstance(samples, int) and samples >= 1):
+        raise ValueError('must be an integer, 1 at least, or "adaptive"')
+    return samples
+
+
+Samples = Annotated[int | Literal["adaptive"], BeforeValidator(_adaptive_or_a_number)]
+
+
+class PromptsConfig(SamplingConfig):
+    """New prompts (paper, section 2.2 and appendix A.5; Self-Instruct's filters)."""
+
+    temperature: float = Field(0.6, ge=0)
+    """0 is greedy."""
+    by: Literal["frozen", "current"] = "frozen"
+    """Who writes them: one named model for the whole run, or M_t."""
+    frozen: ModelName | None = None
+    """The model that `by = "frozen"` names; the base where it is not given."""
+    source: Located | None = Field(None, alias="from")
+    """A file of your own prompts (JSONL of Prompt), taken in turn instead of writing new ones."""
+    per_iteration: int = Field(5000, ge=1)
+    """How many completions are asked of the writer, or prompts taken from `from`, in each iteration."""
+    shots_seed: int = Field(6, ge=0)
+    """Seed prompts shown to the writer; with the next field's, 8 in all."""
+    shots_self: int = Field(2, ge=0)
+    """Prompts of earlier iterations shown; the first iteration shows seed prompts in their place."""
+    max_rouge_l: Share = 0.7
+    """A prompt nearer than this (ROUGE-L F) to a seed or an accepted prompt is dropped."""
+    min_words: int = Field(4, ge=1)
+    """Shorter ones are dropped."""
+    max_words: int = Field(150, ge=1)
+    """Longer ones are dropped."""
+    ascii_only: bool = True
+    """Drop what starts with a character outside ASCII. Turned off, for other languages, ROUGE counts words of any script."""
+    unsuited: tuple[str, ...] = (
+        "image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps", "draw", "plot", "go to",
+    )  # fmt: skip
+    """A prompt with one of these words is dropped: text alone cannot do it."""
+    form: Pattern | None = None
+    """A regular expression every prompt must match as a whole, ignoring case; for narrow families of tasks."""
+
+
+class ResponsesConfig(SamplingConfig):
+    """Candidate responses."""
+
+    n: int = Field(4, ge=2)
+    """Candidates per prompt."""
+
+
+class JudgeConfig(SamplingConfig):
+    """LLM-as-a-Judge."""
+
+    by: ModelName = "current"
+    """`current`: M_t judges itself; `frozen`: M1 does; or a model outside the loop."""
+    rubric: Located = "selfreward:text/judge_additive.txt"
+    """Prompt text with the slots {prompt} and {response}."""
+    pattern: Pattern = r"score[\s*]*:[\s*]*(-?\d+(?:[.,]\d+)?)"
+    """Where a verdict stands, ignoring case; the last match wins. One group, the score."""
+    scale: tuple[float, float] = (0, 5)
+    """Lowest and highest score."""
+    read: Literal["sampled", "expected"] = "sampled"
+    """A judgment's score: the number that was `sampled`, or the one `expected` in its place, by how likely each point of the
+    scale was there. EFT goes by the numbers in its texts."""
+    samples: Samples = 3
+    """Judgments per response, averaged. `adaptive`: one of every candidate, then more where best or worst is undecided, up to
+    3; what is measured is always judged 3 times."""
+    min_valid: int = Field(2, ge=1)
+    """Fewer valid ones leave a response unscored; of a response that was asked for less often, all must be valid."""
+
+    @property
+    def most(self) -> int:
+        """Judgments of one response, at most."""
+        return ADAPTIVE if self.samples == "adaptive" else self.samples
+
+    @property
+    def rounds(self) -> tuple[str, ...]:
+        """The stages by which candidates are judged, in their order."""
+        later = range(2, self.most + 1) if self.samples == "adaptive" else ()
+        return ("judgments", *(f"judgments_{number}" for number in later))
+
+    @model_validator(mode="after")
+    def _can_expect(self) -> Self:
+        if self.read == "expected" and not {*self.scale} <= {*range(10)}:
+            raise ValueError('read = "expected" needs a scale of single digits, 0 to 9: each point must be one token')
+        return self
+
+    @model_validator(mode="after")
+    def _can_score(self) -> Self:
+        if re.compile(self.pattern).groups != 1:
+            raise ValueError("pattern must have one group, the score")
+        if self.scale[0] >= self.scale[1]:
+            raise ValueError("scale must go from its lowest score to its highest")
+        if self.min_valid > self.most:
+            raise ValueError("min_valid is more than samples, so that nothing would ever have a score")
+        return self
+
+
+class PairsConfig(Section):
+    """From scored candidates to preference pairs."""
+
+    policy: ImportPath = "selfreward.pairs:best_against_worst"
+    """How the two responses of a pair are chosen."""
+    accumulate: bool = False
+    """Train on the pairs of all earlier iterations too."""
