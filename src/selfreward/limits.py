@@ -34,7 +34,7 @@ class DriftConfig(Section):
     """Monitors: what is watched at every iteration. Nothing of it flows back into the loop, but that `stop` ends the run."""
 
     sample: int = Field(64, ge=1)
-    """On so many of the held-out prompts' answers judges and models are asked more, for the monitors alone."""
+    """On so many of the held-out prompts' answers, and of the anchors, models are asked more for the monitors alone."""
     pool: int = Field(16, ge=1)
     """To so many held-out prompts M1 writes the frozen pool of candidates, which every later model judges too."""
     frozen: ModelName = "frozen"

@@ -103,7 +103,8 @@ class _Planner:
 
     def run(self) -> Iterator[Stage]:
         recipe, seed = self.recipe, self.seed
-        yield from self._measure("M0")
+        if recipe.measure.base:
+            yield from self._measure("M0")
         if recipe.sft.baseline:
             yield Training("SFT/model", seed.ift, recipe.sft, seed.example)
             yield from self._measure("SFT")

@@ -31,7 +31,7 @@ class Watcher:
     def __init__(self, recipe: Recipe, seed: Seed, judge: Judge, cast: Cast) -> None:
         self.recipe, self.seed, self.judge, self.cast = recipe, seed, judge, cast
         self.config = recipe.drift
-        self.anchors = read_jsonl(Path(self.config.anchors), Anchor) if self.config and self.config.anchors else []
+        self.anchors = read_anchors(self.config)
         self.seen: list[tuple[Checkpoint, Evidence]] = []
         self.readings: list[Reading] = []
         """Of the last model watched."""
@@ -48,7 +48,7 @@ class Watcher:
         now = self._evidence(self.config, folder, model, measurer, made)
         self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, self.config.limits)
         self.seen.append((model, now))
-        folder.keep("drift", (self.readings, []))
+        folder.restate("drift", self.readings)
         return worst(self.readings)
 
     def _evidence(
@@ -111,6 +111,11 @@ class Watcher:
                 ]
                 found[part] = folder.sample(f"drift_likelihood_{part}", Likelihood, plan, model, read_likelihood)
         return found
+
+
+def read_anchors(config: DriftConfig | None) -> list[Anchor]:
+    """The anchors that are asked: the first `sample` of the file. Raises `SelfRewardError` where it is not what it should be."""
+    return read_jsonl(Path(config.anchors), Anchor)[: config.sample] if config and config.anchors else []
 
 
 def _cut(answer: Response) -> Response:

@@ -1,0 +1,128 @@
+"""One run of the laboratory, from a seed to what is kept of it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import redirect_stderr, suppress
+from importlib.resources import files
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from selfreward.config import Recipe, load_recipe
+from selfreward.drift.watch import Watcher
+from selfreward.errors import SelfRewardError
+from selfreward.jsonl import iter_jsonl
+from selfreward.loop import self_reward
+from selfreward.measure import Measurer
+from selfreward.micro.lab.arms import PLANTED, Arm
+from selfreward.micro.lab.defects import DEFECTS, planted
+from selfreward.micro.study import summary
+from selfreward.models import Cast
+from selfreward.readings import Reading
+from selfreward.records import Checkpoint, Record, Response
+from selfreward.run import execute
+from selfreward.seed import Seed
+from selfreward.stages import Run
+
+RECIPE = Path(str(files("selfreward.micro") / "lab" / "lab.toml"))
+DIGITS = 5
+"""Decimals that records keep of a figure."""
+
+
+class Seen(Record):
+    """One model of one run: what is true of it, what it says of itself, and what every monitor read."""
+
+    true_score: float
+    self_score: float | None
+    criteria: dict[str, float]
+    """Mean points by criterion, by the truth."""
+    traits: dict[str, float]
+    """Mean over its held-out answers of what each defect would breed, by the defect's name."""
+    pairs_right: float | None
+    """Share of the pairs it was trained on whose chosen response is truly better."""
+    pairs_wrong: float | None
+    readings: dict[str, float | None]
+    """Figure → value."""
+
+
+class LabRun(Record):
+    """What is kept of a run. `ended`: why it has fewer models than it should, where it does."""
+
+    arm: str
+    seed: int
+    models: dict[str, Seen]
+    ended: str | None = None
+    seconds: float
+    """Of one core, about; M1's training, which runs of a seed share, is in the run that did it."""
+
+
+def run_seed(arm: Arm, seed: int, work: Path) -> LabRun:
+    """Run one seed of an arm in a folder under `work`, or go on with it, and remove it in the end."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder, start, ended = work / arm.name / f"seed_{seed}", time.process_time(), None
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log").open("a") as log, redirect_stderr(log):
+        _share_first(folder, work / "first" / f"seed_{seed}")
+        try:
+            execute(load_recipe(RECIPE, {"seed": seed, **arm.changes}), folder, loop=_Planting(arm))
+        except SelfRewardError as error:  # a judge without opinions leaves no pair to train on
+            if "no usable pair" not in str(error):
+                raise
+            ended = "no usable pair"
+    found = LabRun(
+        arm=arm.name, seed=seed, ended=ended, seconds=round(time.process_time() - start, 1),
+        models={model["name"]: _seen(folder, model) for model in summary(folder)},
+    )  # fmt: skip
+    if seed in PLANTED:
+        _keep_first(folder, work / "first" / f"seed_{seed}")
+    shutil.rmtree(folder)
+    return found
+
+
+class _Planting:
+    """The loop, its engines with the arm's defect in them."""
+
+    def __init__(self, arm: Arm) -> None:
+        self._arm = arm
+
+    def __call__(self, recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+        if self._arm.defect:
+            run._open = planted(run._open, self._arm.defect, self._arm.strength)
+        return self_reward(recipe, seed, run, cast, measurer, watcher)
+
+
+def _share_first(folder: Path, first: Path) -> None:
+    """Give a run M1 as another run of its seed has trained it: no defect touches that training."""
+    if first.exists() and not (folder / "M1" / "model").exists():
+        shutil.copytree(first, folder / "M1", dirs_exist_ok=True)
+
+
+def _keep_first(folder: Path, first: Path) -> None:
+    """Keep a run's M1 for the next run of its seed: whole, or not at all."""
+    if not first.exists():
+        partial = first.with_name(f"{first.name}.{folder.parent.name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(folder / "M1" / "model", partial / "model")
+        shutil.copy(folder / "M1" / "model.receipt.json", partial)
+        with suppress(OSError):  # another arm's run of this seed was first
+            partial.rename(first)
+
+
+def _seen(folder: Path, model: Mapping[str, Any]) -> Seen:
+    """One model of a finished run, from its summary and its records."""
+    name, loop = model["name"], model["loop"] or {}
+    answers = [answer.text.split() for answer in iter_jsonl(folder / name / "heldout_responses.jsonl", Response)]
+    readings = iter_jsonl(folder / name / "drift.jsonl", Reading)
+    return Seen(
+        true_score=model["true_score"],
+        self_score=model["self_score"] and model["self_score"]["value"],
+        criteria={criterion: round(mean, DIGITS) for criterion, mean in model["instruction_following"]["by_criterion"].items()},
+        traits={one.name: round(fmean(map(one.trait, answers)), DIGITS) for one in DEFECTS if one.trait},
+        pairs_right=loop.get("pairs_right"), pairs_wrong=loop.get("pairs_wrong"),
+        readings={r.monitor: None if r.value is None else round(r.value, DIGITS) for r in readings},
+    )  # fmt: skip
