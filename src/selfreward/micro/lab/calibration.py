@@ -1,0 +1,104 @@
+"""Whether fluke probabilities are right: pairs judged again with fresh seeds, by judges of little and of much noise."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+
+from selfreward.config import Recipe, load_recipe
+from selfreward.drift.watch import Watcher
+from selfreward.flukes import pair_outcomes
+from selfreward.judgments import Judge
+from selfreward.loop import iterate
+from selfreward.measure import Measurer
+from selfreward.micro.lab.arms import PLANTED, Arm
+from selfreward.micro.lab.defects import DEFECTS, planted
+from selfreward.micro.lab.runs import DIGITS, RECIPE
+from selfreward.models import Cast
+from selfreward.records import Checkpoint, Judgment, Record
+from selfreward.run import execute
+from selfreward.seed import Seed
+from selfreward.stages import Run
+
+SEEDS = PLANTED[:4]
+NOISE = (0.0, 0.25, 0.5)
+"""Shares of grades that are any grade at all."""
+PROMPTS = 600
+SURE = 1000
+"""Pairs that a bin needs before its share says anything to within 3 points."""
+
+
+class Rejudged(Record):
+    """The pairs of one iteration, before and after they were judged again."""
+
+    noise: float
+    seed: int
+    flipped: tuple[float, ...]
+    """The probability that the pair comes out the other way round, as it was predicted."""
+    outcome: tuple[int, ...]
+    """What came out: 1 the same, 0 a tie, −1 the other way round."""
+
+
+class Bin(Record):
+    """Pairs of like prediction."""
+
+    pairs: int
+    predicted: float
+    """Mean probability of coming out the other way round."""
+    observed: float
+    """Share that did."""
+
+
+def bins(rejudged: Sequence[Rejudged]) -> list[Bin]:
+    """Pairs in the order of their prediction, in bins of `SURE` and what is left over in the last."""
+    every = sorted((p, o) for run in rejudged for p, o in zip(run.flipped, run.outcome, strict=True))
+    count = max(1, len(every) // SURE)
+    parts = [every[at * SURE : (at + 1) * SURE if at < count - 1 else None] for at in range(count)]
+    return [
+        Bin(pairs=len(part), predicted=sum(p for p, _ in part) / len(part), observed=sum(o < 0 for _, o in part) / len(part))
+        for part in parts
+        if part
+    ]
+
+
+def rejudge(noise: float, seed: int, work: Path) -> Rejudged:
+    """One iteration's pairs by a judge of so much noise, then judged again."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder = work / f"rejudged-{noise:g}" / f"seed_{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    again = _Again(noise)
+    with (folder / "log").open("a") as log, redirect_stderr(log):
+        execute(load_recipe(RECIPE, {"seed": seed, "prompts.per_iteration": PROMPTS}), folder, loop=again)
+    shutil.rmtree(folder)
+    return Rejudged(noise=noise, seed=seed, flipped=again.flipped, outcome=again.outcome)
+
+
+class _Again:
+    """M1 and its first iteration up to the pairs, which are then judged once more by other seeds."""
+
+    flipped: tuple[float, ...]
+    outcome: tuple[int, ...]
+
+    def __init__(self, noise: float) -> None:
+        self._arm = Arm(next(defect for defect in DEFECTS if defect.name == "noise"), noise, None, SEEDS)
+
+    def __call__(self, recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+        assert self._arm.defect
+        run._open = planted(run._open, self._arm.defect, self._arm.strength)
+        model = cast.join("M1", run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed))
+        made, _ = iterate(2, model, recipe, seed, [], run["M2"], cast)
+        judge, texts = Judge(recipe.judge), {prompt.id: prompt.text for prompt in made.prompts}
+        wanted = {one for pair in made.pairs for one in (pair.chosen_id, pair.rejected_id)}
+        asked = [(texts[one.prompt_id], one) for one in made.responses if one.id in wanted]
+        plan = judge.plan(asked, model, recipe.seed + 1)
+        scores = judge.mean_scores(run["M2"].stream("judged_again", Judgment, plan, model, judge.read, judge.reading))
+        predicted = pair_outcomes(made.pairs, made.responses, made.judgments, recipe.judge.min_valid)
+        kept = [pair for pair in made.pairs if {pair.chosen_id, pair.rejected_id} <= scores.keys()]
+        apart = [scores[pair.chosen_id] - scores[pair.rejected_id] for pair in kept]
+        self.flipped = tuple(round(predicted[pair.id].flipped, DIGITS) for pair in kept)
+        self.outcome = tuple((distance > 0) - (distance < 0) for distance in apart)
+        return model
