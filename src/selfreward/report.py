@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from selfreward import charts
@@ -24,6 +20,7 @@ from selfreward.headline import head_to_head, write_headline
 from selfreward.instruction_following import HeadToHead
 from selfreward.jsonl import iter_jsonl
 from selfreward.measure import Measured
+from selfreward.pages import render
 from selfreward.records import Example
 from selfreward.rundir import write_whole
 from selfreward.sources import REPLY
@@ -104,16 +101,14 @@ def write_report(folder: Path) -> Path:
 
 
 def _render(standing: Standing) -> str:
-    text, models, recipe = files("selfreward") / "text", standing.measured, standing.recipe
-    style = (text / "report.css").read_text(encoding="utf-8")
-    template = _environment().from_string((text / "report.html").read_text(encoding="utf-8"))
+    models, recipe = standing.measured, standing.recipe
     budget = DRILLDOWN // max(1, len(standing.iterations))
     samples = [sample(standing.folder / name, recipe.judge, budget) for name in standing.iterations]
     curves = [_curves(standing.folder / model.name) for model in standing.models]
-    return template.render(
+    return render(
+        "report.html",
         run=standing.folder.resolve().name, recipe=recipe, models=models, top=recipe.judge.scale[1],
-        judging=any(model.reward_modeling for model in models), style=Markup(style),
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        judging=any(model.reward_modeling for model in models),
         headline=write_headline(models, recipe.judge.scale[1]), truth=any(model.instruction_following for model in models),
         unfinished="" if standing.finished else where(standing, time.time()), lines=model_lines(standing),
         rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
@@ -138,26 +133,6 @@ def _charts(models: Sequence[Measured], scale: tuple[float, float]) -> dict[str,
         "criteria": _multiples(exact, Axis(0.0, max(1.0, most), charts.two, charts.short)),
         "histograms": _histograms(models, scale),
     }
-
-
-def _environment() -> Environment:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "two": charts.two,
-        "pc": lambda share: f"{100 * share:.1f}",
-        "words": lambda name: name.replace("_", " "),
-        "n": lambda count: f"{count:,}",
-        "points": lambda score: f"{score:.3g}",
-        "count": _count,
-    }
-    environment.globals["stacked"] = charts.stacked
-    return environment
-
-
-def _count(reasons: Mapping[str, int]) -> str:
-    """Reasons with their counts, most frequent first."""
-    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in ordered) or "none"
 
 
 def _figures(models: Sequence[Measured], scale: tuple[float, float]) -> dict[str, Markup]:

@@ -1,0 +1,47 @@
+"""What all pages share: templates that escape every word, one style sheet, and a policy that forbids script and network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from selfreward import charts
+
+
+def render(template: str, **values: Any) -> str:
+    """The page that a template of `text/` makes of `values`; all of them are text, but for `Markup`."""
+    style = (files("selfreward") / "text" / "report.css").read_text(encoding="utf-8")
+    policy = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return _environment().get_template(template).render(style=Markup(style), style_hash=policy, **values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("selfreward", "text"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "two": charts.two,
+        "pc": lambda share: f"{100 * share:.1f}",
+        "words": lambda name: name.replace("_", " "),
+        "n": lambda count: f"{count:,}",
+        "points": lambda score: f"{score:.3g}",
+        "short": charts.short,
+        "count": _count,
+    }
+    environment.globals["stacked"] = charts.stacked
+    return environment
+
+
+def _count(reasons: Mapping[str, int]) -> str:
+    """Reasons with their counts, most frequent first."""
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in ordered) or "none"
