@@ -20,7 +20,7 @@ LAYERS = [
     ["jsonl"],
     ["fields", "fingerprints", "estimates", "parsing", "novelty", "batching", "evaluations.rows", "reproduce.lines"],
     ["sections", "iteration", "engines", "cluster", "sharing", "limits", "readings"],
-    ["config"],
+    ["config", "alarms"],
     ["rundir", "chat", "adapters", "backends", "rubrics", "exchanges"],
     ["sources"],
     ["seed", "prompts", "responses", "judgments", "pairs", "learner", "backends.replies", "backends.leash", "job"],
@@ -37,7 +37,7 @@ LAYERS = [
     ["measure", "eft", "reproduce", "evaluations"],
     ["evaluations.breakdown", "evaluations.ranked", "evaluations.harness", "evaluations.multi_turn", "evaluations.tables"],
     ["evaluations.contest", "evaluations.alpaca"],
-    ["drift"],
+    ["cures", "drift", "drift.bootstrap", "drift.wording"],
     ["drift.flukes", "drift.flattery", "drift.consistency", "drift.people", "drift.health", "drift.traits", "drift.policy"],
     ["drift.verdicts"],
     ["drift.watch"],
@@ -51,7 +51,7 @@ LAYERS = [
     ["bench.world", "bench.peers", "bench.tables"],
     ["bench.compare"],
     ["commands"],
-    ["commands.running", "commands.measuring", "commands.sharing", "commands.benching"],
+    ["commands.running", "commands.measuring", "commands.sharing", "commands.benching", "commands.laboratory"],
     ["cli"],
 ]
 """From the floor up. A module imports from lower layers only; a new module is given its place here."""
@@ -62,7 +62,7 @@ MAY_BE_HEAVY = {
     "backends.server", "backends.ray", "micro.base", "bench.world", "bench.ledger", "bench.rates", "bench.baseline",
     "bench.peers",
 }  # fmt: skip
-MAY_KNOW_THE_MICRO_WORLD = {"measure"}
+MAY_KNOW_THE_MICRO_WORLD = {"measure", "commands.laboratory"}
 """Outside the micro world: what measures, and nothing else."""
 
 
