@@ -1,0 +1,148 @@
+"""The laboratory's figures as a page of Markdown, and its curves as a drawing beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from selfreward.micro.lab.arms import CURED, FITTING, PLANTED, TESTING
+from selfreward.micro.lab.defects import DEFECTS
+from selfreward.micro.lab.fit import HARM
+
+INTRODUCTION = """# Does an alarm come before the harm?
+
+Made by `selfreward lab`: {runs:,} runs of the micro world from M1 to M{last}, {hours:.1f} hours of one processor core,
+{seconds:.0f} s for a clean run; recipe `micro/lab/lab.toml`. Clean runs are seeds {fitting} and {testing}, planted ones and cures
+{planted}. Every row that was run is shown.
+
+A figure raises an alarm where it lies further from the clean runs' median than {times:.2f} times the furthest of {fitted} clean
+runs did. That one number, for all {figures} figures of M1 to M{last} together, is the smallest for which none of those runs, left
+out of its own limits, raises one. No limit was fitted on the runs that are reported. Harm is the first model whose true score
+lies {harm:g} standard deviations below the clean runs'. Bounds are one-sided, 95 %, after Clopper and Pearson.
+"""
+MISSING = "Not run yet: {arms}. The same command goes on with them."
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """The page."""
+    models = list(found["clean"]["true"])
+    intro = INTRODUCTION.format(
+        runs=found["runs"], last=models[-1][1:], hours=found["hours"], seconds=found["seconds_a_run"], times=found["times"],
+        fitting=_seeds(FITTING), testing=_seeds(TESTING), planted=_seeds(PLANTED), fitted=found["clean"]["fitting"],
+        figures=len(found["limits"]), harm=HARM,
+    )  # fmt: skip
+    parts = [
+        intro, *_clean(found, models), *_defects(found["defects"], models), *_detection(found["detection"]), "",
+        *_cures(found["cures"]), "", *_calibration(found["calibration"]),
+    ]  # fmt: skip
+    if found.get("missing"):
+        parts += ["", MISSING.format(arms=", ".join(found["missing"]))]
+    return "\n".join(parts) + "\n"
+
+
+def _seeds(seeds: range) -> str:
+    return f"{seeds[0]}–{seeds[-1]}"
+
+
+def _clean(found: dict[str, Any], models: Sequence[str]) -> Iterator[str]:
+    yield "## Clean runs"
+    yield ""
+    yield "![True score and what the model says of itself, by defect and strength](loop-health.svg)"
+    yield ""
+    yield f"| | {' | '.join(models)} |"
+    yield f"|---|{'---|' * len(models)}"
+    for part, title in (("true", "true score of 5, mean ± SD over seeds"), ("said", "says of itself")):
+        yield f"| {title} | {' | '.join(_spread(found['clean'][part].get(model)) for model in models)} |"
+    yield ""
+    if alarms := found["false_alarms"]:
+        told, each = alarms["any"], {name: share for name, share in alarms["each"].items() if share["found"]}
+        yield (
+            f"**False alarms**: {told['found']} of {told['of']} clean runs raised one, by any figure at any model; so with 95 % "
+            f"confidence fewer than {told['bound']:.1%} do."
+        )
+        yield "By figure: " + (", ".join(f"{name} {share['found']}" for name, share in each.items()) or "none") + "."
+        yield ""
+
+
+def _defects(rows: Sequence[dict[str, Any]], models: Sequence[str]) -> Iterator[str]:
+    yield "## Planted defects"
+    yield ""
+    yield from (f"- *{defect.name}*: the judge {defect.meaning}." for defect in DEFECTS)
+    yield ""
+    last = models[-1]
+    yield (
+        f"| defect | strength | runs | trait M1 → {last} | true {last} | says of itself {last} | harmed, first at "
+        "| alarm, first at | alarm by the harm | lead, models | seen by (runs) |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    for row in sorted(rows, key=lambda row: ([d.name for d in DEFECTS].index(row["defect"]), row["strength"])):
+        yield f"| {' | '.join(_defect(row, models[0], last))} |"
+    yield ""
+
+
+def _defect(row: dict[str, Any], first: str, last: str) -> list[str]:
+    trait = row.get("trait", {})
+    ended = f" ({row['ended']} without pairs)" if row["ended"] else ""
+    return [
+        row["defect"], f"{row['strength']:g}", f"{row['runs']}{ended}",
+        f"{_mean(trait.get(first))} → {_mean(trait.get(last))}" if trait else "–",
+        _spread(row["true"].get(last)), _spread(row["said"].get(last)),
+        _when(row["harmed"], row["harm_at"]), _when(row["alarmed"], row["alarm_at"]),
+        f"{row['in_time']} of {row['harmed']}" if row["harmed"] else "–",
+        "–" if row["lead"] is None else f"{row['lead']:.1f}",
+        ", ".join(f"`{name}` {count}" for name, count in row["seen_by"].items()) or "nobody",
+    ]  # fmt: skip
+
+
+def _detection(found: dict[str, Any] | None) -> Iterator[str]:
+    if found:
+        yield (
+            f"**Detection**: of {found['of']} harmed runs {found['found']} had raised an alarm by the model in which the harm "
+            f"showed; so with 95 % confidence more than {found['bound']:.1%} do."
+        )
+
+
+def _cures(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "## Cures"
+    yield ""
+    told = ", ".join(f"*{name}* at {strength:g}" for name, strength in CURED.items())
+    yield f"The last model with the cure less that of the same seed without it, mean and 95 % interval over seeds; {told}."
+    yield ""
+    yield "| cure | planted | seeds | true score | trait | harmed without → with |"
+    yield "|---|---|---|---|---|---|"
+    for row in rows:
+        cells = [
+            row["cure"], row["defect"], str(row["runs"]), _interval(row["true"]), _interval(row.get("trait")),
+            f"{row['harmed_without']} → {row['harmed']}",
+        ]  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
+
+
+def _calibration(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not found:
+        return
+    yield "## Flukes, predicted and seen"
+    yield ""
+    yield "Pairs of M1's candidates, judged again with fresh seeds, by judges of whose grades none, ¼, and ½ are any grade."
+    yield ""
+    yield "| pairs | predicted to come out the other way | did | apart, points |"
+    yield "|---|---|---|---|"
+    for one in found:
+        apart = 100 * (one["observed"] - one["predicted"])
+        yield f"| {one['pairs']:,} | {one['predicted']:.1%} | {one['observed']:.1%} | {apart:+.1f} |"
+
+
+def _when(count: int, at: dict[str, int]) -> str:
+    return f"{count}: {', '.join(f'{model} {times}' for model, times in at.items())}" if count else "0"
+
+
+def _mean(figure: dict[str, float] | None) -> str:
+    return f"{figure['mean']:.2f}" if figure else "–"
+
+
+def _spread(figure: dict[str, float] | None) -> str:
+    return f"{figure['mean']:.2f} ± {figure['sd']:.2f}" if figure else "–"
+
+
+def _interval(figure: dict[str, float] | None) -> str:
+    return f"{figure['value']:+.2f} ({figure['low']:+.2f} to {figure['high']:+.2f})" if figure else "–"
