@@ -1,10 +1,137 @@
-"""To be written."""
+"""Selection: which traits the judge breeds, before the model shows them (the breeder's equation, R = h²·S).
+
+The pairs in `now.made` trained M_t from M_{t−1}, so the S and the R of the same model belong together.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from math import isfinite, sqrt
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from selfreward import estimates
 from selfreward.drift import Evidence, Figures
+from selfreward.drift.wording import TRAITS, Trait, matches, words
+from selfreward.errors import SelfRewardError, first_line
+from selfreward.estimates import Estimate
+from selfreward.fields import IMPORT_PATH
+from selfreward.limits import DriftConfig
+from selfreward.models import imported
+
+Z = float(stats.norm.ppf(0.975))
+Texts = list[tuple[str, str]]
+Scored = list[tuple[float, int]]
+"""(mean score, words) of the candidates of one prompt."""
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
-    """Nothing yet."""
-    return {}
+    """For every trait its selection, its response and their ratio, and how far score goes with length.
+
+    - `S/<trait>`, selection differential: the trait of the chosen answer − of the rejected one, mean over the iteration's pairs;
+    - `R/<trait>`, response: the trait of M_t's held-out answer − of M_{t−1}'s to the same prompt, mean over prompts;
+    - `R_over_S/<trait>`, realised heritability: their ratio, None where S's interval contains 0;
+    - `score_length`: Spearman's ρ between mean score and words among the candidates of a prompt, ties at their average rank,
+      mean over the prompts that have it: neither all scores nor all lengths are the same.
+
+    Units are the trait's own (`wording.TRAITS`, and the recipe's `drift.traits`, which go before a built-in one of the same
+    name). A text in which a trait is undefined leaves its pair, or prompt, out of that trait. All of M1's are None. Raises
+    `SelfRewardError` where a function of the user's fails.
+    """
+    selected, candidates = made(now)
+    held_out = answered(now, before)
+    correlations = [rho for group in candidates.values() if (rho := spearman(group)) is not None]
+    found: Figures = {"score_length": estimates.mean(correlations, *now.resampling)}
+    for name, trait in known_traits(now.recipe.drift or DriftConfig()).items():
+        bred, shown = differences(trait, selected), differences(trait, held_out)
+        selection = estimates.mean(bred, *now.resampling)
+        found[f"S/{name}"] = selection
+        found[f"R/{name}"] = estimates.mean(shown, *now.resampling)
+        clear = selection is not None and not selection.low <= 0 <= selection.high
+        found[f"R_over_S/{name}"] = heritability(bred, shown) if clear and shown else None
+    return found
+
+
+def known_traits(config: DriftConfig) -> dict[str, Trait]:
+    """The built-in traits, and the user's own. Raises `SelfRewardError` where a function of theirs cannot be imported."""
+    return {**TRAITS, **{name: _own(name, told) for name, told in config.traits.items()}}
+
+
+def _own(name: str, told: str) -> Trait:
+    if re.fullmatch(IMPORT_PATH, told):
+        return partial(_called, name, imported(told))
+    return partial(matches, re.compile(told, re.IGNORECASE))
+
+
+def _called(name: str, function: Callable[[str], Any], text: str) -> float:
+    """What the user's function says of `text`, if it is a finite number."""
+    try:
+        value = float(function(text))
+    except Exception as error:  # whatever may go wrong in another's code
+        raise _no_number(name, text, f"raised {type(error).__name__} ({first_line(error)})") from error
+    if not isfinite(value):
+        raise _no_number(name, text, f"gave {value}")
+    return value
+
+
+def _no_number(name: str, text: str, what: str) -> SelfRewardError:
+    now = "Let the function give a finite number for any text, an empty one too"
+    return SelfRewardError(f"{what} for {text[:80]!r}", f"drift.traits.{name}", now)
+
+
+def made(now: Evidence) -> tuple[Texts, Mapping[str, Scored]]:
+    """(chosen, rejected) of every pair that M_t was made by, and the scored candidates by prompt.
+
+    Responses and judgments are gone over once each, and of a candidate that is in no pair no text is held. Nothing of M1.
+    """
+    if now.made is None:
+        return [], {}
+    scores, pairs = now.scores(now.made.judgments), now.made.pairs
+    wanted = {response_id for pair in pairs for response_id in (pair.chosen_id, pair.rejected_id)}
+    said: dict[str, str] = {}
+    candidates: dict[str, Scored] = defaultdict(list)
+    for response in now.made.responses:
+        if response.id in wanted:
+            said[response.id] = response.text
+        if response.id in scores:
+            candidates[response.prompt_id].append((scores[response.id], len(words(response.text))))
+    return [(said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs], candidates
+
+
+def answered(now: Evidence, before: Evidence | None) -> Texts:
+    """(M_t's answer, M_{t−1}'s) to every held-out prompt that both have answered. Nothing of M1."""
+    earlier = {answer.prompt_id: answer.text for answer in before.answers if answer.answered} if before else {}
+    return [(answer.text, earlier[answer.prompt_id]) for answer in now.answers if answer.answered and answer.prompt_id in earlier]
+
+
+def differences(trait: Trait, texts: Iterable[tuple[str, str]]) -> list[float]:
+    """The trait of the first text − of the second, of those in which both have it."""
+    found = ((trait(one), trait(other)) for one, other in texts)
+    return [one - other for one, other in found if one is not None and other is not None]
+
+
+def spearman(group: Scored) -> float | None:
+    """Spearman's ρ of one prompt's candidates; None where one side is all ties."""
+    scores, lengths = (stats.rankdata(column) for column in zip(*group, strict=True))
+    if not np.ptp(scores) or not np.ptp(lengths):
+        return None
+    return float(np.corrcoef(scores, lengths)[0, 1])
+
+
+def heritability(bred: Sequence[float], shown: Sequence[float]) -> Estimate:
+    """Mean of `shown` over mean of `bred`, which must not be 0; independent samples, interval by the delta method."""
+    response, noise = _mean_and_variance(shown)
+    selection, noise_below = _mean_and_variance(bred)
+    value = response / selection
+    reach = Z * sqrt(noise + value**2 * noise_below) / abs(selection)
+    return Estimate(value=value, low=value - reach, high=value + reach)
+
+
+def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and the variance of the mean as the bootstrap has it."""
+    return float(np.mean(values)), float(np.var(values)) / len(values)
