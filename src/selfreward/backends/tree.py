@@ -44,8 +44,9 @@ class Layer(CacheLayerMixin):
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Any, Any]:
         """Take in new keys and values. Models pass what is returned on to their attention unseen: this layer."""
         self.is_initialized = True
-        new = (key_states, value_states)
-        self.parts[self.tree.growing] = self._appended(new) if self.tree.growing == "own" else new
+        # Models hand on views of [.., token, head, size], which every product with them would copy again.
+        whole = (key_states.contiguous(), value_states.contiguous())
+        self.parts[self.tree.growing] = self._appended(whole) if self.tree.growing == "own" else whole
         return self, self
 
     def _appended(self, new: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
