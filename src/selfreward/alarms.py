@@ -22,7 +22,7 @@ def describe(readings: Sequence[Reading]) -> str:
     limited = {reading.monitor for reading in readings if reading.value is not None and reading.limit}
     outside = {reading.monitor: reading for reading in reversed(alarms(readings))}
     if not outside:
-        told = f"{len(limited)} have limits and lie within them" if limited else "none has a limit"
+        told = f"of {len(limited)} with limits none lies outside" if limited else "none has a limit"
         return f"{len(read)} figures watched, {told}"
     named = [phrase(reading) for reading in alarms(list(outside.values()))]
     more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""

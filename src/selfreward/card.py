@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from selfreward.alarms import alarms, describe, phrase
 from selfreward.config import Recipe
 from selfreward.fields import HUB_ID
 from selfreward.instruction_following import HeadToHead
@@ -73,7 +74,11 @@ def shown(value: Any) -> Any:
 
 def judge_of(recipe: Recipe) -> str:
     """Who judged the candidates of a run."""
-    told = {"current": "the model itself, as it was before each iteration", "frozen": "M1, throughout"}
+    told = {
+        "current": "the model itself, as it was before each iteration",
+        "frozen": "M1, throughout",
+        "previous": "the model one iteration before the one that answered",
+    }
     return told.get(recipe.judge.by) or str(shown(recipe.judge.by))
 
 
@@ -91,9 +96,10 @@ def _write(file: Path, text: str) -> Path:
 
 
 def _model_card(standing: Standing, model: Measured) -> str:
-    recipe, run = standing.recipe, standing.folder
+    recipe, run = standing.recipe_of(model.name), standing.folder
     line = list(_lineage(standing, model))
     receipt = json.loads((run / model.name / "model.receipt.json").read_text())
+    readings = next(found.readings for found in standing.models if found.name == model.name)
     loop = ("proposed", "prompts", "responses", *recipe.judge.rounds, "pairs")
     made_of = SEED + (EFT if "eft" in _trained_on(model, recipe) else ()) + loop
     return render(
@@ -103,6 +109,7 @@ def _model_card(standing: Standing, model: Measured) -> str:
         hub_base=Markup(recipe.base) if HUB_ID.fullmatch(recipe.base) and not Path(recipe.base).exists() else None,
         counts={name: _counts(run / name, made_of) for name in ("seed", *(ancestor.name for ancestor in line))},
         judge=judge_of(recipe), shown=shown, rubric=Path(recipe.judge.rubric).name, recipe=recipe,
+        watched=describe(readings) if readings else "", alarms=[phrase(reading) for reading in alarms(readings)],
         truth=recipe.measure.truth, outside=[m for m in model.head_to_head if m.judge != model.name],
         own=[match for match in model.head_to_head if match.judge == model.name], share=_share,
         settings=_settings(recipe), versions=json.loads((run / "provenance.json").read_text())["libraries"],
@@ -115,7 +122,7 @@ def _lineage(standing: Standing, model: Measured) -> Iterator[Ancestor]:
     parent = known.get(model.parent or "")
     if parent:
         yield from _lineage(standing, parent)
-    yield Ancestor(model.name, model.fingerprint, _how(model, parent, standing.recipe))
+    yield Ancestor(model.name, model.fingerprint, _how(model, parent, standing.recipe_of(model.name)))
 
 
 def _how(model: Measured, parent: Measured | None, recipe: Recipe) -> str:

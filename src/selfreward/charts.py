@@ -54,9 +54,20 @@ class Axis(NamedTuple):
     tick: Show
 
 
+class Mark(NamedTuple):
+    """A figure of one model, and what is expected of it."""
+
+    estimate: Estimate | None
+    kind: str = "free"
+    """Class of its colour."""
+    limit: tuple[float | None, float | None] | None = None
+    """Where it should lie."""
+
+
 FIGURE = Frame(width=400, height=260, left=42, top=22)
 SMALL = Frame(width=196, height=124, left=34)
 CURVE = Frame(width=240, height=150, left=40)
+WATCHED = Frame(width=230, height=132, left=46, top=12)
 
 
 def tag(name: str, *inside: str, **attributes: object) -> Markup:
@@ -134,6 +145,24 @@ def curves(lines: Sequence[Curve]) -> Markup:
     return _svg(CURVE, f"from {low:g} to {high:g}", *_grid(y, CURVE, short, 4), *drawn, *ends)
 
 
+def watched(lines: Sequence[tuple[str, Mapping[str, Mark]]]) -> Markup:
+    """Named lines of marks over models: a point with its interval each, and limits as dashed steps; lines stand side by side."""
+    marks = [mark for _, line in lines for mark in line.values()]
+    low, high = _reach(marks)
+    y = Scale(low, high, WATCHED.height - WATCHED.bottom, WATCHED.top)
+    names = list(dict.fromkeys(name for _, line in lines for name in line))
+    column = (WATCHED.width - WATCHED.left - WATCHED.right) / max(1, len(names))
+    left = {name: WATCHED.left + column * number for number, name in enumerate(names)}
+    drawn = []
+    for number, (title, line) in enumerate(lines):
+        inside = column * (number + 1) / (len(lines) + 1)
+        at = {name: (left[name] + inside, mark) for name, mark in line.items()}
+        drawn += [_line_of(title, at, y), *(_limits(left[name], column, y, mark.limit) for name, mark in line.items())]
+    labels = [_below(left[name] + column / 2, WATCHED, name) for name in _spread(names, WATCHED)]
+    spoken = "; ".join(f"{title} {_spoken({name: mark.estimate for name, mark in line.items()}, short)}" for title, line in lines)
+    return _svg(WATCHED, spoken.strip(), *_grid(y, WATCHED, short, 4), *drawn, *labels)
+
+
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round values inside `low`…`high`, some `about` of them."""
     raw = (high - low) / about if high > low else 1.0
@@ -155,7 +184,7 @@ def one(value: float) -> str:
 
 def short(value: float) -> str:
     """As few digits as it takes, with a real minus."""
-    return f"{value:.3g}".replace("-", "−")
+    return f"{value + 0.0:.3g}".replace("-", "−")  # and of −0.0 none
 
 
 def percent(value: float) -> str:
@@ -175,6 +204,35 @@ def _svg(frame: Frame, spoken: str, *inside: str, **attributes: object) -> Marku
 
 def _text(x: float, y: float, words: str, kind: str = "tick", anchor: str = "middle") -> Markup:
     return tag("text", words, class_=kind, x=x, y=y, text_anchor=anchor)
+
+
+def _reach(marks: Sequence[Mark]) -> tuple[float, float]:
+    """From below everything that is drawn to above it."""
+    ends = [end for mark in marks if mark.estimate for end in (mark.estimate.low, mark.estimate.high)]
+    ends += [end for mark in marks for end in mark.limit or () if end is not None]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def _line_of(title: str, at: Mapping[str, tuple[float, Mark]], y: Scale) -> Markup:
+    """One line with its points; `at`: where each model's mark stands."""
+    known = [(name, x, mark, mark.estimate) for name, (x, mark) in at.items() if mark.estimate]
+    kind = known[0][2].kind if title and known else "plain"
+    points = [_point(f"{title} {name}".strip(), x, y, estimate, mark.kind) for name, x, mark, estimate in known]
+    loop = [(x, y(estimate.value)) for name, x, _, estimate in known if name not in BEFORE_THE_LOOP]
+    return tag("g", _path(kind, loop), *points)
+
+
+def _point(name: str, x: float, y: Scale, estimate: Estimate, kind: str) -> Markup:
+    words = f"{name}: {short(estimate.value)} ({short(estimate.low)} to {short(estimate.high)})"
+    bar = tag("line", class_=f"whisker {kind}", x1=x, x2=x, y1=y(estimate.low), y2=y(estimate.high))
+    return tag("g", tag("title", words), bar, tag("circle", class_=f"dot {kind}", cx=x, cy=y(estimate.value), r=3.5))
+
+
+def _limits(left: float, width: float, y: Scale, limit: tuple[float | None, float | None] | None) -> Markup:
+    ends = [y(end) for end in limit or () if end is not None]
+    return Markup("").join(tag("line", class_="limit", x1=left, x2=left + width, y1=end, y2=end) for end in ends)
 
 
 def _below(x: float, frame: Frame, words: str, anchor: str = "middle") -> Markup:

@@ -7,12 +7,16 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from selfreward.charts import BEFORE_THE_LOOP, two
+from selfreward.drift.verdicts import worst
 from selfreward.estimates import Estimate
 from selfreward.instruction_following import HeadToHead
 from selfreward.measure import Measured
+from selfreward.readings import Reading, Verdict
 
 MANY_UNSCORED = 0.1
 """From this share of judgments without a score on, a model's opinion of itself is said to rest on part of its answers."""
+
+ALARM: dict[Verdict, str] = {"ok": "", "warn": ", and a monitor warns", "stop": ", and a monitor says stop"}
 
 
 class Headline(NamedTuple):
@@ -22,14 +26,14 @@ class Headline(NamedTuple):
     sentences: list[str]
 
 
-def write_headline(models: Sequence[Measured], top: float) -> Headline:
-    """What the models measured so far show; `top` is the highest score there is."""
+def write_headline(models: Sequence[Measured], top: float, readings: Sequence[Reading] = ()) -> Headline:
+    """What the models measured so far show; `top` is the highest score there is, `readings` what the monitors found of them."""
     loop = [model for model in models if model.name not in BEFORE_THE_LOOP]
     if not loop:
         return Headline("M1 is yet to be measured", [f"Measured so far: {', '.join(m.name for m in models) or 'nothing'}."])
     first, last = loop[0], loop[-1]
     sentences = [*_answers(first, last, top), *_steps(loop), *_opinion(first, last), *_judging(first, last)]
-    return Headline(_headline(first, last), [sentence.replace("%", "\u00a0%") for sentence in sentences])
+    return Headline(_headline(first, last) + ALARM[worst(readings)], [sentence.replace("%", "\u00a0%") for sentence in sentences])
 
 
 def change(before: Estimate, after: Estimate) -> str:

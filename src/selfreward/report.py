@@ -1,4 +1,4 @@
-"""A run folder → one HTML page that stands alone: no script, no network, every text of a model escaped."""
+"""A run folder → HTML pages that stand alone: no script, no network, every text of a model escaped."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from selfreward.drilldown import sample
 from selfreward.estimates import Estimate
 from selfreward.evaluations.tables import Table, read_tables
 from selfreward.headline import head_to_head, write_headline
+from selfreward.health_page import health_of, write_health
 from selfreward.instruction_following import HeadToHead
 from selfreward.jsonl import iter_jsonl
 from selfreward.measure import Measured
@@ -92,10 +93,11 @@ class Rival(NamedTuple):
 
 
 def write_report(folder: Path) -> Path:
-    """Write the page of the run in `folder`, finished or under way; returns its path."""
+    """Write the pages of the run in `folder`, finished or under way; returns the path of the first."""
     standing = read_standing(folder)
     page = folder / "report" / "index.html"
     page.parent.mkdir(exist_ok=True)
+    write_health(standing, page.parent)
     write_whole(page, _render(standing))
     return page
 
@@ -109,7 +111,8 @@ def _render(standing: Standing) -> str:
         "report.html",
         run=standing.folder.resolve().name, recipe=recipe, models=models, top=recipe.judge.scale[1],
         judging=any(model.reward_modeling for model in models),
-        headline=write_headline(models, recipe.judge.scale[1]), truth=any(model.instruction_following for model in models),
+        headline=write_headline(models, recipe.judge.scale[1], standing.readings), health=health_of(standing),
+        ended=standing.ended, truth=any(model.instruction_following for model in models),
         unfinished="" if standing.finished else where(standing, time.time()), lines=model_lines(standing),
         rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
         curves=[found for found in curves if found], samples=[found for found in samples if found],
@@ -258,7 +261,7 @@ def _actors(standing: Standing) -> dict[str, dict[str, str]]:
     judge, actors = standing.recipe.judge.by, {}
     for name in standing.iterations:
         before = f"M{int(name[1:]) - 1}"
-        grader = {"current": before, "frozen": "M1"}.get(judge, judge)
+        grader = {"current": before, "frozen": "M1", "previous": f"M{max(1, int(name[1:]) - 2)}"}.get(judge, judge)
         says = f"{grader} says of itself" if grader == before else f"{grader} says"
         actors[name] = {"answers": before, "judges": grader, "says": says}
     return actors

@@ -77,13 +77,14 @@ def evaluate(
 @app.command()
 @told
 def compare(
-    model: Annotated[str, typer.Argument(help="A model, as for evaluate.")],
-    against: Annotated[str, typer.Argument(help="The model that it is compared with.")],
+    subjects: Annotated[list[str], typer.Argument(help="A model, as for evaluate, and the one it is compared with; or runs.")],
     on: Annotated[Path | None, typer.Option(help="The prompts; those that a run's model was measured on by default.")] = None,
     judge: JudgeOption = None,
     key_env: KeyOption = None,
     recipe: RecipeOption = None,
-    folder: FolderOption = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", "-o", help="Where; evaluations/NAME beside the model by default, of runs here.")
+    ] = None,
     name: NameOption = None,
     labels: LabelsOption = None,
     rubric: Annotated[Path | None, typer.Option(help="The judge's prompt, with {prompt}, {first} and {second}.")] = None,
@@ -95,9 +96,19 @@ def compare(
     max_tokens: MaxTokensOption = None,
     seed: SeedOption = None,
 ) -> None:
-    """Two models' answers before a judge, in both orders: win, tie, lose. Killed, the same command goes on."""
+    """Two models' answers before a judge, in both orders: win, tie, lose. Or runs side by side."""
+    from selfreward.compare_runs import are_runs
     from selfreward.evaluate import COMPARED, HELD_OUT, find_subject
 
+    options = {
+        "--on": on, "--judge": judge, "--key-env": key_env, "--recipe": recipe, "--name": name, "--labels": labels,
+        "--rubric": rubric, "--pattern": pattern, "--format": format, "--column": column, "--skip-bad-rows": skip_bad_rows,
+        "--temperature": temperature, "--max-tokens": max_tokens, "--seed": seed,
+    }  # fmt: skip
+    if are_runs(subjects, [option for option, value in options.items() if value is not None]):
+        _compare_runs(subjects, folder)
+        return
+    model, against = subjects
     called = f"{on.stem if on else HELD_OUT[COMPARED]}-against-{find_subject(against).label}"
     _evaluate(
         model, COMPARED, name or called, recipe, folder, judge, key_env,
@@ -105,6 +116,14 @@ def compare(
         pairwise={"rubric": rubric, "pattern": pattern},
         responses={"temperature": temperature, "max_tokens": max_tokens}, seed=seed,
     )  # fmt: skip
+
+
+def _compare_runs(runs: list[str], folder: Path | None) -> None:
+    from selfreward.compare_runs import compare_runs, show, write_comparison
+
+    found = compare_runs([Path(run) for run in runs])
+    show(found)
+    typer.echo(str(write_comparison(found, folder or Path())))
 
 
 def _evaluate(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfreward.alarms import describe
 from selfreward.config import Recipe
 from selfreward.drift import Evidence
 from selfreward.drift.verdicts import read_monitors, worst
@@ -28,8 +29,10 @@ Asked = list[tuple[str, Response]]
 class Watcher:
     """Watches the models of one run as they are made, M1 first. With `drift` left out of the recipe it does nothing."""
 
-    def __init__(self, recipe: Recipe, seed: Seed, judge: Judge, cast: Cast) -> None:
+    def __init__(self, recipe: Recipe, seed: Seed, judge: Judge, cast: Cast, after: Callable[[], None] = lambda: None) -> None:
         self.recipe, self.seed, self.judge, self.cast = recipe, seed, judge, cast
+        self.after = after
+        """Called when a model is measured and watched."""
         self.config = recipe.drift
         self.anchors = read_anchors(self.config)
         self.seen: list[tuple[Checkpoint, Evidence]] = []
@@ -41,15 +44,23 @@ class Watcher:
         """What is asked of the models by the monitors alone and must never be trained on."""
         return [Prompt(text=anchor.prompt, source="seed") for anchor in self.anchors]
 
+    def follow(self, recipe: Recipe) -> None:
+        """Watch by `recipe` from now on; its `drift` is the same."""
+        self.recipe, self.judge = recipe, Judge(recipe.judge)
+
     def watch(self, folder: Folder, model: Checkpoint, measurer: Measurer, made: Made | None = None) -> Verdict:
         """Read every monitor of `model`, which `measurer` has just measured; writes `drift.jsonl` into its folder."""
-        if self.config is None:
-            return "ok"
-        now = self._evidence(self.config, folder, model, measurer, made)
-        self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, self.config.limits)
+        if self.config:
+            self._read(self.config, folder, model, measurer, made)
+        self.after()
+        return worst(self.readings)
+
+    def _read(self, config: DriftConfig, folder: Folder, model: Checkpoint, measurer: Measurer, made: Made | None) -> None:
+        now = self._evidence(config, folder, model, measurer, made)
+        self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits)
         self.seen.append((model, now))
         folder.restate("drift", self.readings)
-        return worst(self.readings)
+        folder.run.progress.say(f"{folder.name}: {describe(self.readings)}")
 
     def _evidence(
         self, config: DriftConfig, folder: Folder, model: Checkpoint, measurer: Measurer, made: Made | None

@@ -1,0 +1,218 @@
+"""The records behind the monitors' figures: pairs that may be flukes, flattered answers, pairs that breed a trait.
+
+Files are gone over line by line; what is held is a number for each pair, or answer, and the texts of the few that are shown.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from markupsafe import escape
+
+from selfreward.config import Recipe
+from selfreward.drift.traits import known_traits
+from selfreward.errors import SelfRewardError
+from selfreward.flukes import Outcome, pair_outcomes
+from selfreward.jsonl import iter_about, iter_jsonl, read_jsonl
+from selfreward.judgments import mean_scores
+from selfreward.readings import Reading
+from selfreward.records import VERIFIED, Judgment, Pair, Prompt, Response
+from selfreward.standing import Standing
+
+SHOWN = 10
+"""Pairs, answers and traits on the page."""
+PAIRS_OF_A_TRAIT = 3
+MARKUP = 400
+"""Bytes of markup around a text, roughly."""
+SELECTION = "traits.S/"
+
+
+class Said(NamedTuple):
+    """A response and a judge's judgments of it."""
+
+    title: str
+    part: str
+    """`chosen`, `rejected` or nothing."""
+    text: str
+    score: float | None
+    """Mean of the valid judgments; None of too few."""
+    judgments: list[Judgment]
+
+
+class Case(NamedTuple):
+    """A pair or an answer to be looked at."""
+
+    id: str
+    told: str
+    """Why it is shown, in a few words."""
+    prompt: str
+    said: list[Said]
+    files: str
+    """Where its records lie."""
+    shown: bool = True
+    """Whether its texts fit in the page."""
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes in the page, roughly."""
+        texts = [self.prompt, *(one.text for one in self.said), *(j.rationale for one in self.said for j in one.judgments)]
+        return sum(MARKUP + len(str(escape(text)).encode()) for text in texts)
+
+
+class Bred(NamedTuple):
+    """A trait, the reading of its selection differential, and the pairs of that iteration in which it differs most."""
+
+    name: str
+    reading: Reading
+    cases: list[Case]
+
+
+def doubtful_pairs(standing: Standing) -> list[Case]:
+    """The pairs of all iterations that are likeliest to come out the other way round if they were judged again."""
+    found = ((outcome.flipped, name, pair, outcome) for name in _made(standing) for pair, outcome in _outcomes(standing, name))
+    worst = heapq.nlargest(SHOWN, found, key=lambda item: (item[0], item[1], item[2].id))
+    told = {pair.id: f"flips {_percent(odds.flipped)}, ties {_percent(odds.tie)}" for _, _, pair, odds in worst}
+    return _cases(standing, [(name, pair) for _, name, pair, _ in worst], told)
+
+
+def flattered_answers(standing: Standing) -> list[Case]:
+    """The answers of all models to which their own judge gives most above the frozen one; none that both score alike."""
+    found = (flattered for model in standing.models if model.readings for flattered in _gaps(standing, model.name))
+    return [_answer(standing, *flattered) for flattered in heapq.nlargest(SHOWN, found)]
+
+
+def bred_traits(standing: Standing) -> list[Bred]:
+    """The traits whose selection differential is largest beside the half width of its interval, each at the model where it is."""
+    hardest: dict[str, Reading] = {}
+    for reading in standing.readings:
+        if reading.monitor.startswith(SELECTION) and _force(reading) > 0:
+            hardest[reading.monitor] = max(hardest.get(reading.monitor, reading), reading, key=_force)
+    shown = sorted(hardest.values(), key=lambda reading: (-_force(reading), reading.monitor))[:SHOWN]
+    return [_bred(standing, reading, reading.monitor.removeprefix(SELECTION)) for reading in shown]
+
+
+def within(cases: Iterable[Case], budget: int) -> list[Case]:
+    """All of `cases`; those that no longer fit in `budget` bytes without their texts."""
+    kept = []
+    for case in cases:
+        fits = case.size <= budget
+        budget -= case.size if fits else 0
+        kept.append(case if fits else case._replace(shown=False, prompt="", said=[]))
+    return kept
+
+
+def _made(standing: Standing) -> list[str]:
+    """The iterations whose model was read."""
+    return [model.name for model in standing.models if model.readings and model.name in standing.iterations]
+
+
+def _outcomes(standing: Standing, name: str) -> Iterator[tuple[Pair, Outcome]]:
+    folder, judge = standing.folder / name, standing.recipe.judge
+    pairs = read_jsonl(folder / "pairs.jsonl", Pair)
+    responses = iter_jsonl(folder / "responses.jsonl", Response, VERIFIED)
+    rounds = (iter_jsonl(folder / f"{stage}.jsonl", Judgment, VERIFIED) for stage in judge.rounds)
+    outcomes = pair_outcomes(pairs, responses, chain.from_iterable(rounds), judge.min_valid)
+    return ((pair, outcomes[pair.id]) for pair in pairs if pair.id in outcomes)
+
+
+def _cases(standing: Standing, pairs: Sequence[tuple[str, Pair]], told: Mapping[str, str]) -> list[Case]:
+    """Pairs of iterations with their prompts, responses and judgments, in their order."""
+    found = {name: _gathered(standing, name, [pair for at, pair in pairs if at == name]) for name in {at for at, _ in pairs}}
+    return [_case(name, pair, told[pair.id], *found[name], standing.recipe) for name, pair in pairs]
+
+
+def _gathered(
+    standing: Standing, name: str, pairs: Sequence[Pair]
+) -> tuple[dict[str, str], dict[str, str], dict[str, list[Judgment]]]:
+    """Texts of the prompts and of the responses, and the judgments, by id."""
+    folder, wanted = standing.folder / name, {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
+    prompts = iter_about(folder / "prompts.jsonl", Prompt, "id", {pair.prompt_id for pair in pairs})
+    responses = iter_about(folder / "responses.jsonl", Response, "id", wanted)
+    rounds = [folder / f"{stage}.jsonl" for stage in standing.recipe.judge.rounds]
+    return {one.id: one.text for one in prompts}, {one.id: one.text for one in responses}, _judged(rounds, wanted)
+
+
+def _judged(files: Iterable[Path], wanted: Collection[str]) -> dict[str, list[Judgment]]:
+    """The judgments in `files` of the responses that are wanted."""
+    found: dict[str, list[Judgment]] = defaultdict(list)
+    for judgment in chain.from_iterable(iter_about(file, Judgment, "response_id", wanted) for file in files):
+        found[judgment.response_id].append(judgment)
+    return found
+
+
+def _case(
+    name: str, pair: Pair, told: str, prompts: Mapping[str, str], texts: Mapping[str, str],
+    judged: Mapping[str, list[Judgment]], recipe: Recipe,
+) -> Case:  # fmt: skip
+    said = [
+        Said(part, part, texts[one], score, judged.get(one, []))
+        for part, one, score in (
+            ("chosen", pair.chosen_id, pair.chosen_score),
+            ("rejected", pair.rejected_id, pair.rejected_score),
+        )
+    ]
+    rounds = ", ".join(f"{name}/{stage}.jsonl" for stage in recipe.judge.rounds)
+    files = f"{name}/pairs.jsonl; responses {pair.chosen_id} and {pair.rejected_id} in {name}/responses.jsonl; {rounds}"
+    return Case(pair.id, f"{name}: {told}", prompts[pair.prompt_id], said, files)
+
+
+def _gaps(standing: Standing, name: str) -> Iterator[tuple[float, str, str]]:
+    """(live − frozen mean score, model, response id) of every answer that both judges scored and the live one higher."""
+    folder, valid = standing.folder / name, standing.recipe.judge.min_valid
+    if not standing.recipe.measure.judging:
+        return iter(())
+    frozen = mean_scores(iter_jsonl(folder / "drift_frozen.jsonl", Judgment, VERIFIED), valid)
+    live = mean_scores(iter_about(folder / "heldout_judgments.jsonl", Judgment, "response_id", frozen), valid)
+    return ((live[one] - frozen[one], name, one) for one in live if live[one] > frozen[one])
+
+
+def _answer(standing: Standing, gap: float, name: str, response_id: str) -> Case:
+    folder, valid = standing.folder / name, standing.recipe.judge.min_valid
+    (answer,) = iter_about(folder / "heldout_responses.jsonl", Response, "id", {response_id})
+    (prompt,) = iter_about(standing.folder / "seed" / "heldout_prompts.jsonl", Prompt, "id", {answer.prompt_id})
+    said = []
+    for title, text, stage in (("its own judge", answer.text, "heldout_judgments"), ("the frozen judge", "", "drift_frozen")):
+        judgments = _judged([folder / f"{stage}.jsonl"], {response_id})[response_id]
+        said.append(Said(title, "", text, mean_scores(judgments, valid).get(response_id), judgments))
+    files = f"{name}/heldout_responses.jsonl; {name}/heldout_judgments.jsonl; {name}/drift_frozen.jsonl"
+    return Case(response_id, f"{name}: {gap:.3g} above the frozen judge", prompt.text, said, files)
+
+
+def _force(reading: Reading) -> float:
+    """|S| beside the half width of its interval."""
+    if not reading.value or not reading.interval:
+        return 0.0
+    half = (reading.interval[1] - reading.interval[0]) / 2
+    return abs(reading.value) / half if half else float("inf")
+
+
+def _bred(standing: Standing, reading: Reading, trait: str) -> Bred:
+    """The pairs that differ most in a trait, the way that the judge prefers; none where its function is not to be had."""
+    folder = standing.folder / reading.iteration
+    try:
+        count = known_traits(standing.recipe.drift)[trait] if standing.recipe.drift else None
+    except (SelfRewardError, KeyError):
+        count = None
+    if count is None:
+        return Bred(trait, reading, [])
+    pairs = read_jsonl(folder / "pairs.jsonl", Pair)
+    wanted = {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
+    values = {one.id: count(one.text) for one in iter_about(folder / "responses.jsonl", Response, "id", wanted)}
+    sign = 1 if (reading.value or 0) > 0 else -1
+    found = [
+        (sign * (chosen - rejected), pair, f"{chosen:.3g} against {rejected:.3g}")
+        for pair in pairs
+        if (chosen := values[pair.chosen_id]) is not None and (rejected := values[pair.rejected_id]) is not None
+    ]
+    most = [one for one in heapq.nlargest(PAIRS_OF_A_TRAIT, found, key=lambda item: (item[0], item[1].id)) if one[0] > 0]
+    told = {pair.id: f"{trait} {words}" for _, pair, words in most}
+    return Bred(trait, reading, _cases(standing, [(reading.iteration, pair) for _, pair, _ in most], told))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}\u00a0%"

@@ -1,0 +1,141 @@
+"""The page "Is the loop healthy?": every monitor's figures over the models, and the very records behind them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from selfreward import charts
+from selfreward.alarms import alarms, describe
+from selfreward.behind import bred_traits, doubtful_pairs, flattered_answers, within
+from selfreward.charts import Mark
+from selfreward.drift.verdicts import worst
+from selfreward.estimates import Estimate
+from selfreward.pages import render
+from selfreward.readings import Reading
+from selfreward.rundir import write_whole
+from selfreward.standing import Standing
+
+PAGE = "health.html"
+TEXTS = 700_000
+"""Bytes of each of the three parts with records; with the curves the page stays below 3 MB."""
+UNWATCHED = "Nothing watched this loop"
+TO_COME = "No model has been read yet"
+RECORDS = {"flukes": "flukes-records", "flattery": "flattery-records", "traits": "traits-records"}
+"""Monitor → the part of the page with the records behind it."""
+
+
+class Health(NamedTuple):
+    """How a run stands with its monitors, in a line, and the class of its colour."""
+
+    line: str
+    kind: str
+
+
+class Curve(NamedTuple):
+    """One figure over the models."""
+
+    name: str
+    latest: Reading
+    kind: str
+    """Class of the colour of its gravest reading."""
+    chart: Markup
+    meaning: str
+
+
+class Monitor(NamedTuple):
+    """The curves of one monitor."""
+
+    name: str
+    title: str
+    meaning: str
+    curves: list[Curve]
+    records: str
+    """Where on the page the records behind it are; empty where none are shown."""
+
+
+def write_health(standing: Standing, folder: Path) -> Path:
+    """Write the page of a run into `folder`; returns its path."""
+    write_whole(folder / PAGE, _render(standing))
+    return folder / PAGE
+
+
+def health_of(standing: Standing) -> Health:
+    """How the run stands with its monitors."""
+    if not standing.readings:
+        return Health(TO_COME if standing.recipe.drift else UNWATCHED, "free")
+    return Health(describe(standing.readings), _kind(standing.readings))
+
+
+def title_of(monitor: str) -> str:
+    """What a monitor is called."""
+    return str(_texts().get(monitor, {}).get("title", monitor))
+
+
+def meaning_of(figure: str) -> str:
+    """What a figure (`traits.S/length`) tells, in a sentence."""
+    monitor, _, name = figure.partition(".")
+    texts = _texts().get(monitor, {})
+    kind, of_a_trait, trait = name.partition("/")
+    told = texts.get("figures", {}).get(f"{kind}/" if of_a_trait else name, "A figure of this monitor.")
+    return str(told).replace("{trait}", texts.get("traits", {}).get(trait, f"“{trait}”"))
+
+
+def draw_monitors(readings: Iterable[Reading]) -> list[Monitor]:
+    """The curves of all figures that were ever read, by monitor, in the order in which they are first read."""
+    by_figure: dict[str, list[Reading]] = {}
+    for reading in readings:
+        by_figure.setdefault(reading.monitor, []).append(reading)
+    known = {figure: found for figure, found in by_figure.items() if any(one.value is not None for one in found)}
+    names = dict.fromkeys(figure.partition(".")[0] for figure in known)
+    return [_monitor(name, [found for figure, found in known.items() if figure.partition(".")[0] == name]) for name in names]
+
+
+def mark_of(reading: Reading, kind: str) -> Mark:
+    """A reading as it is drawn."""
+    if reading.value is None or reading.interval is None:
+        return Mark(None, kind, reading.limit)
+    low, high = reading.interval
+    return Mark(Estimate(value=reading.value, low=low, high=high), kind, reading.limit)
+
+
+def _render(standing: Standing) -> str:
+    traits, left = [], TEXTS
+    for bred in bred_traits(standing):
+        cases = within(bred.cases, left)
+        left -= sum(case.size for case in cases if case.shown)
+        traits.append(bred._replace(cases=cases))
+    return render(
+        "health.html",
+        run=standing.folder.resolve().name, health=health_of(standing), drift=standing.recipe.drift,
+        alarms=alarms(standing.readings), monitors=draw_monitors(standing.readings), ended=standing.ended,
+        flukes=within(doubtful_pairs(standing), TEXTS), flattered=within(flattered_answers(standing), TEXTS), traits=traits,
+    )  # fmt: skip
+
+
+def _monitor(name: str, figures: Sequence[Sequence[Reading]]) -> Monitor:
+    meaning = _texts().get(name, {}).get("meaning", "")
+    return Monitor(name, title_of(name), meaning, [_curve(found) for found in figures], RECORDS.get(name, ""))
+
+
+def _curve(readings: Sequence[Reading]) -> Curve:
+    figure = readings[0].monitor
+    latest = next(one for one in reversed(readings) if one.value is not None)
+    chart = charts.watched([("", {one.iteration: mark_of(one, _kind([one])) for one in readings})])
+    return Curve(figure.partition(".")[2], latest, _kind(readings), chart, meaning_of(figure))
+
+
+def _kind(readings: Sequence[Reading]) -> str:
+    """`ok`, `warn`, `stop`, or `free` where nothing is expected."""
+    return worst(readings) if any(one.limit for one in readings) else "free"
+
+
+@cache
+def _texts() -> dict[str, Any]:
+    return tomllib.loads((files("selfreward") / "text" / "monitors.toml").read_text(encoding="utf-8"))

@@ -1,0 +1,194 @@
+"""The run's figures for TensorBoard, W&B and trackio, read from its records: a resumed run logs all of them, and none twice.
+
+Each of these libraries writes in a process of its own. They start threads, take over output and read their folder from the
+environment when they are imported; and a run goes on where one of them fails.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from selfreward.charts import BEFORE_THE_LOOP
+from selfreward.errors import SelfRewardError
+from selfreward.jsonl import read_jsonl
+from selfreward.readings import Reading
+
+LOOP = "loop"
+"""The curves whose steps are models: 0 for M0, 1 for M1 and for SFT beside it, 2 for M2, …"""
+MEASURED = ("true_score", "self_score", "pairwise_accuracy")
+PATIENCE = 300
+"""Seconds that a tracker may take, waiting for its network included."""
+
+
+class Curves(NamedTuple):
+    """Figures by step, ascending."""
+
+    name: str
+    """`loop`, or the model of whose training they are, step by step."""
+    rows: list[tuple[int, dict[str, float]]]
+
+
+def require(trackers: Sequence[str]) -> None:
+    """Raises `SelfRewardError` where the library of one of them is not installed."""
+    for name in trackers:
+        if find_spec(name) is None:
+            now = f"Leave it out, or: pip install {name} (all of them: pip install 'selfreward[tracking]')"
+            raise SelfRewardError(f"{name} is not installed", "report_to", now)
+
+
+def tracking(trackers: Sequence[str], run: Path, say: Callable[[str], None]) -> Callable[[], None]:
+    """What logs all that is known of `run` so far to each of `trackers`, as often as it is called and there is something new."""
+    known: dict[str, list[Curves]] = {}
+
+    def update() -> None:
+        curves = read_curves(run) if trackers else []
+        for name in trackers:
+            if known.get(name) != curves:
+                failure = _log(name, run, curves)
+                known[name] = [] if failure else curves
+                if failure:
+                    say(f"{name}: nothing was logged ({failure}); the records are all there, and it is tried again")
+
+    return update
+
+
+def read_curves(run: Path) -> list[Curves]:
+    """What the models measured so far have to show, the loop's curves first; of a run that is watched, those watched so far."""
+    summary = run / "summary.json"
+    models = json.loads(summary.read_text(encoding="utf-8"))["models"] if summary.exists() else []
+    if watched := [receipt.parent.name for receipt in run.glob("M*/drift.receipt.json")]:
+        models = [model for model in models if model["name"] in (*BEFORE_THE_LOOP, *watched)]
+    by_step: dict[int, dict[str, float]] = {}
+    for model in models:
+        by_step.setdefault(_step(model["name"]), {}).update(_figures(run, model))
+    trainings = [Curves(model["name"], _training(run / model["name"] / "model" / "metrics.jsonl")) for model in models]
+    return [Curves(LOOP, sorted(by_step.items())), *(curves for curves in trainings if curves.rows)]
+
+
+def _step(model: str) -> int:
+    return 1 if model == "SFT" else int(model[1:])
+
+
+def _figures(run: Path, model: dict[str, Any]) -> dict[str, float]:
+    """What was measured and read of one model."""
+    name, prefix = model["name"], "measured/SFT/" if model["name"] == "SFT" else "measured/"
+    values = {key: model[key]["value"] if isinstance(model[key], dict) else model[key] for key in MEASURED}
+    drift = run / name / "drift.jsonl"
+    readings = read_jsonl(drift, Reading) if drift.exists() else []
+    told = {f"drift/{reading.monitor}": reading.value for reading in readings if reading.value is not None}
+    return {f"{prefix}{key}": value for key, value in values.items() if value is not None} | told
+
+
+def _training(file: Path) -> list[tuple[int, dict[str, float]]]:
+    """What a trainer logged, step by step; what is no finite number is left out."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    found = {
+        int(line["step"]): {f"training/{key}": float(line[key]) for key in _numbers(line)} for line in lines if "step" in line
+    }
+    return sorted(found.items())
+
+
+def _numbers(line: dict[str, Any]) -> list[str]:
+    return [key for key, value in line.items() if key != "step" and isinstance(value, int | float) and math.isfinite(value)]
+
+
+def _log(name: str, run: Path, curves: Sequence[Curves]) -> str:
+    """Have a tracker write `curves`; returns why it could not, or nothing."""
+    command = [sys.executable, "-m", "selfreward.trackers", name, str(run)]
+    env = {key: value for key, value in os.environ.items() if not key.startswith("TRACKIO_")}
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(curves), env=env, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end after {PATIENCE} s"
+    return (done.stderr.strip().splitlines() or ["no reason told"])[-1] if done.returncode else ""
+
+
+def _tensorboard(run: Path, curves: Sequence[Curves]) -> None:
+    from tensorboard.summary import Writer
+
+    fresh = _fresh(run, "tensorboard")
+    for name, rows in curves:
+        writer = Writer(str(fresh / name))
+        for step, values in rows:
+            for key, value in values.items():
+                writer.add_scalar(key, value, step)
+        writer.close()
+    _replace(run, "tensorboard", fresh)
+
+
+def _trackio(run: Path, curves: Sequence[Curves]) -> None:
+    """Into a store in the run folder; without the variables that could send it elsewhere, nothing leaves the machine."""
+    fresh = _fresh(run, "trackio")
+    os.environ["TRACKIO_DIR"] = str(fresh)
+    import trackio
+
+    for name, rows in curves:
+        logged = trackio.init(
+            project="selfreward", name=f"{run.name}/{name}", group=run.name, embed=False, auto_log_gpu=False, auto_log_cpu=False
+        )
+        for step, values in rows:
+            logged.log(values, step=step)
+        logged.finish()
+    _replace(run, "trackio", fresh)
+
+
+def _wandb(run: Path, curves: Sequence[Curves]) -> None:
+    """Steps that the server has are not sent again; what was only written for it (offline) is written anew."""
+    import wandb
+
+    mark = run / "logs" / "wandb.id"
+    if not mark.exists():
+        mark.write_text(secrets.token_hex(4))
+    for name, rows in curves:
+        own = f"{mark.read_text()}-{name}"
+        for unsent in (run / "logs" / "wandb").glob(f"offline-run-*-{own}"):
+            shutil.rmtree(unsent)
+        logged = wandb.init(
+            project="selfreward", group=run.name, name=f"{run.name}/{name}", id=own, resume="allow", dir=run / "logs",
+            settings=wandb.Settings(console="off", disable_git=True, save_code=False),
+        )  # fmt: skip
+        for step, values in rows:
+            if step >= logged.step:
+                logged.log(values, step=step)
+        logged.finish()
+
+
+def _fresh(run: Path, name: str) -> Path:
+    fresh = run / "logs" / f"{name}.partial"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    return fresh
+
+
+def _replace(run: Path, name: str, fresh: Path) -> None:
+    """Put what was written anew where the folder `name` was."""
+    now, before = run / "logs" / name, run / "logs" / f"{name}.before"
+    shutil.rmtree(before, ignore_errors=True)
+    if now.exists():
+        now.rename(before)
+    fresh.rename(now)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+WRITERS = {"tensorboard": _tensorboard, "trackio": _trackio, "wandb": _wandb}
+
+
+def write(name: str, run: Path, curves: Sequence[Curves]) -> None:
+    """Have one tracker write the `curves` of `run`, here and now."""
+    WRITERS[name](run, curves)
+
+
+if __name__ == "__main__":
+    write(sys.argv[1], Path(sys.argv[2]).resolve(), [Curves(*curves) for curves in json.load(sys.stdin)])
