@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from selfreward.drift import Evidence, consistency, flattery, flukes, health, people, policy, traits
+from selfreward.drift import Evidence, consistency, flattery, flukes, health, lexicon, people, policy, traits
 from selfreward.estimates import Estimate
 from selfreward.limits import Ends, Limit
 from selfreward.readings import Reading, Verdict
@@ -16,6 +16,7 @@ MONITORS = {
     "people": people.figures,
     "health": health.figures,
     "traits": traits.figures,
+    "lexicon": lexicon.figures,
     "policy": policy.figures,
 }
 
@@ -32,7 +33,7 @@ def read_monitors(now: Evidence, before: Evidence | None, limits: Mapping[str, L
 def read_figure(monitor: str, iteration: str, figure: Estimate | None, limits: Mapping[str, Limit]) -> Reading:
     """One figure held against its limits, if it has any; a figure that could not be read is `ok`."""
     limit = limits.get(monitor, Limit())
-    ends = [_at(end, iteration) for end in (limit.below, limit.above, limit.stop_below, limit.stop_above)]
+    ends = [end_at(end, iteration) for end in (limit.below, limit.above, limit.stop_below, limit.stop_above)]
     outside = [figure is not None and _outside(figure.value, low, high) for low, high in (ends[:2], ends[2:])]
     warned = (ends[0] if ends[0] is not None else ends[2], ends[1] if ends[1] is not None else ends[3])
     return Reading(
@@ -49,7 +50,7 @@ def worst(readings: Iterable[Reading]) -> Verdict:
     return max((reading.verdict for reading in readings), key=verdicts.index, default="ok")
 
 
-def _at(ends: Ends | None, iteration: str) -> float | None:
+def end_at(ends: Ends | None, iteration: str) -> float | None:
     """The end that holds for the model M_t: `ends` may give one each from M1 on."""
     if not isinstance(ends, tuple):
         return ends

@@ -1,0 +1,50 @@
+"""Single words: the one that the judge's choice favours or shuns most, and the one that came or went most in the answers.
+
+A hidden preference need not be for anything that has a name. So every word is tried, and the largest is told: of so many words
+one always stands out, so that the figure means something beside its limits only, which clean runs give.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from math import sqrt
+
+from selfreward.drift import Evidence, Figures
+from selfreward.drift.traits import answered, made
+from selfreward.drift.wording import words
+from selfreward.estimates import Estimate
+
+Z = 1.96
+
+
+def figures(now: Evidence, before: Evidence | None) -> Figures:
+    """How far the furthest word is from chance, in standard deviations, with the interval of that one word.
+
+    - `selected`: among the pairs that trained M_t, in the chosen answer and not in the rejected one, or the other way round;
+    - `shown`: among the held-out prompts, in M_t's answer and not in M_{t−1}'s, or the other way round.
+
+    None where no word differs.
+    """
+    return {"selected": furthest(made(now)[0])[1], "shown": furthest(answered(now, before))[1]}
+
+
+def furthest(texts: Iterable[tuple[str, str]]) -> tuple[str, Estimate | None]:
+    """The word that most one-sidedly stands in one text of a pair and not in the other, and McNemar's z: positive of the first."""
+    ahead, apart = Counter[str](), Counter[str]()
+    for word, sign in _apart(texts):
+        ahead[word] += sign
+        apart[word] += 1
+    if not apart:
+        return "", None
+    word = max(sorted(apart), key=lambda one: abs(ahead[one]) / sqrt(apart[one]))
+    z = ahead[word] / sqrt(apart[word])
+    return word, Estimate(value=z, low=z - Z, high=z + Z)
+
+
+def _apart(texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+    """Every word that only one text of a pair has: +1 of the first, −1 of the second."""
+    for one, other in texts:
+        first, second = set(words(one)), set(words(other))
+        yield from ((word, 1) for word in first - second)
+        yield from ((word, -1) for word in second - first)
