@@ -10,7 +10,7 @@ from selfreward.micro.lab.defects import DEFECTS, Defect
 FITTING, TESTING, PLANTED = range(60), range(60, 120), range(120, 130)
 """Seeds of the clean runs that limits are fitted on, of those that tell how often one raises an alarm, and of all others."""
 CURES: dict[str, dict[str, Any]] = {
-    "more-samples": {"judge.samples": 9},
+    "more-samples": {"judge.samples": 6},
     "drop-flukes": {"pairs.max_fluke": 0.1},
     "consistency": {"dpo.confidence": "consistency"},
     "length-rule": {"pairs.length_rho": 0.3},
