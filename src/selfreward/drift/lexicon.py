@@ -30,7 +30,7 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
 
 
 def furthest(texts: Iterable[tuple[str, str]]) -> tuple[str, Estimate | None]:
-    """The word that most one-sidedly stands in one text of a pair and not in the other, and McNemar's z: positive of the first."""
+    """The word that most one-sidedly stands in one text of a pair and not in the other, and its z by McNemar: + of the first."""
     ahead, apart = Counter[str](), Counter[str]()
     for word, sign in _apart(texts):
         ahead[word] += sign
