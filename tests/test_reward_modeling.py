@@ -115,6 +115,16 @@ def test_correlations_are_scipys_over_the_scored_responses(pairs):
     goodness, scores = zip(*scored, strict=True)
     assert correlation(ranking, stats.spearmanr) == pytest.approx(stats.spearmanr(goodness, scores).statistic)
     assert correlation(ranking, stats.kendalltau) == pytest.approx(stats.kendalltau(goodness, scores).statistic)
+    found = measure(ranking)
+    assert found.spearman.value == pytest.approx(stats.spearmanr(goodness, scores).statistic, abs=1e-14)
+    assert found.kendall.value == pytest.approx(stats.kendalltau(goodness, scores).statistic, abs=1e-14)
+
+
+def test_of_several_rankings_the_mean_is_over_those_that_have_a_correlation_each_as_often_as_it_is_there():
+    one, other, tied = judged([0, 1, 2], [5, 3, 1]), judged([0, 1, 2], [4, 5, 1]), judged([0, 1], [3, 3])
+    found = measure(one, other, tied, other)
+    assert found.spearman.value == pytest.approx((1 + 0.5 + 0.5) / 3)
+    assert found.kendall.value == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)
 
 
 @given(RANKING)

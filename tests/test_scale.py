@@ -7,9 +7,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from selfreward import estimates, novelty, records
 from selfreward.backends.fake import FakeModel, FakeTrainer
@@ -23,7 +22,6 @@ from selfreward.pairs import best_against_worst, choose_pairs, preference_texts
 from selfreward.progress import Progress
 from selfreward.records import Checkpoint, Judgment, Message, Pair, Prompt, Request, Response, Sampling
 from selfreward.responses import plan_responses, read_response
-from selfreward.reward_modeling import Judged, correlation
 from selfreward.rundir import RunDir
 from selfreward.stages import Run
 
@@ -250,16 +248,14 @@ def test_many_units_are_resampled_in_little_memory():
     assert held < 20e6  # all at once: 160 MB of draws
 
 
-@settings(deadline=None, max_examples=60)  # scipy's first call takes long
-@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([None, 0.0, 1 / 3, 2.5, 4.0])), max_size=6))
-def test_a_remembered_correlation_is_scipys(ranked):
-    ranking = Judged("all", [rank for rank, _ in ranked], [score for _, score in ranked], [0] * len(ranked))
-    scored = [(score, -rank) for rank, score in ranked if score is not None]
-    for measure in (stats.spearmanr, stats.kendalltau):
-        if len({score for score, _ in scored}) < 2 or len({rank for _, rank in scored}) < 2:
-            assert correlation(ranking, measure) is None
-        else:
-            assert correlation(ranking, measure) == pytest.approx(float(measure(*zip(*scored, strict=True))[0]), abs=1e-12)
+def test_ratios_over_the_same_units_are_what_each_is_alone():
+    rng = np.random.default_rng(1)
+    parts, wholes = rng.integers(3, size=(3, 500)), rng.integers(3, size=(3, 500))
+    wholes[1] = 0
+    together = estimates.ratios(list(zip(parts, wholes, strict=True)), 200, 7)
+    assert together == [estimates.ratio(*pair, 200, 7) for pair in zip(parts, wholes, strict=True)]
+    assert together[1] is None and together[0] != together[2]
+    assert estimates.ratios([(parts[0], [1] * 500)], 200, 7) == [estimates.mean(parts[0], 200, 7)]
 
 
 # novelty: where pruning by counts of tokens is tightest

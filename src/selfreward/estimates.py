@@ -33,10 +33,18 @@ def mean(values: Sequence[float], resamples: int, seed: int) -> Estimate | None:
 
 def ratio(parts: Sequence[float], wholes: Sequence[float], resamples: int, seed: int) -> Estimate | None:
     """Sum of `parts` over sum of `wholes`, unit by unit resampled; None where the wholes sum to nothing."""
-    over, under = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
-    if not under.sum():
-        return None
-    drawn, sums = _resampled([over, under], resamples, seed)
+    return ratios([(parts, wholes)], resamples, seed)[0]
+
+
+def ratios(of: Sequence[tuple[Sequence[float], Sequence[float]]], resamples: int, seed: int) -> list[Estimate | None]:
+    """`ratio` of each (parts, wholes), all over the same units: what it is alone, but units are drawn once for all of them."""
+    columns = [(np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)) for parts, wholes in of]
+    known = [pair for pair in columns if pair[1].sum()]
+    drawn = iter(_resampled([column for pair in known for column in pair], resamples, seed) if known else ())
+    return [_ratio(*pair, next(drawn), next(drawn)) if pair[1].sum() else None for pair in columns]
+
+
+def _ratio(over: Floats, under: Floats, drawn: Floats, sums: Floats) -> Estimate:
     return _estimate(over.sum() / under.sum(), drawn[sums > 0] / sums[sums > 0])
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-import numpy as np
-from scipy import stats
-
 from selfreward import estimates
+from selfreward.correlations import kendall, spearman
 from selfreward.estimates import Estimate
 from selfreward.records import Ranking, Record, Response
 
-ORDERS = 65536
-"""Pairs of orders whose correlation is remembered: four responses have 75 × 75, and scipy takes a millisecond for each."""
 TIE_RULE = "a tie in score counts half; a response without a score makes its pairs wrong"
 
 
@@ -68,49 +63,79 @@ def beside_ranks(
 
 def reward_modeling(judged: Sequence[Judged], unparsed: float, resamples: int, seed: int, perfect: float = 5.0) -> RewardModeling:
     """All metrics over `judged`; `unparsed` is the share of failed judgments behind the scores, `perfect` the best score."""
-
-    def accuracy(counts: Sequence[tuple[float, int]]) -> Estimate | None:
-        return estimates.ratio([right for right, _ in counts], [of for _, of in counts], resamples, seed)
-
-    def average(values: list[float]) -> Estimate | None:
-        return estimates.mean(values, resamples, seed)
-
-    spearman, kendall = _by_order(stats.spearmanr), _by_order(stats.kendalltau)
+    compared = [_compared(ranking.ranks, ranking.scores) for ranking in judged]
+    agreed = [_share(*counts) for counts in compared]
+    accuracy, strict, five_best, exact_match, lengths = _estimates(
+        [
+            agreed,
+            [_share(*counts, tie=0.0) for counts in compared],
+            [perfect_that_are_best(ranking, perfect) for ranking in judged],
+            [(float(same_order(ranking)), 1) for ranking in judged],
+            [_share(*_compared(ranking.ranks, ranking.lengths)) for ranking in judged],
+        ],
+        resamples, seed,
+    )  # fmt: skip
+    rho, tau = _correlated(judged, resamples, seed)
     scored = any(score is not None for ranking in judged for score in ranking.scores)
-    agreed = [agreeing(ranking) for ranking in judged]
-    by_kind: dict[str, list[tuple[float, int]]] = {kind: [] for kind in sorted({ranking.kind for ranking in judged})}
-    for ranking, counts in zip(judged, agreed, strict=True):
-        by_kind[ranking.kind].append(counts)
     return RewardModeling(
         rankings=len(judged),
         pairs=sum(pairs for _, pairs in agreed),
-        pairwise_accuracy=accuracy(agreed) if scored else None,
-        pairwise_accuracy_strict=accuracy([agreeing(ranking, tie=0.0) for ranking in judged]) if scored else None,
-        by_kind={kind: found for kind, counts in by_kind.items() if scored and (found := accuracy(counts))},
-        five_best=accuracy([perfect_that_are_best(ranking, perfect) for ranking in judged]),
-        exact_match=average([float(same_order(ranking)) for ranking in judged]),
-        spearman=average([rho for ranking in judged if (rho := correlation(ranking, spearman)) is not None]),
-        kendall=average([tau for ranking in judged if (tau := correlation(ranking, kendall)) is not None]),
-        length_baseline=accuracy([agreeing(ranking._replace(scores=ranking.lengths)) for ranking in judged]),
+        pairwise_accuracy=accuracy if scored else None,
+        pairwise_accuracy_strict=strict if scored else None,
+        by_kind=_by_kind(judged, agreed, accuracy, resamples, seed) if scored else {},
+        five_best=five_best,
+        exact_match=exact_match,
+        spearman=rho,
+        kendall=tau,
+        length_baseline=lengths,
         unparsed=unparsed,
     )
 
 
-def agreeing(ranking: Judged, tie: float = 0.5) -> tuple[float, int]:
+Share = tuple[float, int]
+"""Of one ranking: how many are right, of how many."""
+
+
+def _estimates(shares: Sequence[Sequence[Share]], resamples: int, seed: int) -> list[Estimate | None]:
+    return estimates.ratios([([right for right, _ in each], [of for _, of in each]) for each in shares], resamples, seed)
+
+
+def _by_kind(
+    judged: Sequence[Judged], agreed: Sequence[Share], overall: Estimate | None, resamples: int, seed: int
+) -> dict[str, Estimate]:
+    shares: dict[str, list[Share]] = {kind: [] for kind in sorted({ranking.kind for ranking in judged})}
+    for ranking, share in zip(judged, agreed, strict=True):
+        shares[ranking.kind].append(share)
+    found = {kind: overall if len(shares) == 1 else _estimates([each], resamples, seed)[0] for kind, each in shares.items()}
+    return {kind: estimate for kind, estimate in found.items() if estimate}
+
+
+def _correlated(judged: Sequence[Judged], resamples: int, seed: int) -> list[Estimate | None]:
+    """The means of rho and tau over the rankings that have them; both go by order alone, and of orders there are few."""
+    orders = [(_order(both[0]), _order(both[1])) for ranking in judged if (both := _scored_apart(ranking))]
+    found = [{pair: measure(*pair) for pair in set(orders)} for measure in (spearman, kendall)]
+    return _estimates([[(values[pair], 1) for pair in orders] for values in found], resamples, seed)
+
+
+def agreeing(ranking: Judged, tie: float = 0.5) -> Share:
     """(pairs in people's order, with `tie` for each tie in score; pairs that people rank apart)."""
-    right, pairs = 0.0, 0
-    for better, worse in _ranked_apart(ranking):
-        pairs += 1
-        a, b = ranking.scores[better], ranking.scores[worse]
-        if a is not None and b is not None:
-            right += tie if a == b else float(a > b)
-    return right, pairs
+    return _share(*_compared(ranking.ranks, ranking.scores), tie=tie)
 
 
-def _ranked_apart(ranking: Judged) -> Iterator[tuple[int, int]]:
-    for one, other in combinations(range(len(ranking.ranks)), 2):
-        if ranking.ranks[one] != ranking.ranks[other]:
-            yield (one, other) if ranking.ranks[one] < ranking.ranks[other] else (other, one)
+def _share(right: int, ties: int, pairs: int, tie: float = 0.5) -> Share:
+    return right + tie * ties, pairs
+
+
+def _compared(ranks: Sequence[float], scores: Sequence[float | None]) -> tuple[int, int, int]:
+    """Of pairs that people rank apart: scored in people's order, scored alike, and all."""
+    right, ties, pairs = 0, 0, 0
+    for (rank, score), (other, against) in combinations(zip(ranks, scores, strict=True), 2):
+        if rank != other:
+            pairs += 1
+            if score is not None and against is not None:
+                ties += score == against
+                right += score != against and (score > against) == (rank < other)
+    return right, ties, pairs
 
 
 def perfect_that_are_best(ranking: Judged, perfect: float = 5.0) -> tuple[float, int]:
@@ -121,29 +146,21 @@ def perfect_that_are_best(ranking: Judged, perfect: float = 5.0) -> tuple[float,
 
 def same_order(ranking: Judged) -> bool:
     """Whether the scores order every pair as people do, ties where they tie."""
-    if any(score is None for score in ranking.scores):
-        return False
-    order = np.sign(np.subtract.outer(np.asarray(ranking.scores, float), np.asarray(ranking.scores, float)))
-    people = np.sign(np.subtract.outer(-np.asarray(ranking.ranks), -np.asarray(ranking.ranks)))
-    return bool((order == people).all())
+    scores = [score for score in ranking.scores if score is not None]
+    return len(scores) == len(ranking.ranks) and _order(scores) == _order([-rank for rank in ranking.ranks])
 
 
 def correlation(ranking: Judged, measure: Callable[..., tuple[float, float]]) -> float | None:
     """Scipy's `measure` between scores and goodness of rank over the scored responses; None where it is undefined."""
+    both = _scored_apart(ranking)
+    return float(measure(*both)[0]) if both else None
+
+
+def _scored_apart(ranking: Judged) -> tuple[Sequence[float], Sequence[float]] | None:
+    """Scores and goodness of rank of the scored responses; None where either is nothing but ties."""
     scored = [(score, -rank) for score, rank in zip(ranking.scores, ranking.ranks, strict=True) if score is not None]
-    if len({score for score, _ in scored}) < 2 or len({rank for _, rank in scored}) < 2:
-        return None
-    scores, goodness = zip(*scored, strict=True)
-    return float(measure(scores, goodness)[0])
-
-
-Measure = Callable[[Sequence[float], Sequence[float]], tuple[float, float]]
-
-
-def _by_order(measure: Measure) -> Measure:
-    """A rank correlation, which goes by order alone, that remembers what it found of each pair of orders."""
-    remembered = lru_cache(ORDERS)(measure)
-    return lambda scores, goodness: remembered(_order(scores), _order(goodness))
+    scores, goodness = [score for score, _ in scored], [rank for _, rank in scored]
+    return (scores, goodness) if len({*scores}) > 1 and len({*goodness}) > 1 else None
 
 
 def _order(values: Sequence[float]) -> tuple[int, ...]:
