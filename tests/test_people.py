@@ -110,16 +110,16 @@ def anchored(own, others=(), **more):
 
 def test_all_figures_of_anchors_by_hand():
     own = [(True, 5), (True, 2), (False, 4), (False, 0), (True, None), None]
-    others = [(True, 4), (False, 4), (True, 3), (True, 1), None, (False, 1)]
+    others = [(True, 4), (False, 4), (True, 4), (True, 1), None, (False, 1)]
     found = values(figures(anchored(own, others), None))
     assert found["anchor_accuracy"] == 3 / 5
-    # right: 5 4 approved, 2 none 3 1 not: 2 of 6; wrong: 4 4 approved, 0 1 not: 2 of 4
-    assert found["anchor_informedness"] == pytest.approx(2 / 6 - 2 / 4)
+    # right: 5 4 4 approved, 2 none 1 not: 3 of 6; wrong: 4 4 approved, 0 1 not: 2 of 4; of its own 1 of 3 and 1 of 2
+    assert found["anchor_informedness"] == pytest.approx(3 / 6 - 2 / 4)
     # 5/5 - 1, 2/5 - 1, 4/5 - 0, 0/5 - 0
     assert found["self_bias"] == pytest.approx((0 - 0.6 + 0.8 + 0) / 4)
     # 0 -.6 .8 0; apart 2 · (.6 + .8 + 0 + 1.4 + .6 + .8), together 2 · (.6 + .8 + 0 + .2 + .6 + .8) + 1.2 + 1.6
     assert found["self_bias_skewness"] == pytest.approx(1 - 8.4 / 8.8)
-    assert found["self_preference"] == pytest.approx(1 / 3 - 1 / 3)  # own right: 5 of 5 2 none; M1's right: 4 of 4 3 1
+    assert found["self_preference"] == pytest.approx(1 / 3 - 2 / 3)  # own right: 5 of 5 2 none; M1's right: 4 4 of 4 4 1
 
 
 def test_a_judge_that_approves_its_own_right_answers_alone_is_seen_and_an_even_one_is_not():
