@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -14,20 +14,26 @@ from typing import Any
 from selfreward.config import Recipe, load_recipe
 from selfreward.drift.watch import Watcher
 from selfreward.errors import SelfRewardError
-from selfreward.jsonl import iter_jsonl
+from selfreward.jsonl import iter_jsonl, read_jsonl
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
 from selfreward.micro.lab.arms import PLANTED, Arm
 from selfreward.micro.lab.defects import DEFECTS, planted
 from selfreward.micro.study import summary
-from selfreward.models import Cast
+from selfreward.micro.truth import CRITERIA, verdict
+from selfreward.models import Cast, load_checkpoint
 from selfreward.readings import Reading
-from selfreward.records import Checkpoint, Record, Response
+from selfreward.records import Checkpoint, Prompt, Record, Response
+from selfreward.responses import plan_responses, read_response
 from selfreward.run import execute
 from selfreward.seed import Seed
 from selfreward.stages import Run
 
 RECIPE = Path(str(files("selfreward.micro") / "lab" / "lab.toml"))
+PROMPTS = Path(str(files("selfreward.micro") / "seed" / "heldout_prompts.jsonl"))
+"""What every model is asked for the truth: all prompts that are held out, of which the recipe has a part judged."""
+ANSWERS = 2
+"""To each of them."""
 DIGITS = 5
 """Decimals that records keep of a figure."""
 
@@ -36,11 +42,12 @@ class Seen(Record):
     """One model of one run: what is true of it, what it says of itself, and what every monitor read."""
 
     true_score: float
+    """Mean over its answers to all held-out prompts, with no defect in them."""
     self_score: float | None
     criteria: dict[str, float]
     """Mean points by criterion, by the truth."""
     traits: dict[str, float]
-    """Mean over its held-out answers of what each defect would breed, by the defect's name."""
+    """Mean over its answers of what each defect would breed, by the defect's name."""
     pairs_right: float | None
     """Share of the pairs it was trained on whose chosen response is truly better."""
     pairs_wrong: float | None
@@ -85,15 +92,28 @@ def run_seed(arm: Arm, seed: int, work: Path) -> LabRun:
 
 
 class _Planting:
-    """The loop, its engines with the arm's defect in them."""
+    """The loop with the arm's defect in its engines; then what every model answers without it, for the truth alone."""
 
     def __init__(self, arm: Arm) -> None:
         self._arm = arm
 
     def __call__(self, recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+        opens = run._open
         if self._arm.defect:
-            run._open = planted(run._open, self._arm.defect, self._arm.strength)
-        return self_reward(recipe, seed, run, cast, measurer, watcher)
+            run._open = planted(opens, self._arm.defect, self._arm.strength)
+        try:
+            return self_reward(recipe, seed, run, cast, measurer, watcher)
+        finally:
+            run.unload()
+            run._open = opens
+            self._answer(recipe, run, [measured.name for measured in measurer.done])
+
+    def _answer(self, recipe: Recipe, run: Run, models: Sequence[str]) -> None:
+        """Ask every model more than is judged of it: a true score costs an answer and no judgment."""
+        for name in models:
+            model = load_checkpoint(name, str(run.dir.path / name / "model"))
+            plan = plan_responses(read_jsonl(PROMPTS, Prompt), ANSWERS, recipe.responses.sampling, model, recipe.seed)
+            run[name].sample("lab_responses", Response, plan, model, read_response)
 
 
 def _share_first(folder: Path, first: Path) -> None:
@@ -116,13 +136,20 @@ def _keep_first(folder: Path, first: Path) -> None:
 def _seen(folder: Path, model: Mapping[str, Any]) -> Seen:
     """One model of a finished run, from its summary and its records."""
     name, loop = model["name"], model["loop"] or {}
-    answers = [answer.text.split() for answer in iter_jsonl(folder / name / "heldout_responses.jsonl", Response)]
+    asked = {prompt.id: prompt.text for prompt in read_jsonl(PROMPTS, Prompt)}
+    answers = read_jsonl(folder / name / "lab_responses.jsonl", Response)
+    points = [true[1] for one in answers if (true := verdict(asked[one.prompt_id], one.text))]
+    said = [answer.text.split() for answer in answers]
     readings = iter_jsonl(folder / name / "drift.jsonl", Reading)
     return Seen(
-        true_score=model["true_score"],
+        true_score=_mean(sum(each.values()) for each in points),
         self_score=model["self_score"] and model["self_score"]["value"],
-        criteria={criterion: round(mean, DIGITS) for criterion, mean in model["instruction_following"]["by_criterion"].items()},
-        traits={one.name: round(fmean(map(one.trait, answers)), DIGITS) for one in DEFECTS if one.trait},
+        criteria={criterion: _mean(each[criterion] for each in points) for criterion in CRITERIA},
+        traits={one.name: _mean(map(one.trait, said)) for one in DEFECTS if one.trait},
         pairs_right=loop.get("pairs_right"), pairs_wrong=loop.get("pairs_wrong"),
         readings={r.monitor: None if r.value is None else round(r.value, DIGITS) for r in readings},
     )  # fmt: skip
+
+
+def _mean(values: Iterable[float]) -> float:
+    return round(fmean(values), DIGITS)
