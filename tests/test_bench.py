@@ -316,6 +316,15 @@ def test_the_page_of_a_sweep_compares_the_cost_of_a_prompt():
     runs = [{**run("a", "repeat 1", 1, 2, 1), "prompts": 4}, {**run("a", "repeat 1", 2, 4, 3), "prompts": 8}]
     text = page({"sweep 1m": {**KNOWN, "work": WORK, "runs": runs}})
     assert "| 4 | 2000.00 | 1000.00 | +0 % | – |" in text and "| 8 | 2250.00 | 1125.00 | +12 % | 2500.00 |" in text
+    assert "| dpo |" in text and "without DPO" not in text
+    text = page({"sweep 1m without dpo": {**KNOWN, "work": {**WORK, "dpo": False}, "runs": runs}})
+    assert "without DPO" in text and "dpo |" not in text
+
+
+def test_the_page_tells_how_busy_the_machine_was():
+    busy = {**arms_part(), "machine": {**KNOWN["machine"], "load": 9.04}}
+    assert "threads, a load of 9.0 before it began" in page({"arms 1m 32": busy})
+    assert "a load of" not in page({"arms 1m 32": arms_part()})  # of one measured before this was kept
 
 
 def test_the_page_of_a_training_tells_its_utilisation():

@@ -154,13 +154,14 @@ def _spent(found: dict[str, Any]) -> str:
 
 def _sweep(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:
     short = replace(work, **SHORT)
+    key = f"sweep {known['model']}" + ("" if work.dpo else " without dpo")
     runs: list[dict[str, Any]] = []
     for number in range(sitting.repeats):
         for prompts in sitting.sweep:
             asked = replace(short, prompts=prompts)
             runs.append({"prompts": prompts, "role": f"repeat {number + 1}", **measured("a", asked)})
             say(f"{prompts} prompts: {_spent(runs[-1])}")
-            figures.put(f"sweep {known['model']}", {**known, "work": _asked(short), "runs": runs})
+            figures.put(key, {**known, "work": _asked(short), "runs": runs})
 
 
 def _overhead(sitting: Sitting, figures: Figures, say: Say) -> None:

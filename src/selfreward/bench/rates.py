@@ -53,6 +53,8 @@ def machine(device: str) -> dict[str, Any]:
     """What the figures were measured on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found: dict[str, Any] = {"processor": _processor(), "cores": cores, "threads": torch.get_num_threads()}
+    if hasattr(os, "getloadavg"):
+        found["load"] = os.getloadavg()[0]
     if device.startswith("cuda"):
         found["device"] = torch.cuda.get_device_name()
     return {**found, "system": platform.system(), "python": platform.python_version(), "versions": versions()}

@@ -99,7 +99,14 @@ def _conditions(part: Part) -> str:
         f"judge's prompt {Work(**_with_model(work)).judge_tokens:,}, of which {work['rubric_head']:,} constant before the rest"
     )
     calls = f"`generate()` takes {work['chunks'][0]} prompts a call for candidates and {work['chunks'][1]} for judging"
-    return f"{first}, {machine['cores']} cores, {machine['threads']} threads; {versions}; {part['date']}. {lengths}. {calls}."
+    room = f"{machine['cores']} cores, {machine['threads']} threads{_load(part)}"
+    return f"{first}, {room}; {versions}; {part['date']}. {lengths}. {calls}."
+
+
+def _load(part: Part) -> str:
+    """How busy the machine was with other things when it began; one that shares its cores gives no seconds to rely on."""
+    load = part["machine"].get("load")
+    return "" if load is None else f", a load of {load:.1f} before it began"
 
 
 def _with_model(work: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,6 +202,7 @@ def _died(part: Part) -> list[str]:
 
 def _sweep(part: Part) -> str:
     work = part["work"]
+    stages = [stage for stage in STAGES if stage != "dpo" or work["dpo"]]
     by_count: dict[int, list[Mapping[str, Any]]] = {}
     for run in part["runs"]:
         by_count.setdefault(run["prompts"], []).append(run)
@@ -204,7 +212,7 @@ def _sweep(part: Part) -> str:
     lines = [
         [f"{count:,}", f"{1000 * cost:.2f}", f"{1000 * spent[count].total('wall') / count:.2f}",
          f"{100 * (cost / first - 1):+.0f} %", more[count],
-         *(f"{1000 * spent[count].of('cpu', stage) / count:.2f}" for stage in STAGES), f"{spent[count].peak / 1e6:,.0f}"]
+         *(f"{1000 * spent[count].of('cpu', stage) / count:.2f}" for stage in stages), f"{spent[count].peak / 1e6:,.0f}"]
         for count, cost in costs.items()
     ]  # fmt: skip
     header = [
@@ -213,12 +221,13 @@ def _sweep(part: Part) -> str:
         "wall, ms a prompt",
         "against the first",
         "each further prompt",
-        *STAGES,
+        *stages,
         "peak, MB",
     ]
     lengths = (
-        f"(a) alone; prompts, candidates and judgments of {work['prompt_tokens']}, {work['candidate_tokens']} and "
-        f"{work['judgment_tokens']} tokens, {work['rubric_head'] + work['rubric_tail']} of rubric, {part['date']}."
+        f"(a) alone{'' if work['dpo'] else ', up to the pairs, without DPO'}; prompts, candidates and judgments of "
+        f"{work['prompt_tokens']}, {work['candidate_tokens']} and {work['judgment_tokens']} tokens, "
+        f"{work['rubric_head'] + work['rubric_tail']} of rubric{_load(part)}, {part['date']}."
     )
     return f"## {part['model']}: cost by the number of prompts\n\n{lengths}\n\n{table(header, lines)}"
 
