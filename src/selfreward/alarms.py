@@ -20,11 +20,13 @@ def describe(readings: Sequence[Reading]) -> str:
     """One line on the readings of one model or of several; each figure counts once, and speaks by its gravest reading."""
     read = {reading.monitor for reading in readings if reading.value is not None}
     limited = {reading.monitor for reading in readings if reading.value is not None and reading.limit}
-    outside = {reading.monitor: reading for reading in reversed(alarms(readings))}
+    outside: dict[str, Reading] = {}
+    for reading in alarms(readings):
+        outside.setdefault(reading.monitor, reading)
     if not outside:
         told = f"of {len(limited)} with limits none lies outside" if limited else "none has a limit"
         return f"{len(read)} figures watched, {told}"
-    named = [phrase(reading) for reading in alarms(list(outside.values()))]
+    named = [phrase(reading) for reading in outside.values()]
     more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
     return f"{len(outside)} of {len(read)} figures outside their limits: {', '.join(named[:NAMED])}{more}"
 

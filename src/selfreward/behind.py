@@ -15,7 +15,9 @@ from typing import NamedTuple
 from markupsafe import escape
 
 from selfreward.config import Recipe
+from selfreward.drift.lexicon import furthest
 from selfreward.drift.traits import known_traits
+from selfreward.drift.wording import words
 from selfreward.errors import SelfRewardError
 from selfreward.flukes import Outcome, pair_outcomes
 from selfreward.jsonl import iter_about, iter_jsonl, read_jsonl
@@ -29,7 +31,7 @@ SHOWN = 10
 PAIRS_OF_A_TRAIT = 3
 MARKUP = 400
 """Bytes of markup around a text, roughly."""
-SELECTION = "traits.S/"
+SELECTION, WORD = "traits.S/", "lexicon.selected"
 
 
 class Said(NamedTuple):
@@ -94,6 +96,24 @@ def bred_traits(standing: Standing) -> list[Bred]:
             hardest[reading.monitor] = max(hardest.get(reading.monitor, reading), reading, key=_force)
     shown = sorted(hardest.values(), key=lambda reading: (-_force(reading), reading.monitor))[:SHOWN]
     return [_bred(standing, reading, reading.monitor.removeprefix(SELECTION)) for reading in shown]
+
+
+def favoured_words(standing: Standing) -> list[Bred]:
+    """The word that a judge favours or shuns most, at the model where it is furthest from chance, and pairs that have it so."""
+    read = [reading for reading in standing.readings if reading.monitor == WORD and reading.value]
+    if not read:
+        return []
+    reading = max(read, key=lambda one: abs(one.value or 0))
+    folder = standing.folder / reading.iteration
+    pairs = read_jsonl(folder / "pairs.jsonl", Pair)
+    wanted = {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
+    texts = {one.id: one.text for one in iter_about(folder / "responses.jsonl", Response, "id", wanted)}
+    word, _ = furthest((texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs)
+    has = {one: word in words(text) for one, text in texts.items()}
+    with_it, without = ("chosen", "rejected") if (reading.value or 0) > 0 else ("rejected", "chosen")
+    found = [pair for pair in pairs if has[getattr(pair, f"{with_it}_id")] and not has[getattr(pair, f"{without}_id")]]
+    told = {pair.id: f"only the {with_it} has “{word}”" for pair in found[:PAIRS_OF_A_TRAIT]}
+    return [Bred(word, reading, _cases(standing, [(reading.iteration, pair) for pair in found[:PAIRS_OF_A_TRAIT]], told))]
 
 
 def within(cases: Iterable[Case], budget: int) -> list[Case]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from selfreward import charts
 from selfreward.alarms import alarms, describe
-from selfreward.behind import bred_traits, doubtful_pairs, flattered_answers, within
+from selfreward.behind import Bred, bred_traits, doubtful_pairs, favoured_words, flattered_answers, within
 from selfreward.charts import Mark
 from selfreward.drift.verdicts import worst
 from selfreward.estimates import Estimate
@@ -23,12 +23,10 @@ from selfreward.rundir import write_whole
 from selfreward.standing import Standing
 
 PAGE = "health.html"
-TEXTS = 700_000
-"""Bytes of each of the three parts with records; with the curves the page stays below 3 MB."""
+TEXTS = 500_000
+"""Bytes of each of the four parts with records; with the curves the page stays below 3 MB."""
 UNWATCHED = "Nothing watched this loop"
 TO_COME = "No model has been read yet"
-RECORDS = {"flukes": "flukes-records", "flattery": "flattery-records", "traits": "traits-records"}
-"""Monitor → the part of the page with the records behind it."""
 
 
 class Health(NamedTuple):
@@ -56,8 +54,6 @@ class Monitor(NamedTuple):
     title: str
     meaning: str
     curves: list[Curve]
-    records: str
-    """Where on the page the records behind it are; empty where none are shown."""
 
 
 def write_health(standing: Standing, folder: Path) -> Path:
@@ -106,22 +102,32 @@ def mark_of(reading: Reading, kind: str) -> Mark:
 
 
 def _render(standing: Standing) -> str:
-    traits, left = [], TEXTS
-    for bred in bred_traits(standing):
-        cases = within(bred.cases, left)
-        left -= sum(case.size for case in cases if case.shown)
-        traits.append(bred._replace(cases=cases))
     return render(
         "health.html",
         run=standing.folder.resolve().name, health=health_of(standing), drift=standing.recipe.drift,
         alarms=alarms(standing.readings), monitors=draw_monitors(standing.readings), ended=standing.ended,
-        flukes=within(doubtful_pairs(standing), TEXTS), flattered=within(flattered_answers(standing), TEXTS), traits=traits,
+        records={
+            "flukes": within(doubtful_pairs(standing), TEXTS),
+            "flattery": within(flattered_answers(standing), TEXTS),
+            "traits": _fitting(bred_traits(standing), TEXTS),
+            "lexicon": _fitting(favoured_words(standing), TEXTS),
+        },
     )  # fmt: skip
+
+
+def _fitting(found: Iterable[Bred], budget: int) -> list[Bred]:
+    """All of them, their pairs as far as they fit."""
+    kept = []
+    for bred in found:
+        cases = within(bred.cases, budget)
+        budget -= sum(case.size for case in cases if case.shown)
+        kept.append(bred._replace(cases=cases))
+    return kept
 
 
 def _monitor(name: str, figures: Sequence[Sequence[Reading]]) -> Monitor:
     meaning = _texts().get(name, {}).get("meaning", "")
-    return Monitor(name, title_of(name), meaning, [_curve(found) for found in figures], RECORDS.get(name, ""))
+    return Monitor(name, title_of(name), meaning, [_curve(found) for found in figures])
 
 
 def _curve(readings: Sequence[Reading]) -> Curve:
