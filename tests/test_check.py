@@ -218,6 +218,8 @@ WITHIN = {"prompts__max_tokens": 20, "responses__max_tokens": 9, "judge__max_tok
         {"sft__on": "ift", "sft__epochs": 3, "sft__batch_size": 4, "sft__device_batch_size": 1},
         {"sft__on": "none"},
         {"judge__by": "frozen", "judge__samples": 5},
+        {"iterations": 3, "dpo__confidence": "consistency", "judge__samples": "adaptive", "judge__min_valid": 1},
+        {"iterations": 4, "dpo__confidence": "consistency", "judge__by": "previous"},
         {"judge__samples": "adaptive", "responses__n": 4},
         {"data__eft": None, "data__rankings": "more.jsonl", "sft__baseline": True, "sft__epochs": 2},
         {"data__eft": None, "data__rankings": "more.jsonl", "sft__baseline": True, "sft__on": "ift"},

@@ -312,6 +312,90 @@ def test_with_a_weight_the_likelihood_of_the_chosen_answer_is_added(policy, base
     assert steps_of(made)[0]["loss"] == pytest.approx(dpo_loss_by_hand(policy, base, 0.3) + 0.5 * nll, rel=1e-4)
 
 
+# ——— the order of the pairs trusted in part ———
+
+
+def trusted_by_hand(policy, reference, confidence, nll_weight):
+    """Loss and gradient of C·L(w, l) + (1 − C)·L(l, w), and the chosen response's likelihood (L: equation 7)."""
+    model, frozen = (AutoModelForCausalLM.from_pretrained(path) for path in (policy, reference))
+    losses, chosen_tokens = [], []
+    for pair in PAIRS:
+        row, ratios = dpo_row(TOKENIZER, *pair), []
+        for side in ("chosen_ids", "rejected_ids"):
+            ids = torch.tensor([row["prompt_ids"] + row[side]])
+            answer = slice(len(row["prompt_ids"]) - 1, ids.shape[1] - 1)
+            likely, by_frozen = (
+                one(ids).logits[0, answer].log_softmax(-1).gather(1, ids[0, answer.start + 1 :, None])[:, 0]
+                for one in (model, frozen)
+            )
+            ratios.append(likely.sum() - by_frozen.sum().detach())
+            chosen_tokens += [likely] if side == "chosen_ids" else []
+        margin = DPO.beta * (ratios[0] - ratios[1])
+        losses.append(-confidence * torch.log(torch.sigmoid(margin)) - (1 - confidence) * torch.log(torch.sigmoid(-margin)))
+    loss = torch.stack(losses).mean() - nll_weight * torch.cat(chosen_tokens).mean()
+    loss.backward()
+    return loss.item(), {name: weight.grad for name, weight in model.named_parameters()}
+
+
+def check_trusted(policy, reference, work, monkeypatch, confidence, nll_weight=0.0):
+    gradients = []
+
+    class Watched(training._PlannedDPOTrainer):
+        def training_step(self, model, *given, **named):
+            loss = super().training_step(model, *given, **named)
+            gradients.append({name: weight.grad.clone() for name, weight in model.named_parameters()})
+            return loss
+
+    monkeypatch.setattr(training, "_PlannedDPOTrainer", Watched)
+    config = DPO.model_copy(update={**ONE_STEP, "confidence": confidence, "nll_weight": nll_weight})
+    made = dpo(policy, reference, work, config)
+    loss, by_hand = trusted_by_hand(policy, reference, confidence, nll_weight)
+    [found] = gradients
+    assert steps_of(made)[0]["loss"] == pytest.approx(loss, rel=1e-4)
+    assert found.keys() == by_hand.keys()
+    off = torch.cat([(found[name] - by_hand[name]).flatten() for name in found]).norm()
+    assert off / torch.cat([weight.flatten() for weight in by_hand.values()]).norm() < 1e-4
+    return made
+
+
+@pytest.mark.parametrize(("confidence", "nll_weight"), [(1.0, 0), (0.8, 0), (0.5, 0), (0.501, 0), (0.2, 0), (0.8, 0.5), (0.0, 0)])
+def test_loss_and_gradient_are_those_of_both_orders_as_far_as_each_is_trusted(
+    confidence, nll_weight, policy, base, tmp_path, monkeypatch
+):
+    made = check_trusted(policy, base, tmp_path / "work", monkeypatch, confidence, nll_weight)
+    assert metrics(made)[0].get("confidence", 1.0) == confidence
+
+
+def robust(config):
+    """The same loss in the form that has no value at C = 1/2."""
+    confidence = config.confidence
+    return {"loss_type": ["robust"], "label_smoothing": -(1 - confidence) / (2 * confidence - 1)}
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.501, 0.2])
+def test_it_is_trls_robust_loss_with_a_label_smoothing_below_zero_or_above_one(confidence, policy, base, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "loss", robust)
+    check_trusted(policy, base, tmp_path / "work", monkeypatch, confidence)
+
+
+def smoothed(config):
+    """What TRL's sigmoid loss passes over."""
+    return {"loss_type": ["sigmoid"], "label_smoothing": 1 - config.confidence}
+
+
+@pytest.mark.parametrize("planted", [smoothed, lambda config, ours=training.loss: {**ours(config), "label_smoothing": 0.2}])
+def test_a_label_smoothing_that_does_nothing_or_another_one_would_be_noticed(planted, policy, base, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "loss", planted)
+    with pytest.raises(AssertionError):
+        check_trusted(policy, base, tmp_path / "work", monkeypatch, 0.8)
+
+
+def test_trusted_whole_the_order_is_learnt_by_the_plain_loss_and_nothing_tells_of_it(base, tmp_path):
+    plain = {"loss_type": ["sigmoid"], "loss_weights": [1.0]}
+    assert {name: training.loss(DPO)[name] for name in plain} == plain
+    assert "confidence" not in DPO.model_dump() and "confidence" not in metrics(dpo(base, base, tmp_path / "work"))[0]
+
+
 def test_learning_makes_answers_likelier_and_chosen_ones_likelier_than_rejected(base, tmp_path):
     made = sft(base, tmp_path / "sft")
     assert nll_by_hand(made, EXAMPLES) < nll_by_hand(base, EXAMPLES) - 0.1

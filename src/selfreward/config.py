@@ -72,6 +72,27 @@ class Recipe(Section):
     cluster: ClusterConfig | None = None
     """More processes than one, on this machine or on many; not given: everything is done in this one."""
 
+    def judged_before(self, t: int) -> bool:
+        """Whether the candidates behind M_t are judged by the model before their judge too (`dpo.confidence`)."""
+        first = 4 if self.judge.by == "previous" else 3  # up to then M1 is the judge, with none before it
+        return self.dpo.confidence == "consistency" and t >= first
+
+    @field_validator("pairs")
+    @classmethod
+    def _can_tell_flukes(cls, pairs: PairsConfig, info: ValidationInfo) -> PairsConfig:
+        if pairs.max_fluke is not None and "judge" in info.data and info.data["judge"].most == 1:
+            raise ValueError("max_fluke goes by how far judgments of one response differ: judge.samples must be 2 at least")
+        return pairs
+
+    @field_validator("dpo")
+    @classmethod
+    def _has_an_earlier_judge(cls, dpo: DPOConfig, info: ValidationInfo) -> DPOConfig:
+        if dpo.confidence == "consistency" and "judge" in info.data and info.data["judge"].by not in ("current", "previous"):
+            raise ValueError(
+                'confidence = "consistency" is for judge.by = "current" or "previous": other judges stay as they are'
+            )
+        return dpo
+
     @field_validator("cluster")
     @classmethod
     def _can_be_shared(cls, cluster: ClusterConfig | None, info: ValidationInfo) -> ClusterConfig | None:

@@ -15,8 +15,8 @@ from selfreward.records import Sampling
 
 PACKAGED = "selfreward:"
 """A path that begins so lies inside the installed package."""
-ROLES = ("current", "frozen")
-"""Who a judge may be by its part in the loop: M_t itself, or M1."""
+ROLES = ("current", "frozen", "previous")
+"""Who a judge may be by its part in the loop: M_t itself, M1, or M_{t−1}."""
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 """What the hub calls a model or a dataset: `organisation/name`."""
 IMPORT_PATH = r"[\w.]+:\w+"
@@ -66,6 +66,11 @@ Address = Annotated[str, BeforeValidator(_hide_unless(ADDRESS)), Field(pattern=f
 EnvName = Annotated[str, BeforeValidator(_hide_unless(ENV_NAME)), Field(pattern=f"^{ENV_NAME}$")]
 """The name of an environment variable; a key in its place is refused and not shown."""
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def off(value: Any) -> Any:
+    """A field that is off at `value`, its default, and is not written down then: digests stay what they were without it."""
+    return Field(value, exclude_if=lambda given: bool(given == value))
 
 
 class Section(BaseModel):

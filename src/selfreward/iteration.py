@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from selfreward.fields import ImportPath, Located, ModelName, Pattern, SamplingConfig, Section, Share
+from selfreward.fields import ImportPath, Located, ModelName, Pattern, SamplingConfig, Section, Share, off
 
+BEST_AGAINST_WORST = "selfreward.pairs:best_against_worst"
 ADAPTIVE = 3
 """The most samples of an adaptive judge: as many as the paper always draws."""
 
@@ -67,7 +68,8 @@ class JudgeConfig(SamplingConfig):
     """LLM-as-a-Judge."""
 
     by: ModelName = "current"
-    """`current`: M_t judges itself; `frozen`: M1 does; or a model outside the loop."""
+    """`current`: M_t judges itself; `frozen`: M1 does; `previous`: M_{t−1} does, and in the first iteration M1 itself; or a model
+    outside the loop."""
     rubric: Located = "selfreward:text/judge_additive.txt"
     """Prompt text with the slots {prompt} and {response}."""
     pattern: Pattern = r"score[\s*]*:[\s*]*(-?\d+(?:[.,]\d+)?)"
@@ -114,7 +116,18 @@ class JudgeConfig(SamplingConfig):
 class PairsConfig(Section):
     """From scored candidates to preference pairs."""
 
-    policy: ImportPath = "selfreward.pairs:best_against_worst"
+    policy: ImportPath = BEST_AGAINST_WORST
     """How the two responses of a pair are chosen."""
     accumulate: bool = False
     """Train on the pairs of all earlier iterations too."""
+    max_fluke: Share | None = off(None)
+    """Drop a pair that would more likely than this come out the other way round if its responses were judged again."""
+    length_rho: Share = off(0.0)
+    """ρ of Meta-Rewarding's length rule (arXiv 2407.19594): the shortest of the responses whose scores lie within this share of
+    the way from best to worst against the longest of those as near to the worst. 0: best against worst, whatever their length."""
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if self.length_rho and self.policy != BEST_AGAINST_WORST:
+            raise ValueError("length_rho changes what the built-in policy chooses: leave out length_rho, or policy")
+        return self

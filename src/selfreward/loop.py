@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from selfreward.config import Recipe
+from selfreward.cures import trusted, without_flukes
 from selfreward.drift.watch import Watcher
 from selfreward.eft import make_eft
 from selfreward.judgments import Judge
@@ -44,7 +45,8 @@ def self_reward(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Meas
         made, texts = iterate(t, model, recipe, guarded, written, run[f"M{t}"], cast)
         written += made.prompts
         preferences = preferences + texts if recipe.pairs.accumulate else texts
-        model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, recipe.dpo, recipe.seed, selector))
+        dpo = trusted(recipe, made, run[f"M{t}"], model, cast)
+        model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, dpo, recipe.seed, selector))
         measurer.measure(run[f"M{t}"], model, made)
         verdict = watcher.watch(run[f"M{t}"], model, measurer, made)
     return model
@@ -68,7 +70,8 @@ def iterate(
     texts = {prompt.id: prompt.text for prompt in prompts}
     grader = cast.judge(recipe.judge, model)
     judgments = judge_candidates(it, [(texts[one.prompt_id], one) for one in responses], judge, grader, recipe.seed)
-    pairs = it.keep("pairs", choose_pairs(prompts, responses, judge.mean_scores(judgments), cast.policy(recipe.pairs)))
+    chosen = choose_pairs(prompts, responses, judge.mean_scores(judgments), cast.policy(recipe.pairs))
+    pairs = it.keep("pairs", without_flukes(chosen, responses, judgments, recipe))
     it.require(pairs)
     made = Made(len(proposals), prompts, responses, judgments, pairs)
     return made, preference_texts(pairs, prompts, responses)

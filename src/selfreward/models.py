@@ -19,7 +19,7 @@ from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.fields import HUB_ID, IMPORT_PATH
 from selfreward.iteration import JudgeConfig, PairsConfig, PromptsConfig
-from selfreward.pairs import Policy
+from selfreward.pairs import Policy, shortest_of_the_best
 from selfreward.records import Checkpoint, content_id
 from selfreward.rundir import WEIGHTS, fingerprint
 
@@ -48,7 +48,15 @@ class Cast:
         """Who grades the candidates."""
         if config.by == "current":
             return model
+        if config.by == "previous":
+            return self.before(model) or model
         return self._members["M1"] if config.by == "frozen" else self.outside(config.by)
+
+    def before(self, model: Checkpoint) -> Checkpoint | None:
+        """The model one iteration before `model`; None before M1, for M0 was not taught to judge."""
+        names = list(self._members)
+        at = names.index(model.name) - 1
+        return self._members[names[at]] if at else None
 
     def outside(self, name: str) -> Checkpoint:
         """A model from outside the loop, as the recipe names it; loaded or fetched once."""
@@ -58,6 +66,8 @@ class Cast:
 
     def policy(self, config: PairsConfig) -> Policy:
         """How pairs are chosen."""
+        if config.length_rho:
+            return partial(shortest_of_the_best, rho=config.length_rho)
         policy: Policy = imported(config.policy)
         return policy
 

@@ -48,6 +48,29 @@ def best_against_worst(prompt_id: str, group: list[Scored]) -> Pair | str:
         return "all_ran_out_of_length"
     best = max(whole, key=lambda scored: (scored[0], scored[1].id))
     worst = min(group, key=lambda scored: (scored[0], scored[1].id))
+    return _preference(prompt_id, best, worst)
+
+
+def shortest_of_the_best(prompt_id: str, group: list[Scored], rho: float) -> Pair | str:
+    """The shortest of the good responses against the longest of the bad: Meta-Rewarding's length rule (arXiv 2407.19594).
+
+    Good are scores within `rho` (0 to 1) of the way down from the highest to the lowest, bad those within as much of the way up.
+    Length is in characters, and among equals the content id decides. An answer that ran out of length is never chosen, and the
+    highest score is that of another.
+    """
+    whole = [scored for scored in group if scored[1].finish == "stop"]
+    if not whole:
+        return "all_ran_out_of_length"
+    highest, lowest = max(score for score, _ in whole), min(score for score, _ in group)
+    near = rho * (highest - lowest)
+    good, bad = ([s for s in whole if s[0] >= highest - near], [s for s in group if s[0] <= lowest + near])
+    best = min(good, key=lambda scored: (len(scored[1].text), scored[1].id))
+    worst = max(bad, key=lambda scored: (len(scored[1].text), scored[1].id))
+    return _preference(prompt_id, best, worst)
+
+
+def _preference(prompt_id: str, best: Scored, worst: Scored) -> Pair | str:
+    """The pair of the two, or why they are none."""
     if best[0] <= worst[0]:
         return "tie"
     if best[1].text == worst[1].text:

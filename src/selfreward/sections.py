@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from selfreward.fields import (
     ROLES,
@@ -17,8 +17,18 @@ from selfreward.fields import (
     SamplingConfig,
     Section,
     Share,
+    off,
 )
 
+
+def _consistency_or_a_share(confidence: Any) -> Any:
+    """Checked here, for a union tells what each of its kinds would have liked."""
+    if confidence != "consistency" and not (isinstance(confidence, int | float) and 0 <= confidence <= 1):
+        raise ValueError('must be a number from 0 to 1, or "consistency"')
+    return confidence
+
+
+Confidence = Annotated[float | Literal["consistency"], BeforeValidator(_consistency_or_a_share)]
 ColumnName = Literal[
     "prompt", "response", "responses", "ranks", "scores", "text", "rank", "score", "messages", "role", "content",
     "instruction", "input", "output",
@@ -153,6 +163,10 @@ class DPOConfig(BatchConfig):
     """Learning rate at the last step."""
     nll_weight: float = Field(0.0, ge=0)
     """Weight of the negative log-likelihood of the chosen response beside the DPO loss."""
+    confidence: Confidence = off(1.0)
+    """How far the order of the pairs is trusted: C in the loss C·L(chosen, rejected) + (1 − C)·L(rejected, chosen) (CREAM, arXiv
+    2410.12735). 1 is DPO. `consistency`: in each iteration (τ + 1) / 2, with τ the mean of Kendall's τ-b between the rankings of
+    its candidates by their judge and by the model before that one; 1 while there is no model before, as for M2."""
     dropout: Share = 0.1
     """Where the architecture has dropout."""
     checkpoint_every: int = Field(200, ge=1)

@@ -199,7 +199,8 @@ class Folder:
                 every = chooser.every if chooser else None
                 return self.run.trainer.dpo(fitting, start.path, reference.path, config, seed, stage.work, advance, every)
 
-            return Training(config.steps(len(fitting)), train, {TOO_LONG: len(dropped)} if dropped else {})
+            left_out, trust = {TOO_LONG: len(dropped)} if dropped else {}, config.model_dump(include={"confidence"})
+            return Training(config.steps(len(fitting)), train, left_out, trust)
 
         return self._train(made_from, start, prepare, chooser)
 
@@ -213,7 +214,7 @@ class Folder:
             if (plan := stage.begun(key)) is None:
                 stage.begin(key)
             training = prepare(stage)
-            facts: dict[str, Any] = {"steps": training.steps, "dropped": training.dropped}
+            facts: dict[str, Any] = {"steps": training.steps, "dropped": training.dropped, **training.told}
             if processes := self.run.training.get("processes"):
                 facts["processes"] = processes
             if chooser is None:

@@ -160,8 +160,9 @@ def _expected(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     making_eft = MAKING_EFT if recipe.data.rankings and "eft" in recipe.sft.on else ()
     first = measuring if recipe.sft.on == "none" else (*making_eft, "model", *measuring)
     writing = () if recipe.prompts.source else ("proposed",)
-    making = (*writing, "prompts", "responses", *recipe.judge.rounds, "pairs", "model")
-    later = {f"M{t}": (*making, *measuring) for t in range(2, recipe.iterations + 2)}
+    making = (*writing, "prompts", "responses", *recipe.judge.rounds, "pairs")
+    before = {t: ("judgments_before",) for t in range(2, recipe.iterations + 2) if recipe.judged_before(t)}
+    later = {f"M{t}": (*making, *before.get(t, ()), "model", *measuring) for t in range(2, recipe.iterations + 2)}
     return {"M0": measuring, **baseline, "M1": first, **later}
 
 

@@ -108,12 +108,11 @@ class TRLTrainer:
         lengths = [pair_lengths(row) for row in rows]
         _refuse_longer_than(context(start), start, lengths)
         blank = {**rows[0], "chosen_ids": [], "rejected_ids": []}
-        weights = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, config.nll_weight]} if config.nll_weight else {}
         settings = TRLDPOConfig(
             **_settings(config, learner, seed, work, self._cluster),
             beta=config.beta, max_length=None, precompute_ref_log_probs=True,
             disable_dropout=config.dropout == 0 and learner.lora is None,  # adapters have a dropout of their own
-            **weights,
+            **loss(config),
         )  # fmt: skip
         alone = reference == start and not settings.fsdp  # under FSDP TRL would load one that it is not given
         safe = Safe(advance, self._keep, lambda model, step: write_model(learner, model, work / f"step-{step}"), every)
@@ -239,6 +238,18 @@ def _made(kind: type[Trainer], learner: Learner, **parts: Any) -> Any:
         raise SelfRewardError(what, str(learner.path), "Change trainer.lora.targets") from error
 
 
+def loss(config: DPOConfig) -> dict[str, Any]:
+    """C·L(chosen, rejected) + (1 − C)·L(rejected, chosen), and the chosen response's likelihood, as TRL has its parts.
+
+    Its sigmoid loss is L and passes over label smoothing. Its robust loss at ε = −(1 − C)/(2C − 1) is this sum, but has no value
+    at C = 1/2 and an ε that TRL warns of. At ε = 1/4 it is (3·L(chosen, rejected) − L(rejected, chosen)) / 2, hence the weights.
+    """
+    confidence = float(config.confidence)
+    parts = {"sigmoid": 3 - 2 * confidence, "robust": -2 * (1 - confidence), "sft": config.nll_weight}
+    used = {name: weight for name, weight in parts.items() if weight}
+    return {"loss_type": list(used), "loss_weights": list(used.values()), "label_smoothing": 0.25}
+
+
 def _settings(config: SFTConfig | DPOConfig, learner: Learner, seed: int, work: Path, cluster: ClusterConfig) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     device_batch, accumulate = config.shared(cluster.trainers)
@@ -276,7 +287,7 @@ def _train(trainer: Any, learner: Learner, batches: Batches, config: SFTConfig |
     trainer.train(resume_from_checkpoint=checkpoint)
     trained = trainer.accelerator.unwrap_model(trainer.model)
     made = write_model(learner, trained, work / "made")
-    about = {**_padding(trainer), **_shared(trainer)}
+    about = {**_padding(trainer), **_shared(trainer), **config.model_dump(include={"confidence"})}
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in (about, *_logged(trainer)))
     if trainer.accelerator.is_main_process:
         for folder in (made, *work.glob("step-*")):

@@ -25,6 +25,9 @@ class Training(NamedTuple):
     train: Callable[[Advance], Path]
     dropped: Mapping[str, int]
 
+    told: Mapping[str, Any] = {}
+    """What else its receipt tells."""
+
 
 class Chooser(Protocol):
     """Chooses among the checkpoints of one training."""

@@ -138,6 +138,8 @@ class _Planner:
         samples = recipe.judge.most if len(recipe.judge.rounds) == 1 else 1
         for stage in recipe.judge.rounds:  # all of them in every round, at most
             yield self._judging(f"{name}/{stage}", self._grader, answers, samples, pair)
+        if recipe.judged_before(t):
+            yield self._judging(f"{name}/judgments_before", recipe.base, answers, recipe.judge.most, pair)
         pairs = prompts * (t - 1 if recipe.pairs.accumulate else 1)
         training = Training(f"{name}/model", pairs, recipe.dpo, pair.plus(seed.turn))
         yield training
