@@ -158,11 +158,16 @@ FINISHES = st.sampled_from(["stop", "stop", "length"])
 def test_the_rule_is_the_one_that_was_published(candidates, rho):
     made, group = lengths(candidates, rho), candidates
     whole = [one for one in group if one[2] == "stop"]
-    if isinstance(made, str):
+    if not whole:
+        assert made == "all_ran_out_of_length"
         return
     top, bottom = max(one[0] for one in whole), min(one[0] for one in group)
-    assert made[0] == min(one[1] for one in whole if one[0] >= (1 - rho) * top + rho * bottom - 1e-9)
-    assert made[1] == max(one[1] for one in group if one[0] <= (1 - rho) * bottom + rho * top + 1e-9)
+    good = [one for one in whole if one[0] >= (1 - rho) * top + rho * bottom - 1e-9]
+    bad = [one for one in group if one[0] <= (1 - rho) * bottom + rho * top + 1e-9]
+    shortest, longest = min(one[1] for one in good), max(one[1] for one in bad)
+    apart = [a[0] > b[0] for a in good if a[1] == shortest for b in bad if b[1] == longest]  # several where lengths are equal
+    assert made == (shortest, longest) if all(apart) else made in ((shortest, longest), "tie")
+    assert made == "tie" if not any(apart) else made
 
 
 def test_a_run_goes_by_the_rule_and_without_it_by_best_against_worst(world, tmp_path):
@@ -274,8 +279,7 @@ def test_confidence_is_half_of_one_plus_the_mean_tau_of_the_prompts_that_have_on
     made, it = Made(0, PROMPTS, answers, judged(by_id[0], "now"), []), Asked(by_id[1])
     recipe = load_recipe(world, {"dpo.confidence": "consistency"})
     models = {name: Checkpoint(name=name, path=world, fingerprint=name) for name in ("M1", "M2")}
-    cast = SimpleNamespace(judge=lambda config, model: model, before={"M2": models["M1"], "M1": None}.get)
-    cast.before = lambda model: models["M1"] if model.name == "M2" else None
+    cast = SimpleNamespace(judge=lambda config, model: model, before=lambda model: models["M1"] if model.name == "M2" else None)
     found = trusted(recipe, made, it, models["M2"], cast).confidence
     # 5 3 1 beside 4 4 1: two pairs alike, one tied by one side: 2 / √(3 · 2); 1 3 5 beside 5 3 1: -1; the third has all tied
     assert found == pytest.approx(((2 / math.sqrt(6) - 1) / 2 + 1) / 2)
@@ -317,6 +321,8 @@ def test_what_is_made_depends_on_the_confidence(world, tmp_path):
     assert len({found["M2"] for found in runs.values()}) == 2 and runs["1"]["M2"] == runs["consistency"]["M2"]
     assert len({found["M3"] for found in runs.values()}) == 3
     assert receipt(tmp_path / "0.8" / "M2", "model")["confidence"] == 0.8
+    with pytest.raises(SelfRewardError, match=r"M2/model: the recipe changed \(dpo\.confidence\)"):
+        go(world, tmp_path / "0.8", iterations=2, dpo__confidence=0.9)
 
 
 @pytest.mark.parametrize("by", ["frozen", "package.module:judge"])
