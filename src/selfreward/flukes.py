@@ -1,8 +1,17 @@
-"""Flukes: how likely each preference pair would come out the other way round if its responses were judged again."""
+"""Flukes: how likely each preference pair would come out otherwise if its two responses were judged again.
+
+Three samples of a judge often agree, so what one response was given says little of the judge's noise, and best and worst of N
+were picked for their luck as well as their worth. Both are learnt from all candidates of the iteration, by empirical Bayes: a
+response has a law of its own, by which the judge grades it, drawn from one of a few families that are common to the iteration,
+and a prompt is of one of a few classes in which the families are differently common. What is then known of a response given
+its grades and its prompt's holds however it was picked, for it was picked by those grades alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,15 +22,23 @@ from selfreward.judgments import mean_scores
 from selfreward.records import Judgment, Pair, Response
 
 Floats = NDArray[np.float64]
-CLASSES = 8
-ROUNDS = 200
+CELLS = 11
+"""Grades that are told apart, at most; finer ones are rounded."""
+CLASSES = 12
+"""Of prompts."""
+LIKENESS = (1.0, 10.0, 100.0)
+"""Concentrations of a family, a Dirichlet distribution: from responses that are each graded in their own way to all alike."""
+STEPS = 200
+"""Of expectation maximisation."""
+SEEN_BEFORE = 0.1
+"""Draws of every grade that every law starts from, so that none is ever impossible."""
 
 
 class Outcome(NamedTuple):
-    """What judging a pair's responses again, as often as before, would make of it; probabilities that sum to 1."""
+    """What judging a pair's responses again, as often as before, would make of it: probabilities that sum to 1."""
 
     same: float
-    """The chosen response's mean score is the higher one again."""
+    """The chosen response has the higher mean score again."""
     tie: float
     flipped: float
 
@@ -29,101 +46,183 @@ class Outcome(NamedTuple):
 def pair_outcomes(
     pairs: Sequence[Pair], responses: Iterable[Response], judgments: Iterable[Judgment], min_valid: int
 ) -> dict[str, Outcome]:
-    """The outcomes of judging again, by pair id.
+    """The outcomes of judging again, by pair id; nothing where no response has two scores, for then no noise can be seen.
 
-    `responses` and `judgments` are all those of the iteration, of which much is learnt about any one pair.
+    `responses` and `judgments` are all those of the iteration that the pairs were chosen from, `min_valid` as in
+    `judgments.mean_scores`. Scores finer than eleven steps (`judge.read = "expected"`) are rounded to those, and what is then
+    level counts as same or flipped, half each.
     """
-    scores: dict[str, list[float]] = {}
-    valid = mean_scores(_gathered(judgments, scores), min_valid)
-    kept = [(response.id, response.prompt_id) for response in responses if response.id in valid]
-    if not any(len(scores[one]) > 1 for one, _ in kept):
+    graded = _graded(responses, judgments, min_valid)
+    if not (graded.grades.sum(1) > 1).any():
         return {}
-    prompts: dict[str, int] = {}
-    types: dict[tuple[int, ...], int] = {}
-    low, step, cells = _grid([score for one, _ in kept for score in scores[one]])
-    which, where = {}, []
-    for one, prompt in kept:
-        kind = tuple(sorted(round((score - low) / step) for score in scores[one]))
-        which[one] = types.setdefault(kind, len(types))
-        where.append((prompts.setdefault(prompt, len(prompts)), which[one]))
-    at = np.array(where)
-    ones = np.ones(len(at))
-    members = csr_array((ones, (at[:, 0], at[:, 1])), shape=(len(prompts), len(types)))
-    counts = np.array([np.bincount(kind, minlength=cells) for kind in types], dtype=float)
-    laws = _laws(counts, np.asarray(members.sum(0)))
-    likelihood = np.exp(counts @ np.log(laws).T)
-    weights, share = _fitted(members, likelihood, counts)
-    return _outcomes(pairs, which, prompts, counts, laws, likelihood, weights, share)
+    fitted = _fit(graded)
+
+    @cache
+    def again(kind: int) -> Floats:
+        return _sums_again(graded.grades[kind], fitted, kind)
+
+    @cache
+    def outcomes(chosen: int, rejected: int) -> Floats:
+        samples = graded.grades[[chosen, rejected]].sum(1)
+        found = _compare(again(chosen), again(rejected), *samples)
+        return found if graded.exact else np.array([found[0] + found[1] / 2, 0 * found[1], found[2] + found[1] / 2])
+
+    kinds = ((graded.kind[pair.chosen_id], graded.kind[pair.rejected_id], graded.prompt[pair.prompt_id]) for pair in pairs)
+    found = (outcomes(chosen, rejected) @ fitted.classes[prompt] for chosen, rejected, prompt in kinds)
+    return {pair.id: Outcome(*map(float, outcome)) for pair, outcome in zip(pairs, found, strict=True)}
 
 
-def _gathered(judgments: Iterable[Judgment], scores: dict[str, list[float]]) -> Iterator[Judgment]:
-    for judgment in judgments:
-        if judgment.score is not None:
-            scores.setdefault(judgment.response_id, []).append(judgment.score)
-        yield judgment
+class _Graded(NamedTuple):
+    """The scored responses. Those that were given the same grades are of one kind."""
+
+    grades: Floats
+    """How often each grade was given (kinds × grades)."""
+    kind: dict[str, int]
+    """By response id."""
+    prompt: dict[str, int]
+    """Row of `members` by prompt id."""
+    members: csr_array[np.float64]
+    """How many of a prompt's responses are of each kind (prompts × kinds)."""
+    exact: bool
+    """Whether grades are scores, and not scores rounded."""
 
 
-def _grid(scores: Sequence[float]) -> tuple[float, float, int]:
-    low, high = min(scores), max(scores)
-    step = 1.0 if all(score == round(score) for score in scores) else 0.25
-    return low, step, round((high - low) / step) + 1
+def _graded(responses: Iterable[Response], judgments: Iterable[Judgment], min_valid: int) -> _Graded:
+    scores: dict[str, list[float]] = {}
+
+    def noted() -> Iterator[Judgment]:
+        for judgment in judgments:
+            if judgment.score is not None:
+                scores.setdefault(judgment.response_id, []).append(judgment.score)
+            yield judgment
+
+    scored = mean_scores(noted(), min_valid)
+    low, step, exact = _scale({score for name in scored for score in scores[name]})
+    kinds: dict[tuple[int, ...], int] = {}
+    kind: dict[str, int] = {}
+    prompt: dict[str, int] = {}
+    rows, columns = [], []
+    for response in responses:
+        if response.id in scored:
+            grades = tuple(sorted(round((score - low) / step) for score in scores[response.id]))
+            kind[response.id] = kinds.setdefault(grades, len(kinds))
+            rows.append(prompt.setdefault(response.prompt_id, len(prompt)))
+            columns.append(kind[response.id])
+    best = max((grades[-1] for grades in kinds), default=0)
+    counts = np.array([np.bincount(grades, minlength=best + 1) for grades in kinds], dtype=float).reshape(-1, best + 1)
+    members: csr_array[np.float64] = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(prompt), len(kinds)))
+    return _Graded(counts, kind, prompt, members, exact)
 
 
-def _laws(counts: Floats, often: Floats) -> Floats:
-    cells = counts.shape[1]
-    sizes = counts.sum(1)
-    several = sizes > 1
-    together = np.zeros((cells, cells))
-    for count, size, times in zip(counts[several], sizes[several], often[several], strict=True):
-        together += times * (np.outer(count, count) - np.diag(count)) / (size - 1)
-    together += 1e-9 * np.eye(cells)
-    again = together / together.sum(1, keepdims=True)
-    shares = counts / sizes[:, None]
-    mixed = [shares @ ((1 - part) * np.eye(cells) + part * again) for part in (0.0, 0.1, 0.5, 1.0)]
-    laws = np.vstack([*mixed, shares @ again @ again])
-    return np.asarray((1 - 1e-4) * laws + 1e-4 / cells)
+def _scale(scores: set[float]) -> tuple[float, float, bool]:
+    """The lowest score, the step from one grade to the next, and whether every score is a grade."""
+    low, high = min(scores, default=0.0), max(scores, default=0.0)
+    halves = [2 * (score - low) for score in scores]
+    if all(half.is_integer() for half in halves):
+        step = math.gcd(*map(int, halves)) / 2 or 1.0
+        if high - low <= step * (CELLS - 1):
+            return low, step, True
+    return low, (high - low) / (CELLS - 1), False
 
 
-def _fitted(members: csr_array, likelihood: Floats, counts: Floats) -> tuple[Floats, Floats]:
-    prompts, classes = members.shape[0], min(CLASSES, 1 + members.shape[0] // 50)
-    levels = counts @ np.arange(counts.shape[1]) / counts.sum(1)
-    means = (members @ levels) / np.asarray(members.sum(1))
-    first = np.argsort(np.argsort(means, kind="stable"), kind="stable") * classes // prompts
-    share = np.full((prompts, classes), 0.1 / classes)
-    share[np.arange(prompts), first] += 0.9
-    weights = np.full((classes, likelihood.shape[1]), 1 / likelihood.shape[1])
-    for _ in range(ROUNDS):
-        expected = (members.T @ share).T
-        weights = weights * ((expected / (weights @ likelihood.T)) @ likelihood)
-        weights /= weights.sum(1, keepdims=True)
-        logs = members @ np.log(weights @ likelihood.T).T + np.log(share.mean(0) + 1e-300)
-        share = np.exp(logs - logs.max(1, keepdims=True))
-        share /= share.sum(1, keepdims=True)
-    return weights, share
+class _Fitted(NamedTuple):
+    """What was learnt of an iteration."""
+
+    families: Floats
+    """Parameters of the Dirichlet distributions (families × grades)."""
+    posterior: Floats
+    """How likely a response of a kind is of each family (classes × kinds × families)."""
+    classes: Floats
+    """How likely a prompt is of each class (prompts × classes)."""
 
 
-def _outcomes(
-    pairs: Sequence[Pair], which: Mapping[str, int], prompts: Mapping[str, int], counts: Floats, laws: Floats, likelihood: Floats,
-    weights: Floats, share: Floats,
-) -> dict[str, Outcome]:  # fmt: skip
-    posterior = weights[:, None, :] * likelihood[None]
-    posterior /= posterior.sum(2, keepdims=True)
-    sizes = counts.sum(1).astype(int)
-    found: dict[str, Outcome] = {}
-    means: dict[int, tuple[Floats, Floats]] = {}
-    for size in sorted(set(sizes)):
-        length = size * (counts.shape[1] - 1) + 1
-        sums = np.fft.irfft(np.fft.rfft(laws, 2 * length, axis=1) ** size, 2 * length, axis=1)[:, :length].clip(0)
-        means[int(size)] = (np.arange(length) / size, posterior @ sums)
-    cache: dict[tuple[int, int], Floats] = {}
-    for pair in pairs:
-        best, worst = which[pair.chosen_id], which[pair.rejected_id]
-        if (best, worst) not in cache:
-            (a, p), (b, q) = means[int(sizes[best])], means[int(sizes[worst])]
-            apart = np.subtract.outer(a, b)
-            signs = np.where(np.abs(apart) < 1e-9, 0, np.sign(apart))
-            cache[best, worst] = np.array([np.einsum("gs,st,gt->g", p[:, best], signs == k, q[:, worst]) for k in (1, 0, -1)])
-        same, tie, flipped = cache[best, worst] @ share[prompts[pair.prompt_id]]
-        total = same + tie + flipped
-        found[pair.id] = Outcome(float(same / total), float(tie / total), float(flipped / total))
-    return found
+def _fit(graded: _Graded) -> _Fitted:
+    """Expectation maximisation from families about each grade, a narrow and a wide one, and from prompts by their mean."""
+    grades, members = graded.grades, graded.members
+    more = (grades > np.arange(grades.max())[:, None, None]).astype(float)
+    laws, classes = _first_laws(grades.shape[1]), _first_classes(grades, members)
+    common = np.full((classes.shape[1], len(laws) * len(LIKENESS)), 1 / (len(laws) * len(LIKENESS)))
+    for _ in range(STEPS):
+        families = _families(laws)
+        likely = _likelihood(more, families)
+        expected = np.asarray(members.T @ classes).T / (common @ likely.T)
+        laws = _laws(more, families, likely * (expected.T @ common))
+        common = common * (expected @ likely)
+        common /= common.sum(1, keepdims=True)
+        classes = _classes(members, common @ likely.T, classes.mean(0))
+    families = _families(laws)
+    posterior = common[:, None, :] * _likelihood(more, families)
+    return _Fitted(families, posterior / posterior.sum(2, keepdims=True), classes)
+
+
+def _first_laws(grades: int) -> Floats:
+    near = np.eye(grades) + (np.eye(grades, k=1) + np.eye(grades, k=-1)) / 2
+    near /= near.sum(1, keepdims=True)
+    return 0.9 * np.vstack([np.eye(grades), near @ near]) + 0.1 / grades
+
+
+def _first_classes(grades: Floats, members: csr_array[np.float64]) -> Floats:
+    level = grades @ np.arange(grades.shape[1]) / grades.sum(1)
+    means = np.asarray(members @ level) / np.asarray(members @ np.ones(len(level)))
+    place = np.argsort(np.argsort(means, kind="stable"), kind="stable") * CLASSES // len(means)
+    return 0.9 * np.eye(CLASSES)[place] + 0.1 / CLASSES
+
+
+def _families(laws: Floats) -> Floats:
+    """Every law with every likeness, laws outermost."""
+    every: Floats = laws[:, None, :] * np.array(LIKENESS)[None, :, None]
+    return every.reshape(-1, laws.shape[1])
+
+
+def _likelihood(more: Floats, families: Floats) -> Floats:
+    """How likely each kind's grades are, one after the other, of a response of each family (kinds × families).
+
+    `more[j]`: which grades a kind was given more than j times (kinds × grades).
+    """
+    samples = more.sum((0, 2))
+    logs = np.sum([given @ np.log(families + j).T for j, given in enumerate(more)], axis=0)
+    for j in range(int(samples.max())):
+        logs -= np.multiply.outer(samples > j, np.log(families.sum(1) + j))
+    return np.asarray(np.exp(logs))
+
+
+def _laws(more: Floats, families: Floats, responses: Floats) -> Floats:
+    """The mean law of the families that share it, given how many `responses` of each kind are of each family.
+
+    A grade that a family gives for the j-th time comes from its law with probability α / (α + j), and else repeats itself.
+    """
+    drawn = np.sum([responses.T @ given * families / (families + j) for j, given in enumerate(more)], axis=0)
+    laws = drawn.reshape(-1, len(LIKENESS), families.shape[1]).sum(1) + SEEN_BEFORE
+    return np.asarray(laws / laws.sum(1, keepdims=True))
+
+
+def _classes(members: csr_array[np.float64], mixed: Floats, before: Floats) -> Floats:
+    """How likely each prompt is of each class; `mixed`: how likely a kind is in each, `before`: how common the classes were."""
+    logs = np.asarray(members @ np.log(mixed).T) + np.log(before + np.finfo(float).tiny)
+    likely = np.exp(logs - logs.max(1, keepdims=True))
+    return np.asarray(likely / likely.sum(1, keepdims=True))
+
+
+def _sums_again(grades: Floats, fitted: _Fitted, kind: int) -> Floats:
+    """How likely each sum of as many fresh grades is of a response that was given `grades` (classes × sums)."""
+    samples, best = int(grades.sum()), len(grades) - 1
+    known = fitted.families + grades
+    law = np.zeros((samples + 1, samples * best + 1, len(known)))
+    law[0, 0] = 1  # by fresh grades so far and their sum
+    for grade in range(len(grades)):
+        longer = np.zeros_like(law)
+        weight = np.ones(len(known))
+        for times in range(samples + 1):
+            longer[times:, times * grade :] += weight * law[: samples + 1 - times, : samples * best + 1 - times * grade]
+            weight = weight * (known[:, grade] + times) / (times + 1)
+        law = longer
+    total = known.sum(1)
+    every = np.prod([(total + j) / (j + 1) for j in range(samples)], axis=0)
+    return np.asarray(fitted.posterior[:, kind] @ (law[samples] / every).T)
+
+
+def _compare(chosen: Floats, rejected: Floats, chosen_samples: float, rejected_samples: float) -> Floats:
+    """How likely the chosen response's mean is above, level with and below the rejected one's (3 × classes)."""
+    sums = np.arange(chosen.shape[1]) * rejected_samples, np.arange(rejected.shape[1]) * chosen_samples
+    signs = np.sign(np.subtract.outer(*sums))
+    return np.array([np.einsum("cs,ct,st->c", chosen, rejected, signs == sign, optimize=True) for sign in (1, 0, -1)])
