@@ -14,13 +14,14 @@ from selfreward import run as runs
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.config import load_recipe
 from selfreward.errors import SelfRewardError
+from selfreward.fingerprints import fingerprint
 from selfreward.jsonl import read_jsonl, to_line
 from selfreward.measure import Measured
 from selfreward.models import load_checkpoint, open_model
 from selfreward.pairwise import PairwiseJudge
 from selfreward.progress import Progress
 from selfreward.records import Checkpoint, Dropped, Prompt, Response, Sampling
-from selfreward.rundir import RunDir, fingerprint
+from selfreward.rundir import RunDir
 from selfreward.sections import DPOConfig, LoRAConfig, PairwiseConfig, TrainerConfig
 from selfreward.selection import Compared, Selector
 from selfreward.stages import Run

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
@@ -65,6 +66,8 @@ class Recipe(Section):
     """Measurement."""
     drift: DriftConfig | None = None
     """Monitors; off where not given."""
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
+    """Who is shown the run's figures beside its page, after every model."""
     backend: BackendConfig = BackendConfig()
     """Sampling engine."""
     servers: dict[str, ServerConfig] = Field({})
@@ -105,21 +108,28 @@ class Recipe(Section):
 
 
 def load_recipe(path: Path, changes: dict[str, Any] | None = None) -> Recipe:
-    """The recipe in a TOML file, or one that comes with the package, with `changes` (dotted field → value) on top.
+    """The recipe in a file, or one that comes with the package, with `changes` (dotted field → value) on top.
 
     Raises `SelfRewardError`.
     """
     path = shipped_recipes().get(path.name.removesuffix(".toml"), path) if path.parent == Path() and not path.exists() else path
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        now = f"Give the path of a recipe, or the name of one that comes with the package: {', '.join(shipped_recipes())}"
-        raise SelfRewardError(f"cannot be read ({error.strerror})", str(path), now) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SelfRewardError(f"is not TOML ({error})", str(path), "Put that line right") from error
+    tree = read_tree(path)
     for dotted, value in (changes or {}).items():
         _set(tree, dotted.split("."), value)
     return read_recipe(tree, str(path), path.parent)
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """What stands in a recipe's file, TOML, or in what a run keeps of it, JSON. Raises `SelfRewardError`."""
+    language, loads = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
+    try:
+        tree: dict[str, Any] = loads(path.read_text(encoding="utf-8"))
+        return tree
+    except OSError as error:
+        now = f"Give the path of a recipe, or the name of one that comes with the package: {', '.join(shipped_recipes())}"
+        raise SelfRewardError(f"cannot be read ({error.strerror})", str(path), now) from error
+    except ValueError as error:
+        raise SelfRewardError(f"is not {language} ({error})", str(path), "Put that line right") from error
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -163,3 +173,16 @@ def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:
         if not isinstance(tree, dict):
             raise SelfRewardError(f"{name} is a field and has none of its own", "--set", f"Set {name} itself, or another field")
     tree[path[-1]] = value
+
+
+def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The dotted names of what differs in two trees."""
+    old, new = _flat(before), _flat(now)
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -23,6 +23,10 @@ class Stopped(Exception):
     """The run was asked to end (SIGTERM) and stands at a safe point; the same command goes on from here."""
 
 
+class Alarm(Exception):
+    """A monitor said `stop`, and the run ended after its iteration: which figures, and how to go on from the last good model."""
+
+
 class OutOfMemory(Exception):
     """A batch of several requests is more than a device can hold; it is to be asked again in parts."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from selfreward.config import Recipe, load_recipe, read_recipe
+from selfreward.config import Recipe, load_recipe
 from selfreward.errors import SelfRewardError
 from selfreward.evaluations import FOLDER, RESULT, Found, Result, Settings, Trial
 from selfreward.evaluations.alpaca import AlpacaEval
@@ -114,7 +113,7 @@ def find_subject(name: str) -> Subject:
     made = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
     recipe = made.parent / "config.json"
     if any(made.glob("*.receipt.json")) and recipe.is_file():
-        weights = made / "model" if (made / "model").is_dir() else _recipe(recipe).base
+        weights = made / "model" if (made / "model").is_dir() else load_recipe(recipe).base
         return Subject(made.name, str(weights), made / FOLDER, recipe)
     if path.is_dir():
         return Subject(path.resolve().name, name, path / FOLDER)
@@ -169,7 +168,7 @@ def name_servers(models: Sequence[str], key_env: str | None) -> dict[str, dict[s
 
 def read_settings(kind: str, recipe: Path | None, given: Mapping[str, Any]) -> Settings:
     """The settings of an evaluation of `kind`: what is given, and the tables of a recipe for the rest."""
-    tables = _tables(_recipe(recipe)) if recipe else {}
+    tables = _tables(load_recipe(recipe)) if recipe else {}
     known = {name: table for name, table in tables.items() if name in KINDS[kind].model_fields and table is not None}
     try:
         return KINDS[kind].model_validate(_merged(known, given))
@@ -182,13 +181,6 @@ def read_settings(kind: str, recipe: Path | None, given: Mapping[str, Any]) -> S
         if first["type"] == "missing":
             raise SelfRewardError(f"{field} is missing", where, f"Give it with --{field}") from error
         raise SelfRewardError(f"{field}: {first['msg']}", where, f"It is {first['input']!r}; change it") from error
-
-
-def _recipe(file: Path) -> Recipe:
-    """A recipe, or what a run keeps of one."""
-    if file.suffix != ".json":
-        return load_recipe(file)
-    return read_recipe(json.loads(file.read_text(encoding="utf-8")), str(file), file.parent)
 
 
 def _tables(recipe: Recipe) -> dict[str, Any]:

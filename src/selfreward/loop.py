@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from selfreward.config import Recipe
 from selfreward.cures import trusted, without_flukes
 from selfreward.drift.watch import Watcher
@@ -19,10 +21,17 @@ from selfreward.selection import load_selector
 from selfreward.stages import Folder, Run
 
 
-def self_reward(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
-    """Train, measure and watch M0, SFT, M1, M2, …; returns the last model, or the one of which a monitor says `stop`."""
+def self_reward(
+    recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher,
+    turns: Mapping[int, Recipe] | None = None,
+) -> Checkpoint:  # fmt: skip
+    """Train, measure and watch M0, SFT, M1, M2, …; returns the last model, or the one of which a monitor says `stop`.
+
+    `turns`: t → another recipe, which holds from M_t on, of a run that was branched from another.
+    """
     selector = load_selector(recipe, seed, cast, run["seed"])
-    measurer.measure(run["M0"], cast.base)
+    if recipe.measure.base:
+        measurer.measure(run["M0"], cast.base)
     if recipe.sft.baseline:
         baseline = run["SFT"].train_sft(seed.examples("ift"), cast.base, recipe.sft, recipe.seed)
         measurer.measure(run["SFT"], baseline)
@@ -42,6 +51,11 @@ def self_reward(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Meas
     for t in range(2, recipe.iterations + 2):
         if verdict == "stop":
             break
+        if turns and t in turns:
+            recipe = turns[t]
+            selector = load_selector(recipe, seed, cast, run["seed"])
+            measurer.follow(recipe)
+            watcher.follow(recipe)
         made, texts = iterate(t, model, recipe, guarded, written, run[f"M{t}"], cast)
         written += made.prompts
         preferences = preferences + texts if recipe.pairs.accumulate else texts

@@ -128,6 +128,10 @@ class Measurer:
         self._write(self.run / folder.name / "measured.json", measured.model_dump_json(indent=1))
         return measured
 
+    def follow(self, recipe: Recipe) -> None:
+        """Measure by `recipe` from now on."""
+        self.recipe, self.judge = recipe, Judge(recipe.judge)
+
     def rivals(self, name: str) -> list[str]:
         """Whom `name` is compared with: the model before it, and the SFT baseline."""
         before = [measured.name for measured in self.done]

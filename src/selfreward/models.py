@@ -18,10 +18,10 @@ from selfreward.config import Recipe
 from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.fields import HUB_ID, IMPORT_PATH
+from selfreward.fingerprints import WEIGHTS, fingerprint
 from selfreward.iteration import JudgeConfig, PairsConfig, PromptsConfig
 from selfreward.pairs import Policy, shortest_of_the_best
 from selfreward.records import Checkpoint, content_id
-from selfreward.rundir import WEIGHTS, fingerprint
 
 
 class Cast:

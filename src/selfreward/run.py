@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from selfreward.branch import read_branch, recipes
 from selfreward.card import write_cards
 from selfreward.config import Recipe
+from selfreward.drift.verdicts import end_at
 from selfreward.drift.watch import Watcher
+from selfreward.errors import Alarm
 from selfreward.judgments import Judge
+from selfreward.limits import Limit
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
 from selfreward.models import Cast, open_model, open_trainer
 from selfreward.progress import Progress
+from selfreward.readings import Reading
 from selfreward.records import Checkpoint
 from selfreward.report import write_report
 from selfreward.rundir import RunDir
 from selfreward.seed import Seed, load_seed
 from selfreward.stages import Run
+from selfreward.trackers import require, tracking
 
 Loop = Callable[[Recipe, Seed, Run, Cast, Measurer, Watcher], Checkpoint]
 
@@ -26,9 +33,13 @@ Loop = Callable[[Recipe, Seed, Run, Cast, Measurer, Watcher], Checkpoint]
 def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda: False, loop: Loop = self_reward) -> Checkpoint:
     """Run `recipe` in `folder`, or go on with it; returns the last model.
 
-    `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`.
+    `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`. Raises `Alarm` where a
+    monitor ended it, when all that it made is written.
     """
-    seed, judge, cast = load_seed(recipe), Judge(recipe.judge), Cast(recipe)
+    require(recipe.report_to)
+    held = recipes(recipe, read_branch(folder))
+    first = held.pop(1)
+    seed, judge, cast = load_seed(recipe), Judge(first.judge), Cast(recipe)
     rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))
     try:
         progress = Progress(rundir.logs, stopping)
@@ -36,11 +47,30 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         run = Run(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
         for name, part in seed.parts.items():
             run["seed"].keep(name, part)
-        watcher = Watcher(recipe, seed, judge, cast)
-        model = loop(recipe, seed, run, cast, Measurer(recipe, seed, judge, folder, cast), watcher)
+        watcher = Watcher(first, seed, judge, cast, tracking(recipe.report_to, folder, progress.say))
+        going = partial(self_reward, turns=held) if held else loop
+        model = going(first, seed, run, cast, Measurer(first, seed, judge, folder, cast), watcher)
         rundir.settle()
         write_report(folder)
         write_cards(folder)
+        if recipe.drift and (broken := [reading for reading in watcher.readings if reading.verdict == "stop"]):
+            raise _alarm(broken, recipe.drift.limits, watcher, folder)
         return model
     finally:
         rundir.close()
+
+
+def _alarm(broken: list[Reading], limits: Mapping[str, Limit], watcher: Watcher, folder: Path) -> Alarm:
+    """Which figures of the last model broke which limits, the last good model, and how to go on from there."""
+    last, good = watcher.seen[-1][0], watcher.seen[-2:][0][0]
+    figures = ", ".join(_broken(reading, limits[reading.monitor]) for reading in broken)
+    told = f"The last good model is {good.name}" if good is not last else "It is the first that was watched"
+    on = f"selfreward run --from {shlex.quote(str(folder / good.name))} --set FIELD=VALUE -o NEW"
+    return Alarm(f"{folder / last.name}: {figures}. {told}: {good.path}. Go on from there with another recipe: {on}")
+
+
+def _broken(reading: Reading, limit: Limit) -> str:
+    value, low = reading.value or 0.0, end_at(limit.stop_below, reading.iteration)
+    below = low is not None and value < low
+    end = low if below else end_at(limit.stop_above, reading.iteration)
+    return f"{reading.monitor} is {value:.4g}, {'below' if below else 'above'} {end:g}"

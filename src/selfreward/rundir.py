@@ -8,27 +8,30 @@ What a stage is made from goes into a digest: the same digest is gone on with, a
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
+from selfreward.config import changed_fields
 from selfreward.errors import SelfRewardError
+from selfreward.fingerprints import CHANGED, differing, file_hash, read_signed
 from selfreward.jsonl import to_line
 from selfreward.records import Record, content_id
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only where adapters are trained."""
-WEIGHTS = ("*.safetensors", "tokenizer.json", "chat_template.jinja")
+LOCK = ".lock"
+WATCHING = ("drift", "anchor")
+"""Begin the names of stages that are there for the monitors: the loop makes nothing from them."""
 
 
 def write_whole(path: Path, text: str | Iterable[str]) -> None:
@@ -60,23 +63,6 @@ def _sync_file(path: Path) -> None:
         os.fsync(opened.fileno())
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
-
-
-def fingerprint(model: Path) -> str:
-    """16 hexadecimal digits over a model's weights and tokenizer. Raises `SelfRewardError` where there are none."""
-    found = sorted(file for pattern in WEIGHTS for file in model.glob(pattern))
-    if not any(file.suffix == ".safetensors" for file in found):
-        raise SelfRewardError("has no .safetensors weights", str(model), "Give a folder with a transformers model")
-    total = hashlib.sha256()
-    for file in found:
-        total.update(f"{file.name} {file_hash(file)}\n".encode())
-    return total.hexdigest()[:16]
-
-
 @cache
 def versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
     """Versions of the libraries that decide what a training gives."""
@@ -89,14 +75,31 @@ def versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
     return found
 
 
+def lock_folder(path: Path) -> TextIO:
+    """Make the folder `path`, if it is not there, and keep other processes out of it until what is returned is closed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / LOCK).open("a")
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        now = "Give the run another folder"
+        raise SelfRewardError(f"cannot be a run folder ({error.strerror})", str(path), now) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        now = "Wait for it (`selfreward status` shows where it is), or give this run another folder"
+        raise SelfRewardError("another process is working in this run folder", str(path), now) from error
+    return lock
+
+
 class RunDir:
     """An open run folder, locked against a second process for as long as this one lives."""
 
     def __init__(self, path: Path, recipe: dict[str, Any]) -> None:
         self.path, self.recipe, self.logs = path, recipe, path / "logs"
-        self._lock = self._take_lock()
+        self._lock = lock_folder(path)
         self.visited: list[Stage] = []
-        self._settled = False
+        self._settled, self._waiting = False, list[Callable[[], object]]()
         try:
             self.now = {**recipe, "versions": versions()}
             self.before = self._before() or self.now
@@ -119,25 +122,18 @@ class RunDir:
             for name in ("provenance.json", "config.json"):
                 write_whole(self.path / name, (self._attempt / name).read_text())
         self._settled = True
+        while self._waiting:
+            self._waiting.pop(0)()
+
+    def once_settled(self, work: Callable[[], object]) -> None:
+        """Do `work`, which changes what is finished, when this attempt's recipe is the run's: now, or as soon as it is."""
+        self._waiting.append(work)
+        if self._settled:
+            self.settle()
 
     def close(self) -> None:
         """Let another process have the folder."""
         self._lock.close()
-
-    def _take_lock(self) -> TextIO:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("a")
-        except (FileExistsError, NotADirectoryError, PermissionError) as error:
-            now = "Give the run another folder"
-            raise SelfRewardError(f"cannot be a run folder ({error.strerror})", str(self.path), now) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            now = "Wait for it (`selfreward status` shows where it is), or give this run another folder"
-            raise SelfRewardError("another process is working in this run folder", str(self.path), now) from error
-        return lock
 
     def _before(self) -> dict[str, Any]:
         """Recipe and library versions of the attempts before this one; empty in a new folder."""
@@ -161,12 +157,13 @@ class RunDir:
 
     def refuse(self, stage: Stage) -> SelfRewardError:
         """The error for a stage that was made, or begun, from something else than it would be made from now."""
-        old, new = _flat(self.before), _flat(self.now)
-        changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+        changed = changed_fields(self.before, self.now)
         why = f"the recipe changed ({', '.join(changed)})" if changed else "what it is made from changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
-        later = {file for made in self._made() for file in made.files()} - keep
-        later |= {file for folder in {file.parent for file in later} if (file := folder / "measured.json").exists()}
+        made = [one for one in self._made() if one.watching or not stage.watching]
+        later = {file for one in made for file in one.files()} - keep
+        measured = {file.parent / "measured.json" for file in later if not stage.watching}
+        later |= {file for file in measured if file.exists()}
         now = f"Give this run a new folder, or undo the change, or delete what no longer holds: {_remove(later)}"
         return SelfRewardError(f"{why}, so the records here would not be the ones asked for", str(stage), now)
 
@@ -192,6 +189,11 @@ class Stage:
     def __str__(self) -> str:
         return f"{self.folder.name}/{self.name}"
 
+    @property
+    def watching(self) -> bool:
+        """Whether it is there for the monitors alone."""
+        return self.name.startswith(WATCHING)
+
     def files(self) -> list[Path]:
         """What is on disk of this stage."""
         every = (self.records, self.dropped, self.plan, self.journal, self.receipt, self.model, self.work, self.checkpoints)
@@ -204,12 +206,26 @@ class Stage:
         receipt = self._load(self.receipt)
         if receipt["digest"] != digest:
             raise self.run.refuse(self)
-        for name, expected in receipt["files"].items():
-            file = self.folder / name
-            if not file.exists() or file_hash(file) != expected:
-                raise self.damaged(file, "was changed or damaged since it was written" if file.exists() else "is missing")
+        self._look_over(receipt)
         self._tidy()  # killed between the receipt and this
         return receipt
+
+    def outdated(self, digest: str) -> bool:
+        """Whether the stage is whole and undamaged, and made from something else."""
+        if not self.receipt.exists() or (receipt := self._load(self.receipt))["digest"] == digest:
+            return False
+        self._look_over(receipt)
+        return True
+
+    def reopen(self) -> None:
+        """Let a finished stage be made again, of which nothing was made yet."""
+        if self.receipt.exists():
+            self.receipt.unlink()
+            sync_folder(self.folder)  # no receipt may vouch for what is written next
+
+    def _look_over(self, receipt: dict[str, Any]) -> None:
+        if wrong := differing(self.folder, receipt["files"]):
+            raise self.damaged(*wrong)
 
     def begun(self, digest: str) -> dict[str, Any] | None:
         """The plan of a stage under way; an error if it was begun from something else."""
@@ -263,22 +279,14 @@ class Stage:
 
     def _load(self, path: Path) -> dict[str, Any]:
         try:
-            loaded: dict[str, Any] = json.loads(path.read_text())
-            whole = loaded.pop("id") == content_id(loaded)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            loaded = read_signed(path)
+        except ValueError as error:
             raise self.damaged(path, "is not what this program wrote") from error
-        if not whole:
-            raise self.damaged(path, "was changed or damaged since it was written")
+        if loaded is None:
+            raise self.damaged(path, CHANGED)
         return loaded
 
 
 def _remove(files: Iterable[Path]) -> str:
     """The command that deletes `files`."""
     return f"rm -r {shlex.join(sorted(map(str, files)))}"
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat

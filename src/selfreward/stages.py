@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 from selfreward.backends import Advance, Model, Trainer
 from selfreward.cluster import ClusterConfig
 from selfreward.errors import OutOfMemory, SelfRewardError
+from selfreward.fingerprints import fingerprint
 from selfreward.journal import answers, halved, read_journal, usage
 from selfreward.jsonl import Records, digest, iter_jsonl, to_line
 from selfreward.progress import Progress
 from selfreward.records import Checkpoint, Completion, Dropped, Pair, Record, Request, Sampled, content_id
-from selfreward.rundir import RunDir, Stage, fingerprint, sync_files, sync_folder, versions
+from selfreward.rundir import RunDir, Stage, sync_files, sync_folder, versions
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 from selfreward.trainings import (
     TOO_LONG,
@@ -152,6 +153,22 @@ class Folder:
             reasons = Counter(drop.reason for drop in dropped)
             stage.finish(key, files, records=len(kept), dropped=dict(sorted(reasons.items())))
         return kept
+
+    def restate(self, name: str, records: Sequence[Record]) -> None:
+        """Write what follows from other records, and from which nothing is made; anew where the recipe has it otherwise now.
+
+        What is there is changed only when this attempt's recipe is the run's: one that is refused changes nothing.
+        """
+        stage, key = self.run.dir.stage(self.name, name), content_id(digest(records))
+
+        def write() -> None:
+            stage.reopen()
+            stage.finish(key, [stage.write(stage.records, records)], records=len(records))
+
+        if stage.outdated(key):
+            self.run.dir.once_settled(write)
+        elif stage.finished(key) is None:
+            write()
 
     def dropped(self, name: str) -> dict[str, int]:
         """What the finished pure stage `name` dropped, by reason."""

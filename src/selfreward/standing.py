@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from selfreward.alarms import alarms, describe, ending
+from selfreward.branch import read_branch, recipe_of, recipes
 from selfreward.config import Recipe, read_recipe
 from selfreward.errors import SelfRewardError
-from selfreward.jsonl import read_line
+from selfreward.jsonl import read_jsonl, read_line
 from selfreward.measure import Measured
+from selfreward.readings import Reading
 from selfreward.records import Record
 
 ANSWERING = ("heldout_responses", "truth")
@@ -19,6 +22,10 @@ COMPARING = "heldout_preferences"
 MEASURING = ("heldout_responses", "heldout_judgments", "truth", "ranking_judgments", COMPARING)
 MAKING_EFT = ("seed/eft_judgments", "seed/eft")
 """Stages of another folder that M1 waits for, where EFT does not come ready made."""
+
+
+WATCHED = "drift"
+"""The last stage of a model that monitors read."""
 
 
 class Status(Record):
@@ -35,17 +42,19 @@ class Status(Record):
 
 
 class ModelStanding(NamedTuple):
-    """One model's folder: its stages in order, those that are done, and what was measured in the end."""
+    """One model's folder: its stages in order, those that are done, and what was measured and read in the end."""
 
     name: str
     stages: tuple[str, ...]
     done: tuple[str, ...]
     measured: Measured | None
+    readings: tuple[Reading, ...] = ()
 
     @property
     def owed(self) -> tuple[str, ...]:
-        """Stages without a receipt, of a model that is not measured."""
-        return () if self.measured else tuple(stage for stage in self.stages if stage not in self.done)
+        """Stages without a receipt, of a model that is not measured, or not watched where it is to be."""
+        whole = self.measured and (WATCHED not in self.stages or WATCHED in self.done)
+        return () if whole else tuple(stage for stage in self.stages if stage not in self.done)
 
 
 class Standing(NamedTuple):
@@ -58,15 +67,29 @@ class Standing(NamedTuple):
     """Whether a process holds the folder."""
     status: Status | None
 
+    def recipe_of(self, model: str) -> Recipe:
+        """The recipe by which a model is made and measured: in a branch, of what was taken over, as its source had it."""
+        return recipe_of(model, recipes(self.recipe, read_branch(self.folder)))
+
     @property
     def measured(self) -> list[Measured]:
         """The models measured so far, in order."""
         return [model.measured for model in self.models if model.measured]
 
     @property
+    def readings(self) -> list[Reading]:
+        """What the monitors read so far, of all models in order."""
+        return [reading for model in self.models for reading in model.readings]
+
+    @property
     def finished(self) -> bool:
-        """Whether every model is measured."""
-        return len(self.measured) == len(self.models)
+        """Whether every model is measured, and watched where it is to be."""
+        return all(model.measured and not model.owed for model in self.models)
+
+    @property
+    def ended(self) -> ModelStanding | None:
+        """The model at which a monitor's `stop` ended the run; None where none did."""
+        return next((model for model in self.models if any(one.verdict == "stop" for one in model.readings)), None)
 
     @property
     def iterations(self) -> list[str]:
@@ -75,7 +98,9 @@ class Standing(NamedTuple):
 
     @property
     def next_stage(self) -> str:
-        """The first stage that is not done ("M2/judgments"), empty where all are."""
+        """The first stage that is not done ("M2/judgments"), empty where all are, or where a monitor ended the run."""
+        if self.ended:
+            return ""
         return next((_path(model.name, stage) for model in self.models for stage in model.owed), "")
 
 
@@ -105,7 +130,9 @@ def describe_status(folder: Path) -> str:
 
 
 def where(standing: Standing, now: float) -> str:
-    """In one line: finished, or what is under way at `now` (seconds since 1970), or where it stopped."""
+    """In one line: finished, or what is under way at `now` (seconds since 1970), or where it stopped, or what ended it."""
+    if standing.ended:
+        return ending(standing.ended.name, standing.ended.readings)
     if standing.finished and not standing.alive:
         return "finished"
     stage, status = standing.next_stage, standing.status
@@ -123,7 +150,14 @@ def _part_of(seen: str, stage: str) -> bool:
 
 def model_lines(standing: Standing) -> list[str]:
     """A line for each model: its headline figures, or its stages done and to do."""
-    return [f"{model.name:<4} {_figures(model.measured) if model.measured else _stages(model)}" for model in standing.models]
+    return [f"{model.name:<4} {_line(model)}" for model in standing.models]
+
+
+def _line(model: ModelStanding) -> str:
+    if not model.measured:
+        return _stages(model)
+    alarm = f"; {describe(model.readings)}" if alarms(model.readings) else ""
+    return f"{_figures(model.measured)}{alarm}{'; to do: watching' if model.owed else ''}"
 
 
 def _left(standing: Standing, status: Status, now: float) -> str:
@@ -147,7 +181,7 @@ def _figures(measured: Measured) -> str:
 def _stages(model: ModelStanding) -> str:
     if not model.done:
         return "to do"
-    making = [stage for stage in model.stages if stage not in MEASURING]
+    making = model.stages[: model.stages.index(ANSWERING[0])]
     to_do = [stage for stage in making if stage in model.owed] + ["measuring"]
     return f"done: {', '.join(model.done)}; to do: {', '.join(to_do)}"
 
@@ -158,12 +192,25 @@ def _expected(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     measuring = (*measuring, COMPARING) if recipe.measure.judge else measuring
     baseline = {"SFT": ("model", *measuring)} if recipe.sft.baseline else {}
     making_eft = MAKING_EFT if recipe.data.rankings and "eft" in recipe.sft.on else ()
-    first = measuring if recipe.sft.on == "none" else (*making_eft, "model", *measuring)
+    tuned = () if recipe.sft.on == "none" else (*making_eft, "model")
+    first = (*tuned, *measuring, *_watching(recipe, first=True))
     writing = () if recipe.prompts.source else ("proposed",)
     making = (*writing, "prompts", "responses", *recipe.judge.rounds, "pairs")
+    watching = _watching(recipe, first=False)
     before = {t: ("judgments_before",) for t in range(2, recipe.iterations + 2) if recipe.judged_before(t)}
-    later = {f"M{t}": (*making, *before.get(t, ()), "model", *measuring) for t in range(2, recipe.iterations + 2)}
-    return {"M0": measuring, **baseline, "M1": first, **later}
+    later = {f"M{t}": (*making, *before.get(t, ()), "model", *measuring, *watching) for t in range(2, recipe.iterations + 2)}
+    base = {"M0": measuring} if recipe.measure.base else {}
+    return {**base, **baseline, "M1": first, **later}
+
+
+def _watching(recipe: Recipe, first: bool) -> tuple[str, ...]:
+    """The stages by which a model is watched, in the order of `drift/watch.py`; the `first` one writes the frozen pool."""
+    if recipe.drift is None:
+        return ()
+    pool, others = (("drift_candidates",), ()) if first else ((), ("drift_likelihood_before", "drift_likelihood_first"))
+    anchors = ("anchor_responses",) if recipe.drift.anchors else ()
+    judging = ("drift_cut", "drift_pool", "anchor_judgments", "drift_likelihood_own")
+    return (*pool, *anchors, *judging, *others, "drift_frozen", WATCHED)
 
 
 def _path(model: str, stage: str) -> str:
@@ -174,7 +221,8 @@ def _read_model(run: Path, name: str, stages: tuple[str, ...]) -> ModelStanding:
     done = tuple(stage for stage in stages if (run / f"{_path(name, stage)}.receipt.json").exists())
     file = run / name / "measured.json"
     measured = read_line(file.read_text(), Measured, str(file)) if file.exists() else None
-    return ModelStanding(name, stages, done, measured)
+    readings = tuple(read_jsonl(run / name / f"{WATCHED}.jsonl", Reading)) if WATCHED in done else ()
+    return ModelStanding(name, stages, done, measured, readings)
 
 
 def _last_seen(file: Path) -> Status | None:

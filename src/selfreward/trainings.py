@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Protocol
 from selfreward.backends import Advance
 from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError
+from selfreward.fingerprints import fingerprint
 from selfreward.records import Checkpoint, Dropped, Prompt
-from selfreward.rundir import ADAPTERS, Stage, fingerprint, sync_files, sync_folder, versions
+from selfreward.rundir import ADAPTERS, Stage, sync_files, sync_folder, versions
 from selfreward.sections import TrainerConfig
 
 Pairs = Sequence[tuple[str, str, str]]
@@ -24,7 +25,6 @@ class Training(NamedTuple):
     steps: int
     train: Callable[[Advance], Path]
     dropped: Mapping[str, int]
-
     told: Mapping[str, Any] = {}
     """What else its receipt tells."""
 

@@ -12,14 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.errors import SelfRewardError, Stopped
+from selfreward.errors import Alarm, SelfRewardError, Stopped
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="A language model that improves itself by judging its own answers.",
     pretty_exceptions_enable=False,
 )  # fmt: skip
-STOPPED, FAILED = 143, 1
-"""Exit codes: asked to end and can go on; something for the user to put right."""
+STOPPED, ALARMED, FAILED = 143, 3, 1
+"""Exit codes: asked to end and can go on; ended by a monitor; something for the user to put right."""
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
 
 
@@ -34,6 +34,8 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
             _end(f"error: {error}", FAILED)
         except Stopped as stop:
             _end(f"stopped in {stop} at a safe point; the same command goes on from here", STOPPED)
+        except Alarm as alarm:
+            _end(f"alarm: {alarm}", ALARMED)
         except Exception as error:
             if not _disk_is_full(error):
                 raise
@@ -45,7 +47,7 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
 
 def _disk_is_full(error: Exception) -> bool:
     """Whether that is what went wrong; libraries that write weights say so in words of their own."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return any(sign in str(error) for sign in ("No space left on device", "PytorchStreamWriter failed"))
 

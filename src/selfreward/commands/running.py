@@ -14,7 +14,11 @@ import typer
 from selfreward.commands import FAILED, RunArgument, app, change, stopping, told
 from selfreward.errors import SelfRewardError
 
-RecipeArgument = Annotated[Path, typer.Argument(help="A recipe (TOML), or the name of one that comes with the package.")]
+RECIPE = "A recipe (TOML), or the name of one that comes with the package."
+RecipeArgument = Annotated[Path, typer.Argument(help=RECIPE)]
+OptionalRecipeArgument = Annotated[
+    Path | None, typer.Argument(help=f"{RECIPE} Left out: that of the run in --folder, or of --from.")
+]
 RunFolderOption = Annotated[Path | None, typer.Option("--folder", "-o", help="Run folder; runs/NAME of the recipe by default.")]
 ChangesOption = Annotated[list[str] | None, typer.Option("--set", help="A field of the recipe, as dpo.beta=0.2; repeatable.")]
 SkipBadRowsOption = Annotated[
@@ -25,17 +29,45 @@ SkipBadRowsOption = Annotated[
 @app.command()
 @told
 def run(
-    recipe: RecipeArgument,
+    recipe: OptionalRecipeArgument = None,
     folder: RunFolderOption = None,
     changes: ChangesOption = None,
     skip_bad_rows: SkipBadRowsOption = False,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="A model of a run (runs/demo/M2): copy the run up to it into a folder, and go on there."),
+    ] = None,
 ) -> None:
-    """Run a recipe from M0 to its last model; on a folder that was begun, go on."""
+    """Run a recipe from M0 to its last model; on a folder that was begun, go on. Exits 3 where a monitor ends it."""
+    from selfreward.branch import branch_off
     from selfreward.config import load_recipe
 
-    target = folder or _run_folder(recipe)
-    _run(load_recipe(recipe, _changed(changes, skip_bad_rows)), target)
+    target = _target(recipe, folder, source)
+    changed = load_recipe(recipe or _begun(target, source), _changed(changes, skip_bad_rows))
+    if source:
+        branch_off(changed, source, target)
+    _run(changed, target)
     typer.echo(str(target / "report" / "index.html"))
+
+
+def _target(recipe: Path | None, folder: Path | None, source: Path | None) -> Path:
+    """Where to run."""
+    if folder:
+        return folder
+    if source:
+        raise SelfRewardError("a branch needs a folder of its own", "command line", "Give it with --folder")
+    if recipe is None:
+        now = "Give one, or --folder of a run that was begun, or --from a model of a run"
+        raise SelfRewardError("no recipe is given", "command line", now)
+    return _run_folder(recipe)
+
+
+def _begun(target: Path, source: Path | None) -> Path:
+    """The recipe of a run that was begun in `target`, or else of the one that it is to be branched from."""
+    from selfreward.branch import CONFIG, find_model
+
+    own = target / CONFIG
+    return find_model(source)[0] / CONFIG if source and not own.exists() else own
 
 
 @app.command()

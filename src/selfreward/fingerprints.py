@@ -1,0 +1,53 @@
+"""What is in files, by hash: models by their fingerprint, and whether files still are as a receipt has them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfreward.errors import SelfRewardError
+from selfreward.records import content_id
+
+WEIGHTS = ("*.safetensors", "tokenizer.json", "chat_template.jinja")
+CHANGED = "was changed or damaged since it was written"
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def fingerprint(model: Path) -> str:
+    """16 hexadecimal digits over a model's weights and tokenizer. Raises `SelfRewardError` where there are none."""
+    found = sorted(file for pattern in WEIGHTS for file in model.glob(pattern))
+    if not any(file.suffix == ".safetensors" for file in found):
+        raise SelfRewardError("has no .safetensors weights", str(model), "Give a folder with a transformers model")
+    total = hashlib.sha256()
+    for file in found:
+        total.update(f"{file.name} {file_hash(file)}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def differing(folder: Path, hashes: Mapping[str, str]) -> tuple[Path, str] | None:
+    """The first file in `folder` that has not its hash of `hashes` (by name), and in words what is wrong with it."""
+    for name, expected in hashes.items():
+        file = folder / name
+        if not file.exists() or file_hash(file) != expected:
+            return file, CHANGED if file.exists() else "is missing"
+    return None
+
+
+def read_signed(path: Path) -> dict[str, Any] | None:
+    """The facts in a file that holds their own hash as `id`; None where they are not the ones it was taken of.
+
+    Raises `ValueError` where there are none in it.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+        return facts if facts.pop("id") == content_id(facts) else None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("no facts with an id") from error
