@@ -114,6 +114,14 @@ def test_judges_answers_and_monitors_follow_the_recipe_that_holds_for_their_mode
     assert count["proposed"] == 4 and count["responses"] == 3 * count["prompts"]
 
 
+def test_the_pages_show_each_model_by_the_recipe_that_made_it(recipe, whole, tmp_path, monkeypatch):
+    monkeypatch.undo()  # with the pages
+    branch(recipe, whole / "M2", tmp_path / "new", judge__samples="adaptive", judge__by="frozen")
+    health, index = ((tmp_path / "new" / "report" / f"{name}.html").read_text() for name in ("health", "index"))
+    assert "M2/judgments.jsonl" in health and "M2/judgments_2" not in health
+    assert "M1 says of itself" in index and "M1 says" in index.replace("M1 says of itself", "") and "M2 says" not in index
+
+
 def test_pairs_of_the_models_taken_over_are_trained_on_where_the_branch_wants_them(recipe, tmp_path):
     go(recipe, tmp_path / "straight", pairs__accumulate=True)
     go(recipe, tmp_path / "run")

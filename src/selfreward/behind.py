@@ -132,7 +132,7 @@ def _made(standing: Standing) -> list[str]:
 
 
 def _outcomes(standing: Standing, name: str) -> Iterator[tuple[Pair, Outcome]]:
-    folder, judge = standing.folder / name, standing.recipe.judge
+    folder, judge = standing.folder / name, standing.recipe_of(name).judge
     pairs = read_jsonl(folder / "pairs.jsonl", Pair)
     responses = iter_jsonl(folder / "responses.jsonl", Response, VERIFIED)
     rounds = (iter_jsonl(folder / f"{stage}.jsonl", Judgment, VERIFIED) for stage in judge.rounds)
@@ -143,7 +143,7 @@ def _outcomes(standing: Standing, name: str) -> Iterator[tuple[Pair, Outcome]]:
 def _cases(standing: Standing, pairs: Sequence[tuple[str, Pair]], told: Mapping[str, str]) -> list[Case]:
     """Pairs of iterations with their prompts, responses and judgments, in their order."""
     found = {name: _gathered(standing, name, [pair for at, pair in pairs if at == name]) for name in {at for at, _ in pairs}}
-    return [_case(name, pair, told[pair.id], *found[name], standing.recipe) for name, pair in pairs]
+    return [_case(name, pair, told[pair.id], *found[name], standing.recipe_of(name)) for name, pair in pairs]
 
 
 def _gathered(
@@ -153,7 +153,7 @@ def _gathered(
     folder, wanted = standing.folder / name, {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
     prompts = iter_about(folder / "prompts.jsonl", Prompt, "id", {pair.prompt_id for pair in pairs})
     responses = iter_about(folder / "responses.jsonl", Response, "id", wanted)
-    rounds = [folder / f"{stage}.jsonl" for stage in standing.recipe.judge.rounds]
+    rounds = [folder / f"{stage}.jsonl" for stage in standing.recipe_of(name).judge.rounds]
     return {one.id: one.text for one in prompts}, {one.id: one.text for one in responses}, _judged(rounds, wanted)
 
 
@@ -183,7 +183,7 @@ def _case(
 
 def _gaps(standing: Standing, name: str) -> Iterator[tuple[float, str, str]]:
     """(live − frozen mean score, model, response id) of every answer that both judges scored and the live one higher."""
-    folder, valid = standing.folder / name, standing.recipe.judge.min_valid
+    folder, valid = standing.folder / name, standing.recipe_of(name).judge.min_valid
     if not standing.recipe.measure.judging:
         return iter(())
     frozen = mean_scores(iter_jsonl(folder / "drift_frozen.jsonl", Judgment, VERIFIED), valid)
@@ -192,7 +192,7 @@ def _gaps(standing: Standing, name: str) -> Iterator[tuple[float, str, str]]:
 
 
 def _answer(standing: Standing, gap: float, name: str, response_id: str) -> Case:
-    folder, valid = standing.folder / name, standing.recipe.judge.min_valid
+    folder, valid = standing.folder / name, standing.recipe_of(name).judge.min_valid
     (answer,) = iter_about(folder / "heldout_responses.jsonl", Response, "id", {response_id})
     (prompt,) = iter_about(standing.folder / "seed" / "heldout_prompts.jsonl", Prompt, "id", {answer.prompt_id})
     said = []

@@ -105,7 +105,7 @@ def write_report(folder: Path) -> Path:
 def _render(standing: Standing) -> str:
     models, recipe = standing.measured, standing.recipe
     budget = DRILLDOWN // max(1, len(standing.iterations))
-    samples = [sample(standing.folder / name, recipe.judge, budget) for name in standing.iterations]
+    samples = [sample(standing.folder / name, standing.recipe_of(name).judge, budget) for name in standing.iterations]
     curves = [_curves(standing.folder / model.name) for model in standing.models]
     return render(
         "report.html",
@@ -258,8 +258,9 @@ def _line(logged: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float
 
 def _actors(standing: Standing) -> dict[str, dict[str, str]]:
     """Who answers and who judges in each iteration, and whether that is the model judging itself."""
-    judge, actors = standing.recipe.judge.by, {}
+    actors = {}
     for name in standing.iterations:
+        judge = standing.recipe_of(name).judge.by
         before = f"M{int(name[1:]) - 1}"
         grader = {"current": before, "frozen": "M1", "previous": f"M{max(1, int(name[1:]) - 2)}"}.get(judge, judge)
         says = f"{grader} says of itself" if grader == before else f"{grader} says"
