@@ -68,7 +68,7 @@ def test_only_fields_that_differ_are_told_and_what_one_lacks_is_a_dash(runs):
     fields = compare_runs(runs).fields
     assert fields["dpo.beta"] == ["0.1", "0.2"] and fields["iterations"] == ["1", "2"] and fields["drift.sample"] == ["–", "2"]
     assert (
-        "judge.samples" not in fields and "prompts.unsuited" not in fields and not any("None" in told for told in fields.values())
+        "judge.samples" not in fields and "prompts.unsuited" not in fields and not any("null" in told for told in fields.values())
     )
 
 

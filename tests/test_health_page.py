@@ -366,9 +366,9 @@ def test_an_alarm_changes_the_headline_and_nothing_else_does(watched):
 
 def test_a_summary_names_the_gravest_and_counts_the_rest():
     found = [reading(f"a.{n}", "M2", 1.0, "warn", (None, 0.5)) for n in range(4)]
-    found += [reading("a.0", "M3", -1.0, "stop", (0.0, None)), reading("b.c", "M1", 0.0), reading("b.d", "M1", None)]
+    found += [reading("a.0", "M1", -1.0, "stop", (0.0, None)), reading("b.c", "M1", 0.0), reading("b.d", "M1", None)]
     assert describe(found) == (
-        "4 of 5 figures outside their limits: a.0 at M3 (-1, below 0: stop), a.1 at M2 (1, above 0.5), a.2 at M2 (1, above 0.5) "
+        "4 of 5 figures outside their limits: a.0 at M1 (-1, below 0: stop), a.1 at M2 (1, above 0.5), a.2 at M2 (1, above 0.5) "
         "and 1 more"
     )
     assert [one.verdict for one in alarms(found)] == ["stop", "warn", "warn", "warn", "warn"]
