@@ -25,6 +25,7 @@ from selfreward.config import load_recipe
 from selfreward.engines import ServerConfig
 from selfreward.errors import SelfRewardError
 from selfreward.jsonl import read_jsonl
+from selfreward.readings import read_likelihood
 from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=12)
@@ -148,6 +149,17 @@ def test_a_call_says_everything_about_the_sampling_and_asks_for_one_answer(endpo
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "say it"}],
     }  # fmt: skip
     assert endpoint.paths == ["/v1/chat/completions"]
+
+
+def test_a_text_that_is_to_be_forced_is_an_error_of_its_own_and_the_endpoint_is_not_asked(endpoint, opened):
+    endpoint.script(said("fine"))
+    forced, empty = (ask(index=n).model_copy(update={"forced": text}) for n, text in enumerate(("as it is", "")))
+    found = {one.request_id: one for one in opened().generate([forced, ask("say it"), empty])}
+    for request in (forced, empty):
+        answer = found.pop(request.id)
+        assert (answer.finish, answer.text, answer.logprob, answer.completion_tokens) == ("error", "", None, 0)
+        assert read_likelihood(request, answer).outcome == "untold"
+    assert [one.text for one in found.values()] == ["fine"] and len(endpoint.calls) == 1
 
 
 def test_samples_of_one_prompt_are_asked_with_seeds_of_their_own(endpoint, opened):

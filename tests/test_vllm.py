@@ -36,6 +36,7 @@ from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError
 from selfreward.models import load_checkpoint, open_model
 from selfreward.progress import Progress
+from selfreward.readings import read_likelihood
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling
 from selfreward.responses import read_response
 from selfreward.rundir import RunDir
@@ -158,6 +159,15 @@ def test_the_engine_is_set_up_without_anything_of_the_models_own_settings_or_cod
     assert stand_in.VLLMModel(tiny, whole)._engine.args["dtype"] == "float32"
     stand_in.current_platform.device_type = "cpu"
     assert stand_in.VLLMModel(tiny, VLLM)._engine.args["dtype"] == "float32"
+
+
+def test_a_text_that_is_to_be_forced_is_an_error_of_its_own_and_the_engine_is_not_asked(model):
+    forced, asked = ask("bak bal", forced="bam"), ask("bak bal")
+    found = {one.request_id: one for one in model.generate([forced, asked])}
+    answer = found.pop(forced.id)
+    assert (answer.finish, answer.text, answer.logprob) == ("error", "", None)
+    assert read_likelihood(forced, answer).outcome == "untold"
+    assert found.keys() == {asked.id} and len(model._engine.told) == 1
 
 
 def test_every_sampling_field_is_sent_and_the_prompt_as_our_own_tokens(model, tiny):

@@ -55,6 +55,11 @@ class Trainer(Protocol):
         """Which pairs the model in `start` can read whole."""
 
 
+def unanswered(request: Request, prompt_tokens: int = 0) -> Completion:
+    """A request that its engine cannot do: an error that the request is, and never an answer to something else."""
+    return Completion(request_id=request.id, text="", finish="error", prompt_tokens=prompt_tokens, completion_tokens=0)
+
+
 def likeliest(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
     """`Completion.first_token` of (text, log-probability): tokens that read the same are one, as likely as they are together.
 

@@ -22,6 +22,7 @@ from itertools import islice
 from threading import Thread
 from typing import Any
 
+from selfreward.backends import unanswered
 from selfreward.backends.replies import BadReply, Reply, read_reply
 from selfreward.engines import ServerConfig
 from selfreward.errors import SelfRewardError
@@ -108,8 +109,12 @@ class ServerModel:
         """What requests share is the endpoint's business."""
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
-        """Completions as they come. Raises `SelfRewardError` when the server does not answer, or not us."""
-        left, under_way = iter(batch), set[Future[Completion]]()
+        """Completions as they come. Raises `SelfRewardError` when the server does not answer, or not us.
+
+        None where a text is to be forced, which endpoints cannot do: they are not asked.
+        """
+        yield from (unanswered(request) for request in batch if request.forced is not None)
+        left, under_way = (request for request in batch if request.forced is None), set[Future[Completion]]()
         try:
             while True:
                 free = self.config.concurrency - len(under_way)
@@ -197,7 +202,7 @@ class ServerModel:
         except _Refused as refusal:
             now = "Put right what it names: the model or the sampling in the recipe, or the server"
             raise SelfRewardError(f"the server refuses every request ({refusal.words})", self._where, now) from None
-        return Completion(request_id=request.id, text="", finish="error", prompt_tokens=0, completion_tokens=0)
+        return unanswered(request)
 
     async def _post(self, body: Mapping[str, Any]) -> Reply:
         """One call, in its turn. Raises `_Passing`, `_Refused` or, where no other call would fare better, `SelfRewardError`."""

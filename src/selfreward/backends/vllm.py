@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, GenerationConfig
 
-from selfreward.backends import likeliest
+from selfreward.backends import likeliest, unanswered
 from selfreward.backends.leash import Leash
 from selfreward.backends.watching import Watcher
 from selfreward.chat import end_of_turn, load_tokenizer, prompt_ids
@@ -95,8 +95,10 @@ class VLLMModel:
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
         """Completions as they finish. Raises `SelfRewardError` where the engine ends or refuses the sampling."""
+        yield from (unanswered(request) for request in batch if request.forced is not None)  # no text is forced on vLLM here
+        asked = [request for request in batch if request.forced is None]
         # Of a batch in which some ask for likely words and some for watched ones, vLLM answers only the latter.
-        for _, alike in groupby(batch, key=lambda request: (bool(request.top_logprobs), request.watch)):
+        for _, alike in groupby(asked, key=lambda request: (bool(request.top_logprobs), request.watch)):
             yield from self._stream(alike)
 
     def close(self) -> None:
@@ -117,7 +119,7 @@ class VLLMModel:
                     if len(ids) < self._context:
                         under_way[self._ask(request, ids)] = request
                     else:
-                        yield _too_long(request, len(ids))
+                        yield unanswered(request, len(ids))
                 for output in self._step() if under_way else ():
                     yield self._completion(under_way.pop(output.request_id), output)
         finally:
@@ -194,10 +196,6 @@ class VLLMModel:
     def _watched(self, words: tuple[str, ...], ids: list[int], likely: list[dict[int, float]]) -> tuple[Watched, ...]:
         seen = (self._watcher.read(words, ids[: at + 1], place) for at, place in zip(range(len(ids)), likely, strict=False))
         return tuple(found for found in seen if found)
-
-
-def _too_long(request: Request, tokens: int) -> Completion:
-    return Completion(request_id=request.id, text="", finish="error", prompt_tokens=tokens, completion_tokens=0)
 
 
 def _engine_args(path: Path, config: BackendConfig) -> EngineArgs:
