@@ -11,7 +11,7 @@ FITTING, TESTING, PLANTED = range(60), range(60, 120), range(120, 130)
 """Seeds of the clean runs that limits are fitted on, of those that tell how often one raises an alarm, and of all others."""
 CURES: dict[str, dict[str, Any]] = {
     "more-samples": {"judge.samples": 6},
-    "drop-flukes": {"pairs.max_fluke": 0.1},
+    "drop-flukes": {"pairs.max_fluke": 0.25},
     "consistency": {"dpo.confidence": "consistency"},
     "length-rule": {"pairs.length_rho": 0.3},
     "frozen-judge": {"judge.by": "frozen"},
