@@ -37,7 +37,7 @@ LAYERS = [
     ["measure", "eft", "reproduce", "evaluations"],
     ["evaluations.breakdown", "evaluations.ranked", "evaluations.harness", "evaluations.multi_turn", "evaluations.tables"],
     ["evaluations.contest", "evaluations.alpaca"],
-    ["branch", "cures", "drift", "drift.bootstrap", "drift.wording"],
+    ["branch", "cures", "drift", "drift.bootstrap", "drift.spread", "drift.wording"],
     ["drift.flukes", "drift.flattery", "drift.consistency", "drift.people", "drift.health", "drift.traits", "drift.policy"],
     ["drift.lexicon"],
     ["drift.verdicts"],

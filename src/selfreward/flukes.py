@@ -24,13 +24,13 @@ from selfreward.records import Judgment, Pair, Response
 Floats = NDArray[np.float64]
 CELLS = 11
 """Grades that are told apart, at most; finer ones are rounded."""
-CLASSES = 12
+CLASSES = 8
 """Of prompts."""
 LIKENESS = (1.0, 10.0, 100.0)
 """Concentrations of a family, a Dirichlet distribution: from responses that are each graded in their own way to all alike."""
-STEPS = 200
+STEPS = 100
 """Of expectation maximisation."""
-SEEN_BEFORE = 0.1
+SEEN_BEFORE = 0.3
 """Draws of every grade that every law starts from, so that none is ever impossible."""
 
 

@@ -1,10 +1,47 @@
-"""To be written."""
+"""Rank consistency: whether M_t's judge and M_{t−1}'s order the same frozen candidates alike."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from selfreward import estimates
 from selfreward.drift import Evidence, Figures
+from selfreward.ranks import rank_consistency
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
-    """Nothing yet."""
-    return {}
+    """Between the mean scores that M_t and M_{t−1} give the frozen pool; intervals resample prompts. None of M1.
+
+    - `kendall`: Kendall's τ-b, −1 to 1, mean over the prompts that have one: neither side has nothing but ties there;
+    - `consistency`: (τ + 1) / 2, 0 to 1, of the same prompts (C of CREAM, arXiv 2410.12735);
+    - `top`: how far the two agree on what is best, 0 to 1: responses that both put first ÷ responses that either does, ties
+      included on both sides; mean over prompts with two responses that both have scored.
+    """
+    if before is None:
+        return dict.fromkeys(("kendall", "consistency", "top"))
+    ours, theirs = now.scores(now.pool_judgments), before.scores(before.pool_judgments)
+    pool: dict[str, list[str]] = defaultdict(list)
+    for response in now.pool:
+        pool[response.prompt_id].append(response.id)
+    taus = rank_consistency(pool.values(), ours, theirs)
+    return {
+        "kendall": estimates.mean(taus, *now.resampling),
+        "consistency": estimates.mean([(tau + 1) / 2 for tau in taus], *now.resampling),
+        "top": estimates.mean(top_agreement(pool.values(), ours, theirs), *now.resampling),
+    }
+
+
+def top_agreement(groups: Iterable[Sequence[str]], ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]:
+    """For each group of response ids, |A ∩ B| / |A ∪ B| of the responses A that `ours` and B that `theirs` put first, all ties.
+
+    Of a group the responses that both have scored count; one with fewer than two of them is left out.
+    """
+    both = ([one for one in group if one in ours and one in theirs] for group in groups)
+    firsts = ((_first(group, ours), _first(group, theirs)) for group in both if len(group) > 1)
+    return [len(a & b) / len(a | b) for a, b in firsts]
+
+
+def _first(group: Sequence[str], scores: Mapping[str, float]) -> set[str]:
+    best = max(scores[one] for one in group)
+    return {one for one in group if scores[one] == best}
