@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from markupsafe import escape
 from selfreward.config import Recipe
 from selfreward.drift.lexicon import furthest
 from selfreward.drift.traits import known_traits
-from selfreward.drift.wording import words
+from selfreward.drift.wording import TRAITS, Trait, words
 from selfreward.errors import SelfRewardError
 from selfreward.flukes import Outcome, pair_outcomes
 from selfreward.jsonl import iter_about, iter_jsonl, read_jsonl
@@ -32,6 +32,10 @@ PAIRS_OF_A_TRAIT = 3
 MARKUP = 400
 """Bytes of markup around a text, roughly."""
 SELECTION, WORD = "traits.S/", "lexicon.selected"
+
+
+Told = tuple[str, Pair, str]
+"""Iteration, a pair of it, and why it is shown in a few words."""
 
 
 class Said(NamedTuple):
@@ -78,8 +82,8 @@ def doubtful_pairs(standing: Standing) -> list[Case]:
     """The pairs of all iterations that are likeliest to come out the other way round if they were judged again."""
     found = ((outcome.flipped, name, pair, outcome) for name in _made(standing) for pair, outcome in _outcomes(standing, name))
     worst = heapq.nlargest(SHOWN, found, key=lambda item: (item[0], item[1], item[2].id))
-    told = {pair.id: f"flips {_percent(odds.flipped)}, ties {_percent(odds.tie)}" for _, _, pair, odds in worst}
-    return _cases(standing, [(name, pair) for _, name, pair, _ in worst], told)
+    told = [(name, pair, f"flips {_percent(odds.flipped)}, ties {_percent(odds.tie)}") for _, name, pair, odds in worst]
+    return _cases(standing, told)
 
 
 def flattered_answers(standing: Standing) -> list[Case]:
@@ -95,7 +99,12 @@ def bred_traits(standing: Standing) -> list[Bred]:
         if reading.monitor.startswith(SELECTION) and _force(reading) > 0:
             hardest[reading.monitor] = max(hardest.get(reading.monitor, reading), reading, key=_force)
     shown = sorted(hardest.values(), key=lambda reading: (-_force(reading), reading.monitor))[:SHOWN]
-    return [_bred(standing, reading, reading.monitor.removeprefix(SELECTION)) for reading in shown]
+    found: dict[str, list[Told]] = {}
+    for name in {reading.iteration for reading in shown}:
+        found |= _bred(standing, name, [reading for reading in shown if reading.iteration == name])
+    cases = iter(_cases(standing, [told for reading in shown for told in found.get(reading.monitor, [])]))
+    of_each = [list(islice(cases, len(found.get(reading.monitor, [])))) for reading in shown]
+    return [Bred(one.monitor.removeprefix(SELECTION), one, own) for one, own in zip(shown, of_each, strict=True)]
 
 
 def favoured_words(standing: Standing) -> list[Bred]:
@@ -112,8 +121,8 @@ def favoured_words(standing: Standing) -> list[Bred]:
     has = {one: word in words(text) for one, text in texts.items()}
     with_it, without = ("chosen", "rejected") if (reading.value or 0) > 0 else ("rejected", "chosen")
     found = [pair for pair in pairs if has[getattr(pair, f"{with_it}_id")] and not has[getattr(pair, f"{without}_id")]]
-    told = {pair.id: f"only the {with_it} has “{word}”" for pair in found[:PAIRS_OF_A_TRAIT]}
-    return [Bred(word, reading, _cases(standing, [(reading.iteration, pair) for pair in found[:PAIRS_OF_A_TRAIT]], told))]
+    told = [(reading.iteration, pair, f"only the {with_it} has “{word}”") for pair in found[:PAIRS_OF_A_TRAIT]]
+    return [Bred(word, reading, _cases(standing, told))]
 
 
 def within(cases: Iterable[Case], budget: int) -> list[Case]:
@@ -140,10 +149,11 @@ def _outcomes(standing: Standing, name: str) -> Iterator[tuple[Pair, Outcome]]:
     return ((pair, outcomes[pair.id]) for pair in pairs if pair.id in outcomes)
 
 
-def _cases(standing: Standing, pairs: Sequence[tuple[str, Pair]], told: Mapping[str, str]) -> list[Case]:
-    """Pairs of iterations with their prompts, responses and judgments, in their order."""
-    found = {name: _gathered(standing, name, [pair for at, pair in pairs if at == name]) for name in {at for at, _ in pairs}}
-    return [_case(name, pair, told[pair.id], *found[name], standing.recipe_of(name)) for name, pair in pairs]
+def _cases(standing: Standing, pairs: Sequence[Told]) -> list[Case]:
+    """The pairs with their prompts, responses and judgments, in their order; an iteration's files are gone over once."""
+    names = dict.fromkeys(name for name, _, _ in pairs)
+    found = {name: _gathered(standing, name, [pair for at, pair, _ in pairs if at == name]) for name in names}
+    return [_case(name, pair, told, *found[name], standing.recipe_of(name)) for name, pair, told in pairs]
 
 
 def _gathered(
@@ -211,27 +221,36 @@ def _force(reading: Reading) -> float:
     return abs(reading.value) / half if half else float("inf")
 
 
-def _bred(standing: Standing, reading: Reading, trait: str) -> Bred:
-    """The pairs that differ most in a trait, the way that the judge prefers; none where its function is not to be had."""
-    folder = standing.folder / reading.iteration
-    try:
-        count = known_traits(standing.recipe.drift)[trait] if standing.recipe.drift else None
-    except (SelfRewardError, KeyError):
-        count = None
-    if count is None:
-        return Bred(trait, reading, [])
+def _bred(standing: Standing, name: str, readings: Sequence[Reading]) -> dict[str, list[Told]]:
+    """Figure → the pairs of one iteration that differ most, the way that the judge prefers; its responses are gone over once."""
+    folder, known = standing.folder / name, _traits(standing.recipe)
+    traits = {one: known[trait] for one in readings if (trait := one.monitor.removeprefix(SELECTION)) in known}
     pairs = read_jsonl(folder / "pairs.jsonl", Pair)
+    values: dict[str, list[float | None]] = {}
     wanted = {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
-    values = {one.id: count(one.text) for one in iter_about(folder / "responses.jsonl", Response, "id", wanted)}
+    for response in iter_about(folder / "responses.jsonl", Response, "id", wanted):
+        values[response.id] = [count(response.text) for count in traits.values()]
+    return {one.monitor: _furthest_apart(one, pairs, values, at) for at, one in enumerate(traits)}
+
+
+def _traits(recipe: Recipe) -> Mapping[str, Trait]:
+    """The traits that can be counted here; the built-in ones alone where a function of the user's is not to be had."""
+    try:
+        return known_traits(recipe.drift) if recipe.drift else TRAITS
+    except SelfRewardError:
+        return TRAITS
+
+
+def _furthest_apart(reading: Reading, pairs: Sequence[Pair], values: Mapping[str, Sequence[float | None]], at: int) -> list[Told]:
+    """The pairs whose values of the trait `at` differ most, with the sign of `reading`."""
     sign = 1 if (reading.value or 0) > 0 else -1
     found = [
         (sign * (chosen - rejected), pair, f"{chosen:.3g} against {rejected:.3g}")
         for pair in pairs
-        if (chosen := values[pair.chosen_id]) is not None and (rejected := values[pair.rejected_id]) is not None
+        if (chosen := values[pair.chosen_id][at]) is not None and (rejected := values[pair.rejected_id][at]) is not None
     ]
     most = [one for one in heapq.nlargest(PAIRS_OF_A_TRAIT, found, key=lambda item: (item[0], item[1].id)) if one[0] > 0]
-    told = {pair.id: f"{trait} {words}" for _, pair, words in most}
-    return Bred(trait, reading, _cases(standing, [(reading.iteration, pair) for _, pair, _ in most], told))
+    return [(reading.iteration, pair, f"{reading.monitor.removeprefix(SELECTION)} {words}") for _, pair, words in most]
 
 
 def _percent(share: float) -> str:
