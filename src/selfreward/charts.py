@@ -184,7 +184,7 @@ def one(value: float) -> str:
 
 def short(value: float) -> str:
     """As few digits as it takes, with a real minus."""
-    return f"{value + 0.0:.3g}".replace("-", "−")  # and of −0.0 none
+    return f"{value + 0.0:.3g}".replace("-", "−")  # never one before a zero
 
 
 def percent(value: float) -> str:

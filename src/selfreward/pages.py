@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -28,7 +28,7 @@ def _environment() -> Environment:
         loader=PackageLoader("selfreward", "text"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {
+    filters: dict[str, Callable[..., str]] = {
         "two": charts.two,
         "pc": lambda share: f"{100 * share:.1f}",
         "words": lambda name: name.replace("_", " "),
@@ -37,6 +37,7 @@ def _environment() -> Environment:
         "short": charts.short,
         "count": _count,
     }
+    environment.filters |= filters
     environment.globals["stacked"] = charts.stacked
     return environment
 
