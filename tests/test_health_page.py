@@ -355,6 +355,15 @@ def test_what_ends_a_run_at_its_first_model_leaves_no_good_one(tmp_path):
     assert describe_status(tmp_path / "run<b>").splitlines()[0].endswith("it is the first that was watched")
 
 
+def test_a_run_that_was_ended_at_its_last_model_is_called_so_too(tmp_path):
+    with pytest.raises(Alarm):
+        make_run(
+            anchored(tmp_path), drift__limits={"policy.distinct_answers": {"stop_below": [0, 2]}}, **{**WATCHING, "iterations": 1}
+        )
+    assert "Ended. The run was ended by its monitors at M2" in shown(page(tmp_path / "run<b>", "index.html"))
+    assert "ended by its monitors at M2" in describe_status(tmp_path / "run<b>").splitlines()[0]
+
+
 def test_an_alarm_changes_the_headline_and_nothing_else_does(watched):
     models = read_standing(watched).measured
     plain = write_headline(models, 5).title

@@ -113,7 +113,7 @@ def _render(standing: Standing) -> str:
         judging=any(model.reward_modeling for model in models),
         headline=write_headline(models, recipe.judge.scale[1], standing.readings), health=health_of(standing),
         ended=standing.ended, truth=any(model.instruction_following for model in models),
-        unfinished="" if standing.finished else where(standing, time.time()), lines=model_lines(standing),
+        unfinished="" if standing.finished and not standing.ended else where(standing, time.time()), lines=model_lines(standing),
         rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
         curves=[found for found in curves if found], samples=[found for found in samples if found],
         actors=_actors(standing), stand_in=_stand_in(standing.folder), seeds=_seeds(standing.folder),
