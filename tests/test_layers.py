@@ -21,7 +21,7 @@ LAYERS = [
     ["fields", "fingerprints", "estimates", "parsing", "novelty", "batching", "evaluations.rows", "reproduce.lines"],
     ["sections", "iteration", "engines", "cluster", "sharing", "limits", "readings"],
     ["config", "alarms"],
-    ["rundir", "chat", "adapters", "backends", "rubrics", "exchanges"],
+    ["rundir", "chat", "adapters", "backends", "rubrics", "exchanges", "correlations"],
     ["sources"],
     ["seed", "prompts", "responses", "judgments", "pairs", "learner", "backends.replies", "backends.leash", "job"],
     ["flukes", "ranks", "checkpoints", "backends.attention", "backends.draw", "backends.plain", "backends.watching"],
@@ -101,7 +101,8 @@ def ours(tree, at_load=False):
 
 def upward(trees):
     """(module, what it imports from its own layer or a higher one)."""
-    return [(name, used) for name, tree in trees.items() for used in ours(tree) if RANK.get(used, 99) >= RANK[name]]
+    found = [(name, used) for name, tree in trees.items() for used in ours(tree) if RANK.get(used, 99) >= RANK[name]]
+    return [(name, used) for name, used in found if not (used.startswith("micro.") and name in MAY_KNOW_THE_MICRO_WORLD)]
 
 
 def outside_the_micro_world():

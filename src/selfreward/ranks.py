@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 
-from scipy.stats import kendalltau
-
-REMEMBERED = 65536
-"""Pairs of rankings whose tau is remembered: four candidates have 75 × 75, and scipy takes a millisecond for each."""
+from selfreward.correlations import kendall
 
 
 def rank_consistency(groups: Iterable[Sequence[str]], ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]:
@@ -22,13 +18,8 @@ def rank_consistency(groups: Iterable[Sequence[str]], ours: Mapping[str, float],
         both = [(ours[one], theirs[one]) for one in group if one in ours and one in theirs]
         a, b = _places([score for score, _ in both]), _places([score for _, score in both])
         if len(set(a)) > 1 and len(set(b)) > 1:
-            found.append(_tau(a, b))
+            found.append(kendall(a, b))
     return found
-
-
-@lru_cache(REMEMBERED)
-def _tau(a: Sequence[int], b: Sequence[int]) -> float:
-    return float(kendalltau(a, b).statistic)
 
 
 def _places(scores: Sequence[float]) -> tuple[int, ...]:
