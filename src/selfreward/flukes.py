@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -49,8 +50,8 @@ def pair_outcomes(
     """The outcomes of judging again, by pair id; nothing where no response has two scores, for then no noise can be seen.
 
     `responses` and `judgments` are all those of the iteration that the pairs were chosen from, `min_valid` as in
-    `judgments.mean_scores`. Scores finer than eleven steps (`judge.read = "expected"`) are rounded to those, and what is then
-    level counts as same or flipped, half each.
+    `judgments.mean_scores`. Scores on more than eleven grades (`judge.read = "expected"`) are rounded to eleven, and what is then
+    level counts as the same: differences so small lie between two responses far more often than between judgments of one.
     """
     graded = _graded(responses, judgments, min_valid)
     if not (graded.grades.sum(1) > 1).any():
@@ -59,13 +60,13 @@ def pair_outcomes(
 
     @cache
     def again(kind: int) -> Floats:
-        return _sums_again(graded.grades[kind], fitted, kind)
+        return sums_again(graded.grades[kind], fitted, kind)
 
     @cache
     def outcomes(chosen: int, rejected: int) -> Floats:
         samples = graded.grades[[chosen, rejected]].sum(1)
-        found = _compare(again(chosen), again(rejected), *samples)
-        return found if graded.exact else np.array([found[0] + found[1] / 2, 0 * found[1], found[2] + found[1] / 2])
+        found = compare(again(chosen), again(rejected), *samples)
+        return found if graded.exact else np.array([found[0] + found[1], 0 * found[1], found[2]])
 
     kinds = ((graded.kind[pair.chosen_id], graded.kind[pair.rejected_id], graded.prompt[pair.prompt_id]) for pair in pairs)
     found = (outcomes(chosen, rejected) @ fitted.classes[prompt] for chosen, rejected, prompt in kinds)
@@ -97,7 +98,7 @@ def _graded(responses: Iterable[Response], judgments: Iterable[Judgment], min_va
             yield judgment
 
     scored = mean_scores(noted(), min_valid)
-    low, step, exact = _scale({score for name in scored for score in scores[name]})
+    low, step, exact = scale({score for name in scored for score in scores[name]})
     kinds: dict[tuple[int, ...], int] = {}
     kind: dict[str, int] = {}
     prompt: dict[str, int] = {}
@@ -114,7 +115,7 @@ def _graded(responses: Iterable[Response], judgments: Iterable[Judgment], min_va
     return _Graded(counts, kind, prompt, members, exact)
 
 
-def _scale(scores: set[float]) -> tuple[float, float, bool]:
+def scale(scores: set[float]) -> tuple[float, float, bool]:
     """The lowest score, the step from one grade to the next, and whether every score is a grade."""
     low, high = min(scores, default=0.0), max(scores, default=0.0)
     halves = [2 * (score - low) for score in scores]
@@ -125,7 +126,7 @@ def _scale(scores: set[float]) -> tuple[float, float, bool]:
     return low, (high - low) / (CELLS - 1), False
 
 
-class _Fitted(NamedTuple):
+class Fitted(NamedTuple):
     """What was learnt of an iteration."""
 
     families: Floats
@@ -136,36 +137,35 @@ class _Fitted(NamedTuple):
     """How likely a prompt is of each class (prompts × classes)."""
 
 
-def _fit(graded: _Graded) -> _Fitted:
+def _fit(graded: _Graded) -> Fitted:
     """Expectation maximisation from families about each grade, a narrow and a wide one, and from prompts by their mean."""
     grades, members = graded.grades, graded.members
     more = (grades > np.arange(grades.max())[:, None, None]).astype(float)
-    laws, classes = _first_laws(grades.shape[1]), _first_classes(grades, members)
-    common = np.full((classes.shape[1], len(laws) * len(LIKENESS)), 1 / (len(laws) * len(LIKENESS)))
+    classes, families = _first_classes(grades, members), _families(_first_laws(grades.shape[1]))
+    common = np.full((classes.shape[1], len(families)), 1 / len(families))
+    likely = likelihood(more, families)
     for _ in range(STEPS):
-        families = _families(laws)
-        likely = _likelihood(more, families)
         expected = np.asarray(members.T @ classes).T / (common @ likely.T)
-        laws = _laws(more, families, likely * (expected.T @ common))
-        common = common * (expected @ likely)
-        common /= common.sum(1, keepdims=True)
+        families = _families(mean_laws(more, families, likely * (expected.T @ common)))
+        common = _shares(common * (expected @ likely))
+        likely = likelihood(more, families)
         classes = _classes(members, common @ likely.T, classes.mean(0))
-    families = _families(laws)
-    posterior = common[:, None, :] * _likelihood(more, families)
-    return _Fitted(families, posterior / posterior.sum(2, keepdims=True), classes)
+    return Fitted(families, _shares(common[:, None, :] * likely), classes)
 
 
 def _first_laws(grades: int) -> Floats:
     near = np.eye(grades) + (np.eye(grades, k=1) + np.eye(grades, k=-1)) / 2
-    near /= near.sum(1, keepdims=True)
-    return 0.9 * np.vstack([np.eye(grades), near @ near]) + 0.1 / grades
+    wide = _shares(near) @ _shares(near)
+    return 0.9 * np.vstack([np.eye(grades), wide]) + 0.1 / grades
 
 
 def _first_classes(grades: Floats, members: csr_array[np.float64]) -> Floats:
     level = grades @ np.arange(grades.shape[1]) / grades.sum(1)
     means = np.asarray(members @ level) / np.asarray(members @ np.ones(len(level)))
-    place = np.argsort(np.argsort(means, kind="stable"), kind="stable") * CLASSES // len(means)
-    return 0.9 * np.eye(CLASSES)[place] + 0.1 / CLASSES
+    means = means.round(9)  # equal ones are, whatever order they were summed in
+    first = np.searchsorted(np.sort(means), means) * CLASSES // len(means)
+    classes: Floats = 0.9 * np.eye(CLASSES)[first] + 0.1 / CLASSES
+    return classes
 
 
 def _families(laws: Floats) -> Floats:
@@ -174,7 +174,7 @@ def _families(laws: Floats) -> Floats:
     return every.reshape(-1, laws.shape[1])
 
 
-def _likelihood(more: Floats, families: Floats) -> Floats:
+def likelihood(more: Floats, families: Floats) -> Floats:
     """How likely each kind's grades are, one after the other, of a response of each family (kinds × families).
 
     `more[j]`: which grades a kind was given more than j times (kinds × grades).
@@ -186,24 +186,27 @@ def _likelihood(more: Floats, families: Floats) -> Floats:
     return np.asarray(np.exp(logs))
 
 
-def _laws(more: Floats, families: Floats, responses: Floats) -> Floats:
+def mean_laws(more: Floats, families: Floats, responses: Floats) -> Floats:
     """The mean law of the families that share it, given how many `responses` of each kind are of each family.
 
     A grade that a family gives for the j-th time comes from its law with probability α / (α + j), and else repeats itself.
     """
     drawn = np.sum([responses.T @ given * families / (families + j) for j, given in enumerate(more)], axis=0)
     laws = drawn.reshape(-1, len(LIKENESS), families.shape[1]).sum(1) + SEEN_BEFORE
-    return np.asarray(laws / laws.sum(1, keepdims=True))
+    return _shares(laws)
 
 
 def _classes(members: csr_array[np.float64], mixed: Floats, before: Floats) -> Floats:
     """How likely each prompt is of each class; `mixed`: how likely a kind is in each, `before`: how common the classes were."""
     logs = np.asarray(members @ np.log(mixed).T) + np.log(before + np.finfo(float).tiny)
-    likely = np.exp(logs - logs.max(1, keepdims=True))
-    return np.asarray(likely / likely.sum(1, keepdims=True))
+    return _shares(np.exp(logs - logs.max(1, keepdims=True)))
 
 
-def _sums_again(grades: Floats, fitted: _Fitted, kind: int) -> Floats:
+def _shares(parts: Floats) -> Floats:
+    return np.asarray(parts / parts.sum(-1, keepdims=True))
+
+
+def sums_again(grades: Floats, fitted: Fitted, kind: int) -> Floats:
     """How likely each sum of as many fresh grades is of a response that was given `grades` (classes × sums)."""
     samples, best = int(grades.sum()), len(grades) - 1
     known = fitted.families + grades
@@ -221,8 +224,35 @@ def _sums_again(grades: Floats, fitted: _Fitted, kind: int) -> Floats:
     return np.asarray(fitted.posterior[:, kind] @ (law[samples] / every).T)
 
 
-def _compare(chosen: Floats, rejected: Floats, chosen_samples: float, rejected_samples: float) -> Floats:
+def compare(chosen: Floats, rejected: Floats, chosen_samples: float, rejected_samples: float) -> Floats:
     """How likely the chosen response's mean is above, level with and below the rejected one's (3 × classes)."""
     sums = np.arange(chosen.shape[1]) * rejected_samples, np.arange(rejected.shape[1]) * chosen_samples
     signs = np.sign(np.subtract.outer(*sums))
     return np.array([np.einsum("cs,ct,st->c", chosen, rejected, signs == sign, optimize=True) for sign in (1, 0, -1)])
+
+
+class Bin(NamedTuple):
+    """Predictions that lie close together, beside what came of them."""
+
+    low: float
+    high: float
+    n: int
+    predicted: float
+    """Mean prediction."""
+    observed: float
+    """Share of those for which it came true."""
+
+
+def reliability(predicted: Sequence[float], observed: Sequence[float], edges: Sequence[float]) -> list[Bin]:
+    """Predicted probabilities against what was observed (1 or 0, or a share of several times), bin by bin.
+
+    A bin reaches from one of the rising `edges` up to the next, which only the last one includes. Empty bins are left out, and
+    predictions beyond the edges.
+    """
+    told, seen = np.asarray(predicted, dtype=float), np.asarray(observed, dtype=float)
+    found = []
+    for low, high in pairwise(edges):
+        inside = (told >= low) & ((told <= high) if high == edges[-1] else (told < high))
+        if inside.any():
+            found.append(Bin(low, high, int(inside.sum()), float(told[inside].mean()), float(seen[inside].mean())))
+    return found
