@@ -20,6 +20,7 @@ from selfreward.backends import attention, hf, tree
 from selfreward.backends.fake import FakeModel
 from selfreward.backends.hf import HFModel, draw
 from selfreward.backends.tree import Tree
+from selfreward.chat import completion_ids
 from selfreward.engines import BackendConfig
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.records import Checkpoint, Message, Request, Sampling
@@ -365,6 +366,47 @@ def test_first_words_that_read_the_same_are_one_and_impossible_ones_are_left_out
     logits[:3] = torch.log(torch.tensor([0.5, 0.3, 0.2]))
     assert llama._first_token(logits, 6) == pytest.approx({"word 0": np.log(0.7), "word 1": np.log(0.3)})
     assert llama._first_token(logits, 1) == pytest.approx({"word 0": np.log(0.5)})
+
+
+def forcing(text, answer, index=0, sampling=PAPER):
+    return ask(text, index, sampling).model_copy(update={"forced": answer})
+
+
+def plainly(engine, request):
+    """Log-probability of a forced answer with its end of turn, by a plain forward over the whole conversation."""
+    before = engine._ids(request.messages)
+    after = completion_ids(engine.tokenizer, request.messages, request.forced)
+    with torch.inference_mode():
+        logits = engine.whole(torch.tensor([before + after])).logits[0, len(before) - 1 : -1].double()
+    return float(torch.log_softmax(logits, dim=-1)[range(len(after)), after].sum()), after
+
+
+def test_how_likely_a_forced_answer_is_is_what_a_plain_forward_says_whatever_the_temperature(engine):
+    # Of several lengths, words that end a turn among them, one of them twice and for two prompts.
+    answers = [words(1, 5), f"{STOPS[0]} {words(5, 1)}", words(9, 2), f"{words(3, 3)} {STOPS[1]} {words(2, 4)}"]
+    requests = [forcing(prompt, answer, n) for prompt in ALIKE[:2] for n, answer in enumerate([*answers, answers[0]])]
+    engine.prepare(requests)
+    told = {one.request_id: one for batch in engine.batches(requests) for one in engine.generate([requests[at] for at in batch])}
+    for request in requests:
+        expected, tokens = plainly(engine, request)
+        found = told[request.id]
+        assert found.logprob == pytest.approx(expected, abs=1e-3)
+        assert (found.finish, found.completion_tokens) == ("stop", len(tokens) - 1)
+        assert found.text == engine.tokenizer.decode(tokens[:-1])
+
+
+def test_forced_and_sampled_requests_are_never_of_one_batch_and_a_sampled_answer_has_no_likelihood(llama):
+    requests = [*(ask(text) for text in UNLIKE), *(forcing(text, words(3, 1), sampling=GREEDY) for text in UNLIKE)]
+    for batch in llama.batches(requests):
+        assert len({requests[at].forced is None for at in batch}) == 1
+    (sampled,) = llama.generate(requests[:1])
+    assert sampled.logprob is None
+
+
+def test_an_answer_that_does_not_fit_in_what_the_model_reads_is_told_no_likelihood(llama):
+    longest = forcing(words(5, 1), words(3 * llama.context, 2))
+    (found,) = llama.generate([longest])
+    assert (found.finish, found.logprob) == ("length", None)
 
 
 def test_a_model_without_a_model_gives_first_words_too():
