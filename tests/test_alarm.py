@@ -115,7 +115,8 @@ def test_with_its_limits_lowered_a_finished_run_asks_nothing_and_tells_where_it_
         go(world, tmp_path / "run", drift__limits=STOP_AT_M2)
     after = tree(tmp_path / "run")
     changed = {name for name in before | after if before.get(name) != after.get(name)}
-    assert not asked and changed == {"config.json", *(f"M{t}/drift.{kind}" for t in (1, 2) for kind in ("jsonl", "receipt.json"))}
+    rewritten = {f"M{t}/drift.{kind}" for t in (1, 2) for kind in ("jsonl", "receipt.json")}
+    assert not asked and changed == {"config.json", "M2/model/README.md", *rewritten}  # M2's card tells of the alarm
 
 
 def test_limits_may_change_at_any_moment_even_while_their_change_is_written_down(world, tmp_path, monkeypatch):

@@ -26,11 +26,14 @@ from selfreward.checks.devices import Device, find_device, matmul_rate
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.shapes import Shape, adapter_parameters, read_config, shape_of, size_by_name
-from selfreward.checks.tables import duration, short
+from selfreward.checks.tables import duration, short, show
 from selfreward.cli import app
 from selfreward.config import load_recipe
+from selfreward.drift.watch import load_anchors
 from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError
+from selfreward.jsonl import to_line
+from selfreward.readings import Anchor
 from selfreward.sections import LoRAConfig, TrainerConfig
 from selfreward.seed import load_seed
 
@@ -198,13 +201,16 @@ def receipts(run):
 
 def planned(recipe, count, turn):
     """Stage → what is planned of it."""
-    return {stage.stage: stage for stage in plan(recipe, weigh(load_seed(recipe), [], recipe, count, turn))}
+    seed = load_seed(recipe)
+    material = weigh(seed, [], recipe, count, turn, load_anchors(recipe.drift, seed))
+    return {stage.stage: stage for stage in plan(recipe, material)}
 
 
 def words(text):
     return len(text.split())
 
 
+ANCHORS = [Anchor(prompt=f"which of {n} is a larch", answers=("larch",)) for n in range(3)]
 WITHIN = {"prompts__max_tokens": 20, "responses__max_tokens": 9, "judge__max_tokens": 12}
 """What the fake model keeps to."""
 
@@ -224,6 +230,8 @@ WITHIN = {"prompts__max_tokens": 20, "responses__max_tokens": 9, "judge__max_tok
         {"data__eft": None, "data__rankings": "more.jsonl", "sft__baseline": True, "sft__epochs": 2},
         {"data__eft": None, "data__rankings": "more.jsonl", "sft__baseline": True, "sft__on": "ift"},
         {"prompts__from": "own.jsonl", "prompts__per_iteration": 4},
+        {"drift": {}, "iterations": 2},
+        {"drift": {"sample": 2, "pool": 1, "anchors": "anchors.jsonl", "frozen": "test_check:Echo"}, "responses__n": 3},
     ],
 )
 def test_a_run_has_the_planned_stages_and_keeps_to_their_counts(changes, tmp_path, monkeypatch):
@@ -236,6 +244,7 @@ def test_a_run_has_the_planned_stages_and_keeps_to_their_counts(changes, tmp_pat
     (tmp_path / "world" / "more.jsonl").write_text("".join(json.dumps(ranking) + "\n" for ranking in ranked))
     own = [{"text": f"ask of oaks {n}", "source": "seed"} for n in range(4)]
     (tmp_path / "world" / "own.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in own))
+    (tmp_path / "world" / "anchors.jsonl").write_text("".join(to_line(anchor) + "\n" for anchor in ANCHORS))
     go(path, tmp_path / "run", **changes)
     stages = planned(load_recipe(path, {name.replace("__", "."): value for name, value in changes.items()}), words, 0)
     found = receipts(tmp_path / "run")
@@ -247,6 +256,7 @@ def test_a_run_has_the_planned_stages_and_keeps_to_their_counts(changes, tmp_pat
             assert found[name]["records"] <= stage.requests
             assert found[name]["prompt_tokens"] <= stage.reads.most and found[name]["completion_tokens"] <= stage.writes.most
     exact = [name for name in found if "heldout" in name or "ranking" in name or name.endswith("proposed")]
+    exact += [name for name in found if name.split("/")[1].startswith(("drift", "anchor"))]
     if changes.get("sft__on") in ("none", "ift"):  # M1 is the base or the baseline, and the same answers are judged once
         exact = [name for name in exact if not name.endswith("heldout_judgments")]
     assert exact and all(found[name]["records"] == stages[name].requests for name in exact)
@@ -393,6 +403,98 @@ def test_a_judge_or_validation_prompts_that_could_not_be_taken_are_an_error(chan
 
 class Echo(FakeModel):
     """A judge of one's own."""
+
+
+def watched(tmp_path, *lines, **drift):
+    """The check of a recipe with monitors, and with anchors where there are `lines`."""
+    of(tmp_path)
+    if lines:
+        (tmp_path / "world" / "anchors.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        drift["anchors"] = "anchors.jsonl"
+    return of(tmp_path, drift=drift)
+
+
+def test_what_the_monitors_ask_is_in_the_bill(tmp_path):
+    checked = watched(tmp_path, *map(to_line, ANCHORS), sample=2, pool=1, frozen="test_check:Echo")
+    stages = {line.stage.stage: line for line in checked.bill.lines}
+    assert checked.works and "frozen judge" in {found.name: found.parts for found in checked.models}["test_check:Echo"]
+    m1 = {
+        "drift_candidates": 2, "anchor_responses": 2, "drift_cut": 6, "drift_pool": 6, "anchor_judgments": 6,
+        "drift_likelihood_own": 2, "drift_frozen": 6,
+    }  # fmt: skip
+    m2 = {**m1, "anchor_judgments": 12, "drift_likelihood_before": 2, "drift_likelihood_first": 2}
+    del m2["drift_candidates"]
+    for name, expected in (("M1", m1), ("M2", m2)):
+        mine = {stage.split("/")[1]: line.stage for stage, line in stages.items() if stage.startswith(name)}
+        assert {at: one.requests for at, one in mine.items() if at.startswith(("drift", "anchor"))} == expected
+    forced, read = stages["M1/drift_likelihood_own"], stages["M2/responses"]
+    per_token = forced.seconds / (forced.stage.reads.likely + forced.stage.writes.likely)
+    assert forced.stage.forced and not read.stage.forced
+    assert per_token == pytest.approx(2 * (15360 + 55 * 32) / 1e9)  # all of it at once, as a prompt
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (['{"prompt": "which is a larch"}'], "anchors.jsonl:1: Anchor: Value error, give answers, or a pattern that a right"),
+        ([to_line(ANCHORS[0]), '{"prompt": "what", "pattern": "("}'], "anchors.jsonl:2: pattern: Value error, not a regular"),
+        ([to_line(ANCHORS[0]), '{"prompt": 3, "answers": ["three"]}'], "anchors.jsonl:2: prompt: Input should be a valid string"),
+        ([to_line(ANCHORS[0])] * 2, "anchors.jsonl: has 'which of 0 is a larch' more than once"),
+        (
+            ['{"prompt": "describe amber NUMBER 2", "answers": ["2"]}'],
+            "1 anchors are trained on, 'describe amber NUMBER 2' first",
+        ),
+        (['{"prompt": "grade number 1", "answers": ["1"]}'], "1 anchors are trained on, 'grade number 1' first"),
+        (['{"prompt": "name the birch number 1", "answers": ["1"]}'], "1 anchors are measured on, 'name the birch number 1'"),
+        (['{"prompt": "name cedar 1", "answers": ["1"]}'], "1 anchors are measured on, 'name cedar 1' first"),
+    ],
+)
+def test_anchors_that_could_not_be_asked_are_an_error_also_of_a_run(lines, says, tmp_path):
+    checked = watched(tmp_path, *lines)
+    (error,) = complaints(checked)
+    assert says in error and not checked.works
+    with pytest.raises(SelfRewardError, match=re.escape(says.split(": ")[-1])):
+        go(tmp_path / "world" / "recipe.toml", tmp_path / "run", drift={"anchors": "anchors.jsonl"})
+
+
+def test_what_else_of_the_monitors_could_not_work_is_said_at_once(tmp_path, monkeypatch):
+    limits = {"fluke.rate": {"above": 1}, "policy.kl_first": {"above": 1}}
+    checked = watched(tmp_path, '{"prompt": 3}', frozen="current", traits={"own": "nowhere:own"}, limits=limits)
+    assert [finding.where.split("/")[-1] for finding in checked.findings] == [
+        "nowhere:own", "drift.frozen", "drift.limits.fluke.rate", "anchors.jsonl:1",
+    ]  # fmt: skip
+
+
+def test_a_limit_of_a_figure_that_there_is_not_ends_a_run_once_its_monitor_is_read(tmp_path, monkeypatch):
+    quiet(monkeypatch)
+    path = make_world(tmp_path / "world")
+    with pytest.raises(SelfRewardError, match=r"drift\.limits\.policy\.kl_firts: no monitor .* Did you mean policy\.kl_first\?"):
+        go(path, tmp_path / "run", drift={"limits": {"policy.kl_firts": {"above": 1}}})
+    assert not (tmp_path / "run" / "M2").exists()
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({}, "no figure has a limit: they show, and neither warn nor end the run"),
+        (
+            {"policy.kl_first": {"above": 1, "stop_above": 2}, "flukes.rate": {"above": 1}, "people.kendall": {"stop_below": 0}},
+            "3 figures have limits, and 2 can end the run",
+        ),
+    ],
+)
+def test_whether_anything_can_alarm_is_told_in_a_line(limits, says, tmp_path, capsys):
+    show(watched(tmp_path, limits=limits))
+    assert f"Monitors  {says}\n" in capsys.readouterr().out
+    show(of(tmp_path))
+    assert "Monitors" not in capsys.readouterr().out
+
+
+def test_that_an_engine_cannot_tell_how_likely_a_text_is_is_a_warning(tmp_path):
+    of(tmp_path)
+    found = complaints(of(tmp_path, drift={}, backend__type="vllm"), "warning")
+    assert any(warning.startswith("drift: vLLM does not tell how likely") for warning in found)
+    assert not complaints(of(tmp_path, drift={}), "warning")
 
 
 def test_a_selection_compares_every_checkpoint_with_the_one_before_in_both_orders(tmp_path):
@@ -550,6 +652,8 @@ def test_a_server_is_asked_for_one_word_and_whether_it_gives_log_probs(tmp_path,
 def test_a_judge_whose_expected_scores_are_wanted_must_give_log_probs(tmp_path, endpoint):
     servers = {"referee": {"url": endpoint.url, "model": "m"}}
     endpoint.script(said("fine"))
+    frozen = {"drift": {"frozen": "referee"}, "judge__read": "expected"}
+    assert "referee: gives no log-probabilities" in complaints(of(tmp_path, servers=servers, **frozen))[0]
     (error,) = complaints(of(tmp_path, servers=servers, judge__by="referee", judge__read="expected"))
     assert 'referee: gives no log-probabilities, and judge.read = "expected" goes by them' in error
     assert of(tmp_path, servers=servers, judge__by="referee").works

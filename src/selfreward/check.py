@@ -20,12 +20,17 @@ from selfreward.checks.memory import Precision
 from selfreward.checks.reach import Finding, Found, look_up, models_of
 from selfreward.cluster import ClusterConfig, load_ray
 from selfreward.config import Recipe
+from selfreward.drift.traits import known_traits
+from selfreward.drift.verdicts import MONITORS
+from selfreward.drift.watch import load_anchors
 from selfreward.errors import SelfRewardError
 from selfreward.fields import ROLES
 from selfreward.judgments import Judge
+from selfreward.limits import DriftConfig
 from selfreward.models import Cast, imported, outside_model, quiet_libraries
 from selfreward.pairwise import PairwiseJudge
 from selfreward.prompts import take_prompts
+from selfreward.readings import Anchor
 from selfreward.records import Checkpoint, Dropped, Message, Prompt, Record, content_id
 from selfreward.sections import LoRAConfig
 from selfreward.seed import Seed, load_seed
@@ -50,6 +55,8 @@ class Check(NamedTuple):
     free: int
     """Bytes free where the run folder will be."""
     findings: list[Finding]
+    drift: DriftConfig | None = None
+    """What is watched."""
 
     @property
     def works(self) -> bool:
@@ -80,16 +87,17 @@ class _Checker:
     def check(self) -> Check:
         """Everything, costs last."""
         seed = self.attempt(partial(load_seed, self.recipe))
-        validation = self._selection(seed or stand_in(self.recipe))
+        known = seed or stand_in(self.recipe)
+        validation = self._selection(known)
         self._parts(seed)
-        material = self._weigh(seed or stand_in(self.recipe), validation)
+        material = self._weigh(known, validation, self._watching(known))
         place = self.attempt(self._place)
         bill = Bill([], [], {})
         if material and place:
             bill = self.attempt(partial(draw_up, self.recipe, self.models, material, place)) or bill
             self.findings += overdrawn(bill, self.free)
             self.findings += out_of_context(bill, self.models, exact=seed is not None and not seed.rankings)
-        return Check(self.models, material, seed is None, bill, self.free, self.findings)
+        return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift)
 
     def attempt(self, work: Callable[[], T]) -> T | None:
         """What `work` gives, or None and a finding."""
@@ -135,11 +143,29 @@ class _Checker:
         selector = self.attempt(partial(load_selector, recipe, seed, _Unloaded(recipe), _Unwritten()))
         return selector.prompts if selector else usual_prompts(recipe.select.prompts.limit or 253)
 
-    def _weigh(self, seed: Seed, validation: list[Prompt]) -> Material | None:
+    def _watching(self, seed: Seed) -> list[Anchor]:
+        """The anchors that monitors ask; finds what else of `[drift]` cannot work."""
+        drift = self.recipe.drift
+        if drift is None:
+            return []
+        self.attempt(partial(known_traits, drift))
+        if drift.frozen in set(ROLES) - {"frozen"}:
+            now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
+            self.findings.append(Finding("error", "drift.frozen", f"{drift.frozen!r} is no judge that stays as it is", now))
+        for name in drift.limits:
+            if name.split(".")[0] not in MONITORS:
+                now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(MONITORS)}"
+                self.findings.append(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
+        if self.recipe.backend.type == "vllm":
+            what = "vLLM does not tell how likely a model finds a text, so figures that go by it (policy.kl_first, …) stay empty"
+            self.findings.append(Finding("warning", "drift", what, 'Set backend.type = "hf" to have them'))
+        return self.attempt(partial(load_anchors, drift, seed)) or []
+
+    def _weigh(self, seed: Seed, validation: list[Prompt], anchors: list[Anchor]) -> Material | None:
         """The seed in tokens of the base, where the rubrics can be read."""
         judges = (self.attempt(partial(Judge, self.recipe.judge)), self.attempt(partial(PairwiseJudge, self.recipe.pairwise)))
         count, turn = self.attempt(self._counting) or (_guess, TURN)
-        return weigh(seed, validation, self.recipe, count, turn) if all(judges) else None
+        return weigh(seed, validation, self.recipe, count, turn, anchors) if all(judges) else None
 
     def _counting(self) -> tuple[Count, int]:
         """How many tokens a text has, and the chat template around a turn. Raises `SelfRewardError` where that does not work."""

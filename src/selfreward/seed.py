@@ -94,6 +94,15 @@ def ranked_responses(ranking: Ranking) -> list[Response]:
     ]
 
 
+def refuse_known(prompts: Iterable[Prompt], called: str, where: str, seed: Seed) -> None:
+    """Raises `SelfRewardError` where some of `prompts`, which are `called` so, are trained or measured on."""
+    prompts, learnt = list(prompts), _texts([*map(_asked, seed.ift), *map(_asked, seed.rankings)])
+    judged = {plain(prompt.text) for prompt in prompts if any(judges(example, prompt.text) for example in seed.eft)}
+    for what_for, known in (("trained", learnt | judged), ("measured", _texts(seed.heldout))):
+        if shared := [prompt.text for prompt in prompts if plain(prompt.text) in known]:
+            raise SelfRewardError(f"{len(shared)} {called} are {what_for} on, {shared[0]!r} first", where, "Take them out")
+
+
 def _asked(record: Example | Ranking) -> Prompt:
     return Prompt(text=record.prompt, source="seed")
 

@@ -16,12 +16,10 @@ from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
 from selfreward.jsonl import digest
 from selfreward.models import Cast
-from selfreward.novelty import plain
 from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
 from selfreward.records import Checkpoint, Prompt, Record, Response, Sampling
 from selfreward.responses import plan_responses, read_response
-from selfreward.sections import SelectConfig
-from selfreward.seed import Seed, judges
+from selfreward.seed import Seed, refuse_known
 from selfreward.sources import load_prompts
 from selfreward.stages import Folder
 
@@ -122,16 +120,6 @@ def load_selector(recipe: Recipe, seed: Seed, cast: Cast, folder: Folder) -> Sel
     prompts = folder.keep("validation", found)
     if not prompts:
         raise SelfRewardError("has no prompts", config.prompts.path, "Give at least one: checkpoints are compared on them")
-    learnt = [*(example.prompt for example in seed.ift), *(ranking.prompt for ranking in seed.rankings)]
-    judged = [prompt.text for prompt in prompts if any(judges(example, prompt.text) for example in seed.eft)]
-    _refuse_known("trained", prompts, [*learnt, *judged], config)
-    _refuse_known("measured", prompts, [prompt.text for prompt in seed.heldout], config)
+    refuse_known(prompts, "validation prompts", config.prompts.path, seed)
     pairwise = PairwiseJudge(recipe.pairwise)
     return Selector(config.every, prompts, judge, pairwise, recipe.responses.sampling, recipe.seed)
-
-
-def _refuse_known(what_for: str, prompts: Sequence[Prompt], texts: Sequence[str], config: SelectConfig) -> None:
-    known = {plain(text) for text in texts}
-    if shared := [prompt.text for prompt in prompts if plain(prompt.text) in known]:
-        what = f"{len(shared)} validation prompts are {what_for} on, {shared[0]!r} first"
-        raise SelfRewardError(what, config.prompts.path, "Take them out")

@@ -208,9 +208,9 @@ def _watching(recipe: Recipe, first: bool) -> tuple[str, ...]:
     if recipe.drift is None:
         return ()
     pool, others = (("drift_candidates",), ()) if first else ((), ("drift_likelihood_before", "drift_likelihood_first"))
-    anchors = ("anchor_responses",) if recipe.drift.anchors else ()
-    judging = ("drift_cut", "drift_pool", "anchor_judgments", "drift_likelihood_own")
-    return (*pool, *anchors, *judging, *others, "drift_frozen", WATCHED)
+    answering, judging = (("anchor_responses",), ("anchor_judgments",)) if recipe.drift.anchors else ((), ())
+    asked = (*pool, *answering, "drift_cut", "drift_pool", *judging, "drift_likelihood_own", *others)
+    return (*asked, "drift_frozen", WATCHED)
 
 
 def _path(model: str, stage: str) -> str:

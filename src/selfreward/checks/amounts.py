@@ -9,6 +9,7 @@ from selfreward.config import Recipe
 from selfreward.judgments import Judge
 from selfreward.pairwise import PairwiseJudge
 from selfreward.prompts import HEADER
+from selfreward.readings import Anchor
 from selfreward.records import Example, Prompt, Ranking
 from selfreward.seed import Seed
 
@@ -54,12 +55,16 @@ class Material(NamedTuple):
     """Ranked responses held out."""
     validation: int
     """Prompts by which checkpoints are selected."""
+    anchors: int
+    """Prompts with known answers that monitors ask."""
     prompt: Span
     """The words of a prompt."""
     answer: Span
     """The words of an answer to one."""
     ranked_pair: Span
     """The words of a ranked prompt and one of its responses."""
+    anchor: Span
+    """The words of an anchor's prompt."""
     example: Span
     """An IFT example: a prompt and an answer."""
     graded: Span
@@ -74,8 +79,10 @@ class Material(NamedTuple):
     """The same of comparing two answers."""
 
 
-def weigh(seed: Seed, validation: Sequence[Prompt], recipe: Recipe, count: Count, turn: int) -> Material:
-    """`seed` in records and tokens.
+def weigh(
+    seed: Seed, validation: Sequence[Prompt], recipe: Recipe, count: Count, turn: int, anchors: Sequence[Anchor] = ()
+) -> Material:
+    """`seed` in records and tokens, and the `anchors` that are asked.
 
     `validation`: prompts by which checkpoints are selected. `turn`: what the chat template puts around a prompt and an answer.
     """
@@ -88,7 +95,8 @@ def weigh(seed: Seed, validation: Sequence[Prompt], recipe: Recipe, count: Count
     judged = _span([*to_rank, *ranked] or [0]).plus(rubric, recipe.judge.max_tokens)
     return Material(
         ift=len(seed.ift), eft=len(to_rank) or len(seed.eft), to_rank=len(to_rank), heldout=len(seed.heldout_prompts),
-        ranked=len(ranked), validation=len(validation),
+        ranked=len(ranked), validation=len(validation), anchors=len(anchors),
+        anchor=_span([count(anchor.prompt) for anchor in anchors] or [0]),
         prompt=_span([*asked, *kept_apart]), answer=_span(answered),
         example=_span([ours + theirs + turn for ours, theirs in zip(asked, answered, strict=True)]),
         ranked_pair=_span([*to_rank, *ranked] or [0]), graded=judged if to_rank or not graded else _span(graded).plus(turn),

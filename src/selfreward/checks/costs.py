@@ -33,6 +33,8 @@ class Asking(NamedTuple):
     completion: Span
     shared: float = 0
     """Tokens that every prompt begins with, a rubric's say."""
+    forced: bool = False
+    """Whether the completions are given, and only read."""
 
     @property
     def computed(self) -> float:
@@ -113,9 +115,11 @@ class _Planner:
         if recipe.sft.on != "none":
             yield self._first("M1/model")
         yield from self._measure("M1")
+        yield from self._watch("M1")
         for t in range(2, recipe.iterations + 2):
             yield from self._iterate(t, f"M{t}")
             yield from self._measure(f"M{t}")
+            yield from self._watch(f"M{t}")
 
     def _first(self, stage: str) -> Training:
         """From M0 to M1: the mean and the longest of IFT and EFT."""
@@ -171,6 +175,27 @@ class _Planner:
             yield self._comparing(f"{name}/heldout_preferences", recipe.measure.judge, rivals * seed.heldout)
         self.measured.append(name)
 
+    def _watch(self, name: str) -> Iterator[Stage]:
+        """What the monitors want of a model, as `drift.watch` asks for it."""
+        recipe, seed, base, drift, first = self.recipe, self.seed, self.recipe.base, self.recipe.drift, name == "M1"
+        if drift is None:
+            return
+        sample, pool = min(drift.sample, seed.heldout), min(drift.pool, seed.heldout) * recipe.responses.n
+        asked, own, samples = seed.prompt.plus(seed.turn), seed.prompt.plus(self.answer), recipe.judge.most
+        if first:
+            yield Asking(f"{name}/drift_candidates", base, pool, recipe.responses.n, asked, self.answer)
+        if seed.anchors:
+            yield Asking(f"{name}/anchor_responses", base, seed.anchors, 1, seed.anchor.plus(seed.turn), self.answer)
+        yield self._judging(f"{name}/drift_cut", base, sample, samples, seed.prompt.plus(self.answer.times(1 / 2), 1))
+        yield self._judging(f"{name}/drift_pool", base, pool, samples, own)
+        if seed.anchors:
+            answers = seed.anchors * (1 if first else 2)  # M1's too
+            yield self._judging(f"{name}/anchor_judgments", base, answers, samples, seed.anchor.plus(self.answer))
+        for part in ("own",) if first else ("own", "before", "first"):
+            yield Asking(f"{name}/drift_likelihood_{part}", base, sample, 1, asked, self.answer, forced=True)
+        frozen = base if drift.frozen in ROLES else drift.frozen
+        yield self._judging(f"{name}/drift_frozen", frozen, sample, samples, own)
+
     def _judging(self, stage: str, by: str, answers: int, samples: int, pair: Span) -> Asking:
         """`samples` judgments of each answer; `pair`: tokens of a prompt and its answer."""
         rubric = self.seed.rubric
@@ -211,6 +236,8 @@ def operations(stage: Stage, shape: Shape, recipe: Recipe, checkpointing: bool, 
     if isinstance(stage, Training):
         each = (4 if recipe.trainer.lora else 6) + 2 * checkpointing + 2 * isinstance(stage.config, DPOConfig)
         return Operations(each * weights * stage.reads.likely, 0.0, 1)
+    if stage.forced:
+        return Operations(2 * weights * (stage.computed + stage.writes.likely), 0.0, 1)
     room = tokens // ((stage.prompt.likely - stage.shared) / stage.repeats + stage.completion.most)
     rows = int(max(1, min(room, stage.requests)))
     return Operations(2 * weights * stage.computed, 2 * weights * stage.writes.likely, rows)

@@ -20,6 +20,8 @@ from selfreward.records import Completion, Message, Request, Sampling
 
 SETTINGS = ("*.json", "tokenizer*", "*.jinja", "*.model", "*.txt")
 """Everything of a model's folder but its weights."""
+FROZEN = "frozen judge"
+"""The part of a model that grades for the monitors alone."""
 PATIENCE = 10
 """Seconds to wait for the hub."""
 
@@ -68,6 +70,8 @@ def models_of(recipe: Recipe) -> dict[str, tuple[str, ...]]:
         named.append((recipe.select.judge, "selects checkpoints"))
     if recipe.measure.judge:
         named.append((recipe.measure.judge, "measures"))
+    if recipe.drift:
+        named.append((recipe.drift.frozen, FROZEN))
     outside = [(name, part) for name, part in named if name not in ROLES]
     return {name: tuple(part for other, part in outside if other == name) for name, _ in outside}
 
@@ -96,7 +100,8 @@ def _served(name: str, parts: tuple[str, ...], recipe: Recipe) -> Found:
     except SelfRewardError as error:
         return Found(name, parts, where, problems=(Finding.of(error),))
     given = bool(said and said.first_token)
-    problems = (_no_logprobs(name),) if "judge" in parts and recipe.judge.read == "expected" and not given else ()
+    grades = {"judge", FROZEN} & {*parts} and recipe.judge.read == "expected"
+    problems = (_no_logprobs(name),) if grades and not given else ()
     return Found(name, parts, f"{where}, {'with' if given else 'without'} log-probs", problems=problems)
 
 

@@ -12,6 +12,7 @@ from selfreward.check import Check
 from selfreward.checks.amounts import Material, Span
 from selfreward.checks.bill import Line, called, gigabytes
 from selfreward.checks.costs import Asking, Training
+from selfreward.limits import DriftConfig
 
 PLAIN_WIDTH = 160
 """Columns where the output goes to a file or a pipe."""
@@ -32,6 +33,8 @@ def show(check: Check, console: Console | None = None) -> None:
     console.print(_models(check))
     if check.seed:
         console.print(f"\n{_seed(check.seed, check.assumed)}")
+    if check.drift:
+        console.print(f"[bold]Monitors[/]  {_limits(check.drift)}")
     if check.bill.lines:
         console.print(_stages(check.bill.lines), _memory(check), f"\n{_disk(check)}\n\n{HOW}", sep="\n")
     console.print()
@@ -67,6 +70,14 @@ def _seed(seed: Material, assumed: bool) -> str:
         f"[bold]Seed[/]  {whence}{seed.ift:,} IFT examples, at most {seed.eft:,} EFT examples{made}; "
         f"held out {seed.heldout:,} prompts and {seed.ranked:,} ranked responses"
     )
+
+
+def _limits(drift: DriftConfig) -> str:
+    """Whether anything that is watched can alarm."""
+    if not drift.limits:
+        return "no figure has a limit: they show, and neither warn nor end the run"
+    stops = sum((limit.stop_below, limit.stop_above) != (None, None) for limit in drift.limits.values())
+    return f"{len(drift.limits)} figures have limits, and {stops} can end the run"
 
 
 def _stages(lines: Sequence[Line]) -> Table:

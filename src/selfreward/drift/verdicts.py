@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 
 from selfreward.drift import Evidence, consistency, flattery, flukes, health, lexicon, people, policy, traits
+from selfreward.errors import SelfRewardError
 from selfreward.estimates import Estimate
 from selfreward.limits import Ends, Limit
 from selfreward.readings import Reading, Verdict
@@ -22,12 +24,17 @@ MONITORS = {
 
 
 def read_monitors(now: Evidence, before: Evidence | None, limits: Mapping[str, Limit]) -> list[Reading]:
-    """All figures of all monitors, as readings named `monitor.figure`."""
-    return [
-        read_figure(f"{monitor}.{name}", now.name, figure, limits)
-        for monitor, figures in MONITORS.items()
-        for name, figure in figures(now, before).items()
-    ]
+    """All figures of all monitors, as readings named `monitor.figure`.
+
+    Raises `SelfRewardError` where a limit is of a figure that there is not: nothing would ever alarm by it.
+    """
+    found = {
+        f"{monitor}.{name}": figure for monitor, figures in MONITORS.items() for name, figure in figures(now, before).items()
+    }
+    for unknown in sorted(limits.keys() - found):
+        near = difflib.get_close_matches(unknown, found, n=1, cutoff=0)[0]
+        raise SelfRewardError("no monitor reads such a figure", f"drift.limits.{unknown}", f"Did you mean {near}?")
+    return [read_figure(name, now.name, figure, limits) for name, figure in found.items()]
 
 
 def read_figure(monitor: str, iteration: str, figure: Estimate | None, limits: Mapping[str, Limit]) -> Reading:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ from selfreward.alarms import describe
 from selfreward.config import Recipe
 from selfreward.drift import Evidence
 from selfreward.drift.verdicts import read_monitors, worst
+from selfreward.errors import SelfRewardError
 from selfreward.jsonl import read_jsonl
 from selfreward.judgments import Judge
 from selfreward.limits import DriftConfig
 from selfreward.measure import Made, Measurer
 from selfreward.models import Cast
+from selfreward.novelty import plain
 from selfreward.readings import Anchor, Likelihood, Reading, Verdict, read_likelihood
 from selfreward.records import Checkpoint, Judgment, Message, Prompt, Request, Response
 from selfreward.responses import plan_responses, read_response
-from selfreward.seed import Seed
+from selfreward.seed import Seed, refuse_known
 from selfreward.stages import Folder
 
 Asked = list[tuple[str, Response]]
@@ -34,7 +37,7 @@ class Watcher:
         self.after = after
         """Called when a model is measured and watched."""
         self.config = recipe.drift
-        self.anchors = read_anchors(self.config)
+        self.anchors = load_anchors(self.config, seed)
         self.seen: list[tuple[Checkpoint, Evidence]] = []
         self.readings: list[Reading] = []
         """Of the last model watched."""
@@ -42,7 +45,7 @@ class Watcher:
     @property
     def prompts(self) -> list[Prompt]:
         """What is asked of the models by the monitors alone and must never be trained on."""
-        return [Prompt(text=anchor.prompt, source="seed") for anchor in self.anchors]
+        return [*map(_prompt, self.anchors)]
 
     def follow(self, recipe: Recipe) -> None:
         """Watch by `recipe` from now on; its `drift` is the same."""
@@ -82,7 +85,7 @@ class Watcher:
             cut=[answer for _, answer in cut], cut_judgments=self._judge(folder, "drift_cut", cut, model),
             pool=pool, pool_judgments=self._judge(folder, "drift_pool", of_pool, model),
             anchors=self.anchors, anchor_answers=own, anchor_others=others,
-            anchor_judgments=self._judge(folder, "anchor_judgments", of_anchors, model),
+            anchor_judgments=self._judge(folder, "anchor_judgments", of_anchors, model) if self.anchors else (),
             likelihoods=self._likelihoods(folder, asked, {"own": model, "before": before, "first": first if before else None}),
             frozen_judgments=self._judge(folder, "drift_frozen", asked, frozen),
         )  # fmt: skip
@@ -124,9 +127,23 @@ class Watcher:
         return found
 
 
-def read_anchors(config: DriftConfig | None) -> list[Anchor]:
-    """The anchors that are asked: the first `sample` of the file. Raises `SelfRewardError` where it is not what it should be."""
-    return read_jsonl(Path(config.anchors), Anchor)[: config.sample] if config and config.anchors else []
+def load_anchors(config: DriftConfig | None, seed: Seed) -> list[Anchor]:
+    """The anchors that are asked: the first `sample` of the file.
+
+    Raises `SelfRewardError` where it is not what it should be, or where it has a prompt twice, or one that `seed` has too.
+    """
+    if config is None or config.anchors is None:
+        return []
+    anchors = read_jsonl(Path(config.anchors), Anchor)
+    repeated = [prompt for prompt, count in Counter(plain(anchor.prompt) for anchor in anchors).items() if count > 1]
+    if repeated:
+        raise SelfRewardError(f"has {repeated[0]!r} more than once", config.anchors, "Leave one")
+    refuse_known(map(_prompt, anchors), "anchors", config.anchors, seed)
+    return anchors[: config.sample]
+
+
+def _prompt(anchor: Anchor) -> Prompt:
+    return Prompt(text=anchor.prompt, source="seed")
 
 
 def _cut(answer: Response) -> Response:

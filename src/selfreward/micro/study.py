@@ -32,7 +32,7 @@ from selfreward.rundir import write_whole
 from selfreward.seed import Seed
 from selfreward.stages import Run
 
-QUIET = {"measure.judging": False}
+QUIET = {"measure.judging": False, "drift": None}
 ARMS: dict[str, dict[str, Any]] = {
     "self": {},
     "shuffled": {"pairs.policy": "selfreward.micro.controls:shuffled", **QUIET},
