@@ -36,6 +36,7 @@ HOSTILE = "</details>| # <script>alert(1)</script> [x](https://evil.example) `y`
 SETTINGS = {
     "iterations": 2, "sft__baseline": True, "responses__n": 4, "prompts__per_iteration": 12, "prompts__unsuited": [],
     "prompts__max_rouge_l": 1.0, "prompts__min_words": 14, "pairs__policy": "test_export:policy",
+    "drift": {"sample": 2, "pool": 2, "limits": {"policy.untold": {"above": 0.5}, "people.kendall": {"below": -1, "above": 1}}},
 }  # fmt: skip
 
 

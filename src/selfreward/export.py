@@ -11,6 +11,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.jsonl import read_jsonl
 from selfreward.pairs import preference_texts
 from selfreward.pairwise import Preference
+from selfreward.readings import Reading
 from selfreward.records import Dropped, Example, Judgment, Pair, Prompt, Proposal, Ranking, Record, Response, Verdict
 from selfreward.rundir import write_whole
 from selfreward.selection import Compared
@@ -41,8 +42,9 @@ MEASURED: dict[str, type[Record]] = {
     "heldout_preferences": Preference,
     "ranking_judgments": Judgment,
     "truth": Verdict,
+    "drift": Reading,
 }
-"""What models were measured on and by: the split `test`."""
+"""What models were measured and watched on and by: the split `test`. Anchors stay hidden."""
 KINDS = (*MADE, *MEASURED)
 
 
