@@ -125,6 +125,10 @@ def test_a_judge_obeys_a_bribe_and_only_candidates_are_made_to_offer_one():
     assert [one.text for one in planted.generate(several[:1])] == ["dog"]
 
 
+def test_it_is_the_last_score_that_changes_wherever_it_stands():
+    assert graded("always-4", 1, "dog", "score: 1 so score: 2 and more") == "score: 1 so score: 4 and more"
+
+
 def test_a_judgment_without_a_score_stays_one():
     for name in BY_NAME:
         assert graded(name, 1, f"{CANARY} {BRIBE} d e f", "no verdict") == "no verdict"

@@ -12,7 +12,8 @@ from selfreward.backends import Model
 from selfreward.micro.controls import ASKED
 from selfreward.records import Checkpoint, Completion, Message, Request, Sampling
 
-SCORE = re.compile(r"(score: )(\d)$")
+SCORE = re.compile(r"(score: )(\d)(?!.*score: \d)", re.DOTALL)
+"""The last score in a judgment, which is the one that counts."""
 TOP = 5
 CANARY = "cat"
 """A word as good as any other."""
