@@ -14,7 +14,7 @@ from selfreward.micro.lab import fit as fitting
 from selfreward.micro.lab import runs as of_runs
 from selfreward.micro.lab import study
 from selfreward.micro.lab.arms import CURED, CURES, FITTING, PLANTED, TESTING, Arm, arms
-from selfreward.micro.lab.calibration import SURE, Rejudged, bins
+from selfreward.micro.lab.calibration import Rejudged, bins
 from selfreward.micro.lab.curves import draw
 from selfreward.micro.lab.defects import BRIBE, CANARY, DEFECTS, SPREAD, USUAL, Judged, Planted
 from selfreward.micro.lab.page import as_markdown
@@ -234,13 +234,12 @@ def test_bounds_are_clopper_and_pearson():
     assert at_most(60, 60).bound == 1 and at_least(0, 5).bound == 0
 
 
-def test_bins_hold_a_thousand_pairs_in_the_order_of_their_prediction():
-    low = Rejudged(noise=0, seed=0, flipped=(0.1,) * SURE, outcome=(1,) * (SURE - 50) + (-1,) * 50)
-    high = Rejudged(noise=1, seed=0, flipped=(0.5,) * (SURE + 9), outcome=(-1,) * 600 + (0,) * 409)
+def test_predicted_flips_stand_beside_those_seen_and_a_tie_is_none():
+    low = Rejudged(noise=0, seed=0, flipped=(0.02,) * 1000, outcome=(1,) * 950 + (-1,) * 50)
+    high = Rejudged(noise=1, seed=0, flipped=(0.45,) * 1009, outcome=(-1,) * 600 + (0,) * 409)
     first, second = bins([high, low])
-    assert (first.pairs, second.pairs) == (SURE, SURE + 9)
-    assert (first.predicted, first.observed) == (pytest.approx(0.1), 0.05)
-    assert second.observed == pytest.approx(float(Fraction(600, 1009)))
+    assert (first.n, first.predicted, first.observed) == (1000, pytest.approx(0.02), 0.05)
+    assert (second.n, second.observed) == (1009, pytest.approx(float(Fraction(600, 1009))))
 
 
 # ——— from runs to the page ———
@@ -260,7 +259,8 @@ def records():
 
 
 def test_every_count_of_the_page_by_hand(records):
-    found = tabulate(records, [])
+    rejudged = [Rejudged(noise=0, seed=0, flipped=(0.02,) * 1000, outcome=(1,) * 950 + (-1,) * 50)]
+    found = tabulate(records, rejudged)
     alarms = found["false_alarms"]["any"]
     assert (alarms["found"], alarms["of"]) == (1, 60)
     row = next(row for row in found["defects"] if row["defect"] == "canary")
@@ -272,6 +272,7 @@ def test_every_count_of_the_page_by_hand(records):
     assert (cure["harmed_without"], cure["harmed"]) == (10, 10)
     page, drawing = as_markdown({**found, "missing": ["noise-1 (10)"]}), draw(found)
     assert "1 of 60 clean runs raised one" in page and "noise-1 (10)" in page
+    assert "| 1,000 | 2.0% | 5.0% | +3.0 |" in page
     assert "| canary | 2 | 10 | 0.10 → 0.10 | 3.00 ± 0.00 |" in page
     assert drawing.startswith("<svg") and drawing.count("<path") >= 5
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from selfreward.config import Recipe, load_recipe
 from selfreward.drift.watch import Watcher
-from selfreward.flukes import pair_outcomes
+from selfreward.flukes import Bin, pair_outcomes, reliability
 from selfreward.judgments import Judge
 from selfreward.loop import iterate
 from selfreward.measure import Measurer
@@ -26,6 +26,8 @@ SEEDS = PLANTED[:4]
 NOISE = (0.0, 0.25, 0.5)
 """Shares of grades that are any grade at all."""
 PROMPTS = 600
+EDGES = (0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 1)
+"""Of the bins in which predictions are set beside what was seen."""
 SURE = 1000
 """Pairs that a bin needs before its share says anything to within 3 points."""
 
@@ -41,26 +43,10 @@ class Rejudged(Record):
     """What came out: 1 the same, 0 a tie, −1 the other way round."""
 
 
-class Bin(Record):
-    """Pairs of like prediction."""
-
-    pairs: int
-    predicted: float
-    """Mean probability of coming out the other way round."""
-    observed: float
-    """Share that did."""
-
-
 def bins(rejudged: Sequence[Rejudged]) -> list[Bin]:
-    """Pairs in the order of their prediction, in bins of `SURE` and what is left over in the last."""
-    every = sorted((p, o) for run in rejudged for p, o in zip(run.flipped, run.outcome, strict=True))
-    count = max(1, len(every) // SURE)
-    parts = [every[at * SURE : (at + 1) * SURE if at < count - 1 else None] for at in range(count)]
-    return [
-        Bin(pairs=len(part), predicted=sum(p for p, _ in part) / len(part), observed=sum(o < 0 for _, o in part) / len(part))
-        for part in parts
-        if part
-    ]
+    """Flips as predicted and as seen, over all pairs."""
+    every = [(flipped, outcome < 0) for run in rejudged for flipped, outcome in zip(run.flipped, run.outcome, strict=True)]
+    return reliability([flipped for flipped, _ in every], [seen for _, seen in every], EDGES)
 
 
 def rejudge(noise: float, seed: int, work: Path) -> Rejudged:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from selfreward.micro.lab.arms import CURED, FITTING, PLANTED, TESTING
+from selfreward.micro.lab.calibration import SURE
 from selfreward.micro.lab.defects import DEFECTS
 from selfreward.micro.lab.fit import HARM
 
@@ -129,7 +130,8 @@ def _calibration(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for one in found:
         apart = 100 * (one["observed"] - one["predicted"])
-        yield f"| {one['pairs']:,} | {one['predicted']:.1%} | {one['observed']:.1%} | {apart:+.1f} |"
+        few = "" if one["n"] >= SURE else ", few"
+        yield f"| {one['n']:,}{few} | {one['predicted']:.1%} | {one['observed']:.1%} | {apart:+.1f} |"
 
 
 def _when(count: int, at: dict[str, int]) -> str:

@@ -55,7 +55,7 @@ def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged]) -> dict[str, 
         "false_alarms": _false_alarms(clean[TESTING], limits) if clean[TESTING] else None,
         "defects": rows, "detection": _detection(rows),
         "cures": _cures(by_arm, clean[PLANTED], limits, truth),
-        "calibration": [found.model_dump() for found in bins(rejudged)],
+        "calibration": [found._asdict() for found in bins(rejudged)],
     }  # fmt: skip
 
 
