@@ -278,7 +278,7 @@ def test_every_count_of_the_page_by_hand(records):
 
 
 def test_without_enough_clean_runs_there_is_no_page(records):
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(SelfRewardError, match="too few"):
         tabulate(records[:5], [])
 
 

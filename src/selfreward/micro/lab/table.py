@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from scipy import stats
 
+from selfreward.errors import SelfRewardError
 from selfreward.micro.lab.arms import CURED, CURES, FITTING, PLANTED, TESTING, Arm, arms
 from selfreward.micro.lab.calibration import Rejudged, bins
 from selfreward.micro.lab.defects import DEFECTS
@@ -40,11 +41,12 @@ def at_least(count: int, of: int) -> Share:
 
 
 def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged]) -> dict[str, Any]:
-    """Every figure of the page, as built-ins. Raises `ValueError` before there are clean runs to fit limits on."""
+    """Every figure of the page, as built-ins. Raises `SelfRewardError` before there are clean runs to fit limits on."""
     by_arm = {arm.name: [run for run in runs if run.arm == arm.name] for arm in arms()}
     clean = {seeds: [run for run in by_arm["clean"] if run.seed in seeds] for seeds in (FITTING, TESTING, PLANTED)}
     if len(clean[FITTING]) < ENOUGH:
-        raise ValueError(f"{len(clean[FITTING])} clean runs are too few to fit limits on")
+        what = f"{len(clean[FITTING])} clean runs are too few to fit limits on"
+        raise SelfRewardError(what, "selfreward lab", "What was run is kept: let the same command go on")
     limits, truth = fit(clean[FITTING]), true_scores(clean[FITTING])
     rows = [_row(arm, by_arm[arm.name], limits, truth) for arm in arms() if arm.defect and not arm.cure and by_arm[arm.name]]
     return {
