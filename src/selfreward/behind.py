@@ -22,6 +22,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.flukes import Outcome, pair_outcomes
 from selfreward.jsonl import iter_about, iter_jsonl, read_jsonl
 from selfreward.judgments import mean_scores
+from selfreward.pairs import in_pairs
 from selfreward.readings import Reading
 from selfreward.records import VERIFIED, Judgment, Pair, Prompt, Response
 from selfreward.standing import Standing
@@ -115,8 +116,7 @@ def favoured_words(standing: Standing) -> list[Bred]:
     reading = max(read, key=lambda one: abs(one.value or 0))
     folder = standing.folder / reading.iteration
     pairs = read_jsonl(folder / "pairs.jsonl", Pair)
-    wanted = {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
-    texts = {one.id: one.text for one in iter_about(folder / "responses.jsonl", Response, "id", wanted)}
+    texts = {one.id: one.text for one in iter_about(folder / "responses.jsonl", Response, "id", in_pairs(pairs))}
     word, _ = furthest((texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs)
     has = {one: word in words(text) for one, text in texts.items()}
     with_it, without = ("chosen", "rejected") if (reading.value or 0) > 0 else ("rejected", "chosen")
@@ -160,7 +160,7 @@ def _gathered(
     standing: Standing, name: str, pairs: Sequence[Pair]
 ) -> tuple[dict[str, str], dict[str, str], dict[str, list[Judgment]]]:
     """Texts of the prompts and of the responses, and the judgments, by id."""
-    folder, wanted = standing.folder / name, {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
+    folder, wanted = standing.folder / name, in_pairs(pairs)
     prompts = iter_about(folder / "prompts.jsonl", Prompt, "id", {pair.prompt_id for pair in pairs})
     responses = iter_about(folder / "responses.jsonl", Response, "id", wanted)
     rounds = [folder / f"{stage}.jsonl" for stage in standing.recipe_of(name).judge.rounds]
@@ -227,8 +227,7 @@ def _bred(standing: Standing, name: str, readings: Sequence[Reading]) -> dict[st
     traits = {one: known[trait] for one in readings if (trait := one.monitor.removeprefix(SELECTION)) in known}
     pairs = read_jsonl(folder / "pairs.jsonl", Pair)
     values: dict[str, list[float | None]] = {}
-    wanted = {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
-    for response in iter_about(folder / "responses.jsonl", Response, "id", wanted):
+    for response in iter_about(folder / "responses.jsonl", Response, "id", in_pairs(pairs)):
         values[response.id] = [count(response.text) for count in traits.values()]
     return {one.monitor: _furthest_apart(one, pairs, values, at) for at, one in enumerate(traits)}
 

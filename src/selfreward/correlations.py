@@ -25,6 +25,12 @@ def spearman(one: Sequence[int], other: Sequence[int]) -> float:
     return _cosine(_signs(one).sum(0), _signs(other).sum(0))
 
 
+def places(values: Sequence[float]) -> tuple[int, ...]:
+    """Each value's place among the distinct ones, which is all that a rank correlation goes by."""
+    ranked = {value: place for place, value in enumerate(sorted(set(values)))}
+    return tuple(ranked[value] for value in values)
+
+
 def _signs(values: Sequence[int]) -> Signs:
     listed = np.asarray(values, dtype=np.int64)
     return np.sign(np.subtract.outer(listed, listed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from selfreward.correlations import kendall
+from selfreward.correlations import kendall, places
 
 
 def rank_consistency(groups: Iterable[Sequence[str]], ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]:
@@ -16,13 +16,7 @@ def rank_consistency(groups: Iterable[Sequence[str]], ours: Mapping[str, float],
     found = []
     for group in groups:
         both = [(ours[one], theirs[one]) for one in group if one in ours and one in theirs]
-        a, b = _places([score for score, _ in both]), _places([score for _, score in both])
+        a, b = places([score for score, _ in both]), places([score for _, score in both])
         if len(set(a)) > 1 and len(set(b)) > 1:
             found.append(kendall(a, b))
     return found
-
-
-def _places(scores: Sequence[float]) -> tuple[int, ...]:
-    """Each score's place among the distinct ones, which is all that tau goes by."""
-    places = {score: place for place, score in enumerate(sorted(set(scores)))}
-    return tuple(places[score] for score in scores)

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from selfreward import estimates
-from selfreward.correlations import kendall, spearman
+from selfreward.correlations import kendall, places, spearman
 from selfreward.estimates import Estimate
 from selfreward.records import Ranking, Record, Response
 
@@ -112,7 +112,7 @@ def _by_kind(
 
 def _correlated(judged: Sequence[Judged], resamples: int, seed: int) -> list[Estimate | None]:
     """The means of rho and tau over the rankings that have them; both go by order alone, and of orders there are few."""
-    orders = [(_order(both[0]), _order(both[1])) for ranking in judged if (both := _scored_apart(ranking))]
+    orders = [(places(both[0]), places(both[1])) for ranking in judged if (both := _scored_apart(ranking))]
     found = [{pair: measure(*pair) for pair in set(orders)} for measure in (spearman, kendall)]
     return _estimates([[(values[pair], 1) for pair in orders] for values in found], resamples, seed)
 
@@ -147,7 +147,7 @@ def perfect_that_are_best(ranking: Judged, perfect: float = 5.0) -> tuple[float,
 def same_order(ranking: Judged) -> bool:
     """Whether the scores order every pair as people do, ties where they tie."""
     scores = [score for score in ranking.scores if score is not None]
-    return len(scores) == len(ranking.ranks) and _order(scores) == _order([-rank for rank in ranking.ranks])
+    return len(scores) == len(ranking.ranks) and places(scores) == places([-rank for rank in ranking.ranks])
 
 
 def correlation(ranking: Judged, measure: Callable[..., tuple[float, float]]) -> float | None:
@@ -161,9 +161,3 @@ def _scored_apart(ranking: Judged) -> tuple[Sequence[float], Sequence[float]] | 
     scored = [(score, -rank) for score, rank in zip(ranking.scores, ranking.ranks, strict=True) if score is not None]
     scores, goodness = [score for score, _ in scored], [rank for _, rank in scored]
     return (scores, goodness) if len({*scores}) > 1 and len({*goodness}) > 1 else None
-
-
-def _order(values: Sequence[float]) -> tuple[int, ...]:
-    """Each value's place among the distinct ones."""
-    places = {value: place for place, value in enumerate(sorted(set(values)))}
-    return tuple(places[value] for value in values)

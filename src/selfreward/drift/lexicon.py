@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from math import sqrt
 
 from selfreward.drift import Evidence, Figures
-from selfreward.drift.traits import answered, made
+from selfreward.drift.traits import answered
 from selfreward.drift.wording import words
 from selfreward.estimates import Estimate
+from selfreward.pairs import texts_in
 
 Z = 1.96
 
@@ -26,7 +27,15 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
 
     None where no word differs.
     """
-    return {"selected": furthest(made(now)[0])[1], "shown": furthest(answered(now, before))[1]}
+    return {"selected": furthest(_selected(now))[1], "shown": furthest(answered(now, before))[1]}
+
+
+def _selected(now: Evidence) -> list[tuple[str, str]]:
+    """(chosen, rejected) of every pair that M_t was made by."""
+    if now.made is None:
+        return []
+    said = texts_in(now.made.pairs, now.made.responses)
+    return [(said[pair.chosen_id], said[pair.rejected_id]) for pair in now.made.pairs]
 
 
 def furthest(texts: Iterable[tuple[str, str]]) -> tuple[str, Estimate | None]:

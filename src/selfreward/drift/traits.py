@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from selfreward import estimates
+from selfreward import correlations, estimates
 from selfreward.drift import Evidence, Figures
 from selfreward.drift.wording import TRAITS, Trait, matches, words
 from selfreward.errors import SelfRewardError, first_line
@@ -23,6 +23,7 @@ from selfreward.estimates import Estimate
 from selfreward.fields import IMPORT_PATH
 from selfreward.limits import DriftConfig
 from selfreward.models import imported
+from selfreward.pairs import in_pairs
 
 Z = float(stats.norm.ppf(0.975))
 Texts = list[tuple[str, str]]
@@ -45,8 +46,8 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     """
     selected, candidates = made(now)
     held_out = answered(now, before)
-    correlations = [rho for group in candidates.values() if (rho := spearman(group)) is not None]
-    found: Figures = {"score_length": estimates.mean(correlations, *now.resampling)}
+    rhos = [rho for group in candidates.values() if (rho := spearman(group)) is not None]
+    found: Figures = {"score_length": estimates.mean(rhos, *now.resampling)}
     for name, trait in known_traits(now.recipe.drift or DriftConfig()).items():
         bred, shown = differences(trait, selected), differences(trait, held_out)
         selection = estimates.mean(bred, *now.resampling)
@@ -92,7 +93,7 @@ def made(now: Evidence) -> tuple[Texts, Mapping[str, Scored]]:
     if now.made is None:
         return [], {}
     scores, pairs = now.scores(now.made.judgments), now.made.pairs
-    wanted = {response_id for pair in pairs for response_id in (pair.chosen_id, pair.rejected_id)}
+    wanted = in_pairs(pairs)
     said: dict[str, str] = {}
     candidates: dict[str, Scored] = defaultdict(list)
     for response in now.made.responses:
@@ -117,10 +118,8 @@ def differences(trait: Trait, texts: Iterable[tuple[str, str]]) -> list[float]:
 
 def spearman(group: Scored) -> float | None:
     """Spearman's ρ of one prompt's candidates; None where one side is all ties."""
-    scores, lengths = (stats.rankdata(column) for column in zip(*group, strict=True))
-    if not np.ptp(scores) or not np.ptp(lengths):
-        return None
-    return float(np.corrcoef(scores, lengths)[0, 1])
+    scores, lengths = (correlations.places(column) for column in zip(*group, strict=True))
+    return correlations.spearman(scores, lengths) if len({*scores}) > 1 and len({*lengths}) > 1 else None
 
 
 def heritability(bred: Sequence[float], shown: Sequence[float]) -> Estimate:

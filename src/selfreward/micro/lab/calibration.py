@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from contextlib import redirect_stderr
 from pathlib import Path
 
 from selfreward.config import Recipe, load_recipe
@@ -13,10 +12,11 @@ from selfreward.flukes import Bin, pair_outcomes, reliability
 from selfreward.judgments import Judge
 from selfreward.loop import iterate
 from selfreward.measure import Measurer
-from selfreward.micro.lab.arms import PLANTED, Arm
+from selfreward.micro.lab.arms import PLANTED
 from selfreward.micro.lab.defects import DEFECTS, planted
-from selfreward.micro.lab.runs import DIGITS, RECIPE
+from selfreward.micro.lab.runs import DIGITS, RECIPE, apart
 from selfreward.models import Cast
+from selfreward.pairs import in_pairs
 from selfreward.records import Checkpoint, Judgment, Record
 from selfreward.run import execute
 from selfreward.seed import Seed
@@ -51,13 +51,8 @@ def bins(rejudged: Sequence[Rejudged]) -> list[Bin]:
 
 def rejudge(noise: float, seed: int, work: Path) -> Rejudged:
     """One iteration's pairs by a judge of so much noise, then judged again."""
-    import torch
-
-    torch.set_num_threads(1)
-    folder = work / f"rejudged-{noise:g}" / f"seed_{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    again = _Again(noise)
-    with (folder / "log").open("a") as log, redirect_stderr(log):
+    folder, again = work / f"rejudged-{noise:g}" / f"seed_{seed}", _Again(noise)
+    with apart(folder):
         execute(load_recipe(RECIPE, {"seed": seed, "prompts.per_iteration": PROMPTS}), folder, loop=again)
     shutil.rmtree(folder)
     return Rejudged(noise=noise, seed=seed, flipped=again.flipped, outcome=again.outcome)
@@ -70,21 +65,20 @@ class _Again:
     outcome: tuple[int, ...]
 
     def __init__(self, noise: float) -> None:
-        self._arm = Arm(next(defect for defect in DEFECTS if defect.name == "noise"), noise, None, SEEDS)
+        self._defect, self._noise = next(defect for defect in DEFECTS if defect.name == "noise"), noise
 
     def __call__(self, recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
-        assert self._arm.defect
-        run._open = planted(run._open, self._arm.defect, self._arm.strength)
+        run._open = planted(run._open, self._defect, self._noise)
         model = cast.join("M1", run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed))
         made, _ = iterate(2, model, recipe, seed, [], run["M2"], cast)
         judge, texts = Judge(recipe.judge), {prompt.id: prompt.text for prompt in made.prompts}
-        wanted = {one for pair in made.pairs for one in (pair.chosen_id, pair.rejected_id)}
+        wanted = in_pairs(made.pairs)
         asked = [(texts[one.prompt_id], one) for one in made.responses if one.id in wanted]
         plan = judge.plan(asked, model, recipe.seed + 1)
         scores = judge.mean_scores(run["M2"].stream("judged_again", Judgment, plan, model, judge.read, judge.reading))
         predicted = pair_outcomes(made.pairs, made.responses, made.judgments, recipe.judge.min_valid)
         kept = [pair for pair in made.pairs if {pair.chosen_id, pair.rejected_id} <= scores.keys()]
-        apart = [scores[pair.chosen_id] - scores[pair.rejected_id] for pair in kept]
+        distances = [scores[pair.chosen_id] - scores[pair.rejected_id] for pair in kept]
         self.flipped = tuple(round(predicted[pair.id].flipped, DIGITS) for pair in kept)
-        self.outcome = tuple((distance > 0) - (distance < 0) for distance in apart)
+        self.outcome = tuple((distance > 0) - (distance < 0) for distance in distances)
         return model

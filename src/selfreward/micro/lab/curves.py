@@ -23,7 +23,7 @@ def draw(found: Mapping[str, Any]) -> str:
     """The drawing. Blue: the true score; orange, dashed: what the model says of itself; grey: clean runs; darker is stronger."""
     rows = [[row for row in found["defects"] if row["defect"] == defect.name] for defect in DEFECTS]
     lines = -(-(len(DEFECTS) + 1) // COLUMNS)
-    panels = [_panel(at, "clean", [found["clean"]], found) for at in (0,)]
+    panels = [_panel(0, "clean", [found["clean"]], found)]
     panels += [_panel(at, defect.name, told, found) for at, (defect, told) in enumerate(zip(DEFECTS, rows, strict=True), start=1)]
     width, height = WIDTH * COLUMNS, HEIGHT * lines
     paper = tag("rect", width=width, height=height, fill="white")
@@ -38,9 +38,9 @@ def _panel(at: int, title: str, rows: Sequence[Mapping[str, Any]], found: Mappin
     x = Scale(0, max(1, len(models) - 1), left + LEFT, left + WIDTH - RIGHT)
     y = Scale(0, 5, top + HEIGHT - BOTTOM, top + TOP)
     drawn = [_line("true clean", found["clean"]["true"], models, x, y)]
-    for row in sorted(rows, key=lambda row: row.get("strength", 0)):
-        shade = f"s{sorted(r.get('strength', 0) for r in rows).index(row.get('strength', 0)) if len(rows) > 1 else 2}"
-        drawn += [_line(f"{part} {shade}", row[part], models, x, y) for part in ("true", "said")]
+    weak_first = sorted(rows, key=lambda row: row.get("strength", 0))
+    for shade, row in enumerate(weak_first, start=0 if len(rows) > 1 else 2):
+        drawn += [_line(f"{part} s{shade}", row[part], models, x, y) for part in ("true", "said")]
     return tag("g", _text(left + LEFT, top + 16, title, "title", "start"), *_axes(models, x, y), *drawn)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import redirect_stderr, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
@@ -66,14 +66,21 @@ class LabRun(Record):
     """Of one core, about; M1's training, which runs of a seed share, is in the run that did it."""
 
 
-def run_seed(arm: Arm, seed: int, work: Path) -> LabRun:
-    """Run one seed of an arm in a folder under `work`, or go on with it, and remove it in the end."""
+@contextmanager
+def apart(folder: Path) -> Iterator[None]:
+    """Work in a folder of its own, made where it is not there, on one thread and with what is said in its log."""
     import torch
 
     torch.set_num_threads(1)
-    folder, start, ended = work / arm.name / f"seed_{seed}", time.process_time(), None
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log").open("a") as log, redirect_stderr(log):
+        yield
+
+
+def run_seed(arm: Arm, seed: int, work: Path) -> LabRun:
+    """Run one seed of an arm in a folder under `work`, or go on with it, and remove it in the end."""
+    folder, start, ended = work / arm.name / f"seed_{seed}", time.process_time(), None
+    with apart(folder):
         _share_first(folder, work / "first" / f"seed_{seed}")
         try:
             execute(load_recipe(RECIPE, {"seed": seed, **arm.changes}), folder, loop=_Planting(arm))

@@ -14,9 +14,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from selfreward.jsonl import iter_jsonl, to_line
 from selfreward.micro.lab import calibration
 from selfreward.micro.lab.arms import arms
@@ -25,6 +22,7 @@ from selfreward.micro.lab.curves import draw
 from selfreward.micro.lab.page import as_markdown
 from selfreward.micro.lab.runs import LabRun, run_seed
 from selfreward.micro.lab.table import tabulate
+from selfreward.progress import Progress
 from selfreward.records import Record
 from selfreward.rundir import write_whole
 
@@ -95,8 +93,12 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
     Returns how many were done. What a killed laboratory was at goes on where it was, from the folders in `work`.
     """
     end, done = time.monotonic() + 60 * minutes, 0
-    waiting, console = iter(pieces), Console(stderr=True, highlight=False)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, _Bar(console, len(pieces)) as advance:
+    waiting = iter(pieces)
+    work.mkdir(parents=True, exist_ok=True)
+    with (
+        Progress(work).stage("laboratory", len(pieces), "runs") as advance,
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+    ):
         running = {pool.submit(piece.run, work): piece for piece in islice(waiting, workers)}
         while running:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -104,7 +106,7 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
                 piece = running.pop(one)
                 _keep(one.result(), out / f"{NAME}.{piece.records}.jsonl")
                 done += 1
-                advance(piece.name)
+                advance(1)
             if time.monotonic() < end:
                 running |= {pool.submit(piece.run, work): piece for piece in islice(waiting, len(finished))}
     return done
@@ -116,27 +118,3 @@ def _keep(found: Record, records: Path) -> None:
         out.write(to_line(found) + "\n")
         out.flush()
         os.fsync(out.fileno())
-
-
-class _Bar:
-    """A bar over all runs with the time that is left; off a terminal, a line for each run."""
-
-    def __init__(self, console: Console, total: int) -> None:
-        self._console, self._total, self._done, self._began = console, total, 0, time.monotonic()
-        columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-    def __enter__(self) -> Callable[[str], None]:
-        self._bar.start()
-        self._task = self._bar.add_task("laboratory", total=self._total)
-        return self._advance
-
-    def _advance(self, what: str) -> None:
-        self._done += 1
-        self._bar.update(self._task, advance=1, description=what)
-        if not self._console.is_terminal:
-            left = (time.monotonic() - self._began) / self._done * (self._total - self._done) / 60
-            self._console.print(f"{what}: {self._done} of {self._total} runs, about {left:.0f} min left", soft_wrap=True)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
