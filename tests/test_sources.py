@@ -288,7 +288,7 @@ def test_rows_with_one_answer_are_no_rankings(shape, tmp_path):
     ("name", "content", "says"),
     [
         ("missing.jsonl", None, r"missing.jsonl: cannot be read \(No such file or directory\)"),
-        ("torn.jsonl.gz", gzip.compress(b'{"prompt": "p", "response": "r"}\n' * 99)[:-20], "cannot be read"),
+        ("torn.jsonl.gz", gzip.compress(b'{"prompt": "p", "response": "r"}\n' * 99, mtime=0)[:-20], "cannot be read"),
         ("plain.jsonl.gz", b'{"prompt": "p"}', "cannot be read"),
         ("latin.jsonl", b"\xff\xfe", "is not UTF-8 text"),
         ("object.json", b'{"data": []}', "not one list of rows"),
