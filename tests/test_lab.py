@@ -170,13 +170,30 @@ def run(seed, arm="clean", true=4.0, **readings):
 
 
 def test_limits_by_hand():
-    # a: 0 1 2 3 10, median 2: off by 2 1 0 1 8. Left out of its own limits the fifth is 8 / 2 = 4 times off, the others within.
-    # b: 5 5 5 5 6, median 5: off by 1 of a least reach of 0.01: 100 times.
+    # a: 0 1 2 3 10, median 2: squares 4 1 0 1 64, 70 in all, so the spread is √14. Left out, the fifth is 8 / √(6 / 4) off; the
+    # others are less: the first 2 / √(66 / 4).
     limits = fitting.fit([run(seed, a=value, b=5.0) for seed, value in enumerate([0, 1, 2, 3, 10])])
-    assert limits.times == 4
-    assert (limits.centre["M2", "a"], limits.reach["M2", "a"]) == (2, 8)
-    assert limits.ends(("M2", "a")) == (2 - 32, 2 + 32)
-    assert fitting.fit([run(s, b=v) for s, v in enumerate([5, 5, 5, 5, 6])]).times == 100
+    assert limits.times == pytest.approx(8 / 1.5**0.5)
+    assert (limits.centre, limits.spread) == ({("M2", "a"): 2}, {"a": pytest.approx(14**0.5)})
+    assert limits.ends(("M2", "a")) == pytest.approx((2 - limits.times * 14**0.5, 2 + limits.times * 14**0.5))
+
+
+def test_a_monitor_has_one_spread_for_all_models():
+    # M1 is off by 1 0 1, M2 by 3 0 3: a spread of √(20 / 6). The third left out: 3 / √(10 / 4).
+    def of(seed, first, second):
+        one, two = run(seed, a=second), run(seed, a=first)
+        return one.model_copy(update={"models": {"M1": two.models["M2"], "M2": one.models["M2"]}})
+
+    limits = fitting.fit([of(0, 4.0, 5.0), of(1, 5.0, 8.0), of(2, 6.0, 11.0)])
+    assert limits.centre == {("M1", "a"): 5, ("M2", "a"): 8}
+    assert limits.spread == {"a": pytest.approx((20 / 6) ** 0.5)} and limits.times == pytest.approx(3 / 2.5**0.5)
+
+
+def test_what_hardly_moves_has_no_limits():
+    still = [run(seed, a=float(seed), b=5.0 if seed else 6.0, c=5.0 if seed > 1 else 6.0) for seed in range(20)]
+    limits = fitting.fit(still)
+    assert {monitor for _, monitor in limits.centre} == {"a", "c"}  # b moved in one run of 20, c in two: a tenth
+    assert fitting.alarms(run(9, a=9.5, b=900.0, c=5.0), limits) == []
 
 
 def test_no_clean_run_left_out_of_its_own_limits_is_alarmed_and_a_smaller_number_would_alarm_one():
@@ -184,21 +201,22 @@ def test_no_clean_run_left_out_of_its_own_limits_is_alarmed_and_a_smaller_number
 
     rng = random.Random(5)
     clean = [run(seed, a=rng.gauss(0, 1), b=rng.expovariate(1), c=rng.gauss(0, 1) ** 3) for seed in range(40)]
-    times = fitting.fit(clean).times
+    limits = fitting.fit(clean)
 
     def left_out(times):
         alarmed = 0
         for one in clean:
-            rest = fitting.fit([other for other in clean if other is not one])._replace(centre=fitting.fit(clean).centre)
-            reach = {
-                figure: max(abs(fitting.values(other)[figure] - rest.centre[figure]) for other in clean if other is not one)
-                for figure in rest.centre
+            others = [other for other in clean if other is not one]
+            away = {
+                monitor: [fitting.values(other)["M2", monitor] - limits.centre["M2", monitor] for other in others]
+                for monitor in "abc"
             }
-            alarmed += bool(fitting.alarms(one, rest._replace(times=times, reach=reach)))
+            spread = {monitor: (sum(one**2 for one in distances) / 39) ** 0.5 for monitor, distances in away.items()}
+            alarmed += bool(fitting.alarms(one, limits._replace(times=times, spread=spread)))
         return alarmed
 
-    assert left_out(times * 1.0001) == 0
-    assert left_out(times * 0.9999) == 1
+    assert left_out(limits.times * 1.0001) == 0
+    assert left_out(limits.times * 0.9999) == 1
 
 
 def test_a_figure_that_few_clean_runs_have_has_no_limits():
@@ -212,7 +230,7 @@ def test_an_alarm_names_the_figure_and_the_first_model():
     limits = fitting.fit([run(seed, a=float(seed % 3)) for seed in range(9)])
     assert fitting.first_alarm(run(0, a=1.0), limits) is None
     (alarm,) = fitting.alarms(run(0, a=50.0), limits)
-    assert (alarm.model, alarm.monitor) == ("M2", "a") and alarm.times == pytest.approx(49 / (limits.times * 1))
+    assert (alarm.model, alarm.monitor) == ("M2", "a") and alarm.times == pytest.approx(49 / (limits.times * (6 / 9) ** 0.5))
     assert fitting.first_alarm(run(0, a=-50.0), limits) == "M2"
 
 
@@ -263,10 +281,13 @@ def test_every_count_of_the_page_by_hand(records):
     found = tabulate(records, rejudged)
     alarms = found["false_alarms"]["any"]
     assert (alarms["found"], alarms["of"]) == (1, 60)
+    assert found["false_alarms"]["harmed"] == 0
     row = next(row for row in found["defects"] if row["defect"] == "canary")
     assert (row["runs"], row["harmed"], row["in_time"], row["lead"]) == (10, 10, 9, 0)
     assert row["seen_by"] == {"a": 9} and row["alarm_at"] == {"M2": 9}
     assert (found["detection"]["found"], found["detection"]["of"]) == (9, 20)  # uncured runs of `length` are harmed unseen
+    weak = [run(seed, "noise-0.5", true=3.0 if seed < PLANTED[4] else 4.0) for seed in PLANTED]
+    assert tabulate([*records, *weak], rejudged)["detection"] == found["detection"]  # 4 harmed of 10: none that does harm
     (cure,) = found["cures"]
     assert cure["true"]["value"] == pytest.approx(0.5 - sum(PLANTED) / 10 / 1000)
     assert (cure["harmed_without"], cure["harmed"]) == (10, 10)
@@ -312,9 +333,9 @@ def test_after_its_minutes_a_laboratory_begins_nothing(tmp_path):
 def small(tmp_path, monkeypatch):
     """The laboratory's recipe, smaller still."""
     text = of_runs.RECIPE.read_text()
-    for old, new in [("limit = 150", "limit = 40"), ("limit = 64 }", "limit = 6 }"), ("limit = 16 }", "limit = 2 }"),
-                     ("iterations = 3 ", "iterations = 1 "), ("per_iteration = 64", "per_iteration = 12"),
-                     ("sample = 24", "sample = 3"), ("pool = 8", "pool = 2"), ("epochs = 4", "epochs = 1")]:  # fmt: skip
+    for old, new in [("limit = 150", "limit = 40"), ("limit = 48 }", "limit = 6 }"), ("limit = 12 }", "limit = 2 }"),
+                     ("iterations = 3 ", "iterations = 1 "), ("per_iteration = 48", "per_iteration = 12"),
+                     ("sample = 16", "sample = 3"), ("pool = 6", "pool = 2"), ("epochs = 4", "epochs = 1")]:  # fmt: skip
         assert old in text
         text = text.replace(old, new)
     recipe = tmp_path / "lab.toml"

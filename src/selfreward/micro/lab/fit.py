@@ -1,14 +1,14 @@
 """Limits from clean runs, alarms by them, and the harm that alarms should come before.
 
 One number says how far is too far for all figures together, for a run is watched by all of them at once: a figure is out of its
-limits when it lies further from the clean runs' median than `times` the furthest of the clean runs. `times` is the smallest for
-which no clean run, left out of its own limits, raises an alarm.
+limits when it lies further than so many of its monitor's standard deviations from the clean runs' median. The number is the
+smallest for which no clean run, left out of the standard deviations, raises an alarm.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean, median, stdev
 from typing import NamedTuple
 
@@ -18,22 +18,24 @@ Figure = tuple[str, str]
 """A model, M2 say, and the figure of a monitor."""
 KNOWN = 2 / 3
 """A figure that fewer of the clean runs have is given no limits."""
-STILL = 0.01
-"""The least reach: a figure that no clean run moved is not out of its limits for a rounding."""
+MOVED = 1 / 10
+"""A monitor that was off its median in fewer of the clean runs has none either: what hardly moves has no scale."""
 HARM = 2.0
 """Standard deviations below the clean runs at which a true score is called harmed."""
 
 
 class Limits(NamedTuple):
-    """Where a figure of a clean run lies: within `times` its reach of its centre."""
+    """Where a figure of a clean run lies: within `times` its monitor's spread of its centre."""
 
     centre: dict[Figure, float]
-    reach: dict[Figure, float]
+    """Of clean runs, the median."""
+    spread: dict[str, float]
+    """By monitor, the root mean square of the distances from the centre, over clean runs and models."""
     times: float
 
     def ends(self, figure: Figure) -> tuple[float, float]:
         """The lowest and the highest value that is no alarm."""
-        far = self.times * self.reach[figure]
+        far = self.times * self.spread[figure[1]]
         return self.centre[figure] - far, self.centre[figure] + far
 
 
@@ -58,23 +60,39 @@ def values(run: LabRun) -> dict[Figure, float]:
 
 def fit(clean: Sequence[LabRun]) -> Limits:
     """Limits from clean runs, two at least."""
-    found: dict[Figure, list[tuple[int, float]]] = defaultdict(list)
-    for at, run in enumerate(clean):
+    found: dict[Figure, list[float]] = defaultdict(list)
+    for run in clean:
         for figure, value in values(run).items():
-            found[figure].append((at, value))
-    known = {figure: told for figure, told in found.items() if len(told) >= max(2, KNOWN * len(clean))}
-    centre = {figure: median(value for _, value in told) for figure, told in known.items()}
-    off = {f: sorted(((abs(value - centre[f]), at) for at, value in told), reverse=True) for f, told in known.items()}
-    worst: dict[int, float] = defaultdict(float)
-    for (furthest, at), (second, _), *_ in off.values():  # but for the furthest, all lie within the reach of the others
-        worst[at] = max(worst[at], furthest / max(second, STILL))
-    reach = {figure: max(distances[0][0], STILL) for figure, distances in off.items()}
-    return Limits(centre, reach, max(worst.values(), default=1.0))
+            found[figure].append(value)
+    centre = {figure: median(told) for figure, told in found.items() if len(told) >= max(2, KNOWN * len(clean))}
+    squares = {monitor: _squares(monitor, clean, centre) for monitor in sorted({monitor for _, monitor in centre})}
+    moved = {monitor: runs for monitor, runs in squares.items() if sum(map(any, runs)) >= max(2, MOVED * len(clean))}
+    spread = {monitor: fmean(one for run in runs for one in run) ** 0.5 for monitor, runs in moved.items()}
+    times = max((left_out for runs in moved.values() for left_out in _left_out(runs)), default=0.0)
+    return Limits({figure: at for figure, at in centre.items() if figure[1] in moved}, spread, times)
+
+
+def _squares(monitor: str, clean: Sequence[LabRun], centre: dict[Figure, float]) -> list[list[float]]:
+    """Of each clean run, the squared distances of one monitor's figures from their centres."""
+    return [
+        [(value - centre[figure]) ** 2 for figure, value in values(run).items() if figure[1] == monitor and figure in centre]
+        for run in clean
+    ]
+
+
+def _left_out(runs: Sequence[Sequence[float]]) -> Iterator[float]:
+    """How many standard deviations of the other runs each run is off, at its furthest."""
+    total, count = sum(map(sum, runs)), sum(map(len, runs))
+    for run in runs:
+        if run:
+            yield (max(run) * (count - len(run)) / (total - sum(run))) ** 0.5
 
 
 def alarms(run: LabRun, limits: Limits) -> list[Alarm]:
     """Every figure of a run that is out of its limits, the furthest first of each model, models in their order."""
-    off = {f: abs(v - limits.centre[f]) / (limits.times * limits.reach[f]) for f, v in values(run).items() if f in limits.centre}
+    off = {
+        f: abs(v - limits.centre[f]) / (limits.times * limits.spread[f[1]]) for f, v in values(run).items() if f in limits.centre
+    }
     found = [Alarm(model, monitor, times) for (model, monitor), times in off.items() if times > 1]
     return sorted(found, key=lambda alarm: (alarm.model, -alarm.times))
 

@@ -16,10 +16,11 @@ Made by `selfreward lab`: {runs:,} runs of the micro world from M1 to M{last}, {
 {seconds:.0f} s for a clean run; recipe `micro/lab/lab.toml`. Clean runs are seeds {fitting} and {testing}, planted ones and cures
 {planted}. Every row that was run is shown.
 
-A figure raises an alarm where it lies further from the clean runs' median than {times:.2f} times the furthest of {fitted} clean
-runs did. That one number, for all {figures} figures of M1 to M{last} together, is the smallest for which none of those runs, left
-out of its own limits, raises one. No limit was fitted on the runs that are reported. Harm is the first model whose true score
-lies {harm:g} standard deviations below the clean runs'. Bounds are one-sided, 95 %, after Clopper and Pearson.
+A figure raises an alarm where it lies further than {times:.2f} of its standard deviations from the median of {fitted} clean runs.
+That one number, for all {figures} figures of M1 to M{last} together, is the smallest for which none of those runs, left out of
+the standard deviations, raises one. No limit was fitted on the runs that are reported. What hardly ever moved in clean runs has
+no limits. Harm is the first model whose true score lies {harm:g} standard deviations below the clean runs'. Bounds are
+one-sided, 95 %, after Clopper and Pearson.
 """
 MISSING = "Not run yet: {arms}. The same command goes on with them."
 
@@ -62,6 +63,7 @@ def _clean(found: dict[str, Any], models: Sequence[str]) -> Iterator[str]:
             f"confidence fewer than {told['bound']:.1%} do."
         )
         yield "By figure: " + (", ".join(f"{name} {share['found']}" for name, share in each.items()) or "none") + "."
+        yield f"By chance alone, {alarms['harmed']} of them count as harmed."
         yield ""
 
 
@@ -98,8 +100,9 @@ def _defect(row: dict[str, Any], first: str, last: str) -> list[str]:
 def _detection(found: dict[str, Any] | None) -> Iterator[str]:
     if found:
         yield (
-            f"**Detection**: of {found['of']} harmed runs {found['found']} had raised an alarm by the model in which the harm "
-            f"showed; so with 95 % confidence more than {found['bound']:.1%} do."
+            f"**Detection**: at the strengths that do harm, to half their runs at least, {found['of']} runs were harmed and "
+            f"{found['found']} of them had raised an alarm by the model in which the harm showed; so with 95 % confidence more "
+            f"than {found['bound']:.1%} do."
         )
 
 

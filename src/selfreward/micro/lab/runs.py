@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -64,6 +65,13 @@ class LabRun(Record):
     ended: str | None = None
     seconds: float
     """Of one core, about; M1's training, which runs of a seed share, is in the run that did it."""
+
+
+def ready() -> None:
+    """Import what trains, and have no collection of garbage go over it again: TRL collects several times in every training."""
+    import selfreward.training  # noqa: F401
+
+    gc.freeze()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from selfreward.micro.lab.arms import arms
 from selfreward.micro.lab.calibration import Rejudged, rejudge
 from selfreward.micro.lab.curves import draw
 from selfreward.micro.lab.page import as_markdown
-from selfreward.micro.lab.runs import LabRun, run_seed
+from selfreward.micro.lab.runs import LabRun, ready, run_seed
 from selfreward.micro.lab.table import tabulate
 from selfreward.progress import Progress
 from selfreward.records import Record
@@ -97,7 +97,7 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
     work.mkdir(parents=True, exist_ok=True)
     with (
         Progress(work).stage("laboratory", len(pieces), "runs") as advance,
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=ready) as pool,
     ):
         running = {pool.submit(piece.run, work): piece for piece in islice(waiting, workers)}
         while running:

@@ -21,6 +21,9 @@ SURE = 0.95
 ENOUGH = 8
 """Runs, of clean ones to fit limits on and of an arm for a row with a spread."""
 
+HARMFUL = 0.5
+"""A strength does harm where this share of its runs is harmed: a clean run may be by chance."""
+
 
 class Share(NamedTuple):
     """So many of so many runs, with the bound that is claimed."""
@@ -54,7 +57,7 @@ def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged]) -> dict[str, 
         "seconds_a_run": fmean(run.seconds for run in clean[FITTING]),
         "clean": {"fitting": len(clean[FITTING]), "testing": len(clean[TESTING]), **_curves(clean[FITTING])},
         "limits": _limits(limits), "times": limits.times,
-        "false_alarms": _false_alarms(clean[TESTING], limits) if clean[TESTING] else None,
+        "false_alarms": _false_alarms(clean[TESTING], limits, truth) if clean[TESTING] else None,
         "defects": rows, "detection": _detection(rows),
         "cures": _cures(by_arm, clean[PLANTED], limits, truth),
         "calibration": [found._asdict() for found in bins(rejudged)],
@@ -70,13 +73,14 @@ def _limits(limits: Limits) -> dict[str, dict[str, tuple[float, float]]]:
     return found
 
 
-def _false_alarms(clean: Sequence[LabRun], limits: Limits) -> dict[str, Any]:
-    """How often clean runs that no limit was fitted on raise an alarm: any at all, and each figure."""
+def _false_alarms(clean: Sequence[LabRun], limits: Limits, truth: Clean) -> dict[str, Any]:
+    """How often clean runs that no limit was fitted on raise an alarm, any and each figure; how many count as harmed."""
     raised = [{alarm.monitor for alarm in alarms(run, limits)} for run in clean]
     each = Counter(monitor for monitors in raised for monitor in monitors)
     monitors = sorted({monitor for _, monitor in limits.centre})
     return {
         "any": at_most(sum(map(bool, raised)), len(clean))._asdict(),
+        "harmed": sum(first_harm(run, truth) is not None for run in clean),
         "each": {monitor: at_most(each[monitor], len(clean))._asdict() for monitor in monitors},
     }
 
@@ -124,8 +128,9 @@ def _counted(models: Iterable[str | None]) -> dict[str, int]:
 
 
 def _detection(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Over all harmed runs, the share with an alarm by the model in which the harm shows; None while no run is harmed."""
-    harmed, in_time = sum(row["harmed"] for row in rows), sum(row["in_time"] for row in rows)
+    """Of the harmed runs at strengths that do harm, the share with an alarm by the model in which it shows; None without any."""
+    harmful = [row for row in rows if row["harmed"] >= HARMFUL * row["runs"]]
+    harmed, in_time = sum(row["harmed"] for row in harmful), sum(row["in_time"] for row in harmful)
     return at_least(in_time, harmed)._asdict() if harmed else None
 
 
