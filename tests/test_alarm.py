@@ -52,7 +52,7 @@ def test_a_stop_ends_the_run_after_its_iteration_with_code_3_and_one_line_that_s
     line = result.stderr.splitlines()[-1]
     good = tmp_path / "run" / "M1"
     assert line == (
-        f"alarm: {tmp_path}/run/M2: planted.rise is 0.2, above 0.15. The last good model is M1: {good}/model. "
+        f"alarm: {tmp_path}/run: planted.rise at M2 (0.2, above 0.15: stop). The last good model is M1: {good}/model. "
         f"Go on from there with another recipe: selfreward run --from {good} --set FIELD=VALUE -o NEW"
     )
     assert {path.name for path in (tmp_path / "run").glob("M*")} == {"M0", "M1", "M2"}
@@ -69,10 +69,10 @@ def test_all_figures_that_stop_are_named_with_the_end_that_they_broke_and_no_oth
         "planted.a": {"stop_below": -1.0, "stop_above": 1.0}, "planted.b": {"below": 0.0, "stop_above": (4.0, 3.0)},
         "planted.c": {"stop_below": 1.0, "stop_above": 1.0}, "planted.d": {"above": 0.5},
     }  # fmt: skip
-    with pytest.raises(Alarm, match=r"run/M1: planted\.a is -2, below -1\. It is the first that was watched: .*run/M1/model\."):
+    with pytest.raises(Alarm, match=r"run: planted\.a at M1 \(-2, below -1: stop\)\. It is the first .*M1/model\."):
         go(world, tmp_path / "run", drift__limits=ends)
     del ends["planted.a"]
-    with pytest.raises(Alarm, match=r"run/M2: planted\.b is 3\.5, above 3\. The last good model is M1: "):
+    with pytest.raises(Alarm, match=r"run: planted\.b at M2 \(3\.5, above 3: stop\)\. The last good model is M1: "):
         go(world, tmp_path / "run", drift__limits=ends)
 
 
@@ -81,8 +81,16 @@ def test_a_warning_ends_nothing(world, tmp_path):
     assert [found[0].verdict for found in readings(tmp_path / "run").values()] == ["ok", "warn", "warn"]
 
 
+def test_where_two_limits_are_set_it_is_the_one_that_was_passed_that_is_told(world, tmp_path):
+    both = {"above": 0.15, "below": 0.12, "stop_above": 0.25}
+    with pytest.raises(Alarm, match=r"planted\.rise at M3 \(0\.3, above 0\.25: stop\)"):
+        go(world, tmp_path / "run", drift__limits={"planted.rise": both})
+    found = readings(tmp_path / "run")
+    assert [found[name][0].limit for name in ("M1", "M2", "M3")] == [(0.12, 0.15), (0.12, 0.15), (0.12, 0.25)]
+
+
 def test_a_stop_at_the_last_model_is_an_alarm_too(world, tmp_path):
-    with pytest.raises(Alarm, match=r"run/M3: planted\.rise is 0\.3, above 0\.25\. The last good model is M2: .*run/M2/model\."):
+    with pytest.raises(Alarm, match=r"run: planted\.rise at M3 \(0\.3, above 0\.25: stop\)\. The last good .*M2/model\."):
         go(world, tmp_path / "run", drift__limits={"planted.rise": {"stop_above": 0.25}})
 
 
@@ -111,7 +119,7 @@ def test_with_its_limits_raised_a_run_goes_on_where_it_was_stopped_and_ends_as_o
 def test_with_its_limits_lowered_a_finished_run_asks_nothing_and_tells_where_it_would_have_stopped(world, tmp_path, monkeypatch):
     go(world, tmp_path / "run", drift__limits=NEVER)
     before, asked = tree(tmp_path / "run"), count_requests(monkeypatch)
-    with pytest.raises(Alarm, match="run/M2: "):
+    with pytest.raises(Alarm, match=r"run: planted\.rise at M2 "):
         go(world, tmp_path / "run", drift__limits=STOP_AT_M2)
     after = tree(tmp_path / "run")
     changed = {name for name in before | after if before.get(name) != after.get(name)}

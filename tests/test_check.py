@@ -345,20 +345,22 @@ def test_a_recipe_that_works_has_no_findings_and_nothing_is_written(tmp_path):
 
 def test_everything_that_is_wrong_is_said_at_once(tmp_path, monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    monkeypatch.setattr("selfreward.trackers.find_spec", lambda name: None)
     servers = {"referee": {"url": "http://127.0.0.1:9/v1", "model": "m", "key_env": "NO_SUCH_KEY"}}
     checked = of(
         tmp_path, data__ift="none.jsonl", judge__rubric="none.txt", measure__truth="nowhere:truth", servers=servers,
         measure__judge="referee", prompts__by="frozen", prompts__frozen="org/Writer-1.5B", pairs__policy="selfreward.pairs:none",
         judge__by="tests.nobody:Judge", backend__device="cuda" if not torch.cuda.is_available() else "nowhere",
+        report_to=["trackio"],
     )  # fmt: skip
     found = "\n".join(complaints(checked))
     for part in (
         "none.jsonl: cannot be read", "none.txt: cannot be read", "nowhere:truth: cannot be imported", "NO_SUCH_KEY is not set",
         "org/Writer-1.5B: is no folder here and cannot be had from the hub", "selfreward.pairs:none: cannot be imported",
-        "tests.nobody:Judge: cannot be imported", "there is no device",
+        "tests.nobody:Judge: cannot be imported", "there is no device", "trackio is not installed",
     ):  # fmt: skip
         assert part in found
-    assert not checked.works and len(checked.findings) == 8
+    assert not checked.works and len(checked.findings) == 9
 
 
 def test_adapters_that_could_not_be_trained_are_errors(tmp_path, monkeypatch):

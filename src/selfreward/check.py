@@ -36,6 +36,7 @@ from selfreward.sections import LoRAConfig
 from selfreward.seed import Seed, load_seed
 from selfreward.selection import load_selector
 from selfreward.stages import Folder
+from selfreward.trackers import require
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -117,6 +118,7 @@ class _Checker:
         if recipe.measure.judge in ROLES:
             now = "Name a model from outside: a folder, a hub id, or one of [servers]"
             self.findings.append(Finding("error", "measure.judge", f"{recipe.measure.judge!r} is a part in the loop", now))
+        self.attempt(partial(require, recipe.report_to))
         if recipe.backend.type == "vllm":
             self.attempt(partial(imported, "selfreward.backends.vllm:VLLMModel"))
         if recipe.cluster:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from selfreward.alarms import phrase
 from selfreward.branch import read_branch, recipes
 from selfreward.card import write_cards
 from selfreward.config import Recipe
-from selfreward.drift.verdicts import end_at
 from selfreward.drift.watch import Watcher
 from selfreward.errors import Alarm
 from selfreward.judgments import Judge
-from selfreward.limits import Limit
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
 from selfreward.models import Cast, open_model, open_trainer
@@ -54,23 +53,15 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         write_report(folder)
         write_cards(folder)
         if recipe.drift and (broken := [reading for reading in watcher.readings if reading.verdict == "stop"]):
-            raise _alarm(broken, recipe.drift.limits, watcher, folder)
+            raise _alarm(broken, watcher, folder)
         return model
     finally:
         rundir.close()
 
 
-def _alarm(broken: list[Reading], limits: Mapping[str, Limit], watcher: Watcher, folder: Path) -> Alarm:
+def _alarm(broken: list[Reading], watcher: Watcher, folder: Path) -> Alarm:
     """Which figures of the last model broke which limits, the last good model, and how to go on from there."""
     last, good = watcher.seen[-1][0], watcher.seen[-2:][0][0]
-    figures = ", ".join(_broken(reading, limits[reading.monitor]) for reading in broken)
     told = f"The last good model is {good.name}" if good is not last else "It is the first that was watched"
     on = f"selfreward run --from {shlex.quote(str(folder / good.name))} --set FIELD=VALUE -o NEW"
-    return Alarm(f"{folder / last.name}: {figures}. {told}: {good.path}. Go on from there with another recipe: {on}")
-
-
-def _broken(reading: Reading, limit: Limit) -> str:
-    value, low = reading.value or 0.0, end_at(limit.stop_below, reading.iteration)
-    below = low is not None and value < low
-    end = low if below else end_at(limit.stop_above, reading.iteration)
-    return f"{reading.monitor} is {value:.4g}, {'below' if below else 'above'} {end:g}"
+    return Alarm(f"{folder}: {', '.join(map(phrase, broken))}. {told}: {good.path}. Go on from there with another recipe: {on}")

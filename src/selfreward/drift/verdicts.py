@@ -41,13 +41,15 @@ def read_figure(monitor: str, iteration: str, figure: Estimate | None, limits: M
     """One figure held against its limits, if it has any; a figure that could not be read is `ok`."""
     limit = limits.get(monitor, Limit())
     ends = [end_at(end, iteration) for end in (limit.below, limit.above, limit.stop_below, limit.stop_above)]
-    outside = [figure is not None and _outside(figure.value, low, high) for low, high in (ends[:2], ends[2:])]
-    warned = (ends[0] if ends[0] is not None else ends[2], ends[1] if ends[1] is not None else ends[3])
+    warn, stop = (ends[0], ends[1]), (ends[2], ends[3])
+    warned, stopped = (figure is not None and _outside(figure.value, *pair) for pair in (warn, stop))
+    told, other = (stop, warn) if stopped else (warn, stop)  # the limit that was passed, where two are set
+    low, high = (end if end is not None else spare for end, spare in zip(told, other, strict=True))
     return Reading(
         monitor=monitor, iteration=iteration,
         value=figure.value if figure else None, interval=(figure.low, figure.high) if figure else None,
-        limit=None if warned == (None, None) else warned,
-        verdict="stop" if outside[1] else "warn" if outside[0] else "ok",
+        limit=None if low is None and high is None else (low, high),
+        verdict="stop" if stopped else "warn" if warned else "ok",
     )  # fmt: skip
 
 
