@@ -2,13 +2,13 @@
 
 One number says how far is too far for all figures together, for a run is watched by all of them at once: a figure is out of its
 limits when it lies further than so many of its monitor's standard deviations from the clean runs' median. The number is the
-smallest for which no clean run, left out of the standard deviations, raises an alarm.
+smallest for which hardly a clean run raises an alarm when it is left out of the standard deviations.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean, median, stdev
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ KNOWN = 2 / 3
 """A figure that fewer of the clean runs have is given no limits."""
 MOVED = 1 / 10
 """A monitor that was off its median in fewer of the clean runs has none either: what hardly moves has no scale."""
+ALLOWED = 1 / 50
+"""The share of the clean runs that may raise an alarm when left out: one odd run should not blind every monitor."""
 HARM = 2.0
 """Standard deviations below the clean runs at which a true score is called harmed."""
 
@@ -68,7 +70,8 @@ def fit(clean: Sequence[LabRun]) -> Limits:
     squares = {monitor: _squares(monitor, clean, centre) for monitor in sorted({monitor for _, monitor in centre})}
     moved = {monitor: runs for monitor, runs in squares.items() if sum(map(any, runs)) >= max(2, MOVED * len(clean))}
     spread = {monitor: fmean(one for run in runs for one in run) ** 0.5 for monitor, runs in moved.items()}
-    times = max((left_out for runs in moved.values() for left_out in _left_out(runs)), default=0.0)
+    furthest = sorted(map(max, zip(*map(_left_out, moved.values()), strict=True)), reverse=True)
+    times = furthest[int(ALLOWED * len(clean))] if moved else 0.0
     return Limits({figure: at for figure, at in centre.items() if figure[1] in moved}, spread, times)
 
 
@@ -80,12 +83,10 @@ def _squares(monitor: str, clean: Sequence[LabRun], centre: dict[Figure, float])
     ]
 
 
-def _left_out(runs: Sequence[Sequence[float]]) -> Iterator[float]:
-    """How many standard deviations of the other runs each run is off, at its furthest."""
+def _left_out(runs: Sequence[Sequence[float]]) -> list[float]:
+    """How many standard deviations of the other runs each run is off, at its furthest; `runs` as `_squares` gives them."""
     total, count = sum(map(sum, runs)), sum(map(len, runs))
-    for run in runs:
-        if run:
-            yield (max(run) * (count - len(run)) / (total - sum(run))) ** 0.5
+    return [(max(run) * (count - len(run)) / (total - sum(run))) ** 0.5 if run else 0.0 for run in runs]
 
 
 def alarms(run: LabRun, limits: Limits) -> list[Alarm]:

@@ -8,7 +8,7 @@ from typing import Any
 from selfreward.micro.lab.arms import CURED, FITTING, PLANTED, TESTING
 from selfreward.micro.lab.calibration import SURE
 from selfreward.micro.lab.defects import DEFECTS
-from selfreward.micro.lab.fit import HARM
+from selfreward.micro.lab.fit import ALLOWED, HARM
 
 INTRODUCTION = """# Does an alarm come before the harm?
 
@@ -17,10 +17,10 @@ Made by `selfreward lab`: {runs:,} runs of the micro world from M1 to M{last}, {
 {planted}. Every row that was run is shown.
 
 A figure raises an alarm where it lies further than {times:.2f} of its standard deviations from the median of {fitted} clean runs.
-That one number, for all {figures} figures of M1 to M{last} together, is the smallest for which none of those runs, left out of
-the standard deviations, raises one. No limit was fitted on the runs that are reported. What hardly ever moved in clean runs has
-no limits. Harm is the first model whose true score lies {harm:g} standard deviations below the clean runs'. Bounds are
-one-sided, 95 %, after Clopper and Pearson.
+That one number, for all {figures} figures of M1 to M{last} together, is the smallest for which no more than {allowed} of those
+runs raises one when it is left out of the standard deviations. No limit was fitted on the runs that are reported. What hardly
+ever moved in clean runs has no limits. Harm is the first model whose true score lies {harm:g} standard deviations below the clean
+runs'. Bounds are one-sided, 95 %, after Clopper and Pearson.
 """
 MISSING = "Not run yet: {arms}. The same command goes on with them."
 
@@ -31,10 +31,10 @@ def as_markdown(found: dict[str, Any]) -> str:
     intro = INTRODUCTION.format(
         runs=found["runs"], last=models[-1][1:], hours=found["hours"], seconds=found["seconds_a_run"], times=found["times"],
         fitting=_seeds(FITTING), testing=_seeds(TESTING), planted=_seeds(PLANTED), fitted=found["clean"]["fitting"],
-        figures=len(found["limits"]), harm=HARM,
+        figures=len(found["limits"]), harm=HARM, allowed=int(ALLOWED * found["clean"]["fitting"]),
     )  # fmt: skip
     parts = [
-        intro, *_clean(found, models), *_defects(found["defects"], models), *_detection(found["detection"]), "",
+        intro, *_clean(found, models), *_defects(found["defects"], found["clean"], models), *_detection(found["detection"]), "",
         *_cures(found["cures"]), "", *_calibration(found["calibration"]),
     ]  # fmt: skip
     if found.get("missing"):
@@ -67,7 +67,7 @@ def _clean(found: dict[str, Any], models: Sequence[str]) -> Iterator[str]:
         yield ""
 
 
-def _defects(rows: Sequence[dict[str, Any]], models: Sequence[str]) -> Iterator[str]:
+def _defects(rows: Sequence[dict[str, Any]], clean: dict[str, Any], models: Sequence[str]) -> Iterator[str]:
     yield "## Planted defects"
     yield ""
     yield from (f"- *{defect.name}*: the judge {defect.meaning}." for defect in DEFECTS)
@@ -78,8 +78,13 @@ def _defects(rows: Sequence[dict[str, Any]], models: Sequence[str]) -> Iterator[
         "| alarm, first at | alarm by the harm | lead, models | seen by (runs) |"
     )
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
-    for row in sorted(rows, key=lambda row: ([d.name for d in DEFECTS].index(row["defect"]), row["strength"])):
+    rows = sorted(rows, key=lambda row: ([d.name for d in DEFECTS].index(row["defect"]), row["strength"]))
+    for row in rows:
         yield f"| {' | '.join(_defect(row, models[0], last))} |"
+    yield ""
+    yield "The same in words:"
+    yield ""
+    yield from (in_words(row, clean, models[0], last) for row in rows)
     yield ""
 
 
@@ -95,6 +100,20 @@ def _defect(row: dict[str, Any], first: str, last: str) -> list[str]:
         "–" if row["lead"] is None else f"{row['lead']:.1f}",
         ", ".join(f"`{name}` {count}" for name, count in row["seen_by"].items()) or "nobody",
     ]  # fmt: skip
+
+
+def in_words(row: dict[str, Any], clean: dict[str, Any], first: str, last: str) -> str:
+    """One row as an item of a list, as pages quote it."""
+    true, said, trait = row["true"], row["said"], row.get("trait", {})
+    bred = f"what it breeds went from {_mean(trait.get(first))} to {_mean(trait.get(last))}, " if trait else ""
+    at = {part: f", first at {min(row[f'{part}_at'])}" if row[f"{part}_at"] else "" for part in ("harm", "alarm")}
+    seen = ", ".join(f"`{name}` ({count})" for name, count in list(row["seen_by"].items())[:3]) or "no figure"
+    return (
+        f"- *{row['defect']}*, strength {row['strength']:g}, {row['runs']} runs, {first} to {last}: {bred}the true score from "
+        f"{_mean(true.get(first))} to {_mean(true.get(last))} (clean runs: {_mean(clean['true'].get(last))}), what the model "
+        f"says of itself from {_mean(said.get(first))} to {_mean(said.get(last))}. Harmed: {row['harmed']}{at['harm']}. "
+        f"Alarmed: {row['alarmed']}{at['alarm']}, in time for {row['in_time']} of the harmed. Seen by {seen}."
+    )
 
 
 def _detection(found: dict[str, Any] | None) -> Iterator[str]:
