@@ -170,23 +170,20 @@ def run(seed, arm="clean", true=4.0, **readings):
 
 
 def test_limits_by_hand():
-    # a: 0 1 2 3 10, median 2: squares 4 1 0 1 64, 70 in all, so the spread is √14. Left out, the fifth is 8 / √(6 / 4) off; the
-    # others are less: the first 2 / √(66 / 4).
+    # a: 0 1 2 3 10, median 2: off by 2 1 0 1 8. By the limits of the others the fifth is 8 / 2 = 4 times off, none else is.
     limits = fitting.fit([run(seed, a=value, b=5.0) for seed, value in enumerate([0, 1, 2, 3, 10])])
-    assert limits.times == pytest.approx(8 / 1.5**0.5)
-    assert (limits.centre, limits.spread) == ({("M2", "a"): 2}, {"a": pytest.approx(14**0.5)})
-    assert limits.ends(("M2", "a")) == pytest.approx((2 - limits.times * 14**0.5, 2 + limits.times * 14**0.5))
+    assert limits == ({("M2", "a"): 2}, {"a": 8}, 4)
+    assert limits.ends(("M2", "a")) == (2 - 32, 2 + 32)
 
 
-def test_a_monitor_has_one_spread_for_all_models():
-    # M1 is off by 1 0 1, M2 by 3 0 3: a spread of √(20 / 6). The third left out: 3 / √(10 / 4).
+def test_a_monitor_has_one_reach_for_all_models():
+    # M1 is off by 1 0 1, M2 by 2 0 3: at most 2 0 3, of which the third is 3 / 2 of what the others reach.
     def of(seed, first, second):
         one, two = run(seed, a=second), run(seed, a=first)
         return one.model_copy(update={"models": {"M1": two.models["M2"], "M2": one.models["M2"]}})
 
-    limits = fitting.fit([of(0, 4.0, 5.0), of(1, 5.0, 8.0), of(2, 6.0, 11.0)])
-    assert limits.centre == {("M1", "a"): 5, ("M2", "a"): 8}
-    assert limits.spread == {"a": pytest.approx((20 / 6) ** 0.5)} and limits.times == pytest.approx(3 / 2.5**0.5)
+    limits = fitting.fit([of(0, 4.0, 6.0), of(1, 5.0, 8.0), of(2, 6.0, 11.0)])
+    assert limits == ({("M1", "a"): 5, ("M2", "a"): 8}, {"a": 3}, 1.5)
 
 
 def test_what_hardly_moves_has_no_limits():
@@ -197,7 +194,7 @@ def test_what_hardly_moves_has_no_limits():
 
 
 @pytest.mark.parametrize(("count", "allowed"), [(40, 0), (60, 1), (100, 2)])
-def test_of_fifty_clean_runs_one_may_be_alarmed_when_left_out_and_a_smaller_number_would_alarm_one_more(count, allowed):
+def test_of_fifty_clean_runs_one_may_be_alarmed_by_the_others_and_a_smaller_number_would_alarm_one_more(count, allowed):
     import random
 
     rng = random.Random(5)
@@ -207,13 +204,9 @@ def test_of_fifty_clean_runs_one_may_be_alarmed_when_left_out_and_a_smaller_numb
     def left_out(times):
         alarmed = 0
         for one in clean:
-            others = [other for other in clean if other is not one]
-            away = {
-                monitor: [fitting.values(other)["M2", monitor] - limits.centre["M2", monitor] for other in others]
-                for monitor in "abc"
-            }
-            spread = {monitor: (sum(one**2 for one in distances) / (count - 1)) ** 0.5 for monitor, distances in away.items()}
-            alarmed += bool(fitting.alarms(one, limits._replace(times=times, spread=spread)))
+            others = [fitting.values(other) for other in clean if other is not one]
+            reach = {m: max(abs(told["M2", m] - limits.centre["M2", m]) for told in others) for m in "abc"}
+            alarmed += bool(fitting.alarms(one, limits._replace(times=times, reach=reach)))
         return alarmed
 
     assert left_out(limits.times * 1.0001) == allowed
@@ -231,7 +224,7 @@ def test_an_alarm_names_the_figure_and_the_first_model():
     limits = fitting.fit([run(seed, a=float(seed % 3)) for seed in range(9)])
     assert fitting.first_alarm(run(0, a=1.0), limits) is None
     (alarm,) = fitting.alarms(run(0, a=50.0), limits)
-    assert (alarm.model, alarm.monitor) == ("M2", "a") and alarm.times == pytest.approx(49 / (limits.times * (6 / 9) ** 0.5))
+    assert (alarm.model, alarm.monitor) == ("M2", "a") and alarm.times == pytest.approx(49 / limits.times)
     assert fitting.first_alarm(run(0, a=-50.0), limits) == "M2"
 
 

@@ -1,8 +1,8 @@
 """Limits from clean runs, alarms by them, and the harm that alarms should come before.
 
 One number says how far is too far for all figures together, for a run is watched by all of them at once: a figure is out of its
-limits when it lies further than so many of its monitor's standard deviations from the clean runs' median. The number is the
-smallest for which hardly a clean run raises an alarm when it is left out of the standard deviations.
+limits when it lies further from the clean runs' median than so many times as its monitor did in any clean run. The number is the
+smallest for which hardly a clean run raises an alarm by the limits of all others.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ KNOWN = 2 / 3
 MOVED = 1 / 10
 """A monitor that was off its median in fewer of the clean runs has none either: what hardly moves has no scale."""
 ALLOWED = 1 / 50
-"""The share of the clean runs that may raise an alarm when left out: one odd run should not blind every monitor."""
+"""The share of the clean runs that may raise an alarm by the limits of the others: one odd run should not blind every monitor."""
 HARM = 2.0
 """Standard deviations below the clean runs at which a true score is called harmed."""
 
 
 class Limits(NamedTuple):
-    """Where a figure of a clean run lies: within `times` its monitor's spread of its centre."""
+    """Where a figure of a clean run lies: within `times` its monitor's reach of its centre."""
 
     centre: dict[Figure, float]
     """Of clean runs, the median."""
-    spread: dict[str, float]
-    """By monitor, the root mean square of the distances from the centre, over clean runs and models."""
+    reach: dict[str, float]
+    """By monitor, the furthest from the centre, of all clean runs and models."""
     times: float
 
     def ends(self, figure: Figure) -> tuple[float, float]:
         """The lowest and the highest value that is no alarm."""
-        far = self.times * self.spread[figure[1]]
+        far = self.times * self.reach[figure[1]]
         return self.centre[figure] - far, self.centre[figure] + far
 
 
@@ -67,32 +67,29 @@ def fit(clean: Sequence[LabRun]) -> Limits:
         for figure, value in values(run).items():
             found[figure].append(value)
     centre = {figure: median(told) for figure, told in found.items() if len(told) >= max(2, KNOWN * len(clean))}
-    squares = {monitor: _squares(monitor, clean, centre) for monitor in sorted({monitor for _, monitor in centre})}
-    moved = {monitor: runs for monitor, runs in squares.items() if sum(map(any, runs)) >= max(2, MOVED * len(clean))}
-    spread = {monitor: fmean(one for run in runs for one in run) ** 0.5 for monitor, runs in moved.items()}
-    furthest = sorted(map(max, zip(*map(_left_out, moved.values()), strict=True)), reverse=True)
-    times = furthest[int(ALLOWED * len(clean))] if moved else 0.0
-    return Limits({figure: at for figure, at in centre.items() if figure[1] in moved}, spread, times)
+    furthest = {monitor: _furthest(monitor, clean, centre) for monitor in sorted({monitor for _, monitor in centre})}
+    moved = {monitor: far for monitor, far in furthest.items() if sum(map(bool, far)) >= max(2, MOVED * len(clean))}
+    worst = [1.0] * len(clean)
+    for far in moved.values():  # all but the furthest lie within the reach of the others
+        second, first = sorted(range(len(clean)), key=far.__getitem__)[-2:]
+        worst[first] = max(worst[first], far[first] / far[second])
+    times = sorted(worst, reverse=True)[int(ALLOWED * len(clean))]
+    reach = {monitor: max(far) for monitor, far in moved.items()}
+    return Limits({figure: at for figure, at in centre.items() if figure[1] in moved}, reach, times)
 
 
-def _squares(monitor: str, clean: Sequence[LabRun], centre: dict[Figure, float]) -> list[list[float]]:
-    """Of each clean run, the squared distances of one monitor's figures from their centres."""
+def _furthest(monitor: str, clean: Sequence[LabRun], centre: dict[Figure, float]) -> list[float]:
+    """Of each clean run, how far a monitor's figures were off their centres at most; 0 where it has none."""
     return [
-        [(value - centre[figure]) ** 2 for figure, value in values(run).items() if figure[1] == monitor and figure in centre]
+        max((abs(value - centre[f]) for f, value in values(run).items() if f[1] == monitor and f in centre), default=0.0)
         for run in clean
     ]
-
-
-def _left_out(runs: Sequence[Sequence[float]]) -> list[float]:
-    """How many standard deviations of the other runs each run is off, at its furthest; `runs` as `_squares` gives them."""
-    total, count = sum(map(sum, runs)), sum(map(len, runs))
-    return [(max(run) * (count - len(run)) / (total - sum(run))) ** 0.5 if run else 0.0 for run in runs]
 
 
 def alarms(run: LabRun, limits: Limits) -> list[Alarm]:
     """Every figure of a run that is out of its limits, the furthest first of each model, models in their order."""
     off = {
-        f: abs(v - limits.centre[f]) / (limits.times * limits.spread[f[1]]) for f, v in values(run).items() if f in limits.centre
+        f: abs(v - limits.centre[f]) / (limits.times * limits.reach[f[1]]) for f, v in values(run).items() if f in limits.centre
     }
     found = [Alarm(model, monitor, times) for (model, monitor), times in off.items() if times > 1]
     return sorted(found, key=lambda alarm: (alarm.model, -alarm.times))

@@ -16,11 +16,11 @@ Made by `selfreward lab`: {runs:,} runs of the micro world from M1 to M{last}, {
 {seconds:.0f} s for a clean run; recipe `micro/lab/lab.toml`. Clean runs are seeds {fitting} and {testing}, planted ones and cures
 {planted}. Every row that was run is shown.
 
-A figure raises an alarm where it lies further than {times:.2f} of its standard deviations from the median of {fitted} clean runs.
-That one number, for all {figures} figures of M1 to M{last} together, is the smallest for which no more than {allowed} of those
-runs raises one when it is left out of the standard deviations. No limit was fitted on the runs that are reported. What hardly
-ever moved in clean runs has no limits. Harm is the first model whose true score lies {harm:g} standard deviations below the clean
-runs'. Bounds are one-sided, 95 %, after Clopper and Pearson.
+A figure raises an alarm where it lies further from the median of {fitted} clean runs than {times:.2f} times as far as it did in
+any of them, at any model. That one number, for all {figures} figures of M1 to M{last} together, is the smallest for which no more
+than {allowed} of those runs raises an alarm by the limits of the others. No limit was fitted on the runs that are reported. What
+hardly ever moved in clean runs has no limits. Harm is the first model whose true score lies {harm:g} standard deviations below
+the clean runs'. Bounds are one-sided, 95 %, after Clopper and Pearson.
 """
 MISSING = "Not run yet: {arms}. The same command goes on with them."
 
