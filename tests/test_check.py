@@ -26,7 +26,7 @@ from selfreward.checks.devices import Device, find_device, matmul_rate
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.shapes import Shape, adapter_parameters, read_config, shape_of, size_by_name
-from selfreward.checks.tables import duration, short, show
+from selfreward.checks.tables import short, show
 from selfreward.cli import app
 from selfreward.config import load_recipe
 from selfreward.drift.watch import load_anchors
@@ -819,5 +819,4 @@ def test_markup_in_a_name_is_only_text(tmp_path):
 
 def test_numbers_as_they_are_shown():
     assert [short(number) for number in (7, 999.6, 12_340, 1.5e6, 68.98e9)] == ["7", "1000", "12.3 k", "1.5 M", "69 B"]
-    assert [duration(seconds) for seconds in (59, 600, 7300, 3e6)] == ["59 s", "10 min", "2 h", "35 days"]
     assert [gigabytes(size) for size in (1.6e7, 1.2e9)] == ["16.0 MB", "1.2 GB"]

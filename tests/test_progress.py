@@ -9,7 +9,7 @@ from rich.console import Console
 
 from selfreward import progress
 from selfreward.errors import Stopped
-from selfreward.progress import Progress
+from selfreward.progress import Progress, duration
 
 
 @pytest.fixture
@@ -44,6 +44,15 @@ def test_in_a_file_progress_is_plain_whole_lines(tmp_path, clock):
     assert len(lines) == 5 and all(line.startswith("M3/a_stage") and line.endswith(")") for line in lines)
     assert lines[0].endswith("1,000 of 4,000 requests in 10.0 s (100 requests/s, 30 s left)")
     assert lines[-1].endswith("4,000 of 4,000 requests in 40.0 s (100 requests/s)")
+
+
+def test_what_is_slow_says_how_long_each_takes_and_the_rest_in_a_unit_that_suits_it(tmp_path, clock):
+    shows, out = shown(tmp_path)
+    with shows.stage("M2/model", 300, "steps") as advance:
+        clock(46)
+        advance(2)
+    assert "2 of 300 steps in 46.0 s (23.0 s each, 114 min left)" in out.getvalue()
+    assert [duration(seconds) for seconds in (59, 600, 7300, 3e6)] == ["59 s", "10 min", "2 h", "35 days"]
 
 
 def test_plain_lines_are_not_more_often_than_every_ten_seconds(tmp_path, clock):

@@ -85,6 +85,8 @@ class _Clock:
 
     def rate(self) -> str:
         speed = self.per_second()
+        if 0 < speed < 0.5:
+            return f"{1 / speed:,.1f} s each"
         return f"{speed:,.1f} {self.unit}/s" if speed < 100 else f"{speed:,.0f} {self.unit}/s"
 
     def eta(self) -> float | None:
@@ -93,6 +95,14 @@ class _Clock:
 
     def line(self) -> str:
         left = self.eta()
-        rest = f", {left:.0f} s left" if left and self.done < self.total else ""
+        rest = f", {duration(left)} left" if left and self.done < self.total else ""
         spent = time.monotonic() - self._started
         return f"{self.name}: {self.done:,} of {self.total:,} {self.unit} in {spent:.1f} s ({self.rate()}{rest})"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    for limit, factor, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / factor:,.0f} {unit}"
+    return f"{seconds / 86400:,.0f} days"

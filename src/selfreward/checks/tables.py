@@ -13,6 +13,7 @@ from selfreward.checks.amounts import Material, Span
 from selfreward.checks.bill import Line, called, gigabytes
 from selfreward.checks.costs import Asking, Training
 from selfreward.limits import DriftConfig
+from selfreward.progress import duration
 
 PLAIN_WIDTH = 160
 """Columns where the output goes to a file or a pipe."""
@@ -132,11 +133,3 @@ def short(number: float) -> str:
         if number >= factor:
             return f"{number / factor:.3g}{unit}"
     return f"{number:.0f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
-    for limit, factor, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / factor:,.0f} {unit}"
-    return f"{seconds / 86400:,.0f} days"
