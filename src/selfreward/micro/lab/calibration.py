@@ -22,7 +22,7 @@ from selfreward.run import execute
 from selfreward.seed import Seed
 from selfreward.stages import Run
 
-SEEDS = PLANTED[:4]
+SEEDS = PLANTED[:8]
 NOISE = (0.0, 0.25, 0.5)
 """Shares of grades that are any grade at all."""
 PROMPTS = 600

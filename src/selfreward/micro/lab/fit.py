@@ -60,13 +60,18 @@ def values(run: LabRun) -> dict[Figure, float]:
     }
 
 
-def fit(clean: Sequence[LabRun]) -> Limits:
-    """Limits from clean runs, two at least."""
+def by_figure(runs: Iterable[LabRun]) -> dict[Figure, list[float]]:
+    """What was read of each figure, over runs."""
     found: dict[Figure, list[float]] = defaultdict(list)
-    for run in clean:
+    for run in runs:
         for figure, value in values(run).items():
             found[figure].append(value)
-    centre = {figure: median(told) for figure, told in found.items() if len(told) >= max(2, KNOWN * len(clean))}
+    return found
+
+
+def fit(clean: Sequence[LabRun]) -> Limits:
+    """Limits from clean runs, two at least."""
+    centre = {figure: median(told) for figure, told in by_figure(clean).items() if len(told) >= max(2, KNOWN * len(clean))}
     furthest = {monitor: _furthest(monitor, clean, centre) for monitor in sorted({monitor for _, monitor in centre})}
     moved = {monitor: far for monitor, far in furthest.items() if sum(map(bool, far)) >= max(2, MOVED * len(clean))}
     worst = [1.0] * len(clean)

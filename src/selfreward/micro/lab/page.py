@@ -108,11 +108,13 @@ def in_words(row: dict[str, Any], clean: dict[str, Any], first: str, last: str) 
     bred = f"what it breeds went from {_mean(trait.get(first))} to {_mean(trait.get(last))}, " if trait else ""
     at = {part: f", first at {min(row[f'{part}_at'])}" if row[f"{part}_at"] else "" for part in ("harm", "alarm")}
     seen = ", ".join(f"`{name}` ({count})" for name, count in list(row["seen_by"].items())[:3]) or "no figure"
+    moved = ", ".join(f"`{name}` {far:+.1f} at {model}" for name, model, far in row["moved"][:4])
     return (
         f"- *{row['defect']}*, strength {row['strength']:g}, {row['runs']} runs, {first} to {last}: {bred}the true score from "
         f"{_mean(true.get(first))} to {_mean(true.get(last))} (clean runs: {_mean(clean['true'].get(last))}), what the model "
         f"says of itself from {_mean(said.get(first))} to {_mean(said.get(last))}. Harmed: {row['harmed']}{at['harm']}. "
-        f"Alarmed: {row['alarmed']}{at['alarm']}, in time for {row['in_time']} of the harmed. Seen by {seen}."
+        f"Alarmed: {row['alarmed']}{at['alarm']}, in time for {row['in_time']} of the harmed. Seen by {seen}. "
+        f"Moved most, in standard deviations of clean runs: {moved}."
     )
 
 

@@ -13,7 +13,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.micro.lab.arms import CURED, CURES, FITTING, PLANTED, TESTING, Arm, arms
 from selfreward.micro.lab.calibration import Rejudged, bins
 from selfreward.micro.lab.defects import DEFECTS
-from selfreward.micro.lab.fit import Clean, Limits, alarms, first_alarm, first_harm, fit, true_scores
+from selfreward.micro.lab.fit import Clean, Figure, Limits, alarms, by_figure, first_alarm, first_harm, fit, true_scores
 from selfreward.micro.lab.runs import LabRun, Seen
 
 SURE = 0.95
@@ -51,7 +51,9 @@ def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged]) -> dict[str, 
         what = f"{len(clean[FITTING])} clean runs are too few to fit limits on"
         raise SelfRewardError(what, "selfreward lab", "What was run is kept: let the same command go on")
     limits, truth = fit(clean[FITTING]), true_scores(clean[FITTING])
-    rows = [_row(arm, by_arm[arm.name], limits, truth) for arm in arms() if arm.defect and not arm.cure and by_arm[arm.name]]
+    usual = {figure: (fmean(told), stdev(told)) for figure, told in by_figure(clean[FITTING]).items() if figure in limits.centre}
+    planted = [(arm, by_arm[arm.name]) for arm in arms() if arm.defect and not arm.cure and by_arm[arm.name]]
+    rows = [{**_row(arm, found, limits, truth), "moved": _moved(found, usual)} for arm, found in planted]
     return {
         "runs": len(runs), "hours": sum(run.seconds for run in runs) / 3600,
         "seconds_a_run": fmean(run.seconds for run in clean[FITTING]),
@@ -121,6 +123,19 @@ def _row(arm: Arm, runs: Sequence[LabRun], limits: Limits, truth: Clean) -> dict
         "in_time": in_time, "lead": fmean(int(h[1:]) - int(a[1:]) for h, a in both if a) if any(a for _, a in both) else None,
         "seen_by": dict(seen.most_common(6)),
     }  # fmt: skip
+
+
+def _moved(runs: Sequence[LabRun], usual: dict[Figure, tuple[float, float]]) -> list[tuple[str, str, float]]:
+    """What moved most, within its limits or not: monitor, model, and its mean in clean runs' standard deviations from theirs."""
+    off = {
+        (model, monitor): (fmean(told) - usual[model, monitor][0]) / usual[model, monitor][1]
+        for (model, monitor), told in by_figure(runs).items()
+        if usual.get((model, monitor), (0.0, 0.0))[1]
+    }
+    furthest: dict[str, tuple[str, str, float]] = {}
+    for (model, monitor), far in sorted(off.items(), key=lambda item: -abs(item[1])):
+        furthest.setdefault(monitor, (monitor, model, round(far, 2)))
+    return list(furthest.values())[:6]
 
 
 def _counted(models: Iterable[str | None]) -> dict[str, int]:
