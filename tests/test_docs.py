@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 import tomllib
 from importlib import import_module
@@ -105,3 +106,40 @@ def test_the_recipes_on_the_page_about_your_own_model_are_recipes(tmp_path):
     assert read.servers["referee"].key_env and read.measure.judge in read.servers
     formats = set(re.findall(r"\| `(\w+)`", OWN_MODEL)) - {"format"}
     assert formats == set(get_args(SourceConfig.model_fields["format"].annotation))
+
+
+GOES_WRONG = (ROOT / "docs" / "what-can-go-wrong.md").read_text(encoding="utf-8")
+LAB = ROOT / "docs" / "results" / "loop-health.md"
+
+
+def test_the_laboratorys_page_is_what_its_records_say(tmp_path):
+    from selfreward.micro.lab.study import write_up
+
+    for records in LAB.parent.glob("loop-health.*.jsonl"):
+        shutil.copy(records, tmp_path)
+    made = write_up(tmp_path)
+    assert made["loop-health.md"] == LAB.read_text(encoding="utf-8"), "run selfreward lab --minutes 0"
+    assert made["loop-health.svg"] == LAB.with_suffix(".svg").read_text(encoding="utf-8")
+
+
+def test_what_can_go_wrong_quotes_the_laboratory():
+    from selfreward.micro.lab.defects import DEFECTS
+
+    quoted = [line[2:] for line in GOES_WRONG.splitlines() if line.startswith("> ")]
+    said = [line.removeprefix("- ") for line in LAB.read_text(encoding="utf-8").splitlines()]
+    assert set(quoted) <= set(said)
+    strongest = {f"*{defect.name}*, strength {defect.strengths[-1]:g}" for defect in DEFECTS}
+    assert {", ".join(line.split(", ")[:2]) for line in quoted if not line.startswith("**")} == strongest
+
+
+def test_every_figure_and_field_in_what_can_go_wrong_exists():
+    monitors = tomllib.loads((ROOT / "src" / "selfreward" / "text" / "monitors.toml").read_text(encoding="utf-8"))
+    prose = "\n".join(line for line in GOES_WRONG.splitlines() if not line.startswith("> "))
+    named = [name.split(" = ")[0] for name in re.findall(r"`([a-z_]+\.[^`…]+)`", prose)]
+    assert len(named) > 20
+    for name in named:
+        monitor, figure = name.split(".", 1)
+        if monitor in monitors:
+            assert re.sub(r"/.*", "/", figure) in monitors[monitor]["figures"], name
+        else:
+            assert name == "drift.jsonl" or recipe_field(name), name

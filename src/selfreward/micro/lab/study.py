@@ -48,13 +48,16 @@ def run_lab(out: Path, work: Path, workers: int, minutes: float, only: Sequence[
     pieces = [piece for piece in owed(runs, rejudged) if piece.name.startswith(tuple(only))]
     if minutes:
         run_pieces(pieces, out, work, workers, minutes)
-    runs, rejudged = read_kept(out / f"{NAME}.runs.jsonl", LabRun), read_kept(out / f"{NAME}.rejudged.jsonl", Rejudged)
-    found = tabulate(runs, rejudged)
-    found["missing"] = _missing(owed(runs, rejudged))
-    write_whole(out / f"{NAME}.json", json.dumps(found, indent=1))
-    write_whole(out / f"{NAME}.svg", draw(found))
-    write_whole(out / f"{NAME}.md", as_markdown(found))
+    for name, text in write_up(out).items():
+        write_whole(out / name, text)
     return out / f"{NAME}.md"
+
+
+def write_up(out: Path) -> dict[str, str]:
+    """The page, its figures and its drawing, by the names of their files, from the records in `out`."""
+    runs, rejudged = read_kept(out / f"{NAME}.runs.jsonl", LabRun), read_kept(out / f"{NAME}.rejudged.jsonl", Rejudged)
+    found = tabulate(runs, rejudged) | {"missing": _missing(owed(runs, rejudged))}
+    return {f"{NAME}.json": json.dumps(found, indent=1), f"{NAME}.svg": draw(found), f"{NAME}.md": as_markdown(found)}
 
 
 def read_kept(records: Path, kind: type[R]) -> list[R]:

@@ -121,7 +121,7 @@ def _row(arm: Arm, runs: Sequence[LabRun], limits: Limits, truth: Clean) -> dict
         **_curves(runs, arm.defect.name),
         "harmed": len(both), "harm_at": _counted(harm), "alarmed": sum(a is not None for a in alarm), "alarm_at": _counted(alarm),
         "in_time": in_time, "lead": fmean(int(h[1:]) - int(a[1:]) for h, a in both if a) if any(a for _, a in both) else None,
-        "seen_by": dict(seen.most_common(6)),
+        "seen_by": dict(sorted(seen.items(), key=lambda found: (-found[1], found[0]))[:6]),
     }  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def _moved(runs: Sequence[LabRun], usual: dict[Figure, tuple[float, float]]) -> 
         if usual.get((model, monitor), (0.0, 0.0))[1]
     }
     furthest: dict[str, tuple[str, str, float]] = {}
-    for (model, monitor), far in sorted(off.items(), key=lambda item: -abs(item[1])):
+    for (model, monitor), far in sorted(off.items(), key=lambda found: (-abs(found[1]), found[0])):
         furthest.setdefault(monitor, (monitor, model, round(far, 2)))
     return list(furthest.values())[:6]
 
