@@ -307,6 +307,12 @@ def test_the_page_sets_the_floor_beside_ours():
     assert theirs == "30"
 
 
+def test_the_page_tells_what_the_machine_could_do_before_and_after():
+    ends = [{"multiply_adds": 1e9, "bytes": 1e9}, {"multiply_adds": 3e9, "bytes": 1e9}]
+    text = page({"arms 1m 32": {**arms_part(), "ends": ends}})
+    assert "does 2.0 billion multiply-adds and 1.0 GB a second: 1.0 billion before the arms, 3.0 after them" in text
+
+
 def test_the_page_tells_what_is_wrong_with_an_arm_that_ran():
     text = page({"arms 1m 32": arms_part()})
     assert "wrong work" in text and "N = 2 and nowhere else" in text and "re-creates" not in text
@@ -361,6 +367,7 @@ def sat(monkeypatch, tmp_path):
         return run(arm, "", 1 + abs(first - 4), 10 + abs(second - 16), 1)
 
     monkeypatch.setattr(compare, "facts", lambda sitting, folder: KNOWN)
+    monkeypatch.setattr(compare, "able", lambda sitting: {"multiply_adds": 4e9, "bytes": 2e9})
     monkeypatch.setattr(compare, "measured", measured)
     monkeypatch.setattr(compare, "missing", lambda arm: "")
 
@@ -376,6 +383,12 @@ def test_the_baseline_has_its_best_chunk_and_the_control_is_first_and_last(sat):
     assert asked[:3] == [("b", (1, 1)), ("b", (4, 4)), ("b", (16, 16))]
     assert asked[3:] == [("b", (4, 16)), ("a", (4, 16)), ("b", (4, 16)), ("b", (4, 16))]
     assert "4 prompts a call for candidates and 16 for judging" in page.read_text()
+
+
+def test_what_the_machine_can_do_is_measured_before_and_after(sat):
+    page, _ = sat(arms=("a",))
+    (part,) = json.loads(page.with_suffix(".json").read_text()).values()
+    assert part["rates"] == {"multiply_adds": 3e9, "bytes": 1.5e9} and [end["bytes"] for end in part["ends"]] == [1e9, 2e9]
 
 
 def test_parts_measured_at_another_time_stay_on_the_page(sat):

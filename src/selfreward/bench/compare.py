@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from selfreward.bench.measure import ARMS, apart, can_train, measured, missing
@@ -91,14 +92,22 @@ def bench(sitting: Sitting, out: Path, folder: Path, say: Say) -> Path:
 
 def facts(sitting: Sitting, folder: Path) -> dict[str, Any]:
     """Make the model; what it is, what the machine is, and what the machine can do, each found in a process of its own."""
-    from selfreward.bench.rates import machine, rates
+    from selfreward.bench.rates import machine
     from selfreward.bench.world import make_world
 
     shape = apart(make_world, folder, sitting.model, sitting.dtype, sitting.device, sitting.seed)
     return {
         "model": Path(sitting.model).name, "shape": shape._asdict(), "date": date.today().isoformat(),
-        "machine": apart(machine, sitting.device), "rates": apart(rates, sitting.device, sitting.dtype),
+        "machine": apart(machine, sitting.device), "rates": able(sitting),
     }  # fmt: skip
+
+
+def able(sitting: Sitting) -> dict[str, float]:
+    """What the machine can do now."""
+    from selfreward.bench.rates import rates
+
+    found: dict[str, float] = apart(rates, sitting.device, sitting.dtype)
+    return found
 
 
 def _asked(work: Work) -> dict[str, Any]:
@@ -118,9 +127,11 @@ def _side_by_side(sitting: Sitting, work: Work, known: dict[str, Any], figures: 
         found = measured(arm, work)
         runs.append({"arm": arm, "role": role, **found})
         say(f"{known['model']}, judgments of {work.judgment_tokens}: ({arm}) {role}: {_spent(found)}")
-        part = {**known, "work": _asked(work), "arms": arms, "left_out": left_out, "runs": runs}
-        figures.put(key, part)
+        keep({})
         return found
+
+    def keep(more: dict[str, Any]) -> None:
+        figures.put(key, {**known, "work": _asked(work), "arms": arms, "left_out": left_out, "runs": runs, **more})
 
     tried = {}
     for chunk in sitting.chunks if {"b", "e"} & set(arms) else ():
@@ -134,6 +145,11 @@ def _side_by_side(sitting: Sitting, work: Work, known: dict[str, Any], figures: 
         for arm in arms:
             run(arm, f"repeat {number + 1}")
     run(control, "control last")
+    ends = [known["rates"], able(sitting)]  # a shared machine is not the same from minute to minute
+    mean = {name: fmean(end[name] for end in ends) for name in ends[0]}
+    figures.put(
+        key, {**known, "work": _asked(work), "arms": arms, "left_out": left_out, "runs": runs, "rates": mean, "ends": ends}
+    )
 
 
 NO_TRAINING = "DPO is left out of every arm: there is no trl or no datasets. pip install trl datasets"

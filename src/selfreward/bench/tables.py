@@ -148,6 +148,9 @@ def _floors(part: Part, spent: Mapping[str, Spent]) -> str:
     measured = [stage for stage in STAGES if stage != "dpo" or part["work"]["dpo"]]
     lines = [_floor(stage, floors[stage], spent, rates) for stage in measured]
     able = f"{rates['multiply_adds'] / 1e9:,.1f} billion multiply-adds and {rates['bytes'] / 1e9:,.1f} GB a second"
+    if ends := part.get("ends"):
+        before, after = (f"{end['multiply_adds'] / 1e9:,.1f}" for end in ends)
+        able += f": {before} billion before the arms, {after} after them, of which the floor takes the mean"
     header = [
         "floor",
         "multiply-adds, billions",
