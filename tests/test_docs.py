@@ -122,6 +122,16 @@ def test_the_laboratorys_page_is_what_its_records_say(tmp_path):
     assert made["loop-health.svg"] == LAB.with_suffix(".svg").read_text(encoding="utf-8")
 
 
+def test_the_alarms_in_the_readme_are_those_of_the_laboratory():
+    found = json.loads(LAB.with_suffix(".json").read_text())
+    alarms, detection = found["false_alarms"]["any"], found["detection"]
+    text = " ".join(README.split())
+    assert f"of {alarms['of']} clean runs that no limit was fitted on, {alarms['found']} raised an alarm" in text
+    assert f"fewer than {alarms['bound']:.1%} do" in text
+    assert f"of {detection['of']} runs at doses that do harm, {detection['found']} had raised one" in text
+    assert f"(more than {detection['bound']:.1%})" in text
+
+
 def test_what_can_go_wrong_quotes_the_laboratory():
     from selfreward.micro.lab.defects import DEFECTS
 
