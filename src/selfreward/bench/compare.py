@@ -146,10 +146,7 @@ def _side_by_side(sitting: Sitting, work: Work, known: dict[str, Any], figures: 
             run(arm, f"repeat {number + 1}")
     run(control, "control last")
     ends = [known["rates"], able(sitting)]  # a shared machine is not the same from minute to minute
-    mean = {name: fmean(end[name] for end in ends) for name in ends[0]}
-    figures.put(
-        key, {**known, "work": _asked(work), "arms": arms, "left_out": left_out, "runs": runs, "rates": mean, "ends": ends}
-    )
+    keep({"rates": {name: fmean(end[name] for end in ends) for name in ends[0]}, "ends": ends})
 
 
 NO_TRAINING = "DPO is left out of every arm: there is no trl or no datasets. pip install trl datasets"
