@@ -69,7 +69,8 @@ def test_all_figures_that_stop_are_named_with_the_end_that_they_broke_and_no_oth
         "planted.a": {"stop_below": -1.0, "stop_above": 1.0}, "planted.b": {"below": 0.0, "stop_above": (4.0, 3.0)},
         "planted.c": {"stop_below": 1.0, "stop_above": 1.0}, "planted.d": {"above": 0.5},
     }  # fmt: skip
-    with pytest.raises(Alarm, match=r"run: planted\.a at M1 \(-2, below -1: stop\)\. It is the first .*M1/model\."):
+    first = r"run: planted\.a at M1 \(-2, below -1: stop\)\. It is the first that was watched: .*run/M1/model\."
+    with pytest.raises(Alarm, match=first):
         go(world, tmp_path / "run", drift__limits=ends)
     del ends["planted.a"]
     with pytest.raises(Alarm, match=r"run: planted\.b at M2 \(3\.5, above 3: stop\)\. The last good model is M1: "):
@@ -90,7 +91,8 @@ def test_where_two_limits_are_set_it_is_the_one_that_was_passed_that_is_told(wor
 
 
 def test_a_stop_at_the_last_model_is_an_alarm_too(world, tmp_path):
-    with pytest.raises(Alarm, match=r"run: planted\.rise at M3 \(0\.3, above 0\.25: stop\)\. The last good .*M2/model\."):
+    told = r"run: planted\.rise at M3 \(0\.3, above 0\.25: stop\)\. The last good model is M2: .*run/M2/model\."
+    with pytest.raises(Alarm, match=told):
         go(world, tmp_path / "run", drift__limits={"planted.rise": {"stop_above": 0.25}})
 
 

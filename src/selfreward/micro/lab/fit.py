@@ -71,8 +71,9 @@ def by_figure(runs: Iterable[LabRun]) -> dict[Figure, list[float]]:
 
 def fit(clean: Sequence[LabRun]) -> Limits:
     """Limits from clean runs, two at least."""
-    centre = {figure: median(told) for figure, told in by_figure(clean).items() if len(told) >= max(2, KNOWN * len(clean))}
-    furthest = {monitor: _furthest(monitor, clean, centre) for monitor in sorted({monitor for _, monitor in centre})}
+    centre = {figure: median(every) for figure, every in by_figure(clean).items() if len(every) >= max(2, KNOWN * len(clean))}
+    told = [values(run) for run in clean]
+    furthest = {monitor: _furthest(monitor, told, centre) for monitor in sorted({monitor for _, monitor in centre})}
     moved = {monitor: far for monitor, far in furthest.items() if sum(map(bool, far)) >= max(2, MOVED * len(clean))}
     worst = [1.0] * len(clean)
     for far in moved.values():  # all but the furthest lie within the reach of the others
@@ -83,11 +84,11 @@ def fit(clean: Sequence[LabRun]) -> Limits:
     return Limits({figure: at for figure, at in centre.items() if figure[1] in moved}, reach, times)
 
 
-def _furthest(monitor: str, clean: Sequence[LabRun], centre: dict[Figure, float]) -> list[float]:
-    """Of each clean run, how far a monitor's figures were off their centres at most; 0 where it has none."""
+def _furthest(monitor: str, told: Iterable[dict[Figure, float]], centre: dict[Figure, float]) -> list[float]:
+    """Of each clean run, by its figures, how far those of a monitor were off their centres at most; 0 where it has none."""
     return [
-        max((abs(value - centre[f]) for f, value in values(run).items() if f[1] == monitor and f in centre), default=0.0)
-        for run in clean
+        max((abs(value - centre[f]) for f, value in found.items() if f[1] == monitor and f in centre), default=0.0)
+        for found in told
     ]
 
 
