@@ -26,6 +26,7 @@ from rich.console import Console
 
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.config import Recipe, load_recipe
+from selfreward.identified import Record
 from selfreward.jsonl import Records, iter_jsonl
 from selfreward.judgments import Judge
 from selfreward.measure import Made, Measurer
@@ -33,7 +34,7 @@ from selfreward.models import Cast
 from selfreward.novelty import Novelty
 from selfreward.pairs import best_against_worst, choose_pairs, preference_texts
 from selfreward.progress import Progress
-from selfreward.records import Judgment, Pair, Prompt, Ranking, Record, Request, Response
+from selfreward.records import Judgment, Pair, Prompt, Ranking, Request, Response
 from selfreward.report import describe_status, write_report
 from selfreward.reward_modeling import beside_ranks, reward_modeling
 from selfreward.rundir import RunDir, write_whole

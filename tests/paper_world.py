@@ -16,7 +16,7 @@ from selfreward.backends.hf import HFModel
 from selfreward.engines import BackendConfig
 from selfreward.prompts import HEADER
 from selfreward.records import Completion
-from selfreward.training import sft_row
+from selfreward.rows import sft_row
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|user|>' if m.role == 'user' else '<|assistant|>' }}{{ m.content }}<|end|>{% endfor %}"

@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from tinymodels import WORDS, make_model, make_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfreward import adapters, learner, training
+from selfreward import adapters, learner, planned, training
 from selfreward.errors import SelfRewardError, Stopped
+from selfreward.rows import dpo_row
 from selfreward.sections import DPOConfig, LoRAConfig, SFTConfig, TrainerConfig
-from selfreward.training import TRLTrainer, dpo_row
+from selfreward.training import TRLTrainer
 
 EXAMPLES = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4])) for n in range(10)]
 PAIRS = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4]), " ".join(WORDS[n + 9 : n + 11 + n % 3])) for n in range(10)]
@@ -187,7 +188,7 @@ def references(monkeypatch, steps):
     """Collects (ids of prompt and chosen response, reference log-prob of it) of every row that is trained on."""
     seen = {}
 
-    class Watched(training._PlannedDPOTrainer):
+    class Watched(training.PlannedDPOTrainer):
         def training_step(self, model, inputs, *given, **named):
             chosen = inputs["input_ids"].chunk(2)[0], inputs["attention_mask"].bool().chunk(2)[0]
             for ids, mask, logp in zip(*chosen, inputs["ref_chosen_logps"], strict=True):
@@ -195,7 +196,7 @@ def references(monkeypatch, steps):
             steps.append(self.ref_model)
             return super().training_step(model, inputs, *given, **named)
 
-    monkeypatch.setattr(training, "_PlannedDPOTrainer", Watched)
+    monkeypatch.setattr(training, "PlannedDPOTrainer", Watched)
     return seen
 
 
@@ -293,14 +294,14 @@ def test_on_the_way_merged_models_are_left_that_change_nothing_of_the_training(b
 def test_while_training_frozen_weights_are_in_four_bits_and_adapters_in_float32(bases, tmp_path, monkeypatch):
     seen = []
 
-    class Watched(training._PlannedSFTTrainer):
+    class Watched(training.PlannedSFTTrainer):
         def training_step(self, model, *given, **named):
             learning = {p.dtype for p in model.parameters() if p.requires_grad}
             layer = model.get_base_model().model.layers[0].mlp.up_proj
             seen.append((learning, type(layer.base_layer).__name__, layer.base_layer.weight.quant_type))
             return super().training_step(model, *given, **named)
 
-    monkeypatch.setattr(training, "_PlannedSFTTrainer", Watched)
+    monkeypatch.setattr(training, "PlannedSFTTrainer", Watched)
     sft(bases["llama"], tmp_path / "work", QLORA)
     assert seen == [({torch.float32}, "Linear4bit", "nf4")] * 6
 
@@ -309,12 +310,12 @@ def test_while_training_frozen_weights_are_in_four_bits_and_adapters_in_float32(
 def test_adapters_have_a_dropout_of_their_own(train, bases, tmp_path, monkeypatch):
     seen = []
 
-    class Watched(training._Planned):
+    class Watched(planned.Planned):
         def training_step(self, model, *given, **named):
             seen.append(model.get_base_model().model.layers[0].mlp.up_proj.lora_dropout["default"].p)
             return super().training_step(model, *given, **named)
 
-    for name in ("_PlannedSFTTrainer", "_PlannedDPOTrainer"):
+    for name in ("PlannedSFTTrainer", "PlannedDPOTrainer"):
         monkeypatch.setattr(training, name, type(name, (Watched, getattr(training, name)), {}))
     train(bases["llama"], tmp_path / "work", LORA.model_copy(update={"dropout": 0.25}), dropout=0, epochs=1)
     assert set(seen) == {0.25}
@@ -355,7 +356,7 @@ def test_activations_are_computed_twice_where_the_recipe_says_so(bases):
 def test_bfloat16_computes_in_bfloat16_and_learns_in_float32(bases, tmp_path, monkeypatch):
     seen = []
 
-    class Watched(training._PlannedSFTTrainer):
+    class Watched(training.PlannedSFTTrainer):
         def training_step(self, model, *given, **named):
             layer = model.model.layers[0].mlp.up_proj
             hook = layer.register_forward_hook(lambda module, given, out: seen.append((module.weight.dtype, out.dtype)))
@@ -363,7 +364,7 @@ def test_bfloat16_computes_in_bfloat16_and_learns_in_float32(bases, tmp_path, mo
             hook.remove()
             return loss
 
-    monkeypatch.setattr(training, "_PlannedSFTTrainer", Watched)
+    monkeypatch.setattr(training, "PlannedSFTTrainer", Watched)
     made = trained(bases["llama"], tmp_path / "work", TrainerConfig(dtype="bfloat16"))
     assert set(seen) == {(torch.float32, torch.bfloat16)}
     assert {weight.dtype for weight in weights(made).values()} == {torch.float32}

@@ -13,7 +13,7 @@ import selfreward
 from selfreward.batching import Batches, within
 from selfreward.chat import load_tokenizer
 from selfreward.config import load_recipe
-from selfreward.training import dpo_row, pair_lengths, sft_row
+from selfreward.rows import dpo_row, pair_lengths, sft_row
 
 PACKAGE = Path(selfreward.__path__[0])
 TOKENIZER = make_tokenizer()

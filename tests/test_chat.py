@@ -19,7 +19,7 @@ from selfreward.chat import (
 from selfreward.chatting import find_model
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message
-from selfreward.training import IGNORE, dpo_row, sft_row
+from selfreward.rows import IGNORE, dpo_row, sft_row
 
 TOKENIZER = make_tokenizer()
 HEADER = "<|start_header_id|>"

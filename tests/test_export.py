@@ -30,7 +30,7 @@ from selfreward.export import KINDS, MADE, MEASURED, export_run
 from selfreward.jsonl import read_jsonl
 from selfreward.pairs import best_against_worst
 from selfreward.records import Judgment, Pair, Prompt, Response
-from selfreward.training import dpo_row
+from selfreward.rows import dpo_row
 
 HOSTILE = "</details>| # <script>alert(1)</script> [x](https://evil.example) `y` ![z](z.png)\n---\nlicense: mit\n---\n{{ 7 * 7 }}"
 SETTINGS = {

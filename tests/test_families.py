@@ -14,8 +14,9 @@ from selfreward.chat import DEFAULT_TEMPLATE, _render, end_of_turn, load_tokeniz
 from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message
+from selfreward.rows import IGNORE, dpo_row, sft_row
 from selfreward.sections import DPOConfig, SFTConfig
-from selfreward.training import IGNORE, TRLTrainer, dpo_row, sft_row
+from selfreward.training import TRLTrainer
 
 FAMILY = pytest.mark.parametrize("name", FAMILIES)
 TEXTS = [
@@ -158,7 +159,7 @@ def train(kind, folder, work, dropout=0.1):
 
 @FAMILY
 def test_a_batch_of_sft_has_the_labels_that_the_format_says(name, folders, tmp_path, monkeypatch):
-    seen = Seen(monkeypatch, "_PlannedSFTTrainer")
+    seen = Seen(monkeypatch, "PlannedSFTTrainer")
     train("sft", folders[name], tmp_path / "work")
     assert rows(seen.batch, seen.batch["labels"] != IGNORE) == sorted(expected(name, *pair[:2]) for pair in PAIRS)
     trained = seen.batch["labels"] != IGNORE
@@ -168,7 +169,7 @@ def test_a_batch_of_sft_has_the_labels_that_the_format_says(name, folders, tmp_p
 
 @FAMILY
 def test_a_batch_of_dpo_is_split_into_prompt_and_answer_as_the_format_says(name, folders, tmp_path, monkeypatch):
-    seen = Seen(monkeypatch, "_PlannedDPOTrainer")
+    seen = Seen(monkeypatch, "PlannedDPOTrainer")
     train("dpo", folders[name], tmp_path / "work")
     both = [expected(name, prompt, answer) for prompt, *answers in PAIRS for answer in answers]
     assert rows(seen.batch, seen.batch["completion_mask"].bool()) == sorted(both)
@@ -186,7 +187,7 @@ def rows(batch, trained):
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_without_dropout_two_passes_are_the_same(kind, folders, tmp_path, monkeypatch):
-    seen = Seen(monkeypatch, {"sft": "_PlannedSFTTrainer", "dpo": "_PlannedDPOTrainer"}[kind])
+    seen = Seen(monkeypatch, {"sft": "PlannedSFTTrainer", "dpo": "PlannedDPOTrainer"}[kind])
     train(kind, folders["phi"], tmp_path / "work", dropout=0)
     assert seen.spread == 0
 

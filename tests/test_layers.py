@@ -16,6 +16,7 @@ from selfreward.records import Pair
 PACKAGE = Path(selfreward.__path__[0])
 LAYERS = [
     ["errors", "checks"],
+    ["identified"],
     ["records"],
     ["jsonl"],
     ["fields", "fingerprints", "estimates", "parsing", "novelty", "batching", "evaluations.rows", "reproduce.lines"],
@@ -23,8 +24,8 @@ LAYERS = [
     ["config", "alarms"],
     ["rundir", "chat", "adapters", "backends", "rubrics", "exchanges", "correlations"],
     ["sources"],
-    ["seed", "prompts", "responses", "judgments", "pairs", "learner", "backends.replies", "backends.leash", "job"],
-    ["flukes", "ranks", "checkpoints", "backends.attention", "backends.draw", "backends.plain", "backends.watching"],
+    ["seed", "prompts", "responses", "judgments", "pairs", "learner", "rows", "backends.replies", "backends.leash", "job"],
+    ["flukes", "ranks", "checkpoints", "planned", "backends.attention", "backends.draw", "backends.plain", "backends.watching"],
     ["backends.tree"],
     ["backends.suited"],
     ["training", "backends.fake", "backends.hf", "backends.vllm", "backends.server", "progress", "journal", "trainings"],
@@ -61,9 +62,9 @@ LAYERS = [
 HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "peft", "bitsandbytes", "vllm", "ray"}
 MAY_BE_HEAVY = {
     "backends.attention", "backends.draw", "backends.plain", "backends.watching", "backends.tree", "backends.suited",
-    "training", "sharing", "worker", "checkpoints", "learner", "adapters", "chat", "backends.hf", "backends.vllm",
-    "backends.server", "backends.ray", "micro.base", "bench.world", "bench.ledger", "bench.rates", "bench.baseline",
-    "bench.peers",
+    "training", "planned", "rows", "sharing", "worker", "checkpoints", "learner", "adapters", "chat", "backends.hf",
+    "backends.vllm", "backends.server", "backends.ray", "micro.base", "bench.world", "bench.ledger", "bench.rates",
+    "bench.baseline", "bench.peers",
 }  # fmt: skip
 MAY_KNOW_THE_MICRO_WORLD = {"measure", "commands.laboratory"}
 """Outside the micro world: what measures, and nothing else."""

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward import estimates, novelty, records
+from selfreward import estimates, novelty
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.drilldown import SHOWN, sample
 from selfreward.errors import SelfRewardError
+from selfreward.identified import content_id
 from selfreward.iteration import JudgeConfig
 from selfreward.jsonl import Records, iter_about, iter_jsonl, read_jsonl, to_line
 from selfreward.judgments import Tally, mean_scores
@@ -156,7 +157,7 @@ def test_ids_are_those_of_a_dump(text, number, seed):
 
 def test_what_is_not_json_has_no_id():
     with pytest.raises(TypeError, match="object is not JSON"):
-        records.content_id(object())
+        content_id(object())
 
 
 def test_only_where_a_hash_was_checked_is_an_id_taken_as_it_stands(tmp_path):

@@ -18,8 +18,9 @@ from selfreward import training
 from selfreward.checkpoints import MARK
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.fingerprints import fingerprint
+from selfreward.rows import IGNORE, dpo_row, sft_row
 from selfreward.sections import DPOConfig, SFTConfig
-from selfreward.training import IGNORE, TRLTrainer, dpo_row, sft_row
+from selfreward.training import TRLTrainer
 
 TOKENIZER = make_tokenizer()
 EXAMPLES = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4])) for n in range(10)]
@@ -138,7 +139,7 @@ def test_the_dpo_loss_is_that_of_the_paper(policy, base, tmp_path):
     check_dpo_loss(policy, base, tmp_path / "work")
 
 
-class Planted(training._PlannedDPOTrainer):
+class Planted(training.PlannedDPOTrainer):
     """DPO with a peer's mistake: log-probs of the token that is read, or their mean, or no reference."""
 
     shift, mean, referenced = 1, False, True
@@ -161,7 +162,7 @@ class Planted(training._PlannedDPOTrainer):
 
 
 def plant(monkeypatch, **mistake):
-    monkeypatch.setattr(training, "_PlannedDPOTrainer", type("Planted", (Planted,), mistake))
+    monkeypatch.setattr(training, "PlannedDPOTrainer", type("Planted", (Planted,), mistake))
 
 
 def test_the_planted_trainer_without_a_mistake_passes_the_same_check(policy, base, tmp_path, monkeypatch):
@@ -187,7 +188,7 @@ def test_the_reference_is_the_model_of_this_iteration(policy, tmp_path):
     check_reference_is_the_policy(policy, tmp_path / "work")
 
 
-class Trapped(training._PlannedDPOTrainer):
+class Trapped(training.PlannedDPOTrainer):
     """TRL's way for a model in memory: the reference is loaded from where its config says it once came from."""
 
     base = None
@@ -197,7 +198,7 @@ class Trapped(training._PlannedDPOTrainer):
 
 
 def test_a_reference_that_is_silently_m0_would_be_noticed(policy, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "_PlannedDPOTrainer", type("Trapped", (Trapped,), {"base": base}))
+    monkeypatch.setattr(training, "PlannedDPOTrainer", type("Trapped", (Trapped,), {"base": base}))
     with pytest.raises(AssertionError):
         check_reference_is_the_policy(policy, tmp_path / "work")
 
@@ -209,14 +210,14 @@ def seen_references(monkeypatch):
     """Row of ids → the reference's log-prob of its response, each time that it is trained on."""
     seen = {}
 
-    class Watched(training._PlannedDPOTrainer):
+    class Watched(training.PlannedDPOTrainer):
         def training_step(self, model, inputs, *given, **named):
             logps = torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
             for ids, mask, logp in zip(inputs["input_ids"], inputs["attention_mask"].bool(), logps, strict=True):
                 seen.setdefault(tuple(ids[mask].tolist()), []).append(logp.item())
             return super().training_step(model, inputs, *given, **named)
 
-    monkeypatch.setattr(training, "_PlannedDPOTrainer", Watched)
+    monkeypatch.setattr(training, "PlannedDPOTrainer", Watched)
     return seen
 
 
@@ -251,13 +252,13 @@ def test_the_references_log_probs_are_its_own_in_every_epoch_and_without_dropout
 def test_the_reference_reads_every_pair_once_in_inference_mode_and_more_at_once_than_a_training(policy, tmp_path, monkeypatch):
     calls = []
 
-    class Watched(training._PlannedDPOTrainer):
+    class Watched(training.PlannedDPOTrainer):
         def compute_ref_log_probs(self, model, inputs):
             assert not model.training and torch.is_inference_mode_enabled()
             calls.append(len(inputs["input_ids"]) // 2)
             return super().compute_ref_log_probs(model, inputs)
 
-    monkeypatch.setattr(training, "_PlannedDPOTrainer", Watched)
+    monkeypatch.setattr(training, "PlannedDPOTrainer", Watched)
     dpo(policy, policy, tmp_path / "work", DPO.model_copy(update={"dropout": 0.5, "device_batch_size": 1}))
     assert sum(calls) == len(PAIRS) and len(calls) <= 3
 
@@ -270,13 +271,13 @@ def test_before_training_begins_the_reference_is_gone_from_memory(policy, base, 
         loaded.append(weakref.ref(model))
         return model
 
-    class Watched(training._PlannedDPOTrainer):
+    class Watched(training.PlannedDPOTrainer):
         def training_step(self, *given, **named):
             alive.append([reference() for reference in loaded])
             return super().training_step(*given, **named)
 
     monkeypatch.setattr(training, "_frozen", watched)
-    monkeypatch.setattr(training, "_PlannedDPOTrainer", Watched)
+    monkeypatch.setattr(training, "PlannedDPOTrainer", Watched)
     dpo(policy, base, tmp_path / "another")
     assert alive == [[None]] * 6
     dpo(policy, policy, tmp_path / "itself")
@@ -287,7 +288,7 @@ def test_a_training_that_is_gone_on_with_does_not_ask_its_reference_again(base, 
     expected = undisturbed(train_dpo_here)
     with pytest.raises(Killed):
         train_dpo_here(base, tmp_path, Dying(3, Killed()))
-    monkeypatch.setattr(training._PlannedDPOTrainer, "compute_ref_log_probs", None)
+    monkeypatch.setattr(training.PlannedDPOTrainer, "compute_ref_log_probs", None)
     assert contents(train_dpo_here(base, tmp_path)) == expected
 
 
@@ -340,13 +341,13 @@ def trusted_by_hand(policy, reference, confidence, nll_weight):
 def check_trusted(policy, reference, work, monkeypatch, confidence, nll_weight=0.0):
     gradients = []
 
-    class Watched(training._PlannedDPOTrainer):
+    class Watched(training.PlannedDPOTrainer):
         def training_step(self, model, *given, **named):
             loss = super().training_step(model, *given, **named)
             gradients.append({name: weight.grad.clone() for name, weight in model.named_parameters()})
             return loss
 
-    monkeypatch.setattr(training, "_PlannedDPOTrainer", Watched)
+    monkeypatch.setattr(training, "PlannedDPOTrainer", Watched)
     config = DPO.model_copy(update={**ONE_STEP, "confidence": confidence, "nll_weight": nll_weight})
     made = dpo(policy, reference, work, config)
     loss, by_hand = trusted_by_hand(policy, reference, confidence, nll_weight)
@@ -419,7 +420,7 @@ def watch_rows(monkeypatch, name, seen):
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 @pytest.mark.parametrize("device_batch", [4, 2])
 def test_the_padding_that_is_told_of_is_what_the_model_was_given(kind, device_batch, base, tmp_path, monkeypatch):
-    name, given = {"sft": "_PlannedSFTTrainer", "dpo": "_PlannedDPOTrainer"}[kind], []
+    name, given = {"sft": "PlannedSFTTrainer", "dpo": "PlannedDPOTrainer"}[kind], []
 
     class Watched(getattr(training, name)):
         def training_step(self, model, inputs, *rest, **named):
@@ -441,7 +442,7 @@ LONG = " ".join(WORDS[n % 50] for n in range(1100))
 
 def test_the_optimizer_sees_every_pair_whole_in_every_epoch(tmp_path, monkeypatch):
     model, seen = make_model(tmp_path / "model", max_position_embeddings=1200), Counter()
-    watch_rows(monkeypatch, "_PlannedDPOTrainer", seen)
+    watch_rows(monkeypatch, "PlannedDPOTrainer", seen)
     pairs = [*PAIRS, (LONG, "bak", "del fim")]
     dpo(model, model, tmp_path / "work", DPO.model_copy(update={"device_batch_size": 1}), pairs)
     rows = [dpo_row(TOKENIZER, *pair) for pair in pairs] * 2
@@ -450,14 +451,14 @@ def test_the_optimizer_sees_every_pair_whole_in_every_epoch(tmp_path, monkeypatc
 
 def test_the_optimizer_sees_every_example_whole_in_every_epoch(tmp_path, monkeypatch):
     model, seen = make_model(tmp_path / "model", max_position_embeddings=1200), Counter()
-    watch_rows(monkeypatch, "_PlannedSFTTrainer", seen)
+    watch_rows(monkeypatch, "PlannedSFTTrainer", seen)
     examples = [*EXAMPLES, (LONG, "bak")]
     sft(model, tmp_path / "work", SFT.model_copy(update={"device_batch_size": 1}), examples)
     assert seen == Counter(tuple(sft_row(TOKENIZER, *example)["input_ids"]) for example in examples * 2)
 
 
 def test_a_trainer_that_drops_examples_is_stopped(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(training._PlannedDPOTrainer, "_prepare_dataset", lambda self, dataset, *_: dataset.select(range(7)))
+    monkeypatch.setattr(training.PlannedDPOTrainer, "_prepare_dataset", lambda self, dataset, *_: dataset.select(range(7)))
     with pytest.raises(AssertionError, match="kept 7 of 10"):
         dpo(base, base, tmp_path / "work")
 

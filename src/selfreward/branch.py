@@ -14,9 +14,9 @@ from selfreward.config import Recipe, changed_fields, read_recipe, read_tree
 from selfreward.errors import SelfRewardError
 from selfreward.evaluations import FOLDER
 from selfreward.fingerprints import CHANGED, differing, read_signed
+from selfreward.identified import Record
 from selfreward.jsonl import read_line
 from selfreward.measure import Measured
-from selfreward.records import Record
 from selfreward.rundir import LOCK, lock_folder, sync_files, sync_folder, write_whole
 
 BRANCH, CONFIG, PROVENANCE, MEASURED = "branch.json", "config.json", "provenance.json", "measured.json"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from selfreward.records import Record
+from selfreward.identified import Record
 
 Floats = NDArray[np.float64]
 AT_ONCE = 250_000

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import content_id
+from selfreward.identified import content_id
 
 WEIGHTS = ("*.safetensors", "tokenizer.json", "chat_template.jinja")
 CHANGED = "was changed or damaged since it was written"

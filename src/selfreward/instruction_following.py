@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from selfreward import estimates
 from selfreward.estimates import Estimate
-from selfreward.records import Comparison, Record, Response, Side, Verdict
+from selfreward.identified import Record
+from selfreward.records import Comparison, Response, Side, Verdict
 
 
 class TrueScore(Record):

@@ -14,11 +14,12 @@ from typing import NamedTuple
 from selfreward import estimates, instruction_following, reward_modeling
 from selfreward.config import Recipe
 from selfreward.estimates import Estimate
+from selfreward.identified import Record
 from selfreward.instruction_following import HeadToHead, TrueScore
 from selfreward.judgments import Judge, Tally
 from selfreward.models import Cast, imported
 from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
-from selfreward.records import Checkpoint, Judgment, Pair, Prompt, Ranking, Record, Response, Verdict
+from selfreward.records import Checkpoint, Judgment, Pair, Prompt, Ranking, Response, Verdict
 from selfreward.responses import plan_responses, read_response
 from selfreward.reward_modeling import RewardModeling
 from selfreward.rundir import write_whole

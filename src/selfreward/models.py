@@ -19,9 +19,10 @@ from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.fields import HUB_ID, IMPORT_PATH
 from selfreward.fingerprints import WEIGHTS, fingerprint
+from selfreward.identified import content_id
 from selfreward.iteration import JudgeConfig, PairsConfig, PromptsConfig
 from selfreward.pairs import Policy, shortest_of_the_best
-from selfreward.records import Checkpoint, content_id
+from selfreward.records import Checkpoint
 
 
 class Cast:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, model_validator
 
 from selfreward.fields import compiles
-from selfreward.records import Completion, Identified, Record, Request, Sampled
+from selfreward.identified import Identified, Record
+from selfreward.records import Completion, Request, Sampled
 
 Verdict = Literal["ok", "warn", "stop"]
 

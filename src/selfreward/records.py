@@ -1,72 +1,13 @@
-"""Every record of a run: frozen, with a content id, one JSON object a line.
-
-`id` is a hash of what a record *is*, so equal work has equal ids on every machine; a file whose ids do not fit its
-contents was edited or damaged and is refused. This module imports nothing else of ours but the error.
-"""
+"""Every record of a run: frozen, with a content id, one JSON object a line."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, computed_field, model_validator
+from pydantic import model_validator
 
-VERIFIED = "verified"
-"""Context of validation: what is read is known to be as it was written, so that its ids are taken as they stand."""
-
-
-def content_id(*parts: object) -> str:
-    """16 hexadecimal digits that stand for `parts` (JSON values and records)."""
-    return hashlib.sha256(_canonical(parts).encode()).hexdigest()[:16]
-
-
-def _fields(value: object) -> dict[str, Any]:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    raise TypeError(f"{type(value).__name__} is not JSON")
-
-
-_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_fields).encode
-
-
-class Record(BaseModel):
-    """A frozen line of JSON. Unknown and missing fields are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Identified(Record):
-    """A record with a content id over the fields named in `identity`."""
-
-    identity: ClassVar[tuple[str, ...]]
-
-    @computed_field  # type: ignore[prop-decorator]
-    @cached_property
-    def id(self) -> str:
-        """The content id."""
-        return content_id(type(self).__name__, [getattr(self, name) for name in self.identity])
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy; changed, it has the id of what it then is."""
-        copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("id", None)
-        return copied
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _check_id(cls, value: Any, build: Any, info: ValidationInfo) -> Self:
-        if not isinstance(value, Mapping) or "id" not in value:
-            return build(value)  # type: ignore[no-any-return]
-        record: Self = build({name: field for name, field in value.items() if name != "id"})
-        if info.context == VERIFIED:
-            record.__dict__["id"] = value["id"]
-        elif record.id != value["id"]:
-            raise ValueError(f"id is {value['id']!r} but the contents say {record.id!r}: the line was changed")
-        return record
+from selfreward.identified import Identified, Record, content_id
 
 
 class Example(Identified):

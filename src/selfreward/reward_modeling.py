@@ -9,7 +9,8 @@ from typing import NamedTuple
 from selfreward import estimates
 from selfreward.correlations import kendall, places, spearman
 from selfreward.estimates import Estimate
-from selfreward.records import Ranking, Record, Response
+from selfreward.identified import Record
+from selfreward.records import Ranking, Response
 
 TIE_RULE = "a tie in score counts half; a response without a score makes its pairs wrong"
 

@@ -23,8 +23,8 @@ from typing import Any, TextIO
 from selfreward.config import changed_fields
 from selfreward.errors import SelfRewardError
 from selfreward.fingerprints import CHANGED, differing, file_hash, read_signed
+from selfreward.identified import Record, content_id
 from selfreward.jsonl import to_line
-from selfreward.records import Record, content_id
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 ADAPTERS = ("peft", "bitsandbytes")

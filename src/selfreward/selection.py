@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
+from selfreward.identified import Record
 from selfreward.jsonl import digest
 from selfreward.models import Cast
 from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
-from selfreward.records import Checkpoint, Prompt, Record, Response, Sampling
+from selfreward.records import Checkpoint, Prompt, Response, Sampling
 from selfreward.responses import plan_responses, read_response
 from selfreward.seed import Seed, refuse_known
 from selfreward.sources import load_prompts

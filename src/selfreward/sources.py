@@ -20,8 +20,9 @@ from pydantic_core import from_json
 from selfreward.errors import SelfRewardError
 from selfreward.exchanges import Alpaca, Answered, Asked, Conversation, Exchange, Ranked, Row, Tree, Unused
 from selfreward.fields import HUB_ID
+from selfreward.identified import Identified
 from selfreward.jsonl import wrong_field
-from selfreward.records import Dropped, Example, Identified, Prompt, Ranking
+from selfreward.records import Dropped, Example, Prompt, Ranking
 from selfreward.sections import SourceConfig
 
 R = TypeVar("R", bound=Identified)

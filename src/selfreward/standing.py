@@ -12,10 +12,10 @@ from selfreward.alarms import alarms, describe, ending
 from selfreward.branch import read_branch, recipe_of, recipes
 from selfreward.config import Recipe, read_recipe
 from selfreward.errors import SelfRewardError
+from selfreward.identified import Record
 from selfreward.jsonl import read_jsonl, read_line
 from selfreward.measure import Measured
 from selfreward.readings import Reading
-from selfreward.records import Record
 
 ANSWERING = ("heldout_responses", "truth")
 COMPARING = "heldout_preferences"

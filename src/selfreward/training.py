@@ -1,58 +1,40 @@
 """SFT and DPO through TRL: token ids in, a transformers folder out. Resumes from the last checkpoint marked whole.
 
-Tokens are made here, by the same code that makes a prompt for sampling, because TRL would cut what is too long, drop
-what is all prompt, and never say so.
+Tokens are made by us (`rows`) because TRL would cut what is too long, drop what is all prompt, and never say so.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import math
 import os
 import re
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object, send_to_device
 from datasets import Dataset, disable_progress_bars
-from transformers import (
-    AutoConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    Trainer,
-)
+from transformers import AutoConfig, PreTrainedModel, PrinterCallback, Trainer
 from trl.trainer.dpo_config import DPOConfig as TRLDPOConfig
-from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_config import SFTConfig as TRLSFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
 
 from selfreward.adapters import lora, train_in_float32
 from selfreward.backends import Advance
-from selfreward.batching import Batches, Lengths, within
-from selfreward.chat import completion_ids, load_tokenizer, prompt_ids
+from selfreward.batching import Batches, Lengths
+from selfreward.chat import load_tokenizer
 from selfreward.checkpoints import Safe, last_whole, write_model
 from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.learner import Learner, context, load_weights, with_dropout
-from selfreward.records import Message
+from selfreward.planned import PlannedDPOTrainer, PlannedSFTTrainer
+from selfreward.rows import IGNORE, dpo_row, pair_lengths, sft_row
 from selfreward.rundir import write_whole
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
-from selfreward.sharing import Counted, Filled, examples_at, uneven
+from selfreward.sharing import Counted
 
 RECOMPUTE = "activation_checkpointing" if hasattr(TRLSFTConfig, "activation_checkpointing") else "gradient_checkpointing"
 """What transformers calls it, before 5.20 and since."""
-IGNORE = -100
-"""Label of a token that the loss passes over."""
-REFERENCE = "reference.json"
-"""What the reference makes of every pair, beside the checkpoints: [log-prob of chosen, log-prob of rejected] in their order."""
-INFERENCE = 4
-"""Tokens that fit in memory while nothing is learnt, to one in a batch of a training: no layer's activations are kept for
-the backward pass, and neither gradients nor the optimizer are there yet."""
 NEVER_LOGGED = ("runtime", "per_second", "flos", "num_tokens", "train_loss")
 """Parts of the names of figures that differ from run to run, or are counted from the last resume only."""
 
@@ -91,7 +73,7 @@ class TRLTrainer:
             packing=False,
         )
         safe = Safe(advance, self._keep)
-        trainer = _made(_PlannedSFTTrainer, learner, args=settings, train_dataset=self._dataset(rows, blank), callbacks=[safe])
+        trainer = _made(PlannedSFTTrainer, learner, args=settings, train_dataset=self._dataset(rows, blank), callbacks=[safe])
         return _train(trainer, learner, Batches(lengths, config.split[0], config.batch_size, seed), config, work)
 
     def dpo(
@@ -117,7 +99,7 @@ class TRLTrainer:
         alone = reference == start and not settings.fsdp  # under FSDP TRL would load one that it is not given
         safe = Safe(advance, self._keep, lambda model, step: write_model(learner, model, work / f"step-{step}"), every)
         trainer = _made(
-            _PlannedDPOTrainer, learner, ref_model=None if alone else _frozen(reference), args=settings,
+            PlannedDPOTrainer, learner, ref_model=None if alone else _frozen(reference), args=settings,
             train_dataset=self._dataset(rows, blank), callbacks=[safe],
         )  # fmt: skip
         trainer.ref_model = None
@@ -127,93 +109,6 @@ class TRLTrainer:
 
     def _dataset(self, rows: list[dict[str, list[int]]], blank: dict[str, list[int]]) -> Dataset:
         return Dataset.from_list([*rows, blank] if self._cluster.trainers > 1 else rows)
-
-
-class _Planned(Trainer):
-    """Takes its batches as planned; the cosine of its learning rate ends at the last step, not one after it."""
-
-    batches: Batches
-    batch_size: int
-
-    def _get_train_sampler(self, *_: object) -> Any:
-        return Filled(self.batches, self.args.per_device_train_batch_size, self.accelerator.num_processes, self._epoch)
-
-    def _epoch(self) -> int:
-        return int(self.state.global_step) // math.ceil(len(self.batches) / self.batch_size)
-
-    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
-        return super().create_scheduler(max(num_training_steps - 1, 1), optimizer)
-
-
-class _PlannedSFTTrainer(_Planned, SFTTrainer):
-    """TRL's SFT, so."""
-
-
-class _PlannedDPOTrainer(_Planned, DPOTrainer):
-    """TRL's DPO, so, on rows that hold token ids already and with a reference that has its say once."""
-
-    loss_is_scaled_for_ga = True
-    """To TRL's trainer: what `compute_loss` gives is a part of the step's loss, not to be divided again."""
-
-    def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
-        return dataset
-
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *given: Any, **named: Any) -> torch.Tensor:
-        """What a pass adds to the loss of its step, in which every pair counts the same."""
-        pairs, processes = inputs.pop("pairs"), self.accelerator.num_processes
-        step = examples_at(self.state.global_step, len(self.batches), self.batch_size)
-        with uneven(self.accelerator, pairs) if step < self.batch_size else nullcontext():
-            loss: torch.Tensor = super().compute_loss(model, inputs, *given, **named)
-        share = pairs * processes / step  # of the processes' losses the mean is taken
-        return loss * share if pairs else loss.nan_to_num() * 0
-
-    def _precompute_ref_logps(self, dataset: Dataset, *_: object) -> Dataset:
-        """Rows with the reference's log-probs; TRL would compute them in training's batches and leave dropout as it is."""
-        file = Path(str(self.args.output_dir)) / REFERENCE
-        if not file.exists():
-            found = self._reference_log_probs(dataset)
-            if self.accelerator.is_main_process:
-                write_whole(file, json.dumps(found))
-        else:
-            found = json.loads(file.read_text())
-        chosen, rejected = zip(*found, strict=True)
-        return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
-
-    @torch.inference_mode()
-    def _reference_log_probs(self, dataset: Dataset) -> list[list[float]]:
-        """[log-prob of chosen, log-prob of rejected] of every row."""
-        model = self.ref_model or self.model
-        model.eval()
-        lengths = [pair_lengths(row) for row in dataset]
-        largest = self.args.per_device_train_batch_size * 2 * max(map(max, lengths))
-        found: list[tuple[int, list[float]]] = []
-        with self.accelerator.split_between_processes(within(lengths, INFERENCE * largest), apply_padding=True) as batches:
-            for batch in batches:
-                inputs = send_to_device(self.data_collator([dataset[at] for at in batch]), self.accelerator.device)
-                logps = torch.stack(self.compute_ref_log_probs(model, inputs), dim=1).tolist()
-                found += zip(batch, logps, strict=True)
-        by_row = dict(gather_object(found))
-        return [by_row[at] for at in range(len(dataset))]
-
-
-def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> dict[str, list[int]]:
-    """Ids of a conversation, and labels that pass over the prompt."""
-    messages = [Message(role="user", content=prompt)]
-    before, after = prompt_ids(tokenizer, messages), completion_ids(tokenizer, messages, response)
-    return {"input_ids": before + after, "labels": [IGNORE] * len(before) + after}
-
-
-def dpo_row(tokenizer: PreTrainedTokenizerBase, prompt: str, chosen: str, rejected: str) -> dict[str, list[int]]:
-    """Ids of a prompt and of its two responses."""
-    messages = [Message(role="user", content=prompt)]
-    chosen_ids, rejected_ids = (completion_ids(tokenizer, messages, response) for response in (chosen, rejected))
-    return {"prompt_ids": prompt_ids(tokenizer, messages), "chosen_ids": chosen_ids, "rejected_ids": rejected_ids}
-
-
-def pair_lengths(row: dict[str, list[int]]) -> Lengths:
-    """Tokens of a pair's prompt with its chosen and with its rejected response."""
-    chosen, rejected = (len(row["prompt_ids"]) + len(row[side]) for side in ("chosen_ids", "rejected_ids"))
-    return chosen, rejected
 
 
 def _frozen(path: Path) -> PreTrainedModel:

@@ -14,8 +14,9 @@ from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError
 from selfreward.estimates import Estimate
 from selfreward.fields import ModelName, SamplingConfig, Section
+from selfreward.identified import Identified, Record
 from selfreward.jsonl import read_line
-from selfreward.records import Checkpoint, Identified, Prompt, Record, Response
+from selfreward.records import Checkpoint, Prompt, Response
 from selfreward.responses import plan_responses, read_response
 from selfreward.sections import SourceConfig
 from selfreward.sources import Kept

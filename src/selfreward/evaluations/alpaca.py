@@ -22,7 +22,8 @@ from selfreward.evaluations import Figure, Found, Trial, counted, lengths
 from selfreward.evaluations.breakdown import Labelled, break_down
 from selfreward.evaluations.rows import Row, read_rows
 from selfreward.fields import Located
-from selfreward.records import Checkpoint, Completion, Message, Prompt, Request, Response, Sampled, Sampling, content_id
+from selfreward.identified import content_id
+from selfreward.records import Checkpoint, Completion, Message, Prompt, Request, Response, Sampled, Sampling
 from selfreward.rubrics import Rubric
 from selfreward.rundir import write_whole
 

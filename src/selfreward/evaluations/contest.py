@@ -9,9 +9,10 @@ from selfreward import estimates
 from selfreward.evaluations import Figure, Found, Trial, counted, lengths, some
 from selfreward.evaluations.breakdown import Labelled, break_down
 from selfreward.fields import ModelName
+from selfreward.identified import content_id
 from selfreward.jsonl import digest
 from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
-from selfreward.records import Comparison, Dropped, Prompt, Side, content_id
+from selfreward.records import Comparison, Dropped, Prompt, Side
 from selfreward.sections import PairwiseConfig, SourceConfig
 from selfreward.sources import Kept, load_prompts
 

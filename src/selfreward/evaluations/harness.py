@@ -14,7 +14,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.evaluations import Figure, Found, Settings, Trial
 from selfreward.fields import Located
 from selfreward.fingerprints import file_hash
-from selfreward.records import content_id
+from selfreward.identified import content_id
 from selfreward.rundir import write_whole
 
 PAPER = ("arc_easy", "arc_challenge", "hellaswag", "social_iqa", "piqa", "gsm8k", "mmlu", "openbookqa", "nq_open")

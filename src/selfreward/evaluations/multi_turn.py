@@ -9,6 +9,7 @@ from itertools import chain
 from selfreward import estimates
 from selfreward.evaluations import Answered, Figure, Found, Trial, counted, lengths
 from selfreward.fields import Located
+from selfreward.identified import content_id
 from selfreward.judgments import read_judgment
 from selfreward.mt_bench import (
     GROUPS,
@@ -23,7 +24,7 @@ from selfreward.mt_bench import (
     read_rating,
     scores,
 )
-from selfreward.records import Checkpoint, Completion, Judgment, Message, Request, Response, Sampling, content_id
+from selfreward.records import Checkpoint, Completion, Judgment, Message, Request, Response, Sampling
 from selfreward.responses import read_response
 
 TURNS: tuple[Turn, Turn] = (1, 2)

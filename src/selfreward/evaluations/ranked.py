@@ -8,10 +8,11 @@ from functools import cached_property
 from scipy.stats import kendalltau
 
 from selfreward.evaluations import Figure, Found, Settings, Trial, counted, some
+from selfreward.identified import content_id
 from selfreward.iteration import JudgeConfig
 from selfreward.jsonl import digest
 from selfreward.judgments import Judge
-from selfreward.records import Judgment, Ranking, content_id
+from selfreward.records import Judgment, Ranking
 from selfreward.reward_modeling import (
     Judged,
     RewardModeling,

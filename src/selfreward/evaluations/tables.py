@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from selfreward.estimates import Estimate
 from selfreward.evaluations import Figure, Result, read_results
-from selfreward.records import content_id
+from selfreward.identified import content_id
 
 NO_MATTER = {"seed", "bootstrap", "backend", "servers", "batch_size", "skip_bad_rows"} | {
     "judge", "against", "by", "data", "baseline", "include_path", "rubric", "template",

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
+from selfreward.identified import Record
 from selfreward.micro.base import JUDGE
 from selfreward.micro.truth import check, judge
 from selfreward.micro.world import (
@@ -27,7 +28,7 @@ from selfreward.micro.world import (
     write_answer,
 )
 from selfreward.readings import Anchor
-from selfreward.records import Example, Prompt, Ranking, Record
+from selfreward.records import Example, Prompt, Ranking
 from selfreward.rundir import write_whole
 
 SEED = 20240118

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from selfreward.identified import Record
 from selfreward.jsonl import iter_jsonl, to_line
 from selfreward.micro.lab import calibration
 from selfreward.micro.lab.arms import arms
@@ -23,7 +24,6 @@ from selfreward.micro.lab.page import as_markdown
 from selfreward.micro.lab.runs import LabRun, ready, run_seed
 from selfreward.micro.lab.table import tabulate
 from selfreward.progress import Progress
-from selfreward.records import Record
 from selfreward.rundir import write_whole
 
 R = TypeVar("R", bound=Record)

@@ -1,0 +1,95 @@
+"""TRL's trainers on batches that were planned: every example counts the same in its step, and the reference has its say once."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object, send_to_device
+from datasets import Dataset
+from transformers import Trainer
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.sft_trainer import SFTTrainer
+
+from selfreward.batching import Batches, within
+from selfreward.rows import pair_lengths
+from selfreward.rundir import write_whole
+from selfreward.sharing import Filled, examples_at, uneven
+
+REFERENCE = "reference.json"
+"""What the reference makes of every pair, beside the checkpoints: [log-prob of chosen, log-prob of rejected] in their order."""
+INFERENCE = 4
+"""Tokens that fit in memory while nothing is learnt, to one in a batch of a training: no layer's activations are kept for
+the backward pass, and neither gradients nor the optimizer are there yet."""
+
+
+class Planned(Trainer):
+    """Takes its batches as planned."""
+
+    batches: Batches
+    batch_size: int
+
+    def _get_train_sampler(self, *_: object) -> Any:
+        return Filled(self.batches, self.args.per_device_train_batch_size, self.accelerator.num_processes, self._epoch)
+
+    def _epoch(self) -> int:
+        return int(self.state.global_step) // math.ceil(len(self.batches) / self.batch_size)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """A learning rate whose cosine ends at the last step, not one after it."""
+        return super().create_scheduler(max(num_training_steps - 1, 1), optimizer)
+
+
+class PlannedSFTTrainer(Planned, SFTTrainer):
+    """TRL's SFT, so."""
+
+
+class PlannedDPOTrainer(Planned, DPOTrainer):
+    """TRL's DPO, so, on rows that hold token ids already and with a reference that has its say once."""
+
+    loss_is_scaled_for_ga = True
+    """To TRL's trainer: what `compute_loss` gives is a part of the step's loss, not to be divided again."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
+        return dataset
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *given: Any, **named: Any) -> torch.Tensor:
+        """What a pass adds to the loss of its step, in which every pair counts the same."""
+        pairs, processes = inputs.pop("pairs"), self.accelerator.num_processes
+        step = examples_at(self.state.global_step, len(self.batches), self.batch_size)
+        with uneven(self.accelerator, pairs) if step < self.batch_size else nullcontext():
+            loss: torch.Tensor = super().compute_loss(model, inputs, *given, **named)
+        share = pairs * processes / step  # of the processes' losses the mean is taken
+        return loss * share if pairs else loss.nan_to_num() * 0
+
+    def _precompute_ref_logps(self, dataset: Dataset, *_: object) -> Dataset:
+        """Rows with the reference's log-probs; TRL would compute them in training's batches and leave dropout as it is."""
+        file = Path(str(self.args.output_dir)) / REFERENCE
+        if not file.exists():
+            found = self._reference_log_probs(dataset)
+            if self.accelerator.is_main_process:
+                write_whole(file, json.dumps(found))
+        else:
+            found = json.loads(file.read_text())
+        chosen, rejected = zip(*found, strict=True)
+        return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
+
+    @torch.inference_mode()
+    def _reference_log_probs(self, dataset: Dataset) -> list[list[float]]:
+        """[log-prob of chosen, log-prob of rejected] of every row."""
+        model = self.ref_model or self.model
+        model.eval()
+        lengths = [pair_lengths(row) for row in dataset]
+        largest = self.args.per_device_train_batch_size * 2 * max(map(max, lengths))
+        found: list[tuple[int, list[float]]] = []
+        with self.accelerator.split_between_processes(within(lengths, INFERENCE * largest), apply_padding=True) as batches:
+            for batch in batches:
+                inputs = send_to_device(self.data_collator([dataset[at] for at in batch]), self.accelerator.device)
+                logps = torch.stack(self.compute_ref_log_probs(model, inputs), dim=1).tolist()
+                found += zip(batch, logps, strict=True)
+        by_row = dict(gather_object(found))
+        return [by_row[at] for at in range(len(dataset))]
