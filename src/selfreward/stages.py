@@ -42,14 +42,17 @@ NO_MATTER = {"on", "baseline", "checkpoint_every"}
 
 
 class Run:
-    """Where the work of one run is done: its folder, its engines, its progress."""
+    """Where the work of one run is done: its folder, its engines, its progress.
+
+    Engines are opened by `open_model` and `open_trainer`, which a study may wrap.
+    """
 
     def __init__(
         self, folder: RunDir, open_model: Opener, open_trainer: Callable[[], Trainer], progress: Progress,
         trainer: TrainerConfig | None = None, cluster: ClusterConfig | None = None,
     ) -> None:  # fmt: skip
-        self.dir, self._open_trainer, self.progress = folder, open_trainer, progress
-        self._open, self.training = open_model, decisive(trainer or TrainerConfig(), cluster)
+        self.dir, self.open_trainer, self.progress = folder, open_trainer, progress
+        self.open_model, self.training = open_model, decisive(trainer or TrainerConfig(), cluster)
         self._loaded: tuple[str, Model | None] = ("", None)
 
     def __getitem__(self, name: str) -> Folder:
@@ -58,14 +61,14 @@ class Run:
     @cached_property
     def trainer(self) -> Trainer:
         """The engine that trains; opened when it is first needed, for it takes seconds to import."""
-        return self._open_trainer()
+        return self.open_trainer()
 
     def load(self, model: Checkpoint) -> Model:
         """The engine for `model`; one is held at a time."""
         key, engine = self._loaded
         if engine is None or key != model.fingerprint:
             self.unload()
-            engine = self._open(model)
+            engine = self.open_model(model)
             self._loaded = (model.fingerprint, engine)
         return engine
 

@@ -25,9 +25,9 @@ def overhead(path: str) -> dict[str, Any]:
     ledger.book(Folder, "train_dpo", "iterations")
 
     def timed(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
-        opens, trains = run._open, run._open_trainer
-        run._open = lambda model: ledger.time_inside(ledger.timed(opens)(model), "prepare", "generate")
-        run._open_trainer = lambda: ledger.time_inside(trains(), "sft", "dpo")
+        opens, trains = run.open_model, run.open_trainer
+        run.open_model = lambda model: ledger.time_inside(ledger.timed(opens)(model), "prepare", "generate")
+        run.open_trainer = lambda: ledger.time_inside(trains(), "sft", "dpo")
         with ledger.stage("the rest"):
             return loop.self_reward(recipe, seed, run, cast, measurer, watcher)
 

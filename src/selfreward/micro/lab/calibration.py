@@ -69,7 +69,7 @@ class _Again:
         self._defect, self._noise = next(defect for defect in DEFECTS if defect.name == "noise"), noise
 
     def __call__(self, recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
-        run._open = planted(run._open, self._defect, self._noise)
+        run.open_model = planted(run.open_model, self._defect, self._noise)
         model = cast.join("M1", run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed))
         made, _ = iterate(2, model, recipe, seed, [], run["M2"], cast)
         judge, texts = Judge(recipe.judge), {prompt.id: prompt.text for prompt in made.prompts}

@@ -114,14 +114,14 @@ class _Planting:
         self._arm = arm
 
     def __call__(self, recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
-        opens = run._open
+        opens = run.open_model
         if self._arm.defect:
-            run._open = planted(opens, self._arm.defect, self._arm.strength)
+            run.open_model = planted(opens, self._arm.defect, self._arm.strength)
         try:
             return self_reward(recipe, seed, run, cast, measurer, watcher)
         finally:
             run.unload()
-            run._open = opens
+            run.open_model = opens
             self._answer(recipe, run, [measured.name for measured in measurer.done])
 
     def _answer(self, recipe: Recipe, run: Run, models: Sequence[str]) -> None:
