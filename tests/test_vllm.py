@@ -27,7 +27,7 @@ from transformers import AutoModelForCausalLM
 
 from selfreward.backends.fake import FakeTrainer
 from selfreward.backends.leash import MARK
-from selfreward.chat import load_tokenizer, prompt_ids
+from selfreward.chat import completion_ids, load_tokenizer, prompt_ids
 from selfreward.check import check
 from selfreward.checks import memory
 from selfreward.checks.shapes import Shape
@@ -66,7 +66,7 @@ class Engine:
     """In vLLM's place: finishes the last request in its hands at every step, in a way that `play` decides."""
 
     def __init__(self, args):
-        self.args, self.hands, self.told, self.most, self.mixed, self.aborted = args, {}, [], 0, False, []
+        self.args, self.hands, self.told, self.read, self.most, self.mixed, self.aborted = args, {}, [], [], 0, False, []
         self.play = lambda prompt, seed: ([prompt[1]], "length")
         self.vllm_config = SimpleNamespace(
             model_config=SimpleNamespace(max_model_len=20), scheduler_config=SimpleNamespace(max_num_seqs=2)
@@ -85,14 +85,17 @@ class Engine:
         assert name not in self.hands
         self.hands[name] = prompt["prompt_token_ids"], params
         self.told.append(params)
+        self.read.append(prompt["prompt_token_ids"])
         self.most = max(self.most, len(self.hands))
-        self.mixed |= len({("logprob_token_ids" in params, params.get("logprobs")) for _, params in self.hands.values()}) > 1
+        self.mixed |= len({(frozenset(params), params.get("logprobs")) for _, params in self.hands.values()}) > 1
 
     def step(self):
         name, (prompt, params) = self.hands.popitem()
         ids, finish = self.play(prompt, params["seed"])
         answer = SimpleNamespace(token_ids=ids, finish_reason=finish, logprobs=None)
-        return [SimpleNamespace(request_id=name, finished=True, prompt_token_ids=prompt, outputs=[answer])]
+        likely = [None, *({token: SimpleNamespace(logprob=-at / 4)} for at, token in enumerate(prompt[1:], 1))]
+        given = {"prompt_token_ids": prompt, "prompt_logprobs": likely if "prompt_logprobs" in params else None}
+        return [SimpleNamespace(request_id=name, finished=True, outputs=[answer], **given)]
 
     def abort_request(self, names):
         self.aborted += names
@@ -161,13 +164,31 @@ def test_the_engine_is_set_up_without_anything_of_the_models_own_settings_or_cod
     assert stand_in.VLLMModel(tiny, VLLM)._engine.args["dtype"] == "float32"
 
 
-def test_a_text_that_is_to_be_forced_is_an_error_of_its_own_and_the_engine_is_not_asked(model):
-    forced, asked = ask("bak bal", forced="bam"), ask("bak bal")
+def test_a_forced_text_is_read_with_its_end_as_a_part_of_the_prompt_and_told_how_likely_it_is(model, tiny):
+    forced, asked = ask("bak bal", forced="bam bak"), ask("bak bal")
     found = {one.request_id: one for one in model.generate([forced, asked])}
-    answer = found.pop(forced.id)
-    assert (answer.finish, answer.text, answer.logprob) == ("error", "", None)
-    assert read_likelihood(forced, answer).outcome == "untold"
-    assert found.keys() == {asked.id} and len(model._engine.told) == 1
+    tokenizer = load_tokenizer(tiny)
+    before, after = (make(tokenizer, forced.messages, *more) for make, more in ((prompt_ids, ()), (completion_ids, ("bam bak",))))
+    assert len(after) == 3 and model._engine.read == [before + after, before]
+    first = len(before)  # place n of the stand-in is told a log-probability of -n/4
+    answer = found[forced.id]
+    assert answer.logprob == -(first + first + 1 + first + 2) / 4
+    assert (answer.text, answer.finish, answer.prompt_tokens, answer.completion_tokens) == ("bam bak", "stop", first, 2)
+    likelihood = read_likelihood(forced, answer)
+    assert (likelihood.outcome, likelihood.tokens) == ("told", 3)
+    assert found[asked.id].logprob is None
+    sent = model._engine.told[0]
+    assert (sent["prompt_logprobs"], sent["max_tokens"], sent.get("logprobs")) == (0, 1, None)
+    assert not model._engine.mixed
+
+
+def test_a_forced_text_that_is_not_read_to_its_end_has_no_likelihood(model):
+    long, ended = ask("bak bal", forced=words(30, 1)), ask("bak bal", forced="bam")
+    model._engine.play = lambda prompt, seed: ([6], "abort")
+    for request, answer in zip([long, ended], model.generate([long, ended]), strict=True):
+        assert (answer.request_id, answer.finish, answer.logprob) == (request.id, "error", None)
+        assert read_likelihood(request, answer).outcome == "untold"
+    assert len(model._engine.told) == 1
 
 
 def test_every_sampling_field_is_sent_and_the_prompt_as_our_own_tokens(model, tiny):
@@ -514,6 +535,24 @@ def test_log_probabilities_are_those_of_a_plain_forward_before_temperature(engin
                 seen += 1
         assert seen > 10
         assert {len(answer.first_token or ()) for answer in found} == {top}
+
+
+@real
+def test_how_likely_a_forced_answer_is_is_what_a_plain_forward_says_and_sampling_beside_it_is_as_ever(engine):
+    said = [words(1, 5), f"{STOPS[0]} {words(5, 1)}", words(200, 2), words(9, 3), words(9, 3)]
+    forced = [ask(words(count, 7), n, forced=answer) for count in (3, 150) for n, answer in enumerate(said)]
+    asked = [ask(words(5, 7), index) for index in range(4)]
+    alone = answers(engine, asked)
+    found = answers(engine, [*forced[:3], *asked, *forced[3:]])
+    assert found[3:7] == alone
+    for request, answer in zip(forced, [*found[:3], *found[7:]], strict=True):
+        before, after = engine._ids(request.messages), completion_ids(engine._tokenizer, request.messages, request.forced)
+        with torch.no_grad():
+            logits = engine.whole(torch.tensor([before + after])).logits[0, len(before) - 1 : -1].double()
+        expected = torch.log_softmax(logits, dim=-1)[range(len(after)), after].sum().item()
+        assert answer.logprob == pytest.approx(expected, abs=1e-3)
+        assert (answer.finish, answer.completion_tokens) == ("stop", len(after) - 1)
+        assert answer.text == engine._tokenizer.decode(after[:-1])
 
 
 @real

@@ -25,7 +25,7 @@ from transformers import AutoConfig, GenerationConfig
 from selfreward.backends import likeliest, unanswered
 from selfreward.backends.leash import Leash
 from selfreward.backends.watching import Watcher
-from selfreward.chat import end_of_turn, load_tokenizer, prompt_ids
+from selfreward.chat import completion_ids, end_of_turn, load_tokenizer, prompt_ids
 from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.records import Completion, Finish, Message, Request, Watched
@@ -95,10 +95,8 @@ class VLLMModel:
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
         """Completions as they finish. Raises `SelfRewardError` where the engine ends or refuses the sampling."""
-        yield from (unanswered(request) for request in batch if request.forced is not None)  # no text is forced on vLLM here
-        asked = [request for request in batch if request.forced is None]
         # Of a batch in which some ask for likely words and some for watched ones, vLLM answers only the latter.
-        for _, alike in groupby(asked, key=lambda request: (bool(request.top_logprobs), request.watch)):
+        for _, alike in groupby(batch, key=lambda one: (one.forced is None, bool(one.top_logprobs), one.watch)):
             yield from self._stream(alike)
 
     def close(self) -> None:
@@ -115,7 +113,7 @@ class VLLMModel:
                 if not new and not under_way:
                     return
                 for request in new:
-                    ids = self._ids(request.messages)
+                    ids = [*self._ids(request.messages), *self._forced(request)]
                     if len(ids) < self._context:
                         under_way[self._ask(request, ids)] = request
                     else:
@@ -131,6 +129,10 @@ class VLLMModel:
         if messages != self._last[0]:  # a prompt's samples follow one another
             self._last = messages, prompt_ids(self._tokenizer, messages)
         return self._last[1]
+
+    def _forced(self, request: Request) -> list[int]:
+        """The tokens of a forced answer: vLLM is to read them as a part of the prompt, and tells how likely a prompt is."""
+        return [] if request.forced is None else completion_ids(self._tokenizer, request.messages, request.forced)
 
     def _ask(self, request: Request, ids: list[int]) -> str:
         """Hand a request over; returns what it is called there."""
@@ -152,17 +154,19 @@ class VLLMModel:
 
     def _params(self, request: Request, room: int) -> SamplingParams:
         """All there is to say about the sampling of a request whose context has `room` tokens left."""
-        sampling = request.sampling
+        sampling, forced = request.sampling, request.forced is not None
         return SamplingParams(
             n=1, temperature=sampling.temperature, top_p=sampling.top_p, top_k=0, min_p=0.0,
             presence_penalty=0.0, frequency_penalty=0.0, repetition_penalty=1.0,
-            max_tokens=min(sampling.max_tokens, room), min_tokens=0, seed=request.seed % SEEDS,
-            stop_token_ids=sorted(self._stops), ignore_eos=True, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY,
-            **self._wanted(request),
+            max_tokens=1 if forced else min(sampling.max_tokens, room), min_tokens=0,  # after a prompt it samples one at least
+            seed=request.seed % SEEDS, stop_token_ids=sorted(self._stops), ignore_eos=True, detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY, **self._wanted(request),
         )  # fmt: skip
 
     def _wanted(self, request: Request) -> dict[str, Any]:
         """Which log-probabilities to return at every token: natural, before temperature and top-p, as `raw_logprobs` are."""
+        if request.forced is not None:
+            return {"prompt_logprobs": 0}  # of the prompt's own tokens alone
         spelled = self._watcher.spellings(request.watch) if request.watch else {}
         watched = [token for tokens in spelled.values() for token in tokens]
         if watched and request.top_logprobs:
@@ -172,6 +176,26 @@ class VLLMModel:
         return {"logprobs": request.top_logprobs or None}
 
     def _completion(self, request: Request, output: Any) -> Completion:
+        if request.forced is None:
+            return self._answer(request, output)
+        if output.outputs[0].finish_reason not in FINISHES:
+            return unanswered(request, len(output.prompt_token_ids))
+        return self._likelihood(request, output)
+
+    def _likelihood(self, request: Request, output: Any) -> Completion:
+        """A forced answer with what vLLM told of its tokens: prompt log-probabilities, one place after another."""
+        ids, places = self._forced(request), output.prompt_logprobs
+        told = zip(ids, places[len(places) - len(ids) :], strict=True)
+        return Completion(
+            request_id=request.id,
+            text=str(self._tokenizer.decode(ids[:-1], skip_special_tokens=False)),
+            finish="stop",
+            prompt_tokens=len(output.prompt_token_ids) - len(ids),
+            completion_tokens=len(ids) - 1,
+            logprob=sum(place[token].logprob for token, place in told),
+        )
+
+    def _answer(self, request: Request, output: Any) -> Completion:
         answer = output.outputs[0]
         finish = FINISHES.get(answer.finish_reason, "error")
         ids = [*answer.token_ids]
