@@ -133,13 +133,16 @@ def test_the_alarms_in_the_readme_are_those_of_the_laboratory():
 
 
 def test_what_can_go_wrong_quotes_the_laboratory():
+    from selfreward.micro.lab.arms import CURES
     from selfreward.micro.lab.defects import DEFECTS
 
     quoted = [line[2:] for line in GOES_WRONG.splitlines() if line.startswith("> ")]
     said = [line.removeprefix("- ") for line in LAB.read_text(encoding="utf-8").splitlines()]
     assert set(quoted) <= set(said)
     strongest = {f"*{defect.name}*, strength {defect.strengths[-1]:g}" for defect in DEFECTS}
-    assert {", ".join(line.split(", ")[:2]) for line in quoted if not line.startswith("**")} == strongest
+    cures = {f"*{cure}* moves the true score" for cure in CURES}
+    assert all(sum(line.startswith(told) for line in quoted) == 1 for told in strongest | cures)
+    assert {line for line in quoted if not line.startswith((*strongest, *cures))} == {q for q in quoted if q.startswith("**")}
 
 
 def test_every_figure_and_field_in_what_can_go_wrong_exists():

@@ -265,8 +265,10 @@ def records():
     tested[7] = run(TESTING[7], a=900.0)
     name = Arm(BY_NAME["canary"], 2, None, PLANTED).name
     planted = [run(seed, name, true=3.0, a=2.0 if seed == PLANTED[0] else 99.0) for seed in PLANTED]
-    cured = [run(seed, f"length-{CURED['length']:g}+length-rule", true=3.5) for seed in PLANTED]
-    uncured = [run(seed, f"length-{CURED['length']:g}", true=3.0 + seed / 1000) for seed in PLANTED]
+    cured = [run(seed, "length-0.5+length-rule", true=3.5) for seed in PLANTED]
+    uncured = [run(seed, "length-0.5", true=3.0 + seed / 1000) for seed in PLANTED]
+    cured[0] = cured[0].model_copy(update={"ended": "no usable pair"})
+    cured += [run(200, "length-0.5+length-rule", true=2.0)]  # of a seed that was not run without the cure: beside nothing
     return [*clean, *tested, *planted, *cured, *uncured]
 
 
@@ -291,6 +293,12 @@ def test_every_count_of_the_page_by_hand(records):
     assert "1 of 60 clean runs raised one" in page and "noise-1 (10)" in page
     assert "| 1,000 | 2.0% | 5.0% | +3.0 |" in page
     assert "| canary | 2 | 10 | 0.10 → 0.10 | 3.00 ± 0.00 |" in page
+    # 0.3755, and 2.262 standard errors (SD of 0.120 … 0.129 is 0.00303) either way are 0.0022.
+    told = (
+        "- *length-rule* moves the true score against *length* 0.5 from 3.12 by +0.38 (+0.37 to +0.38), what it breeds by +0.00 "
+    )
+    assert f"{told}(+0.00 to +0.00), harmed 10 of 10 without it and 10 with it, 1 with it ran out of pairs." in page
+    assert "| length-rule | length 0.5 | 10 (1 ran out of pairs) | 3.12 | +0.38 (+0.37 to +0.38) |" in page
     assert drawing.startswith("<svg") and drawing.count("<path") >= 5
 
 

@@ -18,8 +18,8 @@ CURES: dict[str, dict[str, Any]] = {
     "lagged-judge": {"judge.by": "previous"},
 }
 """Cure → what it sets in the recipe."""
-CURED = {"noise": 0.75, "length": 0.5}
-"""Defect → the strength at which every cure is tried against it: a fluke, and a preference."""
+CURED = (("noise", 0.75), ("length", 0.5), ("length", 1.0))
+"""Defects at strengths, against which every cure is tried: a fluke, and a preference, which at the half does little harm."""
 
 
 class Arm(NamedTuple):
@@ -52,4 +52,4 @@ def arms() -> Iterator[Arm]:
     yield Arm(None, 0, None, PLANTED)
     yield from (Arm(None, 0, cure, PLANTED) for cure in CURES)
     by_name = {defect.name: defect for defect in DEFECTS}
-    yield from (Arm(by_name[name], strength, cure, PLANTED) for name, strength in CURED.items() for cure in CURES)
+    yield from (Arm(by_name[name], strength, cure, PLANTED) for name, strength in CURED for cure in CURES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from selfreward.micro.lab.arms import CURED, FITTING, PLANTED, TESTING
+from selfreward.micro.lab.arms import FITTING, PLANTED, TESTING
 from selfreward.micro.lab.calibration import SURE
 from selfreward.micro.lab.defects import DEFECTS
 from selfreward.micro.lab.fit import ALLOWED, HARM
@@ -90,9 +90,8 @@ def _defects(rows: Sequence[dict[str, Any]], clean: dict[str, Any], models: Sequ
 
 def _defect(row: dict[str, Any], first: str, last: str) -> list[str]:
     trait = row.get("trait", {})
-    ended = f" ({row['ended']} without pairs)" if row["ended"] else ""
     return [
-        row["defect"], f"{row['strength']:g}", f"{row['runs']}{ended}",
+        row["defect"], f"{row['strength']:g}", _runs(row),
         f"{_mean(trait.get(first))} → {_mean(trait.get(last))}" if trait else "–",
         _spread(row["true"].get(last)), _spread(row["said"].get(last)),
         _when(row["harmed"], row["harm_at"]), _when(row["alarmed"], row["alarm_at"]),
@@ -130,17 +129,32 @@ def _detection(found: dict[str, Any] | None) -> Iterator[str]:
 def _cures(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "## Cures"
     yield ""
-    told = ", ".join(f"*{name}* at {strength:g}" for name, strength in CURED.items())
-    yield f"The last model with the cure less that of the same seed without it, mean and 95 % interval over seeds; {told}."
+    yield "The last model with the cure less that of the same seed without it, mean and 95 % interval over seeds."
+    yield "A run that runs out of pairs ends with the model that it has by then."
     yield ""
-    yield "| cure | planted | seeds | true score | trait | harmed without → with |"
-    yield "|---|---|---|---|---|---|"
+    yield "| cure | planted | seeds | true score without | with it | trait | harmed without → with |"
+    yield "|---|---|---|---|---|---|---|"
     for row in rows:
         cells = [
-            row["cure"], row["defect"], str(row["runs"]), _interval(row["true"]), _interval(row.get("trait")),
+            row["cure"], _planted(row), _runs(row), f"{row['without']:.2f}", _interval(row["true"]), _interval(row.get("trait")),
             f"{row['harmed_without']} → {row['harmed']}",
         ]  # fmt: skip
         yield f"| {' | '.join(cells)} |"
+    yield ""
+    for cure in dict.fromkeys(row["cure"] for row in rows):
+        yield cure_in_words([row for row in rows if row["cure"] == cure])
+
+
+def cure_in_words(rows: Sequence[dict[str, Any]]) -> str:
+    """One cure's rows as an item of a list, as pages quote it."""
+    told = []
+    for row in rows:
+        where = f"against *{row['defect']}* {row['strength']:g}" if row["strength"] else "in clean runs"
+        bred = f", what it breeds by {_interval(row['trait'])}" if row.get("trait") else ""
+        harmed = f"harmed {row['harmed_without']} of {row['runs']} without it and {row['harmed']} with it"
+        ended = f", {row['ended']} with it ran out of pairs" if row["ended"] else ""
+        told.append(f"{where} from {row['without']:.2f} by {_interval(row['true'])}{bred}, {harmed}{ended}")
+    return f"- *{rows[0]['cure']}* moves the true score {'; '.join(told)}."
 
 
 def _calibration(found: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -156,6 +170,14 @@ def _calibration(found: Sequence[dict[str, Any]]) -> Iterator[str]:
         apart = 100 * (one["observed"] - one["predicted"])
         few = "" if one["n"] >= SURE else ", few"
         yield f"| {one['n']:,}{few} | {one['predicted']:.1%} | {one['observed']:.1%} | {apart:+.1f} |"
+
+
+def _planted(row: dict[str, Any]) -> str:
+    return f"{row['defect']} {row['strength']:g}" if row["strength"] else "none"
+
+
+def _runs(row: dict[str, Any]) -> str:
+    return f"{row['runs']} ({row['ended']} ran out of pairs)" if row["ended"] else str(row["runs"])
 
 
 def _when(count: int, at: dict[str, int]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from scipy import stats
 
 from selfreward.errors import SelfRewardError
-from selfreward.micro.lab.arms import CURED, CURES, FITTING, PLANTED, TESTING, Arm, arms
+from selfreward.micro.lab.arms import CURES, FITTING, TESTING, Arm, arms
 from selfreward.micro.lab.calibration import Rejudged, bins
 from selfreward.micro.lab.defects import DEFECTS
 from selfreward.micro.lab.fit import Clean, Figure, Limits, alarms, by_figure, first_alarm, first_harm, fit, true_scores
@@ -46,7 +46,7 @@ def at_least(count: int, of: int) -> Share:
 def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged]) -> dict[str, Any]:
     """Every figure of the page, as built-ins. Raises `SelfRewardError` before there are clean runs to fit limits on."""
     by_arm = {arm.name: [run for run in runs if run.arm == arm.name] for arm in arms()}
-    clean = {seeds: [run for run in by_arm["clean"] if run.seed in seeds] for seeds in (FITTING, TESTING, PLANTED)}
+    clean = {seeds: [run for run in by_arm["clean"] if run.seed in seeds] for seeds in (FITTING, TESTING)}
     if len(clean[FITTING]) < ENOUGH:
         what = f"{len(clean[FITTING])} clean runs are too few to fit limits on"
         raise SelfRewardError(what, "selfreward lab", "What was run is kept: let the same command go on")
@@ -61,7 +61,7 @@ def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged]) -> dict[str, 
         "limits": _limits(limits), "times": limits.times,
         "false_alarms": _false_alarms(clean[TESTING], limits, truth) if clean[TESTING] else None,
         "defects": rows, "detection": _detection(rows),
-        "cures": _cures(by_arm, clean[PLANTED], limits, truth),
+        "cures": _cures(by_arm, truth),
         "calibration": [found._asdict() for found in bins(rejudged)],
     }  # fmt: skip
 
@@ -149,27 +149,27 @@ def _detection(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return at_least(in_time, harmed)._asdict() if harmed else None
 
 
-def _cures(by_arm: dict[str, list[LabRun]], clean: Sequence[LabRun], limits: Limits, truth: Clean) -> list[dict[str, Any]]:
+def _cures(by_arm: dict[str, list[LabRun]], truth: Clean) -> list[dict[str, Any]]:
     """Each cure beside its own seeds without it: on clean runs, and on runs with a defect."""
-    without = {"": clean, **{name: by_arm[f"{name}-{strength:g}"] for name, strength in CURED.items()}}
     rows = []
-    for cure in CURES:
-        for defect, uncured in without.items():
-            arm = f"{defect}-{CURED[defect]:g}+{cure}" if defect else f"clean+{cure}"
-            if by_arm[arm] and uncured:
-                rows.append({"cure": cure, "defect": defect or "none", **_beside(by_arm[arm], uncured, defect, truth)})
+    for arm in sorted((arm for arm in arms() if arm.cure), key=lambda arm: [*CURES].index(arm.cure or "")):
+        before = {run.seed: run for run in by_arm[arm._replace(cure=None).name]}
+        if runs := [(run, before[run.seed]) for run in by_arm[arm.name] if run.seed in before]:
+            defect = arm.defect.name if arm.defect else "none"
+            rows.append({"cure": arm.cure, "defect": defect, "strength": arm.strength, **_beside(runs, defect, truth)})
     return rows
 
 
-def _beside(cured: Sequence[LabRun], uncured: Sequence[LabRun], defect: str, truth: Clean) -> dict[str, Any]:
-    """The last true score of cured runs less that of the same seeds without the cure, and the trait likewise."""
-    before = {run.seed: _last(run) for run in uncured}
-    pairs = [(_last(run), before[run.seed]) for run in cured if run.seed in before]
-    found = {"runs": len(pairs), "true": _difference([a.true_score - b.true_score for a, b in pairs])}
+def _beside(runs: Sequence[tuple[LabRun, LabRun]], defect: str, truth: Clean) -> dict[str, Any]:
+    """The last true score with the cure less that without it, the trait likewise, and how many runs are harmed."""
+    last = [(_last(cured), _last(uncured)) for cured, uncured in runs]
+    ended = sum(cured.ended is not None for cured, _ in runs)
+    found: dict[str, Any] = {"runs": len(runs), "ended": ended, "without": fmean(b.true_score for _, b in last)}
+    found["true"] = _difference([a.true_score - b.true_score for a, b in last])
     if defect in TRAITS:
-        found["trait"] = _difference([a.traits[defect] - b.traits[defect] for a, b in pairs])
-    harmed = [sum(first_harm(run, truth) is not None for run in runs) for runs in (uncured, cured)]
-    return {**found, "harmed_without": harmed[0], "harmed": harmed[1]}
+        found["trait"] = _difference([a.traits[defect] - b.traits[defect] for a, b in last])
+    harmed, harmed_without = (sum(first_harm(run, truth) is not None for run in side) for side in zip(*runs, strict=True))
+    return {**found, "harmed_without": harmed_without, "harmed": harmed}
 
 
 def _last(run: LabRun) -> Seen:
