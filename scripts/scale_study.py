@@ -26,10 +26,11 @@ from rich.console import Console
 
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.config import Recipe, load_recipe
+from selfreward.drift import Evidence, flukes, health, lexicon, traits
 from selfreward.identified import Record
 from selfreward.jsonl import Records, iter_jsonl
 from selfreward.judgments import Judge
-from selfreward.measure import Made, Measurer
+from selfreward.measure import Made, Measured, Measurer
 from selfreward.models import Cast
 from selfreward.novelty import Novelty
 from selfreward.pairs import best_against_worst, choose_pairs, preference_texts
@@ -162,6 +163,17 @@ def judging(folder: Path, count: int) -> None:
     assert reward_modeling(beside_ranks(ranked, scores), 0.0, 1000, 0).rankings == count
 
 
+def drift(folder: Path, count: int) -> None:
+    """The monitors that read the iteration itself: score health, flukes, traits and single words."""
+    pairs = list(iter_jsonl(folder / "M2" / "pairs.jsonl", Pair))
+    now = Evidence(
+        name="M2", recipe=recipe(), measured=Measured.model_construct(head_to_head=[]), prompts=[], answers=[], judgments=(),
+        rankings=[], ranking_judgments=(), made=Made(count, *held(folder, count), pairs),
+    )  # fmt: skip
+    found = {name: figure for monitor in (health, flukes, traits, lexicon) for name, figure in monitor.figures(now, None).items()}
+    assert all(found[name] for name in ("ties", "rate", "score_length", "selected"))
+
+
 def report(folder: Path, count: int) -> None:
     """The page and the status."""
     assert write_report(folder).stat().st_size < 3_000_000 and describe_status(folder)
@@ -169,7 +181,7 @@ def report(folder: Path, count: int) -> None:
 
 def everything(folder: Path, count: int) -> None:
     """All of these in one process, one after the other."""
-    for step in (pairs, metrics, judging, report):
+    for step in (pairs, metrics, judging, drift, report):
         step(folder, count)
 
 
@@ -218,7 +230,7 @@ def asking(folder: Path, count: int) -> None:
 
 
 Step = Callable[[Path, int], None]
-STEPS: tuple[Step, ...] = (read, read_verified, pairs, metrics, judging, report, everything)
+STEPS: tuple[Step, ...] = (read, read_verified, pairs, metrics, judging, drift, report, everything)
 
 
 def measured(step: str, folder: Path, count: int, records: int) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from selfreward import estimates
 from selfreward.drift import Evidence, Figures
 from selfreward.drift.spread import within
 from selfreward.flukes import pair_outcomes
+from selfreward.records import Judgment, Response
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
@@ -25,11 +27,21 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     if made is None:
         return dict.fromkeys(("rate", "tie_rate", "noise"))
     scores: dict[str, list[float]] = defaultdict(list)
-    for judgment in made.judgments:
-        if judgment.score is not None:
-            scores[judgment.response_id].append(judgment.score)
-    given = ((response.prompt_id, scores.get(response.id, ())) for response in made.responses)
-    outcomes = pair_outcomes(made.pairs, made.responses, made.judgments, now.recipe.judge.min_valid).values()
+    prompts: dict[str, str] = {}
+
+    def graded() -> Iterator[Judgment]:
+        for judgment in made.judgments:
+            if judgment.score is not None:
+                scores[judgment.response_id].append(judgment.score)
+            yield judgment
+
+    def answered() -> Iterator[Response]:
+        for response in made.responses:
+            prompts[response.id] = response.prompt_id
+            yield response
+
+    outcomes = pair_outcomes(made.pairs, answered(), graded(), now.recipe.judge.min_valid).values()
+    given = ((prompt, scores.get(response, ())) for response, prompt in prompts.items())
     return {
         "rate": estimates.mean([outcome.flipped for outcome in outcomes], *now.resampling),
         "tie_rate": estimates.mean([outcome.tie for outcome in outcomes], *now.resampling),
