@@ -80,7 +80,7 @@ def responses(of: Iterator[Prompt]) -> Iterator[Response]:
     rng = random.Random(1)
     for prompt in of:
         for index in range(N):
-            yield Response(prompt_id=prompt.id, model=MODEL, index=index, text=said(rng, 600), finish="stop")
+            yield Response(prompt_id=prompt.id, model=MODEL, index=index, text=said(rng, rng.randint(300, 900)), finish="stop")
 
 
 def judgments(of: Iterator[Response]) -> Iterator[Judgment]:

@@ -16,7 +16,7 @@ from rapidfuzz.process import cdist
 WORD = re.compile(r"[a-z0-9]+")
 """What ROUGE counts as a word, in lower case."""
 IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-WORD_OF_ANY_SCRIPT = re.compile(rf"[{IDEOGRAPH}]|[^\W_{IDEOGRAPH}]+")
+WORD_OF_ANY_SCRIPT = re.compile(rf"[^\W_{IDEOGRAPH}]+|[{IDEOGRAPH}]")
 """The same for all scripts; one that writes without spaces is taken character by character."""
 CODES = 0x110000 - 0x800
 """Characters that may stand for a word: all of Unicode but the surrogates."""

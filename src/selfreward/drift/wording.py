@@ -15,10 +15,9 @@ Trait = Callable[[str], float | None]
 # Nothing here may go back over a run of characters that it took in (`++`), or a long one would take forever.
 HEDGES = re.compile(
     r"\b(?:maybe|perhaps|possibly|probably|presumably|apparently|arguably|might|it\s++(?:seems|appears|depends)"
-    r"|i\s++(?:think|believe|guess|suppose)|not\s++sure|likely|unlikely|somewhat|roughly)\b",
-    re.IGNORECASE,
+    r"|i\s++(?:think|believe|guess|suppose)|not\s++sure|likely|unlikely|somewhat|roughly)\b"
 )
-"""Words that take back some of what is said."""
+"""Words that take back some of what is said, in lower case: to ignore case takes four times as long."""
 SELF = re.compile(r"\b(?:I|(?i:me|my|mine|myself|an\s++ai|language\s++model))\b")
 """Words by which a writer speaks of itself."""
 REFUSALS = re.compile(
@@ -46,7 +45,11 @@ def bigrams(text: str) -> list[tuple[str, str]]:
 
 def matches(pattern: re.Pattern[str], text: str) -> int:
     """How often `pattern` is found, none overlapping another."""
-    return sum(1 for _ in pattern.finditer(text))
+    return len(pattern.findall(text))
+
+
+def _hedges(text: str) -> int:
+    return matches(HEDGES, text.lower())
 
 
 def _refuses(text: str) -> bool:
@@ -67,7 +70,7 @@ TRAITS: Mapping[str, Trait] = {
     "length": lambda text: len(words(text)),
     "sentences": _sentences,
     "list_items": partial(matches, LIST_ITEM),
-    "hedging": partial(matches, HEDGES),
+    "hedging": _hedges,
     "exclamation": partial(matches, EXCLAMATION),
     "self_reference": partial(matches, SELF),
     "refusal": _refuses,
