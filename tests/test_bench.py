@@ -369,7 +369,7 @@ def sat(monkeypatch, tmp_path):
     monkeypatch.setattr(compare, "facts", lambda sitting, folder: KNOWN)
     monkeypatch.setattr(compare, "able", lambda sitting: {"multiply_adds": 4e9, "bytes": 2e9})
     monkeypatch.setattr(compare, "measured", measured)
-    monkeypatch.setattr(compare, "missing", lambda arm: "")
+    monkeypatch.setattr(compare, "missing", lambda arm, work: "")
 
     def sit(**given):
         sitting = compare.Sitting(judgment_tokens=(32,), repeats=1, **given)
@@ -398,12 +398,27 @@ def test_parts_measured_at_another_time_stay_on_the_page(sat):
     assert len(json.loads(page.with_suffix(".json").read_text())) == 2
 
 
-def test_an_arm_without_its_package_is_left_out_in_a_line(monkeypatch):
+def test_an_arm_without_its_package_is_left_out_in_a_line(world, monkeypatch):
     monkeypatch.setattr(measure, "find_spec", lambda name: None)
-    assert missing("d") == (
+    assert missing("d", world) == (
         "(d) self-rewarding-lm-pytorch 0.2.12 is left out: there is no self_rewarding_lm_pytorch. pip install 'selfreward[bench]'"
     )
-    assert not missing("a") and not measure.can_train()
+    assert not missing("a", world) and not measure.can_train()
+
+
+@pytest.mark.parametrize("work", [{"dpo": False}, {"lora": True}])
+def test_a_peer_that_trains_all_weights_in_any_case_is_not_set_beside_less_work(work, world, monkeypatch):
+    monkeypatch.setattr(measure, "find_spec", lambda name: name)
+    told = [missing(arm, replace(world, **work)) for arm in ("a", "b", "c", "d", "a2", "e")]
+    assert [text[:3] for text in told if text] == ["(d)", "(e)"]
+    assert not any(missing(arm, world) for arm in ("d", "e"))
+
+
+def test_a_sitting_without_training_stands_beside_the_whole_one(sat):
+    sat(arms=("a",))
+    page, _ = sat(arms=("a",), dpo=False)
+    titles = [line for line in page.read_text().splitlines() if line.startswith("## ") and "judgments" in line]
+    assert len(titles) == 2 and titles[1] == titles[0] + ", without DPO"
 
 
 def test_an_arm_that_is_killed_is_told_and_the_others_go_on(world, monkeypatch):

@@ -480,6 +480,18 @@ def test_a_batch_that_is_too_large_says_so_and_one_request_that_is_fails_as_it_d
         list(llama.generate(requests))
 
 
+@pytest.mark.parametrize("words", ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling", "CUDA error: out of memory"])
+def test_what_a_library_of_cudas_could_not_have_is_memory_too(words, llama, monkeypatch):
+    def cramped(self, tokens):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(Tree, "grow", cramped)
+    requests = [ask(prompt, 0) for prompt in ALIKE[:2]]
+    llama.prepare(requests)
+    with pytest.raises(OutOfMemory):
+        list(llama.generate(requests))
+
+
 def test_by_itself_the_budget_is_what_there_is_room_for(llama):
     assert hf._token_bytes(llama.model) == 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, their size, bytes
     config = BackendConfig()

@@ -116,6 +116,20 @@ def test_the_sft_loss_is_the_mean_over_the_tokens_of_the_responses_alone(base, t
     check_sft_loss(base, tmp_path / "work")
 
 
+@pytest.mark.parametrize("settings", ["TRLSFTConfig", "TRLDPOConfig"])
+def test_of_several_gpus_that_one_process_sees_one_trains(settings, base, tmp_path, monkeypatch):
+    made = getattr(training, settings)
+
+    def seeing_two(**given):
+        found = made(**given)
+        found._n_gpu = 2  # as transformers counts them where nothing is distributed
+        return found
+
+    monkeypatch.setattr(training, settings, seeing_two)
+    train = {"TRLSFTConfig": lambda: sft(base, tmp_path), "TRLDPOConfig": lambda: dpo(base, base, tmp_path)}[settings]
+    assert steps_of(train())
+
+
 def inverted(tokenizer, prompt, response):
     row = sft_row(tokenizer, prompt, response)
     flipped = [token if label == IGNORE else IGNORE for token, label in zip(row["input_ids"], row["labels"], strict=True)]
@@ -338,7 +352,7 @@ def trusted_by_hand(policy, reference, confidence, nll_weight):
     return loss.item(), {name: weight.grad for name, weight in model.named_parameters()}
 
 
-def check_trusted(policy, reference, work, monkeypatch, confidence, nll_weight=0.0):
+def check_trusted(policy, reference, work, monkeypatch, confidence, nll_weight=0.0, **changes):
     gradients = []
 
     class Watched(training.PlannedDPOTrainer):
@@ -348,10 +362,10 @@ def check_trusted(policy, reference, work, monkeypatch, confidence, nll_weight=0
             return loss
 
     monkeypatch.setattr(training, "PlannedDPOTrainer", Watched)
-    config = DPO.model_copy(update={**ONE_STEP, "confidence": confidence, "nll_weight": nll_weight})
+    config = DPO.model_copy(update={**ONE_STEP, "confidence": confidence, "nll_weight": nll_weight, **changes})
     made = dpo(policy, reference, work, config)
     loss, by_hand = trusted_by_hand(policy, reference, confidence, nll_weight)
-    [found] = gradients
+    found = gradients[-1]  # of the whole step: it adds up over passes
     assert steps_of(made)[0]["loss"] == pytest.approx(loss, rel=1e-4)
     assert found.keys() == by_hand.keys()
     off = torch.cat([(found[name] - by_hand[name]).flatten() for name in found]).norm()
@@ -365,6 +379,11 @@ def test_loss_and_gradient_are_those_of_both_orders_as_far_as_each_is_trusted(
 ):
     made = check_trusted(policy, base, tmp_path / "work", monkeypatch, confidence, nll_weight)
     assert metrics(made)[0].get("confidence", 1.0) == confidence
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_likelihood_of_the_chosen_does_not_hang_on_how_a_step_is_cut_into_passes(size, policy, base, tmp_path, monkeypatch):
+    check_trusted(policy, base, tmp_path / "work", monkeypatch, 0.8, 0.5, device_batch_size=size)
 
 
 def robust(config):

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from selfreward.drift import traits
 from selfreward.drift.traits import figures, heritability, spearman
 from selfreward.drift.wording import TRAITS
 from selfreward.errors import SelfRewardError
@@ -265,6 +266,20 @@ def test_a_prompt_whose_scores_or_lengths_are_all_ties_and_an_unscored_candidate
     ties = [[("a", 3), ("a b", 3)], [("a", 1), ("b", 2)], [("a", 4), ("a b", None)]]
     assert figures(evidence(made=made(*ties)), None)["score_length"] is None
     assert figures(evidence(made=made(*ties, [("a", 1), ("a b", 2)])), None)["score_length"].value == pytest.approx(1)
+
+
+def test_of_very_many_pairs_and_prompts_every_nth_is_read(monkeypatch):
+    groups = [[("a" + n * " b", 2), ("a", 1), ("a b c d e f g h i", 1.5 if n % 3 else 3)] for n in range(1, 8)]
+    asked = [f"q{n}" for n in range(7)]
+    whole = values(figures(evidence(made=made(*groups, prompts=asked)), None))
+    monkeypatch.setattr(traits, "AT_MOST", 3)
+    some = values(figures(evidence(made=made(*groups, prompts=asked)), None))
+    chosen = [8 if n % 3 == 0 else n for n in range(1, 8)]  # words more than the rejected one
+    assert whole["S/length"] == pytest.approx(sum(chosen) / 7)
+    assert some["S/length"] == pytest.approx((chosen[0] + chosen[3] + chosen[6]) / 3)
+    rhos = [spearman([(score, len(text.split())) for text, score in group]) for group in groups]
+    assert whole["score_length"] == pytest.approx(sum(rhos) / 7)
+    assert some["score_length"] == pytest.approx((rhos[0] + rhos[3] + rhos[6]) / 3)
 
 
 @given(GROUPS)

@@ -61,10 +61,27 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         """What a pass adds to the loss of its step, in which every pair counts the same."""
         pairs, processes = inputs.pop("pairs"), self.accelerator.num_processes
         step = examples_at(self.state.global_step, len(self.batches), self.batch_size)
+        if pairs and "sft" in self.loss_types:
+            self._weigh_likelihood(int(inputs["completion_mask"].chunk(2)[0].sum()), pairs / step)
         with uneven(self.accelerator, pairs) if step < self.batch_size else nullcontext():
             loss: torch.Tensor = super().compute_loss(model, inputs, *given, **named)
         share = pairs * processes / step  # of the processes' losses the mean is taken
         return loss * share if pairs else loss.nan_to_num() * 0
+
+    def _weigh_likelihood(self, tokens: int, share: float) -> None:
+        """Let the chosen responses' likelihood count token by token in its step, whose pairs this pass has a `share` of.
+
+        TRL's is the mean over the `tokens` of a pass, so that it would hang on how a step is cut into passes.
+        """
+        at = self.loss_types.index("sft")
+        self.loss_weights = [*self.args.loss_weights]
+        self.loss_weights[at] *= tokens / self._chosen_tokens() / share
+
+    def _chosen_tokens(self) -> int:
+        """Tokens of the chosen responses of this step, over all processes."""
+        before = self.state.global_step % math.ceil(len(self.batches) / self.batch_size) * self.batch_size
+        order = [at for batch in self.batches.of(self._epoch()) for at in batch]
+        return sum(len(self.train_dataset[at]["chosen_ids"]) for at in order[before : before + self.batch_size])
 
     def _precompute_ref_logps(self, dataset: Dataset, *_: object) -> Dataset:
         """Rows with the reference's log-probs; TRL would compute them in training's batches and leave dropout as it is."""

@@ -119,6 +119,7 @@ def _frozen(path: Path) -> PreTrainedModel:
 
 def _made(kind: type[Trainer], learner: Learner, **parts: Any) -> Any:
     """A trainer of `learner`. It gets a tokenizer of its own: TRL gives one without padding its end of text to pad with."""
+    parts["args"]._n_gpu = min(parts["args"].n_gpu, 1)  # more than one in a process means nn.DataParallel, which TRL refuses
     if learner.lora is not None:
         parts["peft_config"] = lora(learner.lora)
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from selfreward.records import Completion, Finish, Message, Request, Watched
 SHARED = 8
 """Fewer common first tokens than this are not worth a pass of their own."""
 
+OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+"""What errors that have no class of their own say when memory ran out."""
 OF_ITS_OWN = "its attention is of its own kind: what prompts begin with is not shared, and judging takes longer"
 
 
@@ -84,7 +87,7 @@ class HFModel:
         own = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id)
         self.stops = {*own, *(ends if isinstance(ends, list) else [ends])} - {None}
         self._watcher = Watcher(self.tokenizer)
-        self._encoded: dict[tuple[Message, ...], list[int]] = {}
+        self._encoded: dict[tuple[Message, ...], array[int]] = {}
         self.prepare(())
 
     # ——— the plan of a stage ———
@@ -93,7 +96,7 @@ class HFModel:
     def prepare(self, requests: Sequence[Request]) -> None:
         """Read what the prompts of all of a stage's requests begin with."""
         self._reader = Tree(self.model) if self.shares else Plain(self.model)
-        self._encoded = {messages: self._ids(messages) for messages in {request.messages for request in requests}}
+        self._encoded = {messages: self._tokens(messages) for messages in {request.messages for request in requests}}
         if shared := self._shared(requests):
             self._reader.plant(self._ids(requests[0].messages)[:shared])
         self._prepared = set(self._encoded)
@@ -106,8 +109,8 @@ class HFModel:
             groups[f"{request.sampling.model_dump_json()} {request.forced is not None}", request.messages].append(at)
         batches: list[list[int]] = []
         kind, prompts = "", 0
-        for (sampling, messages), group in sorted(groups.items(), key=lambda item: (item[0][0], len(self._ids(item[0][1])))):
-            length, longest = len(self._ids(messages)) - shared, requests[group[0]].sampling.max_tokens
+        for (sampling, messages), group in sorted(groups.items(), key=lambda item: (item[0][0], len(self._tokens(item[0][1])))):
+            length, longest = len(self._tokens(messages)) - shared, requests[group[0]].sampling.max_tokens
             begun = False
             for at in group:
                 if sampling != kind or not self._fits(prompts + (not begun), len(batches[-1]) + 1, length, longest):
@@ -124,18 +127,22 @@ class HFModel:
 
     def _shared(self, requests: Sequence[Request]) -> int:
         """How many first tokens all prompts share, leaving each at least one of its own; 0 where sharing would not pay."""
-        prompts = [self._ids(messages) for messages in {request.messages: None for request in requests}]
+        prompts = [self._tokens(messages) for messages in {request.messages: None for request in requests}]
         if not self.shares or len(prompts) < 2:
             return 0
-        first, last = min(prompts), max(prompts)  # in the order of lists, all others lie between
+        first, last = min(prompts), max(prompts)  # in the order of their tokens, all others lie between
         most = min(map(len, prompts)) - 1
         shared = next((at for at in range(most) if first[at] != last[at]), most)
         return shared if shared >= SHARED else 0
 
-    def _ids(self, messages: tuple[Message, ...]) -> list[int]:
+    def _tokens(self, messages: tuple[Message, ...]) -> array[int]:
+        """A prompt's ids at four bytes each, for all those of a stage are held; in a list they take forty."""
         if messages not in self._encoded:
-            self._encoded[messages] = prompt_ids(self.tokenizer, messages)
+            self._encoded[messages] = array("i", prompt_ids(self.tokenizer, messages))
         return self._encoded[messages]
+
+    def _ids(self, messages: tuple[Message, ...]) -> list[int]:
+        return self._tokens(messages).tolist()
 
     # ——— one batch ———
 
@@ -146,7 +153,7 @@ class HFModel:
         """
         if not self._prepared.issuperset(request.messages for request in batch):
             self.prepare(batch)
-        lengths = [len(self._ids(request.messages)) for request in batch]
+        lengths = [len(self._tokens(request.messages)) for request in batch]
         fits = [request for request, length in zip(batch, lengths, strict=True) if length < self.context]
         if fits:
             yield from self._completed(fits)
@@ -182,7 +189,7 @@ class HFModel:
         return [self._completion(row) for row in rows]
 
     def _row(self, request: Request) -> _Row:
-        length = len(self._ids(request.messages))
+        length = len(self._tokens(request.messages))
         limit, forced = min(request.sampling.max_tokens, self.context - length), None
         if request.forced is not None:
             forced = completion_ids(self.tokenizer, request.messages, request.forced)
@@ -275,8 +282,8 @@ def _token_bytes(model: PreTrainedModel) -> int:
 
 
 def _ran_out(error: Exception) -> bool:
-    """Whether an error says that memory ran out; torch has no class for it on a CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Whether an error says that memory ran out; torch has no class for it on a CPU, nor where CUDA's libraries asked."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def _unreadable(path: Path, why: str) -> SelfRewardError:

@@ -118,10 +118,12 @@ def _asked(work: Work) -> dict[str, Any]:
 def _side_by_side(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:
     runs: list[dict[str, Any]] = []
     key = f"arms {known['model']} {work.judgment_tokens} {work.prompts} {''.join(sitting.arms)}"
-    left_out = [why for why in map(missing, sitting.arms) if why] + ([NO_TRAINING] if sitting.dpo and not can_train() else [])
+    key += "".join(word for word, said in ((" no-dpo", not work.dpo), (" lora", work.lora)) if said)
+    why = {arm: missing(arm, work) for arm in sitting.arms}
+    left_out = list(filter(None, why.values())) + ([NO_TRAINING] if sitting.dpo and not can_train() else [])
     for line in left_out:
         say(line)
-    arms = [arm for arm in sitting.arms if not missing(arm)]
+    arms = [arm for arm in sitting.arms if not why[arm]]
 
     def run(arm: str, role: str) -> dict[str, Any]:
         found = measured(arm, work)

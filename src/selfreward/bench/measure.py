@@ -48,10 +48,15 @@ ARMS = {
 }  # fmt: skip
 
 
-def missing(arm: str) -> str:
-    """Why an arm is left out, and what to install; nothing where it can run."""
+def missing(arm: str, work: Work) -> str:
+    """Why an arm is left out of this work, and what to install; nothing where it can do it."""
+    told = f"({arm}) {ARMS[arm].title} is left out:"
     lacking = [name for name in ARMS[arm].needs if find_spec(name) is None]
-    return f"({arm}) {ARMS[arm].title} is left out: there is no {lacking[0]}. {ARMS[arm].install}" if lacking else ""
+    if lacking:
+        return f"{told} there is no {lacking[0]}. {ARMS[arm].install}"
+    if ARMS[arm].call.startswith("peers:") and (work.lora or not work.dpo):
+        return f"{told} it trains, and all weights, whatever is asked"
+    return ""
 
 
 def can_train() -> bool:

@@ -74,6 +74,8 @@ def _spent(part: Part) -> dict[str, Spent]:
 def _arms(part: Part) -> str:
     work, spent = part["work"], _spent(part)
     title = f"## {part['model']}, judgments of {work['judgment_tokens']} tokens, {work['prompts']} prompts"
+    title += "" if work["dpo"] else ", without DPO"
+    title += ", DPO by LoRA" if work["lora"] and work["dpo"] else ""
     blocks = [title, _conditions(part)]
     for n, base in ((work["n"], "a"), (2, "a2")):
         rows = {arm: spent[arm] for arm in spent if (ARMS[arm].n or work["n"]) == n and (ARMS[arm].n is None) == (base == "a")}

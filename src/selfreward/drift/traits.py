@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from math import isfinite, sqrt
 from typing import Any
@@ -26,6 +26,8 @@ from selfreward.models import imported
 from selfreward.pairs import in_pairs
 
 Z = float(stats.norm.ppf(0.975))
+AT_MOST = 10_000
+"""Pairs whose wording is read, and prompts whose candidates' is: of more, every nth. No interval needs to be narrower."""
 Texts = list[tuple[str, str]]
 Scored = list[tuple[float, int]]
 """(mean score, words) of the candidates of one prompt."""
@@ -34,7 +36,8 @@ Scored = list[tuple[float, int]]
 def figures(now: Evidence, before: Evidence | None) -> Figures:
     """For every trait its selection, its response and their ratio, and how far score goes with length.
 
-    - `S/<trait>`, selection differential: the trait of the chosen answer − of the rejected one, mean over the iteration's pairs;
+    - `S/<trait>`, selection differential: the trait of the chosen answer − of the rejected one, mean over the iteration's pairs
+      (over every nth where there are more than 10,000, as with the prompts of the last figure);
     - `R/<trait>`, response: the trait of M_t's held-out answer − of M_{t−1}'s to the same prompt, mean over prompts;
     - `R_over_S/<trait>`, realised heritability: their ratio, None where S's interval contains 0;
     - `score_length`: Spearman's ρ between mean score and words among the candidates of a prompt, ties at their average rank,
@@ -86,22 +89,28 @@ def _no_number(name: str, text: str, what: str) -> SelfRewardError:
 
 
 def made(now: Evidence) -> tuple[Texts, Mapping[str, Scored]]:
-    """(chosen, rejected) of every pair that M_t was made by, and the scored candidates by prompt.
+    """(chosen, rejected) of the pairs that M_t was made by, and the scored candidates by prompt; `AT_MOST` of each.
 
     Responses and judgments are gone over once each, and of a candidate that is in no pair no text is held. Nothing of M1.
     """
     if now.made is None:
         return [], {}
-    scores, pairs = now.scores(now.made.judgments), now.made.pairs
-    wanted = in_pairs(pairs)
+    scores, pairs = now.scores(now.made.judgments), now.made.pairs[:: _every(now.made.pairs)]
+    wanted, step = in_pairs(pairs), _every(now.made.prompts)
     said: dict[str, str] = {}
+    order: dict[str, int] = {}
     candidates: dict[str, Scored] = defaultdict(list)
     for response in now.made.responses:
         if response.id in wanted:
             said[response.id] = response.text
-        if response.id in scores:
+        if response.id in scores and not order.setdefault(response.prompt_id, len(order)) % step:
             candidates[response.prompt_id].append((scores[response.id], len(words(response.text))))
     return [(said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs], candidates
+
+
+def _every(found: Collection[object]) -> int:
+    """Every which one to take of `found`, to take at most `AT_MOST`."""
+    return max(1, -(-len(found) // AT_MOST))
 
 
 def answered(now: Evidence, before: Evidence | None) -> Texts:
