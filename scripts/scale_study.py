@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from rich.console import Console
@@ -163,15 +164,40 @@ def judging(folder: Path, count: int) -> None:
     assert reward_modeling(beside_ranks(ranked, scores), 0.0, 1000, 0).rankings == count
 
 
-def drift(folder: Path, count: int) -> None:
-    """The monitors that read the iteration itself: score health, flukes, traits and single words."""
+def read_by(monitor: ModuleType, told: str, folder: Path, count: int) -> None:
+    """Let one monitor read the iteration; it must have found the figure `told`."""
     pairs = list(iter_jsonl(folder / "M2" / "pairs.jsonl", Pair))
     now = Evidence(
         name="M2", recipe=recipe(), measured=Measured.model_construct(head_to_head=[]), prompts=[], answers=[], judgments=(),
         rankings=[], ranking_judgments=(), made=Made(count, *held(folder, count), pairs),
     )  # fmt: skip
-    found = {name: figure for monitor in (health, flukes, traits, lexicon) for name, figure in monitor.figures(now, None).items()}
-    assert all(found[name] for name in ("ties", "rate", "score_length", "selected"))
+    assert monitor.figures(now, None)[told]
+
+
+def score_health(folder: Path, count: int) -> None:
+    """The monitor of scores: level, ties, yield, gap."""
+    read_by(health, "ties", folder, count)
+
+
+def fluke_rate(folder: Path, count: int) -> None:
+    """The monitor of flukes: how likely every pair would come out otherwise."""
+    read_by(flukes, "rate", folder, count)
+
+
+def selection(folder: Path, count: int) -> None:
+    """The monitor of traits, which reads the wording of 10,000 pairs at most."""
+    read_by(traits, "score_length", folder, count)
+
+
+def single_words(folder: Path, count: int) -> None:
+    """The monitor of words: the one that the judge's choice favours most."""
+    read_by(lexicon, "selected", folder, count)
+
+
+def monitors(folder: Path, count: int) -> None:
+    """These four in one process, each with a pass of its own."""
+    for step in (score_health, fluke_rate, selection, single_words):
+        step(folder, count)
 
 
 def report(folder: Path, count: int) -> None:
@@ -181,7 +207,7 @@ def report(folder: Path, count: int) -> None:
 
 def everything(folder: Path, count: int) -> None:
     """All of these in one process, one after the other."""
-    for step in (pairs, metrics, judging, drift, report):
+    for step in (pairs, metrics, judging, monitors, report):
         step(folder, count)
 
 
@@ -230,7 +256,9 @@ def asking(folder: Path, count: int) -> None:
 
 
 Step = Callable[[Path, int], None]
-STEPS: tuple[Step, ...] = (read, read_verified, pairs, metrics, judging, drift, report, everything)
+STEPS: tuple[Step, ...] = (
+    read, read_verified, pairs, metrics, judging, score_health, fluke_rate, selection, single_words, monitors, report, everything,
+)  # fmt: skip
 
 
 def measured(step: str, folder: Path, count: int, records: int) -> dict[str, Any]:
