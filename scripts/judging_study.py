@@ -26,16 +26,15 @@ from rich.console import Console
 from selfreward.backends import Model
 from selfreward.backends.fake import FakeTrainer
 from selfreward.config import Recipe, load_recipe
-from selfreward.jsonl import iter_jsonl, to_line
 from selfreward.judgments import Judge
 from selfreward.micro.truth import verdict
 from selfreward.models import load_checkpoint, open_model
 from selfreward.pairs import Policy, best_against_worst, choose_pairs, half_a_point_apart
 from selfreward.progress import Progress
-from selfreward.records import Completion, Prompt, Request, Response
+from selfreward.records import Completion, Prompt, Request, Response, iter_jsonl, to_line, write_whole
 from selfreward.rounds import judge_candidates
 from selfreward.run import execute
-from selfreward.rundir import RunDir, write_whole
+from selfreward.rundir import RunDir
 from selfreward.stages import Run
 from selfreward.standing import read_standing
 

@@ -28,18 +28,30 @@ from rich.console import Console
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.config import Recipe, load_recipe
 from selfreward.drift import Evidence, flukes, health, lexicon, traits
-from selfreward.identified import Record
-from selfreward.jsonl import Records, iter_jsonl
 from selfreward.judgments import Judge
-from selfreward.measure import Made, Measured, Measurer
+from selfreward.measure import Measurer
 from selfreward.models import Cast
 from selfreward.novelty import Novelty
-from selfreward.pairs import best_against_worst, choose_pairs, preference_texts
+from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.progress import Progress
-from selfreward.records import Judgment, Pair, Prompt, Ranking, Request, Response
+from selfreward.records import (
+    Judgment,
+    Made,
+    Measured,
+    Pair,
+    Prompt,
+    Ranking,
+    Record,
+    Records,
+    Request,
+    Response,
+    iter_jsonl,
+    preference_texts,
+    write_whole,
+)
 from selfreward.report import describe_status, write_report
 from selfreward.reward_modeling import beside_ranks, reward_modeling
-from selfreward.rundir import RunDir, write_whole
+from selfreward.rundir import RunDir
 from selfreward.seed import load_seed
 from selfreward.stages import Folder, Run
 

@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 from selfreward.config import Recipe
 from selfreward.drift import Evidence
-from selfreward.measure import Made
-from selfreward.records import Judgment, Pair, Prompt, Response
+from selfreward.records import Judgment, Made, Pair, Prompt, Response
 
 
 def recipe(**drift):

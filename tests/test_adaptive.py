@@ -13,9 +13,8 @@ from selfreward.backends import fake
 from selfreward.drilldown import sample
 from selfreward.export import export_run
 from selfreward.iteration import JudgeConfig
-from selfreward.jsonl import iter_jsonl
 from selfreward.judgments import Judge
-from selfreward.records import Judgment, Pair, Response
+from selfreward.records import Judgment, Pair, Response, iter_jsonl
 from selfreward.report import write_report
 from selfreward.rounds import undecided
 from selfreward.standing import describe_status, read_standing

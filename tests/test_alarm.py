@@ -11,9 +11,7 @@ from typer.testing import CliRunner
 from selfreward.cli import app
 from selfreward.drift import verdicts
 from selfreward.errors import Alarm
-from selfreward.estimates import Estimate
-from selfreward.jsonl import read_jsonl
-from selfreward.readings import Reading
+from selfreward.records import Estimate, Reading, read_jsonl
 
 FIGURES = {"M1": 0.1, "M2": 0.2, "M3": 0.3}
 STOP_AT_M2 = {"planted.rise": {"stop_above": 0.15}}

@@ -19,9 +19,7 @@ from selfreward.cli import app
 from selfreward.config import Recipe, load_recipe
 from selfreward.drift import verdicts
 from selfreward.errors import SelfRewardError
-from selfreward.estimates import Estimate
-from selfreward.jsonl import read_jsonl
-from selfreward.records import Judgment
+from selfreward.records import Estimate, Judgment, read_jsonl
 from selfreward.run import execute
 
 FIXED = ("seed", "base", "data", "eft", "sft", "trainer", "select", "pairwise", "measure", "drift", "cluster")

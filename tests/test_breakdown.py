@@ -12,15 +12,11 @@ from typer.testing import CliRunner
 
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
-from selfreward.estimates import Estimate
-from selfreward.evaluations import read_results
 from selfreward.evaluations.breakdown import CATEGORIES, LENGTHS, LabelRow, parse, read_label
 from selfreward.evaluations.rows import read_rows
 from selfreward.evaluations.tables import read_tables
 from selfreward.headline import write_headline
-from selfreward.jsonl import read_line, to_line
-from selfreward.measure import Measured
-from selfreward.records import Completion, Prompt, Request, Sampling
+from selfreward.records import Completion, Estimate, Measured, Prompt, Request, Sampling, read_line, read_results, to_line
 from selfreward.report import write_report
 
 PROMPTS = ["code", "code it", "see Rome and Paris", "an odd one"]

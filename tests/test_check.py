@@ -32,8 +32,7 @@ from selfreward.config import load_recipe
 from selfreward.drift.watch import load_anchors
 from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError
-from selfreward.jsonl import to_line
-from selfreward.readings import Anchor
+from selfreward.records import Anchor, to_line
 from selfreward.sections import LoRAConfig, TrainerConfig
 from selfreward.seed import load_seed
 

@@ -26,11 +26,10 @@ from selfreward.config import load_recipe
 from selfreward.distributed import DistributedTrainer
 from selfreward.engines import BackendConfig
 from selfreward.errors import OutOfMemory, SelfRewardError, Stopped
-from selfreward.fingerprints import fingerprint
 from selfreward.learner import Learner
 from selfreward.models import open_model
 from selfreward.progress import Progress
-from selfreward.records import Checkpoint, Message, Request, Response, Sampling
+from selfreward.records import Checkpoint, Message, Request, Response, Sampling, fingerprint
 from selfreward.rundir import RunDir
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 from selfreward.sharing import Counted, Filled, examples_at, gathered

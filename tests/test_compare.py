@@ -11,9 +11,7 @@ from typer.testing import CliRunner
 
 from selfreward.backends.fake import FakeModel, write_like_a_model
 from selfreward.cli import app
-from selfreward.identified import content_id
-from selfreward.jsonl import to_line
-from selfreward.records import Prompt
+from selfreward.records import Prompt, content_id, to_line
 from selfreward.standing import describe_status
 
 PROMPTS = ["one", "one two", "one two three", "four words are here"]

@@ -13,9 +13,7 @@ from typer.testing import CliRunner
 from selfreward.cli import app
 from selfreward.compare_runs import compare_runs, write_comparison
 from selfreward.errors import SelfRewardError
-from selfreward.jsonl import iter_jsonl, to_line
-from selfreward.readings import Reading
-from selfreward.records import Prompt
+from selfreward.records import Prompt, Reading, iter_jsonl, to_line
 
 NETS = {"wins less losses against the model before, by the truth": "truth", "the same, by the judge outside": "judges:First"}
 """Figure → judge whose head-to-head it shows."""

@@ -19,14 +19,11 @@ from selfreward.config import load_recipe
 from selfreward.cures import trusted, without_flukes
 from selfreward.errors import SelfRewardError
 from selfreward.flukes import Outcome, pair_outcomes
-from selfreward.identified import content_id
 from selfreward.iteration import PairsConfig
-from selfreward.jsonl import read_jsonl
 from selfreward.judgments import mean_scores
-from selfreward.measure import Made
 from selfreward.models import Cast
 from selfreward.pairs import best_against_worst, shortest_of_the_best
-from selfreward.records import Checkpoint, Dropped, Judgment, Pair, Prompt, Response
+from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Prompt, Response, content_id, read_jsonl
 from selfreward.standing import read_standing
 
 

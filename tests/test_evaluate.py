@@ -21,9 +21,7 @@ from typer.testing import CliRunner
 from selfreward.cli import app
 from selfreward.evaluations.alpaca import Template
 from selfreward.evaluations.harness import _figures as read_figures
-from selfreward.fingerprints import fingerprint
-from selfreward.jsonl import to_line
-from selfreward.records import Ranking
+from selfreward.records import Ranking, fingerprint, to_line
 
 
 @pytest.fixture(autouse=True)

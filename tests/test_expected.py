@@ -10,10 +10,9 @@ from tinyrun import go, make_world, quiet
 
 from selfreward.backends.fake import FakeModel
 from selfreward.iteration import JudgeConfig
-from selfreward.jsonl import iter_jsonl
 from selfreward.judgments import Judge
 from selfreward.pairs import best_against_worst, half_a_point_apart
-from selfreward.records import Checkpoint, Completion, Judgment, Response, Watched
+from selfreward.records import Checkpoint, Completion, Judgment, Response, Watched, iter_jsonl
 
 MODEL = Checkpoint(name="M1", path="m1", fingerprint="f1")
 ANSWER = ("name a bird", Response(prompt_id="p", model="f1", index=0, text="a heron", finish="stop"))

@@ -27,9 +27,8 @@ from selfreward.card import CARD, shown, write_cards
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.export import KINDS, MADE, MEASURED, export_run
-from selfreward.jsonl import read_jsonl
 from selfreward.pairs import best_against_worst
-from selfreward.records import Judgment, Pair, Prompt, Response
+from selfreward.records import Judgment, Pair, Prompt, Response, read_jsonl
 from selfreward.rows import dpo_row
 
 HOSTILE = "</details>| # <script>alert(1)</script> [x](https://evil.example) `y` ![z](z.png)\n---\nlicense: mit\n---\n{{ 7 * 7 }}"

@@ -15,9 +15,8 @@ from selfreward import flukes
 from selfreward.drift.flukes import figures
 from selfreward.drift.spread import within
 from selfreward.flukes import Bin, Fitted, compare, likelihood, mean_laws, pair_outcomes, reliability, scale, sums_again
-from selfreward.measure import Made
 from selfreward.pairs import best_against_worst, choose_pairs
-from selfreward.records import Judgment, Prompt
+from selfreward.records import Judgment, Made, Prompt
 
 # by hand
 

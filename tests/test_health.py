@@ -6,11 +6,9 @@ import pytest
 from evidence import answer, evidence, judged, recipe, values
 
 from selfreward.drift.health import figures
-from selfreward.instruction_following import HeadToHead
 from selfreward.judgments import mean_scores
-from selfreward.measure import Made
 from selfreward.pairs import best_against_worst, choose_pairs
-from selfreward.records import Prompt
+from selfreward.records import HeadToHead, Made, Prompt
 
 FAILED = None
 CANDIDATES = ("ties", "yield", "gap", "spread")

@@ -14,19 +14,28 @@ from test_report import HOSTILE, SIZES, Page, chromium, make_run, shown
 from tinyrun import go, make_world, quiet, tree
 
 from selfreward import charts
-from selfreward.alarms import alarms, describe
 from selfreward.backends.fake import write_like_a_model
 from selfreward.behind import SHOWN, bred_traits, doubtful_pairs, favoured_words, flattered_answers, within
 from selfreward.card import write_cards
 from selfreward.charts import Mark
 from selfreward.errors import Alarm, Stopped
-from selfreward.estimates import Estimate
 from selfreward.flukes import pair_outcomes
 from selfreward.headline import write_headline
 from selfreward.health_page import draw_monitors, meaning_of
-from selfreward.jsonl import iter_jsonl, read_jsonl, to_line
-from selfreward.readings import Anchor, Reading
-from selfreward.records import Judgment, Pair, Prompt, Response
+from selfreward.records import (
+    Anchor,
+    Estimate,
+    Judgment,
+    Pair,
+    Prompt,
+    Reading,
+    Response,
+    alarms,
+    describe,
+    iter_jsonl,
+    read_jsonl,
+    to_line,
+)
 from selfreward.report import write_report
 from selfreward.standing import describe_status, read_standing
 

@@ -12,9 +12,8 @@ from selfreward.checks.shapes import adapter_parameters
 from selfreward.config import load_recipe
 from selfreward.errors import SelfRewardError
 from selfreward.iteration import JudgeConfig
-from selfreward.jsonl import to_line
 from selfreward.judgments import Judge
-from selfreward.records import Example, Prompt, Ranking
+from selfreward.records import Example, Prompt, Ranking, to_line
 from selfreward.reproduce.texts import correlations
 from selfreward.sections import LoRAConfig, SourceConfig
 from selfreward.sources import load_examples

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from selfreward.config import load_recipe
 from selfreward.errors import SelfRewardError
 from selfreward.iteration import JudgeConfig
-from selfreward.jsonl import read_line, to_line
 from selfreward.judgments import Judge
 from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.parsing import last_verdict, own_turn, read_score
-from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Response, Sampling
+from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Response, Sampling, read_line, to_line
 
 MODEL = Checkpoint(name="M1", path="m1", fingerprint="f1")
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=64)

@@ -12,13 +12,11 @@ from safetensors.torch import load_file
 
 from selfreward import micro, prompts
 from selfreward.chat import completion_ids, prompt_ids
-from selfreward.jsonl import read_jsonl
 from selfreward.micro import base, seeds, truth, world
 from selfreward.micro.base import JUDGE, MAKERS, BaseConfig, Phase
 from selfreward.micro.controls import ASKED, Oracle, shuffled
 from selfreward.micro.truth import check, judge, verdict
-from selfreward.readings import Anchor
-from selfreward.records import Example, Message, Pair, Prompt, Ranking, Request, Response, Sampling
+from selfreward.records import Anchor, Example, Message, Pair, Prompt, Ranking, Request, Response, Sampling, read_jsonl
 
 SHIPPED = Path(micro.__file__).parent / "seed"
 

@@ -11,8 +11,8 @@ from tinymodels import make_model
 
 from selfreward.engines import ServerConfig
 from selfreward.errors import SelfRewardError
-from selfreward.fingerprints import fingerprint
 from selfreward.models import load_checkpoint, outside_model
+from selfreward.records import fingerprint
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 

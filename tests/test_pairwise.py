@@ -10,9 +10,8 @@ from pydantic import ValidationError
 
 from selfreward.errors import SelfRewardError
 from selfreward.instruction_following import head_to_head
-from selfreward.jsonl import read_line, to_line
-from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
-from selfreward.records import Checkpoint, Completion, Prompt, Response
+from selfreward.pairwise import PairwiseJudge, combine, flip_rate
+from selfreward.records import Checkpoint, Completion, Preference, Prompt, Response, read_line, to_line
 from selfreward.sections import PairwiseConfig
 
 MODEL = Checkpoint(name="judge", path="j", fingerprint="f1")

@@ -10,9 +10,8 @@ from paper_world import ENDLESS, ONE_ANSWER, PLANTED, UNREADABLE, Writer, export
 
 from selfreward.backends.hf import HFModel
 from selfreward.config import load_recipe
-from selfreward.jsonl import read_jsonl
 from selfreward.judgments import Judge
-from selfreward.records import Dropped
+from selfreward.records import Dropped, read_jsonl
 from selfreward.run import execute
 from selfreward.seed import load_seed
 

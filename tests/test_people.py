@@ -9,8 +9,7 @@ from evidence import answer, evidence, judged, recipe, values
 
 from selfreward.drift.bootstrap import difference_of_shares
 from selfreward.drift.people import figures
-from selfreward.readings import Anchor
-from selfreward.records import Prompt, Ranking
+from selfreward.records import Anchor, Prompt, Ranking
 from selfreward.reward_modeling import beside_ranks, reward_modeling
 from selfreward.seed import ranked_responses
 

@@ -7,8 +7,7 @@ import pytest
 from evidence import answer, evidence, made, recipe, values
 
 from selfreward.drift.policy import figures
-from selfreward.estimates import Estimate
-from selfreward.readings import Likelihood
+from selfreward.records import Estimate, Likelihood
 
 # likelihoods
 

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from selfreward.errors import SelfRewardError
-from selfreward.identified import content_id
-from selfreward.jsonl import digest, iter_jsonl, read_jsonl, read_line, to_line
 from selfreward.records import (
     Checkpoint,
     Comparison,
@@ -28,6 +26,12 @@ from selfreward.records import (
     Response,
     Sampling,
     Verdict,
+    content_id,
+    digest,
+    iter_jsonl,
+    read_jsonl,
+    read_line,
+    to_line,
 )
 
 TEXT = st.text(max_size=40)

@@ -17,12 +17,9 @@ from selfreward.backends.fake import FakeModel, write_like_a_model
 from selfreward.charts import Scale, percent, ticks
 from selfreward.drilldown import SHOWN, sample
 from selfreward.errors import SelfRewardError, Stopped
-from selfreward.estimates import Estimate
 from selfreward.headline import write_headline
 from selfreward.iteration import JudgeConfig
-from selfreward.jsonl import iter_jsonl, to_line
-from selfreward.measure import Measured
-from selfreward.records import Judgment, Pair, Prompt, Response, Verdict
+from selfreward.records import Estimate, Judgment, Measured, Pair, Prompt, Response, Verdict, iter_jsonl, to_line
 from selfreward.report import describe_status, write_report
 
 SCRIPT = "<script>alert(1)</script>"

@@ -13,8 +13,8 @@ from tinyrun import Killed, count_requests, go, make_world, quiet, tree
 
 from selfreward.backends import fake
 from selfreward.errors import SelfRewardError
-from selfreward.fingerprints import fingerprint
-from selfreward.rundir import Stage, write_whole
+from selfreward.records import fingerprint, write_whole
+from selfreward.rundir import Stage
 
 
 @pytest.fixture

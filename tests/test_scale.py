@@ -14,14 +14,28 @@ from selfreward import estimates, novelty
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.drilldown import SHOWN, sample
 from selfreward.errors import SelfRewardError
-from selfreward.identified import content_id
 from selfreward.iteration import JudgeConfig
-from selfreward.jsonl import Records, iter_about, iter_jsonl, read_jsonl, to_line
 from selfreward.judgments import Tally, mean_scores
 from selfreward.novelty import Novelty
-from selfreward.pairs import best_against_worst, choose_pairs, preference_texts
+from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.progress import Progress
-from selfreward.records import Checkpoint, Judgment, Message, Pair, Prompt, Request, Response, Sampling
+from selfreward.records import (
+    Checkpoint,
+    Judgment,
+    Message,
+    Pair,
+    Prompt,
+    Records,
+    Request,
+    Response,
+    Sampling,
+    content_id,
+    iter_about,
+    iter_jsonl,
+    preference_texts,
+    read_jsonl,
+    to_line,
+)
 from selfreward.responses import plan_responses, read_response
 from selfreward.rundir import RunDir
 from selfreward.stages import Run

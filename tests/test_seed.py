@@ -8,9 +8,8 @@ from pydantic import ValidationError
 
 from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
-from selfreward.jsonl import to_line
 from selfreward.micro.world import read_task
-from selfreward.records import Example, Prompt, Ranking
+from selfreward.records import Example, Prompt, Ranking, to_line
 from selfreward.seed import Seed, load_seed, plain, ranked_responses
 
 PROMPT = Prompt(text="three", source="seed")

@@ -14,16 +14,24 @@ from selfreward import run as runs
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.config import load_recipe
 from selfreward.errors import SelfRewardError
-from selfreward.fingerprints import fingerprint
-from selfreward.jsonl import read_jsonl, to_line
-from selfreward.measure import Measured
 from selfreward.models import load_checkpoint, open_model
 from selfreward.pairwise import PairwiseJudge
 from selfreward.progress import Progress
-from selfreward.records import Checkpoint, Dropped, Prompt, Response, Sampling
+from selfreward.records import (
+    Checkpoint,
+    Compared,
+    Dropped,
+    Measured,
+    Prompt,
+    Response,
+    Sampling,
+    fingerprint,
+    read_jsonl,
+    to_line,
+)
 from selfreward.rundir import RunDir
 from selfreward.sections import DPOConfig, LoRAConfig, PairwiseConfig, TrainerConfig
-from selfreward.selection import Compared, Selector
+from selfreward.selection import Selector
 from selfreward.stages import Run
 from selfreward.standing import describe_status
 from selfreward.trainings import TOO_LONG

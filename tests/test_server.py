@@ -24,9 +24,8 @@ from selfreward.backends.server import Pace, ServerModel, backoff, stated_pause
 from selfreward.config import load_recipe
 from selfreward.engines import ServerConfig
 from selfreward.errors import SelfRewardError
-from selfreward.jsonl import read_jsonl
 from selfreward.readings import read_likelihood
-from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling
+from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling, read_jsonl
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=12)
 JUDGE = Checkpoint(name="judge", path="judge", fingerprint="f0")

@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 from selfreward import trackers
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
-from selfreward.jsonl import iter_jsonl
-from selfreward.readings import Reading
+from selfreward.records import Reading, iter_jsonl
 from selfreward.trackers import Curves, read_curves, tracking, write
 
 TRAINED = [

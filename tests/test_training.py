@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfreward import training
 from selfreward.checkpoints import MARK
 from selfreward.errors import SelfRewardError, Stopped
-from selfreward.fingerprints import fingerprint
+from selfreward.records import fingerprint
 from selfreward.rows import IGNORE, dpo_row, sft_row
 from selfreward.sections import DPOConfig, SFTConfig
 from selfreward.training import TRLTrainer

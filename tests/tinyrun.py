@@ -13,8 +13,7 @@ from safetensors.numpy import save_file
 
 from selfreward.backends import fake
 from selfreward.config import load_recipe
-from selfreward.jsonl import to_line
-from selfreward.records import Example, Prompt, Ranking
+from selfreward.records import Example, Prompt, Ranking, to_line
 from selfreward.run import execute
 
 RECIPE = """

@@ -20,12 +20,8 @@ from selfreward.drift.traits import known_traits
 from selfreward.drift.wording import TRAITS, Trait, words
 from selfreward.errors import SelfRewardError
 from selfreward.flukes import Outcome, pair_outcomes
-from selfreward.identified import VERIFIED
-from selfreward.jsonl import iter_about, iter_jsonl, read_jsonl
 from selfreward.judgments import mean_scores
-from selfreward.pairs import in_pairs
-from selfreward.readings import Reading
-from selfreward.records import Judgment, Pair, Prompt, Response
+from selfreward.records import VERIFIED, Judgment, Pair, Prompt, Reading, Response, in_pairs, iter_about, iter_jsonl, read_jsonl
 from selfreward.standing import Standing
 
 SHOWN = 10

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from selfreward.config import Recipe, changed_fields, read_recipe, read_tree
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations import FOLDER
-from selfreward.fingerprints import CHANGED, differing, read_signed
-from selfreward.identified import Record
-from selfreward.jsonl import read_line
-from selfreward.measure import Measured
-from selfreward.rundir import LOCK, lock_folder, sync_files, sync_folder, write_whole
+from selfreward.records import (
+    CHANGED,
+    FOLDER,
+    LOCK,
+    Measured,
+    Record,
+    differing,
+    lock_folder,
+    read_line,
+    read_signed,
+    sync_files,
+    sync_folder,
+    undisturbed,
+    write_whole,
+)
 
 BRANCH, CONFIG, PROVENANCE, MEASURED = "branch.json", "config.json", "provenance.json", "measured.json"
 LATER = ("prompts", "responses", "judge", "pairs", "dpo")
@@ -113,7 +120,7 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
         raise SelfRewardError("is not empty", str(folder), "Give the branch a folder of its own")
     if not (run / CONFIG).is_file():
         raise SelfRewardError(f"is no run folder: it has no {CONFIG}", str(run), GIVE)
-    with _undisturbed(run):
+    with undisturbed(run):
         names = [part for part in ("seed", "M0", "SFT") if (run / part).is_dir()]
         names += [f"M{t}" for t in range(1, int(name[1:]) + 1)]
         for part in names:
@@ -121,20 +128,6 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
         branch = _branch_of(run, name)
         recipes(recipe, branch)
         _take_over(run, names, branch, recipe, folder)
-
-
-@contextmanager
-def _undisturbed(run: Path) -> Iterator[None]:
-    """Let no process work in the folder meanwhile; it may be one that cannot be written to."""
-    if not (run / LOCK).exists():
-        yield
-        return
-    with (run / LOCK).open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SelfRewardError("a process is working in it", str(run), "Wait for it, or end it, and then branch") from error
-        yield
 
 
 def _look_over(folder: Path, now: str) -> None:

@@ -12,12 +12,9 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from selfreward.alarms import alarms, describe, phrase
 from selfreward.config import Recipe
 from selfreward.fields import HUB_ID
-from selfreward.instruction_following import HeadToHead
-from selfreward.measure import Measured
-from selfreward.rundir import write_whole
+from selfreward.records import HeadToHead, Measured, alarms, describe, phrase, write_whole
 from selfreward.stages import NO_MATTER
 from selfreward.standing import Standing, read_standing
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from selfreward.estimates import Estimate
+from selfreward.records import Estimate
 
 BEFORE_THE_LOOP = ("M0", "SFT")
 """Models that no line joins to the loop's."""

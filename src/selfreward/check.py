@@ -25,14 +25,12 @@ from selfreward.drift.verdicts import MONITORS
 from selfreward.drift.watch import load_anchors
 from selfreward.errors import SelfRewardError
 from selfreward.fields import ROLES
-from selfreward.identified import Record, content_id
 from selfreward.judgments import Judge
 from selfreward.limits import DriftConfig
 from selfreward.models import Cast, imported, outside_model, quiet_libraries
 from selfreward.pairwise import PairwiseJudge
 from selfreward.prompts import take_prompts
-from selfreward.readings import Anchor
-from selfreward.records import Checkpoint, Dropped, Message, Prompt
+from selfreward.records import Anchor, Checkpoint, Dropped, Message, Prompt, Record, content_id
 from selfreward.sections import LoRAConfig
 from selfreward.seed import Seed, load_seed
 from selfreward.selection import load_selector

@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from selfreward.backends import Advance
 from selfreward.errors import Stopped
 from selfreward.learner import Learner
-from selfreward.rundir import sync_files, sync_folder
+from selfreward.records import sync_files, sync_folder
 from selfreward.sharing import gathered
 
 MARK = "whole"

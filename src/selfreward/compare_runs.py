@@ -16,13 +16,10 @@ from rich.table import Table
 from selfreward import charts
 from selfreward.charts import Mark
 from selfreward.errors import SelfRewardError
-from selfreward.estimates import Estimate
 from selfreward.headline import head_to_head
 from selfreward.health_page import Health, health_of, mark_of, meaning_of, title_of
-from selfreward.measure import Measured
 from selfreward.pages import render
-from selfreward.readings import Reading
-from selfreward.rundir import write_whole
+from selfreward.records import Estimate, Measured, Reading, write_whole
 from selfreward.standing import Standing, read_standing
 
 PAGE = "compare.html"

@@ -13,10 +13,9 @@ from statistics import fmean
 from selfreward.config import Recipe
 from selfreward.flukes import pair_outcomes
 from selfreward.judgments import Judge
-from selfreward.measure import Made
 from selfreward.models import Cast
 from selfreward.ranks import rank_consistency
-from selfreward.records import Checkpoint, Dropped, Judgment, Pair, Response
+from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Response
 from selfreward.sections import DPOConfig
 from selfreward.stages import Folder
 

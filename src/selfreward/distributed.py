@@ -19,7 +19,7 @@ from selfreward.backends import Advance
 from selfreward.cluster import ClusterConfig, connect, gpus_each
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.job import Desk, Job
-from selfreward.rundir import write_whole
+from selfreward.records import write_whole
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 
 EVERY = 0.2

@@ -11,11 +11,9 @@ from typing import NamedTuple, TypeVar
 
 from markupsafe import escape
 
-from selfreward.identified import Record
 from selfreward.iteration import JudgeConfig
-from selfreward.jsonl import iter_about, iter_jsonl
 from selfreward.judgments import mean_scores
-from selfreward.records import Dropped, Judgment, Pair, Prompt, Response, Verdict
+from selfreward.records import Dropped, Judgment, Pair, Prompt, Record, Response, Verdict, iter_about, iter_jsonl
 
 R = TypeVar("R", bound=Record)
 SHOWN = 30

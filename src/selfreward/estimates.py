@@ -7,19 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from selfreward.identified import Record
+from selfreward.records import Estimate
 
 Floats = NDArray[np.float64]
 AT_ONCE = 250_000
 """Units drawn in one go: what fits into a cache, so that a million, resampled a thousand times, takes seconds and no memory."""
-
-
-class Estimate(Record):
-    """A value and the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def mean(values: Sequence[float], resamples: int, seed: int) -> Estimate | None:

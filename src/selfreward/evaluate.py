@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from selfreward.config import Recipe, load_recipe
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations import FOLDER, RESULT, Found, Result, Settings, Trial
+from selfreward.evaluations import Settings, Trial
 from selfreward.evaluations.alpaca import AlpacaEval
 from selfreward.evaluations.contest import Contest
 from selfreward.evaluations.harness import Harness
@@ -23,8 +23,8 @@ from selfreward.evaluations.rows import first_fields
 from selfreward.fields import SamplingConfig
 from selfreward.models import open_model, outside_model
 from selfreward.progress import Progress
-from selfreward.records import Checkpoint
-from selfreward.rundir import RunDir, write_whole
+from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
+from selfreward.rundir import RunDir
 from selfreward.stages import Run
 
 COMPARED = "head-to-head"

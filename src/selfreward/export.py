@@ -8,14 +8,24 @@ from typing import Any, Literal, NamedTuple
 
 from selfreward.card import CARD, judge_of, render
 from selfreward.errors import SelfRewardError
-from selfreward.identified import Record
-from selfreward.jsonl import read_jsonl
-from selfreward.pairs import preference_texts
-from selfreward.pairwise import Preference
-from selfreward.readings import Reading
-from selfreward.records import Dropped, Example, Judgment, Pair, Prompt, Proposal, Ranking, Response, Verdict
-from selfreward.rundir import write_whole
-from selfreward.selection import Compared
+from selfreward.records import (
+    Compared,
+    Dropped,
+    Example,
+    Judgment,
+    Pair,
+    Preference,
+    Prompt,
+    Proposal,
+    Ranking,
+    Reading,
+    Record,
+    Response,
+    Verdict,
+    preference_texts,
+    read_jsonl,
+    write_whole,
+)
 from selfreward.standing import Standing, read_standing
 
 MADE: dict[str, type[Record]] = {

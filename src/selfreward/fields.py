@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-from selfreward.records import Sampling
+from selfreward.records import Sampling, compiles
 
 PACKAGED = "selfreward:"
 """A path that begins so lies inside the installed package."""
@@ -37,15 +37,6 @@ def _resolve(path: str, info: ValidationInfo) -> str:
 def _resolve_model(name: str, info: ValidationInfo) -> str:
     known = (*ROLES, *(info.context or {}).get("servers", ()))
     return name if name in known or re.fullmatch(IMPORT_PATH, name) else _resolve(name, info)
-
-
-def compiles(pattern: str) -> str:
-    """`pattern`, if it is a regular expression. Raises `ValueError`."""
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"not a regular expression ({error})") from error
-    return pattern
 
 
 def _hide_unless(pattern: str) -> Callable[[Any], Any]:

@@ -7,16 +7,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from selfreward.charts import BEFORE_THE_LOOP, two
-from selfreward.drift.verdicts import worst
-from selfreward.estimates import Estimate
-from selfreward.instruction_following import HeadToHead
-from selfreward.measure import Measured
-from selfreward.readings import Reading, Verdict
+from selfreward.records import Estimate, HeadToHead, Measured, Reading, Severity, worst
 
 MANY_UNSCORED = 0.1
 """From this share of judgments without a score on, a model's opinion of itself is said to rest on part of its answers."""
 
-ALARM: dict[Verdict, str] = {"ok": "", "warn": ", and a monitor warns", "stop": ", and a monitor says stop"}
+ALARM: dict[Severity, str] = {"ok": "", "warn": ", and a monitor warns", "stop": ", and a monitor says stop"}
 
 
 class Headline(NamedTuple):

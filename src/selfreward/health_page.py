@@ -12,14 +12,10 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from selfreward import charts
-from selfreward.alarms import alarms, describe
 from selfreward.behind import Bred, bred_traits, doubtful_pairs, favoured_words, flattered_answers, within
 from selfreward.charts import Mark
-from selfreward.drift.verdicts import worst
-from selfreward.estimates import Estimate
 from selfreward.pages import render
-from selfreward.readings import Reading
-from selfreward.rundir import write_whole
+from selfreward.records import Estimate, Reading, alarms, describe, worst, write_whole
 from selfreward.standing import Standing
 
 PAGE = "health.html"

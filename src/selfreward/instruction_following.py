@@ -6,38 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from selfreward import estimates
-from selfreward.estimates import Estimate
-from selfreward.identified import Record
-from selfreward.records import Comparison, Response, Side, Verdict
-
-
-class TrueScore(Record):
-    """What answers are truly worth."""
-
-    score: Estimate
-    by_kind: dict[str, Estimate]
-    """Mean by kind of task."""
-    by_criterion: dict[str, float]
-    """Mean points by criterion."""
-    histogram: dict[str, int]
-    """Answers by score."""
-
-
-class HeadToHead(Record):
-    """Counts of prompts on which a model wins, ties and loses against `against`, by `judge`'s scores."""
-
-    against: str
-    judge: str
-    """`truth`, the model whose own mean scores decide, or the one outside the loop who compared the answers."""
-    wins: int
-    ties: int
-    losses: int
-    unscored: int
-    """Prompts on which one of the two answers has no score."""
-    net: Estimate | None
-    """Share of wins minus share of losses, among the scored."""
-    position_flips: float | None = None
-    """Share of the prompts on which the judge's verdict changed with the order; None where answers were not shown in two."""
+from selfreward.records import Comparison, HeadToHead, Response, Side, TrueScore, Verdict
 
 
 def true_score(verdicts: Sequence[Verdict], resamples: int, seed: int) -> TrueScore | None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError
-from selfreward.rundir import write_whole
+from selfreward.records import write_whole
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 
 

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from selfreward.backends import Model
 from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.identified import Identified
-from selfreward.jsonl import read_line
-from selfreward.records import Completion, Request
+from selfreward.records import Completion, Identified, Request, read_line
 from selfreward.rundir import Stage
 
 

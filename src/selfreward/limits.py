@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from selfreward.fields import IMPORT_PATH, Located, ModelName, Section, compiles
+from selfreward.fields import IMPORT_PATH, Located, ModelName, Section
+from selfreward.records import compiles
 
 Ends = float | tuple[float, ...]
 """One for all models, or one each for M1, M2, …, the last of which holds for all later ones."""

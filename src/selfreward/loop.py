@@ -9,11 +9,11 @@ from selfreward.cures import trusted, without_flukes
 from selfreward.drift.watch import Watcher
 from selfreward.eft import make_eft
 from selfreward.judgments import Judge
-from selfreward.measure import Made, Measurer
+from selfreward.measure import Measurer
 from selfreward.models import Cast
-from selfreward.pairs import choose_pairs, preference_texts
+from selfreward.pairs import choose_pairs
 from selfreward.prompts import choose_prompts, plan_prompts, read_proposal, take_prompts
-from selfreward.records import Checkpoint, Prompt, Proposal, Response
+from selfreward.records import Checkpoint, Made, Prompt, Proposal, Response, preference_texts
 from selfreward.responses import plan_responses, read_response
 from selfreward.rounds import judge_candidates
 from selfreward.seed import Seed

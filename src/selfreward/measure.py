@@ -9,98 +9,32 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
 
 from selfreward import estimates, instruction_following, reward_modeling
 from selfreward.config import Recipe
-from selfreward.estimates import Estimate
-from selfreward.identified import Record
-from selfreward.instruction_following import HeadToHead, TrueScore
 from selfreward.judgments import Judge, Tally
 from selfreward.models import Cast, imported
-from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
-from selfreward.records import Checkpoint, Judgment, Pair, Prompt, Ranking, Response, Verdict
+from selfreward.pairwise import PairwiseJudge, combine, flip_rate
+from selfreward.records import (
+    Checkpoint,
+    HeadToHead,
+    Judgment,
+    LoopStats,
+    Made,
+    Measured,
+    Preference,
+    Ranking,
+    Response,
+    RewardModeling,
+    Verdict,
+    write_whole,
+)
 from selfreward.responses import plan_responses, read_response
-from selfreward.reward_modeling import RewardModeling
-from selfreward.rundir import write_whole
 from selfreward.seed import Seed, ranked_responses
-from selfreward.selection import Selected
 from selfreward.stages import Folder
 
 Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
 """(prompt, response) → (kind of task, points by criterion); None for a prompt that has no truth."""
-
-
-class LoopStats(Record):
-    """What one iteration of the loop did, before its model was trained."""
-
-    proposals: int
-    prompts: int
-    dropped_prompts: dict[str, int]
-    well_formed: float | None
-    """Share of the prompts kept that have a truth."""
-    distinct_prompts: int
-    responses: int
-    response_length: float
-    """Mean characters."""
-    judgments: dict[str, int]
-    """By outcome."""
-    score_histogram: dict[str, int]
-    """Valid judgments by score, to two decimals."""
-    pairs: int
-    dropped_pairs: dict[str, int]
-    untrained_pairs: dict[str, int] = {}  # noqa: RUF012
-    """Pairs, also of earlier iterations, that were chosen and then not trained on, by reason."""
-    self_score: Estimate | None
-    """Mean of the candidates' mean scores."""
-    true_score: Estimate | None
-    """Mean true score of the same candidates."""
-    pairs_right: float | None
-    """Share of pairs whose chosen response is truly better."""
-    pairs_wrong: float | None
-    """Share whose chosen response is truly worse; the rest are truly equal."""
-    chosen_true: float | None
-    rejected_true: float | None
-
-
-class Measured(Record):
-    """Everything known of one model."""
-
-    name: str
-    fingerprint: str
-    parent: str | None
-    true_score: float | None
-    pairwise_accuracy: float | None
-    instruction_following: TrueScore | None
-    self_score: Estimate | None
-    """Mean score that the model gives its own held-out answers."""
-    head_to_head: list[HeadToHead]
-    answer_length: float
-    """Mean characters of its held-out answers."""
-    ran_out_of_length: float
-    """Share of them."""
-    distinct_answers: float
-    """Share of them that differ from all others."""
-    score_histogram: dict[str, int]
-    """Valid judgments of its own held-out answers by score, to two decimals."""
-    judgments: dict[str, int]
-    """Judgments of its own held-out answers by outcome."""
-    reward_modeling: RewardModeling | None
-    """None where `measure.judging` is off, or no ranked responses are held out."""
-    loop: LoopStats | None = None
-    """The iteration that made it; None for models that no iteration made."""
-    selected: Selected | None = None
-    """Which checkpoint of its training it is; None where `[select]` is off, or nothing was trained by DPO."""
-
-
-class Made(NamedTuple):
-    """The records of the iteration that made a model."""
-
-    proposals: int
-    prompts: Sequence[Prompt]
-    responses: Collection[Response]
-    judgments: Collection[Judgment]
-    pairs: Sequence[Pair]
 
 
 class Measurer:

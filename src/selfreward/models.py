@@ -18,11 +18,9 @@ from selfreward.config import Recipe
 from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.fields import HUB_ID, IMPORT_PATH
-from selfreward.fingerprints import WEIGHTS, fingerprint
-from selfreward.identified import content_id
 from selfreward.iteration import JudgeConfig, PairsConfig, PromptsConfig
 from selfreward.pairs import Policy, shortest_of_the_best
-from selfreward.records import Checkpoint
+from selfreward.records import WEIGHTS, Checkpoint, content_id, fingerprint
 
 
 class Cast:

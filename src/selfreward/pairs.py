@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 
 from selfreward.records import Dropped, Pair, Prompt, Response
@@ -82,23 +82,3 @@ def half_a_point_apart(prompt_id: str, group: list[Scored]) -> Pair | str:
     """As `best_against_worst`, but no pair where the two are less than half a point apart: expected scores are never equal."""
     made = best_against_worst(prompt_id, group)
     return made if isinstance(made, str) or made.chosen_score - made.rejected_score >= 0.5 else "too_near"
-
-
-def in_pairs(pairs: Iterable[Pair]) -> set[str]:
-    """Ids of the responses that are in one of `pairs`."""
-    return {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
-
-
-def texts_in(pairs: Iterable[Pair], responses: Iterable[Response]) -> dict[str, str]:
-    """Text by id of those of `responses` that are in one of `pairs`."""
-    wanted = in_pairs(pairs)
-    return {response.id: response.text for response in responses if response.id in wanted}
-
-
-def preference_texts(
-    pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]
-) -> list[tuple[str, str, str]]:
-    """(prompt, chosen, rejected) as text, for training."""
-    asked = {prompt.id: prompt.text for prompt in prompts}
-    said = texts_in(pairs, responses)
-    return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]

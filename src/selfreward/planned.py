@@ -16,8 +16,8 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from selfreward.batching import Batches, within
+from selfreward.records import write_whole
 from selfreward.rows import pair_lengths
-from selfreward.rundir import write_whole
 from selfreward.sharing import Filled, examples_at, uneven
 
 REFERENCE = "reference.json"

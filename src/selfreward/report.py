@@ -14,17 +14,11 @@ from markupsafe import Markup
 from selfreward import charts
 from selfreward.charts import Axis
 from selfreward.drilldown import sample
-from selfreward.estimates import Estimate
 from selfreward.evaluations.tables import Table, read_tables
 from selfreward.headline import head_to_head, write_headline
 from selfreward.health_page import health_of, write_health
-from selfreward.instruction_following import HeadToHead
-from selfreward.jsonl import iter_jsonl
-from selfreward.measure import Measured
 from selfreward.pages import render
-from selfreward.records import Example
-from selfreward.rundir import write_whole
-from selfreward.sources import REPLY
+from selfreward.records import REPLY, Estimate, Example, HeadToHead, Measured, iter_jsonl, write_whole
 from selfreward.standing import Standing, describe_status, model_lines, read_standing, where
 
 __all__ = ["describe_status", "write_report"]

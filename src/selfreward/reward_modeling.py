@@ -8,37 +8,7 @@ from typing import NamedTuple
 
 from selfreward import estimates
 from selfreward.correlations import kendall, places, spearman
-from selfreward.estimates import Estimate
-from selfreward.identified import Record
-from selfreward.records import Ranking, Response
-
-TIE_RULE = "a tie in score counts half; a response without a score makes its pairs wrong"
-
-
-class RewardModeling(Record):
-    """The paper's five metrics, on ranked responses. Means are over rankings; intervals resample rankings."""
-
-    rankings: int
-    pairs: int
-    """Pairs of responses that people rank apart."""
-    tie_rule: str = TIE_RULE
-    pairwise_accuracy: Estimate | None
-    """Share of those pairs in people's order, by the tie rule; None of a model that gave no score at all."""
-    pairwise_accuracy_strict: Estimate | None
-    """The same with ties wrong."""
-    by_kind: dict[str, Estimate]
-    """Pairwise accuracy by kind of task."""
-    five_best: Estimate | None
-    """Of the responses with the best score there is, 5 in the paper, the share that people rank best."""
-    exact_match: Estimate | None
-    """Share of rankings whose whole order by score is people's."""
-    spearman: Estimate | None
-    kendall: Estimate | None
-    """Tau-b. Rankings in which one side is all ties have neither."""
-    length_baseline: Estimate | None
-    """Pairwise accuracy of text length alone, longer being better."""
-    unparsed: float
-    """Share of judgments without a valid score."""
+from selfreward.records import Estimate, Ranking, Response, RewardModeling
 
 
 class Judged(NamedTuple):

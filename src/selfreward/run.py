@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from selfreward.alarms import phrase
 from selfreward.branch import read_branch, recipes
 from selfreward.card import write_cards
 from selfreward.config import Recipe
@@ -18,8 +17,7 @@ from selfreward.loop import self_reward
 from selfreward.measure import Measurer
 from selfreward.models import Cast, open_model, open_trainer
 from selfreward.progress import Progress
-from selfreward.readings import Reading
-from selfreward.records import Checkpoint
+from selfreward.records import Checkpoint, Reading, phrase
 from selfreward.report import write_report
 from selfreward.rundir import RunDir
 from selfreward.seed import Seed, load_seed

@@ -7,9 +7,7 @@ What a stage is made from goes into a digest: the same digest is gone on with, a
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import platform
 import shlex
 import shutil
@@ -18,49 +16,28 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from selfreward.config import changed_fields
 from selfreward.errors import SelfRewardError
-from selfreward.fingerprints import CHANGED, differing, file_hash, read_signed
-from selfreward.identified import Record, content_id
-from selfreward.jsonl import to_line
+from selfreward.records import (
+    CHANGED,
+    Record,
+    content_id,
+    differing,
+    file_hash,
+    lock_folder,
+    read_signed,
+    sync_folder,
+    to_line,
+    write_whole,
+)
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only where adapters are trained."""
-LOCK = ".lock"
 WATCHING = ("drift", "anchor")
 """Begin the names of stages that are there for the monitors: the loop makes nothing from them."""
-
-
-def write_whole(path: Path, text: str | Iterable[str]) -> None:
-    """Write a file, its text at once or in parts, so that it is there whole or not at all, and stays when the power goes."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as out:
-        out.writelines([text] if isinstance(text, str) else text)
-        out.flush()
-        os.fsync(out.fileno())
-    partial.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(path, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
-
-
-def sync_files(folder: Path) -> None:
-    """Make everything in a folder durable."""
-    for path in (*folder.rglob("*"), folder):
-        sync_folder(path) if path.is_dir() else _sync_file(path)
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as opened:
-        os.fsync(opened.fileno())
 
 
 @cache
@@ -73,23 +50,6 @@ def versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def lock_folder(path: Path) -> TextIO:
-    """Make the folder `path`, if it is not there, and keep other processes out of it until what is returned is closed."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / LOCK).open("a")
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        now = "Give the run another folder"
-        raise SelfRewardError(f"cannot be a run folder ({error.strerror})", str(path), now) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        now = "Wait for it (`selfreward status` shows where it is), or give this run another folder"
-        raise SelfRewardError("another process is working in this run folder", str(path), now) from error
-    return lock
 
 
 class RunDir:

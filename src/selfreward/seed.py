@@ -10,9 +10,8 @@ from typing import Literal, NamedTuple, TypeVar
 
 from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
-from selfreward.identified import Identified
 from selfreward.novelty import plain
-from selfreward.records import Dropped, Example, Prompt, Ranking, Response
+from selfreward.records import Dropped, Example, Identified, Prompt, Ranking, Response
 from selfreward.sections import SeedConfig, SourceConfig
 from selfreward.sources import Kept, draw, load_examples, load_prompts, load_rankings
 

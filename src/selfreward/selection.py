@@ -14,44 +14,13 @@ from typing import NamedTuple
 
 from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
-from selfreward.identified import Record
-from selfreward.jsonl import digest
 from selfreward.models import Cast
-from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
-from selfreward.records import Checkpoint, Prompt, Response, Sampling
+from selfreward.pairwise import PairwiseJudge, combine, flip_rate
+from selfreward.records import Checkpoint, Compared, Preference, Prompt, Response, Sampling, digest
 from selfreward.responses import plan_responses, read_response
 from selfreward.seed import Seed, refuse_known
 from selfreward.sources import load_prompts
 from selfreward.stages import Folder
-
-
-class Selected(Record):
-    """Which checkpoint of its training a model is."""
-
-    step: int
-    of: int
-    """Steps of the whole training."""
-    judge: str
-    """Who chose."""
-
-
-class Compared(Record):
-    """A checkpoint against the one before it, prompt by prompt."""
-
-    step: int
-    against: int
-    wins: int
-    ties: int
-    losses: int
-    undecided: int
-    """Prompts on which a judgment failed in either order."""
-    position_flips: float | None
-    """Share of the prompts decided in both orders on which the verdict went with the place."""
-
-    @property
-    def preferred(self) -> bool:
-        """Whether the judge prefers it."""
-        return self.wins > self.losses
 
 
 class Selector(NamedTuple):

@@ -20,14 +20,10 @@ from pydantic_core import from_json
 from selfreward.errors import SelfRewardError
 from selfreward.exchanges import Alpaca, Answered, Asked, Conversation, Exchange, Ranked, Row, Tree, Unused
 from selfreward.fields import HUB_ID
-from selfreward.identified import Identified
-from selfreward.jsonl import wrong_field
-from selfreward.records import Dropped, Example, Prompt, Ranking
+from selfreward.records import REPLY, Dropped, Example, Identified, Prompt, Ranking, wrong_field
 from selfreward.sections import SourceConfig
 
 R = TypeVar("R", bound=Identified)
-REPLY = "reply_"
-"""Begins the reasons for leaving single responses out of a ranked set that is kept."""
 SHAPES: dict[str, type[Row]] = {"oasst": Tree, "messages": Conversation, "alpaca": Alpaca}
 """What a row means by its format; one with `columns` depends on what is wanted of it."""
 INNER = {"text", "rank", "score", "role", "content"}

@@ -14,13 +14,26 @@ from typing import Any, TypeVar
 from selfreward.backends import Advance, Model, Trainer
 from selfreward.cluster import ClusterConfig
 from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.fingerprints import fingerprint
-from selfreward.identified import Record, content_id
 from selfreward.journal import answers, halved, read_journal, usage
-from selfreward.jsonl import Records, digest, iter_jsonl, to_line
 from selfreward.progress import Progress
-from selfreward.records import Checkpoint, Completion, Dropped, Pair, Request, Sampled
-from selfreward.rundir import RunDir, Stage, sync_files, sync_folder, versions
+from selfreward.records import (
+    Checkpoint,
+    Completion,
+    Dropped,
+    Pair,
+    Record,
+    Records,
+    Request,
+    Sampled,
+    content_id,
+    digest,
+    fingerprint,
+    iter_jsonl,
+    sync_files,
+    sync_folder,
+    to_line,
+)
+from selfreward.rundir import RunDir, Stage, versions
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 from selfreward.trainings import (
     TOO_LONG,

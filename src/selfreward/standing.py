@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from selfreward.alarms import alarms, describe, ending
 from selfreward.branch import read_branch, recipe_of, recipes
 from selfreward.config import Recipe, read_recipe
 from selfreward.errors import SelfRewardError
-from selfreward.identified import Record
-from selfreward.jsonl import read_jsonl, read_line
-from selfreward.measure import Measured
-from selfreward.readings import Reading
+from selfreward.records import Measured, Reading, Record, alarms, describe, ending, is_held, read_jsonl, read_line
 
 ANSWERING = ("heldout_responses", "truth")
 COMPARING = "heldout_preferences"
@@ -118,7 +113,7 @@ def read_standing(folder: Path) -> Standing:
         folder=folder,
         recipe=recipe,
         models=tuple(_read_model(folder, name, stages) for name, stages in _expected(recipe).items()),
-        alive=_is_held(folder / ".lock"),
+        alive=is_held(folder / ".lock"),
         status=_last_seen(status),
     )
 
@@ -231,15 +226,3 @@ def _last_seen(file: Path) -> Status | None:
         return read_line(file.read_text(), Status, str(file)) if file.exists() else None
     except SelfRewardError:
         return None
-
-
-def _is_held(lock: Path) -> bool:
-    """Whether a process holds the lock; closing the file gives back what the try took."""
-    if not lock.exists():
-        return False
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False

@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 
 from selfreward.charts import BEFORE_THE_LOOP
 from selfreward.errors import SelfRewardError
-from selfreward.jsonl import read_jsonl
-from selfreward.readings import Reading
+from selfreward.records import Reading, read_jsonl
 
 LOOP = "loop"
 """The curves whose steps are models: 0 for M0, 1 for M1 and for SFT beside it, 2 for M2, …"""

@@ -28,8 +28,8 @@ from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.learner import Learner, context, load_weights, with_dropout
 from selfreward.planned import PlannedDPOTrainer, PlannedSFTTrainer
+from selfreward.records import write_whole
 from selfreward.rows import IGNORE, dpo_row, pair_lengths, sft_row
-from selfreward.rundir import write_whole
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 from selfreward.sharing import Counted
 

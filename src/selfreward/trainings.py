@@ -9,9 +9,8 @@ from typing import Any, NamedTuple, Protocol
 from selfreward.backends import Advance
 from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError
-from selfreward.fingerprints import fingerprint
-from selfreward.records import Checkpoint, Dropped, Prompt
-from selfreward.rundir import ADAPTERS, Stage, sync_files, sync_folder, versions
+from selfreward.records import Checkpoint, Dropped, Prompt, fingerprint, sync_files, sync_folder
+from selfreward.rundir import ADAPTERS, Stage, versions
 from selfreward.sections import TrainerConfig
 
 Pairs = Sequence[tuple[str, str, str]]

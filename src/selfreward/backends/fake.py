@@ -14,8 +14,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from selfreward.backends import Advance
-from selfreward.identified import content_id
-from selfreward.records import Completion, Request, Watched
+from selfreward.records import Completion, Request, Watched, content_id
 from selfreward.sections import DPOConfig, SFTConfig
 
 WORDS = [

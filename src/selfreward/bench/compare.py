@@ -14,7 +14,7 @@ from selfreward.bench.measure import ARMS, apart, can_train, measured, missing
 from selfreward.bench.tables import page
 from selfreward.bench.work import Work
 from selfreward.errors import SelfRewardError
-from selfreward.rundir import write_whole
+from selfreward.records import write_whole
 
 Say = Callable[[str], object]
 SHORT: dict[str, Any] = {

@@ -14,9 +14,9 @@ from selfreward.engines import BackendConfig
 from selfreward.iteration import JudgeConfig
 from selfreward.judgments import Judge
 from selfreward.models import load_checkpoint, open_model
-from selfreward.pairs import choose_pairs, preference_texts
+from selfreward.pairs import choose_pairs
 from selfreward.progress import Progress
-from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Response, Sampling
+from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Response, Sampling, preference_texts
 from selfreward.responses import plan_responses, read_response
 from selfreward.rounds import judge_candidates
 from selfreward.rundir import RunDir

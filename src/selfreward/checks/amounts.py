@@ -9,8 +9,7 @@ from selfreward.config import Recipe
 from selfreward.judgments import Judge
 from selfreward.pairwise import PairwiseJudge
 from selfreward.prompts import HEADER
-from selfreward.readings import Anchor
-from selfreward.records import Example, Prompt, Ranking
+from selfreward.records import Anchor, Example, Prompt, Ranking
 from selfreward.seed import Seed
 
 R = TypeVar("R", Example, Prompt, Ranking)

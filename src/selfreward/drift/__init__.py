@@ -10,11 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from selfreward.config import Recipe
-from selfreward.estimates import Estimate
 from selfreward.judgments import mean_scores
-from selfreward.measure import Made, Measured
-from selfreward.readings import Anchor, Likelihood
-from selfreward.records import Judgment, Prompt, Ranking, Response
+from selfreward.records import Anchor, Estimate, Judgment, Likelihood, Made, Measured, Prompt, Ranking, Response
 
 Figures = dict[str, Estimate | None]
 """Name of a figure → its value and interval; None where there was nothing to read it from."""

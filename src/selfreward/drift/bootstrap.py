@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from selfreward.estimates import Estimate, Floats
+from selfreward.estimates import Floats
+from selfreward.records import Estimate
 
 Statistic = Callable[[Floats], Floats]
 """How often each unit counts, [resamples, units] → the statistic, [resamples]; not finite where it is undefined."""

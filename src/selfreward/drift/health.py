@@ -10,11 +10,8 @@ from typing import NamedTuple
 from selfreward import estimates
 from selfreward.drift import Evidence, Figures
 from selfreward.drift.spread import within
-from selfreward.estimates import Estimate
-from selfreward.instruction_following import HeadToHead
 from selfreward.judgments import mean_scores
-from selfreward.measure import Made
-from selfreward.records import Judgment, Response
+from selfreward.records import Estimate, HeadToHead, Judgment, Made, Response
 
 NEAR_THE_TOP = 0.5
 """Points: a score that is less than this below the best one there is counts as it, which expected scores never quite reach."""

@@ -13,8 +13,7 @@ from math import sqrt
 from selfreward.drift import Evidence, Figures
 from selfreward.drift.traits import answered
 from selfreward.drift.wording import words
-from selfreward.estimates import Estimate
-from selfreward.pairs import texts_in
+from selfreward.records import Estimate, texts_in
 
 Z = 1.96
 

@@ -9,10 +9,8 @@ from typing import NamedTuple
 from selfreward import estimates
 from selfreward.drift import Evidence, Figures
 from selfreward.drift.bootstrap import difference_of_shares, distance_skewness
-from selfreward.estimates import Estimate
 from selfreward.limits import DriftConfig
-from selfreward.readings import Anchor
-from selfreward.records import Prompt, Response
+from selfreward.records import Anchor, Estimate, Prompt, Response
 from selfreward.seed import ranked_responses
 
 

@@ -12,8 +12,8 @@ from selfreward import estimates
 from selfreward.drift import Evidence, Figures
 from selfreward.drift.bootstrap import resampled
 from selfreward.drift.wording import bigrams
-from selfreward.estimates import Estimate, Floats
-from selfreward.readings import Likelihood
+from selfreward.estimates import Floats
+from selfreward.records import Estimate, Likelihood
 
 SHARE = 10
 """A training's start and its end are a tenth of its logged steps each, one at least."""

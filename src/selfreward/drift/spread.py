@@ -8,7 +8,7 @@ from math import sqrt
 from statistics import fmean
 
 from selfreward import estimates
-from selfreward.estimates import Estimate
+from selfreward.records import Estimate
 
 
 def within(groups: Iterable[tuple[str, Sequence[float]]], resamples: int, seed: int) -> Estimate | None:

@@ -19,11 +19,10 @@ from selfreward import correlations, estimates
 from selfreward.drift import Evidence, Figures
 from selfreward.drift.wording import TRAITS, Trait, matches, words
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.estimates import Estimate
 from selfreward.fields import IMPORT_PATH
 from selfreward.limits import DriftConfig
 from selfreward.models import imported
-from selfreward.pairs import in_pairs
+from selfreward.records import Estimate, in_pairs
 
 Z = float(stats.norm.ppf(0.975))
 AT_MOST = 10_000

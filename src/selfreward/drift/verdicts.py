@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from selfreward.drift import Evidence, consistency, flattery, flukes, health, lexicon, people, policy, traits
 from selfreward.errors import SelfRewardError
-from selfreward.estimates import Estimate
 from selfreward.limits import Ends, Limit
-from selfreward.readings import Reading, Verdict
+from selfreward.records import Estimate, Reading
 
 MONITORS = {
     "flukes": flukes.figures,
@@ -51,12 +50,6 @@ def read_figure(monitor: str, iteration: str, figure: Estimate | None, limits: M
         limit=None if low is None and high is None else (low, high),
         verdict="stop" if stopped else "warn" if warned else "ok",
     )  # fmt: skip
-
-
-def worst(readings: Iterable[Reading]) -> Verdict:
-    """The gravest verdict of all."""
-    verdicts: tuple[Verdict, ...] = ("ok", "warn", "stop")
-    return max((reading.verdict for reading in readings), key=verdicts.index, default="ok")
 
 
 def end_at(ends: Ends | None, iteration: str) -> float | None:

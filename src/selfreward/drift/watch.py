@@ -8,19 +8,32 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfreward.alarms import describe
 from selfreward.config import Recipe
 from selfreward.drift import Evidence
-from selfreward.drift.verdicts import read_monitors, worst
+from selfreward.drift.verdicts import read_monitors
 from selfreward.errors import SelfRewardError
-from selfreward.jsonl import read_jsonl
 from selfreward.judgments import Judge
 from selfreward.limits import DriftConfig
-from selfreward.measure import Made, Measurer
+from selfreward.measure import Measurer
 from selfreward.models import Cast
 from selfreward.novelty import plain
-from selfreward.readings import Anchor, Likelihood, Reading, Verdict, read_likelihood
-from selfreward.records import Checkpoint, Judgment, Message, Prompt, Request, Response
+from selfreward.readings import read_likelihood
+from selfreward.records import (
+    Anchor,
+    Checkpoint,
+    Judgment,
+    Likelihood,
+    Made,
+    Message,
+    Prompt,
+    Reading,
+    Request,
+    Response,
+    Severity,
+    describe,
+    read_jsonl,
+    worst,
+)
 from selfreward.responses import plan_responses, read_response
 from selfreward.seed import Seed, refuse_known
 from selfreward.stages import Folder
@@ -51,7 +64,7 @@ class Watcher:
         """Watch by `recipe` from now on; its `drift` is the same."""
         self.recipe, self.judge = recipe, Judge(recipe.judge)
 
-    def watch(self, folder: Folder, model: Checkpoint, measurer: Measurer, made: Made | None = None) -> Verdict:
+    def watch(self, folder: Folder, model: Checkpoint, measurer: Measurer, made: Made | None = None) -> Severity:
         """Read every monitor of `model`, which `measurer` has just measured; writes `drift.jsonl` into its folder."""
         if self.config:
             self._read(self.config, folder, model, measurer, made)

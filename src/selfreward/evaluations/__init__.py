@@ -3,88 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import Field
 
 from selfreward.charts import two
 from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError
-from selfreward.estimates import Estimate
 from selfreward.fields import ModelName, SamplingConfig, Section
-from selfreward.identified import Identified, Record
-from selfreward.jsonl import read_line
-from selfreward.records import Checkpoint, Prompt, Response
+from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response, Result
 from selfreward.responses import plan_responses, read_response
 from selfreward.sections import SourceConfig
 from selfreward.sources import Kept
 from selfreward.stages import Folder
 
 T = TypeVar("T", bound=Identified)
-FOLDER, RESULT = "evaluations", "result.json"
-"""Beside a model, a folder for each evaluation, with its result."""
-
-
-class Figure(Record):
-    """A figure, the ends of its 95 % interval where it has one, and of how many items it is."""
-
-    name: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int
-
-    @classmethod
-    def of(cls, name: str, estimate: Estimate | None, n: int, times: float = 1.0) -> list[Self]:
-        """`times` an estimate as a figure; an empty list where there is no estimate."""
-        if estimate is None:
-            return []
-        value, low, high = (times * end for end in (estimate.value, estimate.low, estimate.high))
-        return [cls(name=name, value=value, low=low, high=high, n=n)]
-
-    @property
-    def estimate(self) -> Estimate:
-        """For drawing: a point where there is no interval."""
-        low, high = (self.value if end is None else end for end in (self.low, self.high))
-        return Estimate(value=self.value, low=low, high=high)
-
-    def __str__(self) -> str:
-        interval = "" if self.low is None or self.high is None else f" ({two(self.low)} to {two(self.high)})"
-        return f"{self.name} {two(self.value)}{interval}, n = {self.n:,}"
-
-
-class Found(Record):
-    """What an evaluation finds."""
-
-    prompts_digest: str
-    """A hash of the prompts."""
-    rubric_digest: str = ""
-    """A hash of the judge's prompt."""
-    figures: list[Figure]
-    outcomes: dict[str, int] = Field({})
-    """What became of the judge's answers, by name; a failed one is in no figure. `no_answer`: not asked, for a model's answer
-    had failed."""
-    note: str
-    """What the figures may be compared with, and what not."""
-    breakdown: dict[str, list[Figure]] = Field({})
-    """What `broken_down` names by category, complexity and expected length; each figure is named after its bin."""
-    broken_down: str = ""
-
-
-class Result(Found):
-    """A finished evaluation: `result.json`."""
-
-    name: str
-    kind: str
-    model: str
-    fingerprint: str
-    judge: str | None
-    judge_fingerprint: str | None
-    against: str | None
-    against_fingerprint: str | None
-    settings: dict[str, Any]
 
 
 class Trial(NamedTuple):
@@ -160,16 +95,15 @@ def lengths(answers: Sequence[Response], whose: str = "") -> list[Figure]:
     return [Figure(name=name, value=sum(values) / len(values), n=len(values)) for name, values in told.items() if values]
 
 
-def read_results(model: Path) -> Iterator[Result]:
-    """The finished evaluations of the model with this folder (RUN/M3), by name."""
-    for file in sorted((model / FOLDER).glob(f"*/{RESULT}")):
-        yield read_line(file.read_text(encoding="utf-8"), Result, str(file))
-
-
 def describe(result: Result) -> str:
     """What `selfreward evaluate` prints."""
     by = f", judged by {result.judge}" if result.judge else ""
     against = f" against {result.against}" if result.against else ""
     failed = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in result.outcomes.items())
-    lines = [f"{result.name}: {result.model}{against}{by}", *(f"  {figure}" for figure in result.figures)]
+    lines = [f"{result.name}: {result.model}{against}{by}", *(f"  {_spelt(figure)}" for figure in result.figures)]
     return "\n".join([*lines, *([f"  answers of the judge: {failed}"] if failed else []), f"  {result.note}"])
+
+
+def _spelt(figure: Figure) -> str:
+    interval = "" if figure.low is None or figure.high is None else f" ({two(figure.low)} to {two(figure.high)})"
+    return f"{figure.name} {two(figure.value)}{interval}, n = {figure.n:,}"

@@ -18,14 +18,25 @@ from typing import Literal
 from selfreward import estimates
 from selfreward.alpaca_eval import DRAW, Board, length_controlled, read_board, weighted_preference, win_rate
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations import Figure, Found, Trial, counted, lengths
+from selfreward.evaluations import Trial, counted, lengths
 from selfreward.evaluations.breakdown import Labelled, break_down
 from selfreward.evaluations.rows import Row, read_rows
 from selfreward.fields import Located
-from selfreward.identified import content_id
-from selfreward.records import Checkpoint, Completion, Message, Prompt, Request, Response, Sampled, Sampling
+from selfreward.records import (
+    Checkpoint,
+    Completion,
+    Figure,
+    Found,
+    Message,
+    Prompt,
+    Request,
+    Response,
+    Sampled,
+    Sampling,
+    content_id,
+    write_whole,
+)
 from selfreward.rubrics import Rubric
-from selfreward.rundir import write_whole
 
 OWN_TEMPLATE = str(files("selfreward") / "text" / "judge_alpaca.txt")
 TURN = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>", re.DOTALL)

@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from selfreward import estimates
-from selfreward.evaluations import Answered, Figure, Trial
+from selfreward.evaluations import Answered, Trial
 from selfreward.evaluations.rows import Row, read_rows
 from selfreward.fields import Located
-from selfreward.records import Completion, Prompt, Request, Sampled, Sampling
+from selfreward.records import Completion, Figure, Prompt, Request, Sampled, Sampling
 from selfreward.rubrics import Rubric, own_words
 
 BY_JUDGE = "judge"

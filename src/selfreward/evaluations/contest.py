@@ -6,13 +6,11 @@ from collections import Counter
 from functools import cached_property
 
 from selfreward import estimates
-from selfreward.evaluations import Figure, Found, Trial, counted, lengths, some
+from selfreward.evaluations import Trial, counted, lengths, some
 from selfreward.evaluations.breakdown import Labelled, break_down
 from selfreward.fields import ModelName
-from selfreward.identified import content_id
-from selfreward.jsonl import digest
-from selfreward.pairwise import PairwiseJudge, Preference, combine, flip_rate
-from selfreward.records import Comparison, Dropped, Prompt, Side
+from selfreward.pairwise import PairwiseJudge, combine, flip_rate
+from selfreward.records import Comparison, Dropped, Figure, Found, Preference, Prompt, Side, content_id, digest
 from selfreward.sections import PairwiseConfig, SourceConfig
 from selfreward.sources import Kept, load_prompts
 

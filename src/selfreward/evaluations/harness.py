@@ -11,11 +11,9 @@ from typing import Any
 from pydantic import Field
 
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations import Figure, Found, Settings, Trial
+from selfreward.evaluations import Settings, Trial
 from selfreward.fields import Located
-from selfreward.fingerprints import file_hash
-from selfreward.identified import content_id
-from selfreward.rundir import write_whole
+from selfreward.records import Figure, Found, content_id, file_hash, write_whole
 
 PAPER = ("arc_easy", "arc_challenge", "hellaswag", "social_iqa", "piqa", "gsm8k", "mmlu", "openbookqa", "nq_open")
 """The paper's nine, as the library calls them."""

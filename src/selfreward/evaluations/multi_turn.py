@@ -7,9 +7,8 @@ from functools import cached_property
 from itertools import chain
 
 from selfreward import estimates
-from selfreward.evaluations import Answered, Figure, Found, Trial, counted, lengths
+from selfreward.evaluations import Answered, Trial, counted, lengths
 from selfreward.fields import Located
-from selfreward.identified import content_id
 from selfreward.judgments import read_judgment
 from selfreward.mt_bench import (
     GROUPS,
@@ -24,7 +23,7 @@ from selfreward.mt_bench import (
     read_rating,
     scores,
 )
-from selfreward.records import Checkpoint, Completion, Judgment, Message, Request, Response, Sampling
+from selfreward.records import Checkpoint, Completion, Figure, Found, Judgment, Message, Request, Response, Sampling, content_id
 from selfreward.responses import read_response
 
 TURNS: tuple[Turn, Turn] = (1, 2)

@@ -7,20 +7,11 @@ from functools import cached_property
 
 from scipy.stats import kendalltau
 
-from selfreward.evaluations import Figure, Found, Settings, Trial, counted, some
-from selfreward.identified import content_id
+from selfreward.evaluations import Settings, Trial, counted, some
 from selfreward.iteration import JudgeConfig
-from selfreward.jsonl import digest
 from selfreward.judgments import Judge
-from selfreward.records import Judgment, Ranking
-from selfreward.reward_modeling import (
-    Judged,
-    RewardModeling,
-    beside_ranks,
-    correlation,
-    perfect_that_are_best,
-    reward_modeling,
-)
+from selfreward.records import Figure, Found, Judgment, Ranking, RewardModeling, content_id, digest
+from selfreward.reward_modeling import Judged, beside_ranks, correlation, perfect_that_are_best, reward_modeling
 from selfreward.sections import SourceConfig
 from selfreward.seed import ranked_responses
 from selfreward.sources import Kept, load_rankings

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selfreward.errors import SelfRewardError
-from selfreward.jsonl import wrong_field
+from selfreward.records import wrong_field
 
 
 class Row(BaseModel):

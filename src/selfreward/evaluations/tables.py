@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.estimates import Estimate
-from selfreward.evaluations import Figure, Result, read_results
-from selfreward.identified import content_id
+from selfreward.records import Estimate, Figure, Result, content_id, read_results
 
 NO_MATTER = {"seed", "bootstrap", "backend", "servers", "batch_size", "skip_bad_rows"} | {
     "judge", "against", "by", "data", "baseline", "include_path", "rubric", "template",

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
-from selfreward.identified import Record
 from selfreward.micro.base import JUDGE
 from selfreward.micro.truth import check, judge
 from selfreward.micro.world import (
@@ -27,9 +26,7 @@ from selfreward.micro.world import (
     with_slips,
     write_answer,
 )
-from selfreward.readings import Anchor
-from selfreward.records import Example, Prompt, Ranking
-from selfreward.rundir import write_whole
+from selfreward.records import Anchor, Example, Prompt, Ranking, Record, write_whole
 
 SEED = 20240118
 IFT, EFT, PROMPTS, RANKINGS, RANKED, ANCHORS = 200, 800, 240, 120, 4, 40

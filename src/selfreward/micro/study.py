@@ -22,13 +22,11 @@ import numpy as np
 
 from selfreward.config import Recipe, load_recipe
 from selfreward.drift.watch import Watcher
-from selfreward.jsonl import iter_jsonl
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
 from selfreward.models import Cast
-from selfreward.records import Checkpoint, Response, Verdict
+from selfreward.records import Checkpoint, Response, Verdict, iter_jsonl, write_whole
 from selfreward.run import execute
-from selfreward.rundir import write_whole
 from selfreward.seed import Seed
 from selfreward.stages import Run
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from selfreward.config import Recipe, load_recipe
 from selfreward.drift.watch import Watcher
 from selfreward.flukes import Bin, pair_outcomes, reliability
-from selfreward.identified import Record
 from selfreward.judgments import Judge
 from selfreward.loop import iterate
 from selfreward.measure import Measurer
@@ -17,8 +16,7 @@ from selfreward.micro.lab.arms import PLANTED
 from selfreward.micro.lab.defects import DEFECTS, planted
 from selfreward.micro.lab.runs import DIGITS, RECIPE, apart
 from selfreward.models import Cast
-from selfreward.pairs import in_pairs
-from selfreward.records import Checkpoint, Judgment
+from selfreward.records import Checkpoint, Judgment, Record, in_pairs
 from selfreward.run import execute
 from selfreward.seed import Seed
 from selfreward.stages import Run

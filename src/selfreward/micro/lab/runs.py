@@ -15,8 +15,6 @@ from typing import Any
 from selfreward.config import Recipe, load_recipe
 from selfreward.drift.watch import Watcher
 from selfreward.errors import SelfRewardError
-from selfreward.identified import Record
-from selfreward.jsonl import iter_jsonl, read_jsonl
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
 from selfreward.micro.lab.arms import PLANTED, Arm
@@ -24,8 +22,7 @@ from selfreward.micro.lab.defects import DEFECTS, planted
 from selfreward.micro.study import summary
 from selfreward.micro.truth import CRITERIA, verdict
 from selfreward.models import Cast, load_checkpoint
-from selfreward.readings import Reading
-from selfreward.records import Checkpoint, Prompt, Response
+from selfreward.records import Checkpoint, Prompt, Reading, Record, Response, iter_jsonl, read_jsonl
 from selfreward.responses import plan_responses, read_response
 from selfreward.run import execute
 from selfreward.seed import Seed

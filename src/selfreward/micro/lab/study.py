@@ -14,8 +14,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from selfreward.identified import Record
-from selfreward.jsonl import iter_jsonl, to_line
 from selfreward.micro.lab import calibration
 from selfreward.micro.lab.arms import arms
 from selfreward.micro.lab.calibration import Rejudged, rejudge
@@ -24,7 +22,7 @@ from selfreward.micro.lab.page import as_markdown
 from selfreward.micro.lab.runs import LabRun, ready, run_seed
 from selfreward.micro.lab.table import tabulate
 from selfreward.progress import Progress
-from selfreward.rundir import write_whole
+from selfreward.records import Record, iter_jsonl, to_line, write_whole
 
 R = TypeVar("R", bound=Record)
 NAME = "loop-health"

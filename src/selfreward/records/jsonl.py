@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from selfreward.errors import SelfRewardError
-from selfreward.identified import VERIFIED, Record
+from selfreward.records.base import VERIFIED, Record
 
 R = TypeVar("R", bound=Record)
 

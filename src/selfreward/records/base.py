@@ -1,6 +1,6 @@
 """A frozen line of JSON, and one with a content id.
 
-`id` is a hash of what a record *is*, so equal work has equal ids on every machine; a file whose ids do not fit its
+`id` is a hash of the contents, so equal work has equal ids on every machine; a file whose ids do not fit its
 contents was edited or damaged and is refused.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -66,3 +67,12 @@ class Identified(Record):
         elif record.id != value["id"]:
             raise ValueError(f"id is {value['id']!r} but the contents say {record.id!r}: the line was changed")
         return record
+
+
+def compiles(pattern: str) -> str:
+    """`pattern`, if it is a regular expression. Raises `ValueError`."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from error
+    return pattern

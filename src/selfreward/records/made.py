@@ -1,13 +1,14 @@
-"""Every record of a run: frozen, with a content id, one JSON object a line."""
+"""Records of making models: examples, prompts, responses, judgments, pairs. Each is frozen, with a content id."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, Self
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal, NamedTuple, Self
 
 from pydantic import model_validator
 
-from selfreward.identified import Identified, Record, content_id
+from selfreward.records.base import Identified, Record
+from selfreward.records.requests import Finish, Sampled
 
 
 class Example(Identified):
@@ -41,104 +42,6 @@ class Ranking(Identified):
         if len(self.responses) != len(self.ranks):
             raise ValueError(f"{len(self.responses)} responses but {len(self.ranks)} ranks")
         return self
-
-
-class Message(Record):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class Sampling(Record):
-    """How a completion is sampled. Every field is always sent: engines fill gaps with defaults of their own."""
-
-    temperature: float
-    top_p: float
-    max_tokens: int
-
-
-class Request(Identified):
-    """One completion asked of a model: `about` is the id of the record it concerns, `index` which of its samples."""
-
-    identity = ("about", "index", "messages", "sampling", "seed", "model", "top_logprobs", "watch", "forced")
-    about: str
-    index: int
-    messages: tuple[Message, ...]
-    sampling: Sampling
-    seed: int
-    model: str
-    """Fingerprint of the model asked."""
-    top_logprobs: int = 0
-    """Log-probabilities of so many likeliest first tokens are asked for as well."""
-    watch: tuple[str, ...] = ()
-    """Texts of single tokens, a scale's numbers say: how likely each was is asked for wherever one of them is drawn."""
-    forced: str | None = None
-    """The answer that is to be given, to the end of its turn: nothing is sampled, and how likely it was is told."""
-
-    @classmethod
-    def asking(
-        cls,
-        about: str,
-        index: int,
-        messages: tuple[Message, ...],
-        sampling: Sampling,
-        model: Checkpoint,
-        run_seed: int,
-        top_logprobs: int = 0,
-        watch: tuple[str, ...] = (),
-        forced: str | None = None,
-    ) -> Request:
-        """A request whose seed follows from the run's and from what it asks, and is its own."""
-        seed = int(content_id("seed", run_seed, about, index, *(message.content for message in messages)), 16)
-        return cls(
-            about=about, index=index, messages=messages, sampling=sampling, seed=seed, model=model.fingerprint,
-            top_logprobs=top_logprobs, watch=watch, forced=forced,
-        )  # fmt: skip
-
-    @classmethod
-    def user_turn(
-        cls, about: str, index: int, text: str, sampling: Sampling, model: Checkpoint, run_seed: int, watch: tuple[str, ...] = ()
-    ) -> Request:
-        """The same of one user turn."""
-        return cls.asking(about, index, (Message(role="user", content=text),), sampling, model, run_seed, watch=watch)
-
-
-Finish = Literal["stop", "length", "error"]
-
-
-class Watched(Record):
-    """A place where one of `Request.watch` was drawn, and how likely each of them was there."""
-
-    at: int
-    """Where in the completion's text the drawn token begins, in characters; white space before it is passed over."""
-    logprobs: dict[str, float]
-    """Natural log-probabilities of the watched texts at temperature 1, before top-p; of tokens that read the same together."""
-
-
-class Completion(Record):
-    """What came back for a request. `text` holds generated text alone, without the end of turn."""
-
-    request_id: str
-    text: str
-    finish: Finish
-    prompt_tokens: int
-    completion_tokens: int
-    first_token: dict[str, float] | None = None
-    """The likeliest first tokens with their log-probabilities, natural, before temperature; None where not asked for."""
-    watched: tuple[Watched, ...] = ()
-    """Every place where one of `Request.watch` was drawn, in the text's order."""
-    logprob: float | None = None
-    """Of a forced text with its end of turn, the sum of its tokens' natural log-probabilities at temperature 1, before top-p."""
-
-
-class Sampled(Identified):
-    """A record that was read from a completion."""
-
-    @property
-    def label(self) -> str:
-        """What became of it, in a word, for counting."""
-        raise NotImplementedError
 
 
 class Proposal(Sampled):
@@ -243,15 +146,6 @@ class Verdict(Record):
         return sum(self.points.values())
 
 
-class Checkpoint(Record):
-    """A model on disk. `fingerprint` is a hash of its weights and tokenizer; `parent` that of what it was trained from."""
-
-    name: str
-    path: Path
-    fingerprint: str
-    parent: str | None = None
-
-
 Side = Literal["a", "b", "tie", "none"]
 
 
@@ -267,3 +161,76 @@ class Comparison(Record):
         """The same comparison seen from the other side."""
         winner: dict[Side, Side] = {"a": "b", "b": "a"}
         return Comparison(prompt_id=self.prompt_id, a=self.b, b=self.a, winner=winner.get(self.winner, self.winner))
+
+
+Place = Literal["first", "second", "tie"]
+
+
+class Preference(Sampled):
+    """A judge's verdict on two answers in one order. Only a `decided` one has a winner."""
+
+    identity = ("prompt_id", "first", "second", "swapped", "judge", "rationale", "outcome", "winner")
+    prompt_id: str
+    first: str
+    """Id of the response that was shown first."""
+    second: str
+    swapped: bool
+    """Whether the first response is side `b` of the comparison."""
+    judge: str
+    """Fingerprint of the judging model."""
+    rationale: str
+    """Everything that the judge wrote."""
+    outcome: Literal["decided", "unparsed", "truncated", "error"]
+    winner: Place | None = None
+
+    @property
+    def label(self) -> str:
+        """The outcome."""
+        return self.outcome
+
+    @property
+    def side(self) -> Side:
+        """Who won, as a side of the comparison; `none` where nothing was decided."""
+        if self.winner in (None, "tie"):
+            return "tie" if self.winner else "none"
+        return "a" if (self.winner == "first") != self.swapped else "b"
+
+    @model_validator(mode="after")
+    def _winner_if_decided(self) -> Preference:
+        if (self.outcome == "decided") != (self.winner is not None):
+            raise ValueError(f"outcome {self.outcome!r} does not go with winner {self.winner!r}")
+        return self
+
+
+class Made(NamedTuple):
+    """The records of the iteration that made a model."""
+
+    proposals: int
+    prompts: Sequence[Prompt]
+    responses: Collection[Response]
+    judgments: Collection[Judgment]
+    pairs: Sequence[Pair]
+
+
+def in_pairs(pairs: Iterable[Pair]) -> set[str]:
+    """Ids of the responses that are in one of `pairs`."""
+    return {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
+
+
+def texts_in(pairs: Iterable[Pair], responses: Iterable[Response]) -> dict[str, str]:
+    """Text by id of those of `responses` that are in one of `pairs`."""
+    wanted = in_pairs(pairs)
+    return {response.id: response.text for response in responses if response.id in wanted}
+
+
+def preference_texts(
+    pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]
+) -> list[tuple[str, str, str]]:
+    """(prompt, chosen, rejected) as text, for training."""
+    asked = {prompt.id: prompt.text for prompt in prompts}
+    said = texts_in(pairs, responses)
+    return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+
+
+REPLY = "reply_"
+"""Begins the reasons for leaving single responses out of a ranked set that is kept."""

@@ -1,0 +1,5 @@
+"""Every line that a run writes: record types, content ids, JSONL, durable files."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

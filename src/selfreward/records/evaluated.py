@@ -1,0 +1,78 @@
+"""Records of an evaluation of one model: its figures and its result (`result.json`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field
+
+from selfreward.records.base import Record
+from selfreward.records.jsonl import read_line
+from selfreward.records.measured import Estimate
+
+FOLDER, RESULT = "evaluations", "result.json"
+"""Beside a model, a folder for each evaluation, with its result."""
+
+
+class Figure(Record):
+    """A figure, the ends of its 95 % interval where it has one, and of how many items it is."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int
+
+    @classmethod
+    def of(cls, name: str, estimate: Estimate | None, n: int, times: float = 1.0) -> list[Self]:
+        """`times` an estimate as a figure; an empty list where there is no estimate."""
+        if estimate is None:
+            return []
+        value, low, high = (times * end for end in (estimate.value, estimate.low, estimate.high))
+        return [cls(name=name, value=value, low=low, high=high, n=n)]
+
+    @property
+    def estimate(self) -> Estimate:
+        """For drawing: a point where there is no interval."""
+        low, high = (self.value if end is None else end for end in (self.low, self.high))
+        return Estimate(value=self.value, low=low, high=high)
+
+
+class Found(Record):
+    """What an evaluation finds."""
+
+    prompts_digest: str
+    """A hash of the prompts."""
+    rubric_digest: str = ""
+    """A hash of the judge's prompt."""
+    figures: list[Figure]
+    outcomes: dict[str, int] = Field({})
+    """What became of the judge's answers, by name; a failed one is in no figure. `no_answer`: not asked, for a model's answer
+    had failed."""
+    note: str
+    """What the figures may be compared with, and what not."""
+    breakdown: dict[str, list[Figure]] = Field({})
+    """What `broken_down` names by category, complexity and expected length; each figure is named after its bin."""
+    broken_down: str = ""
+
+
+class Result(Found):
+    """A finished evaluation: `result.json`."""
+
+    name: str
+    kind: str
+    model: str
+    fingerprint: str
+    judge: str | None
+    judge_fingerprint: str | None
+    against: str | None
+    against_fingerprint: str | None
+    settings: dict[str, Any]
+
+
+def read_results(model: Path) -> Iterator[Result]:
+    """The finished evaluations of the model with this folder (RUN/M3), by name."""
+    for file in sorted((model / FOLDER).glob(f"*/{RESULT}")):
+        yield read_line(file.read_text(encoding="utf-8"), Result, str(file))

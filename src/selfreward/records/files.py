@@ -1,0 +1,131 @@
+"""Files that stay: whole writes, locks, and fingerprints of files and models."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from selfreward.errors import SelfRewardError
+from selfreward.records.base import content_id
+
+WEIGHTS = ("*.safetensors", "tokenizer.json", "chat_template.jinja")
+CHANGED = "was changed or damaged since it was written"
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def fingerprint(model: Path) -> str:
+    """16 hexadecimal digits over a model's weights and tokenizer. Raises `SelfRewardError` where there are none."""
+    found = sorted(file for pattern in WEIGHTS for file in model.glob(pattern))
+    if not any(file.suffix == ".safetensors" for file in found):
+        raise SelfRewardError("has no .safetensors weights", str(model), "Give a folder with a transformers model")
+    total = hashlib.sha256()
+    for file in found:
+        total.update(f"{file.name} {file_hash(file)}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def differing(folder: Path, hashes: Mapping[str, str]) -> tuple[Path, str] | None:
+    """The first file in `folder` that has not its hash of `hashes` (by name), and in words what is wrong with it."""
+    for name, expected in hashes.items():
+        file = folder / name
+        if not file.exists() or file_hash(file) != expected:
+            return file, CHANGED if file.exists() else "is missing"
+    return None
+
+
+def read_signed(path: Path) -> dict[str, Any] | None:
+    """The facts in a file that holds their own hash as `id`; None where they are not the ones it was taken of.
+
+    Raises `ValueError` where there are none in it.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+        return facts if facts.pop("id") == content_id(facts) else None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("no facts with an id") from error
+
+
+LOCK = ".lock"
+
+
+def write_whole(path: Path, text: str | Iterable[str]) -> None:
+    """Write a file, its text at once or in parts, so that it is there whole or not at all, and stays when the power goes."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as out:
+        out.writelines([text] if isinstance(text, str) else text)
+        out.flush()
+        os.fsync(out.fileno())
+    partial.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+
+
+def sync_files(folder: Path) -> None:
+    """Make everything in a folder durable."""
+    for path in (*folder.rglob("*"), folder):
+        sync_folder(path) if path.is_dir() else _sync_file(path)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as opened:
+        os.fsync(opened.fileno())
+
+
+def lock_folder(path: Path) -> TextIO:
+    """Make the folder `path`, if it is not there, and keep other processes out of it until what is returned is closed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / LOCK).open("a")
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        now = "Give the run another folder"
+        raise SelfRewardError(f"cannot be a run folder ({error.strerror})", str(path), now) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        now = "Wait for it (`selfreward status` shows where it is), or give this run another folder"
+        raise SelfRewardError("another process is working in this run folder", str(path), now) from error
+    return lock
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds the lock; closing the file gives back what the try took."""
+    if not lock.exists():
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+@contextmanager
+def undisturbed(run: Path) -> Iterator[None]:
+    """Let no process work in the folder meanwhile; it may be one that cannot be written to."""
+    if not (run / LOCK).exists():
+        yield
+        return
+    with (run / LOCK).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SelfRewardError("a process is working in it", str(run), "Wait for it, or end it, and then branch") from error
+        yield

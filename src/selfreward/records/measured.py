@@ -1,0 +1,162 @@
+"""Records of measuring models: intervals, both axes, one iteration of the loop, and the choice of a checkpoint."""
+
+from __future__ import annotations
+
+from selfreward.records.base import Record
+
+
+class Estimate(Record):
+    """A value and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class TrueScore(Record):
+    """What answers are truly worth."""
+
+    score: Estimate
+    by_kind: dict[str, Estimate]
+    """Mean by kind of task."""
+    by_criterion: dict[str, float]
+    """Mean points by criterion."""
+    histogram: dict[str, int]
+    """Answers by score."""
+
+
+class HeadToHead(Record):
+    """Counts of prompts on which a model wins, ties and loses against `against`, by `judge`'s scores."""
+
+    against: str
+    judge: str
+    """`truth`, the model whose own mean scores decide, or the one outside the loop who compared the answers."""
+    wins: int
+    ties: int
+    losses: int
+    unscored: int
+    """Prompts on which one of the two answers has no score."""
+    net: Estimate | None
+    """Share of wins minus share of losses, among the scored."""
+    position_flips: float | None = None
+    """Share of the prompts on which the judge's verdict changed with the order; None where answers were not shown in two."""
+
+
+TIE_RULE = "a tie in score counts half; a response without a score makes its pairs wrong"
+
+
+class RewardModeling(Record):
+    """The paper's five metrics, on ranked responses. Means are over rankings; intervals resample rankings."""
+
+    rankings: int
+    pairs: int
+    """Pairs of responses that people rank apart."""
+    tie_rule: str = TIE_RULE
+    pairwise_accuracy: Estimate | None
+    """Share of those pairs in people's order, by the tie rule; None of a model that gave no score at all."""
+    pairwise_accuracy_strict: Estimate | None
+    """The same with ties wrong."""
+    by_kind: dict[str, Estimate]
+    """Pairwise accuracy by kind of task."""
+    five_best: Estimate | None
+    """Of the responses with the best score there is, 5 in the paper, the share that people rank best."""
+    exact_match: Estimate | None
+    """Share of rankings whose whole order by score is people's."""
+    spearman: Estimate | None
+    kendall: Estimate | None
+    """Tau-b. Rankings in which one side is all ties have neither."""
+    length_baseline: Estimate | None
+    """Pairwise accuracy of text length alone, longer being better."""
+    unparsed: float
+    """Share of judgments without a valid score."""
+
+
+class Selected(Record):
+    """Which checkpoint of its training a model is."""
+
+    step: int
+    of: int
+    """Steps of the whole training."""
+    judge: str
+    """Who chose."""
+
+
+class Compared(Record):
+    """A checkpoint against the one before it, prompt by prompt."""
+
+    step: int
+    against: int
+    wins: int
+    ties: int
+    losses: int
+    undecided: int
+    """Prompts on which a judgment failed in either order."""
+    position_flips: float | None
+    """Share of the prompts decided in both orders on which the verdict went with the place."""
+
+    @property
+    def preferred(self) -> bool:
+        """Whether the judge prefers it."""
+        return self.wins > self.losses
+
+
+class LoopStats(Record):
+    """What one iteration of the loop did, before its model was trained."""
+
+    proposals: int
+    prompts: int
+    dropped_prompts: dict[str, int]
+    well_formed: float | None
+    """Share of the prompts kept that have a truth."""
+    distinct_prompts: int
+    responses: int
+    response_length: float
+    """Mean characters."""
+    judgments: dict[str, int]
+    """By outcome."""
+    score_histogram: dict[str, int]
+    """Valid judgments by score, to two decimals."""
+    pairs: int
+    dropped_pairs: dict[str, int]
+    untrained_pairs: dict[str, int] = {}  # noqa: RUF012
+    """Pairs, also of earlier iterations, that were chosen and then not trained on, by reason."""
+    self_score: Estimate | None
+    """Mean of the candidates' mean scores."""
+    true_score: Estimate | None
+    """Mean true score of the same candidates."""
+    pairs_right: float | None
+    """Share of pairs whose chosen response is truly better."""
+    pairs_wrong: float | None
+    """Share whose chosen response is truly worse; the rest are truly equal."""
+    chosen_true: float | None
+    rejected_true: float | None
+
+
+class Measured(Record):
+    """Everything known of one model."""
+
+    name: str
+    fingerprint: str
+    parent: str | None
+    true_score: float | None
+    pairwise_accuracy: float | None
+    instruction_following: TrueScore | None
+    self_score: Estimate | None
+    """Mean score that the model gives its own held-out answers."""
+    head_to_head: list[HeadToHead]
+    answer_length: float
+    """Mean characters of its held-out answers."""
+    ran_out_of_length: float
+    """Share of them."""
+    distinct_answers: float
+    """Share of them that differ from all others."""
+    score_histogram: dict[str, int]
+    """Valid judgments of its own held-out answers by score, to two decimals."""
+    judgments: dict[str, int]
+    """Judgments of its own held-out answers by outcome."""
+    reward_modeling: RewardModeling | None
+    """None where `measure.judging` is off, or no ranked responses are held out."""
+    loop: LoopStats | None = None
+    """The iteration that made it; None for models that no iteration made."""
+    selected: Selected | None = None
+    """Which checkpoint of its training it is; None where `[select]` is off, or nothing was trained by DPO."""

@@ -1,0 +1,115 @@
+"""Requests to a model, and the completions that come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from selfreward.records.base import Identified, Record, content_id
+
+
+class Message(Record):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Sampling(Record):
+    """How a completion is sampled. Every field is always sent: engines fill gaps with defaults of their own."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+class Request(Identified):
+    """One completion asked of a model: `about` is the id of the record it concerns, `index` which of its samples."""
+
+    identity = ("about", "index", "messages", "sampling", "seed", "model", "top_logprobs", "watch", "forced")
+    about: str
+    index: int
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    seed: int
+    model: str
+    """Fingerprint of the model asked."""
+    top_logprobs: int = 0
+    """Log-probabilities of so many likeliest first tokens are asked for as well."""
+    watch: tuple[str, ...] = ()
+    """Texts of single tokens, a scale's numbers say: how likely each was is asked for wherever one of them is drawn."""
+    forced: str | None = None
+    """The answer that is to be given, to the end of its turn: nothing is sampled, and how likely it was is told."""
+
+    @classmethod
+    def asking(
+        cls,
+        about: str,
+        index: int,
+        messages: tuple[Message, ...],
+        sampling: Sampling,
+        model: Checkpoint,
+        run_seed: int,
+        top_logprobs: int = 0,
+        watch: tuple[str, ...] = (),
+        forced: str | None = None,
+    ) -> Request:
+        """A request whose seed follows from the run's and from what it asks, and is its own."""
+        seed = int(content_id("seed", run_seed, about, index, *(message.content for message in messages)), 16)
+        return cls(
+            about=about, index=index, messages=messages, sampling=sampling, seed=seed, model=model.fingerprint,
+            top_logprobs=top_logprobs, watch=watch, forced=forced,
+        )  # fmt: skip
+
+    @classmethod
+    def user_turn(
+        cls, about: str, index: int, text: str, sampling: Sampling, model: Checkpoint, run_seed: int, watch: tuple[str, ...] = ()
+    ) -> Request:
+        """The same of one user turn."""
+        return cls.asking(about, index, (Message(role="user", content=text),), sampling, model, run_seed, watch=watch)
+
+
+Finish = Literal["stop", "length", "error"]
+
+
+class Watched(Record):
+    """A place where one of `Request.watch` was drawn, and how likely each of them was there."""
+
+    at: int
+    """Where in the completion's text the drawn token begins, in characters; white space before it is passed over."""
+    logprobs: dict[str, float]
+    """Natural log-probabilities of the watched texts at temperature 1, before top-p; of tokens that read the same together."""
+
+
+class Completion(Record):
+    """What came back for a request. `text` holds generated text alone, without the end of turn."""
+
+    request_id: str
+    text: str
+    finish: Finish
+    prompt_tokens: int
+    completion_tokens: int
+    first_token: dict[str, float] | None = None
+    """The likeliest first tokens with their log-probabilities, natural, before temperature; None where not asked for."""
+    watched: tuple[Watched, ...] = ()
+    """Every place where one of `Request.watch` was drawn, in the text's order."""
+    logprob: float | None = None
+    """Of a forced text with its end of turn, the sum of its tokens' natural log-probabilities at temperature 1, before top-p."""
+
+
+class Sampled(Identified):
+    """A record that was read from a completion."""
+
+    @property
+    def label(self) -> str:
+        """What became of it, in a word, for counting."""
+        raise NotImplementedError
+
+
+class Checkpoint(Record):
+    """A model on disk. `fingerprint` is a hash of its weights and tokenizer; `parent` that of what it was trained from."""
+
+    name: str
+    path: Path
+    fingerprint: str
+    parent: str | None = None

@@ -1,0 +1,123 @@
+"""Records of watching the loop: readings, likelihoods, anchors; and the readings outside their limits, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, model_validator
+
+from selfreward.records.base import Identified, Record, compiles
+from selfreward.records.requests import Sampled
+
+Severity = Literal["ok", "warn", "stop"]
+
+
+class Reading(Record):
+    """One figure of one monitor, and whether it lies where it should."""
+
+    monitor: str
+    """`flukes.rate`: the module that reads it, and which of its figures."""
+    iteration: str
+    """The model that was read: M1, M2, …"""
+    value: float | None
+    """None where there was nothing to read it from."""
+    interval: tuple[float, float] | None
+    """Ends of its 95 % interval."""
+    limit: tuple[float | None, float | None] | None
+    """Below the first or above the second the verdict is no longer `ok`; None where nothing is expected of the figure."""
+    verdict: Severity
+
+
+class Likelihood(Sampled):
+    """How likely a model finds a response as the answer to its prompt."""
+
+    identity = ("response_id", "model", "outcome", "logprob", "tokens")
+    response_id: str
+    model: str
+    """Fingerprint of the model asked."""
+    outcome: Literal["told", "untold"]
+    """`untold` by engines that cannot tell, and of answers longer than the model reads."""
+    logprob: float | None
+    """Sum over the answer's tokens with its end of turn: natural, at temperature 1, before top-p."""
+    tokens: int
+
+    @property
+    def label(self) -> str:
+        """The outcome."""
+        return self.outcome
+
+
+class Anchor(Identified):
+    """A prompt whose right answers are known. It is asked, and never trained on."""
+
+    identity = ("prompt", "answers", "pattern")
+    prompt: str
+    answers: tuple[str, ...] = ()
+    """Right answers as they would be written, white space and case aside."""
+    pattern: Annotated[str, AfterValidator(compiles)] | None = None
+    """A regular expression that a right answer matches somewhere, ignoring case."""
+
+    @model_validator(mode="after")
+    def _checkable(self) -> Anchor:
+        if not self.answers and self.pattern is None:
+            raise ValueError("give answers, or a pattern that a right answer matches")
+        return self
+
+    def right(self, text: str) -> bool:
+        """Whether `text` is a right answer."""
+        said = _plain(text)
+        if any(said == _plain(answer) for answer in self.answers):
+            return True
+        return self.pattern is not None and re.search(self.pattern, text, re.IGNORECASE) is not None
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+NAMED = 3
+"""Figures that a summary names; more are counted."""
+
+
+def alarms(readings: Sequence[Reading]) -> list[Reading]:
+    """The readings with a verdict of `warn` or `stop`: `stop` first, then the latest model's, else in their order."""
+    found = [reading for reading in readings if reading.verdict != "ok"]
+    return sorted(found, key=lambda reading: (reading.verdict != "stop", -int(reading.iteration[1:])))
+
+
+def describe(readings: Sequence[Reading]) -> str:
+    """One line on the readings of one model or of several; each figure counts once, and speaks by its gravest reading."""
+    read = {reading.monitor for reading in readings if reading.value is not None}
+    limited = {reading.monitor for reading in readings if reading.value is not None and reading.limit}
+    outside: dict[str, Reading] = {}
+    for reading in alarms(readings):
+        outside.setdefault(reading.monitor, reading)
+    if not outside:
+        told = f"of {len(limited)} with limits none lies outside" if limited else "none has a limit"
+        return f"{len(read)} figures watched, {told}"
+    named = [phrase(reading) for reading in outside.values()]
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return f"{len(outside)} of {len(read)} figures outside their limits: {', '.join(named[:NAMED])}{more}"
+
+
+def phrase(reading: Reading) -> str:
+    """The figure, the model, the value and the limit that it passed: `flukes.rate at M3 (0.41, above 0.2: stop)`."""
+    value, (low, high) = reading.value or 0.0, reading.limit or (None, None)
+    passed = f"below {low:g}" if low is not None and value < low else f"above {high:g}"
+    stop = ": stop" if reading.verdict == "stop" else ""
+    return f"{reading.monitor} at {reading.iteration} ({value:.3g}, {passed}{stop})"
+
+
+def ending(model: str, readings: Sequence[Reading]) -> str:
+    """How the run ended at `model`, of which some of `readings` say `stop`: why, and the last model before it."""
+    why = ", ".join(phrase(reading) for reading in readings if reading.verdict == "stop")
+    good = f"the last good model is M{int(model[1:]) - 1}" if model != "M1" else "it is the first that was watched"
+    return f"ended by its monitors at {model}: {why}; {good}"
+
+
+def worst(readings: Iterable[Reading]) -> Severity:
+    """The gravest verdict of all."""
+    verdicts: tuple[Severity, ...] = ("ok", "warn", "stop")
+    return max((reading.verdict for reading in readings), key=verdicts.index, default="ok")
