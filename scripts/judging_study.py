@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from importlib.resources import files
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,12 +24,12 @@ from rich.console import Console
 
 from selfreward.backends import Model
 from selfreward.backends.fake import FakeTrainer
-from selfreward.config import Recipe, load_recipe
 from selfreward.judgments import Judge
 from selfreward.micro.truth import verdict
 from selfreward.models import load_checkpoint, open_model
 from selfreward.pairs import Policy, best_against_worst, choose_pairs, half_a_point_apart
 from selfreward.progress import Progress
+from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 from selfreward.records import Completion, Prompt, Request, Response, iter_jsonl, to_line, write_whole
 from selfreward.rounds import judge_candidates
 from selfreward.run import execute
@@ -263,7 +262,7 @@ def _with_ends(value: float, ends: Sequence[float], sign: str = "") -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", type=Path, default=Path(str(files("selfreward") / "recipes" / "micro.toml")))
+    parser.add_argument("--recipe", type=Path, default=shipped_recipes()["micro"])
     parser.add_argument("--seeds", default="0-4", help="first and last seed")
     parser.add_argument("--out", type=Path, default=Path("runs/judging"))
     parser.add_argument("--prompts", type=int, default=500, help="of each model's prompts, so many are judged")

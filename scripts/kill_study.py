@@ -28,11 +28,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfreward.config import load_recipe
+from selfreward.recipe import load_recipe
 from selfreward.rundir import versions
 
 ROOT = Path(__file__).parents[1]
-MICRO = ROOT / "src" / "selfreward" / "recipes" / "micro.toml"
+MICRO = ROOT / "src" / "selfreward" / "recipe" / "shipped" / "micro.toml"
 SMALLER = {
     "prompts.per_iteration": 120, "sft.checkpoint_every": 5, "dpo.checkpoint_every": 1, "dpo.batch_size": 8,
     "measure.bootstrap": 100, "backend.max_tokens_in_flight": 4096,

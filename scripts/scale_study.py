@@ -26,7 +26,6 @@ from typing import Any
 from rich.console import Console
 
 from selfreward.backends.fake import FakeModel, FakeTrainer
-from selfreward.config import Recipe, load_recipe
 from selfreward.drift import Evidence, flukes, health, lexicon, traits
 from selfreward.judgments import Judge
 from selfreward.measure import Measurer
@@ -34,6 +33,7 @@ from selfreward.models import Cast
 from selfreward.novelty import Novelty
 from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.progress import Progress
+from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import (
     Judgment,
     Made,
@@ -56,7 +56,7 @@ from selfreward.seed import load_seed
 from selfreward.stages import Folder, Run
 
 ROOT = Path(__file__).parents[1]
-MICRO = ROOT / "src" / "selfreward" / "recipes" / "micro.toml"
+MICRO = ROOT / "src" / "selfreward" / "recipe" / "shipped" / "micro.toml"
 N, K = 4, 3
 MODEL = "0123456789abcdef"
 WORDS = [
@@ -71,7 +71,7 @@ def recipe() -> Recipe:
     changes = {
         "backend.type": "fake",
         "iterations": 1,
-        "judge.rubric": "selfreward:text/judge_additive.txt",
+        "judge.rubric": "selfreward:recipe/rubrics/judge_additive.txt",
         "prompts.form": None,
     }
     return load_recipe(MICRO, {**changes, "measure.truth": None})

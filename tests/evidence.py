@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
-from selfreward.config import Recipe
 from selfreward.drift import Evidence
+from selfreward.recipe import Recipe
 from selfreward.records import Judgment, Made, Pair, Prompt, Response
 
 

@@ -13,8 +13,8 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from selfreward.backends.hf import HFModel
-from selfreward.engines import BackendConfig
 from selfreward.prompts import HEADER
+from selfreward.recipe import BackendConfig
 from selfreward.records import Completion
 from selfreward.rows import sft_row
 

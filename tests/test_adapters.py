@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward import adapters, learner, planned, training
 from selfreward.errors import SelfRewardError, Stopped
+from selfreward.recipe import DPOConfig, LoRAConfig, SFTConfig, TrainerConfig
 from selfreward.rows import dpo_row
-from selfreward.sections import DPOConfig, LoRAConfig, SFTConfig, TrainerConfig
 from selfreward.training import TRLTrainer
 
 EXAMPLES = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4])) for n in range(10)]

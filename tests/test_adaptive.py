@@ -12,8 +12,8 @@ from tinyrun import Moments, count_requests, go, make_world, quiet, tree
 from selfreward.backends import fake
 from selfreward.drilldown import sample
 from selfreward.export import export_run
-from selfreward.iteration import JudgeConfig
 from selfreward.judgments import Judge
+from selfreward.recipe import JudgeConfig
 from selfreward.records import Judgment, Pair, Response, iter_jsonl
 from selfreward.report import write_report
 from selfreward.rounds import undecided

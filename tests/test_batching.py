@@ -12,7 +12,7 @@ from tinymodels import make_tokenizer
 import selfreward
 from selfreward.batching import Batches, within
 from selfreward.chat import load_tokenizer
-from selfreward.config import load_recipe
+from selfreward.recipe import load_recipe
 from selfreward.rows import dpo_row, pair_lengths, sft_row
 
 PACKAGE = Path(selfreward.__path__[0])
@@ -97,7 +97,7 @@ def seed_examples(*names):
 
 @pytest.mark.parametrize("names", [("ift",), ("ift", "eft")], ids=" ".join)
 def test_what_is_padded_in_sft_on_the_micro_seed_is_under_a_tenth(names):
-    recipe = load_recipe(PACKAGE / "recipes" / "micro.toml")
+    recipe = load_recipe(PACKAGE / "recipe" / "shipped" / "micro.toml")
     tokenizer = load_tokenizer(PACKAGE / "micro" / "base_model")
     lengths = [(len(sft_row(tokenizer, *example)["input_ids"]),) for example in seed_examples(*names)]
     sizes = recipe.sft.split[0], recipe.sft.batch_size

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from selfreward.backends import fake
 from selfreward.branch import AT_ONCE, LATER, branch_off, read_branch, recipe_of, recipes
 from selfreward.cli import app
-from selfreward.config import Recipe, load_recipe
 from selfreward.drift import verdicts
 from selfreward.errors import SelfRewardError
+from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Estimate, Judgment, read_jsonl
 from selfreward.run import execute
 

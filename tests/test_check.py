@@ -28,12 +28,10 @@ from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.shapes import Shape, adapter_parameters, read_config, shape_of, size_by_name
 from selfreward.checks.tables import short, show
 from selfreward.cli import app
-from selfreward.config import load_recipe
 from selfreward.drift.watch import load_anchors
-from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError
+from selfreward.recipe import BackendConfig, LoRAConfig, TrainerConfig, load_recipe
 from selfreward.records import Anchor, to_line
-from selfreward.sections import LoRAConfig, TrainerConfig
 from selfreward.seed import load_seed
 
 LLAMA_2_70B = {

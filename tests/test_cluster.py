@@ -21,17 +21,15 @@ from tinyrun import go, make_world, tree
 from selfreward import distributed
 from selfreward.batching import Batches
 from selfreward.check import check
-from selfreward.cluster import ClusterConfig, connect, gpus_each
-from selfreward.config import load_recipe
+from selfreward.cluster import connect, gpus_each
 from selfreward.distributed import DistributedTrainer
-from selfreward.engines import BackendConfig
 from selfreward.errors import OutOfMemory, SelfRewardError, Stopped
 from selfreward.learner import Learner
 from selfreward.models import open_model
 from selfreward.progress import Progress
+from selfreward.recipe import BackendConfig, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig, load_recipe
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling, fingerprint
 from selfreward.rundir import RunDir
-from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 from selfreward.sharing import Counted, Filled, examples_at, gathered
 from selfreward.stages import Run
 from selfreward.training import TRLTrainer

@@ -9,13 +9,13 @@ from typing import get_args, get_origin
 import pytest
 
 import selfreward
-from selfreward.config import Recipe, known_fields, load_recipe, read_recipe
 from selfreward.errors import SelfRewardError
-from selfreward.fields import Section
+from selfreward.recipe import Recipe, Section, load_recipe, read_recipe
+from selfreward.recipe.recipe import known_fields
 
 PACKAGE = Path(selfreward.__path__[0])
-SHIPPED = sorted([*(PACKAGE / "recipes").glob("*.toml"), *(PACKAGE.parents[1] / "recipes").glob("*.toml")])
-MICRO = PACKAGE / "recipes" / "micro.toml"
+SHIPPED = sorted([*(PACKAGE / "recipe" / "shipped").glob("*.toml"), *(PACKAGE.parents[1] / "recipes").glob("*.toml")])
+MICRO = PACKAGE / "recipe" / "shipped" / "micro.toml"
 NEEDED = {"ift": "ift.jsonl", "heldout_prompts": "prompts.jsonl", "heldout_rankings": "rankings.jsonl"}
 
 
@@ -163,7 +163,7 @@ def test_paths_are_taken_from_the_recipes_folder_or_the_package_and_hub_ids_are_
     read = recipe(tmp_path)
     assert read.data.ift.path == str((tmp_path / "ift.jsonl").resolve())
     assert read.base == "org/model"
-    assert Path(read.judge.rubric) == PACKAGE / "text" / "judge_additive.txt"
+    assert Path(read.judge.rubric) == PACKAGE / "recipe" / "rubrics" / "judge_additive.txt"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)

@@ -15,14 +15,13 @@ from tinyrun import Killed, go, make_world, quiet, tree
 
 from selfreward import cures
 from selfreward.backends.fake import FakeModel, FakeTrainer, write_like_a_model
-from selfreward.config import load_recipe
 from selfreward.cures import trusted, without_flukes
 from selfreward.errors import SelfRewardError
 from selfreward.flukes import Outcome, pair_outcomes
-from selfreward.iteration import PairsConfig
 from selfreward.judgments import mean_scores
 from selfreward.models import Cast
 from selfreward.pairs import best_against_worst, shortest_of_the_best
+from selfreward.recipe import PairsConfig, load_recipe
 from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Prompt, Response, content_id, read_jsonl
 from selfreward.standing import read_standing
 

@@ -13,8 +13,8 @@ import pytest
 import typer
 
 from selfreward.cli import app
-from selfreward.config import Recipe, _table, read_recipe
-from selfreward.sections import SourceConfig
+from selfreward.recipe import Recipe, SourceConfig, read_recipe
+from selfreward.recipe.recipe import _table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

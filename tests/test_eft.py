@@ -12,11 +12,10 @@ from selfreward.backends import fake
 from selfreward.backends.fake import FakeModel
 from selfreward.eft import choose_eft, compared
 from selfreward.errors import SelfRewardError
-from selfreward.iteration import JudgeConfig
 from selfreward.judgments import Judge
+from selfreward.recipe import EFTConfig, JudgeConfig
 from selfreward.records import Completion, Dropped, Example, Judgment, Ranking, Request, Response, Sampling, read_jsonl, to_line
 from selfreward.report import describe_status, write_report
-from selfreward.sections import EFTConfig
 from selfreward.seed import ranked_responses
 
 JUDGE = Judge(JudgeConfig())

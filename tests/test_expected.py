@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tinyrun import go, make_world, quiet
 
 from selfreward.backends.fake import FakeModel
-from selfreward.iteration import JudgeConfig
 from selfreward.judgments import Judge
 from selfreward.pairs import best_against_worst, half_a_point_apart
+from selfreward.recipe import JudgeConfig
 from selfreward.records import Checkpoint, Completion, Judgment, Response, Watched, iter_jsonl
 
 MODEL = Checkpoint(name="M1", path="m1", fingerprint="f1")

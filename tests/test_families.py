@@ -11,11 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfreward import training
 from selfreward.backends.hf import HFModel
 from selfreward.chat import DEFAULT_TEMPLATE, _render, end_of_turn, load_tokenizer, prompt_ids
-from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError
+from selfreward.recipe import BackendConfig, DPOConfig, SFTConfig
 from selfreward.records import Message
 from selfreward.rows import IGNORE, dpo_row, sft_row
-from selfreward.sections import DPOConfig, SFTConfig
 from selfreward.training import TRLTrainer
 
 FAMILY = pytest.mark.parametrize("name", FAMILIES)

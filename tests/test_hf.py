@@ -21,8 +21,8 @@ from selfreward.backends.fake import FakeModel
 from selfreward.backends.hf import HFModel, draw
 from selfreward.backends.tree import Tree
 from selfreward.chat import completion_ids
-from selfreward.engines import BackendConfig
 from selfreward.errors import OutOfMemory, SelfRewardError
+from selfreward.recipe import BackendConfig
 from selfreward.records import Checkpoint, Message, Request, Sampling
 
 CPU = BackendConfig(device="cpu")

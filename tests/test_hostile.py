@@ -9,13 +9,11 @@ from transformers import AutoConfig
 
 from selfreward.backends.fake import FakeModel, write_like_a_model
 from selfreward.checks.shapes import adapter_parameters
-from selfreward.config import load_recipe
 from selfreward.errors import SelfRewardError
-from selfreward.iteration import JudgeConfig
 from selfreward.judgments import Judge
+from selfreward.recipe import JudgeConfig, LoRAConfig, SourceConfig, load_recipe
 from selfreward.records import Example, Prompt, Ranking, to_line
 from selfreward.reproduce.texts import correlations
-from selfreward.sections import LoRAConfig, SourceConfig
 from selfreward.sources import load_examples
 
 

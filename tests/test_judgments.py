@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward.config import load_recipe
 from selfreward.errors import SelfRewardError
-from selfreward.iteration import JudgeConfig
 from selfreward.judgments import Judge
 from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.parsing import last_verdict, own_turn, read_score
+from selfreward.recipe import JudgeConfig, load_recipe
 from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Response, Sampling, read_line, to_line
 
 MODEL = Checkpoint(name="M1", path="m1", fingerprint="f1")
@@ -563,7 +562,7 @@ def test_a_group_that_is_no_number_is_unparsed(text):
 
 
 def test_the_multiple_choice_rubric_names_its_levels_and_asks_for_the_rating_last():
-    judge = Judge(JudgeConfig(rubric="selfreward:text/judge_choice.txt", scale=(1, 5)))
+    judge = Judge(JudgeConfig(rubric="selfreward:recipe/rubrics/judge_choice.txt", scale=(1, 5)))
     assert re.findall(r"^([1-9]):", judge.rubric.text, re.MULTILINE) == ["1", "2", "3", "4", "5"]
     filled = judge.fill(QUESTION, "a heron")
     assert QUESTION in filled and "<response>a heron</response>" in filled

@@ -149,7 +149,7 @@ def test_seeds_are_kept_apart_and_strengths_are_three():
 
 
 def test_every_arm_makes_a_recipe():
-    from selfreward.config import load_recipe
+    from selfreward.recipe import load_recipe
 
     recipes = {arm.cure: load_recipe(of_runs.RECIPE, arm.changes) for arm in arms()}
     assert len({recipe.model_dump_json() for recipe in recipes.values()}) == len(CURES) + 1

@@ -9,9 +9,9 @@ import huggingface_hub
 import pytest
 from tinymodels import make_model
 
-from selfreward.engines import ServerConfig
 from selfreward.errors import SelfRewardError
 from selfreward.models import load_checkpoint, outside_model
+from selfreward.recipe import ServerConfig
 from selfreward.records import fingerprint
 
 SHA = "0123456789abcdef0123456789abcdef01234567"

@@ -9,13 +9,13 @@ import torch
 from paper_world import ENDLESS, ONE_ANSWER, PLANTED, UNREADABLE, Writer, export, make_base, planted_trees, with_what_is_planted
 
 from selfreward.backends.hf import HFModel
-from selfreward.config import load_recipe
 from selfreward.judgments import Judge
+from selfreward.recipe import load_recipe
 from selfreward.records import Dropped, read_jsonl
 from selfreward.run import execute
 from selfreward.seed import load_seed
 
-RECIPE = files("selfreward") / "recipes" / "llama2-70b.toml"
+RECIPE = files("selfreward") / "recipe" / "shipped" / "llama2-70b.toml"
 SMALL = {
     # what a tiny model asks for
     "sft.learning_rate": 3e-5, "sft.end_learning_rate": 6e-6, "dpo.learning_rate": 3e-5, "dpo.end_learning_rate": 3e-6,

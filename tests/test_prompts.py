@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from selfreward.iteration import PromptsConfig
 from selfreward.novelty import Novelty
 from selfreward.prompts import choose_prompts, cut, plan_prompts, read_proposal, unfit
+from selfreward.recipe import PromptsConfig
 from selfreward.records import Checkpoint, Completion, Prompt, Proposal
 
 WRITER = Checkpoint(name="frozen", path="writer", fingerprint="f00d")

@@ -25,8 +25,8 @@ from selfreward.checks import bill
 from selfreward.checks.costs import Training
 from selfreward.checks.devices import Device
 from selfreward.cli import app
-from selfreward.config import load_recipe, shipped_recipes
 from selfreward.learner import context
+from selfreward.recipe import load_recipe, shipped_recipes
 from selfreward.run import execute
 
 TREES = "2023-04-12_oasst_ready.trees.jsonl.gz"

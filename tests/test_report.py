@@ -18,7 +18,7 @@ from selfreward.charts import Scale, percent, ticks
 from selfreward.drilldown import SHOWN, sample
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.headline import write_headline
-from selfreward.iteration import JudgeConfig
+from selfreward.recipe import JudgeConfig
 from selfreward.records import Estimate, Judgment, Measured, Pair, Prompt, Response, Verdict, iter_jsonl, to_line
 from selfreward.report import describe_status, write_report
 

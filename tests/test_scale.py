@@ -14,11 +14,11 @@ from selfreward import estimates, novelty
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.drilldown import SHOWN, sample
 from selfreward.errors import SelfRewardError
-from selfreward.iteration import JudgeConfig
 from selfreward.judgments import Tally, mean_scores
 from selfreward.novelty import Novelty
 from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.progress import Progress
+from selfreward.recipe import JudgeConfig
 from selfreward.records import (
     Checkpoint,
     Judgment,

@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
 from selfreward.micro.world import read_task
+from selfreward.recipe import Recipe
 from selfreward.records import Example, Prompt, Ranking, to_line
 from selfreward.seed import Seed, load_seed, plain, ranked_responses
 

@@ -12,11 +12,11 @@ from tinyrun import Killed, go, make_world, quiet, tree
 
 from selfreward import run as runs
 from selfreward.backends.fake import FakeModel, FakeTrainer
-from selfreward.config import load_recipe
 from selfreward.errors import SelfRewardError
 from selfreward.models import load_checkpoint, open_model
 from selfreward.pairwise import PairwiseJudge
 from selfreward.progress import Progress
+from selfreward.recipe import DPOConfig, LoRAConfig, PairwiseConfig, TrainerConfig, load_recipe
 from selfreward.records import (
     Checkpoint,
     Compared,
@@ -30,7 +30,6 @@ from selfreward.records import (
     to_line,
 )
 from selfreward.rundir import RunDir
-from selfreward.sections import DPOConfig, LoRAConfig, PairwiseConfig, TrainerConfig
 from selfreward.selection import Selector
 from selfreward.stages import Run
 from selfreward.standing import describe_status

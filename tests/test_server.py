@@ -21,10 +21,9 @@ from tinymodels import WORDS, make_model
 from tinyrun import count_requests, go, make_world, quiet, tree
 
 from selfreward.backends.server import Pace, ServerModel, backoff, stated_pause
-from selfreward.config import load_recipe
-from selfreward.engines import ServerConfig
 from selfreward.errors import SelfRewardError
 from selfreward.readings import read_likelihood
+from selfreward.recipe import ServerConfig, load_recipe
 from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling, read_jsonl
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=12)

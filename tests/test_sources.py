@@ -10,8 +10,8 @@ from pyarrow import parquet
 from pydantic import ValidationError
 
 from selfreward.errors import SelfRewardError
+from selfreward.recipe import SourceConfig
 from selfreward.records import Example, Prompt, Ranking, to_line
-from selfreward.sections import SourceConfig
 from selfreward.sources import draw, load_examples, load_prompts, load_rankings
 
 

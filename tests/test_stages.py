@@ -7,10 +7,10 @@ from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.models import load_checkpoint
 from selfreward.progress import Progress
+from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Dropped, Pair, Prompt, Request, Response, Sampling
 from selfreward.responses import read_response
 from selfreward.rundir import RunDir
-from selfreward.sections import DPOConfig, SFTConfig
 from selfreward.stages import Run
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)

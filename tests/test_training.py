@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfreward import training
 from selfreward.checkpoints import MARK
 from selfreward.errors import SelfRewardError, Stopped
+from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import fingerprint
 from selfreward.rows import IGNORE, dpo_row, sft_row
-from selfreward.sections import DPOConfig, SFTConfig
 from selfreward.training import TRLTrainer
 
 TOKENIZER = make_tokenizer()

@@ -31,12 +31,11 @@ from selfreward.chat import completion_ids, load_tokenizer, prompt_ids
 from selfreward.check import check
 from selfreward.checks import memory
 from selfreward.checks.shapes import Shape
-from selfreward.config import load_recipe
-from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError
 from selfreward.models import load_checkpoint, open_model
 from selfreward.progress import Progress
 from selfreward.readings import read_likelihood
+from selfreward.recipe import BackendConfig, load_recipe
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling
 from selfreward.responses import read_response
 from selfreward.rundir import RunDir

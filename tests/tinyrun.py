@@ -12,7 +12,7 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from selfreward.backends import fake
-from selfreward.config import load_recipe
+from selfreward.recipe import load_recipe
 from selfreward.records import Example, Prompt, Ranking, to_line
 from selfreward.run import execute
 

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 from transformers.pytorch_utils import Conv1D
 
 from selfreward.errors import SelfRewardError
-from selfreward.sections import LoRAConfig
+from selfreward.recipe import LoRAConfig
 
 FOLDER = "adapter"
 """Where the adapter lies in a model's folder, in safetensors, as peft loads it."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfreward.config import Recipe, changed_fields, read_recipe, read_tree
 from selfreward.errors import SelfRewardError
+from selfreward.recipe import Recipe, changed_fields, read_recipe, read_tree
 from selfreward.records import (
     CHANGED,
     FOLDER,

@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from selfreward.config import Recipe
-from selfreward.fields import HUB_ID
+from selfreward.recipe import HUB_ID, NO_MATTER, Recipe
 from selfreward.records import HeadToHead, Measured, alarms, describe, phrase, write_whole
-from selfreward.stages import NO_MATTER
 from selfreward.standing import Standing, read_standing
 
 CARD = "README.md"

@@ -6,8 +6,8 @@ import secrets
 from pathlib import Path
 
 from selfreward.backends.hf import HFModel
-from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError
+from selfreward.recipe import BackendConfig
 from selfreward.records import Message, Request, Sampling
 
 

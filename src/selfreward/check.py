@@ -18,20 +18,17 @@ from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdra
 from selfreward.checks.devices import find_device
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import Finding, Found, look_up, models_of
-from selfreward.cluster import ClusterConfig, load_ray
-from selfreward.config import Recipe
+from selfreward.cluster import load_ray
 from selfreward.drift.traits import known_traits
 from selfreward.drift.verdicts import MONITORS
 from selfreward.drift.watch import load_anchors
 from selfreward.errors import SelfRewardError
-from selfreward.fields import ROLES
 from selfreward.judgments import Judge
-from selfreward.limits import DriftConfig
-from selfreward.models import Cast, imported, outside_model, quiet_libraries
+from selfreward.models import Cast, outside_model, quiet_libraries
 from selfreward.pairwise import PairwiseJudge
 from selfreward.prompts import take_prompts
+from selfreward.recipe import ROLES, ClusterConfig, DriftConfig, LoRAConfig, Recipe, imported
 from selfreward.records import Anchor, Checkpoint, Dropped, Message, Prompt, Record, content_id
-from selfreward.sections import LoRAConfig
 from selfreward.seed import Seed, load_seed
 from selfreward.selection import load_selector
 from selfreward.stages import Folder

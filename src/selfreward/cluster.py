@@ -6,42 +6,13 @@ import logging
 import os
 import secrets
 import sys
-from typing import Any, Literal, Self
-
-from pydantic import Field, model_validator
+from typing import Any
 
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.fields import Section
+from selfreward.recipe import ClusterConfig
 
 STORE = 100 * 2**20
 """Bytes of shared memory that a Ray of our own takes for what is passed between processes; more goes to disk."""
-
-
-class ClusterConfig(Section):
-    """Processes that share the sampling of a stage, and processes that share a training."""
-
-    type: Literal["ray", "local"] = "ray"
-    """`ray`: on any number of machines, or on this one; `local`: a training's processes on this machine, without Ray."""
-    address: str | None = Field(None, pattern=r"^(auto|[\w.\-\[\]:]+:\d+)$")
-    """The Ray cluster to join, as HOST:PORT or `auto`; not given: a Ray of its own on this machine, which ends with the run."""
-    samplers: int = Field(1, ge=1)
-    """Processes that sample, each with a whole model; their number changes no record."""
-    trainers: int = Field(1, ge=1)
-    """Processes that share each training, with a GPU each where there are any; their number changes its last bits."""
-    gpus: int | None = Field(None, ge=0)
-    """GPUs of each process that samples; not given: one where the cluster has any."""
-    threads: int = Field(1, ge=1)
-    """CPU threads of each process, of one machine or another: they decide the last bits of its arithmetic."""
-    retries: int = Field(3, ge=0)
-    """How often a process that died is replaced: each that samples, for one model; those of a training together."""
-    fsdp: bool = False
-    """Shard a training's weights, gradients and optimizer over its processes (FSDP2); without GPUs each holds all (DDP)."""
-
-    @model_validator(mode="after")
-    def _of_use(self) -> Self:
-        if self.type == "local" and (self.address or self.samplers > 1 or self.gpus is not None):
-            raise ValueError('address, samplers and gpus are for type = "ray": without it only trainings are shared')
-        return self
 
 
 def connect(cluster: ClusterConfig) -> Any:

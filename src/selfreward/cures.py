@@ -10,13 +10,12 @@ from collections.abc import Iterable
 from itertools import groupby
 from statistics import fmean
 
-from selfreward.config import Recipe
 from selfreward.flukes import pair_outcomes
 from selfreward.judgments import Judge
 from selfreward.models import Cast
 from selfreward.ranks import rank_consistency
+from selfreward.recipe import DPOConfig, Recipe
 from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Response
-from selfreward.sections import DPOConfig
 from selfreward.stages import Folder
 
 Decided = tuple[list[Pair], list[Dropped]]

@@ -16,11 +16,11 @@ from threading import Event, Thread
 from typing import Any
 
 from selfreward.backends import Advance
-from selfreward.cluster import ClusterConfig, connect, gpus_each
+from selfreward.cluster import connect, gpus_each
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.job import Desk, Job
+from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import write_whole
-from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 
 EVERY = 0.2
 """Seconds between two looks at how far a training is."""

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeVar
 
 from markupsafe import escape
 
-from selfreward.iteration import JudgeConfig
 from selfreward.judgments import mean_scores
+from selfreward.recipe import JudgeConfig
 from selfreward.records import Dropped, Judgment, Pair, Prompt, Record, Response, Verdict, iter_about, iter_jsonl
 
 R = TypeVar("R", bound=Record)

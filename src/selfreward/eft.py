@@ -8,12 +8,11 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from math import floor, fsum
 
-from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
 from selfreward.judgments import Judge
 from selfreward.parsing import own_turn
+from selfreward.recipe import EFTConfig, Recipe
 from selfreward.records import Checkpoint, Dropped, Example, Judgment, Ranking
-from selfreward.sections import EFTConfig
 from selfreward.seed import Seed, ranked_responses
 from selfreward.stages import Folder
 

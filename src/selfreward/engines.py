@@ -4,66 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
-
-from pydantic import Field, model_validator
-
-from selfreward.fields import Address, EnvName, Section
 
 CONTAINER = Path("/sys/fs/cgroup/memory.max")
 """Where Linux says how much memory a container may have."""
-FOR_TOKENS = 0.5
-"""Share of the memory beside the weights that keys and values may take by themselves; the rest is for computing with them."""
-ENOUGH_TOKENS = {"cpu": 32768, "cuda": 131072}
-"""More at once make nothing faster."""
-
-
-class BackendConfig(Section):
-    """What samples text."""
-
-    type: Literal["hf", "vllm", "fake"] = "hf"
-    """`hf`: transformers on one device; `vllm`: vLLM in processes of its own; `fake`: no model at all, for tests."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, …"""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto`: bfloat16 on CUDA, float32 elsewhere."""
-    max_tokens_in_flight: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Tokens (prompts and longest completions, what is shared counted once) held in one batch; `auto`: what there is room for."""
-    tensor_parallel: int = Field(1, ge=1)
-    """`vllm`: devices of this machine that a model is spread over."""
-
-    @model_validator(mode="after")
-    def _of_use(self) -> Self:
-        if self.type != "vllm" and self.tensor_parallel != 1:
-            raise ValueError('tensor_parallel is for type = "vllm" alone')
-        if self.type == "vllm" and self.max_tokens_in_flight != "auto":
-            raise ValueError('max_tokens_in_flight has no meaning for type = "vllm", which fills what memory there is')
-        return self
-
-    def in_flight(self, room: float, token: float, cuda: bool) -> int:
-        """Tokens to hold at once where there are `room` bytes beside the weights and a token's keys and values take `token`."""
-        if self.max_tokens_in_flight != "auto":
-            return self.max_tokens_in_flight
-        return max(1, min(int(room * FOR_TOKENS / token), ENOUGH_TOKENS["cuda" if cuda else "cpu"]))
-
-
-class ServerConfig(Section):
-    """An OpenAI-compatible endpoint that serves one model, for use under its name wherever a recipe names a model."""
-
-    url: Address
-    """Up to and with `/v1`; without a password or a query, for it stands in the run's files."""
-    model: str
-    """What the endpoint calls the model."""
-    key_env: EnvName | None = None
-    """Name, in capitals, of the environment variable that holds the key; not given: no key is sent."""
-    concurrency: int = Field(8, ge=1)
-    """Requests under way at once."""
-    requests_per_minute: int | None = Field(None, ge=1)
-    """At most so many are begun in a minute."""
-    timeout: float = Field(120, gt=0)
-    """Seconds to wait for one answer."""
-    retries: int = Field(5, ge=0)
-    """How often a request is sent again after an error that may pass, each time after a longer pause."""
 
 
 def memory_here() -> int:

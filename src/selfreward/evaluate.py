@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from selfreward.config import Recipe, load_recipe
 from selfreward.errors import SelfRewardError
 from selfreward.evaluations import Settings, Trial
 from selfreward.evaluations.alpaca import AlpacaEval
@@ -20,9 +19,9 @@ from selfreward.evaluations.harness import Harness
 from selfreward.evaluations.multi_turn import MTBench
 from selfreward.evaluations.ranked import Ranked
 from selfreward.evaluations.rows import first_fields
-from selfreward.fields import SamplingConfig
 from selfreward.models import open_model, outside_model
 from selfreward.progress import Progress
+from selfreward.recipe import Recipe, SamplingConfig, load_recipe
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
 from selfreward.rundir import RunDir
 from selfreward.stages import Run

@@ -12,10 +12,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError
+from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import write_whole
-from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 
 
 class Job(BaseModel):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
 from math import fsum
 
-from selfreward.iteration import JudgeConfig
 from selfreward.parsing import expected_score, read_score
+from selfreward.recipe import JudgeConfig
 from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Request, Response, Watched
 from selfreward.rubrics import Rubric, own_words
 

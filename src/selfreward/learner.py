@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 from selfreward import adapters
 from selfreward.chat import end_of_turn, load_tokenizer
 from selfreward.errors import SelfRewardError
-from selfreward.sections import TrainerConfig
+from selfreward.recipe import TrainerConfig
 
 DROPOUTS = (
     "attention_dropout", "attn_pdrop", "attention_probs_dropout_prob", "hidden_dropout", "hidden_dropout_prob", "dropout",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from selfreward.config import Recipe
 from selfreward.cures import trusted, without_flukes
 from selfreward.drift.watch import Watcher
 from selfreward.eft import make_eft
@@ -13,6 +12,7 @@ from selfreward.measure import Measurer
 from selfreward.models import Cast
 from selfreward.pairs import choose_pairs
 from selfreward.prompts import choose_prompts, plan_prompts, read_proposal, take_prompts
+from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Made, Prompt, Proposal, Response, preference_texts
 from selfreward.responses import plan_responses, read_response
 from selfreward.rounds import judge_candidates

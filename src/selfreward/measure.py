@@ -11,10 +11,10 @@ from itertools import chain, islice
 from pathlib import Path
 
 from selfreward import estimates, instruction_following, reward_modeling
-from selfreward.config import Recipe
 from selfreward.judgments import Judge, Tally
-from selfreward.models import Cast, imported
+from selfreward.models import Cast
 from selfreward.pairwise import PairwiseJudge, combine, flip_rate
+from selfreward.recipe import Recipe, imported
 from selfreward.records import (
     Checkpoint,
     HeadToHead,

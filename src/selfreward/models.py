@@ -7,19 +7,24 @@ import re
 import warnings
 from collections.abc import Mapping
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from selfreward.backends import Model, Trainer
 from selfreward.backends.fake import FakeModel, FakeTrainer
-from selfreward.cluster import ClusterConfig
-from selfreward.config import Recipe
-from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.fields import HUB_ID, IMPORT_PATH
-from selfreward.iteration import JudgeConfig, PairsConfig, PromptsConfig
 from selfreward.pairs import Policy, shortest_of_the_best
+from selfreward.recipe import (
+    HUB_ID,
+    IMPORT_PATH,
+    BackendConfig,
+    ClusterConfig,
+    JudgeConfig,
+    PairsConfig,
+    PromptsConfig,
+    Recipe,
+    ServerConfig,
+    imported,
+)
 from selfreward.records import WEIGHTS, Checkpoint, content_id, fingerprint
 
 
@@ -100,15 +105,6 @@ def _fetch(name: str, hub_id: str) -> Path:
     except Exception as error:  # the hub, the network and the cache have no error in common
         now = f"Give {name} as a folder with a transformers model, or download it where the hub can be reached"
         raise SelfRewardError(f"is no folder and cannot be had from the hub ({first_line(error)})", hub_id, now) from error
-
-
-def imported(path: str) -> Any:
-    """What `package.module:name` names."""
-    module, _, name = path.partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise SelfRewardError(f"cannot be imported ({error})", path, "Name it as package.module:name") from error
 
 
 def open_model(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from selfreward.recipe import PairwiseConfig
 from selfreward.records import Checkpoint, Comparison, Completion, Place, Preference, Prompt, Request, Response, Side
 from selfreward.rubrics import Rubric, own_words
-from selfreward.sections import PairwiseConfig
 
 
 class PairwiseJudge:

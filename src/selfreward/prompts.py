@@ -14,9 +14,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from selfreward.errors import SelfRewardError
-from selfreward.iteration import PromptsConfig
 from selfreward.novelty import WORD, WORD_OF_ANY_SCRIPT, Novelty, plain
 from selfreward.parsing import own_turn
+from selfreward.recipe import PromptsConfig
 from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request, content_id, read_jsonl
 
 HEADER = "Come up with a series of tasks:"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from selfreward.branch import read_branch, recipes
 from selfreward.card import write_cards
-from selfreward.config import Recipe
 from selfreward.drift.watch import Watcher
 from selfreward.errors import Alarm
 from selfreward.judgments import Judge
@@ -17,6 +16,7 @@ from selfreward.loop import self_reward
 from selfreward.measure import Measurer
 from selfreward.models import Cast, open_model, open_trainer
 from selfreward.progress import Progress
+from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Reading, phrase
 from selfreward.report import write_report
 from selfreward.rundir import RunDir

@@ -18,8 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from selfreward.config import changed_fields
 from selfreward.errors import SelfRewardError
+from selfreward.recipe import changed_fields
 from selfreward.records import (
     CHANGED,
     Record,

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeVar
 
-from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
 from selfreward.novelty import plain
+from selfreward.recipe import Recipe, SeedConfig, SourceConfig
 from selfreward.records import Dropped, Example, Identified, Prompt, Ranking, Response
-from selfreward.sections import SeedConfig, SourceConfig
 from selfreward.sources import Kept, draw, load_examples, load_prompts, load_rankings
 
 A = TypeVar("A", Example, Ranking)

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
 from selfreward.models import Cast
 from selfreward.pairwise import PairwiseJudge, combine, flip_rate
+from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Compared, Preference, Prompt, Response, Sampling, digest
 from selfreward.responses import plan_responses, read_response
 from selfreward.seed import Seed, refuse_known

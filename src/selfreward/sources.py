@@ -19,9 +19,8 @@ from pydantic_core import from_json
 
 from selfreward.errors import SelfRewardError
 from selfreward.exchanges import Alpaca, Answered, Asked, Conversation, Exchange, Ranked, Row, Tree, Unused
-from selfreward.fields import HUB_ID
+from selfreward.recipe import HUB_ID, SourceConfig
 from selfreward.records import REPLY, Dropped, Example, Identified, Prompt, Ranking, wrong_field
-from selfreward.sections import SourceConfig
 
 R = TypeVar("R", bound=Identified)
 SHAPES: dict[str, type[Row]] = {"oasst": Tree, "messages": Conversation, "alpaca": Alpaca}

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selfreward.backends import Advance, Model, Trainer
-from selfreward.cluster import ClusterConfig
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.journal import answers, halved, read_journal, usage
 from selfreward.progress import Progress
+from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (
     Checkpoint,
     Completion,
@@ -34,7 +34,6 @@ from selfreward.records import (
     to_line,
 )
 from selfreward.rundir import RunDir, Stage, versions
-from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 from selfreward.trainings import (
     TOO_LONG,
     Chooser,
@@ -50,8 +49,6 @@ from selfreward.trainings import (
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=Sampled)
 Opener = Callable[[Checkpoint], Model]
-NO_MATTER = {"on", "baseline", "checkpoint_every"}
-"""Fields of a training's section that decide when it is done, and not what it gives."""
 
 
 class Run:

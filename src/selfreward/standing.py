@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selfreward.branch import read_branch, recipe_of, recipes
-from selfreward.config import Recipe, read_recipe
 from selfreward.errors import SelfRewardError
+from selfreward.recipe import Recipe, read_recipe
 from selfreward.records import Measured, Reading, Record, alarms, describe, ending, is_held, read_jsonl, read_line
 
 ANSWERING = ("heldout_responses", "truth")

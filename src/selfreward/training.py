@@ -24,13 +24,12 @@ from selfreward.backends import Advance
 from selfreward.batching import Batches, Lengths
 from selfreward.chat import load_tokenizer
 from selfreward.checkpoints import Safe, last_whole, write_model
-from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.learner import Learner, context, load_weights, with_dropout
 from selfreward.planned import PlannedDPOTrainer, PlannedSFTTrainer
+from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import write_whole
 from selfreward.rows import IGNORE, dpo_row, pair_lengths, sft_row
-from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 from selfreward.sharing import Counted
 
 RECOMPUTE = "activation_checkpointing" if hasattr(TRLSFTConfig, "activation_checkpointing") else "gradient_checkpointing"

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from selfreward.backends import Advance
-from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError
+from selfreward.recipe import ClusterConfig, TrainerConfig
 from selfreward.records import Checkpoint, Dropped, Prompt, fingerprint, sync_files, sync_folder
 from selfreward.rundir import ADAPTERS, Stage, versions
-from selfreward.sections import TrainerConfig
 
 Pairs = Sequence[tuple[str, str, str]]
 TOO_LONG = "longer_than_the_model_reads"

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Completion, Request
-from selfreward.sections import DPOConfig, SFTConfig
 
 Advance = Callable[[int], None]
 """Called with how many more units of work are done. Raises `Stopped` where the run was asked to end."""

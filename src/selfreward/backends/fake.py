@@ -14,8 +14,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from selfreward.backends import Advance
+from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Completion, Request, Watched, content_id
-from selfreward.sections import DPOConfig, SFTConfig
 
 WORDS = [
     "amber",

@@ -27,8 +27,9 @@ from selfreward.backends.suited import suits
 from selfreward.backends.tree import Tree
 from selfreward.backends.watching import Watcher
 from selfreward.chat import completion_ids, end_of_turn, load_tokenizer, prompt_ids
-from selfreward.engines import BackendConfig, memory_here
+from selfreward.engines import memory_here
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
+from selfreward.recipe import BackendConfig
 from selfreward.records import Completion, Finish, Message, Request, Watched
 
 SHARED = 8

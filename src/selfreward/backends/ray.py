@@ -14,9 +14,10 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from selfreward.backends import Model
-from selfreward.cluster import ClusterConfig, connect, gpus_each
+from selfreward.cluster import connect, gpus_each
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
 from selfreward.journal import answers
+from selfreward.recipe import ClusterConfig
 from selfreward.records import Completion, Request
 
 T = TypeVar("T")

@@ -24,8 +24,8 @@ from typing import Any
 
 from selfreward.backends import unanswered
 from selfreward.backends.replies import BadReply, Reply, read_reply
-from selfreward.engines import ServerConfig
 from selfreward.errors import SelfRewardError
+from selfreward.recipe import ServerConfig
 from selfreward.records import Completion, Request
 
 try:

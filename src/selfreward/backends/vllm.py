@@ -26,8 +26,8 @@ from selfreward.backends import likeliest, unanswered
 from selfreward.backends.leash import Leash
 from selfreward.backends.watching import Watcher
 from selfreward.chat import completion_ids, end_of_turn, load_tokenizer, prompt_ids
-from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError, first_line
+from selfreward.recipe import BackendConfig
 from selfreward.records import Completion, Finish, Message, Request, Watched
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # else it reports to its makers

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfreward.adapters import lora as adapters
 from selfreward.bench.ledger import Ledger
 from selfreward.bench.work import Work, best_and_worst, mean, score
-from selfreward.sections import LoRAConfig
+from selfreward.recipe import LoRAConfig
 
 Preference = tuple[str, str, str]
 """Prompt, chosen, rejected."""

@@ -10,17 +10,15 @@ from rich.console import Console
 from selfreward.backends import Model, Trainer
 from selfreward.bench.ledger import Ledger
 from selfreward.bench.work import Work, by_score, score
-from selfreward.engines import BackendConfig
-from selfreward.iteration import JudgeConfig
 from selfreward.judgments import Judge
 from selfreward.models import load_checkpoint, open_model
 from selfreward.pairs import choose_pairs
 from selfreward.progress import Progress
+from selfreward.recipe import BackendConfig, DPOConfig, JudgeConfig, LoRAConfig, TrainerConfig
 from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Response, Sampling, preference_texts
 from selfreward.responses import plan_responses, read_response
 from selfreward.rounds import judge_candidates
 from selfreward.rundir import RunDir
-from selfreward.sections import DPOConfig, LoRAConfig, TrainerConfig
 from selfreward.stages import Run
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from selfreward import loop
 from selfreward.bench.ledger import Ledger
-from selfreward.config import Recipe, load_recipe
 from selfreward.drift.watch import Watcher
 from selfreward.measure import Measurer
 from selfreward.models import Cast
+from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint
 from selfreward.run import execute
 from selfreward.seed import Seed

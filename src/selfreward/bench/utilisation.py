@@ -10,7 +10,7 @@ from typing import Any
 
 from selfreward.bench.work import FIRST_WORD, Work
 from selfreward.models import quiet_libraries
-from selfreward.sections import DPOConfig, LoRAConfig, SFTConfig, TrainerConfig
+from selfreward.recipe import DPOConfig, LoRAConfig, SFTConfig, TrainerConfig
 
 KINDS = ("sft", "dpo")
 STEPS = 6

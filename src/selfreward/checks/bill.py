@@ -15,8 +15,7 @@ from selfreward.checks.devices import Device, matmul_rate
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import Finding, Found
 from selfreward.checks.shapes import Shape, adapter_parameters
-from selfreward.config import Recipe
-from selfreward.sections import SFTConfig
+from selfreward.recipe import Recipe, SFTConfig
 
 ROWS = 1024
 """Of the matrices by which the speed of training and of reading prompts is measured."""

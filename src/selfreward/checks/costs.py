@@ -11,9 +11,7 @@ from typing import NamedTuple
 
 from selfreward.checks.amounts import Material, Span
 from selfreward.checks.shapes import Shape
-from selfreward.config import Recipe
-from selfreward.fields import ROLES, SamplingConfig
-from selfreward.sections import DPOConfig, SFTConfig
+from selfreward.recipe import ROLES, DPOConfig, Recipe, SamplingConfig, SFTConfig
 
 JUDGMENT = 150
 """Likely tokens of a judgment: the rubrics ask for up to 100 words and a verdict."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from selfreward.checks.shapes import Shape
-from selfreward.engines import BackendConfig
-from selfreward.sections import TrainerConfig
+from selfreward.recipe import BackendConfig, TrainerConfig
 
 ADAM = 8
 """Two moments of every trained parameter, in float32."""

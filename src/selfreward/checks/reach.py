@@ -12,10 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 from selfreward.checks.shapes import Shape, read_config, shape_of, size_by_name
-from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.fields import HUB_ID, IMPORT_PATH, ROLES
-from selfreward.models import imported, outside_model
+from selfreward.models import outside_model
+from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, Recipe, imported
 from selfreward.records import Completion, Message, Request, Sampling
 
 SETTINGS = ("*.json", "tokenizer*", "*.jinja", "*.model", "*.txt")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.sections import LoRAConfig
+from selfreward.recipe import LoRAConfig
 
 SIZE_IN_NAME = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z\d])", re.IGNORECASE)
 """`8B`, `0.6B`, `135M` as a part of a model's name."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,7 +39,7 @@ def run(
 ) -> None:
     """Run a recipe from M0 to its last model; on a folder that was begun, go on. Exits 3 where a monitor ends it."""
     from selfreward.branch import branch_off
-    from selfreward.config import load_recipe
+    from selfreward.recipe import load_recipe
 
     target = _target(recipe, folder, source)
     changed = load_recipe(recipe or _begun(target, source), _changed(changes, skip_bad_rows))
@@ -81,7 +80,7 @@ def check(
     """Tell what a recipe would load, ask, write, train and cost, and what is missing; exits 1 where it cannot work."""
     from selfreward.check import check
     from selfreward.checks.tables import show
-    from selfreward.config import load_recipe
+    from selfreward.recipe import load_recipe
 
     found = check(load_recipe(recipe, _changed(changes, skip_bad_rows)), folder or _run_folder(recipe))
     show(found)
@@ -94,7 +93,7 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="One of them, to be printed: selfreward recipes micro > my.toml")] = None,
 ) -> None:
     """List the recipes that come with the package, or print one to start your own from."""
-    from selfreward.config import shipped_recipes
+    from selfreward.recipe import shipped_recipes
 
     shipped = shipped_recipes()
     if name and name not in shipped:
@@ -119,9 +118,9 @@ def demo(
     browser: Annotated[bool, typer.Option(help="Open the page at the end, where there is a screen.")] = True,
 ) -> None:
     """Run the micro recipe: a small model teaches itself in a few minutes, on a CPU."""
-    from selfreward.config import load_recipe
+    from selfreward.recipe import load_recipe, shipped_recipes
 
-    _run(load_recipe(Path(str(files("selfreward") / "recipes" / "micro.toml")), {"seed": seed}), folder)
+    _run(load_recipe(shipped_recipes()["micro"], {"seed": seed}), folder)
     page = (folder / "report" / "index.html").resolve()
     typer.echo(f"The page: {page}")
     if browser and _has_screen():

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from selfreward.config import Recipe
 from selfreward.judgments import mean_scores
+from selfreward.recipe import Recipe
 from selfreward.records import Anchor, Estimate, Judgment, Likelihood, Made, Measured, Prompt, Ranking, Response
 
 Figures = dict[str, Estimate | None]

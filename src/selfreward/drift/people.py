@@ -9,7 +9,7 @@ from typing import NamedTuple
 from selfreward import estimates
 from selfreward.drift import Evidence, Figures
 from selfreward.drift.bootstrap import difference_of_shares, distance_skewness
-from selfreward.limits import DriftConfig
+from selfreward.recipe import DriftConfig
 from selfreward.records import Anchor, Estimate, Prompt, Response
 from selfreward.seed import ranked_responses
 

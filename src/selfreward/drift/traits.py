@@ -19,9 +19,7 @@ from selfreward import correlations, estimates
 from selfreward.drift import Evidence, Figures
 from selfreward.drift.wording import TRAITS, Trait, matches, words
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.fields import IMPORT_PATH
-from selfreward.limits import DriftConfig
-from selfreward.models import imported
+from selfreward.recipe import IMPORT_PATH, DriftConfig, imported
 from selfreward.records import Estimate, in_pairs
 
 Z = float(stats.norm.ppf(0.975))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from selfreward.drift import Evidence, consistency, flattery, flukes, health, lexicon, people, policy, traits
 from selfreward.errors import SelfRewardError
-from selfreward.limits import Ends, Limit
+from selfreward.recipe import Ends, Limit
 from selfreward.records import Estimate, Reading
 
 MONITORS = {

@@ -8,16 +8,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfreward.config import Recipe
 from selfreward.drift import Evidence
 from selfreward.drift.verdicts import read_monitors
 from selfreward.errors import SelfRewardError
 from selfreward.judgments import Judge
-from selfreward.limits import DriftConfig
 from selfreward.measure import Measurer
 from selfreward.models import Cast
 from selfreward.novelty import plain
 from selfreward.readings import read_likelihood
+from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import (
     Anchor,
     Checkpoint,

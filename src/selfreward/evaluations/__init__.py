@@ -10,12 +10,10 @@ from typing import NamedTuple, TypeVar
 from pydantic import Field
 
 from selfreward.charts import two
-from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError
-from selfreward.fields import ModelName, SamplingConfig, Section
+from selfreward.recipe import BackendConfig, ModelName, SamplingConfig, Section, ServerConfig, SourceConfig
 from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response, Result
 from selfreward.responses import plan_responses, read_response
-from selfreward.sections import SourceConfig
 from selfreward.sources import Kept
 from selfreward.stages import Folder
 

@@ -21,7 +21,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.evaluations import Trial, counted, lengths
 from selfreward.evaluations.breakdown import Labelled, break_down
 from selfreward.evaluations.rows import Row, read_rows
-from selfreward.fields import Located
+from selfreward.recipe import Located
 from selfreward.records import (
     Checkpoint,
     Completion,

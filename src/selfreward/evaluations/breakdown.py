@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from selfreward import estimates
 from selfreward.evaluations import Answered, Trial
 from selfreward.evaluations.rows import Row, read_rows
-from selfreward.fields import Located
+from selfreward.recipe import Located
 from selfreward.records import Completion, Figure, Prompt, Request, Sampled, Sampling
 from selfreward.rubrics import Rubric, own_words
 

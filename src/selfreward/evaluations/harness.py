@@ -12,7 +12,7 @@ from pydantic import Field
 
 from selfreward.errors import SelfRewardError
 from selfreward.evaluations import Settings, Trial
-from selfreward.fields import Located
+from selfreward.recipe import Located
 from selfreward.records import Figure, Found, content_id, file_hash, write_whole
 
 PAPER = ("arc_easy", "arc_challenge", "hellaswag", "social_iqa", "piqa", "gsm8k", "mmlu", "openbookqa", "nq_open")

@@ -8,7 +8,6 @@ from itertools import chain
 
 from selfreward import estimates
 from selfreward.evaluations import Answered, Trial, counted, lengths
-from selfreward.fields import Located
 from selfreward.judgments import read_judgment
 from selfreward.mt_bench import (
     GROUPS,
@@ -23,6 +22,7 @@ from selfreward.mt_bench import (
     read_rating,
     scores,
 )
+from selfreward.recipe import Located
 from selfreward.records import Checkpoint, Completion, Figure, Found, Judgment, Message, Request, Response, Sampling, content_id
 from selfreward.responses import read_response
 

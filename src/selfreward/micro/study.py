@@ -13,18 +13,17 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from selfreward.config import Recipe, load_recipe
 from selfreward.drift.watch import Watcher
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
 from selfreward.models import Cast
+from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 from selfreward.records import Checkpoint, Response, Verdict, iter_jsonl, write_whole
 from selfreward.run import execute
 from selfreward.seed import Seed
@@ -199,7 +198,7 @@ def spread(figure: dict[str, float]) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", type=Path, default=Path(str(files("selfreward") / "recipes" / "micro.toml")))
+    parser.add_argument("--recipe", type=Path, default=shipped_recipes()["micro"])
     parser.add_argument("--seeds", default="0-9", help="first and last seed")
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--out", type=Path, default=Path("runs/study"))

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfreward.config import Recipe, load_recipe
 from selfreward.drift.watch import Watcher
 from selfreward.flukes import Bin, pair_outcomes, reliability
 from selfreward.judgments import Judge
@@ -16,6 +15,7 @@ from selfreward.micro.lab.arms import PLANTED
 from selfreward.micro.lab.defects import DEFECTS, planted
 from selfreward.micro.lab.runs import DIGITS, RECIPE, apart
 from selfreward.models import Cast
+from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint, Judgment, Record, in_pairs
 from selfreward.run import execute
 from selfreward.seed import Seed

@@ -12,7 +12,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from selfreward.config import Recipe, load_recipe
 from selfreward.drift.watch import Watcher
 from selfreward.errors import SelfRewardError
 from selfreward.loop import self_reward
@@ -22,6 +21,7 @@ from selfreward.micro.lab.defects import DEFECTS, planted
 from selfreward.micro.study import summary
 from selfreward.micro.truth import CRITERIA, verdict
 from selfreward.models import Cast, load_checkpoint
+from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint, Prompt, Reading, Record, Response, iter_jsonl, read_jsonl
 from selfreward.responses import plan_responses, read_response
 from selfreward.run import execute

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
+from selfreward.errors import SelfRewardError
 from selfreward.records import Sampling, compiles
 
 PACKAGED = "selfreward:"
@@ -25,13 +26,30 @@ ADDRESS = r"https?://[^\s@?#]+"
 """Of an endpoint, with neither user and password nor a query."""
 ENV_NAME = r"[A-Z_][A-Z0-9_]*"
 """In capitals alone, as keys never are."""
+MOVED_FILES = {"text/judge_": "recipe/rubrics/judge_"}
+"""Beginnings of paths in the package → where those files are now. Recipes and run folders keep what was written into them."""
+MOVED_MODULES: dict[str, str] = {}
+"""Modules of ours that recipes name → where they are now."""
 
 
 def _resolve(path: str, info: ValidationInfo) -> str:
     if path.startswith(PACKAGED):
-        return str(files("selfreward").joinpath(path.removeprefix(PACKAGED)))
+        return _packaged(path.removeprefix(PACKAGED))
     beside = Path(str((info.context or {}).get("folder", "."))) / path
-    return str(beside.resolve()) if beside.exists() else path
+    if beside.exists():
+        return str(beside.resolve())
+    _, in_package, rest = path.rpartition("/selfreward/")
+    return _packaged(rest) if in_package and rest.startswith(tuple(MOVED_FILES)) else path
+
+
+def _packaged(path: str) -> str:
+    """A file of the installed package, by its path of today or of an earlier layout."""
+    return str(files("selfreward").joinpath(_moved(path, MOVED_FILES)))
+
+
+def _moved(name: str, moved: Mapping[str, str]) -> str:
+    old = next((old for old in moved if name.startswith(old)), "")
+    return moved[old] + name.removeprefix(old) if old else name
 
 
 def _resolve_model(name: str, info: ValidationInfo) -> str:
@@ -48,7 +66,7 @@ Located = Annotated[str, AfterValidator(_resolve)]
 """A path beside the recipe, `selfreward:` and a path in the package, or (for models) a hub id."""
 ModelName = Annotated[str, AfterValidator(_resolve_model)]
 """A model outside the loop: a folder, a hub id, a name under `[servers]`, or `package.module:name` for one of yours."""
-ImportPath = Annotated[str, Field(pattern=f"^{IMPORT_PATH}$")]
+ImportPath = Annotated[str, Field(pattern=f"^{IMPORT_PATH}$"), AfterValidator(lambda path: _moved(path, MOVED_MODULES))]
 """`package.module:name`."""
 Pattern = Annotated[str, AfterValidator(compiles)]
 """A regular expression."""
@@ -88,40 +106,10 @@ class SamplingConfig(Section):
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
 
 
-class BatchConfig(Section):
-    """How examples (pairs, in DPO) make up a step, and steps a training."""
-
-    epochs: int = Field(1, ge=1)
-    """Passes over the examples; the paper does not say."""
-    batch_size: int = Field(16, ge=1)
-    """Examples per optimizer step."""
-    device_batch_size: int | None = Field(None, ge=1)
-    """Examples per forward pass; must divide `batch_size`. Those of a step are dealt out by length, so that smaller ones pad
-    less. Not given: a quarter of the batch."""
-
-    @model_validator(mode="after")
-    def _splits_evenly(self) -> Self:
-        if self.device_batch_size and self.batch_size % self.device_batch_size:
-            raise ValueError(f"device_batch_size {self.device_batch_size} does not divide batch_size {self.batch_size}")
-        return self
-
-    @property
-    def split(self) -> tuple[int, int]:
-        """Examples per forward pass, and forward passes per step."""
-        sizes = [size for size in range(1, self.batch_size // 4 + 1) if self.batch_size % size == 0]
-        device_batch = self.device_batch_size or max(sizes, default=1)
-        return device_batch, self.batch_size // device_batch
-
-    def shared(self, processes: int) -> tuple[int, int]:
-        """The same for each of `processes`, which share every batch. Raises `ValueError` where they cannot."""
-        share, rest = divmod(self.batch_size, processes)
-        sizes = [size for size in range(1, self.split[0] + 1) if share % size == 0]
-        if rest or (self.device_batch_size and self.device_batch_size not in sizes):
-            parts = f" in parts of {self.device_batch_size}" if self.device_batch_size else ""
-            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {processes} processes{parts}")
-        return max(sizes), share // max(sizes)
-
-    def steps(self, examples: int) -> int:
-        """Optimizer steps of a training on so many examples."""
-        device_batch, accumulate = self.split
-        return math.ceil(math.ceil(examples / device_batch) / accumulate) * self.epochs
+def imported(path: str) -> Any:
+    """What `package.module:name` names."""
+    module, _, name = _moved(path, MOVED_MODULES).partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SelfRewardError(f"cannot be imported ({error})", path, "Name it as package.module:name") from error

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from selfreward.fields import ImportPath, Located, ModelName, Pattern, SamplingConfig, Section, Share, off
+from selfreward.recipe.fields import ImportPath, Located, ModelName, Pattern, SamplingConfig, Section, Share, off
 
 BEST_AGAINST_WORST = "selfreward.pairs:best_against_worst"
 ADAPTIVE = 3
@@ -70,7 +70,7 @@ class JudgeConfig(SamplingConfig):
     by: ModelName = "current"
     """`current`: M_t judges itself; `frozen`: M1 does; `previous`: M_{t−1} does, and in the first iteration M1 itself; or a model
     outside the loop."""
-    rubric: Located = "selfreward:text/judge_additive.txt"
+    rubric: Located = "selfreward:recipe/rubrics/judge_additive.txt"
     """Prompt text with the slots {prompt} and {response}."""
     pattern: Pattern = r"score[\s*]*:[\s*]*(-?\d+(?:[.,]\d+)?)"
     """Where a verdict stands, ignoring case; the last match wins. One group, the score."""

@@ -11,22 +11,13 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
-from selfreward.cluster import ClusterConfig
-from selfreward.engines import BackendConfig, ServerConfig
 from selfreward.errors import SelfRewardError
-from selfreward.fields import Located, Section
-from selfreward.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
-from selfreward.limits import DriftConfig
-from selfreward.sections import (
-    DPOConfig,
-    EFTConfig,
-    MeasureConfig,
-    PairwiseConfig,
-    SeedConfig,
-    SelectConfig,
-    SFTConfig,
-    TrainerConfig,
-)
+from selfreward.recipe.data import EFTConfig, SeedConfig
+from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
+from selfreward.recipe.fields import Located, Section
+from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
+from selfreward.recipe.measuring import DriftConfig, MeasureConfig, PairwiseConfig
+from selfreward.recipe.training import DPOConfig, SelectConfig, SFTConfig, TrainerConfig
 
 
 class Recipe(Section):
@@ -134,7 +125,10 @@ def read_tree(path: Path) -> dict[str, Any]:
 
 def shipped_recipes() -> dict[str, Path]:
     """Name → file of the recipes that come with the package."""
-    return {path.name.removesuffix(".toml"): path for path in sorted(Path(str(files("selfreward") / "recipes")).glob("*.toml"))}
+    return {
+        path.name.removesuffix(".toml"): path
+        for path in sorted(Path(str(files("selfreward") / "recipe" / "shipped")).glob("*.toml"))
+    }
 
 
 def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:

@@ -1,13 +1,13 @@
-"""The table of a recipe that says how the loop is watched, and within what limits."""
+"""Tables of a recipe: measuring models, and watching the loop within limits."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from selfreward.fields import IMPORT_PATH, Located, ModelName, Section
+from selfreward.recipe.fields import IMPORT_PATH, ImportPath, Located, ModelName, Pattern, SamplingConfig, Section
 from selfreward.records import compiles
 
 Ends = float | tuple[float, ...]
@@ -49,3 +49,35 @@ class DriftConfig(Section):
     function from an answer's text to a number."""
     limits: dict[str, Limit] = Field({})
     """Figure (`flukes.rate`, as drift.jsonl names it) → its limits."""
+
+
+class PairwiseConfig(SamplingConfig):
+    """How a judge compares two answers, always in both orders: where they disagree it is a tie (paper, section 3.1)."""
+
+    rubric: Located = "selfreward:recipe/rubrics/judge_pairwise.txt"
+    """Prompt text with the slots {prompt}, {first} and {second}."""
+    pattern: Pattern = r"verdict[\s*]*:[\s*]*(first|second|tie)\b"
+    """Where a verdict stands, ignoring case; the last match wins. One group: `first`, `second` or `tie`."""
+    temperature: float = Field(0.0, ge=0)
+    """0 is greedy."""
+
+    @model_validator(mode="after")
+    def _one_group(self) -> Self:
+        if re.compile(self.pattern).groups != 1:
+            raise ValueError("pattern must have one group, the verdict")
+        return self
+
+
+class MeasureConfig(Section):
+    """What is measured of every model; nothing of it flows back into the loop."""
+
+    truth: ImportPath | None = None
+    """Where the world has a truth: a function (prompt, response) → (kind of task, points by criterion), or None."""
+    judge: ModelName | None = None
+    """Who compares every model's held-out answers with its rivals', pairwise; no one where not given."""
+    base: bool = True
+    """Measure M0 too."""
+    judging: bool = True
+    """Measure judging too; off, only instruction following is."""
+    bootstrap: int = Field(1000, ge=100)
+    """Resamples behind every interval."""

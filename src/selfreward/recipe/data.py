@@ -1,0 +1,86 @@
+"""Tables of a recipe: seed data, where its rows come from, and how EFT is made of people's rankings."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from selfreward.recipe.fields import Located, Section, Share
+
+ColumnName = Literal[
+    "prompt", "response", "responses", "ranks", "scores", "text", "rank", "score", "messages", "role", "content",
+    "instruction", "input", "output",
+]  # fmt: skip
+
+
+class SourceConfig(Section):
+    """Where rows come from, and what shape they have. A path alone stands for `{ path = … }`."""
+
+    path: Located
+    """A file (.jsonl, .json, .parquet; also .gz), or a dataset by hub id or folder, read through `datasets`."""
+    format: Literal["records", "oasst", "messages", "alpaca", "columns"] = "records"
+    """Rows as this program writes them; Open Assistant message trees; chat `messages`; Alpaca's fields; or named `columns`."""
+    columns: dict[ColumnName, str] = Field({})
+    """Our name for a column, or for a part of an object in it → the rows' own, where that is another."""
+    subset: str | None = None
+    """Of a dataset, the configuration."""
+    split: str = "train"
+    """Of a dataset, the split."""
+    language: str | None = None
+    """Open Assistant: only trees in this language (`en` in the paper)."""
+    limit: int | None = Field(None, ge=1)
+    """At most so many, drawn by the run's seed; 3,200 IFT examples in the paper. Of IFT and `rankings`, so many of what is left
+    when prompts that are measured on, and for `rankings` those of IFT, are taken out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _of_use(self) -> Self:
+        if self.language and self.format != "oasst":
+            raise ValueError('language is for format = "oasst" alone: other rows do not tell theirs')
+        if self.columns and self.format in ("records", "oasst"):
+            raise ValueError(f"columns have no meaning for {self.format}, whose names are fixed")
+        return self
+
+
+class SeedConfig(Section):
+    """Seed data: people's examples, and what is held out for measuring."""
+
+    ift: SourceConfig
+    """Examples of following instructions."""
+    eft: SourceConfig | None = None
+    """Examples of judging, ready made."""
+    rankings: SourceConfig | None = None
+    """Responses ranked by people, from which the SFT baseline makes EFT and its held-out part (`[eft]`)."""
+    heldout_prompts: SourceConfig | None = None
+    """Prompts on which instruction following is measured; never trained on. Not given: split from `ift`."""
+    heldout_rankings: SourceConfig | None = None
+    """Responses ranked by people, on which judging is measured. Not given: split from `rankings`."""
+    heldout: int = Field(256, ge=1)
+    """How many prompts are split from `ift` where `heldout_prompts` is not given; the paper tests on 256."""
+    skip_bad_rows: bool = False
+    """Count and list rows that do not fit their format, where they would be an error."""
+
+    @model_validator(mode="after")
+    def _one_eft(self) -> Self:
+        if self.eft and self.rankings:
+            raise ValueError("give eft or rankings, of which it is made, and not both; to measure on, give heldout_rankings")
+        return self
+
+
+class EFTConfig(Section):
+    """How EFT is made of people's rankings (paper, section 2.1 and 3.1)."""
+
+    tries: int = Field(4, ge=1)
+    """Judgments that the SFT baseline writes of each response; the paper does not say."""
+    agree: Literal["one", "mean"] = "one"
+    """What must rank a prompt's responses as people did: `one` of the tries as a whole, or the `mean` of all."""
+    commonest: Share = 0.4
+    """The commonest score is thinned out to at most this share of the examples; the paper does not say."""
+    heldout: Share = 0.25
+    """Share of the ranked prompts kept for measuring where `data.heldout_rankings` is not given; 541 of 2,171 responses in
+    the paper."""
