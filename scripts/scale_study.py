@@ -30,7 +30,6 @@ from selfreward.drift import Evidence, flukes, health, lexicon, traits
 from selfreward.judgments import Judge
 from selfreward.measure import Measurer
 from selfreward.models import Cast
-from selfreward.novelty import Novelty
 from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.progress import Progress
 from selfreward.recipe import Recipe, load_recipe
@@ -54,6 +53,7 @@ from selfreward.reward_modeling import beside_ranks, reward_modeling
 from selfreward.rundir import RunDir
 from selfreward.seed import load_seed
 from selfreward.stages import Folder, Run
+from selfreward.stats import Novelty
 
 ROOT = Path(__file__).parents[1]
 MICRO = ROOT / "src" / "selfreward" / "recipe" / "shipped" / "micro.toml"

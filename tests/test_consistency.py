@@ -6,7 +6,7 @@ import pytest
 from evidence import answer, evidence, judged, values
 
 from selfreward.drift.consistency import figures, top_agreement
-from selfreward.ranks import rank_consistency
+from selfreward.stats import rank_consistency
 
 
 def taus(ours, theirs):

@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from selfreward.correlations import kendall, spearman
+from selfreward.stats import kendall, spearman
 
 
 def test_by_hand():

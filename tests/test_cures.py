@@ -17,13 +17,12 @@ from selfreward import cures
 from selfreward.backends.fake import FakeModel, FakeTrainer, write_like_a_model
 from selfreward.cures import trusted, without_flukes
 from selfreward.errors import SelfRewardError
-from selfreward.flukes import Outcome, pair_outcomes
-from selfreward.judgments import mean_scores
 from selfreward.models import Cast
 from selfreward.pairs import best_against_worst, shortest_of_the_best
 from selfreward.recipe import PairsConfig, load_recipe
 from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Prompt, Response, content_id, read_jsonl
 from selfreward.standing import read_standing
+from selfreward.stats import Outcome, mean_scores, pair_outcomes
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from evidence import answer, evidence, judged, values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward.drift.bootstrap import distance_skewness
 from selfreward.drift.flattery import figures
+from selfreward.stats import distance_skewness
 
 DRAWS = (200, 0)
 

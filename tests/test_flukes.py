@@ -11,12 +11,11 @@ import pytest
 from evidence import answer, evidence
 from scipy.stats import norm
 
-from selfreward import flukes
 from selfreward.drift.flukes import figures
-from selfreward.drift.spread import within
-from selfreward.flukes import Bin, Fitted, compare, likelihood, mean_laws, pair_outcomes, reliability, scale, sums_again
 from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.records import Judgment, Made, Prompt
+from selfreward.stats import Bin, pair_outcomes, rejudging, reliability, within
+from selfreward.stats.rejudging import Fitted, compare, likelihood, mean_laws, scale, sums_again
 
 # by hand
 
@@ -158,7 +157,7 @@ def iteration(scores):
         for score in samples
     ]
     flat = [one for group in responses for one in group]
-    pairs, _ = choose_pairs(prompts, flat, flukes.mean_scores(judgments, 2), best_against_worst)
+    pairs, _ = choose_pairs(prompts, flat, rejudging.mean_scores(judgments, 2), best_against_worst)
     return Made(0, prompts, flat, judgments, pairs)
 
 
@@ -234,7 +233,7 @@ def test_means_taken_at_their_word_promise_too_much(judge):
 
 def test_one_class_of_prompts_for_all_would_be_caught(monkeypatch):
     made, flipped, _ = rejudged(drunk)
-    monkeypatch.setattr(flukes, "CLASSES", 1)
+    monkeypatch.setattr(rejudging, "CLASSES", 1)
     assert beyond([outcome.flipped for outcome in outcomes(made)], flipped)
 
 

@@ -19,7 +19,6 @@ from selfreward.behind import SHOWN, bred_traits, doubtful_pairs, favoured_words
 from selfreward.card import write_cards
 from selfreward.charts import Mark
 from selfreward.errors import Alarm, Stopped
-from selfreward.flukes import pair_outcomes
 from selfreward.headline import write_headline
 from selfreward.health_page import draw_monitors, meaning_of
 from selfreward.records import (
@@ -38,6 +37,7 @@ from selfreward.records import (
 )
 from selfreward.report import write_report
 from selfreward.standing import describe_status, read_standing
+from selfreward.stats import pair_outcomes
 
 WORRY = {"policy.distinct_answers": {"below": [0, 2]}}
 """A share is never below 0 and always below 2: M1 is fine, and every later model is warned of."""

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward import estimates
 from selfreward.instruction_following import compare, head_to_head, true_score
 from selfreward.records import Comparison, Response, Verdict
+from selfreward.stats import intervals
 
 DRAWS = (200, 0)
 """Resamples and seed of the bootstrap."""
@@ -99,7 +99,7 @@ def test_nothing_comparable_has_no_margin():
 
 def test_an_interval_is_that_of_the_percentile_bootstrap_over_units():
     values = [0.0, 1.0, 1.0, 2.0, 5.0]
-    found = estimates.mean(values, 1000, 3)
+    found = intervals.mean(values, 1000, 3)
     rng = np.random.default_rng(3)
     means = [np.mean([values[n] for n in row]) for row in rng.integers(5, size=(1000, 5))]
     assert found.value == pytest.approx(1.8)
@@ -107,27 +107,27 @@ def test_an_interval_is_that_of_the_percentile_bootstrap_over_units():
 
 
 def test_a_ratio_weighs_units_by_their_wholes():
-    assert estimates.ratio([1, 0], [1, 9], *DRAWS).value == pytest.approx(0.1)  # not the mean of 1 and 0
-    assert estimates.ratio([0, 0], [0, 0], *DRAWS) is None
-    assert estimates.mean([], *DRAWS) is None
+    assert intervals.ratio([1, 0], [1, 9], *DRAWS).value == pytest.approx(0.1)  # not the mean of 1 and 0
+    assert intervals.ratio([0, 0], [0, 0], *DRAWS) is None
+    assert intervals.mean([], *DRAWS) is None
 
 
 def test_units_without_a_whole_leave_the_interval_finite():
-    found = estimates.ratio([1, 0, 0], [1, 0, 0], *DRAWS)  # most resamples miss the only unit that counts
+    found = intervals.ratio([1, 0, 0], [1, 0, 0], *DRAWS)  # most resamples miss the only unit that counts
     assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(0, 3))
 def test_an_interval_holds_its_value_and_lies_within_the_data(values, seed):
-    found = estimates.mean(values, 200, seed)
+    found = intervals.mean(values, 200, seed)
     assert min(values) - 1e-9 <= found.low <= found.high <= max(values) + 1e-9
-    assert found == estimates.mean(values, 200, seed)
+    assert found == intervals.mean(values, 200, seed)
 
 
 def test_over_many_samples_the_interval_holds_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
     held = 0
     for n in range(300):
-        found = estimates.mean(list(rng.normal(1.0, 2.0, size=60)), 200, n)
+        found = intervals.mean(list(rng.normal(1.0, 2.0, size=60)), 200, n)
         held += found.low <= 1.0 <= found.high
     assert 0.90 <= held / 300 <= 0.98

@@ -5,7 +5,8 @@ import random
 import pytest
 from evidence import answer, evidence, made, values
 
-from selfreward.drift.lexicon import figures, furthest
+from selfreward.drift.lexicon import figures
+from selfreward.stats import furthest
 
 
 def test_a_word_by_hand():

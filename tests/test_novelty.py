@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from selfreward import novelty
-from selfreward.novelty import WORD_OF_ANY_SCRIPT, Novelty
+from selfreward.stats import WORD_OF_ANY_SCRIPT, Novelty, novelty
 
 SCORER = RougeScorer(["rougeL"], use_stemmer=False)
 WORDS = ["a", "b", "a", "Cat's", "ÄPFEL", "x1", "-", "你好", "", "dog", "dog"]

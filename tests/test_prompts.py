@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from selfreward.novelty import Novelty
 from selfreward.prompts import choose_prompts, cut, plan_prompts, read_proposal, unfit
 from selfreward.recipe import PromptsConfig
 from selfreward.records import Checkpoint, Completion, Prompt, Proposal
+from selfreward.stats import Novelty
 
 WRITER = Checkpoint(name="frozen", path="writer", fingerprint="f00d")
 CONFIG = PromptsConfig(per_iteration=20)

@@ -10,12 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward import estimates, novelty
 from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.drilldown import SHOWN, sample
 from selfreward.errors import SelfRewardError
-from selfreward.judgments import Tally, mean_scores
-from selfreward.novelty import Novelty
 from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.progress import Progress
 from selfreward.recipe import JudgeConfig
@@ -39,6 +36,7 @@ from selfreward.records import (
 from selfreward.responses import plan_responses, read_response
 from selfreward.rundir import RunDir
 from selfreward.stages import Run
+from selfreward.stats import Novelty, Tally, intervals, mean_scores, novelty
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)
 
@@ -246,10 +244,10 @@ def all_at_once(parts, wholes, resamples, seed):
 @pytest.mark.parametrize("units", [1, 7, 1001])
 @pytest.mark.parametrize("at_once", [1, 50, 5003, 10**7])
 def test_intervals_do_not_depend_on_how_many_are_drawn_at_once(units, at_once, monkeypatch):
-    monkeypatch.setattr(estimates, "AT_ONCE", at_once)
+    monkeypatch.setattr(intervals, "AT_ONCE", at_once)
     rng = np.random.default_rng(0)
     parts, wholes = rng.random(units), rng.integers(0, 3, units) + (units == 1)
-    found, mean = estimates.ratio(parts, wholes, 101, 5), estimates.mean(parts, 101, 5)
+    found, mean = intervals.ratio(parts, wholes, 101, 5), intervals.mean(parts, 101, 5)
     assert (found.low, found.high) == all_at_once(parts, wholes, 101, 5)
     assert (mean.low, mean.high) == all_at_once(parts, np.ones(units), 101, 5)
 
@@ -257,7 +255,7 @@ def test_intervals_do_not_depend_on_how_many_are_drawn_at_once(units, at_once, m
 def test_many_units_are_resampled_in_little_memory():
     values = [0.5] * 200_000
     tracemalloc.start()
-    assert estimates.mean(values, 100, 0).value == 0.5
+    assert intervals.mean(values, 100, 0).value == 0.5
     held = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert held < 20e6  # all at once: 160 MB of draws
@@ -267,10 +265,10 @@ def test_ratios_over_the_same_units_are_what_each_is_alone():
     rng = np.random.default_rng(1)
     parts, wholes = rng.integers(3, size=(3, 500)), rng.integers(3, size=(3, 500))
     wholes[1] = 0
-    together = estimates.ratios(list(zip(parts, wholes, strict=True)), 200, 7)
-    assert together == [estimates.ratio(*pair, 200, 7) for pair in zip(parts, wholes, strict=True)]
+    together = intervals.ratios(list(zip(parts, wholes, strict=True)), 200, 7)
+    assert together == [intervals.ratio(*pair, 200, 7) for pair in zip(parts, wholes, strict=True)]
     assert together[1] is None and together[0] != together[2]
-    assert estimates.ratios([(parts[0], [1] * 500)], 200, 7) == [estimates.mean(parts[0], 200, 7)]
+    assert intervals.ratios([(parts[0], [1] * 500)], 200, 7) == [intervals.mean(parts[0], 200, 7)]
 
 
 # novelty: where pruning by counts of tokens is tightest

@@ -14,8 +14,8 @@ from scipy import stats
 
 from selfreward.drift import traits
 from selfreward.drift.traits import figures, heritability, spearman
-from selfreward.drift.wording import TRAITS
 from selfreward.errors import SelfRewardError
+from selfreward.stats import TRAITS
 
 # what is counted of one text
 

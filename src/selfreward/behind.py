@@ -14,15 +14,11 @@ from typing import NamedTuple
 
 from markupsafe import escape
 
-from selfreward.drift.lexicon import furthest
-from selfreward.drift.traits import known_traits
-from selfreward.drift.wording import TRAITS, Trait, words
 from selfreward.errors import SelfRewardError
-from selfreward.flukes import Outcome, pair_outcomes
-from selfreward.judgments import mean_scores
 from selfreward.recipe import Recipe
 from selfreward.records import VERIFIED, Judgment, Pair, Prompt, Reading, Response, in_pairs, iter_about, iter_jsonl, read_jsonl
 from selfreward.standing import Standing
+from selfreward.stats import TRAITS, Outcome, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
 
 SHOWN = 10
 """Pairs, answers and traits on the page."""

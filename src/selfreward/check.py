@@ -19,7 +19,6 @@ from selfreward.checks.devices import find_device
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import Finding, Found, look_up, models_of
 from selfreward.cluster import load_ray
-from selfreward.drift.traits import known_traits
 from selfreward.drift.verdicts import MONITORS
 from selfreward.drift.watch import load_anchors
 from selfreward.errors import SelfRewardError
@@ -32,6 +31,7 @@ from selfreward.records import Anchor, Checkpoint, Dropped, Message, Prompt, Rec
 from selfreward.seed import Seed, load_seed
 from selfreward.selection import load_selector
 from selfreward.stages import Folder
+from selfreward.stats import known_traits
 from selfreward.trackers import require
 
 T = TypeVar("T")

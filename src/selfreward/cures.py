@@ -10,13 +10,12 @@ from collections.abc import Iterable
 from itertools import groupby
 from statistics import fmean
 
-from selfreward.flukes import pair_outcomes
 from selfreward.judgments import Judge
 from selfreward.models import Cast
-from selfreward.ranks import rank_consistency
 from selfreward.recipe import DPOConfig, Recipe
 from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Response
 from selfreward.stages import Folder
+from selfreward.stats import pair_outcomes, rank_consistency
 
 Decided = tuple[list[Pair], list[Dropped]]
 FLUKE = "likely_fluke"

@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeVar
 
 from markupsafe import escape
 
-from selfreward.judgments import mean_scores
 from selfreward.recipe import JudgeConfig
 from selfreward.records import Dropped, Judgment, Pair, Prompt, Record, Response, Verdict, iter_about, iter_jsonl
+from selfreward.stats import mean_scores
 
 R = TypeVar("R", bound=Record)
 SHOWN = 30

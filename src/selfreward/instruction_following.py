@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from selfreward import estimates
 from selfreward.records import Comparison, HeadToHead, Response, Side, TrueScore, Verdict
+from selfreward.stats import intervals
 
 
 def true_score(verdicts: Sequence[Verdict], resamples: int, seed: int) -> TrueScore | None:
     """Sum up verdicts; None of none."""
-    score = estimates.mean([verdict.score for verdict in verdicts], resamples, seed)
+    score = intervals.mean([verdict.score for verdict in verdicts], resamples, seed)
     if score is None:
         return None
     kinds: dict[str, list[float]] = defaultdict(list)
@@ -22,7 +22,7 @@ def true_score(verdicts: Sequence[Verdict], resamples: int, seed: int) -> TrueSc
             points[criterion].append(point)
     return TrueScore(
         score=score,
-        by_kind={kind: found for kind, values in kinds.items() if (found := estimates.mean(values, resamples, seed))},
+        by_kind={kind: found for kind, values in kinds.items() if (found := intervals.mean(values, resamples, seed))},
         by_criterion={criterion: sum(values) / len(values) for criterion, values in points.items()},
         histogram=dict(sorted(Counter(f"{verdict.score:g}" for verdict in verdicts).items())),
     )
@@ -47,7 +47,7 @@ def head_to_head(comparisons: Sequence[Comparison], against: str, judge: str, re
     """Count comparisons from the side of `a`."""
     count = Counter(comparison.winner for comparison in comparisons)
     signs = {"a": 1.0, "tie": 0.0, "b": -1.0}
-    net = estimates.mean([signs[c.winner] for c in comparisons if c.winner != "none"], resamples, seed)
+    net = intervals.mean([signs[c.winner] for c in comparisons if c.winner != "none"], resamples, seed)
     return HeadToHead(
         against=against, judge=judge, wins=count["a"], ties=count["tie"], losses=count["b"], unscored=count["none"], net=net
     )

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from selfreward import estimates, instruction_following, reward_modeling
-from selfreward.judgments import Judge, Tally
+from selfreward import instruction_following, reward_modeling
+from selfreward.judgments import Judge
 from selfreward.models import Cast
 from selfreward.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.recipe import Recipe, imported
@@ -32,6 +32,7 @@ from selfreward.records import (
 from selfreward.responses import plan_responses, read_response
 from selfreward.seed import Seed, ranked_responses
 from selfreward.stages import Folder
+from selfreward.stats import Tally, intervals
 
 Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
 """(prompt, response) → (kind of task, points by criterion); None for a prompt that has no truth."""
@@ -104,7 +105,7 @@ class Measurer:
             true_score=following.score.value if following else None,
             pairwise_accuracy=judging.pairwise_accuracy.value if judging and judging.pairwise_accuracy else None,
             instruction_following=following,
-            self_score=estimates.mean([scores[a.id] for a in own if a.id in scores], *self._resampling),
+            self_score=intervals.mean([scores[a.id] for a in own if a.id in scores], *self._resampling),
             head_to_head=[*self._head_to_head(folder.name, own, scores), *self._compared(folder, own)],
             answer_length=_average([len(a.text) for a in own if a.answered]),
             ran_out_of_length=_average([a.finish == "length" for a in own]),
@@ -190,8 +191,8 @@ class Measurer:
             judgments=_ordered(tally.outcomes), score_histogram=tally.histogram,
             pairs=len(made.pairs), dropped_pairs=folder.dropped("pairs"),
             untrained_pairs=folder.receipt("model").get("dropped", {}),
-            self_score=estimates.mean([own for own, _ in judged] or list(scores.values()), *self._resampling),
-            true_score=estimates.mean([t for _, t in judged], *self._resampling),
+            self_score=intervals.mean([own for own, _ in judged] or list(scores.values()), *self._resampling),
+            true_score=intervals.mean([t for _, t in judged], *self._resampling),
             pairs_right=_average([chosen > rejected for chosen, rejected in both]) if both else None,
             pairs_wrong=_average([chosen < rejected for chosen, rejected in both]) if both else None,
             chosen_true=_average([chosen for chosen, _ in both]) if both else None,

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from selfreward import estimates
-from selfreward.correlations import kendall, places, spearman
 from selfreward.records import Estimate, Ranking, Response, RewardModeling
+from selfreward.stats import intervals, kendall, places, spearman
 
 
 class Judged(NamedTuple):
@@ -68,7 +67,7 @@ Share = tuple[float, int]
 
 
 def _estimates(shares: Sequence[Sequence[Share]], resamples: int, seed: int) -> list[Estimate | None]:
-    return estimates.ratios([([right for right, _ in each], [of for _, of in each]) for each in shares], resamples, seed)
+    return intervals.ratios([([right for right, _ in each], [of for _, of in each]) for each in shares], resamples, seed)
 
 
 def _by_kind(

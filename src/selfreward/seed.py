@@ -9,10 +9,10 @@ from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeVar
 
 from selfreward.errors import SelfRewardError
-from selfreward.novelty import plain
 from selfreward.recipe import Recipe, SeedConfig, SourceConfig
 from selfreward.records import Dropped, Example, Identified, Prompt, Ranking, Response
 from selfreward.sources import Kept, draw, load_examples, load_prompts, load_rankings
+from selfreward.stats import plain
 
 A = TypeVar("A", Example, Ranking)
 R = TypeVar("R", bound=Identified)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from selfreward.judgments import mean_scores
 from selfreward.recipe import Recipe
 from selfreward.records import Anchor, Estimate, Judgment, Likelihood, Made, Measured, Prompt, Ranking, Response
+from selfreward.stats import mean_scores
 
 Figures = dict[str, Estimate | None]
 """Name of a figure → its value and interval; None where there was nothing to read it from."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from selfreward import estimates
 from selfreward.drift import Evidence, Figures
-from selfreward.ranks import rank_consistency
+from selfreward.stats import intervals, rank_consistency
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
@@ -26,9 +25,9 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
         pool[response.prompt_id].append(response.id)
     taus = rank_consistency(pool.values(), ours, theirs)
     return {
-        "kendall": estimates.mean(taus, *now.resampling),
-        "consistency": estimates.mean([(tau + 1) / 2 for tau in taus], *now.resampling),
-        "top": estimates.mean(top_agreement(pool.values(), ours, theirs), *now.resampling),
+        "kendall": intervals.mean(taus, *now.resampling),
+        "consistency": intervals.mean([(tau + 1) / 2 for tau in taus], *now.resampling),
+        "top": intervals.mean(top_agreement(pool.values(), ours, theirs), *now.resampling),
     }
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from selfreward import estimates
 from selfreward.drift import Evidence, Figures
-from selfreward.drift.bootstrap import distance_skewness
+from selfreward.stats import distance_skewness, intervals
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
@@ -24,10 +23,10 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     then = _gaps(before, before.scores(before.judgments)) if before else {}
     rises = [gap - then[prompt_id] for prompt_id, gap in gaps.items() if prompt_id in then]
     return {
-        "gap": estimates.mean(list(gaps.values()), *now.resampling),
-        "trend": estimates.mean(rises, *now.resampling),
+        "gap": intervals.mean(list(gaps.values()), *now.resampling),
+        "trend": intervals.mean(rises, *now.resampling),
         "skewness": distance_skewness(list(gaps.values()), *now.resampling),
-        "cut_drop": estimates.mean(_drops(now, live), *now.resampling),
+        "cut_drop": intervals.mean(_drops(now, live), *now.resampling),
     }
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from selfreward import estimates
 from selfreward.drift import Evidence, Figures
-from selfreward.drift.spread import within
-from selfreward.flukes import pair_outcomes
 from selfreward.records import Judgment, Response
+from selfreward.stats import intervals, pair_outcomes, within
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
@@ -43,7 +41,7 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     outcomes = pair_outcomes(made.pairs, answered(), graded(), now.recipe.judge.min_valid).values()
     given = ((prompt, scores.get(response, ())) for response, prompt in prompts.items())
     return {
-        "rate": estimates.mean([outcome.flipped for outcome in outcomes], *now.resampling),
-        "tie_rate": estimates.mean([outcome.tie for outcome in outcomes], *now.resampling),
+        "rate": intervals.mean([outcome.flipped for outcome in outcomes], *now.resampling),
+        "tie_rate": intervals.mean([outcome.tie for outcome in outcomes], *now.resampling),
         "noise": within(given, *now.resampling),
     }

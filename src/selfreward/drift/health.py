@@ -7,11 +7,9 @@ from collections.abc import Iterable, Iterator
 from math import fsum
 from typing import NamedTuple
 
-from selfreward import estimates
 from selfreward.drift import Evidence, Figures
-from selfreward.drift.spread import within
-from selfreward.judgments import mean_scores
 from selfreward.records import Estimate, HeadToHead, Judgment, Made, Response
+from selfreward.stats import intervals, mean_scores, within
 
 NEAR_THE_TOP = 0.5
 """Points: a score that is less than this below the best one there is counts as it, which expected scores never quite reach."""
@@ -37,7 +35,7 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     judged = _judged(now, *((made.responses, made.judgments) if made else (now.answers, now.judgments)))
     means = list(judged.means.values())
     return {
-        "mean": estimates.ratio([fsum(group) for group in means], [len(group) for group in means], *resampling),
+        "mean": intervals.ratio([fsum(group) for group in means], [len(group) for group in means], *resampling),
         "top": _share(judged.top, judged.scored, *resampling),
         "unscored": _share(judged.asked - judged.scored, judged.asked, *resampling),
         **(_made(judged, made, *resampling) if made else dict.fromkeys(("ties", "yield", "gap", "spread"))),
@@ -83,15 +81,15 @@ def _made(judged: _Judged, made: Made, resamples: int, seed: int) -> Figures:
     paired = Counter(pair.prompt_id for pair in made.pairs)
     gaps = [pair.chosen_score - pair.rejected_score for pair in made.pairs]
     return {
-        "ties": estimates.mean([len(set(group)) == 1 for group in several], resamples, seed),
-        "yield": estimates.mean([paired[prompt.id] for prompt in made.prompts], resamples, seed),
-        "gap": estimates.mean(gaps, resamples, seed),
+        "ties": intervals.mean([len(set(group)) == 1 for group in several], resamples, seed),
+        "yield": intervals.mean([paired[prompt.id] for prompt in made.prompts], resamples, seed),
+        "gap": intervals.mean(gaps, resamples, seed),
         "spread": within(judged.means.items(), resamples, seed),
     }
 
 
 def _share(parts: Counter[str], wholes: Counter[str], resamples: int, seed: int) -> Estimate | None:
-    return estimates.ratio([parts[unit] for unit in wholes], list(wholes.values()), resamples, seed)
+    return intervals.ratio([parts[unit] for unit in wholes], list(wholes.values()), resamples, seed)
 
 
 def _position_flips(comparisons: Iterable[HeadToHead], resamples: int, seed: int) -> Estimate | None:
@@ -102,4 +100,4 @@ def _position_flips(comparisons: Iterable[HeadToHead], resamples: int, seed: int
             decided = found.wins + found.ties + found.losses
             flipped = round(found.position_flips * decided)
             flips += [True] * flipped + [False] * (decided - flipped)
-    return estimates.mean(flips, resamples, seed)
+    return intervals.mean(flips, resamples, seed)

@@ -6,16 +6,10 @@ one always stands out, so that the figure means something beside its limits only
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from math import sqrt
-
 from selfreward.drift import Evidence, Figures
 from selfreward.drift.traits import answered
-from selfreward.drift.wording import words
-from selfreward.records import Estimate, texts_in
-
-Z = 1.96
+from selfreward.records import texts_in
+from selfreward.stats import furthest
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
@@ -35,24 +29,3 @@ def _selected(now: Evidence) -> list[tuple[str, str]]:
         return []
     said = texts_in(now.made.pairs, now.made.responses)
     return [(said[pair.chosen_id], said[pair.rejected_id]) for pair in now.made.pairs]
-
-
-def furthest(texts: Iterable[tuple[str, str]]) -> tuple[str, Estimate | None]:
-    """The word that most one-sidedly stands in one text of a pair and not in the other, and its z by McNemar: + of the first."""
-    ahead, apart = Counter[str](), Counter[str]()
-    for word, sign in _apart(texts):
-        ahead[word] += sign
-        apart[word] += 1
-    if not apart:
-        return "", None
-    word = max(sorted(apart), key=lambda one: abs(ahead[one]) / sqrt(apart[one]))
-    z = ahead[word] / sqrt(apart[word])
-    return word, Estimate(value=z, low=z - Z, high=z + Z)
-
-
-def _apart(texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, int]]:
-    """Every word that only one text of a pair has: +1 of the first, −1 of the second."""
-    for one, other in texts:
-        first, second = set(words(one)), set(words(other))
-        yield from ((word, 1) for word in first - second)
-        yield from ((word, -1) for word in second - first)

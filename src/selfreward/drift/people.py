@@ -6,12 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from selfreward import estimates
 from selfreward.drift import Evidence, Figures
-from selfreward.drift.bootstrap import difference_of_shares, distance_skewness
 from selfreward.recipe import DriftConfig
 from selfreward.records import Anchor, Estimate, Prompt, Response
 from selfreward.seed import ranked_responses
+from selfreward.stats import difference_of_shares, distance_skewness, intervals
 
 
 class Checked(NamedTuple):
@@ -71,9 +70,9 @@ def _anchored(now: Evidence) -> Figures:
     biases = [(one.score - low) / (high - low) - one.right for one in own.values() if one.score is not None]
     both = [[[side[prompt_id]] if prompt_id in side else [] for side in (own, others)] for prompt_id in own | others]
     return {
-        "anchor_accuracy": estimates.mean([one.right for one in own.values()], *now.resampling),
+        "anchor_accuracy": intervals.mean([one.right for one in own.values()], *now.resampling),
         "anchor_informedness": _approved_more([_right_and_wrong(mine + theirs) for mine, theirs in both], now),
-        "self_bias": estimates.mean(biases, *now.resampling),
+        "self_bias": intervals.mean(biases, *now.resampling),
         "self_bias_skewness": distance_skewness(biases, *now.resampling),
         "self_preference": _approved_more(
             [(_right_and_wrong(mine)[0], _right_and_wrong(theirs)[0]) for mine, theirs in both], now

@@ -8,12 +8,9 @@ from math import fsum, isfinite, nan
 
 import numpy as np
 
-from selfreward import estimates
 from selfreward.drift import Evidence, Figures
-from selfreward.drift.bootstrap import resampled
-from selfreward.drift.wording import bigrams
-from selfreward.estimates import Floats
 from selfreward.records import Estimate, Likelihood
+from selfreward.stats import Floats, bigrams, intervals, resampled
 
 SHARE = 10
 """A training's start and its end are a tenth of its logged steps each, one at least."""
@@ -42,8 +39,8 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     return {
         "kl_first": _log_ratio(now, "first"),
         "kl_before": _log_ratio(now, "before"),
-        "entropy": estimates.ratio([-logprob for logprob, _ in own.values()], [n for _, n in own.values()], *now.resampling),
-        "untold": estimates.mean(asked, *now.resampling),
+        "entropy": intervals.ratio([-logprob for logprob, _ in own.values()], [n for _, n in own.values()], *now.resampling),
+        "untold": intervals.mean(asked, *now.resampling),
         **_displacement(now),
         "distinct_answers": _distinct([[text] for text in answers], now),
         "distinct_2": _distinct([bigrams(text) for text in answers], now),
@@ -60,7 +57,7 @@ def _told(now: Evidence, part: str) -> dict[str, tuple[float, int]]:
 
 def _log_ratio(now: Evidence, part: str) -> Estimate | None:
     own, other = _told(now, "own"), _told(now, part)
-    return estimates.mean([own[name][0] - other[name][0] for name in own if name in other], *now.resampling)
+    return intervals.mean([own[name][0] - other[name][0] for name in own if name in other], *now.resampling)
 
 
 def _displacement(now: Evidence) -> Figures:
@@ -72,8 +69,8 @@ def _displacement(now: Evidence) -> Figures:
         return falls / len(chosen)
 
     return {
-        "chosen_logp": estimates.mean(chosen, *now.resampling),
-        "rejected_logp": estimates.mean(rejected, *now.resampling),
+        "chosen_logp": intervals.mean(chosen, *now.resampling),
+        "rejected_logp": intervals.mean(rejected, *now.resampling),
         "displacement": resampled(smaller_fall, len(chosen), *now.resampling),
     }
 
@@ -98,7 +95,7 @@ def _distinct(parts: Sequence[Sequence[object]], now: Evidence) -> Estimate | No
     them anew would find its own repetitions.
     """
     times = Counter(part for text in parts for part in text)
-    return estimates.ratio([fsum(1 / times[part] for part in text) for text in parts], [len(t) for t in parts], *now.resampling)
+    return intervals.ratio([fsum(1 / times[part] for part in text) for text in parts], [len(t) for t in parts], *now.resampling)
 
 
 def _not_novel(now: Evidence) -> Estimate | None:
@@ -106,4 +103,4 @@ def _not_novel(now: Evidence) -> Estimate | None:
     if loop is None:
         return None
     near = loop.dropped_prompts.get("not_novel", 0)
-    return estimates.mean([1.0] * near + [0.0] * (loop.proposals - near), *now.resampling)
+    return intervals.mean([1.0] * near + [0.0] * (loop.proposals - near), *now.resampling)

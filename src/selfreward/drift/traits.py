@@ -5,22 +5,17 @@ The pairs in `now.made` trained M_t from M_{t−1}, so the S and the R of the sa
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
-from math import isfinite, sqrt
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from math import sqrt
 
 import numpy as np
 from scipy import stats
 
-from selfreward import correlations, estimates
 from selfreward.drift import Evidence, Figures
-from selfreward.drift.wording import TRAITS, Trait, matches, words
-from selfreward.errors import SelfRewardError, first_line
-from selfreward.recipe import IMPORT_PATH, DriftConfig, imported
+from selfreward.recipe import DriftConfig
 from selfreward.records import Estimate, in_pairs
+from selfreward.stats import Trait, intervals, known_traits, ranks, words
 
 Z = float(stats.norm.ppf(0.975))
 AT_MOST = 10_000
@@ -47,42 +42,15 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     selected, candidates = made(now)
     held_out = answered(now, before)
     rhos = [rho for group in candidates.values() if (rho := spearman(group)) is not None]
-    found: Figures = {"score_length": estimates.mean(rhos, *now.resampling)}
+    found: Figures = {"score_length": intervals.mean(rhos, *now.resampling)}
     for name, trait in known_traits(now.recipe.drift or DriftConfig()).items():
         bred, shown = differences(trait, selected), differences(trait, held_out)
-        selection = estimates.mean(bred, *now.resampling)
+        selection = intervals.mean(bred, *now.resampling)
         found[f"S/{name}"] = selection
-        found[f"R/{name}"] = estimates.mean(shown, *now.resampling)
+        found[f"R/{name}"] = intervals.mean(shown, *now.resampling)
         clear = selection is not None and not selection.low <= 0 <= selection.high
         found[f"R_over_S/{name}"] = heritability(bred, shown) if clear and shown else None
     return found
-
-
-def known_traits(config: DriftConfig) -> dict[str, Trait]:
-    """The built-in traits, and the user's own. Raises `SelfRewardError` where a function of theirs cannot be imported."""
-    return {**TRAITS, **{name: _own(name, told) for name, told in config.traits.items()}}
-
-
-def _own(name: str, told: str) -> Trait:
-    if re.fullmatch(IMPORT_PATH, told):
-        return partial(_called, name, imported(told))
-    return partial(matches, re.compile(told, re.IGNORECASE))
-
-
-def _called(name: str, function: Callable[[str], Any], text: str) -> float:
-    """What the user's function says of `text`, if it is a finite number."""
-    try:
-        value = float(function(text))
-    except Exception as error:  # whatever may go wrong in another's code
-        raise _no_number(name, text, f"raised {type(error).__name__} ({first_line(error)})") from error
-    if not isfinite(value):
-        raise _no_number(name, text, f"gave {value}")
-    return value
-
-
-def _no_number(name: str, text: str, what: str) -> SelfRewardError:
-    now = "Let the function give a finite number for any text, an empty one too"
-    return SelfRewardError(f"{what} for {text[:80]!r}", f"drift.traits.{name}", now)
 
 
 def made(now: Evidence) -> tuple[Texts, Mapping[str, Scored]]:
@@ -124,8 +92,8 @@ def differences(trait: Trait, texts: Iterable[tuple[str, str]]) -> list[float]:
 
 def spearman(group: Scored) -> float | None:
     """Spearman's ρ of one prompt's candidates; None where one side is all ties."""
-    scores, lengths = (correlations.places(column) for column in zip(*group, strict=True))
-    return correlations.spearman(scores, lengths) if len({*scores}) > 1 and len({*lengths}) > 1 else None
+    scores, lengths = (ranks.places(column) for column in zip(*group, strict=True))
+    return ranks.spearman(scores, lengths) if len({*scores}) > 1 and len({*lengths}) > 1 else None
 
 
 def heritability(bred: Sequence[float], shown: Sequence[float]) -> Estimate:

@@ -14,7 +14,6 @@ from selfreward.errors import SelfRewardError
 from selfreward.judgments import Judge
 from selfreward.measure import Measurer
 from selfreward.models import Cast
-from selfreward.novelty import plain
 from selfreward.readings import read_likelihood
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import (
@@ -36,6 +35,7 @@ from selfreward.records import (
 from selfreward.responses import plan_responses, read_response
 from selfreward.seed import Seed, refuse_known
 from selfreward.stages import Folder
+from selfreward.stats import plain
 
 Asked = list[tuple[str, Response]]
 """(prompt text, response) each."""

@@ -15,7 +15,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Literal
 
-from selfreward import estimates
 from selfreward.alpaca_eval import DRAW, Board, length_controlled, read_board, weighted_preference, win_rate
 from selfreward.errors import SelfRewardError
 from selfreward.evaluations import Trial, counted, lengths
@@ -37,6 +36,7 @@ from selfreward.records import (
     write_whole,
 )
 from selfreward.rubrics import Rubric
+from selfreward.stats import intervals
 
 OWN_TEMPLATE = str(files("selfreward") / "text" / "judge_alpaca.txt")
 TURN = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>", re.DOTALL)
@@ -167,7 +167,7 @@ class AlpacaEval(Labelled):
         found = win_rate(preferences)
         if found is None:
             return []
-        rate = estimates.mean([p - 1 for p in preferences if p is not None], *self.resampling)
+        rate = intervals.mean([p - 1 for p in preferences if p is not None], *self.resampling)
         told = {"its standard error": found.standard_error, "win rate, all or nothing %": found.discrete_win_rate}
         return [
             *Figure.of("win rate %", rate, found.total, 100),

@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from selfreward import estimates
 from selfreward.evaluations import Answered, Trial
 from selfreward.evaluations.rows import Row, read_rows
 from selfreward.recipe import Located
 from selfreward.records import Completion, Figure, Prompt, Request, Sampled, Sampling
 from selfreward.rubrics import Rubric, own_words
+from selfreward.stats import intervals
 
 BY_JUDGE = "judge"
 """As `labels`: the judge is to label the prompts."""
@@ -154,7 +154,7 @@ def _bins(
     return [
         figure
         for name in sorted(bins, key=lambda name: _place(dimension, name, len(bins[name])))
-        for figure in Figure.of(name, estimates.mean(bins[name], *resampling), len(bins[name]), 100)
+        for figure in Figure.of(name, intervals.mean(bins[name], *resampling), len(bins[name]), 100)
     ]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from functools import cached_property
 
-from selfreward import estimates
 from selfreward.evaluations import Trial, counted, lengths, some
 from selfreward.evaluations.breakdown import Labelled, break_down
 from selfreward.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.recipe import ModelName, PairwiseConfig, SourceConfig
 from selfreward.records import Comparison, Dropped, Figure, Found, Preference, Prompt, Side, content_id, digest
 from selfreward.sources import Kept, load_prompts
+from selfreward.stats import intervals
 
 WORTH: dict[Side, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
 
@@ -76,7 +76,7 @@ class Contest(Labelled):
         return [
             figure
             for name, of_each in values.items()
-            for figure in Figure.of(name, estimates.mean(of_each, *self.resampling), len(sides), 100)
+            for figure in Figure.of(name, intervals.mean(of_each, *self.resampling), len(sides), 100)
         ]
 
 

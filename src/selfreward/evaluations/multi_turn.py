@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 
-from selfreward import estimates
 from selfreward.evaluations import Answered, Trial, counted, lengths
 from selfreward.judgments import read_judgment
 from selfreward.mt_bench import (
@@ -25,6 +24,7 @@ from selfreward.mt_bench import (
 from selfreward.recipe import Located
 from selfreward.records import Checkpoint, Completion, Figure, Found, Judgment, Message, Request, Response, Sampling, content_id
 from selfreward.responses import read_response
+from selfreward.stats import intervals
 
 TURNS: tuple[Turn, Turn] = (1, 2)
 GRADING = Sampling(temperature=0.0, top_p=1.0, max_tokens=2048)
@@ -125,7 +125,7 @@ class MTBench(Answered):
         """The mean grade; its interval resamples questions, for the two turns of one are not independent."""
         known = [[grade.score for grade in grades if grade.score is not None] for grades in graded]
         counts = [len(each) for each in known]
-        return Figure.of(name, estimates.ratio([sum(each) for each in known], counts, *self.resampling), sum(counts))
+        return Figure.of(name, intervals.ratio([sum(each) for each in known], counts, *self.resampling), sum(counts))
 
 
 def read_grade(request: Request, completion: Completion) -> Judgment:

@@ -10,9 +10,9 @@ from pydantic import Field
 from scipy import stats
 
 from selfreward.evaluations.rows import Row, read_rows
-from selfreward.novelty import Novelty, plain
 from selfreward.reproduce.lines import Line
 from selfreward.reward_modeling import Judged, correlation, reward_modeling
+from selfreward.stats import Novelty, plain
 
 SEEDS, PAIRS, PIPELINE = "self_instruct_seed_tasks", "rougeL_pairs", "rougeL_pipeline"
 RANKED, SCORED = "oasst_ranked_trees", "unieval_scores"

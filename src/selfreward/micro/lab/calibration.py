@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfreward.drift.watch import Watcher
-from selfreward.flukes import Bin, pair_outcomes, reliability
 from selfreward.judgments import Judge
 from selfreward.loop import iterate
 from selfreward.measure import Measurer
@@ -20,6 +19,7 @@ from selfreward.records import Checkpoint, Judgment, Record, in_pairs
 from selfreward.run import execute
 from selfreward.seed import Seed
 from selfreward.stages import Run
+from selfreward.stats import Bin, pair_outcomes, reliability
 
 SEEDS = PLANTED[:8]
 NOISE = (0.0, 0.25, 0.5)

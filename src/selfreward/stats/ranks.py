@@ -1,12 +1,8 @@
-"""Rank correlations of short lists, in whole numbers: scipy, which gives the same, takes a millisecond for each pair of lists.
-
-Both are the cosine between two lists' comparisons: of each value with each other, by sign (Kendall), or of each value with all
-others together (Spearman: how many are below less how many are above, which is twice its mean rank's distance from the middle).
-"""
+"""Rank correlations with an interval, and how consistent two rankings of candidates are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
 
 import numpy as np
@@ -38,3 +34,18 @@ def _signs(values: Sequence[int]) -> Signs:
 
 def _cosine(one: Signs, other: Signs) -> float:
     return int((one * other).sum()) / sqrt(int((one * one).sum()) * int((other * other).sum()))
+
+
+def rank_consistency(groups: Iterable[Sequence[str]], ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]:
+    """Kendall's tau-b (−1 to 1) between two judges' scores of each group of response ids, one prompt's candidates say.
+
+    Of a group the responses that both have scored count. A group in which either side has nothing but ties, or fewer than two
+    responses, has no tau and is left out.
+    """
+    found = []
+    for group in groups:
+        both = [(ours[one], theirs[one]) for one in group if one in ours and one in theirs]
+        a, b = places([score for score, _ in both]), places([score for _, score in both])
+        if len(set(a)) > 1 and len(set(b)) > 1:
+            found.append(kendall(a, b))
+    return found

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from selfreward.judgments import mean_scores
 from selfreward.records import Judgment, Pair, Response
+from selfreward.stats.scores import mean_scores
 
 Floats = NDArray[np.float64]
 CELLS = 11

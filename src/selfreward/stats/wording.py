@@ -1,13 +1,19 @@
-"""How a text is worded: what is counted in every answer, in time linear in its length, for a model may write anything."""
+"""The wording of answers: built-in traits, traits of your own, and the words that set two groups of texts apart."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
+from math import isfinite, sqrt
+from typing import Any
 
-from selfreward.novelty import WORD_OF_ANY_SCRIPT
+from selfreward.errors import SelfRewardError, first_line
+from selfreward.recipe import IMPORT_PATH, DriftConfig, imported
+from selfreward.records import Estimate
+from selfreward.stats.novelty import WORD_OF_ANY_SCRIPT
 
 Trait = Callable[[str], float | None]
 """Text → a number; None where the text is too short to have one."""
@@ -77,3 +83,54 @@ TRAITS: Mapping[str, Trait] = {
     "distinct_2": _distinct_2,
 }
 """Name → what is counted of one text, but for `refusal`, which is 0 or 1, and `distinct_2`, a share. Word lists are English."""
+
+
+def known_traits(config: DriftConfig) -> dict[str, Trait]:
+    """The built-in traits, and the user's own. Raises `SelfRewardError` where a function of theirs cannot be imported."""
+    return {**TRAITS, **{name: _own(name, told) for name, told in config.traits.items()}}
+
+
+def _own(name: str, told: str) -> Trait:
+    if re.fullmatch(IMPORT_PATH, told):
+        return partial(_called, name, imported(told))
+    return partial(matches, re.compile(told, re.IGNORECASE))
+
+
+def _called(name: str, function: Callable[[str], Any], text: str) -> float:
+    """What the user's function says of `text`, if it is a finite number."""
+    try:
+        value = float(function(text))
+    except Exception as error:  # whatever may go wrong in another's code
+        raise _no_number(name, text, f"raised {type(error).__name__} ({first_line(error)})") from error
+    if not isfinite(value):
+        raise _no_number(name, text, f"gave {value}")
+    return value
+
+
+def _no_number(name: str, text: str, what: str) -> SelfRewardError:
+    now = "Let the function give a finite number for any text, an empty one too"
+    return SelfRewardError(f"{what} for {text[:80]!r}", f"drift.traits.{name}", now)
+
+
+Z = 1.96
+
+
+def furthest(texts: Iterable[tuple[str, str]]) -> tuple[str, Estimate | None]:
+    """The word that most one-sidedly stands in one text of a pair and not in the other, and its z by McNemar: + of the first."""
+    ahead, apart = Counter[str](), Counter[str]()
+    for word, sign in _apart(texts):
+        ahead[word] += sign
+        apart[word] += 1
+    if not apart:
+        return "", None
+    word = max(sorted(apart), key=lambda one: abs(ahead[one]) / sqrt(apart[one]))
+    z = ahead[word] / sqrt(apart[word])
+    return word, Estimate(value=z, low=z - Z, high=z + Z)
+
+
+def _apart(texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+    """Every word that only one text of a pair has: +1 of the first, −1 of the second."""
+    for one, other in texts:
+        first, second = set(words(one)), set(words(other))
+        yield from ((word, 1) for word in first - second)
+        yield from ((word, -1) for word in second - first)

@@ -1,0 +1,5 @@
+"""Statistics of the measurement: intervals, rank correlations, mean scores, novelty, wording, and pairs judged again."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
