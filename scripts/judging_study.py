@@ -22,11 +22,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from selfreward.backends import Model
-from selfreward.backends.fake import FakeTrainer
+from selfreward.engines import Model, load_checkpoint, open_model
+from selfreward.engines.fake import FakeTrainer
 from selfreward.judgments import Judge
 from selfreward.micro.truth import verdict
-from selfreward.models import load_checkpoint, open_model
 from selfreward.pairs import Policy, best_against_worst, choose_pairs, half_a_point_apart
 from selfreward.progress import Progress
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes

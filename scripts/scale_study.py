@@ -25,8 +25,8 @@ from typing import Any
 
 from rich.console import Console
 
-from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.drift import Evidence, flukes, health, lexicon, traits
+from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.judgments import Judge
 from selfreward.measure import Measurer
 from selfreward.models import Cast

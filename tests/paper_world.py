@@ -12,11 +12,11 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from selfreward.backends.hf import HFModel
+from selfreward.engines.sampling.hf import HFModel
+from selfreward.engines.training.rows import sft_row
 from selfreward.prompts import HEADER
 from selfreward.recipe import BackendConfig
 from selfreward.records import Completion
-from selfreward.rows import sft_row
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|user|>' if m.role == 'user' else '<|assistant|>' }}{{ m.content }}<|end|>{% endfor %}"

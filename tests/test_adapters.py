@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from tinymodels import WORDS, make_model, make_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfreward import adapters, learner, planned, training
+from selfreward.engines.training import adapters, learner, planned, trl
+from selfreward.engines.training.rows import dpo_row
+from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.recipe import DPOConfig, LoRAConfig, SFTConfig, TrainerConfig
-from selfreward.rows import dpo_row
-from selfreward.training import TRLTrainer
 
 EXAMPLES = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4])) for n in range(10)]
 PAIRS = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4]), " ".join(WORDS[n + 9 : n + 11 + n % 3])) for n in range(10)]
@@ -188,7 +188,7 @@ def references(monkeypatch, steps):
     """Collects (ids of prompt and chosen response, reference log-prob of it) of every row that is trained on."""
     seen = {}
 
-    class Watched(training.PlannedDPOTrainer):
+    class Watched(trl.PlannedDPOTrainer):
         def training_step(self, model, inputs, *given, **named):
             chosen = inputs["input_ids"].chunk(2)[0], inputs["attention_mask"].bool().chunk(2)[0]
             for ids, mask, logp in zip(*chosen, inputs["ref_chosen_logps"], strict=True):
@@ -196,7 +196,7 @@ def references(monkeypatch, steps):
             steps.append(self.ref_model)
             return super().training_step(model, inputs, *given, **named)
 
-    monkeypatch.setattr(training, "PlannedDPOTrainer", Watched)
+    monkeypatch.setattr(trl, "PlannedDPOTrainer", Watched)
     return seen
 
 
@@ -294,14 +294,14 @@ def test_on_the_way_merged_models_are_left_that_change_nothing_of_the_training(b
 def test_while_training_frozen_weights_are_in_four_bits_and_adapters_in_float32(bases, tmp_path, monkeypatch):
     seen = []
 
-    class Watched(training.PlannedSFTTrainer):
+    class Watched(trl.PlannedSFTTrainer):
         def training_step(self, model, *given, **named):
             learning = {p.dtype for p in model.parameters() if p.requires_grad}
             layer = model.get_base_model().model.layers[0].mlp.up_proj
             seen.append((learning, type(layer.base_layer).__name__, layer.base_layer.weight.quant_type))
             return super().training_step(model, *given, **named)
 
-    monkeypatch.setattr(training, "PlannedSFTTrainer", Watched)
+    monkeypatch.setattr(trl, "PlannedSFTTrainer", Watched)
     sft(bases["llama"], tmp_path / "work", QLORA)
     assert seen == [({torch.float32}, "Linear4bit", "nf4")] * 6
 
@@ -316,7 +316,7 @@ def test_adapters_have_a_dropout_of_their_own(train, bases, tmp_path, monkeypatc
             return super().training_step(model, *given, **named)
 
     for name in ("PlannedSFTTrainer", "PlannedDPOTrainer"):
-        monkeypatch.setattr(training, name, type(name, (Watched, getattr(training, name)), {}))
+        monkeypatch.setattr(trl, name, type(name, (Watched, getattr(trl, name)), {}))
     train(bases["llama"], tmp_path / "work", LORA.model_copy(update={"dropout": 0.25}), dropout=0, epochs=1)
     assert set(seen) == {0.25}
 
@@ -356,7 +356,7 @@ def test_activations_are_computed_twice_where_the_recipe_says_so(bases):
 def test_bfloat16_computes_in_bfloat16_and_learns_in_float32(bases, tmp_path, monkeypatch):
     seen = []
 
-    class Watched(training.PlannedSFTTrainer):
+    class Watched(trl.PlannedSFTTrainer):
         def training_step(self, model, *given, **named):
             layer = model.model.layers[0].mlp.up_proj
             hook = layer.register_forward_hook(lambda module, given, out: seen.append((module.weight.dtype, out.dtype)))
@@ -364,7 +364,7 @@ def test_bfloat16_computes_in_bfloat16_and_learns_in_float32(bases, tmp_path, mo
             hook.remove()
             return loss
 
-    monkeypatch.setattr(training, "PlannedSFTTrainer", Watched)
+    monkeypatch.setattr(trl, "PlannedSFTTrainer", Watched)
     made = trained(bases["llama"], tmp_path / "work", TrainerConfig(dtype="bfloat16"))
     assert set(seen) == {(torch.float32, torch.bfloat16)}
     assert {weight.dtype for weight in weights(made).values()} == {torch.float32}

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 from tinyrun import Moments, count_requests, go, make_world, quiet, tree
 
-from selfreward.backends import fake
 from selfreward.drilldown import sample
+from selfreward.engines import fake
 from selfreward.export import export_run
 from selfreward.judgments import Judge
 from selfreward.recipe import JudgeConfig

@@ -10,10 +10,10 @@ import pytest
 from tinymodels import make_tokenizer
 
 import selfreward
-from selfreward.batching import Batches, within
-from selfreward.chat import load_tokenizer
+from selfreward.engines import load_tokenizer
+from selfreward.engines.training.batches import Batches, within
+from selfreward.engines.training.rows import dpo_row, pair_lengths, sft_row
 from selfreward.recipe import load_recipe
-from selfreward.rows import dpo_row, pair_lengths, sft_row
 
 PACKAGE = Path(selfreward.__path__[0])
 TOKENIZER = make_tokenizer()

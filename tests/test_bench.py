@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from selfreward import loop
-from selfreward.backends import fake
 from selfreward.bench import baseline, compare, measure, ours, peers
 from selfreward.bench.floor import Asked, Need, Shape, candidates, dpo, judging
 from selfreward.bench.ledger import Ledger
@@ -24,8 +23,8 @@ from selfreward.bench.tables import page
 from selfreward.bench.utilisation import share
 from selfreward.bench.work import Work, by_score, score
 from selfreward.bench.world import make_tokenizer, make_world, never_ends, settings
-from selfreward.chat import load_tokenizer, prompt_ids
 from selfreward.cli import app
+from selfreward.engines import fake, load_tokenizer, prompt_ids
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message, Response
 from selfreward.stages import Folder

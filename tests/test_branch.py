@@ -13,10 +13,10 @@ from test_rundir import damage
 from tinyrun import Killed, Moments, count_requests, go, make_world, quiet, tree
 from typer.testing import CliRunner
 
-from selfreward.backends import fake
 from selfreward.branch import AT_ONCE, LATER, branch_off, read_branch, recipe_of, recipes
 from selfreward.cli import app
 from selfreward.drift import verdicts
+from selfreward.engines import fake
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Estimate, Judgment, read_jsonl

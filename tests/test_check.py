@@ -16,19 +16,19 @@ from tinyrun import go, make_world, quiet, tree
 from transformers import AutoConfig, AutoModelForCausalLM
 from typer.testing import CliRunner
 
-from selfreward.backends.fake import FakeModel
 from selfreward.check import check
 from selfreward.checks import bill, memory
 from selfreward.checks.amounts import weigh
 from selfreward.checks.bill import Place, draw_up, gigabytes
 from selfreward.checks.costs import Training, plan
-from selfreward.checks.devices import Device, find_device, matmul_rate
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.shapes import Shape, adapter_parameters, read_config, shape_of, size_by_name
 from selfreward.checks.tables import short, show
 from selfreward.cli import app
 from selfreward.drift.watch import load_anchors
+from selfreward.engines import Device, find_device, matmul_rate
+from selfreward.engines.fake import FakeModel
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import BackendConfig, LoRAConfig, TrainerConfig, load_recipe
 from selfreward.records import Anchor, to_line
@@ -361,7 +361,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path, monkeypatch):
 
 
 def test_adapters_that_could_not_be_trained_are_errors(tmp_path, monkeypatch):
-    monkeypatch.setattr("selfreward.adapters.find_spec", lambda name: None)
+    monkeypatch.setattr("selfreward.engines.training.adapters.find_spec", lambda name: None)
     found = of(tmp_path, trainer__lora={"targets": ["query"], "quantize": "4bit"}).findings
     assert [finding.where for finding in found] == ["trainer.lora.quantize", "trainer.lora.targets"]
     assert "selfreward[qlora]" in found[0].now and "no module is called so" in found[1].what
@@ -369,7 +369,7 @@ def test_adapters_that_could_not_be_trained_are_errors(tmp_path, monkeypatch):
 
 def test_a_client_that_is_not_installed_is_named_with_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    monkeypatch.delitem(sys.modules, "selfreward.backends.server")
+    monkeypatch.delitem(sys.modules, "selfreward.engines.sampling.server")
     servers = {"referee": {"url": "http://127.0.0.1:9/v1", "model": "m"}}
     (finding,) = of(tmp_path, servers=servers, measure__judge="referee").findings
     assert finding.what == "needs the openai client" and finding.now == "pip install 'selfreward[server]'"
@@ -603,7 +603,7 @@ def test_a_batch_too_large_is_a_warning(tmp_path, monkeypatch):
 
 
 def test_what_lies_on_the_disk_after_a_training_is_what_was_told(tmp_path):
-    from selfreward.training import TRLTrainer
+    from selfreward.engines.training.trl import TRLTrainer
 
     base = make_model(tmp_path / "base", "llama", hidden_size=128, intermediate_size=512)
     recipe = load_recipe(make_world(tmp_path / "world"), {"base": str(base), "backend.type": "hf"})

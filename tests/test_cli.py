@@ -12,8 +12,8 @@ import pytest
 from tinyrun import go, make_world, quiet, tree
 from typer.testing import CliRunner
 
-from selfreward.backends import fake
 from selfreward.cli import app
+from selfreward.engines import fake
 from selfreward.seed import load_seed
 
 

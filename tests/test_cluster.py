@@ -18,21 +18,21 @@ from safetensors.torch import load_file
 from tinymodels import WORDS, make_model, nudge
 from tinyrun import go, make_world, tree
 
-from selfreward import distributed
-from selfreward.batching import Batches
 from selfreward.check import check
-from selfreward.cluster import connect, gpus_each
-from selfreward.distributed import DistributedTrainer
+from selfreward.engines import open_model
+from selfreward.engines.machine import connect, gpus_each
+from selfreward.engines.training import distributed
+from selfreward.engines.training.batches import Batches
+from selfreward.engines.training.distributed import DistributedTrainer
+from selfreward.engines.training.learner import Learner
+from selfreward.engines.training.sharing import Counted, Filled, examples_at, gathered
+from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import OutOfMemory, SelfRewardError, Stopped
-from selfreward.learner import Learner
-from selfreward.models import open_model
 from selfreward.progress import Progress
 from selfreward.recipe import BackendConfig, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig, load_recipe
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling, fingerprint
 from selfreward.rundir import RunDir
-from selfreward.sharing import Counted, Filled, examples_at, gathered
 from selfreward.stages import Run
-from selfreward.training import TRLTrainer
 
 HERE = Path(__file__).parent
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'selfreward[ray]'")
@@ -169,14 +169,14 @@ def test_what_a_user_can_put_right_comes_out_of_an_actor_as_itself(ray):
 
 
 def fanned_out(engine, **given):
-    from selfreward.backends.ray import RayModel
+    from selfreward.engines.sampling.ray import RayModel
 
     return RayModel(partial(engine, **given), TWO)
 
 
 KILLED_AT_THE_SIXTH_ANSWER = """
 import os, signal
-from selfreward.backends.ray import RayModel
+from selfreward.engines.sampling.ray import RayModel
 result, calls = RayModel._result, []
 def dying(self, reference):
     calls.append(1)
@@ -292,13 +292,13 @@ def test_without_ray_a_run_killed_in_training_and_then_a_worker_killed_cost_no_s
     run = psutil.Popen(command, env=path, stderr=subprocess.DEVNULL)
     try:
         until(lambda: steps_done(work) >= 3)
-        workers = below("selfreward.worker", run)
+        workers = below("selfreward.engines.training.worker", run)
     finally:
         run.kill()
     assert run.wait() == -signal.SIGKILL and len(workers) >= 2
     until(lambda: not any(worker.is_running() for worker in workers))  # they end with the run
     assert not (work / "made").exists() and list(work.glob("checkpoint-*/whole"))
-    told = kill_at(8, "selfreward.worker", killed)
+    told = kill_at(8, "selfreward.engines.training.worker", killed)
     made = sft(shared(type="local"), base, work, told)
     assert len(killed) == 1 and told.steps == 12
     assert_same_training(made, sft(TRLTrainer(), base, tmp_path / "alone"), base)

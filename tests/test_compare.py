@@ -9,8 +9,8 @@ from judges import ASKED, Scripted
 from tinyrun import go, make_world, quiet, tree
 from typer.testing import CliRunner
 
-from selfreward.backends.fake import FakeModel, write_like_a_model
 from selfreward.cli import app
+from selfreward.engines.fake import FakeModel, write_like_a_model
 from selfreward.records import Prompt, content_id, to_line
 from selfreward.standing import describe_status
 

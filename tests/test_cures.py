@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tinyrun import Killed, go, make_world, quiet, tree
 
 from selfreward import cures
-from selfreward.backends.fake import FakeModel, FakeTrainer, write_like_a_model
 from selfreward.cures import trusted, without_flukes
+from selfreward.engines.fake import FakeModel, FakeTrainer, write_like_a_model
 from selfreward.errors import SelfRewardError
 from selfreward.models import Cast
 from selfreward.pairs import best_against_worst, shortest_of_the_best

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 from tinyrun import Killed, count_requests, go, make_world, quiet, tree
 
-from selfreward.backends import fake
-from selfreward.backends.fake import FakeModel
 from selfreward.eft import choose_eft, compared
+from selfreward.engines import fake
+from selfreward.engines.fake import FakeModel
 from selfreward.errors import SelfRewardError
 from selfreward.judgments import Judge
 from selfreward.recipe import EFTConfig, JudgeConfig

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tinyrun import go, make_world, quiet
 
-from selfreward.backends.fake import FakeModel
+from selfreward.engines.fake import FakeModel
 from selfreward.judgments import Judge
 from selfreward.pairs import best_against_worst, half_a_point_apart
 from selfreward.recipe import JudgeConfig

@@ -22,14 +22,14 @@ from typer.testing import CliRunner
 
 import selfreward
 from selfreward import push
-from selfreward.backends.fake import FakeModel, write_like_a_model
 from selfreward.card import CARD, shown, write_cards
 from selfreward.cli import app
+from selfreward.engines.fake import FakeModel, write_like_a_model
+from selfreward.engines.training.rows import dpo_row
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.export import KINDS, MADE, MEASURED, export_run
 from selfreward.pairs import best_against_worst
 from selfreward.records import Judgment, Pair, Prompt, Response, read_jsonl
-from selfreward.rows import dpo_row
 
 HOSTILE = "</details>| # <script>alert(1)</script> [x](https://evil.example) `y` ![z](z.png)\n---\nlicense: mit\n---\n{{ 7 * 7 }}"
 SETTINGS = {

@@ -8,14 +8,15 @@ import torch
 from families import FAMILIES, family_tokenizer, make_family
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfreward import training
-from selfreward.backends.hf import HFModel
-from selfreward.chat import DEFAULT_TEMPLATE, _render, end_of_turn, load_tokenizer, prompt_ids
+from selfreward.engines import load_tokenizer, prompt_ids
+from selfreward.engines.sampling.hf import HFModel
+from selfreward.engines.tokens import DEFAULT_TEMPLATE, _render, end_of_turn
+from selfreward.engines.training import trl
+from selfreward.engines.training.rows import IGNORE, dpo_row, sft_row
+from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import BackendConfig, DPOConfig, SFTConfig
 from selfreward.records import Message
-from selfreward.rows import IGNORE, dpo_row, sft_row
-from selfreward.training import TRLTrainer
 
 FAMILY = pytest.mark.parametrize("name", FAMILIES)
 TEXTS = [
@@ -136,7 +137,7 @@ class Seen:
         self.batch = self.spread = None
         seen = self
 
-        class Watched(getattr(training, name)):
+        class Watched(getattr(trl, name)):
             def training_step(self, model, inputs, *given, **named):
                 seen.batch = {key: value.clone() for key, value in inputs.items() if isinstance(value, torch.Tensor)}
                 model.train()
@@ -145,7 +146,7 @@ class Seen:
                 seen.spread = (once - again).abs().max().item()
                 return super().training_step(model, inputs, *given, **named)
 
-        monkeypatch.setattr(training, name, Watched)
+        monkeypatch.setattr(trl, name, Watched)
 
 
 def train(kind, folder, work, dropout=0.1):

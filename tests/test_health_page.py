@@ -14,10 +14,10 @@ from test_report import HOSTILE, SIZES, Page, chromium, make_run, shown
 from tinyrun import go, make_world, quiet, tree
 
 from selfreward import charts
-from selfreward.backends.fake import write_like_a_model
 from selfreward.behind import SHOWN, bred_traits, doubtful_pairs, favoured_words, flattered_answers, within
 from selfreward.card import write_cards
 from selfreward.charts import Mark
+from selfreward.engines.fake import write_like_a_model
 from selfreward.errors import Alarm, Stopped
 from selfreward.headline import write_headline
 from selfreward.health_page import draw_monitors, meaning_of

@@ -16,11 +16,11 @@ from tinymodels import ASSISTANT, END, KINDS, OF_THEIR_OWN, USER, WORDS, make_mo
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfreward.backends import attention, hf, tree
-from selfreward.backends.fake import FakeModel
-from selfreward.backends.hf import HFModel, draw
-from selfreward.backends.tree import Tree
-from selfreward.chat import completion_ids
+from selfreward.engines import completion_ids
+from selfreward.engines.fake import FakeModel
+from selfreward.engines.sampling import attention, hf, tree
+from selfreward.engines.sampling.hf import HFModel, draw
+from selfreward.engines.sampling.tree import Tree
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.recipe import BackendConfig
 from selfreward.records import Checkpoint, Message, Request, Sampling

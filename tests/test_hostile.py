@@ -7,8 +7,8 @@ from tinymodels import make_model
 from tinyrun import go, make_world, quiet
 from transformers import AutoConfig
 
-from selfreward.backends.fake import FakeModel, write_like_a_model
 from selfreward.checks.shapes import adapter_parameters
+from selfreward.engines.fake import FakeModel, write_like_a_model
 from selfreward.errors import SelfRewardError
 from selfreward.judgments import Judge
 from selfreward.recipe import JudgeConfig, LoRAConfig, SourceConfig, load_recipe

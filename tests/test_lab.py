@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from scipy import stats
 
-from selfreward.backends.fake import FakeModel
+from selfreward.engines.fake import FakeModel
 from selfreward.errors import SelfRewardError
 from selfreward.micro.base import JUDGE
 from selfreward.micro.lab import fit as fitting

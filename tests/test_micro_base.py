@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from selfreward import micro, prompts
-from selfreward.chat import completion_ids, prompt_ids
+from selfreward.engines import completion_ids, prompt_ids
 from selfreward.micro import base, seeds, truth, world
 from selfreward.micro.base import JUDGE, MAKERS, BaseConfig, Phase
 from selfreward.micro.controls import ASKED, Oracle, shuffled

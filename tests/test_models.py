@@ -9,8 +9,8 @@ import huggingface_hub
 import pytest
 from tinymodels import make_model
 
+from selfreward.engines import load_checkpoint, outside_model
 from selfreward.errors import SelfRewardError
-from selfreward.models import load_checkpoint, outside_model
 from selfreward.recipe import ServerConfig
 from selfreward.records import fingerprint
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from paper_world import ENDLESS, ONE_ANSWER, PLANTED, UNREADABLE, Writer, export, make_base, planted_trees, with_what_is_planted
 
-from selfreward.backends.hf import HFModel
+from selfreward.engines.sampling.hf import HFModel
 from selfreward.judgments import Judge
 from selfreward.recipe import load_recipe
 from selfreward.records import Dropped, read_jsonl

@@ -23,9 +23,9 @@ from typer.testing import CliRunner
 from selfreward.check import check
 from selfreward.checks import bill
 from selfreward.checks.costs import Training
-from selfreward.checks.devices import Device
 from selfreward.cli import app
-from selfreward.learner import context
+from selfreward.engines import Device
+from selfreward.engines.training.learner import context
 from selfreward.recipe import load_recipe, shipped_recipes
 from selfreward.run import execute
 
@@ -189,7 +189,7 @@ def test_the_other_recipes_fit_on_the_device_that_they_name(name, memory, tmp_pa
     monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 0, 10**12))
     kind = "cpu" if name == "smollm2-135m" else "cuda"
     monkeypatch.setattr("selfreward.check.find_device", lambda asked="auto": Device(kind, "it", int(memory)))
-    monkeypatch.setattr("selfreward.learner.wants_bfloat16", lambda trainer: kind == "cuda")
+    monkeypatch.setattr("selfreward.engines.training.learner.wants_bfloat16", lambda trainer: kind == "cuda")
     changes = {"base": str(folder), "prompts.by": "current", "measure.judge": None}
     checked = check(load_recipe(Path(name), changes), tmp_path)
     assert [finding.where for finding in checked.findings] == [TREES]

@@ -13,9 +13,9 @@ from html.parser import HTMLParser
 import pytest
 from tinyrun import go, make_world
 
-from selfreward.backends.fake import FakeModel, write_like_a_model
 from selfreward.charts import Scale, percent, ticks
 from selfreward.drilldown import SHOWN, sample
+from selfreward.engines.fake import FakeModel, write_like_a_model
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.headline import write_headline
 from selfreward.recipe import JudgeConfig

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tinyrun import Killed, Moments, count_requests, go, make_world, quiet, tree
 
-from selfreward.backends import fake
+from selfreward.engines import fake
 from selfreward.errors import Stopped
 
 HERE = Path(__file__).parent
@@ -114,7 +114,7 @@ def run_in_a_process(recipe, folder, before):
 
 AT_THE_FIFTH_BATCH = """
 import os, signal
-from selfreward.backends.fake import FakeModel
+from selfreward.engines.fake import FakeModel
 generate, calls = FakeModel.generate, []
 def dying(self, batch):
     calls.append(1)
@@ -125,7 +125,7 @@ FakeModel.generate = dying
 """
 IN_TRAINING = """
 import os, signal
-from selfreward.backends import fake
+from selfreward.engines import fake
 def dying(tensors, file):
     open(file, "w").write("half")
     os.kill(os.getpid(), signal.SIGKILL)

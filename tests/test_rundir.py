@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tinyrun import Killed, count_requests, go, make_world, quiet, tree
 
-from selfreward.backends import fake
+from selfreward.engines import fake
 from selfreward.errors import SelfRewardError
 from selfreward.records import fingerprint, write_whole
 from selfreward.rundir import Stage

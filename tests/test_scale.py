@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward.backends.fake import FakeModel, FakeTrainer
 from selfreward.drilldown import SHOWN, sample
+from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import SelfRewardError
 from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.progress import Progress

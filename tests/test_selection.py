@@ -11,9 +11,9 @@ import pytest
 from tinyrun import Killed, go, make_world, quiet, tree
 
 from selfreward import run as runs
-from selfreward.backends.fake import FakeModel, FakeTrainer
+from selfreward.engines import load_checkpoint, open_model
+from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import SelfRewardError
-from selfreward.models import load_checkpoint, open_model
 from selfreward.pairwise import PairwiseJudge
 from selfreward.progress import Progress
 from selfreward.recipe import DPOConfig, LoRAConfig, PairwiseConfig, TrainerConfig, load_recipe

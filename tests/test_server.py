@@ -20,7 +20,7 @@ import pytest
 from tinymodels import WORDS, make_model
 from tinyrun import count_requests, go, make_world, quiet, tree
 
-from selfreward.backends.server import Pace, ServerModel, backoff, stated_pause
+from selfreward.engines.sampling.server import Pace, ServerModel, backoff, stated_pause
 from selfreward.errors import SelfRewardError
 from selfreward.readings import read_likelihood
 from selfreward.recipe import ServerConfig, load_recipe
@@ -640,10 +640,10 @@ def test_a_placeholder_for_a_key_stays_in_the_text(endpoint, opened, monkeypatch
 
 
 def test_without_the_client_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.delitem(sys.modules, "selfreward.backends.server")
+    monkeypatch.delitem(sys.modules, "selfreward.engines.sampling.server")
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(SelfRewardError) as caught:
-        importlib.import_module("selfreward.backends.server")
+        importlib.import_module("selfreward.engines.sampling.server")
     assert caught.value.now == "pip install 'selfreward[server]'"
 
 
@@ -660,7 +660,7 @@ def judged(tmp_path, endpoint, monkeypatch):
     """Starts, or goes on with, a run whose judge is the endpoint."""
     recipe = make_world(tmp_path / "world")
     monkeypatch.setenv("JUDGE_KEY", KEY)
-    monkeypatch.setattr("selfreward.backends.server.backoff", lambda attempt: 0)
+    monkeypatch.setattr("selfreward.engines.sampling.server.backoff", lambda attempt: 0)
     served = {"judge__by": "outside", "servers__outside__model": "m", "servers__outside__key_env": "JUDGE_KEY"}
     return lambda **changes: go(recipe, tmp_path / "run", servers__outside__url=endpoint.url, **served, **changes)
 

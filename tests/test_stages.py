@@ -3,9 +3,9 @@
 import pytest
 from tinyrun import Killed, go, make_world, quiet
 
-from selfreward.backends.fake import FakeModel, FakeTrainer
+from selfreward.engines import load_checkpoint
+from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.models import load_checkpoint
 from selfreward.progress import Progress
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Dropped, Pair, Prompt, Request, Response, Sampling

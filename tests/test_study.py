@@ -124,7 +124,7 @@ def test_a_study_that_was_stopped_goes_on_and_does_nothing_twice(recipe, tmp_pat
     out, opened = tmp_path / "study", []
     study.run_seed(0, recipe, out, ARMS, threads=1)
     before = records(out)
-    monkeypatch.setattr("selfreward.backends.fake.FakeModel.generate", lambda *_: opened.append(1))
+    monkeypatch.setattr("selfreward.engines.fake.FakeModel.generate", lambda *_: opened.append(1))
     study.run_seed(0, recipe, out, ARMS, threads=1)
     assert not opened
     assert records(out) == before

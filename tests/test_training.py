@@ -14,13 +14,13 @@ from tinymodels import WORDS, make_model, make_tokenizer, nudge
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfreward import training
-from selfreward.checkpoints import MARK
+from selfreward.engines.training import trl
+from selfreward.engines.training.checkpoints import MARK
+from selfreward.engines.training.rows import IGNORE, dpo_row, sft_row
+from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import fingerprint
-from selfreward.rows import IGNORE, dpo_row, sft_row
-from selfreward.training import TRLTrainer
 
 TOKENIZER = make_tokenizer()
 EXAMPLES = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4])) for n in range(10)]
@@ -118,14 +118,14 @@ def test_the_sft_loss_is_the_mean_over_the_tokens_of_the_responses_alone(base, t
 
 @pytest.mark.parametrize("settings", ["TRLSFTConfig", "TRLDPOConfig"])
 def test_of_several_gpus_that_one_process_sees_one_trains(settings, base, tmp_path, monkeypatch):
-    made = getattr(training, settings)
+    made = getattr(trl, settings)
 
     def seeing_two(**given):
         found = made(**given)
         found._n_gpu = 2  # as transformers counts them where nothing is distributed
         return found
 
-    monkeypatch.setattr(training, settings, seeing_two)
+    monkeypatch.setattr(trl, settings, seeing_two)
     train = {"TRLSFTConfig": lambda: sft(base, tmp_path), "TRLDPOConfig": lambda: dpo(base, base, tmp_path)}[settings]
     assert steps_of(train())
 
@@ -143,7 +143,7 @@ def everything(tokenizer, prompt, response):
 
 @pytest.mark.parametrize("wrong", [inverted, everything])
 def test_an_inverted_or_missing_mask_would_be_noticed(wrong, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "sft_row", wrong)
+    monkeypatch.setattr(trl, "sft_row", wrong)
     with pytest.raises(AssertionError):
         check_sft_loss(base, tmp_path / "work")
 
@@ -153,7 +153,7 @@ def test_the_dpo_loss_is_that_of_the_paper(policy, base, tmp_path):
     check_dpo_loss(policy, base, tmp_path / "work")
 
 
-class Planted(training.PlannedDPOTrainer):
+class Planted(trl.PlannedDPOTrainer):
     """DPO with a peer's mistake: log-probs of the token that is read, or their mean, or no reference."""
 
     shift, mean, referenced = 1, False, True
@@ -176,7 +176,7 @@ class Planted(training.PlannedDPOTrainer):
 
 
 def plant(monkeypatch, **mistake):
-    monkeypatch.setattr(training, "PlannedDPOTrainer", type("Planted", (Planted,), mistake))
+    monkeypatch.setattr(trl, "PlannedDPOTrainer", type("Planted", (Planted,), mistake))
 
 
 def test_the_planted_trainer_without_a_mistake_passes_the_same_check(policy, base, tmp_path, monkeypatch):
@@ -202,7 +202,7 @@ def test_the_reference_is_the_model_of_this_iteration(policy, tmp_path):
     check_reference_is_the_policy(policy, tmp_path / "work")
 
 
-class Trapped(training.PlannedDPOTrainer):
+class Trapped(trl.PlannedDPOTrainer):
     """TRL's way for a model in memory: the reference is loaded from where its config says it once came from."""
 
     base = None
@@ -212,7 +212,7 @@ class Trapped(training.PlannedDPOTrainer):
 
 
 def test_a_reference_that_is_silently_m0_would_be_noticed(policy, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "PlannedDPOTrainer", type("Trapped", (Trapped,), {"base": base}))
+    monkeypatch.setattr(trl, "PlannedDPOTrainer", type("Trapped", (Trapped,), {"base": base}))
     with pytest.raises(AssertionError):
         check_reference_is_the_policy(policy, tmp_path / "work")
 
@@ -224,14 +224,14 @@ def seen_references(monkeypatch):
     """Row of ids → the reference's log-prob of its response, each time that it is trained on."""
     seen = {}
 
-    class Watched(training.PlannedDPOTrainer):
+    class Watched(trl.PlannedDPOTrainer):
         def training_step(self, model, inputs, *given, **named):
             logps = torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
             for ids, mask, logp in zip(inputs["input_ids"], inputs["attention_mask"].bool(), logps, strict=True):
                 seen.setdefault(tuple(ids[mask].tolist()), []).append(logp.item())
             return super().training_step(model, inputs, *given, **named)
 
-    monkeypatch.setattr(training, "PlannedDPOTrainer", Watched)
+    monkeypatch.setattr(trl, "PlannedDPOTrainer", Watched)
     return seen
 
 
@@ -252,8 +252,8 @@ def in_training(learner):
 @pytest.mark.parametrize("itself", [True, False], ids=["the start", "another model"])
 def test_the_references_log_probs_are_its_own_in_every_epoch_and_without_dropout(itself, policy, base, tmp_path, monkeypatch):
     reference, seen = policy if itself else base, seen_references(monkeypatch)
-    load = training.Learner
-    monkeypatch.setattr(training, "Learner", lambda *given: in_training(load(*given)))
+    load = trl.Learner
+    monkeypatch.setattr(trl, "Learner", lambda *given: in_training(load(*given)))
     files = {file: file.read_bytes() for folder in (policy, base) for file in folder.iterdir()}
     made = dpo(policy, reference, tmp_path / "work", DPO.model_copy(update={"dropout": 0.5, "device_batch_size": 2}))
     assert {ids: pytest.approx([logp] * 2, rel=1e-5) for ids, logp in by_hand(reference).items()} == seen
@@ -266,32 +266,32 @@ def test_the_references_log_probs_are_its_own_in_every_epoch_and_without_dropout
 def test_the_reference_reads_every_pair_once_in_inference_mode_and_more_at_once_than_a_training(policy, tmp_path, monkeypatch):
     calls = []
 
-    class Watched(training.PlannedDPOTrainer):
+    class Watched(trl.PlannedDPOTrainer):
         def compute_ref_log_probs(self, model, inputs):
             assert not model.training and torch.is_inference_mode_enabled()
             calls.append(len(inputs["input_ids"]) // 2)
             return super().compute_ref_log_probs(model, inputs)
 
-    monkeypatch.setattr(training, "PlannedDPOTrainer", Watched)
+    monkeypatch.setattr(trl, "PlannedDPOTrainer", Watched)
     dpo(policy, policy, tmp_path / "work", DPO.model_copy(update={"dropout": 0.5, "device_batch_size": 1}))
     assert sum(calls) == len(PAIRS) and len(calls) <= 3
 
 
 def test_before_training_begins_the_reference_is_gone_from_memory(policy, base, tmp_path, monkeypatch):
-    loaded, alive, frozen = [], [], training._frozen
+    loaded, alive, frozen = [], [], trl._frozen
 
     def watched(path):
         model = frozen(path)
         loaded.append(weakref.ref(model))
         return model
 
-    class Watched(training.PlannedDPOTrainer):
+    class Watched(trl.PlannedDPOTrainer):
         def training_step(self, *given, **named):
             alive.append([reference() for reference in loaded])
             return super().training_step(*given, **named)
 
-    monkeypatch.setattr(training, "_frozen", watched)
-    monkeypatch.setattr(training, "PlannedDPOTrainer", Watched)
+    monkeypatch.setattr(trl, "_frozen", watched)
+    monkeypatch.setattr(trl, "PlannedDPOTrainer", Watched)
     dpo(policy, base, tmp_path / "another")
     assert alive == [[None]] * 6
     dpo(policy, policy, tmp_path / "itself")
@@ -302,7 +302,7 @@ def test_a_training_that_is_gone_on_with_does_not_ask_its_reference_again(base, 
     expected = undisturbed(train_dpo_here)
     with pytest.raises(Killed):
         train_dpo_here(base, tmp_path, Dying(3, Killed()))
-    monkeypatch.setattr(training.PlannedDPOTrainer, "compute_ref_log_probs", None)
+    monkeypatch.setattr(trl.PlannedDPOTrainer, "compute_ref_log_probs", None)
     assert contents(train_dpo_here(base, tmp_path)) == expected
 
 
@@ -312,7 +312,7 @@ def test_killed_while_the_reference_is_asked_a_training_asks_it_again(base, tmp_
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "write_whole", dying)
+        patch.setattr(trl, "write_whole", dying)
         train_dpo_here(base, tmp_path)
     assert contents(train_dpo_here(base, tmp_path)) == undisturbed(train_dpo_here)
 
@@ -355,13 +355,13 @@ def trusted_by_hand(policy, reference, confidence, nll_weight):
 def check_trusted(policy, reference, work, monkeypatch, confidence, nll_weight=0.0, **changes):
     gradients = []
 
-    class Watched(training.PlannedDPOTrainer):
+    class Watched(trl.PlannedDPOTrainer):
         def training_step(self, model, *given, **named):
             loss = super().training_step(model, *given, **named)
             gradients.append({name: weight.grad.clone() for name, weight in model.named_parameters()})
             return loss
 
-    monkeypatch.setattr(training, "PlannedDPOTrainer", Watched)
+    monkeypatch.setattr(trl, "PlannedDPOTrainer", Watched)
     config = DPO.model_copy(update={**ONE_STEP, "confidence": confidence, "nll_weight": nll_weight, **changes})
     made = dpo(policy, reference, work, config)
     loss, by_hand = trusted_by_hand(policy, reference, confidence, nll_weight)
@@ -394,7 +394,7 @@ def robust(config):
 
 @pytest.mark.parametrize("confidence", [0.8, 0.501, 0.2])
 def test_it_is_trls_robust_loss_with_a_label_smoothing_below_zero_or_above_one(confidence, policy, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "loss", robust)
+    monkeypatch.setattr(trl, "loss", robust)
     check_trusted(policy, base, tmp_path / "work", monkeypatch, confidence)
 
 
@@ -403,16 +403,16 @@ def smoothed(config):
     return {"loss_type": ["sigmoid"], "label_smoothing": 1 - config.confidence}
 
 
-@pytest.mark.parametrize("planted", [smoothed, lambda config, ours=training.loss: {**ours(config), "label_smoothing": 0.2}])
+@pytest.mark.parametrize("planted", [smoothed, lambda config, ours=trl.loss: {**ours(config), "label_smoothing": 0.2}])
 def test_a_label_smoothing_that_does_nothing_or_another_one_would_be_noticed(planted, policy, base, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "loss", planted)
+    monkeypatch.setattr(trl, "loss", planted)
     with pytest.raises(AssertionError):
         check_trusted(policy, base, tmp_path / "work", monkeypatch, 0.8)
 
 
 def test_trusted_whole_the_order_is_learnt_by_the_plain_loss_and_nothing_tells_of_it(base, tmp_path):
     plain = {"loss_type": ["sigmoid"], "loss_weights": [1.0]}
-    assert {name: training.loss(DPO)[name] for name in plain} == plain
+    assert {name: trl.loss(DPO)[name] for name in plain} == plain
     assert "confidence" not in DPO.model_dump() and "confidence" not in metrics(dpo(base, base, tmp_path / "work"))[0]
 
 
@@ -427,13 +427,13 @@ def test_learning_makes_answers_likelier_and_chosen_ones_likelier_than_rejected(
 
 
 def watch_rows(monkeypatch, name, seen):
-    class Watched(getattr(training, name)):
+    class Watched(getattr(trl, name)):
         def training_step(self, model, inputs, *given, **named):
             padded = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
             seen.update(tuple(row[mask.bool()].tolist()) for row, mask in padded)
             return super().training_step(model, inputs, *given, **named)
 
-    monkeypatch.setattr(training, name, Watched)
+    monkeypatch.setattr(trl, name, Watched)
 
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
@@ -441,12 +441,12 @@ def watch_rows(monkeypatch, name, seen):
 def test_the_padding_that_is_told_of_is_what_the_model_was_given(kind, device_batch, base, tmp_path, monkeypatch):
     name, given = {"sft": "PlannedSFTTrainer", "dpo": "PlannedDPOTrainer"}[kind], []
 
-    class Watched(getattr(training, name)):
+    class Watched(getattr(trl, name)):
         def training_step(self, model, inputs, *rest, **named):
             given.append((inputs["attention_mask"].numel(), inputs["attention_mask"].sum().item()))
             return super().training_step(model, inputs, *rest, **named)
 
-    monkeypatch.setattr(training, name, Watched)
+    monkeypatch.setattr(trl, name, Watched)
     if kind == "sft":
         made = sft(base, tmp_path / "work", SFT.model_copy(update={"device_batch_size": device_batch}))
     else:
@@ -477,7 +477,7 @@ def test_the_optimizer_sees_every_example_whole_in_every_epoch(tmp_path, monkeyp
 
 
 def test_a_trainer_that_drops_examples_is_stopped(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(training.PlannedDPOTrainer, "_prepare_dataset", lambda self, dataset, *_: dataset.select(range(7)))
+    monkeypatch.setattr(trl.PlannedDPOTrainer, "_prepare_dataset", lambda self, dataset, *_: dataset.select(range(7)))
     with pytest.raises(AssertionError, match="kept 7 of 10"):
         dpo(base, base, tmp_path / "work")
 
@@ -688,7 +688,7 @@ def test_killed_between_a_checkpoint_and_its_mark_the_one_before_counts(base, tm
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("selfreward.checkpoints.sync_files", dying)
+        patch.setattr("selfreward.engines.training.checkpoints.sync_files", dying)
         train_sft_here(base, tmp_path)
     assert checkpoints(tmp_path) == ["checkpoint-2", "checkpoint-4"]
     told = []
@@ -702,7 +702,7 @@ def test_killed_while_the_result_is_written_it_is_written_again(base, tmp_path, 
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("selfreward.checkpoints.sync_files", dying)
+        patch.setattr("selfreward.engines.training.checkpoints.sync_files", dying)
         train_sft_here(base, tmp_path)
     assert (tmp_path / "made.partial").exists() and not (tmp_path / "made").exists()
     assert contents(train_sft_here(base, tmp_path)) == undisturbed(train_sft_here)

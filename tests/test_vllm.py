@@ -25,14 +25,13 @@ from tinymodels import END, WORDS, make_model, nudge
 from tinyrun import Killed, make_world
 from transformers import AutoModelForCausalLM
 
-from selfreward.backends.fake import FakeTrainer
-from selfreward.backends.leash import MARK
-from selfreward.chat import completion_ids, load_tokenizer, prompt_ids
 from selfreward.check import check
 from selfreward.checks import memory
 from selfreward.checks.shapes import Shape
+from selfreward.engines import completion_ids, load_checkpoint, load_tokenizer, open_model, prompt_ids
+from selfreward.engines.fake import FakeTrainer
+from selfreward.engines.sampling.leash import MARK
 from selfreward.errors import SelfRewardError
-from selfreward.models import load_checkpoint, open_model
 from selfreward.progress import Progress
 from selfreward.readings import read_likelihood
 from selfreward.recipe import BackendConfig, load_recipe
@@ -130,7 +129,7 @@ def stand_in(monkeypatch):
 
 
 def reimported(monkeypatch):
-    name = "selfreward.backends.vllm"
+    name = "selfreward.engines.sampling.vllm"
     monkeypatch.setitem(sys.modules, name, None)  # to be put back as it was
     del sys.modules[name]
     return importlib.import_module(name)
@@ -293,7 +292,7 @@ def test_what_cannot_be_opened_says_why(stand_in, tiny, tmp_path, monkeypatch):
 
 def test_without_vllm_the_error_says_what_to_install(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    monkeypatch.delitem(sys.modules, "selfreward.backends.vllm", raising=False)
+    monkeypatch.delitem(sys.modules, "selfreward.engines.sampling.vllm", raising=False)
     with pytest.raises(SelfRewardError) as caught:
         open_model(M0.model_copy(update={"path": tiny}), VLLM, {})
     assert (caught.value.what, caught.value.now) == ("vllm is not installed", "pip install 'selfreward[vllm]'")
@@ -319,7 +318,7 @@ def test_a_check_counts_a_models_share_on_each_device_and_says_what_is_not_insta
     spread = VLLM.model_copy(update={"tensor_parallel": 4})
     assert memory.sampling(Shape(8_000_000_000), spread, cuda=True, longest=4096, memory=None) == {"weights": 4e9}
     monkeypatch.setitem(sys.modules, "vllm", None)
-    monkeypatch.delitem(sys.modules, "selfreward.backends.vllm", raising=False)
+    monkeypatch.delitem(sys.modules, "selfreward.engines.sampling.vllm", raising=False)
     found = check(load_recipe(make_world(tmp_path), {"backend.type": "vllm"}), tmp_path / "run").findings
     assert ("vllm is not installed", "pip install 'selfreward[vllm]'") in {(finding.what, finding.now) for finding in found}
 
@@ -355,7 +354,7 @@ def gone(pids, within=120):
 
 LEASHED = """
 import subprocess, sys
-from selfreward.backends.leash import Leash
+from selfreward.engines.sampling.leash import Leash
 early = sys.argv[1] == "killed early"
 stay = "time.sleep(600)" if early else "input()"  # the latter ends by itself when this process does
 child = "import subprocess, time; print(subprocess.Popen(['sleep', '600'], env={}).pid, flush=True); " + stay
@@ -414,7 +413,7 @@ def opened():
     """Opens real engines, without compiling: that takes longer than all that is asked of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-        from selfreward.backends import vllm as ours
+        from selfreward.engines.sampling import vllm as ours
 
         patch.setattr(ours, "EngineArgs", partial(ours.EngineArgs, enforce_eager=True))
         engines = []
@@ -662,7 +661,7 @@ RUN = """
 from functools import partial
 
 if __name__ == "__main__":
-    from selfreward.backends import vllm
+    from selfreward.engines.sampling import vllm
     from selfreward.cli import main
 
     vllm.EngineArgs = partial(vllm.EngineArgs, enforce_eager=True)

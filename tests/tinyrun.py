@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from safetensors.numpy import save_file
 
-from selfreward.backends import fake
+from selfreward.engines import fake
 from selfreward.recipe import load_recipe
 from selfreward.records import Example, Prompt, Ranking, to_line
 from selfreward.run import execute

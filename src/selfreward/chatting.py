@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from selfreward.backends.hf import HFModel
+from selfreward.engines.sampling.hf import HFModel
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import BackendConfig
 from selfreward.records import Message, Request, Sampling

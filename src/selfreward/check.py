@@ -15,15 +15,14 @@ from typing import NamedTuple, TypeVar
 
 from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_prompts, weigh
 from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdrawn
-from selfreward.checks.devices import find_device
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import Finding, Found, look_up, models_of
-from selfreward.cluster import load_ray
 from selfreward.drift.verdicts import MONITORS
 from selfreward.drift.watch import load_anchors
+from selfreward.engines import find_device, load_ray, outside_model, quiet_libraries
 from selfreward.errors import SelfRewardError
 from selfreward.judgments import Judge
-from selfreward.models import Cast, outside_model, quiet_libraries
+from selfreward.models import Cast
 from selfreward.pairwise import PairwiseJudge
 from selfreward.prompts import take_prompts
 from selfreward.recipe import ROLES, ClusterConfig, DriftConfig, LoRAConfig, Recipe, imported
@@ -116,7 +115,7 @@ class _Checker:
             self.findings.append(Finding("error", "measure.judge", f"{recipe.measure.judge!r} is a part in the loop", now))
         self.attempt(partial(require, recipe.report_to))
         if recipe.backend.type == "vllm":
-            self.attempt(partial(imported, "selfreward.backends.vllm:VLLMModel"))
+            self.attempt(partial(imported, "selfreward.engines.sampling.vllm:VLLMModel"))
         if recipe.cluster:
             self._cluster(recipe.cluster)
         if recipe.trainer.lora:
@@ -167,7 +166,7 @@ class _Checker:
 
     def _counting(self) -> tuple[Count, int]:
         """How many tokens a text has, and the chat template around a turn. Raises `SelfRewardError` where that does not work."""
-        from selfreward.chat import completion_ids, encode, neutral, prompt_ids
+        from selfreward.engines import completion_ids, encode, neutral, prompt_ids
 
         tokenizer = self.models[0].tokenizer
         if tokenizer is None:
@@ -178,7 +177,7 @@ class _Checker:
 
     def _place(self) -> Place:
         """The devices at hand, also where the recipe asks for another."""
-        from selfreward.learner import wants_bfloat16
+        from selfreward.engines.training.learner import wants_bfloat16
 
         training = find_device()
         sampling = self.attempt(partial(find_device, self.recipe.backend.device)) or training
@@ -191,7 +190,7 @@ def _quantizing(lora: LoRAConfig) -> None:
     """Raises `SelfRewardError` where what holds weights in 4 bits is not installed."""
     import torch
 
-    from selfreward.adapters import frozen
+    from selfreward.engines.training.adapters import frozen
 
     frozen(lora, torch.float32, "cpu")
 

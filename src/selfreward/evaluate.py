@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from selfreward.engines import open_model, outside_model
 from selfreward.errors import SelfRewardError
 from selfreward.evaluations import Settings, Trial
 from selfreward.evaluations.alpaca import AlpacaEval
@@ -19,7 +20,6 @@ from selfreward.evaluations.harness import Harness
 from selfreward.evaluations.multi_turn import MTBench
 from selfreward.evaluations.ranked import Ranked
 from selfreward.evaluations.rows import first_fields
-from selfreward.models import open_model, outside_model
 from selfreward.progress import Progress
 from selfreward.recipe import Recipe, SamplingConfig, load_recipe
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole

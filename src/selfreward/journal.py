@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from selfreward.backends import Model
-from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.records import Completion, Identified, Request, read_line
+from selfreward.engines import Batch
+from selfreward.errors import SelfRewardError
+from selfreward.records import Completion, read_line
 from selfreward.rundir import Stage
-
-
-class Batch(Identified):
-    """One line of a journal: the completions of one planned batch."""
-
-    identity = ("number", "completions")
-    number: int
-    completions: tuple[Completion, ...]
-
-
-def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[Batch]:
-    """The batches in `asked`, each as soon as it is whole. Raises `OutOfMemory` with the number of one that is too large."""
-    if spread := getattr(engine, "spread", None):
-        yield from (Batch(number=number, completions=tuple(completions)) for number, completions in spread(asked))
-        return
-    if not getattr(engine, "streams", False):
-        for number, requests in asked.items():
-            try:
-                yield Batch(number=number, completions=tuple(engine.generate(requests)))
-            except OutOfMemory as error:
-                error.batch = number
-                raise
-        return
-    number_of = {request.id: number for number, requests in asked.items() for request in requests}
-    came: dict[int, list[Completion]] = defaultdict(list)
-    for completion in engine.generate([request for requests in asked.values() for request in requests]):
-        number = number_of[completion.request_id]
-        came[number].append(completion)
-        if len(came[number]) == len(asked[number]):
-            yield Batch(number=number, completions=tuple(came.pop(number)))
 
 
 def halved(batches: Sequence[list[int]], number: int) -> list[list[int]]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from selfreward.backends import Advance
+from selfreward.engines import Advance
 from selfreward.errors import Stopped
 
 EVERY = 10.0

@@ -10,11 +10,12 @@ from pathlib import Path
 from selfreward.branch import read_branch, recipes
 from selfreward.card import write_cards
 from selfreward.drift.watch import Watcher
+from selfreward.engines import open_model, open_trainer
 from selfreward.errors import Alarm
 from selfreward.judgments import Judge
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
-from selfreward.models import Cast, open_model, open_trainer
+from selfreward.models import Cast
 from selfreward.progress import Progress
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Reading, phrase

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from selfreward.backends import Advance, Model, Trainer
+from selfreward.engines import Advance, Model, Trainer, answers
 from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.journal import answers, halved, read_journal, usage
+from selfreward.journal import halved, read_journal, usage
 from selfreward.progress import Progress
 from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (

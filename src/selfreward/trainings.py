@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from selfreward.backends import Advance
+from selfreward.engines import Advance
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import ClusterConfig, TrainerConfig
 from selfreward.records import Checkpoint, Dropped, Prompt, fingerprint, sync_files, sync_folder

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfreward.adapters import lora as adapters
 from selfreward.bench.ledger import Ledger
 from selfreward.bench.work import Work, best_and_worst, mean, score
+from selfreward.engines import lora as adapters
 from selfreward.recipe import LoRAConfig
 
 Preference = tuple[str, str, str]

@@ -81,7 +81,7 @@ def apart(call: Callable[..., T], *given: Any) -> T:
 
 def _spend(call: str, work: Work) -> dict[str, Any]:
     from selfreward.bench.ledger import Ledger
-    from selfreward.models import quiet_libraries
+    from selfreward.engines import quiet_libraries
 
     quiet_libraries()
     module, name = call.split(":")

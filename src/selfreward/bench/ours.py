@@ -7,11 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfreward.backends import Model, Trainer
 from selfreward.bench.ledger import Ledger
 from selfreward.bench.work import Work, by_score, score
+from selfreward.engines import Model, Trainer, load_checkpoint, open_model
 from selfreward.judgments import Judge
-from selfreward.models import load_checkpoint, open_model
 from selfreward.pairs import choose_pairs
 from selfreward.progress import Progress
 from selfreward.recipe import BackendConfig, DPOConfig, JudgeConfig, LoRAConfig, TrainerConfig
@@ -83,7 +82,7 @@ def _engine(work: Work, ledger: Ledger, model: Checkpoint) -> Model:
 
 
 def _trainer(work: Work, ledger: Ledger) -> Trainer:
-    from selfreward.training import TRLTrainer
+    from selfreward.engines.training.trl import TRLTrainer
 
     config = TrainerConfig.model_validate({"dtype": work.dtype, "lora": LoRAConfig() if work.lora else None})
     return ledger.time_inside(TRLTrainer(config=config), "dpo")  # type: ignore[no-any-return]

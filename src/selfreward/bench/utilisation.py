@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward.bench.work import FIRST_WORD, Work
-from selfreward.models import quiet_libraries
+from selfreward.engines import quiet_libraries
 from selfreward.recipe import DPOConfig, LoRAConfig, SFTConfig, TrainerConfig
 
 KINDS = ("sft", "dpo")
@@ -25,7 +25,7 @@ def utilisation(kind: str, work: Work, lora: bool) -> dict[str, Any]:
     A token is counted once, though DPO's reference reads it too; a pair has the tokens of both its rows.
     """
     from selfreward.bench.ledger import peak_memory
-    from selfreward.training import TRLTrainer
+    from selfreward.engines.training.trl import TRLTrainer
 
     quiet_libraries()
     adapters = LoRAConfig() if lora else None

@@ -12,8 +12,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 
 from selfreward.bench.floor import Shape
 from selfreward.bench.work import FIRST_WORD
+from selfreward.engines import quiet_libraries
 from selfreward.errors import SelfRewardError
-from selfreward.models import quiet_libraries
 
 SPECIAL = ("<unk>", "<pad>", "<|end|>")
 TEMPLATE = "{% for m in messages %}{{ m.content }} {% if m.role == 'assistant' %}<|end|> {% endif %}{% endfor %}"

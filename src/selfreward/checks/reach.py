@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 from selfreward.checks.shapes import Shape, read_config, shape_of, size_by_name
+from selfreward.engines import outside_model
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.models import outside_model
 from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, Recipe, imported
 from selfreward.records import Completion, Message, Request, Sampling
 
@@ -111,7 +111,7 @@ def _no_logprobs(name: str) -> Finding:
 
 def _one_word(name: str, recipe: Recipe, top_logprobs: int) -> Completion | None:
     """What the server `name` answers to a greeting; None where it refuses a call that asks for log-probs."""
-    from selfreward.backends.server import ServerModel
+    from selfreward.engines.sampling.server import ServerModel
 
     engine = ServerModel(recipe.servers[name].model_copy(update={"retries": 0}))
     sampling = Sampling(temperature=0, top_p=1, max_tokens=1)
@@ -204,7 +204,7 @@ def _no_weights(name: str) -> Finding:
 
 def _read(folder: Path, found: Found) -> Found:
     """Settings and tokenizer in `folder`, and what is wrong with them."""
-    from selfreward.chat import load_tokenizer
+    from selfreward.engines import load_tokenizer
 
     try:
         config = read_config(folder)

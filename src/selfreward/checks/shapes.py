@@ -64,7 +64,7 @@ def adapter_parameters(config: Any, lora: LoRAConfig) -> int:
     """How many parameters the adapters have that peft puts on such a model. Raises `SelfRewardError` where it puts none."""
     from peft import get_peft_model
 
-    from selfreward import adapters
+    from selfreward.engines.training import adapters
 
     try:
         adapted = get_peft_model(_without_memory(config), adapters.lora(lora))

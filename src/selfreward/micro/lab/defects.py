@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from selfreward.backends import Model
+from selfreward.engines import Model
 from selfreward.micro.controls import ASKED
 from selfreward.records import Checkpoint, Completion, Message, Request, Sampling
 

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from selfreward.drift.watch import Watcher
+from selfreward.engines import load_checkpoint
 from selfreward.errors import SelfRewardError
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
@@ -20,7 +21,7 @@ from selfreward.micro.lab.arms import PLANTED, Arm
 from selfreward.micro.lab.defects import DEFECTS, planted
 from selfreward.micro.study import summary
 from selfreward.micro.truth import CRITERIA, verdict
-from selfreward.models import Cast, load_checkpoint
+from selfreward.models import Cast
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint, Prompt, Reading, Record, Response, iter_jsonl, read_jsonl
 from selfreward.responses import plan_responses, read_response
@@ -67,7 +68,7 @@ class LabRun(Record):
 
 def ready() -> None:
     """Import what trains, and have no collection of garbage go over it again: TRL collects several times in every training."""
-    import selfreward.training  # noqa: F401
+    import selfreward.engines.training.trl  # noqa: F401
 
     gc.freeze()
 

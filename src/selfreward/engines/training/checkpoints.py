@@ -11,11 +11,11 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from selfreward.backends import Advance
+from selfreward.engines.protocols import Advance
+from selfreward.engines.training.learner import Learner
+from selfreward.engines.training.sharing import gathered
 from selfreward.errors import Stopped
-from selfreward.learner import Learner
 from selfreward.records import sync_files, sync_folder
-from selfreward.sharing import gathered
 
 MARK = "whole"
 """A checkpoint with this file in it was written to its end and is safely on disk."""

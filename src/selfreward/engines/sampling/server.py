@@ -22,8 +22,8 @@ from itertools import islice
 from threading import Thread
 from typing import Any
 
-from selfreward.backends import unanswered
-from selfreward.backends.replies import BadReply, Reply, read_reply
+from selfreward.engines.protocols import unanswered
+from selfreward.engines.sampling.replies import BadReply, Reply, read_reply
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import ServerConfig
 from selfreward.records import Completion, Request

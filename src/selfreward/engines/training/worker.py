@@ -14,9 +14,9 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
+from selfreward.engines.training.job import Desk, Job
+from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import SelfRewardError, Stopped
-from selfreward.job import Desk, Job
-from selfreward.training import TRLTrainer
 
 
 def work(config: dict[str, str]) -> None:

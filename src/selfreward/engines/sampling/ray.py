@@ -13,10 +13,9 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, TypeVar
 
-from selfreward.backends import Model
-from selfreward.cluster import connect, gpus_each
+from selfreward.engines.machine import connect, gpus_each
+from selfreward.engines.protocols import Model, answers
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
-from selfreward.journal import answers
 from selfreward.recipe import ClusterConfig
 from selfreward.records import Completion, Request
 

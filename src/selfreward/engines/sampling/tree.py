@@ -16,7 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from selfreward.backends.attention import look, merged, repeated, unseen
+from selfreward.engines.sampling.attention import look, merged, repeated, unseen
 
 NAME = "selfreward_tree"
 """What transformers knows this attention as."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from selfreward.backends.tree import NAME, Tree, Unsuited
+from selfreward.engines.sampling.tree import NAME, Tree, Unsuited
 
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}

@@ -1,15 +1,17 @@
-"""The two engines a loop needs, as protocols. A user's own is named by import path; `fake` is one of each."""
+"""Two protocols: a model that completes requests, and a trainer; and the batches that engines answer in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from selfreward.errors import OutOfMemory
 from selfreward.recipe import DPOConfig, SFTConfig
-from selfreward.records import Completion, Request
+from selfreward.records import Completion, Identified, Request
 
 Advance = Callable[[int], None]
 """Called with how many more units of work are done. Raises `Stopped` where the run was asked to end."""
@@ -70,3 +72,33 @@ def likeliest(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
         if np.isfinite(logprob):
             found[text] = float(np.logaddexp(found.get(text, -np.inf), logprob))
     return found
+
+
+class Batch(Identified):
+    """One line of a journal: the completions of one planned batch."""
+
+    identity = ("number", "completions")
+    number: int
+    completions: tuple[Completion, ...]
+
+
+def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[Batch]:
+    """The batches in `asked`, each as soon as it is whole. Raises `OutOfMemory` with the number of one that is too large."""
+    if spread := getattr(engine, "spread", None):
+        yield from (Batch(number=number, completions=tuple(completions)) for number, completions in spread(asked))
+        return
+    if not getattr(engine, "streams", False):
+        for number, requests in asked.items():
+            try:
+                yield Batch(number=number, completions=tuple(engine.generate(requests)))
+            except OutOfMemory as error:
+                error.batch = number
+                raise
+        return
+    number_of = {request.id: number for number, requests in asked.items() for request in requests}
+    came: dict[int, list[Completion]] = defaultdict(list)
+    for completion in engine.generate([request for requests in asked.values() for request in requests]):
+        number = number_of[completion.request_id]
+        came[number].append(completion)
+        if len(came[number]) == len(asked[number]):
+            yield Batch(number=number, completions=tuple(came.pop(number)))

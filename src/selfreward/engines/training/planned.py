@@ -15,10 +15,10 @@ from transformers import Trainer
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
-from selfreward.batching import Batches, within
+from selfreward.engines.training.batches import Batches, within
+from selfreward.engines.training.rows import pair_lengths
+from selfreward.engines.training.sharing import Filled, examples_at, uneven
 from selfreward.records import write_whole
-from selfreward.rows import pair_lengths
-from selfreward.sharing import Filled, examples_at, uneven
 
 REFERENCE = "reference.json"
 """What the reference makes of every pair, beside the checkpoints: [log-prob of chosen, log-prob of rejected] in their order."""

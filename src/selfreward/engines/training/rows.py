@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from transformers import PreTrainedTokenizerBase
 
-from selfreward.batching import Lengths
-from selfreward.chat import completion_ids, prompt_ids
+from selfreward.engines.tokens import completion_ids, prompt_ids
+from selfreward.engines.training.batches import Lengths
 from selfreward.records import Message
 
 IGNORE = -100

@@ -20,14 +20,13 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from selfreward.backends import likeliest
-from selfreward.backends.draw import draw
-from selfreward.backends.plain import Plain
-from selfreward.backends.suited import suits
-from selfreward.backends.tree import Tree
-from selfreward.backends.watching import Watcher
-from selfreward.chat import completion_ids, end_of_turn, load_tokenizer, prompt_ids
-from selfreward.engines import memory_here
+from selfreward.engines.machine import memory_here
+from selfreward.engines.protocols import likeliest
+from selfreward.engines.sampling.drawing import Spellings, draw
+from selfreward.engines.sampling.plain import Plain
+from selfreward.engines.sampling.suited import suits
+from selfreward.engines.sampling.tree import Tree
+from selfreward.engines.tokens import completion_ids, end_of_turn, load_tokenizer, prompt_ids
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
 from selfreward.recipe import BackendConfig
 from selfreward.records import Completion, Finish, Message, Request, Watched
@@ -87,7 +86,7 @@ class HFModel:
         ends = self.model.generation_config.eos_token_id
         own = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id)
         self.stops = {*own, *(ends if isinstance(ends, list) else [ends])} - {None}
-        self._watcher = Watcher(self.tokenizer)
+        self._spellings = Spellings(self.tokenizer)
         self._encoded: dict[tuple[Message, ...], array[int]] = {}
         self.prepare(())
 
@@ -240,7 +239,7 @@ class HFModel:
             row.finish = "stop"
             return False
         row.ids.append(token)
-        if row.request.watch and (seen := self._watcher.look(row.request.watch, row.ids, logits)):
+        if row.request.watch and (seen := self._spellings.look(row.request.watch, row.ids, logits)):
             row.watched.append(seen)
         return len(row.ids) < row.limit
 

@@ -19,18 +19,18 @@ from transformers import AutoConfig, PreTrainedModel, PrinterCallback, Trainer
 from trl.trainer.dpo_config import DPOConfig as TRLDPOConfig
 from trl.trainer.sft_config import SFTConfig as TRLSFTConfig
 
-from selfreward.adapters import lora, train_in_float32
-from selfreward.backends import Advance
-from selfreward.batching import Batches, Lengths
-from selfreward.chat import load_tokenizer
-from selfreward.checkpoints import Safe, last_whole, write_model
+from selfreward.engines.protocols import Advance
+from selfreward.engines.tokens import load_tokenizer
+from selfreward.engines.training.adapters import lora, train_in_float32
+from selfreward.engines.training.batches import Batches, Lengths
+from selfreward.engines.training.checkpoints import Safe, last_whole, write_model
+from selfreward.engines.training.learner import Learner, context, load_weights, with_dropout
+from selfreward.engines.training.planned import PlannedDPOTrainer, PlannedSFTTrainer
+from selfreward.engines.training.rows import IGNORE, dpo_row, pair_lengths, sft_row
+from selfreward.engines.training.sharing import Counted
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.learner import Learner, context, load_weights, with_dropout
-from selfreward.planned import PlannedDPOTrainer, PlannedSFTTrainer
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import write_whole
-from selfreward.rows import IGNORE, dpo_row, pair_lengths, sft_row
-from selfreward.sharing import Counted
 
 RECOMPUTE = "activation_checkpointing" if hasattr(TRLSFTConfig, "activation_checkpointing") else "gradient_checkpointing"
 """What transformers calls it, before 5.20 and since."""

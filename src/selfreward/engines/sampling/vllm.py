@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, GenerationConfig
 
-from selfreward.backends import likeliest, unanswered
-from selfreward.backends.leash import Leash
-from selfreward.backends.watching import Watcher
-from selfreward.chat import completion_ids, end_of_turn, load_tokenizer, prompt_ids
+from selfreward.engines.protocols import likeliest, unanswered
+from selfreward.engines.sampling.drawing import Spellings
+from selfreward.engines.sampling.leash import Leash
+from selfreward.engines.tokens import completion_ids, end_of_turn, load_tokenizer, prompt_ids
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import BackendConfig
 from selfreward.records import Completion, Finish, Message, Request, Watched
@@ -69,7 +69,7 @@ class VLLMModel:
             raise
         self._context = self._engine.vllm_config.model_config.max_model_len
         self._room = AHEAD * self._engine.vllm_config.scheduler_config.max_num_seqs
-        self._watcher = Watcher(self._tokenizer)
+        self._spellings = Spellings(self._tokenizer)
         self._last: tuple[tuple[Message, ...], list[int]] = ((), [])
 
     def _opened(self, path: Path, config: BackendConfig) -> Any:
@@ -167,7 +167,7 @@ class VLLMModel:
         """Which log-probabilities to return at every token: natural, before temperature and top-p, as `raw_logprobs` are."""
         if request.forced is not None:
             return {"prompt_logprobs": 0}  # of the prompt's own tokens alone
-        spelled = self._watcher.spellings(request.watch) if request.watch else {}
+        spelled = self._spellings.spellings(request.watch) if request.watch else {}
         watched = [token for tokens in spelled.values() for token in tokens]
         if watched and request.top_logprobs:
             return {"logprobs": -1}  # vLLM gives the one or the other, or everything
@@ -218,7 +218,7 @@ class VLLMModel:
         return likeliest((str(self._tokenizer.decode([token])), logprob) for token, logprob in best) or None
 
     def _watched(self, words: tuple[str, ...], ids: list[int], likely: list[dict[int, float]]) -> tuple[Watched, ...]:
-        seen = (self._watcher.read(words, ids[: at + 1], place) for at, place in zip(range(len(ids)), likely, strict=False))
+        seen = (self._spellings.read(words, ids[: at + 1], place) for at, place in zip(range(len(ids)), likely, strict=False))
         return tuple(found for found in seen if found)
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from selfreward.backends import Advance
-from selfreward.cluster import connect, gpus_each
+from selfreward.engines.machine import connect, gpus_each
+from selfreward.engines.protocols import Advance
+from selfreward.engines.training.job import Desk, Job
 from selfreward.errors import SelfRewardError, Stopped
-from selfreward.job import Desk, Job
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import write_whole
 
@@ -34,7 +34,7 @@ class DistributedTrainer:
 
     def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
         """Which pairs the model in `start` can read whole; a tokenizer is enough to tell."""
-        from selfreward.training import TRLTrainer
+        from selfreward.engines.training.trl import TRLTrainer
 
         return TRLTrainer(self._keep, self._config).fits(pairs, start)
 
@@ -110,7 +110,7 @@ def _under_ray(job: Job) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from selfreward.worker import work
+    from selfreward.engines.training.worker import work
 
     gpus = gpus_each(ray, cluster, cluster.trainers, None)
     trainer = TorchTrainer(
@@ -145,7 +145,7 @@ def _launched(job: Job) -> int:
     """The exit code of what `accelerate launch` runs, without the settings that `accelerate config` may have left at home."""
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(job.cluster.trainers),
-        "--max-restarts", "0", "-m", "selfreward.worker", str(job.desk.job),
+        "--max-restarts", "0", "-m", "selfreward.engines.training.worker", str(job.desk.job),
     ]  # fmt: skip
     with job.desk.log.open("a") as log:
         # Their standard input ends when this process does, however it ends, and they end with it.

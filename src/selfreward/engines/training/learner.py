@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
-from selfreward import adapters
-from selfreward.chat import end_of_turn, load_tokenizer
+from selfreward.engines.tokens import end_of_turn, load_tokenizer
+from selfreward.engines.training import adapters
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import TrainerConfig
 

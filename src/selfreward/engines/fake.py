@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from selfreward.backends import Advance
+from selfreward.engines.protocols import Advance
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Completion, Request, Watched, content_id
 

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message
 
-DEFAULT_TEMPLATE = files("selfreward") / "text" / "chat_template.jinja"
+DEFAULT_TEMPLATE = files("selfreward") / "engines" / "chat_template.jinja"
 """The template of models that come without one."""
 SAME_DAY = "{%- macro strftime_now(form) %}26 Jul 2024{% endmacro %}{{ '' }}"
 """Goes before a template: one that writes the day (Llama 3.2's, SmolLM3's) would make a run differ from day to day."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from selfreward.backends import likeliest
+from selfreward.engines.protocols import likeliest
 from selfreward.records import Completion, Finish, Request, Watched
 
 FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}

@@ -17,7 +17,7 @@ from accelerate.utils import pad_across_processes
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule
 
-from selfreward.batching import Batches
+from selfreward.engines.training.batches import Batches
 
 Row = Mapping[str, Sequence[int]]
 
