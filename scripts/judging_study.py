@@ -27,14 +27,11 @@ from selfreward.engines.fake import FakeTrainer
 from selfreward.judgments import Judge
 from selfreward.micro.truth import verdict
 from selfreward.pairs import Policy, best_against_worst, choose_pairs, half_a_point_apart
-from selfreward.progress import Progress
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 from selfreward.records import Completion, Prompt, Request, Response, iter_jsonl, to_line, write_whole
 from selfreward.rounds import judge_candidates
 from selfreward.run import execute
-from selfreward.rundir import RunDir
-from selfreward.stages import Run
-from selfreward.standing import read_standing
+from selfreward.rundir import Progress, RunDir, Runner, open_run
 
 ROOT = Path(__file__).parents[1]
 JUDGING: dict[str, dict[str, Any]] = {
@@ -118,7 +115,7 @@ class Candidates:
     ) -> tuple[np.ndarray, dict[str, float]]:
         """[prompt, first three columns], and mean scores; by the loop's own code, in a run folder of its own."""
         told, rundir = Told(completions), RunDir(folder, {})
-        run = Run(rundir, lambda model: told, FakeTrainer, Progress(rundir.logs, console=Console(quiet=True)))
+        run = Runner(rundir, lambda model: told, FakeTrainer, Progress(rundir.logs, console=Console(quiet=True)))
         judge = self._judge(changes)
         judgments = judge_candidates(run["way"], self.asked, judge, self.model, self.recipe.seed)
         seeds = {(request.about, request.index): request.seed for request in judge.plan(self.asked, self.model, self.recipe.seed)}
@@ -148,7 +145,7 @@ def study(seed: int, recipe: Path, out: Path, count: int) -> dict[str, dict[str,
     torch.set_num_threads(1)
     run = out / f"seed_{seed}"
     read = load_recipe(recipe, {"seed": seed, "measure.judging": False, "sft.baseline": False})
-    if not ((run / "config.json").exists() and read_standing(run).finished):
+    if not ((run / "config.json").exists() and open_run(run).finished):
         execute(read, run)
     found: dict[str, dict[str, np.ndarray]] = {}
     for judge in ITERATIONS:

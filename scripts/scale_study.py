@@ -31,7 +31,6 @@ from selfreward.judgments import Judge
 from selfreward.measure import Measurer
 from selfreward.models import Cast
 from selfreward.pairs import best_against_worst, choose_pairs
-from selfreward.progress import Progress
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import (
     Judgment,
@@ -50,9 +49,8 @@ from selfreward.records import (
 )
 from selfreward.report import describe_status, write_report
 from selfreward.reward_modeling import beside_ranks, reward_modeling
-from selfreward.rundir import RunDir
+from selfreward.rundir import ModelFolder, Progress, RunDir, Runner
 from selfreward.seed import load_seed
-from selfreward.stages import Folder, Run
 from selfreward.stats import Novelty
 
 ROOT = Path(__file__).parents[1]
@@ -249,11 +247,11 @@ class Fast(FakeModel):
         return [list(range(at, min(at + AT_ONCE, len(requests)))) for at in range(0, len(requests), AT_ONCE)]
 
 
-def run_in(folder: Path) -> Run:
+def run_in(folder: Path) -> Runner:
     """The folder as a run at work."""
     rundir = RunDir(folder, recipe().model_dump(mode="json", by_alias=True))
     quiet = Progress(rundir.logs, console=Console(file=open(os.devnull, "w")))  # noqa: SIM115
-    return Run(rundir, lambda model: Fast(), FakeTrainer, quiet)
+    return Runner(rundir, lambda model: Fast(), FakeTrainer, quiet)
 
 
 def asking(folder: Path, count: int) -> None:
@@ -261,7 +259,7 @@ def asking(folder: Path, count: int) -> None:
     run, judge, model = run_in(folder), Judge(recipe().judge), Cast(recipe()).base
     asked = [(prompt.text, response) for prompt in prompts(count) for response in responses(iter([prompt]))]
     plan: list[Request] = judge.plan(asked, model, 0)
-    stage: Folder = run["M3"]
+    stage: ModelFolder = run["M3"]
     made = stage.stream("judgments", Judgment, plan, model, judge.read, judge.reading)
     assert len(judge.mean_scores(made)) == N * count
     run.dir.close()

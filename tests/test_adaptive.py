@@ -17,7 +17,8 @@ from selfreward.recipe import JudgeConfig
 from selfreward.records import Judgment, Pair, Response, iter_jsonl
 from selfreward.report import write_report
 from selfreward.rounds import undecided
-from selfreward.standing import describe_status, read_standing
+from selfreward.rundir import open_run
+from selfreward.standing import describe_status
 
 ADAPTIVE = Judge(JudgeConfig(samples="adaptive"))
 ROUNDS = ("judgments", "judgments_2", "judgments_3")
@@ -214,7 +215,7 @@ def test_everything_that_tells_of_judgments_tells_of_all_rounds(runs, tmp_path):
 
 def test_where_a_run_stands_has_a_place_for_every_round(runs):
     run = runs[0] / "adaptive"
-    m2 = next(model for model in read_standing(run).models if model.name == "M2")
+    m2 = next(model for model in open_run(run).models if model.name == "M2")
     assert m2.stages[2:7] == ("responses", *ROUNDS, "pairs") and set(ROUNDS) <= set(m2.done) and not m2.owed
     assert describe_status(run).splitlines()[0].endswith("finished")
 

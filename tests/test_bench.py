@@ -27,7 +27,7 @@ from selfreward.cli import app
 from selfreward.engines import fake, load_tokenizer, prompt_ids
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message, Response
-from selfreward.stages import Folder
+from selfreward.rundir import ModelFolder
 
 SMALL = {
     "prompts": 2, "n": 3, "k": 2, "prompt_tokens": 5, "candidate_tokens": 4, "judgment_tokens": 3, "rubric_head": 40,
@@ -348,7 +348,7 @@ def test_the_share_that_is_not_the_model_is_of_the_iterations_alone(tmp_path, mo
         slow = lambda *given, real=real, name=name: [time.sleep(waits[name]), real(*given)][1]  # noqa: E731
         monkeypatch.setattr(owner, name, slow)
     monkeypatch.setattr(loop, "iterate", loop.iterate)  # what is booked is put back when the test ends
-    monkeypatch.setattr(Folder, "train_dpo", Folder.train_dpo)
+    monkeypatch.setattr(ModelFolder, "train_dpo", ModelFolder.train_dpo)
     found = overhead(str(recipe))
     assert 0.3 < found["inside"] < 0.6  # one training of two: that of M1 is no part of an iteration
     assert found["inside"] < found["seconds"]

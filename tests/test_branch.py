@@ -13,7 +13,6 @@ from test_rundir import damage
 from tinyrun import Killed, Moments, count_requests, go, make_world, quiet, tree
 from typer.testing import CliRunner
 
-from selfreward.branch import AT_ONCE, LATER, branch_off, read_branch, recipe_of, recipes
 from selfreward.cli import app
 from selfreward.drift import verdicts
 from selfreward.engines import fake
@@ -21,6 +20,8 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Estimate, Judgment, read_jsonl
 from selfreward.run import execute
+from selfreward.rundir import branch_off, read_branch, recipes
+from selfreward.rundir.branch import AT_ONCE, LATER, recipe_of
 
 FIXED = ("seed", "base", "data", "eft", "sft", "trainer", "select", "pairwise", "measure", "drift", "cluster")
 OWN = ("config.json", "branch.json", "summary.json")

@@ -28,11 +28,9 @@ from selfreward.engines.training.learner import Learner
 from selfreward.engines.training.sharing import Counted, Filled, examples_at, gathered
 from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import OutOfMemory, SelfRewardError, Stopped
-from selfreward.progress import Progress
 from selfreward.recipe import BackendConfig, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig, load_recipe
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling, fingerprint
-from selfreward.rundir import RunDir
-from selfreward.stages import Run
+from selfreward.rundir import Progress, RunDir, Runner
 
 HERE = Path(__file__).parent
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'selfreward[ray]'")
@@ -94,7 +92,7 @@ def sampled(folder, model, cluster, stopping=lambda: False):
     """The bytes of a stage that asks `model`, in `folder`."""
     opener = partial(open_model, config=BackendConfig(device="cpu", max_tokens_in_flight=150), servers={}, cluster=cluster)
     rundir = RunDir(folder, {})
-    run = Run(rundir, opener, lambda: None, Progress(rundir.logs, stopping))
+    run = Runner(rundir, opener, lambda: None, Progress(rundir.logs, stopping))
     try:
         run["M2"].sample("responses", Response, asked(model), model, read_response)
     finally:

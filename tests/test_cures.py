@@ -21,7 +21,7 @@ from selfreward.models import Cast
 from selfreward.pairs import best_against_worst, shortest_of_the_best
 from selfreward.recipe import PairsConfig, load_recipe
 from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Prompt, Response, content_id, read_jsonl
-from selfreward.standing import read_standing
+from selfreward.rundir import open_run
 from selfreward.stats import Outcome, mean_scores, pair_outcomes
 
 
@@ -217,7 +217,7 @@ def test_a_judge_one_iteration_behind_is_named_on_the_page_and_the_card(world, t
     from selfreward.report import _actors
 
     go(world, tmp_path / "run", iterations=3, judge__by="previous")
-    found = _actors(read_standing(tmp_path / "run"))
+    found = _actors(open_run(tmp_path / "run"))
     assert {name: actors["judges"] for name, actors in found.items()} == {"M2": "M1", "M3": "M1", "M4": "M2"}
     assert [actors["says"] for actors in found.values()] == ["M1 says of itself", "M1 says", "M2 says"]
     assert judge_of(load_recipe(world, {"judge.by": "previous"})) == "the model one iteration before the one that answered"
@@ -305,8 +305,8 @@ def test_a_run_measures_its_confidence_from_the_first_judge_that_has_one_before_
             taus += [] if tau is None else [tau]
         confidence = receipt(folder, "model")["confidence"]
         assert confidence == pytest.approx((fmean(taus) + 1) / 2) and 0.2 < confidence < 0.8
-    assert read_standing(tmp_path / "run").finished
-    stages = {model.name: model.stages for model in read_standing(tmp_path / "run").models}
+    assert open_run(tmp_path / "run").finished
+    stages = {model.name: model.stages for model in open_run(tmp_path / "run").models}
     assert {name for name, found in stages.items() if "judgments_before" in found} == set(asked)
 
 

@@ -36,7 +36,8 @@ from selfreward.records import (
     to_line,
 )
 from selfreward.report import write_report
-from selfreward.standing import describe_status, read_standing
+from selfreward.rundir import open_run
+from selfreward.standing import describe_status
 from selfreward.stats import pair_outcomes
 
 WORRY = {"policy.distinct_answers": {"below": [0, 2]}}
@@ -117,7 +118,7 @@ def test_the_page_asks_nothing_of_any_network_and_leads_to_its_parts_and_to_the_
 
 def test_every_figure_that_was_read_has_a_curve(watched):
     ids = {value for name, value in Page(page(watched)).attributes if name == "id"}
-    read = {one.monitor for one in read_standing(watched).readings if one.value is not None}
+    read = {one.monitor for one in open_run(watched).readings if one.value is not None}
     assert len(read) > 20 and read <= ids
     assert "policy.distinct_answers" in read and f"traits.S/own{HOSTILE}" in ids
 
@@ -172,7 +173,7 @@ def test_lines_of_several_runs_stand_side_by_side_and_leave_the_base_unjoined():
 
 
 def test_the_pairs_shown_are_those_that_would_flip_most_likely(watched):
-    standing, expected = read_standing(watched), []
+    standing, expected = open_run(watched), []
     for name in ("M2", "M3"):
         pairs, judgments = (
             read_jsonl(watched / name / "pairs.jsonl", Pair),
@@ -193,7 +194,7 @@ def test_the_pairs_shown_are_those_that_would_flip_most_likely(watched):
 
 
 def test_a_pair_is_shown_with_its_own_prompt_responses_judgments_and_scores(watched):
-    case = doubtful_pairs(read_standing(watched))[0]
+    case = doubtful_pairs(open_run(watched))[0]
     name = case.told.split(":")[0]
     pair = next(one for one in iter_jsonl(watched / name / "pairs.jsonl", Pair) if one.id == case.id)
     texts = {one.id: one.text for one in iter_jsonl(watched / name / "responses.jsonl", Response)}
@@ -232,7 +233,7 @@ def test_the_answers_shown_are_those_flattered_most_and_none_that_is_not(watched
     ids = {
         name: plant_frozen(run, name, scores) for name, scores in {"M1": [4, 5, 4], "M2": [1, 3.5, 4], "M3": [2, 4, 4]}.items()
     }
-    found = flattered_answers(read_standing(run))
+    found = flattered_answers(open_run(run))
     assert [(case.id, case.told) for case in found] == [
         (ids["M2"][0], "M2: 3 above the frozen judge"),
         (ids["M3"][0], "M3: 2 above the frozen judge"),
@@ -256,7 +257,7 @@ def test_traits_come_by_how_far_they_stand_clear_of_chance_with_the_pairs_that_d
     shutil.copytree(watched, run)
     plant_readings(run, "M2", [reading("traits.S/length", "M2", -4.0, reach=2.0), reading("traits.S/sentences", "M2", 0.3)])
     plant_readings(run, "M3", [reading("traits.S/length", "M3", -2.0, reach=2.0), reading("traits.S/refusal", "M3", 0.0)])
-    first, second = bred_traits(read_standing(run))
+    first, second = bred_traits(open_run(run))
     assert [(one.name, one.reading.iteration) for one in (first, second)] == [("sentences", "M2"), ("length", "M2")]
     texts = {one.id: one.text for one in iter_jsonl(run / "M2" / "responses.jsonl", Response)}
     shorter = {
@@ -281,7 +282,7 @@ def test_the_word_that_decides_is_named_with_pairs_that_it_tells_apart(watched, 
     for name, records in {"responses": [new for _, new in canary], "pairs": pairs}.items():
         (run / "M2" / f"{name}.jsonl").write_text("".join(to_line(one) + "\n" for one in records))
     plant_readings(run, "M2", [reading("lexicon.selected", "M2", -9.0)], "lexicon.selected")
-    (found,) = favoured_words(read_standing(run))
+    (found,) = favoured_words(open_run(run))
     assert (found.name, found.reading.iteration) == ("canary", "M2")
     assert [(case.id, case.told) for case in found.cases] == [
         (pair.id, "M2: only the rejected has “canary”") for pair in pairs[:3]
@@ -294,7 +295,7 @@ def test_a_trait_whose_function_is_not_to_be_had_is_shown_without_pairs(watched,
     shutil.copytree(watched, run)
     plant_readings(run, "M2", [reading("traits.S/lost", "M2", 4.0)])
     plant_readings(run, "M3", [])
-    assert [(one.name, one.cases) for one in bred_traits(read_standing(run))] == [("lost", [])]
+    assert [(one.name, one.cases) for one in bred_traits(open_run(run))] == [("lost", [])]
     assert "Its function cannot be called here" in shown(page(run))
 
 
@@ -302,14 +303,14 @@ def test_long_texts_are_left_out_and_named_and_the_page_stays_below_three_megaby
     run = make_run(anchored(tmp_path), write_at_length, **{**WATCHING, "iterations": 1})
     assert 200_000 < page(run).stat().st_size < 3_000_000 and page(run, "index.html").stat().st_size < 3_000_000
     words = shown(page(run))
-    left_out, cases = words.count("Too long for this page"), doubtful_pairs(read_standing(run))
+    left_out, cases = words.count("Too long for this page"), doubtful_pairs(open_run(run))
     assert 0 < left_out < Page(page(run)).attributes.count(("class", "prompt")) and all(
         f"{case.id} in M2/pairs.jsonl" in words for case in cases
     )
 
 
 def test_what_no_longer_fits_is_left_out_and_what_is_short_enough_still_comes(watched):
-    cases = doubtful_pairs(read_standing(watched))
+    cases = doubtful_pairs(open_run(watched))
     size = cases[0].size
     assert size > sum(len(html.escape(one.text)) for one in cases[0].said)
     kept = within([cases[0], cases[1], cases[0]], size + 1)
@@ -322,7 +323,7 @@ def test_what_no_longer_fits_is_left_out_and_what_is_short_enough_still_comes(wa
 
 def test_a_warning_is_shown_wherever_the_run_is(watched):
     told = "1 of {} figures outside their limits: policy.distinct_answers at M3 ({}, below 2)"
-    readings = read_standing(watched).readings
+    readings = open_run(watched).readings
     value = next(one.value for one in readings if (one.monitor, one.iteration) == ("policy.distinct_answers", "M3"))
     line = told.format(len({one.monitor for one in readings if one.value is not None}), f"{value:.3g}")
     assert describe(readings) == line
@@ -339,7 +340,7 @@ def test_a_warning_is_shown_wherever_the_run_is(watched):
 def test_the_run_says_what_it_found_after_every_model(tmp_path, monkeypatch):
     quiet(monkeypatch)
     said = []
-    monkeypatch.setattr("selfreward.progress.Progress.say", lambda self, text: said.append(text))
+    monkeypatch.setattr("selfreward.rundir.progress.Progress.say", lambda self, text: said.append(text))
     make_run(anchored(tmp_path), drift__limits=WORRY, **{**WATCHING, "iterations": 1})
     found = [text for text in said if "figures" in text]
     assert re.fullmatch(r"M1: \d+ figures watched, of 1 with limits none lies outside", found[0])
@@ -351,7 +352,7 @@ def test_a_run_that_a_monitor_ended_is_called_so_and_its_last_good_model_named(e
     assert re.search(
         r"ended by its monitors at M3: policy\.distinct_answers at M3 \(.*: stop\); the last good model is M2$", first
     )
-    assert "the same command" not in first and read_standing(ended).next_stage == ""
+    assert "the same command" not in first and open_run(ended).next_stage == ""
     assert [line.split()[0] for line in lines] == ["M0", "M1", "M2", "M3", "M4", "M5"] and lines[-1] == "  M5   to do"
     index, health = shown(page(ended, "index.html")), shown(page(ended))
     assert "Ended. The run was ended by its monitors at M3" in index and "Not finished" not in index
@@ -374,7 +375,7 @@ def test_a_run_that_was_ended_at_its_last_model_is_called_so_too(tmp_path):
 
 
 def test_an_alarm_changes_the_headline_and_nothing_else_does(watched):
-    models = read_standing(watched).measured
+    models = open_run(watched).measured
     plain = write_headline(models, 5).title
     assert write_headline(models, 5, [reading("a.b", "M3", 1.0)]).title == plain
     assert write_headline(models, 5, [reading("a.b", "M3", 1.0, "warn", (None, 0))]).title == f"{plain}, and a monitor warns"
@@ -410,7 +411,7 @@ def test_a_run_that_nothing_watched_says_so_and_how_to_have_it_watched(tmp_path)
 def test_the_stages_that_a_run_will_have_are_those_that_it_has(watched, ended, tmp_path):
     bare = make_run(tmp_path, iterations=1, drift__sample=2, drift__pool=2)
     for run in (watched, ended, bare):
-        for model in read_standing(run).models:
+        for model in open_run(run).models:
             there = {receipt.name.split(".")[0] for receipt in (run / model.name).glob("*.receipt.json")}
             assert there == set(model.done) and (there == set(model.stages) or not model.measured), model.name
 
@@ -420,7 +421,7 @@ def test_a_run_killed_between_measuring_and_watching_still_has_to_watch(tmp_path
     with pytest.raises(Stopped):
         make_run(folder, stopping=(folder / "run<b>" / "M2" / "drift_pool.plan.json").exists, **WATCHING)
     run = folder / "run<b>"
-    standing = read_standing(run)
+    standing = open_run(run)
     assert standing.next_stage == "M2/drift_pool" and not standing.finished and len(standing.measured) == 3
     first, *lines = describe_status(run).splitlines()
     assert re.search(r"stopped in M2/drift_pool, \d+ of \d+ requests; the same command goes on", first)

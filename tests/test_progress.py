@@ -7,9 +7,8 @@ import os
 import pytest
 from rich.console import Console
 
-from selfreward import progress
 from selfreward.errors import Stopped
-from selfreward.progress import Progress, duration
+from selfreward.rundir import Progress, duration, progress
 
 
 @pytest.fixture

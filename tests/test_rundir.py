@@ -14,7 +14,7 @@ from tinyrun import Killed, count_requests, go, make_world, quiet, tree
 from selfreward.engines import fake
 from selfreward.errors import SelfRewardError
 from selfreward.records import fingerprint, write_whole
-from selfreward.rundir import Stage
+from selfreward.rundir.folder import Stage
 
 
 @pytest.fixture
@@ -232,10 +232,10 @@ def test_weights_that_change_while_the_run_is_open_are_not_trained_on(recipe, tm
 
 
 def test_another_version_of_a_library_is_refused_by_name(recipe, whole, monkeypatch):
-    from selfreward import rundir, stages
+    from selfreward.rundir import stages
 
-    newer = {**rundir.versions(), "trl": "99"}
-    for module in (rundir, stages):
+    newer = {**folder.versions(), "trl": "99"}
+    for module in (folder, stages):
         monkeypatch.setattr(module, "versions", lambda: newer)
     with pytest.raises(SelfRewardError, match=r"the recipe changed \(versions.trl\)"):
         go(recipe, whole)
@@ -316,7 +316,7 @@ def test_these_tests_would_see(bug, recipe, whole, tmp_path, monkeypatch):
     """Planted bugs: each is seen as a run that cannot go on from a kill."""
     (whole / "M2" / "judgments.receipt.json").unlink()
     if bug == "no temporary file":
-        monkeypatch.setattr("selfreward.rundir.write_whole", lambda path, text: path.write_text("".join(text)[:-100]))
+        monkeypatch.setattr("selfreward.rundir.folder.write_whole", lambda path, text: path.write_text("".join(text)[:-100]))
     else:
         monkeypatch.setattr(Stage, "write", lambda stage, path, records: stage.records)
         (whole / "M2" / "judgments.jsonl").write_text("")

@@ -14,7 +14,6 @@ from selfreward.drilldown import SHOWN, sample
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import SelfRewardError
 from selfreward.pairs import best_against_worst, choose_pairs
-from selfreward.progress import Progress
 from selfreward.recipe import JudgeConfig
 from selfreward.records import (
     Checkpoint,
@@ -34,8 +33,7 @@ from selfreward.records import (
     to_line,
 )
 from selfreward.responses import plan_responses, read_response
-from selfreward.rundir import RunDir
-from selfreward.stages import Run
+from selfreward.rundir import Progress, RunDir, Runner
 from selfreward.stats import Novelty, Tally, intervals, mean_scores, novelty
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)
@@ -202,7 +200,7 @@ def test_records_about_something_are_those_of_all(tmp_path):
 
 def test_a_stage_goes_over_its_finished_file_and_a_damaged_one_is_refused(tmp_path):
     def run():
-        return Run(RunDir(tmp_path / "run", {}), lambda model: FakeModel(), FakeTrainer, Progress(tmp_path))
+        return Runner(RunDir(tmp_path / "run", {}), lambda model: FakeModel(), FakeTrainer, Progress(tmp_path))
 
     base = Checkpoint(name="M0", path=tmp_path, fingerprint="0" * 16)
     plan = plan_responses([Prompt(text=f"task {n}", source="self") for n in range(5)], 2, SAMPLING, base, 0)

@@ -15,7 +15,6 @@ from selfreward.engines import load_checkpoint, open_model
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import SelfRewardError
 from selfreward.pairwise import PairwiseJudge
-from selfreward.progress import Progress
 from selfreward.recipe import DPOConfig, LoRAConfig, PairwiseConfig, TrainerConfig, load_recipe
 from selfreward.records import (
     Checkpoint,
@@ -29,11 +28,10 @@ from selfreward.records import (
     read_jsonl,
     to_line,
 )
-from selfreward.rundir import RunDir
+from selfreward.rundir import Progress, RunDir, Runner
+from selfreward.rundir.trainings import TOO_LONG
 from selfreward.selection import Selector
-from selfreward.stages import Run
 from selfreward.standing import describe_status
-from selfreward.trainings import TOO_LONG
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)
 PROMPTS = [Prompt(text=f"say {n}", source="seed") for n in range(4)]
@@ -75,7 +73,7 @@ class Trail:
             self.asked.append(checkpoint.name)
             return Outsider(table) if checkpoint == JUDGE else Candidate(int(checkpoint.name))
 
-        self.folder = Run(self.dir, opened, FakeTrainer, Progress(self.dir.logs))["M2"]
+        self.folder = Runner(self.dir, opened, FakeTrainer, Progress(self.dir.logs))["M2"]
         self.candidates = [(s, Checkpoint(name=str(s), path=place / str(s), fingerprint=f"f{s}")) for s in table]
         self.selector = Selector(2, PROMPTS, JUDGE, PairwiseJudge(PairwiseConfig()), SAMPLING, 0)
 
@@ -329,7 +327,7 @@ def short_sighted(tmp_path, monkeypatch):
     make_world(tmp_path / "world")
     base = load_checkpoint("M0", str(tmp_path / "world" / "base"))
     trainer, folder = ShortSighted(), RunDir(tmp_path / "run", {})
-    return Run(folder, None, lambda: trainer, Progress(folder.logs))["M2"], base, trainer
+    return Runner(folder, None, lambda: trainer, Progress(folder.logs))["M2"], base, trainer
 
 
 def test_pairs_that_cannot_be_read_whole_are_counted_listed_and_not_trained_on(short_sighted):
@@ -358,8 +356,10 @@ def test_what_trains_otherwise_is_another_training(trainer, tmp_path, monkeypatc
     make_world(tmp_path / "world")
     base = load_checkpoint("M0", str(tmp_path / "world" / "base"))
     folder = RunDir(tmp_path / "run", {})
-    made = Run(folder, None, FakeTrainer, Progress(folder.logs))["M2"].train_dpo(PAIRS, base, base, DPOConfig(), 0)
+    made = Runner(folder, None, FakeTrainer, Progress(folder.logs))["M2"].train_dpo(PAIRS, base, base, DPOConfig(), 0)
     twice = TrainerConfig(gradient_checkpointing=True)
-    assert Run(folder, None, FakeTrainer, Progress(folder.logs), twice)["M2"].train_dpo(PAIRS, base, base, DPOConfig(), 0) == made
+    assert (
+        Runner(folder, None, FakeTrainer, Progress(folder.logs), twice)["M2"].train_dpo(PAIRS, base, base, DPOConfig(), 0) == made
+    )
     with pytest.raises(SelfRewardError, match="would not be the ones asked for"):
-        Run(folder, None, FakeTrainer, Progress(folder.logs), trainer)["M2"].train_dpo(PAIRS, base, base, DPOConfig(), 0)
+        Runner(folder, None, FakeTrainer, Progress(folder.logs), trainer)["M2"].train_dpo(PAIRS, base, base, DPOConfig(), 0)

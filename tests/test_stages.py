@@ -6,12 +6,10 @@ from tinyrun import Killed, go, make_world, quiet
 from selfreward.engines import load_checkpoint
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.progress import Progress
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Dropped, Pair, Prompt, Request, Response, Sampling
 from selfreward.responses import read_response
-from selfreward.rundir import RunDir
-from selfreward.stages import Run
+from selfreward.rundir import Progress, RunDir, Runner
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)
 
@@ -49,7 +47,7 @@ def requests(base, count=5):
 
 def opened(tmp_path, model):
     folder = RunDir(tmp_path / "run", {"seed": 1})
-    return folder, Run(folder, lambda checkpoint: model, FakeTrainer, Progress(folder.logs))
+    return folder, Runner(folder, lambda checkpoint: model, FakeTrainer, Progress(folder.logs))
 
 
 def sample(tmp_path, model, asked, base):
@@ -153,7 +151,7 @@ def test_one_engine_is_held_at_a_time_and_given_back_before_training(tmp_path, b
         return engines.setdefault(checkpoint.fingerprint, Echo())
 
     folder = RunDir(tmp_path / "run", {})
-    run = Run(folder, open_model, FakeTrainer, Progress(folder.logs))
+    run = Runner(folder, open_model, FakeTrainer, Progress(folder.logs))
     other = base.model_copy(update={"fingerprint": "other"})
     first = run.load(base)
     assert run.load(base) is first and not first.closed

@@ -234,7 +234,7 @@ def test_a_tracker_that_fails_is_told_of_and_tried_again_and_the_run_goes_on(tmp
     quiet(monkeypatch)
     monkeypatch.setattr(trackers, "find_spec", lambda name: name)
     said = []
-    monkeypatch.setattr("selfreward.progress.Progress.say", lambda self, text: said.append(text))
+    monkeypatch.setattr("selfreward.rundir.progress.Progress.say", lambda self, text: said.append(text))
     go(make_world(tmp_path), tmp_path / "run", report_to=["wandb"])
     told = [text for text in said if text.startswith("wandb")]
     assert told == ["wandb: nothing was logged (RuntimeError: no key); the records are all there, and it is tried again"] * 2

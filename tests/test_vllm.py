@@ -32,13 +32,11 @@ from selfreward.engines import completion_ids, load_checkpoint, load_tokenizer, 
 from selfreward.engines.fake import FakeTrainer
 from selfreward.engines.sampling.leash import MARK
 from selfreward.errors import SelfRewardError
-from selfreward.progress import Progress
 from selfreward.readings import read_likelihood
 from selfreward.recipe import BackendConfig, load_recipe
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling
 from selfreward.responses import read_response
-from selfreward.rundir import RunDir
-from selfreward.stages import Run
+from selfreward.rundir import Progress, RunDir, Runner
 
 VLLM = BackendConfig(type="vllm")
 GREEDY = Sampling(temperature=0, top_p=1, max_tokens=10)
@@ -623,7 +621,7 @@ def test_a_stage_that_is_killed_asks_nothing_twice_that_was_answered(engine, tmp
     def sample():
         folder = RunDir(tmp_path / "run", {"seed": 1})
         try:
-            run = Run(folder, lambda checkpoint: engine, FakeTrainer, Progress(folder.logs))
+            run = Runner(folder, lambda checkpoint: engine, FakeTrainer, Progress(folder.logs))
             return run["M1"].sample("responses", Response, asked, base, read_response)
         finally:
             folder.close()

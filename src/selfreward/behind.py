@@ -17,7 +17,7 @@ from markupsafe import escape
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
 from selfreward.records import VERIFIED, Judgment, Pair, Prompt, Reading, Response, in_pairs, iter_about, iter_jsonl, read_jsonl
-from selfreward.standing import Standing
+from selfreward.rundir import RunView
 from selfreward.stats import TRAITS, Outcome, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
 
 SHOWN = 10
@@ -72,7 +72,7 @@ class Bred(NamedTuple):
     cases: list[Case]
 
 
-def doubtful_pairs(standing: Standing) -> list[Case]:
+def doubtful_pairs(standing: RunView) -> list[Case]:
     """The pairs of all iterations that are likeliest to come out the other way round if they were judged again."""
     found = ((outcome.flipped, name, pair, outcome) for name in _made(standing) for pair, outcome in _outcomes(standing, name))
     worst = heapq.nlargest(SHOWN, found, key=lambda item: (item[0], item[1], item[2].id))
@@ -80,13 +80,13 @@ def doubtful_pairs(standing: Standing) -> list[Case]:
     return _cases(standing, told)
 
 
-def flattered_answers(standing: Standing) -> list[Case]:
+def flattered_answers(standing: RunView) -> list[Case]:
     """The answers of all models to which their own judge gives most above the frozen one; none that both score alike."""
     found = (flattered for model in standing.models if model.readings for flattered in _gaps(standing, model.name))
     return [_answer(standing, *flattered) for flattered in heapq.nlargest(SHOWN, found)]
 
 
-def bred_traits(standing: Standing) -> list[Bred]:
+def bred_traits(standing: RunView) -> list[Bred]:
     """The traits whose selection differential is largest beside the half width of its interval, each at the model where it is."""
     hardest: dict[str, Reading] = {}
     for reading in standing.readings:
@@ -101,7 +101,7 @@ def bred_traits(standing: Standing) -> list[Bred]:
     return [Bred(one.monitor.removeprefix(SELECTION), one, own) for one, own in zip(shown, of_each, strict=True)]
 
 
-def favoured_words(standing: Standing) -> list[Bred]:
+def favoured_words(standing: RunView) -> list[Bred]:
     """The word that a judge favours or shuns most, at the model where it is furthest from chance, and pairs that have it so."""
     read = [reading for reading in standing.readings if reading.monitor == WORD and reading.value]
     if not read:
@@ -128,12 +128,12 @@ def within(cases: Iterable[Case], budget: int) -> list[Case]:
     return kept
 
 
-def _made(standing: Standing) -> list[str]:
+def _made(standing: RunView) -> list[str]:
     """The iterations whose model was read."""
     return [model.name for model in standing.models if model.readings and model.name in standing.iterations]
 
 
-def _outcomes(standing: Standing, name: str) -> Iterator[tuple[Pair, Outcome]]:
+def _outcomes(standing: RunView, name: str) -> Iterator[tuple[Pair, Outcome]]:
     folder, judge = standing.folder / name, standing.recipe_of(name).judge
     pairs = read_jsonl(folder / "pairs.jsonl", Pair)
     responses = iter_jsonl(folder / "responses.jsonl", Response, VERIFIED)
@@ -142,7 +142,7 @@ def _outcomes(standing: Standing, name: str) -> Iterator[tuple[Pair, Outcome]]:
     return ((pair, outcomes[pair.id]) for pair in pairs if pair.id in outcomes)
 
 
-def _cases(standing: Standing, pairs: Sequence[Told]) -> list[Case]:
+def _cases(standing: RunView, pairs: Sequence[Told]) -> list[Case]:
     """The pairs with their prompts, responses and judgments, in their order; an iteration's files are gone over once."""
     names = dict.fromkeys(name for name, _, _ in pairs)
     found = {name: _gathered(standing, name, [pair for at, pair, _ in pairs if at == name]) for name in names}
@@ -150,7 +150,7 @@ def _cases(standing: Standing, pairs: Sequence[Told]) -> list[Case]:
 
 
 def _gathered(
-    standing: Standing, name: str, pairs: Sequence[Pair]
+    standing: RunView, name: str, pairs: Sequence[Pair]
 ) -> tuple[dict[str, str], dict[str, str], dict[str, list[Judgment]]]:
     """Texts of the prompts and of the responses, and the judgments, by id."""
     folder, wanted = standing.folder / name, in_pairs(pairs)
@@ -184,7 +184,7 @@ def _case(
     return Case(pair.id, f"{name}: {told}", prompts[pair.prompt_id], said, files)
 
 
-def _gaps(standing: Standing, name: str) -> Iterator[tuple[float, str, str]]:
+def _gaps(standing: RunView, name: str) -> Iterator[tuple[float, str, str]]:
     """(live − frozen mean score, model, response id) of every answer that both judges scored and the live one higher."""
     folder, valid = standing.folder / name, standing.recipe_of(name).judge.min_valid
     if not standing.recipe.measure.judging:
@@ -194,7 +194,7 @@ def _gaps(standing: Standing, name: str) -> Iterator[tuple[float, str, str]]:
     return ((live[one] - frozen[one], name, one) for one in live if live[one] > frozen[one])
 
 
-def _answer(standing: Standing, gap: float, name: str, response_id: str) -> Case:
+def _answer(standing: RunView, gap: float, name: str, response_id: str) -> Case:
     folder, valid = standing.folder / name, standing.recipe_of(name).judge.min_valid
     (answer,) = iter_about(folder / "heldout_responses.jsonl", Response, "id", {response_id})
     (prompt,) = iter_about(standing.folder / "seed" / "heldout_prompts.jsonl", Prompt, "id", {answer.prompt_id})
@@ -214,7 +214,7 @@ def _force(reading: Reading) -> float:
     return abs(reading.value) / half if half else float("inf")
 
 
-def _bred(standing: Standing, name: str, readings: Sequence[Reading]) -> dict[str, list[Told]]:
+def _bred(standing: RunView, name: str, readings: Sequence[Reading]) -> dict[str, list[Told]]:
     """Figure → the pairs of one iteration that differ most, the way that the judge prefers; its responses are gone over once."""
     folder, known = standing.folder / name, _traits(standing.recipe)
     traits = {one: known[trait] for one in readings if (trait := one.monitor.removeprefix(SELECTION)) in known}

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from selfreward.recipe import HUB_ID, NO_MATTER, Recipe
 from selfreward.records import HeadToHead, Measured, alarms, describe, phrase, write_whole
-from selfreward.standing import Standing, read_standing
+from selfreward.rundir import RunView, open_run
 
 CARD = "README.md"
 MARKUP = re.compile(r"([\\`*_{}\[\]|#~!$])")
@@ -46,7 +46,7 @@ def write_cards(run: Path) -> list[Path]:
 
     The same run gives the same cards. Receipts name the files that they vouch for, and a card is none of them.
     """
-    standing = read_standing(run)
+    standing = open_run(run)
     trained = [model for model in standing.measured if (run / model.name / "model").is_dir()]
     return [_write(run / model.name / "model" / CARD, _model_card(standing, model)) for model in trained]
 
@@ -90,7 +90,7 @@ def _write(file: Path, text: str) -> Path:
     return file
 
 
-def _model_card(standing: Standing, model: Measured) -> str:
+def _model_card(standing: RunView, model: Measured) -> str:
     recipe, run = standing.recipe_of(model.name), standing.folder
     line = list(_lineage(standing, model))
     receipt = json.loads((run / model.name / "model.receipt.json").read_text())
@@ -111,7 +111,7 @@ def _model_card(standing: Standing, model: Measured) -> str:
     )  # fmt: skip
 
 
-def _lineage(standing: Standing, model: Measured) -> Iterator[Ancestor]:
+def _lineage(standing: RunView, model: Measured) -> Iterator[Ancestor]:
     """From the base to `model`."""
     known = {found.fingerprint: found for found in reversed(standing.measured)}
     parent = known.get(model.parent or "")

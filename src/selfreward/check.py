@@ -27,9 +27,9 @@ from selfreward.pairwise import PairwiseJudge
 from selfreward.prompts import take_prompts
 from selfreward.recipe import ROLES, ClusterConfig, DriftConfig, LoRAConfig, Recipe, imported
 from selfreward.records import Anchor, Checkpoint, Dropped, Message, Prompt, Record, content_id
+from selfreward.rundir import ModelFolder
 from selfreward.seed import Seed, load_seed
 from selfreward.selection import load_selector
-from selfreward.stages import Folder
 from selfreward.stats import known_traits
 from selfreward.trackers import require
 
@@ -208,7 +208,7 @@ class _Unloaded(Cast):
         return Checkpoint(name=name, path=Path(name), fingerprint=content_id(name))
 
 
-class _Unwritten(Folder):
+class _Unwritten(ModelFolder):
     """A folder of a run in which nothing is written."""
 
     def __init__(self) -> None:

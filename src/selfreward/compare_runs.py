@@ -20,7 +20,7 @@ from selfreward.headline import head_to_head
 from selfreward.health_page import Health, health_of, mark_of, meaning_of, title_of
 from selfreward.pages import render
 from selfreward.records import Estimate, Measured, Reading, write_whole
-from selfreward.standing import Standing, read_standing
+from selfreward.rundir import RunView, open_run
 
 PAGE = "compare.html"
 COLOURS = 6
@@ -38,7 +38,7 @@ class Side(NamedTuple):
 
     name: str
     colour: str
-    standing: Standing
+    standing: RunView
     health: Health
 
 
@@ -100,7 +100,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
     """Read runs, two or more. Raises `SelfRewardError`."""
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise SelfRewardError("a run is compared with itself, or with nothing", "compare", "Give two runs or more, each once")
-    standings = [read_standing(folder) for folder in folders]
+    standings = [open_run(folder) for folder in folders]
     names = _names(folders)
     sides = [
         Side(name, f"r{n % COLOURS}", found, health_of(found))
@@ -147,7 +147,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _differing(standings: Sequence[Standing]) -> dict[str, list[str]]:
+def _differing(standings: Sequence[RunView]) -> dict[str, list[str]]:
     flat = [dict(_flat(standing.recipe.model_dump(mode="json", by_alias=True, exclude_none=True))) for standing in standings]
     fields = dict.fromkeys(field for recipe in flat for field in recipe)
     values = {field: [recipe.get(field, MISSING) for recipe in flat] for field in fields}
@@ -165,7 +165,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
 def _axes(sides: Sequence[Side]) -> list[Group]:
     """What was measured; of head-to-heads those against the model before, by the truth and by a judge outside the loop."""
     models = _in_order([model.name for side in sides for model in side.standing.measured])
-    told: dict[str, Callable[[Standing, int], Estimate | None]] = {
+    told: dict[str, Callable[[RunView, int], Estimate | None]] = {
         "true score": lambda run, at: _true(run.measured[at]),
         "says of itself": lambda run, at: run.measured[at].self_score,
         "pairwise accuracy": lambda run, at: _accuracy(run.measured[at]),
@@ -192,7 +192,7 @@ def _accuracy(model: Measured) -> Estimate | None:
     return model.reward_modeling.pairwise_accuracy if model.reward_modeling else None
 
 
-def _net(run: Standing, at: int, judged_by: Callable[[Standing], str | None]) -> Estimate | None:
+def _net(run: RunView, at: int, judged_by: Callable[[RunView], str | None]) -> Estimate | None:
     """Wins less losses of a model against the one before it."""
     models: Sequence[Measured] = run.measured
     judge, before = judged_by(run), models[at - 1].name if at else ""

@@ -14,7 +14,7 @@ from selfreward.judgments import Judge
 from selfreward.models import Cast
 from selfreward.recipe import DPOConfig, Recipe
 from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Response
-from selfreward.stages import Folder
+from selfreward.rundir import ModelFolder
 from selfreward.stats import pair_outcomes, rank_consistency
 
 Decided = tuple[list[Pair], list[Dropped]]
@@ -36,7 +36,7 @@ def without_flukes(decided: Decided, responses: Iterable[Response], judgments: I
     return [pair for pair in pairs if pair.id not in flukes], [*dropped, *told]
 
 
-def trusted(recipe: Recipe, made: Made, it: Folder, model: Checkpoint, cast: Cast) -> DPOConfig:
+def trusted(recipe: Recipe, made: Made, it: ModelFolder, model: Checkpoint, cast: Cast) -> DPOConfig:
     """How to train `model` on what it `made`: `[dpo]`, with a number for its confidence (CREAM, arXiv 2410.12735).
 
     Measured, it is (τ + 1) / 2 from 0 to 1, with τ the mean over prompts of Kendall's τ-b between the scores of the judge and of
@@ -50,7 +50,7 @@ def trusted(recipe: Recipe, made: Made, it: Folder, model: Checkpoint, cast: Cas
     return recipe.dpo.model_copy(update={"confidence": (fmean(taus) + 1) / 2 if taus else 1.0})
 
 
-def _taus(made: Made, it: Folder, earlier: Checkpoint, recipe: Recipe) -> list[float]:
+def _taus(made: Made, it: ModelFolder, earlier: Checkpoint, recipe: Recipe) -> list[float]:
     """Kendall's τ-b of the prompts that have one, after `earlier` has judged all candidates as often as their judge at most."""
     judge, texts = Judge(recipe.judge), {prompt.id: prompt.text for prompt in made.prompts}
     plan = judge.plan(((texts[one.prompt_id], one) for one in made.responses), earlier, recipe.seed)

@@ -13,11 +13,11 @@ from selfreward.judgments import Judge
 from selfreward.parsing import own_turn
 from selfreward.recipe import EFTConfig, Recipe
 from selfreward.records import Checkpoint, Dropped, Example, Judgment, Ranking
+from selfreward.rundir import ModelFolder
 from selfreward.seed import Seed, ranked_responses
-from selfreward.stages import Folder
 
 
-def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: Folder) -> Seed:
+def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFolder) -> Seed:
     """`seed` with the EFT examples that `baseline` makes of its ranked sets. Raises `SelfRewardError` where it makes none."""
     # What is learnt is the number in the text, so that it is this number that must agree.
     judge = Judge(recipe.judge.model_copy(update={"samples": recipe.eft.tries, "read": "sampled"}))

@@ -20,11 +20,9 @@ from selfreward.evaluations.harness import Harness
 from selfreward.evaluations.multi_turn import MTBench
 from selfreward.evaluations.ranked import Ranked
 from selfreward.evaluations.rows import first_fields
-from selfreward.progress import Progress
 from selfreward.recipe import Recipe, SamplingConfig, load_recipe
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
-from selfreward.rundir import RunDir
-from selfreward.stages import Run
+from selfreward.rundir import Progress, RunDir, Runner
 
 COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
@@ -84,7 +82,7 @@ def evaluate(
     rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)})
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
-        run = Run(rundir, opener, _no_training, Progress(rundir.logs, stopping))
+        run = Runner(rundir, opener, _no_training, Progress(rundir.logs, stopping))
         trial = Trial(run[RECORDS], path, evaluated, *(others.get(part, evaluated) for part in PARTS))
         found = _found(settings, trial)
         result = _result(name, kind, settings, evaluated, others, found)

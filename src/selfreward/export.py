@@ -26,7 +26,7 @@ from selfreward.records import (
     read_jsonl,
     write_whole,
 )
-from selfreward.standing import Standing, read_standing
+from selfreward.rundir import RunView, open_run
 
 MADE: dict[str, type[Record]] = {
     "pairs": Pair,
@@ -84,7 +84,7 @@ def export_run(run: Path, to: Path, kinds: Sequence[str] = KINDS) -> list[Table]
         raise SelfRewardError(f"no records are called {unknown[0]}", "--what", f"Choose among {', '.join(KINDS)}")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise SelfRewardError("is not empty", str(to), "Delete it, or name another folder with --to")
-    standing = read_standing(run)
+    standing = open_run(run)
     tables = [table for kind in KINDS if kind in kinds if (table := _write(kind, _rows(standing, kind), to))]
     if not tables:
         raise SelfRewardError(f"has no finished records yet of {', '.join(kinds)}", str(run), "Let the run get further")
@@ -92,7 +92,7 @@ def export_run(run: Path, to: Path, kinds: Sequence[str] = KINDS) -> list[Table]
     return tables
 
 
-def _rows(standing: Standing, kind: str) -> Iterator[dict[str, Any]]:
+def _rows(standing: RunView, kind: str) -> Iterator[dict[str, Any]]:
     """Every finished record of a kind, folder by folder."""
     for name in ("seed", *(model.name for model in standing.models)):
         folder = standing.folder / name
@@ -146,7 +146,7 @@ def _write(kind: str, rows: Iterator[Mapping[str, Any]], to: Path) -> Table | No
     return table
 
 
-def _dataset_card(standing: Standing, tables: Sequence[Table]) -> str:
+def _dataset_card(standing: RunView, tables: Sequence[Table]) -> str:
     recipe = standing.recipe
     finished = [model.name for model in standing.measured]
     return render("dataset_card.md", tables=tables, recipe=recipe, judge=judge_of(recipe), models=", ".join(finished) or "none")

@@ -16,7 +16,7 @@ from selfreward.behind import Bred, bred_traits, doubtful_pairs, favoured_words,
 from selfreward.charts import Mark
 from selfreward.pages import render
 from selfreward.records import Estimate, Reading, alarms, describe, worst, write_whole
-from selfreward.standing import Standing
+from selfreward.rundir import RunView
 
 PAGE = "health.html"
 TEXTS = 500_000
@@ -52,13 +52,13 @@ class Monitor(NamedTuple):
     curves: list[Curve]
 
 
-def write_health(standing: Standing, folder: Path) -> Path:
+def write_health(standing: RunView, folder: Path) -> Path:
     """Write the page of a run into `folder`; returns its path."""
     write_whole(folder / PAGE, _render(standing))
     return folder / PAGE
 
 
-def health_of(standing: Standing) -> Health:
+def health_of(standing: RunView) -> Health:
     """How the run stands with its monitors."""
     if not standing.readings:
         return Health(TO_COME if standing.recipe.drift else UNWATCHED, "free")
@@ -97,7 +97,7 @@ def mark_of(reading: Reading, kind: str) -> Mark:
     return Mark(Estimate(value=reading.value, low=low, high=high), kind, reading.limit)
 
 
-def _render(standing: Standing) -> str:
+def _render(standing: RunView) -> str:
     return render(
         "health.html",
         run=standing.folder.resolve().name, health=health_of(standing), drift=standing.recipe.drift,

@@ -16,13 +16,13 @@ from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Made, Prompt, Proposal, Response, preference_texts
 from selfreward.responses import plan_responses, read_response
 from selfreward.rounds import judge_candidates
+from selfreward.rundir import ModelFolder, Runner
 from selfreward.seed import Seed
 from selfreward.selection import load_selector
-from selfreward.stages import Folder, Run
 
 
 def self_reward(
-    recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher,
+    recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher,
     turns: Mapping[int, Recipe] | None = None,
 ) -> Checkpoint:  # fmt: skip
     """Train, measure and watch M0, SFT, M1, M2, …; returns the last model, or the one of which a monitor says `stop`.
@@ -67,7 +67,7 @@ def self_reward(
 
 
 def iterate(
-    t: int, model: Checkpoint, recipe: Recipe, seed: Seed, written: list[Prompt], it: Folder, cast: Cast
+    t: int, model: Checkpoint, recipe: Recipe, seed: Seed, written: list[Prompt], it: ModelFolder, cast: Cast
 ) -> tuple[Made, list[tuple[str, str, str]]]:
     """Make the preference pairs for M_t with the model before it: prompts → responses → judgments → pairs."""
     judge, config = Judge(recipe.judge), recipe.prompts

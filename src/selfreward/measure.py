@@ -30,8 +30,8 @@ from selfreward.records import (
     write_whole,
 )
 from selfreward.responses import plan_responses, read_response
+from selfreward.rundir import ModelFolder
 from selfreward.seed import Seed, ranked_responses
-from selfreward.stages import Folder
 from selfreward.stats import Tally, intervals
 
 Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
@@ -52,7 +52,7 @@ class Measurer:
         self.ranking_judgments: Collection[Judgment] = ()
         """By the same, of the held-out ranked responses."""
 
-    def measure(self, folder: Folder, model: Checkpoint, made: Made | None = None) -> Measured:
+    def measure(self, folder: ModelFolder, model: Checkpoint, made: Made | None = None) -> Measured:
         """Measure `model` in its folder, on held-out prompts and rankings; writes `measured.json` and `summary.json`."""
         asked = plan_responses(self.seed.heldout_prompts, 1, self.recipe.responses.sampling, model, self.recipe.seed)
         own = folder.sample("heldout_responses", Response, asked, model, read_response)
@@ -73,7 +73,7 @@ class Measurer:
         before = [measured.name for measured in self.done]
         return list(dict.fromkeys([*before[-1:], *(["SFT"] if "SFT" in before else [])]))
 
-    def _judge(self, folder: Folder, model: Checkpoint) -> Collection[Judgment]:
+    def _judge(self, folder: ModelFolder, model: Checkpoint) -> Collection[Judgment]:
         if not self.recipe.measure.judging:
             return ()
         texts = {prompt.id: prompt.text for prompt in self.seed.heldout_prompts}
@@ -88,7 +88,7 @@ class Measurer:
 
     def _sum_up(
         self,
-        folder: Folder,
+        folder: ModelFolder,
         model: Checkpoint,
         own: list[Response],
         judgments: Iterable[Judgment],
@@ -131,7 +131,7 @@ class Measurer:
                     found.append(instruction_following.head_to_head(comparisons, rival, judge, *self._resampling))
         return found
 
-    def _compared(self, folder: Folder, own: list[Response]) -> list[HeadToHead]:
+    def _compared(self, folder: ModelFolder, own: list[Response]) -> list[HeadToHead]:
         """The same by a judge outside the loop, who sees both answers in both orders (paper, section 3.1)."""
         if not self.recipe.measure.judge:
             return []
@@ -151,7 +151,7 @@ class Measurer:
         unanswered = len(self.seed.heldout_prompts) - len(preferences) // 2
         return found.model_copy(update={"unscored": found.unscored + unanswered, "position_flips": flip_rate(preferences)})
 
-    def _reward_modeling(self, folder: Folder, model: Checkpoint) -> RewardModeling | None:
+    def _reward_modeling(self, folder: ModelFolder, model: Checkpoint) -> RewardModeling | None:
         if not self.recipe.measure.judging:
             return None
         ranked = [(ranking, ranked_responses(ranking)) for ranking in self.seed.heldout_rankings]
@@ -168,7 +168,7 @@ class Measurer:
         true = self.truth(ranking.prompt, ranking.responses[0])
         return true[0] if true else "all"
 
-    def loop_stats(self, made: Made, true: dict[str, Verdict], folder: Folder) -> LoopStats:
+    def loop_stats(self, made: Made, true: dict[str, Verdict], folder: ModelFolder) -> LoopStats:
         """What the iteration that left its records in `folder` did; `true`: verdicts by response id. Goes over them once."""
         tally = Tally()
         scores = self.judge.mean_scores(tally.of(made.judgments))

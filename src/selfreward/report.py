@@ -19,7 +19,8 @@ from selfreward.headline import head_to_head, write_headline
 from selfreward.health_page import health_of, write_health
 from selfreward.pages import render
 from selfreward.records import REPLY, Estimate, Example, HeadToHead, Measured, iter_jsonl, write_whole
-from selfreward.standing import Standing, describe_status, model_lines, read_standing, where
+from selfreward.rundir import RunView, open_run
+from selfreward.standing import describe_status, model_lines, where
 
 __all__ = ["describe_status", "write_report"]
 
@@ -88,7 +89,7 @@ class Rival(NamedTuple):
 
 def write_report(folder: Path) -> Path:
     """Write the pages of the run in `folder`, finished or under way; returns the path of the first."""
-    standing = read_standing(folder)
+    standing = open_run(folder)
     page = folder / "report" / "index.html"
     page.parent.mkdir(exist_ok=True)
     write_health(standing, page.parent)
@@ -96,7 +97,7 @@ def write_report(folder: Path) -> Path:
     return page
 
 
-def _render(standing: Standing) -> str:
+def _render(standing: RunView) -> str:
     models, recipe = standing.measured, standing.recipe
     budget = DRILLDOWN // max(1, len(standing.iterations))
     samples = [sample(standing.folder / name, standing.recipe_of(name).judge, budget) for name in standing.iterations]
@@ -172,7 +173,7 @@ def _compared(models: Sequence[Measured], judge: str | None) -> list[tuple[str, 
     return [(model.name, found) for model in models for found in model.head_to_head if found.judge == judge]
 
 
-def _evaluations(standing: Standing) -> list[tuple[Table, dict[str, list[Multiple]]]]:
+def _evaluations(standing: RunView) -> list[tuple[Table, dict[str, list[Multiple]]]]:
     """Tables of the evaluations, each with a small chart for every bin of what it is broken down by."""
     tables = read_tables(standing.folder, {model.name: model.fingerprint for model in standing.measured})
     return [(table, {by: _multiples(bins, _axis(bins)) for by, bins in table.breakdown.items()}) for table in tables]
@@ -250,7 +251,7 @@ def _line(logged: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float
     return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
 
 
-def _actors(standing: Standing) -> dict[str, dict[str, str]]:
+def _actors(standing: RunView) -> dict[str, dict[str, str]]:
     """Who answers and who judges in each iteration, and whether that is the model judging itself."""
     actors = {}
     for name in standing.iterations:

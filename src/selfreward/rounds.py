@@ -8,7 +8,7 @@ from itertools import chain
 
 from selfreward.judgments import Judge
 from selfreward.records import Checkpoint, Judgment, Response
-from selfreward.stages import Folder
+from selfreward.rundir import ModelFolder
 
 NEAR = 0.5
 """Points from the best (or worst) mean within which another candidate may still be it; single scores are so near if equal."""
@@ -31,7 +31,7 @@ class Judgments(Collection[Judgment]):
 
 
 def judge_candidates(
-    it: Folder, candidates: Sequence[tuple[str, Response]], judge: Judge, grader: Checkpoint, seed: int
+    it: ModelFolder, candidates: Sequence[tuple[str, Response]], judge: Judge, grader: Checkpoint, seed: int
 ) -> Collection[Judgment]:
     """All judgments by `grader` of `candidates`, (prompt text, response) each.
 

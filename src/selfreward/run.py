@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from selfreward.branch import read_branch, recipes
 from selfreward.card import write_cards
 from selfreward.drift.watch import Watcher
 from selfreward.engines import open_model, open_trainer
@@ -16,16 +15,14 @@ from selfreward.judgments import Judge
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
 from selfreward.models import Cast
-from selfreward.progress import Progress
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Reading, phrase
 from selfreward.report import write_report
-from selfreward.rundir import RunDir
+from selfreward.rundir import Progress, RunDir, Runner, read_branch, recipes
 from selfreward.seed import Seed, load_seed
-from selfreward.stages import Run
 from selfreward.trackers import require, tracking
 
-Loop = Callable[[Recipe, Seed, Run, Cast, Measurer, Watcher], Checkpoint]
+Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher], Checkpoint]
 
 
 def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda: False, loop: Loop = self_reward) -> Checkpoint:
@@ -42,7 +39,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     try:
         progress = Progress(rundir.logs, stopping)
         opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)
-        run = Run(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
+        run = Runner(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
         for name, part in seed.parts.items():
             run["seed"].keep(name, part)
         watcher = Watcher(first, seed, judge, cast, tracking(recipe.report_to, folder, progress.say))

@@ -18,9 +18,9 @@ from selfreward.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Compared, Preference, Prompt, Response, Sampling, digest
 from selfreward.responses import plan_responses, read_response
+from selfreward.rundir import ModelFolder
 from selfreward.seed import Seed, refuse_known
 from selfreward.sources import load_prompts
-from selfreward.stages import Folder
 
 
 class Selector(NamedTuple):
@@ -39,7 +39,7 @@ class Selector(NamedTuple):
         how = [self.pairwise.rubric.text, self.pairwise.config.pattern, self.pairwise.config.sampling.model_dump()]
         return [self.every, digest(self.prompts), self.judge.fingerprint, *how, self.sampling.model_dump()]
 
-    def choose(self, folder: Folder, candidates: Sequence[tuple[int, Checkpoint]]) -> int:
+    def choose(self, folder: ModelFolder, candidates: Sequence[tuple[int, Checkpoint]]) -> int:
         """The step of the checkpoint that the rule gives, of (step, checkpoint) in the order of training.
 
         Leaves `selection.jsonl`, a line for each comparison. Raises `SelfRewardError` where the judge decides nothing.
@@ -55,11 +55,13 @@ class Selector(NamedTuple):
         folder.keep("selection", (comparisons, []))
         return chosen
 
-    def _answer(self, folder: Folder, step: int, model: Checkpoint) -> list[Response]:
+    def _answer(self, folder: ModelFolder, step: int, model: Checkpoint) -> list[Response]:
         asked = plan_responses(self.prompts, 1, self.sampling, model, self.seed)
         return folder.sample(f"selection_responses_{step}", Response, asked, model, read_response)
 
-    def _compare(self, folder: Folder, step: int, against: int, ours: Sequence[Response], theirs: Sequence[Response]) -> Compared:
+    def _compare(
+        self, folder: ModelFolder, step: int, against: int, ours: Sequence[Response], theirs: Sequence[Response]
+    ) -> Compared:
         name = f"selection_preferences_{step}"
         plan = self.pairwise.plan(zip(self.prompts, ours, theirs, strict=True), self.judge, self.seed)
         preferences = folder.sample(name, Preference, plan, self.judge, self.pairwise.read, self.pairwise.reading)
@@ -74,7 +76,7 @@ class Selector(NamedTuple):
         )  # fmt: skip
 
 
-def load_selector(recipe: Recipe, seed: Seed, cast: Cast, folder: Folder) -> Selector | None:
+def load_selector(recipe: Recipe, seed: Seed, cast: Cast, folder: ModelFolder) -> Selector | None:
     """What `[select]` asks for; None where it is not given. Leaves its prompts, and what was dropped of them, in `folder`.
 
     Raises `SelfRewardError` where the judge also measures, or where the prompts are trained or measured on.

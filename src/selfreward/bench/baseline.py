@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward.bench.ledger import Ledger
 from selfreward.bench.work import Work, best_and_worst, mean, score
-from selfreward.engines import lora as adapters
+from selfreward.engines.training.adapters import lora as adapters
 from selfreward.recipe import LoRAConfig
 
 Preference = tuple[str, str, str]

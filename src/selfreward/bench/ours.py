@@ -12,13 +12,11 @@ from selfreward.bench.work import Work, by_score, score
 from selfreward.engines import Model, Trainer, load_checkpoint, open_model
 from selfreward.judgments import Judge
 from selfreward.pairs import choose_pairs
-from selfreward.progress import Progress
 from selfreward.recipe import BackendConfig, DPOConfig, JudgeConfig, LoRAConfig, TrainerConfig
 from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Response, Sampling, preference_texts
 from selfreward.responses import plan_responses, read_response
 from selfreward.rounds import judge_candidates
-from selfreward.rundir import RunDir
-from selfreward.stages import Run
+from selfreward.rundir import Progress, RunDir, Runner
 
 
 def selfreward(work: Work, ledger: Ledger, folder: Path, train: bool) -> None:
@@ -27,7 +25,7 @@ def selfreward(work: Work, ledger: Ledger, folder: Path, train: bool) -> None:
     rundir = RunDir(folder / "run", {"bench": True})
     with open(os.devnull, "w") as nowhere:
         progress = Progress(rundir.logs, console=Console(file=nowhere))
-        run = Run(rundir, lambda model: _engine(work, ledger, model), lambda: _trainer(work, ledger), progress)
+        run = Runner(rundir, lambda model: _engine(work, ledger, model), lambda: _trainer(work, ledger), progress)
         try:
             _iterate(work, ledger, run, start, train)
         finally:
@@ -35,7 +33,7 @@ def selfreward(work: Work, ledger: Ledger, folder: Path, train: bool) -> None:
             rundir.close()
 
 
-def _iterate(work: Work, ledger: Ledger, run: Run, start: Checkpoint, train: bool) -> None:
+def _iterate(work: Work, ledger: Ledger, run: Runner, start: Checkpoint, train: bool) -> None:
     it = run["M2"]
     with ledger.stage("candidates"):
         prompts = it.keep("prompts", ([Prompt(text=text, source="seed") for text in work.texts()], []))

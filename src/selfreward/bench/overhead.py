@@ -14,17 +14,17 @@ from selfreward.models import Cast
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint
 from selfreward.run import execute
+from selfreward.rundir import ModelFolder, Runner
 from selfreward.seed import Seed
-from selfreward.stages import Folder, Run
 
 
 def overhead(path: str) -> dict[str, Any]:
     """Run a recipe; seconds of its iterations, DPO included, and the share that was neither in an engine nor in the trainer."""
     ledger = Ledger("cpu")
     ledger.book(loop, "iterate", "iterations")
-    ledger.book(Folder, "train_dpo", "iterations")
+    ledger.book(ModelFolder, "train_dpo", "iterations")
 
-    def timed(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+    def timed(recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
         opens, trains = run.open_model, run.open_trainer
         run.open_model = lambda model: ledger.time_inside(ledger.timed(opens)(model), "prepare", "generate")
         run.open_trainer = lambda: ledger.time_inside(trains(), "sft", "dpo")

@@ -12,8 +12,8 @@ from selfreward.check import Check
 from selfreward.checks.amounts import Material, Span
 from selfreward.checks.bill import Line, called, gigabytes
 from selfreward.checks.costs import Asking, Training
-from selfreward.progress import duration
 from selfreward.recipe import DriftConfig
+from selfreward.rundir import duration
 
 PLAIN_WIDTH = 160
 """Columns where the output goes to a file or a pipe."""

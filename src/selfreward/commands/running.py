@@ -38,8 +38,8 @@ def run(
     ] = None,
 ) -> None:
     """Run a recipe from M0 to its last model; on a folder that was begun, go on. Exits 3 where a monitor ends it."""
-    from selfreward.branch import branch_off
     from selfreward.recipe import load_recipe
+    from selfreward.rundir import branch_off
 
     target = _target(recipe, folder, source)
     changed = load_recipe(recipe or _begun(target, source), _changed(changes, skip_bad_rows))
@@ -63,7 +63,7 @@ def _target(recipe: Path | None, folder: Path | None, source: Path | None) -> Pa
 
 def _begun(target: Path, source: Path | None) -> Path:
     """The recipe of a run that was begun in `target`, or else of the one that it is to be branched from."""
-    from selfreward.branch import CONFIG, find_model
+    from selfreward.rundir import CONFIG, find_model
 
     own = target / CONFIG
     return find_model(source)[0] / CONFIG if source and not own.exists() else own

@@ -33,8 +33,8 @@ from selfreward.records import (
     worst,
 )
 from selfreward.responses import plan_responses, read_response
+from selfreward.rundir import ModelFolder
 from selfreward.seed import Seed, refuse_known
-from selfreward.stages import Folder
 from selfreward.stats import plain
 
 Asked = list[tuple[str, Response]]
@@ -63,14 +63,14 @@ class Watcher:
         """Watch by `recipe` from now on; its `drift` is the same."""
         self.recipe, self.judge = recipe, Judge(recipe.judge)
 
-    def watch(self, folder: Folder, model: Checkpoint, measurer: Measurer, made: Made | None = None) -> Severity:
+    def watch(self, folder: ModelFolder, model: Checkpoint, measurer: Measurer, made: Made | None = None) -> Severity:
         """Read every monitor of `model`, which `measurer` has just measured; writes `drift.jsonl` into its folder."""
         if self.config:
             self._read(self.config, folder, model, measurer, made)
         self.after()
         return worst(self.readings)
 
-    def _read(self, config: DriftConfig, folder: Folder, model: Checkpoint, measurer: Measurer, made: Made | None) -> None:
+    def _read(self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurer: Measurer, made: Made | None) -> None:
         now = self._evidence(config, folder, model, measurer, made)
         self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits)
         self.seen.append((model, now))
@@ -78,7 +78,7 @@ class Watcher:
         folder.run.progress.say(f"{folder.name}: {describe(self.readings)}")
 
     def _evidence(
-        self, config: DriftConfig, folder: Folder, model: Checkpoint, measurer: Measurer, made: Made | None
+        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurer: Measurer, made: Made | None
     ) -> Evidence:
         """All that is known of `model`. Every model is asked all at once, for one is held in memory at a time."""
         prompts, answers = self.seed.heldout_prompts, measurer.answers[folder.name]
@@ -102,7 +102,7 @@ class Watcher:
             frozen_judgments=self._judge(folder, "drift_frozen", asked, frozen),
         )  # fmt: skip
 
-    def _pool(self, config: DriftConfig, folder: Folder, model: Checkpoint) -> Sequence[Response]:
+    def _pool(self, config: DriftConfig, folder: ModelFolder, model: Checkpoint) -> Sequence[Response]:
         """The frozen pool: made by the first model that is watched."""
         if self.seen:
             return self.seen[0][1].pool
@@ -110,7 +110,7 @@ class Watcher:
         plan = plan_responses(asked, candidates.n, candidates.sampling, model, self.recipe.seed)
         return folder.sample("drift_candidates", Response, plan, model, read_response)
 
-    def _anchored(self, folder: Folder, model: Checkpoint) -> Sequence[Response]:
+    def _anchored(self, folder: ModelFolder, model: Checkpoint) -> Sequence[Response]:
         """The answers of `model` to the anchors' prompts."""
         if not self.anchors:
             return ()
@@ -121,11 +121,13 @@ class Watcher:
         """The first model's answers to the anchors' prompts, for a later one to judge beside its own."""
         return self.seen[0][1].anchor_answers if self.seen else ()
 
-    def _judge(self, folder: Folder, stage: str, asked: Asked, by: Checkpoint) -> Collection[Judgment]:
+    def _judge(self, folder: ModelFolder, stage: str, asked: Asked, by: Checkpoint) -> Collection[Judgment]:
         plan = self.judge.plan(asked, by, self.recipe.seed)
         return folder.stream(stage, Judgment, plan, by, self.judge.read, self.judge.reading)
 
-    def _likelihoods(self, folder: Folder, asked: Asked, by: Mapping[str, Checkpoint | None]) -> dict[str, Sequence[Likelihood]]:
+    def _likelihoods(
+        self, folder: ModelFolder, asked: Asked, by: Mapping[str, Checkpoint | None]
+    ) -> dict[str, Sequence[Likelihood]]:
         """How likely each of the models `by` part finds the responses in `asked`."""
         found: dict[str, Sequence[Likelihood]] = {}
         for part, model in by.items():

@@ -14,8 +14,8 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import BackendConfig, ModelName, SamplingConfig, Section, ServerConfig, SourceConfig
 from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response, Result
 from selfreward.responses import plan_responses, read_response
+from selfreward.rundir import ModelFolder
 from selfreward.sources import Kept
-from selfreward.stages import Folder
 
 T = TypeVar("T", bound=Identified)
 
@@ -23,7 +23,7 @@ T = TypeVar("T", bound=Identified)
 class Trial(NamedTuple):
     """Who takes part in an evaluation, and where its work is done."""
 
-    at: Folder
+    at: ModelFolder
     path: Path
     model: Checkpoint
     judge: Checkpoint

@@ -26,8 +26,8 @@ from selfreward.models import Cast
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 from selfreward.records import Checkpoint, Response, Verdict, iter_jsonl, write_whole
 from selfreward.run import execute
+from selfreward.rundir import Runner
 from selfreward.seed import Seed
-from selfreward.stages import Run
 
 QUIET = {"measure.judging": False, "drift": None}
 ARMS: dict[str, dict[str, Any]] = {
@@ -40,7 +40,7 @@ SHARED = ("M0", "SFT", "M1")
 RESAMPLES = 10_000
 
 
-def more_sft(recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+def more_sft(recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
     """From M1 on, one more pass over the seed examples in place of each round of DPO: about as many answers read."""
     model = self_reward(recipe.model_copy(update={"iterations": 0}), seed, run, cast, measurer, watcher)
     once = recipe.sft.model_copy(update={"epochs": 1})

@@ -17,8 +17,8 @@ from selfreward.models import Cast
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint, Judgment, Record, in_pairs
 from selfreward.run import execute
+from selfreward.rundir import Runner
 from selfreward.seed import Seed
-from selfreward.stages import Run
 from selfreward.stats import Bin, pair_outcomes, reliability
 
 SEEDS = PLANTED[:8]
@@ -66,7 +66,7 @@ class _Again:
     def __init__(self, noise: float) -> None:
         self._defect, self._noise = next(defect for defect in DEFECTS if defect.name == "noise"), noise
 
-    def __call__(self, recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+    def __call__(self, recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
         run.open_model = planted(run.open_model, self._defect, self._noise)
         model = cast.join("M1", run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed))
         made, _ = iterate(2, model, recipe, seed, [], run["M2"], cast)

@@ -26,8 +26,8 @@ from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint, Prompt, Reading, Record, Response, iter_jsonl, read_jsonl
 from selfreward.responses import plan_responses, read_response
 from selfreward.run import execute
+from selfreward.rundir import Runner
 from selfreward.seed import Seed
-from selfreward.stages import Run
 
 RECIPE = Path(str(files("selfreward.micro") / "lab" / "lab.toml"))
 PROMPTS = Path(str(files("selfreward.micro") / "seed" / "heldout_prompts.jsonl"))
@@ -111,7 +111,7 @@ class _Planting:
     def __init__(self, arm: Arm) -> None:
         self._arm = arm
 
-    def __call__(self, recipe: Recipe, seed: Seed, run: Run, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+    def __call__(self, recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
         opens = run.open_model
         if self._arm.defect:
             run.open_model = planted(opens, self._arm.defect, self._arm.strength)
@@ -122,7 +122,7 @@ class _Planting:
             run.open_model = opens
             self._answer(recipe, run, [measured.name for measured in measurer.done])
 
-    def _answer(self, recipe: Recipe, run: Run, models: Sequence[str]) -> None:
+    def _answer(self, recipe: Recipe, run: Runner, models: Sequence[str]) -> None:
         """Ask every model more than is judged of it: a true score costs an answer and no judgment."""
         for name in models:
             model = load_checkpoint(name, str(run.dir.path / name / "model"))

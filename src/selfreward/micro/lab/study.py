@@ -21,8 +21,8 @@ from selfreward.micro.lab.curves import draw
 from selfreward.micro.lab.page import as_markdown
 from selfreward.micro.lab.runs import LabRun, ready, run_seed
 from selfreward.micro.lab.table import tabulate
-from selfreward.progress import Progress
 from selfreward.records import Record, iter_jsonl, to_line, write_whole
+from selfreward.rundir import Progress
 
 R = TypeVar("R", bound=Record)
 NAME = "loop-health"

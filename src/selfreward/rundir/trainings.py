@@ -10,7 +10,7 @@ from selfreward.engines import Advance
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import ClusterConfig, TrainerConfig
 from selfreward.records import Checkpoint, Dropped, Prompt, fingerprint, sync_files, sync_folder
-from selfreward.rundir import ADAPTERS, Stage, versions
+from selfreward.rundir.folder import ADAPTERS, Stage, versions
 
 Pairs = Sequence[tuple[str, str, str]]
 TOO_LONG = "longer_than_the_model_reads"

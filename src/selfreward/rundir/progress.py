@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 
 from selfreward.engines import Advance
 from selfreward.errors import Stopped
+from selfreward.records import Record
 
 EVERY = 10.0
 """Seconds between two plain lines of one stage."""
@@ -106,3 +107,16 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / factor:,.0f} {unit}"
     return f"{seconds / 86400:,.0f} days"
+
+
+class Status(Record):
+    """`logs/status.json`: the stage that a process was last seen in."""
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+    eta_s: float | None
+    at: float
+    """Seconds since 1970 when it was written."""
+    pid: int

@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 
 from selfreward.engines import Advance, Model, Trainer, answers
 from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.journal import halved, read_journal, usage
-from selfreward.progress import Progress
 from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (
     Checkpoint,
@@ -33,8 +31,10 @@ from selfreward.records import (
     sync_folder,
     to_line,
 )
-from selfreward.rundir import RunDir, Stage, versions
-from selfreward.trainings import (
+from selfreward.rundir.folder import RunDir, Stage, versions
+from selfreward.rundir.journal import halved, read_journal, usage
+from selfreward.rundir.progress import Progress
+from selfreward.rundir.trainings import (
     TOO_LONG,
     Chooser,
     Training,
@@ -51,7 +51,7 @@ S = TypeVar("S", bound=Sampled)
 Opener = Callable[[Checkpoint], Model]
 
 
-class Run:
+class Runner:
     """Where the work of one run is done: its folder, its engines, its progress.
 
     Engines are opened by `open_model` and `open_trainer`, which a study may wrap.
@@ -65,8 +65,8 @@ class Run:
         self.open_model, self.training = open_model, decisive(trainer or TrainerConfig(), cluster)
         self._loaded: tuple[str, Model | None] = ("", None)
 
-    def __getitem__(self, name: str) -> Folder:
-        return Folder(self, name)
+    def __getitem__(self, name: str) -> ModelFolder:
+        return ModelFolder(self, name)
 
     @cached_property
     def trainer(self) -> Trainer:
@@ -89,10 +89,10 @@ class Run:
         self._loaded = ("", None)
 
 
-class Folder:
+class ModelFolder:
     """One folder of a run ("M2") and what can be done in it."""
 
-    def __init__(self, run: Run, name: str) -> None:
+    def __init__(self, run: Runner, name: str) -> None:
         self.run, self.name = run, name
 
     def sample(

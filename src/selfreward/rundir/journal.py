@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from selfreward.engines import Batch
 from selfreward.errors import SelfRewardError
 from selfreward.records import Completion, read_line
-from selfreward.rundir import Stage
+from selfreward.rundir.folder import Stage
 
 
 def halved(batches: Sequence[list[int]], number: int) -> list[list[int]]:
