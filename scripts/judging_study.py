@@ -24,14 +24,13 @@ from rich.console import Console
 
 from selfreward.engines import Model, load_checkpoint, open_model
 from selfreward.engines.fake import FakeTrainer
-from selfreward.judgments import Judge
 from selfreward.micro.truth import verdict
-from selfreward.pairs import Policy, best_against_worst, choose_pairs, half_a_point_apart
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 from selfreward.records import Completion, Prompt, Request, Response, iter_jsonl, to_line, write_whole
-from selfreward.rounds import judge_candidates
 from selfreward.run import execute
 from selfreward.rundir import Progress, RunDir, Runner, open_run
+from selfreward.steps import Judge, best_against_worst, choose_pairs, judge_candidates
+from selfreward.steps.pairs import Policy, half_a_point_apart
 
 ROOT = Path(__file__).parents[1]
 JUDGING: dict[str, dict[str, Any]] = {
@@ -219,8 +218,8 @@ PAGE = """# What judging costs, and what its pairs are worth
 `python scripts/judging_study.py --seeds {first}-{last}`: the micro recipe (N = 4) over {runs} seeds. What M1, and then M2,
 answered to the first {count} prompts of its iteration is judged by it in each way: K judgments of each; `adaptive`, which is
 `judge.samples = "adaptive"`; and `expected`, which is `judge.read = "expected"`. `½ apart` has
-`pairs.policy = "selfreward.pairs:half_a_point_apart"`. All ways are given the same rationales, so that they differ in what they
-draw of them and what they make of it.
+`pairs.policy = "selfreward.steps.pairs:half_a_point_apart"`. All ways are given the same rationales, so that they differ in
+what they draw of them and what they make of it.
 
 Pairs are held against the truth, which the loop never sees: the chosen answer is truly better (right), equal, or worse (wrong);
 the few on prompts that word no task have no truth and are not counted. Judgments, tokens written in them and prompt tokens read,

@@ -27,10 +27,7 @@ from rich.console import Console
 
 from selfreward.drift import Evidence, flukes, health, lexicon, traits
 from selfreward.engines.fake import FakeModel, FakeTrainer
-from selfreward.judgments import Judge
 from selfreward.measure import Measurer
-from selfreward.models import Cast
-from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import (
     Judgment,
@@ -50,8 +47,8 @@ from selfreward.records import (
 from selfreward.report import describe_status, write_report
 from selfreward.reward_modeling import beside_ranks, reward_modeling
 from selfreward.rundir import ModelFolder, Progress, RunDir, Runner
-from selfreward.seed import load_seed
 from selfreward.stats import Novelty
+from selfreward.steps import Cast, Judge, best_against_worst, choose_pairs, load_seed
 
 ROOT = Path(__file__).parents[1]
 MICRO = ROOT / "src" / "selfreward" / "recipe" / "shipped" / "micro.toml"

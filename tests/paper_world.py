@@ -14,9 +14,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from selfreward.engines.sampling.hf import HFModel
 from selfreward.engines.training.rows import sft_row
-from selfreward.prompts import HEADER
 from selfreward.recipe import BackendConfig
 from selfreward.records import Completion
+from selfreward.steps import HEADER
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|user|>' if m.role == 'user' else '<|assistant|>' }}{{ m.content }}<|end|>{% endfor %}"

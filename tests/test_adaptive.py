@@ -12,13 +12,13 @@ from tinyrun import Moments, count_requests, go, make_world, quiet, tree
 from selfreward.drilldown import sample
 from selfreward.engines import fake
 from selfreward.export import export_run
-from selfreward.judgments import Judge
 from selfreward.recipe import JudgeConfig
 from selfreward.records import Judgment, Pair, Response, iter_jsonl
 from selfreward.report import write_report
-from selfreward.rounds import undecided
 from selfreward.rundir import open_run
 from selfreward.standing import describe_status
+from selfreward.steps import Judge
+from selfreward.steps.judgments import undecided
 
 ADAPTIVE = Judge(JudgeConfig(samples="adaptive"))
 ROUNDS = ("judgments", "judgments_2", "judgments_3")

@@ -32,7 +32,7 @@ from selfreward.engines.fake import FakeModel
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import BackendConfig, LoRAConfig, TrainerConfig, load_recipe
 from selfreward.records import Anchor, to_line
-from selfreward.seed import load_seed
+from selfreward.steps import load_seed
 
 LLAMA_2_70B = {
     "vocab_size": 32000, "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
@@ -346,14 +346,15 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path, monkeypatch):
     servers = {"referee": {"url": "http://127.0.0.1:9/v1", "model": "m", "key_env": "NO_SUCH_KEY"}}
     checked = of(
         tmp_path, data__ift="none.jsonl", judge__rubric="none.txt", measure__truth="nowhere:truth", servers=servers,
-        measure__judge="referee", prompts__by="frozen", prompts__frozen="org/Writer-1.5B", pairs__policy="selfreward.pairs:none",
+        measure__judge="referee", prompts__by="frozen", prompts__frozen="org/Writer-1.5B",
+        pairs__policy="selfreward.steps.pairs:none",
         judge__by="tests.nobody:Judge", backend__device="cuda" if not torch.cuda.is_available() else "nowhere",
         report_to=["trackio"],
     )  # fmt: skip
     found = "\n".join(complaints(checked))
     for part in (
         "none.jsonl: cannot be read", "none.txt: cannot be read", "nowhere:truth: cannot be imported", "NO_SUCH_KEY is not set",
-        "org/Writer-1.5B: is no folder here and cannot be had from the hub", "selfreward.pairs:none: cannot be imported",
+        "org/Writer-1.5B: is no folder here and cannot be had from the hub", "selfreward.steps.pairs:none: cannot be imported",
         "tests.nobody:Judge: cannot be imported", "there is no device", "trackio is not installed",
     ):  # fmt: skip
         assert part in found

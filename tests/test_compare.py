@@ -215,7 +215,7 @@ def measured(run, name):
 def test_a_judge_outside_the_loop_compares_every_model_with_its_rivals_in_both_orders(tmp_path, monkeypatch):
     recipe = make_world(tmp_path / "world")
     run = tmp_path / "run"
-    monkeypatch.setattr("selfreward.models.FakeModel", lambda: FakeModel(write_by_model))
+    monkeypatch.setattr("selfreward.engines.opening.FakeModel", lambda: FakeModel(write_by_model))
     go(recipe, run, measure__judge="judges:Longer", sft__baseline=True)
     seen = Counter()
     for name, rivals in {"M0": [], "SFT": ["M0"], "M1": ["SFT"], "M2": ["M1", "SFT"]}.items():

@@ -55,7 +55,7 @@ def put(path, value):
         ("prompts", {"min_words": 4, "max_words": 150, "ascii_only": True, "form": None}),
         ("responses", {"n": 4, "temperature": 0.7, "top_p": 0.9}),
         ("judge", {"samples": 3, "temperature": 0.7, "top_p": 0.9, "scale": (0, 5), "by": "current", "min_valid": 2}),
-        ("pairs", {"accumulate": False, "policy": "selfreward.pairs:best_against_worst"}),
+        ("pairs", {"accumulate": False, "policy": "selfreward.steps.pairs:best_against_worst"}),
     ],
 )
 def test_the_papers_choices_are_the_defaults(tmp_path, section, papers):

@@ -13,16 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tinyrun import Killed, go, make_world, quiet, tree
 
-from selfreward import cures
-from selfreward.cures import trusted, without_flukes
 from selfreward.engines.fake import FakeModel, FakeTrainer, write_like_a_model
 from selfreward.errors import SelfRewardError
-from selfreward.models import Cast
-from selfreward.pairs import best_against_worst, shortest_of_the_best
 from selfreward.recipe import PairsConfig, load_recipe
 from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Prompt, Response, content_id, read_jsonl
 from selfreward.rundir import open_run
 from selfreward.stats import Outcome, mean_scores, pair_outcomes
+from selfreward.steps import pairs
+from selfreward.steps import Cast, best_against_worst, trusted, without_flukes
+from selfreward.steps.pairs import shortest_of_the_best
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ CHOSEN = [
 
 def test_a_pair_that_flips_more_likely_than_the_limit_is_dropped_and_one_of_which_nothing_is_known_stays(world, monkeypatch):
     outcomes = {CHOSEN[0].id: Outcome(0.7, 0.1, 0.2), CHOSEN[1].id: Outcome(0.69, 0.1, 0.21)}
-    monkeypatch.setattr(cures, "pair_outcomes", lambda *given: outcomes)
+    monkeypatch.setattr(pairs, "pair_outcomes", lambda *given: outcomes)
     recipe, before = load_recipe(world, {"pairs.max_fluke": 0.2}), Dropped(id="other", stage="pairs", reason="tie")
     kept, dropped = without_flukes((CHOSEN, [before]), [], [], recipe)
     assert kept == [CHOSEN[0], CHOSEN[2]]
@@ -185,7 +184,7 @@ def test_a_run_goes_by_the_rule_and_without_it_by_best_against_worst(world, tmp_
 
 
 def test_the_length_rule_does_not_go_with_another_policy(world):
-    said = refusal(world, pairs__length_rho=0.3, pairs__policy="selfreward.pairs:half_a_point_apart")
+    said = refusal(world, pairs__length_rho=0.3, pairs__policy="selfreward.steps.pairs:half_a_point_apart")
     assert "leave out length_rho, or policy" in said and len(said.splitlines()) == 1
 
 

@@ -8,15 +8,14 @@ from collections import Counter
 import pytest
 from tinyrun import Killed, count_requests, go, make_world, quiet, tree
 
-from selfreward.eft import choose_eft, compared
 from selfreward.engines import fake
 from selfreward.engines.fake import FakeModel
 from selfreward.errors import SelfRewardError
-from selfreward.judgments import Judge
 from selfreward.recipe import EFTConfig, JudgeConfig
 from selfreward.records import Completion, Dropped, Example, Judgment, Ranking, Request, Response, Sampling, read_jsonl, to_line
 from selfreward.report import describe_status, write_report
-from selfreward.seed import ranked_responses
+from selfreward.steps import Judge, ranked_responses
+from selfreward.steps.eft import choose_eft, compared
 
 JUDGE = Judge(JudgeConfig())
 FAILED = None
@@ -190,7 +189,7 @@ def world(tmp_path, monkeypatch):
     recipe.write_text(
         'base = "base"\niterations = 1\n[data]\nift = "ift.jsonl"\nrankings = "ranked.jsonl"\nheldout = 3\n[sft]' + text[1]
     )
-    monkeypatch.setattr("selfreward.models.FakeModel", lambda: FakeModel(write_judging))
+    monkeypatch.setattr("selfreward.engines.opening.FakeModel", lambda: FakeModel(write_judging))
     return recipe
 
 
@@ -284,7 +283,7 @@ def test_a_change_of_how_eft_is_made_is_refused_and_one_of_what_it_does_not_depe
 
 
 def test_an_sft_baseline_that_agrees_with_nobody_ends_the_run_with_the_reasons(world, tmp_path, monkeypatch):
-    monkeypatch.setattr("selfreward.models.FakeModel", lambda: FakeModel(lambda request: ("Score: 3", "stop")))
+    monkeypatch.setattr("selfreward.engines.opening.FakeModel", lambda: FakeModel(lambda request: ("Score: 3", "stop")))
     with pytest.raises(SelfRewardError, match=r"nowhere does the SFT baseline agree with people \(tied \d+\)"):
         go(world, tmp_path / "run", **MADE)
 

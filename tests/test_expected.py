@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from tinyrun import go, make_world, quiet
 
 from selfreward.engines.fake import FakeModel
-from selfreward.judgments import Judge
-from selfreward.pairs import best_against_worst, half_a_point_apart
 from selfreward.recipe import JudgeConfig
 from selfreward.records import Checkpoint, Completion, Judgment, Response, Watched, iter_jsonl
+from selfreward.steps import Judge, best_against_worst
+from selfreward.steps.pairs import half_a_point_apart
 
 MODEL = Checkpoint(name="M1", path="m1", fingerprint="f1")
 ANSWER = ("name a bird", Response(prompt_id="p", model="f1", index=0, text="a heron", finish="stop"))

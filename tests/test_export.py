@@ -28,8 +28,8 @@ from selfreward.engines.fake import FakeModel, write_like_a_model
 from selfreward.engines.training.rows import dpo_row
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.export import KINDS, MADE, MEASURED, export_run
-from selfreward.pairs import best_against_worst
 from selfreward.records import Judgment, Pair, Prompt, Response, read_jsonl
+from selfreward.steps import best_against_worst
 
 HOSTILE = "</details>| # <script>alert(1)</script> [x](https://evil.example) `y` ![z](z.png)\n---\nlicense: mit\n---\n{{ 7 * 7 }}"
 SETTINGS = {
@@ -58,7 +58,7 @@ def run(tmp_path_factory):
     recipe.write_text(recipe.read_text().replace('base = "base"', 'base = "a_base|<b>*x*"'))
     with pytest.MonkeyPatch.context() as patch:
         quiet(patch)
-        patch.setattr("selfreward.models.FakeModel", lambda: FakeModel(write_hostile))
+        patch.setattr("selfreward.engines.opening.FakeModel", lambda: FakeModel(write_hostile))
         go(recipe, world / "run", **SETTINGS)
     return world / "run"
 
@@ -279,7 +279,7 @@ def test_cards_are_the_same_each_time_and_a_finished_run_with_them_is_still_whol
     assert tree(run) == before
     with pytest.MonkeyPatch.context() as patch:
         quiet(patch)
-        patch.setattr("selfreward.models.FakeModel", None)  # nothing is asked again
+        patch.setattr("selfreward.engines.opening.FakeModel", None)  # nothing is asked again
         (run / "M2" / "model" / CARD).unlink()
         go(recipe, run, **SETTINGS)
     assert tree(run) == before

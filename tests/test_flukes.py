@@ -12,10 +12,10 @@ from evidence import answer, evidence
 from scipy.stats import norm
 
 from selfreward.drift.flukes import figures
-from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.records import Judgment, Made, Prompt
 from selfreward.stats import Bin, pair_outcomes, rejudging, reliability, within
 from selfreward.stats.rejudging import Fitted, compare, likelihood, mean_laws, scale, sums_again
+from selfreward.steps import best_against_worst, choose_pairs
 
 # by hand
 

@@ -6,9 +6,9 @@ import pytest
 from evidence import answer, evidence, judged, recipe, values
 
 from selfreward.drift.health import figures
-from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.records import HeadToHead, Made, Prompt
 from selfreward.stats import mean_scores
+from selfreward.steps import best_against_worst, choose_pairs
 
 FAILED = None
 CANDIDATES = ("ties", "yield", "gap", "spread")

@@ -10,11 +10,11 @@ from transformers import AutoConfig
 from selfreward.checks.shapes import adapter_parameters
 from selfreward.engines.fake import FakeModel, write_like_a_model
 from selfreward.errors import SelfRewardError
-from selfreward.judgments import Judge
 from selfreward.recipe import JudgeConfig, LoRAConfig, SourceConfig, load_recipe
 from selfreward.records import Example, Prompt, Ranking, to_line
 from selfreward.reproduce.texts import correlations
-from selfreward.sources import load_examples
+from selfreward.steps import Judge
+from selfreward.steps.sources import load_examples
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def silent(request):
 
 
 def test_an_engines_failure_is_no_answer_and_neither_judged_nor_compared(world, tmp_path, monkeypatch):
-    monkeypatch.setattr("selfreward.models.FakeModel", lambda: FakeModel(silent))
+    monkeypatch.setattr("selfreward.engines.opening.FakeModel", lambda: FakeModel(silent))
     go(world, tmp_path / "run", measure__judge="judges:Longer")
     answers = lines(tmp_path / "run" / "M2" / "heldout_responses.jsonl")
     assert [answer["finish"] == "error" for answer in answers] == [True, False, False]

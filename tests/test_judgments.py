@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfreward.errors import SelfRewardError
-from selfreward.judgments import Judge
-from selfreward.pairs import best_against_worst, choose_pairs
-from selfreward.parsing import last_verdict, own_turn, read_score
 from selfreward.recipe import JudgeConfig, load_recipe
 from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Response, Sampling, read_line, to_line
+from selfreward.steps import Judge, best_against_worst, choose_pairs, own_turn, read_score
+from selfreward.steps.parsing import last_verdict
 
 MODEL = Checkpoint(name="M1", path="m1", fingerprint="f1")
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=64)

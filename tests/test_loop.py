@@ -6,8 +6,8 @@ import pytest
 from tinyrun import go, make_world, quiet
 
 from selfreward.errors import SelfRewardError
-from selfreward.prompts import plan_prompts
 from selfreward.records import Judgment, Pair, Prompt, Proposal, Response, read_jsonl, to_line
+from selfreward.steps import plan_prompts
 
 
 @pytest.fixture

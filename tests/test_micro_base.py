@@ -10,13 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from selfreward import micro, prompts
+from selfreward import micro
 from selfreward.engines import completion_ids, prompt_ids
 from selfreward.micro import base, seeds, truth, world
 from selfreward.micro.base import JUDGE, MAKERS, BaseConfig, Phase
 from selfreward.micro.controls import ASKED, Oracle, shuffled
 from selfreward.micro.truth import check, judge, verdict
 from selfreward.records import Anchor, Example, Message, Pair, Prompt, Ranking, Request, Response, Sampling, read_jsonl
+from selfreward.steps import prompts
 
 SHIPPED = Path(micro.__file__).parent / "seed"
 

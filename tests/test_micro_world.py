@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward.judgments import Judge
 from selfreward.micro.truth import CRITERIA, check, judge, verdict, walk
 from selfreward.micro.world import (
     ANNOTATORS,
@@ -24,6 +23,7 @@ from selfreward.micro.world import (
     write_answer,
 )
 from selfreward.recipe import JudgeConfig
+from selfreward.steps import Judge
 
 SEEDS = st.integers(0, 2**32)
 KINDS = st.sampled_from(TASK_KINDS)

@@ -22,7 +22,7 @@ def test_a_model_of_the_hub_is_taken_from_the_local_cache_without_a_network(tmp_
     made = make_model(repo / "snapshots" / SHA)
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(SHA)
-    code = "from selfreward.models import load_checkpoint as l; m = l('M0', 'org/tiny'); print(m.path, m.fingerprint)"
+    code = "from selfreward.steps.cast import load_checkpoint as l; m = l('M0', 'org/tiny'); print(m.path, m.fingerprint)"
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert told.stdout.split() == [str(made), fingerprint(made)]

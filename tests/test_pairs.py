@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.records import Pair, Prompt, Response, preference_texts
+from selfreward.steps import best_against_worst, choose_pairs
 
 PROMPTS = [Prompt(text=f"prompt {n}", source="self") for n in range(3)]
 

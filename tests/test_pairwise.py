@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from selfreward.errors import SelfRewardError
 from selfreward.instruction_following import head_to_head
-from selfreward.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.recipe import PairwiseConfig
 from selfreward.records import Checkpoint, Completion, Preference, Prompt, Response, read_line, to_line
+from selfreward.steps import PairwiseJudge, combine, flip_rate
 
 MODEL = Checkpoint(name="judge", path="j", fingerprint="f1")
 JUDGE = PairwiseJudge(PairwiseConfig())

@@ -9,11 +9,10 @@ import torch
 from paper_world import ENDLESS, ONE_ANSWER, PLANTED, UNREADABLE, Writer, export, make_base, planted_trees, with_what_is_planted
 
 from selfreward.engines.sampling.hf import HFModel
-from selfreward.judgments import Judge
 from selfreward.recipe import load_recipe
 from selfreward.records import Dropped, read_jsonl
 from selfreward.run import execute
-from selfreward.seed import load_seed
+from selfreward.steps import Judge, load_seed
 
 RECIPE = files("selfreward") / "recipe" / "shipped" / "llama2-70b.toml"
 SMALL = {

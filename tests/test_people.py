@@ -10,8 +10,8 @@ from evidence import answer, evidence, judged, recipe, values
 from selfreward.drift.people import figures
 from selfreward.records import Anchor, Prompt, Ranking
 from selfreward.reward_modeling import beside_ranks, reward_modeling
-from selfreward.seed import ranked_responses
 from selfreward.stats import difference_of_shares
+from selfreward.steps import ranked_responses
 
 DRAWS = (200, 0)
 OF_ANCHORS = {"anchor_accuracy", "anchor_informedness", "self_bias", "self_bias_skewness", "self_preference"}

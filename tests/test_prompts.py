@@ -8,10 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from selfreward.prompts import choose_prompts, cut, plan_prompts, read_proposal, unfit
 from selfreward.recipe import PromptsConfig
 from selfreward.records import Checkpoint, Completion, Prompt, Proposal
 from selfreward.stats import Novelty
+from selfreward.steps import choose_prompts, plan_prompts, read_proposal
+from selfreward.steps.prompts import cut, unfit
 
 WRITER = Checkpoint(name="frozen", path="writer", fingerprint="f00d")
 CONFIG = PromptsConfig(per_iteration=20)

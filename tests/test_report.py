@@ -47,7 +47,7 @@ def write_at_length(request):
 def make_run(folder, write=write_hostile, stopping=lambda: False, **changes):
     """A run in `folder` whose models write by `write`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("selfreward.models.FakeModel", lambda: FakeModel(write))
+        patch.setattr("selfreward.engines.opening.FakeModel", lambda: FakeModel(write))
         run = folder / "run<b>"
         go(make_world(folder), run, stopping, **{"measure__truth": "test_report:truth", "sft__baseline": True, **BIG, **changes})
     return run

@@ -3,7 +3,7 @@
 import pytest
 
 from selfreward.records import Checkpoint, Completion, Prompt, Sampling
-from selfreward.responses import plan_responses, read_response
+from selfreward.steps import plan_responses, read_response
 
 MODEL = Checkpoint(name="M1", path="m1", fingerprint="f1")
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=64)

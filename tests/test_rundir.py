@@ -128,7 +128,7 @@ def test_only_what_came_after_the_change_is_to_be_deleted(recipe, whole):
 def test_a_changed_recipe_is_refused_on_a_half_made_stage(recipe, half, tmp_path):
     error = refused(recipe, half, judge__max_tokens=7)
     assert error.where == "M0/heldout_judgments" and "(judge.max_tokens)" in error.what
-    error = refused(recipe, half, pairs__policy="selfreward.pairs:best_against_worst", responses__n=3)
+    error = refused(recipe, half, pairs__policy="selfreward.steps.pairs:best_against_worst", responses__n=3)
     assert error.where == "M2/responses" and error.what.startswith("the recipe changed (responses.n)")
     named = delete_what_it_says(error)
     assert {Path(name).name for name in named} >= {"judgments.plan.json", "judgments.journal.jsonl", "responses.jsonl"}
@@ -232,7 +232,7 @@ def test_weights_that_change_while_the_run_is_open_are_not_trained_on(recipe, tm
 
 
 def test_another_version_of_a_library_is_refused_by_name(recipe, whole, monkeypatch):
-    from selfreward.rundir import stages
+    from selfreward.rundir import folder, stages
 
     newer = {**folder.versions(), "trl": "99"}
     for module in (folder, stages):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from selfreward.drilldown import SHOWN, sample
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import SelfRewardError
-from selfreward.pairs import best_against_worst, choose_pairs
 from selfreward.recipe import JudgeConfig
 from selfreward.records import (
     Checkpoint,
@@ -32,9 +31,9 @@ from selfreward.records import (
     read_jsonl,
     to_line,
 )
-from selfreward.responses import plan_responses, read_response
 from selfreward.rundir import Progress, RunDir, Runner
 from selfreward.stats import Novelty, Tally, intervals, mean_scores, novelty
+from selfreward.steps import best_against_worst, choose_pairs, plan_responses, read_response
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)
 

@@ -10,7 +10,8 @@ from selfreward.errors import SelfRewardError
 from selfreward.micro.world import read_task
 from selfreward.recipe import Recipe
 from selfreward.records import Example, Prompt, Ranking, to_line
-from selfreward.seed import Seed, load_seed, plain, ranked_responses
+from selfreward.steps import Seed, load_seed, ranked_responses
+from selfreward.steps.seed import plain
 
 PROMPT = Prompt(text="three", source="seed")
 RANKING = Ranking(prompt="name a bird", responses=("the heron", "a spoon"), ranks=(0, 1))

@@ -14,7 +14,6 @@ from selfreward import run as runs
 from selfreward.engines import load_checkpoint, open_model
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import SelfRewardError
-from selfreward.pairwise import PairwiseJudge
 from selfreward.recipe import DPOConfig, LoRAConfig, PairwiseConfig, TrainerConfig, load_recipe
 from selfreward.records import (
     Checkpoint,
@@ -30,8 +29,9 @@ from selfreward.records import (
 )
 from selfreward.rundir import Progress, RunDir, Runner
 from selfreward.rundir.trainings import TOO_LONG
-from selfreward.selection import Selector
 from selfreward.standing import describe_status
+from selfreward.steps import PairwiseJudge
+from selfreward.steps.selection import Selector
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)
 PROMPTS = [Prompt(text=f"say {n}", source="seed") for n in range(4)]

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import SourceConfig
 from selfreward.records import Example, Prompt, Ranking, to_line
-from selfreward.sources import draw, load_examples, load_prompts, load_rankings
+from selfreward.steps import load_prompts, load_rankings
+from selfreward.steps.sources import draw, load_examples
 
 
 def message(text, role="assistant", **more):

@@ -8,8 +8,8 @@ from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Dropped, Pair, Prompt, Request, Response, Sampling
-from selfreward.responses import read_response
 from selfreward.rundir import Progress, RunDir, Runner
+from selfreward.steps import read_response
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)
 

@@ -35,8 +35,8 @@ from selfreward.errors import SelfRewardError
 from selfreward.readings import read_likelihood
 from selfreward.recipe import BackendConfig, load_recipe
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling
-from selfreward.responses import read_response
 from selfreward.rundir import Progress, RunDir, Runner
+from selfreward.steps import read_response
 
 VLLM = BackendConfig(type="vllm")
 GREEDY = Sampling(temperature=0, top_p=1, max_tokens=10)

@@ -21,16 +21,11 @@ from selfreward.drift.verdicts import MONITORS
 from selfreward.drift.watch import load_anchors
 from selfreward.engines import find_device, load_ray, outside_model, quiet_libraries
 from selfreward.errors import SelfRewardError
-from selfreward.judgments import Judge
-from selfreward.models import Cast
-from selfreward.pairwise import PairwiseJudge
-from selfreward.prompts import take_prompts
 from selfreward.recipe import ROLES, ClusterConfig, DriftConfig, LoRAConfig, Recipe, imported
 from selfreward.records import Anchor, Checkpoint, Dropped, Message, Prompt, Record, content_id
 from selfreward.rundir import ModelFolder
-from selfreward.seed import Seed, load_seed
-from selfreward.selection import load_selector
 from selfreward.stats import known_traits
+from selfreward.steps import Cast, Judge, PairwiseJudge, Seed, load_seed, load_selector, take_prompts
 from selfreward.trackers import require
 
 T = TypeVar("T")

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from selfreward.cures import trusted, without_flukes
 from selfreward.drift.watch import Watcher
-from selfreward.eft import make_eft
-from selfreward.judgments import Judge
 from selfreward.measure import Measurer
-from selfreward.models import Cast
-from selfreward.pairs import choose_pairs
-from selfreward.prompts import choose_prompts, plan_prompts, read_proposal, take_prompts
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Made, Prompt, Proposal, Response, preference_texts
-from selfreward.responses import plan_responses, read_response
-from selfreward.rounds import judge_candidates
 from selfreward.rundir import ModelFolder, Runner
-from selfreward.seed import Seed
-from selfreward.selection import load_selector
+from selfreward.steps import (
+    Cast,
+    Judge,
+    Seed,
+    choose_pairs,
+    choose_prompts,
+    judge_candidates,
+    load_selector,
+    make_eft,
+    plan_prompts,
+    plan_responses,
+    read_proposal,
+    read_response,
+    take_prompts,
+    trusted,
+    without_flukes,
+)
 
 
 def self_reward(

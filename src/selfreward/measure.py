@@ -11,9 +11,6 @@ from itertools import chain, islice
 from pathlib import Path
 
 from selfreward import instruction_following, reward_modeling
-from selfreward.judgments import Judge
-from selfreward.models import Cast
-from selfreward.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.recipe import Recipe, imported
 from selfreward.records import (
     Checkpoint,
@@ -29,10 +26,9 @@ from selfreward.records import (
     Verdict,
     write_whole,
 )
-from selfreward.responses import plan_responses, read_response
 from selfreward.rundir import ModelFolder
-from selfreward.seed import Seed, ranked_responses
 from selfreward.stats import Tally, intervals
+from selfreward.steps import Cast, Judge, PairwiseJudge, Seed, combine, flip_rate, plan_responses, ranked_responses, read_response
 
 Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
 """(prompt, response) → (kind of task, points by criterion); None for a prompt that has no truth."""

@@ -14,8 +14,8 @@ from pydantic import AliasChoices, Field
 
 from selfreward.errors import SelfRewardError
 from selfreward.evaluations.rows import Row, read_rows
-from selfreward.parsing import own_turn, read_score
 from selfreward.records import Message, Outcome
+from selfreward.steps import own_turn, read_score
 
 Turn = Literal[1, 2]
 RATING = re.compile(r"\[\[(\d+(?:\.\d+)?)\]\]")

@@ -11,15 +11,13 @@ from selfreward.card import write_cards
 from selfreward.drift.watch import Watcher
 from selfreward.engines import open_model, open_trainer
 from selfreward.errors import Alarm
-from selfreward.judgments import Judge
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
-from selfreward.models import Cast
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Reading, phrase
 from selfreward.report import write_report
 from selfreward.rundir import Progress, RunDir, Runner, read_branch, recipes
-from selfreward.seed import Seed, load_seed
+from selfreward.steps import Cast, Judge, Seed, load_seed
 from selfreward.trackers import require, tracking
 
 Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher], Checkpoint]

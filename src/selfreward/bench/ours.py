@@ -10,13 +10,10 @@ from rich.console import Console
 from selfreward.bench.ledger import Ledger
 from selfreward.bench.work import Work, by_score, score
 from selfreward.engines import Model, Trainer, load_checkpoint, open_model
-from selfreward.judgments import Judge
-from selfreward.pairs import choose_pairs
 from selfreward.recipe import BackendConfig, DPOConfig, JudgeConfig, LoRAConfig, TrainerConfig
 from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Response, Sampling, preference_texts
-from selfreward.responses import plan_responses, read_response
-from selfreward.rounds import judge_candidates
 from selfreward.rundir import Progress, RunDir, Runner
+from selfreward.steps import Judge, choose_pairs, judge_candidates, plan_responses, read_response
 
 
 def selfreward(work: Work, ledger: Ledger, folder: Path, train: bool) -> None:

@@ -10,12 +10,11 @@ from selfreward import loop
 from selfreward.bench.ledger import Ledger
 from selfreward.drift.watch import Watcher
 from selfreward.measure import Measurer
-from selfreward.models import Cast
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint
 from selfreward.run import execute
 from selfreward.rundir import ModelFolder, Runner
-from selfreward.seed import Seed
+from selfreward.steps import Cast, Seed
 
 
 def overhead(path: str) -> dict[str, Any]:

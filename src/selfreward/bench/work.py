@@ -9,8 +9,8 @@ from math import fsum
 from pathlib import Path
 from zlib import crc32
 
-from selfreward.pairs import Scored
 from selfreward.records import Pair
+from selfreward.steps import Scored
 
 FIRST_WORD = 3
 """Of the vocabulary, what comes before is special: unknown, padding, end of turn."""

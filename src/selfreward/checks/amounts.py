@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from selfreward.judgments import Judge
-from selfreward.pairwise import PairwiseJudge
-from selfreward.prompts import HEADER
 from selfreward.recipe import Recipe
 from selfreward.records import Anchor, Example, Prompt, Ranking
-from selfreward.seed import Seed
+from selfreward.steps import HEADER, Judge, PairwiseJudge, Seed
 
 R = TypeVar("R", Example, Prompt, Ranking)
 Count = Callable[[str], int]

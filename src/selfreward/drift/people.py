@@ -9,8 +9,8 @@ from typing import NamedTuple
 from selfreward.drift import Evidence, Figures
 from selfreward.recipe import DriftConfig
 from selfreward.records import Anchor, Estimate, Prompt, Response
-from selfreward.seed import ranked_responses
 from selfreward.stats import difference_of_shares, distance_skewness, intervals
+from selfreward.steps import ranked_responses
 
 
 class Checked(NamedTuple):

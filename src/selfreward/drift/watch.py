@@ -11,9 +11,7 @@ from typing import Any
 from selfreward.drift import Evidence
 from selfreward.drift.verdicts import read_monitors
 from selfreward.errors import SelfRewardError
-from selfreward.judgments import Judge
 from selfreward.measure import Measurer
-from selfreward.models import Cast
 from selfreward.readings import read_likelihood
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import (
@@ -32,10 +30,9 @@ from selfreward.records import (
     read_jsonl,
     worst,
 )
-from selfreward.responses import plan_responses, read_response
 from selfreward.rundir import ModelFolder
-from selfreward.seed import Seed, refuse_known
 from selfreward.stats import plain
+from selfreward.steps import Cast, Judge, Seed, plan_responses, read_response, refuse_known
 
 Asked = list[tuple[str, Response]]
 """(prompt text, response) each."""

@@ -13,9 +13,8 @@ from selfreward.charts import two
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import BackendConfig, ModelName, SamplingConfig, Section, ServerConfig, SourceConfig
 from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response, Result
-from selfreward.responses import plan_responses, read_response
 from selfreward.rundir import ModelFolder
-from selfreward.sources import Kept
+from selfreward.steps import Kept, plan_responses, read_response
 
 T = TypeVar("T", bound=Identified)
 

@@ -35,8 +35,8 @@ from selfreward.records import (
     content_id,
     write_whole,
 )
-from selfreward.rubrics import Rubric
 from selfreward.stats import intervals
+from selfreward.steps import Rubric
 
 OWN_TEMPLATE = str(files("selfreward") / "text" / "judge_alpaca.txt")
 TURN = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>", re.DOTALL)

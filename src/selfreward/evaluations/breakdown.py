@@ -15,8 +15,8 @@ from selfreward.evaluations import Answered, Trial
 from selfreward.evaluations.rows import Row, read_rows
 from selfreward.recipe import Located
 from selfreward.records import Completion, Figure, Prompt, Request, Sampled, Sampling
-from selfreward.rubrics import Rubric, own_words
 from selfreward.stats import intervals
+from selfreward.steps import Rubric, own_words
 
 BY_JUDGE = "judge"
 """As `labels`: the judge is to label the prompts."""

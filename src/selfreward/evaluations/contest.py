@@ -7,11 +7,10 @@ from functools import cached_property
 
 from selfreward.evaluations import Trial, counted, lengths, some
 from selfreward.evaluations.breakdown import Labelled, break_down
-from selfreward.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.recipe import ModelName, PairwiseConfig, SourceConfig
 from selfreward.records import Comparison, Dropped, Figure, Found, Preference, Prompt, Side, content_id, digest
-from selfreward.sources import Kept, load_prompts
 from selfreward.stats import intervals
+from selfreward.steps import Kept, PairwiseJudge, combine, flip_rate, load_prompts
 
 WORTH: dict[Side, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
 

@@ -7,7 +7,6 @@ from functools import cached_property
 from itertools import chain
 
 from selfreward.evaluations import Answered, Trial, counted, lengths
-from selfreward.judgments import read_judgment
 from selfreward.mt_bench import (
     GROUPS,
     TEMPERATURES,
@@ -23,8 +22,8 @@ from selfreward.mt_bench import (
 )
 from selfreward.recipe import Located
 from selfreward.records import Checkpoint, Completion, Figure, Found, Judgment, Message, Request, Response, Sampling, content_id
-from selfreward.responses import read_response
 from selfreward.stats import intervals
+from selfreward.steps import read_judgment, read_response
 
 TURNS: tuple[Turn, Turn] = (1, 2)
 GRADING = Sampling(temperature=0.0, top_p=1.0, max_tokens=2048)

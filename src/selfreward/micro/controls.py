@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from selfreward.micro.base import JUDGE
 from selfreward.micro.truth import judge
 from selfreward.micro.world import read_task
-from selfreward.pairs import Scored, best_against_worst
 from selfreward.records import Completion, Pair, Request
+from selfreward.steps import Scored, best_against_worst
 
 ASKED = re.compile(re.escape(JUDGE).replace(r"\{prompt\}", "(.*)").replace(r"\{response\}", "(.*)"), re.DOTALL)
 

@@ -22,12 +22,11 @@ import numpy as np
 from selfreward.drift.watch import Watcher
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer
-from selfreward.models import Cast
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 from selfreward.records import Checkpoint, Response, Verdict, iter_jsonl, write_whole
 from selfreward.run import execute
 from selfreward.rundir import Runner
-from selfreward.seed import Seed
+from selfreward.steps import Cast, Seed
 
 QUIET = {"measure.judging": False, "drift": None}
 ARMS: dict[str, dict[str, Any]] = {

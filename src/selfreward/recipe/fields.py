@@ -28,7 +28,7 @@ ENV_NAME = r"[A-Z_][A-Z0-9_]*"
 """In capitals alone, as keys never are."""
 MOVED_FILES = {"text/judge_": "recipe/rubrics/judge_"}
 """Beginnings of paths in the package → where those files are now. Recipes and run folders keep what was written into them."""
-MOVED_MODULES: dict[str, str] = {}
+MOVED_MODULES = {"selfreward.pairs:": "selfreward.steps.pairs:"}
 """Modules of ours that recipes name → where they are now."""
 
 

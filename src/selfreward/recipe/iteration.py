@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from selfreward.recipe.fields import ImportPath, Located, ModelName, Pattern, SamplingConfig, Section, Share, off
 
-BEST_AGAINST_WORST = "selfreward.pairs:best_against_worst"
+BEST_AGAINST_WORST = "selfreward.steps.pairs:best_against_worst"
 ADAPTIVE = 3
 """The most samples of an adaptive judge: as many as the paper always draws."""
 

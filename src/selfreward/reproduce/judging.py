@@ -12,9 +12,9 @@ from selfreward.agreement import Vote, accuracy, between_people, kappa, majority
 from selfreward.errors import SelfRewardError
 from selfreward.evaluations.rows import Row, read_rows
 from selfreward.mt_bench import Grade, Question, Scores, read_rating, scores
-from selfreward.parsing import own_turn, read_score
 from selfreward.recipe import JudgeConfig
 from selfreward.reproduce.lines import Line
+from selfreward.steps import own_turn, read_score
 
 PANDALM, VOTES, QUESTIONS, GRADED = "pandalm_testset", "mtbench_human_votes", "mtbench_questions", "mtbench_judgments_single"
 OUTPUTS = "judge_outputs"

@@ -7,19 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfreward.drift.watch import Watcher
-from selfreward.judgments import Judge
 from selfreward.loop import iterate
 from selfreward.measure import Measurer
 from selfreward.micro.lab.arms import PLANTED
 from selfreward.micro.lab.defects import DEFECTS, planted
 from selfreward.micro.lab.runs import DIGITS, RECIPE, apart
-from selfreward.models import Cast
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint, Judgment, Record, in_pairs
 from selfreward.run import execute
 from selfreward.rundir import Runner
-from selfreward.seed import Seed
 from selfreward.stats import Bin, pair_outcomes, reliability
+from selfreward.steps import Cast, Judge, Seed
 
 SEEDS = PLANTED[:8]
 NOISE = (0.0, 0.25, 0.5)

@@ -21,13 +21,11 @@ from selfreward.micro.lab.arms import PLANTED, Arm
 from selfreward.micro.lab.defects import DEFECTS, planted
 from selfreward.micro.study import summary
 from selfreward.micro.truth import CRITERIA, verdict
-from selfreward.models import Cast
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint, Prompt, Reading, Record, Response, iter_jsonl, read_jsonl
-from selfreward.responses import plan_responses, read_response
 from selfreward.run import execute
 from selfreward.rundir import Runner
-from selfreward.seed import Seed
+from selfreward.steps import Cast, Seed, plan_responses, read_response
 
 RECIPE = Path(str(files("selfreward.micro") / "lab" / "lab.toml"))
 PROMPTS = Path(str(files("selfreward.micro") / "seed" / "heldout_prompts.jsonl"))

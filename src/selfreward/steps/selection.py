@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from selfreward.errors import SelfRewardError
-from selfreward.models import Cast
-from selfreward.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Compared, Preference, Prompt, Response, Sampling, digest
-from selfreward.responses import plan_responses, read_response
 from selfreward.rundir import ModelFolder
-from selfreward.seed import Seed, refuse_known
-from selfreward.sources import load_prompts
+from selfreward.steps.cast import Cast
+from selfreward.steps.pairwise import PairwiseJudge, combine, flip_rate
+from selfreward.steps.responses import plan_responses, read_response
+from selfreward.steps.seed import Seed, refuse_known
+from selfreward.steps.sources import load_prompts
 
 
 class Selector(NamedTuple):

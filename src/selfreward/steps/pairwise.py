@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from selfreward.recipe import PairwiseConfig
 from selfreward.records import Checkpoint, Comparison, Completion, Place, Preference, Prompt, Request, Response, Side
-from selfreward.rubrics import Rubric, own_words
+from selfreward.steps.rubrics import Rubric, own_words
 
 
 class PairwiseJudge:

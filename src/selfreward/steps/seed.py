@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple, TypeVar
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, SeedConfig, SourceConfig
 from selfreward.records import Dropped, Example, Identified, Prompt, Ranking, Response
-from selfreward.sources import Kept, draw, load_examples, load_prompts, load_rankings
 from selfreward.stats import plain
+from selfreward.steps.sources import Kept, draw, load_examples, load_prompts, load_rankings
 
 A = TypeVar("A", Example, Ranking)
 R = TypeVar("R", bound=Identified)

@@ -9,12 +9,12 @@ from fractions import Fraction
 from math import floor, fsum
 
 from selfreward.errors import SelfRewardError
-from selfreward.judgments import Judge
-from selfreward.parsing import own_turn
 from selfreward.recipe import EFTConfig, Recipe
 from selfreward.records import Checkpoint, Dropped, Example, Judgment, Ranking
 from selfreward.rundir import ModelFolder
-from selfreward.seed import Seed, ranked_responses
+from selfreward.steps.judgments import Judge
+from selfreward.steps.parsing import own_turn
+from selfreward.steps.seed import Seed, ranked_responses
 
 
 def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFolder) -> Seed:

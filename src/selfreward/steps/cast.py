@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from selfreward.engines import load_checkpoint, outside_model
-from selfreward.pairs import Policy, shortest_of_the_best
 from selfreward.recipe import JudgeConfig, PairsConfig, PromptsConfig, Recipe, imported
 from selfreward.records import Checkpoint
+from selfreward.steps.pairs import Policy, shortest_of_the_best
 
 
 class Cast:

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from selfreward.errors import SelfRewardError
-from selfreward.parsing import own_turn
 from selfreward.recipe import PromptsConfig
 from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request, content_id, read_jsonl
 from selfreward.stats import WORD, WORD_OF_ANY_SCRIPT, Novelty, plain
+from selfreward.steps.parsing import own_turn
 
 HEADER = "Come up with a series of tasks:"
 # In all of these, what is taken in is not gone back over (`*+`), and a run of blank lines and marks is entered at its first

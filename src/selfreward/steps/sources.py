@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from selfreward.errors import SelfRewardError
-from selfreward.exchanges import Alpaca, Answered, Asked, Conversation, Exchange, Ranked, Row, Tree, Unused
 from selfreward.recipe import HUB_ID, SourceConfig
 from selfreward.records import REPLY, Dropped, Example, Identified, Prompt, Ranking, wrong_field
+from selfreward.steps.formats import Alpaca, Answered, Asked, Conversation, Exchange, Ranked, Row, Tree, Unused
 
 R = TypeVar("R", bound=Identified)
 SHAPES: dict[str, type[Row]] = {"oasst": Tree, "messages": Conversation, "alpaca": Alpaca}

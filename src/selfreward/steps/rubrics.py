@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from selfreward.errors import SelfRewardError
-from selfreward.parsing import own_turn
 from selfreward.records import Completion
+from selfreward.steps.parsing import own_turn
 
 Failure = Literal["error", "truncated"]
 

@@ -1,0 +1,146 @@
+"""K judgments of each response: LLM-as-a-Judge (paper, section 2.2, step 3, and figure 2), in one round or in several."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
+
+from selfreward.recipe import JudgeConfig
+from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Request, Response, Watched
+from selfreward.rundir import ModelFolder
+from selfreward.stats import mean_scores
+from selfreward.steps.parsing import expected_score, read_score
+from selfreward.steps.rubrics import Rubric, own_words
+
+
+class Judge:
+    """A rubric, a scale and a parser."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        self.config = config
+        self.rubric = Rubric(config.rubric, ("prompt", "response"), "judge.rubric")
+        self._verdict = re.compile(config.pattern, re.IGNORECASE)
+        low, high = map(int, config.scale)
+        self._watch = tuple(map(str, range(low, high + 1))) if config.read == "expected" else ()
+
+    @property
+    def reading(self) -> list[object]:
+        """What a judgment depends on beside what the judge wrote."""
+        return [self.config.pattern, *self.config.scale, self.config.read]
+
+    def fill(self, prompt: str, response: str) -> str:
+        """The judge's prompt."""
+        return self.rubric.fill(prompt=prompt, response=response)
+
+    def plan(
+        self, responses: Iterable[tuple[str, Response]], model: Checkpoint, seed: int, samples: Iterable[int] | None = None
+    ) -> list[Request]:
+        """K requests for each (prompt text, response), next to each other; of those K, only `samples` where they are given.
+
+        A response that is there twice is judged once, and one that is no answer not at all.
+        """
+        numbers = range(self.config.most) if samples is None else tuple(samples)
+        once = {response.id: (prompt, response) for prompt, response in responses if response.answered}
+        return [
+            Request.user_turn(response.id, sample, text, self.config.sampling, model, seed, self._watch)
+            for prompt, response in once.values()
+            for text in (self.fill(prompt, response.text),)
+            for sample in numbers
+        ]
+
+    def read(self, request: Request, completion: Completion) -> Judgment:
+        """One opinion: a score on the scale, or the name of what is wrong with it."""
+        return read_judgment(request, completion, partial(self.parse, watched=completion.watched))
+
+    def parse(self, text: str, watched: Iterable[Watched] = ()) -> tuple[Outcome, float | None]:
+        """The score in a judge's own turn, or the name of what is wrong with it; `watched` is what an expected score goes by."""
+        sampled = read_score(text, self._verdict, self.config.scale)
+        if sampled[0] != "scored" or self.config.read == "sampled":
+            return sampled
+        return expected_score(text, self._verdict, watched)
+
+    def mean_scores(self, judgments: Iterable[Judgment]) -> dict[str, float]:
+        """Mean score by response id, over its valid judgments."""
+        return mean_scores(judgments, self.config.min_valid)
+
+
+def read_judgment(request: Request, completion: Completion, parse: Callable[[str], tuple[Outcome, float | None]]) -> Judgment:
+    """What a judge wrote about a response; `parse` finds the score in its own turn, or what is wrong with it."""
+    own, failure = own_words(completion)
+    outcome, score = (failure, None) if failure else parse(own)
+    return Judgment(
+        response_id=request.about,
+        judge=request.model,
+        sample=request.index,
+        rationale=completion.text,
+        outcome=outcome,
+        score=score,
+    )
+
+
+NEAR = 0.5
+"""Points from the best (or worst) mean within which another candidate may still be it; single scores are so near if equal."""
+
+
+class Judgments(Collection[Judgment]):
+    """Those of several rounds, one round after the other."""
+
+    def __init__(self) -> None:
+        self.rounds: list[Collection[Judgment]] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rounds))
+
+    def __iter__(self) -> Iterator[Judgment]:
+        return chain.from_iterable(self.rounds)
+
+    def __contains__(self, judgment: object) -> bool:
+        return any(judgment in one for one in self.rounds)
+
+
+def judge_candidates(
+    it: ModelFolder, candidates: Sequence[tuple[str, Response]], judge: Judge, grader: Checkpoint, seed: int
+) -> Collection[Judgment]:
+    """All judgments by `grader` of `candidates`, (prompt text, response) each.
+
+    Of an adaptive judge round n is a stage of its own, in which every candidate that is then undecided has sample n of the K
+    that it would have had otherwise, from the same seed: what is drawn is part of what K for everyone would have drawn.
+    """
+    judgments, responses = Judgments(), [response for _, response in candidates]
+    asked = {response.id for response in responses}
+    adaptive = judge.config.samples == "adaptive"
+    for number, stage in enumerate(judge.config.rounds):
+        due = [one for one in candidates if one[1].id in asked]
+        plan = judge.plan(due, grader, seed, [number] if adaptive else None)
+        judgments.rounds.append(it.stream(stage, Judgment, plan, grader, judge.read, judge.reading))
+        asked = undecided(responses, judge.mean_scores(judgments)) if adaptive else asked
+    return judgments
+
+
+def undecided(responses: Iterable[Response], scores: Mapping[str, float]) -> set[str]:
+    """Ids of the responses that are to be judged once more, after judgments that gave the mean `scores` by response id.
+
+    Best is undecided while whole answers that do not read the same have means within half a point of the highest, worst while
+    answers have so of the lowest: then all of those are judged again. So is an answer without a score.
+    """
+    groups: dict[str, list[Response]] = defaultdict(list)
+    for response in responses:
+        if response.answered:
+            groups[response.prompt_id].append(response)
+    unscored = {response.id for group in groups.values() for response in group if response.id not in scores}
+    return unscored.union(*(_rivals(group, scores) for group in groups.values()))
+
+
+def _rivals(group: Iterable[Response], scores: Mapping[str, float]) -> set[str]:
+    """Those of one prompt's answers that may be its best, where several may, and its worst likewise."""
+    lowest_first = sorted((response for response in group if response.id in scores), key=lambda one: scores[one.id])
+    highest_first = [response for response in reversed(lowest_first) if response.finish == "stop"]
+    rivals: set[str] = set()
+    for order in (highest_first, lowest_first):
+        near = [one for one in order if abs(scores[one.id] - scores[order[0].id]) <= NEAR]
+        if len({one.text for one in near}) > 1:
+            rivals |= {one.id for one in near}
+    return rivals
