@@ -25,9 +25,11 @@ from typing import Any
 
 from rich.console import Console
 
-from selfreward.drift import Evidence, flukes, health, lexicon, traits
 from selfreward.engines.fake import FakeModel, FakeTrainer
-from selfreward.measure import Measurer
+from selfreward.measure import Measurer, reward_modeling
+from selfreward.measure.axes import beside_ranks
+from selfreward.measure.monitors import flukes, health, lexicon, traits
+from selfreward.measure.monitors.base import Evidence
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import (
     Judgment,
@@ -45,7 +47,6 @@ from selfreward.records import (
     write_whole,
 )
 from selfreward.report import describe_status, write_report
-from selfreward.reward_modeling import beside_ranks, reward_modeling
 from selfreward.rundir import ModelFolder, Progress, RunDir, Runner
 from selfreward.stats import Novelty
 from selfreward.steps import Cast, Judge, best_against_worst, choose_pairs, load_seed

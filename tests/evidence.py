@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from selfreward.drift import Evidence
+from selfreward.measure.monitors.base import Evidence
 from selfreward.recipe import Recipe
 from selfreward.records import Judgment, Made, Pair, Prompt, Response
 

@@ -9,8 +9,8 @@ from tinyrun import Moments, count_requests, go, make_world, quiet, tree
 from typer.testing import CliRunner
 
 from selfreward.cli import app
-from selfreward.drift import verdicts
 from selfreward.errors import Alarm
+from selfreward.measure.monitors import verdicts
 from selfreward.records import Estimate, Reading, read_jsonl
 
 FIGURES = {"M1": 0.1, "M2": 0.2, "M3": 0.3}

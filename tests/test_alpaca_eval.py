@@ -13,17 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from selfreward.alpaca_eval import (
-    DIFFICULTY,
-    GAMED,
-    STRENGTHS,
-    Board,
-    length_controlled,
-    read_board,
-    weighted_preference,
-    win_rate,
-)
 from selfreward.errors import SelfRewardError
+from selfreward.measure import DIFFICULTY, GAMED, length_controlled, read_board, weighted_preference, win_rate
+from selfreward.measure.evaluations.length_control import STRENGTHS, Board
 
 # win rates
 

@@ -14,9 +14,9 @@ from tinyrun import Killed, Moments, count_requests, go, make_world, quiet, tree
 from typer.testing import CliRunner
 
 from selfreward.cli import app
-from selfreward.drift import verdicts
 from selfreward.engines import fake
 from selfreward.errors import SelfRewardError
+from selfreward.measure.monitors import verdicts
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Estimate, Judgment, read_jsonl
 from selfreward.run import execute

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 from judges import ASKED, Scripted
+from selfreward.measure.evaluations.base.tables import read_tables
 from tinyrun import go, make_world, quiet
 from typer.testing import CliRunner
 
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations.breakdown import CATEGORIES, LENGTHS, LabelRow, parse, read_label
-from selfreward.evaluations.rows import read_rows
-from selfreward.evaluations.tables import read_tables
 from selfreward.headline import write_headline
+from selfreward.measure import read_rows
+from selfreward.measure.evaluations.breakdown import CATEGORIES, LENGTHS, LabelRow, parse, read_label
 from selfreward.records import Completion, Estimate, Measured, Prompt, Request, Sampling, read_line, read_results, to_line
 from selfreward.report import write_report
 

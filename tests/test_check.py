@@ -26,10 +26,10 @@ from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.shapes import Shape, adapter_parameters, read_config, shape_of, size_by_name
 from selfreward.checks.tables import short, show
 from selfreward.cli import app
-from selfreward.drift.watch import load_anchors
 from selfreward.engines import Device, find_device, matmul_rate
 from selfreward.engines.fake import FakeModel
 from selfreward.errors import SelfRewardError
+from selfreward.measure import load_anchors
 from selfreward.recipe import BackendConfig, LoRAConfig, TrainerConfig, load_recipe
 from selfreward.records import Anchor, to_line
 from selfreward.steps import load_seed

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 from evidence import answer, evidence, judged, values
 
-from selfreward.drift.consistency import figures, top_agreement
+from selfreward.measure.monitors.consistency import figures, top_agreement
 from selfreward.stats import rank_consistency
 
 

@@ -19,8 +19,7 @@ from selfreward.recipe import PairsConfig, load_recipe
 from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Prompt, Response, content_id, read_jsonl
 from selfreward.rundir import open_run
 from selfreward.stats import Outcome, mean_scores, pair_outcomes
-from selfreward.steps import pairs
-from selfreward.steps import Cast, best_against_worst, trusted, without_flukes
+from selfreward.steps import Cast, best_against_worst, pairs, trusted, without_flukes
 from selfreward.steps.pairs import shortest_of_the_best
 
 

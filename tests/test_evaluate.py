@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from selfreward.cli import app
-from selfreward.evaluations.alpaca import Template
-from selfreward.evaluations.harness import _figures as read_figures
+from selfreward.measure.evaluations.alpaca_eval import Template
+from selfreward.measure.evaluations.lm_eval import _figures as read_figures
 from selfreward.records import Ranking, fingerprint, to_line
 
 

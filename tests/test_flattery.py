@@ -7,7 +7,7 @@ from evidence import answer, evidence, judged, values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward.drift.flattery import figures
+from selfreward.measure.monitors.flattery import figures
 from selfreward.stats import distance_skewness
 
 DRAWS = (200, 0)

@@ -11,7 +11,7 @@ import pytest
 from evidence import answer, evidence
 from scipy.stats import norm
 
-from selfreward.drift.flukes import figures
+from selfreward.measure.monitors.flukes import figures
 from selfreward.records import Judgment, Made, Prompt
 from selfreward.stats import Bin, pair_outcomes, rejudging, reliability, within
 from selfreward.stats.rejudging import Fitted, compare, likelihood, mean_laws, scale, sums_again

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from evidence import answer, evidence, judged, recipe, values
 
-from selfreward.drift.health import figures
+from selfreward.measure.monitors.health import figures
 from selfreward.records import HeadToHead, Made, Prompt
 from selfreward.stats import mean_scores
 from selfreward.steps import best_against_worst, choose_pairs

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward.instruction_following import compare, head_to_head, true_score
+from selfreward.measure.axes import compare, head_to_head, true_score
 from selfreward.records import Comparison, Response, Verdict
 from selfreward.stats import intervals
 

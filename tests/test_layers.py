@@ -17,38 +17,13 @@ PACKAGE = Path(selfreward.__path__[0])
 LAYERS = [
     ["bench", "bench.ledger", "bench.notes", "checks", "errors", "reproduce.lines"],
     ["commands", "records"],
-    ["charts", "commands.laboratory", "evaluations.rows", "evaluations.tables", "readings", "recipe"],
-    ["agreement", "alpaca_eval", "engines", "headline", "pages", "stats", "trackers"],
-    ["chatting", "checks.shapes", "drift", "drilldown", "instruction_following", "reproduce.board", "reward_modeling", "rundir"],
+    ["charts", "commands.laboratory", "recipe"],
+    ["engines", "evaluations.tables", "headline", "pages", "stats", "trackers"],
+    ["chatting", "checks.shapes", "drilldown", "rundir"],
+    ["behind", "bench.rates", "card", "checks.memory", "checks.reach", "standing", "steps"],
+    ["bench.work", "checks.amounts", "export", "health_page", "measure", "push"],
     [
-        "behind",
-        "bench.rates",
-        "card",
-        "checks.memory",
-        "checks.reach",
-        "drift.consistency",
-        "drift.flattery",
-        "drift.flukes",
-        "drift.health",
-        "drift.policy",
-        "drift.traits",
-        "reproduce.texts",
-        "standing",
-        "steps",
-    ],
-    [
-        "bench.work",
-        "checks.amounts",
-        "drift.lexicon",
-        "drift.people",
-        "evaluations",
-        "export",
-        "health_page",
-        "measure",
-        "mt_bench",
-        "push",
-    ],
-    [
+        "agreement",
         "bench.baseline",
         "bench.floor",
         "bench.measure",
@@ -57,29 +32,15 @@ LAYERS = [
         "checks.costs",
         "commands.sharing",
         "compare_runs",
-        "drift.verdicts",
-        "evaluations.breakdown",
-        "evaluations.harness",
-        "evaluations.multi_turn",
-        "evaluations.ranked",
+        "loop",
         "report",
-        "reproduce.judging",
+        "reproduce.board",
+        "reproduce.texts",
     ],
-    [
-        "bench.peers",
-        "bench.tables",
-        "bench.world",
-        "checks.bill",
-        "drift.watch",
-        "evaluations.alpaca",
-        "evaluations.contest",
-        "reproduce",
-    ],
-    ["check", "evaluate", "loop"],
-    ["checks.tables", "commands.measuring", "run"],
-    ["bench.overhead", "commands.running"],
-    ["bench.compare"],
-    ["commands.benching"],
+    ["bench.peers", "bench.tables", "bench.world", "checks.bill", "reproduce.judging", "run"],
+    ["bench.overhead", "check", "reproduce"],
+    ["bench.compare", "checks.tables", "commands.measuring"],
+    ["commands.benching", "commands.running"],
     ["cli"],
 ]
 """From the floor up. A module imports from lower layers only; a new module is given its place here."""
@@ -112,7 +73,7 @@ def imports(tree, at_load=False):
 
 
 MODULES = dict(modules())
-ROOMS = ["records", "recipe", "stats", "engines", "rundir", "steps"]
+ROOMS = ["records", "recipe", "stats", "engines", "rundir", "steps", "measure"]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 

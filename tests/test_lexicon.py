@@ -5,7 +5,7 @@ import random
 import pytest
 from evidence import answer, evidence, made, values
 
-from selfreward.drift.lexicon import figures
+from selfreward.measure.monitors.lexicon import figures
 from selfreward.stats import furthest
 
 

@@ -8,18 +8,15 @@ from pathlib import Path
 import pytest
 
 from selfreward.errors import SelfRewardError
-from selfreward.mt_bench import (
+from selfreward.measure import Grade, Question, read_rating, scores
+from selfreward.measure.evaluations.mt_bench import (
     MARK,
     PROMPTS,
     WITH_REFERENCE,
-    Grade,
     JudgePrompt,
-    Question,
     judge_messages,
     read_judge_prompts,
     read_questions,
-    read_rating,
-    scores,
 )
 
 # what the judge is asked

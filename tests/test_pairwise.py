@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from selfreward.errors import SelfRewardError
-from selfreward.instruction_following import head_to_head
+from selfreward.measure.axes import head_to_head
 from selfreward.recipe import PairwiseConfig
 from selfreward.records import Checkpoint, Completion, Preference, Prompt, Response, read_line, to_line
 from selfreward.steps import PairwiseJudge, combine, flip_rate

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from evidence import answer, evidence, judged, recipe, values
 
-from selfreward.drift.people import figures
+from selfreward.measure import reward_modeling
+from selfreward.measure.axes import beside_ranks
+from selfreward.measure.monitors.people import figures
 from selfreward.records import Anchor, Prompt, Ranking
-from selfreward.reward_modeling import beside_ranks, reward_modeling
 from selfreward.stats import difference_of_shares
 from selfreward.steps import ranked_responses
 

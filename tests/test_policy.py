@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from evidence import answer, evidence, made, recipe, values
 
-from selfreward.drift.policy import figures
+from selfreward.measure.monitors.policy import figures
 from selfreward.records import Estimate, Likelihood
 
 # likelihoods

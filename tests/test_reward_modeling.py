@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from selfreward.measure import Judged, correlation, reward_modeling
+from selfreward.measure.axes import agreeing, perfect_that_are_best, same_order
 from selfreward.records.measured import TIE_RULE
-from selfreward.reward_modeling import Judged, agreeing, correlation, perfect_that_are_best, reward_modeling, same_order
 
 DRAWS = (200, 0)
 

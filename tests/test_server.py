@@ -22,7 +22,7 @@ from tinyrun import count_requests, go, make_world, quiet, tree
 
 from selfreward.engines.sampling.server import Pace, ServerModel, backoff, stated_pause
 from selfreward.errors import SelfRewardError
-from selfreward.readings import read_likelihood
+from selfreward.measure.monitors.watch import read_likelihood
 from selfreward.recipe import ServerConfig, load_recipe
 from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling, read_jsonl
 

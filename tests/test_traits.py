@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from selfreward.drift import traits
-from selfreward.drift.traits import figures, heritability, spearman
 from selfreward.errors import SelfRewardError
+from selfreward.measure.monitors import traits
+from selfreward.measure.monitors.traits import figures, heritability, spearman
 from selfreward.stats import TRAITS
 
 # what is counted of one text

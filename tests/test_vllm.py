@@ -32,7 +32,7 @@ from selfreward.engines import completion_ids, load_checkpoint, load_tokenizer, 
 from selfreward.engines.fake import FakeTrainer
 from selfreward.engines.sampling.leash import MARK
 from selfreward.errors import SelfRewardError
-from selfreward.readings import read_likelihood
+from selfreward.measure.monitors.watch import read_likelihood
 from selfreward.recipe import BackendConfig, load_recipe
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling
 from selfreward.rundir import Progress, RunDir, Runner

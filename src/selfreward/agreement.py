@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from itertools import combinations
 from typing import Literal, NamedTuple, TypeVar
 
-from selfreward.evaluations.rows import Row
+from selfreward.measure import Row
 
 Label = TypeVar("Label", bound=Hashable)
 

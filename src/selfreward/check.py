@@ -17,10 +17,9 @@ from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_
 from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdrawn
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import Finding, Found, look_up, models_of
-from selfreward.drift.verdicts import MONITORS
-from selfreward.drift.watch import load_anchors
 from selfreward.engines import find_device, load_ray, outside_model, quiet_libraries
 from selfreward.errors import SelfRewardError
+from selfreward.measure import MONITORS, load_anchors
 from selfreward.recipe import ROLES, ClusterConfig, DriftConfig, LoRAConfig, Recipe, imported
 from selfreward.records import Anchor, Checkpoint, Dropped, Message, Prompt, Record, content_id
 from selfreward.rundir import ModelFolder

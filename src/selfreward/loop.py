@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from selfreward.drift.watch import Watcher
-from selfreward.measure import Measurer
+from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Made, Prompt, Proposal, Response, preference_texts
 from selfreward.rundir import ModelFolder, Runner

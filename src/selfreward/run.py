@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from selfreward.card import write_cards
-from selfreward.drift.watch import Watcher
 from selfreward.engines import open_model, open_trainer
 from selfreward.errors import Alarm
 from selfreward.loop import self_reward
-from selfreward.measure import Measurer
+from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Reading, phrase
 from selfreward.report import write_report

@@ -8,8 +8,7 @@ from typing import Any
 
 from selfreward import loop
 from selfreward.bench.ledger import Ledger
-from selfreward.drift.watch import Watcher
-from selfreward.measure import Measurer
+from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint
 from selfreward.run import execute

@@ -60,7 +60,7 @@ def evaluate(
     seed: SeedOption = None,
 ) -> None:
     """Evaluate any model; the result lands beside it. Killed, the same command goes on."""
-    from selfreward.evaluate import find_kind
+    from selfreward.measure import find_kind
 
     kind, file = find_kind(on)
     valid = samples and (samples + 1) // 2
@@ -98,7 +98,7 @@ def compare(
 ) -> None:
     """Two models' answers before a judge, in both orders: win, tie, lose. Or runs side by side."""
     from selfreward.compare_runs import are_runs
-    from selfreward.evaluate import COMPARED, HELD_OUT, find_subject
+    from selfreward.measure import COMPARED, HELD_OUT, find_subject
 
     options = {
         "--on": on, "--judge": judge, "--key-env": key_env, "--recipe": recipe, "--name": name, "--labels": labels,
@@ -130,8 +130,8 @@ def _evaluate(
     model: str, kind: str, name: str, recipe: Path | None, folder: Path | None, judge: str | None, key_env: str | None,
     **fields: Any,
 ) -> None:  # fmt: skip
-    from selfreward.evaluate import evaluate, name_servers
-    from selfreward.evaluations import describe
+    from selfreward.evaluations.tables import describe
+    from selfreward.measure import evaluate, name_servers
 
     servers = name_servers([name for name in (judge, model, fields.get("against")) if name], key_env)
     given = _given({**fields, "judge": judge, "servers": servers})

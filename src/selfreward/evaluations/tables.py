@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from selfreward.charts import two
 from selfreward.records import Estimate, Figure, Result, content_id, read_results
 
 NO_MATTER = {"seed", "bootstrap", "backend", "servers", "batch_size", "skip_bad_rows"} | {
@@ -82,3 +83,17 @@ def _bins(label: str, results: Mapping[str, Result]) -> dict[str, dict[str, Esti
         for figure in figures:
             sizes[figure.name] = max(sizes[figure.name], figure.n)
     return {model: {f"{f.name} (n = {sizes[f.name]:,})": f.estimate for f in figures} for model, figures in found.items()}
+
+
+def describe(result: Result) -> str:
+    """What `selfreward evaluate` prints."""
+    by = f", judged by {result.judge}" if result.judge else ""
+    against = f" against {result.against}" if result.against else ""
+    failed = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in result.outcomes.items())
+    lines = [f"{result.name}: {result.model}{against}{by}", *(f"  {_spelt(figure)}" for figure in result.figures)]
+    return "\n".join([*lines, *([f"  answers of the judge: {failed}"] if failed else []), f"  {result.note}"])
+
+
+def _spelt(figure: Figure) -> str:
+    interval = "" if figure.low is None or figure.high is None else f" ({two(figure.low)} to {two(figure.high)})"
+    return f"{figure.name} {two(figure.value)}{interval}, n = {figure.n:,}"

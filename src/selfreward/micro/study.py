@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from selfreward.drift.watch import Watcher
 from selfreward.loop import self_reward
-from selfreward.measure import Measurer
+from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 from selfreward.records import Checkpoint, Response, Verdict, iter_jsonl, write_whole
 from selfreward.run import execute

@@ -26,7 +26,7 @@ ADDRESS = r"https?://[^\s@?#]+"
 """Of an endpoint, with neither user and password nor a query."""
 ENV_NAME = r"[A-Z_][A-Z0-9_]*"
 """In capitals alone, as keys never are."""
-MOVED_FILES = {"text/judge_": "recipe/rubrics/judge_"}
+MOVED_FILES = {"text/judge_alpaca": "measure/text/judge_alpaca", "text/judge_": "recipe/rubrics/judge_"}
 """Beginnings of paths in the package → where those files are now. Recipes and run folders keep what was written into them."""
 MOVED_MODULES = {"selfreward.pairs:": "selfreward.steps.pairs:"}
 """Modules of ours that recipes name → where they are now."""

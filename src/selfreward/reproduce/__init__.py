@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from selfreward.alpaca_eval import DIFFICULTY, GAMED
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations.rows import Row, read_rows
+from selfreward.measure import DIFFICULTY, GAMED, Row, read_rows
 from selfreward.reproduce import board, judging, texts
 from selfreward.reproduce.lines import Line
 

@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from selfreward.alpaca_eval import DRAW, length_controlled, read_board, weighted_preference, win_rate
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations.rows import Row, read_rows
+from selfreward.measure import DRAW, Row, length_controlled, read_board, read_rows, weighted_preference, win_rate
 from selfreward.reproduce.lines import Line
 
 MODELS, LEADERBOARD, INSTRUCTIONS = "ae2_compact_models", "ae2_leaderboard", "ae2_instructions"

@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from selfreward.agreement import Vote, accuracy, between_people, kappa, majority
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations.rows import Row, read_rows
-from selfreward.mt_bench import Grade, Question, Scores, read_rating, scores
+from selfreward.measure import Grade, Question, Row, Scores, read_rating, read_rows, scores
 from selfreward.recipe import JudgeConfig
 from selfreward.reproduce.lines import Line
 from selfreward.steps import own_turn, read_score

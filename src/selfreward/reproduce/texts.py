@@ -9,9 +9,8 @@ from typing import Any
 from pydantic import Field
 from scipy import stats
 
-from selfreward.evaluations.rows import Row, read_rows
+from selfreward.measure import Judged, Row, correlation, read_rows, reward_modeling
 from selfreward.reproduce.lines import Line
-from selfreward.reward_modeling import Judged, correlation, reward_modeling
 from selfreward.stats import Novelty, plain
 
 SEEDS, PAIRS, PIPELINE = "self_instruct_seed_tasks", "rougeL_pairs", "rougeL_pipeline"

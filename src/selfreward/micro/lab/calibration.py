@@ -6,9 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfreward.drift.watch import Watcher
 from selfreward.loop import iterate
-from selfreward.measure import Measurer
+from selfreward.measure import Measurer, Watcher
 from selfreward.micro.lab.arms import PLANTED
 from selfreward.micro.lab.defects import DEFECTS, planted
 from selfreward.micro.lab.runs import DIGITS, RECIPE, apart

@@ -12,11 +12,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from selfreward.drift.watch import Watcher
 from selfreward.engines import load_checkpoint
 from selfreward.errors import SelfRewardError
 from selfreward.loop import self_reward
-from selfreward.measure import Measurer
+from selfreward.measure import Measurer, Watcher
 from selfreward.micro.lab.arms import PLANTED, Arm
 from selfreward.micro.lab.defects import DEFECTS, planted
 from selfreward.micro.study import summary

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from selfreward.evaluations import Answered, Trial
-from selfreward.evaluations.rows import Row, read_rows
+from selfreward.measure.evaluations.base import Answered, Trial
+from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import Located
 from selfreward.records import Completion, Figure, Prompt, Request, Sampled, Sampling
 from selfreward.stats import intervals
@@ -130,7 +130,9 @@ def parse(text: str) -> Labels | None:
 
 
 def _ask(trial: Trial, asked: Labelled, prompts: Sequence[Prompt]) -> dict[str, Label]:
-    rubric = Rubric(str(files("selfreward") / "text" / "judge_labels.txt"), ("prompt", "categories", "lengths"), "labels")
+    rubric = Rubric(
+        str(files("selfreward") / "measure" / "text" / "judge_labels.txt"), ("prompt", "categories", "lengths"), "labels"
+    )
     texts = {"categories": ", ".join(CATEGORIES), "lengths": ", ".join(LENGTHS)}
     plan = [
         Request.user_turn(prompt.id, 0, rubric.fill(prompt=prompt.text, **texts), SHORT, trial.judge, asked.seed)

@@ -12,7 +12,7 @@ from math import sqrt
 import numpy as np
 from scipy import stats
 
-from selfreward.drift import Evidence, Figures
+from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.recipe import DriftConfig
 from selfreward.records import Estimate, in_pairs
 from selfreward.stats import Trait, intervals, known_traits, ranks, words

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from functools import cached_property
 
-from selfreward.evaluations import Trial, counted, lengths, some
-from selfreward.evaluations.breakdown import Labelled, break_down
+from selfreward.measure.evaluations.base import Trial, counted, lengths, some
+from selfreward.measure.evaluations.breakdown import Labelled, break_down
 from selfreward.recipe import ModelName, PairwiseConfig, SourceConfig
 from selfreward.records import Comparison, Dropped, Figure, Found, Preference, Prompt, Side, content_id, digest
 from selfreward.stats import intervals

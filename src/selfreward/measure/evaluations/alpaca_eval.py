@@ -15,11 +15,18 @@ from math import isfinite
 from pathlib import Path
 from typing import Literal
 
-from selfreward.alpaca_eval import DRAW, Board, length_controlled, read_board, weighted_preference, win_rate
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations import Trial, counted, lengths
-from selfreward.evaluations.breakdown import Labelled, break_down
-from selfreward.evaluations.rows import Row, read_rows
+from selfreward.measure.evaluations.base import Trial, counted, lengths
+from selfreward.measure.evaluations.breakdown import Labelled, break_down
+from selfreward.measure.evaluations.length_control import (
+    DRAW,
+    Board,
+    length_controlled,
+    read_board,
+    weighted_preference,
+    win_rate,
+)
+from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import Located
 from selfreward.records import (
     Checkpoint,
@@ -38,7 +45,7 @@ from selfreward.records import (
 from selfreward.stats import intervals
 from selfreward.steps import Rubric
 
-OWN_TEMPLATE = str(files("selfreward") / "text" / "judge_alpaca.txt")
+OWN_TEMPLATE = str(files("selfreward") / "measure" / "text" / "judge_alpaca.txt")
 TURN = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>", re.DOTALL)
 """A turn of the official template."""
 ONE_TOKEN = Sampling(temperature=1.0, top_p=1.0, max_tokens=1)
@@ -100,7 +107,7 @@ class AlpacaEval(Labelled):
     """Prompts in the official shape, with the baseline's answers."""
     baseline: str = "output"
     """What the rows call the baseline's answer."""
-    template: Located = "selfreward:text/judge_alpaca.txt"
+    template: Located = "selfreward:measure/text/judge_alpaca.txt"
     """The judge's prompt, with the slots {instruction}, {output_1} and {output_2}."""
     board: Located | None = None
     """Folder with the difficulties and the gamed baselines that length control is fitted with."""

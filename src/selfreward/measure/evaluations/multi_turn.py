@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 
-from selfreward.evaluations import Answered, Trial, counted, lengths
-from selfreward.mt_bench import (
+from selfreward.measure.evaluations.base import Answered, Trial, counted, lengths
+from selfreward.measure.evaluations.mt_bench import (
     GROUPS,
     TEMPERATURES,
     Grade,

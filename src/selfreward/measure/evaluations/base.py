@@ -9,10 +9,9 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import Field
 
-from selfreward.charts import two
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import BackendConfig, ModelName, SamplingConfig, Section, ServerConfig, SourceConfig
-from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response, Result
+from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response
 from selfreward.rundir import ModelFolder
 from selfreward.steps import Kept, plan_responses, read_response
 
@@ -90,17 +89,3 @@ def lengths(answers: Sequence[Response], whose: str = "") -> list[Figure]:
         f"{whose}answers cut off or failed %": [100.0 * (answer.finish != "stop") for answer in answers],
     }
     return [Figure(name=name, value=sum(values) / len(values), n=len(values)) for name, values in told.items() if values]
-
-
-def describe(result: Result) -> str:
-    """What `selfreward evaluate` prints."""
-    by = f", judged by {result.judge}" if result.judge else ""
-    against = f" against {result.against}" if result.against else ""
-    failed = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in result.outcomes.items())
-    lines = [f"{result.name}: {result.model}{against}{by}", *(f"  {_spelt(figure)}" for figure in result.figures)]
-    return "\n".join([*lines, *([f"  answers of the judge: {failed}"] if failed else []), f"  {result.note}"])
-
-
-def _spelt(figure: Figure) -> str:
-    interval = "" if figure.low is None or figure.high is None else f" ({two(figure.low)} to {two(figure.high)})"
-    return f"{figure.name} {two(figure.value)}{interval}, n = {figure.n:,}"

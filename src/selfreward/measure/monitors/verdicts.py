@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from selfreward.drift import Evidence, consistency, flattery, flukes, health, lexicon, people, policy, traits
 from selfreward.errors import SelfRewardError
+from selfreward.measure.monitors import consistency, flattery, flukes, health, lexicon, people, policy, traits
+from selfreward.measure.monitors.base import Evidence
 from selfreward.recipe import Ends, Limit
 from selfreward.records import Estimate, Reading
 

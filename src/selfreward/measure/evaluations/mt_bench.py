@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import AliasChoices, Field
 
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations.rows import Row, read_rows
+from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.records import Message, Outcome
 from selfreward.steps import own_turn, read_score
 

@@ -1,13 +1,58 @@
-"""Axis 2, how well a model judges: its scores against people's ranks of the same responses (paper, 3.2 and table 4)."""
+"""Both axes (paper, section 3.1): true scores and head-to-head of answers, and agreement of judgments with people."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from selfreward.records import Estimate, Ranking, Response, RewardModeling
+from selfreward.records import Comparison, Estimate, HeadToHead, Ranking, Response, RewardModeling, Side, TrueScore, Verdict
 from selfreward.stats import intervals, kendall, places, spearman
+
+
+def true_score(verdicts: Sequence[Verdict], resamples: int, seed: int) -> TrueScore | None:
+    """Sum up verdicts; None of none."""
+    score = intervals.mean([verdict.score for verdict in verdicts], resamples, seed)
+    if score is None:
+        return None
+    kinds: dict[str, list[float]] = defaultdict(list)
+    points: dict[str, list[float]] = defaultdict(list)
+    for verdict in verdicts:
+        kinds[verdict.kind].append(verdict.score)
+        for criterion, point in verdict.points.items():
+            points[criterion].append(point)
+    return TrueScore(
+        score=score,
+        by_kind={kind: found for kind, values in kinds.items() if (found := intervals.mean(values, resamples, seed))},
+        by_criterion={criterion: sum(values) / len(values) for criterion, values in points.items()},
+        histogram=dict(sorted(Counter(f"{verdict.score:g}" for verdict in verdicts).items())),
+    )
+
+
+def compare(ours: Iterable[Response], theirs: Iterable[Response], scores: Mapping[str, float]) -> list[Comparison]:
+    """Two models' answers, prompt by prompt, by `scores` of response ids. Equal scores are a tie."""
+    rivals = {response.prompt_id: response for response in theirs}
+    pairs = [(response, rivals[response.prompt_id]) for response in ours if response.prompt_id in rivals]
+    return [
+        Comparison(prompt_id=a.prompt_id, a=a.id, b=b.id, winner=_winner(scores.get(a.id), scores.get(b.id))) for a, b in pairs
+    ]
+
+
+def _winner(a: float | None, b: float | None) -> Side:
+    if a is None or b is None:
+        return "none"
+    return "tie" if a == b else "a" if a > b else "b"
+
+
+def head_to_head(comparisons: Sequence[Comparison], against: str, judge: str, resamples: int, seed: int) -> HeadToHead:
+    """Count comparisons from the side of `a`."""
+    count = Counter(comparison.winner for comparison in comparisons)
+    signs = {"a": 1.0, "tie": 0.0, "b": -1.0}
+    net = intervals.mean([signs[c.winner] for c in comparisons if c.winner != "none"], resamples, seed)
+    return HeadToHead(
+        against=against, judge=judge, wins=count["a"], ties=count["tie"], losses=count["b"], unscored=count["none"], net=net
+    )
 
 
 class Judged(NamedTuple):

@@ -8,15 +8,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfreward.drift import Evidence
-from selfreward.drift.verdicts import read_monitors
 from selfreward.errors import SelfRewardError
-from selfreward.measure import Measurer
-from selfreward.readings import read_likelihood
+from selfreward.measure.measurer import Measurer
+from selfreward.measure.monitors.base import Evidence
+from selfreward.measure.monitors.verdicts import read_monitors
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import (
     Anchor,
     Checkpoint,
+    Completion,
     Judgment,
     Likelihood,
     Made,
@@ -166,3 +166,12 @@ def _cut(answer: Response) -> Response:
 def _metrics(model: Checkpoint) -> list[dict[str, Any]]:
     file = model.path / "metrics.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def read_likelihood(request: Request, completion: Completion) -> Likelihood:
+    """What a model told of the answer that it was made to give."""
+    told = completion.finish == "stop" and completion.logprob is not None
+    return Likelihood(
+        response_id=request.about, model=request.model, outcome="told" if told else "untold",
+        logprob=completion.logprob if told else None, tokens=completion.completion_tokens + 1,
+    )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from math import fsum
 from typing import NamedTuple
 
-from selfreward.drift import Evidence, Figures
+from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.records import Estimate, HeadToHead, Judgment, Made, Response
 from selfreward.stats import intervals, mean_scores, within
 

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 
 from selfreward.engines import open_model, outside_model
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations import Settings, Trial
-from selfreward.evaluations.alpaca import AlpacaEval
-from selfreward.evaluations.contest import Contest
-from selfreward.evaluations.harness import Harness
-from selfreward.evaluations.multi_turn import MTBench
-from selfreward.evaluations.ranked import Ranked
-from selfreward.evaluations.rows import first_fields
+from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
+from selfreward.measure.evaluations.base import Settings, Trial
+from selfreward.measure.evaluations.head_to_head import Contest
+from selfreward.measure.evaluations.lm_eval import Harness
+from selfreward.measure.evaluations.multi_turn import MTBench
+from selfreward.measure.evaluations.published import first_fields
+from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.recipe import Recipe, SamplingConfig, load_recipe
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
 from selfreward.rundir import Progress, RunDir, Runner

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from selfreward.drift import Evidence, Figures
+from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.recipe import DriftConfig
 from selfreward.records import Anchor, Estimate, Prompt, Response
 from selfreward.stats import difference_of_shares, distance_skewness, intervals

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations.rows import Row, read_rows
+from selfreward.measure.evaluations.published import Row, read_rows
 
 Floats = NDArray[np.float64]
 DRAW = 1.5

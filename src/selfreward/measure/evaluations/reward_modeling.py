@@ -7,10 +7,10 @@ from functools import cached_property
 
 from scipy.stats import kendalltau
 
-from selfreward.evaluations import Settings, Trial, counted, some
+from selfreward.measure.axes import Judged, beside_ranks, correlation, perfect_that_are_best, reward_modeling
+from selfreward.measure.evaluations.base import Settings, Trial, counted, some
 from selfreward.recipe import JudgeConfig, SourceConfig
 from selfreward.records import Figure, Found, Judgment, Ranking, RewardModeling, content_id, digest
-from selfreward.reward_modeling import Judged, beside_ranks, correlation, perfect_that_are_best, reward_modeling
 from selfreward.steps import Judge, Kept, load_rankings, ranked_responses
 
 

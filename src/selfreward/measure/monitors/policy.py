@@ -8,7 +8,7 @@ from math import fsum, isfinite, nan
 
 import numpy as np
 
-from selfreward.drift import Evidence, Figures
+from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.records import Estimate, Likelihood
 from selfreward.stats import Floats, bigrams, intervals, resampled
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from selfreward import instruction_following, reward_modeling
+from selfreward.measure import axes
 from selfreward.recipe import Recipe, imported
 from selfreward.records import (
     Checkpoint,
@@ -94,7 +94,7 @@ class Measurer:
         mine = {answer.id for answer in own}
         tally, true = Tally(), {verdict.response_id: verdict for verdict in verdicts}
         scores = self.judge.mean_scores(tally.of(judgments, mine))
-        following = instruction_following.true_score([true[a.id] for a in own if a.id in true], *self._resampling)
+        following = axes.true_score([true[a.id] for a in own if a.id in true], *self._resampling)
         judging = self._reward_modeling(folder, model)
         return Measured(
             name=folder.name, fingerprint=model.fingerprint, parent=model.parent,
@@ -123,8 +123,8 @@ class Measurer:
             true = {v.response_id: v.score for v in self._verdicts([*own, *theirs], None)}
             for judge, points in (("truth", true), (name, scores)):
                 if points:
-                    comparisons = instruction_following.compare(own, theirs, points)
-                    found.append(instruction_following.head_to_head(comparisons, rival, judge, *self._resampling))
+                    comparisons = axes.compare(own, theirs, points)
+                    found.append(axes.head_to_head(comparisons, rival, judge, *self._resampling))
         return found
 
     def _compared(self, folder: ModelFolder, own: list[Response]) -> list[HeadToHead]:
@@ -143,7 +143,7 @@ class Measurer:
         return [self._contest(rival, judge.name, list(islice(preferences, 2 * len(items)))) for rival, items in both.items()]
 
     def _contest(self, rival: str, judge: str, preferences: Sequence[Preference]) -> HeadToHead:
-        found = instruction_following.head_to_head(combine(preferences), rival, judge, *self._resampling)
+        found = axes.head_to_head(combine(preferences), rival, judge, *self._resampling)
         unanswered = len(self.seed.heldout_prompts) - len(preferences) // 2
         return found.model_copy(update={"unscored": found.unscored + unanswered, "position_flips": flip_rate(preferences)})
 
@@ -157,8 +157,8 @@ class Measurer:
         if not ranked:
             return None
         tally = Tally()
-        judged = reward_modeling.beside_ranks(ranked, self.judge.mean_scores(tally.of(judgments)), self._kind)
-        return reward_modeling.reward_modeling(judged, tally.unscored, *self._resampling, self.judge.config.scale[1])
+        judged = axes.beside_ranks(ranked, self.judge.mean_scores(tally.of(judgments)), self._kind)
+        return axes.reward_modeling(judged, tally.unscored, *self._resampling, self.judge.config.scale[1])
 
     def _kind(self, ranking: Ranking) -> str:
         true = self.truth(ranking.prompt, ranking.responses[0])

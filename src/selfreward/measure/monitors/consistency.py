@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from selfreward.drift import Evidence, Figures
+from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.stats import intervals, rank_consistency
 
 

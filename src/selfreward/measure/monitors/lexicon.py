@@ -6,8 +6,8 @@ one always stands out, so that the figure means something beside its limits only
 
 from __future__ import annotations
 
-from selfreward.drift import Evidence, Figures
-from selfreward.drift.traits import answered
+from selfreward.measure.monitors.base import Evidence, Figures
+from selfreward.measure.monitors.traits import answered
 from selfreward.records import texts_in
 from selfreward.stats import furthest
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from selfreward.errors import SelfRewardError
-from selfreward.evaluations import Settings, Trial
+from selfreward.measure.evaluations.base import Settings, Trial
 from selfreward.recipe import Located
 from selfreward.records import Figure, Found, content_id, file_hash, write_whole
 

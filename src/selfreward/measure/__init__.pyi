@@ -1,0 +1,12 @@
+from .axes import (Judged as Judged, correlation as correlation, reward_modeling as reward_modeling)
+from .evaluations.evaluate import (COMPARED as COMPARED, HELD_OUT as HELD_OUT, evaluate as evaluate, find_kind as find_kind,
+    find_subject as find_subject, name_servers as name_servers)
+from .evaluations.length_control import (DIFFICULTY as DIFFICULTY, DRAW as DRAW, GAMED as GAMED,
+    length_controlled as length_controlled, read_board as read_board, weighted_preference as weighted_preference,
+    win_rate as win_rate)
+from .evaluations.mt_bench import (Grade as Grade, Question as Question, Scores as Scores, read_rating as read_rating,
+    scores as scores)
+from .evaluations.published import (Row as Row, read_rows as read_rows)
+from .measurer import Measurer as Measurer
+from .monitors.verdicts import MONITORS as MONITORS
+from .monitors.watch import (Watcher as Watcher, load_anchors as load_anchors)

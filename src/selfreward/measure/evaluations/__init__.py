@@ -1,0 +1,1 @@
+"""Evaluations of one model on published benchmarks, each named as on the command line."""
