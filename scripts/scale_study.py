@@ -46,7 +46,7 @@ from selfreward.records import (
     preference_texts,
     write_whole,
 )
-from selfreward.report import describe_status, write_report
+from selfreward.reports import describe_status, write_report
 from selfreward.rundir import ModelFolder, Progress, RunDir, Runner
 from selfreward.stats import Novelty
 from selfreward.steps import Cast, Judge, best_against_worst, choose_pairs, load_seed

@@ -9,14 +9,13 @@ from itertools import pairwise
 import pytest
 from tinyrun import Moments, count_requests, go, make_world, quiet, tree
 
-from selfreward.drilldown import sample
 from selfreward.engines import fake
-from selfreward.export import export_run
 from selfreward.recipe import JudgeConfig
 from selfreward.records import Judgment, Pair, Response, iter_jsonl
-from selfreward.report import write_report
+from selfreward.reports import export_run, write_report
+from selfreward.reports.browse import sample
+from selfreward.reports.status import describe_status
 from selfreward.rundir import open_run
-from selfreward.standing import describe_status
 from selfreward.steps import Judge
 from selfreward.steps.judgments import undecided
 

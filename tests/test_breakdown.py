@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
-from selfreward.headline import write_headline
 from selfreward.measure import read_rows
 from selfreward.measure.evaluations.breakdown import CATEGORIES, LENGTHS, LabelRow, parse, read_label
 from selfreward.records import Completion, Estimate, Measured, Prompt, Request, Sampling, read_line, read_results, to_line
-from selfreward.report import write_report
+from selfreward.reports import write_report
+from selfreward.reports.headline import write_headline
 
 PROMPTS = ["code", "code it", "see Rome and Paris", "an odd one"]
 """Echo and Terse answer the first alike; of the others Echo's answer is the longer."""

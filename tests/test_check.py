@@ -342,7 +342,7 @@ def test_a_recipe_that_works_has_no_findings_and_nothing_is_written(tmp_path):
 
 def test_everything_that_is_wrong_is_said_at_once(tmp_path, monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    monkeypatch.setattr("selfreward.trackers.find_spec", lambda name: None)
+    monkeypatch.setattr("selfreward.reports.trackers.find_spec", lambda name: None)
     servers = {"referee": {"url": "http://127.0.0.1:9/v1", "model": "m", "key_env": "NO_SUCH_KEY"}}
     checked = of(
         tmp_path, data__ift="none.jsonl", judge__rubric="none.txt", measure__truth="nowhere:truth", servers=servers,

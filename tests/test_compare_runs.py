@@ -11,9 +11,9 @@ from tinyrun import quiet
 from typer.testing import CliRunner
 
 from selfreward.cli import app
-from selfreward.compare_runs import compare_runs, write_comparison
 from selfreward.errors import SelfRewardError
 from selfreward.records import Prompt, Reading, iter_jsonl, to_line
+from selfreward.reports import compare_runs, write_comparison
 
 NETS = {"wins less losses against the model before, by the truth": "truth", "the same, by the judge outside": "judges:First"}
 """Figure → judge whose head-to-head it shows."""

@@ -211,8 +211,8 @@ def test_a_judge_one_iteration_behind_is_the_model_before_the_one_that_answers(w
 
 
 def test_a_judge_one_iteration_behind_is_named_on_the_page_and_the_card(world, tmp_path, monkeypatch):
-    from selfreward.card import judge_of
-    from selfreward.report import _actors
+    from selfreward.reports.card import judge_of
+    from selfreward.reports.page import _actors
 
     go(world, tmp_path / "run", iterations=3, judge__by="previous")
     found = _actors(open_run(tmp_path / "run"))

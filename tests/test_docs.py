@@ -146,7 +146,7 @@ def test_what_can_go_wrong_quotes_the_laboratory():
 
 
 def test_every_figure_and_field_in_what_can_go_wrong_exists():
-    monitors = tomllib.loads((ROOT / "src" / "selfreward" / "text" / "monitors.toml").read_text(encoding="utf-8"))
+    monitors = tomllib.loads((ROOT / "src" / "selfreward" / "reports" / "text" / "monitors.toml").read_text(encoding="utf-8"))
     prose = "\n".join(line for line in GOES_WRONG.splitlines() if not line.startswith("> "))
     named = [name.split(" = ")[0] for name in re.findall(r"`([a-z_]+\.[^`…]+)`", prose)]
     assert len(named) > 20

@@ -13,7 +13,7 @@ from selfreward.engines.fake import FakeModel
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import EFTConfig, JudgeConfig
 from selfreward.records import Completion, Dropped, Example, Judgment, Ranking, Request, Response, Sampling, read_jsonl, to_line
-from selfreward.report import describe_status, write_report
+from selfreward.reports import describe_status, write_report
 from selfreward.steps import Judge, ranked_responses
 from selfreward.steps.eft import choose_eft, compared
 

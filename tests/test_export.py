@@ -21,14 +21,14 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from typer.testing import CliRunner
 
 import selfreward
-from selfreward import push
-from selfreward.card import CARD, shown, write_cards
 from selfreward.cli import app
 from selfreward.engines.fake import FakeModel, write_like_a_model
 from selfreward.engines.training.rows import dpo_row
 from selfreward.errors import SelfRewardError, Stopped
-from selfreward.export import KINDS, MADE, MEASURED, export_run
 from selfreward.records import Judgment, Pair, Prompt, Response, read_jsonl
+from selfreward.reports import KINDS, export_run, push, write_cards
+from selfreward.reports.card import CARD, shown
+from selfreward.reports.export import MADE, MEASURED
 from selfreward.steps import best_against_worst
 
 HOSTILE = "</details>| # <script>alert(1)</script> [x](https://evil.example) `y` ![z](z.png)\n---\nlicense: mit\n---\n{{ 7 * 7 }}"
@@ -260,8 +260,8 @@ def test_nothing_hostile_in_a_card_becomes_markup(run, exported):
 
 
 def test_a_card_of_text_that_is_not_escaped_would_be_caught(run, monkeypatch):
-    monkeypatch.setattr("selfreward.card._as_text", Markup)
-    monkeypatch.setattr("selfreward.card._write", lambda file, text: text)
+    monkeypatch.setattr("selfreward.reports.render._as_text", Markup)
+    monkeypatch.setattr("selfreward.reports.card._write", lambda file, text: text)
     with pytest.raises(AssertionError):
         is_only_text(write_cards(run)[-1])
 

@@ -13,14 +13,8 @@ import pytest
 from test_report import HOSTILE, SIZES, Page, chromium, make_run, shown
 from tinyrun import go, make_world, quiet, tree
 
-from selfreward import charts
-from selfreward.behind import SHOWN, bred_traits, doubtful_pairs, favoured_words, flattered_answers, within
-from selfreward.card import write_cards
-from selfreward.charts import Mark
 from selfreward.engines.fake import write_like_a_model
 from selfreward.errors import Alarm, Stopped
-from selfreward.headline import write_headline
-from selfreward.health_page import draw_monitors, meaning_of
 from selfreward.records import (
     Anchor,
     Estimate,
@@ -35,9 +29,13 @@ from selfreward.records import (
     read_jsonl,
     to_line,
 )
-from selfreward.report import write_report
+from selfreward.reports import charts, write_cards, write_report
+from selfreward.reports.cases import SHOWN, bred_traits, doubtful_pairs, favoured_words, flattered_answers, within
+from selfreward.reports.charts import Mark
+from selfreward.reports.headline import write_headline
+from selfreward.reports.loop_health import draw_monitors, meaning_of
+from selfreward.reports.status import describe_status
 from selfreward.rundir import open_run
-from selfreward.standing import describe_status
 from selfreward.stats import pair_outcomes
 
 WORRY = {"policy.distinct_answers": {"below": [0, 2]}}
@@ -126,7 +124,7 @@ def test_every_figure_that_was_read_has_a_curve(watched):
 def test_every_figure_has_a_sentence_of_its_own_and_no_sentence_is_about_nothing(watched):
     read = {one.monitor for name in ("M1", "M2", "M3") for one in iter_jsonl(watched / name / "drift.jsonl", Reading)}
     assert [figure for figure in read if meaning_of(figure) == "A figure of this monitor."] == []
-    texts = tomllib.loads((files("selfreward") / "text" / "monitors.toml").read_text())
+    texts = tomllib.loads((files("selfreward") / "reports" / "text" / "monitors.toml").read_text())
     told = {f"{monitor}.{figure}" for monitor, found in texts.items() for figure in found.get("figures", {})}
     given = {figure.split("/")[0] + "/" if "/" in figure else figure for figure in read}
     assert told == given

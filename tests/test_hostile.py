@@ -100,7 +100,7 @@ def test_what_follows_the_first_answer_of_a_chat_may_be_anything(system, tmp_pat
 
 
 def test_the_card_of_a_chosen_checkpoint_tells_of_its_own_steps_and_export_has_the_choice(world, tmp_path, monkeypatch):
-    from selfreward.export import export_run
+    from selfreward.reports import export_run
 
     monkeypatch.setattr(FakeModel, "close", lambda self: None)
     prompts = write(tmp_path / "validation.jsonl", Prompt(text="name the willow number seven", source="seed"))

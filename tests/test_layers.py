@@ -17,11 +17,11 @@ PACKAGE = Path(selfreward.__path__[0])
 LAYERS = [
     ["bench", "bench.ledger", "bench.notes", "checks", "errors", "reproduce.lines"],
     ["commands", "records"],
-    ["charts", "commands.laboratory", "recipe"],
-    ["engines", "evaluations.tables", "headline", "pages", "stats", "trackers"],
-    ["chatting", "checks.shapes", "drilldown", "rundir"],
-    ["behind", "bench.rates", "card", "checks.memory", "checks.reach", "standing", "steps"],
-    ["bench.work", "checks.amounts", "export", "health_page", "measure", "push"],
+    ["commands.laboratory", "recipe"],
+    ["engines", "stats"],
+    ["chatting", "checks.shapes", "rundir"],
+    ["bench.rates", "checks.memory", "checks.reach", "reports", "steps"],
+    ["bench.work", "checks.amounts", "commands.sharing", "measure"],
     [
         "agreement",
         "bench.baseline",
@@ -30,10 +30,7 @@ LAYERS = [
         "bench.ours",
         "bench.utilisation",
         "checks.costs",
-        "commands.sharing",
-        "compare_runs",
         "loop",
-        "report",
         "reproduce.board",
         "reproduce.texts",
     ],
@@ -73,7 +70,7 @@ def imports(tree, at_load=False):
 
 
 MODULES = dict(modules())
-ROOMS = ["records", "recipe", "stats", "engines", "rundir", "steps", "measure"]
+ROOMS = ["records", "recipe", "stats", "engines", "rundir", "steps", "measure", "reports"]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 
@@ -136,7 +133,7 @@ def test_nothing_but_training_chat_and_the_engines_loads_torch():
 
 
 def test_the_whole_loop_and_the_command_line_load_without_torch():
-    modules = "selfreward.cli, selfreward.run, selfreward.loop, selfreward.report, selfreward.micro.truth"
+    modules = "selfreward.cli, selfreward.run, selfreward.loop, selfreward.reports.page, selfreward.micro.truth"
     script = f"import sys, {modules}; sys.exit(' '.join(sorted({HEAVY!r} & set(sys.modules))) or 0)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (loaded.returncode, loaded.stderr) == (0, "")

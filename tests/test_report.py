@@ -13,14 +13,14 @@ from html.parser import HTMLParser
 import pytest
 from tinyrun import go, make_world
 
-from selfreward.charts import Scale, percent, ticks
-from selfreward.drilldown import SHOWN, sample
 from selfreward.engines.fake import FakeModel, write_like_a_model
 from selfreward.errors import SelfRewardError, Stopped
-from selfreward.headline import write_headline
 from selfreward.recipe import JudgeConfig
 from selfreward.records import Estimate, Judgment, Measured, Pair, Prompt, Response, Verdict, iter_jsonl, to_line
-from selfreward.report import describe_status, write_report
+from selfreward.reports import Scale, describe_status, write_report
+from selfreward.reports.browse import SHOWN, sample
+from selfreward.reports.charts import percent, ticks
+from selfreward.reports.headline import write_headline
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = f"""{SCRIPT}"><img src=x onerror="document.title='owned'">{{{{7*7}}}}</details></svg><style>*{{display:none}}</style>"""

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward.drilldown import SHOWN, sample
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import JudgeConfig
@@ -31,6 +30,7 @@ from selfreward.records import (
     read_jsonl,
     to_line,
 )
+from selfreward.reports.browse import SHOWN, sample
 from selfreward.rundir import Progress, RunDir, Runner
 from selfreward.stats import Novelty, Tally, intervals, mean_scores, novelty
 from selfreward.steps import best_against_worst, choose_pairs, plan_responses, read_response

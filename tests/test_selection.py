@@ -27,9 +27,9 @@ from selfreward.records import (
     read_jsonl,
     to_line,
 )
+from selfreward.reports.status import describe_status
 from selfreward.rundir import Progress, RunDir, Runner
 from selfreward.rundir.trainings import TOO_LONG
-from selfreward.standing import describe_status
 from selfreward.steps import PairwiseJudge
 from selfreward.steps.selection import Selector
 
@@ -187,7 +187,7 @@ def test_the_summary_and_the_page_say_which_checkpoint_it_is(chosen, monkeypatch
     models = {model["name"]: model for model in json.loads((chosen / "summary.json").read_text())["models"]}
     assert models["M2"]["selected"] == receipt(chosen)["selected"] and models["M1"]["selected"] is None
     assert Measured.model_validate(models["M2"]).selected.step == 4
-    from selfreward.report import write_report
+    from selfreward.reports import write_report
 
     page = re.sub(r"<[^>]*>|\s+", " ", (write_report(chosen)).read_text())
     assert f"M2 is the checkpoint at step 4 of {receipt(chosen)['steps']}, the one that test_selection:Outsider chose" in page

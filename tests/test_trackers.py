@@ -12,11 +12,11 @@ import pytest
 from tinyrun import go, make_world, quiet
 from typer.testing import CliRunner
 
-from selfreward import trackers
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
 from selfreward.records import Reading, iter_jsonl
-from selfreward.trackers import Curves, read_curves, tracking, write
+from selfreward.reports import trackers, tracking
+from selfreward.reports.trackers import Curves, read_curves, write
 
 TRAINED = [
     {"tokens": 1000, "padding": 0.1},

@@ -22,10 +22,10 @@ from selfreward.errors import SelfRewardError
 from selfreward.measure import MONITORS, load_anchors
 from selfreward.recipe import ROLES, ClusterConfig, DriftConfig, LoRAConfig, Recipe, imported
 from selfreward.records import Anchor, Checkpoint, Dropped, Message, Prompt, Record, content_id
+from selfreward.reports import require_trackers
 from selfreward.rundir import ModelFolder
 from selfreward.stats import known_traits
 from selfreward.steps import Cast, Judge, PairwiseJudge, Seed, load_seed, load_selector, take_prompts
-from selfreward.trackers import require
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -107,7 +107,7 @@ class _Checker:
         if recipe.measure.judge in ROLES:
             now = "Name a model from outside: a folder, a hub id, or one of [servers]"
             self.findings.append(Finding("error", "measure.judge", f"{recipe.measure.judge!r} is a part in the loop", now))
-        self.attempt(partial(require, recipe.report_to))
+        self.attempt(partial(require_trackers, recipe.report_to))
         if recipe.backend.type == "vllm":
             self.attempt(partial(imported, "selfreward.engines.sampling.vllm:VLLMModel"))
         if recipe.cluster:

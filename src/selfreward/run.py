@@ -7,17 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from selfreward.card import write_cards
 from selfreward.engines import open_model, open_trainer
 from selfreward.errors import Alarm
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Reading, phrase
-from selfreward.report import write_report
+from selfreward.reports import require_trackers, tracking, write_cards, write_report
 from selfreward.rundir import Progress, RunDir, Runner, read_branch, recipes
 from selfreward.steps import Cast, Judge, Seed, load_seed
-from selfreward.trackers import require, tracking
 
 Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher], Checkpoint]
 
@@ -28,7 +26,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`. Raises `Alarm` where a
     monitor ended it, when all that it made is written.
     """
-    require(recipe.report_to)
+    require_trackers(recipe.report_to)
     held = recipes(recipe, read_branch(folder))
     first = held.pop(1)
     seed, judge, cast = load_seed(recipe), Judge(first.judge), Cast(recipe)

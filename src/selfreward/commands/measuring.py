@@ -97,8 +97,8 @@ def compare(
     seed: SeedOption = None,
 ) -> None:
     """Two models' answers before a judge, in both orders: win, tie, lose. Or runs side by side."""
-    from selfreward.compare_runs import are_runs
     from selfreward.measure import COMPARED, HELD_OUT, find_subject
+    from selfreward.reports import are_runs
 
     options = {
         "--on": on, "--judge": judge, "--key-env": key_env, "--recipe": recipe, "--name": name, "--labels": labels,
@@ -119,10 +119,10 @@ def compare(
 
 
 def _compare_runs(runs: list[str], folder: Path | None) -> None:
-    from selfreward.compare_runs import compare_runs, show, write_comparison
+    from selfreward.reports import compare_runs, show_comparison, write_comparison
 
     found = compare_runs([Path(run) for run in runs])
-    show(found)
+    show_comparison(found)
     typer.echo(str(write_comparison(found, folder or Path())))
 
 
@@ -130,7 +130,6 @@ def _evaluate(
     model: str, kind: str, name: str, recipe: Path | None, folder: Path | None, judge: str | None, key_env: str | None,
     **fields: Any,
 ) -> None:  # fmt: skip
-    from selfreward.evaluations.tables import describe
     from selfreward.measure import evaluate, name_servers
 
     servers = name_servers([name for name in (judge, model, fields.get("against")) if name], key_env)

@@ -146,7 +146,7 @@ def _changed(changes: list[str] | None, skip_bad_rows: bool) -> dict[str, Any]:
 @told
 def report(folder: RunArgument) -> None:
     """Write the page of a run, also of one under way, and print its path."""
-    from selfreward.report import write_report
+    from selfreward.reports import write_report
 
     typer.echo(str(write_report(folder)))
 
@@ -155,7 +155,7 @@ def report(folder: RunArgument) -> None:
 @told
 def status(folder: RunArgument) -> None:
     """Tell where a run stands, also while it runs."""
-    from selfreward.report import describe_status
+    from selfreward.reports import describe_status
 
     typer.echo(describe_status(folder))
 

@@ -18,8 +18,7 @@ def export(
     to: Annotated[Path | None, typer.Option(help="Where; RUN/export by default.")] = None,
 ) -> None:
     """Write a run's records as a dataset that `datasets` loads, and a card beside each of its models."""
-    from selfreward.card import write_cards
-    from selfreward.export import KINDS, export_run
+    from selfreward.reports import KINDS, export_run, write_cards
 
     target = to or folder / "export"
     for table in export_run(folder, target, what or KINDS):
@@ -37,7 +36,7 @@ def push(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Send a model or an exported dataset to the Hugging Face Hub, after showing what would be sent."""
-    from selfreward.push import push_folder
+    from selfreward.reports import push_folder
 
     def confirmed(what: str) -> bool:
         typer.echo(what)

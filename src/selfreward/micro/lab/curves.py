@@ -7,8 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from selfreward.charts import Scale, tag
 from selfreward.micro.lab.defects import DEFECTS
+from selfreward.reports import Scale, tag
 
 WIDTH, HEIGHT, COLUMNS = 230.0, 170.0, 4
 LEFT, RIGHT, TOP, BOTTOM = 30.0, 12.0, 26.0, 24.0

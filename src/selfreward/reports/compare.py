@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from selfreward import charts
-from selfreward.charts import Mark
 from selfreward.errors import SelfRewardError
-from selfreward.headline import head_to_head
-from selfreward.health_page import Health, health_of, mark_of, meaning_of, title_of
-from selfreward.pages import render
 from selfreward.records import Estimate, Measured, Reading, write_whole
+from selfreward.reports import charts
+from selfreward.reports.charts import Mark
+from selfreward.reports.headline import head_to_head
+from selfreward.reports.loop_health import Health, health_of, mark_of, meaning_of, title_of
+from selfreward.reports.render import render
 from selfreward.rundir import RunView, open_run
 
 PAGE = "compare.html"
@@ -116,7 +116,7 @@ def write_comparison(found: Comparison, folder: Path) -> Path:
     return folder / PAGE
 
 
-def show(found: Comparison, console: Console | None = None) -> None:
+def show_comparison(found: Comparison, console: Console | None = None) -> None:
     """Print tables: what differs, then every figure, a line for each run; `!` is outside a limit, `!!` a stop."""
     console = console or Console(highlight=False)
     if not console.is_terminal:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from selfreward.card import CARD, judge_of, render
 from selfreward.errors import SelfRewardError
 from selfreward.records import (
     Compared,
@@ -26,6 +25,8 @@ from selfreward.records import (
     read_jsonl,
     write_whole,
 )
+from selfreward.reports.card import CARD, judge_of
+from selfreward.reports.render import render_card
 from selfreward.rundir import RunView, open_run
 
 MADE: dict[str, type[Record]] = {
@@ -149,4 +150,6 @@ def _write(kind: str, rows: Iterator[Mapping[str, Any]], to: Path) -> Table | No
 def _dataset_card(standing: RunView, tables: Sequence[Table]) -> str:
     recipe = standing.recipe
     finished = [model.name for model in standing.measured]
-    return render("dataset_card.md", tables=tables, recipe=recipe, judge=judge_of(recipe), models=", ".join(finished) or "none")
+    return render_card(
+        "dataset_card.md", tables=tables, recipe=recipe, judge=judge_of(recipe), models=", ".join(finished) or "none"
+    )

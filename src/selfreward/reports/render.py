@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
@@ -12,12 +13,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from selfreward import charts
+from selfreward.reports import charts
 
 
 def render(template: str, **values: Any) -> str:
     """The page that a template of `text/` makes of `values`; all of them are text, but for `Markup`."""
-    style = (files("selfreward") / "text" / "report.css").read_text(encoding="utf-8")
+    style = (files("selfreward") / "reports" / "text" / "report.css").read_text(encoding="utf-8")
     policy = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return _environment().get_template(template).render(style=Markup(style), style_hash=policy, **values)
 
@@ -25,7 +26,7 @@ def render(template: str, **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("selfreward", "text"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("selfreward", "reports/text"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     filters: dict[str, Callable[..., str]] = {
@@ -46,3 +47,21 @@ def _count(reasons: Mapping[str, int]) -> str:
     """Reasons with their counts, most frequent first."""
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in ordered) or "none"
+
+
+MARKUP = re.compile(r"([\\`*_{}\[\]|#~!$])")
+
+
+def render_card(template: str, **values: Any) -> str:
+    """A file of `text/` filled in; whatever is put in is text and becomes neither Markdown nor HTML."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_as_text)
+    source = (files("selfreward") / "reports" / "text" / template).read_text(encoding="utf-8")
+    return environment.from_string(source).render(**values) + "\n"
+
+
+def _as_text(value: Any) -> Markup:
+    """On one line, every character that Markdown or HTML could take for its own made plain."""
+    if isinstance(value, Markup):
+        return value
+    plain = MARKUP.sub(r"\\\1", re.sub(r"\s+", " ", str(value)))
+    return Markup(plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))

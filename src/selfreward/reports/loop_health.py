@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from selfreward import charts
-from selfreward.behind import Bred, bred_traits, doubtful_pairs, favoured_words, flattered_answers, within
-from selfreward.charts import Mark
-from selfreward.pages import render
 from selfreward.records import Estimate, Reading, alarms, describe, worst, write_whole
+from selfreward.reports import charts
+from selfreward.reports.cases import Bred, bred_traits, doubtful_pairs, favoured_words, flattered_answers, within
+from selfreward.reports.charts import Mark
+from selfreward.reports.render import render
 from selfreward.rundir import RunView
 
 PAGE = "health.html"
@@ -140,4 +140,4 @@ def _kind(readings: Sequence[Reading]) -> str:
 
 @cache
 def _texts() -> dict[str, Any]:
-    return tomllib.loads((files("selfreward") / "text" / "monitors.toml").read_text(encoding="utf-8"))
+    return tomllib.loads((files("selfreward") / "reports" / "text" / "monitors.toml").read_text(encoding="utf-8"))

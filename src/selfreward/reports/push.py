@@ -9,8 +9,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from selfreward.card import CARD
 from selfreward.errors import SelfRewardError, first_line
+from selfreward.reports.card import CARD
 
 MODEL_FILES = (
     CARD, "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer.json",

@@ -1,4 +1,4 @@
-"""Where a run stands, read from its folder without disturbing who works in it."""
+"""Where a run stands, in lines, for `selfreward status` and the page."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from selfreward.charts import BEFORE_THE_LOOP, two
 from selfreward.records import Estimate, HeadToHead, Measured, Reading, Severity, worst
+from selfreward.reports.charts import BEFORE_THE_LOOP, two
 
 MANY_UNSCORED = 0.1
 """From this share of judgments without a score on, a model's opinion of itself is said to rest on part of its answers."""

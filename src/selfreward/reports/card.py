@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from selfreward.recipe import HUB_ID, NO_MATTER, Recipe
 from selfreward.records import HeadToHead, Measured, alarms, describe, phrase, write_whole
+from selfreward.reports.render import render_card
 from selfreward.rundir import RunView, open_run
 
 CARD = "README.md"
-MARKUP = re.compile(r"([\\`*_{}\[\]|#~!$])")
 SETTINGS = ("seed", "sft", "eft", "prompts", "responses", "judge", "pairs", "dpo", "trainer", "select")
 """What of a recipe decides what a model becomes."""
 SEED, EFT = ("ift",), ("rankings", "eft_judgments", "eft")
@@ -49,13 +46,6 @@ def write_cards(run: Path) -> list[Path]:
     standing = open_run(run)
     trained = [model for model in standing.measured if (run / model.name / "model").is_dir()]
     return [_write(run / model.name / "model" / CARD, _model_card(standing, model)) for model in trained]
-
-
-def render(template: str, **values: Any) -> str:
-    """A file of `text/` filled in; whatever is put in is text and becomes neither Markdown nor HTML."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_as_text)
-    source = (files("selfreward") / "text" / template).read_text(encoding="utf-8")
-    return environment.from_string(source).render(**values) + "\n"
 
 
 def shown(value: Any) -> Any:
@@ -97,7 +87,7 @@ def _model_card(standing: RunView, model: Measured) -> str:
     readings = next(found.readings for found in standing.models if found.name == model.name)
     loop = ("proposed", "prompts", "responses", *recipe.judge.rounds, "pairs")
     made_of = SEED + (EFT if "eft" in _trained_on(model, recipe) else ()) + loop
-    return render(
+    return render_card(
         "model_card.md",
         model=model, lineage=line, steps=model.selected.step if model.selected else receipt["steps"],
         base=str(shown(recipe.base)),
@@ -147,11 +137,3 @@ def _settings(recipe: Recipe) -> Mapping[str, str]:
         recipe.model_dump(mode="json", by_alias=True, include=set(SETTINGS), exclude={"sft": NO_MATTER, "dpo": NO_MATTER})
     )
     return {name: json.dumps(tree[name], ensure_ascii=False) for name in SETTINGS if tree.get(name) is not None}
-
-
-def _as_text(value: Any) -> Markup:
-    """On one line, every character that Markdown or HTML could take for its own made plain."""
-    if isinstance(value, Markup):
-        return value
-    plain = MARKUP.sub(r"\\\1", re.sub(r"\s+", " ", str(value)))
-    return Markup(plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))

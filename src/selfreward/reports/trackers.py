@@ -18,9 +18,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.charts import BEFORE_THE_LOOP
 from selfreward.errors import SelfRewardError
 from selfreward.records import Reading, read_jsonl
+from selfreward.reports.charts import BEFORE_THE_LOOP
 
 LOOP = "loop"
 """The curves whose steps are models: 0 for M0, 1 for M1 and for SFT beside it, 2 for M2, …"""
@@ -37,7 +37,7 @@ class Curves(NamedTuple):
     rows: list[tuple[int, dict[str, float]]]
 
 
-def require(trackers: Sequence[str]) -> None:
+def require_trackers(trackers: Sequence[str]) -> None:
     """Raises `SelfRewardError` where the library of one of them is not installed."""
     for name in trackers:
         if find_spec(name) is None:
@@ -103,7 +103,7 @@ def _numbers(line: dict[str, Any]) -> list[str]:
 
 def _log(name: str, run: Path, curves: Sequence[Curves]) -> str:
     """Have a tracker write `curves`; returns why it could not, or nothing."""
-    command = [sys.executable, "-m", "selfreward.trackers", name, str(run)]
+    command = [sys.executable, "-m", "selfreward.reports.trackers", name, str(run)]
     env = {key: value for key, value in os.environ.items() if not key.startswith("TRACKIO_")}
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The evaluations of a run's models side by side, for its page."""
+"""Results of evaluations as lines and as tables, side by side where their conditions agree."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.charts import two
 from selfreward.records import Estimate, Figure, Result, content_id, read_results
+from selfreward.reports.charts import two
 
 NO_MATTER = {"seed", "bootstrap", "backend", "servers", "batch_size", "skip_bad_rows"} | {
     "judge", "against", "by", "data", "baseline", "include_path", "rubric", "template",
@@ -85,7 +85,7 @@ def _bins(label: str, results: Mapping[str, Result]) -> dict[str, dict[str, Esti
     return {model: {f"{f.name} (n = {sizes[f.name]:,})": f.estimate for f in figures} for model, figures in found.items()}
 
 
-def describe(result: Result) -> str:
+def describe_result(result: Result) -> str:
     """What `selfreward evaluate` prints."""
     by = f", judged by {result.judge}" if result.judge else ""
     against = f" against {result.against}" if result.against else ""

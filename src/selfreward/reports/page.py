@@ -11,18 +11,16 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from selfreward import charts
-from selfreward.charts import Axis
-from selfreward.drilldown import sample
-from selfreward.evaluations.tables import Table, read_tables
-from selfreward.headline import head_to_head, write_headline
-from selfreward.health_page import health_of, write_health
-from selfreward.pages import render
 from selfreward.records import REPLY, Estimate, Example, HeadToHead, Measured, iter_jsonl, write_whole
+from selfreward.reports import charts
+from selfreward.reports.browse import sample
+from selfreward.reports.charts import Axis
+from selfreward.reports.evaluations import Table, read_tables
+from selfreward.reports.headline import head_to_head, write_headline
+from selfreward.reports.loop_health import health_of, write_health
+from selfreward.reports.render import render
+from selfreward.reports.status import model_lines, where
 from selfreward.rundir import RunView, open_run
-from selfreward.standing import describe_status, model_lines, where
-
-__all__ = ["describe_status", "write_report"]
 
 DRILLDOWN = 2_200_000
 """Bytes of the page for browsing, all iterations together; with the rest it stays below 3 MB."""
