@@ -12,9 +12,8 @@ from tinyrun import Moments, count_requests, go, make_world, quiet, tree
 from selfreward.engines import fake
 from selfreward.recipe import JudgeConfig
 from selfreward.records import Judgment, Pair, Response, iter_jsonl
-from selfreward.reports import export_run, write_report
+from selfreward.reports import describe_status, export_run, write_report
 from selfreward.reports.browse import sample
-from selfreward.reports.status import describe_status
 from selfreward.rundir import open_run
 from selfreward.steps import Judge
 from selfreward.steps.judgments import undecided

@@ -16,15 +16,14 @@ from tinyrun import go, make_world, quiet, tree
 from transformers import AutoConfig, AutoModelForCausalLM
 from typer.testing import CliRunner
 
-from selfreward.check import check
-from selfreward.checks import bill, memory
+from selfreward.checks import bill, check, memory, show
 from selfreward.checks.amounts import weigh
 from selfreward.checks.bill import Place, draw_up, gigabytes
 from selfreward.checks.costs import Training, plan
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.shapes import Shape, adapter_parameters, read_config, shape_of, size_by_name
-from selfreward.checks.tables import short, show
+from selfreward.checks.tables import short
 from selfreward.cli import app
 from selfreward.engines import Device, find_device, matmul_rate
 from selfreward.engines.fake import FakeModel
@@ -577,7 +576,7 @@ def test_what_surely_does_not_fit_is_an_error_with_the_numbers_and_what_may_not_
     folder = make_model(tmp_path / "base", "llama", max_position_embeddings=4096)
     config = json.loads((folder / "config.json").read_text()) | LLAMA_2_70B | {"vocab_size": 32000, "head_dim": 128}
     (folder / "config.json").write_text(json.dumps(config))  # the weights are never looked into
-    monkeypatch.setattr("selfreward.check.find_device", lambda asked="auto": Device("cuda", "a GPU", 80 * 10**9))
+    monkeypatch.setattr("selfreward.checks.checker.find_device", lambda asked="auto": Device("cuda", "a GPU", 80 * 10**9))
     found = complaints(of(tmp_path))
     parts = "weights 275.9 GB, gradients 275.9 GB, optimizer 551.8 GB"
     assert f"SFT on a GPU: needs 1,103.6 GB before any text is in it ({parts}), and there are 80.0 GB" in found
@@ -594,7 +593,9 @@ def test_a_device_that_is_not_here_is_an_error_and_the_bill_is_for_the_one_that_
 
 def test_a_batch_too_large_is_a_warning(tmp_path, monkeypatch):
     of(tmp_path)
-    monkeypatch.setattr("selfreward.check.find_device", lambda asked="auto": Device("cpu", "a small machine", 40_000_000))
+    monkeypatch.setattr(
+        "selfreward.checks.checker.find_device", lambda asked="auto": Device("cpu", "a small machine", 40_000_000)
+    )
     checked = of(tmp_path)
     found = {f"{finding.where}: {finding.now}" for finding in checked.findings}
     assert (

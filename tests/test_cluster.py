@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tinymodels import WORDS, make_model, nudge
 from tinyrun import go, make_world, tree
 
-from selfreward.check import check
+from selfreward.checks import check
 from selfreward.engines import open_model
 from selfreward.engines.machine import connect, gpus_each
 from selfreward.engines.training import distributed

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from selfreward.cli import app
 from selfreward.engines.fake import FakeModel, write_like_a_model
 from selfreward.records import Prompt, content_id, to_line
-from selfreward.reports.status import describe_status
+from selfreward.reports import describe_status
 
 PROMPTS = ["one", "one two", "one two three", "four words are here"]
 """Echo and Terse answer the first alike; of the others Echo's answer is the longer."""

@@ -29,12 +29,11 @@ from selfreward.records import (
     read_jsonl,
     to_line,
 )
-from selfreward.reports import charts, write_cards, write_report
+from selfreward.reports import charts, describe_status, write_cards, write_report
 from selfreward.reports.cases import SHOWN, bred_traits, doubtful_pairs, favoured_words, flattered_answers, within
 from selfreward.reports.charts import Mark
 from selfreward.reports.headline import write_headline
 from selfreward.reports.loop_health import draw_monitors, meaning_of
-from selfreward.reports.status import describe_status
 from selfreward.rundir import open_run
 from selfreward.stats import pair_outcomes
 

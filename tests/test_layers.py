@@ -15,13 +15,13 @@ from selfreward.steps import best_against_worst
 
 PACKAGE = Path(selfreward.__path__[0])
 LAYERS = [
-    ["bench", "bench.ledger", "bench.notes", "checks", "errors", "reproduce.lines"],
+    ["bench", "bench.ledger", "bench.notes", "errors", "reproduce.lines"],
     ["commands", "records"],
     ["commands.laboratory", "recipe"],
     ["engines", "stats"],
-    ["chatting", "checks.shapes", "rundir"],
-    ["bench.rates", "checks.memory", "checks.reach", "reports", "steps"],
-    ["bench.work", "checks.amounts", "commands.sharing", "measure"],
+    ["chatting", "rundir"],
+    ["bench.rates", "reports", "steps"],
+    ["bench.work", "commands.sharing", "measure"],
     [
         "agreement",
         "bench.baseline",
@@ -29,15 +29,15 @@ LAYERS = [
         "bench.measure",
         "bench.ours",
         "bench.utilisation",
-        "checks.costs",
+        "checks",
         "loop",
         "reproduce.board",
         "reproduce.texts",
     ],
-    ["bench.peers", "bench.tables", "bench.world", "checks.bill", "reproduce.judging", "run"],
-    ["bench.overhead", "check", "reproduce"],
-    ["bench.compare", "checks.tables", "commands.measuring"],
-    ["commands.benching", "commands.running"],
+    ["bench.peers", "bench.tables", "bench.world", "reproduce.judging", "run"],
+    ["bench.overhead", "commands.running", "reproduce"],
+    ["bench.compare", "commands.measuring"],
+    ["commands.benching"],
     ["cli"],
 ]
 """From the floor up. A module imports from lower layers only; a new module is given its place here."""
@@ -70,7 +70,7 @@ def imports(tree, at_load=False):
 
 
 MODULES = dict(modules())
-ROOMS = ["records", "recipe", "stats", "engines", "rundir", "steps", "measure", "reports"]
+ROOMS = ["records", "recipe", "stats", "engines", "rundir", "steps", "measure", "reports", "checks"]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 

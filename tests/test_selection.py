@@ -27,7 +27,7 @@ from selfreward.records import (
     read_jsonl,
     to_line,
 )
-from selfreward.reports.status import describe_status
+from selfreward.reports import describe_status
 from selfreward.rundir import Progress, RunDir, Runner
 from selfreward.rundir.trainings import TOO_LONG
 from selfreward.steps import PairwiseJudge

@@ -25,8 +25,7 @@ from tinymodels import END, WORDS, make_model, nudge
 from tinyrun import Killed, make_world
 from transformers import AutoModelForCausalLM
 
-from selfreward.check import check
-from selfreward.checks import memory
+from selfreward.checks import check, memory
 from selfreward.checks.shapes import Shape
 from selfreward.engines import completion_ids, load_checkpoint, load_tokenizer, open_model, prompt_ids
 from selfreward.engines.fake import FakeTrainer

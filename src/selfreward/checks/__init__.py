@@ -1,1 +1,5 @@
-"""What a recipe needs and costs, part by part: models, seed, stages, memory, disk. `selfreward.check` puts them together."""
+"""A recipe before it runs: requirements, costs, and missing parts."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

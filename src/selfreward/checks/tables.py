@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from selfreward.check import Check
 from selfreward.checks.amounts import Material, Span
 from selfreward.checks.bill import Line, called, gigabytes
+from selfreward.checks.checker import Check
 from selfreward.checks.costs import Asking, Training
 from selfreward.recipe import DriftConfig
 from selfreward.rundir import duration

@@ -135,7 +135,7 @@ def _evaluate(
     servers = name_servers([name for name in (judge, model, fields.get("against")) if name], key_env)
     given = _given({**fields, "judge": judge, "servers": servers})
     result, file = evaluate(model, kind, given, name, recipe, folder, stopping())
-    typer.echo(f"{describe(result)}\n{file}")
+    typer.echo(f"{describe_result(result)}\n{file}")
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:

@@ -78,8 +78,7 @@ def check(
     skip_bad_rows: SkipBadRowsOption = False,
 ) -> None:
     """Tell what a recipe would load, ask, write, train and cost, and what is missing; exits 1 where it cannot work."""
-    from selfreward.check import check
-    from selfreward.checks.tables import show
+    from selfreward.checks import check, show
     from selfreward.recipe import load_recipe
 
     found = check(load_recipe(recipe, _changed(changes, skip_bad_rows)), folder or _run_folder(recipe))

@@ -1,0 +1,2 @@
+from .checker import check as check
+from .tables import show as show
