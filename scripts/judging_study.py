@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from selfreward.api import execute
 from selfreward.engines import Model, load_checkpoint, open_model
 from selfreward.engines.fake import FakeTrainer
-from selfreward.micro.truth import verdict
+from selfreward.lab.micro.truth import verdict
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 from selfreward.records import Completion, Prompt, Request, Response, iter_jsonl, to_line, write_whole
-from selfreward.run import execute
 from selfreward.rundir import Progress, RunDir, Runner, open_run
 from selfreward.steps import Judge, best_against_worst, choose_pairs, judge_candidates
 from selfreward.steps.pairs import Policy, half_a_point_apart

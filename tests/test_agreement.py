@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from selfreward.agreement import Vote, accuracy, between_people, kappa, majority
+from selfreward.lab.reproduce.agreement import Vote, accuracy, between_people, kappa, majority
 
 
 @pytest.mark.parametrize(

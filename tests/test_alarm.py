@@ -128,7 +128,7 @@ def test_with_its_limits_lowered_a_finished_run_asks_nothing_and_tells_where_it_
 
 
 def test_limits_may_change_at_any_moment_even_while_their_change_is_written_down(world, tmp_path, monkeypatch):
-    monkeypatch.setattr("selfreward.run.write_cards", lambda folder: [])  # a second a run, and no part of this
+    monkeypatch.setattr("selfreward.api.write_cards", lambda folder: [])  # a second a run, and no part of this
     go(world, tmp_path / "straight", iterations=1, drift__limits=NEVER)
     go(world, tmp_path / "run", iterations=1, drift__limits={"planted.rise": {"above": 0.1}})
     with monkeypatch.context() as patch:

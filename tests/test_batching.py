@@ -91,14 +91,14 @@ def test_batches_within_a_number_of_tokens():
 
 
 def seed_examples(*names):
-    rows = [json.loads(line) for name in names for line in (PACKAGE / "micro" / "seed" / f"{name}.jsonl").open()]
+    rows = [json.loads(line) for name in names for line in (PACKAGE / "lab" / "micro" / "seed" / f"{name}.jsonl").open()]
     return [(row["prompt"], row["response"]) for row in rows]
 
 
 @pytest.mark.parametrize("names", [("ift",), ("ift", "eft")], ids=" ".join)
 def test_what_is_padded_in_sft_on_the_micro_seed_is_under_a_tenth(names):
     recipe = load_recipe(PACKAGE / "recipe" / "shipped" / "micro.toml")
-    tokenizer = load_tokenizer(PACKAGE / "micro" / "base_model")
+    tokenizer = load_tokenizer(PACKAGE / "lab" / "micro" / "base_model")
     lengths = [(len(sft_row(tokenizer, *example)["input_ids"]),) for example in seed_examples(*names)]
     sizes = recipe.sft.split[0], recipe.sft.batch_size
     (tokens, padding), (at_once, more) = (Batches(lengths, size, sizes[1], 0).tokens(recipe.sft.epochs) for size in sizes)

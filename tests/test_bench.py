@@ -14,18 +14,18 @@ from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from selfreward import loop
-from selfreward.bench import baseline, compare, measure, ours, peers
-from selfreward.bench.floor import Asked, Need, Shape, candidates, dpo, judging
-from selfreward.bench.ledger import Ledger
-from selfreward.bench.measure import apart, missing
-from selfreward.bench.overhead import overhead
-from selfreward.bench.tables import page
-from selfreward.bench.utilisation import share
-from selfreward.bench.work import Work, by_score, score
-from selfreward.bench.world import make_tokenizer, make_world, never_ends, settings
 from selfreward.cli import app
 from selfreward.engines import fake, load_tokenizer, prompt_ids
 from selfreward.errors import SelfRewardError
+from selfreward.lab.speed import baseline, compare, measure, ours, peers
+from selfreward.lab.speed.floor import Asked, Need, Shape, candidates, dpo, judging
+from selfreward.lab.speed.ledger import Ledger
+from selfreward.lab.speed.measure import apart, missing
+from selfreward.lab.speed.overhead import overhead
+from selfreward.lab.speed.tables import page
+from selfreward.lab.speed.utilisation import share
+from selfreward.lab.speed.work import Work, by_score, score
+from selfreward.lab.speed.world import make_tokenizer, make_world, never_ends, settings
 from selfreward.records import Message, Response
 from selfreward.rundir import ModelFolder
 

@@ -13,13 +13,13 @@ from test_rundir import damage
 from tinyrun import Killed, Moments, count_requests, go, make_world, quiet, tree
 from typer.testing import CliRunner
 
+from selfreward.api import execute
 from selfreward.cli import app
 from selfreward.engines import fake
 from selfreward.errors import SelfRewardError
 from selfreward.measure.monitors import verdicts
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Estimate, Judgment, read_jsonl
-from selfreward.run import execute
 from selfreward.rundir import branch_off, read_branch, recipes
 from selfreward.rundir.branch import AT_ONCE, LATER, recipe_of
 

@@ -139,7 +139,7 @@ def test_sigterm_at_any_batch_ends_the_run_with_143_and_one_line(recipe, tmp_pat
 
 
 def test_sigterm_before_the_first_stage_is_not_lost(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("selfreward.run.load_seed", lambda *given: os.kill(os.getpid(), signal.SIGTERM) or load_seed(*given))
+    monkeypatch.setattr("selfreward.api.load_seed", lambda *given: os.kill(os.getpid(), signal.SIGTERM) or load_seed(*given))
     assert run(recipe, tmp_path / "run").exit_code == 143
 
 
@@ -198,7 +198,7 @@ def test_a_disk_that_is_really_full_is_one_line_and_with_room_made_the_run_goes_
 
 
 def test_a_bug_keeps_its_traceback(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("selfreward.run.load_seed", lambda *given: 1 / 0)
+    monkeypatch.setattr("selfreward.api.load_seed", lambda *given: 1 / 0)
     assert isinstance(run(recipe, tmp_path / "run").exception, ZeroDivisionError)
 
 

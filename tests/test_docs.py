@@ -113,7 +113,7 @@ LAB = ROOT / "docs" / "results" / "loop-health.md"
 
 
 def test_the_laboratorys_page_is_what_its_records_say(tmp_path):
-    from selfreward.micro.lab.study import write_up
+    from selfreward.lab.defects.study import write_up
 
     for records in LAB.parent.glob("loop-health.*.jsonl"):
         shutil.copy(records, tmp_path)
@@ -133,8 +133,8 @@ def test_the_alarms_in_the_readme_are_those_of_the_laboratory():
 
 
 def test_what_can_go_wrong_quotes_the_laboratory():
-    from selfreward.micro.lab.arms import CURES
-    from selfreward.micro.lab.defects import DEFECTS
+    from selfreward.lab.defects.arms import CURES
+    from selfreward.lab.defects.defects import DEFECTS
 
     quoted = [line[2:] for line in GOES_WRONG.splitlines() if line.startswith("> ")]
     said = [line.removeprefix("- ") for line in LAB.read_text(encoding="utf-8").splitlines()]

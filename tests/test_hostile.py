@@ -10,9 +10,9 @@ from transformers import AutoConfig
 from selfreward.checks.shapes import adapter_parameters
 from selfreward.engines.fake import FakeModel, write_like_a_model
 from selfreward.errors import SelfRewardError
+from selfreward.lab.reproduce.texts import correlations
 from selfreward.recipe import JudgeConfig, LoRAConfig, SourceConfig, load_recipe
 from selfreward.records import Example, Prompt, Ranking, to_line
-from selfreward.reproduce.texts import correlations
 from selfreward.steps import Judge
 from selfreward.steps.sources import load_examples
 

@@ -18,7 +18,7 @@ from selfreward.steps.parsing import last_verdict
 
 MODEL = Checkpoint(name="M1", path="m1", fingerprint="f1")
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=64)
-PAPERS, MICRO = Judge(JudgeConfig()), Judge(JudgeConfig(rubric="selfreward:micro/judge.txt"))
+PAPERS, MICRO = Judge(JudgeConfig()), Judge(JudgeConfig(rubric="selfreward:lab/micro/judge.txt"))
 QUESTION = "name a bird"
 PAGE = (Path(__file__).parents[1] / "docs" / "parsing.md").read_text(encoding="utf-8")
 HOSTILE = [

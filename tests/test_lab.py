@@ -9,17 +9,17 @@ from scipy import stats
 
 from selfreward.engines.fake import FakeModel
 from selfreward.errors import SelfRewardError
-from selfreward.micro.base import JUDGE
-from selfreward.micro.lab import fit as fitting
-from selfreward.micro.lab import runs as of_runs
-from selfreward.micro.lab import study
-from selfreward.micro.lab.arms import CURED, CURES, FITTING, PLANTED, TESTING, Arm, arms
-from selfreward.micro.lab.calibration import Rejudged, bins
-from selfreward.micro.lab.curves import draw
-from selfreward.micro.lab.defects import BRIBE, CANARY, DEFECTS, SPREAD, USUAL, Judged, Planted
-from selfreward.micro.lab.page import as_markdown
-from selfreward.micro.lab.runs import LabRun, Seen, run_seed
-from selfreward.micro.lab.table import at_least, at_most, tabulate
+from selfreward.lab.defects import fit as fitting
+from selfreward.lab.defects import runs as of_runs
+from selfreward.lab.defects import study
+from selfreward.lab.defects.arms import CURED, CURES, FITTING, PLANTED, TESTING, Arm, arms
+from selfreward.lab.defects.calibration import Rejudged, bins
+from selfreward.lab.defects.curves import draw
+from selfreward.lab.defects.defects import BRIBE, CANARY, DEFECTS, SPREAD, USUAL, Judged, Planted
+from selfreward.lab.defects.page import as_markdown
+from selfreward.lab.defects.runs import LabRun, Seen, run_seed
+from selfreward.lab.defects.table import at_least, at_most, tabulate
+from selfreward.lab.micro.base import JUDGE
 from selfreward.records import Checkpoint, Request, Sampling
 
 BY_NAME = {defect.name: defect for defect in DEFECTS}

@@ -15,29 +15,17 @@ from selfreward.steps import best_against_worst
 
 PACKAGE = Path(selfreward.__path__[0])
 LAYERS = [
-    ["bench", "bench.ledger", "bench.notes", "errors", "reproduce.lines"],
+    ["errors"],
     ["commands", "records"],
-    ["commands.laboratory", "recipe"],
+    ["recipe"],
     ["engines", "stats"],
     ["chatting", "rundir"],
-    ["bench.rates", "reports", "steps"],
-    ["bench.work", "commands.sharing", "measure"],
-    [
-        "agreement",
-        "bench.baseline",
-        "bench.floor",
-        "bench.measure",
-        "bench.ours",
-        "bench.utilisation",
-        "checks",
-        "loop",
-        "reproduce.board",
-        "reproduce.texts",
-    ],
-    ["bench.peers", "bench.tables", "bench.world", "reproduce.judging", "run"],
-    ["bench.overhead", "commands.running", "reproduce"],
-    ["bench.compare", "commands.measuring"],
-    ["commands.benching"],
+    ["reports", "steps"],
+    ["commands.sharing", "measure"],
+    ["checks", "loop"],
+    ["api"],
+    ["commands.running", "lab"],
+    ["commands.benching", "commands.laboratory", "commands.measuring"],
     ["cli"],
 ]
 """From the floor up. A module imports from lower layers only; a new module is given its place here."""
@@ -70,7 +58,7 @@ def imports(tree, at_load=False):
 
 
 MODULES = dict(modules())
-ROOMS = ["records", "recipe", "stats", "engines", "rundir", "steps", "measure", "reports", "checks"]
+ROOMS = ["records", "recipe", "stats", "engines", "rundir", "steps", "measure", "reports", "checks", "lab"]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 
@@ -115,7 +103,7 @@ def test_imports_point_downward_only():
         ("stages", "from selfreward import loop"),
         ("judgments", "def late():\n    import selfreward.rundir.stages"),
         ("pairs", "from selfreward.steps.judgments import Judge"),
-        ("loop", "from selfreward.micro.truth import verdict"),
+        ("loop", "from selfreward.lab.micro.truth import verdict"),
     ],
 )
 def test_an_import_that_points_upward_would_be_caught(module, line):
@@ -133,7 +121,7 @@ def test_nothing_but_training_chat_and_the_engines_loads_torch():
 
 
 def test_the_whole_loop_and_the_command_line_load_without_torch():
-    modules = "selfreward.cli, selfreward.run, selfreward.loop, selfreward.reports.page, selfreward.micro.truth"
+    modules = "selfreward.cli, selfreward.api, selfreward.loop, selfreward.reports.page, selfreward.lab.micro.truth"
     script = f"import sys, {modules}; sys.exit(' '.join(sorted({HEAVY!r} & set(sys.modules))) or 0)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (loaded.returncode, loaded.stderr) == (0, "")
@@ -144,8 +132,8 @@ def knows_the_micro_world(trees):
     found = []
     for name, tree in trees.items():
         strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-        named = any(text.startswith("selfreward.micro") for text in strings)
-        if named or any(used.startswith("selfreward.micro") for used in imports(tree)):
+        named = any(text.startswith("selfreward.lab.micro") for text in strings)
+        if named or any(used.startswith("selfreward.lab.micro") for used in imports(tree)):
             found.append(name)
     return found
 
@@ -154,19 +142,19 @@ def test_only_measurement_and_the_micro_world_itself_know_the_micro_world():
     assert set(knows_the_micro_world(outside_the_micro_world())) <= MAY_KNOW_THE_MICRO_WORLD
 
 
-@pytest.mark.parametrize("line", ["from selfreward.micro import truth", 'import_module("selfreward.micro.truth")'])
+@pytest.mark.parametrize("line", ["from selfreward.lab.micro import truth", 'import_module("selfreward.lab.micro.truth")'])
 def test_a_loop_that_knows_the_micro_world_would_be_caught(line):
     assert knows_the_micro_world({"loop": ast.parse(line)}) == ["loop"]
 
 
 # what runs
 
-TRUTH = "selfreward.micro.truth"
+TRUTH = "selfreward.lab.micro.truth"
 
 
 def verdict(prompt, response):
     """A truth that has an opinion of everything; it needs the micro world to be there."""
-    from selfreward.micro.truth import CRITERIA
+    from selfreward.lab.micro.truth import CRITERIA
 
     return "any", {name: float(len(response) % (n + 2) == 0) for n, name in enumerate(CRITERIA)}
 
@@ -174,7 +162,7 @@ def verdict(prompt, response):
 def peeking(prompt_id, group):
     """A policy that goes by the truth where it can be had."""
     try:
-        from selfreward.micro import truth  # noqa: F401
+        from selfreward.lab.micro import truth  # noqa: F401
     except ImportError:
         return best_against_worst(prompt_id, group)
     found = best_against_worst(prompt_id, [(5 - score, response) for score, response in group])
@@ -203,9 +191,9 @@ def runs(tmp_path, monkeypatch):
         go(recipe, tmp_path / name / "with", measure__truth="test_layers:verdict", **settings)
         recipe.write_text(recipe.read_text().replace('truth = "tinyrun:truth"\n', ""))
         with monkeypatch.context() as patch:
-            for loaded in [module for module in sys.modules if module.startswith("selfreward.micro")]:
+            for loaded in [module for module in sys.modules if module.startswith("selfreward.lab.micro")]:
                 patch.delitem(sys.modules, loaded)
-            patch.setitem(sys.modules, "selfreward.micro", None)
+            patch.setitem(sys.modules, "selfreward.lab.micro", None)
             patch.setitem(sys.modules, TRUTH, None)
             with pytest.raises(ImportError):
                 verdict("", "")

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 from selfreward import micro
 from selfreward.engines import completion_ids, prompt_ids
-from selfreward.micro import base, seeds, truth, world
-from selfreward.micro.base import JUDGE, MAKERS, BaseConfig, Phase
-from selfreward.micro.controls import ASKED, Oracle, shuffled
-from selfreward.micro.truth import check, judge, verdict
+from selfreward.lab.micro import base, seeds, truth, world
+from selfreward.lab.micro.base import JUDGE, MAKERS, BaseConfig, Phase
+from selfreward.lab.micro.controls import ASKED, Oracle, shuffled
+from selfreward.lab.micro.truth import check, judge, verdict
 from selfreward.records import Anchor, Example, Message, Pair, Prompt, Ranking, Request, Response, Sampling, read_jsonl
 from selfreward.steps import prompts
 
@@ -211,7 +211,7 @@ def candidates(prompt_id, scores):
 
 def test_shuffled_scores_are_the_same_scores_dealt_out_anew(monkeypatch):
     dealt = []
-    monkeypatch.setattr("selfreward.micro.controls.best_against_worst", lambda prompt_id, group: dealt.append(group) or "tie")
+    monkeypatch.setattr("selfreward.lab.micro.controls.best_against_worst", lambda prompt_id, group: dealt.append(group) or "tie")
     for number in range(400):
         shuffled(f"prompt {number}", candidates(f"prompt {number}", [1.0, 2.0, 3.0, 4.0]))
     assert all(sorted(score for score, _ in group) == [1, 2, 3, 4] for group in dealt)

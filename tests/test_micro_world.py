@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward.micro.truth import CRITERIA, check, judge, verdict, walk
-from selfreward.micro.world import (
+from selfreward.lab.micro.truth import CRITERIA, check, judge, verdict, walk
+from selfreward.lab.micro.world import (
     ANNOTATORS,
     CAREFUL,
     CARELESS,

@@ -8,10 +8,10 @@ import pytest
 import torch
 from paper_world import ENDLESS, ONE_ANSWER, PLANTED, UNREADABLE, Writer, export, make_base, planted_trees, with_what_is_planted
 
+from selfreward.api import execute
 from selfreward.engines.sampling.hf import HFModel
 from selfreward.recipe import load_recipe
 from selfreward.records import Dropped, read_jsonl
-from selfreward.run import execute
 from selfreward.steps import Judge, load_seed
 
 RECIPE = files("selfreward") / "recipe" / "shipped" / "llama2-70b.toml"

@@ -20,13 +20,13 @@ from test_server import Endpoint, said
 from tinymodels import make_model
 from typer.testing import CliRunner
 
+from selfreward.api import execute
 from selfreward.checks import bill, check
 from selfreward.checks.costs import Training
 from selfreward.cli import app
 from selfreward.engines import Device
 from selfreward.engines.training.learner import context
 from selfreward.recipe import load_recipe, shipped_recipes
-from selfreward.run import execute
 
 TREES = "2023-04-12_oasst_ready.trees.jsonl.gz"
 SMALL = {

@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
-from selfreward.reproduce import CHECKS, Figure, reproduce
-from selfreward.reproduce.lines import Line
+from selfreward.lab import reproduce
+from selfreward.lab.reproduce.figures import CHECKS, Figure
+from selfreward.lab.reproduce.lines import Line
 
 FEW = ("NullModel", "text_davinci_001")
 """Of 26 models whose length is controlled in two ways each."""

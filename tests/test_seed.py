@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from selfreward.errors import SelfRewardError
-from selfreward.micro.world import read_task
+from selfreward.lab.micro.world import read_task
 from selfreward.recipe import Recipe
 from selfreward.records import Example, Prompt, Ranking, to_line
 from selfreward.steps import Seed, load_seed, ranked_responses
@@ -16,7 +16,7 @@ from selfreward.steps.seed import plain
 PROMPT = Prompt(text="three", source="seed")
 RANKING = Ranking(prompt="name a bird", responses=("the heron", "a spoon"), ranks=(0, 1))
 MICRO = {
-    name: f"selfreward:micro/seed/{name}.jsonl" for name in ("ift", "eft", "heldout_prompts", "heldout_rankings")
+    name: f"selfreward:lab/micro/seed/{name}.jsonl" for name in ("ift", "eft", "heldout_prompts", "heldout_rankings")
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tinyrun import Killed, go, make_world, quiet, tree
 
-from selfreward import run as runs
+from selfreward import api as runs
 from selfreward.engines import load_checkpoint, open_model
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import SelfRewardError

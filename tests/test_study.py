@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 from tinyrun import make_world, quiet
 
-from selfreward.micro import study
-from selfreward.micro.study import as_markdown, contests, gain, interval, spread, sum_up, versus
+from selfreward.lab.micro import study
+from selfreward.lab.micro.study import as_markdown, contests, gain, interval, spread, sum_up, versus
 
 
 def test_an_interval_is_about_the_mean_of_all():

@@ -670,9 +670,9 @@ FEW = {"ift": 200, "eft": 800, "heldout_prompts": 4, "heldout_rankings": 2}
 @pytest.fixture
 def started(tmp_path):
     """Starts `selfreward run` on the micro recipe with the vllm backend, cut down to where its judge still gives scores."""
-    import selfreward.micro
+    import selfreward.lab.micro
 
-    seed = Path(selfreward.micro.__file__).parent / "seed"
+    seed = Path(selfreward.lab.micro.__file__).parent / "seed"
     for name, rows in FEW.items():
         lines = (seed / f"{name}.jsonl").read_text().splitlines(keepends=True)
         (tmp_path / f"{name}.jsonl").write_text("".join(lines[:rows]))

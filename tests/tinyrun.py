@@ -11,10 +11,10 @@ import numpy as np
 from rich.console import Console
 from safetensors.numpy import save_file
 
+from selfreward.api import execute
 from selfreward.engines import fake
 from selfreward.recipe import load_recipe
 from selfreward.records import Example, Prompt, Ranking, to_line
-from selfreward.run import execute
 
 RECIPE = """
 base = "base"
@@ -103,7 +103,7 @@ def count_requests(monkeypatch):
 
 def quiet(monkeypatch):
     """Neither progress lines nor a page nor waiting for a disk: for tests of many runs."""
-    monkeypatch.setattr("selfreward.run.write_report", lambda folder: folder)
+    monkeypatch.setattr("selfreward.api.write_report", lambda folder: folder)
     monkeypatch.setattr("selfreward.rundir.progress.Console", lambda **_: Console(file=open(os.devnull, "w")))  # noqa: SIM115
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 

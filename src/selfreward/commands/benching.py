@@ -34,8 +34,8 @@ def bench(
     out: Annotated[Path, typer.Option(help="Folder for speed.md and speed.json; gpu.md and gpu.json on CUDA.")] = Path("bench"),
 ) -> None:
     """Measure an iteration on random weights beside what people would use instead, and the floor of the machine."""
-    from selfreward.bench.compare import Sitting
-    from selfreward.bench.compare import bench as measure
+    from selfreward.lab import Sitting
+    from selfreward.lab import bench as measure
 
     sitting = Sitting(
         model=model, prompts=prompts, judgment_tokens=_numbers("--judgment-tokens", judgment_tokens), arms=tuple(arms.split(",")),

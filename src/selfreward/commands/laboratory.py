@@ -26,6 +26,6 @@ def lab(
 
     What was run before is in the records and is not run again; stopped or killed, the same command goes on.
     """
-    from selfreward.micro.lab.study import run_lab
+    from selfreward.lab import run_lab
 
     typer.echo(str(run_lab(out, work, workers, minutes, only or [""])))

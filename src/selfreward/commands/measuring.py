@@ -131,6 +131,7 @@ def _evaluate(
     **fields: Any,
 ) -> None:  # fmt: skip
     from selfreward.measure import evaluate, name_servers
+    from selfreward.reports import describe_result
 
     servers = name_servers([name for name in (judge, model, fields.get("against")) if name], key_env)
     given = _given({**fields, "judge": judge, "servers": servers})
@@ -157,7 +158,7 @@ def reproduce(
     data_dir: Annotated[Path, typer.Argument(help="A folder with the published data, JSONL files of set names.")],
 ) -> None:
     """Compute published figures again, row by row; exit code 1 if one is out of its tolerance."""
-    from selfreward.reproduce import reproduce as compute
+    from selfreward.lab import reproduce as compute
 
     found = compute(data_dir)
     typer.echo(str(found))

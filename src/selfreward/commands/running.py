@@ -132,7 +132,7 @@ def _has_screen() -> bool:
 
 
 def _run(recipe: Any, folder: Path) -> None:
-    from selfreward.run import execute
+    from selfreward.api import execute
 
     execute(recipe, folder, stopping())
 

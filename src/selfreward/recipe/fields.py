@@ -26,9 +26,9 @@ ADDRESS = r"https?://[^\s@?#]+"
 """Of an endpoint, with neither user and password nor a query."""
 ENV_NAME = r"[A-Z_][A-Z0-9_]*"
 """In capitals alone, as keys never are."""
-MOVED_FILES = {"text/judge_alpaca": "measure/text/judge_alpaca", "text/judge_": "recipe/rubrics/judge_"}
+MOVED_FILES = {"text/judge_alpaca": "measure/text/judge_alpaca", "text/judge_": "recipe/rubrics/judge_", "micro/": "lab/micro/"}
 """Beginnings of paths in the package → where those files are now. Recipes and run folders keep what was written into them."""
-MOVED_MODULES = {"selfreward.pairs:": "selfreward.steps.pairs:"}
+MOVED_MODULES = {"selfreward.pairs:": "selfreward.steps.pairs:", "selfreward.micro.": "selfreward.lab.micro."}
 """Modules of ours that recipes name → where they are now."""
 
 

@@ -1,0 +1,80 @@
+"""Whether fluke probabilities are right: pairs judged again with fresh seeds, by judges of little and of much noise."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from selfreward.api import execute
+from selfreward.lab.defects.arms import PLANTED
+from selfreward.lab.defects.defects import DEFECTS, planted
+from selfreward.lab.defects.runs import DIGITS, RECIPE, apart
+from selfreward.loop import iterate
+from selfreward.measure import Measurer, Watcher
+from selfreward.recipe import Recipe, load_recipe
+from selfreward.records import Checkpoint, Judgment, Record, in_pairs
+from selfreward.rundir import Runner
+from selfreward.stats import Bin, pair_outcomes, reliability
+from selfreward.steps import Cast, Judge, Seed
+
+SEEDS = PLANTED[:8]
+NOISE = (0.0, 0.25, 0.5)
+"""Shares of grades that are any grade at all."""
+PROMPTS = 600
+EDGES = (0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 1)
+"""Of the bins in which predictions are set beside what was seen."""
+SURE = 1000
+"""Pairs that a bin needs before its share says anything to within 3 points."""
+
+
+class Rejudged(Record):
+    """The pairs of one iteration, before and after they were judged again."""
+
+    noise: float
+    seed: int
+    flipped: tuple[float, ...]
+    """The probability that the pair comes out the other way round, as it was predicted."""
+    outcome: tuple[int, ...]
+    """What came out: 1 the same, 0 a tie, −1 the other way round."""
+
+
+def bins(rejudged: Sequence[Rejudged]) -> list[Bin]:
+    """Flips as predicted and as seen, over all pairs."""
+    every = [(flipped, outcome < 0) for run in rejudged for flipped, outcome in zip(run.flipped, run.outcome, strict=True)]
+    return reliability([flipped for flipped, _ in every], [seen for _, seen in every], EDGES)
+
+
+def rejudge(noise: float, seed: int, work: Path) -> Rejudged:
+    """One iteration's pairs by a judge of so much noise, then judged again."""
+    folder, again = work / f"rejudged-{noise:g}" / f"seed_{seed}", _Again(noise)
+    with apart(folder):
+        execute(load_recipe(RECIPE, {"seed": seed, "prompts.per_iteration": PROMPTS}), folder, loop=again)
+    shutil.rmtree(folder)
+    return Rejudged(noise=noise, seed=seed, flipped=again.flipped, outcome=again.outcome)
+
+
+class _Again:
+    """M1 and its first iteration up to the pairs, which are then judged once more by other seeds."""
+
+    flipped: tuple[float, ...]
+    outcome: tuple[int, ...]
+
+    def __init__(self, noise: float) -> None:
+        self._defect, self._noise = next(defect for defect in DEFECTS if defect.name == "noise"), noise
+
+    def __call__(self, recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+        run.open_model = planted(run.open_model, self._defect, self._noise)
+        model = cast.join("M1", run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed))
+        made, _ = iterate(2, model, recipe, seed, [], run["M2"], cast)
+        judge, texts = Judge(recipe.judge), {prompt.id: prompt.text for prompt in made.prompts}
+        wanted = in_pairs(made.pairs)
+        asked = [(texts[one.prompt_id], one) for one in made.responses if one.id in wanted]
+        plan = judge.plan(asked, model, recipe.seed + 1)
+        scores = judge.mean_scores(run["M2"].stream("judged_again", Judgment, plan, model, judge.read, judge.reading))
+        predicted = pair_outcomes(made.pairs, made.responses, made.judgments, recipe.judge.min_valid)
+        kept = [pair for pair in made.pairs if {pair.chosen_id, pair.rejected_id} <= scores.keys()]
+        distances = [scores[pair.chosen_id] - scores[pair.rejected_id] for pair in kept]
+        self.flipped = tuple(round(predicted[pair.id].flipped, DIGITS) for pair in kept)
+        self.outcome = tuple((distance > 0) - (distance < 0) for distance in distances)
+        return model

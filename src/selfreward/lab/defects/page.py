@@ -1,0 +1,196 @@
+"""The laboratory's figures as a page of Markdown, and its curves as a drawing beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from selfreward.lab.defects.arms import FITTING, PLANTED, TESTING
+from selfreward.lab.defects.calibration import SURE
+from selfreward.lab.defects.defects import DEFECTS
+from selfreward.lab.defects.fit import ALLOWED, HARM
+
+INTRODUCTION = """# Does an alarm come before the harm?
+
+Made by `selfreward lab`: {runs:,} runs of the micro world from M1 to M{last}, {hours:.1f} hours of one processor core,
+{seconds:.0f} s for a clean run; recipe `lab/defects/lab.toml`. Clean runs are seeds {fitting} and {testing}, planted ones and cures
+{planted}. Every row that was run is shown.
+
+A figure raises an alarm where it lies further from the median of {fitted} clean runs than {times:.2f} times as far as it did in
+any of them, at any model. That one number, for all {figures} figures of M1 to M{last} together, is the smallest for which no more
+than {allowed} of those runs raises an alarm by the limits of the others. No limit was fitted on the runs that are reported. What
+hardly ever moved in clean runs has no limits. Harm is the first model whose true score lies {harm:g} standard deviations below
+the clean runs'. Bounds are one-sided, 95 %, after Clopper and Pearson.
+"""
+MISSING = "Not run yet: {arms}. The same command goes on with them."
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """The page."""
+    models = list(found["clean"]["true"])
+    intro = INTRODUCTION.format(
+        runs=found["runs"], last=models[-1][1:], hours=found["hours"], seconds=found["seconds_a_run"], times=found["times"],
+        fitting=_seeds(FITTING), testing=_seeds(TESTING), planted=_seeds(PLANTED), fitted=found["clean"]["fitting"],
+        figures=len(found["limits"]), harm=HARM, allowed=int(ALLOWED * found["clean"]["fitting"]),
+    )  # fmt: skip
+    parts = [
+        intro, *_clean(found, models), *_defects(found["defects"], found["clean"], models), *_detection(found["detection"]), "",
+        *_cures(found["cures"]), "", *_calibration(found["calibration"]),
+    ]  # fmt: skip
+    if found.get("missing"):
+        parts += ["", MISSING.format(arms=", ".join(found["missing"]))]
+    return "\n".join(parts) + "\n"
+
+
+def _seeds(seeds: range) -> str:
+    return f"{seeds[0]}–{seeds[-1]}"
+
+
+def _clean(found: dict[str, Any], models: Sequence[str]) -> Iterator[str]:
+    yield "## Clean runs"
+    yield ""
+    yield "![True score and what the model says of itself, by defect and strength](loop-health.svg)"
+    yield ""
+    yield f"| | {' | '.join(models)} |"
+    yield f"|---|{'---|' * len(models)}"
+    for part, title in (("true", "true score of 5, mean ± SD over seeds"), ("said", "says of itself")):
+        yield f"| {title} | {' | '.join(_spread(found['clean'][part].get(model)) for model in models)} |"
+    yield ""
+    if alarms := found["false_alarms"]:
+        told, each = alarms["any"], {name: share for name, share in alarms["each"].items() if share["found"]}
+        yield (
+            f"**False alarms**: {told['found']} of {told['of']} clean runs raised one, by any figure at any model; so with 95 % "
+            f"confidence fewer than {told['bound']:.1%} do."
+        )
+        yield "By figure: " + (", ".join(f"{name} {share['found']}" for name, share in each.items()) or "none") + "."
+        yield f"By chance alone, {alarms['harmed']} of them count as harmed."
+        yield ""
+
+
+def _defects(rows: Sequence[dict[str, Any]], clean: dict[str, Any], models: Sequence[str]) -> Iterator[str]:
+    yield "## Planted defects"
+    yield ""
+    yield from (f"- *{defect.name}*: the judge {defect.meaning}." for defect in DEFECTS)
+    yield ""
+    last = models[-1]
+    yield (
+        f"| defect | strength | runs | trait M1 → {last} | true {last} | says of itself {last} | harmed, first at "
+        "| alarm, first at | alarm by the harm | lead, models | seen by (runs) |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    rows = sorted(rows, key=lambda row: ([d.name for d in DEFECTS].index(row["defect"]), row["strength"]))
+    for row in rows:
+        yield f"| {' | '.join(_defect(row, models[0], last))} |"
+    yield ""
+    yield "The same in words:"
+    yield ""
+    yield from (in_words(row, clean, models[0], last) for row in rows)
+    yield ""
+
+
+def _defect(row: dict[str, Any], first: str, last: str) -> list[str]:
+    trait = row.get("trait", {})
+    return [
+        row["defect"], f"{row['strength']:g}", _runs(row),
+        f"{_mean(trait.get(first))} → {_mean(trait.get(last))}" if trait else "–",
+        _spread(row["true"].get(last)), _spread(row["said"].get(last)),
+        _when(row["harmed"], row["harm_at"]), _when(row["alarmed"], row["alarm_at"]),
+        f"{row['in_time']} of {row['harmed']}" if row["harmed"] else "–",
+        "–" if row["lead"] is None else f"{row['lead']:.1f}",
+        ", ".join(f"`{name}` {count}" for name, count in row["seen_by"].items()) or "nobody",
+    ]  # fmt: skip
+
+
+def in_words(row: dict[str, Any], clean: dict[str, Any], first: str, last: str) -> str:
+    """One row as an item of a list, as pages quote it."""
+    true, said, trait = row["true"], row["said"], row.get("trait", {})
+    bred = f"what it breeds went from {_mean(trait.get(first))} to {_mean(trait.get(last))}, " if trait else ""
+    at = {part: f", first at {min(row[f'{part}_at'])}" if row[f"{part}_at"] else "" for part in ("harm", "alarm")}
+    seen = ", ".join(f"`{name}` ({count})" for name, count in list(row["seen_by"].items())[:3]) or "no figure"
+    moved = ", ".join(f"`{name}` {far:+.1f} at {model}" for name, model, far in row["moved"][:4])
+    return (
+        f"- *{row['defect']}*, strength {row['strength']:g}, {row['runs']} runs, {first} to {last}: {bred}the true score from "
+        f"{_mean(true.get(first))} to {_mean(true.get(last))} (clean runs: {_mean(clean['true'].get(last))}), what the model "
+        f"says of itself from {_mean(said.get(first))} to {_mean(said.get(last))}. Harmed: {row['harmed']}{at['harm']}. "
+        f"Alarmed: {row['alarmed']}{at['alarm']}, in time for {row['in_time']} of the harmed. Seen by {seen}. "
+        f"Moved most, in standard deviations of clean runs: {moved}."
+    )
+
+
+def _detection(found: dict[str, Any] | None) -> Iterator[str]:
+    if found:
+        yield (
+            f"**Detection**: at the strengths that do harm, to half their runs at least, {found['of']} runs were harmed and "
+            f"{found['found']} of them had raised an alarm by the model in which the harm showed; so with 95 % confidence more "
+            f"than {found['bound']:.1%} do."
+        )
+
+
+def _cures(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "## Cures"
+    yield ""
+    yield "The last model with the cure less that of the same seed without it, mean and 95 % interval over seeds."
+    yield "A run that runs out of pairs ends with the model that it has by then."
+    yield ""
+    yield "| cure | planted | seeds | true score without | with it | trait | harmed without → with |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in rows:
+        cells = [
+            row["cure"], _planted(row), _runs(row), f"{row['without']:.2f}", _interval(row["true"]), _interval(row.get("trait")),
+            f"{row['harmed_without']} → {row['harmed']}",
+        ]  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    for cure in dict.fromkeys(row["cure"] for row in rows):
+        yield cure_in_words([row for row in rows if row["cure"] == cure])
+
+
+def cure_in_words(rows: Sequence[dict[str, Any]]) -> str:
+    """One cure's rows as an item of a list, as pages quote it."""
+    told = []
+    for row in rows:
+        where = f"against *{row['defect']}* {row['strength']:g}" if row["strength"] else "in clean runs"
+        bred = f", what it breeds by {_interval(row['trait'])}" if row.get("trait") else ""
+        harmed = f"harmed {row['harmed_without']} of {row['runs']} without it and {row['harmed']} with it"
+        ended = f", {row['ended']} with it ran out of pairs" if row["ended"] else ""
+        told.append(f"{where} from {row['without']:.2f} by {_interval(row['true'])}{bred}, {harmed}{ended}")
+    return f"- *{rows[0]['cure']}* moves the true score {'; '.join(told)}."
+
+
+def _calibration(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not found:
+        return
+    yield "## Flukes, predicted and seen"
+    yield ""
+    yield "Pairs of M1's candidates, judged again with fresh seeds, by judges of whose grades none, ¼, and ½ are any grade."
+    yield ""
+    yield "| pairs | predicted to come out the other way | did | apart, points |"
+    yield "|---|---|---|---|"
+    for one in found:
+        apart = 100 * (one["observed"] - one["predicted"])
+        few = "" if one["n"] >= SURE else ", few"
+        yield f"| {one['n']:,}{few} | {one['predicted']:.1%} | {one['observed']:.1%} | {apart:+.1f} |"
+
+
+def _planted(row: dict[str, Any]) -> str:
+    return f"{row['defect']} {row['strength']:g}" if row["strength"] else "none"
+
+
+def _runs(row: dict[str, Any]) -> str:
+    return f"{row['runs']} ({row['ended']} ran out of pairs)" if row["ended"] else str(row["runs"])
+
+
+def _when(count: int, at: dict[str, int]) -> str:
+    return f"{count}: {', '.join(f'{model} {times}' for model, times in at.items())}" if count else "0"
+
+
+def _mean(figure: dict[str, float] | None) -> str:
+    return f"{figure['mean']:.2f}" if figure else "–"
+
+
+def _spread(figure: dict[str, float] | None) -> str:
+    return f"{figure['mean']:.2f} ± {figure['sd']:.2f}" if figure else "–"
+
+
+def _interval(figure: dict[str, float] | None) -> str:
+    return f"{figure['value']:+.2f} ({figure['low']:+.2f} to {figure['high']:+.2f})" if figure else "–"

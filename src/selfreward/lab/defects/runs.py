@@ -1,0 +1,166 @@
+"""One run of the laboratory, from a seed to what is kept of it."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
+from importlib.resources import files
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from selfreward.api import execute
+from selfreward.engines import load_checkpoint
+from selfreward.errors import SelfRewardError
+from selfreward.lab.defects.arms import PLANTED, Arm
+from selfreward.lab.defects.defects import DEFECTS, planted
+from selfreward.lab.micro.study import summary
+from selfreward.lab.micro.truth import CRITERIA, verdict
+from selfreward.loop import self_reward
+from selfreward.measure import Measurer, Watcher
+from selfreward.recipe import Recipe, load_recipe
+from selfreward.records import Checkpoint, Prompt, Reading, Record, Response, iter_jsonl, read_jsonl
+from selfreward.rundir import Runner
+from selfreward.steps import Cast, Seed, plan_responses, read_response
+
+RECIPE = Path(str(files("selfreward") / "lab" / "defects" / "lab.toml"))
+PROMPTS = Path(str(files("selfreward") / "lab" / "micro" / "seed" / "heldout_prompts.jsonl"))
+"""What every model is asked for the truth: all prompts that are held out, of which the recipe has a part judged."""
+ANSWERS = 2
+"""To each of them."""
+DIGITS = 5
+"""Decimals that records keep of a figure."""
+
+
+class Seen(Record):
+    """One model of one run: what is true of it, what it says of itself, and what every monitor read."""
+
+    true_score: float
+    """Mean over its answers to all held-out prompts, with no defect in them."""
+    self_score: float | None
+    criteria: dict[str, float]
+    """Mean points by criterion, by the truth."""
+    traits: dict[str, float]
+    """Mean over its answers of what each defect would breed, by the defect's name."""
+    pairs_right: float | None
+    """Share of the pairs it was trained on whose chosen response is truly better."""
+    pairs_wrong: float | None
+    readings: dict[str, float | None]
+    """Figure → value."""
+
+
+class LabRun(Record):
+    """What is kept of a run. `ended`: why it has fewer models than it should, where it does."""
+
+    arm: str
+    seed: int
+    models: dict[str, Seen]
+    ended: str | None = None
+    seconds: float
+    """Of one core, about; M1's training, which runs of a seed share, is in the run that did it."""
+
+
+def ready() -> None:
+    """Import what trains, and have no collection of garbage go over it again: TRL collects several times in every training."""
+    import selfreward.engines.training.trl  # noqa: F401
+
+    gc.freeze()
+
+
+@contextmanager
+def apart(folder: Path) -> Iterator[None]:
+    """Work in a folder of its own, made where it is not there, on one thread and with what is said in its log."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log").open("a") as log, redirect_stderr(log):
+        yield
+
+
+def run_seed(arm: Arm, seed: int, work: Path) -> LabRun:
+    """Run one seed of an arm in a folder under `work`, or go on with it, and remove it in the end."""
+    folder, start, ended = work / arm.name / f"seed_{seed}", time.process_time(), None
+    with apart(folder):
+        _share_first(folder, work / "first" / f"seed_{seed}")
+        try:
+            execute(load_recipe(RECIPE, {"seed": seed, **arm.changes}), folder, loop=_Planting(arm))
+        except SelfRewardError as error:  # a judge without opinions leaves no pair to train on
+            if "no usable pair" not in str(error):
+                raise
+            ended = "no usable pair"
+    found = LabRun(
+        arm=arm.name, seed=seed, ended=ended, seconds=round(time.process_time() - start, 1),
+        models={model["name"]: _seen(folder, model) for model in summary(folder)},
+    )  # fmt: skip
+    if seed in PLANTED:
+        _keep_first(folder, work / "first" / f"seed_{seed}")
+    shutil.rmtree(folder)
+    return found
+
+
+class _Planting:
+    """The loop with the arm's defect in its engines; then what every model answers without it, for the truth alone."""
+
+    def __init__(self, arm: Arm) -> None:
+        self._arm = arm
+
+    def __call__(self, recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+        opens = run.open_model
+        if self._arm.defect:
+            run.open_model = planted(opens, self._arm.defect, self._arm.strength)
+        try:
+            return self_reward(recipe, seed, run, cast, measurer, watcher)
+        finally:
+            run.unload()
+            run.open_model = opens
+            self._answer(recipe, run, [measured.name for measured in measurer.done])
+
+    def _answer(self, recipe: Recipe, run: Runner, models: Sequence[str]) -> None:
+        """Ask every model more than is judged of it: a true score costs an answer and no judgment."""
+        for name in models:
+            model = load_checkpoint(name, str(run.dir.path / name / "model"))
+            plan = plan_responses(read_jsonl(PROMPTS, Prompt), ANSWERS, recipe.responses.sampling, model, recipe.seed)
+            run[name].sample("lab_responses", Response, plan, model, read_response)
+
+
+def _share_first(folder: Path, first: Path) -> None:
+    """Give a run M1 as another run of its seed has trained it: no defect touches that training."""
+    if first.exists() and not (folder / "M1" / "model").exists():
+        shutil.copytree(first, folder / "M1", dirs_exist_ok=True)
+
+
+def _keep_first(folder: Path, first: Path) -> None:
+    """Keep a run's M1 for the next run of its seed: whole, or not at all."""
+    if not first.exists():
+        partial = first.with_name(f"{first.name}.{folder.parent.name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(folder / "M1" / "model", partial / "model")
+        shutil.copy(folder / "M1" / "model.receipt.json", partial)
+        with suppress(OSError):  # another arm's run of this seed was first
+            partial.rename(first)
+
+
+def _seen(folder: Path, model: Mapping[str, Any]) -> Seen:
+    """One model of a finished run, from its summary and its records."""
+    name, loop = model["name"], model["loop"] or {}
+    asked = {prompt.id: prompt.text for prompt in read_jsonl(PROMPTS, Prompt)}
+    answers = read_jsonl(folder / name / "lab_responses.jsonl", Response)
+    points = [true[1] for one in answers if (true := verdict(asked[one.prompt_id], one.text))]
+    said = [answer.text.split() for answer in answers]
+    readings = iter_jsonl(folder / name / "drift.jsonl", Reading)
+    return Seen(
+        true_score=_mean(sum(each.values()) for each in points),
+        self_score=model["self_score"] and model["self_score"]["value"],
+        criteria={criterion: _mean(each[criterion] for each in points) for criterion in CRITERIA},
+        traits={one.name: _mean(map(one.trait, said)) for one in DEFECTS if one.trait},
+        pairs_right=loop.get("pairs_right"), pairs_wrong=loop.get("pairs_wrong"),
+        readings={r.monitor: None if r.value is None else round(r.value, DIGITS) for r in readings},
+    )  # fmt: skip
+
+
+def _mean(values: Iterable[float]) -> float:
+    return round(fmean(values), DIGITS)

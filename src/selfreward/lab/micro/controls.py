@@ -1,0 +1,44 @@
+"""What the loop is compared with in the micro world: the truth as judge, and scores that mean nothing."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+
+from selfreward.lab.micro.base import JUDGE
+from selfreward.lab.micro.truth import judge
+from selfreward.lab.micro.world import read_task
+from selfreward.records import Completion, Pair, Request
+from selfreward.steps import Scored, best_against_worst
+
+ASKED = re.compile(re.escape(JUDGE).replace(r"\{prompt\}", "(.*)").replace(r"\{response\}", "(.*)"), re.DOTALL)
+
+
+class Oracle:
+    """A judge without fault, as a model: it answers judge prompts with the truth. `judge.by` can name it."""
+
+    def batches(self, requests: Sequence[Request]) -> list[list[int]]:
+        """One batch."""
+        return [list(range(len(requests)))]
+
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Nothing to share."""
+
+    def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
+        """The true judgment of each; nothing for a prompt that is no task of the family."""
+        for request in batch:
+            found = ASKED.fullmatch(request.messages[-1].content)
+            task = read_task(found[1]) if found else None
+            text = judge(task, found[2].lower().split()) if found and task else ""
+            yield Completion(request_id=request.id, text=text, finish="stop", prompt_tokens=0, completion_tokens=0)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def shuffled(prompt_id: str, group: list[Scored]) -> Pair | str:
+    """Best against worst after the scores were dealt out anew among the candidates; `pairs.policy` can name it."""
+    scores = [score for score, _ in group]
+    random.Random(prompt_id).shuffle(scores)
+    return best_against_worst(prompt_id, [(score, response) for score, (_, response) in zip(scores, group, strict=True)])

@@ -1,0 +1,222 @@
+"""The micro recipe over many seeds beside its controls: `python -m selfreward.lab.micro.study [--seeds 0-9] [--out runs/study]`.
+
+Arms: `self` is the recipe as it ships; `shuffled` deals each prompt's scores out anew, and must gain nothing; `truth` has
+the truth for a judge, the ceiling; `sft` trains on the seed examples once more instead of on pairs. Arms of a seed share
+M0, SFT and M1. Every run is an ordinary run folder, so the study goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfreward.api import execute
+from selfreward.loop import self_reward
+from selfreward.measure import Measurer, Watcher
+from selfreward.recipe import Recipe, load_recipe, shipped_recipes
+from selfreward.records import Checkpoint, Response, Verdict, iter_jsonl, write_whole
+from selfreward.rundir import Runner
+from selfreward.steps import Cast, Seed
+
+QUIET = {"measure.judging": False, "drift": None}
+ARMS: dict[str, dict[str, Any]] = {
+    "self": {},
+    "shuffled": {"pairs.policy": "selfreward.lab.micro.controls:shuffled", **QUIET},
+    "truth": {"judge.by": "selfreward.lab.micro.controls:Oracle", **QUIET},
+    "sft": QUIET,
+}
+SHARED = ("M0", "SFT", "M1")
+RESAMPLES = 10_000
+
+
+def more_sft(recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+    """From M1 on, one more pass over the seed examples in place of each round of DPO: about as many answers read."""
+    model = self_reward(recipe.model_copy(update={"iterations": 0}), seed, run, cast, measurer, watcher)
+    once = recipe.sft.model_copy(update={"epochs": 1})
+    for t in range(2, recipe.iterations + 2):
+        made = run[f"M{t}"].train_sft(seed.examples(recipe.sft.on), model, once, recipe.seed + t)
+        model = cast.join(f"M{t}", made)
+        measurer.measure(run[f"M{t}"], model)
+    return model
+
+
+def run_seed(seed: int, recipe: Path, out: Path, arms: Sequence[str], threads: int) -> int:
+    """All arms of one seed, one after another; returns the seed."""
+    import torch
+
+    torch.set_num_threads(threads)
+    for arm in arms:
+        folder = out / f"seed_{seed}" / arm
+        if arm != "self" and not folder.exists():
+            partial = folder.with_name(f"{arm}.partial")  # copied whole or not at all
+            shutil.rmtree(partial, ignore_errors=True)
+            for name in SHARED:
+                shutil.copytree(out / f"seed_{seed}" / "self" / name, partial / name)
+            partial.rename(folder)
+        loop = more_sft if arm == "sft" else self_reward
+        execute(load_recipe(recipe, {"seed": seed, **ARMS[arm]}), folder, loop=loop)
+    return seed
+
+
+def scores(folder: Path) -> dict[str, list[float]]:
+    """True scores of the held-out answers of each model of a run, in one order of prompts."""
+    found = {}
+    for model in summary(folder):
+        verdicts = {v.response_id: v.score for v in iter_jsonl(folder / model["name"] / "truth.jsonl", Verdict)}
+        answers = iter_jsonl(folder / model["name"] / "heldout_responses.jsonl", Response)
+        found[model["name"]] = [verdicts[answer.id] for answer in answers]
+    return found
+
+
+def interval(by_seed: np.ndarray) -> dict[str, float]:
+    """Mean of [seed, prompt] with its 95 % interval: bootstrap over seeds, then over prompts within each."""
+    rng = np.random.default_rng(0)
+    seeds, prompts = by_seed.shape
+    means = []
+    for _ in range(RESAMPLES):
+        rows = by_seed[rng.integers(seeds, size=seeds)]
+        means.append(np.take_along_axis(rows, rng.integers(prompts, size=rows.shape), axis=1).mean())
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"value": float(by_seed.mean()), "low": float(low), "high": float(high)}
+
+
+def sum_up(out: Path, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, Any]:
+    """Every figure of the study."""
+    found: dict[str, Any] = {"seeds": list(seeds), "arms": {}, "judging": {}, "kinds": {}}
+    for arm in arms:
+        runs = [scores(out / f"seed_{seed}" / arm) for seed in seeds]
+        names = list(runs[0])
+        true = {name: np.array([run[name] for run in runs]) for name in names}
+        found["arms"][arm] = {
+            "true_score": {name: interval(true[name]) for name in names},
+            "against": {f"{a} over {b}": versus(true[a], true[b]) for a, b in contests(names)},
+        }
+    for models in zip(*(summary(out / f"seed_{seed}" / "self") for seed in seeds), strict=True):
+        found["kinds"][models[0]["name"]] = by_kind(models)
+        accuracies = [model["pairwise_accuracy"] for model in models]
+        if None not in accuracies:
+            found["judging"][models[0]["name"]] = interval(np.array(accuracies)[:, None])
+    if {"self", "truth"} <= set(arms):
+        found["share_of_ceiling"] = gain(found["arms"]["self"]) / gain(found["arms"]["truth"])
+    return found
+
+
+def summary(folder: Path) -> list[dict[str, Any]]:
+    """The models of a run as its summary has them."""
+    models: list[dict[str, Any]] = json.loads((folder / "summary.json").read_text())["models"]
+    return models
+
+
+def by_kind(models: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Means over runs of one model's true score and pairwise accuracy, by kind of task."""
+    scores = [model["instruction_following"]["by_kind"] for model in models]
+    judged = [model["reward_modeling"]["by_kind"] for model in models if model["reward_modeling"]]
+    return {
+        kind: {
+            "true_score": float(np.mean([score[kind]["value"] for score in scores])),
+            **({"pairwise_accuracy": float(np.mean([j[kind]["value"] for j in judged]))} if judged and judged[0] else {}),
+        }
+        for kind in scores[0]
+    }
+
+
+def gain(figures: dict[str, Any]) -> float:
+    """True score from M1 to the last model of an arm."""
+    means = [score["value"] for name, score in figures["true_score"].items() if name not in ("M0", "SFT")]
+    return float(means[-1] - means[0])
+
+
+def contests(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Which models are set against which."""
+    iterates = [name for name in names if name not in ("M0", "SFT")]
+    return [*zip(iterates[1:], iterates, strict=False), *((name, "SFT") for name in iterates if "SFT" in names)]
+
+
+def versus(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    """Difference in true score, and shares of prompts won and lost, over [seed, prompt]."""
+    return {
+        "difference": interval(ours - theirs),
+        "wins": float((ours > theirs).mean()),
+        "losses": float((ours < theirs).mean()),
+    }
+
+
+INTRODUCTION = """# The micro recipe over seeds
+
+`python -m selfreward.lab.micro.study --seeds {first}-{last}`: {runs} runs of each arm. `self` is the recipe as it ships;
+`shuffled` deals each prompt's scores out anew among its candidates; `truth` has the truth for a judge, which is the ceiling; `sft` reads
+the seed examples once more in place of each round of DPO. All scores are by the truth. Intervals are 95 %, by {resamples:,}
+bootstrap resamples of seeds and then of prompts; wins and losses are shares of all prompts of all runs.
+"""
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """The figures as a page."""
+    seeds = found["seeds"]
+    intro = INTRODUCTION.format(first=seeds[0], last=seeds[-1], runs=len(seeds), resamples=RESAMPLES)
+    lines = [intro, *_arms(found["arms"]), ""]
+    if "share_of_ceiling" in found:
+        lines += [f"Share of the ceiling's gain from M1 to the last model: {found['share_of_ceiling']:.0%}.", ""]
+    lines += ["| judge | pairwise accuracy (95 %, ties half) |", "|---|---|"]
+    lines += [f"| {name} | {spread(accuracy)} |" for name, accuracy in found["judging"].items()]
+    lines += ["", "| model | kind of task | true score | pairwise accuracy |", "|---|---|---|---|"]
+    for name, kinds in found["kinds"].items():
+        for kind, means in kinds.items():
+            accuracy = f"{means['pairwise_accuracy']:.3f}" if "pairwise_accuracy" in means else "–"
+            lines.append(f"| {name} | {kind} | {means['true_score']:.2f} | {accuracy} |")
+    return "\n".join(lines) + "\n"
+
+
+def _arms(arms: dict[str, Any]) -> list[str]:
+    head = "| arm | model | true score of 5 (95 %) | against | difference (95 %) | wins | losses |"
+    lines = [head, "|---|---|---|---|---|---|---|"]
+    for arm, figures in arms.items():
+        for name, score in figures["true_score"].items():
+            rows = {k: v for k, v in figures["against"].items() if k.startswith(f"{name} ")} or {f"{name} over –": None}
+            for contest, row in rows.items():
+                rest = f"{spread(row['difference'])} | {row['wins']:.1%} | {row['losses']:.1%}" if row else "– | – | –"
+                lines.append(f"| {arm} | {name} | {spread(score)} | {contest.split(' over ')[1]} | {rest} |")
+    return lines
+
+
+def spread(figure: dict[str, float]) -> str:
+    """A figure and its interval."""
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", type=Path, default=shipped_recipes()["micro"])
+    parser.add_argument("--seeds", default="0-9", help="first and last seed")
+    parser.add_argument("--arms", default=",".join(ARMS))
+    parser.add_argument("--out", type=Path, default=Path("runs/study"))
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time, each on threads of its own")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--results", type=Path, help="write RESULTS.md and RESULTS.json")
+    arguments = parser.parse_args()
+    first, last = map(int, arguments.seeds.split("-"))
+    seeds, arms = range(first, last + 1), arguments.arms.split(",")
+    work = partial(run_seed, recipe=arguments.recipe, out=arguments.out, arms=arms, threads=arguments.threads)
+    with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
+        for seed in pool.map(work, seeds):
+            print(f"seed {seed} is done", flush=True)
+    found = sum_up(arguments.out, seeds, arms)
+    page = as_markdown(found)
+    print(page)
+    if arguments.results:
+        write_whole(arguments.results.with_suffix(".json"), json.dumps(found, indent=1))
+        write_whole(arguments.results.with_suffix(".md"), page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What an answer in the micro world is worth: the five criteria, checked by a program.
+
+Measurement imports this; the loop never does (`tests/test_layers.py` holds that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from selfreward.lab.micro.world import Task, read_task
+
+CRITERIA = ("kind", "unique", "order", "words", "count")
+"""One point each, in the order in which the judge takes them."""
+
+
+def check(task: Task, words: Sequence[str]) -> dict[str, bool]:
+    """Whether the answer `words` meets each criterion. An answer without a word meets none."""
+    if not words:
+        return dict.fromkeys(CRITERIA, False)
+    return {
+        "kind": set(words) <= task.allowed,
+        "unique": len(set(words)) == len(words),
+        "order": not any(task.is_back(before, word) for before, word in pairwise(words)),
+        "words": task.asked <= set(words),
+        "count": len(words) == task.size,
+    }
+
+
+def walk(task: Task, words: Sequence[str]) -> str:
+    """What a judge without fault notices at each word, and then of the whole, before any point is given."""
+    seen = [" ".join((word, *_marks(task, words[:at], word))) for at, word in enumerate(words)]
+    return " ".join([*seen, "so"])
+
+
+def judge(task: Task, words: Sequence[str], *, tally: bool = True, score: bool = True) -> str:
+    """The judgment of a judge without fault; without `score` it counts points but gives none, without `tally` not even that."""
+    points, said = 0, []
+    for name, met in check(task, words).items():
+        points += met
+        said.append(f"{name} {'yes' if met else 'no'}" + f" {points}" * tally)
+    return " ".join([walk(task, words), *said]) + f" score: {points}" * score
+
+
+def _marks(task: Task, before: Sequence[str], word: str) -> list[str]:
+    marks = [] if word in task.allowed else ["wrong"]
+    if word in before:
+        marks.append("again")
+    elif word in task.asked:
+        marks.append("asked")
+    if before and task.is_back(before[-1], word):
+        marks.append("back")
+    return marks or ["fine"]
+
+
+def verdict(prompt: str, response: str) -> tuple[str, dict[str, float]] | None:
+    """(kind of task, points by criterion) of a response; None where `prompt` words no task that could be done."""
+    task = read_task(prompt)
+    if task is None or not task.solvable:
+        return None
+    return task.kind, {name: float(met) for name, met in check(task, response.lower().split()).items()}

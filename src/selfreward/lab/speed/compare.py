@@ -1,0 +1,197 @@
+"""The arms side by side in one sitting, the control arm first and last; every figure is on disk as soon as it is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from selfreward.errors import SelfRewardError
+from selfreward.lab.speed.measure import ARMS, apart, can_train, measured, missing
+from selfreward.lab.speed.tables import page
+from selfreward.lab.speed.work import Work
+from selfreward.records import write_whole
+
+Say = Callable[[str], object]
+SHORT: dict[str, Any] = {
+    "prompt_tokens": 32, "candidate_tokens": 32, "judgment_tokens": 32, "rubric_head": 256, "rubric_tail": 32, "batch": 16,
+}  # fmt: skip
+"""Lengths of a sweep, so that thousands of prompts end in minutes."""
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """What is to be measured."""
+
+    model: str = "1m"
+    """A shape's name, or a folder with a config.json that tells one."""
+    prompts: int = 16
+    judgment_tokens: tuple[int, ...] = (32, 128)
+    arms: tuple[str, ...] = tuple(ARMS)
+    repeats: int = 3
+    chunks: tuple[int, ...] = (1, 4, 16)
+    """Prompts in a call of `generate()`: tried once each, the best one for each stage is arm (b)'s."""
+    sweep: tuple[int, ...] = ()
+    """Numbers of prompts at which arm (a)'s cost is taken, in place of the arms."""
+    train: bool = False
+    """Utilisation of SFT and DPO, in place of the arms."""
+    lora: bool = False
+    """Train adapters instead of all weights."""
+    dpo: bool = True
+    """Whether the arms train on their pairs."""
+    overhead: str = ""
+    """A recipe, of which the share of time that is not the model is measured, in place of the arms."""
+    device: str = "cpu"
+    dtype: str = "float32"
+    seed: int = 0
+
+
+class Figures:
+    """The file with all that was measured, and the page made from it. A part measured again replaces what it was."""
+
+    def __init__(self, out: Path, device: str) -> None:
+        name = "gpu" if device.startswith("cuda") else "speed"
+        self.file, self.page = out / f"{name}.json", out / f"{name}.md"
+        out.mkdir(parents=True, exist_ok=True)
+        self._found: dict[str, Any] = json.loads(self.file.read_text()) if self.file.exists() else {}
+
+    def put(self, key: str, part: dict[str, Any]) -> None:
+        """Keep `part` and write both files."""
+        self._found[key] = part
+        write_whole(self.file, json.dumps(self._found, indent=1) + "\n")
+        write_whole(self.page, page(self._found))
+
+
+def bench(sitting: Sitting, out: Path, folder: Path, say: Say) -> Path:
+    """Measure what `sitting` says; models lie in `folder` meanwhile. Returns the page. Raises `SelfRewardError`."""
+    unknown = [arm for arm in sitting.arms if arm not in ARMS]
+    if unknown:
+        raise SelfRewardError(f"there is no arm {unknown[0]!r}", "--arms", f"Name some of {', '.join(ARMS)}")
+    figures = Figures(out, sitting.device)
+    if sitting.overhead:
+        _overhead(sitting, figures, say)
+        return figures.page
+    known = facts(sitting, folder)
+    work = Work(
+        model=folder, vocabulary=known["shape"]["vocabulary"], prompts=sitting.prompts, device=sitting.device,
+        dtype=sitting.dtype, seed=sitting.seed, lora=sitting.lora, dpo=sitting.dpo and can_train(),
+    )  # fmt: skip
+    if sitting.train:
+        _utilisation(sitting, work, known, figures, say)
+    elif sitting.sweep:
+        _sweep(sitting, work, known, figures, say)
+    else:
+        for tokens in sitting.judgment_tokens:
+            _side_by_side(sitting, replace(work, judgment_tokens=tokens), known, figures, say)
+    return figures.page
+
+
+def facts(sitting: Sitting, folder: Path) -> dict[str, Any]:
+    """Make the model; what it is, what the machine is, and what the machine can do, each found in a process of its own."""
+    from selfreward.lab.speed.rates import machine
+    from selfreward.lab.speed.world import make_world
+
+    shape = apart(make_world, folder, sitting.model, sitting.dtype, sitting.device, sitting.seed)
+    return {
+        "model": Path(sitting.model).name, "shape": shape._asdict(), "date": date.today().isoformat(),
+        "machine": apart(machine, sitting.device), "rates": able(sitting),
+    }  # fmt: skip
+
+
+def able(sitting: Sitting) -> dict[str, float]:
+    """What the machine can do now."""
+    from selfreward.lab.speed.rates import rates
+
+    found: dict[str, float] = apart(rates, sitting.device, sitting.dtype)
+    return found
+
+
+def _asked(work: Work) -> dict[str, Any]:
+    """The work as it stands in the file: no path of this machine."""
+    return {name: value for name, value in asdict(work).items() if name != "model"}
+
+
+def _side_by_side(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:
+    runs: list[dict[str, Any]] = []
+    key = f"arms {known['model']} {work.judgment_tokens} {work.prompts} {''.join(sitting.arms)}"
+    key += "".join(word for word, said in ((" no-dpo", not work.dpo), (" lora", work.lora)) if said)
+    why = {arm: missing(arm, work) for arm in sitting.arms}
+    left_out = list(filter(None, why.values())) + ([NO_TRAINING] if sitting.dpo and not can_train() else [])
+    for line in left_out:
+        say(line)
+    arms = [arm for arm in sitting.arms if not why[arm]]
+
+    def run(arm: str, role: str) -> dict[str, Any]:
+        found = measured(arm, work)
+        runs.append({"arm": arm, "role": role, **found})
+        say(f"{known['model']}, judgments of {work.judgment_tokens}: ({arm}) {role}: {_spent(found)}")
+        keep({})
+        return found
+
+    def keep(more: dict[str, Any]) -> None:
+        figures.put(key, {**known, "work": _asked(work), "arms": arms, "left_out": left_out, "runs": runs, **more})
+
+    tried = {}
+    for chunk in sitting.chunks if {"b", "e"} & set(arms) else ():
+        work = replace(work, chunks=(chunk, chunk))
+        tried[chunk] = run("b", f"chunk {chunk}")
+    if tried:
+        work = replace(work, chunks=(best_chunk(tried, "candidates"), best_chunk(tried, "judging")))
+    control = "b" if "b" in arms else arms[0]
+    run(control, "control first")
+    for number in range(sitting.repeats):
+        for arm in arms:
+            run(arm, f"repeat {number + 1}")
+    run(control, "control last")
+    ends = [known["rates"], able(sitting)]  # a shared machine is not the same from minute to minute
+    keep({"rates": {name: fmean(end[name] for end in ends) for name in ends[0]}, "ends": ends})
+
+
+NO_TRAINING = "DPO is left out of every arm: there is no trl or no datasets. pip install trl datasets"
+
+
+def best_chunk(tried: dict[int, dict[str, Any]], stage: str) -> int:
+    """The chunk at which a stage took the least time; one that died is out."""
+    lived = {chunk: found["wall"][stage] for chunk, found in tried.items() if "wall" in found}
+    return min(lived, key=lived.__getitem__)
+
+
+def _spent(found: dict[str, Any]) -> str:
+    if "died" in found:
+        return str(found["died"])
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in found["wall"].items())
+    return f"{sum(found['wall'].values()):.2f} s ({stages}), {sum(found['cpu'].values()):.2f} s of processor"
+
+
+def _sweep(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:
+    short = replace(work, **SHORT)
+    key = f"sweep {known['model']}" + ("" if work.dpo else " without dpo")
+    runs: list[dict[str, Any]] = []
+    for number in range(sitting.repeats):
+        for prompts in sitting.sweep:
+            asked = replace(short, prompts=prompts)
+            runs.append({"prompts": prompts, "role": f"repeat {number + 1}", **measured("a", asked)})
+            say(f"{prompts} prompts: {_spent(runs[-1])}")
+            figures.put(key, {**known, "work": _asked(short), "runs": runs})
+
+
+def _overhead(sitting: Sitting, figures: Figures, say: Say) -> None:
+    from selfreward.lab.speed.overhead import overhead
+
+    found = apart(overhead, sitting.overhead)
+    name = Path(sitting.overhead).stem
+    figures.put(f"overhead {name}", {"recipe": name, "date": date.today().isoformat(), **found})
+    say(f"{name}: {100 * found['outside']:.2f} % of its iterations' time is neither engine nor trainer")
+
+
+def _utilisation(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:
+    from selfreward.lab.speed.utilisation import KINDS, utilisation
+
+    runs: Sequence[dict[str, Any]] = [apart(utilisation, kind, work, sitting.lora) for kind in KINDS]
+    for found in runs:
+        say(f"{found['kind']}: {found['tokens'] / found['seconds']:,.0f} tokens a second")
+    figures.put(f"training {known['model']} {'lora' if sitting.lora else 'all'}", {**known, "lora": sitting.lora, "runs": runs})

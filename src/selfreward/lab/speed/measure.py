@@ -1,0 +1,97 @@
+"""Each arm in a process of its own, so that none warms the caches or fills the memory of another."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from selfreward.errors import first_line
+from selfreward.lab.speed.work import Work
+
+T = TypeVar("T")
+WARM: dict[str, Any] = {"candidate_tokens": 4, "judgment_tokens": 4, "rubric_head": 32}
+"""What an arm does once before it is measured: libraries load half of themselves at their first use."""
+
+
+class Arm(NamedTuple):
+    """One way to do the work."""
+
+    title: str
+    call: str
+    """`module:function` in this package, (work, ledger, folder, train)."""
+    n: int | None = None
+    """Candidates for each prompt, where the arm knows one number only."""
+    needs: tuple[str, ...] = ()
+    """Packages without which it cannot run at all."""
+    install: str = ""
+
+
+ARMS = {
+    "a": Arm("selfreward", "ours:selfreward"),
+    "b": Arm("generate(num_return_sequences=…) in batches, TRL DPO", "baseline:batched"),
+    "c": Arm("one generate() for each sample, TRL DPO", "baseline:one_by_one"),
+    "d": Arm(
+        "self-rewarding-lm-pytorch 0.2.12", "peers:lucidrains", needs=("self_rewarding_lm_pytorch",),
+        install="pip install 'selfreward[bench]'",
+    ),
+    "a2": Arm("selfreward, N = 2", "ours:selfreward", 2),
+    "e": Arm("TRL OnlineDPO, N = 2", "peers:online_dpo", 2, ("trl", "datasets"), "pip install trl datasets"),
+}  # fmt: skip
+
+
+def missing(arm: str, work: Work) -> str:
+    """Why an arm is left out of this work, and what to install; nothing where it can do it."""
+    told = f"({arm}) {ARMS[arm].title} is left out:"
+    lacking = [name for name in ARMS[arm].needs if find_spec(name) is None]
+    if lacking:
+        return f"{told} there is no {lacking[0]}. {ARMS[arm].install}"
+    if ARMS[arm].call.startswith("peers:") and (work.lora or not work.dpo):
+        return f"{told} it trains, and all weights, whatever is asked"
+    return ""
+
+
+def can_train() -> bool:
+    """Whether DPO can be measured here."""
+    return all(find_spec(name) is not None for name in ("trl", "datasets"))
+
+
+def measured(arm: str, work: Work) -> dict[str, Any]:
+    """What `arm` spends on `work`, in a fresh process; `died` says of one that did not live to tell."""
+    work = replace(work, n=ARMS[arm].n or work.n)
+    try:
+        return apart(_spend, ARMS[arm].call, work)
+    except BrokenProcessPool as error:
+        return {"died": f"its process was ended from outside, for lack of memory perhaps ({first_line(error)})"}
+
+
+def apart(call: Callable[..., T], *given: Any) -> T:
+    """`call(*given)` in a fresh process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(call, *given).result()
+
+
+def _spend(call: str, work: Work) -> dict[str, Any]:
+    from selfreward.engines import quiet_libraries
+    from selfreward.lab.speed.ledger import Ledger
+
+    quiet_libraries()
+    module, name = call.split(":")
+    arm = getattr(import_module(f"selfreward.lab.speed.{module}"), name)
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
+        os.chdir(folder)  # some write beside themselves
+        for stream in (1, 2):  # and all have their own to say
+            os.dup2(log.fileno(), stream)
+        for at, asked in enumerate((replace(work, prompts=min(work.batch, work.prompts), **WARM), work)):
+            ledger, place = Ledger(work.device), Path(folder) / str(at)
+            place.mkdir()
+            arm(asked, ledger, place, work.dpo)
+    return ledger.found()

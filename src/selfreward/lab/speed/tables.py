@@ -1,0 +1,262 @@
+"""What was measured, as a page: medians over the repeats, and every ratio against selfreward on the same work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+from selfreward.lab.speed import notes
+from selfreward.lab.speed.floor import BYTES, Need, Shape, needs
+from selfreward.lab.speed.measure import ARMS
+from selfreward.lab.speed.utilisation import share
+from selfreward.lab.speed.work import Work
+
+STAGES = ("candidates", "judging", "dpo")
+CLOCKS = {"wall": "wall", "cpu": "processor, all threads"}
+Part = Mapping[str, Any]
+Runs = Sequence[Mapping[str, Any]]
+
+
+def page(found: Mapping[str, Part]) -> str:
+    """The whole page. `found`: parts by key, of which the first word tells the kind."""
+    of_kind = {"arms": _arms, "sweep": _sweep, "training": _training, "overhead": _overhead}
+    sections = [of_kind[key.split()[0]](part) for key, part in found.items()]
+    return "\n\n".join([notes.HEAD, *sections, notes.tail(found)]) + "\n"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; the first column is text, the others are figures."""
+    lines = [header, ["---", *(["---:"] * (len(header) - 1))], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+class Spent:
+    """What one arm spent: medians over the runs of it that lived."""
+
+    def __init__(self, runs: Runs) -> None:
+        self.runs = [run for run in runs if "died" not in run]
+
+    def of(self, clock: str, stage: str) -> float:
+        """Seconds of a stage, by `wall` or `cpu`."""
+        return median(float(run[clock].get(stage, 0.0)) for run in self.runs)
+
+    def total(self, clock: str) -> float:
+        """Seconds of the whole: the median of the totals, not the total of the medians."""
+        return median(self.totals(clock))
+
+    def totals(self, clock: str) -> list[float]:
+        """Seconds of each run."""
+        return [sum(run[clock].values()) for run in self.runs]
+
+    def tokens(self, name: str) -> int:
+        """Tokens computed; the same in every run."""
+        return int(self.runs[0]["tokens"].get(name, 0))
+
+    def sampled(self, stage: str) -> int:
+        """Tokens sampled."""
+        return int(self.runs[0]["sampled"].get(stage, 0))
+
+    @property
+    def peak(self) -> int:
+        """Bytes of memory at the most: of the process, or of the device where there is one."""
+        return max(max(run["device_peak"].values(), default=0) or run["peak"] for run in self.runs)
+
+
+def _spent(part: Part) -> dict[str, Spent]:
+    """The arms that lived, in the order in which they ran."""
+    repeats = [run for run in part["runs"] if run["role"].startswith("repeat")]
+    found = {arm: Spent([run for run in repeats if run["arm"] == arm]) for arm in part["arms"]}
+    return {arm: spent for arm, spent in found.items() if spent.runs}
+
+
+def _arms(part: Part) -> str:
+    work, spent = part["work"], _spent(part)
+    title = f"## {part['model']}, judgments of {work['judgment_tokens']} tokens, {work['prompts']} prompts"
+    title += "" if work["dpo"] else ", without DPO"
+    title += ", DPO by LoRA" if work["lora"] and work["dpo"] else ""
+    blocks = [title, _conditions(part)]
+    for n, base in ((work["n"], "a"), (2, "a2")):
+        rows = {arm: spent[arm] for arm in spent if (ARMS[arm].n or work["n"]) == n and (ARMS[arm].n is None) == (base == "a")}
+        if rows:
+            repeats = len(next(iter(rows.values())).runs)
+            blocks += [
+                f"N = {n}. Seconds, medians of {repeats}:",
+                *(_seconds(rows, base, clock) for clock in CLOCKS),
+                _tokens(rows, base),
+            ]
+    if "a" in spent:
+        blocks += [_floors(part, spent), _left_over(part["work"], spent["a"])]
+    blocks += [_control(part), *part["left_out"], *_died(part)]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _conditions(part: Part) -> str:
+    work, machine, shape = part["work"], part["machine"], part["shape"]
+    first = f"{shape['parameters'] / 1e6:,.1f}M parameters, {work['dtype']}; {machine.get('device', machine['processor'])}"
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    lengths = (
+        f"K = {work['k']}, prompts of {work['prompt_tokens']} tokens, candidates of {work['candidate_tokens']}; "
+        f"judge's prompt {Work(**_with_model(work)).judge_tokens:,}, of which {work['rubric_head']:,} constant before the rest"
+    )
+    calls = f"`generate()` takes {work['chunks'][0]} prompts a call for candidates and {work['chunks'][1]} for judging"
+    room = f"{machine['cores']} cores, {machine['threads']} threads{_load(part)}"
+    return f"{first}, {room}; {versions}; {part['date']}. {lengths}. {calls}."
+
+
+def _load(part: Part) -> str:
+    """How busy the machine was with other things when it began; one that shares its cores gives no seconds to rely on."""
+    load = part["machine"].get("load")
+    return "" if load is None else f", a load of {load:.1f} before it began"
+
+
+def _with_model(work: Mapping[str, Any]) -> dict[str, Any]:
+    return {**work, "model": None, "chunks": tuple(work["chunks"])}
+
+
+def _seconds(rows: Mapping[str, Spent], base: str, clock: str) -> str:
+    header = [CLOCKS[clock], *STAGES, "total", "least to most", *(f"{name} ÷ ours" for name in (*STAGES, "total")), "peak, MB"]
+    ours, lines = rows.get(base), []
+    for arm, spent in rows.items():
+        took = [*(spent.of(clock, stage) for stage in STAGES), spent.total(clock)]
+        least = [*(ours.of(clock, stage) for stage in STAGES), ours.total(clock)] if ours else [0.0] * len(took)
+        ratios = [f"{theirs / mine:.2f}" if mine else "–" for theirs, mine in zip(took, least, strict=True)]
+        ranges = f"{min(spent.totals(clock)):.2f} to {max(spent.totals(clock)):.2f}"
+        peak = f"{spent.peak / 1e6:,.0f}"
+        lines.append([f"({arm}) {ARMS[arm].title}", *(f"{seconds:.2f}" for seconds in took), ranges, *ratios, peak])
+    return table(header, lines)
+
+
+def _tokens(rows: Mapping[str, Spent], base: str) -> str:
+    kinds = ["one by one", "sampled"]
+    header = ["tokens, counted", "candidates: read", *kinds, "judging: read", *kinds, "judging read ÷ ours"]
+    lines = []
+    for arm, spent in rows.items():
+        counts = [
+            count
+            for stage in ("candidates", "judging")
+            for count in (spent.tokens(f"{stage} prefill"), spent.tokens(f"{stage} decode"), spent.sampled(stage))
+        ]
+        ours = rows[base].tokens("judging prefill") if base in rows else 0
+        against = f"{spent.tokens('judging prefill') / ours:.1f}" if ours else "–"
+        lines.append([f"({arm})", *(f"{count:,}" for count in counts), against])
+    return table(header, lines)
+
+
+def _floors(part: Part, spent: Mapping[str, Spent]) -> str:
+    shape, rates = Shape(**part["shape"]), part["rates"]
+    floors = needs(Work(**_with_model(part["work"])), shape)
+    measured = [stage for stage in STAGES if stage != "dpo" or part["work"]["dpo"]]
+    lines = [_floor(stage, floors[stage], spent, rates) for stage in measured]
+    able = f"{rates['multiply_adds'] / 1e9:,.1f} billion multiply-adds and {rates['bytes'] / 1e9:,.1f} GB a second"
+    if ends := part.get("ends"):
+        before, after = (f"{end['multiply_adds'] / 1e9:,.1f}" for end in ends)
+        able += f": {before} billion before the arms, {after} after them, of which the floor takes the mean"
+    header = [
+        "floor",
+        "multiply-adds, billions",
+        "GB",
+        "seconds",
+        "(a)",
+        "(a) ÷ floor",
+        "(a), tokens sampled a second",
+        "(b), the same",
+    ]
+    return f"The machine does {able} ({BYTES[part['work']['dtype']]} bytes a number).\n\n{table(header, lines)}"
+
+
+def _floor(stage: str, need: Need, spent: Mapping[str, Spent], rates: Mapping[str, float]) -> list[str]:
+    least, took = need.seconds(rates), spent["a"].of("wall", stage)
+    pace = [_pace(spent[arm], stage) if arm in spent else "–" for arm in ("a", "b")]
+    return [
+        stage, f"{need.multiply_adds / 1e9:,.2f}", f"{need.bytes / 1e9:,.2f}", f"{least:.3f}", f"{took:.2f}",
+        f"{took / least:.1f}", *pace,
+    ]  # fmt: skip
+
+
+def _pace(spent: Spent, stage: str) -> str:
+    """Tokens sampled in a second."""
+    return f"{spent.sampled(stage) / spent.of('wall', stage):,.0f}" if spent.sampled(stage) else "–"
+
+
+def _left_over(work: Mapping[str, Any], ours: Spent) -> str:
+    """Of (a)'s time, what is not the model, and what DPO is of it."""
+    rest = median(1 - sum(run["inside"].values()) / sum(run["wall"].values()) for run in ours.runs)
+    lines = [notes.LEFT.format(rest=100 * rest)]
+    if work["dpo"]:
+        training = ours.of("wall", "dpo")
+        row = work["prompt_tokens"] + work["candidate_tokens"] + 1
+        shares = {"share": 100 * training / ours.total("wall"), "twice": 50 * work["prompt_tokens"] / row}
+        lines.append(notes.DPO.format(**shares, steps=-(-work["prompts"] // work["batch"])))
+    return " ".join(lines)
+
+
+def _control(part: Part) -> str:
+    first, last = (next((run for run in part["runs"] if run["role"] == f"control {when}"), None) for when in ("first", "last"))
+    if not first or not last or "died" in first or "died" in last:
+        return ""
+    before, after = (sum(run["wall"].values()) for run in (first, last))
+    change = f"{100 * (after / before - 1):+.0f} %"
+    return f"Control: ({first['arm']}) took {before:.2f} s before all others and {after:.2f} s after them, {change}."
+
+
+def _died(part: Part) -> list[str]:
+    return [f"({run['arm']}) {run['role']}: {run['died']}." for run in part["runs"] if "died" in run]
+
+
+def _sweep(part: Part) -> str:
+    work = part["work"]
+    stages = [stage for stage in STAGES if stage != "dpo" or work["dpo"]]
+    by_count: dict[int, list[Mapping[str, Any]]] = {}
+    for run in part["runs"]:
+        by_count.setdefault(run["prompts"], []).append(run)
+    spent = {count: Spent(runs) for count, runs in by_count.items()}
+    costs = {count: each.total("cpu") / count for count, each in spent.items() if each.runs}
+    first, more = next(iter(costs.values())), _more({count: spent[count].total("cpu") for count in costs})
+    lines = [
+        [f"{count:,}", f"{1000 * cost:.2f}", f"{1000 * spent[count].total('wall') / count:.2f}",
+         f"{100 * (cost / first - 1):+.0f} %", more[count],
+         *(f"{1000 * spent[count].of('cpu', stage) / count:.2f}" for stage in stages), f"{spent[count].peak / 1e6:,.0f}"]
+        for count, cost in costs.items()
+    ]  # fmt: skip
+    header = [
+        "prompts",
+        "processor, ms a prompt",
+        "wall, ms a prompt",
+        "against the first",
+        "each further prompt",
+        *stages,
+        "peak, MB",
+    ]
+    lengths = (
+        f"(a) alone{'' if work['dpo'] else ', up to the pairs, without DPO'}; prompts, candidates and judgments of "
+        f"{work['prompt_tokens']}, {work['candidate_tokens']} and {work['judgment_tokens']} tokens, "
+        f"{work['rubric_head'] + work['rubric_tail']} of rubric{_load(part)}, {part['date']}."
+    )
+    return f"## {part['model']}: cost by the number of prompts\n\n{lengths}\n\n{table(header, lines)}"
+
+
+def _more(totals: Mapping[int, float]) -> dict[int, str]:
+    """What each prompt beyond the row before costs, in ms, free of what an iteration costs whatever the number of prompts."""
+    counts = list(totals)
+    more = {count: f"{1000 * (totals[count] - totals[before]) / (count - before):.2f}" for before, count in pairwise(counts)}
+    return {counts[0]: "–", **more}
+
+
+def _training(part: Part) -> str:
+    parameters, rate = part["shape"]["parameters"], part["rates"]["multiply_adds"]
+    lines = [
+        [run["kind"].upper(), f"{run['tokens']:,}", f"{run['seconds']:.2f}", f"{run['tokens'] / run['seconds']:,.0f}",
+         f"{100 * share(parameters, run['tokens'], run['seconds'], rate):.1f} %",
+         f"{(run['device_peak'] or run['peak']) / 1e6:,.0f}"]
+        for run in part["runs"]
+    ]  # fmt: skip
+    header = ["training", "tokens", "seconds", "tokens a second", "model-FLOP utilisation", "peak, MB"]
+    what = "LoRA on all linear layers, merged at the end" if part["lora"] else "all weights"
+    return f"## {part['model']}: training, {what}\n\n{notes.UTILISATION} {part['date']}.\n\n{table(header, lines)}"
+
+
+def _overhead(part: Part) -> str:
+    share = f"{100 * part['outside']:.2f} % of the {part['seconds']:.1f} s of its iterations are neither engine nor trainer"
+    return f"## {part['recipe']}: what is not the model\n\n{notes.OVERHEAD} {share}; {part['date']}."
