@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tinymodels import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, USER, WORDS, make_tokenizer
 from tokenizers import AddedToken
 
-from selfreward.chatting import find_model
+from selfreward.cli.chat import find_model
 from selfreward.engines import completion_ids, encode, load_tokenizer, neutral, prompt_ids
 from selfreward.engines.tokens import DEFAULT_TEMPLATE, _render, end_of_turn
 from selfreward.engines.training.rows import IGNORE, dpo_row, sft_row

@@ -16,16 +16,15 @@ from selfreward.steps import best_against_worst
 PACKAGE = Path(selfreward.__path__[0])
 LAYERS = [
     ["errors"],
-    ["commands", "records"],
+    ["records"],
     ["recipe"],
     ["engines", "stats"],
-    ["chatting", "rundir"],
+    ["rundir"],
     ["reports", "steps"],
-    ["commands.sharing", "measure"],
+    ["measure"],
     ["checks", "loop"],
     ["api"],
-    ["commands.running", "lab"],
-    ["commands.benching", "commands.laboratory", "commands.measuring"],
+    ["lab"],
     ["cli"],
 ]
 """From the floor up. A module imports from lower layers only; a new module is given its place here."""
@@ -58,7 +57,7 @@ def imports(tree, at_load=False):
 
 
 MODULES = dict(modules())
-ROOMS = ["records", "recipe", "stats", "engines", "rundir", "steps", "measure", "reports", "checks", "lab"]
+ROOMS = ["records", "recipe", "stats", "engines", "rundir", "steps", "measure", "reports", "checks", "lab", "cli"]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 

@@ -13,8 +13,8 @@ from selfreward.lab.defects.fit import ALLOWED, HARM
 INTRODUCTION = """# Does an alarm come before the harm?
 
 Made by `selfreward lab`: {runs:,} runs of the micro world from M1 to M{last}, {hours:.1f} hours of one processor core,
-{seconds:.0f} s for a clean run; recipe `lab/defects/lab.toml`. Clean runs are seeds {fitting} and {testing}, planted ones and cures
-{planted}. Every row that was run is shown.
+{seconds:.0f} s for a clean run; recipe `lab/defects/lab.toml`. Clean runs are seeds {fitting} and {testing},
+planted ones and cures {planted}. Every row that was run is shown.
 
 A figure raises an alarm where it lies further from the median of {fitted} clean runs than {times:.2f} times as far as it did in
 any of them, at any model. That one number, for all {figures} figures of M1 to M{last} together, is the smallest for which no more

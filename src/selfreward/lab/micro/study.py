@@ -153,9 +153,9 @@ def versus(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
 INTRODUCTION = """# The micro recipe over seeds
 
 `python -m selfreward.lab.micro.study --seeds {first}-{last}`: {runs} runs of each arm. `self` is the recipe as it ships;
-`shuffled` deals each prompt's scores out anew among its candidates; `truth` has the truth for a judge, which is the ceiling; `sft` reads
-the seed examples once more in place of each round of DPO. All scores are by the truth. Intervals are 95 %, by {resamples:,}
-bootstrap resamples of seeds and then of prompts; wins and losses are shares of all prompts of all runs.
+`shuffled` deals each prompt's scores out anew among its candidates; `truth` has the truth for a judge, which is the ceiling;
+`sft` reads the seed examples once more in place of each round of DPO. All scores are by the truth. Intervals are 95 %, by
+{resamples:,} bootstrap resamples of seeds and then of prompts; wins and losses are shares of all prompts of all runs.
 """
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from selfreward.commands import RunArgument, app, told
+from selfreward.cli.application import RunArgument, app, told
 
 
 @app.command()

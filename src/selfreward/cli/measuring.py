@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.commands import FAILED, app, change, stopping, told
+from selfreward.cli.application import FAILED, app, change, stopping, told
 
 JudgeOption = Annotated[
     str | None, typer.Option(help="Who judges: a folder, RUN/M1, a hub id, package.module:name, or a server as URL#MODEL.")
@@ -158,7 +158,7 @@ def reproduce(
     data_dir: Annotated[Path, typer.Argument(help="A folder with the published data, JSONL files of set names.")],
 ) -> None:
     """Compute published figures again, row by row; exit code 1 if one is out of its tolerance."""
-    from selfreward.lab import reproduce as compute
+    from selfreward.lab.reproduce.figures import reproduce as compute
 
     found = compute(data_dir)
     typer.echo(str(found))

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.commands import FAILED, RunArgument, app, change, stopping, told
+from selfreward.cli.application import FAILED, RunArgument, app, change, stopping, told
 from selfreward.errors import SelfRewardError
 
 RECIPE = "A recipe (TOML), or the name of one that comes with the package."
@@ -168,6 +168,6 @@ def chat(
     max_tokens: Annotated[int, typer.Option(min=1)] = 256,
 ) -> None:
     """Talk to a model; an empty line or Ctrl-D ends it."""
-    from selfreward.chatting import converse
+    from selfreward.cli.chat import converse
 
     converse(model, temperature, top_p, max_tokens)
