@@ -19,8 +19,8 @@ from selfreward.recipe import PairsConfig, load_recipe
 from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Prompt, Response, content_id, read_jsonl
 from selfreward.rundir import open_run
 from selfreward.stats import Outcome, mean_scores, pair_outcomes
-from selfreward.steps import Cast, best_against_worst, pairs, trusted, without_flukes
-from selfreward.steps.pairs import shortest_of_the_best
+from selfreward.steps import best_against_worst, pairs, trusted, without_flukes
+from selfreward.steps.pairs import pair_policy, shortest_of_the_best
 
 
 @pytest.fixture
@@ -165,8 +165,8 @@ def test_the_rule_is_the_one_that_was_published(candidates, rho):
 
 
 def test_a_run_goes_by_the_rule_and_without_it_by_best_against_worst(world, tmp_path):
-    recipe = load_recipe(world)
-    assert Cast(recipe).policy(PairsConfig()) is best_against_worst
+    load_recipe(world)
+    assert pair_policy(PairsConfig()) is best_against_worst
     found = {}
     for rho in (0.0, 0.4):
         folder = tmp_path / str(rho) / "M2"

@@ -14,7 +14,7 @@ from selfreward.records import Pair
 from selfreward.steps import best_against_worst
 
 PACKAGE = Path(selfreward.__path__[0])
-LAYERS = [
+ROOMS = [
     ["errors"],
     ["records"],
     ["recipe"],
@@ -27,15 +27,13 @@ LAYERS = [
     ["lab"],
     ["cli"],
 ]
-"""From the floor up. A module imports from lower layers only; a new module is given its place here."""
+"""From the floor up. A module imports from its own room and from lower floors."""
 HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "peft", "bitsandbytes", "vllm", "ray"}
-MAY_BE_HEAVY = {
-    "engines.tokens", "engines.sampling.", "engines.training.",
-    "micro.base", "bench.world", "bench.ledger", "bench.rates", "bench.baseline",
-    "bench.peers",
-}  # fmt: skip
-MAY_KNOW_THE_MICRO_WORLD = {"measure", "commands.laboratory"}
-"""Outside the micro world: what measures, and nothing else."""
+MAY_BE_HEAVY = (
+    "engines.tokens", "engines.sampling.", "engines.training.", "lab.micro.base", "lab.speed.world", "lab.speed.ledger",
+    "lab.speed.rates", "lab.speed.baseline", "lab.speed.peers",
+)  # fmt: skip
+MAY_KNOW_THE_MICRO_WORLD = ("lab.", "cli.laboratory")
 
 
 def modules():
@@ -57,51 +55,102 @@ def imports(tree, at_load=False):
 
 
 MODULES = dict(modules())
-ROOMS = ["records", "recipe", "stats", "engines", "rundir", "steps", "measure", "reports", "checks", "lab", "cli"]
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 
 
-def place(name):
-    """The room of a module; the module itself, if it is in none."""
-    return name.split(".")[0] if name.split(".")[0] in ROOMS else name
+def room(name):
+    """The room of a module, or the module itself where it has none."""
+    return name.split(".")[0]
+
+
+def faces():
+    """(room, name) → the module of ours that defines what the face of a room exports under this name."""
+    for stub in PACKAGE.glob("*/__init__.pyi"):
+        for node in ast.parse(stub.read_text(encoding="utf-8")).body:
+            yield from (((stub.parent.name, alias.name), f"{stub.parent.name}.{node.module}") for alias in node.names)
+
+
+FACES = dict(faces())
 
 
 def ours(tree, at_load=False):
-    """Modules of ours that a module imports."""
+    """Modules of ours that a module imports; a name of a room's face counts as the module that defines it."""
     for name in imports(tree, at_load):
         parts = name.split(".")[1:] if name.startswith("selfreward.") else []
         candidates = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
-        yield from [known for known in candidates if known in MODULES][:1]
+        known = next((known for known in candidates if known in MODULES), None)
+        yield from [FACES.get(tuple(parts), known)] if known else []
 
 
 def upward(trees):
-    """(module, what it imports from its own layer or a higher one)."""
-    found = [
-        (name, used) for name, tree in trees.items() for used in ours(tree)
-        if place(name) != place(used) and RANK.get(place(used), 99) >= RANK[place(name)]
-    ]  # fmt: skip
-    return [(name, used) for name, used in found if not (used.startswith("micro.") and name in MAY_KNOW_THE_MICRO_WORLD)]
+    """(module, import that stays neither in its room nor points to a lower floor)."""
+    arrows = [(name, used) for name, tree in trees.items() for used in ours(tree) if room(name) != room(used)]
+    return [(name, used) for name, used in arrows if FLOOR.get(room(used), 99) >= FLOOR[room(name)]]
 
 
-def outside_the_micro_world():
-    return {name: tree for name, tree in MODULES.items() if name and name.split(".")[0] != "micro"}
+def reached(start):
+    """Every module of ours that `start` may load, at once or later."""
+    known, waiting = set(), [start]
+    while waiting:
+        if (name := waiting.pop()) not in known:
+            known.add(name)
+            waiting += ours(MODULES[name])
+    return known
 
 
-def test_every_module_has_its_place():
-    assert {place(name) for name in outside_the_micro_world()} == set(RANK)
+def in_a_circle(trees):
+    """Modules that import themselves by way of others, when they load."""
+    arrows = {name: set(ours(tree, at_load=True)) - {name} for name, tree in trees.items()}
+    while free := [name for name, used in arrows.items() if not used & arrows.keys()]:
+        arrows = {name: used for name, used in arrows.items() if name not in free}
+    return sorted(arrows)
 
 
-def test_imports_point_downward_only():
-    assert upward(outside_the_micro_world()) == []
+def test_every_entry_of_the_package_is_a_room_with_its_floor():
+    entries = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "__init__.py")}
+    assert entries == set(FLOOR) | {"py.typed"} and len(entries) + 1 <= 16
+
+
+def test_imports_stay_in_their_room_or_point_downward():
+    assert upward(MODULES | {"": ast.parse("")}) == []
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    assert in_a_circle(MODULES) == []
+    planted = {"a": ast.parse("import selfreward.records.jsonl"), "records.jsonl": ast.parse("import selfreward.errors")}
+    assert in_a_circle(planted) == []
+    planted["records.jsonl"] = ast.parse("from selfreward.records import to_line\nimport selfreward.records.base")
+    planted["records.base"] = ast.parse("from selfreward.records import to_line")
+    assert in_a_circle(planted) == ["a", "records.base", "records.jsonl"]
+
+
+def test_between_rooms_modules_import_the_face():
+    """A module of another room is imported by path only where it is heavy, and so stays out of the face."""
+    by_path = {
+        (name, used) for name, tree in MODULES.items() for used in set(imports(tree)) if used.startswith("selfreward.")
+        and room(used.removeprefix("selfreward.")) != room(name) and used.count(".") > 2
+    }  # fmt: skip
+    allowed = ("selfreward.engines.sampling.", "selfreward.engines.training.", "selfreward.lab.", "selfreward.measure.")
+    assert {arrow for arrow in by_path if not arrow[1].startswith(allowed)} == set()
+
+
+def test_a_face_exports_no_name_that_is_also_a_module_of_its_room():
+    assert [(house, name) for house, name in FACES if f"{house}.{name}" in MODULES] == []
+    assert all(len(stub.read_text().splitlines()) <= 40 for stub in PACKAGE.glob("*/__init__.pyi"))
+
+
+@pytest.mark.parametrize(("start", "most"), [("reports.status", 24), ("reports.page", 35)])
+def test_what_people_look_at_needs_little_of_the_package(start, most):
+    assert len(reached(start)) <= most, sorted(reached(start))
 
 
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("records", "from selfreward.recipe import Recipe"),
-        ("stages", "from selfreward import loop"),
-        ("judgments", "def late():\n    import selfreward.rundir.stages"),
-        ("pairs", "from selfreward.steps.judgments import Judge"),
+        ("records.made", "from selfreward.recipe import Recipe"),
+        ("rundir.stages", "from selfreward import loop"),
+        ("stats.scores", "def late():\n    import selfreward.rundir.stages"),
+        ("stats.ranks", "from selfreward.engines import Model"),
         ("loop", "from selfreward.lab.micro.truth import verdict"),
     ],
 )
@@ -115,7 +164,7 @@ def heavy(trees):
 
 
 def test_nothing_but_training_chat_and_the_engines_loads_torch():
-    assert [name for name in heavy(MODULES) if not f"{name}.".startswith(tuple(MAY_BE_HEAVY))] == []
+    assert [name for name in heavy(MODULES) if not f"{name}.".startswith(MAY_BE_HEAVY)] == []
     assert heavy({"pairs": ast.parse("if True:\n    import torch.nn as nn")}) == ["pairs"]
 
 
@@ -137,8 +186,9 @@ def knows_the_micro_world(trees):
     return found
 
 
-def test_only_measurement_and_the_micro_world_itself_know_the_micro_world():
-    assert set(knows_the_micro_world(outside_the_micro_world())) <= MAY_KNOW_THE_MICRO_WORLD
+def test_only_the_laboratory_knows_the_micro_world():
+    knowing = [name for name in knows_the_micro_world(MODULES) if not f"{name}.".startswith(MAY_KNOW_THE_MICRO_WORLD)]
+    assert set(knowing) <= {"recipe.fields"}  # where names of earlier layouts are looked up
 
 
 @pytest.mark.parametrize("line", ["from selfreward.lab.micro import truth", 'import_module("selfreward.lab.micro.truth")'])

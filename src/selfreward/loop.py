@@ -17,6 +17,7 @@ from selfreward.steps import (
     judge_candidates,
     load_selector,
     make_eft,
+    pair_policy,
     plan_prompts,
     plan_responses,
     read_proposal,
@@ -90,7 +91,7 @@ def iterate(
     texts = {prompt.id: prompt.text for prompt in prompts}
     grader = cast.judge(recipe.judge, model)
     judgments = judge_candidates(it, [(texts[one.prompt_id], one) for one in responses], judge, grader, recipe.seed)
-    chosen = choose_pairs(prompts, responses, judge.mean_scores(judgments), cast.policy(recipe.pairs))
+    chosen = choose_pairs(prompts, responses, judge.mean_scores(judgments), pair_policy(recipe.pairs))
     pairs = it.keep("pairs", without_flukes(chosen, responses, judgments, recipe))
     it.require(pairs)
     made = Made(len(proposals), prompts, responses, judgments, pairs)

@@ -2,7 +2,7 @@ from .cast import Cast as Cast
 from .eft import make_eft as make_eft
 from .judgments import (Judge as Judge, judge_candidates as judge_candidates, read_judgment as read_judgment)
 from .pairs import (Scored as Scored, best_against_worst as best_against_worst, choose_pairs as choose_pairs,
-    trusted as trusted, without_flukes as without_flukes)
+    pair_policy as pair_policy, trusted as trusted, without_flukes as without_flukes)
 from .pairwise import (PairwiseJudge as PairwiseJudge, combine as combine, flip_rate as flip_rate)
 from .parsing import (own_turn as own_turn, read_score as read_score)
 from .prompts import (HEADER as HEADER, choose_prompts as choose_prompts, plan_prompts as plan_prompts,

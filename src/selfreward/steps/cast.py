@@ -1,13 +1,10 @@
-"""Who plays which part in a run: the base, the prompt writer, the judge; and how a part's engine is opened."""
+"""The models of a run by their part in it: the base, the prompt writer, the judge."""
 
 from __future__ import annotations
 
-from functools import partial
-
 from selfreward.engines import load_checkpoint, outside_model
-from selfreward.recipe import JudgeConfig, PairsConfig, PromptsConfig, Recipe, imported
+from selfreward.recipe import JudgeConfig, PromptsConfig, Recipe
 from selfreward.records import Checkpoint
-from selfreward.steps.pairs import Policy, shortest_of_the_best
 
 
 class Cast:
@@ -49,10 +46,3 @@ class Cast:
         if name not in self._outside:
             self._outside[name] = outside_model(name, self._servers)
         return self._outside[name]
-
-    def policy(self, config: PairsConfig) -> Policy:
-        """How pairs are chosen."""
-        if config.length_rho:
-            return partial(shortest_of_the_best, rho=config.length_rho)
-        policy: Policy = imported(config.policy)
-        return policy

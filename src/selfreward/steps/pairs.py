@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import groupby
 from statistics import fmean
 
-from selfreward.recipe import DPOConfig, Recipe
+from selfreward.recipe import DPOConfig, PairsConfig, Recipe, imported
 from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Prompt, Response
 from selfreward.rundir import ModelFolder
 from selfreward.stats import pair_outcomes, rank_consistency
@@ -42,6 +43,14 @@ def choose_pairs(
         else:
             dropped.append(Dropped(id=prompt.id, stage="pairs", reason=made))
     return pairs, dropped
+
+
+def pair_policy(config: PairsConfig) -> Policy:
+    """The function by which `config` has pairs chosen. Raises `SelfRewardError` where it cannot be imported."""
+    if config.length_rho:
+        return partial(shortest_of_the_best, rho=config.length_rho)
+    policy: Policy = imported(config.policy)
+    return policy
 
 
 def best_against_worst(prompt_id: str, group: list[Scored]) -> Pair | str:
