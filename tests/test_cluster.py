@@ -30,7 +30,7 @@ from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import OutOfMemory, SelfRewardError, Stopped
 from selfreward.recipe import BackendConfig, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig, load_recipe
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling, fingerprint
-from selfreward.rundir import Progress, RunDir, Runner
+from selfreward.rundir import RESPONSES, Progress, RunDir, Runner
 
 HERE = Path(__file__).parent
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'selfreward[ray]'")
@@ -94,7 +94,7 @@ def sampled(folder, model, cluster, stopping=lambda: False):
     rundir = RunDir(folder, {})
     run = Runner(rundir, opener, lambda: None, Progress(rundir.logs, stopping))
     try:
-        run["M2"].sample("responses", Response, asked(model), model, read_response)
+        run["M2"].complete(RESPONSES, asked(model), model, read_response)
     finally:
         run.unload()
         rundir.close()

@@ -12,7 +12,7 @@ from evidence import answer, evidence
 from scipy.stats import norm
 
 from selfreward.measure.monitors.flukes import figures
-from selfreward.records import Judgment, Made, Prompt
+from selfreward.records import Iteration, Judgment, Prompt
 from selfreward.stats import Bin, pair_outcomes, rejudging, reliability, within
 from selfreward.stats.rejudging import Fitted, compare, likelihood, mean_laws, scale, sums_again
 from selfreward.steps import best_against_worst, choose_pairs
@@ -158,7 +158,7 @@ def iteration(scores):
     ]
     flat = [one for group in responses for one in group]
     pairs, _ = choose_pairs(prompts, flat, rejudging.mean_scores(judgments, 2), best_against_worst)
-    return Made(0, prompts, flat, judgments, pairs)
+    return Iteration(0, prompts, flat, judgments, pairs)
 
 
 @cache

@@ -22,7 +22,7 @@ from tinyrun import count_requests, go, make_world, quiet, tree
 
 from selfreward.engines.sampling.server import Pace, ServerModel, backoff, stated_pause
 from selfreward.errors import SelfRewardError
-from selfreward.measure.monitors.watch import read_likelihood
+from selfreward.measure.monitors.watch import Likely
 from selfreward.recipe import ServerConfig, load_recipe
 from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling, read_jsonl
 
@@ -156,7 +156,7 @@ def test_a_text_that_is_to_be_forced_is_an_error_of_its_own_and_the_endpoint_is_
     for request in (forced, empty):
         answer = found.pop(request.id)
         assert (answer.finish, answer.text, answer.logprob, answer.completion_tokens) == ("error", "", None, 0)
-        assert read_likelihood(request, answer).outcome == "untold"
+        assert Likely.read(request, answer).outcome == "untold"
     assert [one.text for one in found.values()] == ["fine"] and len(endpoint.calls) == 1
 
 

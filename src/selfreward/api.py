@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Reading, phrase
 from selfreward.reports import require_trackers, tracking, write_cards, write_report
-from selfreward.rundir import Progress, RunDir, Runner, read_branch, recipes
-from selfreward.steps import Cast, Judge, Seed, load_seed
+from selfreward.rundir import SEED, Progress, RunDir, Runner, part_of, read_branch, recipes
+from selfreward.steps import Cast, Seed, load_seed
 
-Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher], Checkpoint]
+Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher, Mapping[int, Recipe]], Checkpoint]
+"""As `loop.self_reward`; the last argument holds the recipes of a branch, by the t of the model from which each holds."""
 
 
 def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda: False, loop: Loop = self_reward) -> Checkpoint:
@@ -29,17 +30,16 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     require_trackers(recipe.report_to)
     held = recipes(recipe, read_branch(folder))
     first = held.pop(1)
-    seed, judge, cast = load_seed(recipe), Judge(first.judge), Cast(recipe)
+    seed, cast = load_seed(recipe), Cast(recipe)
     rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))
     try:
         progress = Progress(rundir.logs, stopping)
         opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)
         run = Runner(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
         for name, part in seed.parts.items():
-            run["seed"].keep(name, part)
-        watcher = Watcher(first, seed, judge, cast, tracking(recipe.report_to, folder, progress.say))
-        going = partial(self_reward, turns=held) if held else loop
-        model = going(first, seed, run, cast, Measurer(first, seed, judge, folder, cast), watcher)
+            run[SEED].keep(part_of(name), part)
+        watcher = Watcher(first, seed, cast, tracking(recipe.report_to, folder, progress.say))
+        model = loop(first, seed, run, cast, Measurer(first, seed, folder, cast), watcher, held)
         rundir.settle()
         write_report(folder)
         write_cards(folder)

@@ -14,6 +14,10 @@ class SelfRewardError(Exception):
         return f"{self.where}: {self.what}. {self.now}"
 
 
+class NoPairs(SelfRewardError):
+    """An iteration ended with no pair to train on."""
+
+
 def first_line(error: Exception) -> str:
     """What another library's error says, without the rest of its story; its name where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from selfreward.recipe import Recipe
 from selfreward.records import Anchor, Example, Prompt, Ranking
-from selfreward.steps import HEADER, Judge, PairwiseJudge, Seed
+from selfreward.steps import HEADER, Grader, PairwiseJudge, Seed
 
 R = TypeVar("R", Example, Prompt, Ranking)
 Count = Callable[[str], int]
@@ -87,7 +87,7 @@ def weigh(
     kept_apart = [count(prompt.text) for prompt in (*seed.heldout_prompts, *validation)]
     to_rank, ranked = _ranked(seed.rankings, count), _ranked(seed.heldout_rankings, count)
     graded = [count(example.prompt) + count(example.response) for example in seed.eft]
-    rubric = count(Judge(recipe.judge).fill("", "")) + turn + SEAMS
+    rubric = count(Grader(recipe.judge).fill("", "")) + turn + SEAMS
     judged = _span([*to_rank, *ranked] or [0]).plus(rubric, recipe.judge.max_tokens)
     return Material(
         ift=len(seed.ift), eft=len(to_rank) or len(seed.eft), to_rank=len(to_rank), heldout=len(seed.heldout_prompts),

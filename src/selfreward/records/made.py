@@ -202,7 +202,7 @@ class Preference(Sampled):
         return self
 
 
-class Made(NamedTuple):
+class Iteration(NamedTuple):
     """The records of the iteration that made a model."""
 
     proposals: int

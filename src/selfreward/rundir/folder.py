@@ -32,12 +32,11 @@ from selfreward.records import (
     to_line,
     write_whole,
 )
+from selfreward.rundir.layout import WATCHING
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only where adapters are trained."""
-WATCHING = ("drift", "anchor")
-"""Begin the names of stages that are there for the monitors: the loop makes nothing from them."""
 
 
 @cache
@@ -152,7 +151,7 @@ class Stage:
     @property
     def watching(self) -> bool:
         """Whether it is there for the monitors alone."""
-        return self.name.startswith(WATCHING)
+        return any(part.covers(self.name) for part in WATCHING)
 
     def files(self) -> list[Path]:
         """What is on disk of this stage."""

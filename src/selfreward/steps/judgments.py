@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain
 
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Request, Response, Watched
-from selfreward.rundir import ModelFolder
+from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Records, Request, Response, Watched
+from selfreward.rundir import JUDGMENTS, ModelFolder
 from selfreward.stats import mean_scores
 from selfreward.steps.parsing import expected_score, read_score
 from selfreward.steps.rubrics import Rubric, own_words
 
 
-class Judge:
-    """A rubric, a scale and a parser."""
+class Grader:
+    """A rubric, a scale and a parser: what a model is asked about a response, and how its answer becomes a judgment."""
 
-    def __init__(self, config: JudgeConfig) -> None:
-        self.config = config
+    def __init__(self, config: JudgeConfig, samples: Iterable[int] | None = None) -> None:
+        """Each response is judged `config.most` times, or only as the numbers `samples` of these judgments."""
+        self.config, self.samples = config, range(config.most) if samples is None else tuple(samples)
         self.rubric = Rubric(config.rubric, ("prompt", "response"), "judge.rubric")
         self._verdict = re.compile(config.pattern, re.IGNORECASE)
         low, high = map(int, config.scale)
@@ -35,20 +35,17 @@ class Judge:
         """The judge's prompt."""
         return self.rubric.fill(prompt=prompt, response=response)
 
-    def plan(
-        self, responses: Iterable[tuple[str, Response]], model: Checkpoint, seed: int, samples: Iterable[int] | None = None
-    ) -> list[Request]:
-        """K requests for each (prompt text, response), next to each other; of those K, only `samples` where they are given.
+    def plan(self, items: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
+        """K requests for each (prompt text, response), next to each other.
 
         A response that is there twice is judged once, and one that is no answer not at all.
         """
-        numbers = range(self.config.most) if samples is None else tuple(samples)
-        once = {response.id: (prompt, response) for prompt, response in responses if response.answered}
+        once = {response.id: (prompt, response) for prompt, response in items if response.answered}
         return [
             Request.user_turn(response.id, sample, text, self.config.sampling, model, seed, self._watch)
             for prompt, response in once.values()
             for text in (self.fill(prompt, response.text),)
-            for sample in numbers
+            for sample in self.samples
         ]
 
     def read(self, request: Request, completion: Completion) -> Judgment:
@@ -85,38 +82,22 @@ NEAR = 0.5
 """Points from the best (or worst) mean within which another candidate may still be it; single scores are so near if equal."""
 
 
-class Judgments(Collection[Judgment]):
-    """Those of several rounds, one round after the other."""
-
-    def __init__(self) -> None:
-        self.rounds: list[Collection[Judgment]] = []
-
-    def __len__(self) -> int:
-        return sum(map(len, self.rounds))
-
-    def __iter__(self) -> Iterator[Judgment]:
-        return chain.from_iterable(self.rounds)
-
-    def __contains__(self, judgment: object) -> bool:
-        return any(judgment in one for one in self.rounds)
-
-
 def judge_candidates(
-    it: ModelFolder, candidates: Sequence[tuple[str, Response]], judge: Judge, grader: Checkpoint, seed: int
-) -> Collection[Judgment]:
-    """All judgments by `grader` of `candidates`, (prompt text, response) each.
+    it: ModelFolder, candidates: Sequence[tuple[str, Response]], grader: Grader, by: Checkpoint
+) -> Records[Judgment]:
+    """All judgments of `candidates`, (prompt text, response) each, that the model `by` writes.
 
-    Of an adaptive judge round n is a stage of its own, in which every candidate that is then undecided has sample n of the K
-    that it would have had otherwise, from the same seed: what is drawn is part of what K for everyone would have drawn.
+    With an adaptive judge round n is a stage of its own, in which every candidate that is then undecided has sample n of the K
+    that it would have had otherwise, from the same seed: the samples drawn are among those that K for everyone would have drawn.
     """
-    judgments, responses = Judgments(), [response for _, response in candidates]
-    asked = {response.id for response in responses}
-    adaptive = judge.config.samples == "adaptive"
-    for number, stage in enumerate(judge.config.rounds):
-        due = [one for one in candidates if one[1].id in asked]
-        plan = judge.plan(due, grader, seed, [number] if adaptive else None)
-        judgments.rounds.append(it.stream(stage, Judgment, plan, grader, judge.read, judge.reading))
-        asked = undecided(responses, judge.mean_scores(judgments)) if adaptive else asked
+    if grader.config.samples != "adaptive":
+        return it.ask(JUDGMENTS, grader, candidates, by)
+    responses = [response for _, response in candidates]
+    asked, judgments = {response.id for response in responses}, Records([], Judgment, 0)
+    for number, stage in enumerate(grader.config.rounds):
+        due = [item for item in candidates if item[1].id in asked]
+        judgments += it.ask(JUDGMENTS.named(stage), Grader(grader.config, [number]), due, by)
+        asked = undecided(responses, grader.mean_scores(judgments))
     return judgments
 
 

@@ -42,6 +42,7 @@ from selfreward.records import (
     content_id,
     write_whole,
 )
+from selfreward.rundir import Part
 from selfreward.stats import intervals
 from selfreward.steps import Rubric
 
@@ -83,6 +84,9 @@ class Annotation(Sampled):
     def label(self) -> str:
         """The outcome."""
         return self.outcome
+
+
+ANNOTATIONS = Part("annotations", "asks", Annotation)
 
 
 class Template(Rubric):
@@ -141,7 +145,7 @@ class AlpacaEval(Labelled):
         answers = trial.answers("responses", prompts, self, trial.model)
         self._write_outputs(trial, answers)
         plan = self._plan(prompts, answers, trial.judge)
-        annotations = trial.at.sample("annotations", Annotation, plan, trial.judge, read_annotation)
+        annotations = list(trial.at.complete(ANNOTATIONS, plan, trial.judge, read_annotation))
         preferences = self._preferences(answers, annotations)
         failed = sum(not answer.answered for answer in answers)
         same = len(answers) - len(annotations) - failed

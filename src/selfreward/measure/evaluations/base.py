@@ -12,8 +12,8 @@ from pydantic import Field
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import BackendConfig, ModelName, SamplingConfig, Section, ServerConfig, SourceConfig
 from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response
-from selfreward.rundir import ModelFolder
-from selfreward.steps import Kept, plan_responses, read_response
+from selfreward.rundir import ModelFolder, Part
+from selfreward.steps import Answering, Kept
 
 T = TypeVar("T", bound=Identified)
 
@@ -31,8 +31,8 @@ class Trial(NamedTuple):
 
     def answers(self, stage: str, prompts: Sequence[Prompt], asked: Answered, model: Checkpoint) -> list[Response]:
         """One answer of `model` to each prompt, in their order."""
-        plan = plan_responses(prompts, 1, asked.responses.sampling, model, asked.seed)
-        return self.at.sample(stage, Response, plan, model, read_response)
+        part = Part(stage, "asks", Response)
+        return list(self.at.ask(part, Answering(asked.responses.sampling), prompts, model))
 
 
 class Settings(Section):

@@ -15,6 +15,7 @@ from selfreward.measure.evaluations.base import Answered, Trial
 from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import Located
 from selfreward.records import Completion, Figure, Prompt, Request, Sampled, Sampling
+from selfreward.rundir import Part
 from selfreward.stats import intervals
 from selfreward.steps import Rubric, own_words
 
@@ -111,6 +112,9 @@ def read_label(request: Request, completion: Completion) -> Label:
     return Label(prompt_id=request.about, judge=request.model, rationale=completion.text, outcome=outcome, **told)
 
 
+LABELS = Part("labels", "asks", Label)
+
+
 class Labels(NamedTuple):
     """What is told of one prompt."""
 
@@ -138,7 +142,7 @@ def _ask(trial: Trial, asked: Labelled, prompts: Sequence[Prompt]) -> dict[str, 
         Request.user_turn(prompt.id, 0, rubric.fill(prompt=prompt.text, **texts), SHORT, trial.judge, asked.seed)
         for prompt in prompts
     ]
-    return {label.prompt_id: label for label in trial.at.sample("labels", Label, plan, trial.judge, read_label)}
+    return {label.prompt_id: label for label in trial.at.complete(LABELS, plan, trial.judge, read_label)}
 
 
 def _bins(

@@ -22,11 +22,13 @@ from selfreward.measure.evaluations.mt_bench import (
 )
 from selfreward.recipe import Located
 from selfreward.records import Checkpoint, Completion, Figure, Found, Judgment, Message, Request, Response, Sampling, content_id
+from selfreward.rundir import Part
 from selfreward.stats import intervals
-from selfreward.steps import read_judgment, read_response
+from selfreward.steps import Answering, read_judgment
 
 TURNS: tuple[Turn, Turn] = (1, 2)
 GRADING = Sampling(temperature=0.0, top_p=1.0, max_tokens=2048)
+GRADES = Part("grades", "asks", Judgment)
 Dialogue = tuple[Question, tuple[Response, ...]]
 """A question with the model's answers so far."""
 Graded = Sequence[Sequence[Grade]]
@@ -61,7 +63,7 @@ class MTBench(Answered):
         turns = [(question, turn, told) for question, told in dialogues for turn, _ in zip(TURNS, told, strict=False)]
         asked = [(question, turn, told) for question, turn, told in turns if told[turn - 1].answered]
         plan = [self._grade(question, turn, told, trial.judge) for question, turn, told in asked]
-        judgments = trial.at.sample("grades", Judgment, plan, trial.judge, read_grade)
+        judgments = list(trial.at.complete(GRADES, plan, trial.judge, read_grade))
         found = {judgment.response_id: judgment.score for judgment in judgments}
         graded = [
             [Grade(question.category, turn, found.get(answer.id)) for turn, answer in zip(TURNS, told, strict=False)]
@@ -93,7 +95,7 @@ class MTBench(Answered):
             )
             for question, told in dialogues
         ]
-        return trial.at.sample(f"turn_{turn}", Response, plan, trial.model, read_response)
+        return list(trial.at.complete(Part(f"turn_{turn}", "asks", Response), plan, trial.model, Answering.read))
 
     def _sampling(self, question: Question) -> Sampling:
         return Sampling(temperature=TEMPERATURES.get(question.category, 0.0), top_p=1.0, max_tokens=self.responses.max_tokens)

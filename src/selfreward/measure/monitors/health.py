@@ -8,7 +8,7 @@ from math import fsum
 from typing import NamedTuple
 
 from selfreward.measure.monitors.base import Evidence, Figures
-from selfreward.records import Estimate, HeadToHead, Judgment, Made, Response
+from selfreward.records import Estimate, HeadToHead, Iteration, Judgment, Response
 from selfreward.stats import intervals, mean_scores, within
 
 NEAR_THE_TOP = 0.5
@@ -75,7 +75,7 @@ def _judged(now: Evidence, responses: Iterable[Response], judgments: Iterable[Ju
     return found
 
 
-def _made(judged: _Judged, made: Made, resamples: int, seed: int) -> Figures:
+def _made(judged: _Judged, made: Iteration, resamples: int, seed: int) -> Figures:
     """What only candidates have, and pairs."""
     several = [group for group in judged.means.values() if len(group) > 1]
     paired = Counter(pair.prompt_id for pair in made.pairs)
