@@ -115,7 +115,7 @@ def test_the_page_asks_nothing_of_any_network_and_leads_to_its_parts_and_to_the_
 
 def test_every_figure_that_was_read_has_a_curve(watched):
     ids = {value for name, value in Page(page(watched)).attributes if name == "id"}
-    read = {one.monitor for one in open_run(watched).readings if one.value is not None}
+    read = {one.monitor for one in open_run(watched).watched if one.value is not None}
     assert len(read) > 20 and read <= ids
     assert "policy.distinct_answers" in read and f"traits.S/own{HOSTILE}" in ids
 
@@ -320,7 +320,7 @@ def test_what_no_longer_fits_is_left_out_and_what_is_short_enough_still_comes(wa
 
 def test_a_warning_is_shown_wherever_the_run_is(watched):
     told = "1 of {} figures outside their limits: policy.distinct_answers at M3 ({}, below 2)"
-    readings = open_run(watched).readings
+    readings = open_run(watched).watched
     value = next(one.value for one in readings if (one.monitor, one.iteration) == ("policy.distinct_answers", "M3"))
     line = told.format(len({one.monitor for one in readings if one.value is not None}), f"{value:.3g}")
     assert describe(readings) == line

@@ -12,7 +12,7 @@ from .made import (REPLY as REPLY, Comparison as Comparison, Dropped as Dropped,
     Proposal as Proposal, Ranking as Ranking, Response as Response, Side as Side, Verdict as Verdict, in_pairs as in_pairs,
     preference_texts as preference_texts, texts_in as texts_in)
 from .measured import (Compared as Compared, Estimate as Estimate, HeadToHead as HeadToHead, LoopStats as LoopStats,
-    Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore)
+    Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
     Request as Request, Sampled as Sampled, Sampling as Sampling, Watched as Watched)
 from .watched import (Anchor as Anchor, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,

@@ -160,3 +160,8 @@ class Measured(Record):
     """The iteration that made it; None for models that no iteration made."""
     selected: Selected | None = None
     """Which checkpoint of its training it is; None where `[select]` is off, or nothing was trained by DPO."""
+
+
+def number(model: str) -> int:
+    """The t of M_t; 1 for the SFT baseline, which comes right before M1."""
+    return 1 if model == "SFT" else int(model.removeprefix("M"))

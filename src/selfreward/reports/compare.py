@@ -14,13 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import Estimate, Measured, Reading, write_whole
+from selfreward.records import Estimate, Measured, Reading, number, write_whole
 from selfreward.reports import charts
 from selfreward.reports.charts import Mark
 from selfreward.reports.headline import head_to_head
 from selfreward.reports.loop_health import Health, health_of, mark_of, meaning_of, title_of
 from selfreward.reports.render import render
-from selfreward.rundir import RunView, open_run
+from selfreward.rundir import SFT, RunView, open_run
 
 PAGE = "compare.html"
 COLOURS = 6
@@ -202,7 +202,7 @@ def _net(run: RunView, at: int, judged_by: Callable[[RunView], str | None]) -> E
 
 def _monitors(sides: Sequence[Side]) -> list[Group]:
     """A group for each monitor, of the figures that were read in any run."""
-    read = [{(one.monitor, one.iteration): one for one in side.standing.readings} for side in sides]
+    read = [{(one.monitor, one.iteration): one for one in side.standing.watched} for side in sides]
     known = dict.fromkeys(figure for found in read for (figure, _), one in found.items() if one.value is not None)
     models = _in_order([model for found in read for _, model in found])
     groups: dict[str, list[Figure]] = {}
@@ -238,4 +238,4 @@ def _overlaid(sides: Sequence[Side], lines: Sequence[Mapping[str, Mark]], models
 
 def _in_order(names: Sequence[str]) -> list[str]:
     """M0, SFT, M1, M2, …, each once."""
-    return sorted(set(names), key=lambda name: 0.5 if name == "SFT" else int(name[1:]))
+    return sorted(set(names), key=lambda name: 0.5 if name == SFT else number(name))

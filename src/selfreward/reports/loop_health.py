@@ -60,9 +60,9 @@ def write_health(standing: RunView, folder: Path) -> Path:
 
 def health_of(standing: RunView) -> Health:
     """How the run stands with its monitors."""
-    if not standing.readings:
+    if not standing.watched:
         return Health(TO_COME if standing.recipe.drift else UNWATCHED, "free")
-    return Health(describe(standing.readings), _kind(standing.readings))
+    return Health(describe(standing.watched), _kind(standing.watched))
 
 
 def title_of(monitor: str) -> str:
@@ -101,7 +101,7 @@ def _render(standing: RunView) -> str:
     return render(
         "health.html",
         run=standing.folder.resolve().name, health=health_of(standing), drift=standing.recipe.drift,
-        alarms=alarms(standing.readings), monitors=draw_monitors(standing.readings), ended=standing.ended,
+        alarms=alarms(standing.watched), monitors=draw_monitors(standing.watched), ended=standing.ended,
         records={
             "flukes": within(doubtful_pairs(standing), TEXTS),
             "flattery": within(flattered_answers(standing), TEXTS),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from selfreward.records import REPLY, Estimate, Example, HeadToHead, Measured, iter_jsonl, write_whole
+from selfreward.records import REPLY, Estimate, HeadToHead, Measured, number, write_whole
 from selfreward.reports import charts
 from selfreward.reports.browse import sample
 from selfreward.reports.charts import Axis
@@ -19,8 +18,8 @@ from selfreward.reports.evaluations import Table, read_tables
 from selfreward.reports.headline import head_to_head, write_headline
 from selfreward.reports.loop_health import health_of, write_health
 from selfreward.reports.render import render
-from selfreward.reports.status import model_lines, where
-from selfreward.rundir import RunView, open_run
+from selfreward.reports.status import model_lines
+from selfreward.rundir import IFT, FolderReader, RunView, open_run
 
 DRILLDOWN = 2_200_000
 """Bytes of the page for browsing, all iterations together; with the rest it stays below 3 MB."""
@@ -98,18 +97,18 @@ def write_report(folder: Path) -> Path:
 def _render(standing: RunView) -> str:
     models, recipe = standing.measured, standing.recipe
     budget = DRILLDOWN // max(1, len(standing.iterations))
-    samples = [sample(standing.folder / name, standing.recipe_of(name).judge, budget) for name in standing.iterations]
-    curves = [_curves(standing.folder / model.name) for model in standing.models]
+    samples = [sample(standing[name], standing.recipe_of(name).judge, budget) for name in standing.iterations]
+    curves = [_curves(model) for model in standing.models.values()]
     return render(
         "report.html",
         run=standing.folder.resolve().name, recipe=recipe, models=models, top=recipe.judge.scale[1],
         judging=any(model.reward_modeling for model in models),
-        headline=write_headline(models, recipe.judge.scale[1], standing.readings), health=health_of(standing),
+        headline=write_headline(models, recipe.judge.scale[1], standing.watched), health=health_of(standing),
         ended=standing.ended, truth=any(model.instruction_following for model in models),
-        unfinished="" if standing.finished and not standing.ended else where(standing, time.time()), lines=model_lines(standing),
+        unfinished="" if standing.finished and not standing.ended else standing.status, lines=model_lines(standing),
         rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
         curves=[found for found in curves if found], samples=[found for found in samples if found],
-        actors=_actors(standing), stand_in=_stand_in(standing.folder), seeds=_seeds(standing.folder),
+        actors=_actors(standing), stand_in=_stand_in(standing.seed), seeds=_seeds(standing.seed),
         compared=_compared(models, recipe.measure.judge), evaluations=_evaluations(standing),
     )  # fmt: skip
 
@@ -215,22 +214,20 @@ def _shares(histogram: Mapping[str, int], scale: tuple[float, float]) -> list[fl
     return [count / total for count in bins]
 
 
-def _seeds(folder: Path) -> list[SeedPart]:
-    """What the receipts of the run's seed folder say; nothing of a run begun before there were any."""
+def _seeds(seed: FolderReader) -> list[SeedPart]:
+    """Counts in the receipts of the run's seed folder; none of a run begun before there were any."""
     found = []
     for name, title in SEEDS.items():
-        file = folder / "seed" / f"{name}.receipt.json"
-        if file.exists():
-            receipt = json.loads(file.read_text())
+        if receipt := seed.receipt(name):
             replies = {reason.removeprefix(REPLY): n for reason, n in receipt["dropped"].items() if reason.startswith(REPLY)}
             dropped = {reason: n for reason, n in receipt["dropped"].items() if not reason.startswith(REPLY)}
             found.append(SeedPart(title, receipt["records"], dropped, replies))
     return found
 
 
-def _curves(folder: Path) -> Curves | None:
-    """What the trainer logged of a model; None where it logged nothing to draw."""
-    file = folder / "model" / "metrics.jsonl"
+def _curves(folder: FolderReader) -> Curves | None:
+    """Curves of what the trainer logged of a model; None where it logged nothing to draw."""
+    file = folder.weights / "metrics.jsonl"
     logged = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     drawn = []
     for title, keys in CURVES.items():
@@ -254,14 +251,13 @@ def _actors(standing: RunView) -> dict[str, dict[str, str]]:
     actors = {}
     for name in standing.iterations:
         judge = standing.recipe_of(name).judge.by
-        before = f"M{int(name[1:]) - 1}"
-        grader = {"current": before, "frozen": "M1", "previous": f"M{max(1, int(name[1:]) - 2)}"}.get(judge, judge)
+        before = f"M{number(name) - 1}"
+        grader = {"current": before, "frozen": "M1", "previous": f"M{max(1, number(name) - 2)}"}.get(judge, judge)
         says = f"{grader} says of itself" if grader == before else f"{grader} says"
         actors[name] = {"answers": before, "judges": grader, "says": says}
     return actors
 
 
-def _stand_in(folder: Path) -> bool:
+def _stand_in(seed: FolderReader) -> bool:
     """Whether the seed examples come from the micro world, by what they say of themselves."""
-    ift = folder / "seed" / "ift.jsonl"
-    return ift.exists() and any(example.source.startswith("micro world") for example in iter_jsonl(ift, Example))
+    return any(example.source.startswith("micro world") for example in seed.records(IFT))

@@ -11,22 +11,22 @@ from typing import Any
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, changed_fields, read_recipe, read_tree
 from selfreward.records import (
-    CHANGED,
     FOLDER,
     LOCK,
     Measured,
     Record,
-    differing,
     lock_folder,
+    number,
     read_line,
-    read_signed,
     sync_files,
     sync_folder,
     undisturbed,
     write_whole,
 )
+from selfreward.rundir.layout import MEASURED, MODEL, SEED
+from selfreward.rundir.reading import RESTORE, FolderReader
 
-BRANCH, CONFIG, PROVENANCE, MEASURED = "branch.json", "config.json", "provenance.json", "measured.json"
+BRANCH, CONFIG, PROVENANCE = "branch.json", "config.json", "provenance.json"
 LATER = ("prompts", "responses", "judge", "pairs", "dpo")
 """Fields of a recipe that may be others in a branch: they hold from its first model on."""
 AT_ONCE = (
@@ -56,7 +56,7 @@ class Branch(Record):
     @property
     def number(self) -> int:
         """The t of its M_t."""
-        return int(self.model[1:])
+        return number(self.model)
 
 
 def read_branch(run: Path) -> Branch | None:
@@ -81,8 +81,8 @@ def recipes(recipe: Recipe, branch: Branch | None) -> dict[int, Recipe]:
 
 def recipe_of(model: str, held: Mapping[int, Recipe]) -> Recipe:
     """The one of `recipes` by which `model` ("M2", "SFT") is made and measured."""
-    number = max(1, int(model[1:])) if model[1:].isdecimal() else 1
-    return held[max(t for t in held if t <= number)]
+    made = max(1, number(model))
+    return held[max(t for t in held if t <= made)]
 
 
 def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
@@ -122,28 +122,22 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
         raise SelfRewardError(f"is no run folder: it has no {CONFIG}", str(run), GIVE)
     with undisturbed(run):
         names = [part for part in ("seed", "M0", "SFT") if (run / part).is_dir()]
-        names += [f"M{t}" for t in range(1, int(name[1:]) + 1)]
+        names += [f"M{t}" for t in range(1, number(name) + 1)]
         for part in names:
-            _look_over(run / part, f"Let the same command as before go on with {run}: it tells what to restore or to delete")
+            _look_over(FolderReader(run / part))
         branch = _branch_of(run, name)
         recipes(recipe, branch)
         _take_over(run, names, branch, recipe, folder)
 
 
-def _look_over(folder: Path, now: str) -> None:
+def _look_over(folder: FolderReader) -> None:
     """Raises `SelfRewardError` where what a model's folder, or the seed's, has to hold is not as it was written."""
-    receipts = {receipt.name.split(".")[0]: receipt for receipt in sorted(folder.glob("*.receipt.json"))}
-    if folder.name != "seed" and not (folder / MEASURED).exists():
-        raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(folder), now)
-    if (folder / "model").exists() and "model" not in receipts:
-        raise SelfRewardError("has no receipt, so nothing says what it was made from", str(folder / "model"), now)
-    for receipt in receipts.values():
-        try:
-            facts = read_signed(receipt)
-        except ValueError:
-            facts = None
-        if wrong := (receipt, CHANGED) if facts is None else differing(folder, facts["files"]):
-            raise SelfRewardError(wrong[1], str(wrong[0]), now)
+    if folder.name != SEED and not (folder.path / MEASURED).exists():
+        raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(folder.path), RESTORE)
+    if folder.weights.exists() and folder.receipt(MODEL.name) is None:
+        raise SelfRewardError("has no receipt, so nothing says what it was made from", str(folder.weights), RESTORE)
+    for stage in folder.stages():
+        folder.whole(stage)
 
 
 def _branch_of(run: Path, model: str) -> Branch:

@@ -41,6 +41,8 @@ class Part(NamedTuple, Generic[R]):
     use: Use = "train"
     several: bool = False
     """Whether a folder has one for each round or step: `name_2`, `name_400`."""
+    on_the_way: bool = False
+    """Whether it is made while a model is trained, and belongs to that training."""
 
     def at(self, which: object) -> Part[R]:
         """The part of one round or step."""
@@ -73,9 +75,9 @@ RESPONSES = Part("responses", "asks", Response)
 JUDGMENTS = Part("judgments", "asks", Judgment, several=True)
 PAIRS = Part("pairs", "decides", Pair)
 JUDGMENTS_BEFORE = Part("judgments_before", "asks", Judgment)
-SELECTION_RESPONSES = Part("selection_responses", "asks", Response, several=True)
-SELECTION_PREFERENCES = Part("selection_preferences", "asks", Preference, several=True)
-SELECTION = Part("selection", "decides", Compared)
+SELECTION_RESPONSES = Part("selection_responses", "asks", Response, several=True, on_the_way=True)
+SELECTION_PREFERENCES = Part("selection_preferences", "asks", Preference, several=True, on_the_way=True)
+SELECTION = Part("selection", "decides", Compared, on_the_way=True)
 MODEL: Part[Dropped] = Part("model", "trains", Dropped)
 """Its records are the pairs that it left out."""
 
@@ -104,8 +106,8 @@ FILES = ("config.json", "provenance.json", "summary.json", "branch.json", ".lock
 """Files of a run beside its folders."""
 BESIDE = ("logs", "report")
 """Folders of a run that nothing is made from."""
-MEASURED, EVALUATIONS = "measured.json", "evaluations"
-"""File and folder of a model's folder that no stage leaves."""
+MEASURED = "measured.json"
+"""A file of every model's folder that no stage leaves; beside it, evaluations have a folder."""
 
 
 class Due(NamedTuple):
@@ -126,11 +128,6 @@ def expected(recipe: Recipe) -> list[Due]:
 def models(recipe: Recipe) -> list[str]:
     """Names of the models that are measured, in order."""
     return list(dict.fromkeys(due.folder for due in expected(recipe) if due.folder != SEED))
-
-
-def number(model: str) -> int:
-    """The t of M_t; 0 for M0 and 1 for the SFT baseline, after which M1 comes."""
-    return 1 if model == SFT else int(model.removeprefix("M"))
 
 
 def part_of(stage: str) -> Part[Any]:
@@ -154,10 +151,10 @@ def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
     yield M1, (*_measuring(recipe), *_watching(recipe, first=True))
     for t in range(2, recipe.iterations + 2):
         before = (JUDGMENTS_BEFORE,) if recipe.judged_before(t) else ()
-        yield f"M{t}", (*_making(recipe), *before, *_training(recipe), *_measuring(recipe), *_watching(recipe, first=False))
+        yield f"M{t}", (*making(recipe), *before, *_training(recipe), *_measuring(recipe), *_watching(recipe, first=False))
 
 
-def _making(recipe: Recipe) -> Parts:
+def making(recipe: Recipe) -> Parts:
     """The parts that pairs are made of (paper, section 2.2)."""
     rounds = tuple(JUDGMENTS.named(name) for name in recipe.judge.rounds)
     return (*(() if recipe.prompts.source else (PROPOSED,)), PROMPTS, RESPONSES, *rounds, PAIRS)

@@ -15,6 +15,7 @@ from selfreward.lab.defects.calibration import Rejudged, bins
 from selfreward.lab.defects.defects import DEFECTS
 from selfreward.lab.defects.fit import Clean, Figure, Limits, alarms, by_figure, first_alarm, first_harm, fit, true_scores
 from selfreward.lab.defects.runs import LabRun, Seen
+from selfreward.records import number
 
 SURE = 0.95
 """Of a bound, one-sided, after Clopper and Pearson."""
@@ -120,7 +121,7 @@ def _row(arm: Arm, runs: Sequence[LabRun], limits: Limits, truth: Clean) -> dict
         "ended": sum(run.ended is not None for run in runs),
         **_curves(runs, arm.defect.name),
         "harmed": len(both), "harm_at": _counted(harm), "alarmed": sum(a is not None for a in alarm), "alarm_at": _counted(alarm),
-        "in_time": in_time, "lead": fmean(int(h[1:]) - int(a[1:]) for h, a in both if a) if any(a for _, a in both) else None,
+        "in_time": in_time, "lead": fmean(number(h) - number(a) for h, a in both if a) if any(a for _, a in both) else None,
         "seen_by": dict(sorted(seen.items(), key=lambda found: (-found[1], found[0]))[:6]),
     }  # fmt: skip
 
