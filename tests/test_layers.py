@@ -19,7 +19,7 @@ LAYERS = [
     ["identified"],
     ["records"],
     ["jsonl"],
-    ["fields", "fingerprints", "estimates", "parsing", "novelty", "batching", "evaluations.rows", "reproduce.lines"],
+    ["fields", "fingerprints", "estimates", "parsing", "novelty", "batching", "evaluations.rows", "reproduce.lines", "template"],
     ["sections", "iteration", "engines", "cluster", "sharing", "limits", "readings"],
     ["config", "alarms"],
     ["rundir", "chat", "adapters", "backends", "rubrics", "exchanges", "correlations"],
@@ -62,7 +62,7 @@ LAYERS = [
 HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "peft", "bitsandbytes", "vllm", "ray"}
 MAY_BE_HEAVY = {
     "backends.attention", "backends.draw", "backends.plain", "backends.watching", "backends.tree", "backends.suited",
-    "training", "planned", "rows", "sharing", "worker", "checkpoints", "learner", "adapters", "chat", "backends.hf",
+    "training", "planned", "rows", "sharing", "worker", "checkpoints", "learner", "adapters", "chat", "template", "backends.hf",
     "backends.vllm", "backends.server", "backends.ray", "micro.base", "bench.world", "bench.ledger", "bench.rates",
     "bench.baseline", "bench.peers",
 }  # fmt: skip
