@@ -19,6 +19,7 @@ from selfreward.backends import Advance
 from selfreward.cluster import ClusterConfig, connect, gpus_each
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.job import Desk, Job
+from selfreward.records import Preference
 from selfreward.rundir import write_whole
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 
@@ -32,7 +33,7 @@ class DistributedTrainer:
     def __init__(self, keep_checkpoints: bool, config: TrainerConfig, cluster: ClusterConfig) -> None:
         self._keep, self._config, self._cluster = keep_checkpoints, config, cluster
 
-    def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
+    def fits(self, pairs: Sequence[Preference], start: Path) -> list[bool]:
         """Which pairs the model in `start` can read whole; a tokenizer is enough to tell."""
         from selfreward.training import TRLTrainer
 
@@ -45,7 +46,7 @@ class DistributedTrainer:
         return self._train(advance, start, work, method="sft", examples=examples, sft=config, seed=seed)
 
     def dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
+        self, pairs: Sequence[Preference], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
         advance: Advance, every: int | None = None,
     ) -> Path:  # fmt: skip
         """DPO against `reference`."""

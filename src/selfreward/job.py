@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError
+from selfreward.records import Answer
 from selfreward.rundir import write_whole
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 
@@ -22,7 +23,7 @@ class Job(BaseModel):
     """A call of a trainer, as a file that every process reads."""
 
     method: Literal["sft", "dpo"]
-    examples: tuple[tuple[str, ...], ...]
+    examples: tuple[tuple[Answer, ...], ...]
     start: Path
     reference: Path | None = None
     sft: SFTConfig | None = None

@@ -11,9 +11,9 @@ from selfreward.eft import make_eft
 from selfreward.judgments import Judge
 from selfreward.measure import Made, Measurer
 from selfreward.models import Cast
-from selfreward.pairs import choose_pairs, preference_texts
+from selfreward.pairs import choose_pairs, preferences_of
 from selfreward.prompts import choose_prompts, plan_prompts, read_proposal, take_prompts
-from selfreward.records import Checkpoint, Prompt, Proposal, Response
+from selfreward.records import Checkpoint, Preference, Prompt, Proposal, Response
 from selfreward.responses import plan_responses, read_response
 from selfreward.rounds import judge_candidates
 from selfreward.seed import Seed
@@ -47,7 +47,7 @@ def self_reward(
     apart = [*(selector.prompts if selector else []), *watcher.prompts]
     guarded = seed._replace(heldout_prompts=[*seed.heldout_prompts, *apart])
     written: list[Prompt] = []
-    preferences: list[tuple[str, str, str]] = []
+    preferences: list[Preference] = []
     for t in range(2, recipe.iterations + 2):
         if verdict == "stop":
             break
@@ -68,7 +68,7 @@ def self_reward(
 
 def iterate(
     t: int, model: Checkpoint, recipe: Recipe, seed: Seed, written: list[Prompt], it: Folder, cast: Cast
-) -> tuple[Made, list[tuple[str, str, str]]]:
+) -> tuple[Made, list[Preference]]:
     """Make the preference pairs for M_t with the model before it: prompts → responses → judgments → pairs."""
     judge, config = Judge(recipe.judge), recipe.prompts
     proposals: list[Proposal] = []
@@ -88,4 +88,4 @@ def iterate(
     pairs = it.keep("pairs", without_flukes(chosen, responses, judgments, recipe))
     it.require(pairs)
     made = Made(len(proposals), prompts, responses, judgments, pairs)
-    return made, preference_texts(pairs, prompts, responses)
+    return made, preferences_of(pairs, prompts, responses)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 
-from selfreward.records import Dropped, Pair, Prompt, Response
+from selfreward.records import Dropped, Pair, Preference, Prompt, Response
 
 Scored = tuple[float, Response]
 Policy = Callable[[str, list[Scored]], "Pair | str"]
@@ -101,4 +101,11 @@ def preference_texts(
     """(prompt, chosen, rejected) as text, for training."""
     asked = {prompt.id: prompt.text for prompt in prompts}
     said = texts_in(pairs, responses)
+    return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+
+
+def preferences_of(pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]) -> list[Preference]:
+    """(prompt, chosen, rejected) for training: of responses whose sampled ids are known those, of others the text."""
+    asked, wanted = {prompt.id: prompt.text for prompt in prompts}, in_pairs(pairs)
+    said = {one.id: one.text if one.ids is None else one.ids for one in responses if one.id in wanted}
     return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]

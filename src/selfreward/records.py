@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from selfreward.identified import Identified, Record, content_id
+
+Ids = Annotated[tuple[int, ...] | None, Field(exclude_if=lambda ids: ids is None)]
+"""Token ids as a model sampled them, with the one on which generation stopped if it did; left out of a line where not known."""
+Answer = str | tuple[int, ...]
+"""An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`)."""
+Preference = tuple[str, Answer, Answer]
+"""A prompt, the answer to learn from, and the answer to learn away from."""
 
 
 class Example(Identified):
@@ -130,6 +137,8 @@ class Completion(Record):
     """Every place where one of `Request.watch` was drawn, in the text's order."""
     logprob: float | None = None
     """Of a forced text with its end of turn, the sum of its tokens' natural log-probabilities at temperature 1, before top-p."""
+    ids: Ids = None
+    """The sampled ids, where the engine knows them; those of a forced text were not sampled."""
 
 
 class Sampled(Identified):
@@ -164,6 +173,8 @@ class Response(Sampled):
     index: int
     text: str
     finish: Finish
+    ids: Ids = None
+    """The sampled ids, which training takes: encoded again, the text may give others."""
 
     @property
     def label(self) -> str:

@@ -15,5 +15,6 @@ def plan_responses(prompts: Sequence[Prompt], n: int, sampling: Sampling, model:
 def read_response(request: Request, completion: Completion) -> Response:
     """What came back, as a candidate."""
     return Response(
-        prompt_id=request.about, model=request.model, index=request.index, text=completion.text.strip(), finish=completion.finish
-    )
+        prompt_id=request.about, model=request.model, index=request.index, text=completion.text.strip(),
+        finish=completion.finish, ids=completion.ids,
+    )  # fmt: skip

@@ -19,7 +19,7 @@ from selfreward.identified import Record, content_id
 from selfreward.journal import answers, halved, read_journal, usage
 from selfreward.jsonl import Records, digest, iter_jsonl, to_line
 from selfreward.progress import Progress
-from selfreward.records import Checkpoint, Completion, Dropped, Pair, Request, Sampled
+from selfreward.records import Checkpoint, Completion, Dropped, Pair, Preference, Request, Sampled
 from selfreward.rundir import RunDir, Stage, sync_files, sync_folder, versions
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
 from selfreward.trainings import (
@@ -199,7 +199,7 @@ class Folder:
         return self._train(made_from, start, prepare)
 
     def train_dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
+        self, pairs: Sequence[Preference], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
         chooser: Chooser | None = None,
     ) -> Checkpoint:  # fmt: skip
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.

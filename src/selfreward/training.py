@@ -28,6 +28,7 @@ from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.learner import Learner, context, load_weights, with_dropout
 from selfreward.planned import PlannedDPOTrainer, PlannedSFTTrainer
+from selfreward.records import Preference
 from selfreward.rows import IGNORE, dpo_row, pair_lengths, sft_row
 from selfreward.rundir import write_whole
 from selfreward.sections import DPOConfig, SFTConfig, TrainerConfig
@@ -52,7 +53,7 @@ class TRLTrainer:
         os.environ.setdefault("TQDM_DISABLE", "1")  # one bar is enough, and it is ours
         disable_progress_bars()
 
-    def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
+    def fits(self, pairs: Sequence[Preference], start: Path) -> list[bool]:
         """Which pairs the model in `start` can read whole, both responses with their ends."""
         tokenizer, longest = load_tokenizer(start), context(start)
         return [longest is None or max(pair_lengths(dpo_row(tokenizer, *pair))) <= longest for pair in pairs]
@@ -77,7 +78,7 @@ class TRLTrainer:
         return _train(trainer, learner, Batches(lengths, config.split[0], config.batch_size, seed), config, work)
 
     def dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
+        self, pairs: Sequence[Preference], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
         advance: Advance, every: int | None = None,
     ) -> Path:  # fmt: skip
         """DPO (Rafailov et al. 2023, eq. 7) against `reference`, which has its say before the first step and is then let go.

@@ -10,11 +10,10 @@ from selfreward.backends import Advance
 from selfreward.cluster import ClusterConfig
 from selfreward.errors import SelfRewardError
 from selfreward.fingerprints import fingerprint
-from selfreward.records import Checkpoint, Dropped, Prompt
+from selfreward.records import Checkpoint, Dropped, Preference, Prompt
 from selfreward.rundir import ADAPTERS, Stage, sync_files, sync_folder, versions
 from selfreward.sections import TrainerConfig
 
-Pairs = Sequence[tuple[str, str, str]]
 TOO_LONG = "longer_than_the_model_reads"
 """Why a pair is not trained on though it was chosen."""
 
@@ -58,7 +57,7 @@ def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dic
     return {**settings, "versions": versions(ADAPTERS) if config.lora else {}, **shared}
 
 
-def fitting_pairs(pairs: Pairs, fits: Sequence[bool], start: Checkpoint) -> tuple[list[tuple[str, str, str]], list[Dropped]]:
+def fitting_pairs(pairs: Sequence[Preference], fits: Sequence[bool], start: Checkpoint) -> tuple[list[Preference], list[Dropped]]:
     """The pairs that `start` can read whole, and the others by their prompt. Raises `SelfRewardError` where there are none."""
     kept = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
     left_out = [Prompt(text=pair[0], source="self") for pair, whole in zip(pairs, fits, strict=True) if not whole]

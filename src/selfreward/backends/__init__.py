@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from selfreward.records import Completion, Request
+from selfreward.records import Completion, Preference, Request
 from selfreward.sections import DPOConfig, SFTConfig
 
 Advance = Callable[[int], None]
@@ -43,15 +43,15 @@ class Trainer(Protocol):
         """Train on (prompt, response); returns the folder with model and `metrics.jsonl`."""
 
     def dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
+        self, pairs: Sequence[Preference], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
         advance: Advance, every: int | None = None,
     ) -> Path:  # fmt: skip
-        """Train on (prompt, chosen, rejected); returns the folder with model and `metrics.jsonl`.
+        """Train on (prompt, chosen, rejected), answers as text or as sampled ids; returns as `sft` does.
 
         Beside it, in `work/step-N`, lie such folders of the model as it was after every N-th step, the last step excepted.
         """
 
-    def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
+    def fits(self, pairs: Sequence[Preference], start: Path) -> list[bool]:
         """Which pairs the model in `start` can read whole."""
 
 

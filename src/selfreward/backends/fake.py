@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from selfreward.backends import Advance
 from selfreward.identified import content_id
-from selfreward.records import Completion, Request, Watched
+from selfreward.records import Completion, Preference, Request, Watched
 from selfreward.sections import DPOConfig, SFTConfig
 
 WORDS = [
@@ -118,7 +118,7 @@ class FakeTrainer:
         return self._train(config.steps(len(examples)), [*examples], start, config, seed, work, advance)
 
     def dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
+        self, pairs: Sequence[Preference], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
         advance: Advance, every: int | None = None,
     ) -> Path:  # fmt: skip
         """Hash the pairs."""
@@ -130,7 +130,7 @@ class FakeTrainer:
             save_file({"weight": weight}, work / f"step-{step}" / "model.safetensors")
         return made
 
-    def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
+    def fits(self, pairs: Sequence[Preference], start: Path) -> list[bool]:
         """All of them."""
         return [True] * len(pairs)
 
