@@ -78,6 +78,14 @@ KINDS = {
         "{{ m.content }}\n<|end|>\n{% endfor %}" + ASK + "<|assistant|>\nHere are my reasoning steps:\n{% endif %}",
         "<|user|>\nQ\n<|end|>\n<|assistant|>\nHere are my reasoning steps:\n\n[BEGIN FINAL RESPONSE]\n", "A\n<|end|>", "open",
     ),
+    "directions in the prompt alone, then the turn's beginning": Kind(  # as Command R+'s for tools
+        "{% for m in messages %}<|START_OF_TURN_TOKEN|><|{{ m.role | upper }}_TOKEN|>{{ m.content }}"
+        "<|END_OF_TURN_TOKEN|>{% endfor %}"
+        "{{ '<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>Write \\'Action:\\' [ ]```<|END_OF_TURN_TOKEN|>' }}"
+        + ASK + "<|START_OF_TURN_TOKEN|><|ASSISTANT_TOKEN|>{% endif %}",
+        "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>Q<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>Write 'Action:' [ ]```"
+        "<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|ASSISTANT_TOKEN|>", "A<|END_OF_TURN_TOKEN|>",
+    ),
     "an end that is written twice": Kind(
         TURNS.replace("<|im_end|>", "<|im_end|><|im_end|>") + ASK + "<|im_start|>assistant\n{% endif %}",
         "<|im_start|>user\nQ<|im_end|><|im_end|>\n<|im_start|>assistant\n", "A<|im_end|>",

@@ -70,6 +70,14 @@ def test_a_system_turn_of_each_kind_is_written_or_told_of(name):
             prompt_ids(tokenizer, asked)
 
 
+def test_white_space_around_peoples_answers_stays_where_the_template_keeps_it():
+    trims, keeps = KINDS["turns that must take turns, and none of a system"], KINDS["plain"]
+    for kind, answer in ((trims, "A"), (keeps, "\n A ")):
+        tokenizer = tokenizer_for(kind.source)
+        after = completion_ids(tokenizer, said("Q"), "\n A ")
+        assert decode(tokenizer, after) == kind.answer.replace("A", answer)
+
+
 def test_a_template_for_which_something_is_missing_is_refused_in_one_line():
     with pytest.raises(SelfRewardError, match=r"its chat template refuses a conversation .*'functions' is undefined"):
         template(tokenizer_for("{{ 'Functions: ' + functions }}" + KINDS["plain"].source))
