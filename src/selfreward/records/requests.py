@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from selfreward.records.base import Identified, Record, content_id
+
+Ids = Annotated[tuple[int, ...] | None, Field(exclude_if=lambda ids: ids is None)]
+"""Token ids as a model sampled them, with the one on which generation stopped if it did; left out of a line where not known."""
 
 
 class Message(Record):
@@ -95,6 +100,8 @@ class Completion(Record):
     """Every place where one of `Request.watch` was drawn, in the text's order."""
     logprob: float | None = None
     """Of a forced text with its end of turn, the sum of its tokens' natural log-probabilities at temperature 1, before top-p."""
+    ids: Ids = None
+    """The sampled ids, where the engine knows them; those of a forced text were not sampled."""
 
 
 class Sampled(Identified):

@@ -16,6 +16,7 @@ from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, Tr
 from selfreward.records import (
     Checkpoint,
     Completion,
+    Contrast,
     Dropped,
     Pair,
     Record,
@@ -186,7 +187,7 @@ class ModelFolder:
         return self._train(made_from, start, prepare)
 
     def train_dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
+        self, pairs: Sequence[Contrast], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
         chooser: Chooser | None = None,
     ) -> Checkpoint:  # fmt: skip
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.
