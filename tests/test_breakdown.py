@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from judges import ASKED, Scripted
-from selfreward.measure.evaluations.base.tables import read_tables
+from selfreward.reports.evaluations import read_tables
 from tinyrun import go, make_world, quiet
 from typer.testing import CliRunner
 
