@@ -477,7 +477,7 @@ def test_a_preference_out_of_the_order_of_addition_would_be_caught():
         ("Score: 1,000,000", "unparsed", None),
         ("Score: 1 000", "unparsed", None),
         ("Score: 1.2.3", "unparsed", None),
-        ("Score: 1 + 1 + 1 = 3", "unparsed", None),
+        ("Score: 1 + 1 + 1 = 3", "scored", 3),
         ("Score: 1+1+1+0+0", "unparsed", None),
         ("Score: 3½", "unparsed", None),
         ("Score: 3 1/2", "unparsed", None),

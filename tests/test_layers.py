@@ -15,14 +15,14 @@ from selfreward.records import Pair
 
 PACKAGE = Path(selfreward.__path__[0])
 LAYERS = [
-    ["errors", "checks"],
+    ["errors", "checks", "verdict_words"],
     ["identified"],
     ["records"],
     ["jsonl"],
     ["fields", "fingerprints", "estimates", "parsing", "novelty", "batching", "evaluations.rows", "reproduce.lines"],
     ["sections", "iteration", "engines", "cluster", "sharing", "limits", "readings"],
     ["config", "alarms"],
-    ["rundir", "chat", "adapters", "backends", "rubrics", "exchanges", "correlations"],
+    ["rundir", "chat", "adapters", "backends", "rubrics", "json_verdicts", "exchanges", "correlations"],
     ["sources"],
     ["seed", "prompts", "responses", "judgments", "pairs", "learner", "rows", "backends.replies", "backends.leash", "job"],
     ["flukes", "ranks", "checkpoints", "planned", "backends.attention", "backends.draw", "backends.plain", "backends.watching"],

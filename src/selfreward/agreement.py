@@ -36,7 +36,7 @@ class Vote(Row):
     """`expert_0` or `author_0`, say."""
     model_a: str
     model_b: str
-    question_id: int
+    question_id: int | str
     turn: int
     winner: Literal["model_a", "model_b", "tie", "tie (inconsistent)"]
 

@@ -11,7 +11,6 @@ from math import floor, fsum
 from selfreward.config import Recipe
 from selfreward.errors import SelfRewardError
 from selfreward.judgments import Judge
-from selfreward.parsing import own_turn
 from selfreward.records import Checkpoint, Dropped, Example, Judgment, Ranking
 from selfreward.sections import EFTConfig
 from selfreward.seed import Seed, ranked_responses
@@ -53,7 +52,7 @@ def choose_eft(
             dropped += [_dropped(response.id, targets) for response in responses]
             continue
         for response, target in zip(responses, targets, strict=True):
-            example = _example(judge.fill(ranking.prompt, response.text), target)
+            example = _example(judge, judge.fill(ranking.prompt, response.text), target)
             if example.id in made:  # two people ranked the same response
                 dropped.append(_dropped(response.id, "repeated"))
             else:
@@ -113,9 +112,9 @@ def compared(ranks: Sequence[int], scores: Sequence[float]) -> str:
     return "agrees" if least > 0 else "tied" if least == 0 else "disagrees"
 
 
-def _example(asked: str, target: Judgment) -> Example:
+def _example(judge: Judge, asked: str, target: Judgment) -> Example:
     """What the judge was asked, and its own turn as what it should say."""
-    said = own_turn(target.rationale).strip()
+    said = judge.own_turn(target.rationale).strip()
     return Example(prompt=asked, response=said, kind="eft", source="the SFT baseline, agreeing with people")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -46,6 +46,33 @@ def compiles(pattern: str) -> str:
     except re.error as error:
         raise ValueError(f"not a regular expression ({error})") from error
     return pattern
+
+
+GROUPED = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+\]|(?P<negative>\(\?<?!)|(?P<group>\((?:\?P<|(?!\?)))|(?P<other>\()|(?P<close>\))", re.DOTALL)
+"""A piece of a regular expression that matters to where its groups are."""
+HANGS_ON_MORE = re.compile(r"\(\?(?:<?[=!]|\(|P=)|\\[1-9B]")
+"""What makes a group match or not by what stands around it."""
+
+
+def catches(pattern: str, texts: Iterable[str]) -> list[str]:
+    """Those of `texts` that the first group of `pattern` can catch, ignoring case; all of them where that cannot be told."""
+    opened: list[tuple[str, int]] = []
+    for piece in GROUPED.finditer(pattern):
+        if piece.lastgroup == "close" and opened:
+            kind, start = opened.pop()
+            if kind == "group" and not any(outer == "group" for outer, _ in opened):
+                never = any(outer == "negative" for outer, _ in opened)
+                return [] if never else _caught(pattern[start : piece.end()], re.compile(pattern).flags, texts)
+        elif piece.lastgroup:
+            opened.append((piece.lastgroup, piece.start()))
+    return list(texts)
+
+
+def _caught(group: str, flags: int, texts: Iterable[str]) -> list[str]:
+    if HANGS_ON_MORE.search(group):
+        return list(texts)
+    alone = re.compile(group, flags | re.IGNORECASE)
+    return [text for text in texts if alone.fullmatch(text)]
 
 
 def _hide_unless(pattern: str) -> Callable[[Any], Any]:

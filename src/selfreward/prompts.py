@@ -17,7 +17,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.identified import content_id
 from selfreward.iteration import PromptsConfig
 from selfreward.jsonl import read_jsonl
-from selfreward.novelty import WORD, WORD_OF_ANY_SCRIPT, Novelty, plain
+from selfreward.novelty import WORD, WORD_OF_ANY_SCRIPT, Novelty, count_words, plain
 from selfreward.parsing import own_turn
 from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request
 
@@ -30,7 +30,7 @@ NEXT_ITEM = re.compile(r"(?<![\s*#])((?:[^\S\n]|[*#])*+)\n[\s*#]*+\d++\s?\.(?=[\
 """Where the writer goes on to the task after the one it was asked for; the group is still on the line before."""
 OWN_ANSWER = re.compile(
     r"(?<![\s*#>])((?:[^\S\n]|[*#>])*+)\n[\s*#>]*+"
-    r"(?:(?:the|my|sample|possible|suggested|correct)[ \t]++)*+(?:answer|response|output|solution|assistant)[*]*+\s*+:"
+    r"(?:(?:the|my|sample|possible|suggested|correct)[ \t]++)*+(?:answer|response|output|solution|assistant)[*]*+\s*+[:：]"
     r"|(?<!\s)[^\S\n]*+\n\s*+(?:[-=*#~—]{3}|(?:[-*][ \t]++){2}[-*]|_{3,}+[ \t]*+(?=\n|\Z))"
     r"|(?<=[.?!])[ \t]++[*]*+(?:answer|response|solution)[*]*+\s*+:",
     re.IGNORECASE,
@@ -132,7 +132,7 @@ def _before(pattern: re.Pattern[str], text: str) -> str:
 
 def unfit(text: str, proposal: Proposal, config: PromptsConfig) -> str | None:
     """Why a prompt is not fit to be asked, or None."""
-    words, lower = len(text.split()), text.lower()
+    words, lower = count_words(text), text.lower()
     went_on = _asked(proposal.text) != OWN_NUMBER.sub("", proposal.text)
     checks = {
         "writer_failed": proposal.finish == "error",

@@ -13,6 +13,8 @@ from selfreward.identified import content_id
 from selfreward.judgments import read_judgment
 from selfreward.mt_bench import (
     GROUPS,
+    RATING,
+    SCALE,
     TEMPERATURES,
     Grade,
     JudgePrompt,
@@ -21,9 +23,9 @@ from selfreward.mt_bench import (
     judge_messages,
     read_judge_prompts,
     read_questions,
-    read_rating,
     scores,
 )
+from selfreward.parsing import read_score
 from selfreward.records import Checkpoint, Completion, Judgment, Message, Request, Response, Sampling
 from selfreward.responses import read_response
 
@@ -131,7 +133,7 @@ class MTBench(Answered):
 
 def read_grade(request: Request, completion: Completion) -> Judgment:
     """One grade, or the name of what is wrong with it."""
-    return read_judgment(request, completion, read_rating)
+    return read_judgment(request, completion, lambda text, _: read_score(text, RATING, SCALE), RATING)
 
 
 def _dialogue(question: Question, answers: Sequence[Response]) -> tuple[Message, ...]:

@@ -49,7 +49,7 @@ class Compared(Row):
 class Graded(Row):
     """A judge's text on one answer, and the grade that its authors read in it."""
 
-    question_id: int
+    question_id: int | str
     turn: Literal[1, 2]
     model: str
     judgment: str
@@ -102,9 +102,9 @@ def human_votes(folder: Path) -> Iterator[Line]:
 
 def mt_bench_grades(folder: Path) -> Iterator[Line]:
     """MT-Bench scores of each model from the judge's texts, beside those from the grades that its authors read."""
-    category = {row.question_id: row.category for row in read_rows(str(folder / f"{QUESTIONS}.jsonl"), Question)}
+    category = {str(row.question_id): row.category for row in read_rows(str(folder / f"{QUESTIONS}.jsonl"), Question)}
     rows = read_rows(str(folder / f"{GRADED}.jsonl"), Graded)
-    unknown = [row.question_id for row in rows if row.question_id not in category]
+    unknown = [row.question_id for row in rows if str(row.question_id) not in category]
     if unknown:
         raise SelfRewardError(f"grades question {unknown[0]}, which is not in {QUESTIONS}", GRADED, "Give the file it belongs to")
     for model in dict.fromkeys(row.model for row in rows):
@@ -118,8 +118,8 @@ def mt_bench_grades(folder: Path) -> Iterator[Line]:
             yield Line(GRADED, f"{model}: {name}", found, _named(tables[1]).get(name), 1e-9)
 
 
-def _scores(rows: Sequence[Graded], grades: Sequence[float | None], category: dict[int, str]) -> Scores:
-    return scores([Grade(category[row.question_id], row.turn, grade) for row, grade in zip(rows, grades, strict=True)])
+def _scores(rows: Sequence[Graded], grades: Sequence[float | None], category: dict[str, str]) -> Scores:
+    return scores([Grade(category[str(row.question_id)], row.turn, grade) for row, grade in zip(rows, grades, strict=True)])
 
 
 def _named(found: Scores) -> dict[str, float]:
@@ -146,4 +146,5 @@ def _read(row: Output) -> float | None:
     if row.style.startswith("mtbench"):
         return read_rating(row.text)[1]
     judge = JudgeConfig()
-    return read_score(own_turn(ECHO.sub("", row.text)), re.compile(judge.pattern, re.IGNORECASE), judge.scale)[1]
+    pattern = re.compile(judge.pattern, re.IGNORECASE)
+    return read_score(own_turn(ECHO.sub("", row.text), pattern), pattern, judge.scale)[1]
