@@ -48,7 +48,9 @@ def compiles(pattern: str) -> str:
     return pattern
 
 
-GROUPED = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+\]|(?P<negative>\(\?<?!)|(?P<group>\((?:\?P<|(?!\?)))|(?P<other>\()|(?P<close>\))", re.DOTALL)
+GROUPED = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+\]|(?P<negative>\(\?<?!)|(?P<group>\((?:\?P<|(?!\?)))|(?P<other>\()|(?P<close>\))", re.DOTALL
+)
 """A piece of a regular expression that matters to where its groups are."""
 HANGS_ON_MORE = re.compile(r"\(\?(?:<?[=!]|\(|P=)|\\[1-9B]")
 """What makes a group match or not by what stands around it."""

@@ -123,7 +123,9 @@ class JudgeConfig(SamplingConfig):
         if self.scale[0] >= self.scale[1]:
             raise ValueError("scale must go from its lowest score to its highest")
         if not catches(self.pattern, _numbers(*self.scale)):
-            raise ValueError(f"pattern can never give a score: its group catches no number from {self.scale[0]:g} to {self.scale[1]:g}")
+            raise ValueError(
+                f"pattern can never give a score: its group catches no number from {self.scale[0]:g} to {self.scale[1]:g}"
+            )
         if not self.field or self.field == "reasons" or (self.form == "text" and self.field != "score"):
             raise ValueError('field must be the name of the score in form = "json", and not "reasons", which come before it')
         if self.min_valid > self.most:

@@ -7,7 +7,9 @@ becomes a preference.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from math import exp, fsum, isclose
 from typing import NamedTuple
 
@@ -133,8 +135,6 @@ class _Quoting:
     def __init__(self, text: str, verdict: re.Pattern[str]) -> None:
         self._text, self._verdict = text, verdict
         self._fences, self._counted, self._last_fence = 0, 0, text.rfind("```")
-        self._from = -1
-        self._first: int | None = None
 
     def at(self, mark: re.Match[str], start: int) -> bool:
         """Whether a role is quoted, in a turn that begins at `start`."""
@@ -143,10 +143,14 @@ class _Quoting:
         fenced = self._fences % 2 == 1 and mark.start() < self._last_fence
         if self._verdict is NO_VERDICT or mark["task"] or not (fenced or "#" in mark["marks"] or ">" in mark["marks"]):
             return False
-        if self._from != start:
-            self._from, self._first = start, next((found.end() for found in verdicts(self._text, self._verdict, start)), None)
         headed = HEADED.match(self._text, mark.end())
-        return self._first is None or (headed is not None and self._first > headed.end())
+        end, given = headed.end() if headed else mark.end(), bisect_left(self._given, start)
+        return given == len(self._given) or self._given[given] > end
+
+    @cached_property
+    def _given(self) -> list[int]:
+        """Where each verdict ends."""
+        return [found.end() for found in verdicts(self._text, self._verdict)]
 
 
 def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re.Match[str]]:

@@ -54,14 +54,17 @@ RANGE = _any(
     " إلى أو से या থেকে বা سے یا 至 到 或 或者 から か または 에서 또는"
 )
 """Between the ends of a range, or of a choice."""
-JOINED = _any("and plus minus times less versus vs\\.? x und weniger et moins y más menos e mais più meno и плюс минус en 和 と और و")
+JOINED = _any(
+    "and plus minus times less versus vs\\.? x und weniger et moins y más menos e mais più meno и плюс минус en 和 と और و"
+)
 MAYBE = _any(
     "maybe perhaps possibly even almost probably nearly rather eher vielleicht sogar fast peut-être presque quizás? tal_vez incluso"
     " casi talvez quase forse quasi может_быть возможно почти 或许 可能 甚至"
 )
-HALF = _any(
-    "and_a_half und_ein_halber? einhalb et_demie? y_medi[oa] e_mei[oa] e_mezz[oa] с_половиной en_een_half"
-) + rf"|{UNITS}?半|점{SPACE}*+반"
+HALF = (
+    _any("and_a_half und_ein_halber? einhalb et_demie? y_medi[oa] e_mei[oa] e_mezz[oa] с_половиной en_een_half")
+    + rf"|{UNITS}?半|점{SPACE}*+반"
+)
 _TWO_TO_TEN = (
     "two three four five six seven eight nine ten",
     "zwei drei vier fünf sechs sieben acht neun zehn",
@@ -104,15 +107,18 @@ GOES_ON = re.compile(
 
 # sums
 
-_NOTE = rf"(?:{_BRIEFLY}(?:{_IN_BRACKETS}|[^\W\d_]++)){{0,6}}+{AROUND}[,;、，]?{SPACE}*+"
+_IS = _any("equals makes gives is_equal_to ergibt macht égale es_igual_a é_igual_a равно")
+_PLUS = _any("plus más mais più плюс")
+_NOTE = rf"(?:{_BRIEFLY}(?:{_IN_BRACKETS}|(?!(?:{_IS}|{_PLUS})(?!\w))[^\W\d_]++)){{0,6}}+{AROUND}[,;、，]?{SPACE}*+"
 """What a term is for: something in brackets, or a few words."""
 _NEXT_LINE = rf"(?:\r?{LINE_END}{SPACE}*+)?"
 ADDED = re.compile(
-    rf"(?:{_NOTE}{_NEXT_LINE}[+＋]|{AROUND}plus|{_BRIEFLY}{_IN_BRACKETS}?{_BRIEFLY}([-−–])){AROUND}({POSITIVE})", re.IGNORECASE
+    rf"(?:{_NOTE}(?:{_NEXT_LINE}[+＋]|{_PLUS}(?!\w))|{_BRIEFLY}{_IN_BRACKETS}?{_BRIEFLY}([-−–])){AROUND}({POSITIVE})",
+    re.IGNORECASE,
 )
 """A further term: a sign where it is taken away, and the number."""
 TOTAL = re.compile(
-    rf"{_NOTE}{_NEXT_LINE}(?:=>|->|[=＝→⇒]|{_any('equals makes gives is_equal_to ergibt égale')}){AROUND}([-+]?{POSITIVE})",
+    rf"{_NOTE}{_NEXT_LINE}(?:=>|->|[=＝→⇒]|{_IS}){AROUND}([-+]?{POSITIVE})",
     re.IGNORECASE,
 )
 """What the terms before it come to."""
@@ -131,7 +137,9 @@ _MAX = _any(
 )
 _SCALE = _any("scale skala échelle escala scala шкал[еа] schaal skali ölçek(?:te)? مقياس thang(?:_điểm)? 量表 尺度 척도 पैमाने")
 _FROM = _any("of from out_of von vom de da do du od от van من из zero null one eins 0 1")
-_TO = rf"(?:[-–—−~～〜至到]|\.{{2,3}}|…|{_any('to bis à a até до tot do sampai hingga đến إلى से থেকে から 에서 and und et y e и')})"
+_TO = (
+    rf"(?:[-–—−~～〜至到]|\.{{2,3}}|…|{_any('to bis à a até до tot do sampai hingga đến إلى से থেকে から 에서 and und et y e и')})"
+)
 _WORD = rf"(?:[^\W\d_]++\.?{AROUND})"
 _POINTS = _any("points? punkte stufigen?e? er балл?льной puntos pontos punti punten puntowej")
 _PERCENT = (
