@@ -415,8 +415,8 @@ def test_a_pattern_whose_group_is_never_a_number_of_the_scale_is_refused(pattern
 
 @pytest.mark.parametrize(
     "pattern",
-    [r"score: (\d)", r"(?P<n>\d\.\d\d)", r"[(](\d)[)]", r"(?x) score: \s (\d+) # (the score)", r"((?<=: )\d)", r"score:(\d)?", r"\((\S+)\)",
-     r"(?:a|b)(?=x)?([1-3],5)"],
+    [r"score: (\d)", r"(?P<n>\d\.\d\d)", r"[(](\d)[)]", r"(?x) score: \s (\d+) # (the score)", r"((?<=: )\d)",
+     r"score:(\d)?", r"\((\S+)\)", r"(?:a|b)(?=x)?([1-3],5)"],
 )  # fmt: skip
 def test_a_pattern_that_may_give_a_score_is_taken(pattern):
     assert JudgeConfig(pattern=pattern).pattern == pattern
@@ -480,7 +480,11 @@ ABC = ("[[A]]", "[[B]]", "[[C]]")
         ({"labels": ("答案一", "答案二", "平局")}, ["Verdict: 答案一", "Verdict: 答案二", "Verdict: 平局", "Verdict: 答案"]),
         ({"labels": ("[[A>B]]", "[[B>A]]", "[[A=B]]")}, ["[[A>B]]", "[[B>A]]", "[[A=B]]", "[[A>>B]]"]),
         ({}, ["Verdict: first", "Verdict: second", "Verdict: tie", "Verdict: third"]),
-        ({}, ["Verdict: first\n\nReasons for the verdict:\n\nSecond, it rhymes.", "Verdict:\nSecond\n", "Verdict:\n**tie**", "Verdict:\nFirst, it"]),
+        (
+            {},
+            ["Verdict: first\n\nReasons for the verdict:\n\nSecond, it rhymes.", "Verdict:\nSecond\n", "Verdict:\n**tie**"]
+            + ["Verdict:\nFirst, it"],
+        ),
     ],
 )  # fmt: skip
 def test_three_labels_of_your_own_name_the_first_the_second_and_a_tie(fields, said):
@@ -508,9 +512,10 @@ def test_labels_are_part_of_how_a_verdict_is_read_and_of_nothing_where_they_are_
 
 LONG = 100_000
 RUNS = [
-    "1 ", "1. ", "1, ", "+ 1 ", "(a) + 1 ", "(a", "a ", "of the ", "scale of ", "max ", "to a ", "maybe ", "score:\n1. a ", "score: ", "\n### User:",
-    "\n> User: Score: 4 ", "\n```\nUser:", "<think>", "</think>", "<think></think>", "\nUser:</think>", "`<|a|>`", "<|", '{"', '{"score":', '{"score": 4}',
-    '{"score": 4,}', "{ score ", '\\"', "for a 1 ", "[(", "\n", "分", "満点", "\nantwort ",
+    "1 ", "1. ", "1, ", "+ 1 ", "(a) + 1 ", "(a", "a ", "of the ", "scale of ", "max ", "to a ", "maybe ", "score:\n1. a ",
+    "score: ", "\n### User:", "\n> User: Score: 4 ", "\n```\nUser:", "<think>", "</think>", "<think></think>",
+    "\nUser:</think>", "`<|a|>`", "<|", '{"', '{"score":', '{"score": 4}', '{"score": 4,}', "{ score ", '\\"', "for a 1 ",
+    "[(", "\n", "分", "満点", "\nantwort ",
 ]  # fmt: skip
 
 

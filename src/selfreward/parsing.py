@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from math import exp, fsum, isclose
@@ -67,6 +68,7 @@ HEADED = re.compile(rf"(?:{SPACE}|\*)*+(?:{LINE_END}\s*+)?{LINE_END.replace('[',
 QUOTES = "`\"'“”‘’«»"
 NUMBER = re.compile(rf"[-+]?{POSITIVE}")
 """A plain number. A decimal comma is read as one, but before three digits it may stand for thousands."""
+SLASH = re.compile(rf"{AROUND}[/∕／]{AROUND}\d")
 NO_VERDICT = re.compile("(?!)")
 
 
@@ -83,8 +85,9 @@ class Turn(NamedTuple):
 def find_turn(text: str, verdict: re.Pattern[str] = NO_VERDICT) -> Turn:
     """The turn from behind its last closed thought to the first end of turn or role marker outside of thoughts.
 
-    A marker on the first line ends nothing, for there was no turn before it; nor does the writer's own name, nor, as long
-    as no `verdict` has been given, a role as a heading, in a block quote or in fenced code: there a judge quotes what it was shown.
+    A marker on the first line ends nothing, for there was no turn before it, nor does the writer's own name. As long as no
+    `verdict` has been given, nor does a role as a heading, in a block quote or in fenced code: there a judge quotes what it
+    was shown.
     """
     start, opened, ended = 0, False, -1
     forged: int | None = None
@@ -164,10 +167,7 @@ def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re
 
 def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
     """The last of `verdicts`; None where there is none."""
-    found = None
-    for found in verdicts(text, pattern):
-        pass
-    return found
+    return next(iter(deque(verdicts(text, pattern), maxlen=1)), None)
 
 
 class Number(NamedTuple):
@@ -212,7 +212,7 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
     if number is None or GOES_ON.match(text, number.end):
         return "unparsed", None
     named = OUT_OF.match(text, number.end)
-    if named and (GOES_ON.match(text, named.end()) or re.compile(rf"{AROUND}[/∕／]{AROUND}\d").match(text, named.end())):
+    if named and (GOES_ON.match(text, named.end()) or SLASH.match(text, named.end())):
         return "unparsed", None
     best = _best(named[named.lastindex or 0]) if named else number.best
     score, (low, high) = _value(number.text), scale

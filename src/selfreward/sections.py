@@ -213,8 +213,9 @@ class PairwiseConfig(SamplingConfig):
     @classmethod
     def _pattern_of_labels(cls, given: Any) -> Any:
         labels = given.get("labels") if isinstance(given, dict) and "pattern" not in given else None
-        readable = isinstance(labels, list | tuple) and labels and all(isinstance(label, str) for label in labels)
-        return {**given, "pattern": _pattern_for(labels)} if readable else given
+        if isinstance(labels, list | tuple) and labels and all(isinstance(label, str) for label in labels):
+            return {**given, "pattern": _pattern_for(labels)}
+        return given
 
     @model_validator(mode="after")
     def _can_decide(self) -> Self:

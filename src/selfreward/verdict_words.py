@@ -37,7 +37,7 @@ ASSISTANTS = _any(
     " アシスタント 어시스턴트 asystent asistan trợ_lý"
 )
 ANSWERS = _any(
-    "回答 答案 答 उत्तर जवाब respuesta الإجابة إجابة الجواب جواب réponse উত্তর resposta ответ جواب jawaban antwort 回答 答え 답변 답"
+    "回答 答案 答 उत्तर जवाब respuesta الإجابة إجابة الجواب جواب réponse উত্তর resposta ответ جواب jawaban antwort 答え 답변 답"
     " risposta antwoord odpowiedź cevap yanıt (?:câu_)?trả_lời"
 )
 """Who writes `Antwort:` begins the answer of a conversation, as `Assistant:` does."""
@@ -58,8 +58,8 @@ JOINED = _any(
     "and plus minus times less versus vs\\.? x und weniger et moins y más menos e mais più meno и плюс минус en 和 と और و"
 )
 MAYBE = _any(
-    "maybe perhaps possibly even almost probably nearly rather eher vielleicht sogar fast peut-être presque quizás? tal_vez incluso"
-    " casi talvez quase forse quasi может_быть возможно почти 或许 可能 甚至"
+    "maybe perhaps possibly even almost probably nearly rather eher vielleicht sogar fast peut-être presque quizás? tal_vez"
+    " incluso casi talvez quase forse quasi может_быть возможно почти 或许 可能 甚至"
 )
 HALF = (
     _any("and_a_half und_ein_halber? einhalb et_demie? y_medi[oa] e_mei[oa] e_mezz[oa] с_половиной en_een_half")
@@ -98,7 +98,8 @@ GOES_ON = re.compile(
     rf"|{AROUND}(?:{SIGN}++|\.{{2,3}}|[:：∶]|{JOINED}){AROUND}(?:{MAYBE}{AROUND})?{DIGIT}"
     rf"|{AROUND}(?:{UNITS}{AROUND})?{RANGE}{AROUND}(?:(?:{MAYBE}|an?){AROUND})?(?:{DIGIT}|{_SPELT})"
     rf"|{_BRIEFLY}{_IN_BRACKETS}{_BRIEFLY}{_AND}{POSITIVE}{_BRIEFLY}[(（]"
-    rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}(?:{SPACE}++[^\W\d_]++){{1,4}}+{_BRIEFLY}{_AND}\d++{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}{SPACE}"
+    rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}(?:{SPACE}++[^\W\d_]++){{1,4}}+{_BRIEFLY}"
+    rf"{_AND}\d++{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}{SPACE}"
     rf"|[+＋](?=\s|[{WRAPPING}]|\Z)|(?:st|nd|rd|th|[eè]re?|[eè]me|te)(?!\w)|[ºª°]"
     rf"|{AROUND}(?:{HALF})|{AROUND}(?:point|comma|komma|virgule|coma|vírgula|virgola|запятая|целых){AROUND}\d|[点點]\d++(?![点點])",
     re.IGNORECASE,
@@ -128,12 +129,12 @@ TOTAL = re.compile(
 _BEST = rf"({POSITIVE}|{_SPELT}|[五十百])"
 _OF = _any("of von aus sur de sobre em su di из van z na dari trên من op über over")
 _FILLER = _any(
-    "a an the possible maximum total of max\\.? maximal insgesamt möglichen maximalen einer einem? une? una un uno um uma m[áa]x(?:imo)?"
-    " de massimo di возможных максимальных أصل أقصى maksimal maksimum maks\\.? tối_đa"
+    "a an the possible maximum total of max\\.? maximal insgesamt möglichen maximalen einer einem? une? una un uno um uma"
+    " m[áa]x(?:imo)? de massimo di возможных максимальных أصل أقصى maksimal maksimum maks\\.? tối_đa"
 )
 _MAX = _any(
-    "max\\.? maximal maximums? máx\\.? máxim[oa] maksimal maksimum maks\\.? макс\\.? максимум максимально massimo höchstens 满分 滿分"
-    " 满点 満点 总分 總分 最高分? 最大 만점 최대 अधिकतम সর্বোচ্চ الحد_الأقصى tối_đa highest_possible best_possible"
+    "max\\.? maximal maximums? máx\\.? máxim[oa] maksimal maksimum maks\\.? макс\\.? максимум максимально massimo höchstens"
+    " 满分 滿分 满点 満点 总分 總分 最高分? 最大 만점 최대 अधिकतम সর্বোচ্চ الحد_الأقصى tối_đa highest_possible best_possible"
 )
 _SCALE = _any("scale skala échelle escala scala шкал[еа] schaal skali ölçek(?:te)? مقياس thang(?:_điểm)? 量表 尺度 척도 पैमाने")
 _FROM = _any("of from out_of von vom de da do du od от van من из zero null one eins 0 1")
@@ -143,8 +144,9 @@ _TO = (
 _WORD = rf"(?:[^\W\d_]++\.?{AROUND})"
 _POINTS = _any("points? punkte stufigen?e? er балл?льной puntos pontos punti punten puntowej")
 _PERCENT = (
-    rf"[%％٪]|{_any('percent per_cent prozent pour_cent por_ciento por_cento per_cento процент(?:а|ов)? procent persen phần_trăm')}(?!\w)"
-    r"|प्रतिशत|بالمئة|パーセント|퍼센트"
+    r"[%％٪]|"
+    + _any("percent per_cent prozent pour_cent por_ciento por_cento per_cento процент(?:а|ов)? procent persen phần_trăm")
+    + r"(?!\w)|प्रतिशत|بالمئة|パーセント|퍼센트"
 )
 _NAMED = rf"(?:{UNITS}{AROUND})?[,;，、]?{AROUND}"
 OUT_OF = re.compile(
@@ -152,7 +154,8 @@ OUT_OF = re.compile(
     rf"(?:{_WORD}?(?:[/∕／]|out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+{AROUND}{_BEST}"
     rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+{AROUND}[=:：]?{AROUND}{_BEST}"
     rf"|{_NAMED}{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_MAX}|分制|点制|段階)"
-    rf"|{_NAMED}{_WORD}{{0,4}}?{_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+{AROUND}(?:{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?"
+    rf"|{_NAMED}{_WORD}{{0,4}}?{_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
+    rf"{AROUND}(?:{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?"
     rf"|{_NAMED}{_WORD}{{0,3}}?{_BEST}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{AROUND}{_SCALE}"
     rf"|{_NAMED}(?<=[(（\[]){_BEST}{AROUND}{_TO}{AROUND}{_BEST}{SPACE}*+[)）\]]"
     rf"|({_PERCENT}))",
@@ -168,7 +171,8 @@ BEST_FIRST = re.compile(
 LISTED = re.compile(rf"([.)）、]){SPACE}*+[^\n]{{1,400}}?(?:\n\s*+|{SPACE}|[;；,，。])2\1(?!\d)")
 """After a 1: the list that it is the first number of."""
 ENDS_LINE = re.compile(
-    rf"(?:[^\w\n\r\v\f\x1c-\x1e\x85\u2028\u2029]|\d|out(?!\w)|(?:{UNITS}|{_OF}|{_MAX}|{_FILLER}|{RANGE})(?![^\W\d_]))*+(?:{LINE_END}|\Z)",
+    rf"(?:[^\w\n\r\v\f\x1c-\x1e\x85\u2028\u2029]|\d|out(?!\w)"
+    rf"|(?:{UNITS}|{_OF}|{_MAX}|{_FILLER}|{RANGE})(?![^\W\d_]))*+(?:{LINE_END}|\Z)",
     re.IGNORECASE,
 )
 """A rest of a line without words of its own."""

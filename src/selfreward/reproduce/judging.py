@@ -79,12 +79,15 @@ def pandalm(folder: Path) -> Iterator[Line]:
         ("gpt35", [row.gpt35_result for row in rows]),
         ("pandalm7b", [row.pandalm7b_result for row in rows]),
     ):
-        if any(label is not None for label in labels):
-            found = accuracy([_label(label) for label in labels], agreed)
+        known = [(_label(label), truth) for label, truth in zip(labels, agreed, strict=True) if label is not None]
+        if known and len(known) < len(labels):
+            yield Line(PANDALM, f"{name}: unknown labels, in no figure", len(labels) - len(known))
+        if known:
+            found = accuracy(*zip(*known, strict=True))
             yield Line(PANDALM, f"share of majorities that {name} finds", found, id=f"pandalm.{name}.acc")
 
 
-def _label(said: int | str | None) -> int | None:
+def _label(said: int | str) -> int:
     """A judge's label; -1 of one that named nobody, and is right about nothing."""
     return {"0": 0, "1": 1, "2": 2, "tie": 0}.get(str(said).lower(), -1)
 
