@@ -576,7 +576,7 @@ def test_the_multiple_choice_rubric_names_its_levels_and_asks_for_the_rating_las
 def test_a_rubric_of_your_own_with_its_slots_scale_and_pattern_judges_from_recipe_to_pair(tmp_path):
     """With the recipe that docs/parsing.md shows."""
     (tmp_path / "rubric.txt").write_text("Q: {prompt}\n[[answer]]: {response}\nEnd with Rating: [[n]], n from 1 to 10.")
-    shown = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)[1]
+    shown = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)[-1]
     (tmp_path / "recipe.toml").write_text(f'base = "m0"\ndata.ift = "ift.jsonl"\n{shown}samples = 2\n')
     judge = Judge(load_recipe(tmp_path / "recipe.toml").judge)
     prompt = Prompt(text=QUESTION, source="seed")

@@ -183,6 +183,14 @@ NUMBERS = {
     "Score: 4 Komma 5": "unparsed",
     "Score: 4+": "unparsed",
     "Score: 4th": "unparsed",
+    "Score: 4 (a 2-star answer would name none)": 4,
+    "Score: 4 on an average of the criteria": 4,
+    "Score: 4 over 2 paragraphs": 4,
+    "Score: 4 do 5": "unparsed",
+    "Score: 3 y 4": "unparsed",
+    "Score: 3 и 4": "unparsed",
+    "Score: 3 e 4": "unparsed",
+    "Score: 1 for relevance plus 1 for coverage makes 2": 2,
     "Score: 4º": "unparsed",
     "Score: 4/5/2024": "unparsed",
     "Score: 4 times 2": "unparsed",
@@ -482,8 +490,12 @@ ABC = ("[[A]]", "[[B]]", "[[C]]")
         ({}, ["Verdict: first", "Verdict: second", "Verdict: tie", "Verdict: third"]),
         (
             {},
-            ["Verdict: first\n\nReasons for the verdict:\n\nSecond, it rhymes.", "Verdict:\nSecond\n", "Verdict:\n**tie**"]
-            + ["Verdict:\nFirst, it"],
+            [
+                "Verdict: first\n\nReasons for the verdict:\n\nSecond, it rhymes.",
+                "Verdict:\nSecond\n",
+                "Verdict:\n**tie**",
+                "Verdict:\nFirst, it",
+            ],
         ),
     ],
 )  # fmt: skip

@@ -50,13 +50,13 @@ UNITS = _any(
     " điểm sao نقاط نقطة درجات درجة نجوم अंक तारे পয়েন্ট 分 点 點 颗星 星 つ星 점 별"
 )
 RANGE = _any(
-    "to or through till until bis oder à ou u a o do lub até от до или à_la tot ile ila veya sampai hingga atau đến hoặc"
+    "to or through till until bis oder à ou lub até от до или à_la tot ile ila veya sampai hingga atau đến hoặc"
     " إلى أو से या থেকে বা سے یا 至 到 或 或者 から か または 에서 또는"
 )
 """Between the ends of a range, or of a choice."""
-JOINED = _any(
-    "and plus minus times less versus vs\\.? x und weniger et moins y más menos e mais più meno и плюс минус en 和 と और و"
-)
+JOINED = _any("and plus minus times less versus vs\\.? x und weniger et moins más menos mais più meno плюс минус en 和 と और و")
+BRIEF = "(?:a|o|u|y|e|и|do)"
+"""The same in a letter or two, which begin other things as well: between two whole numbers and spaces alone."""
 MAYBE = _any(
     "maybe perhaps possibly even almost probably nearly rather eher vielleicht sogar fast peut-être presque quizás? tal_vez"
     " incluso casi talvez quase forse quasi может_быть возможно почти 或许 可能 甚至"
@@ -81,7 +81,7 @@ _TWO_TO_TEN = (
 SPELT = {
     **{word: value for words in _TWO_TO_TEN for value, word in enumerate(words.split(), start=2)},
     **dict.fromkeys(("خمسة", "পাঁচ", "پانچ", "五", "beş", "năm", "다섯"), 5),
-    **dict.fromkeys(("عشرة", "দশ", "دس", "十", "on", "mười", "열"), 10),
+    **dict.fromkeys(("عشرة", "দশ", "دس", "十", "mười", "열"), 10),
     **dict.fromkeys(("twenty", "zwanzig", "vingt", "veinte", "vinte", "venti", "двадцати"), 20),
     **dict.fromkeys(("hundred", "hundert", "cent", "cien", "cem", "cento", "honderd", "ста", "百", "seratus"), 100),
 }
@@ -97,6 +97,7 @@ GOES_ON = re.compile(
     rf"|{SPACE}*+\*?{SPACE}*+{DIGIT}"
     rf"|{AROUND}(?:{SIGN}++|\.{{2,3}}|[:：∶]|{JOINED}){AROUND}(?:{MAYBE}{AROUND})?{DIGIT}"
     rf"|{AROUND}(?:{UNITS}{AROUND})?{RANGE}{AROUND}(?:(?:{MAYBE}|an?){AROUND})?(?:{DIGIT}|{_SPELT})"
+    rf"|{SPACE}++(?:{UNITS}{SPACE}++)?{BRIEF}{SPACE}++\d++(?![-–]?\w)"
     rf"|{_BRIEFLY}{_IN_BRACKETS}{_BRIEFLY}{_AND}{POSITIVE}{_BRIEFLY}[(（]"
     rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}(?:{SPACE}++[^\W\d_]++){{1,4}}+{_BRIEFLY}"
     rf"{_AND}\d++{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}{SPACE}"
@@ -127,7 +128,7 @@ TOTAL = re.compile(
 # the best score there is
 
 _BEST = rf"({POSITIVE}|{_SPELT}|[五十百])"
-_OF = _any("of von aus sur de sobre em su di из van z na dari trên من op über over")
+_OF = _any("of von aus sur de sobre em su di из van z na dari trên من op")
 _FILLER = _any(
     "a an the possible maximum total of max\\.? maximal insgesamt möglichen maximalen einer einem? une? una un uno um uma"
     " m[áa]x(?:imo)? de massimo di возможных максимальных أصل أقصى maksimal maksimum maks\\.? tối_đa"
