@@ -187,6 +187,22 @@ NUMBERS = {
     "Score: 4 on an average of the criteria": 4,
     "Score: 4 over 2 paragraphs": 4,
     "Score: 4 do 5": "unparsed",
+    "Score: 4\n\nReason for the score:\n\n1) a": 4,
+    "Score: 4\n\nReason for the score:\n\n1. 2 birds": 4,
+    "Score: 1 [relevance] + 1 [coverage] = 2": 2,
+    "Score: 4 - 1 = 3/5": 3,
+    "Score: 2 + 1.5 = 3.5 out of 5": 3.5,
+    "Score: 3 = 1 + 1 + 1": "unparsed",
+    "Score: 3 (vielleicht 4)": "unparsed",
+    "Score: 3 bis 4 von 5": "unparsed",
+    "Score: 3/5 bis 4/5": "unparsed",
+    "Score: 4 (10 being the best)": "off_scale",
+    "Score: 4 (5 is the maximum)": 4,
+    "Score: ４／１０": "off_scale",
+    "Score: 4分/10分": "off_scale",
+    "Score: 4⭐ / 5": 4,
+    "Score: 4 or so": 4,
+    "Score: 4 to be fair": 4,
     "Score: 3 y 4": "unparsed",
     "Score: 3 и 4": "unparsed",
     "Score: 3 e 4": "unparsed",
@@ -293,6 +309,10 @@ def test_a_scale_of_ten_or_a_hundred_is_named_in_the_same_words():
     ] == [4] * 4
     assert [read(text, ten) for text in ("Score: 4/5", "Score: 4 von 5", "Score: 5点中4点")] == ["off_scale"] * 3
     assert [read(text, hundred) for text in ("Score: 80%", "Score: 80 Prozent", "Score: 80/100")] == [80] * 3
+
+
+def test_there_is_one_zero():
+    assert str(read("Score: -0")) == "0.0"
 
 
 def test_a_number_of_one_that_is_no_list_is_a_score():

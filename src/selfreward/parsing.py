@@ -240,7 +240,7 @@ def expected_score(text: str, pattern: re.Pattern[str], watched: Iterable[Watche
 
 
 def _value(number: str) -> float:
-    return float(number.replace(",", "."))
+    return float(number.replace(",", ".")) + 0.0  # there is one zero, without a sign
 
 
 def _best(said: str) -> float:

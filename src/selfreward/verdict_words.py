@@ -89,7 +89,7 @@ SPELT = {
 _SPELT = rf"(?<![^\W\d_])(?:{'|'.join(sorted(SPELT, key=len, reverse=True))})(?![^\W\d_])"
 _BRIEFLY = rf"(?:{SPACE}|[*_`\"'“”‘’$])*+"
 """Of what stands around, all but brackets."""
-_IN_BRACKETS = r"(?:\([^()\n]{0,300}+\)|（[^（）\n]{0,300}+）)"
+_IN_BRACKETS = r"(?:\([^()\n]{0,300}+\)|（[^（）\n]{0,300}+）|\[[^\[\]\n]{0,300}+\])"
 _FOR = _any("for für pour por para per за voor untuk için cho")
 _AND = rf"(?:[,;&，、]{_BRIEFLY})?(?:{_any('and und et y e и en dan ve và')}{_BRIEFLY})?"
 GOES_ON = re.compile(
@@ -97,6 +97,7 @@ GOES_ON = re.compile(
     rf"|{SPACE}*+\*?{SPACE}*+{DIGIT}"
     rf"|{AROUND}(?:{SIGN}++|\.{{2,3}}|[:：∶]|{JOINED}){AROUND}(?:{MAYBE}{AROUND})?{DIGIT}"
     rf"|{AROUND}(?:{UNITS}{AROUND})?{RANGE}{AROUND}(?:(?:{MAYBE}|an?){AROUND})?(?:{DIGIT}|{_SPELT})"
+    rf"|{AROUND}{MAYBE}{SPACE}++{DIGIT}"
     rf"|{SPACE}++(?:{UNITS}{SPACE}++)?{BRIEF}{SPACE}++\d++(?![-–]?\w)"
     rf"|{_BRIEFLY}{_IN_BRACKETS}{_BRIEFLY}{_AND}{POSITIVE}{_BRIEFLY}[(（]"
     rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}(?:{SPACE}++[^\W\d_]++){{1,4}}+{_BRIEFLY}"
@@ -137,6 +138,7 @@ _MAX = _any(
     "max\\.? maximal maximums? máx\\.? máxim[oa] maksimal maksimum maks\\.? макс\\.? максимум максимально massimo höchstens"
     " 满分 滿分 满点 満点 总分 總分 最高分? 最大 만점 최대 अधिकतम সর্বোচ্চ الحد_الأقصى tối_đa highest_possible best_possible"
 )
+_IS_THE = rf"(?:(?:is|being|as|[=:]){AROUND}(?:the{SPACE}++)?)"
 _SCALE = _any("scale skala échelle escala scala шкал[еа] schaal skali ölçek(?:te)? مقياس thang(?:_điểm)? 量表 尺度 척도 पैमाने")
 _FROM = _any("of from out_of von vom de da do du od от van من из zero null one eins 0 1")
 _TO = (
@@ -154,7 +156,7 @@ OUT_OF = re.compile(
     rf"{AROUND}(?:"
     rf"(?:{_WORD}?(?:[/∕／]|out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+{AROUND}{_BEST}"
     rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+{AROUND}[=:：]?{AROUND}{_BEST}"
-    rf"|{_NAMED}{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_MAX}|分制|点制|段階)"
+    rf"|{_NAMED}{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_IS_THE}?{_MAX}|{_IS_THE}(?:best|highest|top)(?!\w)|分制|点制|段階)"
     rf"|{_NAMED}{_WORD}{{0,4}}?{_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
     rf"{AROUND}(?:{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?"
     rf"|{_NAMED}{_WORD}{{0,3}}?{_BEST}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{AROUND}{_SCALE}"
@@ -172,7 +174,7 @@ BEST_FIRST = re.compile(
 LISTED = re.compile(rf"([.)）、]){SPACE}*+[^\n]{{1,400}}?(?:\n\s*+|{SPACE}|[;；,，。])2\1(?!\d)")
 """After a 1: the list that it is the first number of."""
 ENDS_LINE = re.compile(
-    rf"(?:[^\w\n\r\v\f\x1c-\x1e\x85\u2028\u2029]|\d|out(?!\w)"
+    rf"(?![.)）、]{SPACE}++\S)(?:[^\w\n\r\v\f\x1c-\x1e\x85\u2028\u2029]|\d|out(?!\w)"
     rf"|(?:{UNITS}|{_OF}|{_MAX}|{_FILLER}|{RANGE})(?![^\W\d_]))*+(?:{LINE_END}|\Z)",
     re.IGNORECASE,
 )
