@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from selfreward.checks import bill, check, memory, show
 from selfreward.checks.amounts import weigh
 from selfreward.checks.bill import Place, draw_up, gigabytes
-from selfreward.checks.costs import Training, plan
+from selfreward.checks.costs import Training
 from selfreward.checks.memory import Precision
+from selfreward.checks.planning import plan
 from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.shapes import Shape, adapter_parameters, read_config, shape_of, size_by_name
 from selfreward.checks.tables import short

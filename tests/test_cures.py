@@ -19,8 +19,8 @@ from selfreward.recipe import PairsConfig, load_recipe
 from selfreward.records import Checkpoint, Dropped, Iteration, Judgment, Pair, Prompt, Response, content_id, read_jsonl
 from selfreward.rundir import open_run
 from selfreward.stats import Outcome, mean_scores, pair_outcomes
-from selfreward.steps import best_against_worst, pairs, trusted, without_flukes
-from selfreward.steps.pairs import pair_policy, shortest_of_the_best
+from selfreward.steps import best_against_worst, pair_policy, pairs, trusted, without_flukes
+from selfreward.steps.pairs import shortest_of_the_best
 
 
 @pytest.fixture

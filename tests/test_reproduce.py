@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
-from selfreward.lab.reproduce.figures import CHECKS, Figure, reproduce
+from selfreward.lab import reproduce
+from selfreward.lab.reproduce.figures import CHECKS, Figure
 from selfreward.lab.reproduce.lines import Line
 
 FEW = ("NullModel", "text_davinci_001")

@@ -14,6 +14,10 @@ class SelfRewardError(Exception):
         return f"{self.where}: {self.what}. {self.now}"
 
 
+class Outdated(SelfRewardError):
+    """Records here were made, or begun, from something else than they would be made from now."""
+
+
 class NoPairs(SelfRewardError):
     """An iteration ended with no pair to train on."""
 

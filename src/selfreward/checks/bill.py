@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from selfreward.checks import memory
 from selfreward.checks.amounts import Material
-from selfreward.checks.costs import Asking, Stage, Training, operations, plan
+from selfreward.checks.costs import Asking, Stage, Training, operations
 from selfreward.checks.memory import Precision
+from selfreward.checks.planning import plan
 from selfreward.checks.reach import Finding, Found
 from selfreward.checks.shapes import Shape, adapter_parameters
 from selfreward.engines import Device, matmul_rate

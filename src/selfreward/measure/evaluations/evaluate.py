@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from selfreward.engines import open_model, outside_model
-from selfreward.errors import SelfRewardError
+from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.base import Settings, Trial
 from selfreward.measure.evaluations.head_to_head import Contest
@@ -97,9 +97,7 @@ def _found(settings: Settings, trial: Trial) -> Found:
     """What `settings` find. Where the folder has another evaluation of this name, the error says how both can stand."""
     try:
         return settings.find(trial)
-    except SelfRewardError as error:
-        if not error.where.startswith(f"{RECORDS}/"):
-            raise
+    except Outdated as error:
         now = f"Give this evaluation a folder of its own with --name, and both stand. Or: {error.now}"
         raise SelfRewardError(error.what, str(trial.path / error.where), now) from error
 
