@@ -62,11 +62,11 @@ GROUPED = re.compile(
 )
 """A piece of a regular expression that matters to where its groups are."""
 HANGS_ON_MORE = re.compile(r"\(\?(?:<?[=!]|\(|P=)|\\[1-9B]")
-"""What makes a group match or not by what stands around it."""
+"""A piece of a regular expression that depends on the text around its group."""
 
 
 def catches(pattern: str, texts: Iterable[str]) -> list[str]:
-    """Those of `texts` that the first group of `pattern` can catch, ignoring case; all of them where that cannot be told."""
+    """The texts that the first group of `pattern` can catch, ignoring case; all of them where that cannot be told."""
     opened: list[tuple[str, int]] = []
     for piece in GROUPED.finditer(pattern):
         if piece.lastgroup == "close" and opened:

@@ -52,7 +52,7 @@ class Identified(Record):
 
     @property
     def added_identity(self) -> list[object]:
-        """What a record of today is beside its `identity`; empty where a field is unset that older records do not have."""
+        """Values that an id hashes after its `identity`: those of newer fields, where they are set, so that older ids stay."""
         return []
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

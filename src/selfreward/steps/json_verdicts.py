@@ -44,7 +44,7 @@ def read_json(text: str, field: str, scale: tuple[float, float]) -> tuple[Outcom
 
 
 def _last_value(text: str, field: str) -> Any:
-    """What the last object gives as `field`; None where there is none, it is broken, or gives it twice."""
+    """The value of `field` in the last object; None where there is none, it is broken, or gives it twice."""
     named = json_verdict(field)
     last, at, behind, broken = None, 0, 0, False
     while begin := BEGINS.search(text, at):

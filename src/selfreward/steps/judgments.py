@@ -29,7 +29,7 @@ class Grader:
 
     @property
     def reading(self) -> list[object]:
-        """What a judgment depends on beside what the judge wrote."""
+        """Everything that a judgment depends on beside the judge's text."""
         json = ["json", self.config.field] if self.config.form == "json" else []
         return [self.config.pattern, *self.config.scale, self.config.read, *json]
 
@@ -64,7 +64,7 @@ class Grader:
         return expected_score(text, self._verdict, watched)
 
     def own_turn(self, text: str) -> str:
-        """What of a judge's text counts."""
+        """The part of a judge's text that counts."""
         return own_turn(text, self._verdict)
 
     def mean_scores(self, judgments: Iterable[Judgment]) -> dict[str, float]:
@@ -78,9 +78,9 @@ def read_judgment(
     parse: Callable[[str, list[Watched]], tuple[Outcome, float | None]],
     verdict: re.Pattern[str] = NO_VERDICT,
 ) -> Judgment:
-    """What a judge wrote about a response; `parse` finds the score in its own turn, or what is wrong with it.
+    """A judge's text about a response as a judgment; `parse` finds the score in its own turn, or names what is wrong with it.
 
-    `verdict` is what the own turn is found by; the places that `parse` is given are places in it.
+    `verdict` helps to find the own turn; the places that `parse` is given are places in it.
     """
     own, start, failure = own_words(completion, verdict)
     watched = [place.model_copy(update={"at": place.at - start}) for place in completion.watched]
@@ -133,7 +133,7 @@ def undecided(responses: Iterable[Response], scores: Mapping[str, float]) -> set
 
 
 def _rivals(group: Iterable[Response], scores: Mapping[str, float]) -> set[str]:
-    """Those of one prompt's answers that may be its best, where several may, and its worst likewise."""
+    """Ids of one prompt's answers that may be its best, where several may, and of those that may be its worst."""
     lowest_first = sorted((response for response in group if response.id in scores), key=lambda one: scores[one.id])
     highest_first = [response for response in reversed(lowest_first) if response.finish == "stop"]
     rivals: set[str] = set()

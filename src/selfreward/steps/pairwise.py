@@ -29,7 +29,7 @@ class PairwiseJudge:
 
     @property
     def reading(self) -> list[object]:
-        """What a verdict depends on beside what the judge wrote."""
+        """Everything that a verdict depends on beside the judge's text."""
         labels = [] if self.config.labels == FIRST_SECOND_TIE else [list(self.config.labels)]
         return [self.config.pattern, *labels]
 

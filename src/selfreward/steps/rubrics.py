@@ -1,4 +1,4 @@
-"""What every judge's prompt is made of: a text with slots, filled with hostile words, and what the judge itself then said.
+"""Rubrics: texts with slots, filled with hostile words; and the judge's own words in what came back.
 
 The text that is judged may forge verdicts, slots, markup or the end of itself. So slots are filled in one pass, the
 rubric's own tags are broken inside the texts, and only what the judge generated, up to its end of turn, is ever parsed.
@@ -55,7 +55,7 @@ class Said(NamedTuple):
 
 
 def own_words(completion: Completion, verdict: re.Pattern[str] = NO_VERDICT) -> Said:
-    """What a judge said behind its thoughts and before its end of turn, real or spelt out, and what keeps it from counting.
+    """A judge's words behind its thoughts and before its end of turn, and the failure that keeps them from counting.
 
     `verdict` tells where a verdict stands: until there is one, role headings may be quoted from what the judge was shown.
     """

@@ -40,7 +40,7 @@ ANSWERS = _any(
     "回答 答案 答 उत्तर जवाब respuesta الإجابة إجابة الجواب جواب réponse উত্তর resposta ответ جواب jawaban antwort 答え 답변 답"
     " risposta antwoord odpowiedź cevap yanıt (?:câu_)?trả_lời"
 )
-"""Who writes `Antwort:` begins the answer of a conversation, as `Assistant:` does."""
+"""Words such as `Antwort:` begin the answer of a conversation, as `Assistant:` does."""
 
 # a number goes on
 
@@ -56,7 +56,7 @@ RANGE = _any(
 """Between the ends of a range, or of a choice."""
 JOINED = _any("and plus minus times less versus vs\\.? x und weniger et moins más menos mais più meno плюс минус en 和 と और و")
 BRIEF = "(?:a|o|u|y|e|и|do)"
-"""The same in a letter or two, which begin other things as well: between two whole numbers and spaces alone."""
+"""Words of a range in a letter or two, which begin other things as well: between two whole numbers and spaces alone."""
 MAYBE = _any(
     "maybe perhaps possibly even almost probably nearly rather eher vielleicht sogar fast peut-être presque quizás? tal_vez"
     " incluso casi talvez quase forse quasi может_быть возможно почти 或许 可能 甚至"
@@ -106,14 +106,14 @@ GOES_ON = re.compile(
     rf"|{AROUND}(?:{HALF})|{AROUND}(?:point|comma|komma|virgule|coma|vírgula|virgola|запятая|целых){AROUND}\d|[点點]\d++(?![点點])",
     re.IGNORECASE,
 )
-"""What makes the number before it a part of something: a longer number, a power, a range, a sum, a list, an ordinal."""
+"""Text that makes the number before it a part of something: a longer number, a power, a range, a sum, a list, an ordinal."""
 
 # sums
 
 _IS = _any("equals makes gives is_equal_to ergibt macht égale es_igual_a é_igual_a равно")
 _PLUS = _any("plus más mais più плюс")
 _NOTE = rf"(?:{_BRIEFLY}(?:{_IN_BRACKETS}|(?!(?:{_IS}|{_PLUS})(?!\w))[^\W\d_]++)){{0,6}}+{AROUND}[,;、，]?{SPACE}*+"
-"""What a term is for: something in brackets, or a few words."""
+"""The purpose of a term: something in brackets, or a few words."""
 _NEXT_LINE = rf"(?:\r?{LINE_END}{SPACE}*+)?"
 ADDED = re.compile(
     rf"(?:{_NOTE}(?:{_NEXT_LINE}[+＋]|{_PLUS}(?!\w))|{_BRIEFLY}{_IN_BRACKETS}?{_BRIEFLY}([-−–])){AROUND}({POSITIVE})",
@@ -124,7 +124,7 @@ TOTAL = re.compile(
     rf"{_NOTE}{_NEXT_LINE}(?:=>|->|[=＝→⇒]|{_IS}){AROUND}([-+]?{POSITIVE})",
     re.IGNORECASE,
 )
-"""What the terms before it come to."""
+"""The sum of the terms before it."""
 
 # the best score there is
 
