@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -55,6 +55,35 @@ def _moved(name: str, moved: Mapping[str, str]) -> str:
 def _resolve_model(name: str, info: ValidationInfo) -> str:
     known = (*ROLES, *(info.context or {}).get("servers", ()))
     return name if name in known or re.fullmatch(IMPORT_PATH, name) else _resolve(name, info)
+
+
+GROUPED = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+\]|(?P<negative>\(\?<?!)|(?P<group>\((?:\?P<|(?!\?)))|(?P<other>\()|(?P<close>\))", re.DOTALL
+)
+"""A piece of a regular expression that matters to where its groups are."""
+HANGS_ON_MORE = re.compile(r"\(\?(?:<?[=!]|\(|P=)|\\[1-9B]")
+"""A piece of a regular expression that depends on the text around its group."""
+
+
+def catches(pattern: str, texts: Iterable[str]) -> list[str]:
+    """The texts that the first group of `pattern` can catch, ignoring case; all of them where that cannot be told."""
+    opened: list[tuple[str, int]] = []
+    for piece in GROUPED.finditer(pattern):
+        if piece.lastgroup == "close" and opened:
+            kind, start = opened.pop()
+            if kind == "group" and not any(outer == "group" for outer, _ in opened):
+                never = any(outer == "negative" for outer, _ in opened)
+                return [] if never else _caught(pattern[start : piece.end()], re.compile(pattern).flags, texts)
+        elif piece.lastgroup:
+            opened.append((piece.lastgroup, piece.start()))
+    return list(texts)
+
+
+def _caught(group: str, flags: int, texts: Iterable[str]) -> list[str]:
+    if HANGS_ON_MORE.search(group):
+        return list(texts)
+    alone = re.compile(group, flags | re.IGNORECASE)
+    return [text for text in texts if alone.fullmatch(text)]
 
 
 def _hide_unless(pattern: str) -> Callable[[Any], Any]:
