@@ -103,7 +103,8 @@ def test_the_recipe_of_the_laboratory_is_there_and_names_files_that_are_there(in
     script = (
         "from selfreward.lab.defects.runs import RECIPE; from selfreward.recipe import load_recipe; from pathlib import Path\n"
         "recipe = load_recipe(RECIPE); print(RECIPE)\n"
-        "assert all(Path(path).exists() for path in (recipe.base, recipe.data.ift.path, recipe.judge.rubric, recipe.drift.anchors))"
+        "named = (recipe.base, recipe.data.ift.path, recipe.judge.rubric, recipe.drift.anchors)\n"
+        "assert all(Path(path).exists() for path in named)"
     )
     path = run(installed / "python", "-c", script, folder=tmp_path).strip()
     assert Path(path).is_relative_to(installed.parent)
