@@ -663,7 +663,7 @@ def test_without_the_client_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(SelfRewardError) as caught:
         importlib.import_module("selfreward.engines.sampling.server")
-    assert caught.value.now == "pip install 'selfreward[server]'"
+    assert caught.value.now == "pip install 'selfreward-lm[server]'"
 
 
 # ——— in a run ———

@@ -26,7 +26,10 @@ ADDRESS = r"https?://[^\s@?#]+"
 """Of an endpoint, with neither user and password nor a query."""
 ENV_NAME = r"[A-Z_][A-Z0-9_]*"
 """In capitals alone, as keys never are."""
-MOVED_FILES = {"text/judge_alpaca": "measure/text/judge_alpaca", "text/judge_": "recipe/rubrics/judge_", "micro/": "lab/micro/"}
+MOVED_FILES = {
+    **{f"text/judge_{name}": f"measure/text/judge_{name}" for name in ("alpaca", "labels")},
+    **{"text/judge_": "recipe/rubrics/judge_", "micro/": "lab/micro/"},
+}
 """Beginnings of paths in the package → where those files are now. Recipes and run folders keep what was written into them."""
 MOVED_MODULES = {"selfreward.pairs:": "selfreward.steps.pairs:", "selfreward.micro.": "selfreward.lab.micro."}
 """Modules of ours that recipes name → where they are now."""
@@ -38,8 +41,14 @@ def _resolve(path: str, info: ValidationInfo) -> str:
     beside = Path(str((info.context or {}).get("folder", "."))) / path
     if beside.exists():
         return str(beside.resolve())
+    return _where_now(path)
+
+
+def _where_now(path: str) -> str:
+    """A file that an earlier layout had in the package, wherever that was installed: where it is now. Any other path: itself."""
     _, in_package, rest = path.rpartition("/selfreward/")
-    return _packaged(rest) if in_package and rest.startswith(tuple(MOVED_FILES)) else path
+    now = _packaged(rest) if in_package and rest.startswith(tuple(MOVED_FILES)) else path
+    return now if Path(now).exists() else path
 
 
 def _packaged(path: str) -> str:
@@ -133,6 +142,16 @@ class SamplingConfig(Section):
     def sampling(self) -> Sampling:
         """The three together, as a request carries them."""
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+
+
+def first_spelling(path: str) -> str:
+    """`package.module:name` as run folders of the earlier layout have it: records are known by a hash of it."""
+    return _moved(path, {now: before for before, now in MOVED_MODULES.items()})
+
+
+def spelt_now(value: Any) -> Any:
+    """A value in a recipe as this layout spells it: paths in the package, and import paths of ours."""
+    return _moved(_where_now(value), MOVED_MODULES) if isinstance(value, str) else value
 
 
 def imported(path: str) -> Any:

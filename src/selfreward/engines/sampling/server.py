@@ -25,14 +25,14 @@ from typing import Any
 
 from selfreward.engines.protocols import unanswered
 from selfreward.engines.sampling.replies import BadReply, Reply, read_reply
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, pip_install
 from selfreward.recipe import ServerConfig
 from selfreward.records import Completion, Request
 
 try:
     import openai
 except ImportError as error:
-    raise SelfRewardError("needs the openai client", "a model under [servers]", "pip install 'selfreward[server]'") from error
+    raise SelfRewardError("needs the openai client", "a model under [servers]", pip_install("server")) from error
 
 MAY_PASS = {408, 409, 429}
 """Statuses after which the same request may go through, as after any from 500 on."""
