@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pydantic import Field
-
 from selfreward.records.base import Identified, Record, content_id
 
 Ids = Annotated[tuple[int, ...] | None, Field(exclude_if=lambda ids: ids is None)]
