@@ -20,7 +20,8 @@ import pytest
 from tinymodels import WORDS, make_model
 from tinyrun import count_requests, go, make_world, quiet, tree
 
-from selfreward.backends.server import Pace, ServerModel, backoff, stated_pause
+from selfreward.backends.client import Pace, backoff, stated_pause
+from selfreward.backends.server import ServerModel
 from selfreward.config import load_recipe
 from selfreward.engines import ServerConfig
 from selfreward.errors import SelfRewardError
@@ -430,7 +431,7 @@ def test_a_key_that_is_not_accepted_is_said_by_its_variables_name(endpoint, open
     monkeypatch.setenv("JUDGE_KEY", KEY)
     error = refused(opened(key_env="JUDGE_KEY"))
     assert "JUDGE_KEY" in error.what and "JUDGE_KEY" in error.now and "is wrong" in error.what
-    assert len(endpoint.calls) == 1
+    assert len(endpoint.calls) == (1 if status == 401 else 2)  # 403 may be about one request: a greeting tells
 
 
 def test_a_server_that_wants_a_key_where_none_is_named_says_where_to_name_it(endpoint, opened):
@@ -443,7 +444,7 @@ def test_a_wrong_address_or_model_ends_the_run_at_once(endpoint, opened, played)
     endpoint.script(played)
     error = refused(opened())
     assert "url" in error.now and "model" in error.now
-    assert len(endpoint.calls) == 1
+    assert len(endpoint.calls) == (2 if played[0] == 404 else 1)  # 404 may be about one request: a greeting tells
 
 
 def too_long(number, body, headers):
