@@ -16,6 +16,7 @@ from selfreward.records import Pair
 PACKAGE = Path(selfreward.__path__[0])
 LAYERS = [
     ["errors", "checks"],
+    ["checks.finding"],
     ["identified"],
     ["records"],
     ["jsonl"],
@@ -26,10 +27,10 @@ LAYERS = [
     ["sources"],
     ["seed", "prompts", "responses", "judgments", "pairs", "learner", "rows", "backends.replies", "backends.leash", "job"],
     ["flukes", "ranks", "checkpoints", "planned", "backends.attention", "backends.draw", "backends.plain", "backends.watching"],
-    ["backends.tree"],
+    ["backends.tree", "backends.client", "backends.dialect", "backends.failures"],
     ["backends.suited"],
     ["training", "backends.fake", "backends.hf", "backends.vllm", "backends.server", "progress", "journal", "trainings"],
-    ["worker", "backends.ray"],
+    ["worker", "backends.ray", "backends.probe"],
     ["distributed"],
     ["instruction_following", "reward_modeling", "charts", "drilldown", "chatting", "pairwise"],
     ["alpaca_eval", "mt_bench", "agreement", "pages", "trackers"],
@@ -43,7 +44,7 @@ LAYERS = [
     ["drift.lexicon"],
     ["drift.verdicts"],
     ["drift.watch"],
-    ["loop", "standing", "headline", "checks.shapes", "checks.devices", "checks.amounts"],
+    ["loop", "standing", "headline", "checks.shapes", "checks.devices", "checks.amounts", "checks.served"],
     ["behind", "card", "checks.memory", "checks.costs", "checks.reach"],
     ["health_page"],
     ["report", "compare_runs"],
@@ -63,8 +64,8 @@ HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "tokenizers",
 MAY_BE_HEAVY = {
     "backends.attention", "backends.draw", "backends.plain", "backends.watching", "backends.tree", "backends.suited",
     "training", "planned", "rows", "sharing", "worker", "checkpoints", "learner", "adapters", "chat", "backends.hf",
-    "backends.vllm", "backends.server", "backends.ray", "micro.base", "bench.world", "bench.ledger", "bench.rates",
-    "bench.baseline", "bench.peers",
+    "backends.vllm", "backends.server", "backends.ray", "backends.client", "backends.probe", "micro.base", "bench.world",
+    "bench.ledger", "bench.rates", "bench.baseline", "bench.peers",
 }  # fmt: skip
 MAY_KNOW_THE_MICRO_WORLD = {"measure", "commands.laboratory"}
 """Outside the micro world: what measures, and nothing else."""

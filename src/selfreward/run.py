@@ -10,6 +10,8 @@ from pathlib import Path
 from selfreward.alarms import phrase
 from selfreward.branch import read_branch, recipes
 from selfreward.card import write_cards
+from selfreward.checks.reach import models_of
+from selfreward.checks.served import meet
 from selfreward.config import Recipe
 from selfreward.drift.watch import Watcher
 from selfreward.errors import Alarm
@@ -44,6 +46,9 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         progress = Progress(rundir.logs, stopping)
         opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)
         run = Run(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
+        if not (folder / f"M{recipe.iterations + 1}" / "model.receipt.json").exists():
+            for each in (first, *held.values()):
+                meet(each, models_of(each), rundir.logs, progress.say)
         for name, part in seed.parts.items():
             run["seed"].keep(name, part)
         watcher = Watcher(first, seed, judge, cast, tracking(recipe.report_to, folder, progress.say))

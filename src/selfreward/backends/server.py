@@ -151,7 +151,8 @@ class ServerModel:
         """The JSON that a GET brings; None where it brings none."""
         try:
             async with asyncio.timeout(min(PATIENCE, self.config.timeout)):
-                return json.loads(await self._client.get(path, cast_to=str))
+                alone = {"headers": {"Connection": "close"}}  # some hang up after an error, under the next call
+                return json.loads(await self._client.get(path, cast_to=str, options=alone))
         except (TimeoutError, openai.OpenAIError, ValueError, RecursionError):
             return None
 
