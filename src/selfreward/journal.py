@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from selfreward.backends import Model
@@ -79,3 +79,8 @@ def usage(completions: Iterable[Completion]) -> dict[str, int]:
     """Tokens read and written, together."""
     read, written = zip(*((c.prompt_tokens, c.completion_tokens) for c in completions), strict=True) if completions else ((), ())
     return {"prompt_tokens": sum(read), "completion_tokens": sum(written)}
+
+
+def reasons(completions: Iterable[Completion]) -> dict[str, int]:
+    """Why requests were not answered, where the engine says it, with how often; the commonest first."""
+    return dict(Counter(completion.reason for completion in completions if completion.reason).most_common())

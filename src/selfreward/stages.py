@@ -16,7 +16,7 @@ from selfreward.cluster import ClusterConfig
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.fingerprints import fingerprint
 from selfreward.identified import Record, content_id
-from selfreward.journal import answers, halved, read_journal, usage
+from selfreward.journal import answers, halved, read_journal, reasons, usage
 from selfreward.jsonl import Records, digest, iter_jsonl, to_line
 from selfreward.progress import Progress
 from selfreward.records import Checkpoint, Completion, Dropped, Pair, Request, Sampled
@@ -117,6 +117,9 @@ class Folder:
             outcomes = Counter[str]()
             stage.write(stage.records, _counted((read(request, completions[request.id]) for request in requests), outcomes))
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
+            if failed := reasons(completions.values()):
+                facts["failed"] = failed
+                self.run.progress.say(f"{stage}: {sum(failed.values()):,} requests failed, most of them so: {next(iter(failed))}")
             stage.finish(key, [stage.records], **facts)
         return Records(stage.records, kind, len(requests))
 

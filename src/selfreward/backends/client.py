@@ -130,9 +130,11 @@ def unpacked(body: bytes, encoding: str) -> bytes:
         raise BadReply(f"an answer packed as {encoding}, which was not asked for")
     unpacking = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
-        content = unpacking.decompress(body, LARGEST_BODY)
+        content = unpacking.decompress(body, LARGEST_BODY + 1)
     except zlib.error as error:
         raise BadReply(f"an answer that is not packed as it says ({error})") from error
-    if unpacking.unconsumed_tail:
+    if len(content) > LARGEST_BODY:
         raise BadReply(f"an answer of more than {LARGEST_BODY:,} bytes unpacked")
+    if not unpacking.eof:
+        raise BadReply("an answer that was torn off")
     return content

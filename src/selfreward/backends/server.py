@@ -190,7 +190,7 @@ class ServerModel:
         Whether it was, the same call with nothing in it tells: if that is refused too, everything would be.
         """
         try:
-            await self._post(_greeting(body))
+            await self._post(self._greeting(body))
         except Refused as again:
             raise again.every from None
         if refusal.status in TOO_LONG and (shorter := await self._shorter(body)):
@@ -213,10 +213,16 @@ class ServerModel:
                 most //= 2
         return least
 
+    def _greeting(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The call with nothing in it that could be refused, in an answer that is no longer than the context has room for."""
+        bounds = {name: body[name] for name in ("max_tokens", "max_completion_tokens") if name in body}
+        room = {name: min(most, max(1, (self.dialect.context or 2 * most) // 2)) for name, most in bounds.items()}
+        return {**body, **room, "messages": [{**message, "content": "Hi"} for message in body["messages"]]}
+
     async def _greeted(self, request: Request) -> bool:
         """Whether the call of `request` is answered with nothing in it."""
         try:
-            await self._post(_greeting(self.dialect.body(self.config, request)))
+            await self._post(self._greeting(self.dialect.body(self.config, request)))
         except (Refused, Passing):
             return False
         return True
@@ -245,8 +251,3 @@ class ServerModel:
     def _without_key(self, text: str) -> str:
         """Generated text without the key, should the server say it."""
         return text.replace(self._key, "***") if len(self._key) >= SECRET else text
-
-
-def _greeting(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A call with nothing in it that could be refused."""
-    return {**body, "messages": [{**message, "content": "Hi"} for message in body["messages"]]}
