@@ -75,7 +75,7 @@ def findings(name: str, parts: tuple[str, ...], recipe: Recipe, honours: Honours
 
 def _alike(name: str, parts: tuple[str, ...], recipe: Recipe) -> Iterator[Finding]:
     """One answer whatever the seed, where several different ones are wanted."""
-    now = 'Have the server draw (transformers serve does where the model\'s generation_config.json has "do_sample": true)'
+    now = "Have the server draw (how, for each server: docs/servers.md)"
     for part, sampling in _samplings(parts, recipe):
         if part in GRADES and recipe.judge.most > 1 and sampling.temperature > 0:
             what = f"answers every seed alike: the {recipe.judge.most} judgments of a response are one"
