@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import Field
 
 from selfreward.records.base import Identified, Record, content_id
 
@@ -81,6 +83,11 @@ class Watched(Record):
     """Natural log-probabilities of the watched texts at temperature 1, before top-p; of tokens that read the same together."""
 
 
+def _unset() -> Any:
+    """A field that is written down only where it is set: records from before it have the ids that they had."""
+    return Field(None, exclude_if=lambda value: value is None)
+
+
 class Completion(Record):
     """What came back for a request. `text` holds generated text alone, without the end of turn."""
 
@@ -95,6 +102,12 @@ class Completion(Record):
     """Every place where one of `Request.watch` was drawn, in the text's order."""
     logprob: float | None = None
     """Of a forced text with its end of turn, the sum of its tokens' natural log-probabilities at temperature 1, before top-p."""
+    reason: str | None = _unset()
+    """Why there is no answer, in a line, where `finish` is `error` and the engine knows."""
+    thought: str | None = _unset()
+    """What a thinking model wrote before its answer, where the engine keeps the two apart; never part of `text`."""
+    ids: tuple[int, ...] | None = _unset()
+    """The sampled tokens' ids in the model's own vocabulary, where the engine gives them."""
 
 
 class Sampled(Identified):
