@@ -812,6 +812,11 @@ def test_a_variable_that_is_not_set_or_holds_no_key_is_refused_by_name(opened, m
         {"servers.j.key": KEY},
         {"servers.j.url": f"https://me:{KEY}@host/v1"},
         {"servers.j.url": f"https://host/v1?key={KEY}"},
+        {"servers.j.extra": {"stop": [KEY]}},
+        {"servers.j.extra": {"api_key": KEY[3:]}},
+        {"servers.j.extra": {"seed": 1, "headers": {"X-Api-Key": KEY[3:]}}},
+        {"servers.j.extra": {"tools": [{"url": f"https://me:{KEY[3:]}@host"}]}},
+        {"servers.j.extra": {"header": f"Authorization: Bearer {KEY[3:]}"}},
     ],
     ids=str,
 )
@@ -821,7 +826,13 @@ def test_a_key_in_the_recipe_is_refused_and_not_shown(tmp_path, changes):
     assert load_recipe(recipe, {**base, "servers.j.key_env": "JUDGE_KEY"}).servers["j"].key_env == "JUDGE_KEY"
     with pytest.raises(SelfRewardError) as caught:
         load_recipe(recipe, {**base, **changes})
-    assert KEY not in str(caught.value)
+    assert KEY[3:] not in str(caught.value)
+
+
+def test_extra_fields_that_only_sound_like_secrets_are_taken(tmp_path):
+    extra = {"return_token_ids": True, "stop_token_ids": [2], "prompt_cache_key": "run", "eos_token": "</s>"}
+    served = {"servers.j.url": "http://host/v1", "servers.j.model": "m", "servers.j.extra": extra}
+    assert load_recipe(make_world(tmp_path), served).servers["j"].extra == extra
 
 
 def test_no_error_shows_a_key_that_the_server_says_back(endpoint, opened, monkeypatch):

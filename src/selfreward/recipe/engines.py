@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from selfreward.recipe.fields import Address, EnvName, Section, off
+from selfreward.recipe.fields import STARS, Address, EnvName, Section, off, starred
 
 FOR_TOKENS = 0.5
 """Share of the memory beside the weights that keys and values may take by themselves; the rest is for computing with them."""
@@ -74,7 +75,12 @@ class ServerConfig(Section):
     def _adds(cls, extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
         if taken := sorted(SAID_ELSEWHERE & extra.keys()):
             raise ValueError(f"{taken[0]} is decided by other fields of the recipe")
+        if STARS in json.dumps(extra):
+            raise ValueError("may hold a key or a password, which would stand in the run's files; key_env names a key's variable")
         return extra
+
+    _starred = field_validator("extra", mode="before")(starred)
+    """After `_adds`, so that it comes first and an error shows stars."""
 
     @property
     def identity(self) -> list[Any]:
