@@ -1,4 +1,4 @@
-"""What `check` says of a recipe: one thing that is wrong, or may be."""
+"""A finding of `check`: one thing in a recipe that is wrong, or may be."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class Finding(NamedTuple):
 
     @classmethod
     def of(cls, error: SelfRewardError) -> Finding:
-        """What a run would stop with."""
+        """The finding for an error that would end a run."""
         return cls("error", error.where, error.what, error.now)

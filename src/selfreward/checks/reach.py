@@ -28,7 +28,7 @@ class Found(NamedTuple):
 
     name: str
     parts: tuple[str, ...]
-    """What it is in the run: "M0", "writer", …"""
+    """Its parts in the run: "M0", "writer", …"""
     where: str
     """Where it was found, in words."""
     shape: Shape | None = None

@@ -43,7 +43,7 @@ def meet(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: 
 
 
 def asked(name: str, recipe: Recipe, retries: int | None = None) -> Honours:
-    """What the server `name` honours. Raises `SelfRewardError` where it does not answer."""
+    """The fields that the server `name` honours. Raises `SelfRewardError` where it does not answer."""
     from selfreward.engines.sampling.probe import probe
     from selfreward.engines.sampling.server import ServerModel
 

@@ -21,7 +21,7 @@ SAID_ELSEWHERE = {
 
 
 class BackendConfig(Section):
-    """What samples text."""
+    """The engine that samples text."""
 
     type: Literal["hf", "vllm", "fake"] = "hf"
     """`hf`: transformers on one device; `vllm`: vLLM in processes of its own; `fake`: no model at all, for tests."""
@@ -84,7 +84,7 @@ class ServerConfig(Section):
 
     @property
     def identity(self) -> list[Any]:
-        """What tells this server's model from another."""
+        """The values that tell this server's model from another."""
         return [self.url, self.model, *([self.extra] if self.extra else [])]
 
 

@@ -105,7 +105,7 @@ class Completion(Record):
     reason: str | None = _unset()
     """Why there is no answer, in a line, where `finish` is `error` and the engine knows."""
     thought: str | None = _unset()
-    """What a thinking model wrote before its answer, where the engine keeps the two apart; never part of `text`."""
+    """The text that a thinking model wrote before its answer, where the engine keeps the two apart; never part of `text`."""
     ids: tuple[int, ...] | None = _unset()
     """The sampled tokens' ids in the model's own vocabulary, where the engine gives them."""
 

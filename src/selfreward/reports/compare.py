@@ -163,7 +163,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
 
 
 def _axes(sides: Sequence[Side]) -> list[Group]:
-    """What was measured; of head-to-heads those against the model before, by the truth and by a judge outside the loop."""
+    """Measurements; of head-to-heads those against the model before, by the truth and by a judge outside the loop."""
     models = _in_order([model.name for side in sides for model in side.standing.measured])
     told: dict[str, Callable[[RunView, int], Estimate | None]] = {
         "true score": lambda run, at: _true(run.measured[at]),

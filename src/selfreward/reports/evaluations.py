@@ -46,7 +46,7 @@ def read_tables(run: Path, models: Mapping[str, str]) -> list[Table]:
 
 
 def _key(result: Result) -> tuple[str, ...]:
-    """What two results must share to stand in one table."""
+    """Everything that two results must share to stand in one table."""
     asked = (result.judge_fingerprint, result.against_fingerprint, result.prompts_digest, result.rubric_digest)
     parts = (result.name, result.kind, *asked, content_id(_decisive(result.settings)), result.note)
     return tuple(part or "" for part in parts)
@@ -86,7 +86,7 @@ def _bins(label: str, results: Mapping[str, Result]) -> dict[str, dict[str, Esti
 
 
 def describe_result(result: Result) -> str:
-    """What `selfreward evaluate` prints."""
+    """The lines that `selfreward evaluate` prints."""
     by = f", judged by {result.judge}" if result.judge else ""
     against = f" against {result.against}" if result.against else ""
     failed = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in result.outcomes.items())

@@ -1,4 +1,4 @@
-"""What a run shows, in words computed from its figures: as much as the intervals allow and no more."""
+"""The headline of a run, in words computed from its figures: as much as the intervals allow and no more."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Headline(NamedTuple):
 
 
 def write_headline(models: Sequence[Measured], top: float, readings: Sequence[Reading] = ()) -> Headline:
-    """What the models measured so far show; `top` is the highest score there is, `readings` what the monitors found of them."""
+    """The headline of the models measured so far; `top` is the highest score there is, `readings` are of these models."""
     loop = [model for model in models if model.name not in BEFORE_THE_LOOP]
     if not loop:
         return Headline("M1 is yet to be measured", [f"Measured so far: {', '.join(m.name for m in models) or 'nothing'}."])
@@ -60,7 +60,7 @@ def _headline(first: Measured, last: Measured) -> str:
 
 
 def _outside(model: Measured) -> list[HeadToHead]:
-    """What a judge outside the loop finds; the SFT baseline, where it is a rival, comes last."""
+    """Verdicts of a judge outside the loop; the SFT baseline, where it is a rival, comes last."""
     return [found for found in model.head_to_head if found.judge not in ("truth", model.name)]
 
 

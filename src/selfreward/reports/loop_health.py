@@ -66,12 +66,12 @@ def health_of(standing: RunView) -> Health:
 
 
 def title_of(monitor: str) -> str:
-    """What a monitor is called."""
+    """The title of a monitor."""
     return str(_texts().get(monitor, {}).get("title", monitor))
 
 
 def meaning_of(figure: str) -> str:
-    """What a figure (`traits.S/length`) tells, in a sentence."""
+    """The meaning of a figure (`traits.S/length`), in a sentence."""
     monitor, _, name = figure.partition(".")
     texts = _texts().get(monitor, {})
     kind, of_a_trait, trait = name.partition("/")

@@ -166,7 +166,7 @@ def _rivals(model: Measured, models: Sequence[Measured]) -> dict[str, Rival | No
 
 
 def _compared(models: Sequence[Measured], judge: str | None) -> list[tuple[str, HeadToHead]]:
-    """What the judge outside the loop found, by model."""
+    """Figures of the judge outside the loop, by model."""
     return [(model.name, found) for model in models for found in model.head_to_head if found.judge == judge]
 
 
@@ -247,7 +247,7 @@ def _line(logged: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float
 
 
 def _actors(standing: RunView) -> dict[str, dict[str, str]]:
-    """Who answers and who judges in each iteration, and whether that is the model judging itself."""
+    """The model that answers and the model that judges in each iteration, and whether a model judges itself."""
     actors = {}
     for name in standing.iterations:
         judge = standing.recipe_of(name).judge.by

@@ -36,7 +36,7 @@ SEEN_BEFORE = 0.3
 
 
 class Outcome(NamedTuple):
-    """What judging a pair's responses again, as often as before, would make of it: probabilities that sum to 1."""
+    """Probabilities of what a pair becomes when its responses are judged again as often as before; they sum to 1."""
 
     same: float
     """The chosen response has the higher mean score again."""
@@ -127,7 +127,7 @@ def scale(scores: set[float]) -> tuple[float, float, bool]:
 
 
 class Fitted(NamedTuple):
-    """What was learnt of an iteration."""
+    """A model of judging, fitted to one iteration."""
 
     families: Floats
     """Parameters of the Dirichlet distributions (families × grades)."""

@@ -112,7 +112,7 @@ def compared(ranks: Sequence[int], scores: Sequence[float]) -> str:
 
 
 def _example(asked: str, target: Judgment) -> Example:
-    """What the judge was asked, and its own turn as what it should say."""
+    """An example: the judge's prompt, and its own turn as the response to learn."""
     said = own_turn(target.rationale).strip()
     return Example(prompt=asked, response=said, kind="eft", source="the SFT baseline, agreeing with people")
 

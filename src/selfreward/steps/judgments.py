@@ -28,7 +28,7 @@ class Grader:
 
     @property
     def reading(self) -> list[object]:
-        """What a judgment depends on beside what the judge wrote."""
+        """Everything that a judgment depends on beside the judge's text."""
         return [self.config.pattern, *self.config.scale, self.config.read]
 
     def fill(self, prompt: str, response: str) -> str:
@@ -65,7 +65,7 @@ class Grader:
 
 
 def read_judgment(request: Request, completion: Completion, parse: Callable[[str], tuple[Outcome, float | None]]) -> Judgment:
-    """What a judge wrote about a response; `parse` finds the score in its own turn, or what is wrong with it."""
+    """A judge's text about a response as a judgment; `parse` finds the score in its own turn, or names what is wrong with it."""
     own, failure = own_words(completion)
     outcome, score = (failure, None) if failure else parse(own)
     return Judgment(
@@ -116,7 +116,7 @@ def undecided(responses: Iterable[Response], scores: Mapping[str, float]) -> set
 
 
 def _rivals(group: Iterable[Response], scores: Mapping[str, float]) -> set[str]:
-    """Those of one prompt's answers that may be its best, where several may, and its worst likewise."""
+    """Ids of one prompt's answers that may be its best, where several may, and of those that may be its worst."""
     lowest_first = sorted((response for response in group if response.id in scores), key=lambda one: scores[one.id])
     highest_first = [response for response in reversed(lowest_first) if response.finish == "stop"]
     rivals: set[str] = set()

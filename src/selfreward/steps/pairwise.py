@@ -24,7 +24,7 @@ class PairwiseJudge:
 
     @property
     def reading(self) -> list[object]:
-        """What a verdict depends on beside what the judge wrote."""
+        """Everything that a verdict depends on beside the judge's text."""
         return [self.config.pattern]
 
     def plan(self, items: Iterable[tuple[Prompt, Response, Response]], model: Checkpoint, seed: int) -> list[Request]:

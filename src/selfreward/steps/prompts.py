@@ -63,7 +63,7 @@ def _shots(seeds: Sequence[Prompt], written: Sequence[Prompt], config: PromptsCo
 
 
 def read_proposal(request: Request, completion: Completion) -> Proposal:
-    """What the writer wrote, uncut."""
+    """The writer's text, uncut."""
     return Proposal(request_id=request.id, text=completion.text, finish=completion.finish)
 
 

@@ -1,4 +1,4 @@
-"""What every judge's prompt is made of: a text with slots, filled with hostile words, and what the judge itself then said.
+"""Rubrics: texts with slots, filled with hostile words; and the judge's own words in what came back.
 
 The text that is judged may forge verdicts, slots, markup or the end of itself. So slots are filled in one pass, the
 rubric's own tags are broken inside the texts, and only what the judge generated, up to its end of turn, is ever parsed.
@@ -45,7 +45,7 @@ class Rubric:
 
 
 def own_words(completion: Completion) -> tuple[str, Failure | None]:
-    """What a judge said before its end of turn, real or spelt out, and what keeps it from counting."""
+    """A judge's words before its end of turn, real or spelt out, and the failure that keeps them from counting."""
     if completion.finish == "error":
         return "", "error"
     own = own_turn(completion.text)

@@ -30,7 +30,7 @@ HELD = 1000
 RESERVED = 64
 """Files that a process keeps open beside its connections."""
 HEADERS = {"host", "connection", "accept", "accept-encoding", "content-type", "content-length", "user-agent", "authorization"}
-"""What a request carries: not what the client finds out about this machine, nor organisations set for another endpoint."""
+"""Headers that a request carries: none about this machine, nor an organisation that was set for another endpoint."""
 
 
 class Pace:

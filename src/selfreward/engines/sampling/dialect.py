@@ -18,7 +18,7 @@ LLAMA_CPP = {"samplers": ["temperature", "top_p"]}
 """llama.cpp's own order cuts (top-k, min-p, top-p) before the temperature; here it is the temperature first, as the paper's
 sampling has it, and no cut but top-p's."""
 WINDOWS = ("max_model_len", "loaded_context_length", "context_length", "context_window", "max_input_tokens")
-"""What lists of models call the longest context: vLLM and SGLang, LM Studio, OpenRouter and Together, Groq, LiteLLM."""
+"""Names of the longest context in lists of models: vLLM and SGLang, LM Studio, OpenRouter and Together, Groq, LiteLLM."""
 
 
 @dataclass(frozen=True)

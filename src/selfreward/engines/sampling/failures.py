@@ -12,7 +12,7 @@ BUSY = {408, 409, 425, 429, 503, 504, 529}
 REFUSALS = {400, 403, 404, 406, 413, 422, 451}
 """Statuses that may be about one request or about everything that we ask."""
 TOO_LONG = {400, 413, 422}
-"""Those of a request that may be one of too many tokens."""
+"""Statuses of a request that may have too many tokens."""
 
 
 class Passing(Exception):

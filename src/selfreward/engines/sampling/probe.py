@@ -1,4 +1,4 @@
-"""What an endpoint honours of the sampling that it is asked for, found out by a handful of short requests before a run.
+"""The sampling fields that an endpoint honours, found out by a handful of short requests before a run.
 
 Servers leave out what they do not know without a word: then N candidates are one text, and K judgments one judgment.
 """
@@ -17,11 +17,11 @@ TOKENS = 24
 NARROW = 0.001
 """A top-p that leaves the likeliest token alone."""
 SURE = 4
-"""So many seeds must give one text before all are held to."""
+"""Seeds that must give one text before all seeds are held to give it."""
 
 
 class Honours(NamedTuple):
-    """What an endpoint does with the fields of a request. None: it could not be told."""
+    """The fields of a request that an endpoint honours. None: it could not be told."""
 
     failed: str | None = None
     """Why even this was not answered; nothing else is known then."""

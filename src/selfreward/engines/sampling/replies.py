@@ -17,12 +17,12 @@ STOPS = {
     *("stop", "stop_sequence", "end_turn", "eos", "eos_token", "endoftext", "complete", "completed"),
     *("eosfound", "stopstringfound", "stop_token"),
 }
-"""What servers call the end of a turn, in lower case."""
+"""Names that servers have for the end of a turn, in lower case."""
 LENGTHS = {
     *("length", "max_tokens", "max_output_tokens", "max_length", "model_length", "token_limit", "limit"),
     *("model_context_window_exceeded", "maxpredictedtokensreached", "contextlengthreached"),
 }
-"""What servers call an answer that was cut off. Any other reason to end, a content filter say, is an error of that name."""
+"""Names that servers have for an answer that was cut off. Any other reason to end, a content filter say, is an error of that name."""
 LONGEST_REASON = 300
 """Characters of a reason that are kept."""
 
@@ -66,7 +66,7 @@ class _Message(BaseModel):
 
     @property
     def thought(self) -> str | None:
-        """What a thinking model wrote before its answer, where the server keeps the two apart."""
+        """The text that a thinking model wrote before its answer, where the server keeps the two apart."""
         inside = "".join(_flat(text) for kind, text in self.content if kind in ("thinking", "reasoning"))
         return next((text for text in (*map(_flat, (self.reasoning_content, self.reasoning)), inside) if text), None)
 

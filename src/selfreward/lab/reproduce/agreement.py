@@ -1,4 +1,4 @@
-"""How far annotators, and judges, agree with each other."""
+"""Agreement of annotators and judges with each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Label = TypeVar("Label", bound=Hashable)
 
 
 def majority(labels: Sequence[Label]) -> Label | None:
-    """What more than half of `labels` say; None where nothing is."""
+    """The label that more than half of `labels` are; None where there is none."""
     return next((label for label, votes in Counter(labels).items() if 2 * votes > len(labels)), None)
 
 

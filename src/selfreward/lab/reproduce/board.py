@@ -51,7 +51,7 @@ class Entry(Published):
 
 
 class Refit(Row):
-    """What the leaderboard's length-controlled fit was found to have used."""
+    """The settings that the leaderboard's length-controlled fit was found to have used."""
 
     best_C: float = Field(gt=0)
 

@@ -18,11 +18,11 @@ from selfreward.measure import DIFFICULTY, GAMED, Row, read_rows
 
 FIGURES = "published_figures"
 LAST_DIGITS = 1e-9
-"""How far the same computation may be off where the list of figures asks for equality."""
+"""The largest difference that counts as equal where the list of figures asks for equality."""
 
 
 class Check(NamedTuple):
-    """What is computed from some files."""
+    """A figure computed from some files."""
 
     of: str
     needs: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What people and judges said of answers: how far they agree, and how a judge's text is read."""
+"""Verdicts of people and judges: how far they agree, and how a judge's text is read."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ VOTED_ON = {"alpaca-13b", "claude-v1", "gpt-3.5-turbo", "gpt-4", "llama-13b", "v
 AGREEMENT = {(1, True): 0.63, (1, False): 0.81}
 """Published agreement between people, by turn and whether ties count."""
 TWO_DIGITS = 0.005
-"""How far a figure published with two digits may be from the true one."""
+"""The largest error of a figure that is published with two digits."""
 NO_GRADE = -1
-"""What MT-Bench writes where it could read none."""
+"""The grade that MT-Bench writes where it could read none."""
 ECHO = re.compile(r"\A\s*<\|im_end\|>\s*(?:<\|im_start\|>assistant\s)?")
 """The end of the prompt, which the published texts of the additive rubric begin with."""
 

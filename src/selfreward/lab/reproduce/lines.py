@@ -19,7 +19,7 @@ class Line(NamedTuple):
     """None where nothing was published: then there is nothing to be off from."""
     tolerance: float = 0.0
     id: str = ""
-    """What the list of published figures calls it."""
+    """Its name in the list of published figures."""
 
     @property
     def verdict(self) -> Verdict:

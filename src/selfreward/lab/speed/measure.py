@@ -19,7 +19,7 @@ from selfreward.lab.speed.work import Work
 
 T = TypeVar("T")
 WARM: dict[str, Any] = {"candidate_tokens": 4, "judgment_tokens": 4, "rubric_head": 32}
-"""What an arm does once before it is measured: libraries load half of themselves at their first use."""
+"""Work that an arm does once before it is measured: libraries load half of themselves at their first use."""
 
 
 class Arm(NamedTuple):
@@ -65,7 +65,7 @@ def can_train() -> bool:
 
 
 def measured(arm: str, work: Work) -> dict[str, Any]:
-    """What `arm` spends on `work`, in a fresh process; `died` says of one that did not live to tell."""
+    """Costs of `arm` on `work`, in a fresh process; `died` makes the result of a process that did not live to tell."""
     work = replace(work, n=ARMS[arm].n or work.n)
     try:
         return apart(_spend, ARMS[arm].call, work)
