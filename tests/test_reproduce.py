@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
 from selfreward.lab import reproduce
-from selfreward.lab.reproduce.figures import CHECKS, Figure
+from selfreward.lab.reproduce.figures import CHECKS, PublishedFigure
 from selfreward.lab.reproduce.lines import Line
 
 FEW = ("NullModel", "text_davinci_001")
@@ -181,7 +181,7 @@ def test_everything_published_is_reproduced_and_another_model_goes_along(copied,
     folder = write(copied(*BOARD, *REST), "ae2_compact_models", *(models[name] for name in FEW), other)
     found = reproduce(folder)
     assert [line for line in found.lines if line.verdict == "off"] == [] and found.skipped == []
-    listed = {Figure(**row).id for row in reference("published_figures")}
+    listed = {PublishedFigure(**row).id for row in reference("published_figures")}
     assert len(listed) == 22 and listed <= {line.id for line in found.lines if line.verdict == "ok"}
     controlled = [line for line in found.lines if line.what.startswith("NullModel: ") and "C =" in line.what]
     assert [line.tolerance for line in controlled] == [0.02, 0.15]

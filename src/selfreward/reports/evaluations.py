@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from selfreward.records import Estimate, Figure, Result, content_id, read_results
 from selfreward.reports.charts import two
 
-NO_MATTER = {"seed", "bootstrap", "backend", "servers", "batch_size", "skip_bad_rows"} | {
+INDECISIVE = {"seed", "bootstrap", "backend", "servers", "batch_size", "skip_bad_rows"} | {
     "judge", "against", "by", "data", "baseline", "include_path", "rubric", "template",
 }  # fmt: skip
 """Settings that do not part two results: how it was done; and names and paths, for fingerprints and digests stand for them."""
@@ -54,7 +54,7 @@ def _key(result: Result) -> tuple[str, ...]:
 
 def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without those that two results may differ in and still compare, table by table."""
-    told = {name: value for name, value in settings.items() if name not in NO_MATTER}
+    told = {name: value for name, value in settings.items() if name not in INDECISIVE}
     return {name: _decisive(value) if isinstance(value, dict) else value for name, value in told.items()}
 
 

@@ -39,7 +39,7 @@ def change(before: Estimate, after: Estimate) -> str:
     return "worse" if after.high < before.low else "unclear"
 
 
-def head_to_head(model: Measured, against: str, judge: str) -> HeadToHead | None:
+def contest_of(model: Measured, against: str, judge: str) -> HeadToHead | None:
     """How `model` does against another by `judge`, where that was measured."""
     return next((found for found in model.head_to_head if (found.against, found.judge) == (against, judge)), None)
 
@@ -92,9 +92,9 @@ def _answers(first: Measured, last: Measured, top: float) -> Iterator[str]:
 
 def _steps(loop: Sequence[Measured]) -> Iterator[str]:
     for judge in dict.fromkeys(["truth", *(found.judge for found in _outside(loop[-1]))]):
-        pairs = [(after, head_to_head(after, before.name, judge)) for before, after in pairwise(loop)]
+        pairs = [(after, contest_of(after, before.name, judge)) for before, after in pairwise(loop)]
         told = [_match(model, found) for model, found in pairs if found]
-        if (baseline := head_to_head(loop[-1], "SFT", judge)) and len(loop) > 1:
+        if (baseline := contest_of(loop[-1], "SFT", judge)) and len(loop) > 1:
             told.append(_match(loop[-1], baseline))
         if told:
             yield f"Head to head by {'the truth' if judge == 'truth' else judge}, {'; '.join(told)}."

@@ -107,7 +107,7 @@ def distance_skewness(values: Sequence[float], resamples: int, seed: int) -> Est
     return resampled(statistic, len(x), resamples, seed)
 
 
-def within(groups: Iterable[tuple[str, Sequence[float]]], resamples: int, seed: int) -> Estimate | None:
+def spread_within(groups: Iterable[tuple[str, Sequence[float]]], resamples: int, seed: int) -> Estimate | None:
     """Standard deviation of values around their group's mean: root of all squares over all degrees of freedom.
 
     `groups`: the unit that a group belongs to, a prompt say, and its values; the interval resamples units. None where no group

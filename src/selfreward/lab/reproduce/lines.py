@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Verdict = Literal["ok", "off", "-"]
+Agreement = Literal["ok", "off", "-"]
 
 
 class Line(NamedTuple):
@@ -22,7 +22,7 @@ class Line(NamedTuple):
     """Its name in the list of published figures."""
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Agreement:
         """Whether ours is within the tolerance of the published one."""
         if self.published is None:
             return "-"

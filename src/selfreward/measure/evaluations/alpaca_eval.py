@@ -54,7 +54,7 @@ TOP = 5
 """The number of likeliest first tokens that are asked for, as the board does."""
 NOBODY = " No win rate: the judge preferred nobody on any prompt."
 Letter = Literal["m", "M"]
-Outcome = Literal["preferred", "no_logprobs", "no_letter", "error"]
+AnnotationOutcome = Literal["preferred", "no_logprobs", "no_letter", "error"]
 
 
 class Instruction(Row):
@@ -77,7 +77,7 @@ class Annotation(Sampled):
     """`m`, the output that is shown first, or `M`."""
     logprobs: dict[str, float]
     """Of the two letters, as far as they are among the likeliest first tokens."""
-    outcome: Outcome
+    outcome: AnnotationOutcome
     preference: float | None = None
 
     @property
@@ -245,7 +245,7 @@ def read_annotation(request: Request, completion: Completion) -> Annotation:
     )
 
 
-def _outcome(completion: Completion, preference: float | None) -> Outcome:
+def _outcome(completion: Completion, preference: float | None) -> AnnotationOutcome:
     if completion.finish == "error":
         return "error"
     if completion.first_token is None:

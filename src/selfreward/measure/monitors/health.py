@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.records import Estimate, HeadToHead, Iteration, Judgment, Response
-from selfreward.stats import intervals, mean_scores, within
+from selfreward.stats import intervals, mean_scores, spread_within
 
 NEAR_THE_TOP = 0.5
 """Points: a score that is less than this below the best one there is counts as it, which expected scores never quite reach."""
@@ -84,7 +84,7 @@ def _made(judged: _Judged, made: Iteration, resamples: int, seed: int) -> Figure
         "ties": intervals.mean([len(set(group)) == 1 for group in several], resamples, seed),
         "yield": intervals.mean([paired[prompt.id] for prompt in made.prompts], resamples, seed),
         "gap": intervals.mean(gaps, resamples, seed),
-        "spread": within(judged.means.items(), resamples, seed),
+        "spread": spread_within(judged.means.items(), resamples, seed),
     }
 
 
