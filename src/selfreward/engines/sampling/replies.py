@@ -22,7 +22,7 @@ LENGTHS = {
     *("length", "max_tokens", "max_output_tokens", "max_length", "model_length", "token_limit", "limit"),
     *("model_context_window_exceeded", "maxpredictedtokensreached", "contextlengthreached"),
 }
-"""Names that servers have for an answer that was cut off. Any other reason to end, a content filter say, is an error of that name."""
+"""Names of an answer that was cut off. Another reason to end, a content filter say, is an error of that name."""
 LONGEST_REASON = 300
 """Characters of a reason that are kept."""
 
