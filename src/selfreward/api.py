@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from selfreward.checks import meet, models_of
 from selfreward.engines import open_model, open_trainer
 from selfreward.errors import Alarm
 from selfreward.loop import self_reward
@@ -14,7 +15,7 @@ from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Reading, phrase
 from selfreward.reports import require_trackers, tracking, write_cards, write_report
-from selfreward.rundir import SEED, Progress, RunDir, Runner, part_of, read_branch, recipes
+from selfreward.rundir import MODEL, SEED, Progress, RunDir, Runner, models, part_of, read_branch, recipes
 from selfreward.steps import Cast, Seed, load_seed
 
 Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher, Mapping[int, Recipe]], Checkpoint]
@@ -36,6 +37,9 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         progress = Progress(rundir.logs, stopping)
         opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)
         run = Runner(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
+        if not run[models(recipe)[-1]].receipt(MODEL):
+            for each in (first, *held.values()):
+                meet(each, models_of(each), rundir.logs, progress.say)
         for name, part in seed.parts.items():
             run[SEED].keep(part_of(name), part)
         watcher = Watcher(first, seed, cast, tracking(recipe.report_to, folder, progress.say))

@@ -72,9 +72,11 @@ class Trainer(Protocol):
         """Which pairs the model in `start` can read whole."""
 
 
-def unanswered(request: Request, prompt_tokens: int = 0) -> Completion:
+def unanswered(request: Request, prompt_tokens: int = 0, reason: str | None = None) -> Completion:
     """A request that its engine cannot do: an error that the request is, and never an answer to something else."""
-    return Completion(request_id=request.id, text="", finish="error", prompt_tokens=prompt_tokens, completion_tokens=0)
+    return Completion(
+        request_id=request.id, text="", finish="error", prompt_tokens=prompt_tokens, completion_tokens=0, reason=reason
+    )
 
 
 def likeliest(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
