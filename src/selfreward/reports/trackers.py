@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, pip_install
 from selfreward.records import number
 from selfreward.reports.charts import BEFORE_THE_LOOP
 from selfreward.rundir import DRIFT, FolderReader
@@ -42,7 +42,7 @@ def require_trackers(trackers: Sequence[str]) -> None:
     """Raises `SelfRewardError` where the library of one of them is not installed."""
     for name in trackers:
         if find_spec(name) is None:
-            now = f"Leave it out, or: pip install {name} (all of them: pip install 'selfreward[tracking]')"
+            now = f"Leave it out, or: pip install {name} (all of them: {pip_install('tracking')})"
             raise SelfRewardError(f"{name} is not installed", "report_to", now)
 
 

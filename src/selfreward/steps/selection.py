@@ -35,7 +35,7 @@ class Selector(NamedTuple):
     @property
     def identity(self) -> list[object]:
         """Everything that the choice depends on beside the checkpoints."""
-        how = [self.pairwise.rubric.text, self.pairwise.config.pattern, self.pairwise.config.sampling.model_dump()]
+        how = [self.pairwise.rubric.text, *self.pairwise.reading, self.pairwise.config.sampling.model_dump()]
         return [self.every, digest(self.prompts), self.judge.fingerprint, *how, self.sampling.model_dump()]
 
     def choose(self, folder: ModelFolder, candidates: Sequence[tuple[int, Checkpoint]]) -> int:

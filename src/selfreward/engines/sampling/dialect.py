@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,10 @@ from selfreward.records import Request
 
 MOST_LIKELY = 20
 """The likeliest tokens of a place that are asked for where some are watched: no server lists more without being told to."""
-DISPENSABLE = {"seed": r"\bseed\b", "top_p": r"\btop[ _-]?p\b", "temperature": r"\btemperature\b"}
+DISPENSABLE = {
+    "response_format": r"\b(response_format|json_schema)\b", "seed": r"\bseed\b", "top_p": r"\btop[ _-]?p\b",
+    "temperature": r"\btemperature\b",
+}  # fmt: skip
 """Fields that can be done without, in the order in which they are given up, and how a refusal names them."""
 LLAMA_CPP = {"samplers": ["temperature", "top_p"]}
 """llama.cpp's own order cuts (top-k, min-p, top-p) before the temperature; here it is the temperature first, as the paper's
@@ -46,6 +50,9 @@ class Dialect:
         }
         if likely := max(request.top_logprobs, MOST_LIKELY * bool(request.watch)):
             body |= {"logprobs": True, "top_logprobs": likely}
+        if request.json_schema:
+            schema = {"name": "verdict", "schema": json.loads(request.json_schema), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return {name: value for name, value in body.items() if name not in self.without} | {**self.more, **config.extra}
 
     def suited(self, words: str, body: Mapping[str, Any]) -> Dialect | None:

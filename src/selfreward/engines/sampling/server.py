@@ -25,7 +25,7 @@ from selfreward.engines.protocols import unanswered
 from selfreward.engines.sampling.dialect import LLAMA_CPP, Dialect, is_llama_cpp, slot, window
 from selfreward.engines.sampling.failures import TOO_LONG, Passing, Refused, failure, gave_up, where
 from selfreward.engines.sampling.replies import BadReply, Reply, one_line, read_reply
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, pip_install
 from selfreward.recipe import ServerConfig
 from selfreward.records import Completion, Request
 
@@ -34,7 +34,7 @@ try:
 
     from selfreward.engines.sampling.client import Pace, backoff, connections, open_client, read_key, stated_pause
 except ImportError as error:
-    raise SelfRewardError("needs the openai client", "a model under [servers]", "pip install 'selfreward[server]'") from error
+    raise SelfRewardError("needs the openai client", "a model under [servers]", pip_install("server")) from error
 
 PATIENCE = 10.0
 """Seconds to wait for what a server says of itself."""

@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from selfreward.errors import first_line
+from selfreward.errors import first_line, pip_install
 from selfreward.lab.speed.work import Work
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ ARMS = {
     "c": Arm("one generate() for each sample, TRL DPO", "baseline:one_by_one"),
     "d": Arm(
         "self-rewarding-lm-pytorch 0.2.12", "peers:lucidrains", needs=("self_rewarding_lm_pytorch",),
-        install="pip install 'selfreward[bench]'",
+        install=pip_install("bench"),
     ),
     "a2": Arm("selfreward, N = 2", "ours:selfreward", 2),
     "e": Arm("TRL OnlineDPO, N = 2", "peers:online_dpo", 2, ("trl", "datasets"), "pip install trl datasets"),

@@ -105,7 +105,7 @@ def break_down(
 
 def read_label(request: Request, completion: Completion) -> Label:
     """Three labels, or the name of what is wrong with them."""
-    own, failure = own_words(completion)
+    own, _, failure = own_words(completion)
     found = None if failure else parse(own)
     outcome = failure or ("labelled" if found else "unparsed")
     told = found._asdict() if found else {}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, pip_install
 from selfreward.measure.evaluations.published import Row, read_rows
 
 Floats = NDArray[np.float64]
@@ -215,7 +215,7 @@ def _scikit_learn(module: str) -> Any:
     try:
         return import_module(f"sklearn.{module}")
     except ImportError as error:
-        now = 'Install it: pip install "selfreward[eval]"'
+        now = f"Install it: {pip_install('eval')}"
         raise SelfRewardError("needs scikit-learn", "length control", now) from error
 
 

@@ -43,7 +43,7 @@ MARK = re.compile(r"\[The (?:Start|End) of [^\]\n]*\]|<\|The (?:Start|End) of [^
 class Question(Row):
     """A question of the published file."""
 
-    question_id: int
+    question_id: int | str
     category: str
     turns: tuple[str, str]
     reference: tuple[str, str] | None = Field(None, validation_alias=AliasChoices("reference", "reference_gpt4"))
@@ -103,7 +103,7 @@ def read_rating(text: str) -> tuple[Outcome, float | None]:
 
     FastChat takes the first, and where there is none a bare `[n]`; on published judgments the two rules agree.
     """
-    return read_score(own_turn(text), RATING, SCALE)
+    return read_score(own_turn(text, RATING), RATING, SCALE)
 
 
 class Grade(NamedTuple):
