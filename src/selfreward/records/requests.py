@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
-
 from selfreward.records.base import Identified, Record, content_id
 
 Ids = Annotated[tuple[int, ...] | None, Field(exclude_if=lambda ids: ids is None)]
 """Token ids as a model sampled them, with the one on which generation stopped if it did; left out of a line where not known."""
+
+
+def _unset() -> Any:
+    """A field that is written down only where it is set: records from before it have the ids that they had."""
+    return Field(None, exclude_if=lambda value: value is None)
 
 
 class Message(Record):
@@ -45,7 +48,7 @@ class Request(Identified):
     """Texts of single tokens, a scale's numbers say: how likely each was is asked for wherever one of them is drawn."""
     forced: str | None = None
     """The answer that is to be given, to the end of its turn: nothing is sampled, and how likely it was is told."""
-    json_schema: str | None = Field(None, exclude_if=lambda schema: schema is None)
+    json_schema: str | None = _unset()
     """A JSON schema, as text, that the completion should follow where the engine can see to it."""
 
     @property
@@ -101,11 +104,6 @@ class Watched(Record):
     """Where in the completion's text the drawn token begins, in characters; white space before it is passed over."""
     logprobs: dict[str, float]
     """Natural log-probabilities of the watched texts at temperature 1, before top-p; of tokens that read the same together."""
-
-
-def _unset() -> Any:
-    """A field that is written down only where it is set: records from before it have the ids that they had."""
-    return Field(None, exclude_if=lambda value: value is None)
 
 
 class Completion(Record):

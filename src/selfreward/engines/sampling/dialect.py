@@ -14,11 +14,9 @@ from selfreward.records import Request
 MOST_LIKELY = 20
 """The likeliest tokens of a place that are asked for where some are watched: no server lists more without being told to."""
 DISPENSABLE = {
-    "response_format": r"\bresponse_format\b",
-    "seed": r"\bseed\b",
-    "top_p": r"\btop[ _-]?p\b",
+    "response_format": r"\b(response_format|json_schema)\b", "seed": r"\bseed\b", "top_p": r"\btop[ _-]?p\b",
     "temperature": r"\btemperature\b",
-}
+}  # fmt: skip
 """Fields that can be done without, in the order in which they are given up, and how a refusal names them."""
 LLAMA_CPP = {"samplers": ["temperature", "top_p"]}
 """llama.cpp's own order cuts (top-k, min-p, top-p) before the temperature; here it is the temperature first, as the paper's
