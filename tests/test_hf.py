@@ -16,9 +16,10 @@ from tinymodels import ASSISTANT, END, KINDS, OF_THEIR_OWN, USER, WORDS, make_mo
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfreward.backends import attention, hf, tree
+from selfreward.backends import attention, hf, plain, tree
 from selfreward.backends.fake import FakeModel
 from selfreward.backends.hf import HFModel, draw
+from selfreward.backends.plain import Way
 from selfreward.backends.tree import Tree
 from selfreward.chat import completion_ids
 from selfreward.engines import BackendConfig
@@ -132,13 +133,12 @@ def test_a_batch_of_which_the_engine_was_not_told_is_answered_all_the_same(llama
     assert [answer] == list(llama.generate([ask("bak del")]))
 
 
-def test_architectures_with_an_attention_of_their_own_share_nothing_and_say_so_in_a_line(tmp_path, caplog):
+def test_architectures_with_an_attention_of_their_own_go_by_copies_and_say_so_in_a_line(tmp_path):
     for kind in (*KINDS, *OF_THEIR_OWN):
-        caplog.clear()
         engine = HFModel(make_model(tmp_path / kind, kind), CPU)
         assert engine.shares == (kind in KINDS)
-        said = [record.message for record in caplog.records if record.name == hf.__name__]
-        assert said == ([] if engine.shares else [f"{tmp_path / kind}: {hf.OF_ITS_OWN}"])
+        assert engine.way == (None if engine.shares else Way(shares=True, together="all"))
+        assert engine.unshared == ("" if engine.shares else f"its layers are of their own kind: {plain.HOLDS}")
 
 
 @pytest.mark.parametrize("kind", ["mistral", "gemma2", "gpt2"])

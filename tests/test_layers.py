@@ -24,9 +24,10 @@ LAYERS = [
     ["config", "alarms"],
     ["rundir", "chat", "adapters", "backends", "rubrics", "exchanges", "correlations"],
     ["sources"],
-    ["seed", "prompts", "responses", "judgments", "pairs", "learner", "rows", "backends.replies", "backends.leash", "job"],
-    ["flukes", "ranks", "checkpoints", "planned", "backends.attention", "backends.draw", "backends.plain", "backends.watching"],
+    ["seed", "prompts", "responses", "judgments", "pairs", "learner", "rows", "backends.replies", "backends.leash", "backends.sizes", "job"],
+    ["flukes", "ranks", "checkpoints", "planned", "backends.attention", "backends.draw", "backends.states", "backends.watching"],
     ["backends.tree"],
+    ["backends.plain"],
     ["backends.suited"],
     ["training", "backends.fake", "backends.hf", "backends.vllm", "backends.server", "progress", "journal", "trainings"],
     ["worker", "backends.ray"],
@@ -61,7 +62,8 @@ LAYERS = [
 """From the floor up. A module imports from lower layers only; a new module is given its place here."""
 HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "peft", "bitsandbytes", "vllm", "ray"}
 MAY_BE_HEAVY = {
-    "backends.attention", "backends.draw", "backends.plain", "backends.watching", "backends.tree", "backends.suited",
+    "backends.attention", "backends.draw", "backends.plain", "backends.watching", "backends.states", "backends.tree",
+    "backends.suited",
     "training", "planned", "rows", "sharing", "worker", "checkpoints", "learner", "adapters", "chat", "backends.hf",
     "backends.vllm", "backends.server", "backends.ray", "micro.base", "bench.world", "bench.ledger", "bench.rates",
     "bench.baseline", "bench.peers",

@@ -17,7 +17,7 @@ from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_
 from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdrawn
 from selfreward.checks.devices import find_device
 from selfreward.checks.memory import Precision
-from selfreward.checks.reach import Finding, Found, look_up, models_of
+from selfreward.checks.reach import Finding, Found, look_up, models_of, unshared
 from selfreward.cluster import ClusterConfig, load_ray
 from selfreward.config import Recipe
 from selfreward.drift.traits import known_traits
@@ -84,6 +84,7 @@ class _Checker:
         self.findings: list[Finding] = []
         self.models = [look_up(name, parts, recipe) for name, parts in models_of(recipe).items()]
         self.findings += [problem for found in self.models for problem in found.problems]
+        self.findings += unshared(self.models, recipe.backend)
         self.free = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free
 
     def check(self) -> Check:

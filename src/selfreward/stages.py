@@ -69,6 +69,8 @@ class Run:
         if engine is None or key != model.fingerprint:
             self.unload()
             engine = self.open_model(model)
+            if line := getattr(engine, "unshared", ""):
+                self.progress.say(f"{model.name}: {line}")
             self._loaded = (model.fingerprint, engine)
         return engine
 

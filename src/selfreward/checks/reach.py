@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 from selfreward.checks.shapes import Shape, read_config, shape_of, size_by_name
 from selfreward.config import Recipe
+from selfreward.engines import BackendConfig
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.fields import HUB_ID, IMPORT_PATH, ROLES
 from selfreward.models import imported, outside_model
@@ -90,6 +92,14 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> Found:
         now = "Give a folder with a transformers model, a hub id, or a name under [servers]"
         return Found(name, parts, "nowhere", problems=(Finding("error", name, "there is no such folder", now),))
     return _cached(name, parts) or _on_hub(name, parts)
+
+
+def unshared(models: Sequence[Found], backend: BackendConfig) -> list[Finding]:
+    """Which models cannot be sampled from as fast as others: those that hold more than keys and values of what they read."""
+    what = "its layers are of their own kind: every sample of a prompt holds a copy of what the model keeps of it, and more may be"
+    more = f"{what} read again, which the run says as it begins to sample"
+    copied = [found.name for found in models if backend.type == "hf" and found.shape and found.shape.own_kind]
+    return [Finding("warning", name, more, "Allow more time and memory for judging") for name in copied]
 
 
 def _served(name: str, parts: tuple[str, ...], recipe: Recipe) -> Found:
