@@ -51,15 +51,19 @@ SLIDING = ["sliding_attention", "full_attention"] * 2
 HYBRID = ["linear_attention", "hybrid"] * 2
 ALL_HEADS = {"num_key_value_heads": 4}
 MAMBA_2 = {"mamba_n_heads": 8, "mamba_d_head": 8}
+ROPE = {"rope_type": "default", "rope_theta": 1e4}
 PLE = {"vocab_size_per_layer_input": 323, "layer_types": SLIDING}
 OWN = {
     **dict.fromkeys(
-        "axk1 axk2 deepseek_v3 deepseek_v32 glm4_moe_lite glm_moe_dsa minicpm3 youtu".split(), ALL_HEADS
+        ["axk1", "axk2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa", "minicpm3", "youtu"], ALL_HEADS
     ),
     "bailing_hybrid": {**ALL_HEADS, "layer_group_size": 2},
     "bamba": {**MAMBA_2, "attn_layer_indices": [1, 3]},
-    "cohere_compass_text": {"layer_types": SLIDING, "rope_parameters": dict.fromkeys(SLIDING, {"rope_type": "default", "rope_theta": 1e4})},
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 1e4}, "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "hidden_size": 32}},
+    "cohere_compass_text": {"layer_types": SLIDING, "rope_parameters": dict.fromkeys(SLIDING, ROPE)},
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 1e4},
+        "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "hidden_size": 32},
+    },
     "deepseek_v2": {**ALL_HEADS, "topk_group": 1, "n_group": 1, "num_experts_per_tok": 2},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
     "falcon_h1": {**MAMBA_2, "mamba_d_ssm": 64},
@@ -73,7 +77,7 @@ OWN = {
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2}, "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "longcat_flash": {**ALL_HEADS, "zero_expert_num": 2, "num_layers": 2},
     "mamba2": {"num_heads": 8, "head_dim": 8},
-    "minimax": {"layer_types": ATTENDING, "block_size": 8},
+    "minimax": {"layer_types": ATTENDING, "block_size": 8, "router_aux_loss_coef": 0.0},
     "ministral": {"head_dim": 8}, "nemotron": {"head_dim": 8, "num_key_value_heads": 2},
     "nemotron_h": {"mamba_num_heads": 8, "mamba_head_dim": 8},
     "reformer": {"attn_layers": ["local", "lsh"] * 2, "axial_pos_embds": False, "num_buckets": 4},
@@ -115,7 +119,7 @@ CPU = BackendConfig(device="cpu")
 M0 = Checkpoint(name="M0", path="m0", fingerprint="f0")
 GREEDY = Sampling(temperature=0, top_p=1, max_tokens=8)
 SAMPLED = Sampling(temperature=0.7, top_p=0.9, max_tokens=6)
-PROMPTS = ["Name a bird.", "Name a bird that sings.", "Name a song.", "x"]  # the first and the third are of one length
+PROMPTS = ["Name a bird.", "x", "Name a song."]  # all begin alike, and two are of one length
 NEAR = 2e-3
 """Of the likeliest word's logit: two words as near as that are one to arithmetic in another order."""
 
@@ -148,16 +152,17 @@ def _sizes(config):
 
 
 def make(kind, folder, seed=0):
-    """A model of a kind with random weights, and a tokenizer of bytes with a template of ChatML, in `folder`."""
+    """A model of a kind with random weights; it is in `folder` too, with a tokenizer of bytes and a template of ChatML."""
     tokenizer = family_tokenizer(FAMILIES["qwen 2, a base"])
     config = settings(kind, len(tokenizer))
     with torch.device("meta"):
         size = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
     assert size < 3_000_000, f"{kind} has {size:,} parameters"
     torch.manual_seed(seed)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return folder
+    return model.eval()
 
 
 def ask(prompt, index=0, sampling=GREEDY):
@@ -176,7 +181,7 @@ def verdict(kind):
     """How the engine samples from a tiny model of a kind, held against `generate()`, in which it is a bug to differ."""
     with TemporaryDirectory() as folder:
         try:
-            make(kind, folder)
+            whole = make(kind, folder)
             engine = HFModel(Path(folder), CPU)
         except Exception as error:
             if kind not in OUT:
@@ -184,7 +189,6 @@ def verdict(kind):
             assert OUT[kind] != NOT_CAUSAL or (isinstance(error, SelfRewardError) and NOT_CAUSAL in error.what)
             return Verdict(kind, out=OUT[kind])
         assert kind not in OUT, f"{kind} works"
-        whole = AutoModelForCausalLM.from_pretrained(folder).eval()
         greedy = texts(engine, [ask(prompt) for prompt in PROMPTS])
         notes = [held_against_generate(engine, whole, prompt, text) for prompt, text in zip(PROMPTS, greedy, strict=True)]
         requests = [ask(prompt, index, SAMPLED) for prompt in PROMPTS for index in (0, 1)]
@@ -224,3 +228,60 @@ def forward(whole, ids, stops):
 
 def as_text(engine, ids):
     return engine.tokenizer.decode(ids[: len(ids) - (ids[-1] in engine.stops)])
+
+
+def table():
+    """docs/architectures.md, from the verdicts on all kinds."""
+    verdicts = [verdict(kind) for kind in KINDS]
+    works = [found for found in verdicts if not found.out]
+    shared = sum(found.way is None or found.way.shares for found in works)
+    lines = [
+        f"`{found.kind}` | {SHARED[found.way is None or found.way.shares]} | {TOGETHER[found.way and found.way.together]} | "
+        f"{found.note}"
+        for found in works
+    ]
+    out = [f"`{found.kind}` | {found.out}" for found in verdicts if found.out]
+    return ABOUT.format(
+        works=len(works), all=len(verdicts), shared=shared, trees=sum(found.way is None for found in works),
+        rows="\n".join(f"| {line} |" for line in lines), out="\n".join(f"| {line} |" for line in out),
+    )  # fmt: skip
+
+
+SHARED = {True: "read once", False: "read with every prompt"}
+TOGETHER = {
+    None: "share their prompt, and grow together",
+    "all": "hold copies, and grow together",
+    "alike": "hold copies, and grow together where prompts are of one length",
+    "none": "hold copies, and are written one by one",
+    "anew": "are read again whole for every token",
+}
+ABOUT = """# Architectures
+
+Of the {all} causal architectures to which transformers maps a `config.json`, {works} are sampled from here. A tiny model of each,
+with random weights, answers as `generate()` does, token by token, and what it samples is the same alone and among others.
+`tests/test_architectures.py` goes over all of them again and makes this table; it trains one of each kind of cache.
+
+Nothing is listed by name in the code. As a model is opened, a short text is read in one way after another, the fastest first,
+and the first way that says what a plain forward pass says is taken:
+
+- **a tree** ({trees} architectures), where attention is keys, values, a scale, a window and a cap: what all prompts of a stage
+  begin with is held once, and each prompt once for all its samples;
+- **copies** of the model's own cache, whatever is in it. What all prompts begin with is read once where the model goes on right
+  from a copy ({shared}, with the trees; the first kind of Mamba forgets its states when it reads more than one token more).
+  Recurrent layers are fed no padding: prompts of one length are read together, and their caches are put together afterwards
+  where the model takes that;
+- **anew**: the whole text for every token.
+
+A run says in a line what is not shared as it begins to sample, and `check` warns of it before. A model that sees what comes
+after a token is refused.
+
+| `model_type` | what all prompts begin with | samples of a prompt | |
+|---|---|---|---|
+{rows}
+
+Left out:
+
+| `model_type` | why |
+|---|---|
+{out}
+"""

@@ -21,8 +21,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from selfreward.backends import likeliest
 from selfreward.backends.draw import draw
-from selfreward.backends.plain import Plain, shortest
-from selfreward.backends.sizes import keys
+from selfreward.backends.plain import CANNOT, Plain, shortest
+from selfreward.backends.sizes import SEES_AHEAD, keys
 from selfreward.backends.suited import suits, way_of
 from selfreward.backends.tree import Tree
 from selfreward.backends.watching import Watcher
@@ -77,10 +77,13 @@ class HFModel:
             raise _unreadable(path, f"its weights lack {min(loading['missing_keys'])}")
         self.model.to(device).eval()
         self.device = torch.device(device)
-        self.shares = suits(self.model)
-        self.way = None if self.shares else way_of(self.model)
+        try:
+            self.shares = suits(self.model)
+            self.way = None if self.shares else way_of(self.model)
+        except CANNOT as error:
+            raise _unreadable(path, f"it does not run on text alone, in {dtype} on {device}: {first_line(error)}") from error
         if not self.shares and self.way is None:
-            raise _unreadable(path, "it sees what comes after a token, so that it cannot write")
+            raise _unreadable(path, f"it {SEES_AHEAD}")
         room, cuda = _room(self.model), self.device.type == "cuda"
         self.budget = config.in_flight(room, _token_bytes(self.model), cuda)
         held = sum(tensor.nbytes for tensor in shortest(self.model, self.way)) if self.way else 0

@@ -8,6 +8,19 @@ KEYLESS = {"linear_attention", "conv", "mamba", "recurrent", "moe", "mlp"}
 """Layers that keep no keys and values: recurrent ones have a state of one size, others nothing."""
 
 
+CAUSAL_ANYWAY = {"gpt_neox", "gpt_neox_japanese"}
+"""Architectures that are causal whatever `is_decoder` says."""
+NEVER_CAUSAL = {"cpmant", "prophetnet", "xlnet"}
+SEES_AHEAD = "sees what comes after a token, so that it cannot write"
+
+
+def sees_ahead(model: Any) -> bool:
+    """Whether `model`, with weights or without, is made to see what comes after a token (an encoder, as BERT is)."""
+    config = model.config
+    encodes = getattr(config, "is_decoder", True) is False and config.model_type not in CAUSAL_ANYWAY
+    return encodes or config.model_type in NEVER_CAUSAL or getattr(config, "causal", True) is False
+
+
 def widest(config: Any, *names: str) -> int:
     """The largest value, over all layers, of the first of these settings that a model's `config` has; 0 where it has none."""
     for name in names:

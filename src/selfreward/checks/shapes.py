@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.backends.sizes import head_size, keys, widest
+from selfreward.backends.sizes import SEES_AHEAD, head_size, keys, sees_ahead, widest
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.sections import LoRAConfig
 
@@ -120,6 +120,12 @@ def _without_memory(config: Any) -> Any:
 
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except ValueError as error:
         raise SelfRewardError(f"{config.model_type} is no causal language model of transformers", "base", SETTINGS) from error
+    except (AssertionError, AttributeError, ImportError, KeyError, RuntimeError, TypeError) as error:
+        what = f"transformers cannot make a {config.model_type} of its config.json ({first_line(error)})"
+        raise SelfRewardError(what, "base", SETTINGS) from error
+    if sees_ahead(model):
+        raise SelfRewardError(f"this {config.model_type} {SEES_AHEAD}", "base", "Give a causal language model")
+    return model
