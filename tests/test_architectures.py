@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from architectures import CPU, KINDS, ask, make, table, texts, verdict
+from architectures import CPU, KINDS, NOT_CAUSAL, OUT, SIZE, ask, make, settings, table, texts, verdict
 from transformers import AutoModelForCausalLM
 
 from selfreward.backends import plain, states, suited
 from selfreward.backends.hf import HFModel
 from selfreward.backends.plain import WAYS, Way
+from selfreward.backends.sizes import sees_ahead
 from selfreward.chat import load_tokenizer
+from selfreward.checks.reach import Found, _in_folder, unshared
 from selfreward.checks.shapes import read_config, shape_of
+from selfreward.engines import BackendConfig
+from selfreward.errors import SelfRewardError
 from selfreward.rows import dpo_row, sft_row
 from selfreward.sections import DPOConfig, SFTConfig
 from selfreward.training import TRLTrainer
@@ -162,3 +166,51 @@ def test_a_line_says_what_is_held_or_read_more_often_than_it_need_be():
     assert Way(False, "alike").unshared() == f"{begin}, {alike}, what prompts begin with is read with every prompt"
     assert "copy" not in Way(False, "anew").unshared()
     assert len({way.unshared() for way in WAYS}) == len(WAYS)
+
+
+# ——— before a run ———
+
+
+def foreseen(folder):
+    """What `check` finds out about the model in a folder."""
+    return _in_folder(folder, Found(str(folder), ("M0",), "folder"))
+
+
+def test_check_warns_of_layers_of_their_own_kind_where_they_are_sampled_from_here(tmp_path):
+    for kind in ("lfm2", "llama"):
+        make(kind, tmp_path / kind)
+    models = [foreseen(tmp_path / kind) for kind in ("lfm2", "llama")]
+    (finding,) = unshared(models, BackendConfig())
+    assert (finding.level, finding.where) == ("warning", str(tmp_path / "lfm2"))
+    assert not unshared(models, BackendConfig(type="vllm"))
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlnet"])
+def test_a_model_that_sees_what_comes_after_a_token_is_refused_by_check_engine_and_training(kind, tmp_path, monkeypatch):
+    monkeypatch.setitem(SIZE, "is_decoder", False)
+    whole = make(kind, tmp_path)
+    assert sees_ahead(whole)
+    (problem,) = foreseen(tmp_path).problems
+    assert problem.level == "error" and NOT_CAUSAL in problem.what
+    for refused in (
+        lambda: HFModel(tmp_path, CPU),
+        lambda: TRLTrainer().sft(EXAMPLES, tmp_path, SFTConfig(**ONE_STEP), 0, tmp_path / "sft", lambda _: None),
+    ):
+        with pytest.raises(SelfRewardError, match=NOT_CAUSAL):
+            refused()
+
+
+def test_every_model_that_writes_here_is_let_pass_by_check():
+    """Which see ahead is told by their settings; here by what the engine found."""
+    for kind in KINDS:
+        if kind not in OUT or OUT[kind] == NOT_CAUSAL:
+            with torch.device("meta"):
+                assert sees_ahead(AutoModelForCausalLM.from_config(settings(kind, 323))) == (OUT.get(kind) == NOT_CAUSAL), kind
+
+
+def test_a_model_that_transformers_cannot_build_here_is_one_line_of_check(tmp_path):
+    config = settings("reformer", 323)
+    config.is_decoder = False  # transformers asserts
+    config.save_pretrained(tmp_path)
+    with pytest.raises(SelfRewardError, match="transformers cannot make a reformer"):
+        shape_of(read_config(tmp_path))

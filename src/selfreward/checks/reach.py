@@ -96,9 +96,7 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> Found:
 
 def unshared(models: Sequence[Found], backend: BackendConfig) -> list[Finding]:
     """Which models cannot be sampled from as fast as others: those that hold more than keys and values of what they read."""
-    what = (
-        "its layers are of their own kind: every sample holds a copy of what was kept of its prompt, and more may be read again"
-    )
+    what = "its layers are of their own kind: every sample holds a copy of what was kept of its prompt, more may be read again"
     now = "Allow more time and memory for judging; the run says in a line what is not shared"
     copied = [found.name for found in models if backend.type == "hf" and found.shape and found.shape.own_kind]
     return [Finding("warning", name, what, now) for name in copied]
