@@ -98,10 +98,10 @@ OWN["qwen4_exp"] = OWN["qwen4_exp_text"] = {
 DISAGREES = "as its forward pass says, which is what is trained; `generate()` disagrees with it"
 NOT_CAUSAL = "sees what comes after a token, so that it cannot write"
 OUT = {
-    "blt": "bytes in patches: its hash embeddings alone have 96 million parameters",
+    "blt": "no tiny one was found: bytes in patches, between parts of fixed widths",
     "cpmant": NOT_CAUSAL,
-    "dots3_note": "settings by layer number that a model of four layers does not have",
-    "dots3_note_text": "settings by layer number that a model of four layers does not have",
+    "dots3_note": "no tiny one was found: its settings go by the number of the layer",
+    "dots3_note_text": "no tiny one was found: its settings go by the number of the layer",
     "emu3": "saves settings that transformers does not read back as a causal language model",
     "gemma3n": "needs timm, for pictures",
     "gemma4_assistant": "drafts for another model, whose cache it reads",
@@ -109,7 +109,6 @@ OUT = {
     "mllama": "saves settings that transformers does not read back as a causal language model",
     "musicgen": "writes sound, not text",
     "musicgen_melody": "writes sound, not text",
-    "phi4_multimodal": "its parts for sound and pictures cannot be made tiny",
     "prophetnet": NOT_CAUSAL,
     "xlnet": NOT_CAUSAL,
 }
@@ -157,7 +156,7 @@ def make(kind, folder, seed=0):
     config = settings(kind, len(tokenizer))
     with torch.device("meta"):
         size = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
-    assert size < 3_000_000, f"{kind} has {size:,} parameters"
+    assert size < 4_000_000, f"{kind} has {size:,} parameters"
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
     model.save_pretrained(folder)
