@@ -43,11 +43,13 @@ PAIRS = [("Name a bird.", "The wren.", "What? No."), ("x", "I think, a heron.", 
 # ——— all of them ———
 
 
+@pytest.mark.architectures
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_architecture_answers_as_generate_does_or_is_left_out_with_a_reason(kind):
     assert verdict(kind).kind == kind
 
 
+@pytest.mark.architectures
 def test_the_table_in_the_docs_is_what_was_found():
     """Made by `PYTHONPATH=tests python -c 'print(__import__("architectures").table(), end="")' > docs/architectures.md`."""
     assert TABLE.read_text(encoding="utf-8") == table()
