@@ -234,16 +234,18 @@ def table():
     verdicts = [verdict(kind) for kind in KINDS]
     works = [found for found in verdicts if not found.out]
     shared = sum(found.way is None or found.way.shares for found in works)
-    lines = [
-        f"`{found.kind}` | {SHARED[found.way is None or found.way.shares]} | {TOGETHER[found.way and found.way.together]} | "
-        f"{found.note}"
-        for found in works
-    ]
-    out = [f"`{found.kind}` | {found.out}" for found in verdicts if found.out]
     return ABOUT.format(
         works=len(works), all=len(verdicts), shared=shared, trees=sum(found.way is None for found in works),
-        rows="\n".join(f"| {line} |" for line in lines), out="\n".join(f"| {line} |" for line in out),
+        rows="\n".join(map(row, works)), out="\n".join(row(found) for found in verdicts if found.out),
     )  # fmt: skip
+
+
+def row(found):
+    """The line of one architecture in the table."""
+    if found.out:
+        return f"| `{found.kind}` | {found.out} |"
+    shares, together = (found.way.shares, found.way.together) if found.way else (True, None)
+    return f"| `{found.kind}` | {SHARED[shares]} | {TOGETHER[together]} | {found.note} |"
 
 
 SHARED = {True: "read once", False: "read with every prompt"}
@@ -256,12 +258,13 @@ TOGETHER = {
 }
 ABOUT = """# Architectures
 
-Of the {all} causal architectures to which transformers maps a `config.json`, {works} are sampled from here. A tiny model of each,
-with random weights, answers as `generate()` does, token by token, and what it samples is the same alone and among others.
-`tests/test_architectures.py` goes over all of them again and makes this table; it trains one of each kind of cache.
+Of the {all} causal architectures to which transformers 5.23 maps a `config.json`, {works} are sampled from here. A tiny model of
+each, with random weights and on a CPU, answers three prompts with up to eight tokens as `generate()` does, but for those marked
+in the last column, and what it samples is the same alone and among others. One of each kind of cache is also trained, a step of
+SFT and one of DPO.
 
-Nothing is listed by name in the code. As a model is opened, a short text is read in one way after another, the fastest first,
-and the first way that says what a plain forward pass says is taken:
+How an architecture is read is listed nowhere in the code. As a model is opened, a short text is read in one way after another,
+the fastest first, and the first way that says what a plain forward pass says is taken:
 
 - **a tree** ({trees} architectures), where attention is keys, values, a scale, a window and a cap: what all prompts of a stage
   begin with is held once, and each prompt once for all its samples;
@@ -273,6 +276,11 @@ and the first way that says what a plain forward pass says is taken:
 
 A run says in a line what is not shared as it begins to sample, and `check` warns of it before. A model that sees what comes
 after a token is refused.
+
+`make test` goes over one architecture of each kind of cache and of each way to read; all of them, and whether this page is what
+comes out, take some minutes more:
+
+    .venv/bin/python -m pytest -m architectures tests/test_architectures.py
 
 | `model_type` | what all prompts begin with | samples of a prompt | |
 |---|---|---|---|

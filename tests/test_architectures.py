@@ -2,16 +2,18 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from architectures import CPU, KINDS, NOT_CAUSAL, OUT, SIZE, ask, make, settings, table, texts, verdict
+from architectures import CPU, KINDS, NOT_CAUSAL, OUT, SHARED, SIZE, TOGETHER, ask, make, row, settings, table, texts, verdict
 from transformers import AutoModelForCausalLM
 
 from selfreward.checks.reach import Found, _in_folder, unshared
 from selfreward.checks.shapes import read_config, shape_of
 from selfreward.engines import load_tokenizer
+from selfreward.engines.fake import FakeTrainer
 from selfreward.engines.sampling import plain, states, suited
 from selfreward.engines.sampling.hf import HFModel
 from selfreward.engines.sampling.plain import WAYS, Way
@@ -20,6 +22,8 @@ from selfreward.engines.training.rows import dpo_row, sft_row
 from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import BackendConfig, DPOConfig, SFTConfig
+from selfreward.records import Checkpoint
+from selfreward.rundir import Progress, RunDir, Runner
 
 TABLE = Path(__file__).parents[1] / "docs" / "architectures.md"
 CACHES = {
@@ -34,24 +38,41 @@ CACHES = {
     "xlstm": "states without a cache class",
 }
 """One architecture of each kind of cache."""
+WAYS_TO_READ = ["llama", "bert", "bart", "zamba2", "xlnet"]
+"""One of each way to read that is not among those: a tree, of two makes, copies of like lengths, anew; and one that is refused."""
 ONE_STEP = {"batch_size": 2, "device_batch_size": 2, "epochs": 1, "dropout": 0}
 EXAMPLES = [("Name a bird.", "The wren."), ("x", "I think, a heron and more.")]
 PAIRS = [("Name a bird.", "The wren.", "What? No."), ("x", "I think, a heron.", "y")]
 
 
+def here_or_in_the_sweep(*here):
+    """All architectures; those that are not `here` are gone over by `pytest -m architectures` alone."""
+    return [pytest.param(kind, marks=() if kind in here else pytest.mark.architectures) for kind in KINDS]
+
+
 # ——— all of them ———
 
 
-@pytest.mark.architectures
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_architecture_answers_as_generate_does_or_is_left_out_with_a_reason(kind):
-    assert verdict(kind).kind == kind
+@pytest.mark.parametrize("kind", here_or_in_the_sweep(*CACHES, *WAYS_TO_READ))
+def test_an_architecture_answers_as_generate_does_or_is_left_out_with_a_reason_as_the_docs_say(kind):
+    assert row(verdict(kind)) in TABLE.read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.architectures
 def test_the_table_in_the_docs_is_what_was_found():
     """Made by `PYTHONPATH=tests python -c 'print(__import__("architectures").table(), end="")' > docs/architectures.md`."""
     assert TABLE.read_text(encoding="utf-8") == table()
+
+
+def test_the_docs_have_a_line_for_every_architecture_and_count_them():
+    page = TABLE.read_text(encoding="utf-8")
+    lines = re.findall(r"^\| `(.+?)` \| (.+) \|$", page, re.MULTILINE)
+    assert sorted(kind for kind, _ in lines) == KINDS
+    assert {kind: said for kind, said in lines if said.count("|") == 0} == OUT
+    works = len(lines) - len(OUT)
+    assert f"Of the {len(KINDS)} causal architectures" in page and f"{works} are sampled from here" in page
+    assert f"a tree** ({page.count(TOGETHER[None])} architectures)" in page
+    assert f"from a copy ({page.count(f'| {SHARED[True]} |')}, with the trees" in page
 
 
 # ——— one of each kind ———
@@ -75,8 +96,10 @@ def first_step(folder):
     return json.loads((folder / "metrics.jsonl").read_text().splitlines()[1])
 
 
-def test_it_is_trained_on_padded_batches_as_on_each_text_alone_and_told_the_likelihood_of_a_text(model, tmp_path):
-    folder, whole = model
+@pytest.mark.parametrize("kind", [param for param in here_or_in_the_sweep("qwen3_5_text") if param.values[0] in CACHES])
+def test_it_is_trained_on_padded_batches_as_on_each_text_alone_and_told_the_likelihood_of_a_text(kind, tmp_path):
+    folder = tmp_path / "begin"
+    whole = make(kind, folder)
     tokenizer = load_tokenizer(folder)
     rows = [sft_row(tokenizer, *example) for example in EXAMPLES]
     split = [sum(label == -100 for label in row["labels"]) for row in rows]
@@ -169,6 +192,18 @@ def test_a_line_says_what_is_held_or_read_more_often_than_it_need_be():
     assert len({way.unshared() for way in WAYS}) == len(WAYS)
 
 
+def test_a_run_says_what_is_not_shared_as_it_loads_a_model_and_nothing_of_one_that_shares(tmp_path):
+    said = []
+    for kind in ("mamba2", "llama"):
+        make(kind, tmp_path / kind)
+        progress = Progress(tmp_path)
+        progress.say = said.append
+        Runner(RunDir(tmp_path, {}), lambda model: HFModel(model.path, CPU), FakeTrainer, progress).load(
+            Checkpoint(name="M1", path=tmp_path / kind, fingerprint=kind)
+        )
+    assert said == [f"M1: its layers are of their own kind: {plain.HOLDS}"]
+
+
 # ——— before a run ———
 
 
@@ -201,6 +236,7 @@ def test_a_model_that_sees_what_comes_after_a_token_is_refused_by_check_engine_a
             refused()
 
 
+@pytest.mark.architectures
 def test_every_model_that_writes_here_is_let_pass_by_check():
     """Which see ahead is told by their settings; here by what the engine found."""
     for kind in KINDS:
