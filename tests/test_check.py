@@ -365,7 +365,7 @@ def test_adapters_that_could_not_be_trained_are_errors(tmp_path, monkeypatch):
     monkeypatch.setattr("selfreward.engines.training.adapters.find_spec", lambda name: None)
     found = of(tmp_path, trainer__lora={"targets": ["query"], "quantize": "4bit"}).findings
     assert [finding.where for finding in found] == ["trainer.lora.quantize", "trainer.lora.targets"]
-    assert "selfreward[qlora]" in found[0].now and "no module is called so" in found[1].what
+    assert "selfreward-lm[qlora]" in found[0].now and "no module is called so" in found[1].what
 
 
 def test_a_client_that_is_not_installed_is_named_with_what_to_install(tmp_path, monkeypatch):
@@ -373,7 +373,7 @@ def test_a_client_that_is_not_installed_is_named_with_what_to_install(tmp_path, 
     monkeypatch.delitem(sys.modules, "selfreward.engines.sampling.server")
     servers = {"referee": {"url": "http://127.0.0.1:9/v1", "model": "m"}}
     (finding,) = of(tmp_path, servers=servers, measure__judge="referee").findings
-    assert finding.what == "needs the openai client" and finding.now == "pip install 'selfreward[server]'"
+    assert finding.what == "needs the openai client" and finding.now == "pip install 'selfreward-lm[server]'"
 
 
 VALIDATION = {"path": "validation.jsonl"}

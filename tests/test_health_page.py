@@ -31,7 +31,7 @@ from selfreward.records import (
     to_line,
 )
 from selfreward.reports import charts, describe_status, write_cards, write_report
-from selfreward.reports.cases import SHOWN, bred_traits, doubtful_pairs, favoured_words, flattered_answers, within
+from selfreward.reports.cases import SHOWN, bred_traits, doubtful_pairs, favoured_words, fitting, flattered_answers
 from selfreward.reports.charts import Mark
 from selfreward.reports.headline import write_headline
 from selfreward.reports.loop_health import draw_monitors, meaning_of
@@ -311,9 +311,9 @@ def test_what_no_longer_fits_is_left_out_and_what_is_short_enough_still_comes(wa
     cases = doubtful_pairs(open_run(watched))
     size = cases[0].size
     assert size > sum(len(html.escape(one.text)) for one in cases[0].said)
-    kept = within([cases[0], cases[1], cases[0]], size + 1)
+    kept = fitting([cases[0], cases[1], cases[0]], size + 1)
     assert [case.shown for case in kept] == [True, False, False] and [case.id for case in kept][1] == cases[1].id
-    assert kept[1].said == [] and within([cases[0]], size - 1)[0].shown is False
+    assert kept[1].said == [] and fitting([cases[0]], size - 1)[0].shown is False
 
 
 # Wherever the run is shown

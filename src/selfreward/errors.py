@@ -22,6 +22,15 @@ class NoPairs(SelfRewardError):
     """An iteration ended with no pair to train on."""
 
 
+DISTRIBUTION = "selfreward-lm"
+"""What this package is called where packages are installed from; `selfreward` is another project's there."""
+
+
+def pip_install(extra: str) -> str:
+    """The command that installs what the optional parts under `extra` need."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
 def first_line(error: Exception) -> str:
     """What another library's error says, without the rest of its story; its name where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -95,7 +95,7 @@ class Operations(NamedTuple):
 
 
 def operations(stage: Stage, shape: Shape, recipe: Recipe, checkpointing: bool, tokens: int) -> Operations:
-    """Those of a stage as it is likely to be, done by a model of `shape`, attention's own left out; `tokens`: held at once.
+    """Operations of a stage of likely size by a model of `shape`, attention's own left out; `tokens`: held at once.
 
     A weight is used for two operations per token forward and four backward (Kaplan et al. 2020, arXiv 2001.08361, section
     2.1); frozen, for two fewer. Checkpointing goes forward twice, DPO once more through the reference.

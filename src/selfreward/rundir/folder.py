@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from selfreward import __version__
 from selfreward.errors import Outdated, SelfRewardError
 from selfreward.recipe import changed_fields
 from selfreward.records import (
@@ -41,11 +42,11 @@ ADAPTERS = ("peft", "bitsandbytes")
 
 @cache
 def versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
-    """Versions of the libraries that decide what a training gives."""
+    """Versions of the libraries that decide what a training gives, ours among them, whatever it is installed as."""
     found = {}
     for name in names:
         try:
-            found[name] = version(name)
+            found[name] = __version__ if name == "selfreward" else version(name)
         except PackageNotFoundError:
             continue
     return found

@@ -35,7 +35,7 @@ KINDS: dict[str, type[Settings]] = {
 SIGNS = {"turns": "mt-bench", "responses": "reward-modeling", "instruction": "alpaca-eval"}
 """A field in the rows of a file, and the evaluation that such a file is for."""
 HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
-"""What a run measures its own models on: the data of an evaluation of one of them where none is given."""
+"""The data that a run measures its own models on, which an evaluation of such a model uses where no data is given."""
 PARTS = ("judge", "against")
 RECORDS = "records"
 """Folder of an evaluation's stages."""
@@ -94,7 +94,7 @@ def evaluate(
 
 
 def _found(settings: Settings, trial: Trial) -> Found:
-    """What `settings` find. Where the folder has another evaluation of this name, the error says how both can stand."""
+    """The result of `settings`. Where the folder has another evaluation of this name, the error says how both can stand."""
     try:
         return settings.find(trial)
     except Outdated as error:
@@ -179,7 +179,7 @@ def read_settings(kind: str, recipe: Path | None, given: Mapping[str, Any]) -> S
 
 
 def _tables(recipe: Recipe) -> dict[str, Any]:
-    """What a recipe says about measuring, by the names that the settings have for it."""
+    """A recipe's fields about measuring, by the names that the settings have for them."""
     return {
         "seed": recipe.seed,
         "bootstrap": recipe.measure.bootstrap,
@@ -203,7 +203,7 @@ def _merged(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _checkpoint(subject: Subject, settings: Settings) -> Checkpoint:
-    """What is to be loaded, under the name that people know it by."""
+    """The checkpoint to be loaded, under the name that people know it by."""
     return outside_model(subject.source, settings.servers).model_copy(update={"name": subject.name})
 
 
