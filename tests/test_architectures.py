@@ -39,7 +39,7 @@ CACHES = {
 }
 """One architecture of each kind of cache."""
 WAYS_TO_READ = ["llama", "bert", "bart", "zamba2", "xlnet"]
-"""One of each way to read that is not among those: a tree, of two makes, copies of like lengths, anew; and one that is refused."""
+"""One of each way to read that is not among those: a tree, of two makes, like lengths, anew; and one that is refused."""
 ONE_STEP = {"batch_size": 2, "device_batch_size": 2, "epochs": 1, "dropout": 0}
 EXAMPLES = [("Name a bird.", "The wren."), ("x", "I think, a heron and more.")]
 PAIRS = [("Name a bird.", "The wren.", "What? No."), ("x", "I think, a heron.", "y")]
