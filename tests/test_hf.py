@@ -18,8 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward.engines import completion_ids
 from selfreward.engines.fake import FakeModel
-from selfreward.engines.sampling import attention, hf, tree
+from selfreward.engines.sampling import attention, hf, plain, tree
 from selfreward.engines.sampling.hf import HFModel, draw
+from selfreward.engines.sampling.plain import Way
 from selfreward.engines.sampling.tree import Tree
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.recipe import BackendConfig
@@ -132,13 +133,12 @@ def test_a_batch_of_which_the_engine_was_not_told_is_answered_all_the_same(llama
     assert [answer] == list(llama.generate([ask("bak del")]))
 
 
-def test_architectures_with_an_attention_of_their_own_share_nothing_and_say_so_in_a_line(tmp_path, caplog):
+def test_architectures_with_an_attention_of_their_own_go_by_copies_and_say_so_in_a_line(tmp_path):
     for kind in (*KINDS, *OF_THEIR_OWN):
-        caplog.clear()
         engine = HFModel(make_model(tmp_path / kind, kind), CPU)
         assert engine.shares == (kind in KINDS)
-        said = [record.message for record in caplog.records if record.name == hf.__name__]
-        assert said == ([] if engine.shares else [f"{tmp_path / kind}: {hf.OF_ITS_OWN}"])
+        assert engine.way == (None if engine.shares else Way(shares=True, together="all"))
+        assert engine.unshared == ("" if engine.shares else f"its layers are of their own kind: {plain.HOLDS}")
 
 
 @pytest.mark.parametrize("kind", ["mistral", "gemma2", "gpt2"])

@@ -17,7 +17,7 @@ from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_
 from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdrawn
 from selfreward.checks.finding import Finding
 from selfreward.checks.memory import Precision
-from selfreward.checks.reach import Found, look_up, models_of
+from selfreward.checks.reach import Found, look_up, models_of, unshared
 from selfreward.engines import find_device, load_ray, outside_model, quiet_libraries
 from selfreward.errors import SelfRewardError
 from selfreward.measure import MONITORS, load_anchors
@@ -72,6 +72,7 @@ class _Checker:
         self.findings: list[Finding] = []
         self.models = [look_up(name, parts, recipe) for name, parts in models_of(recipe).items()]
         self.findings += [problem for found in self.models for problem in found.problems]
+        self.findings += unshared(self.models, recipe.backend)
         self.free = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free
 
     def check(self) -> Check:

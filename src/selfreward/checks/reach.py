@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from selfreward.checks.finding import Finding
 from selfreward.checks.served import FROZEN, asked, findings
 from selfreward.checks.shapes import Shape, read_config, shape_of, size_by_name
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, Recipe, imported
+from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, BackendConfig, Recipe, imported
 
 SETTINGS = ("*.json", "tokenizer*", "*.jinja", "*.model", "*.txt")
 """Everything of a model's folder but its weights."""
@@ -77,6 +78,14 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> Found:
         now = "Give a folder with a transformers model, a hub id, or a name under [servers]"
         return Found(name, parts, "nowhere", problems=(Finding("error", name, "there is no such folder", now),))
     return _cached(name, parts) or _on_hub(name, parts)
+
+
+def unshared(models: Sequence[Found], backend: BackendConfig) -> list[Finding]:
+    """Which models cannot be sampled from as fast as others: those that hold more than keys and values of what they read."""
+    what = "its layers are of their own kind: every sample holds a copy of what was kept of its prompt, more may be read again"
+    now = "Allow more time and memory for judging; the run says in a line what is not shared"
+    copied = [found.name for found in models if backend.type == "hf" and found.shape and found.shape.own_kind]
+    return [Finding("warning", name, what, now) for name in copied]
 
 
 def _served(name: str, parts: tuple[str, ...], recipe: Recipe) -> Found:

@@ -51,6 +51,15 @@ class Spreads(Protocol):
         """The completions of each batch, as soon as it is whole."""
 
 
+@runtime_checkable
+class Unshared(Protocol):
+    """A model that says what it computes or holds more often than it need."""
+
+    @property
+    def unshared(self) -> str:
+        """A line; empty where there is nothing to say."""
+
+
 class Trainer(Protocol):
     """Fine-tunes a checkpoint. Work left in `work` by a killed call is gone on from; times go nowhere."""
 

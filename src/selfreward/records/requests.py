@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from selfreward.records.base import Identified, Record, content_id
 
 Ids = Annotated[tuple[int, ...] | None, Field(exclude_if=lambda ids: ids is None)]

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from selfreward.engines import Advance, Model, Trainer
+from selfreward.engines import Advance, Model, Trainer, Unshared
 from selfreward.errors import NoPairs
 from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (
@@ -96,6 +96,8 @@ class Runner:
         if engine is None or key != model.fingerprint:
             self.unload()
             engine = self.open_model(model)
+            if isinstance(engine, Unshared) and engine.unshared:
+                self.progress.say(f"{model.name}: {engine.unshared}")
             self._loaded = (model.fingerprint, engine)
         return engine
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
+from selfreward.engines.sampling.sizes import SEES_AHEAD, sees_ahead
 from selfreward.engines.tokens import end_of_turn, load_tokenizer
 from selfreward.engines.training import adapters
 from selfreward.errors import SelfRewardError
@@ -36,6 +37,8 @@ class Learner:
         self.tokenizer = load_tokenizer(path)
         self._config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         self.model = load_weights(path, with_dropout(self._config, dropout), **self._held())
+        if sees_ahead(self.model):
+            raise SelfRewardError(f"it {SEES_AHEAD}", str(path), "Give a causal language model")
         adapters.keep_differentiable(self.model)
         self._generation = copy.deepcopy(self.model.generation_config)
         self.recompute = _recomputes(trainer, self.model, path)
