@@ -1,6 +1,41 @@
-"""The one error a user is meant to read. Everything else is a bug and keeps its traceback."""
+"""The one error a user is meant to read, and how any text is shown. Everything else is a bug and keeps its traceback."""
 
 from __future__ import annotations
+
+import re
+import unicodedata
+
+UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories that steer a terminal or show nothing: controls, formats (bidirectional, zero-width), lone surrogates, line
+and paragraph separators."""
+STARS = "********"
+SECRET = re.compile(
+    r'(?<=:/)(?P<kept>/*)[^\s"]*@'  # of a URL, with one slash where it was taken for a path
+    r"""|(?<![^\s"'=(\[,])[^\s"'/@:=]+:[^\s"/@]+@(?=[\w\[])"""  # of an address without its scheme
+    r'|(?<=:/)(?P<address>[^\s"?]*\?)(?:[^\s"#]*=|[\w.%-]{6})[^\s"#]*'
+)
+"""User and password of an address, or its query, where keys may stand."""
+
+
+def visible(text: str, keep: str = "") -> str:
+    """`text` with the escape of each control, format and separator character and lone surrogate in its place (x1b, u202e).
+
+    `keep`: such characters that stay, newlines say, where the text may have lines of its own.
+    """
+    return "".join(
+        repr(character)[1:-1] if unicodedata.category(character) in UNSEEN and character not in keep else character
+        for character in text
+    )
+
+
+def starred(text: str) -> str:
+    """`text` with stars for the user, the password and the query of every address in it."""
+    return SECRET.sub(lambda match: f"{match['address']}{STARS}" if match["address"] else f"{match['kept'] or ''}{STARS}@", text)
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a value, an address say, holds a password or a query; in JSON those of each of its strings count."""
+    return bool(SECRET.search(text)) or ('"' not in text and ":/" in text and "@" in text.partition(":/")[2])
 
 
 class SelfRewardError(Exception):
@@ -11,7 +46,7 @@ class SelfRewardError(Exception):
         self.what, self.where, self.now = what, where, now
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}. {self.now}"
+        return visible(starred(f"{self.where}: {self.what}. {self.now}"))
 
 
 def first_line(error: Exception) -> str:

@@ -91,6 +91,10 @@ class RunDir:
         if self._settled:
             self.settle()
 
+    def assert_held(self) -> None:
+        """Raises `SelfRewardError` where another process took the folder over meanwhile."""
+        self._lock.assert_held(self.path)
+
     def close(self) -> None:
         """Let another process have the folder."""
         self._lock.close()
@@ -224,6 +228,7 @@ class Stage:
         self.plan.unlink(missing_ok=True)
 
     def _make_folder(self) -> None:
+        self.run.assert_held()
         self.run.settle()
         self.folder.mkdir(parents=True, exist_ok=True)
         sync_folder(self.folder.parent)
@@ -235,6 +240,7 @@ class Stage:
         return path
 
     def _save(self, path: Path, **facts: object) -> None:
+        self.run.assert_held()
         write_whole(path, json.dumps({"id": content_id(facts), **facts}, indent=1))
 
     def _load(self, path: Path) -> dict[str, Any]:
