@@ -38,6 +38,11 @@ def holds_secret(text: str) -> bool:
     return bool(SECRET.search(text)) or ('"' not in text and ":/" in text and "@" in text.partition(":/")[2])
 
 
+def shown(text: str) -> str:
+    """`text` in one line as it may be shown and kept: nothing in it steers a terminal, and addresses tell no secret."""
+    return visible(starred(text))
+
+
 class SelfRewardError(Exception):
     """Something the user can put right: what is wrong, where, and what to do now."""
 
@@ -46,7 +51,7 @@ class SelfRewardError(Exception):
         self.what, self.where, self.now = what, where, now
 
     def __str__(self) -> str:
-        return visible(starred(f"{self.where}: {self.what}. {self.now}"))
+        return shown(f"{self.where}: {self.what}. {self.now}")
 
 
 def first_line(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import signal
 from collections.abc import Callable
@@ -12,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.errors import Alarm, SelfRewardError, Stopped
+from selfreward.cli.system import system_error
+from selfreward.errors import Alarm, SelfRewardError, Stopped, shown, visible
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="A language model that improves itself by judging its own answers.",
@@ -37,23 +37,20 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
         except Alarm as alarm:
             _end(f"alarm: {alarm}", ALARMED)
         except Exception as error:
-            if not _disk_is_full(error):
+            if (known := system_error(error, str(kwargs.get("folder") or "run folder"))) is None:
                 raise
-            now = "Nothing written before is lost: make room, then run the same command"
-            _end(f"error: {getattr(error, 'filename', None) or 'run folder'}: the disk is full. {now}", FAILED)
+            _end(f"error: {known}", FAILED)
 
     return wrapper
 
 
-def _disk_is_full(error: Exception) -> bool:
-    """Whether that is what went wrong; libraries that write weights say so in words of their own."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return any(sign in str(error) for sign in ("No space left on device", "PytorchStreamWriter failed"))
+def say(text: str) -> None:
+    """Print text for a person; its lines and columns stay, all else that would steer the terminal is made visible."""
+    typer.echo(visible(text, keep="\n\t"))
 
 
 def _end(text: str, code: int) -> None:
-    typer.echo(text, err=True)
+    typer.echo(shown(text), err=True)
     raise typer.Exit(code)
 
 

@@ -8,7 +8,7 @@ from .files import (CHANGED as CHANGED, WEIGHTS as WEIGHTS, differing as differi
 from .jsonl import (Records as Records, digest as digest, iter_about as iter_about, iter_jsonl as iter_jsonl,
     read_jsonl as read_jsonl, read_line as read_line, to_line as to_line, wrong_field as wrong_field)
 from .locks import (LOCK as LOCK, Held as Held, alone as alone, is_held as is_held, lock_folder as lock_folder,
-    undisturbed as undisturbed)
+    made_beside as made_beside, undisturbed as undisturbed)
 from .made import (REPLY as REPLY, Comparison as Comparison, Dropped as Dropped, Example as Example, Judgment as Judgment,
     Made as Made, Outcome as Outcome, Pair as Pair, Place as Place, Preference as Preference, Prompt as Prompt,
     Proposal as Proposal, Ranking as Ranking, Response as Response, Side as Side, Verdict as Verdict, in_pairs as in_pairs,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,20 @@ def read_signed(path: Path) -> dict[str, Any] | None:
         raise ValueError("no facts with an id") from error
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let errors of the operating system that name no file, as those of writing do, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def write_whole(path: Path, text: str | Iterable[str]) -> None:
     """Write a file, its text at once or in parts, so that it is there whole or not at all, and stays when the power goes."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as out:
+    with naming(partial), partial.open("w", encoding="utf-8") as out:
         out.writelines([text] if isinstance(text, str) else text)
         out.flush()
         os.fsync(out.fileno())
@@ -68,8 +79,11 @@ def write_whole(path: Path, text: str | Iterable[str]) -> None:
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable."""
     handle = os.open(path, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
+    try:
+        with naming(path):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sync_files(folder: Path) -> None:
@@ -79,5 +93,5 @@ def sync_files(folder: Path) -> None:
 
 
 def _sync_file(path: Path) -> None:
-    with path.open("rb") as opened:
+    with naming(path), path.open("rb") as opened:
         os.fsync(opened.fileno())

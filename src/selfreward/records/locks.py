@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from threading import Event, Thread
 from typing import IO
 
 from selfreward.errors import SelfRewardError, visible
+from selfreward.records.files import sync_files, sync_folder
 
 LOCK = ".lock"
 TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
@@ -191,6 +193,33 @@ def lock_folder(path: Path) -> Held:
     if held.lease:
         logging.getLogger(__name__).warning(LEASED, visible(str(path)), REFRESHED, STALE / 60)
     return held
+
+
+@contextmanager
+def made_beside(folder: Path) -> Iterator[Path]:
+    """A folder to fill, empty but for its lock, that becomes `folder` at the end, whole and durable; an error leaves nothing.
+
+    What an attempt that was killed left of it is removed first. `folder` may be there if it is empty.
+    """
+    folder = folder.resolve()  # a link stays, and leads to it
+    partial = folder.with_name(f"{folder.name}.partial")
+    lock = lock_folder(partial)
+    try:
+        for left in partial.iterdir():
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            elif not left.name.startswith(LOCK):
+                left.unlink()
+        yield partial
+        sync_files(partial)
+        partial.rename(folder)
+        (folder / LOCK).unlink()
+        sync_folder(folder.parent)
+    except Exception:  # the disk is full, say, and has better uses for what is left
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        lock.close()
 
 
 def is_held(lock: Path) -> bool:

@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from markupsafe import Markup
 
-from selfreward.records import REPLY, Estimate, Example, HeadToHead, Measured, iter_jsonl, write_whole
+from selfreward.records import (
+    CHANGED,
+    LOCK,
+    REPLY,
+    Estimate,
+    Example,
+    HeadToHead,
+    Measured,
+    alone,
+    iter_jsonl,
+    read_signed,
+    write_whole,
+)
 from selfreward.reports import charts
 from selfreward.reports.browse import sample
 from selfreward.reports.charts import Axis
@@ -22,6 +35,7 @@ from selfreward.reports.render import render
 from selfreward.reports.status import model_lines, where
 from selfreward.rundir import RunView, open_run
 
+T = TypeVar("T")
 DRILLDOWN = 2_200_000
 """Bytes of the page for browsing, all iterations together; with the rest it stays below 3 MB."""
 STEPS_DRAWN = 160
@@ -90,8 +104,9 @@ def write_report(folder: Path) -> Path:
     standing = open_run(folder)
     page = folder / "report" / "index.html"
     page.parent.mkdir(exist_ok=True)
-    write_health(standing, page.parent)
-    write_whole(page, _render(standing))
+    with alone(page.parent / LOCK):
+        write_health(standing, page.parent)
+        write_whole(page, _render(standing))
     return page
 
 
@@ -99,7 +114,9 @@ def _render(standing: RunView) -> str:
     models, recipe = standing.measured, standing.recipe
     budget = DRILLDOWN // max(1, len(standing.iterations))
     samples = [sample(standing.folder / name, standing.recipe_of(name).judge, budget) for name in standing.iterations]
-    curves = [_curves(standing.folder / model.name) for model in standing.models]
+    torn: list[str] = []
+    curves = [_curves(standing.folder, model.name, torn) for model in standing.models]
+    seeds = _seeds(standing.folder, torn)
     return render(
         "report.html",
         run=standing.folder.resolve().name, recipe=recipe, models=models, top=recipe.judge.scale[1],
@@ -109,7 +126,7 @@ def _render(standing: RunView) -> str:
         unfinished="" if standing.finished and not standing.ended else where(standing, time.time()), lines=model_lines(standing),
         rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
         curves=[found for found in curves if found], samples=[found for found in samples if found],
-        actors=_actors(standing), stand_in=_stand_in(standing.folder), seeds=_seeds(standing.folder),
+        actors=_actors(standing), stand_in=_stand_in(standing.folder), seeds=seeds, torn=torn,
         compared=_compared(models, recipe.measure.judge), evaluations=_evaluations(standing),
     )  # fmt: skip
 
@@ -215,29 +232,42 @@ def _shares(histogram: Mapping[str, int], scale: tuple[float, float]) -> list[fl
     return [count / total for count in bins]
 
 
-def _seeds(folder: Path) -> list[SeedPart]:
+def _part(folder: Path, name: str, read: Callable[[Path], T], torn: list[str]) -> T | None:
+    """What `read` makes of the file `name` of a run; None where there is none, and where it is damaged: it is `torn` then."""
+    try:
+        return read(folder / name) if (folder / name).exists() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        torn.append(name)
+        return None
+
+
+def _seeds(folder: Path, torn: list[str]) -> list[SeedPart]:
     """What the receipts of the run's seed folder say; nothing of a run begun before there were any."""
-    found = []
-    for name, title in SEEDS.items():
-        file = folder / "seed" / f"{name}.receipt.json"
-        if file.exists():
-            receipt = json.loads(file.read_text())
-            replies = {reason.removeprefix(REPLY): n for reason, n in receipt["dropped"].items() if reason.startswith(REPLY)}
-            dropped = {reason: n for reason, n in receipt["dropped"].items() if not reason.startswith(REPLY)}
-            found.append(SeedPart(title, receipt["records"], dropped, replies))
-    return found
+
+    def read(file: Path) -> SeedPart:
+        if (receipt := read_signed(file)) is None:
+            raise ValueError(CHANGED)
+        replies = {reason.removeprefix(REPLY): n for reason, n in receipt["dropped"].items() if reason.startswith(REPLY)}
+        dropped = {reason: n for reason, n in receipt["dropped"].items() if not reason.startswith(REPLY)}
+        return SeedPart(SEEDS[file.name.split(".")[0]], receipt["records"], dropped, replies)
+
+    parts = [_part(folder, f"seed/{name}.receipt.json", read, torn) for name in SEEDS]
+    return [part for part in parts if part]
 
 
-def _curves(folder: Path) -> Curves | None:
-    """What the trainer logged of a model; None where it logged nothing to draw."""
-    file = folder / "model" / "metrics.jsonl"
-    logged = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+def _curves(folder: Path, name: str, torn: list[str]) -> Curves | None:
+    """What the trainer logged of the model `name`; None where it logged nothing to draw."""
+    return _part(folder, f"{name}/model/metrics.jsonl", partial(_drawn, name), torn)
+
+
+def _drawn(name: str, file: Path) -> Curves | None:
+    logged: list[dict[str, Any]] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     drawn = []
     for title, keys in CURVES.items():
         lines = [(kind, line) for kind, key in keys.items() if (line := _line(logged, key))]
         drawn += [(title, charts.curves(lines))] if lines else []
     steps = max((int(line.get("step", 0)) for line in logged), default=0)
-    return Curves(folder.name, steps, drawn, logged[0].get("padding")) if drawn else None
+    return Curves(name, steps, drawn, logged[0].get("padding")) if drawn else None
 
 
 def _line(logged: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from selfreward.errors import shown
 from selfreward.records import Measured, alarms, describe, ending
 from selfreward.rundir import ANSWERING, ModelStanding, RunView, Status, open_run
 
@@ -12,7 +13,8 @@ from selfreward.rundir import ANSWERING, ModelStanding, RunView, Status, open_ru
 def describe_status(folder: Path) -> str:
     """What `selfreward status` prints. Raises `SelfRewardError` where `folder` is no run folder."""
     standing = open_run(folder)
-    return "\n".join([f"{folder}: {where(standing, time.time())}", *(f"  {line}" for line in model_lines(standing))])
+    lines = [f"{folder}: {where(standing, time.time())}", *(f"  {line}" for line in model_lines(standing))]
+    return "\n".join(map(shown, lines))
 
 
 def where(standing: RunView, now: float) -> str:

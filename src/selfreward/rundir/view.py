@@ -10,7 +10,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
 from selfreward.records import Measured, Reading, is_held, read_jsonl, read_line
 from selfreward.rundir.branch import read_branch, recipe_of, recipes
-from selfreward.rundir.progress import Status
+from selfreward.rundir.progress import Status, last_seen
 
 ANSWERING = ("heldout_responses", "truth")
 COMPARING = "heldout_preferences"
@@ -101,7 +101,7 @@ def open_run(folder: Path) -> RunView:
         recipe=recipe,
         models=tuple(_read_model(folder, name, stages) for name, stages in _expected(recipe).items()),
         alive=is_held(folder / ".lock"),
-        status=_last_seen(status),
+        status=last_seen(status),
     )
 
 
@@ -142,11 +142,3 @@ def _read_model(run: Path, name: str, stages: tuple[str, ...]) -> ModelStanding:
     measured = read_line(file.read_text(), Measured, str(file)) if file.exists() else None
     readings = tuple(read_jsonl(run / name / f"{WATCHED}.jsonl", Reading)) if WATCHED in done else ()
     return ModelStanding(name, stages, done, measured, readings)
-
-
-def _last_seen(file: Path) -> Status | None:
-    """What a process last told of itself; None where a power cut left nothing of it, for nobody waits for this file."""
-    try:
-        return read_line(file.read_text(), Status, str(file)) if file.exists() else None
-    except SelfRewardError:
-        return None

@@ -27,7 +27,7 @@ from selfreward.engines.sampling.plain import Plain
 from selfreward.engines.sampling.suited import suits
 from selfreward.engines.sampling.tree import Tree
 from selfreward.engines.tokens import completion_ids, end_of_turn, load_tokenizer, prompt_ids
-from selfreward.errors import OutOfMemory, SelfRewardError, first_line
+from selfreward.errors import OutOfMemory, SelfRewardError, first_line, visible
 from selfreward.recipe import BackendConfig
 from selfreward.records import Completion, Finish, Message, Request, Watched
 
@@ -80,7 +80,7 @@ class HFModel:
         self.device = torch.device(device)
         self.shares = suits(self.model)
         if not self.shares:
-            logging.getLogger(__name__).warning("%s: %s", path, OF_ITS_OWN)
+            logging.getLogger(__name__).warning("%s: %s", visible(str(path)), OF_ITS_OWN)
         self.budget = config.in_flight(_room(self.model), _token_bytes(self.model), self.device.type == "cuda")
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
         ends = self.model.generation_config.eos_token_id
