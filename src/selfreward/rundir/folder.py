@@ -32,6 +32,7 @@ from selfreward.records import (
     to_line,
     write_whole,
 )
+from selfreward.rundir.branch import BRANCH, read_branch
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 ADAPTERS = ("peft", "bitsandbytes")
@@ -59,8 +60,10 @@ class RunDir:
         self.path, self.recipe, self.logs = path, recipe, path / "logs"
         self._lock = lock_folder(path)
         self.visited: list[Stage] = []
+        self.taken: tuple[str, ...] = ()
         self._settled, self._waiting = False, list[Callable[[], object]]()
         try:
+            self.taken = branch.taken if (branch := read_branch(path)) else ()
             self.now = {**recipe, "versions": versions()}
             self.before = self._before() or self.now
             self._attempt = self._new_attempt()
@@ -125,10 +128,15 @@ class RunDir:
         why = f"the recipe changed ({', '.join(changed)})" if changed else "what it is made from changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
         made = [one for one in self._made() if one.watching or not stage.watching]
+        made = [one for one in made if one.folder.name not in self.taken]
         later = {file for one in made for file in one.files()} - keep
         measured = {file.parent / "measured.json" for file in later if not stage.watching}
         later |= {file for file in measured if file.exists()}
-        now = f"Give this run a new folder, or undo the change, or delete what no longer holds: {_remove(later)}"
+        now = "Give this run a new folder, or undo the change"
+        if stage.folder.name in self.taken:
+            now += f": {stage} was taken over from another run (see {BRANCH}) and is not made again here"
+        else:
+            now += f", or delete what no longer holds: {_remove(later)}"
         return SelfRewardError(f"{why}, so the records here would not be the ones asked for", str(stage), now)
 
     def _made(self) -> list[Stage]:
@@ -216,6 +224,8 @@ class Stage:
     def damaged(self, file: Path, what: str) -> SelfRewardError:
         """The error for a file of this stage that is not as it was left, with what to delete to make the stage again."""
         now = f"Restore it, or have {self} made again: {_remove(self.files())}"
+        if self.folder.name in self.run.taken:
+            now = f"It was taken over from another run (see {BRANCH}): restore it from there, or branch again into another folder"
         return SelfRewardError(what, str(file), now)
 
     def _tidy(self) -> None:
