@@ -10,33 +10,30 @@ from collections.abc import Iterator
 
 from selfreward.errors import SelfRewardError, first_line
 
-AGAIN = "then run the same command: nothing written before is lost"
-FULL = ("the disk is full", f"Make room, {AGAIN}")
-DENIED = ("there is no permission", f"Get it from who owns the file or folder, or name another, {AGAIN}")
-OPEN = ("too many files are open", f"Raise the limit (`ulimit -n 65536`), {AGAIN}")
-NO_FOLDER = ("a file stands where a folder should be", f"Move it away, or name another path, {AGAIN}")
-MEMORY = (
-    "lower device_batch_size in [sft] and [dpo] or train adapters ([trainer.lora]) where a training ran out, and "
-    "backend.max_tokens_in_flight where sampling did"
-)
+
+def _then(do: str) -> str:
+    return f"Nothing written before is lost: {do}, then run the same command"
+
+
+FULL = ("the disk is full", _then("make room"))
+DENIED = ("there is no permission", _then("get it from who owns the file or folder, or name another"))
+OPEN = ("too many files are open", _then("raise the limit (`ulimit -n 65536`)"))
+IN_THE_WAY = ("a file stands where a folder should be", _then("move it away, or name another path"))
 KNOWN = {
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
-    errno.EROFS: ("the file system is read-only", f"Make it one that can be written to, or name another folder, {AGAIN}"),
+    errno.EROFS: ("the file system is read-only", _then("let it be written to, or name another folder")),
     errno.EACCES: DENIED,
     errno.EPERM: DENIED,
-    errno.EIO: ("the disk, or the network to it, failed (input/output error)", f"See the system's log, put it right, {AGAIN}"),
-    errno.ESTALE: ("the network file system lost it (stale file handle)", f"Mount it again, {AGAIN}"),
-    errno.EFBIG: (
-        "it would be larger than a file may be",
-        f"Raise the limit (`ulimit -f unlimited`) or use another disk, {AGAIN}",
-    ),
+    errno.EIO: ("the disk, or the network to it, failed (input/output error)", _then("see the system's log, put it right")),
+    errno.ESTALE: ("the network file system lost it (stale file handle)", _then("mount it again")),
+    errno.EFBIG: ("it is larger than a file may be here", _then("raise the limit (`ulimit -f unlimited`) or use another disk")),
     errno.EMFILE: OPEN,
     errno.ENFILE: OPEN,
     errno.ENAMETOOLONG: ("the name is too long", "Give a shorter one"),
-    errno.EISDIR: ("a folder stands where a file should be", f"Move it away, or name another path, {AGAIN}"),
-    errno.ENOTDIR: NO_FOLDER,
-    errno.EEXIST: NO_FOLDER,
+    errno.EISDIR: ("a folder stands where a file should be", _then("move it away, or name another path")),
+    errno.ENOTDIR: IN_THE_WAY,
+    errno.EEXIST: IN_THE_WAY,
     errno.ENOENT: ("is not there", "Restore it, or give a path that exists"),
     errno.ELOOP: ("its links go round in a circle", "Give the folder itself"),
 }
@@ -56,14 +53,17 @@ def system_error(error: Exception, place: str) -> SelfRewardError | None:
     for found in _behind(error):
         code = _code(found)
         if code == errno.ENOMEM:
-            now = f"Free some, or {MEMORY}, {AGAIN}"
+            now = _then(
+                "free some, or lower device_batch_size in [sft] and [dpo] or set [trainer.lora] where a training ran out, "
+                "and backend.max_tokens_in_flight where sampling did"
+            )
             return SelfRewardError(f"there is not enough ({first_line(found)[:120]})", "memory", now)
         file = _file(found, code)
         if code in KNOWN and (file or code not in (errno.ENOENT, errno.EEXIST, errno.ENOTDIR)):
             what, now = KNOWN[code]
             return SelfRewardError(what, file or place, now)
         if code and file:
-            return SelfRewardError(os.strerror(code), file, f"Put that right, {AGAIN}")
+            return SelfRewardError(os.strerror(code), file, _then("put that right"))
     return None
 
 

@@ -45,13 +45,7 @@ def write_cards(run: Path) -> list[Path]:
     """
     standing = open_run(run)
     trained = [model for model in standing.measured if (run / model.name / "model").is_dir()]
-    cards = {run / model.name / "model" / CARD: _model_card(standing, model) for model in trained}
-    if other := {file: text for file, text in cards.items() if not file.exists() or file.read_bytes() != text.encode()}:
-        (run / "logs").mkdir(exist_ok=True)
-        with alone(run / "logs" / LOCK):
-            for file, text in other.items():
-                write_whole(file, text)
-    return list(cards)
+    return [_write(run / model.name / "model" / CARD, _model_card(standing, model)) for model in trained]
 
 
 def shown(value: Any) -> Any:
@@ -78,6 +72,15 @@ def _counts(folder: Path, stages: Iterable[str]) -> list[Count]:
     receipts = [(stage, folder / f"{stage}.receipt.json") for stage in stages]
     read = [(stage, json.loads(receipt.read_text())) for stage, receipt in receipts if receipt.exists()]
     return [Count(stage, found["records"], found.get("outcomes") or found.get("dropped") or {}) for stage, found in read]
+
+
+def _write(file: Path, text: str) -> Path:
+    if not file.exists() or file.read_bytes() != text.encode():
+        logs = file.parents[2] / "logs"
+        logs.mkdir(exist_ok=True)
+        with alone(logs / LOCK):  # a run that ends and an export both write cards
+            write_whole(file, text)
+    return file
 
 
 def _model_card(standing: RunView, model: Measured) -> str:

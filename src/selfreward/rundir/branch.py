@@ -179,7 +179,7 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
 
 
 def _assert_the_same(branch: Branch, run: Path, name: str, folder: Path) -> None:
-    """Raises `SelfRewardError` where a branch in `folder` comes from another model than `name` of `run` is, if that is still there."""
+    """Raises `SelfRewardError` where a branch comes from another model than `name` of `run`, if that is still there."""
     now = f"Give this branch another folder, or go on with the one there: selfreward run -o {shlex.quote(str(folder))}"
     if (branch.source, branch.model) != (run.resolve().name, name):
         raise SelfRewardError(f"comes from {branch.source}/{branch.model}", str(folder), now)
