@@ -9,10 +9,12 @@ UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories that steer a terminal or show nothing: controls, formats (bidirectional, zero-width), lone surrogates, line
 and paragraph separators."""
 STARS = "********"
+PASSWORD = r"""[^\s"/?#@:\[]*:(?!\d*(?:[/?#\s"]|$))"""
+"""A user and a colon in a URL, where what follows is no port: up to the last @ it is a password, whatever is in it."""
 SECRET = re.compile(
-    r'(?<=:/)(?P<kept>/*)[^\s"]*@'  # of a URL, with one slash where it was taken for a path
+    rf'(?<=:/)(?P<kept>/*)(?:{PASSWORD}[^\s"]*@|[^\s"/?#]*@)'  # of a URL, with one slash where it was taken for a path
     r"""|(?<![^\s"'=(\[,])[^\s"'/@:=]+:[^\s"/@]+@(?=[\w\[])"""  # of an address without its scheme
-    r'|(?<=:/)(?P<address>[^\s"?]*\?)(?:[^\s"#]*=|[\w.%-]{6})[^\s"#]*'
+    r'|(?<=:/)(?P<address>[^\s"?#]*\?)(?:[^\s"#]*=|[\w.%-]{6})[^\s"#]*'
 )
 """User and password of an address, or its query, where keys may stand."""
 
@@ -33,9 +35,9 @@ def starred(text: str) -> str:
     return SECRET.sub(lambda match: f"{match['address']}{STARS}" if match["address"] else f"{match['kept'] or ''}{STARS}@", text)
 
 
-def holds_secret(text: str) -> bool:
-    """Whether a value, an address say, holds a password or a query; in JSON those of each of its strings count."""
-    return bool(SECRET.search(text)) or ('"' not in text and ":/" in text and "@" in text.partition(":/")[2])
+def holds_secret(value: str) -> bool:
+    """Whether a single value, an address say, holds a password, which may have spaces, or a query."""
+    return bool(SECRET.search(value) or re.search(rf':/+{PASSWORD}[^"]*@', value))
 
 
 def shown(text: str) -> str:

@@ -10,13 +10,38 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from selfreward.cli.system import system_error
-from selfreward.errors import Alarm, SelfRewardError, Stopped, shown, visible
+from selfreward.errors import Alarm, SelfRewardError, Stopped, holds_secret, shown, visible
+
+UsageError: Any = typer.BadParameter.__base__
+"""Of the click that typer uses, which may be one of its own."""
+
+
+class Careful(TyperGroup):
+    """The commands, none of which is given a secret: arguments stand in the shell's history and in `provenance.json`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse a secret before anything is done with it, or shown."""
+        if any(holds_secret(argument) for argument in args):
+            what = "an argument holds a password, or an address with a query, where keys stand"
+            now = "Leave it out: a key is read from the variable that --key-env, or key_env in [servers], names"
+            _end(f"error: {SelfRewardError(what, 'command line', now)}", FAILED)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what click says of a wrong argument is shown like any text."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            setattr(error, "message", visible(error.message))  # noqa: B010
+            raise
+
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="A language model that improves itself by judging its own answers.",
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False, cls=Careful,
 )  # fmt: skip
 STOPPED, ALARMED, FAILED = 143, 3, 1
 """Exit codes: asked to end and can go on; ended by a monitor; something for the user to put right."""

@@ -1,7 +1,7 @@
 from .data import (EFTConfig as EFTConfig, SeedConfig as SeedConfig, SourceConfig as SourceConfig)
 from .engines import (BackendConfig as BackendConfig, ClusterConfig as ClusterConfig, ServerConfig as ServerConfig)
 from .fields import (HUB_ID as HUB_ID, IMPORT_PATH as IMPORT_PATH, ROLES as ROLES, Located as Located, ModelName as ModelName,
-    SamplingConfig as SamplingConfig, Section as Section, imported as imported)
+    SamplingConfig as SamplingConfig, Section as Section, assert_open as assert_open, imported as imported)
 from .iteration import (JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, PromptsConfig as PromptsConfig)
 from .measuring import (DriftConfig as DriftConfig, Ends as Ends, Limit as Limit, PairwiseConfig as PairwiseConfig)
 from .recipe import (Recipe as Recipe, changed_fields as changed_fields, load_recipe as load_recipe,

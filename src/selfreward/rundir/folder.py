@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, starred
 from selfreward.recipe import changed_fields
 from selfreward.records import (
     CHANGED,
@@ -117,7 +117,8 @@ class RunDir:
         numbers = [int(number) for path in self.logs.glob("attempt_*") if (number := path.name.split("_")[1]).isdigit()]
         attempt = self.logs / f"attempt_{1 + max(numbers, default=0)}"
         attempt.mkdir(parents=True)
-        provenance = {"python": sys.version, "platform": platform.platform(), "argv": sys.argv, "libraries": versions()}
+        argv = [starred(argument) for argument in sys.argv]
+        provenance = {"python": sys.version, "platform": platform.platform(), "argv": argv, "libraries": versions()}
         write_whole(attempt / "provenance.json", json.dumps(provenance, indent=1))
         write_whole(attempt / "config.json", json.dumps(self.recipe, indent=1))
         return attempt
