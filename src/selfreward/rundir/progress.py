@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
@@ -41,7 +42,7 @@ class Progress:
             TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
         ) as bar:  # fmt: skip
-            task = bar.add_task(name, total=total, completed=done, rate="")
+            task = bar.add_task(escape(shown(name)), total=total, completed=done, rate="")
 
             def advance(units: int) -> None:
                 clock.done += units
