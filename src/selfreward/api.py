@@ -15,7 +15,7 @@ from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Reading, phrase
 from selfreward.reports import require_trackers, tracking, write_cards, write_report
-from selfreward.rundir import MODEL, SEED, Progress, RunDir, Runner, models, part_of, read_branch, recipes
+from selfreward.rundir import MODEL, SEED, Progress, RunDir, Runner, models, of_branch, part_of, read_branch, recipes
 from selfreward.steps import Cast, Seed, load_seed
 
 Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher, Mapping[int, Recipe]], Checkpoint]
@@ -29,7 +29,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     monitor ended it, when all that it made is written.
     """
     require_trackers(recipe.report_to)
-    held = recipes(recipe, read_branch(folder))
+    held, recipe = recipes(recipe, read_branch(folder)), of_branch(recipe, folder)
     first = held.pop(1)
     seed, cast = load_seed(recipe), Cast(recipe)
     rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from selfreward.errors import SelfRewardError
 from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
-from selfreward.recipe.fields import Located, Section, spelt_now
+from selfreward.recipe.fields import Located, Section, assert_open, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, SelectConfig, SFTConfig, TrainerConfig
@@ -63,6 +63,8 @@ class Recipe(Section):
     """Sampling engine."""
     servers: dict[str, ServerConfig] = Field({})
     """Endpoints by name."""
+    branch: str | None = off(None)
+    """Written by the program into the `config.json` of a run that goes on from another: the id of its `branch.json`."""
     cluster: ClusterConfig | None = None
     """More processes than one, on this machine or on many; not given: everything is done in this one."""
 
@@ -132,7 +134,8 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
-    """The recipe in a tree of built-ins; paths in it are taken from `folder`."""
+    """The recipe in a tree of built-ins; paths in it are taken from `folder`. Raises `SelfRewardError`."""
+    assert_open(tree, where)
     try:
         return Recipe.model_validate(tree, context={"folder": str(folder), "servers": tuple(tree.get("servers") or ())})
     except ValidationError as error:

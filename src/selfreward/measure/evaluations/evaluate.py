@@ -20,7 +20,7 @@ from selfreward.measure.evaluations.lm_eval import Harness
 from selfreward.measure.evaluations.multi_turn import MTBench
 from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
-from selfreward.recipe import Recipe, SamplingConfig, load_recipe
+from selfreward.recipe import Recipe, SamplingConfig, assert_open, load_recipe
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
 from selfreward.rundir import Progress, RunDir, Runner
 
@@ -163,6 +163,7 @@ def name_servers(models: Sequence[str], key_env: str | None) -> dict[str, dict[s
 
 def read_settings(kind: str, recipe: Path | None, given: Mapping[str, Any]) -> Settings:
     """The settings of an evaluation of `kind`: what is given, and the tables of a recipe for the rest."""
+    assert_open(given, f"--on {kind}")
     tables = _tables(load_recipe(recipe)) if recipe else {}
     known = {name: table for name, table in tables.items() if name in KINDS[kind].model_fields and table is not None}
     try:
