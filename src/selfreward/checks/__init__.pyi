@@ -1,2 +1,2 @@
-from .checker import check as check
+from .checker import (Check as Check, check as check)
 from .tables import show as show
