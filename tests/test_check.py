@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from selfreward.checks import bill, check, memory, show
 from selfreward.checks.amounts import weigh
 from selfreward.checks.bill import Place, draw_up, gigabytes
-from selfreward.checks.costs import Training, plan
+from selfreward.checks.costs import Training
 from selfreward.checks.memory import Precision
+from selfreward.checks.planning import plan
 from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.shapes import Shape, adapter_parameters, read_config, shape_of, size_by_name
 from selfreward.checks.tables import short
@@ -364,7 +365,7 @@ def test_adapters_that_could_not_be_trained_are_errors(tmp_path, monkeypatch):
     monkeypatch.setattr("selfreward.engines.training.adapters.find_spec", lambda name: None)
     found = of(tmp_path, trainer__lora={"targets": ["query"], "quantize": "4bit"}).findings
     assert [finding.where for finding in found] == ["trainer.lora.quantize", "trainer.lora.targets"]
-    assert "selfreward[qlora]" in found[0].now and "no module is called so" in found[1].what
+    assert "selfreward-lm[qlora]" in found[0].now and "no module is called so" in found[1].what
 
 
 def test_a_client_that_is_not_installed_is_named_with_what_to_install(tmp_path, monkeypatch):
@@ -372,7 +373,7 @@ def test_a_client_that_is_not_installed_is_named_with_what_to_install(tmp_path, 
     monkeypatch.delitem(sys.modules, "selfreward.engines.sampling.server")
     servers = {"referee": {"url": "http://127.0.0.1:9/v1", "model": "m"}}
     (finding,) = of(tmp_path, servers=servers, measure__judge="referee").findings
-    assert finding.what == "needs the openai client" and finding.now == "pip install 'selfreward[server]'"
+    assert finding.what == "needs the openai client" and finding.now == "pip install 'selfreward-lm[server]'"
 
 
 VALIDATION = {"path": "validation.jsonl"}

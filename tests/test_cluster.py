@@ -33,7 +33,7 @@ from selfreward.records import Checkpoint, Message, Request, Response, Sampling,
 from selfreward.rundir import RESPONSES, Progress, RunDir, Runner
 
 HERE = Path(__file__).parent
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'selfreward[ray]'")
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'selfreward-lm[ray]'")
 TWO = ClusterConfig(samplers=2, trainers=2)
 
 
@@ -428,7 +428,7 @@ def test_the_number_of_trainers_is_what_a_training_is_known_by_and_that_of_sampl
 def test_without_ray_a_run_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
-        SelfRewardError, match=r"cluster\.type: needs ray, which is not installed\. pip install 'selfreward\[ray\]'"
+        SelfRewardError, match=r"cluster\.type: needs ray, which is not installed\. pip install 'selfreward-lm\[ray\]'"
     ):
         connect(ClusterConfig())
 

@@ -18,9 +18,9 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import PairsConfig, load_recipe
 from selfreward.records import Checkpoint, Dropped, Iteration, Judgment, Pair, Prompt, Response, content_id, read_jsonl
 from selfreward.rundir import open_run
-from selfreward.stats import Outcome, mean_scores, pair_outcomes
-from selfreward.steps import best_against_worst, pairs, trusted, without_flukes
-from selfreward.steps.pairs import pair_policy, shortest_of_the_best
+from selfreward.stats import Odds, mean_scores, pair_outcomes
+from selfreward.steps import best_against_worst, pair_policy, pairs, trusted, without_flukes
+from selfreward.steps.pairs import shortest_of_the_best
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ CHOSEN = [
 
 
 def test_a_pair_that_flips_more_likely_than_the_limit_is_dropped_and_one_of_which_nothing_is_known_stays(world, monkeypatch):
-    outcomes = {CHOSEN[0].id: Outcome(0.7, 0.1, 0.2), CHOSEN[1].id: Outcome(0.69, 0.1, 0.21)}
+    outcomes = {CHOSEN[0].id: Odds(0.7, 0.1, 0.2), CHOSEN[1].id: Odds(0.69, 0.1, 0.21)}
     monkeypatch.setattr(pairs, "pair_outcomes", lambda *given: outcomes)
     recipe, before = load_recipe(world, {"pairs.max_fluke": 0.2}), Dropped(id="other", stage="pairs", reason="tie")
     kept, dropped = without_flukes((CHOSEN, [before]), [], [], recipe)

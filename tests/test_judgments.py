@@ -474,7 +474,7 @@ def test_a_preference_out_of_the_order_of_addition_would_be_caught():
         ("Score: 1,000,000", "unparsed", None),
         ("Score: 1 000", "unparsed", None),
         ("Score: 1.2.3", "unparsed", None),
-        ("Score: 1 + 1 + 1 = 3", "unparsed", None),
+        ("Score: 1 + 1 + 1 = 3", "scored", 3),
         ("Score: 1+1+1+0+0", "unparsed", None),
         ("Score: 3½", "unparsed", None),
         ("Score: 3 1/2", "unparsed", None),
@@ -573,7 +573,7 @@ def test_the_multiple_choice_rubric_names_its_levels_and_asks_for_the_rating_las
 def test_a_rubric_of_your_own_with_its_slots_scale_and_pattern_judges_from_recipe_to_pair(tmp_path):
     """With the recipe that docs/parsing.md shows."""
     (tmp_path / "rubric.txt").write_text("Q: {prompt}\n[[answer]]: {response}\nEnd with Rating: [[n]], n from 1 to 10.")
-    shown = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)[1]
+    shown = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)[-1]
     (tmp_path / "recipe.toml").write_text(f'base = "m0"\ndata.ift = "ift.jsonl"\n{shown}samples = 2\n')
     judge = Grader(load_recipe(tmp_path / "recipe.toml").judge)
     prompt = Prompt(text=QUESTION, source="seed")

@@ -485,6 +485,25 @@ def test_a_server_that_knows_no_seed_gets_none(endpoint, opened):
     assert ["seed" in call for call in endpoint.calls] == [True, False, False, False]
 
 
+SCHEMA = '{"type": "object", "properties": {"score": {"type": "number"}}}'
+
+
+def test_a_schema_is_sent_as_the_form_of_the_answer_and_none_where_none_is_asked_for(endpoint, opened):
+    list(opened(concurrency=1).generate([ask().model_copy(update={"json_schema": SCHEMA}), ask(index=1)]))
+    shaped, plain = endpoint.calls
+    sent = {"name": "verdict", "schema": {"type": "object", "properties": {"score": {"type": "number"}}}, "strict": True}
+    assert shaped["response_format"] == {"type": "json_schema", "json_schema": sent} and "response_format" not in plain
+
+
+def test_a_server_that_takes_no_schema_is_asked_without_and_keeps_its_seeds(endpoint, opened):
+    words = {"error": {"message": "This response_format type is unavailable now"}}
+    endpoint.play = lambda number, body, headers: (400, {}, words) if "response_format" in body else said()
+    asked = [ask(index=index).model_copy(update={"json_schema": SCHEMA}) for index in range(3)]
+    assert [answer.finish for answer in opened(concurrency=1).generate(asked)] == ["stop"] * 3
+    assert ["response_format" in call for call in endpoint.calls] == [True, False, False, False]
+    assert all("seed" in call for call in endpoint.calls)
+
+
 # ——— how many at once, how fast ———
 
 
@@ -644,7 +663,7 @@ def test_without_the_client_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(SelfRewardError) as caught:
         importlib.import_module("selfreward.engines.sampling.server")
-    assert caught.value.now == "pip install 'selfreward[server]'"
+    assert caught.value.now == "pip install 'selfreward-lm[server]'"
 
 
 # ——— in a run ———

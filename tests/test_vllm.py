@@ -292,7 +292,7 @@ def test_without_vllm_the_error_says_what_to_install(tiny, monkeypatch):
     monkeypatch.delitem(sys.modules, "selfreward.engines.sampling.vllm", raising=False)
     with pytest.raises(SelfRewardError) as caught:
         open_model(M0.model_copy(update={"path": tiny}), VLLM, {})
-    assert (caught.value.what, caught.value.now) == ("vllm is not installed", "pip install 'selfreward[vllm]'")
+    assert (caught.value.what, caught.value.now) == ("vllm is not installed", "pip install 'selfreward-lm[vllm]'")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_a_check_counts_a_models_share_on_each_device_and_says_what_is_not_insta
     monkeypatch.setitem(sys.modules, "vllm", None)
     monkeypatch.delitem(sys.modules, "selfreward.engines.sampling.vllm", raising=False)
     found = check(load_recipe(make_world(tmp_path), {"backend.type": "vllm"}), tmp_path / "run").findings
-    assert ("vllm is not installed", "pip install 'selfreward[vllm]'") in {(finding.what, finding.now) for finding in found}
+    assert ("vllm is not installed", "pip install 'selfreward-lm[vllm]'") in {(finding.what, finding.now) for finding in found}
 
 
 def running():

@@ -14,8 +14,21 @@ class SelfRewardError(Exception):
         return f"{self.where}: {self.what}. {self.now}"
 
 
+class Outdated(SelfRewardError):
+    """Records here were made, or begun, from something else than they would be made from now."""
+
+
 class NoPairs(SelfRewardError):
     """An iteration ended with no pair to train on."""
+
+
+DISTRIBUTION = "selfreward-lm"
+"""What this package is called where packages are installed from; `selfreward` is another project's there."""
+
+
+def pip_install(extra: str) -> str:
+    """The command that installs what the optional parts under `extra` need."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def first_line(error: Exception) -> str:

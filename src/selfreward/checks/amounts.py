@@ -33,7 +33,7 @@ class Span(NamedTuple):
         return Span(self.likely + sum(span.likely for span in spans), self.most + sum(span.most for span in spans))
 
     def times(self, number: float) -> Span:
-        """So many of it."""
+        """Several of one item."""
         return Span(self.likely * number, self.most * number)
 
 
@@ -68,11 +68,11 @@ class Material(NamedTuple):
     shots: Span
     """A request for a new prompt."""
     turn: int
-    """What the chat template puts around a prompt and an answer."""
+    """Tokens that the chat template puts around a prompt and an answer."""
     rubric: int
     """A judge's prompt around what it is filled with."""
     pairwise: int
-    """The same of comparing two answers."""
+    """Tokens of a pairwise rubric with its turn."""
 
 
 def weigh(
@@ -139,12 +139,12 @@ def stand_in(recipe: Recipe) -> Seed:
 
 
 def usual_prompts(number: int) -> list[Prompt]:
-    """So many prompts of usual length."""
+    """`count` prompts of usual length."""
     return _many([Prompt(text=text, source="seed") for text in PROMPTS], number)
 
 
 def _many(both: Sequence[R], number: int) -> list[R]:
-    """So many: one long one, the others usual."""
+    """`count` texts: one long one, the others usual."""
     made = [both[1]]
     made += [both[0]] * (number - 1)
     return made[:number]

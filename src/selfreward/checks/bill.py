@@ -1,4 +1,4 @@
-"""What a run costs on the devices at hand: time by stage, memory by device, disk; and where that is more than there is."""
+"""Costs of a run on the devices at hand: time by stage, memory by device, disk; and where that is more than there is."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from selfreward.checks import memory
 from selfreward.checks.amounts import Material
-from selfreward.checks.costs import Asking, Stage, Training, operations, plan
+from selfreward.checks.costs import Asking, Stage, Training, operations
 from selfreward.checks.memory import Precision
+from selfreward.checks.planning import plan
 from selfreward.checks.reach import Finding, Found
 from selfreward.checks.shapes import Shape, adapter_parameters
 from selfreward.engines import Device, matmul_rate
@@ -45,7 +46,7 @@ class Need(NamedTuple):
 
     @property
     def surely(self) -> float:
-        """What no smaller batch makes smaller."""
+        """Bytes that no smaller batch saves."""
         return sum(size for name, size in self.parts.items() if name in memory.SURE)
 
 
@@ -103,7 +104,7 @@ def _clock(recipe: Recipe, place: Place) -> Callable[[Stage, Shape | None], floa
 
 
 def _training(stages: Sequence[Stage], shape: Shape, adapters: int, recipe: Recipe, place: Place) -> Iterator[Need]:
-    """What the largest SFT needs, and the largest DPO."""
+    """Memory that the largest SFT needs, and the largest DPO."""
     for kind, config in (("SFT", recipe.sft), ("DPO", recipe.dpo)):
         longest = max((s.sequence.most for s in stages if isinstance(s, Training) and s.config == config), default=0)
         if longest:
@@ -115,7 +116,7 @@ def _training(stages: Sequence[Stage], shape: Shape, adapters: int, recipe: Reci
 
 
 def _sampling(stages: Sequence[Stage], shapes: Mapping[str, Shape | None], recipe: Recipe, place: Place) -> Iterator[Need]:
-    """What each model needs that is asked on this device."""
+    """Memory that each model needs which is asked on this device."""
     for name, shape in shapes.items():
         longest = max((s.longest for s in stages if isinstance(s, Asking) and s.by == name), default=0)
         if shape and longest:

@@ -1,4 +1,4 @@
-"""What a recipe needs and whether it is there, before anything runs: everything that is wrong at once, and what it will cost.
+"""The requirements of a recipe, checked before anything runs: all that is wrong at once, and the costs.
 
 No weights are read, and nothing is written but what `datasets` keeps of a dataset that it fetched. A run that was found to
 work can still fail; what stands here as an error cannot work.
@@ -45,7 +45,7 @@ class Check(NamedTuple):
     """Bytes free where the run folder will be."""
     findings: list[Finding]
     drift: DriftConfig | None = None
-    """What is watched."""
+    """The `[drift]` table, where there is one."""
 
     @property
     def works(self) -> bool:
@@ -89,7 +89,7 @@ class _Checker:
         return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift)
 
     def attempt(self, work: Callable[[], T]) -> T | None:
-        """What `work` gives, or None and a finding."""
+        """The result of `work`, or None and a finding."""
         try:
             return work()
         except SelfRewardError as error:
@@ -98,7 +98,7 @@ class _Checker:
             return None
 
     def _parts(self, seed: Seed | None) -> None:
-        """What a recipe names beside models and seed."""
+        """Checks everything that a recipe names beside models and seed."""
         recipe = self.recipe
         self.attempt(partial(imported, recipe.pairs.policy))
         if recipe.measure.truth:

@@ -74,7 +74,7 @@ def _per_token(shape: Shape, precision: Precision, longest: float, dropout: floa
 
 
 def samples_in_bfloat16(backend: BackendConfig, cuda: bool) -> bool:
-    """What `backend.dtype` means on a CUDA device, or without one."""
+    """Whether sampling computes in bfloat16, given `backend.dtype` and the device."""
     return backend.dtype == "bfloat16" or (backend.dtype == "auto" and cuda)
 
 

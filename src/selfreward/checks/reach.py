@@ -35,7 +35,7 @@ class Finding(NamedTuple):
 
     @classmethod
     def of(cls, error: SelfRewardError) -> Finding:
-        """What a run would stop with."""
+        """The finding for an error that would end a run."""
         return cls("error", error.where, error.what, error.now)
 
 
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
     name: str
     parts: tuple[str, ...]
-    """What it is in the run: "M0", "writer", …"""
+    """Its parts in the run: "M0", "writer", …"""
     where: str
     """Where it was found, in words."""
     shape: Shape | None = None
@@ -110,7 +110,7 @@ def _no_logprobs(name: str) -> Finding:
 
 
 def _one_word(name: str, recipe: Recipe, top_logprobs: int) -> Completion | None:
-    """What the server `name` answers to a greeting; None where it refuses a call that asks for log-probs."""
+    """The reply of the server `name` to a greeting; None where it refuses a call that asks for log-probs."""
     from selfreward.engines.sampling.server import ServerModel
 
     engine = ServerModel(recipe.servers[name].model_copy(update={"retries": 0}))

@@ -15,12 +15,12 @@ SETTINGS = "Give a folder with a transformers causal language model: config.json
 
 
 class Shape(NamedTuple):
-    """What a model's costs depend on. Of a model known by its name alone only `parameters` is more than 0."""
+    """The shape that a model's costs depend on. Of a model known by its name alone only `parameters` is more than 0."""
 
     parameters: int
     """Each counted once, however often it is used."""
     linear: int = 0
-    """Those in linear layers, without the output head: what 4-bit loading makes small."""
+    """Parameters in linear layers without the output head: 4-bit loading shrinks these."""
     layers: int = 0
     hidden: int = 0
     intermediate: int = 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.engines.protocols import Model, Trainer
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.recipe import HUB_ID, IMPORT_PATH, BackendConfig, ClusterConfig, Recipe, ServerConfig, imported
+from selfreward.recipe import HUB_ID, IMPORT_PATH, BackendConfig, ClusterConfig, Recipe, ServerConfig, first_spelling, imported
 from selfreward.records import WEIGHTS, Checkpoint, content_id, fingerprint
 
 
@@ -21,7 +21,7 @@ def outside_model(name: str, servers: Mapping[str, ServerConfig]) -> Checkpoint:
     if name in servers:
         return Checkpoint(name=name, path=Path(name), fingerprint=content_id("server", servers[name].url, servers[name].model))
     if re.fullmatch(IMPORT_PATH, name):
-        return Checkpoint(name=name, path=Path(name), fingerprint=content_id(name))
+        return Checkpoint(name=name, path=Path(name), fingerprint=content_id(first_spelling(name)))
     return load_checkpoint(name, name)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,21 @@ class Model(Protocol):
 
     def close(self) -> None:
         """Give the memory back."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A model that is asked many batches at once, and gives their completions in any order as they come."""
+
+    streams: bool
+
+
+@runtime_checkable
+class Spreads(Protocol):
+    """A model that answers batches by number in several places at once."""
+
+    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterable[tuple[int, Iterable[Completion]]]:
+        """The completions of each batch, as soon as it is whole."""
 
 
 class Trainer(Protocol):
@@ -84,10 +99,10 @@ class Batch(Identified):
 
 def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[Batch]:
     """The batches in `asked`, each as soon as it is whole. Raises `OutOfMemory` with the number of one that is too large."""
-    if spread := getattr(engine, "spread", None):
-        yield from (Batch(number=number, completions=tuple(completions)) for number, completions in spread(asked))
+    if isinstance(engine, Spreads):
+        yield from (Batch(number=number, completions=tuple(completions)) for number, completions in engine.spread(asked))
         return
-    if not getattr(engine, "streams", False):
+    if not (isinstance(engine, Streams) and engine.streams):
         for number, requests in asked.items():
             try:
                 yield Batch(number=number, completions=tuple(engine.generate(requests)))

@@ -1,4 +1,4 @@
-"""What is measured of every model: both axes, and the loop that made it. The truth is imported here and nowhere before.
+"""Measurement of every model: both axes, and the loop that made it. The truth is imported here and nowhere before.
 
 Nothing in this module returns anything to the loop: it writes records and `measured.json`, and `summary.json` of all.
 """
@@ -150,7 +150,7 @@ class Measurer:
         return found
 
     def _compared(self, folder: ModelFolder, own: list[Response]) -> list[HeadToHead]:
-        """The same by a judge outside the loop, who sees both answers in both orders (paper, section 3.1)."""
+        """Contests by a judge outside the loop, who sees both answers in both orders (paper, section 3.1)."""
         if not self.recipe.measure.judge:
             return []
         judge, prompts = self.cast.outside(self.recipe.measure.judge), self.seed.heldout_prompts
@@ -188,7 +188,7 @@ class Measurer:
         return true[0] if true else "all"
 
     def loop_stats(self, made: Iteration, true: dict[str, Verdict], folder: ModelFolder) -> LoopStats:
-        """What the iteration that left its records in `folder` did; `true`: verdicts by response id. Goes over them once."""
+        """Statistics of the iteration whose records are in `folder`; `true`: verdicts by response id. Goes over them once."""
         tally = Tally()
         scores = self.grader.mean_scores(tally.of(made.judgments))
         both = [

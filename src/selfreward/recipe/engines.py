@@ -15,7 +15,7 @@ ENOUGH_TOKENS = {"cpu": 32768, "cuda": 131072}
 
 
 class BackendConfig(Section):
-    """What samples text."""
+    """The engine that samples text."""
 
     type: Literal["hf", "vllm", "fake"] = "hf"
     """`hf`: transformers on one device; `vllm`: vLLM in processes of its own; `fake`: no model at all, for tests."""

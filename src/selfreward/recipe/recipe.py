@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from selfreward.errors import SelfRewardError
 from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
-from selfreward.recipe.fields import Located, Section
+from selfreward.recipe.fields import Located, Section, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, SelectConfig, SFTConfig, TrainerConfig
@@ -202,9 +202,9 @@ def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The dotted names of what differs in two trees."""
+    """The dotted names of what differs in two trees by more than the spelling of an earlier layout."""
     old, new = _flat(before), _flat(now)
-    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return sorted(name for name in old.keys() | new.keys() if spelt_now(old.get(name)) != spelt_now(new.get(name)))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

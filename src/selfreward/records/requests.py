@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from selfreward.records.base import Identified, Record, content_id
 
 
@@ -40,6 +42,13 @@ class Request(Identified):
     """Texts of single tokens, a scale's numbers say: how likely each was is asked for wherever one of them is drawn."""
     forced: str | None = None
     """The answer that is to be given, to the end of its turn: nothing is sampled, and how likely it was is told."""
+    json_schema: str | None = Field(None, exclude_if=lambda schema: schema is None)
+    """A JSON schema, as text, that the completion should follow where the engine can see to it."""
+
+    @property
+    def added_identity(self) -> list[object]:
+        """The schema, where there is one: requests without one keep the ids that they had."""
+        return [] if self.json_schema is None else [self.json_schema]
 
     @classmethod
     def asking(
@@ -53,20 +62,30 @@ class Request(Identified):
         top_logprobs: int = 0,
         watch: tuple[str, ...] = (),
         forced: str | None = None,
+        json_schema: str | None = None,
     ) -> Request:
         """A request whose seed follows from the run's and from what it asks, and is its own."""
         seed = int(content_id("seed", run_seed, about, index, *(message.content for message in messages)), 16)
         return cls(
             about=about, index=index, messages=messages, sampling=sampling, seed=seed, model=model.fingerprint,
-            top_logprobs=top_logprobs, watch=watch, forced=forced,
+            top_logprobs=top_logprobs, watch=watch, forced=forced, json_schema=json_schema,
         )  # fmt: skip
 
     @classmethod
     def user_turn(
-        cls, about: str, index: int, text: str, sampling: Sampling, model: Checkpoint, run_seed: int, watch: tuple[str, ...] = ()
+        cls,
+        about: str,
+        index: int,
+        text: str,
+        sampling: Sampling,
+        model: Checkpoint,
+        run_seed: int,
+        watch: tuple[str, ...] = (),
+        json_schema: str | None = None,
     ) -> Request:
-        """The same of one user turn."""
-        return cls.asking(about, index, (Message(role="user", content=text),), sampling, model, run_seed, watch=watch)
+        """Like `asking`, for a single user message."""
+        turn = Message(role="user", content=text)
+        return cls.asking(about, index, (turn,), sampling, model, run_seed, watch=watch, json_schema=json_schema)
 
 
 Finish = Literal["stop", "length", "error"]

@@ -1,4 +1,4 @@
-"""What stands beside a model when it leaves the run: where it comes from, what it was made of, and what was measured."""
+"""Cards: the page beside a model when it leaves the run, with its origin, its data and its measurements."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from selfreward.rundir import EFT, EFT_JUDGMENTS, IFT, MODEL, RANKINGS, SEED, Fo
 
 CARD = "README.md"
 SETTINGS = ("seed", "sft", "eft", "prompts", "responses", "judge", "pairs", "dpo", "trainer", "select")
-"""What of a recipe decides what a model becomes."""
+"""Tables of a recipe that decide what a model becomes."""
 
 
 class Count(NamedTuple):
-    """What one stage gave."""
+    """Counts of one stage."""
 
     stage: str
     records: int
@@ -58,7 +58,7 @@ def shown(value: Any) -> Any:
 
 
 def judge_of(recipe: Recipe) -> str:
-    """Who judged the candidates of a run."""
+    """The judge of a run's candidates, in words."""
     told = {
         "current": "the model itself, as it was before each iteration",
         "frozen": "M1, throughout",

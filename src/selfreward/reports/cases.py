@@ -17,7 +17,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
 from selfreward.records import Judgment, Pair, Reading, Records, in_pairs
 from selfreward.rundir import DRIFT_FROZEN, HELDOUT_JUDGMENTS, HELDOUT_PROMPTS, HELDOUT_RESPONSES, RunView
-from selfreward.stats import TRAITS, Outcome, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
+from selfreward.stats import TRAITS, Odds, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
 
 SHOWN = 10
 """Pairs, answers and traits on the page."""
@@ -117,7 +117,7 @@ def favoured_words(standing: RunView) -> list[Bred]:
     return [Bred(word, reading, _cases(standing, told))]
 
 
-def within(cases: Iterable[Case], budget: int) -> list[Case]:
+def fitting(cases: Iterable[Case], budget: int) -> list[Case]:
     """All of `cases`; those that no longer fit in `budget` bytes without their texts."""
     kept = []
     for case in cases:
@@ -132,7 +132,7 @@ def _made(standing: RunView) -> list[str]:
     return [name for name in standing.iterations if standing.models[name].watched]
 
 
-def _outcomes(standing: RunView, name: str) -> Iterator[tuple[Pair, Outcome]]:
+def _outcomes(standing: RunView, name: str) -> Iterator[tuple[Pair, Odds]]:
     folder, judge = standing[name], standing.recipe_of(name).judge
     pairs = list(folder.pairs())
     outcomes = pair_outcomes(pairs, folder.responses(), folder.judgments(), judge.min_valid)

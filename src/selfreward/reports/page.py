@@ -15,7 +15,7 @@ from selfreward.reports import charts
 from selfreward.reports.browse import sample
 from selfreward.reports.charts import Axis
 from selfreward.reports.evaluations import Table, read_tables
-from selfreward.reports.headline import head_to_head, write_headline
+from selfreward.reports.headline import contest_of, write_headline
 from selfreward.reports.loop_health import health_of, write_health
 from selfreward.reports.render import render
 from selfreward.reports.status import model_lines
@@ -160,13 +160,13 @@ def _rivals(model: Measured, models: Sequence[Measured]) -> dict[str, Rival | No
     names = {"previous": models[number - 1].name if number else "", "baseline": "SFT"}
     compared = {found.against for found in model.head_to_head}
     return {
-        part: Rival(name, head_to_head(model, name, "truth"), head_to_head(model, name, model.name)) if name in compared else None
+        part: Rival(name, contest_of(model, name, "truth"), contest_of(model, name, model.name)) if name in compared else None
         for part, name in names.items()
     }
 
 
 def _compared(models: Sequence[Measured], judge: str | None) -> list[tuple[str, HeadToHead]]:
-    """What the judge outside the loop found, by model."""
+    """Figures of the judge outside the loop, by model."""
     return [(model.name, found) for model in models for found in model.head_to_head if found.judge == judge]
 
 
@@ -247,7 +247,7 @@ def _line(logged: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float
 
 
 def _actors(standing: RunView) -> dict[str, dict[str, str]]:
-    """Who answers and who judges in each iteration, and whether that is the model judging itself."""
+    """The model that answers and the model that judges in each iteration, and whether a model judges itself."""
     actors = {}
     for name in standing.iterations:
         judge = standing.recipe_of(name).judge.by

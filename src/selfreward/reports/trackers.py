@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, pip_install
 from selfreward.records import number
 from selfreward.reports.charts import BEFORE_THE_LOOP
 from selfreward.rundir import DRIFT, FolderReader
@@ -42,12 +42,12 @@ def require_trackers(trackers: Sequence[str]) -> None:
     """Raises `SelfRewardError` where the library of one of them is not installed."""
     for name in trackers:
         if find_spec(name) is None:
-            now = f"Leave it out, or: pip install {name} (all of them: pip install 'selfreward[tracking]')"
+            now = f"Leave it out, or: pip install {name} (all of them: {pip_install('tracking')})"
             raise SelfRewardError(f"{name} is not installed", "report_to", now)
 
 
 def tracking(trackers: Sequence[str], run: Path, say: Callable[[str], None]) -> Callable[[], None]:
-    """What logs all that is known of `run` so far to each of `trackers`, as often as it is called and there is something new."""
+    """A function that logs all that is known of `run` so far to each of `trackers`, whenever there is something new."""
     known: dict[str, list[Curves]] = {}
 
     def update() -> None:
@@ -63,7 +63,7 @@ def tracking(trackers: Sequence[str], run: Path, say: Callable[[str], None]) -> 
 
 
 def read_curves(run: Path) -> list[Curves]:
-    """What the models measured so far have to show, the loop's curves first; of a run that is watched, those watched so far."""
+    """Curves of the models measured so far, the loop's first; in a run that is watched, of the models watched so far."""
     summary = run / "summary.json"
     models = json.loads(summary.read_text(encoding="utf-8"))["models"] if summary.exists() else []
     if watched := [folder.name for folder in run.glob("M*") if FolderReader(folder).receipt(DRIFT.name)]:
@@ -78,7 +78,7 @@ def read_curves(run: Path) -> list[Curves]:
 
 
 def _figures(run: Path, model: dict[str, Any]) -> dict[str, float]:
-    """What was measured and read of one model."""
+    """Measurements and readings of one model."""
     name, prefix = model["name"], "measured/SFT/" if model["name"] == "SFT" else "measured/"
     values = {key: model[key]["value"] if isinstance(model[key], dict) else model[key] for key in MEASURED}
     readings = FolderReader(run / name).records(DRIFT)
@@ -87,7 +87,7 @@ def _figures(run: Path, model: dict[str, Any]) -> dict[str, float]:
 
 
 def _training(file: Path) -> list[tuple[int, dict[str, float]]]:
-    """What a trainer logged, step by step; what is no finite number is left out."""
+    """A trainer's log, step by step; values that are not finite are left out."""
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     found = {
         int(line["step"]): {f"training/{key}": float(line[key]) for key in _numbers(line)} for line in lines if "step" in line

@@ -24,7 +24,7 @@ from selfreward.records import (
     write_whole,
 )
 from selfreward.rundir.layout import MEASURED, MODEL, SEED
-from selfreward.rundir.reading import RESTORE, FolderReader
+from selfreward.rundir.reading import FolderReader
 
 BRANCH, CONFIG, PROVENANCE = "branch.json", "config.json", "provenance.json"
 LATER = ("prompts", "responses", "judge", "pairs", "dpo")
@@ -133,9 +133,9 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
 def _look_over(folder: FolderReader) -> None:
     """Raises `SelfRewardError` where what a model's folder, or the seed's, has to hold is not as it was written."""
     if folder.name != SEED and not (folder.path / MEASURED).exists():
-        raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(folder.path), RESTORE)
+        raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(folder.path), folder.restore)
     if folder.weights.exists() and folder.receipt(MODEL.name) is None:
-        raise SelfRewardError("has no receipt, so nothing says what it was made from", str(folder.weights), RESTORE)
+        raise SelfRewardError("has no receipt, so nothing says what it was made from", str(folder.weights), folder.restore)
     for stage in folder.stages():
         folder.whole(stage)
 

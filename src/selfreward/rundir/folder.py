@@ -18,7 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from selfreward.errors import SelfRewardError
+from selfreward import __version__
+from selfreward.errors import Outdated, SelfRewardError
 from selfreward.recipe import changed_fields
 from selfreward.records import (
     CHANGED,
@@ -41,11 +42,11 @@ ADAPTERS = ("peft", "bitsandbytes")
 
 @cache
 def versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
-    """Versions of the libraries that decide what a training gives."""
+    """Versions of the libraries that decide what a training gives, ours among them, whatever it is installed as."""
     found = {}
     for name in names:
         try:
-            found[name] = version(name)
+            found[name] = __version__ if name == "selfreward" else version(name)
         except PackageNotFoundError:
             continue
     return found
@@ -114,7 +115,7 @@ class RunDir:
         write_whole(attempt / "config.json", json.dumps(self.recipe, indent=1))
         return attempt
 
-    def refuse(self, stage: Stage) -> SelfRewardError:
+    def refuse(self, stage: Stage) -> Outdated:
         """The error for a stage that was made, or begun, from something else than it would be made from now."""
         changed = changed_fields(self.before, self.now)
         why = f"the recipe changed ({', '.join(changed)})" if changed else "what it is made from changed"
@@ -124,7 +125,7 @@ class RunDir:
         measured = {file.parent / "measured.json" for file in later if not stage.watching}
         later |= {file for file in measured if file.exists()}
         now = f"Give this run a new folder, or undo the change, or delete what no longer holds: {_remove(later)}"
-        return SelfRewardError(f"{why}, so the records here would not be the ones asked for", str(stage), now)
+        return Outdated(f"{why}, so the records here would not be the ones asked for", str(stage), now)
 
     def _made(self) -> list[Stage]:
         marks = [*self.path.glob("*/*.receipt.json"), *self.path.glob("*/*.plan.json")]

@@ -20,8 +20,6 @@ from selfreward.records import (
 )  # fmt: skip
 from selfreward.rundir.layout import JUDGMENTS, MODEL, PAIRS, PROMPTS, RESPONSES, Part, R
 
-RESTORE = "Let the same command as before go on with this run: it tells what to restore or to delete"
-
 
 class FolderReader:
     """One folder of a run, as far as it is whole. A file is hashed once, when the first of its records is asked for."""
@@ -29,6 +27,8 @@ class FolderReader:
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.name
         self._whole: dict[str, dict[str, Any]] = {}
+        self.restore = f"Let the same command as before go on with {path.parent}: it tells what to restore or to delete"
+        """The way out, where a file here is not as it was written."""
 
     def receipt(self, stage: str) -> dict[str, Any] | None:
         """The facts in the receipt of a stage; None of one that is not finished. Raises `SelfRewardError` if it was changed."""
@@ -40,7 +40,7 @@ class FolderReader:
         except (OSError, ValueError):
             facts = None
         if facts is None:
-            raise SelfRewardError(CHANGED, str(file), RESTORE)
+            raise SelfRewardError(CHANGED, str(file), self.restore)
         return facts
 
     def whole(self, stage: str) -> dict[str, Any] | None:
@@ -50,7 +50,7 @@ class FolderReader:
             if facts is None:
                 return None
             if wrong := differing(self.path, facts["files"]):
-                raise SelfRewardError(wrong[1], str(wrong[0]), RESTORE)
+                raise SelfRewardError(wrong[1], str(wrong[0]), self.restore)
             self._whole[stage] = facts
         return self._whole[stage]
 
@@ -95,4 +95,4 @@ class FolderReader:
         """Raises `SelfRewardError` where the model trained here is not as it was written."""
         facts = self.receipt(MODEL.name)
         if facts and (not self.weights.is_dir() or fingerprint(self.weights) != facts["fingerprint"]):
-            raise SelfRewardError(CHANGED if self.weights.is_dir() else "is missing", str(self.weights), RESTORE)
+            raise SelfRewardError(CHANGED if self.weights.is_dir() else "is missing", str(self.weights), self.restore)

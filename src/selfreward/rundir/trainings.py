@@ -40,7 +40,7 @@ class Chooser(Protocol):
 
     @property
     def identity(self) -> list[object]:
-        """What the choice depends on beside the checkpoints."""
+        """Everything that the choice depends on beside the checkpoints."""
 
     def choose(self, folder: Any, candidates: Sequence[tuple[int, Checkpoint]]) -> int:
         """The step of the one chosen, of (step, checkpoint) in the order of training; what is asked goes into `folder`."""

@@ -13,7 +13,6 @@ from selfreward.recipe import EFTConfig, Recipe
 from selfreward.records import Checkpoint, Dropped, Example, Judgment, Ranking
 from selfreward.rundir import EFT, EFT_JUDGMENTS, ModelFolder
 from selfreward.steps.judgments import Grader
-from selfreward.steps.parsing import own_turn
 from selfreward.steps.seed import Seed, ranked_responses
 
 
@@ -51,7 +50,7 @@ def choose_eft(
             dropped += [_dropped(response.id, targets) for response in responses]
             continue
         for response, target in zip(responses, targets, strict=True):
-            example = _example(grader.fill(ranking.prompt, response.text), target)
+            example = _example(grader, grader.fill(ranking.prompt, response.text), target)
             if example.id in made:  # two people ranked the same response
                 dropped.append(_dropped(response.id, "repeated"))
             else:
@@ -111,9 +110,9 @@ def compared(ranks: Sequence[int], scores: Sequence[float]) -> str:
     return "agrees" if least > 0 else "tied" if least == 0 else "disagrees"
 
 
-def _example(asked: str, target: Judgment) -> Example:
-    """What the judge was asked, and its own turn as what it should say."""
-    said = own_turn(target.rationale).strip()
+def _example(grader: Grader, asked: str, target: Judgment) -> Example:
+    """An example: the judge's prompt, and its own turn as the response to learn."""
+    said = grader.own_turn(target.rationale).strip()
     return Example(prompt=asked, response=said, kind="eft", source="the SFT baseline, agreeing with people")
 
 

@@ -24,7 +24,7 @@ from selfreward.steps.sources import Kept, load_prompts
 
 
 class Selector(NamedTuple):
-    """What checkpoints are chosen by."""
+    """A rule by which one of several checkpoints is chosen."""
 
     every: int
     prompts: list[Prompt]
@@ -34,8 +34,8 @@ class Selector(NamedTuple):
 
     @property
     def identity(self) -> list[object]:
-        """What the choice depends on beside the checkpoints."""
-        how = [self.pairwise.rubric.text, self.pairwise.config.pattern, self.pairwise.config.sampling.model_dump()]
+        """Everything that the choice depends on beside the checkpoints."""
+        how = [self.pairwise.rubric.text, *self.pairwise.reading, self.pairwise.config.sampling.model_dump()]
         return [self.every, digest(self.prompts), self.judge.fingerprint, *how, self.sampling.model_dump()]
 
     def choose(self, folder: ModelFolder, candidates: Sequence[tuple[int, Checkpoint]]) -> int:

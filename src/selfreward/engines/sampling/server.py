@@ -10,6 +10,7 @@ The key comes from the environment, goes to the endpoint alone and is cut out of
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import re
@@ -24,14 +25,14 @@ from typing import Any
 
 from selfreward.engines.protocols import unanswered
 from selfreward.engines.sampling.replies import BadReply, Reply, read_reply
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, pip_install
 from selfreward.recipe import ServerConfig
 from selfreward.records import Completion, Request
 
 try:
     import openai
 except ImportError as error:
-    raise SelfRewardError("needs the openai client", "a model under [servers]", "pip install 'selfreward[server]'") from error
+    raise SelfRewardError("needs the openai client", "a model under [servers]", pip_install("server")) from error
 
 MAY_PASS = {408, 409, 429}
 """Statuses after which the same request may go through, as after any from 500 on."""
@@ -95,7 +96,7 @@ class ServerModel:
         self._where = f"{config.url} ({config.model})"
         self._key = _key(config)
         self._client = _client(config, self._key)
-        self._limit, self._seeded = "max_tokens", True
+        self._limit, self._without = "max_tokens", set[str]()
         # A loop in a thread of its own works inside a notebook's, and goes on while answers are written down.
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
@@ -176,10 +177,13 @@ class ServerModel:
             "top_p": request.sampling.top_p,
             self._limit: request.sampling.max_tokens,
         }
-        if self._seeded:
+        if "seed" not in self._without:
             body["seed"] = request.seed % 2**31  # the widest that every server takes
         if likely := max(request.top_logprobs, MOST_LIKELY * bool(request.watch)):
             body |= {"logprobs": True, "top_logprobs": likely}
+        if request.json_schema and "response_format" not in self._without:
+            schema = {"name": "verdict", "schema": json.loads(request.json_schema), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 
     def _adapted(self, words: str, body: Mapping[str, Any]) -> bool:
@@ -187,10 +191,9 @@ class ServerModel:
         if "max_completion_tokens" in words and "max_tokens" in body:
             self._limit = "max_completion_tokens"
             return True
-        if re.search(r"\bseed\b", words) and "seed" in body:
-            self._seeded = False
-            return True
-        return False
+        unknown = {name for name in ("seed", "response_format") if name in body and re.search(rf"\b{name}\b", words)}
+        self._without |= unknown
+        return bool(unknown)
 
     async def _refused(self, request: Request, body: Mapping[str, Any]) -> Completion:
         """The error that a request is which was refused for what it says.

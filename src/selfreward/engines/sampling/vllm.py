@@ -26,7 +26,7 @@ from selfreward.engines.protocols import likeliest, unanswered
 from selfreward.engines.sampling.drawing import Spellings
 from selfreward.engines.sampling.leash import Leash
 from selfreward.engines.tokens import completion_ids, end_of_turn, load_tokenizer, prompt_ids
-from selfreward.errors import SelfRewardError, first_line
+from selfreward.errors import SelfRewardError, first_line, pip_install
 from selfreward.recipe import BackendConfig
 from selfreward.records import Completion, Finish, Message, Request, Watched
 
@@ -43,7 +43,7 @@ try:
     from vllm.v1.engine.exceptions import EngineDeadError
 except ImportError as error:
     what = "vllm is not installed" if error.name == "vllm" else f"vllm cannot be imported ({first_line(error)})"
-    raise SelfRewardError(what, 'backend.type = "vllm"', "pip install 'selfreward[vllm]'") from error
+    raise SelfRewardError(what, 'backend.type = "vllm"', pip_install("vllm")) from error
 
 FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
 """Any other reason to end is an error."""

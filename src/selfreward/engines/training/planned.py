@@ -15,7 +15,7 @@ from transformers import Trainer
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
-from selfreward.engines.training.batches import Batches, within
+from selfreward.engines.training.batches import Batches, packed
 from selfreward.engines.training.rows import pair_lengths
 from selfreward.engines.training.sharing import Filled, examples_at, uneven
 from selfreward.records import write_whole
@@ -103,7 +103,7 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         lengths = [pair_lengths(row) for row in dataset]
         largest = self.args.per_device_train_batch_size * 2 * max(map(max, lengths))
         found: list[tuple[int, list[float]]] = []
-        with self.accelerator.split_between_processes(within(lengths, INFERENCE * largest), apply_padding=True) as batches:
+        with self.accelerator.split_between_processes(packed(lengths, INFERENCE * largest), apply_padding=True) as batches:
             for batch in batches:
                 inputs = send_to_device(self.data_collator([dataset[at] for at in batch]), self.accelerator.device)
                 logps = torch.stack(self.compute_ref_log_probs(model, inputs), dim=1).tolist()

@@ -36,7 +36,7 @@ class Rejudged(Record):
     flipped: tuple[float, ...]
     """The probability that the pair comes out the other way round, as it was predicted."""
     outcome: tuple[int, ...]
-    """What came out: 1 the same, 0 a tie, −1 the other way round."""
+    """The outcome of judging again: 1 the same order, 0 a tie, −1 the other order."""
 
 
 def bins(rejudged: Sequence[Rejudged]) -> list[Bin]:

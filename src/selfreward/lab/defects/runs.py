@@ -28,7 +28,7 @@ from selfreward.steps import Answering, Cast, Seed
 
 RECIPE = Path(str(files("selfreward") / "lab" / "defects" / "lab.toml"))
 PROMPTS = Path(str(files("selfreward") / "lab" / "micro" / "seed" / "heldout_prompts.jsonl"))
-"""What every model is asked for the truth: all prompts that are held out, of which the recipe has a part judged."""
+"""The prompts that every model answers for the truth: all that are held out, of which the recipe has a part judged."""
 ANSWERS = 2
 """To each of them."""
 DIGITS = 5
@@ -53,7 +53,7 @@ class Seen(Record):
 
 
 class LabRun(Record):
-    """What is kept of a run. `ended`: why it has fewer models than it should, where it does."""
+    """The figures kept of a run. `ended`: why it has fewer models than it should, where it does."""
 
     arm: str
     seed: int

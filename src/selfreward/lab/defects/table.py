@@ -1,4 +1,4 @@
-"""What the laboratory's runs say: false alarms of clean runs, what each defect did and who saw it, what each cure is worth."""
+"""Tables of the laboratory's runs: false alarms of clean runs, harm and detection of each defect, the worth of each cure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HARMFUL = 0.5
 
 
 class Share(NamedTuple):
-    """So many of so many runs, with the bound that is claimed."""
+    """A count out of a number of runs, with the bound that is claimed."""
 
     found: int
     of: int
@@ -110,7 +110,7 @@ def _by_model(runs: Iterable[LabRun], figure: Callable[[Seen], float | None]) ->
 
 
 def _row(arm: Arm, runs: Sequence[LabRun], limits: Limits, truth: Clean) -> dict[str, Any]:
-    """What one defect at one strength did, and who saw it when."""
+    """Harm that one defect at one strength did, and the monitors that saw it, with the model at which they did."""
     assert arm.defect
     harm, alarm = [first_harm(run, truth) for run in runs], [first_alarm(run, limits) for run in runs]
     both = [(h, a) for h, a in zip(harm, alarm, strict=True) if h]
@@ -127,7 +127,7 @@ def _row(arm: Arm, runs: Sequence[LabRun], limits: Limits, truth: Clean) -> dict
 
 
 def _moved(runs: Sequence[LabRun], usual: dict[Figure, tuple[float, float]]) -> list[tuple[str, str, float]]:
-    """What moved most, within its limits or not: monitor, model, and its mean in clean runs' standard deviations from theirs."""
+    """The figures that moved most: monitor, model, and mean distance in standard deviations of clean runs."""
     off = {
         (model, monitor): (fmean(told) - usual[model, monitor][0]) / usual[model, monitor][1]
         for (model, monitor), told in by_figure(runs).items()

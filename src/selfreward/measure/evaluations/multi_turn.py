@@ -9,6 +9,8 @@ from itertools import chain
 from selfreward.measure.evaluations.base import Answered, Trial, counted, lengths
 from selfreward.measure.evaluations.mt_bench import (
     GROUPS,
+    RATING,
+    SCALE,
     TEMPERATURES,
     Grade,
     JudgePrompt,
@@ -17,14 +19,13 @@ from selfreward.measure.evaluations.mt_bench import (
     judge_messages,
     read_judge_prompts,
     read_questions,
-    read_rating,
     scores,
 )
 from selfreward.recipe import Located
 from selfreward.records import Checkpoint, Completion, Figure, Found, Judgment, Message, Request, Response, Sampling, content_id
 from selfreward.rundir import Part
 from selfreward.stats import intervals
-from selfreward.steps import Answering, read_judgment
+from selfreward.steps import Answering, read_judgment, read_score
 
 TURNS: tuple[Turn, Turn] = (1, 2)
 GRADING = Sampling(temperature=0.0, top_p=1.0, max_tokens=2048)
@@ -131,7 +132,7 @@ class MTBench(Answered):
 
 def read_grade(request: Request, completion: Completion) -> Judgment:
     """One grade, or the name of what is wrong with it."""
-    return read_judgment(request, completion, read_rating)
+    return read_judgment(request, completion, lambda text, _: read_score(text, RATING, SCALE), RATING)
 
 
 def _dialogue(question: Question, answers: Sequence[Response]) -> tuple[Message, ...]:

@@ -37,11 +37,11 @@ class Evidence(NamedTuple):
     made: Iteration | None = None
     """The iteration that made M_t: M_{t−1}'s candidates, judged. None of M1."""
     metrics: Sequence[Mapping[str, Any]] = ()
-    """What M_t's training logged (`model/metrics.jsonl`)."""
+    """The log of M_t's training (`model/metrics.jsonl`)."""
     frozen_judgments: Collection[Judgment] = ()
     """The frozen judge's judgments of the first `drift.sample` of `answers`."""
     cut: Sequence[Response] = ()
-    """Those answers cut to their first half, words."""
+    """The first `drift.sample` of `answers`, each cut to the first half of its words."""
     cut_judgments: Collection[Judgment] = ()
     """M_t's judgments of `cut`."""
     pool: Sequence[Response] = ()

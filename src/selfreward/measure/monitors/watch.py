@@ -92,7 +92,7 @@ class Watcher:
 
     @property
     def prompts(self) -> list[Prompt]:
-        """What is asked of the models by the monitors alone and must never be trained on."""
+        """Prompts that the monitors alone ask, and that must never be trained on."""
         return [*map(_prompt, self.anchors)]
 
     def follow(self, recipe: Recipe) -> None:
