@@ -16,7 +16,7 @@ import torch
 from picky import Picky
 from safetensors.torch import load_file
 from tinymodels import WORDS, make_model, nudge
-from tinyrun import go, make_world, tree
+from tinyrun import PYTHONPATH, go, make_world, tree
 
 from selfreward.checks import check
 from selfreward.engines import open_model
@@ -32,7 +32,6 @@ from selfreward.recipe import BackendConfig, ClusterConfig, DPOConfig, SFTConfig
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling, fingerprint
 from selfreward.rundir import RESPONSES, Progress, RunDir, Runner
 
-HERE = Path(__file__).parent
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'selfreward-lm[ray]'")
 TWO = ClusterConfig(samplers=2, trainers=2)
 
@@ -41,7 +40,7 @@ TWO = ClusterConfig(samplers=2, trainers=2)
 def ray():
     """One Ray for all tests, of two processors, whose processes find the engines in this file."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(HERE))
+        patch.setenv("PYTHONPATH", PYTHONPATH)
         session = connect(TWO)
         yield session
         session.shutdown()
@@ -192,7 +191,7 @@ def test_a_run_on_ray_killed_and_begun_again_ends_with_the_bytes_of_a_run_withou
     command = ["run", str(recipe), "-o", str(tmp_path / "run"), "--set", "cluster.samplers=2"]
     for before in (KILLED_AT_THE_SIXTH_ANSWER, ""):
         code = f"{before}\nfrom selfreward.cli import app\napp({command!r})"
-        ran = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(HERE)}, stderr=subprocess.PIPE)
+        ran = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": PYTHONPATH}, stderr=subprocess.PIPE)
         told = ran.communicate(timeout=120)[1].decode()
         assert ran.returncode == (-signal.SIGKILL if before else 0), told
         ends = time.monotonic() + 30
@@ -286,7 +285,7 @@ sft(shared(type="local"), Path(sys.argv[1]), Path(sys.argv[2]))
 def test_without_ray_a_run_killed_in_training_and_then_a_worker_killed_cost_no_step(base, tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "EVERY", 0.005)
     work, killed = tmp_path / "work", []
-    command, path = [sys.executable, "-c", A_RUN, str(base), str(work)], {**os.environ, "PYTHONPATH": str(HERE)}
+    command, path = [sys.executable, "-c", A_RUN, str(base), str(work)], {**os.environ, "PYTHONPATH": PYTHONPATH}
     run = psutil.Popen(command, env=path, stderr=subprocess.DEVNULL)
     try:
         until(lambda: steps_done(work) >= 3)

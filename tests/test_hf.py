@@ -361,7 +361,7 @@ def test_an_answer_that_stops_at_once_has_first_words_too(llama, monkeypatch):
 
 
 def test_first_words_that_read_the_same_are_one_and_impossible_ones_are_left_out(llama, monkeypatch):
-    monkeypatch.setattr(llama.tokenizer, "decode", lambda ids: f"word {ids[0] % 2}")
+    monkeypatch.setattr(llama.tokenizer, "decode", lambda ids, **how: f"word {ids[0] % 2}")
     logits = torch.full((6,), -torch.inf)
     logits[:3] = torch.log(torch.tensor([0.5, 0.3, 0.2]))
     assert llama._first_token(logits, 6) == pytest.approx({"word 0": np.log(0.7), "word 1": np.log(0.3)})

@@ -1,14 +1,18 @@
 """The three forms of a stage: what a torn journal costs, what a corrupt one says, and what is never asked twice."""
 
+import hashlib
+import json
+
 import pytest
 from tinyrun import Killed, go, make_world, quiet
 
 from selfreward.engines import load_checkpoint
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.recipe import DPOConfig, SFTConfig
-from selfreward.records import Dropped, Pair, Prompt, Request, Sampling
-from selfreward.rundir import PAIRS, PROMPTS, RESPONSES, Progress, RunDir, Runner
+from selfreward.recipe import NO_MATTER, DPOConfig, SFTConfig, TrainerConfig
+from selfreward.records import Dropped, Pair, Prompt, Request, Response, Sampling, contrasts, preference_texts
+from selfreward.rundir import MODEL, PAIRS, PROMPTS, RESPONSES, Progress, RunDir, Runner, versions
+from selfreward.rundir.trainings import decisive
 from selfreward.steps import Answering
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)
@@ -207,6 +211,26 @@ def test_a_training_is_made_again_from_the_same_examples_start_reference_and_set
     for given in changed:
         with pytest.raises(SelfRewardError, match="would not be the ones asked for"):
             run["M2"].train_dpo(*given)
+    folder.close()
+
+
+def test_a_training_on_texts_has_the_digest_it_had_before_answers_could_be_ids(tmp_path, base):
+    """A record of what the digest is made of, written out: a run begun before goes on."""
+    prompt, answers = Prompt(text="p", source="seed"), {"model": "m", "finish": "stop"}
+    responses = [Response(prompt_id=prompt.id, index=index, text=text, **answers) for index, text in enumerate(["good", "bad"])]
+    chosen, rejected = (response.id for response in responses)
+    pairs = [Pair(prompt_id=prompt.id, chosen_id=chosen, rejected_id=rejected, chosen_score=2, rejected_score=1)]
+    assert contrasts(pairs, [prompt], responses) == preference_texts(pairs, [prompt], responses) == [("p", "good", "bad")]
+    folder, run = opened(tmp_path, None)
+    run["M2"].train_dpo(contrasts(pairs, [prompt], responses), base, base, DPOConfig(), 0)
+    settings, same = DPOConfig().model_dump(mode="json", exclude=NO_MATTER), base.fingerprint
+    made_from = ["dpo", [["p", "good", "bad"]], same, same, settings, 0, decisive(TrainerConfig()), None, versions()]
+    line = json.dumps(made_from, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    assert run["M2"].receipt(MODEL)["digest"] == hashlib.sha256(line.encode()).hexdigest()[:16]
+    known = [response.model_copy(update={"ids": (index, 9)}) for index, response in enumerate(responses)]
+    assert [response.id for response in known] == [chosen, rejected]
+    with pytest.raises(SelfRewardError, match="would not be the ones asked for"):
+        run["M2"].train_dpo(contrasts(pairs, [prompt], known), base, base, DPOConfig(), 0)
     folder.close()
 
 

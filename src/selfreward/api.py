@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selfreward.checks import Check
+from selfreward.checks import Check, meet, models_of
 from selfreward.checks import check as check_recipe
 from selfreward.engines import open_model, open_trainer
 from selfreward.errors import Alarm
@@ -18,7 +18,20 @@ from selfreward.measure import evaluate as evaluate_model
 from selfreward.recipe import Recipe, change_recipe, load_recipe, written
 from selfreward.records import Checkpoint, Reading, Result, phrase
 from selfreward.reports import require_trackers, tracking, write_cards, write_report
-from selfreward.rundir import SEED, Progress, RunDir, Runner, RunView, branch_off, open_run, part_of, read_branch, recipes
+from selfreward.rundir import (
+    MODEL,
+    SEED,
+    Progress,
+    RunDir,
+    Runner,
+    RunView,
+    branch_off,
+    models,
+    open_run,
+    part_of,
+    read_branch,
+    recipes,
+)  # fmt: skip
 from selfreward.steps import Cast, Seed, load_seed
 
 Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher, Mapping[int, Recipe]], Checkpoint]
@@ -61,8 +74,8 @@ def evaluate(
     """
     kind, file = (on, None) if on == COMPARED else find_kind(str(on))
     given = written({"data": file, **fields} if file else fields)
-    models = [str(model), *(given[part] for part in ("judge", "against") if part in given)]
-    given["servers"] = {**name_servers(models, key_env), **given.get("servers", {})}
+    named = [str(model), *(given[part] for part in ("judge", "against") if part in given)]
+    given["servers"] = {**name_servers(named, key_env), **given.get("servers", {})}
     recipe, folder = Path(recipe) if recipe else None, Path(folder) if folder else None
     return evaluate_model(str(model), str(kind), given, name or Path(on).stem, recipe, folder)[0]
 
@@ -86,6 +99,9 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         progress = Progress(rundir.logs, stopping)
         opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)
         run = Runner(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
+        if not run[models(recipe)[-1]].receipt(MODEL):
+            for each in (first, *held.values()):
+                meet(each, models_of(each), rundir.logs, progress.say)
         for name, part in seed.parts.items():
             run[SEED].keep(part_of(name), part)
         watcher = Watcher(first, seed, cast, tracking(recipe.report_to, folder, progress.say))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe
-from selfreward.records import Checkpoint, Iteration, Prompt, Proposal, preference_texts
+from selfreward.records import Checkpoint, Contrast, Iteration, Prompt, Proposal, contrasts
 from selfreward.rundir import M0, M1, PAIRS, PROMPTS, PROPOSED, RESPONSES, SEED, SFT, ModelFolder, Runner
 from selfreward.steps import (
     Answering,
@@ -52,7 +52,7 @@ def self_reward(
     apart = [*(selector.prompts if selector else []), *watcher.prompts]
     guarded = seed._replace(heldout_prompts=[*seed.heldout_prompts, *apart])
     written: list[Prompt] = []
-    preferences: list[tuple[str, str, str]] = []
+    preferences: list[Contrast] = []
     for t in range(2, recipe.iterations + 2):
         if verdict == "stop":
             break
@@ -72,7 +72,7 @@ def self_reward(
 
 def iterate(
     t: int, model: Checkpoint, recipe: Recipe, seed: Seed, written: list[Prompt], it: ModelFolder, cast: Cast
-) -> tuple[Iteration, list[tuple[str, str, str]]]:
+) -> tuple[Iteration, list[Contrast]]:
     """Make the preference pairs for M_t with the model before it: prompts → responses → judgments → pairs."""
     grader, config = Grader(recipe.judge), recipe.prompts
     proposals: list[Proposal] = []
@@ -91,4 +91,4 @@ def iterate(
     pairs = it.keep(PAIRS, without_flukes(chosen, responses, judgments, recipe))
     it.require(pairs)
     made = Iteration(len(proposals), prompts, responses, judgments, pairs)
-    return made, preference_texts(pairs, prompts, responses)
+    return made, contrasts(pairs, prompts, responses)

@@ -60,7 +60,19 @@ def _models(check: Check) -> Table:
         size = (f"{shape.parameters:,}" if shape.layers else f"{short(shape.parameters)} by its name") if shape else "?"
         reads = f"{shape.context:,}" if shape and shape.context else "?"
         download = gigabytes(found.download) if found.download else ""
-        table.add_row(*map(escape, (called(found.name), ", ".join(found.parts), found.where, size, reads, download)))
+        table.add_row(
+            *map(
+                escape,
+                (
+                    called(found.name),
+                    ", ".join(found.parts),
+                    "; ".join(filter(None, (found.where, found.says))),
+                    size,
+                    reads,
+                    download,
+                ),
+            )
+        )
     return table
 
 

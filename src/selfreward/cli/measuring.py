@@ -158,7 +158,7 @@ def reproduce(
     data_dir: Annotated[Path, typer.Argument(help="A folder with the published data, JSONL files of set names.")],
 ) -> None:
     """Compute published figures again, row by row; exit code 1 if one is out of its tolerance."""
-    from selfreward.lab import reproduce as compute
+    from selfreward.lab.reproduce.figures import reproduce as compute
 
     found = compute(data_dir)
     typer.echo(str(found))

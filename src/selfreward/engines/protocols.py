@@ -11,7 +11,7 @@ import numpy as np
 
 from selfreward.errors import OutOfMemory
 from selfreward.recipe import DPOConfig, SFTConfig
-from selfreward.records import Completion, Identified, Request
+from selfreward.records import Completion, Contrast, Identified, Request
 
 Advance = Callable[[int], None]
 """Called with how many more units of work are done. Raises `Stopped` where the run was asked to end."""
@@ -60,21 +60,23 @@ class Trainer(Protocol):
         """Train on (prompt, response); returns the folder with model and `metrics.jsonl`."""
 
     def dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
+        self, pairs: Sequence[Contrast], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
         advance: Advance, every: int | None = None,
     ) -> Path:  # fmt: skip
-        """Train on (prompt, chosen, rejected); returns the folder with model and `metrics.jsonl`.
+        """Train on (prompt, chosen, rejected), answers as text or as sampled ids; returns as `sft` does.
 
         Beside it, in `work/step-N`, lie such folders of the model as it was after every N-th step, the last step excepted.
         """
 
-    def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
+    def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
         """Which pairs the model in `start` can read whole."""
 
 
-def unanswered(request: Request, prompt_tokens: int = 0) -> Completion:
+def unanswered(request: Request, prompt_tokens: int = 0, reason: str | None = None) -> Completion:
     """A request that its engine cannot do: an error that the request is, and never an answer to something else."""
-    return Completion(request_id=request.id, text="", finish="error", prompt_tokens=prompt_tokens, completion_tokens=0)
+    return Completion(
+        request_id=request.id, text="", finish="error", prompt_tokens=prompt_tokens, completion_tokens=0, reason=reason
+    )
 
 
 def likeliest(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:

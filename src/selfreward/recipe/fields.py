@@ -26,6 +26,15 @@ ADDRESS = r"https?://[^\s@?#]+"
 """Of an endpoint, with neither user and password nor a query."""
 ENV_NAME = r"[A-Z_][A-Z0-9_]*"
 """In capitals alone, as keys never are."""
+SECRET_NAME = re.compile(
+    r"(.*[_-])?((api|access|auth|secret|private|subscription)[_-]?(key|token)|passwd|password|secret|authorization)"
+    r"|key|token|hf_token",
+    re.IGNORECASE,
+)
+"""Names of what holds a secret; not `eos_token` nor `prompt_cache_key`."""
+SECRET_TEXT = re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=-]{16}|\b(sk|gsk|pk|xai)[-_][\w-]{16}|\bhf_\w{16}|://[^/\s]*@")
+"""Beginnings of keys, and addresses with a user or password."""
+STARS = "********"
 MOVED_FILES = {
     **{f"text/judge_{name}": f"measure/text/judge_{name}" for name in ("alpaca", "labels")},
     **{"text/judge_": "recipe/rubrics/judge_", "micro/": "lab/micro/"},
@@ -97,7 +106,16 @@ def _caught(group: str, flags: int, texts: Iterable[str]) -> list[str]:
 
 def _hide_unless(pattern: str) -> Callable[[Any], Any]:
     """What may be a secret becomes stars before it is refused, for the error shows what it refuses."""
-    return lambda value: value if re.fullmatch(pattern, str(value)) else "********"
+    return lambda value: value if re.fullmatch(pattern, str(value)) else STARS
+
+
+def starred(value: Any, name: str = "") -> Any:
+    """`value` (of JSON) with stars for every part of it that may be a secret, by the name that it has or by its form."""
+    if SECRET_NAME.fullmatch(name) or (isinstance(value, str) and SECRET_TEXT.search(value)):
+        return STARS
+    if isinstance(value, dict):
+        return {str(key): starred(part, str(key)) for key, part in value.items()}
+    return [starred(part) for part in value] if isinstance(value, list) else value
 
 
 Located = Annotated[str, AfterValidator(_resolve)]

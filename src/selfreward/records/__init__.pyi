@@ -7,10 +7,10 @@ from .files import (CHANGED as CHANGED, LOCK as LOCK, WEIGHTS as WEIGHTS, differ
     sync_files as sync_files, sync_folder as sync_folder, undisturbed as undisturbed, write_whole as write_whole)
 from .jsonl import (Records as Records, digest as digest, iter_about as iter_about, iter_jsonl as iter_jsonl,
     read_jsonl as read_jsonl, read_line as read_line, to_line as to_line, wrong_field as wrong_field)
-from .made import (REPLY as REPLY, Comparison as Comparison, Dropped as Dropped, Example as Example, Iteration as Iteration,
-    Judgment as Judgment, Outcome as Outcome, Pair as Pair, Place as Place, Preference as Preference, Prompt as Prompt,
-    Proposal as Proposal, Ranking as Ranking, Response as Response, Side as Side, Verdict as Verdict, in_pairs as in_pairs,
-    preference_texts as preference_texts, texts_in as texts_in)
+from .made import (REPLY as REPLY, Answer as Answer, Comparison as Comparison, Contrast as Contrast, Dropped as Dropped,
+    Example as Example, Iteration as Iteration, Judgment as Judgment, Outcome as Outcome, Pair as Pair, Place as Place,
+    Preference as Preference, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Response as Response, Side as Side,
+    Verdict as Verdict, contrasts as contrasts, in_pairs as in_pairs, preference_texts as preference_texts, texts_in as texts_in)
 from .measured import (Compared as Compared, Estimate as Estimate, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,

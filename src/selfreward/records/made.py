@@ -8,7 +8,12 @@ from typing import Literal, NamedTuple, Self
 from pydantic import model_validator
 
 from selfreward.records.base import Identified, Record
-from selfreward.records.requests import Finish, Sampled
+from selfreward.records.requests import Finish, Ids, Sampled
+
+Answer = str | tuple[int, ...]
+"""An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`)."""
+Contrast = tuple[str, Answer, Answer]
+"""A prompt, the answer to learn from, and the answer to learn away from."""
 
 
 class Example(Identified):
@@ -67,6 +72,8 @@ class Response(Sampled):
     index: int
     text: str
     finish: Finish
+    ids: Ids = None
+    """The sampled ids, which training takes: encoded again, the text may give others."""
 
     @property
     def label(self) -> str:
@@ -229,6 +236,13 @@ def preference_texts(
     """(prompt, chosen, rejected) as text, for training."""
     asked = {prompt.id: prompt.text for prompt in prompts}
     said = texts_in(pairs, responses)
+    return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+
+
+def contrasts(pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]) -> list[Contrast]:
+    """(prompt, chosen, rejected) for training: the sampled ids of responses for which they are known, the text of others."""
+    asked, wanted = {prompt.id: prompt.text for prompt in prompts}, in_pairs(pairs)
+    said = {one.id: one.text if one.ids is None else one.ids for one in responses if one.id in wanted}
     return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
 
 

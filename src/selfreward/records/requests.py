@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from selfreward.records.base import Identified, Record, content_id
+
+Ids = Annotated[tuple[int, ...] | None, Field(exclude_if=lambda ids: ids is None)]
+"""Token ids as a model sampled them, with the one on which generation stopped if it did; left out of a line where not known."""
 
 
 class Message(Record):
@@ -100,6 +103,11 @@ class Watched(Record):
     """Natural log-probabilities of the watched texts at temperature 1, before top-p; of tokens that read the same together."""
 
 
+def _unset() -> Any:
+    """A field that is written down only where it is set: records from before it have the ids that they had."""
+    return Field(None, exclude_if=lambda value: value is None)
+
+
 class Completion(Record):
     """What came back for a request. `text` holds generated text alone, without the end of turn."""
 
@@ -114,6 +122,12 @@ class Completion(Record):
     """Every place where one of `Request.watch` was drawn, in the text's order."""
     logprob: float | None = None
     """Of a forced text with its end of turn, the sum of its tokens' natural log-probabilities at temperature 1, before top-p."""
+    reason: str | None = _unset()
+    """Why there is no answer, in a line, where `finish` is `error` and the engine knows."""
+    thought: str | None = _unset()
+    """The text that a thinking model wrote before its answer, where the engine keeps the two apart; never part of `text`."""
+    ids: Ids = None
+    """The sampled ids, where the engine knows them; those of a forced text were not sampled."""
 
 
 class Sampled(Identified):

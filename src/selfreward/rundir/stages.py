@@ -16,6 +16,7 @@ from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, Tr
 from selfreward.records import (
     Checkpoint,
     Completion,
+    Contrast,
     Dropped,
     Pair,
     Record,
@@ -30,7 +31,7 @@ from selfreward.records import (
     sync_folder,
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
-from selfreward.rundir.journal import completed, usage
+from selfreward.rundir.journal import completed, reasons, usage
 from selfreward.rundir.layout import MODEL, PAIRS, Part
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
@@ -129,6 +130,9 @@ class ModelFolder:
             outcomes = Counter[str]()
             stage.write(stage.records, _counted((read(request, completions[request.id]) for request in requests), outcomes))
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
+            if failed := reasons(completions.values()):
+                facts["failed"] = failed
+                self.run.progress.say(f"{stage}: {sum(failed.values()):,} requests failed, most of them so: {next(iter(failed))}")
             stage.finish(key, [stage.records], **facts)
         return Records([stage.records], part.record, len(requests))
 
@@ -186,7 +190,7 @@ class ModelFolder:
         return self._train(made_from, start, prepare)
 
     def train_dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
+        self, pairs: Sequence[Contrast], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
         chooser: Chooser | None = None,
     ) -> Checkpoint:  # fmt: skip
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple, Protocol
 from selfreward.engines import Advance
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import ClusterConfig, TrainerConfig
-from selfreward.records import Checkpoint, Dropped, Prompt, fingerprint, sync_files, sync_folder
+from selfreward.records import Checkpoint, Contrast, Dropped, Prompt, fingerprint, sync_files, sync_folder
 from selfreward.rundir.folder import ADAPTERS, Stage, versions
 
-Pairs = Sequence[tuple[str, str, str]]
 TOO_LONG = "longer_than_the_model_reads"
 """Why a pair is not trained on though it was chosen."""
 
@@ -56,7 +55,7 @@ def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dic
     return {**settings, "versions": versions(ADAPTERS) if config.lora else {}, **shared}
 
 
-def fitting_pairs(pairs: Pairs, fits: Sequence[bool], start: Checkpoint) -> tuple[list[tuple[str, str, str]], list[Dropped]]:
+def fitting_pairs(pairs: Sequence[Contrast], fits: Sequence[bool], start: Checkpoint) -> tuple[list[Contrast], list[Dropped]]:
     """The pairs that `start` can read whole, and the others by their prompt. Raises `SelfRewardError` where there are none."""
     kept = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
     left_out = [Prompt(text=pair[0], source="self") for pair, whole in zip(pairs, fits, strict=True) if not whole]

@@ -30,5 +30,7 @@ class Answering(NamedTuple):
     @staticmethod
     def read(request: Request, completion: Completion) -> Response:
         """A completion as a candidate."""
-        text = completion.text.strip()
-        return Response(prompt_id=request.about, model=request.model, index=request.index, text=text, finish=completion.finish)
+        return Response(
+            prompt_id=request.about, model=request.model, index=request.index, text=completion.text.strip(),
+            finish=completion.finish, ids=completion.ids,
+        )  # fmt: skip

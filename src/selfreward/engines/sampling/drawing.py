@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from selfreward.engines.tokens import decode
 from selfreward.records import Watched
 
 LIKELIEST = 512
@@ -64,7 +65,7 @@ class Spellings:
         drawn = next((word for word, tokens in spelled.items() if ids[-1] in tokens), None)
         if drawn is None:
             return None
-        text = str(self._tokenizer.decode(ids, skip_special_tokens=False)).rstrip()
+        text = decode(self._tokenizer, ids).rstrip()
         each = {word: np.logaddexp.reduce([logprobs[token] for token in tokens]) for word, tokens in spelled.items()}
         return Watched(at=len(text) - len(drawn), logprobs={word: float(logprob) for word, logprob in each.items()})
 
@@ -73,7 +74,7 @@ class Spellings:
         if words not in self._spelled:
             found = defaultdict(list)
             for token in range(len(self._tokenizer)):
-                if (text := str(self._tokenizer.decode([token])).strip()) in words:
+                if (text := decode(self._tokenizer, [token]).strip()) in words:
                     found[text].append(token)
             self._spelled[words] = {word: found[word] for word in words if word in found}
         return self._spelled[words]

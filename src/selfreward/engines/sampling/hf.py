@@ -26,7 +26,7 @@ from selfreward.engines.sampling.drawing import Spellings, draw
 from selfreward.engines.sampling.plain import Plain
 from selfreward.engines.sampling.suited import suits
 from selfreward.engines.sampling.tree import Tree
-from selfreward.engines.tokens import completion_ids, end_of_turn, load_tokenizer, prompt_ids
+from selfreward.engines.tokens import answer_text, completion_ids, decode, end_of_turn, load_tokenizer, prompt_ids
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
 from selfreward.recipe import BackendConfig
 from selfreward.records import Completion, Finish, Message, Request, Watched
@@ -55,6 +55,8 @@ class _Row:
     finish: Finish = "length"
     first_token: dict[str, float] | None = None
     watched: list[Watched] = field(default_factory=list)
+    stop: list[int] = field(default_factory=list)
+    """The token on which it stopped, if it did."""
 
 
 class HFModel:
@@ -201,7 +203,7 @@ class HFModel:
         if not count:
             return None
         values, words = torch.log_softmax(logits.double(), dim=-1).topk(min(count, len(logits)))
-        texts = (str(self.tokenizer.decode([word])) for word in words.tolist())
+        texts = (decode(self.tokenizer, [word]) for word in words.tolist())
         return likeliest(zip(texts, values.tolist(), strict=True))
 
     def _decode(self, rows: list[_Row], logits: torch.Tensor) -> None:
@@ -236,7 +238,7 @@ class HFModel:
             row.ids.append(token)
             return len(row.ids) < row.limit
         if token in self.stops:
-            row.finish = "stop"
+            row.finish, row.stop = "stop", [token]
             return False
         row.ids.append(token)
         if row.request.watch and (seen := self._spellings.look(row.request.watch, row.ids, logits)):
@@ -245,7 +247,7 @@ class HFModel:
 
     def _completion(self, row: _Row) -> Completion:
         # A role marker that the model wrote must show, or the forged turn after it would pass for the answer.
-        text = str(self.tokenizer.decode(row.ids, skip_special_tokens=False))
+        text = answer_text(self.tokenizer, row.ids)
         return Completion(
             request_id=row.request.id,
             text=text,
@@ -255,6 +257,7 @@ class HFModel:
             first_token=row.first_token,
             watched=tuple(row.watched),
             logprob=row.logprob if row.forced is not None and row.finish == "stop" else None,
+            ids=(*row.ids, *row.stop) if row.forced is None else None,
         )
 
     def close(self) -> None:
