@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -100,16 +101,19 @@ class Recipe(Section):
         return cluster
 
 
-def load_recipe(path: Path, changes: dict[str, Any] | None = None) -> Recipe:
-    """The recipe in a file, or one that comes with the package, with `changes` (dotted field → value) on top.
+def load_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe in a file, or one that comes with the package, with `changes` on top. Raises `SelfRewardError`.
 
-    Raises `SelfRewardError`.
+    `changes`: field → value. A dotted field (`dpo.beta`) is set whole, a table is merged into the recipe's.
     """
+    path = Path(path)
     path = shipped_recipes().get(path.name.removesuffix(".toml"), path) if path.parent == Path() and not path.exists() else path
-    tree = read_tree(path)
-    for dotted, value in (changes or {}).items():
-        _set(tree, dotted.split("."), value)
-    return read_recipe(tree, str(path), path.parent)
+    return read_recipe(_changed(read_tree(path), changes or {}), str(path), path.parent)
+
+
+def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """`recipe` with `changes` on top, as for `load_recipe`. Raises `SelfRewardError`."""
+    return read_recipe(_changed(recipe.model_dump(mode="json", by_alias=True), changes), "recipe", Path())
 
 
 def read_tree(path: Path) -> dict[str, Any]:
@@ -162,6 +166,34 @@ def _table(annotation: Any) -> type[BaseModel] | None:
     """The section in a field's type, which may be optional."""
     kinds = (annotation, *get_args(annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+
+
+def written(value: Any) -> Any:
+    """A value as a recipe has it: a function or class as `package.module:name`, a path as text."""
+    if isinstance(value, Mapping):
+        return {name: written(inner) for name, inner in value.items()}
+    if callable(value):
+        return f"{value.__module__}:{value.__qualname__}"
+    return str(value) if isinstance(value, Path) else value
+
+
+def _changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in written(changes).items():
+        if "." in name:
+            _set(tree, name.split("."), value)
+        else:
+            tree = merged(tree, {name: value})
+    return tree
+
+
+def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` over `tree`, table by table."""
+    both = {
+        name: merged(tree[name], value)
+        for name, value in changes.items()
+        if isinstance(value, Mapping) and isinstance(tree.get(name), Mapping)
+    }
+    return {**tree, **changes, **both}
 
 
 def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:
