@@ -65,7 +65,7 @@ class NoPairs(SelfRewardError):
 
 
 DISTRIBUTION = "selfreward-lm"
-"""What this package is called where packages are installed from; `selfreward` is another project's there."""
+"""The name of this package where packages are installed from; `selfreward` is another project's there."""
 
 
 def pip_install(extra: str) -> str:
@@ -74,7 +74,7 @@ def pip_install(extra: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What another library's error says, without the rest of its story; its name where it says nothing."""
+    """The first line of another library's error; the error's name where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -1,4 +1,4 @@
-"""What the tables of a recipe are made of: kinds of value, and the fields that several tables share."""
+"""Building blocks of a recipe's tables: kinds of value, and the fields that several tables share."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from selfreward.records import Sampling, compiles
 PACKAGED = "selfreward:"
 """A path that begins so lies inside the installed package."""
 ROLES = ("current", "frozen", "previous")
-"""Who a judge may be by its part in the loop: M_t itself, M1, or M_{t−1}."""
+"""Judges by their part in the loop: M_t itself, M1, or M_{t−1}."""
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-"""What the hub calls a model or a dataset: `organisation/name`."""
+"""The hub's name for a model or a dataset: `organisation/name`."""
 IMPORT_PATH = r"[\w.]+:\w+"
 """`package.module:name`."""
 ADDRESS = r"https?://[^\s@?#]+"
@@ -105,7 +105,7 @@ def _caught(group: str, flags: int, texts: Iterable[str]) -> list[str]:
 
 
 def _hide_unless(pattern: str) -> Callable[[Any], Any]:
-    """What may be a secret becomes stars before it is refused, for the error shows what it refuses."""
+    """Star a value that may be a secret before it is refused, for the error shows what it refuses."""
     return lambda value: value if re.fullmatch(pattern, str(value)) else STARS
 
 
@@ -194,7 +194,7 @@ def spelt_now(value: Any) -> Any:
 
 
 def imported(path: str) -> Any:
-    """What `package.module:name` names."""
+    """The object that `package.module:name` names."""
     module, _, name = _moved(path, MOVED_MODULES).partition(":")
     try:
         return getattr(import_module(module), name)

@@ -59,7 +59,7 @@ class Recipe(Section):
     drift: DriftConfig | None = None
     """Monitors; off where not given."""
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
-    """Who is shown the run's figures beside its page, after every model."""
+    """Trackers that are sent the run's figures after every model, beside its page."""
     backend: BackendConfig = BackendConfig()
     """Sampling engine."""
     servers: dict[str, ServerConfig] = Field({})
@@ -117,7 +117,7 @@ def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 
 def read_tree(path: Path) -> dict[str, Any]:
-    """What stands in a recipe's file, TOML, or in what a run keeps of it, JSON. Raises `SelfRewardError`."""
+    """The contents of a recipe's file, TOML, or of the JSON that a run keeps of it. Raises `SelfRewardError`."""
     language, loads = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
         tree: dict[str, Any] = loads(path.read_text(encoding="utf-8"))

@@ -221,7 +221,7 @@ def _shares(histogram: Mapping[str, int], scale: tuple[float, float]) -> list[fl
 
 
 def _whole(name: str, read: Callable[[], T], torn: list[str]) -> T | None:
-    """What `read` makes of the file `name` of a run; None where it is damaged: it is `torn` then."""
+    """The result of `read` on the file `name` of a run; None where it is damaged: it is `torn` then."""
     try:
         return read()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SelfRewardError):

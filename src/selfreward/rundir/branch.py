@@ -200,7 +200,7 @@ def _look_over(folder: FolderReader) -> None:
 
 
 def _branch_of(run: Path, model: str) -> Branch:
-    """What is to be known in a branch of where it comes from."""
+    """The origin of a branch, as the branch keeps it."""
     tree, before = read_tree(run / CONFIG), read_branch(run)
     fingerprint = _measured(run / model).fingerprint
     return Branch(source=run.resolve().name, model=model, fingerprint=fingerprint, recipe=tree, before=before)

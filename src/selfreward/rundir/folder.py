@@ -168,7 +168,7 @@ class Stage:
         return any(part.covers(self.name) for part in WATCHING)
 
     def files(self) -> list[Path]:
-        """What is on disk of this stage."""
+        """Files of this stage that are on disk."""
         every = (self.records, self.dropped, self.plan, self.journal, self.receipt, self.model, self.work, self.checkpoints)
         return [file for file in every if file.exists()]
 

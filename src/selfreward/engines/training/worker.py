@@ -52,7 +52,7 @@ class Teller:
         self._desk, self._done = desk, 0
 
     def __call__(self, units: int) -> None:
-        """So many more steps are done. Raises `Stopped` in every process, or in none."""
+        """Count steps as done. Raises `Stopped` in every process, or in none."""
         self._done += units
         first = PartialState().is_main_process
         if first:
