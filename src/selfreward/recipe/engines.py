@@ -55,7 +55,7 @@ class ServerConfig(Section):
     url: Address
     """Up to and with `/v1`; without a password or a query, for it stands in the run's files."""
     model: str
-    """What the endpoint calls the model."""
+    """The endpoint's name for the model."""
     key_env: EnvName | None = None
     """Name, in capitals, of the environment variable that holds the key; not given: no key is sent."""
     concurrency: int = Field(8, ge=1)

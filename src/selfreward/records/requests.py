@@ -109,7 +109,7 @@ class Watched(Record):
 
 
 class Completion(Record):
-    """What came back for a request. `text` holds generated text alone, without the end of turn."""
+    """The answer to a request. `text` holds generated text alone, without the end of turn."""
 
     request_id: str
     text: str
@@ -135,7 +135,7 @@ class Sampled(Identified):
 
     @property
     def label(self) -> str:
-        """What became of it, in a word, for counting."""
+        """The outcome in a word, for counting."""
         raise NotImplementedError
 
 

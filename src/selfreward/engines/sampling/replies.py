@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible endpoint answers, read with mistrust: whatever it holds, it is text and numbers or it is refused."""
+"""Replies of OpenAI-compatible endpoints, read with mistrust: everything in them is text and numbers or is refused."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class ServerModel:
         return [[at] for at in range(len(requests))]
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """What requests share is the endpoint's business."""
+        """Nothing to prepare: shared prefixes are the endpoint's business."""
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
         """Completions as they come. Raises `SelfRewardError` when the server does not answer, or not us, or nothing.
