@@ -60,7 +60,7 @@ def test_an_architecture_answers_as_generate_does_or_is_left_out_with_a_reason_a
 
 @pytest.mark.architectures
 def test_the_table_in_the_docs_is_what_was_found():
-    """Made by `PYTHONPATH=tests/support python -c 'import architectures as a; print(a.table(), end="")' > docs/architectures.md`."""
+    """Written by the `table()` of tests/support/architectures.py into docs/architectures.md."""
     assert TABLE.read_text(encoding="utf-8") == table()
 
 
