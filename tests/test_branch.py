@@ -59,6 +59,19 @@ def models(folder, *names):
     return {name: digest for name, digest in tree(folder).items() if name.split("/")[0] in ("seed", *names)}
 
 
+def assert_same_but_for_the_note(folder, straight):
+    """A branch holds the bytes of a run of its own, but for `branch.json` and its id in `config.json`."""
+    ours, theirs = tree(folder), tree(straight)
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("branch") == json.loads((folder / "branch.json").read_text())["id"]
+    assert config == json.loads((straight / "config.json").read_text())
+    own = {"branch.json", "config.json"}
+    assert ours.keys() - theirs.keys() == {"branch.json"}
+    assert {name: digest for name, digest in ours.items() if name not in own} == {
+        name: digest for name, digest in theirs.items() if name not in own
+    }
+
+
 def refused(recipe, model, folder, **changes):
     """The error with which a branch is refused; checks that it is one line, that nothing is left of it, and nothing changed."""
     place = folder.parent
@@ -74,8 +87,7 @@ def refused(recipe, model, folder, **changes):
 
 def test_a_branch_with_nothing_changed_makes_the_bytes_of_the_run_itself(recipe, whole, tmp_path):
     branch(recipe, whole / "M2", tmp_path / "new")
-    straight, ours = tree(whole), tree(tmp_path / "new")
-    assert ours.pop("branch.json") and ours == straight
+    assert_same_but_for_the_note(tmp_path / "new", whole)
     found = read_branch(tmp_path / "new")
     measured = json.loads((whole / "M2" / "measured.json").read_text())
     assert (found.source, found.model, found.fingerprint, found.before) == ("run", "M2", measured["fingerprint"], None)
@@ -133,8 +145,7 @@ def test_pairs_of_the_models_taken_over_are_trained_on_where_the_branch_wants_th
 def test_a_branch_goes_further_than_the_run_and_ends_as_if_the_run_had(recipe, whole, tmp_path):
     go(recipe, tmp_path / "straight", iterations=3)
     branch(recipe, whole / "M3", tmp_path / "new", iterations=3)
-    ours = tree(tmp_path / "new")
-    assert ours.pop("branch.json") and ours == tree(tmp_path / "straight")
+    assert_same_but_for_the_note(tmp_path / "new", tmp_path / "straight")
 
 
 def test_a_branch_can_be_branched_and_every_model_keeps_the_recipe_by_which_it_was_made(recipe, whole, tmp_path):
@@ -157,8 +168,7 @@ def test_from_a_model_without_an_sft_of_its_own_and_without_m0(recipe, tmp_path)
     given = {"sft__on": "none", "measure__base": False}
     go(recipe, tmp_path / "run", **given)
     branch(recipe, tmp_path / "run" / "M1", tmp_path / "new", **given)
-    ours = tree(tmp_path / "new")
-    assert ours.pop("branch.json") and ours == tree(tmp_path / "run")
+    assert_same_but_for_the_note(tmp_path / "new", tmp_path / "run")
 
 
 # what may change
@@ -392,4 +402,136 @@ def test_a_full_disk_leaves_nothing_of_a_branch(recipe, whole, tmp_path, monkeyp
     monkeypatch.setattr(shutil, "copyfile", full)
     result = command("--from", whole / "M2", "--set", "dpo.beta=0.2", "-o", tmp_path / "new")
     assert result.exit_code == 1 and "the disk is full" in result.stderr.splitlines()[-1]
+    assert {path.name for path in tmp_path.iterdir()} == {"world", "run"}
+
+
+# what a branch promises
+
+
+def made(recipe, whole, tmp_path):
+    """A finished branch from M2, made by the command line."""
+    result = command("--from", whole / "M2", "--set", "dpo.beta=0.2", "-o", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    return tmp_path / "new"
+
+
+def edited(file, change):
+    tree = json.loads(file.read_text())
+    change(tree)
+    file.write_text(json.dumps(tree))
+
+
+EDITS = {
+    "deleted": lambda file: file.unlink(),
+    "cut": lambda file: file.write_bytes(file.read_bytes()[:-20]),
+    "not UTF-8": lambda file: file.write_bytes(b"\xff\xfe" + file.read_bytes()),
+    "a number": lambda file: file.write_text("5"),
+    "another model": lambda file: edited(file, lambda tree: tree.update(model="M1")),
+    "no model": lambda file: edited(file, lambda tree: tree.update(model="Mx")),
+    "another recipe": lambda file: edited(file, lambda tree: tree["recipe"]["dpo"].update(beta=0.3)),
+    "unsigned": lambda file: edited(file, lambda tree: tree.pop("id") and tree.update(model="M1")),
+    "another id": lambda file: edited(file, lambda tree: tree.update(id=["0" * 16])),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_branch_json_that_was_deleted_or_edited_is_named_as_the_cause_and_comes_back_from_the_logs(
+    edit, recipe, whole, tmp_path
+):
+    new = made(recipe, whole, tmp_path)
+    before = tree(new)
+    EDITS[edit](new / "branch.json")
+    for given in (("run", "-o", new), ("run", "--from", whole / "M2", "-o", new), ("report", new)):
+        result = CliRunner().invoke(app, list(map(str, given)))
+        assert result.exit_code == 1 and result.stderr.startswith(f"error: {new}/branch.json: "), result.stderr
+        assert "rm -r" not in result.stderr and f"Restore it from {new}/logs/branch.json" in result.stderr
+    shutil.copy(new / "logs" / "branch.json", new / "branch.json")
+    assert command("-o", new, "--set", "dpo.beta=0.2").exit_code == 0
+    assert {**tree(new), "provenance.json": ""} == {**before, "provenance.json": ""}
+
+
+def test_a_branch_of_before_without_signature_and_note_goes_on_and_no_digest_or_id_changed(recipe, whole, tmp_path):
+    new = made(recipe, whole, tmp_path)
+    shutil.rmtree(new / "M3")
+    shutil.rmtree(new / "logs")
+    for name, note in (("branch.json", "id"), ("config.json", "branch")):
+        edited(new / name, lambda tree, note=note: tree.pop(note))
+    assert command("-o", new).exit_code == 0
+    assert "branch" not in json.loads((new / "config.json").read_text())
+    again = tmp_path / "again"
+    assert command("--from", whole / "M2", "--set", "dpo.beta=0.2", "-o", again).exit_code == 0
+    assert models(new, "M1", "M2", "M3") == models(again, "M1", "M2", "M3")
+
+
+@pytest.mark.parametrize("change", ["sft.learning_rate=0.5", "judge.samples=2", "prompts.min_words=3", "dpo.beta=0.3", "base"])
+def test_no_advice_deletes_what_was_taken_over(change, recipe, whole, tmp_path):
+    new = made(recipe, whole, tmp_path)
+    if change == "base":
+        damage(recipe.parent / "base" / "model.safetensors", "flipped")
+    result = command("-o", new, *(("--set", change) if "=" in change else ()))
+    assert result.exit_code == 1 and "Traceback" not in result.stderr
+    named = shlex.split(result.stderr.partition("rm -r ")[2])
+    assert all(Path(name).is_relative_to(new / "M3") for name in named)
+    assert bool(named) == (change.split(".")[0] in ("judge", "prompts", "dpo"))
+
+
+@pytest.mark.parametrize("name", ["M2/judgments.jsonl", "M1/model/model.safetensors", "M2/model.receipt.json", "seed/ift.jsonl"])
+def test_what_was_taken_over_and_is_damaged_is_to_be_restored_and_not_deleted(name, recipe, whole, tmp_path):
+    new = made(recipe, whole, tmp_path)
+    before = tree(new)
+    damage(new / name, "flipped")
+    result = command("-o", new)
+    assert result.exit_code == 1 and f"{new / name}: " in result.stderr and "rm -r" not in result.stderr
+    assert "taken over from another run (see branch.json): restore it from there" in result.stderr
+    shutil.copy(whole / name, new / name)
+    assert command("-o", new).exit_code == 0 and tree(new)[name] == before[name]
+
+
+def test_a_source_that_was_made_anew_since_is_noticed(recipe, whole, tmp_path):
+    new = made(recipe, whole, tmp_path)
+    shutil.rmtree(whole)
+    go(recipe, whole, sft__learning_rate=0.5)
+    again = command("--from", whole / "M2", "-o", new)
+    assert again.exit_code == 1 and "comes from run/M2 as it was, " in again.stderr
+    assert f"go on with the one there: selfreward run -o {new}" in again.stderr
+    assert command("-o", new).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["M9", "M0", "M-1", "M٣", "M²", "M" + "9" * 5000, "Mx", "M1.5", "M02"])
+def test_a_model_that_a_run_does_not_have_is_one_line(name, recipe, whole, tmp_path):
+    result = command("--from", whole / name, "-o", tmp_path / "new")
+    assert result.exit_code == 1 and result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff", b"[]"])
+def test_a_source_without_a_provenance_is_one_line_with_the_way_out(content, recipe, whole, tmp_path):
+    (whole / "provenance.json").unlink()
+    if content is not None:
+        (whole / "provenance.json").write_bytes(content)
+    result = command("--from", whole / "M2", "-o", tmp_path / "new")
+    assert result.exit_code == 1 and result.stderr.startswith(f"error: {whole}/provenance.json: is ")
+    shutil.copy(whole / "logs" / "attempt_1" / "provenance.json", whole)
+    assert command("--from", whole / "M2", "-o", tmp_path / "new", "--set", "dpo.beta=0.2").exit_code == 0
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_links_lead_to_the_folders_that_are_meant(there, recipe, whole, tmp_path):
+    straight = made(recipe, whole, tmp_path)
+    if there:
+        (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    (tmp_path / "latest").symlink_to(whole)
+    (whole / "M2").rename(tmp_path / "moved")
+    (whole / "M2").symlink_to(tmp_path / "moved")
+    result = command("--from", tmp_path / "latest" / "M2", "--set", "dpo.beta=0.2", "-o", tmp_path / "link")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "link").is_symlink()
+    assert {**tree(tmp_path / "target"), "provenance.json": ""} == {**tree(straight), "provenance.json": ""}
+
+
+def test_a_link_to_nowhere_in_the_source_is_one_line_and_nothing_is_left(recipe, whole, tmp_path):
+    (whole / "M2" / "notes").symlink_to(tmp_path / "nowhere")
+    result = command("--from", whole / "M2", "-o", tmp_path / "new")
+    assert result.exit_code == 1 and result.stderr.startswith(f"error: {whole}/M2/notes: is not there.")
     assert {path.name for path in tmp_path.iterdir()} == {"world", "run"}

@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
-from selfreward.lab import reproduce
-from selfreward.lab.reproduce.figures import CHECKS, PublishedFigure
+from selfreward.lab.reproduce.figures import CHECKS, PublishedFigure, reproduce
 from selfreward.lab.reproduce.lines import Line
 
 FEW = ("NullModel", "text_davinci_001")

@@ -1,6 +1,48 @@
-"""The one error a user is meant to read. Everything else is a bug and keeps its traceback."""
+"""The one error a user is meant to read, and how any text is shown. Everything else is a bug and keeps its traceback."""
 
 from __future__ import annotations
+
+import re
+import unicodedata
+
+UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories that steer a terminal or show nothing: controls, formats (bidirectional, zero-width), lone surrogates, line
+and paragraph separators."""
+STARS = "********"
+PASSWORD = r"""[^\s"/?#@:\[]*:(?!\d*(?:[/?#\s"]|$))"""
+"""A user and a colon in a URL, where what follows is no port: up to the last @ it is a password, whatever is in it."""
+SECRET = re.compile(
+    rf'(?<=:/)(?P<kept>/*)(?:{PASSWORD}[^\s"]*@|[^\s"/?#]*@)'  # of a URL, with one slash where it was taken for a path
+    r"""|(?<![^\s"'=(\[,])[^\s"'/@:=]+:[^\s"/@]+@(?=[\w\[])"""  # of an address without its scheme
+    r'|(?<=:/)(?P<address>[^\s"?#]*\?)(?:[^\s"#]*=|[\w.%-]{6})[^\s"#]*'
+)
+"""User and password of an address, or its query, where keys may stand."""
+
+
+def visible(text: str, keep: str = "") -> str:
+    """`text` with the escape of each control, format and separator character and lone surrogate in its place (x1b, u202e).
+
+    `keep`: such characters that stay, newlines say, where the text may have lines of its own.
+    """
+    return "".join(
+        repr(character)[1:-1] if unicodedata.category(character) in UNSEEN and character not in keep else character
+        for character in text
+    )
+
+
+def starred(text: str) -> str:
+    """`text` with stars for the user, the password and the query of every address in it."""
+    return SECRET.sub(lambda match: f"{match['address']}{STARS}" if match["address"] else f"{match['kept'] or ''}{STARS}@", text)
+
+
+def holds_secret(value: str) -> bool:
+    """Whether a single value, an address say, holds a password, which may have spaces, or a query."""
+    return bool(SECRET.search(value) or re.search(rf':/+{PASSWORD}[^"]*@', value))
+
+
+def shown(text: str) -> str:
+    """`text` in one line as it may be shown and kept: nothing in it steers a terminal, and addresses tell no secret."""
+    return visible(starred(text))
 
 
 class SelfRewardError(Exception):
@@ -11,7 +53,7 @@ class SelfRewardError(Exception):
         self.what, self.where, self.now = what, where, now
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}. {self.now}"
+        return shown(f"{self.where}: {self.what}. {self.now}")
 
 
 class Outdated(SelfRewardError):
@@ -23,7 +65,7 @@ class NoPairs(SelfRewardError):
 
 
 DISTRIBUTION = "selfreward-lm"
-"""What this package is called where packages are installed from; `selfreward` is another project's there."""
+"""The name of this package where packages are installed from; `selfreward` is another project's there."""
 
 
 def pip_install(extra: str) -> str:
@@ -32,7 +74,7 @@ def pip_install(extra: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What another library's error says, without the rest of its story; its name where it says nothing."""
+    """The first line of another library's error; the error's name where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -15,8 +15,9 @@ from typing import NamedTuple, TypeVar
 
 from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_prompts, weigh
 from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdrawn
+from selfreward.checks.finding import Finding
 from selfreward.checks.memory import Precision
-from selfreward.checks.reach import Finding, Found, look_up, models_of, unshared
+from selfreward.checks.reach import Found, look_up, models_of, unshared
 from selfreward.engines import find_device, load_ray, outside_model, quiet_libraries
 from selfreward.errors import SelfRewardError
 from selfreward.measure import MONITORS, load_anchors

@@ -12,6 +12,7 @@ from selfreward.checks.amounts import Material, Span
 from selfreward.checks.bill import Line, called, gigabytes
 from selfreward.checks.checker import Check
 from selfreward.checks.costs import Asking, Training
+from selfreward.errors import shown
 from selfreward.recipe import DriftConfig
 from selfreward.rundir import duration
 
@@ -40,7 +41,7 @@ def show(check: Check, console: Console | None = None) -> None:
         console.print(_stages(check.bill.lines), _memory(check), f"\n{_disk(check)}\n\n{HOW}", sep="\n")
     console.print()
     for finding in check.findings:
-        colour, told = COLOUR[finding.level], escape(f"{finding.where}: {finding.what}. {finding.now}")
+        colour, told = COLOUR[finding.level], _plain(f"{finding.where}: {finding.what}. {finding.now}")
         console.print(f"[{colour}]{finding.level}[/]: {told}", soft_wrap=True)
     console.print("Nothing found that would keep it from running." if check.works else "This recipe cannot run as it is.")
 
@@ -60,7 +61,8 @@ def _models(check: Check) -> Table:
         size = (f"{shape.parameters:,}" if shape.layers else f"{short(shape.parameters)} by its name") if shape else "?"
         reads = f"{shape.context:,}" if shape and shape.context else "?"
         download = gigabytes(found.download) if found.download else ""
-        table.add_row(*map(escape, (called(found.name), ", ".join(found.parts), found.where, size, reads, download)))
+        said = "; ".join(filter(None, (found.where, found.says)))
+        table.add_row(*map(_plain, (called(found.name), ", ".join(found.parts), said, size, reads, download)))
     return table
 
 
@@ -92,7 +94,7 @@ def _stages(lines: Sequence[Line]) -> Table:
         else:
             table.add_row(
                 stage.stage,
-                escape(called(stage.by)),
+                _plain(called(stage.by)),
                 f"{stage.requests:,}",
                 *_tokens(stage.reads),
                 *_tokens(stage.writes),
@@ -118,7 +120,7 @@ def _memory(check: Check) -> Table:
     for need in check.bill.needs:
         parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in need.parts.items() if size)
         has = gigabytes(need.device.memory) if need.device.memory else "?"
-        table.add_row(*map(escape, (need.what, need.device.name, gigabytes(need.total), has, parts)))
+        table.add_row(*map(_plain, (need.what, need.device.name, gigabytes(need.total), has, parts)))
     return table
 
 
@@ -133,3 +135,8 @@ def short(number: float) -> str:
         if number >= factor:
             return f"{number / factor:.3g}{unit}"
     return f"{number:.0f}"
+
+
+def _plain(text: str) -> str:
+    """Text that is no markup."""
+    return escape(shown(text))

@@ -1,8 +1,7 @@
-"""What all commands share: the application, errors in one line, and how a process is asked to end."""
+"""Shared by all commands: the application, errors in one line, and how a process is asked to end."""
 
 from __future__ import annotations
 
-import errno
 import json
 import signal
 from collections.abc import Callable
@@ -11,12 +10,38 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from selfreward.errors import Alarm, SelfRewardError, Stopped
+from selfreward.cli.system import system_error
+from selfreward.errors import Alarm, SelfRewardError, Stopped, holds_secret, shown, visible
+
+UsageError: Any = typer.BadParameter.__base__
+"""Of the click that typer uses, which may be one of its own."""
+
+
+class Careful(TyperGroup):
+    """The commands, none of which is given a secret: arguments stand in the shell's history and in `provenance.json`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse a secret before anything is done with it, or shown."""
+        if any(holds_secret(argument) for argument in args):
+            what = "an argument holds a password, or an address with a query, where keys stand"
+            now = "Leave it out: a key is read from the variable that --key-env, or key_env in [servers], names"
+            _end(f"error: {SelfRewardError(what, 'command line', now)}", FAILED)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what click says of a wrong argument is shown like any text."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            setattr(error, "message", visible(error.message))  # noqa: B010
+            raise
+
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="A language model that improves itself by judging its own answers.",
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False, cls=Careful,
 )  # fmt: skip
 STOPPED, ALARMED, FAILED = 143, 3, 1
 """Exit codes: asked to end and can go on; ended by a monitor; something for the user to put right."""
@@ -37,23 +62,20 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
         except Alarm as alarm:
             _end(f"alarm: {alarm}", ALARMED)
         except Exception as error:
-            if not _disk_is_full(error):
+            if (known := system_error(error, str(kwargs.get("folder") or "run folder"))) is None:
                 raise
-            now = "Nothing written before is lost: make room, then run the same command"
-            _end(f"error: {getattr(error, 'filename', None) or 'run folder'}: the disk is full. {now}", FAILED)
+            _end(f"error: {known}", FAILED)
 
     return wrapper
 
 
-def _disk_is_full(error: Exception) -> bool:
-    """Whether that is what went wrong; libraries that write weights say so in words of their own."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return any(sign in str(error) for sign in ("No space left on device", "PytorchStreamWriter failed"))
+def say(text: str) -> None:
+    """Print text for a person; its lines and columns stay, all else that would steer the terminal is made visible."""
+    typer.echo(visible(text, keep="\n\t"))
 
 
 def _end(text: str, code: int) -> None:
-    typer.echo(text, err=True)
+    typer.echo(shown(text), err=True)
     raise typer.Exit(code)
 
 

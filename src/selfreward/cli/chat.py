@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from selfreward.engines.sampling.hf import HFModel
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, visible
 from selfreward.recipe import BackendConfig
 from selfreward.records import Message, Request, Sampling
 
@@ -23,7 +23,7 @@ def converse(model: Path, temperature: float, top_p: float, max_tokens: int) -> 
         answer = next(engine.generate([request]))
         if answer.finish == "error":
             raise SelfRewardError("the conversation is longer than the model can read", str(model), "Start a new one")
-        print(answer.text, flush=True)
+        print(visible(answer.text, keep="\n\t"), flush=True)
         messages += (Message(role="assistant", content=answer.text),)
 
 

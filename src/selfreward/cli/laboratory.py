@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from selfreward.cli.application import app, told
+from selfreward.cli.application import app, say, told
 from selfreward.errors import SelfRewardError
 
 
@@ -43,7 +43,7 @@ def bench(
         dpo=dpo, overhead=overhead, device=device, dtype=dtype, seed=seed,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        typer.echo(str(measure(sitting, out, Path(folder), typer.echo)))
+        say(str(measure(sitting, out, Path(folder), say)))
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
@@ -74,4 +74,4 @@ def lab(
     """
     from selfreward.lab import run_lab
 
-    typer.echo(str(run_lab(out, work, workers, minutes, only or [""])))
+    say(str(run_lab(out, work, workers, minutes, only or [""])))

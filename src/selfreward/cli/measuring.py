@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.cli.application import FAILED, app, change, stopping, told
+from selfreward.cli.application import FAILED, app, change, say, stopping, told
 
 JudgeOption = Annotated[
     str | None, typer.Option(help="Who judges: a folder, RUN/M1, a hub id, package.module:name, or a server as URL#MODEL.")
@@ -123,7 +123,7 @@ def _compare_runs(runs: list[str], folder: Path | None) -> None:
 
     found = compare_runs([Path(run) for run in runs])
     show_comparison(found)
-    typer.echo(str(write_comparison(found, folder or Path())))
+    say(str(write_comparison(found, folder or Path())))
 
 
 def _evaluate(
@@ -136,7 +136,7 @@ def _evaluate(
     servers = name_servers([name for name in (judge, model, fields.get("against")) if name], key_env)
     given = _given({**fields, "judge": judge, "servers": servers})
     result, file = evaluate(model, kind, given, name, recipe, folder, stopping())
-    typer.echo(f"{describe_result(result)}\n{file}")
+    say(f"{describe_result(result)}\n{file}")
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
@@ -158,9 +158,9 @@ def reproduce(
     data_dir: Annotated[Path, typer.Argument(help="A folder with the published data, JSONL files of set names.")],
 ) -> None:
     """Compute published figures again, row by row; exit code 1 if one is out of its tolerance."""
-    from selfreward.lab import reproduce as compute
+    from selfreward.lab.reproduce.figures import reproduce as compute
 
     found = compute(data_dir)
-    typer.echo(str(found))
+    say(str(found))
     if found.off:
         raise typer.Exit(FAILED)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from selfreward.cli.application import RunArgument, app, told
+from selfreward.cli.application import RunArgument, app, say, told
 
 
 @app.command()
@@ -22,9 +22,9 @@ def export(
 
     target = to or folder / "export"
     for table in export_run(folder, target, what or KINDS):
-        typer.echo(f"{target / table.file}: {table.rows:,} {table.kind}")
+        say(f"{target / table.file}: {table.rows:,} {table.kind}")
     for card in write_cards(folder):
-        typer.echo(str(card))
+        say(str(card))
 
 
 @app.command()
@@ -39,7 +39,7 @@ def push(
     from selfreward.reports import push_folder
 
     def confirmed(what: str) -> bool:
-        typer.echo(what)
+        say(what)
         return yes or typer.confirm("Send this?")
 
-    typer.echo(push_folder(target, repo, public, confirmed) or "Nothing was sent.")
+    say(push_folder(target, repo, public, confirmed) or "Nothing was sent.")

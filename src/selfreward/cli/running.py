@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.cli.application import FAILED, RunArgument, app, change, stopping, told
+from selfreward.cli.application import FAILED, RunArgument, app, change, say, stopping, told
 from selfreward.errors import SelfRewardError
 
 RECIPE = "A recipe (TOML), or the name of one that comes with the package."
@@ -46,7 +46,7 @@ def run(
     if source:
         branch_off(changed, source, target)
     _run(changed, target)
-    typer.echo(str(target / "report" / "index.html"))
+    say(str(target / "report" / "index.html"))
 
 
 def _target(recipe: Path | None, folder: Path | None, source: Path | None) -> Path:
@@ -102,7 +102,7 @@ def recipes(
         if known == name:
             typer.echo(text, nl=False)
         elif name is None:
-            typer.echo(f"{known:14}{text.splitlines()[0].removeprefix('# ')}")
+            say(f"{known:14}{text.splitlines()[0].removeprefix('# ')}")
 
 
 def _run_folder(recipe: Path) -> Path:
@@ -121,7 +121,7 @@ def demo(
 
     _run(load_recipe(shipped_recipes()["micro"], {"seed": seed}), folder)
     page = (folder / "report" / "index.html").resolve()
-    typer.echo(f"The page: {page}")
+    say(f"The page: {page}")
     if browser and _has_screen():
         webbrowser.open(page.as_uri())
 
@@ -147,7 +147,7 @@ def report(folder: RunArgument) -> None:
     """Write the page of a run, also of one under way, and print its path."""
     from selfreward.reports import write_report
 
-    typer.echo(str(write_report(folder)))
+    say(str(write_report(folder)))
 
 
 @app.command()
@@ -156,7 +156,7 @@ def status(folder: RunArgument) -> None:
     """Tell where a run stands, also while it runs."""
     from selfreward.reports import describe_status
 
-    typer.echo(describe_status(folder))
+    say(describe_status(folder))
 
 
 @app.command()

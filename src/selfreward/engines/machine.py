@@ -30,7 +30,7 @@ class Device(NamedTuple):
 
 
 def find_device(asked: str = "auto") -> Device:
-    """What `backend.device` means here. Raises `SelfRewardError` where there is no such device."""
+    """The device that `backend.device` means here. Raises `SelfRewardError` where there is no such device."""
     import torch
 
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked

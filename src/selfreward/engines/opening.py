@@ -19,7 +19,7 @@ from selfreward.records import WEIGHTS, Checkpoint, content_id, fingerprint
 def outside_model(name: str, servers: Mapping[str, ServerConfig]) -> Checkpoint:
     """The model that `name` means: one of `servers`, `package.module:name`, a folder or a hub id."""
     if name in servers:
-        return Checkpoint(name=name, path=Path(name), fingerprint=content_id("server", servers[name].url, servers[name].model))
+        return Checkpoint(name=name, path=Path(name), fingerprint=content_id("server", *servers[name].identity))
     if re.fullmatch(IMPORT_PATH, name):
         return Checkpoint(name=name, path=Path(name), fingerprint=content_id(first_spelling(name)))
     return load_checkpoint(name, name)

@@ -81,9 +81,11 @@ class Trainer(Protocol):
         """Which pairs the model in `start` can read whole."""
 
 
-def unanswered(request: Request, prompt_tokens: int = 0) -> Completion:
+def unanswered(request: Request, prompt_tokens: int = 0, reason: str | None = None) -> Completion:
     """A request that its engine cannot do: an error that the request is, and never an answer to something else."""
-    return Completion(request_id=request.id, text="", finish="error", prompt_tokens=prompt_tokens, completion_tokens=0)
+    return Completion(
+        request_id=request.id, text="", finish="error", prompt_tokens=prompt_tokens, completion_tokens=0, reason=reason
+    )
 
 
 def likeliest(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
@@ -126,3 +128,25 @@ def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[B
         came[number].append(completion)
         if len(came[number]) == len(asked[number]):
             yield Batch(number=number, completions=tuple(came.pop(number)))
+
+
+def completions(engine: Model, requests: Sequence[Request]) -> dict[str, Completion]:
+    """A completion of each request, by request id; a batch that is too large is asked in halves.
+
+    Runs keep a journal instead (`rundir.journal`): this is for requests that nothing resumes.
+    """
+    if not requests:
+        return {}
+    owed = {number: [requests[at] for at in batch] for number, batch in enumerate(engine.batches(requests))}
+    engine.prepare(requests)
+    done: dict[str, Completion] = {}
+    while owed:
+        try:
+            for batch in answers(engine, dict(owed)):
+                done |= {completion.request_id: completion for completion in batch.completions}
+                del owed[batch.number]
+        except OutOfMemory as error:
+            large, free = owed[error.batch], 1 + max(owed)
+            half = (len(large) + 1) // 2
+            owed |= {error.batch: large[:half], free: large[half:]}
+    return done

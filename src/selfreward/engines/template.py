@@ -1,4 +1,4 @@
-"""What a chat template does with an answer, read off conversations of stand-ins that it is made to write.
+"""A chat template's way with answers, read off conversations of stand-ins that it is made to write.
 
 A template is a program, and nothing but running it tells. Its finished conversation need not begin with its own prompt: a header
 may stand before an answer that the prompt does not give (gpt-oss), an empty thought in the prompt alone (Gemma 4), an end only
@@ -60,7 +60,7 @@ class Template:
     thinking: Thinking
     """`none`: it knows no thoughts; `free`: the model may begin one; `switch`: a variable says; `open`: its prompt begins one."""
     system: System
-    """What becomes of a system turn; `prompt only`: it is written until the answer to it is there."""
+    """The fate of a system turn; `prompt only`: it is written until the answer to it is there."""
 
 
 class Reader:

@@ -221,12 +221,19 @@ class Measurer:
     def _write(self, file: Path, text: str) -> None:
         """Write what is new, the summary first; going over finished models again changes neither."""
         summary = self.run / "summary.json"
-        summed_up = len(json.loads(summary.read_text(encoding="utf-8"))["models"]) if summary.exists() else 0
-        if summed_up >= len(self.done) and file.exists() and file.read_text(encoding="utf-8") == text:
+        if _summed_up(summary) >= len(self.done) and file.exists() and file.read_text(encoding="utf-8") == text:
             return
         models = [measured.model_dump(mode="json") for measured in self.done]
         write_whole(summary, json.dumps({"models": models}, indent=1))
         write_whole(file, text)
+
+
+def _summed_up(summary: Path) -> int:
+    """How many models a summary holds; 0 where there is none, or a damaged one, for it is only made of others' records."""
+    try:
+        return len(json.loads(summary.read_text(encoding="utf-8"))["models"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def _average(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""What the tables of a recipe are made of: kinds of value, and the fields that several tables share."""
+"""Building blocks of a recipe's tables: kinds of value, and the fields that several tables share."""
 
 from __future__ import annotations
 
@@ -11,21 +11,30 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, holds_secret
 from selfreward.records import Sampling, compiles
 
 PACKAGED = "selfreward:"
 """A path that begins so lies inside the installed package."""
 ROLES = ("current", "frozen", "previous")
-"""Who a judge may be by its part in the loop: M_t itself, M1, or M_{t−1}."""
+"""Judges by their part in the loop: M_t itself, M1, or M_{t−1}."""
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-"""What the hub calls a model or a dataset: `organisation/name`."""
+"""The hub's name for a model or a dataset: `organisation/name`."""
 IMPORT_PATH = r"[\w.]+:\w+"
 """`package.module:name`."""
 ADDRESS = r"https?://[^\s@?#]+"
 """Of an endpoint, with neither user and password nor a query."""
 ENV_NAME = r"[A-Z_][A-Z0-9_]*"
 """In capitals alone, as keys never are."""
+SECRET_NAME = re.compile(
+    r"(.*[_-])?((api|access|auth|secret|private|subscription)[_-]?(key|token)|passwd|password|secret|authorization)"
+    r"|key|token|hf_token",
+    re.IGNORECASE,
+)
+"""Names of what holds a secret; not `eos_token` nor `prompt_cache_key`."""
+SECRET_TEXT = re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=-]{16}|\b(sk|gsk|pk|xai)[-_][\w-]{16}|\bhf_\w{16}|://[^/\s]*@")
+"""Beginnings of keys, and addresses with a user or password."""
+STARS = "********"
 MOVED_FILES = {
     **{f"text/judge_{name}": f"measure/text/judge_{name}" for name in ("alpaca", "labels")},
     **{"text/judge_": "recipe/rubrics/judge_", "micro/": "lab/micro/"},
@@ -96,8 +105,17 @@ def _caught(group: str, flags: int, texts: Iterable[str]) -> list[str]:
 
 
 def _hide_unless(pattern: str) -> Callable[[Any], Any]:
-    """What may be a secret becomes stars before it is refused, for the error shows what it refuses."""
-    return lambda value: value if re.fullmatch(pattern, str(value)) else "********"
+    """Star a value that may be a secret before it is refused, for the error shows what it refuses."""
+    return lambda value: value if re.fullmatch(pattern, str(value)) else STARS
+
+
+def starred(value: Any, name: str = "") -> Any:
+    """`value` (of JSON) with stars for every part of it that may be a secret, by the name that it has or by its form."""
+    if SECRET_NAME.fullmatch(name) or (isinstance(value, str) and SECRET_TEXT.search(value)):
+        return STARS
+    if isinstance(value, dict):
+        return {str(key): starred(part, str(key)) for key, part in value.items()}
+    return [starred(part) for part in value] if isinstance(value, list) else value
 
 
 Located = Annotated[str, AfterValidator(_resolve)]
@@ -113,6 +131,27 @@ Address = Annotated[str, BeforeValidator(_hide_unless(ADDRESS)), Field(pattern=f
 EnvName = Annotated[str, BeforeValidator(_hide_unless(ENV_NAME)), Field(pattern=f"^{ENV_NAME}$")]
 """The name of an environment variable; a key in its place is refused and not shown."""
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def secret_in(tree: Any, name: str = "") -> str | None:
+    """The dotted name of the first value in a tree of built-ins that holds a password or a query; None where none does.
+
+    A key that holds one is told of as a part of its table, for the key itself is not to be shown.
+    """
+    if isinstance(tree, Mapping):
+        if any(holds_secret(str(key)) for key in tree):
+            return name or "a name"
+        return next(filter(None, (secret_in(value, f"{name}.{key}".lstrip(".")) for key, value in tree.items())), None)
+    if isinstance(tree, list | tuple):
+        return next(filter(None, (secret_in(value, name) for value in tree)), None)
+    return name or "a value" if isinstance(tree, str | Path) and holds_secret(str(tree)) else None
+
+
+def assert_open(tree: Mapping[str, Any], where: str) -> None:
+    """Raises `SelfRewardError` where a value in `tree` holds a secret, for all are written into files that people share."""
+    if name := secret_in(tree):
+        what = f"{name} holds a password, or an address with a query, where keys stand"
+        raise SelfRewardError(what, where, "Leave it out: a key is read from the variable that servers.NAME.key_env names")
 
 
 def off(value: Any) -> Any:
@@ -155,7 +194,7 @@ def spelt_now(value: Any) -> Any:
 
 
 def imported(path: str) -> Any:
-    """What `package.module:name` names."""
+    """The object that `package.module:name` names."""
     module, _, name = _moved(path, MOVED_MODULES).partition(":")
     try:
         return getattr(import_module(module), name)

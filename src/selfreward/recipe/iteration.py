@@ -32,7 +32,7 @@ class PromptsConfig(SamplingConfig):
     temperature: float = Field(0.6, ge=0)
     """0 is greedy."""
     by: Literal["frozen", "current"] = "frozen"
-    """Who writes them: one named model for the whole run, or M_t."""
+    """The model that writes them: one named model for the whole run, or M_t."""
     frozen: ModelName | None = None
     """The model that `by = "frozen"` names; the base where it is not given."""
     source: Located | None = Field(None, alias="from")

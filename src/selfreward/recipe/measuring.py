@@ -117,12 +117,12 @@ class PairwiseConfig(SamplingConfig):
 
 
 class MeasureConfig(Section):
-    """What is measured of every model; nothing of it flows back into the loop."""
+    """Measurements of every model; nothing of them flows back into the loop."""
 
     truth: ImportPath | None = None
     """Where the world has a truth: a function (prompt, response) → (kind of task, points by criterion), or None."""
     judge: ModelName | None = None
-    """Who compares every model's held-out answers with its rivals', pairwise; no one where not given."""
+    """The judge that compares every model's held-out answers with its rivals', pairwise; no judge where not given."""
     base: bool = True
     """Measure M0 too."""
     judging: bool = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from selfreward.errors import SelfRewardError
 from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
-from selfreward.recipe.fields import Located, Section, spelt_now
+from selfreward.recipe.fields import Located, Section, assert_open, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, SelectConfig, SFTConfig, TrainerConfig
@@ -58,11 +59,13 @@ class Recipe(Section):
     drift: DriftConfig | None = None
     """Monitors; off where not given."""
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
-    """Who is shown the run's figures beside its page, after every model."""
+    """Trackers that are sent the run's figures after every model, beside its page."""
     backend: BackendConfig = BackendConfig()
     """Sampling engine."""
     servers: dict[str, ServerConfig] = Field({})
     """Endpoints by name."""
+    branch: str | None = off(None)
+    """Written by the program into the `config.json` of a run that goes on from another: the id of its `branch.json`."""
     cluster: ClusterConfig | None = None
     """More processes than one, on this machine or on many; not given: everything is done in this one."""
 
@@ -98,20 +101,23 @@ class Recipe(Section):
         return cluster
 
 
-def load_recipe(path: Path, changes: dict[str, Any] | None = None) -> Recipe:
-    """The recipe in a file, or one that comes with the package, with `changes` (dotted field → value) on top.
+def load_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe in a file, or one that comes with the package, with `changes` on top. Raises `SelfRewardError`.
 
-    Raises `SelfRewardError`.
+    `changes`: field → value. A dotted field (`dpo.beta`) is set whole, a table is merged into the recipe's.
     """
+    path = Path(path)
     path = shipped_recipes().get(path.name.removesuffix(".toml"), path) if path.parent == Path() and not path.exists() else path
-    tree = read_tree(path)
-    for dotted, value in (changes or {}).items():
-        _set(tree, dotted.split("."), value)
-    return read_recipe(tree, str(path), path.parent)
+    return read_recipe(_changed(read_tree(path), changes or {}), str(path), path.parent)
+
+
+def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """`recipe` with `changes` on top, as for `load_recipe`. Raises `SelfRewardError`."""
+    return read_recipe(_changed(recipe.model_dump(mode="json", by_alias=True), changes), "recipe", Path())
 
 
 def read_tree(path: Path) -> dict[str, Any]:
-    """What stands in a recipe's file, TOML, or in what a run keeps of it, JSON. Raises `SelfRewardError`."""
+    """The contents of a recipe's file, TOML, or of the JSON that a run keeps of it. Raises `SelfRewardError`."""
     language, loads = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
         tree: dict[str, Any] = loads(path.read_text(encoding="utf-8"))
@@ -132,7 +138,8 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
-    """The recipe in a tree of built-ins; paths in it are taken from `folder`."""
+    """The recipe in a tree of built-ins; paths in it are taken from `folder`. Raises `SelfRewardError`."""
+    assert_open(tree, where)
     try:
         return Recipe.model_validate(tree, context={"folder": str(folder), "servers": tuple(tree.get("servers") or ())})
     except ValidationError as error:
@@ -159,6 +166,34 @@ def _table(annotation: Any) -> type[BaseModel] | None:
     """The section in a field's type, which may be optional."""
     kinds = (annotation, *get_args(annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+
+
+def written(value: Any) -> Any:
+    """A value as a recipe has it: a function or class as `package.module:name`, a path as text."""
+    if isinstance(value, Mapping):
+        return {name: written(inner) for name, inner in value.items()}
+    if callable(value):
+        return f"{value.__module__}:{value.__qualname__}"
+    return str(value) if isinstance(value, Path) else value
+
+
+def _changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in written(changes).items():
+        if "." in name:
+            _set(tree, name.split("."), value)
+        else:
+            tree = merged(tree, {name: value})
+    return tree
+
+
+def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` over `tree`, table by table."""
+    both = {
+        name: merged(tree[name], value)
+        for name, value in changes.items()
+        if isinstance(value, Mapping) and isinstance(tree.get(name), Mapping)
+    }
+    return {**tree, **changes, **both}
 
 
 def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:

@@ -1,15 +1,14 @@
-"""Files that stay: whole writes, locks, and fingerprints of files and models."""
+"""Files that stay: whole writes, and fingerprints of files and models."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from selfreward.errors import SelfRewardError
 from selfreward.records.base import content_id
@@ -56,13 +55,20 @@ def read_signed(path: Path) -> dict[str, Any] | None:
         raise ValueError("no facts with an id") from error
 
 
-LOCK = ".lock"
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let errors of the operating system that name no file, as those of writing do, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_whole(path: Path, text: str | Iterable[str]) -> None:
     """Write a file, its text at once or in parts, so that it is there whole or not at all, and stays when the power goes."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as out:
+    with naming(partial), partial.open("w", encoding="utf-8") as out:
         out.writelines([text] if isinstance(text, str) else text)
         out.flush()
         os.fsync(out.fileno())
@@ -73,8 +79,11 @@ def write_whole(path: Path, text: str | Iterable[str]) -> None:
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable."""
     handle = os.open(path, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
+    try:
+        with naming(path):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sync_files(folder: Path) -> None:
@@ -84,48 +93,5 @@ def sync_files(folder: Path) -> None:
 
 
 def _sync_file(path: Path) -> None:
-    with path.open("rb") as opened:
+    with naming(path), path.open("rb") as opened:
         os.fsync(opened.fileno())
-
-
-def lock_folder(path: Path) -> TextIO:
-    """Make the folder `path`, if it is not there, and keep other processes out of it until what is returned is closed."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / LOCK).open("a")
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        now = "Give the run another folder"
-        raise SelfRewardError(f"cannot be a run folder ({error.strerror})", str(path), now) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        now = "Wait for it (`selfreward status` shows where it is), or give this run another folder"
-        raise SelfRewardError("another process is working in this run folder", str(path), now) from error
-    return lock
-
-
-def is_held(lock: Path) -> bool:
-    """Whether a process holds the lock; closing the file gives back what the try took."""
-    if not lock.exists():
-        return False
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
-
-
-@contextmanager
-def undisturbed(run: Path) -> Iterator[None]:
-    """Let no process work in the folder meanwhile; it may be one that cannot be written to."""
-    if not (run / LOCK).exists():
-        yield
-        return
-    with (run / LOCK).open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SelfRewardError("a process is working in it", str(run), "Wait for it, or end it, and then branch") from error
-        yield

@@ -71,7 +71,7 @@ def iter_jsonl(path: Path, kind: type[R], context: str | None = None) -> Iterato
 
 
 def iter_about(path: Path, kind: type[R], field: str, wanted: Collection[object]) -> Iterator[R]:
-    """Those records of a file whose `field` is among `wanted`; of the other lines no more is read than that. As `iter_jsonl`."""
+    """The records of a file whose `field` is among `wanted`; of other lines nothing more is read. As `iter_jsonl`."""
     for number, line in _numbered(path):
         try:
             told = from_json(line)[field] in wanted

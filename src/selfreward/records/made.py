@@ -50,7 +50,7 @@ class Ranking(Identified):
 
 
 class Proposal(Sampled):
-    """What the prompt writer wrote, before any filter."""
+    """A text of the prompt writer, before any filter."""
 
     identity = ("request_id", "text")
     request_id: str
@@ -140,7 +140,7 @@ class Dropped(Record):
 
 
 class Verdict(Record):
-    """What is true of a response, from outside the loop. `points` by criterion; their sum is the true score."""
+    """The truth about a response, from outside the loop. `points` by criterion; their sum is the true score."""
 
     response_id: str
     kind: str
@@ -165,7 +165,7 @@ class Comparison(Record):
     winner: Side
 
     def swap(self) -> Comparison:
-        """The same comparison seen from the other side."""
+        """Swap the sides of this comparison."""
         winner: dict[Side, Side] = {"a": "b", "b": "a"}
         return Comparison(prompt_id=self.prompt_id, a=self.b, b=self.a, winner=winner.get(self.winner, self.winner))
 
@@ -197,7 +197,7 @@ class Preference(Sampled):
 
     @property
     def side(self) -> Side:
-        """Who won, as a side of the comparison; `none` where nothing was decided."""
+        """The winner, as a side of the comparison; `none` where nothing was decided."""
         if self.winner in (None, "tie"):
             return "tie" if self.winner else "none"
         return "a" if (self.winner == "first") != self.swapped else "b"

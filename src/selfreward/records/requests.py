@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,11 @@ from selfreward.records.base import Identified, Record, content_id
 
 Ids = Annotated[tuple[int, ...] | None, Field(exclude_if=lambda ids: ids is None)]
 """Token ids as a model sampled them, with the one on which generation stopped if it did; left out of a line where not known."""
+
+
+def _unset() -> Any:
+    """A field that is written down only where it is set: records from before it have the ids that they had."""
+    return Field(None, exclude_if=lambda value: value is None)
 
 
 class Message(Record):
@@ -45,7 +50,7 @@ class Request(Identified):
     """Texts of single tokens, a scale's numbers say: how likely each was is asked for wherever one of them is drawn."""
     forced: str | None = None
     """The answer that is to be given, to the end of its turn: nothing is sampled, and how likely it was is told."""
-    json_schema: str | None = Field(None, exclude_if=lambda schema: schema is None)
+    json_schema: str | None = _unset()
     """A JSON schema, as text, that the completion should follow where the engine can see to it."""
 
     @property
@@ -104,7 +109,7 @@ class Watched(Record):
 
 
 class Completion(Record):
-    """What came back for a request. `text` holds generated text alone, without the end of turn."""
+    """The answer to a request. `text` holds generated text alone, without the end of turn."""
 
     request_id: str
     text: str
@@ -117,6 +122,10 @@ class Completion(Record):
     """Every place where one of `Request.watch` was drawn, in the text's order."""
     logprob: float | None = None
     """Of a forced text with its end of turn, the sum of its tokens' natural log-probabilities at temperature 1, before top-p."""
+    reason: str | None = _unset()
+    """Why there is no answer, in a line, where `finish` is `error` and the engine knows."""
+    thought: str | None = _unset()
+    """The text that a thinking model wrote before its answer, where the engine keeps the two apart; never part of `text`."""
     ids: Ids = None
     """The sampled ids, where the engine knows them; those of a forced text were not sampled."""
 
@@ -126,7 +135,7 @@ class Sampled(Identified):
 
     @property
     def label(self) -> str:
-        """What became of it, in a word, for counting."""
+        """The outcome in a word, for counting."""
         raise NotImplementedError
 
 

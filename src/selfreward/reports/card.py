@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from selfreward.recipe import HUB_ID, NO_MATTER, Recipe
-from selfreward.records import HeadToHead, Measured, alarms, describe, phrase, write_whole
+from selfreward.records import LOCK, HeadToHead, Measured, alarms, alone, describe, phrase, write_whole
 from selfreward.reports.render import render_card
 from selfreward.rundir import EFT, EFT_JUDGMENTS, IFT, MODEL, RANKINGS, SEED, FolderReader, RunView, making, open_run
 
@@ -74,8 +74,11 @@ def _counts(folder: FolderReader, stages: Iterable[str]) -> list[Count]:
 
 
 def _write(file: Path, text: str) -> Path:
-    if not file.exists() or file.read_text(encoding="utf-8") != text:
-        write_whole(file, text)
+    if not file.exists() or file.read_bytes() != text.encode():
+        logs = file.parents[2] / "logs"
+        logs.mkdir(exist_ok=True)
+        with alone(logs / LOCK):  # a run that ends and an export both write cards
+            write_whole(file, text)
     return file
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, shown
 from selfreward.records import Estimate, Measured, Reading, number, write_whole
 from selfreward.reports import charts
 from selfreward.reports.charts import Mark
@@ -133,11 +133,11 @@ def show_comparison(found: Comparison, console: Console | None = None) -> None:
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(title=_plain(title), title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(escape(column), overflow="fold")
+        table.add_column(_plain(column), overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(_plain, row))
     return table
 
 
@@ -239,3 +239,8 @@ def _overlaid(sides: Sequence[Side], lines: Sequence[Mapping[str, Mark]], models
 def _in_order(names: Sequence[str]) -> list[str]:
     """M0, SFT, M1, M2, …, each once."""
     return sorted(set(names), key=lambda name: 0.5 if name == SFT else number(name))
+
+
+def _plain(text: str) -> str:
+    """Text that is no markup."""
+    return escape(shown(text))

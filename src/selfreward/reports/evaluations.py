@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from selfreward.errors import shown
 from selfreward.records import Estimate, Figure, Result, content_id, read_results
 from selfreward.reports.charts import two
 
@@ -91,7 +92,8 @@ def describe_result(result: Result) -> str:
     against = f" against {result.against}" if result.against else ""
     failed = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in result.outcomes.items())
     lines = [f"{result.name}: {result.model}{against}{by}", *(f"  {_spelt(figure)}" for figure in result.figures)]
-    return "\n".join([*lines, *([f"  answers of the judge: {failed}"] if failed else []), f"  {result.note}"])
+    lines += [f"  answers of the judge: {failed}"] if failed else []
+    return "\n".join(map(shown, [*lines, f"  {result.note}"]))
 
 
 def _spelt(figure: Figure) -> str:

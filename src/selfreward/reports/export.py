@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import preference_texts, write_whole
+from selfreward.records import made_beside, preference_texts, write_whole
 from selfreward.reports.card import CARD, judge_of
 from selfreward.reports.render import render_card
 from selfreward.rundir import MODEL, PAIRS, PARTS, FolderReader, RunView, open_run
@@ -36,7 +36,7 @@ class Table(NamedTuple):
 
 
 def export_run(run: Path, to: Path, kinds: Sequence[str] = KINDS) -> list[Table]:
-    """Write the finished records of `run` that `kinds` names into the folder `to`, each kind a configuration of one dataset.
+    """Write the finished records of `run` that `kinds` names as the folder `to`, each kind a configuration of one dataset.
 
     Every row has a column `iteration`: the folder of the run that the record is from, "M2" where it helped to make M2 or
     measures it. Pairs hold their texts, as conversations that TRL trains on. Raises `SelfRewardError` where a kind is
@@ -47,10 +47,12 @@ def export_run(run: Path, to: Path, kinds: Sequence[str] = KINDS) -> list[Table]
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise SelfRewardError("is not empty", str(to), "Delete it, or name another folder with --to")
     standing = open_run(run)
-    tables = [table for kind in KINDS if kind in kinds if (table := _write(kind, _rows(standing, kind), to))]
-    if not tables:
-        raise SelfRewardError(f"has no finished records yet of {', '.join(kinds)}", str(run), "Let the run get further")
-    write_whole(to / CARD, _dataset_card(standing, tables))
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with made_beside(to) as made:
+        tables = [table for kind in KINDS if kind in kinds if (table := _write(kind, _rows(standing, kind), made))]
+        if not tables:
+            raise SelfRewardError(f"has no finished records yet of {', '.join(kinds)}", str(run), "Let the run get further")
+        write_whole(made / CARD, _dataset_card(standing, tables))
     return tables
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from markupsafe import Markup
 
-from selfreward.records import REPLY, Estimate, HeadToHead, Measured, number, write_whole
+from selfreward.errors import SelfRewardError
+from selfreward.records import LOCK, REPLY, Estimate, HeadToHead, Measured, alone, number, write_whole
 from selfreward.reports import charts
 from selfreward.reports.browse import sample
 from selfreward.reports.charts import Axis
@@ -21,6 +23,7 @@ from selfreward.reports.render import render
 from selfreward.reports.status import model_lines
 from selfreward.rundir import IFT, FolderReader, RunView, open_run
 
+T = TypeVar("T")
 DRILLDOWN = 2_200_000
 """Bytes of the page for browsing, all iterations together; with the rest it stays below 3 MB."""
 STEPS_DRAWN = 160
@@ -89,8 +92,9 @@ def write_report(folder: Path) -> Path:
     standing = open_run(folder)
     page = folder / "report" / "index.html"
     page.parent.mkdir(exist_ok=True)
-    write_health(standing, page.parent)
-    write_whole(page, _render(standing))
+    with alone(page.parent / LOCK):
+        write_health(standing, page.parent)
+        write_whole(page, _render(standing))
     return page
 
 
@@ -98,7 +102,9 @@ def _render(standing: RunView) -> str:
     models, recipe = standing.measured, standing.recipe
     budget = DRILLDOWN // max(1, len(standing.iterations))
     samples = [sample(standing[name], standing.recipe_of(name).judge, budget) for name in standing.iterations]
-    curves = [_curves(model) for model in standing.models.values()]
+    torn: list[str] = []
+    curves = [_curves(model, torn) for model in standing.models.values()]
+    seeds = _seeds(standing.seed, torn)
     return render(
         "report.html",
         run=standing.folder.resolve().name, recipe=recipe, models=models, top=recipe.judge.scale[1],
@@ -108,7 +114,7 @@ def _render(standing: RunView) -> str:
         unfinished="" if standing.finished and not standing.ended else standing.status, lines=model_lines(standing),
         rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
         curves=[found for found in curves if found], samples=[found for found in samples if found],
-        actors=_actors(standing), stand_in=_stand_in(standing.seed), seeds=_seeds(standing.seed),
+        actors=_actors(standing), stand_in=_stand_in(standing.seed), seeds=seeds, torn=torn,
         compared=_compared(models, recipe.measure.judge), evaluations=_evaluations(standing),
     )  # fmt: skip
 
@@ -214,27 +220,43 @@ def _shares(histogram: Mapping[str, int], scale: tuple[float, float]) -> list[fl
     return [count / total for count in bins]
 
 
-def _seeds(seed: FolderReader) -> list[SeedPart]:
+def _whole(name: str, read: Callable[[], T], torn: list[str]) -> T | None:
+    """The result of `read` on the file `name` of a run; None where it is damaged: it is `torn` then."""
+    try:
+        return read()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SelfRewardError):
+        torn.append(name)
+        return None
+
+
+def _seeds(seed: FolderReader, torn: list[str]) -> list[SeedPart]:
     """Counts in the receipts of the run's seed folder; none of a run begun before there were any."""
-    found = []
-    for name, title in SEEDS.items():
-        if receipt := seed.receipt(name):
-            replies = {reason.removeprefix(REPLY): n for reason, n in receipt["dropped"].items() if reason.startswith(REPLY)}
-            dropped = {reason: n for reason, n in receipt["dropped"].items() if not reason.startswith(REPLY)}
-            found.append(SeedPart(title, receipt["records"], dropped, replies))
-    return found
+    parts = [_whole(f"seed/{name}.receipt.json", partial(_seed_part, seed, name), torn) for name in SEEDS]
+    return [part for part in parts if part]
 
 
-def _curves(folder: FolderReader) -> Curves | None:
+def _seed_part(seed: FolderReader, name: str) -> SeedPart | None:
+    if (receipt := seed.receipt(name)) is None:
+        return None
+    replies = {reason.removeprefix(REPLY): n for reason, n in receipt["dropped"].items() if reason.startswith(REPLY)}
+    dropped = {reason: n for reason, n in receipt["dropped"].items() if not reason.startswith(REPLY)}
+    return SeedPart(SEEDS[name], receipt["records"], dropped, replies)
+
+
+def _curves(folder: FolderReader, torn: list[str]) -> Curves | None:
     """Curves of what the trainer logged of a model; None where it logged nothing to draw."""
     file = folder.weights / "metrics.jsonl"
-    logged = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return _whole(f"{folder.name}/model/{file.name}", partial(_drawn, folder.name, file), torn) if file.exists() else None
+
+
+def _drawn(name: str, file: Path) -> Curves | None:
+    logged: list[dict[str, Any]] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     drawn = []
     for title, keys in CURVES.items():
         lines = [(kind, line) for kind, key in keys.items() if (line := _line(logged, key))]
         drawn += [(title, charts.curves(lines))] if lines else []
     steps = max((int(line.get("step", 0)) for line in logged), default=0)
-    return Curves(folder.name, steps, drawn, logged[0].get("padding")) if drawn else None
+    return Curves(name, steps, drawn, logged[0].get("padding")) if drawn else None
 
 
 def _line(logged: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:

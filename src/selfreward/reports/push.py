@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from selfreward.errors import SelfRewardError, first_line
+from selfreward.errors import SelfRewardError, first_line, visible
 from selfreward.reports.card import CARD
 
 MODEL_FILES = (
@@ -33,8 +33,8 @@ class Parcel(NamedTuple):
 
     def __str__(self) -> str:
         sizes = [(self.folder / name).stat().st_size for name in self.files]
-        listed = "\n".join(f"  {size:>15,} bytes  {name}" for name, size in zip(self.files, sizes, strict=True))
-        return f"{self.kind} in {self.folder}: {len(self.files)} files, {sum(sizes):,} bytes\n{listed}"
+        listed = "\n".join(f"  {size:>15,} bytes  {visible(name)}" for name, size in zip(self.files, sizes, strict=True))
+        return f"{self.kind} in {visible(str(self.folder))}: {len(self.files)} files, {sum(sizes):,} bytes\n{listed}"
 
 
 def push_folder(target: Path, repo: str, public: bool, confirmed: Callable[[str], bool]) -> str | None:

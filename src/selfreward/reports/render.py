@@ -20,7 +20,12 @@ def render(template: str, **values: Any) -> str:
     """The page that a template of `text/` makes of `values`; all of them are text, but for `Markup`."""
     style = (files("selfreward") / "reports" / "text" / "report.css").read_text(encoding="utf-8")
     policy = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return _environment().get_template(template).render(style=Markup(style), style_hash=policy, **values)
+    return _written(_environment().get_template(template).render(style=Markup(style), style_hash=policy, **values))
+
+
+def _written(text: str) -> str:
+    """`text` as a file takes it: lone surrogates, of the name of a run say, as their escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @cache
@@ -56,7 +61,7 @@ def render_card(template: str, **values: Any) -> str:
     """A file of `text/` filled in; whatever is put in is text and becomes neither Markdown nor HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_as_text)
     source = (files("selfreward") / "reports" / "text" / template).read_text(encoding="utf-8")
-    return environment.from_string(source).render(**values) + "\n"
+    return _written(environment.from_string(source).render(**values)) + "\n"
 
 
 def _as_text(value: Any) -> Markup:

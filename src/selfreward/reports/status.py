@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import takewhile
 from pathlib import Path
 
+from selfreward.errors import shown
 from selfreward.records import Measured, alarms, describe
 from selfreward.rundir import HELDOUT_RESPONSES, Due, ModelView, RunView, open_run
 
@@ -12,7 +13,7 @@ from selfreward.rundir import HELDOUT_RESPONSES, Due, ModelView, RunView, open_r
 def describe_status(folder: Path) -> str:
     """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` is no run folder."""
     run = open_run(folder)
-    return "\n".join([f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run))])
+    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run))]))
 
 
 def model_lines(run: RunView) -> list[str]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, changed_fields, read_recipe, read_tree
 from selfreward.records import (
+    CHANGED,
     FOLDER,
-    LOCK,
     Measured,
     Record,
-    lock_folder,
+    content_id,
+    made_beside,
     number,
     read_line,
-    sync_files,
-    sync_folder,
     undisturbed,
     write_whole,
 )
@@ -27,14 +30,18 @@ from selfreward.rundir.layout import MEASURED, MODEL, SEED
 from selfreward.rundir.reading import FolderReader
 
 BRANCH, CONFIG, PROVENANCE = "branch.json", "config.json", "provenance.json"
+GOES_ON = r"M[1-9][0-9]{0,5}"
+"""A model that a run can go on from."""
 LATER = ("prompts", "responses", "judge", "pairs", "dpo")
 """Fields of a recipe that may be others in a branch: they hold from its first model on."""
 AT_ONCE = (
-    *("iterations", "keep_checkpoints", "report_to", "backend", "servers"),
+    *("branch", "iterations", "keep_checkpoints", "report_to", "backend", "servers"),
     *("drift.limits", "drift.pass_mark", "drift.traits"),
 )
 """Fields that may be others and hold for the whole folder: no record that something is made from depends on them."""
 GIVE = "Give M1 or a later one of a run, as runs/demo/M2"
+BEFORE = ("seed", "M0", "SFT")
+"""Folders that come before M1."""
 LEFT_BEHIND = ("*.partial", "*.checkpoints", FOLDER)
 """Nothing that comes after a model is made from these."""
 
@@ -44,7 +51,7 @@ class Branch(Record):
 
     source: str
     """The folder of the run that it was branched from, its name alone."""
-    model: str
+    model: str = Field(pattern=f"^{GOES_ON}$")
     """The last model that was taken over: M2."""
     fingerprint: str
     """That model's."""
@@ -58,11 +65,52 @@ class Branch(Record):
         """The t of its M_t."""
         return number(self.model)
 
+    @property
+    def id(self) -> str:
+        """By which the run's `config.json` names it."""
+        return content_id(self.model_dump(mode="json"))
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The folders that were taken over, as far as the source had them."""
+        return (*BEFORE, *(f"M{t}" for t in range(1, self.number + 1)))
+
 
 def read_branch(run: Path) -> Branch | None:
-    """Where the run in a folder comes from; None where it began with M0."""
-    file = run / BRANCH
-    return read_line(file.read_text(encoding="utf-8"), Branch, str(file)) if file.exists() else None
+    """Where the run in a folder comes from; None where it began with M0.
+
+    Raises `SelfRewardError` where `branch.json` is not as it was written. Of a branch made before it was signed `config.json`
+    names none, and the file is taken as it is.
+    """
+    file, named = run / BRANCH, _named(run / CONFIG)
+    now = f"Restore it from {run / 'logs' / BRANCH}, or branch again into another folder"
+    if not file.exists():
+        if named:
+            raise SelfRewardError(f"is missing, and {CONFIG} says that this run goes on from another", str(file), now)
+        return None
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+        signed = tree.pop("id", None)
+        branch = Branch.model_validate(tree)
+    except (ValueError, AttributeError) as error:
+        raise SelfRewardError(CHANGED, str(file), now) from error
+    if any(known != branch.id for known in (signed, named) if known is not None):
+        raise SelfRewardError(CHANGED, str(file), now)
+    return branch
+
+
+def _named(config: Path) -> str | None:
+    """The id of the `branch.json` that there must be beside a `config.json`; a damaged one is told of by who reads it whole."""
+    try:
+        named = json.loads(config.read_text(encoding="utf-8")).get("branch")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return named if isinstance(named, str) else None
+
+
+def of_branch(recipe: Recipe, run: Path) -> Recipe:
+    """`recipe` as the `config.json` in `run` is to have it: naming the branch, where the run is one and says so."""
+    return recipe.model_copy(update={"branch": _named(run / CONFIG) if (run / BRANCH).exists() else None})
 
 
 def recipes(recipe: Recipe, branch: Branch | None) -> dict[int, Recipe]:
@@ -100,7 +148,7 @@ def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
 def find_model(path: Path) -> tuple[Path, str]:
     """The folder of a run and the name of its model, as `--from` names them: RUN/M2. Raises `SelfRewardError`."""
     made = path.parent if path.name == "model" else path
-    if not (made.name.startswith("M") and made.name[1:].isdecimal() and int(made.name[1:])):
+    if not re.fullmatch(GOES_ON, made.name):
         raise SelfRewardError("is no model that a run can go on from", str(path), GIVE)
     return made.parent, made.name
 
@@ -109,25 +157,36 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
     """Take over into `folder` a run up to and with its `model` (RUN/M2), to go on from there by `recipe`: whole, or not at all.
 
     Where that was done before nothing is. Raises `SelfRewardError` where the recipe or the folder is not one to go on with, and
-    where the run is under way, not so far, or damaged.
+    where the run is under way, not so far, damaged, or another than before.
     """
     run, name = find_model(model)
     if there := read_branch(folder):
-        if (there.source, there.model) != (run.resolve().name, name):
-            raise SelfRewardError(f"comes from {there.source}/{there.model}", str(folder), "Give this branch another folder")
+        _assert_the_same(there, run, name, folder)
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise SelfRewardError("is not empty", str(folder), "Give the branch a folder of its own")
     if not (run / CONFIG).is_file():
         raise SelfRewardError(f"is no run folder: it has no {CONFIG}", str(run), GIVE)
     with undisturbed(run):
-        names = [part for part in ("seed", "M0", "SFT") if (run / part).is_dir()]
-        names += [f"M{t}" for t in range(1, number(name) + 1)]
+        if not (run / name / MEASURED).exists():
+            folder_read = FolderReader(run / name)
+            raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(run / name), folder_read.restore)
+        names = [part for part in BEFORE if (run / part).is_dir()] + [f"M{t}" for t in range(1, number(name) + 1)]
         for part in names:
             _look_over(FolderReader(run / part))
         branch = _branch_of(run, name)
         recipes(recipe, branch)
         _take_over(run, names, branch, recipe, folder)
+
+
+def _assert_the_same(branch: Branch, run: Path, name: str, folder: Path) -> None:
+    """Raises `SelfRewardError` where a branch comes from another model than `name` of `run`, if that is still there."""
+    now = f"Give this branch another folder, or go on with the one there: selfreward run -o {shlex.quote(str(folder))}"
+    if (branch.source, branch.model) != (run.resolve().name, name):
+        raise SelfRewardError(f"comes from {branch.source}/{branch.model}", str(folder), now)
+    if (run / name / MEASURED).exists() and (weights := _measured(run / name).fingerprint) != branch.fingerprint:
+        what = f"comes from {branch.source}/{name} as it was, {branch.fingerprint}; it is {weights} now"
+        raise SelfRewardError(what, str(folder), now)
 
 
 def _look_over(folder: FolderReader) -> None:
@@ -141,32 +200,37 @@ def _look_over(folder: FolderReader) -> None:
 
 
 def _branch_of(run: Path, model: str) -> Branch:
-    """What is to be known in a branch of where it comes from."""
-    file = run / model / MEASURED
-    measured = read_line(file.read_text(encoding="utf-8"), Measured, str(file))
+    """The origin of a branch, as the branch keeps it."""
     tree, before = read_tree(run / CONFIG), read_branch(run)
-    return Branch(source=run.resolve().name, model=model, fingerprint=measured.fingerprint, recipe=tree, before=before)
+    fingerprint = _measured(run / model).fingerprint
+    return Branch(source=run.resolve().name, model=model, fingerprint=fingerprint, recipe=tree, before=before)
+
+
+def _measured(folder: Path) -> Measured:
+    file = folder / MEASURED
+    return read_line(file.read_text(encoding="utf-8", errors="replace"), Measured, str(file))
 
 
 def _take_over(run: Path, names: list[str], branch: Branch, recipe: Recipe, folder: Path) -> None:
-    partial = folder.with_name(f"{folder.name}.partial")
-    lock = lock_folder(partial)
-    try:
-        for left in partial.iterdir():  # by an attempt that was killed
-            if left.is_dir():
-                shutil.rmtree(left)
-            elif left.name != LOCK:
-                left.unlink()
+    provenance = _provenance(run / PROVENANCE)
+    signed = json.dumps({"id": branch.id, **branch.model_dump(mode="json")}, indent=1)
+    config = recipe.model_copy(update={"branch": branch.id}).model_dump(mode="json", by_alias=True)
+    with made_beside(folder) as partial:
         for name in names:
             shutil.copytree(run / name, partial / name, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
-        shutil.copy(run / PROVENANCE, partial)
-        write_whole(partial / CONFIG, json.dumps(recipe.model_dump(mode="json", by_alias=True), indent=1))
-        write_whole(partial / BRANCH, branch.model_dump_json(indent=1))
-        sync_files(partial)
-        partial.rename(folder)
-        sync_folder(folder.parent)
-    except OSError:  # the disk is full, say, and has better uses for what is left
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    finally:
-        lock.close()
+        (partial / "logs").mkdir()
+        write_whole(partial / PROVENANCE, provenance)
+        write_whole(partial / CONFIG, json.dumps(config, indent=1))
+        for file in (partial / "logs" / BRANCH, partial / BRANCH):
+            write_whole(file, signed)
+
+
+def _provenance(file: Path) -> str:
+    """A run's provenance as it stands. Raises `SelfRewardError` where it does not name the libraries."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        json.loads(text)["libraries"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = "is not what this program wrote" if file.exists() else "is missing"
+        raise SelfRewardError(what, str(file), f"Restore it from the last attempt in {file.parent / 'logs'}") from error
+    return text

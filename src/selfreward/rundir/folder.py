@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward import __version__
-from selfreward.errors import Outdated, SelfRewardError
+from selfreward.errors import Outdated, SelfRewardError, starred
 from selfreward.recipe import changed_fields
 from selfreward.records import (
     CHANGED,
@@ -33,6 +33,7 @@ from selfreward.records import (
     to_line,
     write_whole,
 )
+from selfreward.rundir.branch import BRANCH, read_branch
 from selfreward.rundir.layout import WATCHING
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
@@ -59,8 +60,10 @@ class RunDir:
         self.path, self.recipe, self.logs = path, recipe, path / "logs"
         self._lock = lock_folder(path)
         self.visited: list[Stage] = []
+        self.taken: tuple[str, ...] = ()
         self._settled, self._waiting = False, list[Callable[[], object]]()
         try:
+            self.taken = branch.taken if (branch := read_branch(path)) else ()
             self.now = {**recipe, "versions": versions()}
             self.before = self._before() or self.now
             self._attempt = self._new_attempt()
@@ -91,6 +94,10 @@ class RunDir:
         if self._settled:
             self.settle()
 
+    def assert_held(self) -> None:
+        """Raises `SelfRewardError` where another process took the folder over meanwhile."""
+        self._lock.assert_held(self.path)
+
     def close(self) -> None:
         """Let another process have the folder."""
         self._lock.close()
@@ -110,7 +117,8 @@ class RunDir:
         numbers = [int(number) for path in self.logs.glob("attempt_*") if (number := path.name.split("_")[1]).isdigit()]
         attempt = self.logs / f"attempt_{1 + max(numbers, default=0)}"
         attempt.mkdir(parents=True)
-        provenance = {"python": sys.version, "platform": platform.platform(), "argv": sys.argv, "libraries": versions()}
+        argv = [starred(argument) for argument in sys.argv]
+        provenance = {"python": sys.version, "platform": platform.platform(), "argv": argv, "libraries": versions()}
         write_whole(attempt / "provenance.json", json.dumps(provenance, indent=1))
         write_whole(attempt / "config.json", json.dumps(self.recipe, indent=1))
         return attempt
@@ -121,10 +129,15 @@ class RunDir:
         why = f"the recipe changed ({', '.join(changed)})" if changed else "what it is made from changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
         made = [one for one in self._made() if one.watching or not stage.watching]
+        made = [one for one in made if one.folder.name not in self.taken]
         later = {file for one in made for file in one.files()} - keep
         measured = {file.parent / "measured.json" for file in later if not stage.watching}
         later |= {file for file in measured if file.exists()}
-        now = f"Give this run a new folder, or undo the change, or delete what no longer holds: {_remove(later)}"
+        now = "Give this run a new folder, or undo the change"
+        if stage.folder.name in self.taken:
+            now += f": {stage} was taken over from another run (see {BRANCH}) and is not made again here"
+        else:
+            now += f", or delete what no longer holds: {_remove(later)}"
         return Outdated(f"{why}, so the records here would not be the ones asked for", str(stage), now)
 
     def _made(self) -> list[Stage]:
@@ -155,7 +168,7 @@ class Stage:
         return any(part.covers(self.name) for part in WATCHING)
 
     def files(self) -> list[Path]:
-        """What is on disk of this stage."""
+        """Files of this stage that are on disk."""
         every = (self.records, self.dropped, self.plan, self.journal, self.receipt, self.model, self.work, self.checkpoints)
         return [file for file in every if file.exists()]
 
@@ -212,6 +225,8 @@ class Stage:
     def damaged(self, file: Path, what: str) -> SelfRewardError:
         """The error for a file of this stage that is not as it was left, with what to delete to make the stage again."""
         now = f"Restore it, or have {self} made again: {_remove(self.files())}"
+        if self.folder.name in self.run.taken:
+            now = f"It was taken over from another run (see {BRANCH}): restore it from there, or branch again into another folder"
         return SelfRewardError(what, str(file), now)
 
     def _tidy(self) -> None:
@@ -224,6 +239,7 @@ class Stage:
         self.plan.unlink(missing_ok=True)
 
     def _make_folder(self) -> None:
+        self.run.assert_held()
         self.run.settle()
         self.folder.mkdir(parents=True, exist_ok=True)
         sync_folder(self.folder.parent)
@@ -235,6 +251,7 @@ class Stage:
         return path
 
     def _save(self, path: Path, **facts: object) -> None:
+        self.run.assert_held()
         write_whole(path, json.dumps({"id": content_id(facts), **facts}, indent=1))
 
     def _load(self, path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from selfreward.engines import Batch, Model, answers
@@ -80,3 +81,8 @@ def usage(completions: Iterable[Completion]) -> dict[str, int]:
     """Tokens read and written, together."""
     read, written = zip(*((c.prompt_tokens, c.completion_tokens) for c in completions), strict=True) if completions else ((), ())
     return {"prompt_tokens": sum(read), "completion_tokens": sum(written)}
+
+
+def reasons(completions: Iterable[Completion]) -> dict[str, int]:
+    """Why requests were not answered, where the engine says it, with how often; the commonest first."""
+    return dict(Counter(completion.reason for completion in completions if completion.reason).most_common())

@@ -1,4 +1,4 @@
-"""What a person sees of long work: stage, bar, rate and ETA on a terminal; plain lines in a file; `logs/status.json`."""
+"""Progress of long work as people see it: stage, bar, rate and ETA on a terminal; plain lines in a file; `logs/status.json`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from selfreward.engines import Advance
-from selfreward.errors import Stopped
-from selfreward.records import Record
+from selfreward.errors import SelfRewardError, Stopped, shown
+from selfreward.records import Record, read_line
 
 EVERY = 10.0
 """Seconds between two plain lines of one stage."""
@@ -30,7 +31,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line for the person who watches."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(shown(text), markup=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
@@ -41,7 +42,7 @@ class Progress:
             TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
         ) as bar:  # fmt: skip
-            task = bar.add_task(name, total=total, completed=done, rate="")
+            task = bar.add_task(escape(shown(name)), total=total, completed=done, rate="")
 
             def advance(units: int) -> None:
                 clock.done += units
@@ -63,8 +64,9 @@ class Progress:
         status = {"stage": clock.name, "done": clock.done, "total": clock.total, "unit": clock.unit}
         status |= {"eta_s": clock.eta(), "at": time.time(), "pid": os.getpid()}
         partial = self.status_file.with_suffix(".partial")
-        partial.write_text(json.dumps(status))
-        partial.replace(self.status_file)
+        with suppress(OSError):  # nobody waits for this file
+            partial.write_text(json.dumps(status))
+            partial.replace(self.status_file)
 
 
 class _Clock:
@@ -120,3 +122,11 @@ class Status(Record):
     at: float
     """Seconds since 1970 when it was written."""
     pid: int
+
+
+def last_seen(file: Path) -> Status | None:
+    """The last sign of life of a process; None where `file` is missing or damaged, for nobody waits for it."""
+    try:
+        return read_line(file.read_text(encoding="utf-8"), Status, str(file))
+    except (OSError, UnicodeDecodeError, SelfRewardError):
+        return None

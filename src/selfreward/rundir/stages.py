@@ -31,7 +31,7 @@ from selfreward.records import (
     sync_folder,
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
-from selfreward.rundir.journal import completed, usage
+from selfreward.rundir.journal import completed, reasons, usage
 from selfreward.rundir.layout import MODEL, PAIRS, Part
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
@@ -132,6 +132,9 @@ class ModelFolder:
             outcomes = Counter[str]()
             stage.write(stage.records, _counted((read(request, completions[request.id]) for request in requests), outcomes))
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
+            if failed := reasons(completions.values()):
+                facts["failed"] = failed
+                self.run.progress.say(f"{stage}: {sum(failed.values()):,} requests failed, most of them so: {next(iter(failed))}")
             stage.finish(key, [stage.records], **facts)
         return Records([stage.records], part.record, len(requests))
 

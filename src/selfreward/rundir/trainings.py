@@ -1,4 +1,4 @@
-"""What a training stage needs beside the trainer: what it depends on, what is left out, and the models left on the way."""
+"""Parts of a training stage beside the trainer: its dependencies, the pairs left out, and the models left on the way."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Training(NamedTuple):
     train: Callable[[Advance], Path]
     dropped: Mapping[str, int]
     told: Mapping[str, Any] = {}
-    """What else its receipt tells."""
+    """Further facts for its receipt."""
 
 
 class Chooser(Protocol):
@@ -46,7 +46,7 @@ class Chooser(Protocol):
 
 
 def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dict[str, Any]:
-    """What of `[trainer]` changes what a training gives, with the versions of the libraries that only adapters need.
+    """The fields of `[trainer]` that change a trained model, with the versions of the libraries that only adapters need.
 
     Several processes add up in another order, and each draws dropout of its own.
     """

@@ -13,7 +13,7 @@ from selfreward.recipe import Recipe, read_recipe
 from selfreward.records import Measured, Reading, Records, ending, is_held, read_line
 from selfreward.rundir.branch import read_branch, recipe_of, recipes
 from selfreward.rundir.layout import DRIFT, MEASURED, PAIRS, SEED, Due, expected
-from selfreward.rundir.progress import Status
+from selfreward.rundir.progress import Status, last_seen
 from selfreward.rundir.reading import FolderReader
 
 
@@ -55,7 +55,7 @@ class RunView:
         self.folder, self.recipe = folder, recipe
         self.alive = is_held(folder / ".lock")
         """Whether a process works in the folder."""
-        self.seen = _last_seen(folder / "logs" / "status.json")
+        self.seen = last_seen(folder / "logs" / "status.json")
         """The last sign of life."""
         self.seed = FolderReader(folder / SEED)
         self.models = {name: ModelView(folder, name, due) for name, due in _by_model(recipe).items()}
@@ -163,11 +163,3 @@ def _left(seen: Status) -> str:
         return ""
     seconds = max(0.0, seen.eta_s - (time.time() - seen.at))
     return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
-
-
-def _last_seen(file: Path) -> Status | None:
-    """The sign of life in `file`; None where a power cut left nothing of it, for nobody waits for this file."""
-    try:
-        return read_line(file.read_text(), Status, str(file)) if file.exists() else None
-    except (SelfRewardError, ValueError):
-        return None

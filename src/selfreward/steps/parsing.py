@@ -34,7 +34,7 @@ from selfreward.steps.verdict_words import (
 )
 
 MARKS = rf"{SPACE}*+[#*>]*+{SPACE}*+"
-"""What may stand on a line before a role marker."""
+"""Characters that may stand on a line before a role marker."""
 AFTER_ROLE = rf"(?:{SPACE}|\*)*+"
 _THOUGHT = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|antthinking)"
 _OPEN = (

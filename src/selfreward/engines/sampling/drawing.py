@@ -52,7 +52,7 @@ class Spellings:
         self._spelled: dict[tuple[str, ...], dict[str, list[int]]] = {}
 
     def look(self, words: tuple[str, ...], ids: list[int], logits: torch.Tensor) -> Watched | None:
-        """What `logits` [token] gave each of `words`, where the last of `ids`, drawn from it, reads as one of them."""
+        """Log-probabilities that `logits` [token] gave `words`, where the last of `ids`, drawn from it, reads as one of them."""
         spelled = self.spellings(words)
         if not any(ids[-1] in tokens for tokens in spelled.values()):
             return None
@@ -60,7 +60,7 @@ class Spellings:
         return self.read(words, ids, {token: float(logprobs[token]) for tokens in spelled.values() for token in tokens})
 
     def read(self, words: tuple[str, ...], ids: list[int], logprobs: Mapping[int, float]) -> Watched | None:
-        """The same from the log-probabilities of the tokens that read as `words`."""
+        """As `look`, from the log-probabilities of the tokens that read as `words`."""
         spelled = self.spellings(words)
         drawn = next((word for word, tokens in spelled.items() if ids[-1] in tokens), None)
         if drawn is None:

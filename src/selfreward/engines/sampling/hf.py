@@ -35,7 +35,7 @@ SHARED = 8
 """Fewer common first tokens than this are not worth a pass of their own."""
 
 OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
-"""What errors that have no class of their own say when memory ran out."""
+"""Texts of errors without a class of their own that say that memory ran out."""
 
 
 @dataclass

@@ -19,20 +19,20 @@ from selfreward.engines.sampling.states import States, joined, tensors
 from selfreward.engines.sampling.tree import Unsuited
 
 CACHES = ("past_key_values", "cache_params", "state")
-"""What models call their cache, as an argument and in what they return."""
+"""Names of a model's cache, as an argument and in its output."""
 
 
 class Way(NamedTuple):
     """How a model can be read."""
 
     shares: bool
-    """What all prompts begin with is read once, and its cache copied."""
+    """Whether the tokens that all prompts begin with are read once, and their cache is copied."""
     together: Literal["all", "alike", "none", "anew"]
     """Which samples grow together: all, those whose prompts are of one length, or none; or all texts are read anew, without a
     cache, for every token."""
 
     def unshared(self) -> str:
-        """What is held or computed more often than it need be."""
+        """A line: tensors that are held or computed more often than they need be."""
         less = "for every token the whole text is read again" if self.together == "anew" else HOLDS
         own = [less, SAYS[self.together], "" if self.shares else "what prompts begin with is read with every prompt"]
         return f"its layers are of their own kind: {', '.join(filter(None, own))}"
@@ -53,7 +53,7 @@ WAYS = (
 CANNOT = (
     Unsuited, AssertionError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
-"""What models raise that are read in a way of which they know nothing."""
+"""Errors of models that are read in a way of which they know nothing."""
 
 
 class _Part:
@@ -67,7 +67,7 @@ class _Part:
 
 
 class Plain:
-    """What `tree.Tree` does, for architectures that it does not suit."""
+    """The interface of `tree.Tree`, for architectures that a tree does not suit."""
 
     def __init__(self, model: PreTrainedModel, way: Way) -> None:
         self.model, self.device, self.way = model, model.device, way
@@ -135,7 +135,7 @@ class Plain:
         self._parts, self._rows = [], []
 
     def states(self) -> States:
-        """What is kept of the rows that were read last."""
+        """The cache of the rows that were read last."""
         return self._parts[-1].states
 
     def _begun(self, rows: int) -> _Part:

@@ -25,7 +25,7 @@ LOAD = 2048
 
 
 class Sampler:
-    """What an actor is: one engine, opened with the first question, so that no error is one of starting an actor.
+    """An actor: one engine, opened with the first question, so that no error is one of starting an actor.
 
     Errors of ours come back as what they are, not raised, in the wrapping that Ray would put them in.
     """

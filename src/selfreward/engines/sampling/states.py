@@ -28,7 +28,7 @@ INSIDE = ("conv1d_state", "recurrent_states")
 
 
 class States:
-    """What `model` keeps of some rows of a text."""
+    """The cache that `model` keeps of some rows of a text."""
 
     def __init__(self, model: PreTrainedModel, cache: Any, rows: int) -> None:
         self._model, self.cache, self.rows = model, cache, rows

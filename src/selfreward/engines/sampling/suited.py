@@ -16,7 +16,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
 """Of the largest logit, how far this attention and a model's own may lie apart."""
 
 ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 8e-3, torch.float16: 1e-3}
-"""What rounding alone makes of logits at least, relative to their norm."""
+"""The least error of logits by rounding alone, relative to their norm."""
 
 
 @torch.inference_mode()
@@ -106,7 +106,7 @@ def _plainly(model: PreTrainedModel, ids: list[int]) -> Tensor:
 
 
 def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """How far logits lie apart, relative to their norm."""
+    """The distance of two logits, relative to their norm."""
     return float((torch.cat(list(found)) - torch.cat(list(expected))).norm() / torch.cat(list(expected)).norm())
 
 

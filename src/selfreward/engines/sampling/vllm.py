@@ -48,7 +48,7 @@ except ImportError as error:
 FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
 """Any other reason to end is an error."""
 AHEAD = 2
-"""So many times the requests that vLLM works on at once are in its hands: more would only wait there, in memory."""
+"""Requests handed to vLLM, as a multiple of those it works on at once: more would only wait there, in memory."""
 SEEDS = 2**63
 """vLLM keeps seeds in 64 bits with a sign."""
 

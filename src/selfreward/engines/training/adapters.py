@@ -23,7 +23,7 @@ from selfreward.recipe import LoRAConfig
 FOLDER = "adapter"
 """Where the adapter lies in a model's folder, in safetensors, as peft loads it."""
 NAME = "default"
-"""What peft calls the only adapter of a model."""
+"""peft's name for the only adapter of a model."""
 
 
 def lora(config: LoRAConfig) -> LoraConfig:
@@ -105,7 +105,7 @@ def _adapted(model: PeftModel) -> list[tuple[str, LoraLayer]]:
 
 
 def _delta(layer: LoraLayer) -> torch.Tensor:
-    """What an adapter adds to its weights, [out, in]."""
+    """The sum that an adapter adds to its weights, [out, in]."""
     down, up = (half[NAME].weight.detach().cpu().float() for half in (layer.lora_A, layer.lora_B))
     delta: torch.Tensor = up @ down
     return delta * float(layer.scaling[NAME])

@@ -65,7 +65,7 @@ class Desk:
 
     @property
     def error(self) -> SelfRewardError | None:
-        """What the user has to put right before the training can go on."""
+        """The error that the user has to put right before the training can go on."""
         return SelfRewardError(*json.loads(self.failed.read_text())) if self.failed.exists() else None
 
     @error.setter

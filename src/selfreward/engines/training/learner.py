@@ -1,4 +1,4 @@
-"""What is trained: a model loaded for training, and written as a normal transformers folder when it has learned.
+"""The learner: a model loaded for training, and written as a normal transformers folder when it has learned.
 
 A training changes weights and nothing else. What it needs of the settings meanwhile (dropout, a padding token) is put
 back; only where generation stops may be added to, by the token that the model is taught to end its turns with.
@@ -24,7 +24,7 @@ DROPOUTS = (
     "resid_pdrop", "residual_dropout", "resid_dropout", "embd_pdrop", "emb_pdrop", "embed_dropout", "embedding_dropout",
     "activation_dropout",
 )  # fmt: skip
-"""What architectures call their dropout. One that knows none of these has none."""
+"""Names of dropout in configs. An architecture that has none of these fields has no dropout."""
 
 
 class Learner:

@@ -21,7 +21,7 @@ from selfreward.engines.training.sharing import Filled, examples_at, uneven
 from selfreward.records import write_whole
 
 REFERENCE = "reference.json"
-"""What the reference makes of every pair, beside the checkpoints: [log-prob of chosen, log-prob of rejected] in their order."""
+"""A file beside the checkpoints: the reference's [log-prob of chosen, log-prob of rejected] of every pair, in their order."""
 INFERENCE = 4
 """Tokens that fit in memory while nothing is learnt, to one in a batch of a training: no layer's activations are kept for
 the backward pass, and neither gradients nor the optimizer are there yet."""
@@ -58,7 +58,7 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         return dataset
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *given: Any, **named: Any) -> torch.Tensor:
-        """What a pass adds to the loss of its step, in which every pair counts the same."""
+        """The part of a pass in the loss of its step, in which every pair has equal weight."""
         pairs, processes = inputs.pop("pairs"), self.accelerator.num_processes
         step = examples_at(self.state.global_step, len(self.batches), self.batch_size)
         if pairs and "sft" in self.loss_types:

@@ -33,7 +33,7 @@ from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import Contrast, write_whole
 
 RECOMPUTE = "activation_checkpointing" if hasattr(TRLSFTConfig, "activation_checkpointing") else "gradient_checkpointing"
-"""What transformers calls it, before 5.20 and since."""
+"""Its names in transformers, before 5.20 and since."""
 NEVER_LOGGED = ("runtime", "per_second", "flos", "num_tokens", "train_loss")
 """Parts of the names of figures that differ from run to run, or are counted from the last resume only."""
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Thread
 
@@ -17,6 +16,7 @@ from accelerate.utils import broadcast_object_list
 from selfreward.engines.training.job import Desk, Job
 from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import SelfRewardError, Stopped
+from selfreward.records import alone
 
 
 def work(config: dict[str, str]) -> None:
@@ -52,7 +52,7 @@ class Teller:
         self._desk, self._done = desk, 0
 
     def __call__(self, units: int) -> None:
-        """So many more steps are done. Raises `Stopped` in every process, or in none."""
+        """Count steps as done. Raises `Stopped` in every process, or in none."""
         self._done += units
         first = PartialState().is_main_process
         if first:
@@ -65,9 +65,7 @@ class Teller:
 @contextmanager
 def _alone(desk: Desk) -> Iterator[None]:
     """Let the first process wait until no other one writes where it is to write: one whose run was killed, and not yet it."""
-    with desk.lock.open("a") as lock:
-        if int(os.environ["RANK"]) == 0:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(desk.lock) if int(os.environ["RANK"]) == 0 else nullcontext():
         yield
 
 

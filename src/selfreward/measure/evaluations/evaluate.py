@@ -20,7 +20,7 @@ from selfreward.measure.evaluations.lm_eval import Harness
 from selfreward.measure.evaluations.multi_turn import MTBench
 from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
-from selfreward.recipe import Recipe, SamplingConfig, load_recipe
+from selfreward.recipe import Recipe, SamplingConfig, assert_open, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
 from selfreward.rundir import Progress, RunDir, Runner
 
@@ -163,10 +163,11 @@ def name_servers(models: Sequence[str], key_env: str | None) -> dict[str, dict[s
 
 def read_settings(kind: str, recipe: Path | None, given: Mapping[str, Any]) -> Settings:
     """The settings of an evaluation of `kind`: what is given, and the tables of a recipe for the rest."""
+    assert_open(given, f"--on {kind}")
     tables = _tables(load_recipe(recipe)) if recipe else {}
     known = {name: table for name, table in tables.items() if name in KINDS[kind].model_fields and table is not None}
     try:
-        return KINDS[kind].model_validate(_merged(known, given))
+        return KINDS[kind].model_validate(merged(known, given))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -190,16 +191,6 @@ def _tables(recipe: Recipe) -> dict[str, Any]:
         "backend": recipe.backend.model_dump(),
         "servers": {name: server.model_dump() for name, server in recipe.servers.items()},
     }
-
-
-def _merged(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` over `tree`, table by table."""
-    both = {
-        name: _merged(tree[name], value)
-        for name, value in given.items()
-        if isinstance(value, dict) and isinstance(tree.get(name), dict)
-    }
-    return {**tree, **given, **both}
 
 
 def _checkpoint(subject: Subject, settings: Settings) -> Checkpoint:

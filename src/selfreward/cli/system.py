@@ -1,0 +1,94 @@
+"""Errors of the operating system, and memory that ran out, as the one line that users read: which file, and the way out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+
+from selfreward.errors import SelfRewardError, first_line
+
+
+def _then(do: str) -> str:
+    return f"Nothing written before is lost: {do}, then run the same command"
+
+
+FULL = ("the disk is full", _then("make room"))
+DENIED = ("there is no permission", _then("get it from who owns the file or folder, or name another"))
+OPEN = ("too many files are open", _then("raise the limit (`ulimit -n 65536`)"))
+IN_THE_WAY = ("a file stands where a folder should be", _then("move it away, or name another path"))
+KNOWN = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EROFS: ("the file system is read-only", _then("let it be written to, or name another folder")),
+    errno.EACCES: DENIED,
+    errno.EPERM: DENIED,
+    errno.EIO: ("the disk, or the network to it, failed (input/output error)", _then("see the system's log, put it right")),
+    errno.ESTALE: ("the network file system lost it (stale file handle)", _then("mount it again")),
+    errno.EFBIG: ("it is larger than a file may be here", _then("raise the limit (`ulimit -f unlimited`) or use another disk")),
+    errno.EMFILE: OPEN,
+    errno.ENFILE: OPEN,
+    errno.ENAMETOOLONG: ("the name is too long", "Give a shorter one"),
+    errno.EISDIR: ("a folder stands where a file should be", _then("move it away, or name another path")),
+    errno.ENOTDIR: IN_THE_WAY,
+    errno.EEXIST: IN_THE_WAY,
+    errno.ENOENT: ("is not there", "Restore it, or give a path that exists"),
+    errno.ELOOP: ("its links go round in a circle", "Give the folder itself"),
+}
+"""Code of the error → what is wrong, and the way out."""
+WRITTEN = re.compile(r"os error (\d+)|\[errno (\d+)\]", re.IGNORECASE)
+"""How libraries that are not written in Python name a code in the text of an error of their own."""
+SAID = {
+    "No space left on device": errno.ENOSPC,
+    "PytorchStreamWriter failed": errno.ENOSPC,
+    "can't allocate memory": errno.ENOMEM,
+    "not enough memory": errno.ENOMEM,
+}
+
+
+def system_error(error: Exception, place: str) -> SelfRewardError | None:
+    """`error` as one that users can put right; None where it is none of the system's. `place`: where no file is named."""
+    for found in _behind(error):
+        code = _code(found)
+        if code == errno.ENOMEM:
+            now = _then(
+                "free some, or lower device_batch_size in [sft] and [dpo] or set [trainer.lora] where a training ran out, "
+                "and backend.max_tokens_in_flight where sampling did"
+            )
+            return SelfRewardError(f"there is not enough ({first_line(found)[:120]})", "memory", now)
+        file = _file(found, code)
+        if code in KNOWN and (file or code not in (errno.ENOENT, errno.EEXIST, errno.ENOTDIR)):
+            what, now = KNOWN[code]
+            return SelfRewardError(what, file or place, now)
+        if code and file:
+            return SelfRewardError(os.strerror(code), file, _then("put that right"))
+    return None
+
+
+def _behind(error: BaseException | None) -> Iterator[Exception]:
+    """An error, and those that it was raised from."""
+    while isinstance(error, Exception):
+        yield error
+        error = error.__cause__
+
+
+def _code(error: Exception) -> int | None:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of any device
+        return errno.ENOMEM
+    text = str(error)
+    if written := WRITTEN.search(text):
+        return int(written[1] or written[2])
+    return next((code for said, code in SAID.items() if said in text), None)
+
+
+def _file(error: Exception, code: int | None) -> str:
+    """The file that an error names; empty where it names none."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        source, target, _ = error.args[0][0]  # of a folder that was copied, the first file that was not
+        return str(source if code == errno.ENOENT else target)
+    name = getattr(error, "filename", None)
+    return os.fsdecode(name) if isinstance(name, str | bytes) else ""

@@ -1,0 +1,270 @@
+"""Locks on folders: `flock` where the file system knows it, else a lease, a file that its holder refreshes.
+
+Lustre as it is mounted by default, and some FUSE file systems, refuse `flock`. There each process writes a lease of its own
+beside the lock, with host, pid and time, and then looks for others: of two, at least the later sees the earlier and withdraws.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import glob
+import json
+import logging
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import IO
+
+from selfreward.errors import SelfRewardError, visible
+from selfreward.records.files import sync_files, sync_folder
+
+LOCK = ".lock"
+TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+"""Errors of `flock` where another process holds the lock."""
+UNKNOWN = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
+"""Errors of `flock` where the file system has no such locks."""
+REFRESHED, STALE = 20.0, 300.0
+"""Seconds from one refreshing of a lease to the next, and from the last one on which the lease is nobody's any more."""
+LOOK = 0.5
+"""Seconds between two looks at whether a lease is free."""
+LEASED = (
+    "%s: the file system knows no flock, so a lease keeps others out: refreshed every %.0f s, nobody's after %.0f min without"
+)
+
+
+class Taken(Exception):
+    """Another process holds the lock; by whom, where a lease tells."""
+
+
+class Held:
+    """A lock that this process holds until it is closed."""
+
+    def __init__(self, file: IO[str], lease: Leased | None = None) -> None:
+        self._file, self.lease = file, lease
+
+    def assert_held(self, folder: Path) -> None:
+        """Raises `SelfRewardError` where the lease on `folder` ran out, in a sleep say, and another process took it."""
+        if self.lease and self.lease.lost:
+            what = f"this process did not refresh its lease for {STALE / 60:.0f} min, and another one works here now"
+            raise SelfRewardError(what, str(folder), "Let that one end; the same command then goes on")
+
+    def close(self) -> None:
+        """Let another process have it."""
+        if self.lease:
+            self.lease.close()
+        self._file.close()
+
+
+class Leased:
+    """A lease of this process, by a handle of its folder, so that it goes along where that is renamed."""
+
+    def __init__(self, lock: Path) -> None:
+        host, pid = socket.gethostname(), os.getpid()
+        self._holder = {"host": host, "pid": pid}
+        self.name = f"{lock.name}-{host}-{pid}-{secrets.token_hex(4)}"
+        self._folder = os.open(lock.parent, os.O_RDONLY)
+        self._ended = Event()
+        self._refreshing = Thread(target=self._refresh, daemon=True)
+        try:
+            self._write(os.O_CREAT | os.O_EXCL)
+            assert_unleased(lock, self.name)
+            self._refreshing.start()
+        except BaseException:
+            self._leave()
+            raise
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was stale once, and another process removed it."""
+        try:
+            os.stat(self.name, dir_fd=self._folder)
+        except FileNotFoundError:
+            return True
+        return False
+
+    def close(self) -> None:
+        """Give it back."""
+        self._ended.set()
+        self._refreshing.join()
+        self._leave()
+
+    def _leave(self) -> None:
+        with suppress(OSError):
+            os.unlink(self.name, dir_fd=self._folder)
+        os.close(self._folder)
+
+    def _write(self, flags: int = 0) -> None:
+        handle = os.open(self.name, os.O_WRONLY | flags, 0o644, dir_fd=self._folder)
+        try:
+            os.write(handle, json.dumps({**self._holder, "at": round(time.time(), 3)}).encode().ljust(200))
+        finally:
+            os.close(handle)
+
+    def _refresh(self) -> None:
+        while not self._ended.wait(REFRESHED):
+            with suppress(OSError):  # a full disk, say, may pass before the lease is stale; one that is lost is not made again
+                self._write()
+
+
+def assert_unleased(lock: Path, mine: str = "") -> None:
+    """Raises `Taken` where a lease other than `mine` is live. With one of its own a process also removes those that are not."""
+    for file in lock.parent.glob(f"{glob.escape(lock.name)}-*"):
+        if file.name != mine and (holder := _holder(file)):
+            raise Taken(holder)
+        if mine and file.name != mine:
+            file.unlink(missing_ok=True)
+
+
+def _holder(lease: Path) -> str:
+    """The holder that may still work under a lease; empty where it is gone, stale, or of a dead process of this host."""
+    try:
+        written = lease.stat().st_mtime
+        try:
+            facts = json.loads(lease.read_bytes())
+            host, pid, at = str(facts["host"]), int(facts["pid"]), float(facts["at"])
+        except (ValueError, KeyError, TypeError):  # begun and not yet written
+            host, pid, at = "", 0, written
+    except FileNotFoundError:
+        return ""
+    dead = host == socket.gethostname() and _is_dead(pid)
+    return "" if dead or time.time() - at >= STALE else f"process {pid} on {host}"
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
+
+
+def _knows_flock(file: IO[str], how: int) -> bool:
+    """Whether `file` could be locked; False where its file system has no such locks. Raises `Taken`."""
+    try:
+        fcntl.flock(file, how)
+    except OSError as error:
+        if error.errno in TAKEN:
+            raise Taken from error
+        if error.errno not in UNKNOWN:
+            raise
+        return False
+    return True
+
+
+def _take(lock: Path, mode: str, how: int) -> Held:
+    """Hold `lock`, by a lease where its file system knows no flock and the folder can be written to. Raises `Taken`."""
+    file: IO[str] = lock.open(mode)
+    try:
+        if _knows_flock(file, how):
+            assert_unleased(lock)  # by a machine that mounts this file system without flock
+            return Held(file)
+        try:
+            return Held(file, Leased(lock))
+        except OSError as error:
+            if mode != "r" or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            assert_unleased(lock)
+            return Held(file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def lock_folder(path: Path) -> Held:
+    """Make the folder `path`, if it is not there, and keep other processes out of it until what is returned is closed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        held = _take(path / LOCK, "a", fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        now = "Give the run another folder"
+        raise SelfRewardError(f"cannot be a run folder ({error.strerror})", str(path), now) from error
+    except Taken as taken:
+        now = "Wait for it (`selfreward status` shows where it is), or give this run another folder"
+        raise SelfRewardError(f"another process is working in this run folder{_named(taken)}", str(path), now) from taken
+    if held.lease:
+        logging.getLogger(__name__).warning(LEASED, visible(str(path)), REFRESHED, STALE / 60)
+    return held
+
+
+@contextmanager
+def made_beside(folder: Path) -> Iterator[Path]:
+    """A folder to fill, empty but for its lock, that becomes `folder` at the end, whole and durable; an error leaves nothing.
+
+    What an attempt that was killed left of it is removed first. `folder` may be there if it is empty.
+    """
+    folder = folder.resolve()  # a link stays, and leads to it
+    partial = folder.with_name(f"{folder.name}.partial")
+    lock = lock_folder(partial)
+    try:
+        for left in partial.iterdir():
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            elif not left.name.startswith(LOCK):
+                left.unlink()
+        yield partial
+        sync_files(partial)
+        partial.rename(folder)
+        (folder / LOCK).unlink()
+        sync_folder(folder.parent)
+    except Exception:  # the disk is full, say, and has better uses for what is left
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        lock.close()
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds the lock; nothing is written."""
+    if not lock.exists():
+        return False
+    with lock.open() as file:
+        try:
+            _knows_flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file gives back what this took
+            assert_unleased(lock)
+        except Taken:
+            return True
+    return False
+
+
+@contextmanager
+def undisturbed(run: Path) -> Iterator[None]:
+    """Let no process work in the folder meanwhile; it may be one that cannot be written to."""
+    if not (run / LOCK).exists():
+        yield
+        return
+    try:
+        held = _take(run / LOCK, "r", fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except Taken as taken:
+        what = f"a process is working in it{_named(taken)}"
+        raise SelfRewardError(what, str(run), "Wait for it, or end it, and then branch") from taken
+    with closing(held):
+        yield
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Wait until no other process holds `lock`, and hold it meanwhile."""
+    while (held := _taken_or_none(lock)) is None:
+        time.sleep(LOOK)
+    with closing(held):
+        yield
+
+
+def _taken_or_none(lock: Path) -> Held | None:
+    try:
+        return _take(lock, "a", fcntl.LOCK_EX)
+    except Taken:
+        return None
+
+
+def _named(taken: Taken) -> str:
+    return f" ({taken})" if str(taken) else ""
