@@ -563,3 +563,14 @@ def _seconds(text):
     read(text)
     read_json(own_turn(text), "score", (0, 5))
     return time.process_time() - began
+
+
+@pytest.mark.parametrize("run", ['{"score": 4,}', '{"score": 4}', "{'score': 4} "])
+def test_any_number_of_objects_broken_or_not_is_read_in_time_that_grows_with_their_number(run):
+    """Four times the objects in less than 10 times the time, at a length where an error that counts lines would show."""
+    taken = []
+    for count in (8_000, 32_000):
+        began = time.process_time()
+        read_json(run * count, "score", (0, 5))
+        taken.append(time.process_time() - began)
+    assert taken[1] < 10 * max(taken[0], 0.02)
