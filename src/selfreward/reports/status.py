@@ -25,7 +25,7 @@ def where(standing: RunView, now: float) -> str:
     if status is None or not _part_of(status.stage, stage):
         progress = f"before {stage}" if stage else "at its end"
     else:
-        progress = f"in {status.stage}, {status.done:,} of {status.total:,} {status.unit}" + _left(standing, status, now)
+        progress = f"in {status.stage}, {status.done_of}" + _left(standing, status, now)
     return f"running, {progress}" if standing.alive else f"stopped {progress}; the same command goes on from here"
 
 
