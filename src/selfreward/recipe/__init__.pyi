@@ -4,7 +4,8 @@ from .fields import (HUB_ID as HUB_ID, IMPORT_PATH as IMPORT_PATH, ROLES as ROLE
     SamplingConfig as SamplingConfig, Section as Section, imported as imported)
 from .iteration import (JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, PromptsConfig as PromptsConfig)
 from .measuring import (DriftConfig as DriftConfig, Ends as Ends, Limit as Limit, PairwiseConfig as PairwiseConfig)
-from .recipe import (Recipe as Recipe, changed_fields as changed_fields, load_recipe as load_recipe,
-    read_recipe as read_recipe, read_tree as read_tree, shipped_recipes as shipped_recipes)
+from .recipe import (Recipe as Recipe, changed_fields as changed_fields, known_fields as known_fields, load_recipe as load_recipe,
+    read_recipe as read_recipe, read_tree as read_tree, set_field as set_field,
+    shipped_recipes as shipped_recipes)
 from .training import (NO_MATTER as NO_MATTER, DPOConfig as DPOConfig, LoRAConfig as LoRAConfig, SFTConfig as SFTConfig,
     TrainerConfig as TrainerConfig)

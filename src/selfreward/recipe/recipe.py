@@ -106,7 +106,7 @@ def load_recipe(path: Path, changes: dict[str, Any] | None = None) -> Recipe:
     path = shipped_recipes().get(path.name.removesuffix(".toml"), path) if path.parent == Path() and not path.exists() else path
     tree = read_tree(path)
     for dotted, value in (changes or {}).items():
-        _set(tree, dotted.split("."), value)
+        set_field(tree, dotted.split("."), value)
     return read_recipe(tree, str(path), path.parent)
 
 
@@ -146,9 +146,8 @@ def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
         raise SelfRewardError(f"{'.'.join(loc)}: {first['msg']}", where, now) from error
 
 
-def known_fields(section: list[str]) -> list[str]:
-    """The names that may stand in a section; none where it is no table, or one of names of your own."""
-    model: Any = Recipe
+def known_fields(section: list[str], model: Any = Recipe) -> list[str]:
+    """The names that may stand in a section of `model`; none where it is no table, or one of names of your own."""
     for name in section:
         fields = model.model_fields if model else {}
         model = next((_table(field.annotation) for n, field in fields.items() if name in (n, field.alias)), None)
@@ -161,7 +160,8 @@ def _table(annotation: Any) -> type[BaseModel] | None:
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
 
 
-def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:
+def set_field(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set a field by its path, in tables made where they are missing. Raises `SelfRewardError` where one is no table."""
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
         if not isinstance(tree, dict):

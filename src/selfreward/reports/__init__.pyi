@@ -1,6 +1,6 @@
 from .card import write_cards as write_cards
 from .charts import (Scale as Scale, tag as tag)
-from .compare import (are_runs as are_runs, compare_runs as compare_runs, show_comparison as show_comparison,
+from .compare import (compare_runs as compare_runs, show_comparison as show_comparison,
     write_comparison as write_comparison)
 from .evaluations import describe_result as describe_result
 from .export import (KINDS as KINDS, export_run as export_run)

@@ -1,4 +1,5 @@
-from .branch import (CONFIG as CONFIG, branch_off as branch_off, find_model as find_model, read_branch as read_branch,
+from .branch import (CONFIG as CONFIG, branch_off as branch_off, find_model as find_model, is_run as is_run,
+    read_branch as read_branch,
     recipes as recipes)
 from .folder import (RunDir as RunDir, versions as versions)
 from .progress import (Progress as Progress, Status as Status, duration as duration)

@@ -26,9 +26,7 @@ class Progress:
     """Shows one stage at a time, and ends the run at a safe point once `stopping` says so."""
 
     def __init__(self, logs: Path, stopping: Callable[[], bool] = lambda: False, console: Console | None = None) -> None:
-        from rich.console import Console
-
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or _stderr()
         self.status_file, self._stopping = logs / "status.json", stopping
 
     def say(self, text: str) -> None:
@@ -65,6 +63,12 @@ class Progress:
         partial = self.status_file.with_suffix(".partial")
         partial.write_text(json.dumps(status))
         partial.replace(self.status_file)
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
 
 
 def _bar(console: Console) -> Bar:

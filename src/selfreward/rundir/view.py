@@ -9,7 +9,7 @@ from typing import NamedTuple
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
 from selfreward.records import Measured, Reading, is_held, read_jsonl, read_line
-from selfreward.rundir.branch import read_branch, recipe_of, recipes
+from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
 from selfreward.rundir.progress import Status
 
 ANSWERING = ("heldout_responses", "truth")
@@ -90,7 +90,7 @@ def open_run(folder: Path) -> RunView:
     """Where the run in `folder` stands. Raises `SelfRewardError` where it is no run folder."""
     config, status = folder / "config.json", folder / "logs" / "status.json"
     if not config.is_file():
-        raise SelfRewardError("is no run folder: it has no config.json", str(folder), "Give the folder of a run, runs/demo say")
+        raise no_run(folder, "Give the folder of a run, runs/demo say")
     try:
         recipe = read_recipe(json.loads(config.read_text()), str(config), folder)
     except ValueError as error:

@@ -7,10 +7,10 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -102,7 +102,7 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
     ):
         running = {pool.submit(piece.run, work): piece for piece in islice(waiting, workers)}
         while running:
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            finished = _next(running)
             for one in finished:
                 piece = running.pop(one)
                 _keep(one.result(), out / f"{NAME}.{piece.records}.jsonl")
@@ -111,6 +111,16 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
             if time.monotonic() < end:
                 running |= {pool.submit(piece.run, work): piece for piece in islice(waiting, len(finished))}
     return done
+
+
+def _next(running: Iterable[Future[Record]]) -> set[Future[Record]]:
+    """Those that are done, at least one; Ctrl-C ends the others, which go on another time from where they were."""
+    try:
+        return wait(running, return_when=FIRST_COMPLETED).done
+    except KeyboardInterrupt:
+        for worker in active_children():
+            worker.terminate()
+        raise
 
 
 def _keep(found: Record, records: Path) -> None:
