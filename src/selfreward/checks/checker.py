@@ -6,7 +6,6 @@ work can still fail; what stands here as an error cannot work.
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -17,7 +16,7 @@ from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_
 from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdrawn
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import Finding, Found, look_up, models_of
-from selfreward.engines import find_device, load_ray, outside_model, quiet_libraries
+from selfreward.engines import find_device, load_ray, outside_model, quiet_hub, quiet_libraries
 from selfreward.errors import SelfRewardError
 from selfreward.measure import MONITORS, load_anchors
 from selfreward.recipe import ROLES, ClusterConfig, DriftConfig, LoRAConfig, Recipe, imported
@@ -59,7 +58,7 @@ def check(recipe: Recipe, folder: Path) -> Check:
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # that it tries again; what comes of it is a finding
+    quiet_hub()
     quiet_libraries()
     return _Checker(recipe, folder).check()
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from selfreward.cli.application import FAILED, ChangesOption, RunArgument, app, changed, stopping, told
-from selfreward.errors import SelfRewardError
+from selfreward.errors import Alarm, SelfRewardError
 
 RECIPE = "A recipe (TOML), or the name of one that comes with the package."
 RecipeArgument = Annotated[Path, typer.Argument(help=RECIPE)]
@@ -45,7 +45,6 @@ def run(
     if source:
         branch_off(asked, source, target)
     _run(asked, target)
-    typer.echo(str(target / "report" / "index.html"))
 
 
 def _target(recipe: Path | None, folder: Path | None, source: Path | None) -> Path:
@@ -119,10 +118,8 @@ def demo(
     from selfreward.recipe import load_recipe, shipped_recipes
 
     _run(load_recipe(shipped_recipes()["micro"], {"seed": seed}), folder)
-    page = (folder / "report" / "index.html").resolve()
-    typer.echo(f"The page: {page}")
     if browser and _has_screen():
-        webbrowser.open(page.as_uri())
+        webbrowser.open((folder / "report" / "index.html").resolve().as_uri())
 
 
 def _has_screen() -> bool:
@@ -131,9 +128,16 @@ def _has_screen() -> bool:
 
 
 def _run(recipe: Any, folder: Path) -> None:
+    """Run, and tell the result, also of a run that its monitors end."""
     from selfreward.api import execute
+    from selfreward.reports import describe_end
 
-    execute(recipe, folder, stopping())
+    try:
+        execute(recipe, folder, stopping())
+    except Alarm:
+        typer.echo(describe_end(folder))
+        raise
+    typer.echo(describe_end(folder))
 
 
 def _changes(changes: list[str] | None, skip_bad_rows: bool) -> dict[str, Any]:

@@ -15,6 +15,18 @@ def describe_status(folder: Path) -> str:
     return "\n".join([f"{folder}: {where(standing, time.time())}", *(f"  {line}" for line in model_lines(standing))])
 
 
+def describe_end(folder: Path) -> str:
+    """A run's result in three lines: both axes of its last model and of M1, what its monitors say, and the path of its page."""
+    standing = open_run(folder)
+    models = {model.name: model for model in standing.measured if model.name not in ("M0", "SFT")}
+    ends = dict.fromkeys([*models][:1] + [*models][-1:])
+    axes = "; ".join(f"{name}: {_axes(models[name])}" for name in reversed(ends))
+    watched = (
+        describe(standing.readings) if standing.recipe.drift else "not watched: a table [drift] lets monitors read every model"
+    )
+    return f"{axes}\n{watched}\n{folder / 'report' / 'index.html'}"
+
+
 def where(standing: RunView, now: float) -> str:
     """In one line: finished, or what is under way at `now` (seconds since 1970), or where it stopped, or what ended it."""
     if standing.ended:
@@ -43,7 +55,7 @@ def _line(model: ModelStanding) -> str:
     if not model.measured:
         return _stages(model)
     alarm = f"; {describe(model.readings)}" if alarms(model.readings) else ""
-    return f"{_figures(model.measured)}{alarm}{'; to do: watching' if model.owed else ''}"
+    return f"measured: {_axes(model.measured)}{alarm}{'; to do: watching' if model.owed else ''}"
 
 
 def _left(standing: RunView, status: Status, now: float) -> str:
@@ -53,15 +65,15 @@ def _left(standing: RunView, status: Status, now: float) -> str:
     return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
 
 
-def _figures(measured: Measured) -> str:
-    told = [
+def _axes(measured: Measured) -> str:
+    said = [
         f"true score {measured.true_score:.2f}" if measured.true_score is not None else "no truth known",
         f"says {measured.self_score.value:.2f} of itself" if measured.self_score else "no score of its own",
         f"pairwise accuracy {measured.pairwise_accuracy:.1%}"
         if measured.pairwise_accuracy is not None
         else "no pairwise accuracy",
     ]
-    return f"measured: {', '.join(told)}"
+    return ", ".join(said)
 
 
 def _stages(model: ModelStanding) -> str:
