@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from selfreward.cli import app
 from selfreward.engines import fake
+from selfreward.errors import amount
 from selfreward.steps import load_seed
 
 
@@ -71,7 +72,10 @@ def test_a_run_ends_with_its_result_in_three_lines(recipe, tmp_path):
         ("base=/nowhere", r"/nowhere: there is no such folder\. Give M0 as a folder with a transformers model$"),
         ("judge.rubric=/nowhere", r"/nowhere: cannot be read \(No such file or directory\)\. Set judge\.rubric to a text file$"),
         ("data.ift=/nowhere", r"/nowhere: cannot be read \(No such file or directory\)\. Give a file that exists$"),
-        ("pairs.policy=selfreward.steps.pairs:nothing", r"selfreward\.steps\.pairs:nothing: cannot be imported .*Name it as package"),
+        (
+            "pairs.policy=selfreward.steps.pairs:nothing",
+            r"selfreward\.steps\.pairs:nothing: cannot be imported .*Name it as package",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused_in_one_line_before_a_model_is_asked(change, says, recipe, tmp_path):
@@ -218,11 +222,11 @@ def test_ctrl_c_at_a_question_sends_nothing(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    [["status"], ["report"], ["export"], ["chat"], ["compare", "runs", "other"], ["run", "--from", "nowhere/M2", "-o", "new", "micro"]],
+    [["status"], ["report"], ["export"], ["chat"], ["compare", "runs", "other"], ["run", "--from", "no/M2", "-o", "n", "micro"]],
 )  # fmt: skip
 def test_a_folder_that_is_not_there_is_said_not_to_be_there(command, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    line = complaint(CliRunner().invoke(app, command if "--from" in command else [*command, "nowhere"]))
+    line = complaint(CliRunner().invoke(app, command if "--from" in command else [*command, "no"]))
     assert ": there is no such folder. " in line and "config.json" not in line
     assert not list(tmp_path.iterdir())
 
@@ -305,3 +309,8 @@ def test_a_bug_keeps_its_traceback(recipe, tmp_path, monkeypatch):
 def test_help_names_the_commands():
     text = CliRunner().invoke(app, ["--help"]).stdout
     assert all(name in text for name in ("demo", "run", "status", "report", "chat"))
+
+
+def test_a_count_agrees_with_its_noun():
+    counted = [amount(n, "try", "tries") for n in (0, 1, 2)] + [amount(1000, "step")]
+    assert counted == ["no tries", "1 try", "2 tries", "1,000 steps"]

@@ -24,7 +24,7 @@ from typing import Any
 
 from selfreward.engines.protocols import unanswered
 from selfreward.engines.sampling.replies import BadReply, Reply, read_reply
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import ServerConfig
 from selfreward.records import Completion, Request
 
@@ -239,7 +239,7 @@ class ServerModel:
         how = ", ".join(f"{count} × {what}" for what, count in failures.most_common())
         said = f"; it said: {words}" if words else ""
         now = "See that the server is up, or ask less of it at once (concurrency, requests_per_minute); the same command goes on"
-        return SelfRewardError(f"no completion in {failures.total()} tries ({how}{said})", self._where, now)
+        return SelfRewardError(f"no completion in {amount(failures.total(), 'try', 'tries')} ({how}{said})", self._where, now)
 
     def _quoted(self, text: str) -> str:
         """A server's words, fit to be shown: one short line, without the key."""
