@@ -1,4 +1,5 @@
-from .branch import (CONFIG as CONFIG, branch_off as branch_off, find_model as find_model, of_branch as of_branch, read_branch as read_branch,
+from .branch import (CONFIG as CONFIG, branch_off as branch_off, find_model as find_model, is_run as is_run,
+    of_branch as of_branch, read_branch as read_branch,
     recipes as recipes)
 from .folder import (RunDir as RunDir, versions as versions)
 from .layout import (ANCHOR_JUDGMENTS as ANCHOR_JUDGMENTS, ANCHOR_RESPONSES as ANCHOR_RESPONSES, DRIFT as DRIFT,
