@@ -90,9 +90,8 @@ class HFModel:
         held = sum(tensor.nbytes for tensor in shortest(self.model, self.way)) if self.way else 0
         self.rows = config.in_flight(room, held, cuda) if held else self.budget
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
-        ends = self.model.generation_config.eos_token_id
-        own, more = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id), ends if isinstance(ends, list) else [ends]
-        self.stops = {*own, *more} - {None}
+        own, ends = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id), self.model.generation_config.eos_token_id
+        self.stops = {*own, *(ends if isinstance(ends, list) else [ends])} - {None}
         self._spellings = Spellings(self.tokenizer)
         self._encoded: dict[tuple[Message, ...], array[int]] = {}
         self.prepare(())
