@@ -26,7 +26,7 @@ class Way(NamedTuple):
     """How a model can be read."""
 
     shares: bool
-    """Line: the tokens that all prompts begin with are read once, and their cache is copied."""
+    """Whether the tokens that all prompts begin with are read once, and their cache is copied."""
     together: Literal["all", "alike", "none", "anew"]
     """Which samples grow together: all, those whose prompts are of one length, or none; or all texts are read anew, without a
     cache, for every token."""
