@@ -66,7 +66,7 @@ def test_the_table_in_the_docs_is_what_was_found():
 
 def test_the_docs_have_a_line_for_every_architecture_and_count_them():
     page = TABLE.read_text(encoding="utf-8")
-    lines = re.findall(r"^\| `(.+?)` \| (.+) \|$", page, re.MULTILINE)
+    lines = [line for line in re.findall(r"^\| `(.+?)` \| (.+) \|$", page, re.MULTILINE) if line[0] != "model_type"]
     assert sorted(kind for kind, _ in lines) == KINDS
     assert {kind: said for kind, said in lines if said.count("|") == 0} == OUT
     works = len(lines) - len(OUT)
