@@ -182,7 +182,7 @@ def test_no_usable_pair_at_all_is_one_error_that_counts_why(tmp_path, monkeypatc
     recipe = make_world(tmp_path / "world")
     for _ in range(2):
         with pytest.raises(SelfRewardError) as caught:
-            go(recipe, tmp_path / "run", judge__pattern="(nothing)")
+            go(recipe, tmp_path / "run", judge__pattern="nothing ([0-5])")
         assert caught.value.what.startswith("no usable pair (fewer_than_two_scored ")
         assert caught.value.where == str(tmp_path / "run/M2/pairs.jsonl")
         assert not (tmp_path / "run/M2/model.plan.json").exists()
