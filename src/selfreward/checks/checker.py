@@ -153,9 +153,6 @@ class _Checker:
             if name.split(".")[0] not in MONITORS:
                 now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(MONITORS)}"
                 self.findings.append(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
-        if self.recipe.backend.type == "vllm":
-            what = "vLLM does not tell how likely a model finds a text, so figures that go by it (policy.kl_first, …) stay empty"
-            self.findings.append(Finding("warning", "drift", what, 'Set backend.type = "hf" to have them'))
         return self.attempt(partial(load_anchors, drift, seed)) or []
 
     def _weigh(self, seed: Seed, validation: list[Prompt], anchors: list[Anchor]) -> Material | None:
