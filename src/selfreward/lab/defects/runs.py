@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import shutil
-import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
@@ -66,7 +65,6 @@ class LabRun(Record):
 
 def ready() -> None:
     """Import what trains, and have no collection of garbage go over it again: TRL collects several times in every training."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # it says nothing of its own when Ctrl-C ends the laboratory
     import selfreward.engines.training.trl  # noqa: F401
 
     gc.freeze()

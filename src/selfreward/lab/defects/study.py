@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from multiprocessing import active_children, get_context
@@ -100,7 +102,8 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
         Progress(work).stage("laboratory", len(pieces), "runs") as advance,
         ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=ready) as pool,
     ):
-        running = {pool.submit(piece.run, work): piece for piece in islice(waiting, workers)}
+        with _deaf_children():
+            running = {pool.submit(piece.run, work): piece for piece in islice(waiting, workers)}
         while running:
             finished = _next(running)
             for one in finished:
@@ -111,6 +114,16 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
             if time.monotonic() < end:
                 running |= {pool.submit(piece.run, work): piece for piece in islice(waiting, len(finished))}
     return done
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Let the processes that begin meanwhile hear no Ctrl-C: a terminal sends it to all, and each would tell its own story."""
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 def _next(running: Iterable[Future[Record]]) -> set[Future[Record]]:
