@@ -95,6 +95,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     held, recipe = recipes(recipe, read_branch(folder)), of_branch(recipe, folder)
     first = held.pop(1)
     seed, cast = load_seed(recipe), Cast(recipe)
+    measurer = Measurer(first, seed, folder, cast)  # reads the rubrics: one that is not there leaves no folder behind
     rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))
     try:
         progress = Progress(rundir.logs, stopping)
@@ -106,7 +107,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         for name, part in seed.parts.items():
             run[SEED].keep(part_of(name), part)
         watcher = Watcher(first, seed, cast, tracking(recipe.report_to, folder, progress.say))
-        model = loop(first, seed, run, cast, Measurer(first, seed, folder, cast), watcher, held)
+        model = loop(first, seed, run, cast, measurer, watcher, held)
         rundir.settle()
         write_report(folder)
         write_cards(folder)

@@ -48,11 +48,12 @@ def _last_value(text: str, field: str) -> Any:
     named = json_verdict(field)
     last, at, behind, broken = None, 0, 0, False
     while begin := BEGINS.search(text, at):
+        at = _closing(text, begin.start())
         try:
-            last, at = DECODER.raw_decode(text, begin.start())
+            # Of the object alone, for an error counts the lines from the start of what it is given.
+            last = DECODER.decode(text[begin.start() : at])
             behind, broken = at, False
         except (ValueError, RecursionError):
-            at = _closing(text, begin.start())
             broken = broken or named.search(text, begin.start(), at) is not None
     values = [value for name, value in last or [] if name.casefold() == field.casefold()]
     unquoted = re.compile(rf"\{{[^{{}}]*?\b{re.escape(field)}\b", re.IGNORECASE).search(text, behind)
