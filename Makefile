@@ -3,7 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LEAN := $(VENV)/.lean
 WHOLE := $(VENV)/.whole
-GPU := --device cuda --dtype bfloat16 --prompts 64 --chunks 1,4,16,64
+GPU := --device cuda --dtype bfloat16 --out docs/results
+SIZES := --set prompts=64 --set chunks='[1,4,16,64]'
 
 .PHONY: demo test check bench bench-gpu clean
 
@@ -21,16 +22,16 @@ check: $(WHOLE)  ## lint, types, tests
 
 bench: $(LEAN)  ## an iteration's time beside what people would use instead: hours; see `selfreward bench --help`
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/selfreward bench --model 1m --prompts 16 --arms a,b,c,a2,e --out docs/results
-	$(BIN)/selfreward bench --model 1m --prompts 4 --judgment-tokens 32 --arms a,b,d --repeats 1 --out docs/results
-	$(BIN)/selfreward bench --model 30m --prompts 16 --judgment-tokens 32 --arms a,b,c,a2,e --out docs/results
-	$(BIN)/selfreward bench --model 1m --sweep 64,256,1024,4096 --repeats 1 --out docs/results
+	$(BIN)/selfreward bench arms a,b,c,a2,e --model 1m --out docs/results
+	$(BIN)/selfreward bench arms a,b,d --model 1m --set prompts=4 --set judgment_tokens='[32]' --repeats 1 --out docs/results
+	$(BIN)/selfreward bench arms a,b,c,a2,e --model 30m --set judgment_tokens='[32]' --out docs/results
+	$(BIN)/selfreward bench sweep 64,256,1024,4096 --model 1m --repeats 1 --out docs/results
 
 bench-gpu: $(LEAN)  ## the same on the one GPU that there is, on shapes of real models
-	$(BIN)/selfreward bench $(GPU) --shape qwen3-0.6b --arms a,b,c --out docs/results
-	$(BIN)/selfreward bench $(GPU) --shape llama3-8b --lora --arms a,b --out docs/results
-	$(BIN)/selfreward bench $(GPU) --shape qwen3-0.6b --train --out docs/results
-	$(BIN)/selfreward bench $(GPU) --shape llama3-8b --train --lora --out docs/results
+	$(BIN)/selfreward bench arms a,b,c $(GPU) $(SIZES) --shape qwen3-0.6b
+	$(BIN)/selfreward bench arms a,b $(GPU) $(SIZES) --shape llama3-8b --lora
+	$(BIN)/selfreward bench training $(GPU) --shape qwen3-0.6b
+	$(BIN)/selfreward bench training $(GPU) --shape llama3-8b --lora
 
 # A CPU-only torch wheel on this machine is kept: asked for by name, an index would bring gigabytes of CUDA.
 define install

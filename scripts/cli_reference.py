@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from typer.testing import CliRunner
@@ -15,14 +17,19 @@ ENVIRONMENT = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "TERMINAL_WIDT
 
 def reference() -> str:
     """The page: each command's `--help`."""
-    command = typer.main.get_command(app)
-    names = sorted(command.commands)  # type: ignore[attr-defined]
     parts = ["# Command line\n"]
-    for name in ("", *names):
-        shown = CliRunner().invoke(app, [*filter(None, [name]), "--help"], env=ENVIRONMENT, prog_name="selfreward").output
+    for words in commands(typer.main.get_command(app)):
+        shown = CliRunner().invoke(app, [*words, "--help"], env=ENVIRONMENT, prog_name="selfreward").output
         text = "\n".join(line.rstrip() for line in shown.strip().splitlines())
-        parts.append(f"## selfreward {name}".rstrip() + f"\n\n```\n{text}\n```\n")
+        parts.append(f"## {' '.join(('selfreward', *words))}\n\n```\n{text}\n```\n")
     return "\n".join(parts)
+
+
+def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command, those of a group after it, by name."""
+    yield words
+    for name, part in sorted(getattr(command, "commands", {}).items()):
+        yield from commands(part, (*words, name))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The one error a user is meant to read, and how any text is shown. Everything else is a bug and keeps its traceback."""
+"""The one error a user is meant to read, how it counts, and how text is shown. All else is a bug and keeps its traceback."""
 
 from __future__ import annotations
 
@@ -78,8 +78,13 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def amount(number: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: `1 try`, `2 tries`, `no requests`."""
+    return f"{f'{number:,}' if number else 'no'} {noun if number == 1 else plural or noun + 's'}"
+
+
 class Stopped(Exception):
-    """The run was asked to end (SIGTERM) and stands at a safe point; the same command goes on from here."""
+    """The run was asked to end (SIGTERM or Ctrl-C) and stands at a safe point; the same command goes on from here."""
 
 
 class Alarm(Exception):

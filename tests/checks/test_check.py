@@ -701,7 +701,7 @@ def test_a_server_that_is_down_is_an_error_at_once(tmp_path, endpoint, monkeypat
     monkeypatch.setenv("REFEREE_KEY", KEY)
     endpoint.script((503, {}, {"error": "starting"}))
     (error,) = complaints(judged_by(tmp_path, endpoint))
-    assert "no completion in 1 tries" in error and len(endpoint.calls) == 1
+    assert "no completion in 1 try" in error and len(endpoint.calls) == 1
 
 
 class Hub:

@@ -7,12 +7,16 @@ import re
 import shutil
 import signal
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from selfreward.cli import app
 from selfreward.engines import fake
+from selfreward.errors import amount
 from selfreward.steps import load_seed
 from tinyrun import go, make_world, quiet, tree
 
@@ -25,10 +29,10 @@ def recipe(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def same_handler():
-    """Leave SIGTERM as it was."""
-    before = signal.getsignal(signal.SIGTERM)
+    """A command leaves the handlers of signals as they were."""
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     yield
-    signal.signal(signal.SIGTERM, before)
+    assert before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
 
 
 def run(recipe, folder, *more):
@@ -43,9 +47,16 @@ def complaint(result):
     return line
 
 
-def test_a_run_prints_the_page_it_made(recipe, tmp_path):
+def test_a_run_ends_with_its_result_in_three_lines(recipe, tmp_path):
     result = run(recipe, tmp_path / "run", "--set", "dpo.beta=0.2", "--set", "judge.by=current")
-    assert result.exit_code == 0 and result.stdout == f"{tmp_path}/run/report/index.html\n"
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 3
+    axes, watched, page = result.stdout.splitlines()
+    by_name = {name: json.loads((tmp_path / "run" / name / "measured.json").read_text()) for name in ("M1", "M2")}
+    own, right = (by_name["M2"][axis] for axis in ("instruction_following", "reward_modeling"))
+    assert axes.startswith(f"M2: true score {own['score']['value']:.2f}, says ") and "; M1: true score " in axes
+    assert f"pairwise accuracy {right['pairwise_accuracy']['value']:.1%}; M1" in axes
+    assert watched == "not watched: a table [drift] lets monitors read every model"
+    assert page == f"{tmp_path}/run/report/index.html"
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["dpo"]["beta"] == 0.2 and config["judge"]["by"] == "current"
 
@@ -57,7 +68,7 @@ def test_a_run_prints_the_page_it_made(recipe, tmp_path):
         ("iteration=3", r"unknown field iteration\. Did you mean iterations\?$"),
         ("dpo.beta=-1", r"dpo\.beta: Input should be greater than 0\. It is -1; change it$"),
         ("judge.samples=many", r"judge\.samples: .*integer.*It is 'many'"),
-        ("dpo.beta", r"--set dpo\.beta has no value\. Write it as --set dpo\.beta=0\.2$"),
+        ("dpo.beta", r"--set dpo\.beta has no value\. Write it as --set dpo\.beta=VALUE$"),
         ("base=/nowhere", r"/nowhere: there is no such folder\. Give M0 as a folder with a transformers model$"),
         ("judge.rubric=/nowhere", r"/nowhere: cannot be read \(No such file or directory\)\. Set judge\.rubric to a text file$"),
         ("data.ift=/nowhere", r"/nowhere: cannot be read \(No such file or directory\)\. Give a file that exists$"),
@@ -117,25 +128,115 @@ def test_no_usable_pair_is_one_line(recipe, tmp_path):
     assert "M2/pairs.jsonl: no usable pair (fewer_than_two_scored " in line
 
 
-def test_sigterm_at_any_batch_ends_the_run_with_143_and_one_line(recipe, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_at_any_batch_ends_the_run_with_its_code_and_one_line(number, code, recipe, tmp_path, monkeypatch):
     generate, calls = fake.FakeModel.generate, []
 
     def asking(self, batch):
         calls.append(len(batch))
         if len(calls) % 4 == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return generate(self, batch)
 
     monkeypatch.setattr(fake.FakeModel, "generate", asking)
-    codes = []
-    while not codes or codes[-1] == 143:
+    codes: list[int] = []
+    while not codes or codes[-1] == code:
         result = run(recipe, tmp_path / "run")
         codes.append(result.exit_code)
-        if result.exit_code == 143:
+        if result.exit_code == code:
             assert re.fullmatch(r"stopped in M\d/\w+ at a safe point; the same command goes on from here\n", result.stderr)
     assert codes[-1] == 0 and len(codes) > 4
+    monkeypatch.setattr(fake.FakeModel, "generate", generate)
     go(recipe, tmp_path / "undisturbed")
     assert tree(tmp_path / "run") == tree(tmp_path / "undisturbed")
+
+
+def test_a_second_ctrl_c_ends_the_run_at_once_and_it_goes_on_all_the_same(recipe, tmp_path, monkeypatch):
+    def impatient(self, batch):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("went on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fake.FakeModel, "generate", impatient)
+        result = run(recipe, tmp_path / "run")
+    assert (result.exit_code, result.stderr, result.stdout) == (130, "stopped; the same command goes on from here\n", "")
+    assert run(recipe, tmp_path / "run").exit_code == 0
+    go(recipe, tmp_path / "undisturbed")
+    assert tree(tmp_path / "run") == tree(tmp_path / "undisturbed")
+
+
+INTERRUPTED = {
+    "selfreward.reports.write_report": ["report", "run"],
+    "selfreward.reports.describe_status": ["status", "run"],
+    "selfreward.reports.export_run": ["export", "run"],
+    "selfreward.reports.push_folder": ["push", "run/M1", "me/it"],
+    "selfreward.reports.compare_runs": ["compare", "runs", "a", "b"],
+    "selfreward.measure.find_kind": ["evaluate", "run/M1", "--on", "reward-modeling"],
+    "selfreward.measure.find_subject": ["compare", "models", "a", "b"],
+    "selfreward.checks.check": ["check", "micro"],
+    "selfreward.lab.run_lab": ["lab", "here"],
+    "selfreward.lab.bench": ["bench", "arms", "a", "--out", "here"],
+    "selfreward.lab.reproduce.figures.reproduce": ["reproduce", "here"],
+    "selfreward.cli.chat.converse": ["chat", "run/M1"],
+    "selfreward.recipe.shipped_recipes": ["recipes"],
+    "selfreward.recipe.load_recipe": ["run", "micro"],
+    "selfreward.api.execute": ["demo", "-o", "here"],
+}
+"""What a command calls → the command."""
+
+
+def words(command, before=()):
+    """Every command, as the words that call it."""
+    if not hasattr(command, "commands"):
+        return {before}
+    return {found for name, part in command.commands.items() for found in words(part, (*before, name))}
+
+
+def test_ctrl_c_ends_every_command_with_one_line_and_130(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for target, command in INTERRUPTED.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(target, lambda *given, **more: os.kill(os.getpid(), signal.SIGINT) or time.sleep(9))
+            if target == "selfreward.api.execute":
+                patch.setattr(target, lambda *given: os.kill(os.getpid(), signal.SIGINT) or os.kill(os.getpid(), signal.SIGINT))
+            result = CliRunner().invoke(app, command)
+        assert result.exit_code == 130 and result.stderr.startswith("stopped"), (command, result.output, result.exception)
+        assert len(result.stderr.splitlines()) == 1
+    tried = {tuple(command) for command in INTERRUPTED.values()}
+    bench = {("bench", way) for way in ("sweep", "training", "overhead")}  # which are one piece of code
+    assert [
+        name for name in words(typer.main.get_command(app)) - bench if not any(one[: len(name)] == name for one in tried)
+    ] == []
+
+
+def test_ctrl_c_at_a_question_sends_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr("selfreward.reports.push_folder", lambda *given: given[-1]("what it is"))
+    monkeypatch.setattr("typer.confirm", lambda text: (_ for _ in ()).throw(typer.Abort()))
+    result = CliRunner().invoke(app, ["push", str(tmp_path), "me/it"])
+    assert (result.exit_code, result.stderr) == (130, "stopped\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["report"], ["export"], ["chat"], ["compare", "runs", "other"], ["run", "--from", "no/M2", "-o", "n", "micro"]],
+)  # fmt: skip
+def test_a_folder_that_is_not_there_is_said_not_to_be_there(command, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    line = complaint(CliRunner().invoke(app, command if "--from" in command else [*command, "no"]))
+    assert ": there is no such folder. " in line and "config.json" not in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_laboratory_asks_where_to_write(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for command in (["lab"], ["bench", "arms"], ["bench", "training"], ["bench", "sweep", "4"], ["bench", "overhead", "micro"]):
+        assert CliRunner().invoke(app, command).exit_code == 2
+    assert not list(tmp_path.iterdir())
+    asked = []
+    monkeypatch.setattr("selfreward.lab.run_lab", lambda *given: asked.append(given[:2]) or given[0])
+    assert CliRunner().invoke(app, ["lab", "there"]).exit_code == 0
+    assert asked == [(Path("there"), Path("there/under-way"))]
 
 
 def test_sigterm_before_the_first_stage_is_not_lost(recipe, tmp_path, monkeypatch):
@@ -205,3 +306,8 @@ def test_a_bug_keeps_its_traceback(recipe, tmp_path, monkeypatch):
 def test_help_names_the_commands():
     text = CliRunner().invoke(app, ["--help"]).stdout
     assert all(name in text for name in ("demo", "run", "status", "report", "chat"))
+
+
+def test_a_count_agrees_with_its_noun():
+    counted = [amount(n, "try", "tries") for n in (0, 1, 2)] + [amount(1000, "step")]
+    assert counted == ["no tries", "1 try", "2 tries", "1,000 steps"]

@@ -427,5 +427,35 @@ def test_an_arm_that_is_killed_is_told_and_the_others_go_on(world, monkeypatch):
 
 
 def test_the_command_refuses_what_is_no_number():
-    result = CliRunner().invoke(app, ["bench", "--sweep", "64,many"])
-    assert result.exit_code == 1 and re.search(r"--sweep: 'many' is no positive whole number", result.output)
+    result = CliRunner().invoke(app, ["bench", "sweep", "64,many", "--out", "nowhere"])
+    assert result.exit_code == 1 and re.search(r"PROMPTS: 'many' is no positive whole number", result.output)
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ("prompts=many", r"error: prompts: .*valid integer.*, and not 'many'\. Give it as in --set prompts=16$"),
+        ("chunks=[0]", r"error: chunks: .*greater than 0, and not 0\. Give it as in --set chunks='\[1, 4, 16\]'$"),
+        ("sweep=[64]", r"error: --set: sweep means nothing here\. Leave it out; there are prompts, judgment_tokens, chunks, dpo"),
+    ],
+)
+def test_a_field_of_the_work_is_refused_in_one_line_that_says_how_it_is_given(field, says, tmp_path):
+    result = CliRunner().invoke(app, ["bench", "arms", "a", "--out", str(tmp_path / "out"), "--set", field])
+    assert result.exit_code == 1 and re.search(says, result.stderr.strip()), result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_way_of_measuring_is_named_first():
+    result = CliRunner().invoke(app, ["bench", "a,b", "--out", "nowhere"], prog_name="selfreward")
+    assert (
+        result.exit_code == 1 and "selfreward bench: a,b is none of its commands. Write selfreward bench arms …" in result.stderr
+    )
+
+
+def test_what_the_help_says_of_the_fields_are_their_defaults():
+    text = CliRunner().invoke(app, ["bench", "arms", "--help"], env={"COLUMNS": "120"}).output
+    fields = dict(re.findall(r"^\W*(prompts|judgment_tokens|chunks|dpo|seed)=(\S+)", text, re.MULTILINE))
+    assert len(fields) == 5
+    assert {name: json.loads(value.strip("'")) for name, value in fields.items()} == {
+        name: json.loads(json.dumps(getattr(compare.Sitting(), name))) for name in fields
+    }

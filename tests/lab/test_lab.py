@@ -1,6 +1,8 @@
 """The laboratory: what a defect changes, limits and bounds against numbers by hand, and a small one from its runs to its page."""
 
 import json
+import subprocess
+import sys
 from fractions import Fraction
 from functools import partial
 
@@ -363,3 +365,10 @@ def test_a_run_leaves_its_record_and_its_m1_and_goes_the_same_way_from_that(smal
 def test_a_judge_without_opinions_ends_the_run_and_the_record_says_so(small):
     found = run_seed(Arm(BY_NAME["always-4"], 1, None, PLANTED), PLANTED[1], small)
     assert found.ended == "no usable pair" and [*found.models] == ["M1"]
+
+
+def test_processes_of_the_laboratory_hear_no_ctrl_c():
+    asks = [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)"]
+    with study._deaf_children():
+        deaf = subprocess.run(asks, capture_output=True, text=True, check=True).stdout
+    assert (deaf, subprocess.run(asks, capture_output=True, text=True, check=True).stdout) == ("True\n", "False\n")

@@ -35,7 +35,7 @@ def here(tmp_path, monkeypatch):
 
 
 def compare(a, b, *more):
-    result = CliRunner().invoke(app, ["compare", a, b, "--on", "prompts.jsonl", *more])
+    result = CliRunner().invoke(app, ["compare", "models", a, b, "--on", "prompts.jsonl", *more])
     assert result.exit_code == 0, result.output
     return json.loads(Path(result.stdout.splitlines()[-1]).read_text())
 
@@ -45,7 +45,7 @@ def bins(found, label):
 
 
 def test_a_judge_labels_the_prompts_and_one_it_has_no_known_label_for_is_counted_as_such():
-    found = compare("judges:Echo", "judges:Terse", "--judge", "judges:Labeller", "--labels", "judge")
+    found = compare("judges:Echo", "judges:Terse", "--judge", "judges:Labeller", "--set", "labels=judge")
     assert bins(found, "category") == [("coding", 75, 2), ("travel and places", 100, 1), ("not labelled", 100, 1)]
     assert bins(found, "complexity") == [("1", 50, 1), ("2", 100, 1), ("4", 100, 1), ("not labelled", 100, 1)]
     assert bins(found, "expected_length") == [("one paragraph", pytest.approx(250 / 3), 3), ("not labelled", 100, 1)]
@@ -104,7 +104,7 @@ def run(here):
     made = here / "run"
     go(make_world(here / "world"), made, measure__judge="judges:First")
     for model in ("M1", "M2"):
-        compare(f"run/{model}", "judges:Echo", "--judge", "judges:Labeller", "--labels", "judge", "--name", "against echo")
+        compare(f"run/{model}", "judges:Echo", "--judge", "judges:Labeller", "--set", "labels=judge", "--name", "against echo")
     return made
 
 

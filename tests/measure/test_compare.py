@@ -29,7 +29,9 @@ def here(tmp_path, monkeypatch):
 
 
 def compare(*more, a="judges:Echo", b="judges:Terse", judge="judges:Longer"):
-    return CliRunner().invoke(app, ["compare", a, b, "--on", "prompts.jsonl", *(["--judge", judge] if judge else []), *more])
+    return CliRunner().invoke(
+        app, ["compare", "models", a, b, "--on", "prompts.jsonl", *(["--judge", judge] if judge else []), *more]
+    )
 
 
 def figures(result):
@@ -76,7 +78,7 @@ def test_an_answer_that_failed_is_neither_lost_nor_won_nor_asked_about(tmp_path)
         ("judges:Failing", "judges:Terse", "wins %", ""),
         ("judges:Terse", "judges:Failing", "losses %", "the rival's "),
     ):
-        found, by_name = figures(compare("--labels", "labels.jsonl", a=a, b=b))
+        found, by_name = figures(compare("--set", "labels=labels.jsonl", a=a, b=b))
         assert (by_name[won]["value"], by_name[won]["n"]) == (100, 2)
         assert found["outcomes"] == {"decided": 4, "no_answer": 2}
         length = by_name[f"{whose}mean length, characters"]
@@ -94,7 +96,7 @@ def test_a_model_that_judges_itself_is_said_to():
 
 def test_models_of_a_run_are_compared_and_judge_by_default_on_what_their_run_held_out(tmp_path):
     go(make_world(tmp_path / "world"), tmp_path / "run")
-    tell = CliRunner().invoke(app, ["compare", "run/M2", "run/M1", "--judge", "judges:First"])
+    tell = CliRunner().invoke(app, ["compare", "models", "run/M2", "run/M1", "--judge", "judges:First"])
     found, by_name = figures(tell)
     seed = tmp_path / "run" / "seed"
     assert by_name["wins %"]["n"] == 3 and found["settings"]["data"]["path"] == str(seed / "heldout_prompts.jsonl")
@@ -103,7 +105,7 @@ def test_models_of_a_run_are_compared_and_judge_by_default_on_what_their_run_hel
     assert (
         found["settings"]["data"]["path"] == str(seed / "heldout_rankings.jsonl") and sum(found["outcomes"].values()) == 2 * 2 * 3
     )
-    outside = CliRunner().invoke(app, ["compare", "judges:Echo", "run/M1", "--judge", "judges:First"])
+    outside = CliRunner().invoke(app, ["compare", "models", "judges:Echo", "run/M1", "--judge", "judges:First"])
     assert outside.exit_code == 1 and "data is missing" in outside.output
 
 
@@ -118,7 +120,7 @@ def test_a_prompt_that_stands_there_twice_is_asked_once_and_counted(tmp_path):
 
 def test_a_judge_of_ones_own_making_is_read_by_its_own_pattern(tmp_path):
     (tmp_path / "own.txt").write_text("{prompt}\n<first>{first}</first> <second>{second}</second>\nVerdict?")
-    _, by_name = figures(compare("--rubric", "own.txt", "--pattern", r"verdict: (\w+)"))
+    _, by_name = figures(compare("--set", "pairwise.rubric=own.txt", "--set", r"pairwise.pattern=verdict: (\w+)"))
     assert by_name["wins %"]["value"] == 75
 
 
@@ -126,7 +128,7 @@ def test_labels_break_the_result_down(tmp_path):
     rows = [{"instruction": text, "category": "short" if n < 2 else "long", "complexity": n} for n, text in enumerate(PROMPTS)]
     rows[0] |= {"complexity": 10}
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
-    found, _ = figures(compare("--labels", "labels.jsonl"))
+    found, _ = figures(compare("--set", "labels=labels.jsonl"))
     bins = {name: [(bin["name"], bin["value"], bin["n"]) for bin in bins] for name, bins in found["breakdown"].items()}
     assert bins == {  # a win counts whole and a tie half
         "category": [("short", 75, 2), ("long", 100, 1), ("not labelled", 100, 1)],
@@ -192,10 +194,12 @@ def test_another_judge_in_the_same_folder_is_refused_and_what_it_would_delete_is
         ([], {"b": "http://localhost:1/v1"}, "is no server. Name a server as URL#MODEL"),
         ([], {"a": "http://me:hidden@localhost:1/v1#m"}, "localhost:1: its address holds a password"),
         ([], {"judge": "http://me:hidden@localhost:1/v1"}, "localhost:1: its address holds a password"),
-        (["--labels", "nowhere.jsonl"], {}, "nowhere.jsonl: cannot be read"),
+        (["--set", "labels=nowhere.jsonl"], {}, "nowhere.jsonl: cannot be read"),
         ([], {"a": "nowhere/at/all"}, "nowhere/at/all: there is no such folder"),
-        (["--column", "prompt=nothing"], {}, "prompts.jsonl:1: nothing"),
-        (["--pattern", "("], {}, "pairwise.pattern: Value error, not a regular expression"),
+        (["--set", "data.columns.prompt=nothing"], {}, "prompts.jsonl:1: nothing"),
+        (["--set", "pairwise.pattern=("], {}, "head-to-head: pairwise.pattern: not a regular expression"),
+        (["--set", "board=x"], {}, "head-to-head: board means nothing to it. Leave it out; there are seed, bootstrap, "),
+        (["--set", "pairwise.samples=1"], {}, "pairwise.samples means nothing to it. Leave it out; there are temperature, "),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_and_leaves_nothing(tmp_path, more, given, says):
@@ -203,6 +207,14 @@ def test_what_cannot_be_is_refused_in_one_line_and_leaves_nothing(tmp_path, more
     assert result.exit_code == 1 and says in result.stderr and len(result.stderr.splitlines()) == 1
     assert "hidden" not in result.output
     assert not (tmp_path / "evaluations").exists()
+
+
+@pytest.mark.parametrize("given", [{"a": "run"}, {"b": "run"}, {"judge": "run"}])
+def test_a_run_is_no_model(tmp_path, given):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"base": "x"}')
+    line = compare(**given).stderr.replace(f"{tmp_path}/", "")
+    assert line == "error: run: is a run, and no model. Name a model of it: run/M1; or `selfreward compare runs`\n"
 
 
 # inside a run

@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,9 @@ import judges
 from judges import ASKED, Scripted
 from selfreward.cli import app
 from selfreward.measure.evaluations.alpaca_eval import Template
+from selfreward.measure.evaluations.evaluate import COMPARED, KINDS
 from selfreward.measure.evaluations.lm_eval import _figures as read_figures
+from selfreward.recipe import known_fields
 from selfreward.records import Ranking, fingerprint, to_line
 from tinymodels import WORDS, make_model
 from tinyrun import quiet, tree
@@ -36,6 +39,11 @@ def here(tmp_path, monkeypatch):
 
 def evaluate(model, on, *more):
     return CliRunner().invoke(app, ["evaluate", model, "--on", on, *more])
+
+
+def fields(*given, table=""):
+    """Fields as the command takes them."""
+    return tuple(part for field in given for part in ("--set", table + field))
 
 
 def figures(result):
@@ -91,7 +99,7 @@ def test_a_model_judges_a_ranked_set_and_the_five_metrics_are_those_worked_out_b
 
 def test_rubric_pattern_scale_and_samples_are_the_users_own(ranked, here):
     (here / "mine.txt").write_text("{prompt}: <response>{response}</response> out of 3")
-    more = ("--rubric", "mine.txt", "--pattern", r"score: (\d)", "--scale", "1", "3", "--samples", "1")
+    more = fields(*("rubric=mine.txt", r"pattern=score: (\d)", "scale=[1, 3]", "samples=1"), table="grading.")
     found, by_name = figures(evaluate("judges:Length", ranked, *more))
     assert found["outcomes"] == {"off_scale": 2, "scored": 7}
     assert by_name["judgments without a score %"]["value"] == pytest.approx(100 * 2 / 9)
@@ -106,7 +114,7 @@ def test_ranked_sets_come_in_other_shapes_and_what_is_dropped_is_counted(here):
         {"ask": "q", "texts": ["a b", "a"], "quality": [0.5, 0.5]},
     ]
     write_rows(here / "scored.jsonl", rows)
-    more = ("--data", "scored.jsonl", "--column", "prompt=ask", "--column", "responses=texts", "--column", "scores=quality")
+    more = ("--data", "scored.jsonl", *fields("prompt=ask", "responses=texts", "scores=quality", table="data.columns."))
     _, by_name = figures(evaluate("judges:Length", "reward-modeling", *more))
     assert by_name["pairwise accuracy %"] == {"name": "pairwise accuracy %", "value": 100, "low": 100, "high": 100, "n": 1}
     (dropped,) = (here / "evaluations/judges--Length/reward-modeling/records/rankings.dropped.jsonl").read_text().splitlines()
@@ -120,8 +128,8 @@ def test_a_gzipped_file_tells_its_evaluation_too(ranked, here):
 
 
 def test_an_option_that_means_nothing_to_an_evaluation_is_refused(ranked):
-    assert "--on reward-modeling: template means nothing to it" in complaint(
-        evaluate("judges:Length", ranked, "--template", ranked)
+    assert "error: reward-modeling: template means nothing to it" in complaint(
+        evaluate("judges:Length", ranked, "--set", f"template={ranked}")
     )
     assert "judge means nothing" in complaint(evaluate("judges:Length", ranked, "--judge", "judges:First"))
     assert "data is missing" in complaint(evaluate("judges:Length", "reward-modeling"))
@@ -210,7 +218,7 @@ def test_which_letter_stands_for_the_model_is_drawn_by_the_seed_and_does_not_mat
     write_rows(here / "many.jsonl", [{"instruction": f"instruction number {n}", "output": "short"} for n in range(40)])
     letters = {}
     for seed in ("0", "1"):
-        _, by_name = figures(evaluate("judges:Echo", "many.jsonl", *BY_LETTERS, "--seed", seed, "--name", seed))
+        _, by_name = figures(evaluate("judges:Echo", "many.jsonl", *BY_LETTERS, "--set", f"seed={seed}", "--name", seed))
         assert by_name["win rate %"]["value"] == pytest.approx(75)
         file = here / "evaluations/judges--Echo" / seed / "records/annotations.jsonl"
         letters[seed] = [json.loads(line)["stands_for_model"] for line in file.open()]
@@ -229,7 +237,7 @@ def test_the_official_template_is_cut_into_its_turns_before_hostile_text_is_put_
 
 def test_with_another_template_the_note_says_what_else_it_takes_to_be_comparable(alpaca, here):
     (here / "other.txt").write_text('{instruction} <output model="m">{output_1}</output> <output model="M">{output_2}</output>')
-    found, by_name = figures(evaluate("judges:Echo", alpaca, *BY_LETTERS, "--template", "other.txt"))
+    found, by_name = figures(evaluate("judges:Echo", alpaca, *BY_LETTERS, "--set", "template=other.txt"))
     assert by_name["win rate %"]["value"] == pytest.approx(50)
     assert found["note"].startswith("Comparable with the board only by the board's own judge and template")
 
@@ -242,9 +250,9 @@ def test_recorded_log_probabilities_played_back_through_the_command_give_the_pub
     rows = {row["instruction"]: recorded[row["index"]] for row in instructions}
     monkeypatch.setattr(judges.Recorded, "rows", rows)
     write_rows(Path("ae2.jsonl"), instructions)
-    more = ("--data", "ae2.jsonl", "--baseline", "output_gpt4_1106_preview", "--judge", "judges:Playback")
+    more = ("--data", "ae2.jsonl", "--set", "baseline=output_gpt4_1106_preview", "--judge", "judges:Playback")
     found, by_name = figures(
-        evaluate("judges:Recorded", "alpaca-eval", *more, "--board", os.environ["SELFREWARD_REFERENCE_DATA"])
+        evaluate("judges:Recorded", "alpaca-eval", *more, "--set", f"board={os.environ['SELFREWARD_REFERENCE_DATA']}")
     )
     (board,) = [row for row in reference("ae2_leaderboard") if row["model"] == annotations.removeprefix("ae2_ann_")]
     assert by_name["win rate %"]["value"] == pytest.approx(board["win_rate"], abs=1e-6)
@@ -258,7 +266,7 @@ def test_recorded_log_probabilities_played_back_through_the_command_give_the_pub
 
 def test_the_baselines_column_can_be_named_and_a_wrong_name_says_what_there_is(here):
     write_rows(here / "own.jsonl", [{"instruction": "a b c", "output_gpt4": "d"}])
-    _, by_name = figures(evaluate("judges:Echo", "own.jsonl", *BY_LETTERS, "--baseline", "output_gpt4"))
+    _, by_name = figures(evaluate("judges:Echo", "own.jsonl", *BY_LETTERS, "--set", "baseline=output_gpt4"))
     assert by_name["win rate %"]["value"] == pytest.approx(75)
     assert "has no field 'output': it has instruction, output_gpt4" in complaint(
         evaluate("judges:Echo", "own.jsonl", *BY_LETTERS)
@@ -283,7 +291,7 @@ def test_length_control_wants_the_boards_own_instructions(alpaca, here):
     write_rows(
         here / "ae2_gamed_baselines.jsonl", [{"preference": 0.5, "std_delta_len": 0.1, "instruction_difficulty": 0.1, "index": 0}]
     )
-    line = complaint(evaluate("judges:Echo", alpaca, *BY_LETTERS, "--board", "."))
+    line = complaint(evaluate("judges:Echo", alpaca, *BY_LETTERS, "--set", "board=."))
     assert "knows 5 instructions in their order, and" in line and "alpaca.json has 6" in line
 
 
@@ -291,7 +299,7 @@ def test_tiny_models_answer_and_judge_and_whatever_becomes_of_their_letters_is_c
     make_model(here / "model")
     make_model(here / "judge", seed=1)
     write_rows(here / "tiny.jsonl", [{"instruction": word, "output": word} for word in WORDS[:5]])
-    found, by_name = figures(evaluate("model", "tiny.jsonl", "--judge", "judge", "--max-tokens", "3", "-o", "here"))
+    found, by_name = figures(evaluate("model", "tiny.jsonl", "--judge", "judge", "--set", "responses.max_tokens=3", "-o", "here"))
     assert found["outcomes"] == {"no_letter": 5} and "win rate %" not in by_name  # their vocabulary has no letters
     assert found["fingerprint"] == fingerprint(here / "model") and found["judge_fingerprint"] == fingerprint(here / "judge")
     assert {row["generator"] for row in json.loads((here / "here/outputs.json").read_text())} == {"model"}
@@ -371,7 +379,7 @@ PROMPTS = [
 @pytest.fixture
 def bench(here):
     write_rows(here / "questions.jsonl", QUESTIONS)
-    return ("questions.jsonl", "--template", write_rows(here / "prompts.jsonl", PROMPTS), "--judge", "judges:Rater")
+    return ("questions.jsonl", "--set", f"template={write_rows(here / 'prompts.jsonl', PROMPTS)}", "--judge", "judges:Rater")
 
 
 def test_grades_are_averaged_over_turns_and_by_category_and_failed_ones_left_out(bench):
@@ -412,7 +420,7 @@ def test_the_second_turn_is_asked_after_the_models_own_first_answer_at_the_categ
     seen = []
     generate = judges.Terse.generate
     monkeypatch.setattr(judges.Terse, "generate", lambda self, batch: [seen.append(batch[0]), *generate(self, batch)][1:])
-    figures(evaluate("judges:Terse", *bench, "--max-tokens", "77"))
+    figures(evaluate("judges:Terse", *bench, "--set", "responses.max_tokens=77"))
     turns = {(request.about, request.index): request for request in seen}
     assert [message.content for message in turns["2", 2].messages] == ["a b", "a", "a b c d e f"]
     assert [message.role for message in turns["2", 2].messages] == ["user", "assistant", "user"]
@@ -421,7 +429,7 @@ def test_the_second_turn_is_asked_after_the_models_own_first_answer_at_the_categ
 
 
 def test_labels_are_for_evaluations_that_break_down_by_them(bench):
-    assert "--on mt-bench: labels means nothing to it" in complaint(evaluate("judges:Echo", *bench, "--labels", "judge"))
+    assert "error: mt-bench: labels means nothing to it" in complaint(evaluate("judges:Echo", *bench, "--set", "labels=judge"))
 
 
 def test_a_question_that_needs_a_reference_and_has_none_is_refused(bench, here):
@@ -456,7 +464,7 @@ def task(here, monkeypatch):
     file = Path(write_rows(here / "rows.json", rows)).resolve()
     (here / "tasks").mkdir()
     (here / "tasks" / "tiny.yaml").write_text(TASK.replace("ROWS", str(file)))
-    return ("--tasks", "tiny_choice", "--include-path", "tasks")
+    return fields("tasks=tiny_choice", "include_path=tasks")
 
 
 def likelier(folder, words):
@@ -490,10 +498,59 @@ def test_a_groups_items_are_those_of_all_its_tasks():
 
 def test_a_task_that_does_not_exist_is_an_error_of_one_line(task, monkeypatch):
     monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda **_: SimpleNamespace(all_tasks=["arc_easy"]))  # the real one is slow
-    line = complaint(evaluate("model", "lm-eval", "--tasks", "nothing"))
-    assert "--tasks nothing: cannot be run (there is no task nothing). Name tasks that `lm-eval ls tasks` lists" in line
+    line = complaint(evaluate("model", "lm-eval", "--set", "tasks=nothing"))
+    assert "tasks nothing: cannot be run (there is no task nothing). Name tasks that `lm-eval ls tasks` lists" in line
 
 
 def test_without_the_library_the_extra_is_named(task, monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     assert "pip install 'selfreward-lm[eval]'" in complaint(evaluate("model", "lm-eval", *task))
+
+
+# the command
+
+
+def listed(command):
+    """First word of a line of the help → the fields that it lists."""
+    text = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "100"}).output
+    block = text.split("may set:")[1].split("╭")[0]
+    found, kind = {}, ""
+    for line in block.splitlines():
+        for word in re.findall(r"[\w.\-]+(?:='[^']*'|=[\w,]+)?", line):
+            kind = word if word in {*KINDS, "all"} else kind
+            if word != kind:
+                found.setdefault(kind, []).append(word.split("=")[0])
+    return found
+
+
+def is_field(kind, dotted):
+    *path, name = dotted.split(".")
+    return name in known_fields(path, KINDS[kind]) or path[-1:] == ["columns"]
+
+
+def test_the_help_lists_fields_that_are_there_and_every_kind_has_all_of_its_own():
+    fields = listed(["evaluate"])
+    every = fields.pop("all")
+    assert set(fields) == set(KINDS) - {COMPARED}
+    (against,) = listed(["compare", "models"]).values()
+    for kind, own in {**fields, COMPARED: set(against) - set(every)}.items():
+        assert [name for name in (*own, *every) if not is_field(kind, name)] == []
+        named = {name.split(".")[0] for name in (*own, *every)} | {"data", "judge", "against", "servers"}
+        assert set(KINDS[kind].model_fields) <= named
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("grading.scale=5", r"grading\.scale: .*valid tuple\. It is 5; give it as in --set grading\.scale='\[0\.0, 5\.0\]'$"),
+        ("grading.scale=[1, \"x\"]", r"grading\.scale: .*valid number.*It is 'x'; give it as in --set grading\.scale="),
+        ("grading.scale=[3, 1]", r"grading: scale must go from its lowest score to its highest\. Change one of scale$"),
+        ("grading.samples=many", r"grading\.samples: must be an integer.* It is 'many'; give it as in --set grading\.samples=3$"),
+        ("grading.sample=1", r"grading\.sample means nothing to it\. Leave it out; there are .*samples, min_valid$"),
+        ("seed", r"--set seed has no value\. Write it as --set seed=VALUE$"),
+    ],
+)  # fmt: skip
+def test_an_error_names_what_was_given_and_how_it_is_given(given, says, ranked):
+    line = complaint(evaluate("judges:Length", ranked, "--set", given))
+    assert re.search(says, line), line
+    assert not re.search(r"--(data|judge|samples|key-env)\b", line) and "min_valid is" not in line

@@ -320,7 +320,7 @@ def test_what_no_longer_fits_is_left_out_and_what_is_short_enough_still_comes(wa
 
 
 def test_a_warning_is_shown_wherever_the_run_is(watched):
-    told = "1 of {} figures outside their limits: policy.distinct_answers at M3 ({}, below 2)"
+    told = "1 of {} figures outside its limits: policy.distinct_answers at M3 ({}, below 2)"
     readings = open_run(watched).watched
     value = next(one.value for one in readings if (one.monitor, one.iteration) == ("policy.distinct_answers", "M3"))
     line = told.format(len({one.monitor for one in readings if one.value is not None}), f"{value:.3g}")
@@ -342,7 +342,7 @@ def test_the_run_says_what_it_found_after_every_model(tmp_path, monkeypatch):
     make_run(anchored(tmp_path), drift__limits=WORRY, **{**WATCHING, "iterations": 1})
     found = [text for text in said if "figures" in text]
     assert re.fullmatch(r"M1: \d+ figures watched, of 1 with limits none lies outside", found[0])
-    assert re.fullmatch(r"M2: 1 of \d+ figures outside their limits: policy\.distinct_answers at M2 \(.*, below 2\)", found[1])
+    assert re.fullmatch(r"M2: 1 of \d+ figures outside its limits: policy\.distinct_answers at M2 \(.*, below 2\)", found[1])
 
 
 def test_a_run_that_a_monitor_ended_is_called_so_and_its_last_good_model_named(ended):
@@ -389,7 +389,10 @@ def test_a_summary_names_the_gravest_and_counts_the_rest():
         "and 1 more"
     )
     assert [one.verdict for one in alarms(found)] == ["stop", "warn", "warn", "warn", "warn"]
-    assert describe(found[-2:]) == "1 figures watched, none has a limit"
+    assert describe(found[-2:]) == (
+        '1 figure watched, none has a limit, so nothing can warn: set one, as drift.limits."flukes.rate".above = 0.2'
+    )
+    assert describe([]) == "no figure could be read yet"
 
 
 # Runs that are not watched, or not yet

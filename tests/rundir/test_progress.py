@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from selfreward.errors import Stopped
-from selfreward.rundir import Progress, duration, progress
+from selfreward.rundir import Progress, Status, duration, progress
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_in_a_file_progress_is_plain_whole_lines(tmp_path, clock):
             advance(1000)
     lines = out.getvalue().splitlines()
     assert not [c for c in out.getvalue() if ord(c) < 32 and c != "\n"]
-    assert len(lines) == 5 and all(line.startswith("M3/a_stage") and line.endswith(")") for line in lines)
+    assert len(lines) == 4 and all(line.startswith("M3/a_stage") and line.endswith(")") for line in lines)
     assert lines[0].endswith("1,000 of 4,000 requests in 10.0 s (100 requests/s, 30 s left)")
     assert lines[-1].endswith("4,000 of 4,000 requests in 40.0 s (100 requests/s)")
 
@@ -60,7 +60,17 @@ def test_plain_lines_are_not_more_often_than_every_ten_seconds(tmp_path, clock):
         for _ in range(50):
             clock(1)
             advance(1)
-    assert len(out.getvalue().splitlines()) == 5 + 1
+    assert len(out.getvalue().splitlines()) == 4 + 1
+
+
+@pytest.mark.parametrize("seconds", [1, 10, 25])
+def test_the_last_line_is_said_once(seconds, tmp_path, clock):
+    shows, out = shown(tmp_path)
+    with shows.stage("M1/model", 3, "steps") as advance:
+        for _ in range(3):
+            clock(seconds)
+            advance(1)
+    assert sum("3 of 3 steps" in line for line in out.getvalue().splitlines()) == 1
 
 
 def test_brackets_in_a_name_are_not_markup(tmp_path, clock):
@@ -117,4 +127,14 @@ def test_a_stage_of_nothing_is_shown_too(tmp_path, clock):
     shows, out = shown(tmp_path)
     with shows.stage("M2/responses", 0, "requests"):
         pass
-    assert "0 of 0 requests" in out.getvalue()
+    assert out.getvalue() == "M2/responses: no requests\n"
+
+
+def test_one_is_not_called_several(tmp_path, clock):
+    shows, out = shown(tmp_path)
+    with shows.stage("M2/model", 1, "steps") as advance:
+        clock(5)
+        advance(1)
+    assert out.getvalue().startswith("M2/model: 1 of 1 step in 5.0 s")
+    seen = Status(stage="M2/model", done=0, total=0, unit="steps", eta_s=None, at=0, pid=1)
+    assert (seen.done_of, seen.model_copy(update={"total": 1200, "done": 1}).done_of) == ("no steps", "1 of 1,200 steps")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 from collections import Counter
 
 import pyarrow
@@ -294,7 +295,8 @@ def test_rows_with_one_answer_are_no_rankings(shape, tmp_path):
         ("object.json", b'{"data": []}', "not one list of rows"),
         ("broken.json", b"[1, 2", "cannot be read"),
         ("text.parquet", b"no parquet at all", "cannot be read"),
-        ("rows.csv", b"a,b", "is no kind of file that is read"),
+        ("rows.xlsx", b"a,b", "is no kind of file that is read"),
+        ("open.csv", b'prompt,response\n"p,r\n', "cannot be read"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(name, content, says, tmp_path):
@@ -303,6 +305,28 @@ def test_a_file_that_cannot_be_read_is_named(name, content, says, tmp_path):
     for skip in (False, True):
         with pytest.raises(SelfRewardError, match=says):
             examples(SourceConfig(path=str(tmp_path / name), format="columns"), skip_bad_rows=skip)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz"])
+def test_csv_is_read_as_spreadsheets_write_it(name, tmp_path):
+    long = "r" * 200_000
+    text = f'\ufeffask,answer,note\r\n"two ""lines"",\nsaid",yes,\r\n\r\nq, s ,"5"\r\nt,{long},\r\n'.encode()
+    (tmp_path / name).write_bytes(gzip.compress(text, mtime=0) if name.endswith(".gz") else text)
+    given = SourceConfig(path=str(tmp_path / name), format="columns", columns={"prompt": "ask", "response": "answer"})
+    kept, dropped = examples(given)
+    assert [example.prompt for example in kept] == ['two "lines",\nsaid', "q", "t"] and not dropped
+    assert kept[0].response == "yes" and kept[1].response.strip() == "s" and kept[2].response == long
+
+
+def test_a_row_of_csv_with_other_cells_than_the_first_is_an_error_or_is_skipped_and_listed(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("instruction,input,output\nask,,answer\nan, unquoted, comma, here\nshort,\n")
+    given = SourceConfig(path=str(file), format="alpaca")
+    with pytest.raises(SelfRewardError, match=r"rows\.csv, row 2: 4 cells, and the first row names 3\. Put it right"):
+        examples(given)
+    kept, dropped = examples(given, skip_bad_rows=True)
+    assert [example.response for example in kept] == ["answer"]
+    assert [(drop.id, drop.reason) for drop in dropped] == [("rows.csv, row 2", "bad_row"), ("rows.csv, row 3", "bad_row")]
 
 
 @pytest.fixture
@@ -325,6 +349,19 @@ def test_a_folder_with_a_dataset_is_read_split_by_split(tmp_path, cached):
     assert examples(given.model_copy(update={"split": "train"}))[0][0].prompt == "train 0"
     with pytest.raises(SelfRewardError, match=r"data: cannot be loaded as a dataset .*nowhere"):
         examples(given.model_copy(update={"split": "nowhere"}))
+
+
+def test_a_dataset_that_the_hub_does_not_have_is_one_line_and_nothing_is_said_of_tries(cached, monkeypatch, caplog):
+    def unreachable(*given, **more):
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise ConnectionError("Dataset 'org/nothing'\ndoesn't exist")
+
+    monkeypatch.setattr(cached, "load_dataset", unreachable)
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "level", logging.WARNING)
+    with pytest.raises(SelfRewardError) as caught:
+        examples(SourceConfig(path="org/nothing", format="alpaca"))
+    assert "org/nothing: cannot be loaded as a dataset (Dataset 'org/nothing' doesn't exist). Give" in str(caught.value)
+    assert caplog.records == [] and "\n" not in str(caught.value)
 
 
 def test_a_dataset_that_was_saved_to_disk_is_read_too(tmp_path, cached):

@@ -111,7 +111,7 @@ def count_requests(monkeypatch):
 def quiet(monkeypatch):
     """Neither progress lines nor a page nor waiting for a disk: for tests of many runs."""
     monkeypatch.setattr("selfreward.api.write_report", lambda folder: folder)
-    monkeypatch.setattr("selfreward.rundir.progress.Console", lambda **_: Console(file=open(os.devnull, "w")))  # noqa: SIM115
+    monkeypatch.setattr("selfreward.rundir.progress._stderr", lambda: Console(file=open(os.devnull, "w")))  # noqa: SIM115
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 

@@ -115,7 +115,7 @@ def test_the_laboratorys_page_is_what_its_records_say(tmp_path):
     for records in LAB.parent.glob("loop-health.*.jsonl"):
         shutil.copy(records, tmp_path)
     made = write_up(tmp_path)
-    assert made["loop-health.md"] == LAB.read_text(encoding="utf-8"), "run selfreward lab --minutes 0"
+    assert made["loop-health.md"] == LAB.read_text(encoding="utf-8"), "run selfreward lab docs/results --minutes 0"
     assert made["loop-health.svg"] == LAB.with_suffix(".svg").read_text(encoding="utf-8")
 
 

@@ -19,8 +19,9 @@ from selfreward.checks.shapes import Shape, adapter_parameters
 from selfreward.engines import Device, matmul_rate
 from selfreward.recipe import Recipe, SFTConfig
 
-ROWS = 1024
-"""Of the matrices by which the speed of training and of reading prompts is measured."""
+ROWS = {"cpu": 256}
+MANY_ROWS = 1024
+"""Of the matrices by which the speed of training and of reading prompts is measured: enough that a device is at its fastest."""
 WRITTEN = 10
 """Bytes on disk for each token that is written: in the journal, and in the record that is made of it."""
 GB = 1e9
@@ -85,6 +86,7 @@ def draw_up(recipe: Recipe, models: Sequence[Found], seed: Material, place: Plac
 def _clock(recipe: Recipe, place: Place) -> Callable[[Stage, Shape | None], float | None]:
     """How long a stage takes a model of a shape: its operations by the speed at which the device multiplies matrices."""
     rate = cache(matmul_rate)
+    training, sampling = (ROWS.get(device.type, MANY_ROWS) for device in (place.training, place.sampling))
     cuda = place.sampling.type == "cuda"
     half = memory.samples_in_bfloat16(recipe.backend, cuda)
 
@@ -97,9 +99,9 @@ def _clock(recipe: Recipe, place: Place) -> Callable[[Stage, Shape | None], floa
         tokens = memory.in_flight(shape, recipe.backend, cuda, place.sampling.memory)
         needed = operations(stage, shape, recipe, place.precision.checkpointing, tokens)
         if isinstance(stage, Training):
-            return needed.at_once / rate(place.training, place.precision.bfloat16, ROWS)
-        reading = needed.at_once / rate(place.sampling, half, ROWS)
-        return reading + needed.by_word / rate(place.sampling, half, needed.rows)
+            return needed.at_once / rate(place.training, place.precision.bfloat16, training)
+        reading = needed.at_once / rate(place.sampling, half, sampling)
+        return reading + needed.by_word / rate(place.sampling, half, 1 << (needed.rows - 1).bit_length())  # near ones are as fast
 
     return seconds
 

@@ -6,7 +6,6 @@ work can still fail; what stands here as an error cannot work.
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,7 @@ from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdra
 from selfreward.checks.finding import Finding
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import Found, look_up, models_of, unshared
-from selfreward.engines import find_device, load_ray, outside_model, quiet_libraries
+from selfreward.engines import find_device, load_ray, outside_model, quiet_hub, quiet_libraries
 from selfreward.errors import SelfRewardError
 from selfreward.measure import MONITORS, load_anchors
 from selfreward.recipe import ROLES, ClusterConfig, DriftConfig, LoRAConfig, Recipe, imported
@@ -59,7 +58,7 @@ def check(recipe: Recipe, folder: Path) -> Check:
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # that it tries again; what comes of it is a finding
+    quiet_hub()
     quiet_libraries()
     return _Checker(recipe, folder).check()
 

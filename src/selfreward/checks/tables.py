@@ -12,7 +12,7 @@ from selfreward.checks.amounts import Material, Span
 from selfreward.checks.bill import Line, called, gigabytes
 from selfreward.checks.checker import Check
 from selfreward.checks.costs import Asking, Training
-from selfreward.errors import shown
+from selfreward.errors import amount, shown
 from selfreward.recipe import DriftConfig
 from selfreward.rundir import duration
 
@@ -67,11 +67,11 @@ def _models(check: Check) -> Table:
 
 
 def _seed(seed: Material, assumed: bool) -> str:
-    made = f", from {seed.to_rank:,} ranked responses" if seed.to_rank else ""
+    made = f", from {amount(seed.to_rank, 'ranked response')}" if seed.to_rank else ""
     whence = "[yellow]assumed, for it cannot be read[/]: " if assumed else ""
     return (
-        f"[bold]Seed[/]  {whence}{seed.ift:,} IFT examples, at most {seed.eft:,} EFT examples{made}; "
-        f"held out {seed.heldout:,} prompts and {seed.ranked:,} ranked responses"
+        f"[bold]Seed[/]  {whence}{amount(seed.ift, 'IFT example')}, at most {amount(seed.eft, 'EFT example')}{made}; "
+        f"held out {amount(seed.heldout, 'prompt')} and {amount(seed.ranked, 'ranked response')}"
     )
 
 
@@ -80,7 +80,8 @@ def _limits(drift: DriftConfig) -> str:
     if not drift.limits:
         return "no figure has a limit: they show, and neither warn nor end the run"
     stops = sum((limit.stop_below, limit.stop_above) != (None, None) for limit in drift.limits.values())
-    return f"{len(drift.limits)} figures have limits, and {stops} can end the run"
+    have = "has" if len(drift.limits) == 1 else "have"
+    return f"{amount(len(drift.limits), 'figure')} {have} limits, and {stops or 'none'} can end the run"
 
 
 def _stages(lines: Sequence[Line]) -> Table:

@@ -43,28 +43,37 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="A language model that improves itself by judging its own answers.",
     pretty_exceptions_enable=False, cls=Careful,
 )  # fmt: skip
-STOPPED, ALARMED, FAILED = 143, 3, 1
-"""Exit codes: asked to end and can go on; ended by a monitor; something for the user to put right."""
+ALARMED, FAILED, SIGNALLED = 3, 1, 128
+"""Exit codes: ended by a monitor; something for the user to put right; ended by a signal, whose number is added (143, 130)."""
+ENDING = (signal.SIGTERM, signal.SIGINT)
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+ChangesOption = Annotated[list[str] | None, typer.Option("--set", help="A field of the recipe, as dpo.beta=0.2; repeatable.")]
 
 
 def told(command: Callable[..., None]) -> Callable[..., None]:
-    """Show the errors that users can put right as one line."""
+    """Show the errors that users can put right, and Ctrl-C, as one line."""
 
     @wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
+        _asked.clear()
+        handlers = {number: signal.getsignal(number) for number in ENDING}
         try:
             command(*args, **kwargs)
         except SelfRewardError as error:
             _end(f"error: {error}", FAILED)
         except Stopped as stop:
-            _end(f"stopped in {stop} at a safe point; the same command goes on from here", STOPPED)
+            _end(f"stopped in {stop} at a safe point; the same command goes on from here", SIGNALLED + (_asked or ENDING)[0])
+        except (KeyboardInterrupt, typer.Abort):
+            _end(f"stopped{'; the same command goes on from here' if _asked else ''}", SIGNALLED + signal.SIGINT)
         except Alarm as alarm:
             _end(f"alarm: {alarm}", ALARMED)
         except Exception as error:
             if (known := system_error(error, str(kwargs.get("folder") or "run folder"))) is None:
                 raise
             _end(f"error: {known}", FAILED)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
     return wrapper
 
@@ -79,19 +88,46 @@ def _end(text: str, code: int) -> None:
     raise typer.Exit(code)
 
 
+_asked: list[int] = []
+"""Signals that asked the process to end."""
+
+
 def stopping() -> Callable[[], bool]:
-    """Tells, from now on, whether the process was asked to end (SIGTERM)."""
-    asked: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
-    return lambda: bool(asked)
+    """Tell, from now on, whether the process was asked to end: by SIGTERM, or by Ctrl-C. A second Ctrl-C ends it at once."""
+    for number in ENDING:
+        signal.signal(number, _ask)
+    return lambda: bool(_asked)
 
 
-def change(text: str) -> tuple[str, Any]:
-    """A field and its value, as `dpo.beta=0.2` says them: JSON where it is, else text."""
-    name, found, value = text.partition("=")
-    if not found:
-        raise SelfRewardError(f"--set {text} has no value", "command line", "Write it as --set dpo.beta=0.2")
+def _ask(number: int, frame: object) -> None:
+    _asked.append(number)
+    if _asked.count(signal.SIGINT) > 1:
+        raise KeyboardInterrupt
+
+
+def changed(changes: list[str] | None) -> dict[str, Any]:
+    """Fields and their values, as `dpo.beta=0.2` says them: JSON where it is, else text."""
+    return dict(map(_change, changes or []))
+
+
+def _change(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SelfRewardError(f"--set {text} has no value", "command line", f"Write it as --set {text}=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:
         return name, value
+
+
+def named_first(*names: str) -> type[TyperGroup]:
+    """A group of commands that tells whoever leaves their name out to give it."""
+
+    class Named(TyperGroup):
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            if args and args[0] not in self.commands and not args[0].startswith("-"):
+                ways = ", or ".join(f"{ctx.command_path} {name} …" for name in names)
+                _end(f"error: {ctx.command_path}: {args[0]} is none of its commands. Write {ways}", FAILED)
+            return super().resolve_command(ctx, args)
+
+    return Named

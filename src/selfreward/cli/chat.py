@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import warnings
 from pathlib import Path
 
-from selfreward.engines.sampling.hf import HFModel
+from selfreward.engines import Model, quiet_libraries
 from selfreward.errors import SelfRewardError, visible
 from selfreward.recipe import BackendConfig
 from selfreward.records import Message, Request, Sampling
@@ -13,22 +14,36 @@ from selfreward.records import Message, Request, Sampling
 
 def converse(model: Path, temperature: float, top_p: float, max_tokens: int) -> None:
     """Read lines and answer them, remembering the conversation, until an empty one or the end of input."""
-    engine = HFModel(find_model(model), BackendConfig())
+    engine = _open(find_model(model))
     sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
     messages: tuple[Message, ...] = ()
     while text := _ask():
         messages += (Message(role="user", content=text),)
         seed = secrets.randbits(63)
         request = Request(about="chat", index=len(messages), messages=messages, sampling=sampling, seed=seed, model="chat")
-        answer = next(engine.generate([request]))
+        answer = next(iter(engine.generate([request])))
         if answer.finish == "error":
             raise SelfRewardError("the conversation is longer than the model can read", str(model), "Start a new one")
         print(visible(answer.text, keep="\n\t"), flush=True)
         messages += (Message(role="assistant", content=answer.text),)
 
 
+def _open(model: Path) -> Model:
+    """The engine, with nothing said by the libraries below it: what stands on the screen is the conversation."""
+    quiet_libraries()
+    warnings.simplefilter("ignore")
+    from transformers.utils import logging
+
+    from selfreward.engines.sampling.hf import HFModel
+
+    logging.set_verbosity_error()
+    return HFModel(model, BackendConfig())
+
+
 def find_model(path: Path) -> Path:
     """The folder with the weights: `path` itself, or `model` in the folder of a run's iteration."""
+    if not path.is_dir():
+        raise SelfRewardError("there is no such folder", str(path), "Give RUN/M3, or a folder with a transformers model")
     found = next((folder for folder in (path, path / "model") if (folder / "config.json").exists()), None)
     if found is None:
         raise SelfRewardError("holds no model", str(path), "Give RUN/M3, or a folder with a transformers model")

@@ -4,69 +4,133 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from selfreward.cli.application import app, say, told
+from selfreward.cli.application import app, changed, named_first, say, told
 from selfreward.errors import SelfRewardError
 
+ModelOption = Annotated[
+    str, typer.Option("--model", "--shape", help="1m, 30m, qwen3-0.6b, llama3-8b, or a folder with a config.json.")
+]
+OutOption = Annotated[Path, typer.Option(help="Folder for speed.md and speed.json; gpu.md and gpu.json on CUDA.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
+DtypeOption = Annotated[str, typer.Option(help="float32 or bfloat16.")]
+LoraOption = Annotated[bool, typer.Option("--lora", help="Train adapters instead of all weights.")]
+RepeatsOption = Annotated[int, typer.Option(min=1, help="Times that each is measured.")]
+SeedOption = Annotated[int, typer.Option(help="Of weights, prompts and samples.")]
+WorkOption = Annotated[list[str] | None, typer.Option("--set", help="A field listed above, as seed=1; repeatable.")]
 
-@app.command()
+bench = typer.Typer(
+    cls=named_first("arms", "sweep", "training", "overhead"), no_args_is_help=True,
+    help="Measure speed on random weights: beside what people would use instead, and the floor of the machine.",
+)  # fmt: skip
+app.add_typer(bench, name="bench")
+
+
+@bench.command()
 @told
-def bench(
-    model: Annotated[
-        str, typer.Option("--model", "--shape", help="1m, 30m, qwen3-0.6b, llama3-8b, or a folder with a config.json.")
-    ] = "1m",
-    prompts: Annotated[int, typer.Option(min=1, help="Prompts in the iteration.")] = 16,
-    judgment_tokens: Annotated[str, typer.Option(help="Lengths of a judgment, with commas between.")] = "32,128",
-    arms: Annotated[str, typer.Option(help="Which ways to do it; the page tells what each is.")] = "a,b,c,d,a2,e",
-    repeats: Annotated[int, typer.Option(min=1, help="Times that each arm runs.")] = 3,
-    chunks: Annotated[str, typer.Option(help="Prompts in one generate(), of which arm b takes the best.")] = "1,4,16",
-    sweep: Annotated[str, typer.Option(help="In place of the arms, our cost at these numbers of prompts, as 64,256.")] = "",
-    train: Annotated[bool, typer.Option("--train", help="In place of the arms, the utilisation of SFT and DPO.")] = False,
-    overhead: Annotated[str, typer.Option(help="In place of the arms, what is not the model in a run of this recipe.")] = "",
-    lora: Annotated[bool, typer.Option("--lora", help="Train adapters instead of all weights.")] = False,
-    dpo: Annotated[bool, typer.Option("--dpo/--no-dpo", help="Whether the arms train on their pairs.")] = True,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    seed: Annotated[int, typer.Option(help="Of weights, prompts and samples.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for speed.md and speed.json; gpu.md and gpu.json on CUDA.")] = Path("bench"),
+def arms(
+    out: OutOption,
+    arms: Annotated[
+        str, typer.Argument(help="Ways to do it, with commas between; the page tells what each is.")
+    ] = "a,b,c,d,a2,e",
+    model: ModelOption = "1m",
+    repeats: RepeatsOption = 3,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
+    lora: LoraOption = False,
+    changes: WorkOption = None,
 ) -> None:
-    """Measure an iteration on random weights beside what people would use instead, and the floor of the machine."""
-    from selfreward.lab import Sitting
-    from selfreward.lab import bench as measure
+    """An iteration by every arm, side by side.
 
-    sitting = Sitting(
-        model=model, prompts=prompts, judgment_tokens=_numbers("--judgment-tokens", judgment_tokens), arms=tuple(arms.split(",")),
-        repeats=repeats, chunks=_numbers("--chunks", chunks), sweep=_numbers("--sweep", sweep), train=train, lora=lora,
-        dpo=dpo, overhead=overhead, device=device, dtype=dtype, seed=seed,
+    What --set may set, with the defaults:
+
+    \b
+    prompts=16                  prompts in the iteration
+    judgment_tokens='[32,128]'  lengths of a judgment
+    chunks='[1,4,16]'           prompts in one generate(), the best for b
+    dpo=true                    whether the arms train on their pairs
+    seed=0                      of weights, prompts and samples
+    """  # noqa: D301
+    fields = _fields(changes, "prompts", "judgment_tokens", "chunks", "dpo", "seed")
+    _bench(out, arms=tuple(arms.split(",")), model=model, repeats=repeats, device=device, dtype=dtype, lora=lora, **fields)
+
+
+@bench.command()
+@told
+def sweep(
+    prompts: Annotated[str, typer.Argument(help="Numbers of prompts, as 64,256,1024.")],
+    out: OutOption,
+    model: ModelOption = "1m",
+    repeats: RepeatsOption = 3,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
+    lora: LoraOption = False,
+    dpo: Annotated[bool, typer.Option("--dpo/--no-dpo", help="Whether an iteration trains on its pairs.")] = True,
+    seed: SeedOption = 0,
+) -> None:
+    """Our own cost of an iteration at several numbers of prompts."""
+    _bench(
+        out, sweep=_numbers("PROMPTS", prompts), model=model, repeats=repeats, device=device, dtype=dtype, lora=lora, dpo=dpo,
+        seed=seed,
     )  # fmt: skip
+
+
+@bench.command()
+@told
+def training(
+    out: OutOption,
+    model: ModelOption = "1m",
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
+    lora: LoraOption = False,
+    seed: SeedOption = 0,
+) -> None:
+    """The utilisation of SFT and DPO."""
+    _bench(out, train=True, model=model, device=device, dtype=dtype, lora=lora, seed=seed)
+
+
+@bench.command()
+@told
+def overhead(recipe: Annotated[str, typer.Argument(help="The recipe that is run.")], out: OutOption) -> None:
+    """The share of a run's time that is not the model."""
+    _bench(out, overhead=recipe)
+
+
+def _bench(out: Path, **fields: Any) -> None:
+    from selfreward.lab import bench, plan_sitting
+
     with tempfile.TemporaryDirectory() as folder:
-        say(str(measure(sitting, out, Path(folder), say)))
+        say(str(bench(plan_sitting(fields), out, Path(folder), say)))
 
 
-def _numbers(option: str, text: str) -> tuple[int, ...]:
-    """Positive whole numbers with commas between; none of an empty text."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
+def _fields(changes: list[str] | None, *known: str) -> dict[str, Any]:
+    """What is set, as far as it means something here."""
+    fields = changed(changes)
+    if unknown := [name for name in fields if name not in known]:
+        raise SelfRewardError(f"{unknown[0]} means nothing here", "--set", f"Leave it out; there are {', '.join(known)}")
+    return fields
+
+
+def _numbers(where: str, text: str) -> tuple[int, ...]:
+    """Positive whole numbers with commas between."""
+    parts = [part.strip() for part in text.split(",")]
     wrong = [part for part in parts if not part.isdecimal() or int(part) < 1]
     if wrong:
-        raise SelfRewardError(f"{wrong[0]!r} is no positive whole number", option, "Write them with commas between, as 32,128")
+        raise SelfRewardError(f"{wrong[0]!r} is no positive whole number", where, "Write them with commas between, as 64,256")
     return tuple(map(int, parts))
-
-
-OutOption = Annotated[Path, typer.Option(help="Folder for loop-health.md, .json and .svg, and the records behind them.")]
-OnlyOption = Annotated[list[str] | None, typer.Option(help="Only arms whose names begin so, as noise-0.75; repeatable.")]
 
 
 @app.command()
 @told
 def lab(
-    out: OutOption = Path("docs/results"),
-    work: Annotated[Path, typer.Option(help="Folder for runs under way.")] = Path("runs/lab"),
+    out: Annotated[Path, typer.Argument(help="Folder for loop-health.md, .json and .svg, and the records behind them.")],
+    work: Annotated[Path | None, typer.Option(help="Folder for runs under way; OUT/under-way by default.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, each on one thread.")] = 2,
     minutes: Annotated[float, typer.Option(min=0, help="Begin no run after so many; 0 only makes the page anew.")] = 110,
-    only: OnlyOption = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only arms whose names begin so, as noise-0.75; repeatable.")] = None,
 ) -> None:
     """Run the micro world with and without planted defects, and report what every monitor saw, and when.
 
@@ -74,4 +138,4 @@ def lab(
     """
     from selfreward.lab import run_lab
 
-    say(str(run_lab(out, work, workers, minutes, only or [""])))
+    say(str(run_lab(out, work or out / "under-way", workers, minutes, only or [""])))

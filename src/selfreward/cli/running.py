@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.cli.application import FAILED, RunArgument, app, change, say, stopping, told
-from selfreward.errors import SelfRewardError
+from selfreward.cli.application import FAILED, ChangesOption, RunArgument, app, changed, say, stopping, told
+from selfreward.errors import Alarm, SelfRewardError
 
 RECIPE = "A recipe (TOML), or the name of one that comes with the package."
 RecipeArgument = Annotated[Path, typer.Argument(help=RECIPE)]
@@ -19,7 +19,6 @@ OptionalRecipeArgument = Annotated[
     Path | None, typer.Argument(help=f"{RECIPE} Left out: that of the run in --folder, or of --from.")
 ]
 RunFolderOption = Annotated[Path | None, typer.Option("--folder", "-o", help="Run folder; runs/NAME of the recipe by default.")]
-ChangesOption = Annotated[list[str] | None, typer.Option("--set", help="A field of the recipe, as dpo.beta=0.2; repeatable.")]
 SkipBadRowsOption = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Count and list seed rows that do not fit their format, instead of ending.")
 ]
@@ -42,11 +41,10 @@ def run(
     from selfreward.rundir import branch_off
 
     target = _target(recipe, folder, source)
-    changed = load_recipe(recipe or _begun(target, source), _changed(changes, skip_bad_rows))
+    asked = load_recipe(recipe or _begun(target, source), _changes(changes, skip_bad_rows))
     if source:
-        branch_off(changed, source, target)
-    _run(changed, target)
-    say(str(target / "report" / "index.html"))
+        branch_off(asked, source, target)
+    _run(asked, target)
 
 
 def _target(recipe: Path | None, folder: Path | None, source: Path | None) -> Path:
@@ -81,7 +79,7 @@ def check(
     from selfreward.checks import check, show
     from selfreward.recipe import load_recipe
 
-    found = check(load_recipe(recipe, _changed(changes, skip_bad_rows)), folder or _run_folder(recipe))
+    found = check(load_recipe(recipe, _changes(changes, skip_bad_rows)), folder or _run_folder(recipe))
     show(found)
     raise typer.Exit(0 if found.works else FAILED)
 
@@ -120,10 +118,8 @@ def demo(
     from selfreward.recipe import load_recipe, shipped_recipes
 
     _run(load_recipe(shipped_recipes()["micro"], {"seed": seed}), folder)
-    page = (folder / "report" / "index.html").resolve()
-    say(f"The page: {page}")
     if browser and _has_screen():
-        webbrowser.open(page.as_uri())
+        webbrowser.open((folder / "report" / "index.html").resolve().as_uri())
 
 
 def _has_screen() -> bool:
@@ -132,13 +128,20 @@ def _has_screen() -> bool:
 
 
 def _run(recipe: Any, folder: Path) -> None:
+    """Run, and tell the result, also of a run that its monitors end."""
     from selfreward.api import execute
+    from selfreward.reports import describe_end
 
-    execute(recipe, folder, stopping())
+    try:
+        execute(recipe, folder, stopping())
+    except Alarm:
+        say(describe_end(folder))
+        raise
+    say(describe_end(folder))
 
 
-def _changed(changes: list[str] | None, skip_bad_rows: bool) -> dict[str, Any]:
-    return dict(change(text) for text in changes or []) | ({"data.skip_bad_rows": True} if skip_bad_rows else {})
+def _changes(changes: list[str] | None, skip_bad_rows: bool) -> dict[str, Any]:
+    return changed(changes) | ({"data.skip_bad_rows": True} if skip_bad_rows else {})
 
 
 @app.command()

@@ -15,7 +15,7 @@ from selfreward.recipe import ClusterConfig
 
 WIDTH = 4096
 """Of the matrix that is multiplied by: larger than a processor's caches, as a model's are."""
-LONG = 0.25
+LONG = 0.05
 """Seconds to measure for."""
 
 

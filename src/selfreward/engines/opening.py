@@ -39,6 +39,7 @@ def _fetch(name: str, hub_id: str) -> Path:
     """A model of the hub in the local cache: weights in safetensors, tokenizer and settings, never code."""
     from huggingface_hub import snapshot_download
 
+    quiet_hub()
     try:
         wanted = [*WEIGHTS, "*.json", "tokenizer*", "*.model", "*.txt"]
         return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*"]))
@@ -90,6 +91,11 @@ def open_trainer(recipe: Recipe) -> Trainer:
     from selfreward.engines.training.trl import TRLTrainer
 
     return TRLTrainer(recipe.keep_checkpoints, recipe.trainer)
+
+
+def quiet_hub() -> None:
+    """Let nothing be said of tries again to reach the hub; what comes of them is an error of one line."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def quiet_libraries() -> None:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-
 from selfreward.errors import OutOfMemory
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Completion, Contrast, Identified, Request
@@ -93,6 +91,8 @@ def likeliest(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
 
     Whoever reads them goes by the text, and a tokenizer may spell one text in two ways. What cannot be drawn is left out.
     """
+    import numpy as np
+
     found: dict[str, float] = {}
     for text, logprob in tokens:
         if np.isfinite(logprob):

@@ -1,2 +1,2 @@
 from .defects.study import run_lab as run_lab
-from .speed.compare import (Sitting as Sitting, bench as bench)
+from .speed.compare import (bench as bench, plan_sitting as plan_sitting)

@@ -7,7 +7,7 @@ from .iteration import (JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, 
 from .measuring import (FIRST_SECOND_TIE as FIRST_SECOND_TIE, DriftConfig as DriftConfig, Ends as Ends, Limit as Limit,
     PairwiseConfig as PairwiseConfig, label_name as label_name)
 from .recipe import (Recipe as Recipe, change_recipe as change_recipe, changed_fields as changed_fields,
-    load_recipe as load_recipe, merged as merged, read_recipe as read_recipe, read_tree as read_tree,
-    shipped_recipes as shipped_recipes, written as written)
+    known_fields as known_fields, load_recipe as load_recipe, merged as merged, read_recipe as read_recipe,
+    read_tree as read_tree, set_field as set_field, shipped_recipes as shipped_recipes, written as written)
 from .training import (NO_MATTER as NO_MATTER, DPOConfig as DPOConfig, LoRAConfig as LoRAConfig, SFTConfig as SFTConfig,
     TrainerConfig as TrainerConfig)

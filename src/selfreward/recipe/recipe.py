@@ -153,9 +153,8 @@ def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
         raise SelfRewardError(f"{'.'.join(loc)}: {first['msg']}", where, now) from error
 
 
-def known_fields(section: list[str]) -> list[str]:
-    """The names that may stand in a section; none where it is no table, or one of names of your own."""
-    model: Any = Recipe
+def known_fields(section: list[str], model: Any = Recipe) -> list[str]:
+    """The names that may stand in a section of `model`; none where it is no table, or one of names of your own."""
     for name in section:
         fields = model.model_fields if model else {}
         model = next((_table(field.annotation) for n, field in fields.items() if name in (n, field.alias)), None)
@@ -180,7 +179,7 @@ def written(value: Any) -> Any:
 def _changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in written(changes).items():
         if "." in name:
-            _set(tree, name.split("."), value)
+            set_field(tree, name.split("."), value)
         else:
             tree = merged(tree, {name: value})
     return tree
@@ -196,7 +195,8 @@ def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return {**tree, **changes, **both}
 
 
-def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:
+def set_field(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set a field by its path, in tables made where they are missing. Raises `SelfRewardError` where one is no table."""
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
         if not isinstance(tree, dict):

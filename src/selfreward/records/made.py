@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import model_validator
 
+from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
 from selfreward.records.requests import Finish, Ids, Sampled
 
@@ -45,7 +46,7 @@ class Ranking(Identified):
     @model_validator(mode="after")
     def _same_length(self) -> Self:
         if len(self.responses) != len(self.ranks):
-            raise ValueError(f"{len(self.responses)} responses but {len(self.ranks)} ranks")
+            raise ValueError(f"{amount(len(self.responses), 'response')} but {amount(len(self.ranks), 'rank')}")
         return self
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, model_validator
 
+from selfreward.errors import amount
 from selfreward.records.base import Identified, Record, compiles
 from selfreward.records.measured import number
 from selfreward.records.requests import Sampled
@@ -96,11 +97,13 @@ def describe(readings: Sequence[Reading]) -> str:
     for reading in alarms(readings):
         outside.setdefault(reading.monitor, reading)
     if not outside:
-        told = f"of {len(limited)} with limits none lies outside" if limited else "none has a limit"
-        return f"{len(read)} figures watched, {told}"
+        unlimited = 'none has a limit, so nothing can warn: set one, as drift.limits."flukes.rate".above = 0.2'
+        within = f"of {len(limited)} with limits none lies outside" if limited else unlimited
+        return f"{amount(len(read), 'figure')} watched, {within}" if read else "no figure could be read yet"
     named = [phrase(reading) for reading in outside.values()]
     more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-    return f"{len(outside)} of {len(read)} figures outside their limits: {', '.join(named[:NAMED])}{more}"
+    outside_of = "its limits" if len(outside) == 1 else "their limits"
+    return f"{len(outside)} of {amount(len(read), 'figure')} outside {outside_of}: {', '.join(named[:NAMED])}{more}"
 
 
 def phrase(reading: Reading) -> str:

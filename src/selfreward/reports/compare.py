@@ -20,7 +20,7 @@ from selfreward.reports.charts import Mark
 from selfreward.reports.headline import contest_of
 from selfreward.reports.loop_health import Health, health_of, mark_of, meaning_of, title_of
 from selfreward.reports.render import render
-from selfreward.rundir import SFT, RunView, open_run
+from selfreward.rundir import SFT, RunView, is_run, open_run
 
 PAGE = "compare.html"
 COLOURS = 6
@@ -69,35 +69,13 @@ class Comparison(NamedTuple):
     groups: list[Group]
 
 
-def are_runs(subjects: Sequence[str], options: Sequence[str]) -> bool:
-    """Whether all that is to be compared are runs, and not two models. Raises `SelfRewardError` where it is neither.
-
-    `options` were given and have a meaning for models alone.
-    """
-    runs = [subject for subject in subjects if _is_run(Path(subject))]
-    if not runs and len(subjects) == 2:
-        return False
-    models = [subject for subject in subjects if subject not in runs]
-    if runs and models:
-        now = f"Compare runs with runs, or name a model of the run: {Path(runs[0]) / 'M1'}"
-        raise SelfRewardError(f"is no run, and {runs[0]} is one", models[0], now)
-    if models:
-        raise SelfRewardError(f"{len(models)} models", "compare", "Give two models, or two runs or more")
-    if options:
-        raise SelfRewardError("means nothing where runs are compared", options[0], "Leave it out, or compare two models")
-    return True
-
-
-def _is_run(folder: Path) -> bool:
-    """Whether `folder` is that of a run: its config.json is a recipe, and no model's settings."""
-    try:
-        return "base" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-
-
 def compare_runs(folders: Sequence[Path]) -> Comparison:
     """Read runs, two or more. Raises `SelfRewardError`."""
+    for folder in folders:
+        if folder.is_dir() and not is_run(folder):
+            raise SelfRewardError(
+                "is no run", str(folder), "Give run folders, or compare two models: `selfreward compare models`"
+            )
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise SelfRewardError("a run is compared with itself, or with nothing", "compare", "Give two runs or more, each once")
     standings = [open_run(folder) for folder in folders]

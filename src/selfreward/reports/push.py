@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from selfreward.errors import SelfRewardError, first_line, visible
+from selfreward.errors import SelfRewardError, amount, first_line, visible
 from selfreward.reports.card import CARD
 
 MODEL_FILES = (
@@ -34,7 +34,7 @@ class Parcel(NamedTuple):
     def __str__(self) -> str:
         sizes = [(self.folder / name).stat().st_size for name in self.files]
         listed = "\n".join(f"  {size:>15,} bytes  {visible(name)}" for name, size in zip(self.files, sizes, strict=True))
-        return f"{self.kind} in {visible(str(self.folder))}: {len(self.files)} files, {sum(sizes):,} bytes\n{listed}"
+        return f"{self.kind} in {visible(str(self.folder))}: {amount(len(self.files), 'file')}, {sum(sizes):,} bytes\n{listed}"
 
 
 def push_folder(target: Path, repo: str, public: bool, confirmed: Callable[[str], bool]) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from selfreward.errors import amount
 from selfreward.reports import charts
 
 
@@ -44,7 +45,7 @@ def _environment() -> Environment:
         "count": _count,
     }
     environment.filters |= filters
-    environment.globals["stacked"] = charts.stacked
+    environment.globals |= {"stacked": charts.stacked, "amount": amount}
     return environment
 
 
@@ -60,6 +61,7 @@ MARKUP = re.compile(r"([\\`*_{}\[\]|#~!$])")
 def render_card(template: str, **values: Any) -> str:
     """A file of `text/` filled in; whatever is put in is text and becomes neither Markdown nor HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_as_text)
+    environment.globals["amount"] = amount
     source = (files("selfreward") / "reports" / "text" / template).read_text(encoding="utf-8")
     return _written(environment.from_string(source).render(**values)) + "\n"
 

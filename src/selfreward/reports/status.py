@@ -7,13 +7,23 @@ from pathlib import Path
 
 from selfreward.errors import shown
 from selfreward.records import Measured, alarms, describe
-from selfreward.rundir import HELDOUT_RESPONSES, Due, ModelView, RunView, open_run
+from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, Due, ModelView, RunView, open_run
 
 
 def describe_status(folder: Path) -> str:
     """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` is no run folder."""
     run = open_run(folder)
     return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run))]))
+
+
+def describe_end(folder: Path) -> str:
+    """A run's result in three lines: both axes of its last model and of M1, what its monitors say, and the path of its page."""
+    run = open_run(folder)
+    measured = {model.name: model for model in run.measured if model.name not in (M0, SFT)}
+    ends = dict.fromkeys([*measured][:1] + [*measured][-1:])
+    axes = "; ".join(f"{name}: {_axes(measured[name])}" for name in reversed(ends))
+    watched = describe(run.watched) if run.recipe.drift else "not watched: a table [drift] lets monitors read every model"
+    return "\n".join(map(shown, [axes, watched, str(folder / "report" / "index.html")]))
 
 
 def model_lines(run: RunView) -> list[str]:
@@ -25,18 +35,18 @@ def _line(model: ModelView) -> str:
     if not model.measured:
         return _stages(model)
     alarm = f"; {describe(model.watched)}" if alarms(model.watched) else ""
-    return f"{_figures(model.measured)}{alarm}{'; to do: watching' if model.owed else ''}"
+    return f"measured: {_axes(model.measured)}{alarm}{'; to do: watching' if model.owed else ''}"
 
 
-def _figures(measured: Measured) -> str:
-    told = [
+def _axes(measured: Measured) -> str:
+    said = [
         f"true score {measured.true_score:.2f}" if measured.true_score is not None else "no truth known",
         f"says {measured.self_score.value:.2f} of itself" if measured.self_score else "no score of its own",
         f"pairwise accuracy {measured.pairwise_accuracy:.1%}"
         if measured.pairwise_accuracy is not None
         else "no pairwise accuracy",
     ]
-    return f"measured: {', '.join(told)}"
+    return ", ".join(said)
 
 
 def _stages(model: ModelView) -> str:

@@ -1,4 +1,5 @@
-from .branch import (CONFIG as CONFIG, branch_off as branch_off, find_model as find_model, of_branch as of_branch, read_branch as read_branch,
+from .branch import (CONFIG as CONFIG, branch_off as branch_off, find_model as find_model, is_run as is_run,
+    of_branch as of_branch, read_branch as read_branch,
     recipes as recipes)
 from .folder import (RunDir as RunDir, versions as versions)
 from .layout import (ANCHOR_JUDGMENTS as ANCHOR_JUDGMENTS, ANCHOR_RESPONSES as ANCHOR_RESPONSES, DRIFT as DRIFT,
@@ -12,7 +13,8 @@ from .layout import (ANCHOR_JUDGMENTS as ANCHOR_JUDGMENTS, ANCHOR_RESPONSES as A
     SELECTION_PREFERENCES as SELECTION_PREFERENCES, SELECTION_RESPONSES as SELECTION_RESPONSES, SFT as SFT, TRUTH as TRUTH,
     VALIDATION as VALIDATION, Due as Due, Part as Part, expected as expected, making as making, models as models,
     part_of as part_of)
-from .progress import (Progress as Progress, Status as Status, duration as duration)
+from .progress import (Progress as Progress, duration as duration)
+from .seen import Status as Status
 from .reading import FolderReader as FolderReader
 from .stages import (ModelFolder as ModelFolder, Runner as Runner)
 from .view import (ModelView as ModelView, RunView as RunView, open_run as open_run)

@@ -145,6 +145,20 @@ def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
         raise SelfRewardError(what, "iterations", f"Set it to {branch.number} at least")
 
 
+def is_run(folder: Path) -> bool:
+    """Whether `folder` is that of a run: its config.json is a recipe, and no model's settings."""
+    try:
+        return "base" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def no_run(folder: Path, now: str) -> SelfRewardError:
+    """The error for a folder that is no run's, or that is not there."""
+    what = f"is no run folder: it has no {CONFIG}" if folder.is_dir() else "there is no such folder"
+    return SelfRewardError(what, str(folder), now)
+
+
 def find_model(path: Path) -> tuple[Path, str]:
     """The folder of a run and the name of its model, as `--from` names them: RUN/M2. Raises `SelfRewardError`."""
     made = path.parent if path.name == "model" else path
@@ -166,7 +180,7 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise SelfRewardError("is not empty", str(folder), "Give the branch a folder of its own")
     if not (run / CONFIG).is_file():
-        raise SelfRewardError(f"is no run folder: it has no {CONFIG}", str(run), GIVE)
+        raise no_run(run, GIVE)
     with undisturbed(run):
         if not (run / name / MEASURED).exists():
             folder_read = FolderReader(run / name)

@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from typing import TYPE_CHECKING
 
 from selfreward.engines import Advance
-from selfreward.errors import SelfRewardError, Stopped, shown
-from selfreward.records import Record, read_line
+from selfreward.errors import Stopped, shown
+from selfreward.rundir.seen import done_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
 
 EVERY = 10.0
 """Seconds between two plain lines of one stage."""
@@ -26,7 +26,7 @@ class Progress:
     """Shows one stage at a time, and ends the run at a safe point once `stopping` says so."""
 
     def __init__(self, logs: Path, stopping: Callable[[], bool] = lambda: False, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or _stderr()
         self.status_file, self._stopping = logs / "status.json", stopping
 
     def say(self, text: str) -> None:
@@ -38,18 +38,15 @@ class Progress:
         """Show stage `name` ("M2/judgments") while `total` units of work are done, `done` of them in an earlier run."""
         clock = _Clock(name, total, unit, done)
         self._write(clock)
-        with Bar(
-            TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
-        ) as bar:  # fmt: skip
-            task = bar.add_task(escape(shown(name)), total=total, completed=done, rate="")
+        with _bar(self.console) as bar:
+            task = bar.add_task(shown(name), total=total, completed=done, rate="")
 
             def advance(units: int) -> None:
                 clock.done += units
                 bar.update(task, completed=clock.done, rate=clock.rate())
                 if clock.due():
                     self._write(clock)
-                    if not self.console.is_terminal:
+                    if not self.console.is_terminal and clock.done < total:
                         self.say(clock.line())
                 if self._stopping():
                     raise Stopped(name)
@@ -67,6 +64,22 @@ class Progress:
         with suppress(OSError):  # nobody waits for this file
             partial.write_text(json.dumps(status))
             partial.replace(self.status_file)
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def _bar(console: Console) -> Bar:
+    """A bar with name, rate and ETA on a terminal; nothing elsewhere."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description:<24}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
 
 
 class _Clock:
@@ -97,10 +110,13 @@ class _Clock:
         return (self.total - self.done) / speed if speed > 0 else None
 
     def line(self) -> str:
+        done = done_of(self.done, self.total, self.unit)
+        if not self.total:
+            return f"{self.name}: {done}"
         left = self.eta()
         rest = f", {duration(left)} left" if left and self.done < self.total else ""
         spent = time.monotonic() - self._started
-        return f"{self.name}: {self.done:,} of {self.total:,} {self.unit} in {spent:.1f} s ({self.rate()}{rest})"
+        return f"{self.name}: {done} in {spent:.1f} s ({self.rate()}{rest})"
 
 
 def duration(seconds: float) -> str:
@@ -109,24 +125,3 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / factor:,.0f} {unit}"
     return f"{seconds / 86400:,.0f} days"
-
-
-class Status(Record):
-    """`logs/status.json`: the stage that a process was last seen in."""
-
-    stage: str
-    done: int
-    total: int
-    unit: str
-    eta_s: float | None
-    at: float
-    """Seconds since 1970 when it was written."""
-    pid: int
-
-
-def last_seen(file: Path) -> Status | None:
-    """The last sign of life of a process; None where `file` is missing or damaged, for nobody waits for it."""
-    try:
-        return read_line(file.read_text(encoding="utf-8"), Status, str(file))
-    except (OSError, UnicodeDecodeError, SelfRewardError):
-        return None

@@ -11,10 +11,10 @@ from pathlib import Path
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
 from selfreward.records import Measured, Reading, Records, ending, is_held, read_line
-from selfreward.rundir.branch import read_branch, recipe_of, recipes
+from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
 from selfreward.rundir.layout import DRIFT, MEASURED, PAIRS, SEED, Due, expected
-from selfreward.rundir.progress import Status, last_seen
 from selfreward.rundir.reading import FolderReader
+from selfreward.rundir.seen import Status, last_seen
 
 
 class ModelView(FolderReader):
@@ -121,7 +121,7 @@ class RunView:
         if seen is None or not _part_of(seen.stage, stage):
             progress = f"before {stage}" if stage else "at its end"
         else:
-            progress = f"in {seen.stage}, {seen.done:,} of {seen.total:,} {seen.unit}" + (_left(seen) if self.alive else "")
+            progress = f"in {seen.stage}, {seen.done_of}" + (_left(seen) if self.alive else "")
         return f"running, {progress}" if self.alive else f"stopped {progress}; the same command goes on from here"
 
 
@@ -130,7 +130,7 @@ def open_run(folder: Path | str) -> RunView:
     folder = Path(folder)
     config = folder / "config.json"
     if not config.is_file():
-        raise SelfRewardError("is no run folder: it has no config.json", str(folder), "Give the folder of a run, runs/demo say")
+        raise no_run(folder, "Give the folder of a run, runs/demo say")
     try:
         return RunView(folder, read_recipe(json.loads(config.read_text()), str(config), folder))
     except ValueError as error:

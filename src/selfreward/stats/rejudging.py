@@ -13,14 +13,16 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from selfreward.records import Judgment, Pair, Response
 from selfreward.stats.scores import mean_scores
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 CELLS = 11
@@ -89,6 +91,8 @@ class _Graded(NamedTuple):
 
 
 def _graded(responses: Iterable[Response], judgments: Iterable[Judgment], min_valid: int) -> _Graded:
+    from scipy.sparse import csr_array
+
     scores: dict[str, list[float]] = {}
 
     def noted() -> Iterator[Judgment]:

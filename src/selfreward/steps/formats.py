@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from selfreward.errors import amount
+
 USER = {"user", "human", "prompter"}
 ASSISTANT = {"assistant", "gpt", "model", "bot"}
 
@@ -196,7 +198,7 @@ class Ranked(Asked):
     def _same_length(self) -> Self:
         for name, beside in (("ranks", self.ranks), ("scores", self.scores)):
             if beside is not None and len(beside) != len(self.responses):
-                raise ValueError(f"{len(self.responses)} responses but {len(beside)} {name}")
+                raise ValueError(f"{amount(len(self.responses), 'response')} but {len(beside)} {name}")
         return self
 
     def answers(self) -> list[Answer]:

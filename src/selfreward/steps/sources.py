@@ -1,11 +1,12 @@
 """Rows of files and datasets as records: every row is used, or counted with the reason why not.
 
-A container (JSONL, JSON, Parquet, a dataset) gives rows. A format says what a row means: what somebody asked first, and what
+A container (JSONL, JSON, CSV, Parquet, a dataset) gives rows. A format says what a row means: what somebody asked first, and what
 was answered. From that an example, a prompt or a ranking is made.
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import random
@@ -17,7 +18,8 @@ from typing import IO, Any, Literal, NamedTuple, TypeVar
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from selfreward.errors import SelfRewardError
+from selfreward.engines import quiet_hub
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import HUB_ID, SourceConfig
 from selfreward.records import REPLY, Dropped, Example, Identified, Prompt, Ranking, wrong_field
 from selfreward.steps.formats import Alpaca, Answered, Asked, Conversation, Exchange, Ranked, Row, Tree, Unused
@@ -25,9 +27,11 @@ from selfreward.steps.formats import Alpaca, Answered, Asked, Conversation, Exch
 R = TypeVar("R", bound=Identified)
 SHAPES: dict[str, type[Row]] = {"oasst": Tree, "messages": Conversation, "alpaca": Alpaca}
 """Shapes of rows by format; the shape of a row with `columns` depends on what is wanted of it."""
+LONGEST_CELL = 2**31 - 1
+"""Characters in a cell of a CSV file; Python's own limit of 131,072 is shorter than some conversations."""
 INNER = {"text", "rank", "score", "role", "content"}
 """Names of what is in the objects inside a row."""
-PUT_RIGHT = "Put it right, or pass --skip-bad-rows to leave such rows out and count them"
+PUT_RIGHT = "Put it right, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
 Kept = tuple[list[R], list[Dropped]]
 """The records, and what did not become one."""
 
@@ -112,6 +116,8 @@ def _read(
     raw: Any, source: SourceConfig, kind: type[R], make: Callable[[Exchange], tuple[R, list[str]]], where: str
 ) -> tuple[R, list[str]]:
     """A row as a record, with the reasons for leaving single responses out. Raises `Unused` or `SelfRewardError`."""
+    if isinstance(raw, ValueError):
+        raise SelfRewardError(str(raw), where, PUT_RIGHT)
     columns = {str(ours): theirs for ours, theirs in source.columns.items()}
     row = _parsed(raw, where) if isinstance(raw, str) else raw
     try:
@@ -174,7 +180,7 @@ def _rows(source: SourceConfig) -> Iterator[tuple[Place, Any]]:
                 yield Place(f"{path}{at}", f"{path.name}{at}"), row
     except UnicodeDecodeError as error:
         raise SelfRewardError("is not UTF-8 text", str(path), "Save it as UTF-8") from error
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise SelfRewardError(f"cannot be read ({why})", str(path), "Give a file that exists and is whole") from error
 
@@ -200,7 +206,19 @@ def _parquet(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     yield from ((f", row {number}", row) for number, row in enumerate(rows, start=1))
 
 
-READERS: dict[str, Callable[[Any], Iterator[tuple[str, Any]]]] = {".jsonl": _lines, ".json": _list, ".parquet": _parquet}
+def _csv(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """Rows by the names in the first one. A row with more or fewer cells is an error in its place."""
+    csv.field_size_limit(LONGEST_CELL)
+    rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+    header = next(rows, [])
+    for number, cells in enumerate(filter(None, rows), start=1):
+        short = ValueError(f"{amount(len(cells), 'cell')}, and the first row names {len(header)}")
+        yield f", row {number}", dict(zip(header, cells, strict=True)) if len(cells) == len(header) else short
+
+
+READERS: dict[str, Callable[[Any], Iterator[tuple[str, Any]]]] = {
+    ".jsonl": _lines, ".json": _list, ".csv": _csv, ".parquet": _parquet,
+}  # fmt: skip
 
 
 def _dataset(source: SourceConfig) -> Iterable[dict[str, Any]]:
@@ -208,13 +226,14 @@ def _dataset(source: SourceConfig) -> Iterable[dict[str, Any]]:
     path = Path(source.path)
     if path.is_file():
         raise SelfRewardError(
-            "is no kind of file that is read", str(path), "Give .jsonl, .json or .parquet, also .gz, or a folder"
+            "is no kind of file that is read", str(path), "Give .jsonl, .json, .csv or .parquet, also .gz, or a folder"
         )
     if not path.is_dir() and not HUB_ID.fullmatch(source.path):
         raise SelfRewardError("cannot be read (No such file or directory)", source.path, "Give a file that exists")
     import datasets
 
     datasets.disable_progress_bars()
+    quiet_hub()
     try:
         if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
             saved = datasets.load_from_disk(source.path)

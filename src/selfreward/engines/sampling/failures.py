@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import ServerConfig
 
 BUSY = {408, 409, 425, 429, 503, 504, 529}
@@ -65,7 +65,7 @@ def gave_up(config: ServerConfig, failures: Counter[str], words: str) -> SelfRew
     how = ", ".join(f"{count} × {what}" for what, count in failures.most_common())
     said = f"; it said: {words}" if words else ""
     now = "See that the server is up, or ask less of it at once (concurrency, requests_per_minute); the same command goes on"
-    return SelfRewardError(f"no completion in {failures.total()} tries ({how}{said})", where(config), now)
+    return SelfRewardError(f"no completion in {amount(failures.total(), 'try', 'tries')} ({how}{said})", where(config), now)
 
 
 def where(config: ServerConfig) -> str:

@@ -33,7 +33,6 @@ from selfreward.records import Completion, Finish, Message, Request, Watched
 
 SHARED = 8
 """Fewer common first tokens than this are not worth a pass of their own."""
-
 OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 """Texts of errors without a class of their own that say that memory ran out."""
 
@@ -91,8 +90,7 @@ class HFModel:
         held = sum(tensor.nbytes for tensor in shortest(self.model, self.way)) if self.way else 0
         self.rows = config.in_flight(room, held, cuda) if held else self.budget
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
-        ends = self.model.generation_config.eos_token_id
-        own = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id)
+        own, ends = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id), self.model.generation_config.eos_token_id
         self.stops = {*own, *(ends if isinstance(ends, list) else [ends])} - {None}
         self._spellings = Spellings(self.tokenizer)
         self._encoded: dict[tuple[Message, ...], array[int]] = {}

@@ -2,6 +2,7 @@
 
 A trained adapter is merged into the weights that it was trained on, unquantised, and kept beside the result. Libraries
 pass over keys they do not know when they load an adapter, and say nothing: so it is read back and must give the same.
+peft takes seconds to import, and a training of all weights does without it.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel
-from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from selfreward.errors import SelfRewardError, pip_install
 from selfreward.recipe import LoRAConfig
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from peft.tuners.lora import LoraLayer
 
 FOLDER = "adapter"
 """Where the adapter lies in a model's folder, in safetensors, as peft loads it."""
@@ -28,6 +31,8 @@ NAME = "default"
 
 def lora(config: LoRAConfig) -> LoraConfig:
     """The adapters that `config` asks for, in peft's words."""
+    from peft import LoraConfig
+
     return LoraConfig(
         task_type="CAUSAL_LM", r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout,
         target_modules=config.targets if isinstance(config.targets, str) else list(config.targets),
@@ -87,6 +92,8 @@ def save_adapter(model: PeftModel, made: Path) -> None:
 
 def assert_reload(start: Path, made: Path) -> None:
     """Raises `SelfRewardError` where `start` with the adapter as it is on disk is not the model in `made`."""
+    from peft import PeftModel
+
     again = PeftModel.from_pretrained(_unquantised(start), made / FOLDER, torch_device="cpu").merge_and_unload()
     reloaded, saved = _weights_id(again), _weights_id(_unquantised(made))
     if reloaded != saved:
@@ -101,6 +108,8 @@ def _unquantised(path: Path) -> PreTrainedModel:
 
 def _adapted(model: PeftModel) -> list[tuple[str, LoraLayer]]:
     """Every layer with an adapter, by its name in the model without adapters."""
+    from peft.tuners.lora import LoraLayer
+
     return [(name, layer) for name, layer in model.get_base_model().named_modules() if isinstance(layer, LoraLayer)]
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -100,9 +102,10 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
         Progress(work).stage("laboratory", len(pieces), "runs") as advance,
         ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=ready) as pool,
     ):
-        running = {pool.submit(piece.run, work): piece for piece in islice(waiting, workers)}
+        with _deaf_children():
+            running = {pool.submit(piece.run, work): piece for piece in islice(waiting, workers)}
         while running:
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            finished = _next(running)
             for one in finished:
                 piece = running.pop(one)
                 _keep(one.result(), out / f"{NAME}.{piece.records}.jsonl")
@@ -111,6 +114,26 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
             if time.monotonic() < end:
                 running |= {pool.submit(piece.run, work): piece for piece in islice(waiting, len(finished))}
     return done
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Let the processes that begin meanwhile hear no Ctrl-C: a terminal sends it to all, and each would tell its own story."""
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heard)
+
+
+def _next(running: Iterable[Future[Record]]) -> set[Future[Record]]:
+    """Those that are done, at least one; Ctrl-C ends the others, which go on another time from where they were."""
+    try:
+        return wait(running, return_when=FIRST_COMPLETED).done
+    except KeyboardInterrupt:
+        for worker in active_children():
+            worker.terminate()
+        raise
 
 
 def _keep(found: Record, records: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from pydantic import PositiveInt, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from selfreward.errors import SelfRewardError
 from selfreward.lab.speed.measure import ARMS, apart, can_train, measured, missing
@@ -29,13 +33,13 @@ class Sitting:
 
     model: str = "1m"
     """A shape's name, or a folder with a config.json that tells one."""
-    prompts: int = 16
-    judgment_tokens: tuple[int, ...] = (32, 128)
+    prompts: PositiveInt = 16
+    judgment_tokens: tuple[PositiveInt, ...] = (32, 128)
     arms: tuple[str, ...] = tuple(ARMS)
-    repeats: int = 3
-    chunks: tuple[int, ...] = (1, 4, 16)
+    repeats: PositiveInt = 3
+    chunks: tuple[PositiveInt, ...] = (1, 4, 16)
     """Prompts in a call of `generate()`: tried once each, the best one for each stage is arm (b)'s."""
-    sweep: tuple[int, ...] = ()
+    sweep: tuple[PositiveInt, ...] = ()
     """Numbers of prompts at which arm (a)'s cost is taken, in place of the arms."""
     train: bool = False
     """Utilisation of SFT and DPO, in place of the arms."""
@@ -48,6 +52,17 @@ class Sitting:
     device: str = "cpu"
     dtype: str = "float32"
     seed: int = 0
+
+
+def plan_sitting(fields: Mapping[str, Any]) -> Sitting:
+    """The sitting with `fields`. Raises `SelfRewardError` where one has a value that it cannot have."""
+    try:
+        return TypeAdapter(Sitting).validate_python(dict(fields))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        now = f"Give it as in --set {name}={shlex.quote(json.dumps(getattr(Sitting(), name)))}"
+        raise SelfRewardError(f"{first['msg']}, and not {first['input']!r}", name, now) from error
 
 
 class Figures:
@@ -70,7 +85,7 @@ def bench(sitting: Sitting, out: Path, folder: Path, say: Say) -> Path:
     """Measure what `sitting` says; models lie in `folder` meanwhile. Returns the page. Raises `SelfRewardError`."""
     unknown = [arm for arm in sitting.arms if arm not in ARMS]
     if unknown:
-        raise SelfRewardError(f"there is no arm {unknown[0]!r}", "--arms", f"Name some of {', '.join(ARMS)}")
+        raise SelfRewardError(f"there is no arm {unknown[0]!r}", "arms", f"Name some of {', '.join(ARMS)}")
     figures = Figures(out, sitting.device)
     if sitting.overhead:
         _overhead(sitting, figures, say)

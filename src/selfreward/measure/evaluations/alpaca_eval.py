@@ -93,7 +93,7 @@ class Template(Rubric):
     """A judge's prompt for two outputs, in one user turn or in the turns that it marks itself."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, ("instruction", "output_1", "output_2"), "--template")
+        super().__init__(path, ("instruction", "output_1", "output_2"), "template")
         self._turns = TURN.findall(self.text) or [("user", self.text)]
 
     def messages(self, **texts: str) -> tuple[Message, ...]:
@@ -136,7 +136,7 @@ class AlpacaEval(Labelled):
         prompts = len(self.instructions)
         if self.fitted and len(self.fitted.difficulty) != prompts:
             what = f"knows {len(self.fitted.difficulty)} instructions in their order, and {self.data} has {prompts}"
-            raise SelfRewardError(what, str(self.board), "Leave --board out, or give the board's own instructions")
+            raise SelfRewardError(what, str(self.board), "Leave board out, or give the board's own instructions")
         return self.rubric, self.labels_given
 
     def find(self, trial: Trial) -> Found:
@@ -199,7 +199,7 @@ class AlpacaEval(Labelled):
     def _note(self) -> str:
         """A note: figures that these can be compared with."""
         if self.template == OWN_TEMPLATE:
-            return "The judge's prompt is this program's own: not comparable with the board. --template takes the official one."
+            return "The judge's prompt is this program's own: not comparable with the board. Set template to the official one."
         return "Comparable with the board only by the board's own judge and template, on its 805 prompts."
 
     def _plan(self, prompts: Sequence[Prompt], answers: Sequence[Response], judge: Checkpoint) -> list[Request]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,9 +22,9 @@ from selfreward.measure.evaluations.lm_eval import Harness
 from selfreward.measure.evaluations.multi_turn import MTBench
 from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
-from selfreward.recipe import Recipe, SamplingConfig, assert_open, load_recipe, merged
+from selfreward.recipe import Recipe, SamplingConfig, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
-from selfreward.rundir import Progress, RunDir, Runner
+from selfreward.rundir import Progress, RunDir, Runner, is_run
 
 COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
@@ -73,7 +75,7 @@ def evaluate(
     `folder` is where it is done, instead of `evaluations/NAME` beside the model.
     """
     subject = find_subject(model)
-    settings = read_settings(kind, recipe or subject.recipe, {**_held_out(subject, kind), **given})
+    settings = read_settings(kind, recipe or subject.recipe, merged(_held_out(subject, kind), given))
     settings.load()
     evaluated = _checkpoint(subject, settings)
     named = settings.model_dump(include=set(PARTS))
@@ -103,8 +105,13 @@ def _found(settings: Settings, trial: Trial) -> Found:
 
 
 def find_subject(name: str) -> Subject:
-    """The model of a run (RUN/M3), a folder with a transformers model, a server, or a model outside as a recipe names it."""
+    """The model of a run (RUN/M3), a folder with a transformers model, a server, or a model outside as a recipe names it.
+
+    Raises `SelfRewardError` for a run.
+    """
     path = Path(name)
+    if is_run(path):
+        raise SelfRewardError("is a run, and no model", name, f"Name a model of it: {path / 'M1'}; or `selfreward compare runs`")
     made = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
     recipe = made.parent / "config.json"
     if any(made.glob("*.receipt.json")) and recipe.is_file():
@@ -116,10 +123,10 @@ def find_subject(name: str) -> Subject:
     return outside._replace(home=outside.home / outside.label)
 
 
-def _held_out(subject: Subject, kind: str) -> dict[str, str]:
+def _held_out(subject: Subject, kind: str) -> dict[str, Any]:
     """The data that the run of `subject` measures on, as a setting; nothing where there is none."""
     file = subject.recipe.parent / "seed" / f"{HELD_OUT[kind]}.jsonl" if subject.recipe and kind in HELD_OUT else None
-    return {"data": str(file)} if file and file.is_file() else {}
+    return {"data": {"path": str(file)}} if file and file.is_file() else {}
 
 
 def find_kind(on: str) -> tuple[str, str | None]:
@@ -169,14 +176,32 @@ def read_settings(kind: str, recipe: Path | None, given: Mapping[str, Any]) -> S
     try:
         return KINDS[kind].model_validate(merged(known, given))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        where = f"--on {kind}"
-        if first["type"] == "extra_forbidden":
-            raise SelfRewardError(f"{field} means nothing to it", where, "Leave it out") from error
-        if first["type"] == "missing":
-            raise SelfRewardError(f"{field} is missing", where, f"Give it with --{field}") from error
-        raise SelfRewardError(f"{field}: {first['msg']}", where, f"It is {first['input']!r}; change it") from error
+        raise _wrong_setting(kind, error.errors(include_url=False)[0]) from error
+
+
+def _wrong_setting(kind: str, first: Any) -> SelfRewardError:
+    """What is wrong with a field, and how it is given."""
+    path = [part for part in first["loc"] if isinstance(part, str)]
+    field, option = ".".join(path), f"--{path[0]}" if path in (["data"], ["judge"]) else f"--set {'.'.join(path)}="
+    if first["type"] == "extra_forbidden":
+        fields = ", ".join(known_fields(path[:-1], KINDS[kind]))
+        return SelfRewardError(f"{field} means nothing to it", kind, f"Leave it out; there are {fields}")
+    if first["type"] == "missing":
+        return SelfRewardError(f"{field} is missing", kind, f"Give it with {option.rstrip('=')}")
+    what = f"{field}: {first['msg'].removeprefix('Value error, ')}"
+    if isinstance(first["input"], dict):
+        return SelfRewardError(what, kind, f"Change one of {', '.join(first['input'])}")
+    default = _default(KINDS[kind], path)
+    now = "change it" if default is None else f"give it as in {option}{shlex.quote(json.dumps(default))}"
+    return SelfRewardError(what, kind, f"It is {first['input']!r}; {now}")
+
+
+def _default(kind: type[Settings], path: Sequence[str]) -> Any:
+    """The default of a field, of built-ins; None where it has none."""
+    fields: Any = kind.model_construct().model_dump(mode="json")
+    for name in path:
+        fields = fields.get(name) if isinstance(fields, dict) else None
+    return fields
 
 
 def _tables(recipe: Recipe) -> dict[str, Any]:

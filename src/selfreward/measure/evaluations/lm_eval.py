@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from selfreward.errors import SelfRewardError, pip_install
 from selfreward.measure.evaluations.base import Settings, Trial
@@ -37,13 +37,18 @@ class Harness(Settings):
     chat_template: bool = False
     """Put the items into the model's chat template."""
 
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _with_commas(cls, tasks: Any) -> Any:
+        return tuple(task.strip() for task in tasks.split(",")) if isinstance(tasks, str) else tasks
+
     def load(self) -> object:
         """The library, as far as it is there."""
         try:
             import lm_eval
         except ImportError as error:
             now = f"Install it: {pip_install('eval')}"
-            raise SelfRewardError(f"needs the library lm-eval ({error})", "--on lm-eval", now) from error
+            raise SelfRewardError(f"needs the library lm-eval ({error})", "lm-eval", now) from error
         return lm_eval
 
     def find(self, trial: Trial) -> Found:
@@ -111,8 +116,8 @@ class Harness(Settings):
         return manager
 
     def _refused(self, why: str) -> SelfRewardError:
-        now = "Name tasks that `lm-eval ls tasks` lists or that --include-path has, on a machine that can reach their data"
-        return SelfRewardError(f"cannot be run ({why})", f"--tasks {','.join(self.tasks)}", now)
+        now = "Name tasks that `lm-eval ls tasks` lists or that are in include_path, on a machine that can reach their data"
+        return SelfRewardError(f"cannot be run ({why})", f"tasks {', '.join(self.tasks)}", now)
 
 
 def _figures(told: dict[str, Any], tasks: tuple[str, ...]) -> Iterator[Figure]:
