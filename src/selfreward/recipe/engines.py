@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from selfreward.recipe.fields import STARS, Address, EnvName, Section, off, starred
+from selfreward.errors import STARS
+from selfreward.recipe.fields import Address, EnvName, Section, off, without_secrets
 
 FOR_TOKENS = 0.5
 """Share of the memory beside the weights that keys and values may take by themselves; the rest is for computing with them."""
@@ -79,7 +80,7 @@ class ServerConfig(Section):
             raise ValueError("may hold a key or a password, which would stand in the run's files; key_env names a key's variable")
         return extra
 
-    _starred = field_validator("extra", mode="before")(starred)
+    _starred = field_validator("extra", mode="before")(without_secrets)
     """After `_adds`, so that it comes first and an error shows stars."""
 
     @property

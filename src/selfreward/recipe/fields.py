@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
-from selfreward.errors import SelfRewardError, holds_secret
+from selfreward.errors import STARS, SelfRewardError, holds_secret
 from selfreward.records import Sampling, compiles
 
 PACKAGED = "selfreward:"
@@ -32,9 +32,8 @@ SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 """Names of what holds a secret; not `eos_token` nor `prompt_cache_key`."""
-SECRET_TEXT = re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=-]{16}|\b(sk|gsk|pk|xai)[-_][\w-]{16}|\bhf_\w{16}|://[^/\s]*@")
-"""Beginnings of keys, and addresses with a user or password."""
-STARS = "********"
+KEY = re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=-]{16}|\b(sk|gsk|pk|xai)[-_][\w-]{16}|\bhf_\w{16}")
+"""Beginnings of keys."""
 MOVED_FILES = {
     **{f"text/judge_{name}": f"measure/text/judge_{name}" for name in ("alpaca", "labels")},
     **{"text/judge_": "recipe/rubrics/judge_", "micro/": "lab/micro/"},
@@ -109,13 +108,13 @@ def _hide_unless(pattern: str) -> Callable[[Any], Any]:
     return lambda value: value if re.fullmatch(pattern, str(value)) else STARS
 
 
-def starred(value: Any, name: str = "") -> Any:
+def without_secrets(value: Any, name: str = "") -> Any:
     """`value` (of JSON) with stars for every part of it that may be a secret, by the name that it has or by its form."""
-    if SECRET_NAME.fullmatch(name) or (isinstance(value, str) and SECRET_TEXT.search(value)):
+    if SECRET_NAME.fullmatch(name) or (isinstance(value, str) and (KEY.search(value) or holds_secret(value))):
         return STARS
     if isinstance(value, dict):
-        return {str(key): starred(part, str(key)) for key, part in value.items()}
-    return [starred(part) for part in value] if isinstance(value, list) else value
+        return {str(key): without_secrets(part, str(key)) for key, part in value.items()}
+    return [without_secrets(part) for part in value] if isinstance(value, list) else value
 
 
 Located = Annotated[str, AfterValidator(_resolve)]
