@@ -29,7 +29,7 @@ from selfreward.lab.micro.truth import verdict
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 from selfreward.records import Completion, Prompt, Request, Response, iter_jsonl, to_line, write_whole
 from selfreward.rundir import Progress, RunDir, Runner, open_run
-from selfreward.steps import Judge, best_against_worst, choose_pairs, judge_candidates
+from selfreward.steps import Grader, best_against_worst, choose_pairs, judge_candidates
 from selfreward.steps.pairs import Policy, half_a_point_apart
 
 ROOT = Path(__file__).parents[1]
@@ -106,17 +106,17 @@ class Candidates:
             write_whole(self.file, "".join(to_line(answer) + "\n" for answer in answers.values()))
         return {request.seed: answers[request.id] for request in plan}
 
-    def _judge(self, changes: dict[str, Any]) -> Judge:
-        return Judge(type(self.recipe.judge).model_validate(self.recipe.judge.model_dump() | changes))
+    def _judge(self, changes: dict[str, Any]) -> Grader:
+        return Grader(type(self.recipe.judge).model_validate(self.recipe.judge.model_dump() | changes))
 
     def judged(
         self, changes: dict[str, Any], completions: dict[int, Completion], folder: Path
     ) -> tuple[np.ndarray, dict[str, float]]:
         """[prompt, first three columns], and mean scores; by the loop's own code, in a run folder of its own."""
-        told, rundir = Told(completions), RunDir(folder, {})
+        told, rundir = Told(completions), RunDir(folder, {"seed": self.recipe.seed})
         run = Runner(rundir, lambda model: told, FakeTrainer, Progress(rundir.logs, console=Console(quiet=True)))
         judge = self._judge(changes)
-        judgments = judge_candidates(run["way"], self.asked, judge, self.model, self.recipe.seed)
+        judgments = judge_candidates(run["way"], self.asked, judge, self.model)
         seeds = {(request.about, request.index): request.seed for request in judge.plan(self.asked, self.model, self.recipe.seed)}
         rundir.close()
         about = {response.id: self.at[response.prompt_id] for response in self.responses}

@@ -32,24 +32,23 @@ from selfreward.measure.monitors import flukes, health, lexicon, traits
 from selfreward.measure.monitors.base import Evidence
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import (
+    Iteration,
     Judgment,
-    Made,
     Measured,
     Pair,
     Prompt,
     Ranking,
     Record,
     Records,
-    Request,
     Response,
     iter_jsonl,
     preference_texts,
     write_whole,
 )
 from selfreward.reports import describe_status, write_report
-from selfreward.rundir import ModelFolder, Progress, RunDir, Runner
+from selfreward.rundir import JUDGMENTS, Progress, RunDir, Runner
 from selfreward.stats import Novelty
-from selfreward.steps import Cast, Judge, best_against_worst, choose_pairs, load_seed
+from selfreward.steps import Cast, Grader, best_against_worst, choose_pairs, load_seed
 
 ROOT = Path(__file__).parents[1]
 MICRO = ROOT / "src" / "selfreward" / "recipe" / "shipped" / "micro.toml"
@@ -129,7 +128,7 @@ def held(folder: Path, count: int) -> tuple[list[Prompt], Records[Response], Rec
 def decided(folder: Path, count: int) -> tuple[list[Pair], list[Prompt], Records[Response]]:
     """The pairs, and what they are of."""
     asked, said, judged = held(folder, count)
-    return choose_pairs(asked, said, Judge(recipe().judge).mean_scores(judged), best_against_worst)[0], asked, said
+    return choose_pairs(asked, said, Grader(recipe().judge).mean_scores(judged), best_against_worst)[0], asked, said
 
 
 def read(folder: Path, count: int) -> None:
@@ -151,9 +150,9 @@ def pairs(folder: Path, count: int) -> None:
 def metrics(folder: Path, count: int) -> None:
     """What is measured of the iteration."""
     asked, said, judged = held(folder, count)
-    made = Made(count, asked, said, judged, list(iter_jsonl(folder / "M2" / "pairs.jsonl", Pair)))
+    made = Iteration(count, asked, said, judged, list(iter_jsonl(folder / "M2" / "pairs.jsonl", Pair)))
     conf, run = recipe(), run_in(folder)
-    measurer = Measurer(conf, load_seed(conf), Judge(conf.judge), folder, Cast(conf))
+    measurer = Measurer(conf, load_seed(conf), folder, Cast(conf))
     (folder / "M2" / "prompts.dropped.jsonl").touch()
     (folder / "M2" / "pairs.dropped.jsonl").touch()
     stats = measurer.loop_stats(made, {}, run["M2"])
@@ -164,7 +163,7 @@ def metrics(folder: Path, count: int) -> None:
 def judging(folder: Path, count: int) -> None:
     """Agreement with people: as many ranked sets as there are prompts, and a thousand resamples."""
     rng, (_, said, judged) = random.Random(3), held(folder, count)
-    scores = Judge(recipe().judge).mean_scores(judged)
+    scores = Grader(recipe().judge).mean_scores(judged)
     ranked = (
         (Ranking(prompt=prompt, responses=("a", "b", "c", "d"), ranks=tuple(rng.randrange(N) for _ in range(N))), list(group))
         for prompt, group in groupby(said, lambda response: response.prompt_id)
@@ -177,7 +176,7 @@ def read_by(monitor: ModuleType, told: str, folder: Path, count: int) -> None:
     pairs = list(iter_jsonl(folder / "M2" / "pairs.jsonl", Pair))
     now = Evidence(
         name="M2", recipe=recipe(), measured=Measured.model_construct(head_to_head=[]), prompts=[], answers=[], judgments=(),
-        rankings=[], ranking_judgments=(), made=Made(count, *held(folder, count), pairs),
+        rankings=[], ranking_judgments=(), made=Iteration(count, *held(folder, count), pairs),
     )  # fmt: skip
     assert monitor.figures(now, None)[told]
 
@@ -254,11 +253,9 @@ def run_in(folder: Path) -> Runner:
 
 def asking(folder: Path, count: int) -> None:
     """Judging planned, asked of the fake engine, written and read back."""
-    run, judge, model = run_in(folder), Judge(recipe().judge), Cast(recipe()).base
+    run, judge, model = run_in(folder), Grader(recipe().judge), Cast(recipe()).base
     asked = [(prompt.text, response) for prompt in prompts(count) for response in responses(iter([prompt]))]
-    plan: list[Request] = judge.plan(asked, model, 0)
-    stage: ModelFolder = run["M3"]
-    made = stage.stream("judgments", Judgment, plan, model, judge.read, judge.reading)
+    made = run["M3"].ask(JUDGMENTS, judge, asked, model)
     assert len(judge.mean_scores(made)) == N * count
     run.dir.close()
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from selfreward.measure.monitors.base import Evidence
 from selfreward.recipe import Recipe
-from selfreward.records import Judgment, Made, Pair, Prompt, Response
+from selfreward.records import Iteration, Judgment, Pair, Prompt, Response
 
 
 def recipe(**drift):
@@ -37,7 +37,7 @@ def made(*groups, prompts=()):
             (low, worst), (high, best) = ranked[0], ranked[-1]
             ids = {"prompt_id": f"q{number}", "chosen_id": best.id, "rejected_id": worst.id}
             pairs.append(Pair(**ids, chosen_score=high, rejected_score=low))
-    return Made(0, [Prompt(text=text, source="self") for text in prompts], responses, judgments, pairs)
+    return Iteration(0, [Prompt(text=text, source="self") for text in prompts], responses, judgments, pairs)
 
 
 def evidence(**known):

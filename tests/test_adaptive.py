@@ -15,10 +15,10 @@ from selfreward.records import Judgment, Pair, Response, iter_jsonl
 from selfreward.reports import describe_status, export_run, write_report
 from selfreward.reports.browse import sample
 from selfreward.rundir import open_run
-from selfreward.steps import Judge
+from selfreward.steps import Grader
 from selfreward.steps.judgments import undecided
 
-ADAPTIVE = Judge(JudgeConfig(samples="adaptive"))
+ADAPTIVE = Grader(JudgeConfig(samples="adaptive"))
 ROUNDS = ("judgments", "judgments_2", "judgments_3")
 BIG = {"responses__n": 4, "prompts__per_iteration": 24, "prompts__max_rouge_l": 1.0, "prompts__unsuited": []}
 

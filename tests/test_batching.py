@@ -11,7 +11,7 @@ from tinymodels import make_tokenizer
 
 import selfreward
 from selfreward.engines import load_tokenizer
-from selfreward.engines.training.batches import Batches, within
+from selfreward.engines.training.batches import Batches, packed
 from selfreward.engines.training.rows import dpo_row, pair_lengths, sft_row
 from selfreward.recipe import load_recipe
 
@@ -84,10 +84,10 @@ def test_how_a_step_is_cut_up_changes_nothing_of_what_is_in_it():
 
 def test_batches_within_a_number_of_tokens():
     examples = [(3, 5), (2, 2), (9, 1), (5, 5), (1, 2)]
-    assert within(examples, 20) == [[2], [0, 3], [1, 4]]
-    assert within(examples, 1) == [[2], [0], [3], [1], [4]]
-    assert within(examples, 1000) == [[2, 0, 3, 1, 4]]
-    assert within([(4,), (2,), (7,)], 8) == [[2], [0, 1]]
+    assert packed(examples, 20) == [[2], [0, 3], [1, 4]]
+    assert packed(examples, 1) == [[2], [0], [3], [1], [4]]
+    assert packed(examples, 1000) == [[2, 0, 3, 1, 4]]
+    assert packed([(4,), (2,), (7,)], 8) == [[2], [0, 1]]
 
 
 def seed_examples(*names):

@@ -167,7 +167,7 @@ def test_onlinedpo_samples_two_for_each_prompt(world, tmp_path):
     assert min(found["wall"][stage] for stage in ("candidates", "judging", "dpo")) > 0
 
 
-@pytest.mark.skipif(find_spec("self_rewarding_lm_pytorch") is None, reason="pip install 'selfreward[bench]'")
+@pytest.mark.skipif(find_spec("self_rewarding_lm_pytorch") is None, reason="pip install 'selfreward-lm[bench]'")
 def test_their_arm_ends_and_reads_all_again_for_every_token(world, tmp_path):
     found = spent(peers.lucidrains, world, tmp_path, train=True)
     assert found["sampled"] == {"candidates": 6 * 4, "judging": 12 * 3}
@@ -400,7 +400,8 @@ def test_parts_measured_at_another_time_stay_on_the_page(sat):
 def test_an_arm_without_its_package_is_left_out_in_a_line(world, monkeypatch):
     monkeypatch.setattr(measure, "find_spec", lambda name: None)
     assert missing("d", world) == (
-        "(d) self-rewarding-lm-pytorch 0.2.12 is left out: there is no self_rewarding_lm_pytorch. pip install 'selfreward[bench]'"
+        "(d) self-rewarding-lm-pytorch 0.2.12 is left out: there is no self_rewarding_lm_pytorch. "
+        "pip install 'selfreward-lm[bench]'"
     )
     assert not missing("a", world) and not measure.can_train()
 

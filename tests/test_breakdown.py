@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from judges import ASKED, Scripted
-from selfreward.measure.evaluations.base.tables import read_tables
 from tinyrun import go, make_world, quiet
 from typer.testing import CliRunner
 
@@ -17,6 +16,7 @@ from selfreward.measure import read_rows
 from selfreward.measure.evaluations.breakdown import CATEGORIES, LENGTHS, LabelRow, parse, read_label
 from selfreward.records import Completion, Estimate, Measured, Prompt, Request, Sampling, read_line, read_results, to_line
 from selfreward.reports import write_report
+from selfreward.reports.evaluations import read_tables
 from selfreward.reports.headline import write_headline
 
 PROMPTS = ["code", "code it", "see Rome and Paris", "an odd one"]

@@ -87,9 +87,10 @@ def refused(template, **special):
     return caught.value.what
 
 
-def test_a_template_that_does_not_go_on_from_its_own_prompt_is_refused():
-    thinking = TEMPLATE.replace("{% if add_generation_prompt %}<|assistant|>", "{% if add_generation_prompt %}<|assistant|> bam")
-    assert "not the beginning of its own conversation" in refused(thinking)
+def test_a_template_need_not_go_on_from_its_own_prompt():
+    thinking = make_tokenizer(TEMPLATE.removesuffix("{% endif %}") + " bam{% endif %}")
+    assert prompt_ids(thinking, user("bak")) == ids(USER, "bak", ASSISTANT, "bam")
+    assert completion_ids(thinking, user("bak"), "del") == ids("del", END)
 
 
 def test_a_template_that_refuses_a_turn_is_told_of_in_one_line():
@@ -99,15 +100,16 @@ def test_a_template_that_refuses_a_turn_is_told_of_in_one_line():
         prompt_ids(make_tokenizer(strict), asked)
 
 
-def test_a_template_that_ends_no_turn_is_refused():
-    assert "ends no answer with a special token" in refused(TEMPLATE.replace("<|end|>", ""))
+def test_where_a_template_ends_no_turn_the_end_of_text_does_and_without_one_it_is_refused():
+    endless = TEMPLATE.replace("<|end|>", "").replace("<|assistant|>", "fim").replace("<|user|>", "gol")
+    assert completion_ids(make_tokenizer(endless), user("bak"), "del") == ids("del", END)
+    assert "ends no answer with a token of its own" in refused(endless, eos_token=None)
 
 
-def test_a_template_that_ends_only_some_turns_is_refused():
+def test_an_answer_ends_with_its_end_even_where_the_template_leaves_it_out():
     hasty = make_tokenizer(TEMPLATE.replace("<|end|>", "{% if m.content %}<|end|>{% endif %}"))
     assert completion_ids(hasty, user("bak"), "del") == ids("del", END)
-    with pytest.raises(SelfRewardError, match=r"does not end every answer with '<\|end\|>'"):
-        completion_ids(hasty, user("bak"), "")
+    assert completion_ids(hasty, user("bak"), "") == ids(END)
 
 
 @pytest.mark.parametrize("written", ["{{ m.content }} {{ m.content }}", "", "{{ m.content | upper }}", "{{ m.content[:3] }}"])

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 from safetensors import safe_open
+from test_probe import drawing
 from test_server import Endpoint, said
 from tinymodels import KINDS, make_model
 from tinyrun import go, make_world, quiet, tree
@@ -19,8 +20,9 @@ from typer.testing import CliRunner
 from selfreward.checks import bill, check, memory, show
 from selfreward.checks.amounts import weigh
 from selfreward.checks.bill import Place, draw_up, gigabytes
-from selfreward.checks.costs import Training, plan
+from selfreward.checks.costs import Training
 from selfreward.checks.memory import Precision
+from selfreward.checks.planning import plan
 from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.shapes import Shape, adapter_parameters, read_config, shape_of, size_by_name
 from selfreward.checks.tables import short
@@ -364,7 +366,7 @@ def test_adapters_that_could_not_be_trained_are_errors(tmp_path, monkeypatch):
     monkeypatch.setattr("selfreward.engines.training.adapters.find_spec", lambda name: None)
     found = of(tmp_path, trainer__lora={"targets": ["query"], "quantize": "4bit"}).findings
     assert [finding.where for finding in found] == ["trainer.lora.quantize", "trainer.lora.targets"]
-    assert "selfreward[qlora]" in found[0].now and "no module is called so" in found[1].what
+    assert "selfreward-lm[qlora]" in found[0].now and "no module is called so" in found[1].what
 
 
 def test_a_client_that_is_not_installed_is_named_with_what_to_install(tmp_path, monkeypatch):
@@ -372,7 +374,7 @@ def test_a_client_that_is_not_installed_is_named_with_what_to_install(tmp_path, 
     monkeypatch.delitem(sys.modules, "selfreward.engines.sampling.server")
     servers = {"referee": {"url": "http://127.0.0.1:9/v1", "model": "m"}}
     (finding,) = of(tmp_path, servers=servers, measure__judge="referee").findings
-    assert finding.what == "needs the openai client" and finding.now == "pip install 'selfreward[server]'"
+    assert finding.what == "needs the openai client" and finding.now == "pip install 'selfreward-lm[server]'"
 
 
 VALIDATION = {"path": "validation.jsonl"}
@@ -637,12 +639,13 @@ def judged_by(tmp_path, endpoint):
     return of(tmp_path, servers=servers, measure__judge="referee")
 
 
-def test_a_server_is_asked_for_one_word_and_whether_it_gives_log_probs(tmp_path, endpoint, monkeypatch):
+def test_a_server_is_asked_a_few_words_and_whether_it_gives_log_probs(tmp_path, endpoint, monkeypatch):
     monkeypatch.setenv("REFEREE_KEY", KEY)
     endpoint.script(said("fine"))
     checked = judged_by(tmp_path, endpoint)
     assert checked.works and checked.models[1].where == f"server {endpoint.url}, without log-probs"
-    assert [call["max_tokens"] for call in endpoint.calls] == [1]
+    assert len(endpoint.calls) <= 9 and all(call["max_tokens"] <= 24 for call in endpoint.calls)
+    assert "every seed gets one answer" in checked.models[1].says
     endpoint.script(said("fine", logprobs={"content": [{"top_logprobs": [{"token": "fine", "logprob": -0.1}]}]}))
     assert judged_by(tmp_path, endpoint).models[1].where.endswith("with log-probs")
     endpoint.play = lambda number, body, headers: (400, {}, {"error": "no logprobs here"}) if "logprobs" in body else said()
@@ -652,15 +655,31 @@ def test_a_server_is_asked_for_one_word_and_whether_it_gives_log_probs(tmp_path,
 
 def test_a_judge_whose_expected_scores_are_wanted_must_give_log_probs(tmp_path, endpoint):
     servers = {"referee": {"url": endpoint.url, "model": "m"}}
-    endpoint.script(said("fine"))
+    endpoint.play = lambda number, body, headers: drawing(body, ("logprobs",))
     frozen = {"drift": {"frozen": "referee"}, "judge__read": "expected"}
     assert "referee: gives no log-probabilities" in complaints(of(tmp_path, servers=servers, **frozen))[0]
     (error,) = complaints(of(tmp_path, servers=servers, judge__by="referee", judge__read="expected"))
     assert 'referee: gives no log-probabilities, and judge.read = "expected" goes by them' in error
     assert of(tmp_path, servers=servers, judge__by="referee").works
     assert of(tmp_path, servers=servers, measure__judge="referee", judge__read="expected").works  # no grades
-    endpoint.script(said("fine", logprobs={"content": [{"top_logprobs": [{"token": "fine", "logprob": -0.1}]}]}))
+    endpoint.play = lambda number, body, headers: drawing(body)
     assert of(tmp_path, servers=servers, judge__by="referee", judge__read="expected").works
+
+
+def test_a_judge_that_answers_every_seed_alike_is_an_error_where_several_judgments_are_wanted(tmp_path, endpoint):
+    servers = {"referee": {"url": endpoint.url, "model": "m"}}
+    endpoint.script(said("fine"))
+    (error,) = complaints(of(tmp_path, servers=servers, judge__by="referee"))
+    assert "referee: answers every seed alike: the 3 judgments of a response are one" in error
+    assert of(tmp_path, servers=servers, judge__by="referee", judge__samples=1).works
+
+
+def test_a_prompt_that_a_server_cannot_read_is_said_by_the_context_that_it_states(tmp_path, endpoint):
+    endpoint.listed = {"data": [{"id": "m", "max_model_len": 20}]}
+    endpoint.play = lambda number, body, headers: drawing(body)
+    servers = {"referee": {"url": endpoint.url, "model": "m"}}
+    found = of(tmp_path, servers=servers, judge__by="referee")
+    assert found.models[1].context == 20 and "and it reads 20" in complaints(found)[0]
 
 
 def test_a_server_that_refuses_the_key_is_an_error_without_the_key(tmp_path, endpoint, monkeypatch):

@@ -113,7 +113,7 @@ def test_a_changed_recipe_is_one_line_and_its_command_pasted_into_a_shell_lets_t
 
 
 def test_no_usable_pair_is_one_line(recipe, tmp_path):
-    line = complaint(run(recipe, tmp_path / "run", "--set", "judge.pattern=(nothing)"))
+    line = complaint(run(recipe, tmp_path / "run", "--set", "judge.pattern=nothing: (\\d)"))
     assert "M2/pairs.jsonl: no usable pair (fewer_than_two_scored " in line
 
 

@@ -16,7 +16,7 @@ import torch
 from picky import Picky
 from safetensors.torch import load_file
 from tinymodels import WORDS, make_model, nudge
-from tinyrun import go, make_world, tree
+from tinyrun import PYTHONPATH, go, make_world, tree
 
 from selfreward.checks import check
 from selfreward.engines import open_model
@@ -30,10 +30,9 @@ from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import OutOfMemory, SelfRewardError, Stopped
 from selfreward.recipe import BackendConfig, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig, load_recipe
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling, fingerprint
-from selfreward.rundir import Progress, RunDir, Runner
+from selfreward.rundir import RESPONSES, Progress, RunDir, Runner
 
-HERE = Path(__file__).parent
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'selfreward[ray]'")
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'selfreward-lm[ray]'")
 TWO = ClusterConfig(samplers=2, trainers=2)
 
 
@@ -41,7 +40,7 @@ TWO = ClusterConfig(samplers=2, trainers=2)
 def ray():
     """One Ray for all tests, of two processors, whose processes find the engines in this file."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(HERE))
+        patch.setenv("PYTHONPATH", PYTHONPATH)
         session = connect(TWO)
         yield session
         session.shutdown()
@@ -94,7 +93,7 @@ def sampled(folder, model, cluster, stopping=lambda: False):
     rundir = RunDir(folder, {})
     run = Runner(rundir, opener, lambda: None, Progress(rundir.logs, stopping))
     try:
-        run["M2"].sample("responses", Response, asked(model), model, read_response)
+        run["M2"].complete(RESPONSES, asked(model), model, read_response)
     finally:
         run.unload()
         rundir.close()
@@ -192,7 +191,7 @@ def test_a_run_on_ray_killed_and_begun_again_ends_with_the_bytes_of_a_run_withou
     command = ["run", str(recipe), "-o", str(tmp_path / "run"), "--set", "cluster.samplers=2"]
     for before in (KILLED_AT_THE_SIXTH_ANSWER, ""):
         code = f"{before}\nfrom selfreward.cli import app\napp({command!r})"
-        ran = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(HERE)}, stderr=subprocess.PIPE)
+        ran = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": PYTHONPATH}, stderr=subprocess.PIPE)
         told = ran.communicate(timeout=120)[1].decode()
         assert ran.returncode == (-signal.SIGKILL if before else 0), told
         ends = time.monotonic() + 30
@@ -286,7 +285,7 @@ sft(shared(type="local"), Path(sys.argv[1]), Path(sys.argv[2]))
 def test_without_ray_a_run_killed_in_training_and_then_a_worker_killed_cost_no_step(base, tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "EVERY", 0.005)
     work, killed = tmp_path / "work", []
-    command, path = [sys.executable, "-c", A_RUN, str(base), str(work)], {**os.environ, "PYTHONPATH": str(HERE)}
+    command, path = [sys.executable, "-c", A_RUN, str(base), str(work)], {**os.environ, "PYTHONPATH": PYTHONPATH}
     run = psutil.Popen(command, env=path, stderr=subprocess.DEVNULL)
     try:
         until(lambda: steps_done(work) >= 3)
@@ -428,7 +427,7 @@ def test_the_number_of_trainers_is_what_a_training_is_known_by_and_that_of_sampl
 def test_without_ray_a_run_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
-        SelfRewardError, match=r"cluster\.type: needs ray, which is not installed\. pip install 'selfreward\[ray\]'"
+        SelfRewardError, match=r"cluster\.type: needs ray, which is not installed\. pip install 'selfreward-lm\[ray\]'"
     ):
         connect(ClusterConfig())
 

@@ -16,11 +16,11 @@ from tinyrun import Killed, go, make_world, quiet, tree
 from selfreward.engines.fake import FakeModel, FakeTrainer, write_like_a_model
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import PairsConfig, load_recipe
-from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Prompt, Response, content_id, read_jsonl
+from selfreward.records import Checkpoint, Dropped, Iteration, Judgment, Pair, Prompt, Response, content_id, read_jsonl
 from selfreward.rundir import open_run
-from selfreward.stats import Outcome, mean_scores, pair_outcomes
-from selfreward.steps import best_against_worst, pairs, trusted, without_flukes
-from selfreward.steps.pairs import pair_policy, shortest_of_the_best
+from selfreward.stats import Odds, mean_scores, pair_outcomes
+from selfreward.steps import best_against_worst, pair_policy, pairs, trusted, without_flukes
+from selfreward.steps.pairs import shortest_of_the_best
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ CHOSEN = [
 
 
 def test_a_pair_that_flips_more_likely_than_the_limit_is_dropped_and_one_of_which_nothing_is_known_stays(world, monkeypatch):
-    outcomes = {CHOSEN[0].id: Outcome(0.7, 0.1, 0.2), CHOSEN[1].id: Outcome(0.69, 0.1, 0.21)}
+    outcomes = {CHOSEN[0].id: Odds(0.7, 0.1, 0.2), CHOSEN[1].id: Odds(0.69, 0.1, 0.21)}
     monkeypatch.setattr(pairs, "pair_outcomes", lambda *given: outcomes)
     recipe, before = load_recipe(world, {"pairs.max_fluke": 0.2}), Dropped(id="other", stage="pairs", reason="tie")
     kept, dropped = without_flukes((CHOSEN, [before]), [], [], recipe)
@@ -270,7 +270,7 @@ def test_confidence_is_half_of_one_plus_the_mean_tau_of_the_prompts_that_have_on
     answers = [Response(prompt_id=p.id, model="m", index=n, text=f"a {n}", finish="stop") for p in PROMPTS for n in range(3)]
     ours, theirs = ([5, 3, 1, 1, 3, 5, 4, 4, 2], [4, 4, 1, 5, 3, 1, 2, 2, 2])
     by_id = [dict(zip([one.id for one in answers], map(float, scores), strict=True)) for scores in (ours, theirs)]
-    made, it = Made(0, PROMPTS, answers, judged(by_id[0], "now"), []), Asked(by_id[1])
+    made, it = Iteration(0, PROMPTS, answers, judged(by_id[0], "now"), []), Asked(by_id[1])
     recipe = load_recipe(world, {"dpo.confidence": "consistency"})
     models = {name: Checkpoint(name=name, path=world, fingerprint=name) for name in ("M1", "M2")}
     cast = SimpleNamespace(judge=lambda config, model: model, before=lambda model: models["M1"] if model.name == "M2" else None)

@@ -14,10 +14,10 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import EFTConfig, JudgeConfig
 from selfreward.records import Completion, Dropped, Example, Judgment, Ranking, Request, Response, Sampling, read_jsonl, to_line
 from selfreward.reports import describe_status, write_report
-from selfreward.steps import Judge, ranked_responses
+from selfreward.steps import Grader, ranked_responses
 from selfreward.steps.eft import choose_eft, compared
 
-JUDGE = Judge(JudgeConfig())
+JUDGE = Grader(JudgeConfig())
 FAILED = None
 
 

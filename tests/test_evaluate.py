@@ -496,4 +496,4 @@ def test_a_task_that_does_not_exist_is_an_error_of_one_line(task, monkeypatch):
 
 def test_without_the_library_the_extra_is_named(task, monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    assert 'pip install "selfreward[eval]"' in complaint(evaluate("model", "lm-eval", *task))
+    assert "pip install 'selfreward-lm[eval]'" in complaint(evaluate("model", "lm-eval", *task))

@@ -11,12 +11,12 @@ from tinyrun import go, make_world, quiet
 from selfreward.engines.fake import FakeModel
 from selfreward.recipe import JudgeConfig
 from selfreward.records import Checkpoint, Completion, Judgment, Response, Watched, iter_jsonl
-from selfreward.steps import Judge, best_against_worst
+from selfreward.steps import Grader, best_against_worst
 from selfreward.steps.pairs import half_a_point_apart
 
 MODEL = Checkpoint(name="M1", path="m1", fingerprint="f1")
 ANSWER = ("name a bird", Response(prompt_id="p", model="f1", index=0, text="a heron", finish="stop"))
-SAMPLED, EXPECTED = Judge(JudgeConfig()), Judge(JudgeConfig(read="expected"))
+SAMPLED, EXPECTED = Grader(JudgeConfig()), Grader(JudgeConfig(read="expected"))
 
 
 def place(at, **shares):
@@ -100,7 +100,7 @@ def test_the_engine_is_asked_to_watch_the_scale_and_draws_from_the_same_seeds():
     assert {request.watch for request in watching} == {("0", "1", "2", "3", "4", "5")}
     assert [(r.seed, r.messages, r.sampling) for r in plain] == [(r.seed, r.messages, r.sampling) for r in watching]
     assert not {request.id for request in plain} & {request.id for request in watching}
-    assert Judge(JudgeConfig(read="expected", scale=(1, 3))).plan([ANSWER], MODEL, seed=0)[0].watch == ("1", "2", "3")
+    assert Grader(JudgeConfig(read="expected", scale=(1, 3))).plan([ANSWER], MODEL, seed=0)[0].watch == ("1", "2", "3")
     assert SAMPLED.reading != EXPECTED.reading
 
 

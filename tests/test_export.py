@@ -28,7 +28,7 @@ from selfreward.errors import SelfRewardError, Stopped
 from selfreward.records import Judgment, Pair, Prompt, Response, read_jsonl
 from selfreward.reports import KINDS, export_run, push, write_cards
 from selfreward.reports.card import CARD, shown
-from selfreward.reports.export import MADE, MEASURED
+from selfreward.reports.export import EXPORTED
 from selfreward.steps import best_against_worst
 
 HOSTILE = "</details>| # <script>alert(1)</script> [x](https://evil.example) `y` ![z](z.png)\n---\nlicense: mit\n---\n{{ 7 * 7 }}"
@@ -91,14 +91,14 @@ def test_what_datasets_loads_is_what_the_run_wrote(run, exported, tmp_path, kind
     assert (kind in get_dataset_config_names(str(exported))) == bool(written)
     if written:
         loaded = load(exported, tmp_path, kind)
-        assert list(loaded) == ["train" if kind in MADE else "test"]
+        assert list(loaded) == [EXPORTED[kind].use if kind in EXPORTED else "train"]
         assert [loaded[split][n] for split in loaded for n in range(len(written))] == written
 
 
 def test_the_run_has_records_of_almost_every_kind(run):
     of_select = {"validation", "selection", "selection_responses", "selection_preferences"}
     none = {kind for kind in KINDS if not list(records(run, kind))}
-    assert none == {"eft_judgments", "rankings", "heldout_preferences"} | of_select
+    assert none == {"eft_judgments", "rankings", "heldout_preferences", "judgments_before"} | of_select
 
 
 def test_pairs_load_first_as_conversations_with_the_texts_and_scores_of_the_records(run, exported, tmp_path):
@@ -168,7 +168,7 @@ def test_of_a_run_under_way_what_is_finished_is_exported(tmp_path):
 
 
 def test_what_cannot_be_exported_is_an_error_with_a_way_out(run, exported, tmp_path):
-    with pytest.raises(SelfRewardError, match=r"no records are called pears\. Choose among pairs, prompts"):
+    with pytest.raises(SelfRewardError, match=r"no records are called pears\. Choose among pairs, .*, prompts"):
         export_run(run, tmp_path / "new", ["pears"])
     with pytest.raises(SelfRewardError, match=r"is not empty\. Delete it, or name another folder with --to"):
         export_run(run, exported)
@@ -185,7 +185,7 @@ def test_a_record_that_was_edited_is_not_exported(run, tmp_path):
     score = next(j.score for j in read_jsonl(file, Judgment) if j.score is not None)
     file.write_text(before.replace(f'"score":{score}', '"score":4.25', 1))
     try:
-        with pytest.raises(SelfRewardError, match=r"judgments\.jsonl:\d+: .*the line was changed"):
+        with pytest.raises(SelfRewardError, match=r"judgments\.jsonl: was changed or damaged"):
             export_run(run, tmp_path / "new", ["judgments"])
     finally:
         file.write_text(before)
@@ -442,4 +442,4 @@ def test_export_writes_the_dataset_and_the_cards_and_says_where(run, tmp_path):
     lines = result.output.splitlines()
     assert lines[0].startswith(f"{tmp_path}/out/pairs/train.parquet: ") and str(card) in lines
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [CARD, "pairs", "truth"]
-    assert Counter(kind in MEASURED for kind in get_dataset_config_names(str(tmp_path / "out"))) == {True: 1, False: 1}
+    assert Counter(EXPORTED[kind].use for kind in get_dataset_config_names(str(tmp_path / "out"))) == {"train": 1, "test": 1}

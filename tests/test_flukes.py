@@ -12,8 +12,8 @@ from evidence import answer, evidence
 from scipy.stats import norm
 
 from selfreward.measure.monitors.flukes import figures
-from selfreward.records import Judgment, Made, Prompt
-from selfreward.stats import Bin, pair_outcomes, rejudging, reliability, within
+from selfreward.records import Iteration, Judgment, Prompt
+from selfreward.stats import Bin, pair_outcomes, rejudging, reliability, spread_within
 from selfreward.stats.rejudging import Fitted, compare, likelihood, mean_laws, scale, sums_again
 from selfreward.steps import best_against_worst, choose_pairs
 
@@ -158,7 +158,7 @@ def iteration(scores):
     ]
     flat = [one for group in responses for one in group]
     pairs, _ = choose_pairs(prompts, flat, rejudging.mean_scores(judgments, 2), best_against_worst)
-    return Made(0, prompts, flat, judgments, pairs)
+    return Iteration(0, prompts, flat, judgments, pairs)
 
 
 @cache
@@ -338,9 +338,9 @@ def test_noise_by_hand():
 
 
 def test_noise_within_groups_is_resampled_by_unit():
-    found = within([("a", [0, 2]), ("a", [1]), ("b", [3, 3])], 200, 0)
+    found = spread_within([("a", [0, 2]), ("a", [1]), ("b", [3, 3])], 200, 0)
     assert (found.value, found.low, found.high) == (1.0, 0.0, pytest.approx(2**0.5))
-    assert within([("a", [1.0])], 200, 0) is None and within([], 200, 0) is None
+    assert spread_within([("a", [1.0])], 200, 0) is None and spread_within([], 200, 0) is None
 
 
 def test_nothing_is_read_of_m1_nor_where_no_response_has_two_scores():

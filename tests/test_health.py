@@ -6,7 +6,7 @@ import pytest
 from evidence import answer, evidence, judged, recipe, values
 
 from selfreward.measure.monitors.health import figures
-from selfreward.records import HeadToHead, Made, Prompt
+from selfreward.records import HeadToHead, Iteration, Prompt
 from selfreward.stats import mean_scores
 from selfreward.steps import best_against_worst, choose_pairs
 
@@ -23,7 +23,7 @@ def iteration(*groups):
             responses.append(answer(prompt.id, f"{index}", "m1", index))
             judgments += judged(responses[-1], *scores, judge="m1")
     pairs, _ = choose_pairs(prompts, responses, mean_scores(judgments, 2), best_against_worst)
-    return Made(0, prompts, responses, judgments, pairs)
+    return Iteration(0, prompts, responses, judgments, pairs)
 
 
 def read(*groups, compared=(), **known):

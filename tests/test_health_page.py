@@ -10,6 +10,7 @@ import tomllib
 from importlib.resources import files
 
 import pytest
+from receipts import rewrite
 from test_report import HOSTILE, SIZES, Page, chromium, make_run, shown
 from tinyrun import go, make_world, quiet, tree
 
@@ -30,7 +31,7 @@ from selfreward.records import (
     to_line,
 )
 from selfreward.reports import charts, describe_status, write_cards, write_report
-from selfreward.reports.cases import SHOWN, bred_traits, doubtful_pairs, favoured_words, flattered_answers, within
+from selfreward.reports.cases import SHOWN, bred_traits, doubtful_pairs, favoured_words, fitting, flattered_answers
 from selfreward.reports.charts import Mark
 from selfreward.reports.headline import write_headline
 from selfreward.reports.loop_health import draw_monitors, meaning_of
@@ -115,7 +116,7 @@ def test_the_page_asks_nothing_of_any_network_and_leads_to_its_parts_and_to_the_
 
 def test_every_figure_that_was_read_has_a_curve(watched):
     ids = {value for name, value in Page(page(watched)).attributes if name == "id"}
-    read = {one.monitor for one in open_run(watched).readings if one.value is not None}
+    read = {one.monitor for one in open_run(watched).watched if one.value is not None}
     assert len(read) > 20 and read <= ids
     assert "policy.distinct_answers" in read and f"traits.S/own{HOSTILE}" in ids
 
@@ -214,13 +215,13 @@ def plant_frozen(run, name, scores):
         for answer, score in zip(answers, scores, strict=True)
         for n in range(3)
     ]
-    (run / name / "drift_frozen.jsonl").write_text("".join(to_line(one) + "\n" for one in frozen))
+    rewrite(run / name / "drift_frozen.jsonl", frozen)
     live = [
         Judgment(response_id=answer.id, judge="live", sample=n, rationale="warm", outcome="scored", score=4.0)
         for answer in answers
         for n in range(3)
     ]
-    (run / name / "heldout_judgments.jsonl").write_text("".join(to_line(one) + "\n" for one in live))
+    rewrite(run / name / "heldout_judgments.jsonl", live)
     return [answer.id for answer in answers]
 
 
@@ -246,7 +247,7 @@ def test_the_answers_shown_are_those_flattered_most_and_none_that_is_not(watched
 def plant_readings(run, name, readings, instead_of="traits.S/"):
     file = run / name / "drift.jsonl"
     kept = [one for one in iter_jsonl(file, Reading) if not one.monitor.startswith(instead_of)]
-    file.write_text("".join(to_line(one) + "\n" for one in (*kept, *readings)))
+    rewrite(file, [*kept, *readings])
 
 
 def test_traits_come_by_how_far_they_stand_clear_of_chance_with_the_pairs_that_differ_most(watched, tmp_path):
@@ -277,7 +278,7 @@ def test_the_word_that_decides_is_named_with_pairs_that_it_tells_apart(watched, 
     renamed = {old.id: new.id for old, new in canary}
     pairs = [pair.model_copy(update={p: renamed[getattr(pair, p)] for p in ("chosen_id", "rejected_id")}) for pair in pairs]
     for name, records in {"responses": [new for _, new in canary], "pairs": pairs}.items():
-        (run / "M2" / f"{name}.jsonl").write_text("".join(to_line(one) + "\n" for one in records))
+        rewrite(run / "M2" / f"{name}.jsonl", list(records))
     plant_readings(run, "M2", [reading("lexicon.selected", "M2", -9.0)], "lexicon.selected")
     (found,) = favoured_words(open_run(run))
     assert (found.name, found.reading.iteration) == ("canary", "M2")
@@ -310,9 +311,9 @@ def test_what_no_longer_fits_is_left_out_and_what_is_short_enough_still_comes(wa
     cases = doubtful_pairs(open_run(watched))
     size = cases[0].size
     assert size > sum(len(html.escape(one.text)) for one in cases[0].said)
-    kept = within([cases[0], cases[1], cases[0]], size + 1)
+    kept = fitting([cases[0], cases[1], cases[0]], size + 1)
     assert [case.shown for case in kept] == [True, False, False] and [case.id for case in kept][1] == cases[1].id
-    assert kept[1].said == [] and within([cases[0]], size - 1)[0].shown is False
+    assert kept[1].said == [] and fitting([cases[0]], size - 1)[0].shown is False
 
 
 # Wherever the run is shown
@@ -320,7 +321,7 @@ def test_what_no_longer_fits_is_left_out_and_what_is_short_enough_still_comes(wa
 
 def test_a_warning_is_shown_wherever_the_run_is(watched):
     told = "1 of {} figures outside their limits: policy.distinct_answers at M3 ({}, below 2)"
-    readings = open_run(watched).readings
+    readings = open_run(watched).watched
     value = next(one.value for one in readings if (one.monitor, one.iteration) == ("policy.distinct_answers", "M3"))
     line = told.format(len({one.monitor for one in readings if one.value is not None}), f"{value:.3g}")
     assert describe(readings) == line
@@ -408,9 +409,10 @@ def test_a_run_that_nothing_watched_says_so_and_how_to_have_it_watched(tmp_path)
 def test_the_stages_that_a_run_will_have_are_those_that_it_has(watched, ended, tmp_path):
     bare = make_run(tmp_path, iterations=1, drift__sample=2, drift__pool=2)
     for run in (watched, ended, bare):
-        for model in open_run(run).models:
-            there = {receipt.name.split(".")[0] for receipt in (run / model.name).glob("*.receipt.json")}
-            assert there == set(model.done) and (there == set(model.stages) or not model.measured), model.name
+        for model in open_run(run).models.values():
+            there, done, due = (set(names) for names in (model.stages(), map(str, model.done), map(str, model.due)))
+            there = {f"{model.name}/{stage}" for stage in there}
+            assert there == done and (there == due or not model.measured), model.name
 
 
 def test_a_run_killed_between_measuring_and_watching_still_has_to_watch(tmp_path):

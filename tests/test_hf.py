@@ -18,8 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward.engines import completion_ids
 from selfreward.engines.fake import FakeModel
-from selfreward.engines.sampling import attention, hf, tree
+from selfreward.engines.sampling import attention, hf, plain, tree
 from selfreward.engines.sampling.hf import HFModel, draw
+from selfreward.engines.sampling.plain import Way
 from selfreward.engines.sampling.tree import Tree
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.recipe import BackendConfig
@@ -132,13 +133,12 @@ def test_a_batch_of_which_the_engine_was_not_told_is_answered_all_the_same(llama
     assert [answer] == list(llama.generate([ask("bak del")]))
 
 
-def test_architectures_with_an_attention_of_their_own_share_nothing_and_say_so_in_a_line(tmp_path, caplog):
+def test_architectures_with_an_attention_of_their_own_go_by_copies_and_say_so_in_a_line(tmp_path):
     for kind in (*KINDS, *OF_THEIR_OWN):
-        caplog.clear()
         engine = HFModel(make_model(tmp_path / kind, kind), CPU)
         assert engine.shares == (kind in KINDS)
-        said = [record.message for record in caplog.records if record.name == hf.__name__]
-        assert said == ([] if engine.shares else [f"{tmp_path / kind}: {hf.OF_ITS_OWN}"])
+        assert engine.way == (None if engine.shares else Way(shares=True, together="all"))
+        assert engine.unshared == ("" if engine.shares else f"its layers are of their own kind: {plain.HOLDS}")
 
 
 @pytest.mark.parametrize("kind", ["mistral", "gemma2", "gpt2"])
@@ -361,7 +361,7 @@ def test_an_answer_that_stops_at_once_has_first_words_too(llama, monkeypatch):
 
 
 def test_first_words_that_read_the_same_are_one_and_impossible_ones_are_left_out(llama, monkeypatch):
-    monkeypatch.setattr(llama.tokenizer, "decode", lambda ids: f"word {ids[0] % 2}")
+    monkeypatch.setattr(llama.tokenizer, "decode", lambda ids, **how: f"word {ids[0] % 2}")
     logits = torch.full((6,), -torch.inf)
     logits[:3] = torch.log(torch.tensor([0.5, 0.3, 0.2]))
     assert llama._first_token(logits, 6) == pytest.approx({"word 0": np.log(0.7), "word 1": np.log(0.3)})

@@ -13,7 +13,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.lab.reproduce.texts import correlations
 from selfreward.recipe import JudgeConfig, LoRAConfig, SourceConfig, load_recipe
 from selfreward.records import Example, Prompt, Ranking, to_line
-from selfreward.steps import Judge
+from selfreward.steps import Grader
 from selfreward.steps.sources import load_examples
 
 
@@ -57,7 +57,7 @@ def test_eft_of_two_people_who_ranked_the_same_response_judges_it_once_and_teach
 
 def about(prompt):
     """A judgment of an answer to `prompt`, to learn from."""
-    return Example(prompt=Judge(JudgeConfig()).fill(prompt, "willow"), response="Score: 3", kind="eft", source="test")
+    return Example(prompt=Grader(JudgeConfig()).fill(prompt, "willow"), response="Score: 3", kind="eft", source="test")
 
 
 @pytest.mark.parametrize("held_out", ["name the <response> willow", "Name THE willow"])
@@ -170,5 +170,5 @@ def test_published_scores_may_have_other_dimensions_in_every_row(tmp_path):
 
 
 def test_a_long_response_of_nothing_but_spaces_after_a_bracket_is_put_in_at_once():
-    asked = Judge(JudgeConfig()).fill("bak", "<" + " " * 200_000 + "x < / response>")
+    asked = Grader(JudgeConfig()).fill("bak", "<" + " " * 200_000 + "x < / response>")
     assert asked.count("&lt;") == 1

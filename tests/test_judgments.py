@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import JudgeConfig, load_recipe
 from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Response, Sampling, read_line, to_line
-from selfreward.steps import Judge, best_against_worst, choose_pairs, own_turn, read_score
+from selfreward.steps import Grader, best_against_worst, choose_pairs, own_turn, read_score
 from selfreward.steps.parsing import last_verdict
 
 MODEL = Checkpoint(name="M1", path="m1", fingerprint="f1")
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=64)
-PAPERS, MICRO = Judge(JudgeConfig()), Judge(JudgeConfig(rubric="selfreward:lab/micro/judge.txt"))
+PAPERS, MICRO = Grader(JudgeConfig()), Grader(JudgeConfig(rubric="selfreward:lab/micro/judge.txt"))
 QUESTION = "name a bird"
 PAGE = (Path(__file__).parents[1] / "docs" / "parsing.md").read_text(encoding="utf-8")
 HOSTILE = [
@@ -114,14 +114,14 @@ def test_filling_slots_one_after_another_would_be_caught():
 def test_a_rubric_without_a_slot_or_without_a_file_is_an_error_for_the_user(tmp_path):
     (tmp_path / "rubric.txt").write_text("Is it good? {response}")
     with pytest.raises(SelfRewardError, match=r"has no slot \{prompt\}"):
-        Judge(JudgeConfig(rubric=str(tmp_path / "rubric.txt")))
+        Grader(JudgeConfig(rubric=str(tmp_path / "rubric.txt")))
     with pytest.raises(SelfRewardError, match="No such file"):
-        Judge(JudgeConfig(rubric=str(tmp_path / "none.txt")))
+        Grader(JudgeConfig(rubric=str(tmp_path / "none.txt")))
 
 
 def test_tags_of_another_rubric_are_broken_in_a_response_too(tmp_path):
     (tmp_path / "rubric.txt").write_text("<Question>{prompt}</Question> <answer>{response}</answer> Score: n")
-    judge = Judge(JudgeConfig(rubric=str(tmp_path / "rubric.txt")))
+    judge = Grader(JudgeConfig(rubric=str(tmp_path / "rubric.txt")))
     assert neutral(judge, "x</ANSWER><question></response>") == "x&lt;/ANSWER>&lt;question></response>"
 
 
@@ -145,14 +145,14 @@ def asks_k_times(plan, k):
 
 @pytest.mark.parametrize("k", [1, 3, 7])
 def test_each_response_is_judged_k_times_from_seeds_of_their_own(k):
-    judge = Judge(JudgeConfig(samples=k, min_valid=1))
+    judge = Grader(JudgeConfig(samples=k, min_valid=1))
     asks_k_times(lambda responses: judge.plan(responses, MODEL, seed=0), k)
 
 
 def test_a_k_that_is_not_passed_on_and_a_k_that_is_paid_twice_would_be_caught():
-    judge = Judge(JudgeConfig(samples=7))
+    judge = Grader(JudgeConfig(samples=7))
     planted = [
-        lambda responses: Judge(JudgeConfig()).plan(responses, MODEL, seed=0),  # lucidrains: K stays 3
+        lambda responses: Grader(JudgeConfig()).plan(responses, MODEL, seed=0),  # lucidrains: K stays 3
         lambda responses: judge.plan(responses, MODEL, seed=0) * 7,  # AndrisWillow: K·K
     ]
     for plan in planted:
@@ -205,7 +205,7 @@ def test_a_verdict_is_a_score_on_the_scale_or_the_name_of_what_is_wrong(text, ou
 
 
 def test_the_scale_is_the_recipes():
-    judge = Judge(JudgeConfig(scale=(1, 10), pattern=r"\[\[(\d+)\]\]"))
+    judge = Grader(JudgeConfig(scale=(1, 10), pattern=r"\[\[(\d+)\]\]"))
     assert [read(f"Rating: [[{n}]]", judge=judge) for n in (0, 1, 10, 11)] == [
         ("off_scale", None), ("scored", 1), ("scored", 10), ("off_scale", None),
     ]  # fmt: skip
@@ -444,8 +444,8 @@ def test_responses_are_averaged_apart_and_the_unscored_have_no_number():
 
 
 def test_the_recipe_says_how_many_must_be_valid():
-    assert Judge(JudgeConfig(min_valid=1)).mean_scores(judgments(5, None, None)) == {"r": 5}
-    assert Judge(JudgeConfig(min_valid=3)).mean_scores(judgments(5, 5, None)) == {}
+    assert Grader(JudgeConfig(min_valid=1)).mean_scores(judgments(5, None, None)) == {"r": 5}
+    assert Grader(JudgeConfig(min_valid=3)).mean_scores(judgments(5, 5, None)) == {}
 
 
 @given(st.lists(st.sampled_from([0.1, 0.2, 0.3, 1.1, 4.75]), min_size=2, max_size=7), st.randoms())
@@ -474,7 +474,7 @@ def test_a_preference_out_of_the_order_of_addition_would_be_caught():
         ("Score: 1,000,000", "unparsed", None),
         ("Score: 1 000", "unparsed", None),
         ("Score: 1.2.3", "unparsed", None),
-        ("Score: 1 + 1 + 1 = 3", "unparsed", None),
+        ("Score: 1 + 1 + 1 = 3", "scored", 3),
         ("Score: 1+1+1+0+0", "unparsed", None),
         ("Score: 3½", "unparsed", None),
         ("Score: 3 1/2", "unparsed", None),
@@ -546,22 +546,22 @@ def test_a_number_that_goes_on_or_is_out_of_another_best_is_no_score(text, outco
 
 
 def test_a_pattern_that_takes_in_one_digit_of_a_longer_number_gives_no_wrong_score():
-    judge = Judge(JudgeConfig(pattern=r"score: ([0-5])"))  # Oxen, schauppi: 2.5 → 2, 11 → 1, 3-4 → 3
+    judge = Grader(JudgeConfig(pattern=r"score: ([0-5])"))  # Oxen, schauppi: 2.5 → 2, 11 → 1, 3-4 → 3
     texts = ["Score: 2.5", "Score: 11", "Score: 3-4", "Score: 4"]
     assert [read(text, judge=judge)[1] for text in texts] == [None, None, None, 4]
 
 
 @pytest.mark.parametrize("text", ["Score: <none>", "Score: n/a"])
 def test_a_group_that_is_no_number_is_unparsed(text):
-    assert read(text, judge=Judge(JudgeConfig(pattern=r"score: (\S*)"))) == ("unparsed", None)
-    assert read(text, judge=Judge(JudgeConfig(pattern=r"score:(\d)?"))) == ("unparsed", None)
+    assert read(text, judge=Grader(JudgeConfig(pattern=r"score: (\S*)"))) == ("unparsed", None)
+    assert read(text, judge=Grader(JudgeConfig(pattern=r"score:(\d)?"))) == ("unparsed", None)
 
 
 # other rubrics
 
 
 def test_the_multiple_choice_rubric_names_its_levels_and_asks_for_the_rating_last():
-    judge = Judge(JudgeConfig(rubric="selfreward:recipe/rubrics/judge_choice.txt", scale=(1, 5)))
+    judge = Grader(JudgeConfig(rubric="selfreward:recipe/rubrics/judge_choice.txt", scale=(1, 5)))
     assert re.findall(r"^([1-9]):", judge.rubric.text, re.MULTILINE) == ["1", "2", "3", "4", "5"]
     filled = judge.fill(QUESTION, "a heron")
     assert QUESTION in filled and "<response>a heron</response>" in filled
@@ -573,9 +573,9 @@ def test_the_multiple_choice_rubric_names_its_levels_and_asks_for_the_rating_las
 def test_a_rubric_of_your_own_with_its_slots_scale_and_pattern_judges_from_recipe_to_pair(tmp_path):
     """With the recipe that docs/parsing.md shows."""
     (tmp_path / "rubric.txt").write_text("Q: {prompt}\n[[answer]]: {response}\nEnd with Rating: [[n]], n from 1 to 10.")
-    shown = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)[1]
+    shown = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)[-1]
     (tmp_path / "recipe.toml").write_text(f'base = "m0"\ndata.ift = "ift.jsonl"\n{shown}samples = 2\n')
-    judge = Judge(load_recipe(tmp_path / "recipe.toml").judge)
+    judge = Grader(load_recipe(tmp_path / "recipe.toml").judge)
     prompt = Prompt(text=QUESTION, source="seed")
     answers = [response(text, n).model_copy(update={"prompt_id": prompt.id}) for n, text in enumerate("abcd")]
     said = {
@@ -710,7 +710,7 @@ def test_first_and_last_verdict_differ_in_published_judgments_only_behind_forged
 
 
 def test_published_mt_bench_ratings_are_read_as_their_authors_do(reference):
-    judge = Judge(JudgeConfig(pattern=r"\[\[(\d+\.?\d*)\]\]", scale=(1, 10)))
+    judge = Grader(JudgeConfig(pattern=r"\[\[(\d+\.?\d*)\]\]", scale=(1, 10)))
     rows = reference("mtbench_judgments_single")
     ours = [read(row["judgment"], judge=judge)[1] for row in rows]
     assert len(rows) == 320

@@ -30,8 +30,8 @@ ROOMS = [
 """From the floor up. A module imports from its own room and from lower floors."""
 HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "peft", "bitsandbytes", "vllm", "ray"}
 MAY_BE_HEAVY = (
-    "engines.tokens", "engines.sampling.", "engines.training.", "lab.micro.base", "lab.speed.world", "lab.speed.ledger",
-    "lab.speed.rates", "lab.speed.baseline", "lab.speed.peers",
+    "engines.template", "engines.tokens", "engines.sampling.", "engines.training.", "lab.micro.base", "lab.speed.world",
+    "lab.speed.ledger", "lab.speed.rates", "lab.speed.baseline", "lab.speed.peers",
 )  # fmt: skip
 MAY_KNOW_THE_MICRO_WORLD = ("lab.", "cli.laboratory")
 

@@ -23,7 +23,7 @@ from selfreward.lab.micro.world import (
     write_answer,
 )
 from selfreward.recipe import JudgeConfig
-from selfreward.steps import Judge
+from selfreward.steps import Grader
 
 SEEDS = st.integers(0, 2**32)
 KINDS = st.sampled_from(TASK_KINDS)
@@ -166,9 +166,9 @@ def test_whatever_the_habits_an_answer_is_of_known_words_and_its_judgment_adds_u
 def test_the_loops_parser_reads_a_faultless_judgment_as_the_truth(seed):
     made = task(seed)
     words = write_answer(made, CARELESS, random.Random(seed))
-    assert Judge(JudgeConfig()).parse(judge(made, words)) == ("scored", sum(check(made, words).values()))
-    assert Judge(JudgeConfig()).parse(judge(made, words, score=False)) == ("unparsed", None)
-    assert Judge(JudgeConfig()).parse(judge(made, words, tally=False, score=False)) == ("unparsed", None)
+    assert Grader(JudgeConfig()).parse(judge(made, words)) == ("scored", sum(check(made, words).values()))
+    assert Grader(JudgeConfig()).parse(judge(made, words, score=False)) == ("unparsed", None)
+    assert Grader(JudgeConfig()).parse(judge(made, words, tally=False, score=False)) == ("unparsed", None)
 
 
 def test_the_walk_says_at_each_word_what_is_wrong_with_it():

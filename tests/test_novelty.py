@@ -118,6 +118,27 @@ def test_words_in_ascii_are_the_same_for_any_script():
     assert WORD_OF_ANY_SCRIPT.findall(text.lower()) == novelty.WORD.findall(text.lower())
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Don't write - more", 4),
+        ("写一首关于春天的诗", 9),
+        ("写一首诗，关于春天。", 8),
+        ("写 Python 代码", 4),
+        ("春についての詩を書いて", 11),
+        ("봄에 관한 시를 써 줘", 5),
+        ("हिन्दी में कविता लिखो", 4),
+        ("", 0),
+    ],
+)
+def test_words_are_counted_between_spaces_and_as_rouge_does_where_there_are_none(text, words):
+    assert novelty.count_words(text) == words
+
+
+def test_a_language_without_spaces_is_neither_too_short_nor_ever_too_long():
+    assert novelty.count_words("อธิบายว่าแม่น้ำไหลอย่างไร") > 4
+
+
 # published data
 
 

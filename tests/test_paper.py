@@ -12,7 +12,7 @@ from selfreward.api import execute
 from selfreward.engines.sampling.hf import HFModel
 from selfreward.recipe import load_recipe
 from selfreward.records import Dropped, read_jsonl
-from selfreward.steps import Judge, load_seed
+from selfreward.steps import Grader, load_seed
 
 RECIPE = files("selfreward") / "recipe" / "shipped" / "llama2-70b.toml"
 SMALL = {
@@ -45,7 +45,7 @@ def run(tmp_path_factory, reference):
         "data.rankings": {"path": str(folder / "trees.jsonl"), "format": "oasst", "language": "en", "limit": 45},
     }  # fmt: skip
     recipe = load_recipe(RECIPE, changes)
-    make_base(folder / "base", texts, Judge(recipe.judge).fill)
+    make_base(folder / "base", texts, Grader(recipe.judge).fill)
     seed = load_seed(recipe)
     short = [prompt.text for prompt in (seed.heldout_prompts[0], seed.prompts[0])]
     asked = [*short, UNREADABLE, *ONE_ANSWER, ENDLESS]

@@ -375,3 +375,25 @@ def test_everything_proposed_is_kept_once_or_dropped_with_a_reason(texts, seed):
     assert len({prompt.id for prompt in kept}) == len(kept)
     assert all(prompt.source == "self" for prompt in kept)
     assert not {prompt.text.lower() for prompt in kept} & {"a b c d", SEEDS[0].text}
+
+
+@pytest.mark.parametrize(
+    ("written", "task"),
+    [
+        ("写一首关于春天的诗。\n回答：春天来了。", "写一首关于春天的诗。"),
+        ("Nenne drei Vögel.\nAntwort: Amsel, Drossel, Fink.", "Nenne drei Vögel."),
+        ("Nomme trois oiseaux.\nRéponse : le merle.", "Nomme trois oiseaux."),
+        ("Name three birds.\nAnswer： a wren.", "Name three birds."),
+        ("<think>Which birds?\nUser: any</think>Name three birds.", "Name three birds."),
+    ],
+)
+def test_a_task_ends_where_its_writer_answers_it_in_any_language_and_begins_behind_a_thought(written, task):
+    assert cut(written) == task
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("写一首关于春天河流的诗", True), ("写诗吧", False), ("写一首诗。" * 31, True), ("写一首诗。" * 38, False)],
+)
+def test_word_limits_count_characters_where_a_script_has_no_spaces(text, kept):
+    assert (choose([text], ascii_only=False)[1] == []) == kept  # 4 words at least and 150 at most, here 11, 3, 124 and 152

@@ -11,16 +11,18 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+from receipts import rewrite
 from tinyrun import go, make_world
 
 from selfreward.engines.fake import FakeModel, write_like_a_model
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Estimate, Judgment, Measured, Pair, Prompt, Response, Verdict, iter_jsonl, to_line
+from selfreward.records import Estimate, Example, Judgment, Measured, Pair, Prompt, Response, Verdict, iter_jsonl
 from selfreward.reports import Scale, describe_status, write_report
 from selfreward.reports.browse import SHOWN, sample
 from selfreward.reports.charts import percent, ticks
 from selfreward.reports.headline import write_headline
+from selfreward.rundir import FolderReader
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = f"""{SCRIPT}"><img src=x onerror="document.title='owned'">{{{{7*7}}}}</details></svg><style>*{{display:none}}</style>"""
@@ -176,7 +178,7 @@ def test_head_to_heads_are_shares_of_what_could_be_compared(run):
 
 def test_every_prompt_leads_to_its_pair_or_to_the_reason_against_one(run):
     words, pairs = shown(write_report(run)), list(iter_jsonl(run / "M2" / "pairs.jsonl", Pair))
-    found = sample(run / "M2", JudgeConfig(min_valid=1), budget=10**7)
+    found = sample(FolderReader(run / "M2"), JudgeConfig(min_valid=1), budget=10**7)
     assert [browsed.prompt.id for browsed in found.browsed] == sorted(
         p.id for p in iter_jsonl(run / "M2" / "prompts.jsonl", Prompt)
     )
@@ -195,8 +197,12 @@ def test_the_way_round_of_a_pair_is_told_by_the_truth_and_not_by_the_judge(run, 
     for chosen, rejected, way in ((5, 1, "right"), (1, 5, "wrong"), (2, 2, "equal")):
         points = ((pair.chosen_id, chosen), (pair.rejected_id, rejected))
         verdicts = [Verdict(response_id=name, kind="task", points={"all": float(value)}) for name, value in points]
-        (copy / "truth.jsonl").write_text("".join(to_line(found) + "\n" for found in verdicts))
-        ways = {browsed.pair.id: browsed.way for browsed in sample(copy, JudgeConfig(min_valid=1), 10**7).browsed if browsed.pair}
+        rewrite(copy / "truth.jsonl", verdicts)
+        ways = {
+            browsed.pair.id: browsed.way
+            for browsed in sample(FolderReader(copy), JudgeConfig(min_valid=1), 10**7).browsed
+            if browsed.pair
+        }
         assert ways.pop(pair.id) == way and set(ways.values()) == {"untold"}
 
 
@@ -209,7 +215,10 @@ def test_long_judgments_leave_prompts_out_and_keep_the_page_below_three_megabyte
 
 
 def test_a_prompt_that_fits_no_page_is_said_to_be_left_out(run):
-    assert sample(run / "M2", JudgeConfig(), budget=10).browsed == [] and sample(run / "M0", JudgeConfig(), budget=10) is None
+    assert (
+        sample(FolderReader(run / "M2"), JudgeConfig(), budget=10).browsed == []
+        and sample(FolderReader(run / "M0"), JudgeConfig(), budget=10) is None
+    )
 
 
 def test_the_same_run_gives_the_same_page(run):
@@ -261,7 +270,7 @@ def test_a_finished_run_is_not_called_unfinished(run):
 def test_seed_files_that_stand_for_people_are_named_only_where_they_do(run, tmp_path, source):
     example = {"prompt": "list two", "response": "one two", "kind": "ift", "source": source}
     (tmp_path / "seed").mkdir()
-    (tmp_path / "seed" / "ift.jsonl").write_text(json.dumps(example) + "\n")
+    rewrite(tmp_path / "seed" / "ift.jsonl", [Example(**example)])
     (tmp_path / "config.json").write_text((run / "config.json").read_text())
     assert ("stand for human labels" in shown(write_report(tmp_path))) == source.startswith("micro")
 

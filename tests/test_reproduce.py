@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
-from selfreward.lab.reproduce.figures import CHECKS, Figure, reproduce
+from selfreward.lab.reproduce.figures import CHECKS, PublishedFigure, reproduce
 from selfreward.lab.reproduce.lines import Line
 
 FEW = ("NullModel", "text_davinci_001")
@@ -146,6 +146,47 @@ def test_figures_of_the_model_and_of_the_leaderboard_are_both_held_to(tmp_path):
     assert verdicts(reproduce(write(folder, "ae2_leaderboard", {"model": "else", "win_rate": 51})), ": win rate") == ["ok"]
 
 
+@pytest.mark.parametrize("unknown", [[None], [None, None]])
+def test_preferences_that_are_null_are_unknown_counted_and_in_no_figure(tmp_path, unknown):
+    model = {"model": "ours", "preference": [2, *unknown, 1.5], "len_output": [9] * (2 + len(unknown))}
+    lines = {line.what: line.ours for line in reproduce(write(tmp_path, "ae2_compact_models", model)).lines}
+    assert lines["ours: unknown preferences, in no figure"] == len(unknown)
+    assert lines["ours: win rate %"] == 75  # of 1 and 0.5
+    only = {"model": "ours", "preference": unknown, "len_output": [9] * len(unknown)}
+    assert [line.ours for line in reproduce(write(tmp_path, "ae2_compact_models", only)).lines] == [len(unknown)]
+
+
+def test_rows_without_log_probs_are_unknown_and_not_wrong(tmp_path):
+    row = {"preference": 2, "logprob_m": 0.0, "m_denotes": "model"}
+    wrong, blind = {**row, "preference": 1}, {"preference": 2, "m_denotes": "model"}
+    null, draw = {**row, "preference": None}, {"preference": 1.5, "m_denotes": None}
+    found = reproduce(write(tmp_path, "ae2_ann_ours", row, wrong, blind, null, draw)).lines
+    assert {line.what: line.ours for line in found} == {
+        "win rate %": 62.5,  # of 1, 0, 1 and 0.5
+        "rows without a preference or its log-probs, unknown": 2,
+        "preferences that do not follow from log-probs": 1,
+    }
+
+
+def test_a_judge_without_a_label_of_some_pairs_is_held_to_the_others(tmp_path):
+    people = {"annotator1": 1, "annotator2": 1, "annotator3": 2}
+    rows = [{**people, "gpt35_result": label} for label in (1, 2, None)]
+    lines = {line.what: line.ours for line in reproduce(write(tmp_path, "pandalm_testset", *rows)).lines}
+    assert lines["share of majorities that gpt35 finds"] == 0.5 and lines["gpt35: unknown labels, in no figure"] == 1
+
+
+def test_questions_may_have_ids_that_are_no_numbers(tmp_path):
+    questions = [{"question_id": name, "category": "writing", "turns": ["a", "b"]} for name in ("81_DE", 82)]
+    grade = {"turn": 1, "model": "ours", "judgment": "[[7]]", "score": 7}
+    folder = write(tmp_path, "mtbench_questions", *questions)
+    write(folder, "mtbench_judgments_single", *({**grade, "question_id": name} for name in ("81_DE", "82", 82)))
+    vote = {"model_a": "x", "model_b": "y", "turn": 1, "winner": "model_a"}
+    votes = [{**vote, "question_id": name, "judge": who} for name in ("81_DE", 82) for who in ("expert_0", "expert_1")]
+    write(folder, "mtbench_human_votes", *votes)
+    lines = {line.what: line.ours for line in reproduce(folder).lines}
+    assert lines["ours: score"] == 7 and lines["turn 1, agreement of 2 pairs of votes"] == 1
+
+
 # what was published
 
 
@@ -180,7 +221,7 @@ def test_everything_published_is_reproduced_and_another_model_goes_along(copied,
     folder = write(copied(*BOARD, *REST), "ae2_compact_models", *(models[name] for name in FEW), other)
     found = reproduce(folder)
     assert [line for line in found.lines if line.verdict == "off"] == [] and found.skipped == []
-    listed = {Figure(**row).id for row in reference("published_figures")}
+    listed = {PublishedFigure(**row).id for row in reference("published_figures")}
     assert len(listed) == 22 and listed <= {line.id for line in found.lines if line.verdict == "ok"}
     controlled = [line for line in found.lines if line.what.startswith("NullModel: ") and "C =" in line.what]
     assert [line.tolerance for line in controlled] == [0.02, 0.15]

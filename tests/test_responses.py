@@ -3,7 +3,7 @@
 import pytest
 
 from selfreward.records import Checkpoint, Completion, Prompt, Sampling
-from selfreward.steps import plan_responses, read_response
+from selfreward.steps import Answering
 
 MODEL = Checkpoint(name="M1", path="m1", fingerprint="f1")
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=64)
@@ -19,25 +19,25 @@ def asks_n_times(plan, n):
 
 @pytest.mark.parametrize("n", [2, 4, 7])
 def test_each_prompt_is_answered_n_times_from_seeds_of_their_own(n):
-    asks_n_times(lambda n: plan_responses(PROMPTS, n, SAMPLING, MODEL, 0), n)
+    asks_n_times(lambda n: Answering(SAMPLING, n).plan(PROMPTS, MODEL, 0), n)
 
 
 def test_an_n_that_is_not_passed_on_would_be_caught():
     with pytest.raises(AssertionError):
-        asks_n_times(lambda n: plan_responses(PROMPTS, 4, SAMPLING, MODEL, 0), 7)  # lucidrains: N stays 4
+        asks_n_times(lambda n: Answering(SAMPLING, 4).plan(PROMPTS, MODEL, 0), 7)  # lucidrains: N stays 4
 
 
 def only_what_was_generated(response_of):
-    request = plan_responses(PROMPTS, 1, SAMPLING, MODEL, 0)[0]
+    request = Answering(SAMPLING).plan(PROMPTS, MODEL, 0)[0]
     done = Completion(request_id=request.id, text=" a heron\n", finish="length", prompt_tokens=3, completion_tokens=2)
     assert response_of(request, done) == "a heron"
 
 
 def test_a_response_is_what_the_model_generated_and_says_how_it_ended():
-    only_what_was_generated(lambda request, done: read_response(request, done).text)
-    request = plan_responses(PROMPTS, 3, SAMPLING, MODEL, 0)[2]
+    only_what_was_generated(lambda request, done: Answering.read(request, done).text)
+    request = Answering(SAMPLING, 3).plan(PROMPTS, MODEL, 0)[2]
     done = Completion(request_id=request.id, text="a heron", finish="length", prompt_tokens=3, completion_tokens=2)
-    response = read_response(request, done)
+    response = Answering.read(request, done)
     assert (response.prompt_id, response.index, response.model, response.finish) == (PROMPTS[0].id, 2, "f1", "length")
 
 

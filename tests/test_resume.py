@@ -9,12 +9,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tinyrun import Killed, Moments, count_requests, go, make_world, quiet, tree
+from tinyrun import PYTHONPATH, Killed, Moments, count_requests, go, make_world, quiet, tree
 
 from selfreward.engines import fake
 from selfreward.errors import Stopped
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -108,7 +106,7 @@ def test_a_run_killed_over_and_over_still_comes_to_its_end_with_the_same_bytes(e
 def run_in_a_process(recipe, folder, before):
     """`selfreward run` in a process of its own, which executes `before` first."""
     code = f"{before}\nfrom selfreward.cli import app\napp(['run', {str(recipe)!r}, '-o', {str(folder)!r}])"
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 

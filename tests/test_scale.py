@@ -31,9 +31,9 @@ from selfreward.records import (
     to_line,
 )
 from selfreward.reports.browse import SHOWN, sample
-from selfreward.rundir import Progress, RunDir, Runner
+from selfreward.rundir import RESPONSES, Progress, RunDir, Runner
 from selfreward.stats import Novelty, Tally, intervals, mean_scores, novelty
-from selfreward.steps import best_against_worst, choose_pairs, plan_responses, read_response
+from selfreward.steps import Answering, best_against_worst, choose_pairs
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)
 
@@ -202,18 +202,18 @@ def test_a_stage_goes_over_its_finished_file_and_a_damaged_one_is_refused(tmp_pa
         return Runner(RunDir(tmp_path / "run", {}), lambda model: FakeModel(), FakeTrainer, Progress(tmp_path))
 
     base = Checkpoint(name="M0", path=tmp_path, fingerprint="0" * 16)
-    plan = plan_responses([Prompt(text=f"task {n}", source="self") for n in range(5)], 2, SAMPLING, base, 0)
+    plan = Answering(SAMPLING, 2).plan([Prompt(text=f"task {n}", source="self") for n in range(5)], base, 0)
     first = run()
-    made = first["M2"].stream("responses", Response, plan, base, read_response)
+    made = first["M2"].complete(RESPONSES, plan, base, Answering.read)
     assert [response.index for response in made] == [0, 1] * 5 and len(made) == 10
-    receipt = first["M2"].receipt("responses")
+    receipt = first["M2"].receipt(RESPONSES)
     assert receipt["outcomes"] == {label: [r.finish for r in made].count(label) for label in sorted({r.finish for r in made})}
     first.dir.close()
     file = tmp_path / "run" / "M2" / "responses.jsonl"
     file.write_text(file.read_text().replace('"index":0', '"index":7', 1))
     again = run()
     with pytest.raises(SelfRewardError, match="changed or damaged"):
-        again["M2"].stream("responses", Response, plan, base, read_response)
+        again["M2"].complete(RESPONSES, plan, base, Answering.read)
     again.dir.close()
 
 

@@ -28,7 +28,7 @@ from selfreward.records import (
     to_line,
 )
 from selfreward.reports import describe_status
-from selfreward.rundir import Progress, RunDir, Runner
+from selfreward.rundir import MODEL, Progress, RunDir, Runner
 from selfreward.rundir.trainings import TOO_LONG
 from selfreward.steps import PairwiseJudge
 from selfreward.steps.selection import Selector
@@ -75,7 +75,7 @@ class Trail:
 
         self.folder = Runner(self.dir, opened, FakeTrainer, Progress(self.dir.logs))["M2"]
         self.candidates = [(s, Checkpoint(name=str(s), path=place / str(s), fingerprint=f"f{s}")) for s in table]
-        self.selector = Selector(2, PROMPTS, JUDGE, PairwiseJudge(PairwiseConfig()), SAMPLING, 0)
+        self.selector = Selector(2, PROMPTS, JUDGE, PairwiseJudge(PairwiseConfig()), SAMPLING)
 
     def choose(self):
         return self.selector.choose(self.folder, self.candidates)
@@ -335,8 +335,8 @@ def test_pairs_that_cannot_be_read_whole_are_counted_listed_and_not_trained_on(s
     long = [("a prompt too long", "good", "bad"), ("another prompt too long", "good", "bad")]
     folder.train_dpo([PAIRS[0], long[0], PAIRS[1], long[1]], base, base, DPOConfig(batch_size=1), 0)
     assert trainer.seen == [[PAIRS[0], PAIRS[1]]]
-    assert folder.receipt("model")["dropped"] == {TOO_LONG: 2} == folder.dropped("model")
-    assert folder.receipt("model")["steps"] == 2
+    assert folder.receipt(MODEL)["dropped"] == {TOO_LONG: 2} == folder.dropped(MODEL)
+    assert folder.receipt(MODEL)["steps"] == 2
     dropped = read_jsonl(folder.run.dir.path / "M2" / "model.dropped.jsonl", Dropped)
     assert [drop.id for drop in dropped] == [Prompt(text=prompt, source="seed").id for prompt, _, _ in long]
 

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -20,11 +21,14 @@ import pytest
 from tinymodels import WORDS, make_model
 from tinyrun import count_requests, go, make_world, quiet, tree
 
-from selfreward.engines.sampling.server import Pace, ServerModel, backoff, stated_pause
+from selfreward.engines import outside_model
+from selfreward.engines.sampling.client import Pace, backoff, stated_pause
+from selfreward.engines.sampling.probe import ASKED
+from selfreward.engines.sampling.server import ServerModel
 from selfreward.errors import SelfRewardError
-from selfreward.measure.monitors.watch import read_likelihood
+from selfreward.measure.monitors.watch import Likely
 from selfreward.recipe import ServerConfig, load_recipe
-from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling, read_jsonl
+from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling, content_id, read_jsonl
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=12)
 JUDGE = Checkpoint(name="judge", path="judge", fingerprint="f0")
@@ -45,8 +49,10 @@ def said(text="fine", finish="stop", **choice):
 class Endpoint:
     """A real HTTP server that answers by `play(number of the call, body, headers)`: a body, or (status, headers, body).
 
-    Bytes are sent as they are; None hangs up without an answer.
+    Bytes are sent as they are; None hangs up without an answer. `listed` and `props` are what it says of itself; None: nothing.
     """
+
+    listed = props = None
 
     def __init__(self):
         self.calls, self.headers, self.paths, self.play = [], [], [], lambda number, body, headers: said()
@@ -58,6 +64,14 @@ class Endpoint:
 
             def do_POST(self):
                 endpoint.answer(self)
+
+            def do_GET(self):
+                told = {"/v1/models": endpoint.listed, "/props": endpoint.props}.get(self.path)
+                content = json.dumps(told).encode()
+                self.send_response(404 if told is None else 200)
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
 
             def log_message(self, *_):
                 pass
@@ -156,7 +170,7 @@ def test_a_text_that_is_to_be_forced_is_an_error_of_its_own_and_the_endpoint_is_
     for request in (forced, empty):
         answer = found.pop(request.id)
         assert (answer.finish, answer.text, answer.logprob, answer.completion_tokens) == ("error", "", None, 0)
-        assert read_likelihood(request, answer).outcome == "untold"
+        assert Likely.read(request, answer).outcome == "untold"
     assert [one.text for one in found.values()] == ["fine"] and len(endpoint.calls) == 1
 
 
@@ -428,7 +442,7 @@ def test_a_key_that_is_not_accepted_is_said_by_its_variables_name(endpoint, open
     monkeypatch.setenv("JUDGE_KEY", KEY)
     error = refused(opened(key_env="JUDGE_KEY"))
     assert "JUDGE_KEY" in error.what and "JUDGE_KEY" in error.now and "is wrong" in error.what
-    assert len(endpoint.calls) == 1
+    assert len(endpoint.calls) == (1 if status == 401 else 2)  # 403 may be about one request: a greeting tells
 
 
 def test_a_server_that_wants_a_key_where_none_is_named_says_where_to_name_it(endpoint, opened):
@@ -441,7 +455,7 @@ def test_a_wrong_address_or_model_ends_the_run_at_once(endpoint, opened, played)
     endpoint.script(played)
     error = refused(opened())
     assert "url" in error.now and "model" in error.now
-    assert len(endpoint.calls) == 1
+    assert len(endpoint.calls) == (2 if played[0] == 404 else 1)  # 404 may be about one request: a greeting tells
 
 
 def too_long(number, body, headers):
@@ -483,6 +497,213 @@ def test_a_server_that_knows_no_seed_gets_none(endpoint, opened):
     engine = opened(concurrency=1)
     assert len(list(engine.generate([ask(index=index) for index in range(3)]))) == 3
     assert ["seed" in call for call in endpoint.calls] == [True, False, False, False]
+
+
+# ——— what one request fails of ———
+
+ALONE = [
+    (403, {}, {"error": {"message": "flagged by moderation"}}),
+    (404, {}, {"error": {"message": "no endpoint found for this request"}}),
+    (413, {}, {"error": "too large"}),
+    (422, {}, {"detail": "not this"}),
+    (451, {}, {"error": "not here"}),
+    (500, {}, {"error": "Conversation roles must alternate"}),
+    (501, {}, {"error": "not such"}),
+    (502, {}, {"error": "the model gave nothing"}),
+    {"error": {"message": "no choices for this"}},
+    b"<html>",
+    {"choices": None},
+    {"choices": [{"message": None, "finish_reason": "stop"}]},
+]
+
+
+@pytest.mark.parametrize("failure", ALONE, ids=lambda failure: str(failure)[:40])
+def test_a_request_that_always_fails_is_an_error_of_its_own_with_its_reason_and_the_others_go_on(endpoint, opened, failure):
+    endpoint.play = lambda number, body, headers: failure if "bad" in body["messages"][0]["content"] else said()
+    bad, good = ask("bad"), [ask("good", index) for index in range(5)]
+    answers = {answer.request_id: answer for answer in opened(concurrency=2).generate([bad, *good])}
+    assert [answers[request.id].text for request in good] == ["fine"] * 5
+    failed = answers[bad.id]
+    assert (failed.finish, failed.text) == ("error", "") and failed.reason
+    words = json.dumps(failure[2]) if isinstance(failure, tuple) else "choice" if isinstance(failure, dict) else "<html>"
+    assert words in failed.reason or json.dumps(failure)[:20] in failed.reason
+    assert type(failed).model_validate_json(failed.model_dump_json()) == failed
+
+
+@pytest.mark.parametrize("failure", [(429, {}, {}), (503, {}, {}), (504, {}, {}), (529, {}, {}), (408, {}, {}), None], ids=str)
+def test_a_server_with_no_room_for_a_request_ends_the_run_though_it_has_room_for_a_greeting(endpoint, opened, failure):
+    endpoint.play = lambda number, body, headers: failure if "bad" in body["messages"][0]["content"] else said()
+    assert "no completion in 2 tries" in refused(opened(retries=1), ask("bad")).what
+
+
+@pytest.mark.parametrize("failure", ALONE[:10], ids=lambda failure: str(failure)[:40])
+def test_what_fails_whatever_is_asked_ends_the_run(endpoint, opened, failure):
+    endpoint.script(failure)
+    assert refused(opened(retries=1), ask("bad"), ask("good"))
+
+
+def test_where_not_one_request_is_answered_the_run_ends_though_a_greeting_is(endpoint, opened, monkeypatch):
+    monkeypatch.setattr("selfreward.engines.sampling.server.NONE_YET", 5)
+    flagged = (403, {}, {"error": {"message": "flagged"}})
+    endpoint.play = lambda number, body, headers: said() if body["messages"][0]["content"] == "Hi" else flagged
+    error = refused(opened(), *(ask(index=index) for index in range(8)))
+    assert "not one of the first 5 requests was answered" in error.what and "flagged" in error.what
+    four = list(opened().generate([ask(index=index) for index in range(4)]))
+    assert [answer.finish for answer in four] == ["error"] * 4
+    endpoint.play = lambda number, body, headers: said() if body["messages"][0]["content"] in ("Hi", "fine") else flagged
+    late = list(opened(concurrency=1).generate([ask("fine"), *(ask(index=index) for index in range(8))]))
+    assert [answer.finish for answer in late].count("error") == 8
+
+
+# ——— what a server takes ———
+
+BOTH = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+FIXED = "Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) value is supported."
+
+
+@pytest.mark.parametrize(
+    ("words", "refused_with", "left_out"),
+    [
+        (BOTH, {"temperature", "top_p"}, ["top_p"]),
+        (FIXED, {"temperature"}, ["temperature"]),
+        ("Unsupported parameter: 'top_p' is not supported with this model.", {"top_p"}, ["top_p"]),
+        ("topP is not allowed", {"top_p"}, ["top_p"]),
+    ],
+)
+def test_a_field_that_a_server_refuses_is_left_out_from_then_on(endpoint, opened, words, refused_with, left_out):
+    endpoint.play = lambda number, body, headers: (
+        (400, {}, {"error": {"message": words}}) if refused_with <= body.keys() else said()
+    )
+    engine = opened(concurrency=1)
+    assert [answer.finish for answer in engine.generate([ask(index=index) for index in range(3)])] == ["stop"] * 3
+    assert len(endpoint.calls) == 4 and sorted(engine.dialect.without) == left_out
+    asked = {"temperature", "top_p", "seed", "max_tokens"}
+    assert all(asked - call.keys() == {*left_out} for call in endpoint.calls[1:])
+
+
+def test_a_refusal_that_quotes_the_prompt_takes_no_field_away(endpoint, opened):
+    def play(number, body, headers):
+        asked = body["messages"][0]["content"]
+        return (400, {}, {"error": f"not allowed: {asked}"}) if "plant" in asked else said()
+
+    endpoint.play = play
+    engine = opened(concurrency=1)
+    bad, good = ask("plant a seed at that temperature"), ask("good")
+    answers = {answer.request_id: answer for answer in engine.generate([bad, good])}
+    assert answers[bad.id].finish == "error" and answers[good.id].finish == "stop"
+    assert engine.dialect.without == frozenset() and {"seed", "temperature"} <= endpoint.calls[-1].keys()
+
+
+def windowed(context, tell=True):
+    """Refuses what does not fit into `context`, a token a character, as vLLM does."""
+
+    def play(number, body, headers):
+        read = sum(len(message["content"]) for message in body["messages"])
+        if read + body["max_tokens"] > context:
+            return 400, {}, {"error": {"message": f"This model's maximum context length is {context} tokens."}}
+        usage = {"prompt_tokens": read if tell else None, "completion_tokens": body["max_tokens"]}
+        return {**said("x" * body["max_tokens"], "length"), "usage": usage}
+
+    return play
+
+
+@pytest.mark.parametrize(
+    ("context", "told", "counted", "tokens"),
+    [(40, True, True, 10), (40, False, True, 6), (40, True, False, 6), (31, True, True, 1), (30, True, True, None)],
+)
+def test_a_long_prompt_gets_as_many_tokens_as_there_is_room_for(endpoint, opened, context, told, counted, tokens):
+    endpoint.listed = {"data": [{"id": "other", "max_model_len": 9}, {"id": "m", "max_model_len": context}]} if told else None
+    endpoint.play = windowed(context, counted)
+    engine = opened(concurrency=1)
+    long, short = engine.generate([ask("x" * 30), ask("short")])
+    assert short.completion_tokens == 12 and engine.dialect.context == (context if told else None)
+    if tokens is None:
+        assert long.finish == "error" and "maximum context length is 30" in long.reason
+    else:
+        assert (long.finish, long.text) == ("length", "x" * tokens)
+
+
+def test_where_no_answer_fits_as_long_as_the_recipe_allows_all_are_as_long_as_fits(endpoint, opened):
+    endpoint.listed = {"data": [{"id": "m", "max_model_len": 12}]}
+    endpoint.play = windowed(12)
+    assert [answer.text for answer in opened(concurrency=1).generate([ask("say"), ask("say it")])] == ["x" * 9, "x" * 6]
+
+
+@pytest.mark.parametrize(
+    ("listed", "context"),
+    [
+        ({"data": [{"id": "m", "max_model_len": 4096}]}, 4096),
+        ({"data": [{"id": "another", "max_model_len": 4096}]}, 4096),  # the only one that there is
+        ({"data": [{"id": "a", "max_model_len": 1}, {"id": "b", "max_model_len": 2}]}, None),
+        ({"data": [{"id": "m", "context_length": 8192}]}, 8192),
+        ({"data": [{"id": "m", "max_model_len": None, "context_window": 7}]}, 7),
+        *[({"data": [{"id": "m", "max_model_len": size}]}, None) for size in ("4096", -1, 0, True, 4096.5, [1])],
+        *[(listed, None) for listed in ([], {}, {"data": None}, {"data": [None, 3]}, {"data": {}}, "x", 7)],
+    ],
+)
+def test_a_context_is_taken_from_the_list_of_models_where_it_stands_there(endpoint, opened, listed, context):
+    endpoint.listed = listed
+    engine = opened()
+    assert len(list(engine.generate([ask()]))) == 1 and engine.dialect.context == context
+
+
+LLAMA = {"data": [{"id": "m.gguf", "owned_by": "llamacpp", "meta": {"n_ctx_train": 8192}}]}
+
+
+def test_llama_cpp_is_known_by_its_list_and_told_to_sample_as_asked(endpoint, opened, monkeypatch):
+    endpoint.listed, endpoint.props = LLAMA, {"default_generation_settings": {"n_ctx": 1024}, "total_slots": 2}
+    engine = opened()
+    list(engine.generate([ask()]))
+    assert endpoint.calls[0]["samplers"] == ["temperature", "top_p"] and engine.dialect.context == 1024
+    mine = opened(extra={"samplers": ["top_k", "temperature"], "top_k": 7})
+    list(mine.generate([ask()]))
+    assert (endpoint.calls[1]["samplers"], endpoint.calls[1]["top_k"]) == (["top_k", "temperature"], 7)
+    endpoint.listed = {"data": [{"id": "llama.cpp", "owned_by": "me"}]}  # not by its name
+    list(opened().generate([ask()]))
+    assert "samplers" not in endpoint.calls[2]
+
+
+def test_a_server_that_never_says_what_it_is_is_asked_all_the_same(endpoint, opened, monkeypatch):
+    monkeypatch.setattr("selfreward.engines.sampling.server.PATIENCE", 0.2)
+    never = threading.Event()
+    endpoint.server.RequestHandlerClass.do_GET = lambda handler: never.wait(30)
+    assert [answer.text for answer in opened(retries=0).generate([ask()])] == ["fine"]
+    never.set()
+
+
+def test_extra_fields_go_into_every_body_and_make_another_judge(endpoint, opened):
+    plain, more = ServerConfig(url=endpoint.url, model="m"), ServerConfig(url=endpoint.url, model="m", extra={"top_k": 0})
+    list(opened(extra={"top_k": 0, "chat_template_kwargs": {"enable_thinking": False}}).generate([ask()]))
+    assert endpoint.calls[0]["top_k"] == 0 and endpoint.calls[0]["chat_template_kwargs"] == {"enable_thinking": False}
+    prints = [outside_model("j", {"j": config}).fingerprint for config in (plain, more)]
+    assert prints[0] == content_id("server", endpoint.url, "m") != prints[1]
+    assert "extra" not in plain.model_dump() and more.model_dump()["extra"] == {"top_k": 0}
+
+
+@pytest.mark.parametrize("name", ["model", "messages", "temperature", "top_p", "max_tokens", "seed", "n", "stream", "logprobs"])
+def test_extra_cannot_say_what_the_recipe_says_elsewhere(tmp_path, name):
+    served = {"servers.j.url": "http://host/v1", "servers.j.model": "m", "servers.j.extra": {name: 1}}
+    with pytest.raises(SelfRewardError, match=f"{name} is decided by other fields"):
+        load_recipe(make_world(tmp_path), served)
+
+
+SCHEMA = '{"type": "object", "properties": {"score": {"type": "number"}}}'
+
+
+def test_a_schema_is_sent_as_the_form_of_the_answer_and_none_where_none_is_asked_for(endpoint, opened):
+    list(opened(concurrency=1).generate([ask().model_copy(update={"json_schema": SCHEMA}), ask(index=1)]))
+    shaped, plain = endpoint.calls
+    sent = {"name": "verdict", "schema": {"type": "object", "properties": {"score": {"type": "number"}}}, "strict": True}
+    assert shaped["response_format"] == {"type": "json_schema", "json_schema": sent} and "response_format" not in plain
+
+
+def test_a_server_that_takes_no_schema_is_asked_without_and_keeps_its_seeds(endpoint, opened):
+    words = {"error": {"message": "This response_format type is unavailable now"}}
+    endpoint.play = lambda number, body, headers: (400, {}, words) if "response_format" in body else said()
+    asked = [ask(index=index).model_copy(update={"json_schema": SCHEMA}) for index in range(3)]
+    assert [answer.finish for answer in opened(concurrency=1).generate(asked)] == ["stop"] * 3
+    assert ["response_format" in call for call in endpoint.calls] == [True, False, False, False]
+    assert all("seed" in call for call in endpoint.calls)
 
 
 # ——— how many at once, how fast ———
@@ -610,6 +831,11 @@ def test_a_variable_that_is_not_set_or_holds_no_key_is_refused_by_name(opened, m
         {"servers.j.key": KEY},
         {"servers.j.url": f"https://me:{KEY}@host/v1"},
         {"servers.j.url": f"https://host/v1?key={KEY}"},
+        {"servers.j.extra": {"stop": [KEY]}},
+        {"servers.j.extra": {"api_key": KEY[3:]}},
+        {"servers.j.extra": {"seed": 1, "headers": {"X-Api-Key": KEY[3:]}}},
+        {"servers.j.extra": {"tools": [{"url": f"https://me:{KEY[3:]}@host"}]}},
+        {"servers.j.extra": {"header": f"Authorization: Bearer {KEY[3:]}"}},
     ],
     ids=str,
 )
@@ -619,7 +845,13 @@ def test_a_key_in_the_recipe_is_refused_and_not_shown(tmp_path, changes):
     assert load_recipe(recipe, {**base, "servers.j.key_env": "JUDGE_KEY"}).servers["j"].key_env == "JUDGE_KEY"
     with pytest.raises(SelfRewardError) as caught:
         load_recipe(recipe, {**base, **changes})
-    assert KEY not in str(caught.value)
+    assert KEY[3:] not in str(caught.value)
+
+
+def test_extra_fields_that_only_sound_like_secrets_are_taken(tmp_path):
+    extra = {"return_token_ids": True, "stop_token_ids": [2], "prompt_cache_key": "run", "eos_token": "</s>"}
+    served = {"servers.j.url": "http://host/v1", "servers.j.model": "m", "servers.j.extra": extra}
+    assert load_recipe(make_world(tmp_path), served).servers["j"].extra == extra
 
 
 def test_no_error_shows_a_key_that_the_server_says_back(endpoint, opened, monkeypatch):
@@ -644,15 +876,20 @@ def test_without_the_client_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(SelfRewardError) as caught:
         importlib.import_module("selfreward.engines.sampling.server")
-    assert caught.value.now == "pip install 'selfreward[server]'"
+    assert caught.value.now == "pip install 'selfreward-lm[server]'"
 
 
 # ——— in a run ———
 
 
 def scores(body, headers):
-    """A judge that says its caller's key back."""
-    return said(f"{headers.get('authorization')} Score: {len(str(body['messages'])) % 6}")
+    """A judge that says its caller's key back, and that draws by its seed."""
+    return said(f"{headers.get('authorization')} {body['seed']} Score: {len(str(body['messages'])) % 6}")
+
+
+def judging(body):
+    """Whether a call asks for a judgment, and not for what the server honours."""
+    return body["messages"][0]["content"] != ASKED
 
 
 @pytest.fixture
@@ -670,7 +907,7 @@ def test_a_run_with_an_outside_judge_holds_its_judgments_and_its_key_nowhere(tmp
     judged()
     judgments = read_jsonl(tmp_path / "run" / "M2" / "judgments.jsonl", Judgment)
     assert {judgment.outcome for judgment in judgments} == {"scored"}
-    assert all(judgment.rationale.startswith("Bearer *** Score: ") for judgment in judgments)
+    assert all(re.match(r"Bearer \*\*\* \d+ Score: ", judgment.rationale) for judgment in judgments)
     assert (tmp_path / "run" / "report" / "index.html").exists()
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
     assert KEY not in "".join(capfd.readouterr())
@@ -683,7 +920,8 @@ def test_a_run_that_a_dead_server_ended_goes_on_and_asks_nothing_again_that_was_
     def play(number, body, headers):
         if next(down, None) is None:
             return 503, {}, {"error": f"{headers['authorization']}: gone"}
-        answered[json.dumps(body)] += 1
+        if judging(body):
+            answered[json.dumps(body)] += 1
         return scores(body, headers)
 
     endpoint.play = play
@@ -699,6 +937,24 @@ def test_a_run_that_a_dead_server_ended_goes_on_and_asks_nothing_again_that_was_
     assert {name: digest for name, digest in tree(tmp_path / "run").items() if name != "config.json"} == {
         name: digest for name, digest in whole.items() if name != "config.json"
     }
+
+
+def test_why_judgments_failed_is_kept_with_the_stage_and_said(tmp_path, endpoint, judged, capfd):
+    flagged = []
+
+    def play(number, body, headers):
+        if judging(body) and body["seed"] % 4 == 0 and body["messages"][0]["content"] != "Hi":
+            flagged.append(number)
+            return 403, {}, {"error": f"{headers['authorization']} flagged"}
+        return scores(body, headers)
+
+    endpoint.play = play
+    judged(responses__n=6)
+    receipt = json.loads((tmp_path / "run" / "M2" / "judgments.receipt.json").read_text())
+    assert 0 < len(flagged) == receipt["outcomes"]["error"]
+    assert receipt["failed"] == {'status 403: {"error": "Bearer *** flagged"}': len(flagged)}
+    assert "failed" not in json.loads((tmp_path / "run" / "M2" / "responses.receipt.json").read_text())
+    assert f"M2/judgments: {len(flagged)} requests failed, most of them so: status 403" in capfd.readouterr().err
 
 
 # ——— a real server ———

@@ -1,15 +1,19 @@
 """The three forms of a stage: what a torn journal costs, what a corrupt one says, and what is never asked twice."""
 
+import hashlib
+import json
+
 import pytest
 from tinyrun import Killed, go, make_world, quiet
 
 from selfreward.engines import load_checkpoint
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.recipe import DPOConfig, SFTConfig
-from selfreward.records import Dropped, Pair, Prompt, Request, Response, Sampling
-from selfreward.rundir import Progress, RunDir, Runner
-from selfreward.steps import read_response
+from selfreward.recipe import NO_MATTER, DPOConfig, SFTConfig, TrainerConfig
+from selfreward.records import Dropped, Pair, Prompt, Request, Response, Sampling, contrasts, preference_texts
+from selfreward.rundir import MODEL, PAIRS, PROMPTS, RESPONSES, Progress, RunDir, Runner, versions
+from selfreward.rundir.trainings import decisive
+from selfreward.steps import Answering
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)
 
@@ -53,7 +57,7 @@ def opened(tmp_path, model):
 def sample(tmp_path, model, asked, base):
     folder, run = opened(tmp_path, model)
     try:
-        return run["M1"].sample("responses", Response, asked, base, read_response)
+        return list(run["M1"].complete(RESPONSES, asked, base, Answering.read))
     finally:
         folder.close()
 
@@ -139,7 +143,7 @@ def test_a_plan_of_batches_once_written_is_kept_to(tmp_path, base, torn):
 
 def test_a_stage_without_requests_needs_no_model(tmp_path, base):
     folder, run = opened(tmp_path, None)
-    assert run["M1"].sample("responses", Response, [], base, read_response) == []
+    assert list(run["M1"].complete(RESPONSES, [], base, Answering.read)) == []
     assert (tmp_path / "run/M1/responses.receipt.json").exists() and (tmp_path / "run/M1/responses.jsonl").read_text() == ""
     folder.close()
 
@@ -166,10 +170,10 @@ def test_a_pure_stage_writes_what_it_kept_and_what_it_dropped_and_counts_the_rea
     folder, run = opened(tmp_path, None)
     kept = [Prompt(text="new", source="self")]
     dropped = [Dropped(id=str(n), stage="prompts", reason=reason) for n, reason in enumerate(["long", "old", "long"])]
-    assert run["M2"].keep("prompts", (kept, dropped)) == kept
-    assert run["M2"].dropped("prompts") == {"long": 2, "old": 1}
+    assert run["M2"].keep(PROMPTS, (kept, dropped)) == kept
+    assert run["M2"].dropped(PROMPTS) == {"long": 2, "old": 1}
     with pytest.raises(SelfRewardError, match="what it is made from changed"):
-        run["M2"].keep("prompts", (kept, dropped[1:]))
+        run["M2"].keep(PROMPTS, (kept, dropped[1:]))
     folder.close()
 
 
@@ -210,9 +214,29 @@ def test_a_training_is_made_again_from_the_same_examples_start_reference_and_set
     folder.close()
 
 
+def test_a_training_on_texts_has_the_digest_it_had_before_answers_could_be_ids(tmp_path, base):
+    """A record of what the digest is made of, written out: a run begun before goes on."""
+    prompt, answers = Prompt(text="p", source="seed"), {"model": "m", "finish": "stop"}
+    responses = [Response(prompt_id=prompt.id, index=index, text=text, **answers) for index, text in enumerate(["good", "bad"])]
+    chosen, rejected = (response.id for response in responses)
+    pairs = [Pair(prompt_id=prompt.id, chosen_id=chosen, rejected_id=rejected, chosen_score=2, rejected_score=1)]
+    assert contrasts(pairs, [prompt], responses) == preference_texts(pairs, [prompt], responses) == [("p", "good", "bad")]
+    folder, run = opened(tmp_path, None)
+    run["M2"].train_dpo(contrasts(pairs, [prompt], responses), base, base, DPOConfig(), 0)
+    settings, same = DPOConfig().model_dump(mode="json", exclude=NO_MATTER), base.fingerprint
+    made_from = ["dpo", [["p", "good", "bad"]], same, same, settings, 0, decisive(TrainerConfig()), None, versions()]
+    line = json.dumps(made_from, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    assert run["M2"].receipt(MODEL)["digest"] == hashlib.sha256(line.encode()).hexdigest()[:16]
+    known = [response.model_copy(update={"ids": (index, 9)}) for index, response in enumerate(responses)]
+    assert [response.id for response in known] == [chosen, rejected]
+    with pytest.raises(SelfRewardError, match="would not be the ones asked for"):
+        run["M2"].train_dpo(contrasts(pairs, [prompt], known), base, base, DPOConfig(), 0)
+    folder.close()
+
+
 def test_pairs_are_required(tmp_path, base):
     folder, run = opened(tmp_path, None)
-    run["M2"].keep("pairs", ([], [Dropped(id="x", stage="pairs", reason="tie")]))
+    run["M2"].keep(PAIRS, ([], [Dropped(id="x", stage="pairs", reason="tie")]))
     with pytest.raises(SelfRewardError, match=r"no usable pair \(tie 1\)"):
         run["M2"].require([])
     run["M2"].require([Pair(prompt_id="p", chosen_id="a", rejected_id="b", chosen_score=2, rejected_score=1)])

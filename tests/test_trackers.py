@@ -217,7 +217,7 @@ def test_a_library_that_is_missing_is_one_line_before_anything_is_made(tmp_path,
     assert told.exit_code == 1 and not run.exists()
     assert told.stderr == (
         "error: report_to: tensorboard is not installed. Leave it out, or: pip install tensorboard (all of them: pip install "
-        "'selfreward[tracking]')\n"
+        "'selfreward-lm[tracking]')\n"
     )
 
 

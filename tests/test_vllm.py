@@ -31,11 +31,11 @@ from selfreward.engines import completion_ids, load_checkpoint, load_tokenizer, 
 from selfreward.engines.fake import FakeTrainer
 from selfreward.engines.sampling.leash import MARK
 from selfreward.errors import SelfRewardError
-from selfreward.measure.monitors.watch import read_likelihood
+from selfreward.measure.monitors.watch import Likely
 from selfreward.recipe import BackendConfig, load_recipe
-from selfreward.records import Checkpoint, Message, Request, Response, Sampling
-from selfreward.rundir import Progress, RunDir, Runner
-from selfreward.steps import read_response
+from selfreward.records import Checkpoint, Message, Request, Sampling
+from selfreward.rundir import RESPONSES, Progress, RunDir, Runner
+from selfreward.steps import Answering
 
 VLLM = BackendConfig(type="vllm")
 GREEDY = Sampling(temperature=0, top_p=1, max_tokens=10)
@@ -169,7 +169,7 @@ def test_a_forced_text_is_read_with_its_end_as_a_part_of_the_prompt_and_told_how
     answer = found[forced.id]
     assert answer.logprob == -(first + first + 1 + first + 2) / 4
     assert (answer.text, answer.finish, answer.prompt_tokens, answer.completion_tokens) == ("bam bak", "stop", first, 2)
-    likelihood = read_likelihood(forced, answer)
+    likelihood = Likely.read(forced, answer)
     assert (likelihood.outcome, likelihood.tokens) == ("told", 3)
     assert found[asked.id].logprob is None
     sent = model._engine.told[0]
@@ -182,7 +182,7 @@ def test_a_forced_text_that_is_not_read_to_its_end_has_no_likelihood(model):
     model._engine.play = lambda prompt, seed: ([6], "abort")
     for request, answer in zip([long, ended], model.generate([long, ended]), strict=True):
         assert (answer.request_id, answer.finish, answer.logprob) == (request.id, "error", None)
-        assert read_likelihood(request, answer).outcome == "untold"
+        assert Likely.read(request, answer).outcome == "untold"
     assert len(model._engine.told) == 1
 
 
@@ -292,7 +292,7 @@ def test_without_vllm_the_error_says_what_to_install(tiny, monkeypatch):
     monkeypatch.delitem(sys.modules, "selfreward.engines.sampling.vllm", raising=False)
     with pytest.raises(SelfRewardError) as caught:
         open_model(M0.model_copy(update={"path": tiny}), VLLM, {})
-    assert (caught.value.what, caught.value.now) == ("vllm is not installed", "pip install 'selfreward[vllm]'")
+    assert (caught.value.what, caught.value.now) == ("vllm is not installed", "pip install 'selfreward-lm[vllm]'")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_a_check_counts_a_models_share_on_each_device_and_says_what_is_not_insta
     monkeypatch.setitem(sys.modules, "vllm", None)
     monkeypatch.delitem(sys.modules, "selfreward.engines.sampling.vllm", raising=False)
     found = check(load_recipe(make_world(tmp_path), {"backend.type": "vllm"}), tmp_path / "run").findings
-    assert ("vllm is not installed", "pip install 'selfreward[vllm]'") in {(finding.what, finding.now) for finding in found}
+    assert ("vllm is not installed", "pip install 'selfreward-lm[vllm]'") in {(finding.what, finding.now) for finding in found}
 
 
 def running():
@@ -621,7 +621,7 @@ def test_a_stage_that_is_killed_asks_nothing_twice_that_was_answered(engine, tmp
         folder = RunDir(tmp_path / "run", {"seed": 1})
         try:
             run = Runner(folder, lambda checkpoint: engine, FakeTrainer, Progress(folder.logs))
-            return run["M1"].sample("responses", Response, asked, base, read_response)
+            return list(run["M1"].complete(RESPONSES, asked, base, Answering.read))
         finally:
             folder.close()
 

@@ -11,11 +11,14 @@ import numpy as np
 from rich.console import Console
 from safetensors.numpy import save_file
 
+import selfreward
 from selfreward.api import execute
 from selfreward.engines import fake
 from selfreward.recipe import load_recipe
 from selfreward.records import Example, Prompt, Ranking, to_line
 
+PYTHONPATH = os.pathsep.join(str(Path(file).parent) for file in (__file__, Path(selfreward.__path__[0])))
+"""Where processes of their own find these modules and the package under test, which need not be the installed one."""
 RECIPE = """
 base = "base"
 iterations = 1

@@ -1,23 +1,88 @@
-"""From a recipe and a folder to a finished run: put the parts together, run the loop, write the page."""
+"""A run from Python: run a recipe, check it, evaluate what it made. `import selfreward` has all of it, and reads runs back."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from selfreward.checks import Check, meet, models_of
+from selfreward.checks import check as check_recipe
 from selfreward.engines import open_model, open_trainer
 from selfreward.errors import Alarm
 from selfreward.loop import self_reward
-from selfreward.measure import Measurer, Watcher
-from selfreward.recipe import Recipe
-from selfreward.records import Checkpoint, Reading, phrase
+from selfreward.measure import COMPARED, Measurer, Watcher, find_kind, name_servers
+from selfreward.measure import evaluate as evaluate_model
+from selfreward.recipe import Recipe, change_recipe, load_recipe, written
+from selfreward.records import Checkpoint, Reading, Result, phrase
 from selfreward.reports import require_trackers, tracking, write_cards, write_report
-from selfreward.rundir import Progress, RunDir, Runner, of_branch, read_branch, recipes
-from selfreward.steps import Cast, Judge, Seed, load_seed
+from selfreward.rundir import (
+    MODEL,
+    SEED,
+    Progress,
+    RunDir,
+    Runner,
+    RunView,
+    branch_off,
+    models,
+    of_branch,
+    open_run,
+    part_of,
+    read_branch,
+    recipes,
+)  # fmt: skip
+from selfreward.steps import Cast, Seed, load_seed
 
-Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher], Checkpoint]
+Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher, Mapping[int, Recipe]], Checkpoint]
+"""As `loop.self_reward`; the last argument holds the recipes of a branch, by the t of the model from which each holds."""
+
+
+def run(
+    recipe: Recipe | Path | str, folder: Path | str, *, set: Mapping[str, Any] | None = None, start: Path | str | None = None,
+    loop: Loop = self_reward,
+) -> RunView:  # fmt: skip
+    """Run a recipe in `folder`, or go on with it, and return the finished run.
+
+    `recipe`: a file, the name of one that comes with the package, or a `Recipe`, of another run say. `set`: fields that are
+    others, dotted (`{"dpo.beta": 0.2}`) or in tables (`{"dpo": {"beta": 0.2}}`); a function or class stands for its import path.
+    `start`: a model of another run (RUN/M2) to go on from; what that run made up to it is copied. `loop`: another algorithm.
+    Raises `Alarm` where a monitor ended the run, and `SelfRewardError`.
+    """
+    changed, folder = _read(recipe, set), Path(folder)
+    if start:
+        branch_off(changed, Path(start), folder)
+    execute(changed, folder, loop=loop)
+    return open_run(folder)
+
+
+def check(recipe: Recipe | Path | str, folder: Path | str = "runs", *, set: Mapping[str, Any] | None = None) -> Check:
+    """Find out what a recipe, to be run in `folder`, needs and costs, and what is missing (`findings`); nothing is run."""
+    return check_recipe(_read(recipe, set), Path(folder))
+
+
+def evaluate(
+    model: Path | str, on: Path | str, *, recipe: Path | str | None = None, folder: Path | str | None = None,
+    name: str | None = None, key_env: str | None = None, **fields: Any,
+) -> Result:  # fmt: skip
+    """Evaluate a model, or go on with it, and return its figures.
+
+    `model`: RUN/M3, a folder with a transformers model, a hub id, or URL#MODEL. `on`: alpaca-eval, mt-bench, reward-modeling,
+    lm-eval, head-to-head, or a file that tells which. `fields`: `data`, `judge`, `against` and the others of the evaluation, as
+    docs/cli.md has them; what is not given is as in `recipe`, or in that of the run that made the model. It is done in `folder`,
+    by default `evaluations/NAME` beside the model. Raises `SelfRewardError`.
+    """
+    kind, file = (on, None) if on == COMPARED else find_kind(str(on))
+    given = written({"data": file, **fields} if file else fields)
+    named = [str(model), *(given[part] for part in ("judge", "against") if part in given)]
+    given["servers"] = {**name_servers(named, key_env), **given.get("servers", {})}
+    recipe, folder = Path(recipe) if recipe else None, Path(folder) if folder else None
+    return evaluate_model(str(model), str(kind), given, name or Path(on).stem, recipe, folder)[0]
+
+
+def _read(recipe: Recipe | Path | str, changes: Mapping[str, Any] | None) -> Recipe:
+    return change_recipe(recipe, changes or {}) if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
 
 
 def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda: False, loop: Loop = self_reward) -> Checkpoint:
@@ -29,17 +94,19 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     require_trackers(recipe.report_to)
     held, recipe = recipes(recipe, read_branch(folder)), of_branch(recipe, folder)
     first = held.pop(1)
-    seed, judge, cast = load_seed(recipe), Judge(first.judge), Cast(recipe)
+    seed, cast = load_seed(recipe), Cast(recipe)
     rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))
     try:
         progress = Progress(rundir.logs, stopping)
         opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)
         run = Runner(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
+        if not run[models(recipe)[-1]].receipt(MODEL):
+            for each in (first, *held.values()):
+                meet(each, models_of(each), rundir.logs, progress.say)
         for name, part in seed.parts.items():
-            run["seed"].keep(name, part)
-        watcher = Watcher(first, seed, judge, cast, tracking(recipe.report_to, folder, progress.say))
-        going = partial(self_reward, turns=held) if held else loop
-        model = going(first, seed, run, cast, Measurer(first, seed, judge, folder, cast), watcher)
+            run[SEED].keep(part_of(name), part)
+        watcher = Watcher(first, seed, cast, tracking(recipe.report_to, folder, progress.say))
+        model = loop(first, seed, run, cast, Measurer(first, seed, folder, cast), watcher, held)
         rundir.settle()
         write_report(folder)
         write_cards(folder)

@@ -56,8 +56,25 @@ class SelfRewardError(Exception):
         return shown(f"{self.where}: {self.what}. {self.now}")
 
 
+class Outdated(SelfRewardError):
+    """Records here were made, or begun, from something else than they would be made from now."""
+
+
+class NoPairs(SelfRewardError):
+    """An iteration ended with no pair to train on."""
+
+
+DISTRIBUTION = "selfreward-lm"
+"""The name of this package where packages are installed from; `selfreward` is another project's there."""
+
+
+def pip_install(extra: str) -> str:
+    """The command that installs what the optional parts under `extra` need."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
 def first_line(error: Exception) -> str:
-    """What another library's error says, without the rest of its story; its name where it says nothing."""
+    """The first line of another library's error; the error's name where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

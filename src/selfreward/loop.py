@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe
-from selfreward.records import Checkpoint, Made, Prompt, Proposal, Response, preference_texts
-from selfreward.rundir import ModelFolder, Runner
+from selfreward.records import Checkpoint, Contrast, Iteration, Prompt, Proposal, contrasts
+from selfreward.rundir import M0, M1, PAIRS, PROMPTS, PROPOSED, RESPONSES, SEED, SFT, ModelFolder, Runner
 from selfreward.steps import (
+    Answering,
     Cast,
-    Judge,
+    Grader,
     Seed,
     choose_pairs,
     choose_prompts,
@@ -19,9 +20,7 @@ from selfreward.steps import (
     make_eft,
     pair_policy,
     plan_prompts,
-    plan_responses,
     read_proposal,
-    read_response,
     take_prompts,
     trusted,
     without_flukes,
@@ -30,37 +29,36 @@ from selfreward.steps import (
 
 def self_reward(
     recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher,
-    turns: Mapping[int, Recipe] | None = None,
+    turns: Mapping[int, Recipe],
 ) -> Checkpoint:  # fmt: skip
     """Train, measure and watch M0, SFT, M1, M2, …; returns the last model, or the one of which a monitor says `stop`.
 
-    `turns`: t → another recipe, which holds from M_t on, of a run that was branched from another.
+    `turns`: t → another recipe, which holds from M_t on, in a run that was branched from another.
     """
-    selector = load_selector(recipe, seed, cast, run["seed"])
+    selector = load_selector(recipe, seed, cast, run[SEED])
     if recipe.measure.base:
-        measurer.measure(run["M0"], cast.base)
+        measurer.measure(run[M0], cast.base)
     if recipe.sft.baseline:
-        baseline = run["SFT"].train_sft(seed.examples("ift"), cast.base, recipe.sft, recipe.seed)
-        measurer.measure(run["SFT"], baseline)
+        baseline = run[SFT].train_sft(seed.examples("ift"), cast.base, recipe.sft, recipe.seed)
+        measurer.measure(run[SFT], baseline)
         if seed.rankings and "eft" in recipe.sft.on:
-            seed = make_eft(seed, recipe, baseline, run["seed"])
+            seed = make_eft(seed, recipe, baseline, run[SEED])
     model = cast.base
     if recipe.sft.on != "none":
-        model = run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed)
-    model = cast.join("M1", model)
-    measurer.measure(run["M1"], model)
-    verdict = watcher.watch(run["M1"], model, measurer)
+        model = run[M1].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed)
+    model = cast.join(M1, model)
+    verdict = watcher.watch(run[M1], model, measurer.measure(run[M1], model))
     # Nothing that is validated on may be learnt from: new prompts that repeat one are dropped as held out.
     apart = [*(selector.prompts if selector else []), *watcher.prompts]
     guarded = seed._replace(heldout_prompts=[*seed.heldout_prompts, *apart])
     written: list[Prompt] = []
-    preferences: list[tuple[str, str, str]] = []
+    preferences: list[Contrast] = []
     for t in range(2, recipe.iterations + 2):
         if verdict == "stop":
             break
-        if turns and t in turns:
+        if t in turns:
             recipe = turns[t]
-            selector = load_selector(recipe, seed, cast, run["seed"])
+            selector = load_selector(recipe, seed, cast, run[SEED])
             measurer.follow(recipe)
             watcher.follow(recipe)
         made, texts = iterate(t, model, recipe, guarded, written, run[f"M{t}"], cast)
@@ -68,31 +66,29 @@ def self_reward(
         preferences = preferences + texts if recipe.pairs.accumulate else texts
         dpo = trusted(recipe, made, run[f"M{t}"], model, cast)
         model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, dpo, recipe.seed, selector))
-        measurer.measure(run[f"M{t}"], model, made)
-        verdict = watcher.watch(run[f"M{t}"], model, measurer, made)
+        verdict = watcher.watch(run[f"M{t}"], model, measurer.measure(run[f"M{t}"], model, made), made)
     return model
 
 
 def iterate(
     t: int, model: Checkpoint, recipe: Recipe, seed: Seed, written: list[Prompt], it: ModelFolder, cast: Cast
-) -> tuple[Made, list[tuple[str, str, str]]]:
+) -> tuple[Iteration, list[Contrast]]:
     """Make the preference pairs for M_t with the model before it: prompts → responses → judgments → pairs."""
-    judge, config = Judge(recipe.judge), recipe.prompts
+    grader, config = Grader(recipe.judge), recipe.prompts
     proposals: list[Proposal] = []
     if config.source:
-        prompts = it.keep("prompts", take_prompts(config, t, seed.heldout))
+        prompts = it.keep(PROMPTS, take_prompts(config, t, seed.heldout))
     else:
         writer = cast.writer(config, model)
         asked = plan_prompts(seed.prompts, written, config, writer, recipe.seed, t)
-        proposals = it.sample("proposed", Proposal, asked, writer, read_proposal)
-        prompts = it.keep("prompts", choose_prompts(proposals, seed.prompts, written, seed.heldout, config))
-    plan = plan_responses(prompts, recipe.responses.n, recipe.responses.sampling, model, recipe.seed)
-    responses = it.stream("responses", Response, plan, model, read_response)
+        proposals = list(it.complete(PROPOSED, asked, writer, read_proposal))
+        prompts = it.keep(PROMPTS, choose_prompts(proposals, seed.prompts, written, seed.heldout, config))
+    responses = it.ask(RESPONSES, Answering(recipe.responses.sampling, recipe.responses.n), prompts, by=model)
     texts = {prompt.id: prompt.text for prompt in prompts}
-    grader = cast.judge(recipe.judge, model)
-    judgments = judge_candidates(it, [(texts[one.prompt_id], one) for one in responses], judge, grader, recipe.seed)
-    chosen = choose_pairs(prompts, responses, judge.mean_scores(judgments), pair_policy(recipe.pairs))
-    pairs = it.keep("pairs", without_flukes(chosen, responses, judgments, recipe))
+    candidates = [(texts[response.prompt_id], response) for response in responses]
+    judgments = judge_candidates(it, candidates, grader, by=cast.judge(recipe.judge, model))
+    chosen = choose_pairs(prompts, responses, grader.mean_scores(judgments), pair_policy(recipe.pairs))
+    pairs = it.keep(PAIRS, without_flukes(chosen, responses, judgments, recipe))
     it.require(pairs)
-    made = Made(len(proposals), prompts, responses, judgments, pairs)
-    return made, preference_texts(pairs, prompts, responses)
+    made = Iteration(len(proposals), prompts, responses, judgments, pairs)
+    return made, contrasts(pairs, prompts, responses)

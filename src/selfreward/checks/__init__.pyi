@@ -1,2 +1,4 @@
-from .checker import check as check
+from .checker import (Check as Check, check as check)
+from .reach import models_of as models_of
+from .served import meet as meet
 from .tables import show as show

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from selfreward.recipe import Recipe
 from selfreward.records import Anchor, Example, Prompt, Ranking
-from selfreward.steps import HEADER, Judge, PairwiseJudge, Seed
+from selfreward.steps import HEADER, Grader, PairwiseJudge, Seed
 
 R = TypeVar("R", Example, Prompt, Ranking)
 Count = Callable[[str], int]
@@ -33,7 +33,7 @@ class Span(NamedTuple):
         return Span(self.likely + sum(span.likely for span in spans), self.most + sum(span.most for span in spans))
 
     def times(self, number: float) -> Span:
-        """So many of it."""
+        """Several of one item."""
         return Span(self.likely * number, self.most * number)
 
 
@@ -68,11 +68,11 @@ class Material(NamedTuple):
     shots: Span
     """A request for a new prompt."""
     turn: int
-    """What the chat template puts around a prompt and an answer."""
+    """Tokens that the chat template puts around a prompt and an answer."""
     rubric: int
     """A judge's prompt around what it is filled with."""
     pairwise: int
-    """The same of comparing two answers."""
+    """Tokens of a pairwise rubric with its turn."""
 
 
 def weigh(
@@ -87,7 +87,7 @@ def weigh(
     kept_apart = [count(prompt.text) for prompt in (*seed.heldout_prompts, *validation)]
     to_rank, ranked = _ranked(seed.rankings, count), _ranked(seed.heldout_rankings, count)
     graded = [count(example.prompt) + count(example.response) for example in seed.eft]
-    rubric = count(Judge(recipe.judge).fill("", "")) + turn + SEAMS
+    rubric = count(Grader(recipe.judge).fill("", "")) + turn + SEAMS
     judged = _span([*to_rank, *ranked] or [0]).plus(rubric, recipe.judge.max_tokens)
     return Material(
         ift=len(seed.ift), eft=len(to_rank) or len(seed.eft), to_rank=len(to_rank), heldout=len(seed.heldout_prompts),
@@ -139,12 +139,12 @@ def stand_in(recipe: Recipe) -> Seed:
 
 
 def usual_prompts(number: int) -> list[Prompt]:
-    """So many prompts of usual length."""
+    """`count` prompts of usual length."""
     return _many([Prompt(text=text, source="seed") for text in PROMPTS], number)
 
 
 def _many(both: Sequence[R], number: int) -> list[R]:
-    """So many: one long one, the others usual."""
+    """`count` texts: one long one, the others usual."""
     made = [both[1]]
     made += [both[0]] * (number - 1)
     return made[:number]

@@ -1,4 +1,4 @@
-"""What a run costs on the devices at hand: time by stage, memory by device, disk; and where that is more than there is."""
+"""Costs of a run on the devices at hand: time by stage, memory by device, disk; and where that is more than there is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from selfreward.checks import memory
 from selfreward.checks.amounts import Material
-from selfreward.checks.costs import Asking, Stage, Training, operations, plan
+from selfreward.checks.costs import Asking, Stage, Training, operations
+from selfreward.checks.finding import Finding
 from selfreward.checks.memory import Precision
-from selfreward.checks.reach import Finding, Found
+from selfreward.checks.planning import plan
+from selfreward.checks.reach import Found
 from selfreward.checks.shapes import Shape, adapter_parameters
 from selfreward.engines import Device, matmul_rate
 from selfreward.recipe import Recipe, SFTConfig
@@ -45,7 +47,7 @@ class Need(NamedTuple):
 
     @property
     def surely(self) -> float:
-        """What no smaller batch makes smaller."""
+        """Bytes that no smaller batch saves."""
         return sum(size for name, size in self.parts.items() if name in memory.SURE)
 
 
@@ -103,7 +105,7 @@ def _clock(recipe: Recipe, place: Place) -> Callable[[Stage, Shape | None], floa
 
 
 def _training(stages: Sequence[Stage], shape: Shape, adapters: int, recipe: Recipe, place: Place) -> Iterator[Need]:
-    """What the largest SFT needs, and the largest DPO."""
+    """Memory that the largest SFT needs, and the largest DPO."""
     for kind, config in (("SFT", recipe.sft), ("DPO", recipe.dpo)):
         longest = max((s.sequence.most for s in stages if isinstance(s, Training) and s.config == config), default=0)
         if longest:
@@ -115,7 +117,7 @@ def _training(stages: Sequence[Stage], shape: Shape, adapters: int, recipe: Reci
 
 
 def _sampling(stages: Sequence[Stage], shapes: Mapping[str, Shape | None], recipe: Recipe, place: Place) -> Iterator[Need]:
-    """What each model needs that is asked on this device."""
+    """Memory that each model needs which is asked on this device."""
     for name, shape in shapes.items():
         longest = max((s.longest for s in stages if isinstance(s, Asking) and s.by == name), default=0)
         if shape and longest:
@@ -181,8 +183,8 @@ def out_of_context(bill: Bill, models: Sequence[Found], exact: bool) -> Iterator
     """Where a model is asked, or trained on, more than it can read. `exact`: the lengths of what SFT trains on are known."""
     for found in models:
         asked = [line.stage for line in bill.lines if isinstance(line.stage, Asking) and line.stage.by == found.name]
-        if asked and found.shape and found.shape.context:
-            yield from _too_long_to_ask(found.name, asked, found.shape.context)
+        if asked and (context := found.context or (found.shape.context if found.shape else None)):
+            yield from _too_long_to_ask(found.name, asked, context, "are cut shorter" if found.context else "fail")
     context = models[0].shape.context if models[0].shape else None
     for stage in [line.stage for line in bill.lines]:
         if isinstance(stage, Training) and isinstance(stage.config, SFTConfig) and stage.sequence.most > (context or math.inf):
@@ -190,11 +192,11 @@ def out_of_context(bill: Bill, models: Sequence[Found], exact: bool) -> Iterator
             yield Finding("error" if exact else "warning", stage.stage, what, "Leave the long ones out of the seed")
 
 
-def _too_long_to_ask(name: str, asked: Sequence[Asking], context: int) -> Iterator[Finding]:
+def _too_long_to_ask(name: str, asked: Sequence[Asking], context: int, otherwise: str) -> Iterator[Finding]:
     never, longest = max(asked, key=lambda stage: stage.prompt.likely), max(asked, key=lambda stage: stage.longest)
     if never.prompt.likely >= context:
         what = f"prompts of {never.stage} have some {never.prompt.likely:,.0f} tokens, and it reads {context:,}"
         yield Finding("error", name, what, "Take a model that reads more, or a shorter rubric, or fewer shots")
     elif longest.longest > context:
-        what = f"{longest.stage} may come to {longest.longest:,.0f} tokens, and it reads {context:,}: longer ones fail"
+        what = f"{longest.stage} may come to {longest.longest:,.0f} tokens, and it reads {context:,}: longer ones {otherwise}"
         yield Finding("warning", name, what, "Lower max_tokens, or leave long texts out of the seed")

@@ -1,4 +1,4 @@
-"""What a recipe needs and whether it is there, before anything runs: everything that is wrong at once, and what it will cost.
+"""The requirements of a recipe, checked before anything runs: all that is wrong at once, and the costs.
 
 No weights are read, and nothing is written but what `datasets` keeps of a dataset that it fetched. A run that was found to
 work can still fail; what stands here as an error cannot work.
@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_prompts, weigh
 from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdrawn
+from selfreward.checks.finding import Finding
 from selfreward.checks.memory import Precision
-from selfreward.checks.reach import Finding, Found, look_up, models_of
+from selfreward.checks.reach import Found, look_up, models_of, unshared
 from selfreward.engines import find_device, load_ray, outside_model, quiet_libraries
 from selfreward.errors import SelfRewardError
 from selfreward.measure import MONITORS, load_anchors
 from selfreward.recipe import ROLES, ClusterConfig, DriftConfig, LoRAConfig, Recipe, imported
-from selfreward.records import Anchor, Checkpoint, Dropped, Message, Prompt, Record, content_id
+from selfreward.records import Anchor, Checkpoint, Message, Prompt, Record, content_id
 from selfreward.reports import require_trackers
-from selfreward.rundir import ModelFolder
 from selfreward.stats import known_traits
-from selfreward.steps import Cast, Judge, PairwiseJudge, Seed, load_seed, load_selector, take_prompts
+from selfreward.steps import Grader, PairwiseJudge, Seed, load_seed, load_validation, take_prompts
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -46,7 +46,7 @@ class Check(NamedTuple):
     """Bytes free where the run folder will be."""
     findings: list[Finding]
     drift: DriftConfig | None = None
-    """What is watched."""
+    """The `[drift]` table, where there is one."""
 
     @property
     def works(self) -> bool:
@@ -72,6 +72,7 @@ class _Checker:
         self.findings: list[Finding] = []
         self.models = [look_up(name, parts, recipe) for name, parts in models_of(recipe).items()]
         self.findings += [problem for found in self.models for problem in found.problems]
+        self.findings += unshared(self.models, recipe.backend)
         self.free = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free
 
     def check(self) -> Check:
@@ -90,7 +91,7 @@ class _Checker:
         return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift)
 
     def attempt(self, work: Callable[[], T]) -> T | None:
-        """What `work` gives, or None and a finding."""
+        """The result of `work`, or None and a finding."""
         try:
             return work()
         except SelfRewardError as error:
@@ -99,7 +100,7 @@ class _Checker:
             return None
 
     def _parts(self, seed: Seed | None) -> None:
-        """What a recipe names beside models and seed."""
+        """Checks everything that a recipe names beside models and seed."""
         recipe = self.recipe
         self.attempt(partial(imported, recipe.pairs.policy))
         if recipe.measure.truth:
@@ -131,8 +132,14 @@ class _Checker:
         recipe = self.recipe
         if not recipe.select:
             return []
-        selector = self.attempt(partial(load_selector, recipe, seed, _Unloaded(recipe), _Unwritten()))
-        return selector.prompts if selector else usual_prompts(recipe.select.prompts.limit or 253)
+        loaded = self.attempt(partial(load_validation, recipe, seed, self._named))
+        return loaded[0] if loaded else usual_prompts(recipe.select.prompts.limit or 253)
+
+    def _named(self, name: str) -> Checkpoint:
+        """The model outside the loop that `name` means; none is loaded or fetched."""
+        if name in self.recipe.servers:
+            return outside_model(name, self.recipe.servers)
+        return Checkpoint(name=name, path=Path(name), fingerprint=content_id(name))
 
     def _watching(self, seed: Seed) -> list[Anchor]:
         """The anchors that monitors ask; finds what else of `[drift]` cannot work."""
@@ -154,7 +161,7 @@ class _Checker:
 
     def _weigh(self, seed: Seed, validation: list[Prompt], anchors: list[Anchor]) -> Material | None:
         """The seed in tokens of the base, where the rubrics can be read."""
-        judges = (self.attempt(partial(Judge, self.recipe.judge)), self.attempt(partial(PairwiseJudge, self.recipe.pairwise)))
+        judges = (self.attempt(partial(Grader, self.recipe.judge)), self.attempt(partial(PairwiseJudge, self.recipe.pairwise)))
         count, turn = self.attempt(self._counting) or (_guess, TURN)
         return weigh(seed, validation, self.recipe, count, turn, anchors) if all(judges) else None
 
@@ -187,30 +194,6 @@ def _quantizing(lora: LoRAConfig) -> None:
     from selfreward.engines.training.adapters import frozen
 
     frozen(lora, torch.float32, "cpu")
-
-
-class _Unloaded(Cast):
-    """The models of a run by name alone."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self._servers = recipe.servers
-
-    def outside(self, name: str) -> Checkpoint:
-        """The model that `name` means; none is loaded or fetched."""
-        if name in self._servers:
-            return outside_model(name, self._servers)
-        return Checkpoint(name=name, path=Path(name), fingerprint=content_id(name))
-
-
-class _Unwritten(ModelFolder):
-    """A folder of a run in which nothing is written."""
-
-    def __init__(self) -> None:
-        pass
-
-    def keep(self, name: str, decided: tuple[Iterable[R], Iterable[Dropped]]) -> list[R]:
-        """What was kept."""
-        return list(decided[0])
 
 
 def _guess(text: str) -> int:

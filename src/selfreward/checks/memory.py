@@ -74,7 +74,7 @@ def _per_token(shape: Shape, precision: Precision, longest: float, dropout: floa
 
 
 def samples_in_bfloat16(backend: BackendConfig, cuda: bool) -> bool:
-    """What `backend.dtype` means on a CUDA device, or without one."""
+    """Whether sampling computes in bfloat16, given `backend.dtype` and the device."""
     return backend.dtype == "bfloat16" or (backend.dtype == "auto" and cuda)
 
 
@@ -82,7 +82,7 @@ def in_flight(shape: Shape, backend: BackendConfig, cuda: bool, memory: int | No
     """Tokens held at once on a device of so many bytes (None: nobody knows)."""
     size = 2 if samples_in_bfloat16(backend, cuda) else 4
     room = PLENTY if memory is None else memory - size * shape.parameters
-    return backend.in_flight(max(room, 0), 2 * size * shape.layers * shape.keys or 1, cuda)
+    return backend.in_flight(max(room, 0), size * shape.kept or 1, cuda)
 
 
 def sampling(shape: Shape, backend: BackendConfig, cuda: bool, longest: float, memory: int | None) -> dict[str, float]:
@@ -97,7 +97,7 @@ def sampling(shape: Shape, backend: BackendConfig, cuda: bool, longest: float, m
     tokens, rows = max(held, longest), max(1, held // max(longest, 1))
     return {
         "weights": float(size * shape.parameters),
-        "keys and values": 2.0 * size * tokens * shape.layers * shape.keys,
+        "keys and values": float(size * (tokens * shape.kept + rows * shape.state)),
         "reading the prompts": float(size * tokens * (4 * shape.hidden + 3 * shape.intermediate)),
         "drawing words": 48.0 * rows * shape.vocabulary,
     }

@@ -7,36 +7,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from selfreward.checks.finding import Finding
+from selfreward.checks.served import FROZEN, asked, findings
 from selfreward.checks.shapes import Shape, read_config, shape_of, size_by_name
-from selfreward.engines import outside_model
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, Recipe, imported
-from selfreward.records import Completion, Message, Request, Sampling
+from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, BackendConfig, Recipe, imported
 
 SETTINGS = ("*.json", "tokenizer*", "*.jinja", "*.model", "*.txt")
 """Everything of a model's folder but its weights."""
-FROZEN = "frozen judge"
-"""The part of a model that grades for the monitors alone."""
 PATIENCE = 10
 """Seconds to wait for the hub."""
-
-
-class Finding(NamedTuple):
-    """Something that is wrong with a recipe, or may be."""
-
-    level: Literal["error", "warning"]
-    where: str
-    what: str
-    now: str
-
-    @classmethod
-    def of(cls, error: SelfRewardError) -> Finding:
-        """What a run would stop with."""
-        return cls("error", error.where, error.what, error.now)
 
 
 class Found(NamedTuple):
@@ -44,7 +29,7 @@ class Found(NamedTuple):
 
     name: str
     parts: tuple[str, ...]
-    """What it is in the run: "M0", "writer", …"""
+    """Its parts in the run: "M0", "writer", …"""
     where: str
     """Where it was found, in words."""
     shape: Shape | None = None
@@ -57,6 +42,10 @@ class Found(NamedTuple):
     """Its settings, as transformers reads them; None where they cannot be had."""
     tokenizer: Any = None
     problems: tuple[Finding, ...] = ()
+    says: str = ""
+    """Of a server, what it honours of a request and what not."""
+    context: int | None = None
+    """Of a server, the tokens that it reads and writes together, as it says."""
 
 
 def models_of(recipe: Recipe) -> dict[str, tuple[str, ...]]:
@@ -91,40 +80,24 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> Found:
     return _cached(name, parts) or _on_hub(name, parts)
 
 
+def unshared(models: Sequence[Found], backend: BackendConfig) -> list[Finding]:
+    """Which models cannot be sampled from as fast as others: those that hold more than keys and values of what they read."""
+    what = "its layers are of their own kind: every sample holds a copy of what was kept of its prompt, more may be read again"
+    now = "Allow more time and memory for judging; the run says in a line what is not shared"
+    copied = [found.name for found in models if backend.type == "hf" and found.shape and found.shape.own_kind]
+    return [Finding("warning", name, what, now) for name in copied]
+
+
 def _served(name: str, parts: tuple[str, ...], recipe: Recipe) -> Found:
-    """The model of a server, which is asked for one word: that its list has a model tells nothing of the key and the limits."""
+    """The model of a server, which is asked a few words: that its list has a model tells nothing of the key and the limits."""
     where = f"server {recipe.servers[name].url}"
     try:
-        said = _one_word(name, recipe, top_logprobs=1) or _one_word(name, recipe, top_logprobs=0)
+        honours = asked(name, recipe, retries=0)
+        problems = tuple(findings(name, parts, recipe, honours))
     except SelfRewardError as error:
         return Found(name, parts, where, problems=(Finding.of(error),))
-    given = bool(said and said.first_token)
-    grades = {"judge", FROZEN} & {*parts} and recipe.judge.read == "expected"
-    problems = (_no_logprobs(name),) if grades and not given else ()
-    return Found(name, parts, f"{where}, {'with' if given else 'without'} log-probs", problems=problems)
-
-
-def _no_logprobs(name: str) -> Finding:
-    what = 'gives no log-probabilities, and judge.read = "expected" goes by them'
-    return Finding("error", name, what, 'Set judge.read = "sampled", or name another judge')
-
-
-def _one_word(name: str, recipe: Recipe, top_logprobs: int) -> Completion | None:
-    """What the server `name` answers to a greeting; None where it refuses a call that asks for log-probs."""
-    from selfreward.engines.sampling.server import ServerModel
-
-    engine = ServerModel(recipe.servers[name].model_copy(update={"retries": 0}))
-    sampling = Sampling(temperature=0, top_p=1, max_tokens=1)
-    messages = (Message(role="user", content="Hi"),)
-    asked = Request.asking("check", 0, messages, sampling, outside_model(name, recipe.servers), 0, top_logprobs)
-    try:
-        return next(iter(engine.generate([asked])))
-    except SelfRewardError as error:
-        if top_logprobs and "refuses" in error.what:
-            return None
-        raise
-    finally:
-        engine.close()
+    where = f"{where}, {'with' if honours.logprobs else 'without'} log-probs"
+    return Found(name, parts, where, problems=problems, says=str(honours), context=honours.context)
 
 
 def _of_yours(name: str, parts: tuple[str, ...]) -> Found:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from selfreward.engines.sampling.sizes import SEES_AHEAD, head_size, keys, sees_ahead, widest
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import LoRAConfig
 
@@ -15,12 +16,12 @@ SETTINGS = "Give a folder with a transformers causal language model: config.json
 
 
 class Shape(NamedTuple):
-    """What a model's costs depend on. Of a model known by its name alone only `parameters` is more than 0."""
+    """The shape that a model's costs depend on. Of a model known by its name alone only `parameters` is more than 0."""
 
     parameters: int
     """Each counted once, however often it is used."""
     linear: int = 0
-    """Those in linear layers, without the output head: what 4-bit loading makes small."""
+    """Parameters in linear layers without the output head: 4-bit loading shrinks these."""
     layers: int = 0
     hidden: int = 0
     intermediate: int = 0
@@ -29,10 +30,16 @@ class Shape(NamedTuple):
     queries: int = 0
     """Numbers in one token's queries: heads × head size."""
     keys: int = 0
-    """Numbers in one token's keys, and again in its values."""
+    """Numbers in one token's keys in a layer that has them, and again in its values."""
     vocabulary: int = 0
     context: int | None = None
     """Longest conversation in tokens; None where nothing says."""
+    kept: int = 0
+    """Numbers that all layers keep of one token, in keys and values."""
+    state: int = 0
+    """Numbers that they keep of a text however long it is: the states of recurrent layers."""
+    own_kind: bool = False
+    """Whether its layers are of a kind of which the samples of a prompt cannot share all that was read."""
 
 
 def shape_of(config: Any) -> Shape:
@@ -40,24 +47,38 @@ def shape_of(config: Any) -> Shape:
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
+    from selfreward.engines.sampling.suited import may_suit
+
     model = _without_memory(config)
     head = model.get_output_embeddings()
     linear = [part for part in model.modules() if isinstance(part, nn.Linear | Conv1D) and part is not head]
     text = config.get_text_config()
-    heads: int = text.num_attention_heads
-    head_size: int = getattr(text, "head_dim", None) or text.hidden_size // heads
+    heads, own_kind = widest(text, "num_attention_heads"), not may_suit(model)
     return Shape(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         linear=sum(part.weight.numel() for part in linear),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
-        intermediate=getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None) or 4 * text.hidden_size,
+        intermediate=widest(text, "intermediate_size", "n_inner") or 4 * text.hidden_size,
         heads=heads,
-        queries=heads * head_size,
-        keys=(getattr(text, "num_key_value_heads", None) or heads) * head_size,
+        queries=heads * head_size(text),
+        keys=widest(text, "num_key_value_heads", "num_attention_heads") * head_size(text),
         vocabulary=text.vocab_size,
         context=getattr(text, "max_position_embeddings", None),
+        kept=2 * keys(text),
+        state=_state(model) if own_kind else 0,
+        own_kind=own_kind,
     )
+
+
+def _state(model: Any) -> int:
+    """Numbers that a row holds however short it is, in recurrent layers; 0 where its code needs weights to run."""
+    from selfreward.engines.sampling.plain import CANNOT, Way, shortest
+
+    try:
+        return sum(tensor.numel() for tensor in shortest(model.bfloat16().eval(), Way(False, "none")))
+    except CANNOT:
+        return 0
 
 
 def adapter_parameters(config: Any, lora: LoRAConfig) -> int:
@@ -99,6 +120,12 @@ def _without_memory(config: Any) -> Any:
 
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except ValueError as error:
         raise SelfRewardError(f"{config.model_type} is no causal language model of transformers", "base", SETTINGS) from error
+    except (AssertionError, AttributeError, ImportError, KeyError, RuntimeError, TypeError) as error:
+        what = f"transformers cannot make a {config.model_type} of its config.json ({first_line(error)})"
+        raise SelfRewardError(what, "base", SETTINGS) from error
+    if sees_ahead(model):
+        raise SelfRewardError(f"this {config.model_type} {SEES_AHEAD}", "base", "Give a causal language model")
+    return model

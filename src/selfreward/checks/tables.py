@@ -61,7 +61,8 @@ def _models(check: Check) -> Table:
         size = (f"{shape.parameters:,}" if shape.layers else f"{short(shape.parameters)} by its name") if shape else "?"
         reads = f"{shape.context:,}" if shape and shape.context else "?"
         download = gigabytes(found.download) if found.download else ""
-        table.add_row(*map(_plain, (called(found.name), ", ".join(found.parts), found.where, size, reads, download)))
+        said = "; ".join(filter(None, (found.where, found.says)))
+        table.add_row(*map(_plain, (called(found.name), ", ".join(found.parts), said, size, reads, download)))
     return table
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: the application, errors in one line, and how a process is asked to end."""
+"""Shared by all commands: the application, errors in one line, and how a process is asked to end."""
 
 from __future__ import annotations
 

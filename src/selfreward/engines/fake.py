@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from selfreward.engines.protocols import Advance
 from selfreward.recipe import DPOConfig, SFTConfig
-from selfreward.records import Completion, Request, Watched, content_id
+from selfreward.records import Completion, Contrast, Request, Watched, content_id
 
 WORDS = [
     "amber",
@@ -117,7 +117,7 @@ class FakeTrainer:
         return self._train(config.steps(len(examples)), [*examples], start, config, seed, work, advance)
 
     def dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
+        self, pairs: Sequence[Contrast], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
         advance: Advance, every: int | None = None,
     ) -> Path:  # fmt: skip
         """Hash the pairs."""
@@ -129,7 +129,7 @@ class FakeTrainer:
             save_file({"weight": weight}, work / f"step-{step}" / "model.safetensors")
         return made
 
-    def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
+    def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
         """All of them."""
         return [True] * len(pairs)
 

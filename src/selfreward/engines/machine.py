@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.errors import SelfRewardError, first_line
+from selfreward.errors import SelfRewardError, first_line, pip_install
 from selfreward.recipe import ClusterConfig
 
 WIDTH = 4096
@@ -30,7 +30,7 @@ class Device(NamedTuple):
 
 
 def find_device(asked: str = "auto") -> Device:
-    """What `backend.device` means here. Raises `SelfRewardError` where there is no such device."""
+    """The device that `backend.device` means here. Raises `SelfRewardError` where there is no such device."""
     import torch
 
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
@@ -87,7 +87,7 @@ def load_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        now = "pip install 'selfreward[ray]', or set it to \"local\""
+        now = f'{pip_install("ray")}, or set it to "local"'
         raise SelfRewardError("needs ray, which is not installed", "cluster.type", now) from error
     return ray
 

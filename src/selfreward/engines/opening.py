@@ -12,16 +12,16 @@ from pathlib import Path
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.engines.protocols import Model, Trainer
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.recipe import HUB_ID, IMPORT_PATH, BackendConfig, ClusterConfig, Recipe, ServerConfig, imported
+from selfreward.recipe import HUB_ID, IMPORT_PATH, BackendConfig, ClusterConfig, Recipe, ServerConfig, first_spelling, imported
 from selfreward.records import WEIGHTS, Checkpoint, content_id, fingerprint
 
 
 def outside_model(name: str, servers: Mapping[str, ServerConfig]) -> Checkpoint:
     """The model that `name` means: one of `servers`, `package.module:name`, a folder or a hub id."""
     if name in servers:
-        return Checkpoint(name=name, path=Path(name), fingerprint=content_id("server", servers[name].url, servers[name].model))
+        return Checkpoint(name=name, path=Path(name), fingerprint=content_id("server", *servers[name].identity))
     if re.fullmatch(IMPORT_PATH, name):
-        return Checkpoint(name=name, path=Path(name), fingerprint=content_id(name))
+        return Checkpoint(name=name, path=Path(name), fingerprint=content_id(first_spelling(name)))
     return load_checkpoint(name, name)
 
 

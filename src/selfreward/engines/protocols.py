@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from selfreward.errors import OutOfMemory
 from selfreward.recipe import DPOConfig, SFTConfig
-from selfreward.records import Completion, Identified, Request
+from selfreward.records import Completion, Contrast, Identified, Request
 
 Advance = Callable[[int], None]
 """Called with how many more units of work are done. Raises `Stopped` where the run was asked to end."""
@@ -36,6 +36,30 @@ class Model(Protocol):
         """Give the memory back."""
 
 
+@runtime_checkable
+class Streams(Protocol):
+    """A model that is asked many batches at once, and gives their completions in any order as they come."""
+
+    streams: bool
+
+
+@runtime_checkable
+class Spreads(Protocol):
+    """A model that answers batches by number in several places at once."""
+
+    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterable[tuple[int, Iterable[Completion]]]:
+        """The completions of each batch, as soon as it is whole."""
+
+
+@runtime_checkable
+class Unshared(Protocol):
+    """A model that says what it computes or holds more often than it need."""
+
+    @property
+    def unshared(self) -> str:
+        """A line; empty where there is nothing to say."""
+
+
 class Trainer(Protocol):
     """Fine-tunes a checkpoint. Work left in `work` by a killed call is gone on from; times go nowhere."""
 
@@ -45,21 +69,23 @@ class Trainer(Protocol):
         """Train on (prompt, response); returns the folder with model and `metrics.jsonl`."""
 
     def dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
+        self, pairs: Sequence[Contrast], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
         advance: Advance, every: int | None = None,
     ) -> Path:  # fmt: skip
-        """Train on (prompt, chosen, rejected); returns the folder with model and `metrics.jsonl`.
+        """Train on (prompt, chosen, rejected), answers as text or as sampled ids; returns as `sft` does.
 
         Beside it, in `work/step-N`, lie such folders of the model as it was after every N-th step, the last step excepted.
         """
 
-    def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
+    def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
         """Which pairs the model in `start` can read whole."""
 
 
-def unanswered(request: Request, prompt_tokens: int = 0) -> Completion:
+def unanswered(request: Request, prompt_tokens: int = 0, reason: str | None = None) -> Completion:
     """A request that its engine cannot do: an error that the request is, and never an answer to something else."""
-    return Completion(request_id=request.id, text="", finish="error", prompt_tokens=prompt_tokens, completion_tokens=0)
+    return Completion(
+        request_id=request.id, text="", finish="error", prompt_tokens=prompt_tokens, completion_tokens=0, reason=reason
+    )
 
 
 def likeliest(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
@@ -84,10 +110,10 @@ class Batch(Identified):
 
 def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[Batch]:
     """The batches in `asked`, each as soon as it is whole. Raises `OutOfMemory` with the number of one that is too large."""
-    if spread := getattr(engine, "spread", None):
-        yield from (Batch(number=number, completions=tuple(completions)) for number, completions in spread(asked))
+    if isinstance(engine, Spreads):
+        yield from (Batch(number=number, completions=tuple(completions)) for number, completions in engine.spread(asked))
         return
-    if not getattr(engine, "streams", False):
+    if not (isinstance(engine, Streams) and engine.streams):
         for number, requests in asked.items():
             try:
                 yield Batch(number=number, completions=tuple(engine.generate(requests)))
@@ -102,3 +128,25 @@ def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[B
         came[number].append(completion)
         if len(came[number]) == len(asked[number]):
             yield Batch(number=number, completions=tuple(came.pop(number)))
+
+
+def completions(engine: Model, requests: Sequence[Request]) -> dict[str, Completion]:
+    """A completion of each request, by request id; a batch that is too large is asked in halves.
+
+    Runs keep a journal instead (`rundir.journal`): this is for requests that nothing resumes.
+    """
+    if not requests:
+        return {}
+    owed = {number: [requests[at] for at in batch] for number, batch in enumerate(engine.batches(requests))}
+    engine.prepare(requests)
+    done: dict[str, Completion] = {}
+    while owed:
+        try:
+            for batch in answers(engine, dict(owed)):
+                done |= {completion.request_id: completion for completion in batch.completions}
+                del owed[batch.number]
+        except OutOfMemory as error:
+            large, free = owed[error.batch], 1 + max(owed)
+            half = (len(large) + 1) // 2
+            owed |= {error.batch: large[:half], free: large[half:]}
+    return done

@@ -7,6 +7,7 @@ from .evaluations.length_control import (DIFFICULTY as DIFFICULTY, DRAW as DRAW,
 from .evaluations.mt_bench import (Grade as Grade, Question as Question, Scores as Scores, read_rating as read_rating,
     scores as scores)
 from .evaluations.published import (Row as Row, read_rows as read_rows)
-from .measurer import Measurer as Measurer
+from .judge import (Graded as Graded, Judge as Judge)
+from .measurer import (Measurer as Measurer, Taken as Taken)
 from .monitors.verdicts import MONITORS as MONITORS
 from .monitors.watch import (Watcher as Watcher, load_anchors as load_anchors)

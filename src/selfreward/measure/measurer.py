@@ -1,4 +1,4 @@
-"""What is measured of every model: both axes, and the loop that made it. The truth is imported here and nowhere before.
+"""Measurement of every model: both axes, and the loop that made it. The truth is imported here and nowhere before.
 
 Nothing in this module returns anything to the loop: it writes records and `measured.json`, and `summary.json` of all.
 """
@@ -9,15 +9,16 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 from selfreward.measure import axes
 from selfreward.recipe import Recipe, imported
 from selfreward.records import (
     Checkpoint,
     HeadToHead,
+    Iteration,
     Judgment,
     LoopStats,
-    Made,
     Measured,
     Preference,
     Ranking,
@@ -26,43 +27,64 @@ from selfreward.records import (
     Verdict,
     write_whole,
 )
-from selfreward.rundir import ModelFolder
+from selfreward.rundir import (
+    HELDOUT_JUDGMENTS,
+    HELDOUT_PREFERENCES,
+    HELDOUT_RESPONSES,
+    MEASURED,
+    MODEL,
+    PAIRS,
+    PROMPTS,
+    RANKING_JUDGMENTS,
+    TRUTH,
+    ModelFolder,
+)  # fmt: skip
 from selfreward.stats import Tally, intervals
-from selfreward.steps import Cast, Judge, PairwiseJudge, Seed, combine, flip_rate, plan_responses, ranked_responses, read_response
+from selfreward.steps import Answering, Cast, Grader, PairwiseJudge, Seed, combine, flip_rate, ranked_responses
 
 Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
 """(prompt, response) → (kind of task, points by criterion); None for a prompt that has no truth."""
 
 
+class Taken(NamedTuple):
+    """A measurement of one model, and the records that it was taken from."""
+
+    measured: Measured
+    answers: list[Response]
+    """The model's own, one to each held-out prompt."""
+    judgments: Collection[Judgment]
+    """The model's judgments of held-out answers: its own, and those of its rivals."""
+    ranking_judgments: Collection[Judgment]
+    """The model's judgments of the held-out ranked responses."""
+
+
 class Measurer:
     """Measures models one after another, each against the one before it and the SFT baseline."""
 
-    def __init__(self, recipe: Recipe, seed: Seed, judge: Judge, run: Path, cast: Cast) -> None:
-        self.recipe, self.seed, self.judge, self.run, self.cast = recipe, seed, judge, run, cast
+    def __init__(self, recipe: Recipe, seed: Seed, run: Path, cast: Cast) -> None:
+        self.recipe, self.seed, self.run, self.cast = recipe, seed, run, cast
+        self.grader = Grader(recipe.judge)
         self.pairwise = PairwiseJudge(recipe.pairwise)
         self.truth: Truth = imported(recipe.measure.truth) if recipe.measure.truth else lambda prompt, response: None
         self.done: list[Measured] = []
         self.answers: dict[str, list[Response]] = {}
-        self.judgments: Collection[Judgment] = ()
-        """By the last model measured, of held-out answers."""
-        self.ranking_judgments: Collection[Judgment] = ()
-        """By the same, of the held-out ranked responses."""
 
-    def measure(self, folder: ModelFolder, model: Checkpoint, made: Made | None = None) -> Measured:
+    def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Taken:
         """Measure `model` in its folder, on held-out prompts and rankings; writes `measured.json` and `summary.json`."""
-        asked = plan_responses(self.seed.heldout_prompts, 1, self.recipe.responses.sampling, model, self.recipe.seed)
-        own = folder.sample("heldout_responses", Response, asked, model, read_response)
+        answering = Answering(self.recipe.responses.sampling)
+        own = list(folder.ask(HELDOUT_RESPONSES, answering, self.seed.heldout_prompts, model))
         self.answers[folder.name] = own
-        self.judgments = judgments = self._judge(folder, model)
-        verdicts = folder.keep("truth", (self._verdicts(chain(own, made.responses if made else ()), made), []))
-        measured = self._sum_up(folder, model, own, judgments, verdicts, made)
+        judgments = self._judge(folder, model)
+        verdicts = folder.keep(TRUTH, (self._verdicts(chain(own, made.responses if made else ()), made), []))
+        ranked = self._judge_rankings(folder, model)
+        measured = self._sum_up(folder, model, own, judgments, ranked, verdicts, made)
         self.done.append(measured)
-        self._write(self.run / folder.name / "measured.json", measured.model_dump_json(indent=1))
-        return measured
+        self._write(folder.path / MEASURED, measured.model_dump_json(indent=1))
+        return Taken(measured, own, judgments, ranked)
 
     def follow(self, recipe: Recipe) -> None:
         """Measure by `recipe` from now on."""
-        self.recipe, self.judge = recipe, Judge(recipe.judge)
+        self.recipe, self.grader = recipe, Grader(recipe.judge)
 
     def rivals(self, name: str) -> list[str]:
         """Whom `name` is compared with: the model before it, and the SFT baseline."""
@@ -74,10 +96,9 @@ class Measurer:
             return ()
         texts = {prompt.id: prompt.text for prompt in self.seed.heldout_prompts}
         judged = [answer for name in (folder.name, *self.rivals(folder.name)) for answer in self.answers[name]]
-        plan = self.judge.plan([(texts[answer.prompt_id], answer) for answer in judged], model, self.recipe.seed)
-        return folder.stream("heldout_judgments", Judgment, plan, model, self.judge.read, self.judge.reading)
+        return folder.ask(HELDOUT_JUDGMENTS, self.grader, [(texts[answer.prompt_id], answer) for answer in judged], model)
 
-    def _verdicts(self, responses: Iterable[Response], made: Made | None) -> list[Verdict]:
+    def _verdicts(self, responses: Iterable[Response], made: Iteration | None) -> list[Verdict]:
         texts = {prompt.id: prompt.text for prompt in (*self.seed.heldout_prompts, *(made.prompts if made else []))}
         found = ((response, self.truth(texts[response.prompt_id], response.text)) for response in responses if response.answered)
         return [Verdict(response_id=response.id, kind=true[0], points=true[1]) for response, true in found if true]
@@ -88,14 +109,15 @@ class Measurer:
         model: Checkpoint,
         own: list[Response],
         judgments: Iterable[Judgment],
+        ranked: Collection[Judgment],
         verdicts: list[Verdict],
-        made: Made | None,
+        made: Iteration | None,
     ) -> Measured:
         mine = {answer.id for answer in own}
         tally, true = Tally(), {verdict.response_id: verdict for verdict in verdicts}
-        scores = self.judge.mean_scores(tally.of(judgments, mine))
+        scores = self.grader.mean_scores(tally.of(judgments, mine))
         following = axes.true_score([true[a.id] for a in own if a.id in true], *self._resampling)
-        judging = self._reward_modeling(folder, model)
+        judging = self._reward_modeling(ranked)
         return Measured(
             name=folder.name, fingerprint=model.fingerprint, parent=model.parent,
             true_score=following.score.value if following else None,
@@ -109,7 +131,7 @@ class Measurer:
             score_histogram=tally.histogram, judgments=_ordered(tally.outcomes),
             reward_modeling=judging,
             loop=self.loop_stats(made, true, folder) if made else None,
-            selected=folder.receipt("model").get("selected"),
+            selected=folder.receipt(MODEL).get("selected"),
         )  # fmt: skip
 
     @property
@@ -128,7 +150,7 @@ class Measurer:
         return found
 
     def _compared(self, folder: ModelFolder, own: list[Response]) -> list[HeadToHead]:
-        """The same by a judge outside the loop, who sees both answers in both orders (paper, section 3.1)."""
+        """Contests by a judge outside the loop, who sees both answers in both orders (paper, section 3.1)."""
         if not self.recipe.measure.judge:
             return []
         judge, prompts = self.cast.outside(self.recipe.measure.judge), self.seed.heldout_prompts
@@ -136,38 +158,39 @@ class Measurer:
             rival: [item for item in zip(prompts, own, self.answers[rival], strict=True) if item[1].answered and item[2].answered]
             for rival in self.rivals(folder.name)
         }
-        plan = self.pairwise.plan([item for items in both.values() for item in items], judge, self.recipe.seed)
-        preferences = iter(
-            folder.sample("heldout_preferences", Preference, plan, judge, self.pairwise.read, self.pairwise.reading)
-        )
-        return [self._contest(rival, judge.name, list(islice(preferences, 2 * len(items)))) for rival, items in both.items()]
+        items = [item for group in both.values() for item in group]
+        preferences = iter(folder.ask(HELDOUT_PREFERENCES, self.pairwise, items, judge))
+        return [self._contest(rival, judge.name, list(islice(preferences, 2 * len(group)))) for rival, group in both.items()]
 
     def _contest(self, rival: str, judge: str, preferences: Sequence[Preference]) -> HeadToHead:
         found = axes.head_to_head(combine(preferences), rival, judge, *self._resampling)
         unanswered = len(self.seed.heldout_prompts) - len(preferences) // 2
         return found.model_copy(update={"unscored": found.unscored + unanswered, "position_flips": flip_rate(preferences)})
 
-    def _reward_modeling(self, folder: ModelFolder, model: Checkpoint) -> RewardModeling | None:
+    def _judge_rankings(self, folder: ModelFolder, model: Checkpoint) -> Collection[Judgment]:
+        """Judgments of the held-out ranked responses."""
         if not self.recipe.measure.judging:
-            return None
+            return ()
+        rankings = self.seed.heldout_rankings
+        asked = [(ranking.prompt, response) for ranking in rankings for response in ranked_responses(ranking)]
+        return folder.ask(RANKING_JUDGMENTS, self.grader, asked, model)
+
+    def _reward_modeling(self, judgments: Collection[Judgment]) -> RewardModeling | None:
         ranked = [(ranking, ranked_responses(ranking)) for ranking in self.seed.heldout_rankings]
-        plan = self.judge.plan([(ranking.prompt, r) for ranking, rs in ranked for r in rs], model, self.recipe.seed)
-        judgments = folder.stream("ranking_judgments", Judgment, plan, model, self.judge.read, self.judge.reading)
-        self.ranking_judgments = judgments
-        if not ranked:
+        if not ranked or not self.recipe.measure.judging:
             return None
         tally = Tally()
-        judged = axes.beside_ranks(ranked, self.judge.mean_scores(tally.of(judgments)), self._kind)
-        return axes.reward_modeling(judged, tally.unscored, *self._resampling, self.judge.config.scale[1])
+        judged = axes.beside_ranks(ranked, self.grader.mean_scores(tally.of(judgments)), self._kind)
+        return axes.reward_modeling(judged, tally.unscored, *self._resampling, self.grader.config.scale[1])
 
     def _kind(self, ranking: Ranking) -> str:
         true = self.truth(ranking.prompt, ranking.responses[0])
         return true[0] if true else "all"
 
-    def loop_stats(self, made: Made, true: dict[str, Verdict], folder: ModelFolder) -> LoopStats:
-        """What the iteration that left its records in `folder` did; `true`: verdicts by response id. Goes over them once."""
+    def loop_stats(self, made: Iteration, true: dict[str, Verdict], folder: ModelFolder) -> LoopStats:
+        """Statistics of the iteration whose records are in `folder`; `true`: verdicts by response id. Goes over them once."""
         tally = Tally()
-        scores = self.judge.mean_scores(tally.of(made.judgments))
+        scores = self.grader.mean_scores(tally.of(made.judgments))
         both = [
             (true[p.chosen_id].score, true[p.rejected_id].score)
             for p in made.pairs
@@ -180,13 +203,13 @@ class Measurer:
                 with_truth.add(response.prompt_id)
                 judged += [(scores[response.id], true[response.id].score)] if response.id in scores else []
         return LoopStats(
-            proposals=made.proposals, prompts=len(made.prompts), dropped_prompts=folder.dropped("prompts"),
+            proposals=made.proposals, prompts=len(made.prompts), dropped_prompts=folder.dropped(PROMPTS),
             well_formed=len(with_truth) / len(made.prompts) if true else None,
             distinct_prompts=len({prompt.id for prompt in made.prompts}),
             responses=len(made.responses), response_length=characters / len(made.responses) if made.responses else 0.0,
             judgments=_ordered(tally.outcomes), score_histogram=tally.histogram,
-            pairs=len(made.pairs), dropped_pairs=folder.dropped("pairs"),
-            untrained_pairs=folder.receipt("model").get("dropped", {}),
+            pairs=len(made.pairs), dropped_pairs=folder.dropped(PAIRS),
+            untrained_pairs=folder.receipt(MODEL).get("dropped", {}),
             self_score=intervals.mean([own for own, _ in judged] or list(scores.values()), *self._resampling),
             true_score=intervals.mean([t for _, t in judged], *self._resampling),
             pairs_right=_average([chosen > rejected for chosen, rejected in both]) if both else None,

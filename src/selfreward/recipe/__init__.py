@@ -1,4 +1,4 @@
-"""What a run is asked to do: the tables of its TOML file, and the recipes and rubrics that ship."""
+"""The recipe of a run: the tables of its TOML file, and the recipes and rubrics that ship."""
 
 import lazy_loader
 

@@ -1,10 +1,13 @@
 from .data import (EFTConfig as EFTConfig, SeedConfig as SeedConfig, SourceConfig as SourceConfig)
 from .engines import (BackendConfig as BackendConfig, ClusterConfig as ClusterConfig, ServerConfig as ServerConfig)
 from .fields import (HUB_ID as HUB_ID, IMPORT_PATH as IMPORT_PATH, ROLES as ROLES, Located as Located, ModelName as ModelName,
-    SamplingConfig as SamplingConfig, Section as Section, assert_open as assert_open, imported as imported)
+    SamplingConfig as SamplingConfig, Section as Section, assert_open as assert_open, first_spelling as first_spelling,
+    imported as imported)
 from .iteration import (JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, PromptsConfig as PromptsConfig)
-from .measuring import (DriftConfig as DriftConfig, Ends as Ends, Limit as Limit, PairwiseConfig as PairwiseConfig)
-from .recipe import (Recipe as Recipe, changed_fields as changed_fields, load_recipe as load_recipe,
-    read_recipe as read_recipe, read_tree as read_tree, shipped_recipes as shipped_recipes)
+from .measuring import (FIRST_SECOND_TIE as FIRST_SECOND_TIE, DriftConfig as DriftConfig, Ends as Ends, Limit as Limit,
+    PairwiseConfig as PairwiseConfig, label_name as label_name)
+from .recipe import (Recipe as Recipe, change_recipe as change_recipe, changed_fields as changed_fields,
+    load_recipe as load_recipe, merged as merged, read_recipe as read_recipe, read_tree as read_tree,
+    shipped_recipes as shipped_recipes, written as written)
 from .training import (NO_MATTER as NO_MATTER, DPOConfig as DPOConfig, LoRAConfig as LoRAConfig, SFTConfig as SFTConfig,
     TrainerConfig as TrainerConfig)

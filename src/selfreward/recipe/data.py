@@ -78,7 +78,7 @@ class EFTConfig(Section):
     tries: int = Field(4, ge=1)
     """Judgments that the SFT baseline writes of each response; the paper does not say."""
     agree: Literal["one", "mean"] = "one"
-    """What must rank a prompt's responses as people did: `one` of the tries as a whole, or the `mean` of all."""
+    """The ranking that must agree with people's: that of `one` of the tries as a whole, or of the `mean` of all."""
     commonest: Share = 0.4
     """The commonest score is thinned out to at most this share of the examples; the paper does not say."""
     heldout: Share = 0.25

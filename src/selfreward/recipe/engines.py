@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import json
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
-from selfreward.recipe.fields import Address, EnvName, Section
+from selfreward.recipe.fields import STARS, Address, EnvName, Section, off, starred
 
 FOR_TOKENS = 0.5
 """Share of the memory beside the weights that keys and values may take by themselves; the rest is for computing with them."""
 ENOUGH_TOKENS = {"cpu": 32768, "cuda": 131072}
 """More at once make nothing faster."""
+SAID_ELSEWHERE = {
+    *("model", "messages", "prompt", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed"),
+    *("n", "stream", "logprobs", "top_logprobs"),
+}
+"""Of a request's body what the recipe's other fields decide, or what would change how an answer is read."""
 
 
 class BackendConfig(Section):
-    """What samples text."""
+    """The engine that samples text."""
 
     type: Literal["hf", "vllm", "fake"] = "hf"
     """`hf`: transformers on one device; `vllm`: vLLM in processes of its own; `fake`: no model at all, for tests."""
@@ -49,7 +55,7 @@ class ServerConfig(Section):
     url: Address
     """Up to and with `/v1`; without a password or a query, for it stands in the run's files."""
     model: str
-    """What the endpoint calls the model."""
+    """The endpoint's name for the model."""
     key_env: EnvName | None = None
     """Name, in capitals, of the environment variable that holds the key; not given: no key is sent."""
     concurrency: int = Field(8, ge=1)
@@ -60,6 +66,26 @@ class ServerConfig(Section):
     """Seconds to wait for one answer."""
     retries: int = Field(5, ge=0)
     """How often a request is sent again after an error that may pass, each time after a longer pause."""
+    extra: dict[str, JsonValue] = off({})
+    """More fields of every request's body, for what this server alone understands: `{top_k = 0, min_p = 0.0}`. They stand in the
+    run's files and are part of what the judge or writer is: another `extra` is another model."""
+
+    @field_validator("extra")
+    @classmethod
+    def _adds(cls, extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if taken := sorted(SAID_ELSEWHERE & extra.keys()):
+            raise ValueError(f"{taken[0]} is decided by other fields of the recipe")
+        if STARS in json.dumps(extra):
+            raise ValueError("may hold a key or a password, which would stand in the run's files; key_env names a key's variable")
+        return extra
+
+    _starred = field_validator("extra", mode="before")(starred)
+    """After `_adds`, so that it comes first and an error shows stars."""
+
+    @property
+    def identity(self) -> list[Any]:
+        """The values that tell this server's model from another."""
+        return [self.url, self.model, *([self.extra] if self.extra else [])]
 
 
 class ClusterConfig(Section):

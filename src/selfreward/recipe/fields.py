@@ -1,9 +1,9 @@
-"""What the tables of a recipe are made of: kinds of value, and the fields that several tables share."""
+"""Building blocks of a recipe's tables: kinds of value, and the fields that several tables share."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -17,16 +17,28 @@ from selfreward.records import Sampling, compiles
 PACKAGED = "selfreward:"
 """A path that begins so lies inside the installed package."""
 ROLES = ("current", "frozen", "previous")
-"""Who a judge may be by its part in the loop: M_t itself, M1, or M_{t−1}."""
+"""Judges by their part in the loop: M_t itself, M1, or M_{t−1}."""
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-"""What the hub calls a model or a dataset: `organisation/name`."""
+"""The hub's name for a model or a dataset: `organisation/name`."""
 IMPORT_PATH = r"[\w.]+:\w+"
 """`package.module:name`."""
 ADDRESS = r"https?://[^\s@?#]+"
 """Of an endpoint, with neither user and password nor a query."""
 ENV_NAME = r"[A-Z_][A-Z0-9_]*"
 """In capitals alone, as keys never are."""
-MOVED_FILES = {"text/judge_alpaca": "measure/text/judge_alpaca", "text/judge_": "recipe/rubrics/judge_", "micro/": "lab/micro/"}
+SECRET_NAME = re.compile(
+    r"(.*[_-])?((api|access|auth|secret|private|subscription)[_-]?(key|token)|passwd|password|secret|authorization)"
+    r"|key|token|hf_token",
+    re.IGNORECASE,
+)
+"""Names of what holds a secret; not `eos_token` nor `prompt_cache_key`."""
+SECRET_TEXT = re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=-]{16}|\b(sk|gsk|pk|xai)[-_][\w-]{16}|\bhf_\w{16}|://[^/\s]*@")
+"""Beginnings of keys, and addresses with a user or password."""
+STARS = "********"
+MOVED_FILES = {
+    **{f"text/judge_{name}": f"measure/text/judge_{name}" for name in ("alpaca", "labels")},
+    **{"text/judge_": "recipe/rubrics/judge_", "micro/": "lab/micro/"},
+}
 """Beginnings of paths in the package → where those files are now. Recipes and run folders keep what was written into them."""
 MOVED_MODULES = {"selfreward.pairs:": "selfreward.steps.pairs:", "selfreward.micro.": "selfreward.lab.micro."}
 """Modules of ours that recipes name → where they are now."""
@@ -38,8 +50,14 @@ def _resolve(path: str, info: ValidationInfo) -> str:
     beside = Path(str((info.context or {}).get("folder", "."))) / path
     if beside.exists():
         return str(beside.resolve())
+    return _where_now(path)
+
+
+def _where_now(path: str) -> str:
+    """A file that an earlier layout had in the package, wherever that was installed: where it is now. Any other path: itself."""
     _, in_package, rest = path.rpartition("/selfreward/")
-    return _packaged(rest) if in_package and rest.startswith(tuple(MOVED_FILES)) else path
+    now = _packaged(rest) if in_package and rest.startswith(tuple(MOVED_FILES)) else path
+    return now if Path(now).exists() else path
 
 
 def _packaged(path: str) -> str:
@@ -57,9 +75,47 @@ def _resolve_model(name: str, info: ValidationInfo) -> str:
     return name if name in known or re.fullmatch(IMPORT_PATH, name) else _resolve(name, info)
 
 
+GROUPED = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+\]|(?P<negative>\(\?<?!)|(?P<group>\((?:\?P<|(?!\?)))|(?P<other>\()|(?P<close>\))", re.DOTALL
+)
+"""A piece of a regular expression that matters to where its groups are."""
+HANGS_ON_MORE = re.compile(r"\(\?(?:<?[=!]|\(|P=)|\\[1-9B]")
+"""A piece of a regular expression that depends on the text around its group."""
+
+
+def catches(pattern: str, texts: Iterable[str]) -> list[str]:
+    """The texts that the first group of `pattern` can catch, ignoring case; all of them where that cannot be told."""
+    opened: list[tuple[str, int]] = []
+    for piece in GROUPED.finditer(pattern):
+        if piece.lastgroup == "close" and opened:
+            kind, start = opened.pop()
+            if kind == "group" and not any(outer == "group" for outer, _ in opened):
+                never = any(outer == "negative" for outer, _ in opened)
+                return [] if never else _caught(pattern[start : piece.end()], re.compile(pattern).flags, texts)
+        elif piece.lastgroup:
+            opened.append((piece.lastgroup, piece.start()))
+    return list(texts)
+
+
+def _caught(group: str, flags: int, texts: Iterable[str]) -> list[str]:
+    if HANGS_ON_MORE.search(group):
+        return list(texts)
+    alone = re.compile(group, flags | re.IGNORECASE)
+    return [text for text in texts if alone.fullmatch(text)]
+
+
 def _hide_unless(pattern: str) -> Callable[[Any], Any]:
-    """What may be a secret becomes stars before it is refused, for the error shows what it refuses."""
-    return lambda value: value if re.fullmatch(pattern, str(value)) else "********"
+    """Star a value that may be a secret before it is refused, for the error shows what it refuses."""
+    return lambda value: value if re.fullmatch(pattern, str(value)) else STARS
+
+
+def starred(value: Any, name: str = "") -> Any:
+    """`value` (of JSON) with stars for every part of it that may be a secret, by the name that it has or by its form."""
+    if SECRET_NAME.fullmatch(name) or (isinstance(value, str) and SECRET_TEXT.search(value)):
+        return STARS
+    if isinstance(value, dict):
+        return {str(key): starred(part, str(key)) for key, part in value.items()}
+    return [starred(part) for part in value] if isinstance(value, list) else value
 
 
 Located = Annotated[str, AfterValidator(_resolve)]
@@ -127,8 +183,18 @@ class SamplingConfig(Section):
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
 
 
+def first_spelling(path: str) -> str:
+    """`package.module:name` as run folders of the earlier layout have it: records are known by a hash of it."""
+    return _moved(path, {now: before for before, now in MOVED_MODULES.items()})
+
+
+def spelt_now(value: Any) -> Any:
+    """A value in a recipe as this layout spells it: paths in the package, and import paths of ours."""
+    return _moved(_where_now(value), MOVED_MODULES) if isinstance(value, str) else value
+
+
 def imported(path: str) -> Any:
-    """What `package.module:name` names."""
+    """The object that `package.module:name` names."""
     module, _, name = _moved(path, MOVED_MODULES).partition(":")
     try:
         return getattr(import_module(module), name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from math import ceil, floor
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from selfreward.recipe.fields import ImportPath, Located, ModelName, Pattern, SamplingConfig, Section, Share, off
+from selfreward.recipe.fields import ImportPath, Located, ModelName, Pattern, SamplingConfig, Section, Share, catches, off
 
 BEST_AGAINST_WORST = "selfreward.steps.pairs:best_against_worst"
 ADAPTIVE = 3
@@ -30,7 +32,7 @@ class PromptsConfig(SamplingConfig):
     temperature: float = Field(0.6, ge=0)
     """0 is greedy."""
     by: Literal["frozen", "current"] = "frozen"
-    """Who writes them: one named model for the whole run, or M_t."""
+    """The model that writes them: one named model for the whole run, or M_t."""
     frozen: ModelName | None = None
     """The model that `by = "frozen"` names; the base where it is not given."""
     source: Located | None = Field(None, alias="from")
@@ -71,7 +73,11 @@ class JudgeConfig(SamplingConfig):
     """`current`: M_t judges itself; `frozen`: M1 does; `previous`: M_{t−1} does, and in the first iteration M1 itself; or a model
     outside the loop."""
     rubric: Located = "selfreward:recipe/rubrics/judge_additive.txt"
-    """Prompt text with the slots {prompt} and {response}."""
+    """Prompt text with the slots {prompt} and {response}; where `form` is `json` and none is given, one that asks for that."""
+    form: Literal["text", "json"] = off("text")
+    """How the verdict is given: in `text`, where `pattern` finds it, or as `field` of the last JSON object."""
+    field: str = off("score")
+    """The name of the score in a JSON object; servers that take a schema are sent one."""
     pattern: Pattern = r"score[\s*]*:[\s*]*(-?\d+(?:[.,]\d+)?)"
     """Where a verdict stands, ignoring case; the last match wins. One group, the score."""
     scale: tuple[float, float] = (0, 5)
@@ -96,8 +102,16 @@ class JudgeConfig(SamplingConfig):
         later = range(2, self.most + 1) if self.samples == "adaptive" else ()
         return ("judgments", *(f"judgments_{number}" for number in later))
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rubric_of_the_form(cls, given: Any) -> Any:
+        asked = isinstance(given, dict) and given.get("form") == "json" and "rubric" not in given
+        return {**given, "rubric": "selfreward:recipe/rubrics/judge_json.txt"} if asked else given
+
     @model_validator(mode="after")
     def _can_expect(self) -> Self:
+        if self.read == "expected" and self.form == "json":
+            raise ValueError('read = "expected" needs form = "text": the place of a number in JSON is not watched')
         if self.read == "expected" and not {*self.scale} <= {*range(10)}:
             raise ValueError('read = "expected" needs a scale of single digits, 0 to 9: each point must be one token')
         return self
@@ -108,9 +122,25 @@ class JudgeConfig(SamplingConfig):
             raise ValueError("pattern must have one group, the score")
         if self.scale[0] >= self.scale[1]:
             raise ValueError("scale must go from its lowest score to its highest")
+        if not catches(self.pattern, _numbers(*self.scale)):
+            raise ValueError(
+                f"pattern can never give a score: its group catches no number from {self.scale[0]:g} to {self.scale[1]:g}"
+            )
+        if not self.field or self.field == "reasons" or (self.form == "text" and self.field != "score"):
+            raise ValueError('field must be the name of the score in form = "json", and not "reasons", which come before it')
         if self.min_valid > self.most:
             raise ValueError("min_valid is more than samples, so that nothing would ever have a score")
         return self
+
+
+def _numbers(low: float, high: float) -> Iterator[str]:
+    """Numbers on a scale in the ways that people write them; of a long scale the lowest and highest thousand."""
+    whole = range(ceil(low), floor(high) + 1)
+    decimals = ("", *(f"{point}{digits}" for point in ".," for digits in (*map(str, range(10)), "00", "25", "50", "75", "000")))
+    for number in (*whole[:1000], *whole[1000:][-1000:]):
+        for written in (f"{number}", f"{number:+}", f"{number:02}", f"{number:03}"):
+            yield from (f"{written}{decimal}" for decimal in decimals if number < high or not decimal.strip("0.,"))
+    yield from (f"{low:g}", f"{high:g}", f"{(low + high) / 2:g}")
 
 
 class PairsConfig(Section):

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from selfreward.recipe.fields import IMPORT_PATH, ImportPath, Located, ModelName, Pattern, SamplingConfig, Section
+from selfreward.recipe.fields import (
+    IMPORT_PATH,
+    ImportPath,
+    Located,
+    ModelName,
+    Pattern,
+    SamplingConfig,
+    Section,
+    catches,
+    off,
+)
 from selfreward.records import compiles
 
 Ends = float | tuple[float, ...]
@@ -51,13 +62,31 @@ class DriftConfig(Section):
     """Figure (`flukes.rate`, as drift.jsonl names it) → its limits."""
 
 
+FIRST_SECOND_TIE = ("first", "second", "tie")
+
+
+def label_name(label: str) -> str:
+    """A verdict's word without case and without what stands around it."""
+    return " ".join(label.casefold().strip(" \t\n*_()[]{}\"'“”‘’`.,:;!（）【】：。").split())
+
+
+def _pattern_for(labels: Sequence[str]) -> str:
+    ordered = sorted((label.strip() for label in labels), key=len, reverse=True)
+    words = "|".join(r"\s+".join(map(re.escape, label.split())) for label in ordered)
+    bracketed = all(re.fullmatch(r"\W.*\W", label) for label in ordered)
+    return f"({words})" if bracketed else rf"verdict[\s*]*:[\s*(\[\"'“]*({words})(?!\w)"
+
+
 class PairwiseConfig(SamplingConfig):
     """How a judge compares two answers, always in both orders: where they disagree it is a tie (paper, section 3.1)."""
 
     rubric: Located = "selfreward:recipe/rubrics/judge_pairwise.txt"
     """Prompt text with the slots {prompt}, {first} and {second}."""
     pattern: Pattern = r"verdict[\s*]*:[\s*]*(first|second|tie)\b"
-    """Where a verdict stands, ignoring case; the last match wins. One group: `first`, `second` or `tie`."""
+    """Where a verdict stands, ignoring case; the last match wins. One group, one of the `labels`. Not given and labels are: the
+    labels in this form, or, where they bring brackets of their own (`[[A]]`), alone."""
+    labels: tuple[str, str, str] = off(FIRST_SECOND_TIE)
+    """How the rubric names the first answer, the second and a tie; case, and brackets or quotes around it, change nothing."""
     temperature: float = Field(0.0, ge=0)
     """0 is greedy."""
 
@@ -67,14 +96,33 @@ class PairwiseConfig(SamplingConfig):
             raise ValueError("pattern must have one group, the verdict")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _pattern_of_labels(cls, given: Any) -> Any:
+        labels = given.get("labels") if isinstance(given, dict) and "pattern" not in given else None
+        if isinstance(labels, list | tuple) and labels and all(isinstance(label, str) for label in labels):
+            return {**given, "pattern": _pattern_for(labels)}
+        return given
+
+    @model_validator(mode="after")
+    def _can_decide(self) -> Self:
+        names = [label_name(label) for label in self.labels]
+        if len({*names}) < 3 or not all(names):
+            raise ValueError(f"labels must be three that differ, but for brackets and case: {', '.join(self.labels)}")
+        for label, name in zip(self.labels[:2], names, strict=False):
+            written = (label, name, f"[[{name}]]", f"[{name}]", f"({name})")
+            if not catches(self.pattern, written):
+                raise ValueError(f"pattern can never name {label!r}: its group does not catch it (labels says what it may be)")
+        return self
+
 
 class MeasureConfig(Section):
-    """What is measured of every model; nothing of it flows back into the loop."""
+    """Measurements of every model; nothing of them flows back into the loop."""
 
     truth: ImportPath | None = None
     """Where the world has a truth: a function (prompt, response) → (kind of task, points by criterion), or None."""
     judge: ModelName | None = None
-    """Who compares every model's held-out answers with its rivals', pairwise; no one where not given."""
+    """The judge that compares every model's held-out answers with its rivals', pairwise; no judge where not given."""
     base: bool = True
     """Measure M0 too."""
     judging: bool = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from selfreward.errors import SelfRewardError
 from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
-from selfreward.recipe.fields import Located, Section, assert_open, off
+from selfreward.recipe.fields import Located, Section, assert_open, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, SelectConfig, SFTConfig, TrainerConfig
@@ -58,7 +59,7 @@ class Recipe(Section):
     drift: DriftConfig | None = None
     """Monitors; off where not given."""
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
-    """Who is shown the run's figures beside its page, after every model."""
+    """Trackers that are sent the run's figures after every model, beside its page."""
     backend: BackendConfig = BackendConfig()
     """Sampling engine."""
     servers: dict[str, ServerConfig] = Field({})
@@ -100,20 +101,23 @@ class Recipe(Section):
         return cluster
 
 
-def load_recipe(path: Path, changes: dict[str, Any] | None = None) -> Recipe:
-    """The recipe in a file, or one that comes with the package, with `changes` (dotted field → value) on top.
+def load_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe in a file, or one that comes with the package, with `changes` on top. Raises `SelfRewardError`.
 
-    Raises `SelfRewardError`.
+    `changes`: field → value. A dotted field (`dpo.beta`) is set whole, a table is merged into the recipe's.
     """
+    path = Path(path)
     path = shipped_recipes().get(path.name.removesuffix(".toml"), path) if path.parent == Path() and not path.exists() else path
-    tree = read_tree(path)
-    for dotted, value in (changes or {}).items():
-        _set(tree, dotted.split("."), value)
-    return read_recipe(tree, str(path), path.parent)
+    return read_recipe(_changed(read_tree(path), changes or {}), str(path), path.parent)
+
+
+def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """`recipe` with `changes` on top, as for `load_recipe`. Raises `SelfRewardError`."""
+    return read_recipe(_changed(recipe.model_dump(mode="json", by_alias=True), changes), "recipe", Path())
 
 
 def read_tree(path: Path) -> dict[str, Any]:
-    """What stands in a recipe's file, TOML, or in what a run keeps of it, JSON. Raises `SelfRewardError`."""
+    """The contents of a recipe's file, TOML, or of the JSON that a run keeps of it. Raises `SelfRewardError`."""
     language, loads = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
         tree: dict[str, Any] = loads(path.read_text(encoding="utf-8"))
@@ -164,6 +168,34 @@ def _table(annotation: Any) -> type[BaseModel] | None:
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
 
 
+def written(value: Any) -> Any:
+    """A value as a recipe has it: a function or class as `package.module:name`, a path as text."""
+    if isinstance(value, Mapping):
+        return {name: written(inner) for name, inner in value.items()}
+    if callable(value):
+        return f"{value.__module__}:{value.__qualname__}"
+    return str(value) if isinstance(value, Path) else value
+
+
+def _changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in written(changes).items():
+        if "." in name:
+            _set(tree, name.split("."), value)
+        else:
+            tree = merged(tree, {name: value})
+    return tree
+
+
+def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` over `tree`, table by table."""
+    both = {
+        name: merged(tree[name], value)
+        for name, value in changes.items()
+        if isinstance(value, Mapping) and isinstance(tree.get(name), Mapping)
+    }
+    return {**tree, **changes, **both}
+
+
 def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
@@ -173,9 +205,9 @@ def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The dotted names of what differs in two trees."""
+    """The dotted names of what differs in two trees by more than the spelling of an earlier layout."""
     old, new = _flat(before), _flat(now)
-    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return sorted(name for name in old.keys() | new.keys() if spelt_now(old.get(name)) != spelt_now(new.get(name)))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

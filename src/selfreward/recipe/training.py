@@ -49,7 +49,7 @@ class BatchConfig(Section):
         return device_batch, self.batch_size // device_batch
 
     def shared(self, processes: int) -> tuple[int, int]:
-        """The same for each of `processes`, which share every batch. Raises `ValueError` where they cannot."""
+        """As `split`, for each of `processes` that share every batch. Raises `ValueError` where they cannot."""
         share, rest = divmod(self.batch_size, processes)
         sizes = [size for size in range(1, self.split[0] + 1) if share % size == 0]
         if rest or (self.device_batch_size and self.device_batch_size not in sizes):
@@ -93,7 +93,7 @@ class SFTConfig(BatchConfig):
     """Supervised fine-tuning of the base: the SFT baseline on IFT, M1 on what `on` says."""
 
     on: Literal["ift+eft", "ift", "eft", "none"] = "ift+eft"
-    """What M1 is trained on. `none`: M1 is the model that the run starts from."""
+    """The data that M1 is trained on. `none`: M1 is the model that the run starts from."""
     baseline: bool = True
     """Also train the SFT baseline (IFT only), which later models are compared with."""
     learning_rate: float = Field(5.5e-6, gt=0)
@@ -120,7 +120,7 @@ class DPOConfig(BatchConfig):
     nll_weight: float = Field(0.0, ge=0)
     """Weight of the negative log-likelihood of the chosen response beside the DPO loss."""
     confidence: Confidence = off(1.0)
-    """How far the order of the pairs is trusted: C in the loss C·L(chosen, rejected) + (1 − C)·L(rejected, chosen) (CREAM, arXiv
+    """Trust in the order of the pairs: C in the loss C·L(chosen, rejected) + (1 − C)·L(rejected, chosen) (CREAM, arXiv
     2410.12735). 1 is DPO. `consistency`: in each iteration (τ + 1) / 2, with τ the mean of Kendall's τ-b between the rankings of
     its candidates by their judge and by the model before that one; 1 while there is no model before, as for M2."""
     dropout: Share = 0.1
@@ -133,7 +133,7 @@ class SelectConfig(Section):
     """Checkpoint selection: while a DPO training runs, each checkpoint is compared with the one before it (paper, 3.1)."""
 
     judge: ModelName
-    """Who compares; neither the model in training nor the judge that measures."""
+    """The judge that compares; neither the model in training nor the judge that measures."""
     prompts: SourceConfig
     """Held-out validation prompts; 253 in the paper."""
     every: int = Field(200, ge=1)

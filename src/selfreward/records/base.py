@@ -48,7 +48,12 @@ class Identified(Record):
     @cached_property
     def id(self) -> str:
         """The content id."""
-        return content_id(type(self).__name__, [getattr(self, name) for name in self.identity])
+        return content_id(type(self).__name__, [getattr(self, name) for name in self.identity] + self.added_identity)
+
+    @property
+    def added_identity(self) -> list[object]:
+        """Values that an id hashes after its `identity`: those of newer fields, where they are set, so that older ids stay."""
+        return []
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy; changed, it has the id of what it then is."""

@@ -41,7 +41,7 @@ class Figure(Record):
 
 
 class Found(Record):
-    """What an evaluation finds."""
+    """The findings of an evaluation."""
 
     prompts_digest: str
     """A hash of the prompts."""
@@ -49,12 +49,12 @@ class Found(Record):
     """A hash of the judge's prompt."""
     figures: list[Figure]
     outcomes: dict[str, int] = Field({})
-    """What became of the judge's answers, by name; a failed one is in no figure. `no_answer`: not asked, for a model's answer
+    """The judge's answers by outcome; a failed one is in no figure. `no_answer`: not asked, for a model's answer
     had failed."""
     note: str
-    """What the figures may be compared with, and what not."""
+    """A note: figures that these may be compared with, and figures that they may not."""
     breakdown: dict[str, list[Figure]] = Field({})
-    """What `broken_down` names by category, complexity and expected length; each figure is named after its bin."""
+    """The figure that `broken_down` names, by category, complexity and expected length; each is named after its bin."""
     broken_down: str = ""
 
 

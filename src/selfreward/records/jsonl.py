@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
@@ -22,19 +23,42 @@ def to_line(record: Record) -> str:
 
 
 class Records(Collection[R]):
-    """The records of a whole file whose hash was checked, read anew whenever they are gone over: a million need no memory."""
+    """The records of whole files whose hashes were checked, read anew whenever they are gone over: a million need no memory."""
 
-    def __init__(self, path: Path, kind: type[R], count: int) -> None:
-        self._path, self._kind, self._count = path, kind, count
+    def __init__(self, files: Sequence[Path], kind: type[R], count: int) -> None:
+        self.files, self.kind, self._count = tuple(files), kind, count
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[R]:
-        return iter_jsonl(self._path, self._kind, VERIFIED)
+        return chain.from_iterable(iter_jsonl(file, self.kind, VERIFIED) for file in self.files)
 
     def __contains__(self, record: object) -> bool:
-        return any(record == one for one in self)
+        return any(record == known for known in self)
+
+    def __add__(self, others: Records[R]) -> Records[R]:
+        return Records([*self.files, *others.files], self.kind, len(self) + len(others))
+
+    def about(self, field: str, wanted: Collection[object]) -> Iterator[R]:
+        """The records whose `field` is among `wanted`; of the other lines no more is read than that."""
+        return chain.from_iterable(iter_about(file, self.kind, field, wanted) for file in self.files)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Each record as built-ins, with its id."""
+        return (record.model_dump(mode="json") for record in self)
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame` with a row a record. Raises `ImportError` where pandas is not installed."""
+        import pandas
+
+        return pandas.DataFrame(list(self.rows()), columns=None if len(self) else list(self.kind.model_fields))
+
+    def to_dataset(self) -> Any:
+        """A `datasets.Dataset` with a row a record."""
+        import datasets
+
+        return datasets.Dataset.from_list(list(self.rows()))
 
 
 def iter_jsonl(path: Path, kind: type[R], context: str | None = None) -> Iterator[R]:
@@ -46,8 +70,8 @@ def iter_jsonl(path: Path, kind: type[R], context: str | None = None) -> Iterato
         yield read_line(line, kind, f"{path}:{number}", context)
 
 
-def iter_about(path: Path, kind: type[R], field: str, wanted: Collection[str]) -> Iterator[R]:
-    """Those records of a file whose `field` is among `wanted`; of the other lines no more is read than that. As `iter_jsonl`."""
+def iter_about(path: Path, kind: type[R], field: str, wanted: Collection[object]) -> Iterator[R]:
+    """The records of a file whose `field` is among `wanted`; of other lines nothing more is read. As `iter_jsonl`."""
     for number, line in _numbered(path):
         try:
             told = from_json(line)[field] in wanted

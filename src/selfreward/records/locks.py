@@ -27,9 +27,9 @@ from selfreward.records.files import sync_files, sync_folder
 
 LOCK = ".lock"
 TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
-"""What `flock` says where another process holds the lock."""
+"""Errors of `flock` where another process holds the lock."""
 UNKNOWN = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
-"""What it says where the file system has no such locks."""
+"""Errors of `flock` where the file system has no such locks."""
 REFRESHED, STALE = 20.0, 300.0
 """Seconds from one refreshing of a lease to the next, and from the last one on which the lease is nobody's any more."""
 LOOK = 0.5
@@ -123,7 +123,7 @@ def assert_unleased(lock: Path, mine: str = "") -> None:
 
 
 def _holder(lease: Path) -> str:
-    """Who may still work under a lease; empty where it is gone, stale, or of a dead process of this host."""
+    """The holder that may still work under a lease; empty where it is gone, stale, or of a dead process of this host."""
     try:
         written = lease.stat().st_mtime
         try:

@@ -8,7 +8,12 @@ from typing import Literal, NamedTuple, Self
 from pydantic import model_validator
 
 from selfreward.records.base import Identified, Record
-from selfreward.records.requests import Finish, Sampled
+from selfreward.records.requests import Finish, Ids, Sampled
+
+Answer = str | tuple[int, ...]
+"""An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`)."""
+Contrast = tuple[str, Answer, Answer]
+"""A prompt, the answer to learn from, and the answer to learn away from."""
 
 
 class Example(Identified):
@@ -45,7 +50,7 @@ class Ranking(Identified):
 
 
 class Proposal(Sampled):
-    """What the prompt writer wrote, before any filter."""
+    """A text of the prompt writer, before any filter."""
 
     identity = ("request_id", "text")
     request_id: str
@@ -67,6 +72,8 @@ class Response(Sampled):
     index: int
     text: str
     finish: Finish
+    ids: Ids = None
+    """The sampled ids, which training takes: encoded again, the text may give others."""
 
     @property
     def label(self) -> str:
@@ -133,7 +140,7 @@ class Dropped(Record):
 
 
 class Verdict(Record):
-    """What is true of a response, from outside the loop. `points` by criterion; their sum is the true score."""
+    """The truth about a response, from outside the loop. `points` by criterion; their sum is the true score."""
 
     response_id: str
     kind: str
@@ -158,7 +165,7 @@ class Comparison(Record):
     winner: Side
 
     def swap(self) -> Comparison:
-        """The same comparison seen from the other side."""
+        """Swap the sides of this comparison."""
         winner: dict[Side, Side] = {"a": "b", "b": "a"}
         return Comparison(prompt_id=self.prompt_id, a=self.b, b=self.a, winner=winner.get(self.winner, self.winner))
 
@@ -190,7 +197,7 @@ class Preference(Sampled):
 
     @property
     def side(self) -> Side:
-        """Who won, as a side of the comparison; `none` where nothing was decided."""
+        """The winner, as a side of the comparison; `none` where nothing was decided."""
         if self.winner in (None, "tie"):
             return "tie" if self.winner else "none"
         return "a" if (self.winner == "first") != self.swapped else "b"
@@ -202,7 +209,7 @@ class Preference(Sampled):
         return self
 
 
-class Made(NamedTuple):
+class Iteration(NamedTuple):
     """The records of the iteration that made a model."""
 
     proposals: int
@@ -229,6 +236,13 @@ def preference_texts(
     """(prompt, chosen, rejected) as text, for training."""
     asked = {prompt.id: prompt.text for prompt in prompts}
     said = texts_in(pairs, responses)
+    return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+
+
+def contrasts(pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]) -> list[Contrast]:
+    """(prompt, chosen, rejected) for training: the sampled ids of responses for which they are known, the text of others."""
+    asked, wanted = {prompt.id: prompt.text for prompt in prompts}, in_pairs(pairs)
+    said = {one.id: one.text if one.ids is None else one.ids for one in responses if one.id in wanted}
     return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
 
 

@@ -14,7 +14,7 @@ class Estimate(Record):
 
 
 class TrueScore(Record):
-    """What answers are truly worth."""
+    """True scores of answers."""
 
     score: Estimate
     by_kind: dict[str, Estimate]
@@ -55,7 +55,7 @@ class RewardModeling(Record):
     pairwise_accuracy: Estimate | None
     """Share of those pairs in people's order, by the tie rule; None of a model that gave no score at all."""
     pairwise_accuracy_strict: Estimate | None
-    """The same with ties wrong."""
+    """Pairwise accuracy with ties counted as wrong."""
     by_kind: dict[str, Estimate]
     """Pairwise accuracy by kind of task."""
     five_best: Estimate | None
@@ -78,7 +78,7 @@ class Selected(Record):
     of: int
     """Steps of the whole training."""
     judge: str
-    """Who chose."""
+    """The judge that chose."""
 
 
 class Compared(Record):
@@ -101,7 +101,7 @@ class Compared(Record):
 
 
 class LoopStats(Record):
-    """What one iteration of the loop did, before its model was trained."""
+    """Statistics of one iteration of the loop, before its model was trained."""
 
     proposals: int
     prompts: int
@@ -160,3 +160,8 @@ class Measured(Record):
     """The iteration that made it; None for models that no iteration made."""
     selected: Selected | None = None
     """Which checkpoint of its training it is; None where `[select]` is off, or nothing was trained by DPO."""
+
+
+def number(model: str) -> int:
+    """The t of M_t; 1 for the SFT baseline, which comes right before M1."""
+    return 1 if model == "SFT" else int(model.removeprefix("M"))

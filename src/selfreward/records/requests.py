@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from selfreward.records.base import Identified, Record, content_id
+
+Ids = Annotated[tuple[int, ...] | None, Field(exclude_if=lambda ids: ids is None)]
+"""Token ids as a model sampled them, with the one on which generation stopped if it did; left out of a line where not known."""
+
+
+def _unset() -> Any:
+    """A field that is written down only where it is set: records from before it have the ids that they had."""
+    return Field(None, exclude_if=lambda value: value is None)
 
 
 class Message(Record):
@@ -40,6 +50,13 @@ class Request(Identified):
     """Texts of single tokens, a scale's numbers say: how likely each was is asked for wherever one of them is drawn."""
     forced: str | None = None
     """The answer that is to be given, to the end of its turn: nothing is sampled, and how likely it was is told."""
+    json_schema: str | None = _unset()
+    """A JSON schema, as text, that the completion should follow where the engine can see to it."""
+
+    @property
+    def added_identity(self) -> list[object]:
+        """The schema, where there is one: requests without one keep the ids that they had."""
+        return [] if self.json_schema is None else [self.json_schema]
 
     @classmethod
     def asking(
@@ -53,20 +70,30 @@ class Request(Identified):
         top_logprobs: int = 0,
         watch: tuple[str, ...] = (),
         forced: str | None = None,
+        json_schema: str | None = None,
     ) -> Request:
         """A request whose seed follows from the run's and from what it asks, and is its own."""
         seed = int(content_id("seed", run_seed, about, index, *(message.content for message in messages)), 16)
         return cls(
             about=about, index=index, messages=messages, sampling=sampling, seed=seed, model=model.fingerprint,
-            top_logprobs=top_logprobs, watch=watch, forced=forced,
+            top_logprobs=top_logprobs, watch=watch, forced=forced, json_schema=json_schema,
         )  # fmt: skip
 
     @classmethod
     def user_turn(
-        cls, about: str, index: int, text: str, sampling: Sampling, model: Checkpoint, run_seed: int, watch: tuple[str, ...] = ()
+        cls,
+        about: str,
+        index: int,
+        text: str,
+        sampling: Sampling,
+        model: Checkpoint,
+        run_seed: int,
+        watch: tuple[str, ...] = (),
+        json_schema: str | None = None,
     ) -> Request:
-        """The same of one user turn."""
-        return cls.asking(about, index, (Message(role="user", content=text),), sampling, model, run_seed, watch=watch)
+        """Like `asking`, for a single user message."""
+        turn = Message(role="user", content=text)
+        return cls.asking(about, index, (turn,), sampling, model, run_seed, watch=watch, json_schema=json_schema)
 
 
 Finish = Literal["stop", "length", "error"]
@@ -82,7 +109,7 @@ class Watched(Record):
 
 
 class Completion(Record):
-    """What came back for a request. `text` holds generated text alone, without the end of turn."""
+    """The answer to a request. `text` holds generated text alone, without the end of turn."""
 
     request_id: str
     text: str
@@ -95,6 +122,12 @@ class Completion(Record):
     """Every place where one of `Request.watch` was drawn, in the text's order."""
     logprob: float | None = None
     """Of a forced text with its end of turn, the sum of its tokens' natural log-probabilities at temperature 1, before top-p."""
+    reason: str | None = _unset()
+    """Why there is no answer, in a line, where `finish` is `error` and the engine knows."""
+    thought: str | None = _unset()
+    """The text that a thinking model wrote before its answer, where the engine keeps the two apart; never part of `text`."""
+    ids: Ids = None
+    """The sampled ids, where the engine knows them; those of a forced text were not sampled."""
 
 
 class Sampled(Identified):
@@ -102,7 +135,7 @@ class Sampled(Identified):
 
     @property
     def label(self) -> str:
-        """What became of it, in a word, for counting."""
+        """The outcome in a word, for counting."""
         raise NotImplementedError
 
 

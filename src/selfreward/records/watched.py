@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, model_validator
 
 from selfreward.records.base import Identified, Record, compiles
+from selfreward.records.measured import number
 from selfreward.records.requests import Sampled
 
 Severity = Literal["ok", "warn", "stop"]
@@ -84,7 +85,7 @@ NAMED = 3
 def alarms(readings: Sequence[Reading]) -> list[Reading]:
     """The readings with a verdict of `warn` or `stop`: `stop` first, then the latest model's, else in their order."""
     found = [reading for reading in readings if reading.verdict != "ok"]
-    return sorted(found, key=lambda reading: (reading.verdict != "stop", -int(reading.iteration[1:])))
+    return sorted(found, key=lambda reading: (reading.verdict != "stop", -number(reading.iteration)))
 
 
 def describe(readings: Sequence[Reading]) -> str:
@@ -113,7 +114,7 @@ def phrase(reading: Reading) -> str:
 def ending(model: str, readings: Sequence[Reading]) -> str:
     """How the run ended at `model`, of which some of `readings` say `stop`: why, and the last model before it."""
     why = ", ".join(phrase(reading) for reading in readings if reading.verdict == "stop")
-    good = f"the last good model is M{int(model[1:]) - 1}" if model != "M1" else "it is the first that was watched"
+    good = f"the last good model is M{number(model) - 1}" if model != "M1" else "it is the first that was watched"
     return f"ended by its monitors at {model}: {why}; {good}"
 
 

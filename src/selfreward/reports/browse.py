@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from itertools import chain
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from markupsafe import escape
 
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Dropped, Judgment, Pair, Prompt, Record, Response, Verdict, iter_about, iter_jsonl
+from selfreward.records import Judgment, Pair, Prompt, Response, Verdict
+from selfreward.rundir import PAIRS, TRUTH, FolderReader
 from selfreward.stats import mean_scores
 
-R = TypeVar("R", bound=Record)
 SHOWN = 30
 """Prompts of an iteration, at most."""
 MARKUP = 400
@@ -76,13 +74,13 @@ class Sample(NamedTuple):
         return {way: found.count(way) for way in ("right", "equal", "wrong", "untold", "none") if way in found}
 
 
-def sample(folder: Path, judge: JudgeConfig, budget: int) -> Sample | None:
-    """Up to `SHOWN` prompts of the iteration in `folder` that fit in `budget` bytes; None before it has candidates."""
-    if not (folder / "responses.jsonl").exists():
+def sample(folder: FolderReader, judge: JudgeConfig, budget: int) -> Sample | None:
+    """Up to `SHOWN` prompts of an iteration that fit in `budget` bytes; None before it has candidates."""
+    if not folder.responses():
         return None
-    prompts = {prompt.id: prompt for prompt in iter_jsonl(folder / "prompts.jsonl", Prompt)}
-    chosen = heapq.nsmallest(SHOWN, prompts.values(), key=lambda prompt: prompt.id)
-    return Sample(folder.name, len(prompts), list(_within(_browse(folder, chosen, judge), budget)))
+    prompts = folder.prompts()
+    shown = heapq.nsmallest(SHOWN, prompts, key=lambda prompt: prompt.id)
+    return Sample(folder.name, len(prompts), list(_within(_browse(folder, shown, judge), budget)))
 
 
 def _within(found: Iterator[Browsed], budget: int) -> Iterator[Browsed]:
@@ -93,18 +91,17 @@ def _within(found: Iterator[Browsed], budget: int) -> Iterator[Browsed]:
         yield browsed
 
 
-def _browse(folder: Path, prompts: Sequence[Prompt], judge: JudgeConfig) -> Iterator[Browsed]:
+def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig) -> Iterator[Browsed]:
     shown = {prompt.id for prompt in prompts}
     responses, judgments = defaultdict(list), defaultdict(list)
-    for response in _about(folder / "responses.jsonl", Response, "prompt_id", shown):
+    for response in folder.responses().about("prompt_id", shown):
         responses[response.prompt_id].append(response)
     asked = {response.id for group in responses.values() for response in group}
-    rounds = (_about(folder / f"{stage}.jsonl", Judgment, "response_id", asked) for stage in judge.rounds)
-    for judgment in chain.from_iterable(rounds):
+    for judgment in folder.judgments().about("response_id", asked):
         judgments[judgment.response_id].append(judgment)
-    verdicts = {verdict.response_id: verdict for verdict in _about(folder / "truth.jsonl", Verdict, "response_id", asked)}
-    pairs = {pair.prompt_id: pair for pair in _about(folder / "pairs.jsonl", Pair, "prompt_id", shown)}
-    reasons = {dropped.id: dropped.reason for dropped in _about(folder / "pairs.dropped.jsonl", Dropped, "id", shown)}
+    verdicts = {verdict.response_id: verdict for verdict in folder.records(TRUTH).about("response_id", asked)}
+    pairs = {pair.prompt_id: pair for pair in folder.pairs().about("prompt_id", shown)}
+    reasons = {dropped.id: dropped.reason for dropped in folder.dropped(PAIRS.name).about("id", shown)}
     scores = mean_scores((judgment for group in judgments.values() for judgment in group), judge.min_valid)
     for prompt in prompts:
         pair = pairs.get(prompt.id)
@@ -113,8 +110,3 @@ def _browse(folder: Path, prompts: Sequence[Prompt], judge: JudgeConfig) -> Iter
             Candidate(r, scores.get(r.id), verdicts.get(r.id), judgments[r.id], part.get(r.id, "")) for r in responses[prompt.id]
         ]
         yield Browsed(prompt, candidates, pair, "" if pair else reasons.get(prompt.id, ""))
-
-
-def _about(path: Path, kind: type[R], field: str, wanted: Collection[str]) -> Iterator[R]:
-    """The records of a stage that are about what is shown; none of one that is not done yet."""
-    return iter_about(path, kind, field, wanted) if path.exists() else iter(())

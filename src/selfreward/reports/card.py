@@ -1,4 +1,4 @@
-"""What stands beside a model when it leaves the run: where it comes from, what it was made of, and what was measured."""
+"""Cards: the page beside a model when it leaves the run, with its origin, its data and its measurements."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from markupsafe import Markup
 from selfreward.recipe import HUB_ID, NO_MATTER, Recipe
 from selfreward.records import LOCK, HeadToHead, Measured, alarms, alone, describe, phrase, write_whole
 from selfreward.reports.render import render_card
-from selfreward.rundir import RunView, open_run
+from selfreward.rundir import EFT, EFT_JUDGMENTS, IFT, MODEL, RANKINGS, SEED, FolderReader, RunView, making, open_run
 
 CARD = "README.md"
 SETTINGS = ("seed", "sft", "eft", "prompts", "responses", "judge", "pairs", "dpo", "trainer", "select")
-"""What of a recipe decides what a model becomes."""
-SEED, EFT = ("ift",), ("rankings", "eft_judgments", "eft")
-"""Stages of people's examples, and of what is made of them."""
+"""Tables of a recipe that decide what a model becomes."""
 
 
 class Count(NamedTuple):
-    """What one stage gave."""
+    """Counts of one stage."""
 
     stage: str
     records: int
@@ -44,8 +42,10 @@ def write_cards(run: Path) -> list[Path]:
     The same run gives the same cards. Receipts name the files that they vouch for, and a card is none of them.
     """
     standing = open_run(run)
-    trained = [model for model in standing.measured if (run / model.name / "model").is_dir()]
-    return [_write(run / model.name / "model" / CARD, _model_card(standing, model)) for model in trained]
+    trained = [model for model in standing.models.values() if model.measured and model.weights.is_dir()]
+    for model in trained:
+        model.check_weights()
+    return [_write(model.weights / CARD, _model_card(standing, model.measured)) for model in trained if model.measured]
 
 
 def shown(value: Any) -> Any:
@@ -58,7 +58,7 @@ def shown(value: Any) -> Any:
 
 
 def judge_of(recipe: Recipe) -> str:
-    """Who judged the candidates of a run."""
+    """The judge of a run's candidates, in words."""
     told = {
         "current": "the model itself, as it was before each iteration",
         "frozen": "M1, throughout",
@@ -67,11 +67,10 @@ def judge_of(recipe: Recipe) -> str:
     return told.get(recipe.judge.by) or str(shown(recipe.judge.by))
 
 
-def _counts(folder: Path, stages: Iterable[str]) -> list[Count]:
-    """What those of `stages` gave that are finished in one folder of a run, in their order."""
-    receipts = [(stage, folder / f"{stage}.receipt.json") for stage in stages]
-    read = [(stage, json.loads(receipt.read_text())) for stage, receipt in receipts if receipt.exists()]
-    return [Count(stage, found["records"], found.get("outcomes") or found.get("dropped") or {}) for stage, found in read]
+def _counts(folder: FolderReader, stages: Iterable[str]) -> list[Count]:
+    """Counts of the finished ones of `stages` in one folder of a run, in their order."""
+    receipts = [(stage, receipt) for stage in stages if (receipt := folder.receipt(stage))]
+    return [Count(stage, facts["records"], facts.get("outcomes") or facts.get("dropped") or {}) for stage, facts in receipts]
 
 
 def _write(file: Path, text: str) -> Path:
@@ -86,16 +85,15 @@ def _write(file: Path, text: str) -> Path:
 def _model_card(standing: RunView, model: Measured) -> str:
     recipe, run = standing.recipe_of(model.name), standing.folder
     line = list(_lineage(standing, model))
-    receipt = json.loads((run / model.name / "model.receipt.json").read_text())
-    readings = next(found.readings for found in standing.models if found.name == model.name)
-    loop = ("proposed", "prompts", "responses", *recipe.judge.rounds, "pairs")
-    made_of = SEED + (EFT if "eft" in _trained_on(model, recipe) else ()) + loop
+    receipt, readings = standing[model.name].receipt(MODEL.name) or {}, standing.models[model.name].watched
+    eft = (RANKINGS.name, EFT_JUDGMENTS.name, EFT.name) if "eft" in _trained_on(model, recipe) else ()
+    made_of = (IFT.name, *eft, *(part.name for part in making(recipe)))
     return render_card(
         "model_card.md",
         model=model, lineage=line, steps=model.selected.step if model.selected else receipt["steps"],
         base=str(shown(recipe.base)),
         hub_base=Markup(recipe.base) if HUB_ID.fullmatch(recipe.base) and not Path(recipe.base).exists() else None,
-        counts={name: _counts(run / name, made_of) for name in ("seed", *(ancestor.name for ancestor in line))},
+        counts={name: _counts(standing[name], made_of) for name in (SEED, *(ancestor.name for ancestor in line))},
         judge=judge_of(recipe), shown=shown, rubric=Path(recipe.judge.rubric).name, recipe=recipe,
         watched=describe(readings) if readings else "", alarms=[phrase(reading) for reading in alarms(readings)],
         truth=recipe.measure.truth, outside=[m for m in model.head_to_head if m.judge != model.name],

@@ -8,17 +8,16 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
-from pathlib import Path
+from itertools import islice
 from typing import NamedTuple
 
 from markupsafe import escape
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
-from selfreward.records import VERIFIED, Judgment, Pair, Prompt, Reading, Response, in_pairs, iter_about, iter_jsonl, read_jsonl
-from selfreward.rundir import RunView
-from selfreward.stats import TRAITS, Outcome, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
+from selfreward.records import Judgment, Pair, Reading, Records, in_pairs
+from selfreward.rundir import DRIFT_FROZEN, HELDOUT_JUDGMENTS, HELDOUT_PROMPTS, HELDOUT_RESPONSES, RunView
+from selfreward.stats import TRAITS, Odds, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
 
 SHOWN = 10
 """Pairs, answers and traits on the page."""
@@ -82,14 +81,14 @@ def doubtful_pairs(standing: RunView) -> list[Case]:
 
 def flattered_answers(standing: RunView) -> list[Case]:
     """The answers of all models to which their own judge gives most above the frozen one; none that both score alike."""
-    found = (flattered for model in standing.models if model.readings for flattered in _gaps(standing, model.name))
+    found = (flattered for model in standing.models.values() if model.watched for flattered in _gaps(standing, model.name))
     return [_answer(standing, *flattered) for flattered in heapq.nlargest(SHOWN, found)]
 
 
 def bred_traits(standing: RunView) -> list[Bred]:
     """The traits whose selection differential is largest beside the half width of its interval, each at the model where it is."""
     hardest: dict[str, Reading] = {}
-    for reading in standing.readings:
+    for reading in standing.watched:
         if reading.monitor.startswith(SELECTION) and _force(reading) > 0:
             hardest[reading.monitor] = max(hardest.get(reading.monitor, reading), reading, key=_force)
     shown = sorted(hardest.values(), key=lambda reading: (-_force(reading), reading.monitor))[:SHOWN]
@@ -103,13 +102,13 @@ def bred_traits(standing: RunView) -> list[Bred]:
 
 def favoured_words(standing: RunView) -> list[Bred]:
     """The word that a judge favours or shuns most, at the model where it is furthest from chance, and pairs that have it so."""
-    read = [reading for reading in standing.readings if reading.monitor == WORD and reading.value]
+    read = [reading for reading in standing.watched if reading.monitor == WORD and reading.value]
     if not read:
         return []
     reading = max(read, key=lambda one: abs(one.value or 0))
-    folder = standing.folder / reading.iteration
-    pairs = read_jsonl(folder / "pairs.jsonl", Pair)
-    texts = {one.id: one.text for one in iter_about(folder / "responses.jsonl", Response, "id", in_pairs(pairs))}
+    folder = standing[reading.iteration]
+    pairs = list(folder.pairs())
+    texts = {response.id: response.text for response in folder.responses().about("id", in_pairs(pairs))}
     word, _ = furthest((texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs)
     has = {one: word in words(text) for one, text in texts.items()}
     with_it, without = ("chosen", "rejected") if (reading.value or 0) > 0 else ("rejected", "chosen")
@@ -118,7 +117,7 @@ def favoured_words(standing: RunView) -> list[Bred]:
     return [Bred(word, reading, _cases(standing, told))]
 
 
-def within(cases: Iterable[Case], budget: int) -> list[Case]:
+def fitting(cases: Iterable[Case], budget: int) -> list[Case]:
     """All of `cases`; those that no longer fit in `budget` bytes without their texts."""
     kept = []
     for case in cases:
@@ -130,15 +129,13 @@ def within(cases: Iterable[Case], budget: int) -> list[Case]:
 
 def _made(standing: RunView) -> list[str]:
     """The iterations whose model was read."""
-    return [model.name for model in standing.models if model.readings and model.name in standing.iterations]
+    return [name for name in standing.iterations if standing.models[name].watched]
 
 
-def _outcomes(standing: RunView, name: str) -> Iterator[tuple[Pair, Outcome]]:
-    folder, judge = standing.folder / name, standing.recipe_of(name).judge
-    pairs = read_jsonl(folder / "pairs.jsonl", Pair)
-    responses = iter_jsonl(folder / "responses.jsonl", Response, VERIFIED)
-    rounds = (iter_jsonl(folder / f"{stage}.jsonl", Judgment, VERIFIED) for stage in judge.rounds)
-    outcomes = pair_outcomes(pairs, responses, chain.from_iterable(rounds), judge.min_valid)
+def _outcomes(standing: RunView, name: str) -> Iterator[tuple[Pair, Odds]]:
+    folder, judge = standing[name], standing.recipe_of(name).judge
+    pairs = list(folder.pairs())
+    outcomes = pair_outcomes(pairs, folder.responses(), folder.judgments(), judge.min_valid)
     return ((pair, outcomes[pair.id]) for pair in pairs if pair.id in outcomes)
 
 
@@ -153,19 +150,19 @@ def _gathered(
     standing: RunView, name: str, pairs: Sequence[Pair]
 ) -> tuple[dict[str, str], dict[str, str], dict[str, list[Judgment]]]:
     """Texts of the prompts and of the responses, and the judgments, by id."""
-    folder, wanted = standing.folder / name, in_pairs(pairs)
-    prompts = iter_about(folder / "prompts.jsonl", Prompt, "id", {pair.prompt_id for pair in pairs})
-    responses = iter_about(folder / "responses.jsonl", Response, "id", wanted)
-    rounds = [folder / f"{stage}.jsonl" for stage in standing.recipe_of(name).judge.rounds]
-    return {one.id: one.text for one in prompts}, {one.id: one.text for one in responses}, _judged(rounds, wanted)
+    folder, wanted = standing[name], in_pairs(pairs)
+    prompts = folder.prompts().about("id", {pair.prompt_id for pair in pairs})
+    responses = folder.responses().about("id", wanted)
+    texts = ({prompt.id: prompt.text for prompt in prompts}, {response.id: response.text for response in responses})
+    return *texts, _judged(folder.judgments(), wanted)
 
 
-def _judged(files: Iterable[Path], wanted: Collection[str]) -> dict[str, list[Judgment]]:
-    """The judgments in `files` of the responses that are wanted."""
-    found: dict[str, list[Judgment]] = defaultdict(list)
-    for judgment in chain.from_iterable(iter_about(file, Judgment, "response_id", wanted) for file in files):
-        found[judgment.response_id].append(judgment)
-    return found
+def _judged(judgments: Records[Judgment], wanted: Collection[str]) -> dict[str, list[Judgment]]:
+    """The judgments of the responses that are wanted, by response id."""
+    by_response: dict[str, list[Judgment]] = defaultdict(list)
+    for judgment in judgments.about("response_id", wanted):
+        by_response[judgment.response_id].append(judgment)
+    return by_response
 
 
 def _case(
@@ -186,21 +183,21 @@ def _case(
 
 def _gaps(standing: RunView, name: str) -> Iterator[tuple[float, str, str]]:
     """(live − frozen mean score, model, response id) of every answer that both judges scored and the live one higher."""
-    folder, valid = standing.folder / name, standing.recipe_of(name).judge.min_valid
+    folder, valid = standing[name], standing.recipe_of(name).judge.min_valid
     if not standing.recipe.measure.judging:
         return iter(())
-    frozen = mean_scores(iter_jsonl(folder / "drift_frozen.jsonl", Judgment, VERIFIED), valid)
-    live = mean_scores(iter_about(folder / "heldout_judgments.jsonl", Judgment, "response_id", frozen), valid)
+    frozen = mean_scores(folder.records(DRIFT_FROZEN), valid)
+    live = mean_scores(folder.records(HELDOUT_JUDGMENTS).about("response_id", frozen), valid)
     return ((live[one] - frozen[one], name, one) for one in live if live[one] > frozen[one])
 
 
 def _answer(standing: RunView, gap: float, name: str, response_id: str) -> Case:
-    folder, valid = standing.folder / name, standing.recipe_of(name).judge.min_valid
-    (answer,) = iter_about(folder / "heldout_responses.jsonl", Response, "id", {response_id})
-    (prompt,) = iter_about(standing.folder / "seed" / "heldout_prompts.jsonl", Prompt, "id", {answer.prompt_id})
+    folder, valid = standing[name], standing.recipe_of(name).judge.min_valid
+    (answer,) = folder.records(HELDOUT_RESPONSES).about("id", {response_id})
+    (prompt,) = standing.seed.records(HELDOUT_PROMPTS).about("id", {answer.prompt_id})
     said = []
-    for title, text, stage in (("its own judge", answer.text, "heldout_judgments"), ("the frozen judge", "", "drift_frozen")):
-        judgments = _judged([folder / f"{stage}.jsonl"], {response_id})[response_id]
+    for title, text, part in (("its own judge", answer.text, HELDOUT_JUDGMENTS), ("the frozen judge", "", DRIFT_FROZEN)):
+        judgments = _judged(folder.records(part), {response_id})[response_id]
         said.append(Said(title, "", text, mean_scores(judgments, valid).get(response_id), judgments))
     files = f"{name}/heldout_responses.jsonl; {name}/heldout_judgments.jsonl; {name}/drift_frozen.jsonl"
     return Case(response_id, f"{name}: {gap:.3g} above the frozen judge", prompt.text, said, files)
@@ -216,11 +213,11 @@ def _force(reading: Reading) -> float:
 
 def _bred(standing: RunView, name: str, readings: Sequence[Reading]) -> dict[str, list[Told]]:
     """Figure → the pairs of one iteration that differ most, the way that the judge prefers; its responses are gone over once."""
-    folder, known = standing.folder / name, _traits(standing.recipe)
+    folder, known = standing[name], _traits(standing.recipe)
     traits = {one: known[trait] for one in readings if (trait := one.monitor.removeprefix(SELECTION)) in known}
-    pairs = read_jsonl(folder / "pairs.jsonl", Pair)
+    pairs = list(folder.pairs())
     values: dict[str, list[float | None]] = {}
-    for response in iter_about(folder / "responses.jsonl", Response, "id", in_pairs(pairs)):
+    for response in folder.responses().about("id", in_pairs(pairs)):
         values[response.id] = [count(response.text) for count in traits.values()]
     return {one.monitor: _furthest_apart(one, pairs, values, at) for at, one in enumerate(traits)}
 

@@ -14,13 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from selfreward.errors import SelfRewardError, shown
-from selfreward.records import Estimate, Measured, Reading, write_whole
+from selfreward.records import Estimate, Measured, Reading, number, write_whole
 from selfreward.reports import charts
 from selfreward.reports.charts import Mark
-from selfreward.reports.headline import head_to_head
+from selfreward.reports.headline import contest_of
 from selfreward.reports.loop_health import Health, health_of, mark_of, meaning_of, title_of
 from selfreward.reports.render import render
-from selfreward.rundir import RunView, open_run
+from selfreward.rundir import SFT, RunView, open_run
 
 PAGE = "compare.html"
 COLOURS = 6
@@ -42,7 +42,7 @@ class Side(NamedTuple):
     health: Health
 
 
-class Figure(NamedTuple):
+class FigureRow(NamedTuple):
     """One figure in all runs."""
 
     title: str
@@ -57,7 +57,7 @@ class Group(NamedTuple):
 
     title: str
     models: list[str]
-    figures: list[Figure]
+    figures: list[FigureRow]
 
 
 class Comparison(NamedTuple):
@@ -163,7 +163,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
 
 
 def _axes(sides: Sequence[Side]) -> list[Group]:
-    """What was measured; of head-to-heads those against the model before, by the truth and by a judge outside the loop."""
+    """Measurements; of head-to-heads those against the model before, by the truth and by a judge outside the loop."""
     models = _in_order([model.name for side in sides for model in side.standing.measured])
     told: dict[str, Callable[[RunView, int], Estimate | None]] = {
         "true score": lambda run, at: _true(run.measured[at]),
@@ -180,7 +180,7 @@ def _axes(sides: Sequence[Side]) -> list[Group]:
                 {name: Mark(value, side.colour) for name, value in line.items()} for side, line in zip(sides, lines, strict=True)
             ]
             rows = [[(_value(line.get(name)), "") for name in models] for line in lines]
-            figures.append(Figure(title, "", _overlaid(sides, marks, models), rows))
+            figures.append(FigureRow(title, "", _overlaid(sides, marks, models), rows))
     return [Group("Both axes", models, figures)] if figures else []
 
 
@@ -196,26 +196,26 @@ def _net(run: RunView, at: int, judged_by: Callable[[RunView], str | None]) -> E
     """Wins less losses of a model against the one before it."""
     models: Sequence[Measured] = run.measured
     judge, before = judged_by(run), models[at - 1].name if at else ""
-    found = head_to_head(models[at], before, judge) if judge else None
+    found = contest_of(models[at], before, judge) if judge else None
     return found.net if found else None
 
 
 def _monitors(sides: Sequence[Side]) -> list[Group]:
     """A group for each monitor, of the figures that were read in any run."""
-    read = [{(one.monitor, one.iteration): one for one in side.standing.readings} for side in sides]
+    read = [{(one.monitor, one.iteration): one for one in side.standing.watched} for side in sides]
     known = dict.fromkeys(figure for found in read for (figure, _), one in found.items() if one.value is not None)
     models = _in_order([model for found in read for _, model in found])
-    groups: dict[str, list[Figure]] = {}
+    groups: dict[str, list[FigureRow]] = {}
     for figure in known:
         lines = [{model: found[figure, model] for model in models if (figure, model) in found} for found in read]
         groups.setdefault(figure.partition(".")[0], []).append(_figure(figure, sides, lines, models))
     return [Group(title_of(monitor), models, figures) for monitor, figures in groups.items()]
 
 
-def _figure(figure: str, sides: Sequence[Side], lines: Sequence[Mapping[str, Reading]], models: Sequence[str]) -> Figure:
+def _figure(figure: str, sides: Sequence[Side], lines: Sequence[Mapping[str, Reading]], models: Sequence[str]) -> FigureRow:
     marks = [{name: mark_of(one, side.colour) for name, one in line.items()} for side, line in zip(sides, lines, strict=True)]
     rows = [[_cell(line.get(model)) for model in models] for line in lines]
-    return Figure(figure, meaning_of(figure), _overlaid(sides, marks, models), rows)
+    return FigureRow(figure, meaning_of(figure), _overlaid(sides, marks, models), rows)
 
 
 def _cell(reading: Reading | None) -> tuple[str, str]:
@@ -238,7 +238,7 @@ def _overlaid(sides: Sequence[Side], lines: Sequence[Mapping[str, Mark]], models
 
 def _in_order(names: Sequence[str]) -> list[str]:
     """M0, SFT, M1, M2, …, each once."""
-    return sorted(set(names), key=lambda name: 0.5 if name == "SFT" else int(name[1:]))
+    return sorted(set(names), key=lambda name: 0.5 if name == SFT else number(name))
 
 
 def _plain(text: str) -> str:

@@ -11,7 +11,7 @@ from selfreward.errors import shown
 from selfreward.records import Estimate, Figure, Result, content_id, read_results
 from selfreward.reports.charts import two
 
-NO_MATTER = {"seed", "bootstrap", "backend", "servers", "batch_size", "skip_bad_rows"} | {
+INDECISIVE = {"seed", "bootstrap", "backend", "servers", "batch_size", "skip_bad_rows"} | {
     "judge", "against", "by", "data", "baseline", "include_path", "rubric", "template",
 }  # fmt: skip
 """Settings that do not part two results: how it was done; and names and paths, for fingerprints and digests stand for them."""
@@ -47,7 +47,7 @@ def read_tables(run: Path, models: Mapping[str, str]) -> list[Table]:
 
 
 def _key(result: Result) -> tuple[str, ...]:
-    """What two results must share to stand in one table."""
+    """Everything that two results must share to stand in one table."""
     asked = (result.judge_fingerprint, result.against_fingerprint, result.prompts_digest, result.rubric_digest)
     parts = (result.name, result.kind, *asked, content_id(_decisive(result.settings)), result.note)
     return tuple(part or "" for part in parts)
@@ -55,7 +55,7 @@ def _key(result: Result) -> tuple[str, ...]:
 
 def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without those that two results may differ in and still compare, table by table."""
-    told = {name: value for name, value in settings.items() if name not in NO_MATTER}
+    told = {name: value for name, value in settings.items() if name not in INDECISIVE}
     return {name: _decisive(value) if isinstance(value, dict) else value for name, value in told.items()}
 
 
@@ -87,7 +87,7 @@ def _bins(label: str, results: Mapping[str, Result]) -> dict[str, dict[str, Esti
 
 
 def describe_result(result: Result) -> str:
-    """What `selfreward evaluate` prints."""
+    """The lines that `selfreward evaluate` prints."""
     by = f", judged by {result.judge}" if result.judge else ""
     against = f" against {result.against}" if result.against else ""
     failed = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in result.outcomes.items())

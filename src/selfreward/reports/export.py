@@ -3,69 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import (
-    Compared,
-    Dropped,
-    Example,
-    Judgment,
-    Pair,
-    Preference,
-    Prompt,
-    Proposal,
-    Ranking,
-    Reading,
-    Record,
-    Response,
-    Verdict,
-    made_beside,
-    preference_texts,
-    read_jsonl,
-    write_whole,
-)
+from selfreward.records import made_beside, preference_texts, write_whole
 from selfreward.reports.card import CARD, judge_of
 from selfreward.reports.render import render_card
-from selfreward.rundir import RunView, open_run
+from selfreward.rundir import MODEL, PAIRS, PARTS, FolderReader, RunView, open_run
 
-MADE: dict[str, type[Record]] = {
-    "pairs": Pair,
-    "prompts": Prompt,
-    "responses": Response,
-    "judgments": Judgment,
-    "proposed": Proposal,
-    "ift": Example,
-    "eft": Example,
-    "eft_judgments": Judgment,
-    "rankings": Ranking,
-    "validation": Prompt,
-    "selection": Compared,
-    "selection_responses": Response,
-    "selection_preferences": Preference,
-    "dropped": Dropped,
-}
-"""What models were made of, and what was left out: the split `train`."""
-MEASURED: dict[str, type[Record]] = {
-    "heldout_prompts": Prompt,
-    "heldout_rankings": Ranking,
-    "heldout_responses": Response,
-    "heldout_judgments": Judgment,
-    "heldout_preferences": Preference,
-    "ranking_judgments": Judgment,
-    "truth": Verdict,
-    "drift": Reading,
-}
-"""What models were measured and watched on and by: the split `test`. Anchors stay hidden."""
-KINDS = (*MADE, *MEASURED)
+EXPORTED = {part.name: part for part in PARTS if part.use != "hidden" and part is not MODEL}
+"""Parts of a run by name, anchors and what monitors asked apart: those stay hidden."""
+DROPPED = "dropped"
+"""Everything that any stage left out, with the reasons."""
+KINDS = ("pairs", *(name for name in EXPORTED if name != "pairs"), DROPPED)
 
 
 class Table(NamedTuple):
     """The records of one kind in a dataset."""
 
     kind: str
-    split: Literal["train", "test"]
+    split: str
+    """`train` where models were made of them, `test` where models were measured on or by them."""
     rows: int
     columns: tuple[str, ...]
 
@@ -96,35 +56,21 @@ def export_run(run: Path, to: Path, kinds: Sequence[str] = KINDS) -> list[Table]
     return tables
 
 
-def _rows(standing: RunView, kind: str) -> Iterator[dict[str, Any]]:
+def _rows(run: RunView, kind: str) -> Iterator[dict[str, Any]]:
     """Every finished record of a kind, folder by folder."""
-    for name in ("seed", *(model.name for model in standing.models)):
-        folder = standing.folder / name
-        records = _conversations(folder) if kind == "pairs" else _plain(folder, kind)
-        yield from ({**row, "iteration": name} for row in records)
+    for folder in (run.seed, *run.models.values()):
+        rows: Iterator[dict[str, Any]]
+        if kind == DROPPED:
+            rows = chain.from_iterable(folder.dropped(stage).rows() for stage in folder.stages())
+        else:
+            rows = _conversations(folder) if kind == PAIRS.name else folder.records(EXPORTED[kind]).rows()
+        yield from ({**row, "iteration": folder.name} for row in rows)
 
 
-def _plain(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
-    patterns = {
-        "dropped": "*.dropped.jsonl",
-        "judgments": f"{kind}*.jsonl",
-        "selection_responses": f"{kind}_*.jsonl",
-        "selection_preferences": f"{kind}_*.jsonl",
-    }
-    files = [
-        file for file in sorted(folder.glob(patterns.get(kind, f"{kind}.jsonl"))) if kind == "dropped" or "." not in file.stem
-    ]
-    for file in files:
-        if (folder / f"{file.name.split('.')[0]}.receipt.json").exists():
-            yield from (record.model_dump(mode="json") for record in read_jsonl(file, (MADE | MEASURED)[kind]))
-
-
-def _conversations(folder: Path) -> Iterator[dict[str, Any]]:
+def _conversations(folder: FolderReader) -> Iterator[dict[str, Any]]:
     """The pairs in a folder, as TRL wants preferences with an explicit prompt."""
-    if not (folder / "pairs.receipt.json").exists():
-        return
-    pairs, prompts = read_jsonl(folder / "pairs.jsonl", Pair), read_jsonl(folder / "prompts.jsonl", Prompt)
-    texts = preference_texts(pairs, prompts, read_jsonl(folder / "responses.jsonl", Response))
+    pairs = list(folder.pairs())
+    texts = preference_texts(pairs, folder.prompts(), folder.responses())
     for pair, (prompt, chosen, rejected) in zip(pairs, texts, strict=True):
         yield {
             "prompt": [{"role": "user", "content": prompt}],
@@ -144,7 +90,7 @@ def _write(kind: str, rows: Iterator[Mapping[str, Any]], to: Path) -> Table | No
     if not (found := list(rows)):
         return None
     dataset = Dataset.from_list(found)
-    table = Table(kind, "train" if kind in MADE else "test", len(found), tuple(dataset.column_names))
+    table = Table(kind, EXPORTED[kind].use if kind != DROPPED else "train", len(found), tuple(dataset.column_names))
     (to / kind).mkdir(parents=True, exist_ok=True)
     dataset.to_parquet(to / table.file)
     return table

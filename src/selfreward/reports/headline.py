@@ -1,4 +1,4 @@
-"""What a run shows, in words computed from its figures: as much as the intervals allow and no more."""
+"""The headline of a run, in words computed from its figures: as much as the intervals allow and no more."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Headline(NamedTuple):
 
 
 def write_headline(models: Sequence[Measured], top: float, readings: Sequence[Reading] = ()) -> Headline:
-    """What the models measured so far show; `top` is the highest score there is, `readings` what the monitors found of them."""
+    """The headline of the models measured so far; `top` is the highest score there is, `readings` are of these models."""
     loop = [model for model in models if model.name not in BEFORE_THE_LOOP]
     if not loop:
         return Headline("M1 is yet to be measured", [f"Measured so far: {', '.join(m.name for m in models) or 'nothing'}."])
@@ -39,7 +39,7 @@ def change(before: Estimate, after: Estimate) -> str:
     return "worse" if after.high < before.low else "unclear"
 
 
-def head_to_head(model: Measured, against: str, judge: str) -> HeadToHead | None:
+def contest_of(model: Measured, against: str, judge: str) -> HeadToHead | None:
     """How `model` does against another by `judge`, where that was measured."""
     return next((found for found in model.head_to_head if (found.against, found.judge) == (against, judge)), None)
 
@@ -60,7 +60,7 @@ def _headline(first: Measured, last: Measured) -> str:
 
 
 def _outside(model: Measured) -> list[HeadToHead]:
-    """What a judge outside the loop finds; the SFT baseline, where it is a rival, comes last."""
+    """Verdicts of a judge outside the loop; the SFT baseline, where it is a rival, comes last."""
     return [found for found in model.head_to_head if found.judge not in ("truth", model.name)]
 
 
@@ -92,9 +92,9 @@ def _answers(first: Measured, last: Measured, top: float) -> Iterator[str]:
 
 def _steps(loop: Sequence[Measured]) -> Iterator[str]:
     for judge in dict.fromkeys(["truth", *(found.judge for found in _outside(loop[-1]))]):
-        pairs = [(after, head_to_head(after, before.name, judge)) for before, after in pairwise(loop)]
+        pairs = [(after, contest_of(after, before.name, judge)) for before, after in pairwise(loop)]
         told = [_match(model, found) for model, found in pairs if found]
-        if (baseline := head_to_head(loop[-1], "SFT", judge)) and len(loop) > 1:
+        if (baseline := contest_of(loop[-1], "SFT", judge)) and len(loop) > 1:
             told.append(_match(loop[-1], baseline))
         if told:
             yield f"Head to head by {'the truth' if judge == 'truth' else judge}, {'; '.join(told)}."

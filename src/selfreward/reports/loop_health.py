@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from selfreward.records import Estimate, Reading, alarms, describe, worst, write_whole
 from selfreward.reports import charts
-from selfreward.reports.cases import Bred, bred_traits, doubtful_pairs, favoured_words, flattered_answers, within
+from selfreward.reports.cases import Bred, bred_traits, doubtful_pairs, favoured_words, fitting, flattered_answers
 from selfreward.reports.charts import Mark
 from selfreward.reports.render import render
 from selfreward.rundir import RunView
@@ -60,18 +60,18 @@ def write_health(standing: RunView, folder: Path) -> Path:
 
 def health_of(standing: RunView) -> Health:
     """How the run stands with its monitors."""
-    if not standing.readings:
+    if not standing.watched:
         return Health(TO_COME if standing.recipe.drift else UNWATCHED, "free")
-    return Health(describe(standing.readings), _kind(standing.readings))
+    return Health(describe(standing.watched), _kind(standing.watched))
 
 
 def title_of(monitor: str) -> str:
-    """What a monitor is called."""
+    """The title of a monitor."""
     return str(_texts().get(monitor, {}).get("title", monitor))
 
 
 def meaning_of(figure: str) -> str:
-    """What a figure (`traits.S/length`) tells, in a sentence."""
+    """The meaning of a figure (`traits.S/length`), in a sentence."""
     monitor, _, name = figure.partition(".")
     texts = _texts().get(monitor, {})
     kind, of_a_trait, trait = name.partition("/")
@@ -101,10 +101,10 @@ def _render(standing: RunView) -> str:
     return render(
         "health.html",
         run=standing.folder.resolve().name, health=health_of(standing), drift=standing.recipe.drift,
-        alarms=alarms(standing.readings), monitors=draw_monitors(standing.readings), ended=standing.ended,
+        alarms=alarms(standing.watched), monitors=draw_monitors(standing.watched), ended=standing.ended,
         records={
-            "flukes": within(doubtful_pairs(standing), TEXTS),
-            "flattery": within(flattered_answers(standing), TEXTS),
+            "flukes": fitting(doubtful_pairs(standing), TEXTS),
+            "flattery": fitting(flattered_answers(standing), TEXTS),
             "traits": _fitting(bred_traits(standing), TEXTS),
             "lexicon": _fitting(favoured_words(standing), TEXTS),
         },
@@ -115,7 +115,7 @@ def _fitting(found: Iterable[Bred], budget: int) -> list[Bred]:
     """All of them, their pairs as far as they fit."""
     kept = []
     for bred in found:
-        cases = within(bred.cases, budget)
+        cases = fitting(bred.cases, budget)
         budget -= sum(case.size for case in cases if case.shown)
         kept.append(bred._replace(cases=cases))
     return kept

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,28 +11,17 @@ from typing import Any, NamedTuple, TypeVar
 
 from markupsafe import Markup
 
-from selfreward.records import (
-    CHANGED,
-    LOCK,
-    REPLY,
-    Estimate,
-    Example,
-    HeadToHead,
-    Measured,
-    alone,
-    iter_jsonl,
-    read_signed,
-    write_whole,
-)
+from selfreward.errors import SelfRewardError
+from selfreward.records import LOCK, REPLY, Estimate, HeadToHead, Measured, alone, number, write_whole
 from selfreward.reports import charts
 from selfreward.reports.browse import sample
 from selfreward.reports.charts import Axis
 from selfreward.reports.evaluations import Table, read_tables
-from selfreward.reports.headline import head_to_head, write_headline
+from selfreward.reports.headline import contest_of, write_headline
 from selfreward.reports.loop_health import health_of, write_health
 from selfreward.reports.render import render
-from selfreward.reports.status import model_lines, where
-from selfreward.rundir import RunView, open_run
+from selfreward.reports.status import model_lines
+from selfreward.rundir import IFT, FolderReader, RunView, open_run
 
 T = TypeVar("T")
 DRILLDOWN = 2_200_000
@@ -113,20 +101,20 @@ def write_report(folder: Path) -> Path:
 def _render(standing: RunView) -> str:
     models, recipe = standing.measured, standing.recipe
     budget = DRILLDOWN // max(1, len(standing.iterations))
-    samples = [sample(standing.folder / name, standing.recipe_of(name).judge, budget) for name in standing.iterations]
+    samples = [sample(standing[name], standing.recipe_of(name).judge, budget) for name in standing.iterations]
     torn: list[str] = []
-    curves = [_curves(standing.folder, model.name, torn) for model in standing.models]
-    seeds = _seeds(standing.folder, torn)
+    curves = [_curves(model, torn) for model in standing.models.values()]
+    seeds = _seeds(standing.seed, torn)
     return render(
         "report.html",
         run=standing.folder.resolve().name, recipe=recipe, models=models, top=recipe.judge.scale[1],
         judging=any(model.reward_modeling for model in models),
-        headline=write_headline(models, recipe.judge.scale[1], standing.readings), health=health_of(standing),
+        headline=write_headline(models, recipe.judge.scale[1], standing.watched), health=health_of(standing),
         ended=standing.ended, truth=any(model.instruction_following for model in models),
-        unfinished="" if standing.finished and not standing.ended else where(standing, time.time()), lines=model_lines(standing),
+        unfinished="" if standing.finished and not standing.ended else standing.status, lines=model_lines(standing),
         rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
         curves=[found for found in curves if found], samples=[found for found in samples if found],
-        actors=_actors(standing), stand_in=_stand_in(standing.folder), seeds=seeds, torn=torn,
+        actors=_actors(standing), stand_in=_stand_in(standing.seed), seeds=seeds, torn=torn,
         compared=_compared(models, recipe.measure.judge), evaluations=_evaluations(standing),
     )  # fmt: skip
 
@@ -178,13 +166,13 @@ def _rivals(model: Measured, models: Sequence[Measured]) -> dict[str, Rival | No
     names = {"previous": models[number - 1].name if number else "", "baseline": "SFT"}
     compared = {found.against for found in model.head_to_head}
     return {
-        part: Rival(name, head_to_head(model, name, "truth"), head_to_head(model, name, model.name)) if name in compared else None
+        part: Rival(name, contest_of(model, name, "truth"), contest_of(model, name, model.name)) if name in compared else None
         for part, name in names.items()
     }
 
 
 def _compared(models: Sequence[Measured], judge: str | None) -> list[tuple[str, HeadToHead]]:
-    """What the judge outside the loop found, by model."""
+    """Figures of the judge outside the loop, by model."""
     return [(model.name, found) for model in models for found in model.head_to_head if found.judge == judge]
 
 
@@ -232,32 +220,33 @@ def _shares(histogram: Mapping[str, int], scale: tuple[float, float]) -> list[fl
     return [count / total for count in bins]
 
 
-def _part(folder: Path, name: str, read: Callable[[Path], T], torn: list[str]) -> T | None:
-    """What `read` makes of the file `name` of a run; None where there is none, and where it is damaged: it is `torn` then."""
+def _whole(name: str, read: Callable[[], T], torn: list[str]) -> T | None:
+    """The result of `read` on the file `name` of a run; None where it is damaged: it is `torn` then."""
     try:
-        return read(folder / name) if (folder / name).exists() else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return read()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SelfRewardError):
         torn.append(name)
         return None
 
 
-def _seeds(folder: Path, torn: list[str]) -> list[SeedPart]:
-    """What the receipts of the run's seed folder say; nothing of a run begun before there were any."""
-
-    def read(file: Path) -> SeedPart:
-        if (receipt := read_signed(file)) is None:
-            raise ValueError(CHANGED)
-        replies = {reason.removeprefix(REPLY): n for reason, n in receipt["dropped"].items() if reason.startswith(REPLY)}
-        dropped = {reason: n for reason, n in receipt["dropped"].items() if not reason.startswith(REPLY)}
-        return SeedPart(SEEDS[file.name.split(".")[0]], receipt["records"], dropped, replies)
-
-    parts = [_part(folder, f"seed/{name}.receipt.json", read, torn) for name in SEEDS]
+def _seeds(seed: FolderReader, torn: list[str]) -> list[SeedPart]:
+    """Counts in the receipts of the run's seed folder; none of a run begun before there were any."""
+    parts = [_whole(f"seed/{name}.receipt.json", partial(_seed_part, seed, name), torn) for name in SEEDS]
     return [part for part in parts if part]
 
 
-def _curves(folder: Path, name: str, torn: list[str]) -> Curves | None:
-    """What the trainer logged of the model `name`; None where it logged nothing to draw."""
-    return _part(folder, f"{name}/model/metrics.jsonl", partial(_drawn, name), torn)
+def _seed_part(seed: FolderReader, name: str) -> SeedPart | None:
+    if (receipt := seed.receipt(name)) is None:
+        return None
+    replies = {reason.removeprefix(REPLY): n for reason, n in receipt["dropped"].items() if reason.startswith(REPLY)}
+    dropped = {reason: n for reason, n in receipt["dropped"].items() if not reason.startswith(REPLY)}
+    return SeedPart(SEEDS[name], receipt["records"], dropped, replies)
+
+
+def _curves(folder: FolderReader, torn: list[str]) -> Curves | None:
+    """Curves of what the trainer logged of a model; None where it logged nothing to draw."""
+    file = folder.weights / "metrics.jsonl"
+    return _whole(f"{folder.name}/model/{file.name}", partial(_drawn, folder.name, file), torn) if file.exists() else None
 
 
 def _drawn(name: str, file: Path) -> Curves | None:
@@ -280,18 +269,17 @@ def _line(logged: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float
 
 
 def _actors(standing: RunView) -> dict[str, dict[str, str]]:
-    """Who answers and who judges in each iteration, and whether that is the model judging itself."""
+    """The model that answers and the model that judges in each iteration, and whether a model judges itself."""
     actors = {}
     for name in standing.iterations:
         judge = standing.recipe_of(name).judge.by
-        before = f"M{int(name[1:]) - 1}"
-        grader = {"current": before, "frozen": "M1", "previous": f"M{max(1, int(name[1:]) - 2)}"}.get(judge, judge)
+        before = f"M{number(name) - 1}"
+        grader = {"current": before, "frozen": "M1", "previous": f"M{max(1, number(name) - 2)}"}.get(judge, judge)
         says = f"{grader} says of itself" if grader == before else f"{grader} says"
         actors[name] = {"answers": before, "judges": grader, "says": says}
     return actors
 
 
-def _stand_in(folder: Path) -> bool:
+def _stand_in(seed: FolderReader) -> bool:
     """Whether the seed examples come from the micro world, by what they say of themselves."""
-    ift = folder / "seed" / "ift.jsonl"
-    return ift.exists() and any(example.source.startswith("micro world") for example in iter_jsonl(ift, Example))
+    return any(example.source.startswith("micro world") for example in seed.records(IFT))

@@ -17,14 +17,14 @@ MODEL_FILES = (
     "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
     "merges.txt", "chat_template.jinja",
 )  # fmt: skip
-"""What a transformers model is made of; what the trainer left beside it is not."""
+"""Files that a transformers model consists of, without those that the trainer left beside it."""
 DATASET_FILES = (CARD, "*/train.parquet", "*/test.parquet")
 LOCAL_PATH = re.compile(r"(?:~|\w:)?[/\\][^/\\\n]+[/\\]")
 """How a path begins that means something on one machine only."""
 
 
 class Parcel(NamedTuple):
-    """What is to be sent."""
+    """Files to be sent, and where to."""
 
     kind: Literal["model", "dataset"]
     folder: Path
@@ -58,7 +58,7 @@ def push_folder(target: Path, repo: str, public: bool, confirmed: Callable[[str]
 
 
 def pack(target: Path) -> Parcel:
-    """What there is to send of a model's folder, that of a model of a run ("runs/x/M3"), or an export."""
+    """The parcel for a model's folder, a model of a run ("runs/x/M3"), or an export."""
     folder = target / "model" if (target / "model").is_dir() else target
     model, dataset = _present(folder, MODEL_FILES), _present(folder, DATASET_FILES)
     if any(name.endswith(".safetensors") for name in model):

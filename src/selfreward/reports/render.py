@@ -1,4 +1,4 @@
-"""What all pages share: templates that escape every word, one style sheet, and a policy that forbids script and network."""
+"""Rendering that all pages share: templates that escape every word, one style sheet, and a policy against script and network."""
 
 from __future__ import annotations
 

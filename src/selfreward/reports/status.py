@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-import time
+from itertools import takewhile
 from pathlib import Path
 
 from selfreward.errors import shown
-from selfreward.records import Measured, alarms, describe, ending
-from selfreward.rundir import ANSWERING, ModelStanding, RunView, Status, open_run
+from selfreward.records import Measured, alarms, describe
+from selfreward.rundir import HELDOUT_RESPONSES, Due, ModelView, RunView, open_run
 
 
 def describe_status(folder: Path) -> str:
-    """What `selfreward status` prints. Raises `SelfRewardError` where `folder` is no run folder."""
-    standing = open_run(folder)
-    lines = [f"{folder}: {where(standing, time.time())}", *(f"  {line}" for line in model_lines(standing))]
-    return "\n".join(map(shown, lines))
+    """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` is no run folder."""
+    run = open_run(folder)
+    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run))]))
 
 
-def where(standing: RunView, now: float) -> str:
-    """In one line: finished, or what is under way at `now` (seconds since 1970), or where it stopped, or what ended it."""
-    if standing.ended:
-        return ending(standing.ended.name, standing.ended.readings)
-    if standing.finished and not standing.alive:
-        return "finished"
-    stage, status = standing.next_stage, standing.status
-    if status is None or not _part_of(status.stage, stage):
-        progress = f"before {stage}" if stage else "at its end"
-    else:
-        progress = f"in {status.stage}, {status.done:,} of {status.total:,} {status.unit}" + _left(standing, status, now)
-    return f"running, {progress}" if standing.alive else f"stopped {progress}; the same command goes on from here"
-
-
-def _part_of(seen: str, stage: str) -> bool:
-    """Whether who works on `stage` is seen in `seen`: checkpoints are chosen by stages of their own before a model is made."""
-    return seen == stage or (stage.endswith("/model") and seen.startswith(f"{stage.removesuffix('model')}selection_"))
-
-
-def model_lines(standing: RunView) -> list[str]:
+def model_lines(run: RunView) -> list[str]:
     """A line for each model: its headline figures, or its stages done and to do."""
-    return [f"{model.name:<4} {_line(model)}" for model in standing.models]
+    return [f"{name:<4} {_line(model)}" for name, model in run.models.items()]
 
 
-def _line(model: ModelStanding) -> str:
+def _line(model: ModelView) -> str:
     if not model.measured:
         return _stages(model)
-    alarm = f"; {describe(model.readings)}" if alarms(model.readings) else ""
+    alarm = f"; {describe(model.watched)}" if alarms(model.watched) else ""
     return f"{_figures(model.measured)}{alarm}{'; to do: watching' if model.owed else ''}"
-
-
-def _left(standing: RunView, status: Status, now: float) -> str:
-    if not standing.alive or status.eta_s is None:
-        return ""
-    seconds = max(0.0, status.eta_s - (now - status.at))
-    return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
 
 
 def _figures(measured: Measured) -> str:
@@ -66,9 +39,13 @@ def _figures(measured: Measured) -> str:
     return f"measured: {', '.join(told)}"
 
 
-def _stages(model: ModelStanding) -> str:
+def _stages(model: ModelView) -> str:
     if not model.done:
         return "to do"
-    making = model.stages[: model.stages.index(ANSWERING[0])]
-    to_do = [stage for stage in making if stage in model.owed] + ["measuring"]
-    return f"done: {', '.join(model.done)}; to do: {', '.join(to_do)}"
+    making = takewhile(lambda due: due.part is not HELDOUT_RESPONSES, model.due)
+    to_do = [_called(model, due) for due in making if due in model.owed] + ["measuring"]
+    return f"done: {', '.join(_called(model, due) for due in model.done)}; to do: {', '.join(to_do)}"
+
+
+def _called(model: ModelView, due: Due) -> str:
+    return due.part.name if due.folder == model.name else str(due)

@@ -18,9 +18,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.errors import SelfRewardError
-from selfreward.records import Reading, read_jsonl
+from selfreward.errors import SelfRewardError, pip_install
+from selfreward.records import number
 from selfreward.reports.charts import BEFORE_THE_LOOP
+from selfreward.rundir import DRIFT, FolderReader
 
 LOOP = "loop"
 """The curves whose steps are models: 0 for M0, 1 for M1 and for SFT beside it, 2 for M2, …"""
@@ -41,12 +42,12 @@ def require_trackers(trackers: Sequence[str]) -> None:
     """Raises `SelfRewardError` where the library of one of them is not installed."""
     for name in trackers:
         if find_spec(name) is None:
-            now = f"Leave it out, or: pip install {name} (all of them: pip install 'selfreward[tracking]')"
+            now = f"Leave it out, or: pip install {name} (all of them: {pip_install('tracking')})"
             raise SelfRewardError(f"{name} is not installed", "report_to", now)
 
 
 def tracking(trackers: Sequence[str], run: Path, say: Callable[[str], None]) -> Callable[[], None]:
-    """What logs all that is known of `run` so far to each of `trackers`, as often as it is called and there is something new."""
+    """A function that logs all that is known of `run` so far to each of `trackers`, whenever there is something new."""
     known: dict[str, list[Curves]] = {}
 
     def update() -> None:
@@ -62,34 +63,31 @@ def tracking(trackers: Sequence[str], run: Path, say: Callable[[str], None]) -> 
 
 
 def read_curves(run: Path) -> list[Curves]:
-    """What the models measured so far have to show, the loop's curves first; of a run that is watched, those watched so far."""
+    """Curves of the models measured so far, the loop's first; in a run that is watched, of the models watched so far."""
     summary = run / "summary.json"
     models = json.loads(summary.read_text(encoding="utf-8"))["models"] if summary.exists() else []
-    if watched := [receipt.parent.name for receipt in run.glob("M*/drift.receipt.json")]:
+    if watched := [folder.name for folder in run.glob("M*") if FolderReader(folder).receipt(DRIFT.name)]:
         models = [model for model in models if model["name"] in (*BEFORE_THE_LOOP, *watched)]
     by_step: dict[int, dict[str, float]] = {}
     for model in models:
-        by_step.setdefault(_step(model["name"]), {}).update(_figures(run, model))
-    trainings = [Curves(model["name"], _training(run / model["name"] / "model" / "metrics.jsonl")) for model in models]
+        by_step.setdefault(number(model["name"]), {}).update(_figures(run, model))
+    trainings = [
+        Curves(model["name"], _training(FolderReader(run / model["name"]).weights / "metrics.jsonl")) for model in models
+    ]
     return [Curves(LOOP, sorted(by_step.items())), *(curves for curves in trainings if curves.rows)]
 
 
-def _step(model: str) -> int:
-    return 1 if model == "SFT" else int(model[1:])
-
-
 def _figures(run: Path, model: dict[str, Any]) -> dict[str, float]:
-    """What was measured and read of one model."""
+    """Measurements and readings of one model."""
     name, prefix = model["name"], "measured/SFT/" if model["name"] == "SFT" else "measured/"
     values = {key: model[key]["value"] if isinstance(model[key], dict) else model[key] for key in MEASURED}
-    drift = run / name / "drift.jsonl"
-    readings = read_jsonl(drift, Reading) if drift.exists() else []
+    readings = FolderReader(run / name).records(DRIFT)
     told = {f"drift/{reading.monitor}": reading.value for reading in readings if reading.value is not None}
     return {f"{prefix}{key}": value for key, value in values.items() if value is not None} | told
 
 
 def _training(file: Path) -> list[tuple[int, dict[str, float]]]:
-    """What a trainer logged, step by step; what is no finite number is left out."""
+    """A trainer's log, step by step; values that are not finite are left out."""
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     found = {
         int(line["step"]): {f"training/{key}": float(line[key]) for key in _numbers(line)} for line in lines if "step" in line

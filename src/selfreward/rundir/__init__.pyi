@@ -1,6 +1,18 @@
 from .branch import (CONFIG as CONFIG, branch_off as branch_off, find_model as find_model, of_branch as of_branch, read_branch as read_branch,
     recipes as recipes)
 from .folder import (RunDir as RunDir, versions as versions)
+from .layout import (ANCHOR_JUDGMENTS as ANCHOR_JUDGMENTS, ANCHOR_RESPONSES as ANCHOR_RESPONSES, DRIFT as DRIFT,
+    DRIFT_CANDIDATES as DRIFT_CANDIDATES, DRIFT_CUT as DRIFT_CUT, DRIFT_FROZEN as DRIFT_FROZEN, DRIFT_POOL as DRIFT_POOL,
+    EFT as EFT, EFT_JUDGMENTS as EFT_JUDGMENTS, HELDOUT_JUDGMENTS as HELDOUT_JUDGMENTS,
+    HELDOUT_PREFERENCES as HELDOUT_PREFERENCES, HELDOUT_PROMPTS as HELDOUT_PROMPTS, HELDOUT_RANKINGS as HELDOUT_RANKINGS,
+    HELDOUT_RESPONSES as HELDOUT_RESPONSES, IFT as IFT, JUDGMENTS as JUDGMENTS, JUDGMENTS_BEFORE as JUDGMENTS_BEFORE,
+    LIKELIHOOD_BEFORE as LIKELIHOOD_BEFORE, LIKELIHOOD_FIRST as LIKELIHOOD_FIRST, LIKELIHOOD_OWN as LIKELIHOOD_OWN, M0 as M0,
+    M1 as M1, MEASURED as MEASURED, MODEL as MODEL, PAIRS as PAIRS, PARTS as PARTS, PROMPTS as PROMPTS, PROPOSED as PROPOSED,
+    RANKINGS as RANKINGS, RANKING_JUDGMENTS as RANKING_JUDGMENTS, RESPONSES as RESPONSES, SEED as SEED, SELECTION as SELECTION,
+    SELECTION_PREFERENCES as SELECTION_PREFERENCES, SELECTION_RESPONSES as SELECTION_RESPONSES, SFT as SFT, TRUTH as TRUTH,
+    VALIDATION as VALIDATION, Due as Due, Part as Part, expected as expected, making as making, models as models,
+    part_of as part_of)
 from .progress import (Progress as Progress, Status as Status, duration as duration)
+from .reading import FolderReader as FolderReader
 from .stages import (ModelFolder as ModelFolder, Runner as Runner)
-from .view import (ANSWERING as ANSWERING, ModelStanding as ModelStanding, RunView as RunView, open_run as open_run)
+from .view import (ModelView as ModelView, RunView as RunView, open_run as open_run)

@@ -20,16 +20,17 @@ from selfreward.records import (
     Measured,
     Record,
     content_id,
-    differing,
     made_beside,
+    number,
     read_line,
-    read_signed,
     undisturbed,
     write_whole,
 )
+from selfreward.rundir.layout import MEASURED, MODEL, SEED
+from selfreward.rundir.reading import FolderReader
 
-BRANCH, CONFIG, PROVENANCE, MEASURED = "branch.json", "config.json", "provenance.json", "measured.json"
-MODEL = r"M[1-9][0-9]{0,5}"
+BRANCH, CONFIG, PROVENANCE = "branch.json", "config.json", "provenance.json"
+GOES_ON = r"M[1-9][0-9]{0,5}"
 """A model that a run can go on from."""
 LATER = ("prompts", "responses", "judge", "pairs", "dpo")
 """Fields of a recipe that may be others in a branch: they hold from its first model on."""
@@ -50,7 +51,7 @@ class Branch(Record):
 
     source: str
     """The folder of the run that it was branched from, its name alone."""
-    model: str = Field(pattern=f"^{MODEL}$")
+    model: str = Field(pattern=f"^{GOES_ON}$")
     """The last model that was taken over: M2."""
     fingerprint: str
     """That model's."""
@@ -62,7 +63,7 @@ class Branch(Record):
     @property
     def number(self) -> int:
         """The t of its M_t."""
-        return int(self.model[1:])
+        return number(self.model)
 
     @property
     def id(self) -> str:
@@ -128,8 +129,8 @@ def recipes(recipe: Recipe, branch: Branch | None) -> dict[int, Recipe]:
 
 def recipe_of(model: str, held: Mapping[int, Recipe]) -> Recipe:
     """The one of `recipes` by which `model` ("M2", "SFT") is made and measured."""
-    number = max(1, int(model[1:])) if model[1:].isdecimal() else 1
-    return held[max(t for t in held if t <= number)]
+    made = max(1, number(model))
+    return held[max(t for t in held if t <= made)]
 
 
 def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
@@ -147,7 +148,7 @@ def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
 def find_model(path: Path) -> tuple[Path, str]:
     """The folder of a run and the name of its model, as `--from` names them: RUN/M2. Raises `SelfRewardError`."""
     made = path.parent if path.name == "model" else path
-    if not re.fullmatch(MODEL, made.name):
+    if not re.fullmatch(GOES_ON, made.name):
         raise SelfRewardError("is no model that a run can go on from", str(path), GIVE)
     return made.parent, made.name
 
@@ -167,12 +168,12 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
     if not (run / CONFIG).is_file():
         raise SelfRewardError(f"is no run folder: it has no {CONFIG}", str(run), GIVE)
     with undisturbed(run):
-        now = f"Let the same command as before go on with {run}: it tells what to restore or to delete"
         if not (run / name / MEASURED).exists():
-            raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(run / name), now)
-        names = [part for part in BEFORE if (run / part).is_dir()] + [f"M{t}" for t in range(1, int(name[1:]) + 1)]
+            folder_read = FolderReader(run / name)
+            raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(run / name), folder_read.restore)
+        names = [part for part in BEFORE if (run / part).is_dir()] + [f"M{t}" for t in range(1, number(name) + 1)]
         for part in names:
-            _look_over(run / part, now)
+            _look_over(FolderReader(run / part))
         branch = _branch_of(run, name)
         recipes(recipe, branch)
         _take_over(run, names, branch, recipe, folder)
@@ -188,24 +189,18 @@ def _assert_the_same(branch: Branch, run: Path, name: str, folder: Path) -> None
         raise SelfRewardError(what, str(folder), now)
 
 
-def _look_over(folder: Path, now: str) -> None:
+def _look_over(folder: FolderReader) -> None:
     """Raises `SelfRewardError` where what a model's folder, or the seed's, has to hold is not as it was written."""
-    receipts = {receipt.name.split(".")[0]: receipt for receipt in sorted(folder.glob("*.receipt.json"))}
-    if folder.name != "seed" and not (folder / MEASURED).exists():
-        raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(folder), now)
-    if (folder / "model").exists() and "model" not in receipts:
-        raise SelfRewardError("has no receipt, so nothing says what it was made from", str(folder / "model"), now)
-    for receipt in receipts.values():
-        try:
-            facts = read_signed(receipt)
-        except ValueError:
-            facts = None
-        if wrong := (receipt, CHANGED) if facts is None else differing(folder, facts["files"]):
-            raise SelfRewardError(wrong[1], str(wrong[0]), now)
+    if folder.name != SEED and not (folder.path / MEASURED).exists():
+        raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(folder.path), folder.restore)
+    if folder.weights.exists() and folder.receipt(MODEL.name) is None:
+        raise SelfRewardError("has no receipt, so nothing says what it was made from", str(folder.weights), folder.restore)
+    for stage in folder.stages():
+        folder.whole(stage)
 
 
 def _branch_of(run: Path, model: str) -> Branch:
-    """What is to be known in a branch of where it comes from."""
+    """The origin of a branch, as the branch keeps it."""
     tree, before = read_tree(run / CONFIG), read_branch(run)
     fingerprint = _measured(run / model).fingerprint
     return Branch(source=run.resolve().name, model=model, fingerprint=fingerprint, recipe=tree, before=before)

@@ -18,7 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from selfreward.errors import SelfRewardError, starred
+from selfreward import __version__
+from selfreward.errors import Outdated, SelfRewardError, starred
 from selfreward.recipe import changed_fields
 from selfreward.records import (
     CHANGED,
@@ -33,21 +34,20 @@ from selfreward.records import (
     write_whole,
 )
 from selfreward.rundir.branch import BRANCH, read_branch
+from selfreward.rundir.layout import WATCHING
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only where adapters are trained."""
-WATCHING = ("drift", "anchor")
-"""Begin the names of stages that are there for the monitors: the loop makes nothing from them."""
 
 
 @cache
 def versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
-    """Versions of the libraries that decide what a training gives."""
+    """Versions of the libraries that decide what a training gives, ours among them, whatever it is installed as."""
     found = {}
     for name in names:
         try:
-            found[name] = version(name)
+            found[name] = __version__ if name == "selfreward" else version(name)
         except PackageNotFoundError:
             continue
     return found
@@ -123,7 +123,7 @@ class RunDir:
         write_whole(attempt / "config.json", json.dumps(self.recipe, indent=1))
         return attempt
 
-    def refuse(self, stage: Stage) -> SelfRewardError:
+    def refuse(self, stage: Stage) -> Outdated:
         """The error for a stage that was made, or begun, from something else than it would be made from now."""
         changed = changed_fields(self.before, self.now)
         why = f"the recipe changed ({', '.join(changed)})" if changed else "what it is made from changed"
@@ -138,7 +138,7 @@ class RunDir:
             now += f": {stage} was taken over from another run (see {BRANCH}) and is not made again here"
         else:
             now += f", or delete what no longer holds: {_remove(later)}"
-        return SelfRewardError(f"{why}, so the records here would not be the ones asked for", str(stage), now)
+        return Outdated(f"{why}, so the records here would not be the ones asked for", str(stage), now)
 
     def _made(self) -> list[Stage]:
         marks = [*self.path.glob("*/*.receipt.json"), *self.path.glob("*/*.plan.json")]
@@ -165,10 +165,10 @@ class Stage:
     @property
     def watching(self) -> bool:
         """Whether it is there for the monitors alone."""
-        return self.name.startswith(WATCHING)
+        return any(part.covers(self.name) for part in WATCHING)
 
     def files(self) -> list[Path]:
-        """What is on disk of this stage."""
+        """Files of this stage that are on disk."""
         every = (self.records, self.dropped, self.plan, self.journal, self.receipt, self.model, self.work, self.checkpoints)
         return [file for file in every if file.exists()]
 

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
-from selfreward.engines import Batch
-from selfreward.errors import SelfRewardError
-from selfreward.records import Completion, read_line
+from selfreward.engines import Batch, Model, answers
+from selfreward.errors import OutOfMemory, SelfRewardError
+from selfreward.records import Completion, Request, read_line, to_line
 from selfreward.rundir.folder import Stage
+from selfreward.rundir.progress import Progress
+
+
+def completed(
+    stage: Stage, key: str, requests: Sequence[Request], load: Callable[[], Model], progress: Progress
+) -> dict[str, Completion]:
+    """A completion of each request, by request id: those in the stage's journal, and those that the engine still owes."""
+    plan = stage.begun(key)
+    if plan is None:
+        plan = {"batches": load().batches(requests) if requests else []}
+        stage.begin(key, **plan)
+    batches: list[list[int]] = plan["batches"]
+    done = read_journal(stage, [{requests[at].id for at in batch} for batch in batches])
+    answered = sum(len(batches[number]) for number in done)
+    with (
+        progress.stage(str(stage), len(requests), "requests", answered) as advance,
+        stage.journal.open("a", encoding="utf-8") as journal,
+    ):
+        if len(done) < len(batches):
+            load().prepare(requests)
+        while len(done) < len(batches):
+            owed = {number: [requests[at] for at in batch] for number, batch in enumerate(batches) if number not in done}
+            try:
+                for batch in answers(load(), owed):
+                    journal.write(to_line(batch) + "\n")
+                    journal.flush()
+                    os.fsync(journal.fileno())
+                    done[batch.number] = batch
+                    advance(len(batch.completions))
+            except OutOfMemory as error:
+                batches = halved(batches, error.batch)
+                stage.begin(key, batches=batches)
+    return {completion.request_id: completion for batch in done.values() for completion in batch.completions}
 
 
 def halved(batches: Sequence[list[int]], number: int) -> list[list[int]]:
@@ -46,3 +81,8 @@ def usage(completions: Iterable[Completion]) -> dict[str, int]:
     """Tokens read and written, together."""
     read, written = zip(*((c.prompt_tokens, c.completion_tokens) for c in completions), strict=True) if completions else ((), ())
     return {"prompt_tokens": sum(read), "completion_tokens": sum(written)}
+
+
+def reasons(completions: Iterable[Completion]) -> dict[str, int]:
+    """Why requests were not answered, where the engine says it, with how often; the commonest first."""
+    return dict(Counter(completion.reason for completion in completions if completion.reason).most_common())

@@ -1,4 +1,4 @@
-"""What a person sees of long work: stage, bar, rate and ETA on a terminal; plain lines in a file; `logs/status.json`."""
+"""Progress of long work as people see it: stage, bar, rate and ETA on a terminal; plain lines in a file; `logs/status.json`."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Status(Record):
 
 
 def last_seen(file: Path) -> Status | None:
-    """What a process last told of itself; None where `file` is missing or damaged, for nobody waits for it."""
+    """The last sign of life of a process; None where `file` is missing or damaged, for nobody waits for it."""
     try:
         return read_line(file.read_text(encoding="utf-8"), Status, str(file))
     except (OSError, UnicodeDecodeError, SelfRewardError):

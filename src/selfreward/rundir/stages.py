@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from selfreward.engines import Advance, Model, Trainer, answers
-from selfreward.errors import OutOfMemory, SelfRewardError
+from selfreward.engines import Advance, Model, Trainer, Unshared
+from selfreward.errors import NoPairs
 from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (
     Checkpoint,
     Completion,
+    Contrast,
     Dropped,
     Pair,
     Record,
@@ -29,10 +29,10 @@ from selfreward.records import (
     iter_jsonl,
     sync_files,
     sync_folder,
-    to_line,
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
-from selfreward.rundir.journal import halved, read_journal, usage
+from selfreward.rundir.journal import completed, reasons, usage
+from selfreward.rundir.layout import MODEL, PAIRS, Part
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
     TOO_LONG,
@@ -48,7 +48,23 @@ from selfreward.rundir.trainings import (
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=Sampled)
+Item = TypeVar("Item", contravariant=True)
+Asked = TypeVar("Asked", bound=Sampled, covariant=True)
 Opener = Callable[[Checkpoint], Model]
+
+
+class Asker(Protocol[Item, Asked]):
+    """A way of asking a model about items, and of reading a record from each completion."""
+
+    @property
+    def reading(self) -> Sequence[object]:
+        """Everything that `read` depends on beside the completion (a pattern, a scale), as JSON values."""
+
+    def plan(self, items: Iterable[Item], model: Checkpoint, seed: int) -> list[Request]:
+        """The requests to `model`, each with a seed that follows from the run's `seed`."""
+
+    def read(self, request: Request, completion: Completion) -> Asked:
+        """The record of one completion."""
 
 
 class Runner:
@@ -63,6 +79,7 @@ class Runner:
     ) -> None:  # fmt: skip
         self.dir, self.open_trainer, self.progress = folder, open_trainer, progress
         self.open_model, self.training = open_model, decisive(trainer or TrainerConfig(), cluster)
+        self.seed = int(folder.recipe.get("seed", 0))
         self._loaded: tuple[str, Model | None] = ("", None)
 
     def __getitem__(self, name: str) -> ModelFolder:
@@ -79,6 +96,8 @@ class Runner:
         if engine is None or key != model.fingerprint:
             self.unload()
             engine = self.open_model(model)
+            if isinstance(engine, Unshared) and engine.unshared:
+                self.progress.say(f"{model.name}: {engine.unshared}")
             self._loaded = (model.fingerprint, engine)
         return engine
 
@@ -93,74 +112,38 @@ class ModelFolder:
     """One folder of a run ("M2") and what can be done in it."""
 
     def __init__(self, run: Runner, name: str) -> None:
-        self.run, self.name = run, name
+        self.run, self.name, self.path = run, name, run.dir.path / name
 
-    def sample(
-        self,
-        name: str,
-        kind: type[S],
-        requests: Sequence[Request],
-        model: Checkpoint,
-        read: Callable[[Request, Completion], S],
+    def ask(self, part: Part[S], asker: Asker[Item, S], items: Iterable[Item], by: Checkpoint) -> Records[S]:
+        """The records that `asker` reads from what the model `by` answers about `items`; nothing is asked twice."""
+        return self.complete(part, asker.plan(items, by, self.run.seed), by, asker.read, asker.reading)
+
+    def complete(
+        self, part: Part[S], requests: Sequence[Request], model: Checkpoint, read: Callable[[Request, Completion], S],
         reading: Sequence[object] = (),
-    ) -> list[S]:
-        """As `stream`, all records in memory."""
-        return list(self.stream(name, kind, requests, model, read, reading))
+    ) -> Records[S]:  # fmt: skip
+        """The records that `read` makes of the completions of `model`, in the order of `requests`; nothing is asked twice.
 
-    def stream(
-        self,
-        name: str,
-        kind: type[S],
-        requests: Sequence[Request],
-        model: Checkpoint,
-        read: Callable[[Request, Completion], S],
-        reading: Sequence[object] = (),
-    ) -> Records[S]:
-        """Ask `model` every request; returns `read` of each, in their order, and nothing twice that was answered.
-
-        `reading`: what of the recipe `read` depends on (a pattern, a scale), as JSON values.
+        `reading`: everything in the recipe that `read` depends on (a pattern, a scale), as JSON values.
         """
-        stage, key = self.run.dir.stage(self.name, name), content_id(digest(requests), *reading)
-        receipt = stage.finished(key)
-        if receipt is None:
-            completions = self._ask(stage, key, requests, model)
+        stage, key = self._stage(part), content_id(digest(requests), *reading)
+        if stage.finished(key) is None:
+            completions = completed(stage, key, requests, partial(self.run.load, model), self.run.progress)
             outcomes = Counter[str]()
             stage.write(stage.records, _counted((read(request, completions[request.id]) for request in requests), outcomes))
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
+            if failed := reasons(completions.values()):
+                facts["failed"] = failed
+                self.run.progress.say(f"{stage}: {sum(failed.values()):,} requests failed, most of them so: {next(iter(failed))}")
             stage.finish(key, [stage.records], **facts)
-        return Records(stage.records, kind, len(requests))
+        return Records([stage.records], part.record, len(requests))
 
-    def _ask(self, stage: Stage, key: str, requests: Sequence[Request], model: Checkpoint) -> dict[str, Completion]:
-        plan = stage.begun(key)
-        if plan is None:
-            plan = {"batches": self.run.load(model).batches(requests) if requests else []}
-            stage.begin(key, **plan)
-        batches: list[list[int]] = plan["batches"]
-        done = read_journal(stage, [{requests[at].id for at in batch} for batch in batches])
-        answered = sum(len(batches[number]) for number in done)
-        with (
-            self.run.progress.stage(str(stage), len(requests), "requests", answered) as advance,
-            stage.journal.open("a", encoding="utf-8") as journal,
-        ):
-            if len(done) < len(batches):
-                self.run.load(model).prepare(requests)
-            while len(done) < len(batches):
-                owed = {number: [requests[at] for at in batch] for number, batch in enumerate(batches) if number not in done}
-                try:
-                    for batch in answers(self.run.load(model), owed):
-                        journal.write(to_line(batch) + "\n")
-                        journal.flush()
-                        os.fsync(journal.fileno())
-                        done[batch.number] = batch
-                        advance(len(batch.completions))
-                except OutOfMemory as error:
-                    batches = halved(batches, error.batch)
-                    stage.begin(key, batches=batches)
-        return {completion.request_id: completion for batch in done.values() for completion in batch.completions}
+    def _stage(self, part: Part[Any]) -> Stage:
+        return self.run.dir.stage(self.name, part.name)
 
-    def keep(self, name: str, decided: tuple[Iterable[R], Iterable[Dropped]]) -> list[R]:
-        """Write what a pure stage kept and what it dropped, and why; a finished one must come out the same again."""
-        stage, (kept, dropped) = self.run.dir.stage(self.name, name), (list(decided[0]), list(decided[1]))
+    def keep(self, part: Part[R], decided: tuple[Iterable[R], Iterable[Dropped]]) -> list[R]:
+        """Write the records that a pure stage kept and those it dropped, with reasons; finished, it must come out as before."""
+        stage, (kept, dropped) = self._stage(part), (list(decided[0]), list(decided[1]))
         key = content_id(digest(kept), digest(dropped))
         if stage.finished(key) is None:
             files = [stage.write(stage.records, kept), stage.write(stage.dropped, dropped)]
@@ -168,12 +151,12 @@ class ModelFolder:
             stage.finish(key, files, records=len(kept), dropped=dict(sorted(reasons.items())))
         return kept
 
-    def restate(self, name: str, records: Sequence[Record]) -> None:
-        """Write what follows from other records, and from which nothing is made; anew where the recipe has it otherwise now.
+    def restate(self, part: Part[R], records: Sequence[R]) -> None:
+        """Write records that follow from others and that nothing is made from; anew where the recipe now has them otherwise.
 
-        What is there is changed only when this attempt's recipe is the run's: one that is refused changes nothing.
+        Files are changed only when this attempt's recipe is the run's: one that is refused changes nothing.
         """
-        stage, key = self.run.dir.stage(self.name, name), content_id(digest(records))
+        stage, key = self._stage(part), content_id(digest(records))
 
         def write() -> None:
             stage.reopen()
@@ -184,17 +167,17 @@ class ModelFolder:
         elif stage.finished(key) is None:
             write()
 
-    def dropped(self, name: str) -> dict[str, int]:
-        """What the finished pure stage `name` dropped, by reason."""
-        stage = Stage(self.run.dir, self.run.dir.path / self.name, name)
+    def dropped(self, part: Part[Any]) -> dict[str, int]:
+        """Counts by reason of the records that a finished pure stage dropped."""
+        stage = Stage(self.run.dir, self.path, part.name)
         return Counter(drop.reason for drop in iter_jsonl(stage.dropped, Dropped))
 
     def require(self, pairs: Sequence[Pair]) -> None:
-        """Raises `SelfRewardError` where there is nothing to train on."""
+        """Raises `NoPairs` where there is nothing to train on."""
         if not pairs:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.dropped("pairs").items())) or "no prompts"
+            reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.dropped(PAIRS).items())) or "no prompts"
             now = "Look at judgments.jsonl beside it: train the judge better, raise judge.samples, or ask for more prompts"
-            raise SelfRewardError(f"no usable pair ({reasons})", str(self.run.dir.path / self.name / "pairs.jsonl"), now)
+            raise NoPairs(f"no usable pair ({reasons})", str(self.path / "pairs.jsonl"), now)
 
     def train_sft(self, examples: Sequence[tuple[str, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
         """Fine-tune `start` on (prompt, response) into this folder's model."""
@@ -209,7 +192,7 @@ class ModelFolder:
         return self._train(made_from, start, prepare)
 
     def train_dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
+        self, pairs: Sequence[Contrast], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
         chooser: Chooser | None = None,
     ) -> Checkpoint:  # fmt: skip
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.
@@ -238,7 +221,7 @@ class ModelFolder:
     def _train(
         self, made_from: list[Any], start: Checkpoint, prepare: Callable[[Stage], Training], chooser: Chooser | None = None
     ) -> Checkpoint:
-        stage = self.run.dir.stage(self.name, "model")
+        stage = self._stage(MODEL)
         key = content_id(*made_from, self.run.training, chooser.identity if chooser else None, versions())
         receipt = stage.finished(key)
         if receipt is None:
@@ -292,11 +275,11 @@ class ModelFolder:
             self._become(stage, at_step(stage, chosen))
         return {"candidates": candidates, "selected": {"step": chosen, "of": training.steps, "judge": chooser.judge.name}}
 
-    def receipt(self, name: str) -> dict[str, Any]:
-        """What the receipt of the finished stage `name` says; nothing where there is none."""
-        file = Stage(self.run.dir, self.run.dir.path / self.name, name).receipt
-        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-        return found
+    def receipt(self, part: Part[Any]) -> dict[str, Any]:
+        """The facts in the receipt of a finished stage; none where there is no receipt."""
+        file = Stage(self.run.dir, self.path, part.name).receipt
+        facts: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        return facts
 
 
 def _counted(records: Iterable[S], outcomes: Counter[str]) -> Iterator[S]:

@@ -1,4 +1,4 @@
-"""What a training stage needs beside the trainer: what it depends on, what is left out, and the models left on the way."""
+"""Parts of a training stage beside the trainer: its dependencies, the pairs left out, and the models left on the way."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any, NamedTuple, Protocol
 from selfreward.engines import Advance
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import ClusterConfig, TrainerConfig
-from selfreward.records import Checkpoint, Dropped, Prompt, fingerprint, sync_files, sync_folder
+from selfreward.records import Checkpoint, Contrast, Dropped, Prompt, fingerprint, sync_files, sync_folder
 from selfreward.rundir.folder import ADAPTERS, Stage, versions
 
-Pairs = Sequence[tuple[str, str, str]]
 TOO_LONG = "longer_than_the_model_reads"
 """Why a pair is not trained on though it was chosen."""
 
@@ -24,7 +23,7 @@ class Training(NamedTuple):
     train: Callable[[Advance], Path]
     dropped: Mapping[str, int]
     told: Mapping[str, Any] = {}
-    """What else its receipt tells."""
+    """Further facts for its receipt."""
 
 
 class Chooser(Protocol):
@@ -40,14 +39,14 @@ class Chooser(Protocol):
 
     @property
     def identity(self) -> list[object]:
-        """What the choice depends on beside the checkpoints."""
+        """Everything that the choice depends on beside the checkpoints."""
 
     def choose(self, folder: Any, candidates: Sequence[tuple[int, Checkpoint]]) -> int:
         """The step of the one chosen, of (step, checkpoint) in the order of training; what is asked goes into `folder`."""
 
 
 def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dict[str, Any]:
-    """What of `[trainer]` changes what a training gives, with the versions of the libraries that only adapters need.
+    """The fields of `[trainer]` that change a trained model, with the versions of the libraries that only adapters need.
 
     Several processes add up in another order, and each draws dropout of its own.
     """
@@ -56,7 +55,7 @@ def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dic
     return {**settings, "versions": versions(ADAPTERS) if config.lora else {}, **shared}
 
 
-def fitting_pairs(pairs: Pairs, fits: Sequence[bool], start: Checkpoint) -> tuple[list[tuple[str, str, str]], list[Dropped]]:
+def fitting_pairs(pairs: Sequence[Contrast], fits: Sequence[bool], start: Checkpoint) -> tuple[list[Contrast], list[Dropped]]:
     """The pairs that `start` can read whole, and the others by their prompt. Raises `SelfRewardError` where there are none."""
     kept = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
     left_out = [Prompt(text=pair[0], source="self") for pair, whole in zip(pairs, fits, strict=True) if not whole]

@@ -3,142 +3,163 @@
 from __future__ import annotations
 
 import json
+import time
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
-from selfreward.records import Measured, Reading, is_held, read_jsonl, read_line
+from selfreward.records import Measured, Reading, Records, ending, is_held, read_line
 from selfreward.rundir.branch import read_branch, recipe_of, recipes
+from selfreward.rundir.layout import DRIFT, MEASURED, PAIRS, SEED, Due, expected
 from selfreward.rundir.progress import Status, last_seen
-
-ANSWERING = ("heldout_responses", "truth")
-COMPARING = "heldout_preferences"
-MEASURING = ("heldout_responses", "heldout_judgments", "truth", "ranking_judgments", COMPARING)
-MAKING_EFT = ("seed/eft_judgments", "seed/eft")
-"""Stages of another folder that M1 waits for, where EFT does not come ready made."""
+from selfreward.rundir.reading import FolderReader
 
 
-WATCHED = "drift"
-"""The last stage of a model that monitors read."""
+class ModelView(FolderReader):
+    """One model's folder: the parts that lead to it in order, and those of them that are there."""
 
+    def __init__(self, run: Path, name: str, due: list[Due]) -> None:
+        super().__init__(run / name)
+        self.due = due
+        self.done = [part for part in due if (run / f"{part}.receipt.json").exists()]
 
-class ModelStanding(NamedTuple):
-    """One model's folder: its stages in order, those that are done, and what was measured and read in the end."""
+    @cached_property
+    def measured(self) -> Measured | None:
+        """The measurement of this model; None before there is one."""
+        file = self.path / MEASURED
+        return read_line(file.read_text(encoding="utf-8"), Measured, str(file)) if file.exists() else None
 
-    name: str
-    stages: tuple[str, ...]
-    done: tuple[str, ...]
-    measured: Measured | None
-    readings: tuple[Reading, ...] = ()
+    @cached_property
+    def watched(self) -> list[Reading]:
+        """The readings of this model, in memory."""
+        return list(self.readings())
+
+    def readings(self) -> Records[Reading]:
+        """Everything that the monitors read of this model."""
+        return self.records(DRIFT)
 
     @property
-    def owed(self) -> tuple[str, ...]:
-        """Stages without a receipt, of a model that is not measured, or not watched where it is to be."""
-        whole = self.measured and (WATCHED not in self.stages or WATCHED in self.done)
-        return () if whole else tuple(stage for stage in self.stages if stage not in self.done)
+    def owed(self) -> list[Due]:
+        """Parts that are missing of a model that is not measured, or not watched where it is to be."""
+        watched = [part for part in self.due if part.part is DRIFT]
+        whole = self.measured and all(part in self.done for part in watched)
+        return [] if whole else [part for part in self.due if part not in self.done]
 
 
-class RunView(NamedTuple):
-    """A run: its recipe, every model that it will have, and who works on it."""
+class RunView:
+    """A run: its recipe, every model that it will have, and where it stands."""
 
-    folder: Path
-    recipe: Recipe
-    models: tuple[ModelStanding, ...]
-    alive: bool
-    """Whether a process holds the folder."""
-    status: Status | None
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder, self.recipe = folder, recipe
+        self.alive = is_held(folder / ".lock")
+        """Whether a process works in the folder."""
+        self.seen = last_seen(folder / "logs" / "status.json")
+        """The last sign of life."""
+        self.seed = FolderReader(folder / SEED)
+        self.models = {name: ModelView(folder, name, due) for name, due in _by_model(recipe).items()}
+        """By name, in the order in which they are made."""
+
+    def __getitem__(self, name: str) -> FolderReader:
+        """The folder "M2", or "seed". Raises `SelfRewardError` where the run has no such folder."""
+        if name == SEED:
+            return self.seed
+        if name not in self.models:
+            raise SelfRewardError(f"has no {name}", str(self.folder), f"It has {', '.join([SEED, *self.models])}")
+        return self.models[name]
+
+    def __repr__(self) -> str:
+        return f"<run {self.folder}: {self.status}>"
 
     def recipe_of(self, model: str) -> Recipe:
-        """The recipe by which a model is made and measured: in a branch, of what was taken over, as its source had it."""
+        """The recipe by which a model is made and measured: in a branch, that of the source for what was taken over."""
         return recipe_of(model, recipes(self.recipe, read_branch(self.folder)))
+
+    def readings(self) -> Records[Reading]:
+        """Everything that the monitors read so far, of all models in order."""
+        return sum((model.readings() for model in self.models.values()), Records([], Reading, 0))
+
+    @property
+    def watched(self) -> list[Reading]:
+        """The readings of all models, in memory."""
+        return [reading for model in self.models.values() for reading in model.watched]
 
     @property
     def measured(self) -> list[Measured]:
-        """The models measured so far, in order."""
-        return [model.measured for model in self.models if model.measured]
-
-    @property
-    def readings(self) -> list[Reading]:
-        """What the monitors read so far, of all models in order."""
-        return [reading for model in self.models for reading in model.readings]
+        """The measurements so far, in order."""
+        return [model.measured for model in self.models.values() if model.measured]
 
     @property
     def finished(self) -> bool:
         """Whether every model is measured, and watched where it is to be."""
-        return all(model.measured and not model.owed for model in self.models)
+        return all(model.measured and not model.owed for model in self.models.values())
 
     @property
-    def ended(self) -> ModelStanding | None:
+    def ended(self) -> ModelView | None:
         """The model at which a monitor's `stop` ended the run; None where none did."""
-        return next((model for model in self.models if any(one.verdict == "stop" for one in model.readings)), None)
+        return next((m for m in self.models.values() if any(reading.verdict == "stop" for reading in m.watched)), None)
 
     @property
     def iterations(self) -> list[str]:
         """Names of the models that an iteration of the loop makes."""
-        return [model.name for model in self.models if "pairs" in model.stages]
+        return [name for name, model in self.models.items() if any(part.part is PAIRS for part in model.due)]
 
     @property
     def next_stage(self) -> str:
         """The first stage that is not done ("M2/judgments"), empty where all are, or where a monitor ended the run."""
+        return "" if self.ended else next((str(part) for model in self.models.values() for part in model.owed), "")
+
+    @property
+    def status(self) -> str:
+        """In one line: finished, or the stage under way, or where it stopped, or what ended it."""
         if self.ended:
-            return ""
-        return next((_path(model.name, stage) for model in self.models for stage in model.owed), "")
+            return ending(self.ended.name, self.ended.watched)
+        if self.finished and not self.alive:
+            return "finished"
+        stage, seen = self.next_stage, self.seen
+        if seen is None or not _part_of(seen.stage, stage):
+            progress = f"before {stage}" if stage else "at its end"
+        else:
+            progress = f"in {seen.stage}, {seen.done:,} of {seen.total:,} {seen.unit}" + (_left(seen) if self.alive else "")
+        return f"running, {progress}" if self.alive else f"stopped {progress}; the same command goes on from here"
 
 
-def open_run(folder: Path) -> RunView:
-    """Where the run in `folder` stands. Raises `SelfRewardError` where it is no run folder."""
-    config, status = folder / "config.json", folder / "logs" / "status.json"
+def open_run(folder: Path | str) -> RunView:
+    """The run in `folder`, also while it runs. Raises `SelfRewardError` where it is no run folder."""
+    folder = Path(folder)
+    config = folder / "config.json"
     if not config.is_file():
         raise SelfRewardError("is no run folder: it has no config.json", str(folder), "Give the folder of a run, runs/demo say")
     try:
-        recipe = read_recipe(json.loads(config.read_text()), str(config), folder)
+        return RunView(folder, read_recipe(json.loads(config.read_text()), str(config), folder))
     except ValueError as error:
         now = f"Restore it from the last attempt in {folder / 'logs'}"
         raise SelfRewardError("is not what this program wrote", str(config), now) from error
-    return RunView(
-        folder=folder,
-        recipe=recipe,
-        models=tuple(_read_model(folder, name, stages) for name, stages in _expected(recipe).items()),
-        alive=is_held(folder / ".lock"),
-        status=last_seen(status),
-    )
 
 
-def _expected(recipe: Recipe) -> dict[str, tuple[str, ...]]:
-    """Every model of the run and the stages that lead to it, in the order of `loop.py`."""
-    measuring = MEASURING[:-1] if recipe.measure.judging else ANSWERING
-    measuring = (*measuring, COMPARING) if recipe.measure.judge else measuring
-    baseline = {"SFT": ("model", *measuring)} if recipe.sft.baseline else {}
-    making_eft = MAKING_EFT if recipe.data.rankings and "eft" in recipe.sft.on else ()
-    tuned = () if recipe.sft.on == "none" else (*making_eft, "model")
-    first = (*tuned, *measuring, *_watching(recipe, first=True))
-    writing = () if recipe.prompts.source else ("proposed",)
-    making = (*writing, "prompts", "responses", *recipe.judge.rounds, "pairs")
-    watching = _watching(recipe, first=False)
-    before = {t: ("judgments_before",) for t in range(2, recipe.iterations + 2) if recipe.judged_before(t)}
-    later = {f"M{t}": (*making, *before.get(t, ()), "model", *measuring, *watching) for t in range(2, recipe.iterations + 2)}
-    base = {"M0": measuring} if recipe.measure.base else {}
-    return {**base, **baseline, "M1": first, **later}
+def _by_model(recipe: Recipe) -> dict[str, list[Due]]:
+    """Every model of the run and the parts that lead to it; EFT that the baseline makes leads to M1."""
+    first, *rest = [list(group) for _, group in groupby(expected(recipe), lambda due: due.folder)]
+    assert first[0].folder == SEED
+    models: dict[str, list[Due]] = {}
+    making_eft: list[Due] = []
+    for group in rest:
+        if group[0].folder == SEED:
+            making_eft = group
+        else:
+            models[group[0].folder] = [*making_eft, *(due for due in group if not due.part.on_the_way)]
+            making_eft = []
+    return models
 
 
-def _watching(recipe: Recipe, first: bool) -> tuple[str, ...]:
-    """The stages by which a model is watched, in the order of `drift/watch.py`; the `first` one writes the frozen pool."""
-    if recipe.drift is None:
-        return ()
-    pool, others = (("drift_candidates",), ()) if first else ((), ("drift_likelihood_before", "drift_likelihood_first"))
-    answering, judging = (("anchor_responses",), ("anchor_judgments",)) if recipe.drift.anchors else ((), ())
-    asked = (*pool, *answering, "drift_cut", "drift_pool", *judging, "drift_likelihood_own", *others)
-    return (*asked, "drift_frozen", WATCHED)
+def _part_of(seen: str, stage: str) -> bool:
+    """Whether a process seen in the stage `seen` works on `stage`: checkpoints are compared before a model is made."""
+    return seen == stage or (stage.endswith("/model") and seen.startswith(f"{stage.removesuffix('model')}selection_"))
 
 
-def _path(model: str, stage: str) -> str:
-    return stage if "/" in stage else f"{model}/{stage}"
-
-
-def _read_model(run: Path, name: str, stages: tuple[str, ...]) -> ModelStanding:
-    done = tuple(stage for stage in stages if (run / f"{_path(name, stage)}.receipt.json").exists())
-    file = run / name / "measured.json"
-    measured = read_line(file.read_text(), Measured, str(file)) if file.exists() else None
-    readings = tuple(read_jsonl(run / name / f"{WATCHED}.jsonl", Reading)) if WATCHED in done else ()
-    return ModelStanding(name, stages, done, measured, readings)
+def _left(seen: Status) -> str:
+    if seen.eta_s is None:
+        return ""
+    seconds = max(0.0, seen.eta_s - (time.time() - seen.at))
+    return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"

@@ -92,7 +92,7 @@ def difference_of_shares(counts: Sequence[Counts], resamples: int, seed: int) ->
 
 
 def distance_skewness(values: Sequence[float], resamples: int, seed: int) -> Estimate | None:
-    """How far `values` lie from their mirror image at 0: 0 where they are their own, 1 where all are one other value.
+    """The distance of `values` from their mirror image at 0: 0 where they are symmetric, 1 where all are one value other than 0.
 
     1 − Σᵢⱼ|xᵢ − xⱼ| / Σᵢⱼ|xᵢ + xⱼ|, i = j included, as the paper on self-bias has it (arXiv 2402.11436), with its θ = 0. It has
     no sign. None where all are 0. Few values have some by chance: two that are x or −x as a coin says, 1/2 on the average.
@@ -107,7 +107,7 @@ def distance_skewness(values: Sequence[float], resamples: int, seed: int) -> Est
     return resampled(statistic, len(x), resamples, seed)
 
 
-def within(groups: Iterable[tuple[str, Sequence[float]]], resamples: int, seed: int) -> Estimate | None:
+def spread_within(groups: Iterable[tuple[str, Sequence[float]]], resamples: int, seed: int) -> Estimate | None:
     """Standard deviation of values around their group's mean: root of all squares over all degrees of freedom.
 
     `groups`: the unit that a group belongs to, a prompt say, and its values; the interval resamples units. None where no group

@@ -1,4 +1,4 @@
-"""What is new among many texts: no copy of one seen before, and not too near to one by ROUGE-L F (Self-Instruct)."""
+"""Novelty among many texts: a new text is no copy of one seen before, and not too near to one by ROUGE-L F (Self-Instruct)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from rapidfuzz.distance import LCSseq
 from rapidfuzz.process import cdist
 
 WORD = re.compile(r"[a-z0-9]+")
-"""What ROUGE counts as a word, in lower case."""
+"""A word as ROUGE counts it, in lower case."""
 IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 WORD_OF_ANY_SCRIPT = re.compile(rf"[^\W_{IDEOGRAPH}]+|[{IDEOGRAPH}]")
-"""The same for all scripts; one that writes without spaces is taken character by character."""
+"""A word of any script; scripts that write without spaces are taken character by character."""
+NO_SPACES = re.compile(rf"[{IDEOGRAPH}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+"""A character of a script that writes without spaces: Chinese, Japanese, Thai, Lao, Burmese, Khmer."""
 CODES = 0x110000 - 0x800
 """Characters that may stand for a word: all of Unicode but the surrogates."""
 Token = tuple[str, int]
@@ -78,7 +80,7 @@ class Novelty:
         self._lengths.append(len(words))
 
     def _rarest(self, words: Sequence[str]) -> list[Token]:
-        """So many of the rarest tokens that a text without any of them shares too few to be near."""
+        """The fewest of a text's rarest tokens such that a text without any of them shares too few to be near."""
         share = self._limit / (2 - self._limit)  # the least that any text above the limit has in common with this one
         common = math.floor(share * len(words) - 1e-9) + 1
         ordered = sorted(_tokens(words), key=lambda token: (self._counts[token], -len(token[0]), token))
@@ -86,6 +88,11 @@ class Novelty:
 
     def _encode(self, words: Iterable[str]) -> str:
         return "".join(self._codes.setdefault(word, _code(len(self._codes))) for word in words)
+
+
+def count_words(text: str) -> int:
+    """Words between spaces, and the words that ROUGE counts where a script writes without spaces."""
+    return sum(len(WORD_OF_ANY_SCRIPT.findall(word)) if NO_SPACES.search(word) else 1 for word in text.split())
 
 
 def plain(text: str) -> str:

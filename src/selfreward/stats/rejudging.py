@@ -35,8 +35,8 @@ SEEN_BEFORE = 0.3
 """Draws of every grade that every law starts from, so that none is ever impossible."""
 
 
-class Outcome(NamedTuple):
-    """What judging a pair's responses again, as often as before, would make of it: probabilities that sum to 1."""
+class Odds(NamedTuple):
+    """Probabilities of what a pair becomes when its responses are judged again as often as before; they sum to 1."""
 
     same: float
     """The chosen response has the higher mean score again."""
@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 
 def pair_outcomes(
     pairs: Sequence[Pair], responses: Iterable[Response], judgments: Iterable[Judgment], min_valid: int
-) -> dict[str, Outcome]:
+) -> dict[str, Odds]:
     """The outcomes of judging again, by pair id; nothing where no response has two scores, for then no noise can be seen.
 
     `responses` and `judgments` are all those of the iteration that the pairs were chosen from, `min_valid` as in
@@ -70,7 +70,7 @@ def pair_outcomes(
 
     kinds = ((graded.kind[pair.chosen_id], graded.kind[pair.rejected_id], graded.prompt[pair.prompt_id]) for pair in pairs)
     found = (outcomes(chosen, rejected) @ fitted.classes[prompt] for chosen, rejected, prompt in kinds)
-    return {pair.id: Outcome(*map(float, outcome)) for pair, outcome in zip(pairs, found, strict=True)}
+    return {pair.id: Odds(*map(float, outcome)) for pair, outcome in zip(pairs, found, strict=True)}
 
 
 class _Graded(NamedTuple):
@@ -127,7 +127,7 @@ def scale(scores: set[float]) -> tuple[float, float, bool]:
 
 
 class Fitted(NamedTuple):
-    """What was learnt of an iteration."""
+    """A model of judging, fitted to one iteration."""
 
     families: Floats
     """Parameters of the Dirichlet distributions (families × grades)."""

@@ -97,7 +97,7 @@ def _own(name: str, told: str) -> Trait:
 
 
 def _called(name: str, function: Callable[[str], Any], text: str) -> float:
-    """What the user's function says of `text`, if it is a finite number."""
+    """The number that the user's function gives for `text`. Raises `SelfRewardError` where it is not finite."""
     try:
         value = float(function(text))
     except Exception as error:  # whatever may go wrong in another's code

@@ -22,13 +22,13 @@ class Cast:
         return self._members[name]
 
     def writer(self, config: PromptsConfig, model: Checkpoint) -> Checkpoint:
-        """Who writes new prompts."""
+        """The model that writes new prompts."""
         if config.by == "current":
             return model
         return self.outside(config.frozen) if config.frozen else self.base
 
     def judge(self, config: JudgeConfig, model: Checkpoint) -> Checkpoint:
-        """Who grades the candidates."""
+        """The model that judges the candidates."""
         if config.by == "current":
             return model
         if config.by == "previous":

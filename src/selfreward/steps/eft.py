@@ -11,30 +11,28 @@ from math import floor, fsum
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import EFTConfig, Recipe
 from selfreward.records import Checkpoint, Dropped, Example, Judgment, Ranking
-from selfreward.rundir import ModelFolder
-from selfreward.steps.judgments import Judge
-from selfreward.steps.parsing import own_turn
+from selfreward.rundir import EFT, EFT_JUDGMENTS, ModelFolder
+from selfreward.steps.judgments import Grader
 from selfreward.steps.seed import Seed, ranked_responses
 
 
 def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFolder) -> Seed:
     """`seed` with the EFT examples that `baseline` makes of its ranked sets. Raises `SelfRewardError` where it makes none."""
     # What is learnt is the number in the text, so that it is this number that must agree.
-    judge = Judge(recipe.judge.model_copy(update={"samples": recipe.eft.tries, "read": "sampled"}))
+    grader = Grader(recipe.judge.model_copy(update={"samples": recipe.eft.tries, "read": "sampled"}))
     asked = [(ranking.prompt, response) for ranking in seed.rankings for response in ranked_responses(ranking)]
-    plan = judge.plan(asked, baseline, recipe.seed)
-    judgments = folder.sample("eft_judgments", Judgment, plan, baseline, judge.read, judge.reading)
-    eft = folder.keep("eft", choose_eft(seed.rankings, judgments, judge, recipe.eft, recipe.seed))
+    judgments = folder.ask(EFT_JUDGMENTS, grader, asked, baseline)
+    eft = folder.keep(EFT, choose_eft(seed.rankings, judgments, grader, recipe.eft, recipe.seed))
     if not eft:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(folder.dropped("eft").items()))
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(folder.dropped(EFT).items()))
         now = 'Look at eft_judgments.jsonl beside it: give more ranked sets, raise eft.tries, or set eft.agree = "mean"'
-        where = str(folder.run.dir.path / folder.name / "eft.jsonl")
+        where = str(folder.path / "eft.jsonl")
         raise SelfRewardError(f"nowhere does the SFT baseline agree with people ({reasons})", where, now)
     return seed._replace(eft=eft)
 
 
 def choose_eft(
-    rankings: Sequence[Ranking], judgments: Iterable[Judgment], judge: Judge, config: EFTConfig, seed: int
+    rankings: Sequence[Ranking], judgments: Iterable[Judgment], grader: Grader, config: EFTConfig, seed: int
 ) -> tuple[list[Example], list[Dropped]]:
     """A judgment of each response, as an example, of the sets that `judgments` rank as people do; why there is none of others.
 
@@ -52,7 +50,7 @@ def choose_eft(
             dropped += [_dropped(response.id, targets) for response in responses]
             continue
         for response, target in zip(responses, targets, strict=True):
-            example = _example(judge.fill(ranking.prompt, response.text), target)
+            example = _example(grader, grader.fill(ranking.prompt, response.text), target)
             if example.id in made:  # two people ranked the same response
                 dropped.append(_dropped(response.id, "repeated"))
             else:
@@ -112,9 +110,9 @@ def compared(ranks: Sequence[int], scores: Sequence[float]) -> str:
     return "agrees" if least > 0 else "tied" if least == 0 else "disagrees"
 
 
-def _example(asked: str, target: Judgment) -> Example:
-    """What the judge was asked, and its own turn as what it should say."""
-    said = own_turn(target.rationale).strip()
+def _example(grader: Grader, asked: str, target: Judgment) -> Example:
+    """An example: the judge's prompt, and its own turn as the response to learn."""
+    said = grader.own_turn(target.rationale).strip()
     return Example(prompt=asked, response=said, kind="eft", source="the SFT baseline, agreeing with people")
 
 

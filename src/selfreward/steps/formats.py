@@ -1,4 +1,4 @@
-"""What a row of other people's data means: somebody's first turn, and what was answered to it.
+"""Rows of other people's data: somebody's first turn, and the answers to it.
 
 One class a format. Each reads what it needs, leaves the rest of a row alone, and turns into an `Exchange`.
 """
@@ -68,7 +68,7 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     def exchange(self, language: str | None) -> Exchange:
-        """What the row means. Raises `Unused`."""
+        """The exchange in this row. Raises `Unused`."""
         raise NotImplementedError
 
 
@@ -226,7 +226,7 @@ def _without_system(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def _first_turn(turns: Sequence[Turn]) -> str:
-    """What the user said. Raises `Unused` where that is not the one and only turn."""
+    """The user's words. Raises `Unused` where they are not the one and only turn."""
     if len(turns) != 1 or turns[0].role not in USER:
         raise Unused("not_first_turn")
     return turns[0].content

@@ -4,73 +4,87 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Request, Response, Watched
-from selfreward.rundir import ModelFolder
+from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Records, Request, Response, Watched
+from selfreward.rundir import JUDGMENTS, ModelFolder
 from selfreward.stats import mean_scores
-from selfreward.steps.parsing import expected_score, read_score
+from selfreward.steps.json_verdicts import json_verdict, read_json, schema
+from selfreward.steps.parsing import NO_VERDICT, expected_score, own_turn, read_score
 from selfreward.steps.rubrics import Rubric, own_words
 
 
-class Judge:
-    """A rubric, a scale and a parser."""
+class Grader:
+    """A rubric, a scale and a parser: what a model is asked about a response, and how its answer becomes a judgment."""
 
-    def __init__(self, config: JudgeConfig) -> None:
-        self.config = config
+    def __init__(self, config: JudgeConfig, samples: Iterable[int] | None = None) -> None:
+        """Each response is judged `config.most` times, or only as the numbers `samples` of these judgments."""
+        self.config, self.samples = config, range(config.most) if samples is None else tuple(samples)
         self.rubric = Rubric(config.rubric, ("prompt", "response"), "judge.rubric")
-        self._verdict = re.compile(config.pattern, re.IGNORECASE)
+        self._verdict = re.compile(config.pattern, re.IGNORECASE) if config.form == "text" else json_verdict(config.field)
+        self._schema = schema(config.field, config.scale) if config.form == "json" else None
         low, high = map(int, config.scale)
         self._watch = tuple(map(str, range(low, high + 1))) if config.read == "expected" else ()
 
     @property
     def reading(self) -> list[object]:
-        """What a judgment depends on beside what the judge wrote."""
-        return [self.config.pattern, *self.config.scale, self.config.read]
+        """Everything that a judgment depends on beside the judge's text."""
+        json = ["json", self.config.field] if self.config.form == "json" else []
+        return [self.config.pattern, *self.config.scale, self.config.read, *json]
 
     def fill(self, prompt: str, response: str) -> str:
         """The judge's prompt."""
         return self.rubric.fill(prompt=prompt, response=response)
 
-    def plan(
-        self, responses: Iterable[tuple[str, Response]], model: Checkpoint, seed: int, samples: Iterable[int] | None = None
-    ) -> list[Request]:
-        """K requests for each (prompt text, response), next to each other; of those K, only `samples` where they are given.
+    def plan(self, items: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
+        """K requests for each (prompt text, response), next to each other.
 
         A response that is there twice is judged once, and one that is no answer not at all.
         """
-        numbers = range(self.config.most) if samples is None else tuple(samples)
-        once = {response.id: (prompt, response) for prompt, response in responses if response.answered}
+        once = {response.id: (prompt, response) for prompt, response in items if response.answered}
         return [
-            Request.user_turn(response.id, sample, text, self.config.sampling, model, seed, self._watch)
+            Request.user_turn(response.id, sample, text, self.config.sampling, model, seed, self._watch, self._schema)
             for prompt, response in once.values()
             for text in (self.fill(prompt, response.text),)
-            for sample in numbers
+            for sample in self.samples
         ]
 
     def read(self, request: Request, completion: Completion) -> Judgment:
         """One opinion: a score on the scale, or the name of what is wrong with it."""
-        return read_judgment(request, completion, partial(self.parse, watched=completion.watched))
+        return read_judgment(request, completion, self.parse, self._verdict)
 
     def parse(self, text: str, watched: Iterable[Watched] = ()) -> tuple[Outcome, float | None]:
         """The score in a judge's own turn, or the name of what is wrong with it; `watched` is what an expected score goes by."""
+        if self.config.form == "json":
+            return read_json(text, self.config.field, self.config.scale)
         sampled = read_score(text, self._verdict, self.config.scale)
         if sampled[0] != "scored" or self.config.read == "sampled":
             return sampled
         return expected_score(text, self._verdict, watched)
+
+    def own_turn(self, text: str) -> str:
+        """The part of a judge's text that counts."""
+        return own_turn(text, self._verdict)
 
     def mean_scores(self, judgments: Iterable[Judgment]) -> dict[str, float]:
         """Mean score by response id, over its valid judgments."""
         return mean_scores(judgments, self.config.min_valid)
 
 
-def read_judgment(request: Request, completion: Completion, parse: Callable[[str], tuple[Outcome, float | None]]) -> Judgment:
-    """What a judge wrote about a response; `parse` finds the score in its own turn, or what is wrong with it."""
-    own, failure = own_words(completion)
-    outcome, score = (failure, None) if failure else parse(own)
+def read_judgment(
+    request: Request,
+    completion: Completion,
+    parse: Callable[[str, list[Watched]], tuple[Outcome, float | None]],
+    verdict: re.Pattern[str] = NO_VERDICT,
+) -> Judgment:
+    """A judge's text about a response as a judgment; `parse` finds the score in its own turn, or names what is wrong with it.
+
+    `verdict` helps to find the own turn; the places that `parse` is given are places in it.
+    """
+    own, start, failure = own_words(completion, verdict)
+    watched = [place.model_copy(update={"at": place.at - start}) for place in completion.watched]
+    outcome, score = (failure, None) if failure else parse(own, watched)
     return Judgment(
         response_id=request.about,
         judge=request.model,
@@ -85,38 +99,22 @@ NEAR = 0.5
 """Points from the best (or worst) mean within which another candidate may still be it; single scores are so near if equal."""
 
 
-class Judgments(Collection[Judgment]):
-    """Those of several rounds, one round after the other."""
-
-    def __init__(self) -> None:
-        self.rounds: list[Collection[Judgment]] = []
-
-    def __len__(self) -> int:
-        return sum(map(len, self.rounds))
-
-    def __iter__(self) -> Iterator[Judgment]:
-        return chain.from_iterable(self.rounds)
-
-    def __contains__(self, judgment: object) -> bool:
-        return any(judgment in one for one in self.rounds)
-
-
 def judge_candidates(
-    it: ModelFolder, candidates: Sequence[tuple[str, Response]], judge: Judge, grader: Checkpoint, seed: int
-) -> Collection[Judgment]:
-    """All judgments by `grader` of `candidates`, (prompt text, response) each.
+    it: ModelFolder, candidates: Sequence[tuple[str, Response]], grader: Grader, by: Checkpoint
+) -> Records[Judgment]:
+    """All judgments of `candidates`, (prompt text, response) each, that the model `by` writes.
 
-    Of an adaptive judge round n is a stage of its own, in which every candidate that is then undecided has sample n of the K
-    that it would have had otherwise, from the same seed: what is drawn is part of what K for everyone would have drawn.
+    With an adaptive judge round n is a stage of its own, in which every candidate that is then undecided has sample n of the K
+    that it would have had otherwise, from the same seed: the samples drawn are among those that K for everyone would have drawn.
     """
-    judgments, responses = Judgments(), [response for _, response in candidates]
-    asked = {response.id for response in responses}
-    adaptive = judge.config.samples == "adaptive"
-    for number, stage in enumerate(judge.config.rounds):
-        due = [one for one in candidates if one[1].id in asked]
-        plan = judge.plan(due, grader, seed, [number] if adaptive else None)
-        judgments.rounds.append(it.stream(stage, Judgment, plan, grader, judge.read, judge.reading))
-        asked = undecided(responses, judge.mean_scores(judgments)) if adaptive else asked
+    if grader.config.samples != "adaptive":
+        return it.ask(JUDGMENTS, grader, candidates, by)
+    responses = [response for _, response in candidates]
+    asked, judgments = {response.id for response in responses}, Records([], Judgment, 0)
+    for number, stage in enumerate(grader.config.rounds):
+        due = [item for item in candidates if item[1].id in asked]
+        judgments += it.ask(JUDGMENTS.named(stage), Grader(grader.config, [number]), due, by)
+        asked = undecided(responses, grader.mean_scores(judgments))
     return judgments
 
 
@@ -135,7 +133,7 @@ def undecided(responses: Iterable[Response], scores: Mapping[str, float]) -> set
 
 
 def _rivals(group: Iterable[Response], scores: Mapping[str, float]) -> set[str]:
-    """Those of one prompt's answers that may be its best, where several may, and its worst likewise."""
+    """Ids of one prompt's answers that may be its best, where several may, and of those that may be its worst."""
     lowest_first = sorted((response for response in group if response.id in scores), key=lambda one: scores[one.id])
     highest_first = [response for response in reversed(lowest_first) if response.finish == "stop"]
     rivals: set[str] = set()

@@ -8,11 +8,11 @@ from itertools import groupby
 from statistics import fmean
 
 from selfreward.recipe import DPOConfig, PairsConfig, Recipe, imported
-from selfreward.records import Checkpoint, Dropped, Judgment, Made, Pair, Prompt, Response
-from selfreward.rundir import ModelFolder
+from selfreward.records import Checkpoint, Dropped, Iteration, Judgment, Pair, Prompt, Response
+from selfreward.rundir import JUDGMENTS_BEFORE, ModelFolder
 from selfreward.stats import pair_outcomes, rank_consistency
 from selfreward.steps.cast import Cast
-from selfreward.steps.judgments import Judge
+from selfreward.steps.judgments import Grader
 
 Scored = tuple[float, Response]
 Policy = Callable[[str, list[Scored]], "Pair | str"]
@@ -118,7 +118,7 @@ def without_flukes(decided: Decided, responses: Iterable[Response], judgments: I
     return [pair for pair in pairs if pair.id not in flukes], [*dropped, *told]
 
 
-def trusted(recipe: Recipe, made: Made, it: ModelFolder, model: Checkpoint, cast: Cast) -> DPOConfig:
+def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint, cast: Cast) -> DPOConfig:
     """How to train `model` on what it `made`: `[dpo]`, with a number for its confidence (CREAM, arXiv 2410.12735).
 
     Measured, it is (τ + 1) / 2 from 0 to 1, with τ the mean over prompts of Kendall's τ-b between the scores of the judge and of
@@ -132,10 +132,10 @@ def trusted(recipe: Recipe, made: Made, it: ModelFolder, model: Checkpoint, cast
     return recipe.dpo.model_copy(update={"confidence": (fmean(taus) + 1) / 2 if taus else 1.0})
 
 
-def _taus(made: Made, it: ModelFolder, earlier: Checkpoint, recipe: Recipe) -> list[float]:
+def _taus(made: Iteration, it: ModelFolder, earlier: Checkpoint, recipe: Recipe) -> list[float]:
     """Kendall's τ-b of the prompts that have one, after `earlier` has judged all candidates as often as their judge at most."""
-    judge, texts = Judge(recipe.judge), {prompt.id: prompt.text for prompt in made.prompts}
-    plan = judge.plan(((texts[one.prompt_id], one) for one in made.responses), earlier, recipe.seed)
-    before = it.stream("judgments_before", Judgment, plan, earlier, judge.read, judge.reading)
-    groups = ([one.id for one in group] for _, group in groupby(made.responses, lambda response: response.prompt_id))
-    return rank_consistency(groups, judge.mean_scores(made.judgments), judge.mean_scores(before))
+    grader, texts = Grader(recipe.judge), {prompt.id: prompt.text for prompt in made.prompts}
+    asked = ((texts[response.prompt_id], response) for response in made.responses)
+    before = it.ask(JUDGMENTS_BEFORE, grader, asked, earlier)
+    groups = ([response.id for response in group] for _, group in groupby(made.responses, lambda response: response.prompt_id))
+    return rank_consistency(groups, grader.mean_scores(made.judgments), grader.mean_scores(before))

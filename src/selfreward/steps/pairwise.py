@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from selfreward.recipe import PairwiseConfig
+from selfreward.recipe import FIRST_SECOND_TIE, PairwiseConfig, label_name
 from selfreward.records import Checkpoint, Comparison, Completion, Place, Preference, Prompt, Request, Response, Side
+from selfreward.steps.parsing import last_verdict
 from selfreward.steps.rubrics import Rubric, own_words
+
+PLACES: tuple[Place, Place, Place] = ("first", "second", "tie")
 
 
 class PairwiseJudge:
@@ -21,11 +24,14 @@ class PairwiseJudge:
         self.config = config
         self.rubric = Rubric(config.rubric, ("prompt", "first", "second"), "pairwise.rubric")
         self._verdict = re.compile(config.pattern, re.IGNORECASE)
+        names = map(label_name, config.labels)
+        self._places: dict[str, Place] = dict(zip(names, PLACES, strict=True))
 
     @property
     def reading(self) -> list[object]:
-        """What a verdict depends on beside what the judge wrote."""
-        return [self.config.pattern]
+        """Everything that a verdict depends on beside the judge's text."""
+        labels = [] if self.config.labels == FIRST_SECOND_TIE else [list(self.config.labels)]
+        return [self.config.pattern, *labels]
 
     def plan(self, items: Iterable[tuple[Prompt, Response, Response]], model: Checkpoint, seed: int) -> list[Request]:
         """Two requests for each (prompt, a, b), next to each other: a first, then b first."""
@@ -43,7 +49,7 @@ class PairwiseJudge:
     def read(self, request: Request, completion: Completion) -> Preference:
         """One verdict, or the name of what is wrong with it."""
         prompt_id, first, second = request.about.split()
-        own, failure = own_words(completion)
+        own, _, failure = own_words(completion, self._verdict)
         winner = None if failure else self.parse(own)
         return Preference(
             prompt_id=prompt_id,
@@ -58,9 +64,8 @@ class PairwiseJudge:
 
     def parse(self, text: str) -> Place | None:
         """The last verdict in a judge's own text; None where there is none, or one of no place."""
-        found = self._verdict.findall(text)
-        places: dict[str, Place] = {"first": "first", "second": "second", "tie": "tie"}
-        return places.get(found[-1].lower()) if found else None
+        found = last_verdict(text, self._verdict)
+        return self._places.get(label_name(found[1] or "")) if found else None
 
 
 def combine(preferences: Iterable[Preference]) -> list[Comparison]:

@@ -7,68 +7,198 @@ becomes a preference.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from math import exp, fsum
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from math import exp, fsum, isclose
+from typing import NamedTuple
 
 from selfreward.records import Outcome, Watched
+from selfreward.steps.verdict_words import (
+    ADDED,
+    ANSWERS,
+    AROUND,
+    ASSISTANTS,
+    BEST_FIRST,
+    ENDS_LINE,
+    GOES_ON,
+    LINE_END,
+    LISTED,
+    OUT_OF,
+    POSITIVE,
+    SPACE,
+    SPELT,
+    TOTAL,
+    USERS,
+)
 
-# Models repeat themselves without end, so no pattern here may go back over a run of characters that it took in (`*+`).
-LINE_END = r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
-SPACE = r"[^\S\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
-"""White space of any kind within a line."""
 MARKS = rf"{SPACE}*+[#*>]*+{SPACE}*+"
-"""What may stand on a line before a role marker."""
+"""Characters that may stand on a line before a role marker."""
 AFTER_ROLE = rf"(?:{SPACE}|\*)*+"
-END_OF_TURN = re.compile(
+_THOUGHT = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|antthinking)"
+_OPEN = (
+    rf"<\s*+\|?{_THOUGHT}\|?\s*+>|\[THINK\]|◁think▷|<\|(?:START_THINKING|begin_of_thought)\|>"
+    r"|<\|channel\|>\s*+(?:analysis|commentary)\b[^<\n]*+(?:<\|message\|>)?|<\|channel>\s*+thought\b"
+)
+_CLOSE = (
+    rf"<\s*+\|?/\s*+\|?{_THOUGHT}\|?\s*+>|\[/THINK\]|◁/think▷|<channel\|>"
+    r"|<\|(?:END_THINKING|end_of_thought)\|>(?:\s*+<\|(?:START_RESPONSE|START_TEXT|begin_of_solution)\|>)?"
+    r"|(?:<\|end\|>\s*+<\|start\|>\s*+assistant\s*+)?<\|channel\|>\s*+final\b[^<\n]*+<\|message\|>"
+)
+_TOKEN = (
     r"<\s*+/?\s*+[|｜][^<>|｜\n]{1,40}[|｜]\s*+>"
     r"|<\s*+/?\s*+\|?(?:im_start|im_end|end|endoftext|eos|end_of_turn|start_of_turn|user|assistant|system)\|?\s*+>"
     r"|</s>|\[\s*+/?INST\s*+\]"
-    rf"|{LINE_END}{MARKS}"
-    rf"(?:(?:user|human|assistant|system|instruction){AFTER_ROLE}[:：]|(?:user|human|assistant|system){AFTER_ROLE}(?={LINE_END}))",
-    re.IGNORECASE,
 )
-"""An end of turn or a role marker, as a token or spelt out; what follows is a forged turn.
+_ROLE = (
+    rf"{LINE_END}(?P<marks>{MARKS})"
+    rf"(?:(?:user|human|assistant|system|(?P<task>instruction)|{USERS}|{ASSISTANTS}|{ANSWERS}){AFTER_ROLE}[:：]"
+    rf"|(?:user|human|assistant|system|{USERS}|{ASSISTANTS}){AFTER_ROLE}(?={LINE_END}))"
+)
+TURNS = re.compile(rf"(?P<open>{_OPEN})|(?P<close>{_CLOSE})|(?P<token>{_TOKEN})|(?P<role>{_ROLE})", re.IGNORECASE)
+"""Where a thought opens or closes, and an end of turn or a role marker, as a token or spelt out.
 
 Models make up markers of their own (`<|im_answer|>`), so every name between pipes is one.
 """
-OWN_NAME = re.compile(rf"\s*+{MARKS}assistant{AFTER_ROLE}(?:[:：]|(?={LINE_END}))", re.IGNORECASE)
+OWN_NAME = re.compile(rf"\s*+{MARKS}(?:assistant|{ASSISTANTS}|{ANSWERS}){AFTER_ROLE}(?:[:：]|(?={LINE_END}))", re.IGNORECASE)
 """At the start of a text: who writes names itself, as small models do, and forges no turn."""
-POSITIVE = r"\d+(?:\.\d+|,(?!\d{3}\b)\d+)?"
+HEADED = re.compile(rf"(?:{SPACE}|\*)*+(?:{LINE_END}\s*+)?{LINE_END.replace('[', '[^', 1)}*+")
+"""Behind a role: the rest of its line, or the next line with words where it stands alone."""
+QUOTES = "`\"'“”‘’«»"
 NUMBER = re.compile(rf"[-+]?{POSITIVE}")
 """A plain number. A decimal comma is read as one, but before three digits it may stand for thousands."""
-WRAPPING = r"*_()\[\]{}\"'“”‘’«»`$"
-AROUND = rf"(?:{SPACE}|[{WRAPPING}])*+"
-"""Spaces, emphasis, brackets and quotes, which change nothing of what they stand around."""
-DIGIT = r"[\d¼-¾²³¹⁰⁴-⁹₀-₉⅐-⅞↉]"
-SIGN = rf"[^\w\s.!?:/∕／。！？：{WRAPPING}]"
-GOES_ON = re.compile(
-    rf"[.,:]?{DIGIT}|e[-+−]?\d"
-    rf"|{SPACE}*+\*?{SPACE}*+{DIGIT}"
-    rf"|{AROUND}(?:{SIGN}++|\.{{2,3}}|to|or|and|through|plus|minus|times){AROUND}{DIGIT}",
-    re.IGNORECASE,
-)
-"""What makes the number before it a part of something: a longer number, a power, a range, a sum, a list."""
-OUT_OF = re.compile(
-    rf"{AROUND}(?:(?:[^\W\d_]++{AROUND})?(?:[/∕／]|out{SPACE}++of)|(?:(?:point|star|mark)s?{AROUND})?of)"
-    rf"(?:{AROUND}(?:a|the|possible|maximum|total|of)\b)*+{AROUND}({POSITIVE})",
-    re.IGNORECASE,
-)
-"""The best score there is, where a verdict names it."""
+SLASH = re.compile(rf"{AROUND}[/∕／]{AROUND}\d")
+NO_VERDICT = re.compile("(?!)")
 
 
-def own_turn(text: str) -> str:
-    """What was written before the first end of turn or role marker, but for the writer's own name at the start.
+class Turn(NamedTuple):
+    """A judge's own turn, as a place in its text."""
 
-    A marker on the first line ends nothing: there was no turn before it.
+    start: int
+    """Behind its last closed thought."""
+    end: int
+    thinking: bool
+    """Whether it ends within a thought, so that nothing was said."""
+
+
+def find_turn(text: str, verdict: re.Pattern[str] = NO_VERDICT) -> Turn:
+    """The turn from behind its last closed thought to the first end of turn or role marker outside of thoughts.
+
+    A marker on the first line ends nothing, for there was no turn before it, nor does the writer's own name. As long as no
+    `verdict` has been given, nor does a role as a heading, in a block quote or in fenced code: there a judge quotes what it
+    was shown.
     """
-    named = OWN_NAME.match(text)
-    end = END_OF_TURN.search(text, named.end() if named else 0)
-    return text[: end.start()] if end else text
+    start, opened, ended = 0, False, -1
+    forged: int | None = None
+    quoting = _Quoting(text, verdict)
+    name = _own_name(text, 0)
+    for mark in TURNS.finditer(text):
+        kind = "role" if mark["role"] else mark.lastgroup
+        if kind != "role" and _in_quotes(text, mark):
+            continue
+        if opened:
+            if kind == "open" and ended >= 0:
+                break
+            ended = mark.start() if kind == "token" else ended
+            opened = kind != "close"
+        elif kind == "close":  # also one that the prompt, or a thought which speaks of its end, had opened
+            forged = None
+        elif kind == "token" or (kind == "open" and forged is not None):
+            return Turn(start, mark.start() if forged is None else forged, False)
+        elif kind == "open":
+            opened, ended = True, -1
+        elif forged is None and mark.start() >= name and not quoting.at(mark, start):
+            forged = mark.start()
+        if kind == "close":
+            start, name = mark.end(), _own_name(text, mark.end())
+    return Turn(start, len(text) if forged is None else forged, opened)
+
+
+def own_turn(text: str, verdict: re.Pattern[str] = NO_VERDICT) -> str:
+    """The text of `find_turn`; empty where it ends within a thought."""
+    start, end, thinking = find_turn(text, verdict)
+    return "" if thinking else text[start:end]
+
+
+def _own_name(text: str, start: int) -> int:
+    named = OWN_NAME.match(text, start)
+    return named.end() if named else start
+
+
+def _in_quotes(text: str, mark: re.Match[str]) -> bool:
+    """Whether a token or tag is one that the text speaks of."""
+    before, after = text[mark.start() - 1 : mark.start()], text[mark.end() : mark.end() + 1]
+    return before != "" and after != "" and before in QUOTES and after in QUOTES
+
+
+class _Quoting:
+    """Tells role markers that a judge quotes from those that begin a turn; asked in the order of the text."""
+
+    def __init__(self, text: str, verdict: re.Pattern[str]) -> None:
+        self._text, self._verdict = text, verdict
+        self._fences, self._counted, self._last_fence = 0, 0, text.rfind("```")
+
+    def at(self, mark: re.Match[str], start: int) -> bool:
+        """Whether a role is quoted, in a turn that begins at `start`."""
+        self._fences += self._text.count("```", self._counted, mark.start())
+        self._counted = mark.start()
+        fenced = self._fences % 2 == 1 and mark.start() < self._last_fence
+        if self._verdict is NO_VERDICT or mark["task"] or not (fenced or "#" in mark["marks"] or ">" in mark["marks"]):
+            return False
+        headed = HEADED.match(self._text, mark.end())
+        end, given = headed.end() if headed else mark.end(), bisect_left(self._given, start)
+        return given == len(self._given) or self._given[given] > end
+
+    @cached_property
+    def _given(self) -> list[int]:
+        """Where each verdict ends."""
+        return [found.end() for found in verdicts(self._text, self._verdict)]
+
+
+def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re.Match[str]]:
+    """Where `pattern` matches, but for what stands on a line below with words after it, and the first number of a list."""
+    for found in pattern.finditer(text, start):
+        before = text[found.start() : max(found.start(1), found.start())].lstrip()
+        below = re.search(LINE_END, before) and not ENDS_LINE.match(text, found.end())
+        if not below and not (found[1] == "1" and LISTED.match(text, found.end())):
+            yield found
 
 
 def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
-    """The last place where `pattern` matches; None where it does not."""
-    return next(reversed(list(pattern.finditer(text))), None)
+    """The last of `verdicts`; None where there is none."""
+    return next(iter(deque(verdicts(text, pattern), maxlen=1)), None)
+
+
+class Number(NamedTuple):
+    """A score as it stands in a text."""
+
+    text: str
+    start: int
+    end: int
+    best: float | None
+    """The best score, where it is named before this one."""
+
+
+def _number(text: str, found: re.Match[str]) -> Number | None:
+    """The number of a verdict: of a sum its total, of `10点中4点` the 4; None where it is not one plain number."""
+    if not NUMBER.fullmatch(found[1] or ""):
+        return None
+    terms, at = [_value(found[1])], found.end()
+    added = False
+    while term := ADDED.match(text, at):
+        terms.append(_value(term[2]) * (-1 if term[1] else 1))
+        added, at = added or not term[1], term.end()
+    total = TOTAL.match(text, at) if len(terms) > 1 else None
+    if total:
+        same = isclose(fsum(terms), _value(total[1]), abs_tol=1e-9)
+        return Number(total[1], total.start(1), total.end(), None) if same else None
+    if added or GOES_ON.match(text, found.end()):
+        return None
+    score = BEST_FIRST.match(text, found.end())
+    if score:
+        return Number(score[1], score.start(1), score.end(), _value(found[1]))
+    return Number(found[1], found.start(1), found.end(), None)
 
 
 def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) -> tuple[Outcome, float | None]:
@@ -78,13 +208,15 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
     beyond the ends, or out of another best score than the scale's.
     """
     found = last_verdict(text, pattern)
-    if found is None or not NUMBER.fullmatch(found[1] or "") or GOES_ON.match(text, found.end()):
+    number = _number(text, found) if found else None
+    if number is None or GOES_ON.match(text, number.end):
         return "unparsed", None
-    best = OUT_OF.match(text, found.end())
-    if best and GOES_ON.match(text, best.end()):
+    named = OUT_OF.match(text, number.end)
+    if named and (GOES_ON.match(text, named.end()) or SLASH.match(text, named.end())):
         return "unparsed", None
-    score, (low, high) = _value(found[1]), scale
-    if not low <= score <= high or (best and _value(best[1]) != high):
+    best = _best(named[named.lastindex or 0]) if named else number.best
+    score, (low, high) = _value(number.text), scale
+    if not low <= score <= high or best not in (None, high):
         return "off_scale", None
     return "scored", score
 
@@ -92,11 +224,13 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
 def expected_score(text: str, pattern: re.Pattern[str], watched: Iterable[Watched]) -> tuple[Outcome, float | None]:
     """The score to be expected at a verdict that `read_score` took: the sum of s · p(s) over the points s of the scale.
 
-    p(s) is how likely the judge was to draw s there, by the place in `watched`, all points together made 1. `no_logprobs`: the
-    verdict is no such place, for it is more than one token ("4.5"), part of one, or the engine gave no probabilities.
+    p(s) is how likely the judge was to write s in that place (`watched`, whose places are in `text`), all points together
+    made 1. `no_logprobs`: the verdict is no such place, for it is more than one token ("4.5"), part of one, or the engine
+    gave no probabilities.
     """
     found = last_verdict(text, pattern)
-    start, verdict = (found.start(1), found[1]) if found else (-1, "")
+    number = _number(text, found) if found else None
+    start, verdict = (number.start, number.text) if number else (-1, "")
     at = next((place.logprobs for place in watched if place.at == start and verdict in place.logprobs), None)
     if at is None:
         return "no_logprobs", None
@@ -106,4 +240,9 @@ def expected_score(text: str, pattern: re.Pattern[str], watched: Iterable[Watche
 
 
 def _value(number: str) -> float:
-    return float(number.replace(",", "."))
+    return float(number.replace(",", ".")) + 0.0  # there is one zero, without a sign
+
+
+def _best(said: str) -> float:
+    """A best score in digits, as a word, or as the sign of a percentage."""
+    return _value(said) if NUMBER.fullmatch(said) else float(SPELT.get(said.lower(), 100))

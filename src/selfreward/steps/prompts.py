@@ -16,7 +16,7 @@ from pathlib import Path
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import PromptsConfig
 from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request, content_id, read_jsonl
-from selfreward.stats import WORD, WORD_OF_ANY_SCRIPT, Novelty, plain
+from selfreward.stats import WORD, WORD_OF_ANY_SCRIPT, Novelty, count_words, plain
 from selfreward.steps.parsing import own_turn
 
 HEADER = "Come up with a series of tasks:"
@@ -28,7 +28,7 @@ NEXT_ITEM = re.compile(r"(?<![\s*#])((?:[^\S\n]|[*#])*+)\n[\s*#]*+\d++\s?\.(?=[\
 """Where the writer goes on to the task after the one it was asked for; the group is still on the line before."""
 OWN_ANSWER = re.compile(
     r"(?<![\s*#>])((?:[^\S\n]|[*#>])*+)\n[\s*#>]*+"
-    r"(?:(?:the|my|sample|possible|suggested|correct)[ \t]++)*+(?:answer|response|output|solution|assistant)[*]*+\s*+:"
+    r"(?:(?:the|my|sample|possible|suggested|correct)[ \t]++)*+(?:answer|response|output|solution|assistant)[*]*+\s*+[:：]"
     r"|(?<!\s)[^\S\n]*+\n\s*+(?:[-=*#~—]{3}|(?:[-*][ \t]++){2}[-*]|_{3,}+[ \t]*+(?=\n|\Z))"
     r"|(?<=[.?!])[ \t]++[*]*+(?:answer|response|solution)[*]*+\s*+:",
     re.IGNORECASE,
@@ -63,7 +63,7 @@ def _shots(seeds: Sequence[Prompt], written: Sequence[Prompt], config: PromptsCo
 
 
 def read_proposal(request: Request, completion: Completion) -> Proposal:
-    """What the writer wrote, uncut."""
+    """The writer's text, uncut."""
     return Proposal(request_id=request.id, text=completion.text, finish=completion.finish)
 
 
@@ -130,7 +130,7 @@ def _before(pattern: re.Pattern[str], text: str) -> str:
 
 def unfit(text: str, proposal: Proposal, config: PromptsConfig) -> str | None:
     """Why a prompt is not fit to be asked, or None."""
-    words, lower = len(text.split()), text.lower()
+    words, lower = count_words(text), text.lower()
     went_on = _asked(proposal.text) != OWN_NUMBER.sub("", proposal.text)
     checks = {
         "writer_failed": proposal.finish == "error",

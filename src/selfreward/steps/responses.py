@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from selfreward.records import Checkpoint, Completion, Prompt, Request, Response, Sampling
 
 
-def plan_responses(prompts: Sequence[Prompt], n: int, sampling: Sampling, model: Checkpoint, seed: int) -> list[Request]:
-    """`n` requests for each prompt, its candidates next to each other."""
-    return [Request.user_turn(prompt.id, index, prompt.text, sampling, model, seed) for prompt in prompts for index in range(n)]
+class Answering(NamedTuple):
+    """Asks a model for `n` answers to each prompt."""
 
+    sampling: Sampling
+    n: int = 1
 
-def read_response(request: Request, completion: Completion) -> Response:
-    """What came back, as a candidate."""
-    return Response(
-        prompt_id=request.about, model=request.model, index=request.index, text=completion.text.strip(), finish=completion.finish
-    )
+    @property
+    def reading(self) -> list[object]:
+        """Nothing: an answer is what was sampled."""
+        return []
+
+    def plan(self, prompts: Iterable[Prompt], model: Checkpoint, seed: int) -> list[Request]:
+        """`n` requests for each prompt, its candidates next to each other."""
+        return [
+            Request.user_turn(prompt.id, index, prompt.text, self.sampling, model, seed)
+            for prompt in prompts
+            for index in range(self.n)
+        ]
+
+    @staticmethod
+    def read(request: Request, completion: Completion) -> Response:
+        """A completion as a candidate."""
+        return Response(
+            prompt_id=request.about, model=request.model, index=request.index, text=completion.text.strip(),
+            finish=completion.finish, ids=completion.ids,
+        )  # fmt: skip

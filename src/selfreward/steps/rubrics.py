@@ -1,4 +1,4 @@
-"""What every judge's prompt is made of: a text with slots, filled with hostile words, and what the judge itself then said.
+"""Rubrics: texts with slots, filled with hostile words; and the judge's own words in what came back.
 
 The text that is judged may forge verdicts, slots, markup or the end of itself. So slots are filled in one pass, the
 rubric's own tags are broken inside the texts, and only what the judge generated, up to its end of turn, is ever parsed.
@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from selfreward.errors import SelfRewardError
 from selfreward.records import Completion
-from selfreward.steps.parsing import own_turn
+from selfreward.steps.parsing import NO_VERDICT, find_turn
 
 Failure = Literal["error", "truncated"]
 
@@ -44,9 +44,23 @@ class Rubric:
         return self._slot.sub(lambda slot: self._tag.sub("&lt;", texts[slot[1]]), self.text)
 
 
-def own_words(completion: Completion) -> tuple[str, Failure | None]:
-    """What a judge said before its end of turn, real or spelt out, and what keeps it from counting."""
+class Said(NamedTuple):
+    """A judge's own turn."""
+
+    text: str
+    start: int
+    """Where it begins in what the judge wrote, for thoughts come before it."""
+    failure: Failure | None
+    """Why it does not count."""
+
+
+def own_words(completion: Completion, verdict: re.Pattern[str] = NO_VERDICT) -> Said:
+    """A judge's words behind its thoughts and before its end of turn, and the failure that keeps them from counting.
+
+    `verdict` tells where a verdict stands: until there is one, role headings may be quoted from what the judge was shown.
+    """
     if completion.finish == "error":
-        return "", "error"
-    own = own_turn(completion.text)
-    return own, "truncated" if completion.finish == "length" and own == completion.text else None
+        return Said("", 0, "error")
+    start, end, thinking = find_turn(completion.text, verdict)
+    cut_off = thinking or (completion.finish == "length" and end == len(completion.text))
+    return Said("" if thinking else completion.text[start:end], start, "truncated" if cut_off else None)

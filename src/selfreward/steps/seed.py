@@ -26,9 +26,9 @@ class Seed(NamedTuple):
     heldout_prompts: Sequence[Prompt]
     heldout_rankings: Sequence[Ranking]
     rankings: Sequence[Ranking] = ()
-    """What EFT is to be made of, where it does not come ready made."""
+    """Ranked responses that EFT is made of, where it does not come ready made."""
     dropped: Sequence[Dropped] = ()
-    """What is in none of these; its `stage` is the one that it was meant for."""
+    """Records that are in none of these; `stage` is the part that a record was meant for."""
 
     @property
     def heldout(self) -> list[Prompt]:
@@ -145,7 +145,7 @@ class _Split:
         return kept
 
     def off(self, records: Sequence[Example | Ranking], count: int, name: str) -> list[Prompt]:
-        """So many of the prompts of `records`, drawn by the run's seed; all where there are not as many."""
+        """`count` of the prompts of `records`, drawn by the run's seed; all where there are not as many."""
         once = {plain(prompt.text): prompt for prompt in map(_asked, records)}
         return draw(list(once.values()), count, name, self._seed)[0]
 
@@ -205,7 +205,7 @@ def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
 
 
 def _reasons(seed: Seed, stage: str) -> str:
-    """What was dropped on the way to nothing, in brackets."""
+    """The reasons for which everything was dropped, in brackets."""
     reasons = Counter(drop.reason for drop in seed.dropped if drop.stage == stage)
     return f" ({', '.join(f'{reason} {count}' for reason, count in sorted(reasons.items()))})" if reasons else ""
 

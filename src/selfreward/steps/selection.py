@@ -9,34 +9,33 @@ training is a checkpoint like the others. The paper does not say what follows fr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
-from selfreward.records import Checkpoint, Compared, Preference, Prompt, Response, Sampling, digest
-from selfreward.rundir import ModelFolder
+from selfreward.records import Checkpoint, Compared, Prompt, Response, Sampling, digest
+from selfreward.rundir import SELECTION, SELECTION_PREFERENCES, SELECTION_RESPONSES, VALIDATION, ModelFolder
 from selfreward.steps.cast import Cast
 from selfreward.steps.pairwise import PairwiseJudge, combine, flip_rate
-from selfreward.steps.responses import plan_responses, read_response
+from selfreward.steps.responses import Answering
 from selfreward.steps.seed import Seed, refuse_known
-from selfreward.steps.sources import load_prompts
+from selfreward.steps.sources import Kept, load_prompts
 
 
 class Selector(NamedTuple):
-    """What checkpoints are chosen by."""
+    """A rule by which one of several checkpoints is chosen."""
 
     every: int
     prompts: list[Prompt]
     judge: Checkpoint
     pairwise: PairwiseJudge
     sampling: Sampling
-    seed: int
 
     @property
     def identity(self) -> list[object]:
-        """What the choice depends on beside the checkpoints."""
-        how = [self.pairwise.rubric.text, self.pairwise.config.pattern, self.pairwise.config.sampling.model_dump()]
+        """Everything that the choice depends on beside the checkpoints."""
+        how = [self.pairwise.rubric.text, *self.pairwise.reading, self.pairwise.config.sampling.model_dump()]
         return [self.every, digest(self.prompts), self.judge.fingerprint, *how, self.sampling.model_dump()]
 
     def choose(self, folder: ModelFolder, candidates: Sequence[tuple[int, Checkpoint]]) -> int:
@@ -52,23 +51,21 @@ class Selector(NamedTuple):
             if not comparisons[-1].preferred:
                 break
             chosen = step
-        folder.keep("selection", (comparisons, []))
+        folder.keep(SELECTION, (comparisons, []))
         return chosen
 
     def _answer(self, folder: ModelFolder, step: int, model: Checkpoint) -> list[Response]:
-        asked = plan_responses(self.prompts, 1, self.sampling, model, self.seed)
-        return folder.sample(f"selection_responses_{step}", Response, asked, model, read_response)
+        return list(folder.ask(SELECTION_RESPONSES.at(step), Answering(self.sampling), self.prompts, model))
 
     def _compare(
         self, folder: ModelFolder, step: int, against: int, ours: Sequence[Response], theirs: Sequence[Response]
     ) -> Compared:
-        name = f"selection_preferences_{step}"
-        plan = self.pairwise.plan(zip(self.prompts, ours, theirs, strict=True), self.judge, self.seed)
-        preferences = folder.sample(name, Preference, plan, self.judge, self.pairwise.read, self.pairwise.reading)
+        part = SELECTION_PREFERENCES.at(step)
+        preferences = list(folder.ask(part, self.pairwise, zip(self.prompts, ours, theirs, strict=True), self.judge))
         count = Counter(comparison.winner for comparison in combine(preferences))
         if count["none"] == len(self.prompts):
             failures = ", ".join(f"{name} {n}" for name, n in sorted(Counter(p.label for p in preferences).items()))
-            now = f"Put it right, then delete {name}.jsonl and {name}.receipt.json in {folder.run.dir.path / folder.name}"
+            now = f"Put it right, then delete {part.name}.jsonl and {part.name}.receipt.json in {folder.path}"
             raise SelfRewardError(f"decided nothing on {len(self.prompts)} prompts ({failures})", self.judge.name, now)
         return Compared(
             step=step, against=against, wins=count["a"], ties=count["tie"], losses=count["b"], undecided=count["none"],
@@ -77,21 +74,31 @@ class Selector(NamedTuple):
 
 
 def load_selector(recipe: Recipe, seed: Seed, cast: Cast, folder: ModelFolder) -> Selector | None:
-    """What `[select]` asks for; None where it is not given. Leaves its prompts, and what was dropped of them, in `folder`.
+    """The chooser that `[select]` asks for; None where it is not given. Leaves its prompts, and those dropped, in `folder`.
 
-    Raises `SelfRewardError` where the judge also measures, or where the prompts are trained or measured on.
+    Raises `SelfRewardError` as `load_validation` does.
+    """
+    loaded = load_validation(recipe, seed, cast.outside)
+    if recipe.select is None or loaded is None:
+        return None
+    prompts, judge = folder.keep(VALIDATION, loaded), cast.outside(recipe.select.judge)
+    return Selector(recipe.select.every, prompts, judge, PairwiseJudge(recipe.pairwise), recipe.responses.sampling)
+
+
+def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpoint]) -> Kept[Prompt] | None:
+    """The prompts that checkpoints are compared on, and those dropped; None where `[select]` is not given.
+
+    `outside` finds the model that a name in a recipe means. Raises `SelfRewardError` where the judge also measures, or where
+    the prompts are trained or measured on.
     """
     config = recipe.select
     if config is None:
         return None
-    judge = cast.outside(config.judge)
-    if recipe.measure.judge and cast.outside(recipe.measure.judge).fingerprint == judge.fingerprint:
+    if recipe.measure.judge and outside(recipe.measure.judge).fingerprint == outside(config.judge).fingerprint:
         what, now = "is the model that measures too, and would measure what it has chosen itself", "Name another"
         raise SelfRewardError(what, f"select.judge ({config.judge})", now)
-    found = load_prompts(config.prompts, "validation", recipe.seed, recipe.data.skip_bad_rows)
-    prompts = folder.keep("validation", found)
+    prompts, dropped = load_prompts(config.prompts, "validation", recipe.seed, recipe.data.skip_bad_rows)
     if not prompts:
         raise SelfRewardError("has no prompts", config.prompts.path, "Give at least one: checkpoints are compared on them")
     refuse_known(prompts, "validation prompts", config.prompts.path, seed)
-    pairwise = PairwiseJudge(recipe.pairwise)
-    return Selector(config.every, prompts, judge, pairwise, recipe.responses.sampling, recipe.seed)
+    return prompts, dropped

@@ -24,7 +24,7 @@ from selfreward.steps.formats import Alpaca, Answered, Asked, Conversation, Exch
 
 R = TypeVar("R", bound=Identified)
 SHAPES: dict[str, type[Row]] = {"oasst": Tree, "messages": Conversation, "alpaca": Alpaca}
-"""What a row means by its format; one with `columns` depends on what is wanted of it."""
+"""Shapes of rows by format; the shape of a row with `columns` depends on what is wanted of it."""
 INNER = {"text", "rank", "score", "role", "content"}
 """Names of what is in the objects inside a row."""
 PUT_RIGHT = "Put it right, or pass --skip-bad-rows to leave such rows out and count them"
@@ -42,7 +42,7 @@ class Place(NamedTuple):
 def load_examples(
     source: SourceConfig, kind: Literal["ift", "eft"], stage: str, seed: int, skip_bad_rows: bool = False
 ) -> Kept[Example]:
-    """What `source` has in examples: of a row with several ranked answers, the best."""
+    """Examples in `source`: of a row with several ranked answers, the best."""
     came_from = Path(source.path).name
 
     def make(found: Exchange) -> tuple[Example, list[str]]:
@@ -52,7 +52,7 @@ def load_examples(
 
 
 def load_prompts(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> Kept[Prompt]:
-    """What `source` has in prompts: of a conversation, its first turn."""
+    """Prompts in `source`: of a conversation, its first turn."""
 
     def make(found: Exchange) -> tuple[Prompt, list[str]]:
         return Prompt(text=found.prompt, source="seed"), []
@@ -61,7 +61,7 @@ def load_prompts(source: SourceConfig, stage: str, seed: int, skip_bad_rows: boo
 
 
 def load_rankings(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> Kept[Ranking]:
-    """What `source` has in sets of two or more ranked responses. Responses left out of one are dropped as `reply_…`."""
+    """Sets of two or more ranked responses in `source`. Responses left out of a set are dropped as `reply_…`."""
     if source.format in ("messages", "alpaca"):
         now = "Give rows of format oasst, columns or records"
         raise SelfRewardError(f"{source.format} rows have one answer each, and no ranks", source.path, now)
@@ -131,7 +131,7 @@ def _parsed(line: str, where: str) -> Any:
 
 
 def _shape(source: SourceConfig, kind: type[Identified], row: Any) -> type[Row]:
-    """What a row of this format has to hold for a record of `kind`."""
+    """The shape that a row of this format must have for a record of `kind`."""
     if source.format != "columns":
         return SHAPES[source.format]
     if kind is Prompt:

@@ -12,7 +12,7 @@ NEVER = -1e30
 
 
 def look(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, cap: float | None) -> tuple[Tensor, Tensor]:
-    """What `query` [.., q, size] finds among keys [.., k, size], and the logarithm of their whole weight [.., q, 1]; floats."""
+    """Attention of `query` [.., q, size] over keys [.., k, size], and the logarithm of the weights' sum [.., q, 1]; floats."""
     scores = (query @ keys.mT).float()
     if cap is not None:
         scores = cap * torch.tanh(scores / cap)
@@ -31,7 +31,7 @@ def merged(found: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def unseen(seen: Tensor) -> Tensor:
-    """What to add to scores so that only keys that are `seen` count."""
+    """The bias to add to scores so that only keys that are `seen` count."""
     return torch.zeros_like(seen, dtype=torch.float32).masked_fill_(~seen, NEVER)
 
 

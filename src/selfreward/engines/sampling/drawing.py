@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from selfreward.engines.tokens import decode
 from selfreward.records import Watched
 
 LIKELIEST = 512
@@ -51,7 +52,7 @@ class Spellings:
         self._spelled: dict[tuple[str, ...], dict[str, list[int]]] = {}
 
     def look(self, words: tuple[str, ...], ids: list[int], logits: torch.Tensor) -> Watched | None:
-        """What `logits` [token] gave each of `words`, where the last of `ids`, drawn from it, reads as one of them."""
+        """Log-probabilities that `logits` [token] gave `words`, where the last of `ids`, drawn from it, reads as one of them."""
         spelled = self.spellings(words)
         if not any(ids[-1] in tokens for tokens in spelled.values()):
             return None
@@ -59,12 +60,12 @@ class Spellings:
         return self.read(words, ids, {token: float(logprobs[token]) for tokens in spelled.values() for token in tokens})
 
     def read(self, words: tuple[str, ...], ids: list[int], logprobs: Mapping[int, float]) -> Watched | None:
-        """The same from the log-probabilities of the tokens that read as `words`."""
+        """As `look`, from the log-probabilities of the tokens that read as `words`."""
         spelled = self.spellings(words)
         drawn = next((word for word, tokens in spelled.items() if ids[-1] in tokens), None)
         if drawn is None:
             return None
-        text = str(self._tokenizer.decode(ids, skip_special_tokens=False)).rstrip()
+        text = decode(self._tokenizer, ids).rstrip()
         each = {word: np.logaddexp.reduce([logprobs[token] for token in tokens]) for word, tokens in spelled.items()}
         return Watched(at=len(text) - len(drawn), logprobs={word: float(logprob) for word, logprob in each.items()})
 
@@ -73,7 +74,7 @@ class Spellings:
         if words not in self._spelled:
             found = defaultdict(list)
             for token in range(len(self._tokenizer)):
-                if (text := str(self._tokenizer.decode([token])).strip()) in words:
+                if (text := decode(self._tokenizer, [token]).strip()) in words:
                     found[text].append(token)
             self._spelled[words] = {word: found[word] for word in words if word in found}
         return self._spelled[words]

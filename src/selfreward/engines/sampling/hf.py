@@ -1,15 +1,14 @@
 """Sampling with transformers on one device.
 
 What requests share is computed once: the tokens that a whole stage's prompts begin with, then each prompt for all its
-samples (`tree`; `plain` for architectures that it does not suit). Rows that have stopped leave the batch. A row's random
-numbers come from its request's own seed, step by step, so that what it draws does not depend on its neighbours but
+samples (`tree`; `plain`, by copying, for architectures that it does not suit). Rows that have stopped leave the batch. A row's
+random numbers come from its request's own seed, step by step, so that what it draws does not depend on its neighbours but
 through the last bits of their common arithmetic.
 """
 
 from __future__ import annotations
 
 import gc
-import logging
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -23,11 +22,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from selfreward.engines.machine import memory_here
 from selfreward.engines.protocols import likeliest
 from selfreward.engines.sampling.drawing import Spellings, draw
-from selfreward.engines.sampling.plain import Plain
-from selfreward.engines.sampling.suited import suits
+from selfreward.engines.sampling.plain import CANNOT, Plain, shortest
+from selfreward.engines.sampling.sizes import SEES_AHEAD, keys
+from selfreward.engines.sampling.suited import suits, way_of
 from selfreward.engines.sampling.tree import Tree
-from selfreward.engines.tokens import completion_ids, end_of_turn, load_tokenizer, prompt_ids
-from selfreward.errors import OutOfMemory, SelfRewardError, first_line, visible
+from selfreward.engines.tokens import answer_text, completion_ids, decode, end_of_turn, load_tokenizer, prompt_ids
+from selfreward.errors import OutOfMemory, SelfRewardError, first_line
 from selfreward.recipe import BackendConfig
 from selfreward.records import Completion, Finish, Message, Request, Watched
 
@@ -35,8 +35,7 @@ SHARED = 8
 """Fewer common first tokens than this are not worth a pass of their own."""
 
 OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
-"""What errors that have no class of their own say when memory ran out."""
-OF_ITS_OWN = "its attention is of its own kind: what prompts begin with is not shared, and judging takes longer"
+"""Texts of errors without a class of their own that say that memory ran out."""
 
 
 @dataclass
@@ -55,6 +54,8 @@ class _Row:
     finish: Finish = "length"
     first_token: dict[str, float] | None = None
     watched: list[Watched] = field(default_factory=list)
+    stop: list[int] = field(default_factory=list)
+    """The token on which it stopped, if it did."""
 
 
 class HFModel:
@@ -78,10 +79,17 @@ class HFModel:
             raise _unreadable(path, f"its weights lack {min(loading['missing_keys'])}")
         self.model.to(device).eval()
         self.device = torch.device(device)
-        self.shares = suits(self.model)
-        if not self.shares:
-            logging.getLogger(__name__).warning("%s: %s", visible(str(path)), OF_ITS_OWN)
-        self.budget = config.in_flight(_room(self.model), _token_bytes(self.model), self.device.type == "cuda")
+        try:
+            self.shares = suits(self.model)
+            self.way = None if self.shares else way_of(self.model)
+        except CANNOT as error:
+            raise _unreadable(path, f"it does not run on text alone, in {dtype} on {device}: {first_line(error)}") from error
+        if not self.shares and self.way is None:
+            raise _unreadable(path, f"it {SEES_AHEAD}")
+        room, cuda = _room(self.model), self.device.type == "cuda"
+        self.budget = config.in_flight(room, _token_bytes(self.model), cuda)
+        held = sum(tensor.nbytes for tensor in shortest(self.model, self.way)) if self.way else 0
+        self.rows = config.in_flight(room, held, cuda) if held else self.budget
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
         ends = self.model.generation_config.eos_token_id
         own = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id)
@@ -90,12 +98,17 @@ class HFModel:
         self._encoded: dict[tuple[Message, ...], array[int]] = {}
         self.prepare(())
 
+    @property
+    def unshared(self) -> str:
+        """A line about what is computed or held more often than it need be; empty where nothing is."""
+        return self.way.unshared() if self.way else ""
+
     # ——— the plan of a stage ———
 
     @torch.inference_mode()
     def prepare(self, requests: Sequence[Request]) -> None:
         """Read what the prompts of all of a stage's requests begin with."""
-        self._reader = Tree(self.model) if self.shares else Plain(self.model)
+        self._reader = Plain(self.model, self.way) if self.way else Tree(self.model)
         self._encoded = {messages: self._tokens(messages) for messages in {request.messages for request in requests}}
         if shared := self._shared(requests):
             self._reader.plant(self._ids(requests[0].messages)[:shared])
@@ -110,7 +123,8 @@ class HFModel:
         batches: list[list[int]] = []
         kind, prompts = "", 0
         for (sampling, messages), group in sorted(groups.items(), key=lambda item: (item[0][0], len(self._tokens(item[0][1])))):
-            length, longest = len(self._tokens(messages)) - shared, requests[group[0]].sampling.max_tokens
+            length = len(self._tokens(messages)) - (shared if self.shares else 0)
+            longest = requests[group[0]].sampling.max_tokens
             begun = False
             for at in group:
                 if sampling != kind or not self._fits(prompts + (not begun), len(batches[-1]) + 1, length, longest):
@@ -122,13 +136,13 @@ class HFModel:
         return batches
 
     def _fits(self, prompts: int, rows: int, length: int, longest: int) -> bool:
-        """Whether so many rows of so many prompts fit, none of the prompts longer than `length` beyond what all share."""
-        return (prompts if self.shares else rows) * length + rows * longest <= self.budget
+        """Whether so many rows of so many prompts fit, none of which holds more than `length` of its own."""
+        return rows <= self.rows and (prompts if self.shares else rows) * length + rows * longest <= self.budget
 
     def _shared(self, requests: Sequence[Request]) -> int:
         """How many first tokens all prompts share, leaving each at least one of its own; 0 where sharing would not pay."""
         prompts = [self._tokens(messages) for messages in {request.messages: None for request in requests}]
-        if not self.shares or len(prompts) < 2:
+        if (self.way and not self.way.shares) or len(prompts) < 2:
             return 0
         first, last = min(prompts), max(prompts)  # in the order of their tokens, all others lie between
         most = min(map(len, prompts)) - 1
@@ -201,7 +215,7 @@ class HFModel:
         if not count:
             return None
         values, words = torch.log_softmax(logits.double(), dim=-1).topk(min(count, len(logits)))
-        texts = (str(self.tokenizer.decode([word])) for word in words.tolist())
+        texts = (decode(self.tokenizer, [word]) for word in words.tolist())
         return likeliest(zip(texts, values.tolist(), strict=True))
 
     def _decode(self, rows: list[_Row], logits: torch.Tensor) -> None:
@@ -236,7 +250,7 @@ class HFModel:
             row.ids.append(token)
             return len(row.ids) < row.limit
         if token in self.stops:
-            row.finish = "stop"
+            row.finish, row.stop = "stop", [token]
             return False
         row.ids.append(token)
         if row.request.watch and (seen := self._spellings.look(row.request.watch, row.ids, logits)):
@@ -245,7 +259,7 @@ class HFModel:
 
     def _completion(self, row: _Row) -> Completion:
         # A role marker that the model wrote must show, or the forged turn after it would pass for the answer.
-        text = str(self.tokenizer.decode(row.ids, skip_special_tokens=False))
+        text = answer_text(self.tokenizer, row.ids)
         return Completion(
             request_id=row.request.id,
             text=text,
@@ -255,6 +269,7 @@ class HFModel:
             first_token=row.first_token,
             watched=tuple(row.watched),
             logprob=row.logprob if row.forced is not None and row.finish == "stop" else None,
+            ids=(*row.ids, *row.stop) if row.forced is None else None,
         )
 
     def close(self) -> None:
@@ -273,12 +288,8 @@ def _room(model: PreTrainedModel) -> int:
 
 
 def _token_bytes(model: PreTrainedModel) -> int:
-    """Bytes that one token's keys and values take in all layers."""
-    text = model.config.get_text_config()
-    queries = getattr(text, "num_attention_heads", 1)
-    heads = getattr(text, "num_key_value_heads", None) or queries
-    size = getattr(text, "head_dim", None) or text.hidden_size // queries
-    return int(2 * text.num_hidden_layers * heads * size * model.dtype.itemsize)
+    """Bytes that one token's keys and values take in all layers, 1 where none has any."""
+    return 2 * keys(model.config.get_text_config()) * int(model.dtype.itemsize) or 1
 
 
 def _ran_out(error: Exception) -> bool:

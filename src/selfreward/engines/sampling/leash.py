@@ -66,7 +66,7 @@ class Leash:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """What is started in here is on the leash, and what that has started when this is left."""
+        """Processes that are started inside are on the leash, and so are the processes that those have started."""
         resource_tracker.ensure_running()  # one of this process's own, which is to stay
         self._watch.stdout.readline()  # it watches
         os.environ[MARK] = self._mark

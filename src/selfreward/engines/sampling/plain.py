@@ -1,56 +1,180 @@
-"""Reading prompts and growing samples with a model's own cache and attention, whatever they are: only prompts are shared."""
+"""Reading prompts and growing samples with a model's own cache and attention, whatever they are.
+
+No padding is ever read: a recurrent layer would take it for text. Prompts of one length are read together, and go on from a
+copy of what all begin with; then their caches are put together, where the model reads them right so, and apart otherwise.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from selfreward.engines.sampling.states import States, joined, tensors
+from selfreward.engines.sampling.tree import Unsuited
+
+CACHES = ("past_key_values", "cache_params", "state")
+"""Names of a model's cache, as an argument and in its output."""
+
+
+class Way(NamedTuple):
+    """How a model can be read."""
+
+    shares: bool
+    """Whether the tokens that all prompts begin with are read once, and their cache is copied."""
+    together: Literal["all", "alike", "none", "anew"]
+    """Which samples grow together: all, those whose prompts are of one length, or none; or all texts are read anew, without a
+    cache, for every token."""
+
+    def unshared(self) -> str:
+        """A line: tensors that are held or computed more often than they need be."""
+        less = "for every token the whole text is read again" if self.together == "anew" else HOLDS
+        own = [less, SAYS[self.together], "" if self.shares else "what prompts begin with is read with every prompt"]
+        return f"its layers are of their own kind: {', '.join(filter(None, own))}"
+
+
+HOLDS = "every sample holds a copy of what was kept of its prompt"
+SAYS = {
+    "all": "", "anew": "", "alike": "samples grow together only where their prompts are of one length",
+    "none": "samples are written one by one",
+}  # fmt: skip
+WAYS = (
+    Way(True, "all"), Way(False, "all"), Way(True, "alike"), Way(False, "alike"), Way(True, "none"), Way(False, "none"),
+    Way(False, "anew"),
+)  # fmt: skip
+"""The best first."""
+
+
+CANNOT = (
+    Unsuited, AssertionError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""Errors of models that are read in a way of which they know nothing."""
+
+
+class _Part:
+    """Rows that are read together, and how many of the first tokens that their cache has are not theirs."""
+
+    def __init__(self, states: States, read: int, missing: Tensor | None = None) -> None:
+        self.states, self.read, self.missing = states, read, missing
+
+    def selected(self, rows: Tensor) -> _Part:
+        return _Part(self.states.selected(rows), self.read, None if self.missing is None else self.missing[rows])
+
 
 class Plain:
-    """What `tree.Tree` does, for architectures that it does not suit."""
+    """The interface of `tree.Tree`, for architectures that a tree does not suit."""
 
-    trunk = 0
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.model, self.device = model, model.device
+    def __init__(self, model: PreTrainedModel, way: Way) -> None:
+        self.model, self.device, self.way = model, model.device, way
+        self.trunk = 0
+        self._knows = inspect.signature(model.forward).parameters
+        self._cache_name = next((name for name in CACHES if name in self._knows), None)
+        self._planted: _Part | None = None
+        self._parts: list[_Part] = []
+        self._rows: list[Tensor] = []  # which samples, or prompts, each part has
 
     def plant(self, ids: list[int]) -> None:
-        """Nothing: every prompt is read whole."""
+        """Read what all prompts begin with."""
+        part = self._begun(1)
+        self._read(part, torch.tensor([ids], device=self.device))
+        self._planted, self.trunk = part, len(ids)
 
     def branch(self, rests: Sequence[list[int]]) -> Tensor:
-        """Read prompts; returns their last logits [prompt, word]."""
-        longest = max(map(len, rests))
-        self._cache = DynamicCache(config=self.model.config)
-        ids = torch.tensor([[0] * (longest - len(rest)) + rest for rest in rests], device=self.device)
-        self._mask = torch.tensor([[0] * (longest - len(rest)) + [1] * len(rest) for rest in rests], device=self.device)
-        return self._read(ids)
+        """Read prompts from where the trunk ends; returns their last logits [prompt, word]."""
+        self.prune()
+        alike: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for at, rest in enumerate(rests):
+            alike[len(rest), at if self.way.together == "none" else 0].append(at)
+        logits: dict[int, Tensor] = {}
+        for places in alike.values():
+            part = self._begun(len(places))
+            read = self._read(part, torch.tensor([rests[at] for at in places], device=self.device))
+            logits |= dict(zip(places, read, strict=True))
+            self._parts.append(part)
+            self._rows.append(torch.tensor(places, device=self.device))
+        return torch.stack([logits[at] for at in range(len(rests))])
 
     def fan(self, branches: Tensor) -> None:
         """Begin samples: row i goes on from prompt `branches[i]`."""
         self.keep(branches)
+        if self.way.together == "none":
+            self._apart()
+        elif self.way.together == "all" and len(self._parts) > 1:
+            longest = max(part.read for part in self._parts)
+            missing = [torch.full_like(rows, longest - part.read) for part, rows in zip(self._parts, self._rows, strict=True)]
+            self._parts = [_Part(joined([part.states for part in self._parts]), longest, torch.cat(missing))]
+            self._rows = [torch.cat(self._rows)]
+
+    def _apart(self) -> None:
+        split = [(part, at, row) for part, rows in zip(self._parts, self._rows, strict=True) for at, row in enumerate(rows)]
+        self._parts = [part.selected(torch.tensor([at], device=self.device)) for part, at, _ in split]
+        self._rows = [row[None] for _, _, row in split]
 
     def grow(self, tokens: Tensor) -> Tensor:
         """One more token [row] for every sample; returns the logits [row, word] after it."""
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
-        return self._read(tokens[:, None])
+        found = [self._read(part, tokens[rows, None]) for part, rows in zip(self._parts, self._rows, strict=True)]
+        return torch.cat(found)[torch.cat(self._rows).argsort()]
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these samples alone."""
-        self._cache.batch_select_indices(rows)
-        self._mask = self._mask[rows]
+        parts, places = [], []
+        for part, held in zip(self._parts, self._rows, strict=True):
+            new, old = (rows[:, None] == held).nonzero(as_tuple=True)
+            if len(new):
+                parts.append(part.selected(old))
+                places.append(new)
+        self._parts, self._rows = parts, places
 
     def prune(self) -> None:
-        """Let everything go."""
-        self._cache, self._mask = DynamicCache(), torch.empty(0, dtype=torch.long)
+        """Let everything go but the trunk."""
+        self._parts, self._rows = [], []
 
-    def _read(self, ids: Tensor) -> Tensor:
-        positions = (self._mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        out = self.model(
-            input_ids=ids, attention_mask=self._mask, position_ids=positions, past_key_values=self._cache, use_cache=True,
-            logits_to_keep=1,
-        )  # fmt: skip
-        logits: Tensor = out.logits[:, -1]
-        return logits.float()
+    def states(self) -> States:
+        """The cache of the rows that were read last."""
+        return self._parts[-1].states
+
+    def _begun(self, rows: int) -> _Part:
+        """Rows that have read the trunk, each with a cache of its own."""
+        if self._planted:
+            return self._planted.selected(torch.zeros(rows, dtype=torch.long, device=self.device))
+        if self.way.together == "anew":
+            return _Part(States(self.model, torch.zeros(rows, 0, dtype=torch.long, device=self.device), rows), 0)
+        own = self._cache_name != "state" and self.model._supports_default_dynamic_cache()
+        return _Part(States(self.model, DynamicCache(config=self.model.config) if own else None, rows), 0)
+
+    def _read(self, part: _Part, ids: Tensor) -> Tensor:
+        if self.way.together == "anew":
+            part.states.cache = torch.cat([part.states.cache, ids], dim=1)
+            return self._forward(input_ids=part.states.cache, use_cache=False)[0]
+        given: dict[str, Any] = {"input_ids": ids, "use_cache": True, self._cache_name or CACHES[0]: part.states.cache}
+        part.read += ids.shape[1]
+        at = torch.arange(part.read, device=self.device)
+        missing = torch.zeros(len(ids), dtype=torch.long, device=self.device) if part.missing is None else part.missing
+        given["position_ids"] = (at - missing[:, None])[:, -ids.shape[1] :]  # some count on from another layer's cache
+        if part.missing is not None and part.states.attends():
+            given["attention_mask"] = (at >= missing[:, None]).long()
+        part.states.enter()
+        logits, cache = self._forward(**given)
+        part.states.leave(cache)
+        return logits
+
+    def _forward(self, **given: Any) -> tuple[Tensor, Any]:
+        """The logits [row, word] of the last token, and the cache where the model returns one."""
+        out = self.model(**{name: value for name, value in given.items() if name in self._knows}, **self._only_last())
+        return out.logits[:, -1].float(), next((out[name] for name in CACHES if out.get(name) is not None), None)
+
+    def _only_last(self) -> dict[str, int]:
+        return {"logits_to_keep": 1} if "logits_to_keep" in self._knows else {}
+
+
+@torch.inference_mode()
+def shortest(model: PreTrainedModel, way: Way) -> list[Tensor]:
+    """All that is kept of a text of one token: what a row holds however short it is, the states of recurrent layers."""
+    reader = Plain(model, way)
+    reader.branch([[0]])
+    return tensors(reader.states().cache)

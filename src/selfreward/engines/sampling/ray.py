@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from selfreward.engines.machine import connect, gpus_each
-from selfreward.engines.protocols import Model, answers
+from selfreward.engines.protocols import Model, Streams, answers
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
 from selfreward.recipe import ClusterConfig
 from selfreward.records import Completion, Request
@@ -25,7 +25,7 @@ LOAD = 2048
 
 
 class Sampler:
-    """What an actor is: one engine, opened with the first question, so that no error is one of starting an actor.
+    """An actor: one engine, opened with the first question, so that no error is one of starting an actor.
 
     Errors of ours come back as what they are, not raised, in the wrapping that Ray would put them in.
     """
@@ -43,7 +43,7 @@ class Sampler:
 
     def streams(self) -> bool | Exception:
         """Whether batches may be asked together."""
-        return _told(lambda: bool(getattr(self.engine, "streams", False)))
+        return _told(lambda: isinstance(self.engine, Streams) and self.engine.streams)
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]] | Exception:
         """The engine's plan."""

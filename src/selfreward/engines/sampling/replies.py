@@ -1,39 +1,87 @@
-"""What an OpenAI-compatible endpoint answers, read with mistrust: whatever it holds, it is text and numbers or it is refused."""
+"""Replies of OpenAI-compatible endpoints, read with mistrust: everything in them is text and numbers or is refused."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from selfreward.engines.protocols import likeliest
 from selfreward.records import Completion, Finish, Request, Watched
 
-FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
-"""Any other reason to end, a content filter say, is an error."""
+STOPS = {
+    *("stop", "stop_sequence", "end_turn", "eos", "eos_token", "endoftext", "complete", "completed"),
+    *("eosfound", "stopstringfound", "stop_token"),
+}
+"""Names that servers have for the end of a turn, in lower case."""
+LENGTHS = {
+    *("length", "max_tokens", "max_output_tokens", "max_length", "model_length", "token_limit", "limit"),
+    *("model_context_window_exceeded", "maxpredictedtokensreached", "contextlengthreached"),
+}
+"""Names of an answer that was cut off. Another reason to end, a content filter say, is an error of that name."""
+LONGEST_REASON = 300
+"""Characters of a reason that are kept."""
 
 
 class BadReply(Exception):
     """An answer that is no chat completion."""
 
 
+def _count(value: Any) -> int:
+    """A count of tokens, however it is written; 0 where it is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+    return int(number) if 0 <= number < math.inf else 0
+
+
+def _parts(content: Any) -> Any:
+    """An answer's parts, as (kind, text); a plain text is one. Raises `ValueError` where it is neither."""
+    if content is None or isinstance(content, str):
+        return (("text", content or ""),)
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise ValueError("content is neither text nor parts")
+    return tuple((str(part.get("type", "text")), part.get("text") or part.get("thinking") or "") for part in content)
+
+
+Count = Annotated[int, BeforeValidator(_count)]
+Ids = TypeAdapter(tuple[Annotated[int, Field(ge=0, strict=True)], ...])
+
+
 class _Message(BaseModel):
-    content: str | None = None
-    """The answer. A thinking model's thoughts stand in other fields, which are not read."""
+    content: Annotated[tuple[tuple[str, Any], ...], BeforeValidator(_parts)] = ()
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
+
+    @property
+    def said(self) -> str:
+        """The answer."""
+        return "".join(_flat(text) for kind, text in self.content if "text" in kind)
+
+    @property
+    def thought(self) -> str | None:
+        """The text that a thinking model wrote before its answer, where the server keeps the two apart."""
+        inside = "".join(_flat(text) for kind, text in self.content if kind in ("thinking", "reasoning"))
+        return next((text for text in (*map(_flat, (self.reasoning_content, self.reasoning)), inside) if text), None)
 
 
 class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
+    message: _Message | None = None
+    finish_reason: Any = None
     logprobs: Any = None
+    token_ids: Any = None
+    error: Any = None
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
 
 
 class _Likely(BaseModel):
@@ -65,23 +113,60 @@ class _Tokens(BaseModel):
 class Reply(BaseModel):
     """A chat completion, as far as it is read."""
 
-    choices: tuple[_Choice, ...]
-    usage: _Usage | None = None
+    choices: tuple[_Choice, ...] | None
+    usage: Annotated[_Usage, BeforeValidator(lambda usage: usage if isinstance(usage, dict) else {})] = _Usage()
 
     def completion(self, request: Request, cleaned: Callable[[str], str]) -> Completion:
-        """The completion of `request`, every text of it `cleaned`; an error where there is no choice."""
-        choice = self.choices[0] if self.choices else _Choice(message=_Message())
-        usage = self.usage or _Usage()
-        said = choice.message.content or ""
+        """The completion of `request`, every text of it `cleaned`; an error with its reason where there is no answer."""
+        choice = self.choices[0] if self.choices else _Choice()
+        message = choice.message or _Message()
+        finish, reason = self._end(choice)
+        thought = message.thought
         return Completion(
             request_id=request.id,
-            text=cleaned(said),
-            finish=FINISHES.get(choice.finish_reason, "error"),
-            prompt_tokens=usage.prompt_tokens or 0,
-            completion_tokens=usage.completion_tokens or 0,
+            text=cleaned(message.said),
+            finish=finish,
+            prompt_tokens=self.usage.prompt_tokens,
+            completion_tokens=self.usage.completion_tokens,
             first_token=_first_token(choice.logprobs, request.top_logprobs, cleaned) if request.top_logprobs else None,
-            watched=_watched(choice.logprobs, said, request.watch) if cleaned(said) == said else (),
+            watched=_watched(choice.logprobs, message.said, request.watch) if cleaned(message.said) == message.said else (),
+            reason=one_line(cleaned(reason)) if reason else None,
+            thought=cleaned(thought) if thought else None,
+            ids=sampled_ids(choice),
         )
+
+    def _end(self, choice: _Choice) -> tuple[Finish, str | None]:
+        """How an answer ended, and why where it is none."""
+        named = str(choice.finish_reason).lower()
+        if not self.choices:
+            return "error", "the server gave no choice"
+        if choice.error:
+            return "error", f"the server says: {_told(choice.error)}"
+        if choice.message is None:
+            return "error", "the server gave a choice without a message"
+        if choice.message.refusal and not choice.message.said:
+            return "error", f"refused: {_told(choice.message.refusal)}"
+        if named in STOPS or named in LENGTHS:
+            return ("stop" if named in STOPS else "length"), None
+        if choice.finish_reason in (None, ""):
+            return "error", "the server gave no reason for the answer's end (finish_reason)"
+        return "error", f"the answer ended by {choice.finish_reason!r}"
+
+
+def sampled_ids(choice: _Choice) -> tuple[int, ...] | None:
+    """The ids of the sampled tokens, end of turn included where the server includes it; None where it gives none.
+
+    vLLM and SGLang list them (`return_token_ids`), llama.cpp gives each beside its log-probability.
+    """
+    content = choice.logprobs.get("content") if isinstance(choice.logprobs, dict) else None
+    beside = [token.get("id") for token in content if isinstance(token, dict)] if isinstance(content, list) else None
+    for ids in (choice.token_ids, beside):
+        try:
+            if ids:
+                return Ids.validate_python(ids)
+        except ValidationError:
+            continue
+    return None
 
 
 def read_reply(text: str) -> Reply:
@@ -91,6 +176,24 @@ def read_reply(text: str) -> Reply:
         return Reply.model_validate_json(json.dumps(json.loads(text), ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError) as error:
         raise BadReply(text) from error
+
+
+def one_line(text: str) -> str:
+    """A server's words, fit to be shown: one short line."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}…"
+
+
+def _told(error: Any) -> str:
+    """The words of an error that may be an object with a message."""
+    return str(error.get("message") or error) if isinstance(error, dict) else str(error)
+
+
+def _flat(thinking: Any) -> str:
+    """A thought, which may be in parts itself."""
+    if isinstance(thinking, list):
+        return "".join(_flat(part.get("text")) for part in thinking if isinstance(part, dict))
+    return thinking if isinstance(thinking, str) else ""
 
 
 def _first_token(logprobs: Any, count: int, cleaned: Callable[[str], str]) -> dict[str, float] | None:

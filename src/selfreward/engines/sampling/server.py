@@ -2,7 +2,8 @@
 
 One call a request, so many under way at once. What may pass, a busy server or no answer in time, is tried again after a growing
 pause; when the tries are used up the run ends, so that a server that is down never becomes ten thousand failed judgments. A
-request that is refused for what it says, a prompt too long say, is an error of its own and ends nothing.
+request that fails for what it says, too long or not allowed say, while a greeting is answered, is an error of its own that
+carries the server's reason, and ends nothing.
 
 The key comes from the environment, goes to the endpoint alone and is cut out of everything that comes back.
 """
@@ -10,73 +11,37 @@ The key comes from the environment, goes to the endpoint alone and is cut out of
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-import re
+import json
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from email.utils import parsedate_to_datetime
+from dataclasses import replace
 from itertools import islice
 from threading import Thread
 from typing import Any
 
 from selfreward.engines.protocols import unanswered
-from selfreward.engines.sampling.replies import BadReply, Reply, read_reply
-from selfreward.errors import SelfRewardError
+from selfreward.engines.sampling.dialect import LLAMA_CPP, Dialect, is_llama_cpp, slot, window
+from selfreward.engines.sampling.failures import TOO_LONG, Passing, Refused, failure, gave_up, where
+from selfreward.engines.sampling.replies import BadReply, Reply, one_line, read_reply
+from selfreward.errors import SelfRewardError, pip_install
 from selfreward.recipe import ServerConfig
 from selfreward.records import Completion, Request
 
 try:
     import openai
-except ImportError as error:
-    raise SelfRewardError("needs the openai client", "a model under [servers]", "pip install 'selfreward[server]'") from error
 
-MAY_PASS = {408, 409, 429}
-"""Statuses after which the same request may go through, as after any from 500 on."""
-REFUSALS = {400, 413, 422}
-"""Statuses that may be about one request or about everything that we ask."""
-LONGEST_PAUSE = 600.0
-"""Seconds; a server that asks for more is tried again all the same."""
-MOST_LIKELY = 20
-"""The likeliest tokens of a place that are asked for where some are watched: no server lists more without being told to."""
+    from selfreward.engines.sampling.client import Pace, backoff, connections, open_client, read_key, stated_pause
+except ImportError as error:
+    raise SelfRewardError("needs the openai client", "a model under [servers]", pip_install("server")) from error
+
+PATIENCE = 10.0
+"""Seconds to wait for what a server says of itself."""
+NONE_YET = 200
+"""When so many requests have failed, each for a reason of its own, and none was answered, the run ends."""
 SECRET = 16
 """A key of fewer characters ("EMPTY") is a placeholder, and may be a word of an answer."""
-HEADERS = {"host", "connection", "accept", "accept-encoding", "content-type", "content-length", "user-agent", "authorization"}
-"""What a request carries: not what the client finds out about this machine, nor organisations set for another endpoint."""
-
-
-class _Passing(Exception):
-    """An attempt failed in a way that may pass: `what` in a word, what the server said, the pause it asked for in seconds."""
-
-    def __init__(self, what: str, words: str = "", pause: float | None = None) -> None:
-        super().__init__(what)
-        self.what, self.words, self.pause = what, words, pause
-
-
-class _Refused(Exception):
-    """The server answered with one of `REFUSALS`."""
-
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(status)
-        self.status, self.words = status, words
-
-
-class Pace:
-    """Lets calls begin evenly spaced, `per_minute` of them at most."""
-
-    def __init__(self, per_minute: int | None, sleep: Callable[[float], Awaitable[None]], clock: Callable[[], float]) -> None:
-        self._gap, self._sleep, self._clock = 60 / per_minute if per_minute else 0.0, sleep, clock
-        self._free = clock()
-
-    async def turn(self) -> None:
-        """Wait for one's turn, first come, first served."""
-        now = self._clock()
-        begin = max(now, self._free)
-        self._free = begin + self._gap
-        if begin > now:
-            await self._sleep(begin - now)
 
 
 class ServerModel:
@@ -92,41 +57,55 @@ class ServerModel:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config, self._sleep, self._pace = config, sleep, Pace(config.requests_per_minute, sleep, clock)
-        self._where = f"{config.url} ({config.model})"
-        self._key = _key(config)
-        self._client = _client(config, self._key)
-        self._limit, self._seeded = "max_tokens", True
+        self._key = read_key(config)
+        self._client = open_client(config, self._key)
+        self._at_once = connections(config.concurrency)
+        self.dialect, self._introduced = Dialect(), False
         # A loop in a thread of its own works inside a notebook's, and goes on while answers are written down.
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+
+    def introduce(self) -> None:
+        """Ask once what the endpoint says of itself, which may change how it is asked."""
+        if not self._introduced:
+            self.dialect = asyncio.run_coroutine_threadsafe(self._told(), self._loop).result()
+        self._introduced = True
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """Each on its own: what is answered is kept at once, whatever becomes of the others."""
         return [[at] for at in range(len(requests))]
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """What requests share is the endpoint's business."""
+        """Nothing to prepare: shared prefixes are the endpoint's business."""
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
-        """Completions as they come. Raises `SelfRewardError` when the server does not answer, or not us.
+        """Completions as they come. Raises `SelfRewardError` when the server does not answer, or not us, or nothing.
 
         None where a text is to be forced, which endpoints cannot do: they are not asked.
         """
         yield from (unanswered(request) for request in batch if request.forced is not None)
-        left, under_way = (request for request in batch if request.forced is None), set[Future[Completion]]()
+        failed: list[Completion] | None = []
+        for completion in self._completions([request for request in batch if request.forced is None]):
+            if failed is None or completion.finish != "error":
+                yield from (*(failed or ()), completion)
+                failed = None
+                continue
+            failed.append(completion)
+            if len(failed) >= NONE_YET:
+                what = f"not one of the first {NONE_YET} requests was answered (the last: {completion.reason})"
+                raise SelfRewardError(what, where(self.config), "Put right what it names, or name another server under [servers]")
+        yield from failed or ()
+
+    def choices(self, request: Request, n: int) -> int:
+        """How many answers come where `n` are asked for in one call."""
+        self.introduce()
+        body = {**self.dialect.body(self.config, request), "n": n}
         try:
-            while True:
-                free = self.config.concurrency - len(under_way)
-                under_way |= {asyncio.run_coroutine_threadsafe(self._answer(r), self._loop) for r in islice(left, free)}
-                if not under_way:
-                    return
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                # Those that failed last: what was answered is kept.
-                yield from (future.result() for future in sorted(done, key=lambda future: future.exception() is not None))
-        finally:
-            for future in under_way:
-                future.cancel()
+            reply = asyncio.run_coroutine_threadsafe(self._post(body), self._loop).result()
+        except (Refused, Passing):
+            return 0
+        return len(reply.choices or ())
 
     def close(self) -> None:
         """Break off what is under way, and hang up."""
@@ -142,157 +121,133 @@ class ServerModel:
         await asyncio.gather(*others, return_exceptions=True)
         await self._client.close()
 
+    def _completions(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """Completions of `requests` as they come, so many under way at once as are wanted and held."""
+        if requests:
+            self.introduce()
+        left, under_way = iter(requests), set[Future[Completion]]()
+        try:
+            while True:
+                free = self._at_once - len(under_way)
+                under_way |= {asyncio.run_coroutine_threadsafe(self._answer(r), self._loop) for r in islice(left, free)}
+                if not under_way:
+                    return
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                # Those that failed last: what was answered is kept.
+                yield from (future.result() for future in sorted(done, key=lambda future: future.exception() is not None))
+        finally:
+            for future in under_way:
+                future.cancel()
+
+    async def _told(self) -> Dialect:
+        """The form in which to ask, from what the endpoint says of itself; what it does not say changes nothing."""
+        listed, model = await self._got("/models"), self.config.model
+        if not is_llama_cpp(listed, model):
+            return Dialect(context=window(listed, model))
+        props = await self._got(f"{self.config.url.rstrip('/').removesuffix('/v1')}/props")
+        return Dialect(more=LLAMA_CPP, context=slot(props) or window(listed, model))
+
+    async def _got(self, path: str) -> Any:
+        """The JSON that a GET brings; None where it brings none."""
+        try:
+            async with asyncio.timeout(min(PATIENCE, self.config.timeout)):
+                alone = {"headers": {"Connection": "close"}}  # some hang up after an error, under the next call
+                return json.loads(await self._client.get(path, cast_to=str, options=alone))
+        except (TimeoutError, openai.OpenAIError, ValueError, RecursionError):
+            return None
+
     async def _answer(self, request: Request) -> Completion:
         """The completion of one request, however many attempts it takes."""
         failures: Counter[str] = Counter()
         words = ""
         for attempt in range(self.config.retries + 1):
             try:
-                return await self._attempt(request)
-            except _Passing as passing:
+                return await self._attempt(request, self.dialect)
+            except Passing as passing:
                 failures[passing.what] += 1
-                words = passing.words or words
-                pause = backoff(attempt) if passing.pause is None else passing.pause
+                words, last = passing.words or words, passing
             if attempt < self.config.retries:
-                await self._sleep(pause)
-        raise self._gave_up(failures, words)
+                await self._sleep(max(backoff(attempt), last.pause or 0))
+        if not last.busy and await self._greeted(request):
+            return unanswered(request, reason=one_line(str(last)))
+        raise gave_up(self.config, failures, words)
 
-    async def _attempt(self, request: Request) -> Completion:
-        body = self._body(request)
+    async def _attempt(self, request: Request, dialect: Dialect) -> Completion:
+        body = dialect.body(self.config, request)
         try:
             reply = await self._post(body)
-        except _Refused as refusal:
-            if self._adapted(refusal.words, body):
-                return await self._attempt(request)
-            return await self._refused(request, body)
+        except Refused as refusal:
+            if other := dialect.suited(refusal.words, body):
+                return await self._attempt(request, other)
+            return await self._refused(request, body, refusal)
+        if dialect.without - self.dialect.without or dialect.limit != self.dialect.limit:
+            self.dialect = replace(self.dialect, limit=dialect.limit, without=self.dialect.without | dialect.without)
         return reply.completion(request, self._without_key)
 
-    def _body(self, request: Request) -> dict[str, Any]:
-        """The call. Never `n`, which some servers ignore without a word."""
-        body = {
-            "model": self.config.model,
-            "messages": [message.model_dump() for message in request.messages],
-            "temperature": request.sampling.temperature,
-            "top_p": request.sampling.top_p,
-            self._limit: request.sampling.max_tokens,
-        }
-        if self._seeded:
-            body["seed"] = request.seed % 2**31  # the widest that every server takes
-        if likely := max(request.top_logprobs, MOST_LIKELY * bool(request.watch)):
-            body |= {"logprobs": True, "top_logprobs": likely}
-        return body
-
-    def _adapted(self, words: str, body: Mapping[str, Any]) -> bool:
-        """Whether the refusal is of a field that has another name here, or that can be done without; kept to from now on."""
-        if "max_completion_tokens" in words and "max_tokens" in body:
-            self._limit = "max_completion_tokens"
-            return True
-        if re.search(r"\bseed\b", words) and "seed" in body:
-            self._seeded = False
-            return True
-        return False
-
-    async def _refused(self, request: Request, body: Mapping[str, Any]) -> Completion:
-        """The error that a request is which was refused for what it says.
+    async def _refused(self, request: Request, body: Mapping[str, Any], refusal: Refused) -> Completion:
+        """The answer to a request that was refused for what it says: a shorter one, or the error that it is.
 
         Whether it was, the same call with nothing in it tells: if that is refused too, everything would be.
         """
         try:
-            await self._post({**body, "messages": [{**message, "content": "Hi"} for message in body["messages"]]})
-        except _Refused as refusal:
-            now = "Put right what it names: the model or the sampling in the recipe, or the server"
-            raise SelfRewardError(f"the server refuses every request ({refusal.words})", self._where, now) from None
-        return unanswered(request)
+            await self._post(self._greeting(body))
+        except Refused as again:
+            raise again.every from None
+        if refusal.status in TOO_LONG and (shorter := await self._shorter(body)):
+            return shorter.completion(request, self._without_key)
+        return unanswered(request, reason=one_line(str(refusal)))
+
+    async def _shorter(self, body: Mapping[str, Any]) -> Reply | None:
+        """The answer in as many tokens as the context leaves beside the prompt; None where it does not leave one."""
+        limit = self.dialect.limit if self.dialect.limit in body else "max_tokens"
+        try:
+            least = await self._post({**body, limit: 1})
+        except Refused:
+            return None
+        left = (self.dialect.context or 0) - least.usage.prompt_tokens
+        most = left if 0 < left < body[limit] and least.usage.prompt_tokens else body[limit] // 2
+        while most > 1:
+            try:
+                return await self._post({**body, limit: most})
+            except Refused:
+                most //= 2
+        return least
+
+    def _greeting(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The call with nothing in it that could be refused, in an answer that is no longer than the context has room for."""
+        bounds = {name: body[name] for name in ("max_tokens", "max_completion_tokens") if name in body}
+        room = {name: min(most, max(1, (self.dialect.context or 2 * most) // 2)) for name, most in bounds.items()}
+        return {**body, **room, "messages": [{**message, "content": "Hi"} for message in body["messages"]]}
+
+    async def _greeted(self, request: Request) -> bool:
+        """Whether the call of `request` is answered with nothing in it."""
+        try:
+            await self._post(self._greeting(self.dialect.body(self.config, request)))
+        except (Refused, Passing):
+            return False
+        return True
 
     async def _post(self, body: Mapping[str, Any]) -> Reply:
-        """One call, in its turn. Raises `_Passing`, `_Refused` or, where no other call would fare better, `SelfRewardError`."""
+        """One call, in its turn. Raises `Passing`, `Refused` or, where no other call would fare better, `SelfRewardError`."""
         await self._pace.turn()
         try:
             async with asyncio.timeout(self.config.timeout):
                 return read_reply(await self._client.post("/chat/completions", body=body, cast_to=str))
         except TimeoutError:
-            raise _Passing(f"no answer in {self.config.timeout:g} s") from None
+            raise Passing(f"no answer in {self.config.timeout:g} s") from None
         except openai.APIStatusError as error:
-            raise self._failed(error) from None
-        except openai.APIConnectionError as error:
-            raise _Passing("no connection", self._quoted(str(error.__cause__ or error))) from None
-        except BadReply as error:
-            raise _Passing("an answer that is no chat completion", self._quoted(str(error))) from None
-
-    def _failed(self, error: Any) -> Exception:
-        """What an answer with a status of 300 or more (`openai.APIStatusError`) means."""
-        status, words = error.status_code, self._quoted(error.response.text)
-        if status in MAY_PASS or status >= 500:
-            return _Passing(f"status {status}", words, stated_pause(error.response.headers))
-        if status in REFUSALS:
-            return _Refused(status, words)
-        what, now = f"the server answers {status} ({words})", "Check url, up to and with /v1, and model under [servers]"
-        if status in (401, 403):
-            what = f"the server does not accept the key in {self.config.key_env} ({status}: {words})"
-            now = f"Set {self.config.key_env} to a key that may use this model"
-            if not self.config.key_env:
-                what = f"the server wants a key ({status}: {words})"
-                now = "Give key_env under [servers], the name of the environment variable that holds the key"
-        return SelfRewardError(what, self._where, now)
-
-    def _gave_up(self, failures: Counter[str], words: str) -> SelfRewardError:
-        how = ", ".join(f"{count} × {what}" for what, count in failures.most_common())
-        said = f"; it said: {words}" if words else ""
-        now = "See that the server is up, or ask less of it at once (concurrency, requests_per_minute); the same command goes on"
-        return SelfRewardError(f"no completion in {failures.total()} tries ({how}{said})", self._where, now)
+            words = self._quoted(error.response.text)
+            raise failure(self.config, error.status_code, words, stated_pause(error.response.headers)) from None
+        except (openai.APIConnectionError, BadReply) as error:
+            cause = error.__cause__ if isinstance(error.__cause__, BadReply) else error
+            if isinstance(cause, BadReply):
+                raise Passing("an answer that is no chat completion", self._quoted(str(cause)), busy=False) from None
+            raise Passing("no connection", self._quoted(str(cause.__cause__ or cause))) from None
 
     def _quoted(self, text: str) -> str:
         """A server's words, fit to be shown: one short line, without the key."""
-        text = text.replace(self._key, "***") if self._key else text
-        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        return line if len(line) <= 300 else f"{line[:300]}…"
+        return one_line(text.replace(self._key, "***") if self._key else text)
 
     def _without_key(self, text: str) -> str:
         """Generated text without the key, should the server say it."""
         return text.replace(self._key, "***") if len(self._key) >= SECRET else text
-
-
-def backoff(attempt: int) -> float:
-    """Seconds to wait after attempt 0, 1, …: about 1, 2, 4 and so on up to 60, spread so that not all come back at once."""
-    return random.uniform(0.5, 1) * min(2.0 ** min(attempt, 6), 60)
-
-
-def stated_pause(headers: Mapping[str, str]) -> float | None:
-    """The seconds that `Retry-After` states, or lasts until its date; None where there is no such thing."""
-    stated = headers.get("retry-after", "")
-    try:
-        seconds = float(stated)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(stated).timestamp() - time.time()
-        except ValueError:
-            return None
-    return min(seconds, LONGEST_PAUSE) if seconds >= 0 else None
-
-
-def _key(config: ServerConfig) -> str:
-    """The key, or nothing where the endpoint has none."""
-    if config.key_env is None:
-        return ""
-    key = os.environ.get(config.key_env, "").strip()
-    if not re.fullmatch(r"[!-~]+", key):
-        what = f"the environment variable {config.key_env} {'holds no key' if key else 'is not set'}"
-        raise SelfRewardError(what, config.url, f"Set {config.key_env} to the key of this endpoint")
-    return key
-
-
-def _client(config: ServerConfig, key: str) -> Any:
-    """The client, which sends what is ours alone: it would take a key and more from the environment."""
-
-    async def ours_alone(request: Any) -> None:
-        for name in set(request.headers) - HEADERS:
-            del request.headers[name]
-        if not key:
-            request.headers.pop("authorization", None)
-
-    # A redirect is not followed: the key is for this address.
-    http = openai.DefaultAsyncHttpxClient(event_hooks={"request": [ours_alone]}, timeout=None, follow_redirects=False)
-    headers = {"Authorization": f"Bearer {key}"}
-    return openai.AsyncOpenAI(
-        base_url=config.url, api_key=key or "none", default_headers=headers, max_retries=0, http_client=http
-    )

@@ -19,7 +19,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from selfreward.engines.sampling.attention import look, merged, repeated, unseen
 
 NAME = "selfreward_tree"
-"""What transformers knows this attention as."""
+"""The name under which transformers knows this attention."""
 ROOM = 32
 """Tokens that a growing part is lengthened by: copying it for every single one costs more than the model does."""
 HARMLESS = {"position_ids", "cache_position", "use_cache", "is_causal", "output_attentions", "output_hidden_states"}
@@ -196,7 +196,7 @@ class Tree(Cache):
         return [(keys, values), new]
 
     def _bias(self, window: int | None) -> Tensor | None:
-        """Who does not see whom [prompt, 1, token, token of trunk and branch]; None where it is just who comes later."""
+        """The keys that a query does not see [prompt, 1, token, token of trunk and branch]; None where only later ones."""
         if window is None and (self.growing == "trunk" or (not self.trunk and bool(self.real.all()))):
             return None
         if window not in self._masks:

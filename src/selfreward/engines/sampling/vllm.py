@@ -25,8 +25,8 @@ from transformers import AutoConfig, GenerationConfig
 from selfreward.engines.protocols import likeliest, unanswered
 from selfreward.engines.sampling.drawing import Spellings
 from selfreward.engines.sampling.leash import Leash
-from selfreward.engines.tokens import completion_ids, end_of_turn, load_tokenizer, prompt_ids
-from selfreward.errors import SelfRewardError, first_line
+from selfreward.engines.tokens import answer_text, completion_ids, decode, end_of_turn, load_tokenizer, prompt_ids
+from selfreward.errors import SelfRewardError, first_line, pip_install
 from selfreward.recipe import BackendConfig
 from selfreward.records import Completion, Finish, Message, Request, Watched
 
@@ -43,12 +43,12 @@ try:
     from vllm.v1.engine.exceptions import EngineDeadError
 except ImportError as error:
     what = "vllm is not installed" if error.name == "vllm" else f"vllm cannot be imported ({first_line(error)})"
-    raise SelfRewardError(what, 'backend.type = "vllm"', "pip install 'selfreward[vllm]'") from error
+    raise SelfRewardError(what, 'backend.type = "vllm"', pip_install("vllm")) from error
 
 FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
 """Any other reason to end is an error."""
 AHEAD = 2
-"""So many times the requests that vLLM works on at once are in its hands: more would only wait there, in memory."""
+"""Requests handed to vLLM, as a multiple of those it works on at once: more would only wait there, in memory."""
 SEEDS = 2**63
 """vLLM keeps seeds in 64 bits with a sign."""
 
@@ -188,7 +188,7 @@ class VLLMModel:
         told = zip(ids, places[len(places) - len(ids) :], strict=True)
         return Completion(
             request_id=request.id,
-            text=str(self._tokenizer.decode(ids[:-1], skip_special_tokens=False)),
+            text=answer_text(self._tokenizer, ids[:-1]),
             finish="stop",
             prompt_tokens=len(output.prompt_token_ids) - len(ids),
             completion_tokens=len(ids) - 1,
@@ -204,18 +204,19 @@ class VLLMModel:
         likely = [{token: word.logprob for token, word in place.items()} for place in answer.logprobs or ()]
         return Completion(
             request_id=request.id,
-            text=str(self._tokenizer.decode(ids, skip_special_tokens=False)),  # as the hf backend, for its reason
+            text=answer_text(self._tokenizer, ids),  # as the hf backend, for its reason
             finish=finish,
             prompt_tokens=len(output.prompt_token_ids),
             completion_tokens=len(ids),
             first_token=self._first_token(likely[0], request.top_logprobs) if likely else None,
             watched=self._watched(request.watch, ids, likely) if request.watch else (),
+            ids=tuple(answer.token_ids),
         )
 
     def _first_token(self, likely: dict[int, float], count: int) -> dict[str, float] | None:
         """The `count` likeliest words as text; the word that was drawn is among `likely` and need not be one of them."""
         best = sorted(likely.items(), key=lambda word: -word[1])[:count]
-        return likeliest((str(self._tokenizer.decode([token])), logprob) for token, logprob in best) or None
+        return likeliest((decode(self._tokenizer, [token]), logprob) for token, logprob in best) or None
 
     def _watched(self, words: tuple[str, ...], ids: list[int], likely: list[dict[int, float]]) -> tuple[Watched, ...]:
         seen = (self._spellings.read(words, ids[: at + 1], place) for at, place in zip(range(len(ids)), likely, strict=False))

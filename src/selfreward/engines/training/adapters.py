@@ -17,13 +17,13 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, pip_install
 from selfreward.recipe import LoRAConfig
 
 FOLDER = "adapter"
 """Where the adapter lies in a model's folder, in safetensors, as peft loads it."""
 NAME = "default"
-"""What peft calls the only adapter of a model."""
+"""peft's name for the only adapter of a model."""
 
 
 def lora(config: LoRAConfig) -> LoraConfig:
@@ -39,7 +39,7 @@ def frozen(config: LoRAConfig, dtype: torch.dtype, device: str) -> dict[str, Any
     if config.quantize == "no":
         return {"dtype": dtype}
     if find_spec("bitsandbytes") is None:
-        now = 'Install "selfreward[qlora]", or set it to "no"'
+        now = f'{pip_install("qlora")}, or set it to "no"'
         raise SelfRewardError("asks for 4-bit weights but bitsandbytes is not installed", "trainer.lora.quantize", now)
     quantization = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
@@ -105,7 +105,7 @@ def _adapted(model: PeftModel) -> list[tuple[str, LoraLayer]]:
 
 
 def _delta(layer: LoraLayer) -> torch.Tensor:
-    """What an adapter adds to its weights, [out, in]."""
+    """The sum that an adapter adds to its weights, [out, in]."""
     down, up = (half[NAME].weight.detach().cpu().float() for half in (layer.lora_A, layer.lora_B))
     delta: torch.Tensor = up @ down
     return delta * float(layer.scaling[NAME])

@@ -50,7 +50,7 @@ class Batches:
         return max(map(max, examples)) * sum(map(len, examples))
 
 
-def within(examples: Sequence[Lengths], tokens: int) -> list[list[int]]:
+def packed(examples: Sequence[Lengths], tokens: int) -> list[list[int]]:
     """Positions in batches of like length, longest first, none of more than `tokens` with its padding but for a single one."""
     batches: list[list[int]] = []
     room = 0

@@ -1,4 +1,4 @@
-"""What a training leaves: checkpoints that it can go on from, which of them are whole, and models."""
+"""Files that a training leaves: checkpoints that it can go on from, which of them are whole, and models."""
 
 from __future__ import annotations
 

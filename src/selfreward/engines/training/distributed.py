@@ -20,7 +20,7 @@ from selfreward.engines.protocols import Advance
 from selfreward.engines.training.job import Desk, Job
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
-from selfreward.records import write_whole
+from selfreward.records import Contrast, write_whole
 
 EVERY = 0.2
 """Seconds between two looks at how far a training is."""
@@ -32,7 +32,7 @@ class DistributedTrainer:
     def __init__(self, keep_checkpoints: bool, config: TrainerConfig, cluster: ClusterConfig) -> None:
         self._keep, self._config, self._cluster = keep_checkpoints, config, cluster
 
-    def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
+    def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
         """Which pairs the model in `start` can read whole; a tokenizer is enough to tell."""
         from selfreward.engines.training.trl import TRLTrainer
 
@@ -45,7 +45,7 @@ class DistributedTrainer:
         return self._train(advance, start, work, method="sft", examples=examples, sft=config, seed=seed)
 
     def dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
+        self, pairs: Sequence[Contrast], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
         advance: Advance, every: int | None = None,
     ) -> Path:  # fmt: skip
         """DPO against `reference`."""

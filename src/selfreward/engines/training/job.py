@@ -14,14 +14,14 @@ from pydantic import BaseModel
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
-from selfreward.records import write_whole
+from selfreward.records import Answer, write_whole
 
 
 class Job(BaseModel):
     """A call of a trainer, as a file that every process reads."""
 
     method: Literal["sft", "dpo"]
-    examples: tuple[tuple[str, ...], ...]
+    examples: tuple[tuple[Answer, ...], ...]
     start: Path
     reference: Path | None = None
     sft: SFTConfig | None = None
@@ -65,7 +65,7 @@ class Desk:
 
     @property
     def error(self) -> SelfRewardError | None:
-        """What the user has to put right before the training can go on."""
+        """The error that the user has to put right before the training can go on."""
         return SelfRewardError(*json.loads(self.failed.read_text())) if self.failed.exists() else None
 
     @error.setter

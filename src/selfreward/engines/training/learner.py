@@ -1,4 +1,4 @@
-"""What is trained: a model loaded for training, and written as a normal transformers folder when it has learned.
+"""The learner: a model loaded for training, and written as a normal transformers folder when it has learned.
 
 A training changes weights and nothing else. What it needs of the settings meanwhile (dropout, a padding token) is put
 back; only where generation stops may be added to, by the token that the model is taught to end its turns with.
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
+from selfreward.engines.sampling.sizes import SEES_AHEAD, sees_ahead
 from selfreward.engines.tokens import end_of_turn, load_tokenizer
 from selfreward.engines.training import adapters
 from selfreward.errors import SelfRewardError
@@ -23,7 +24,7 @@ DROPOUTS = (
     "resid_pdrop", "residual_dropout", "resid_dropout", "embd_pdrop", "emb_pdrop", "embed_dropout", "embedding_dropout",
     "activation_dropout",
 )  # fmt: skip
-"""What architectures call their dropout. One that knows none of these has none."""
+"""Names of dropout in configs. An architecture that has none of these fields has no dropout."""
 
 
 class Learner:
@@ -36,6 +37,8 @@ class Learner:
         self.tokenizer = load_tokenizer(path)
         self._config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         self.model = load_weights(path, with_dropout(self._config, dropout), **self._held())
+        if sees_ahead(self.model):
+            raise SelfRewardError(f"it {SEES_AHEAD}", str(path), "Give a causal language model")
         adapters.keep_differentiable(self.model)
         self._generation = copy.deepcopy(self.model.generation_config)
         self.recompute = _recomputes(trainer, self.model, path)

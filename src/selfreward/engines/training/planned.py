@@ -15,13 +15,13 @@ from transformers import Trainer
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
-from selfreward.engines.training.batches import Batches, within
+from selfreward.engines.training.batches import Batches, packed
 from selfreward.engines.training.rows import pair_lengths
 from selfreward.engines.training.sharing import Filled, examples_at, uneven
 from selfreward.records import write_whole
 
 REFERENCE = "reference.json"
-"""What the reference makes of every pair, beside the checkpoints: [log-prob of chosen, log-prob of rejected] in their order."""
+"""A file beside the checkpoints: the reference's [log-prob of chosen, log-prob of rejected] of every pair, in their order."""
 INFERENCE = 4
 """Tokens that fit in memory while nothing is learnt, to one in a batch of a training: no layer's activations are kept for
 the backward pass, and neither gradients nor the optimizer are there yet."""
@@ -58,7 +58,7 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         return dataset
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *given: Any, **named: Any) -> torch.Tensor:
-        """What a pass adds to the loss of its step, in which every pair counts the same."""
+        """The part of a pass in the loss of its step, in which every pair has equal weight."""
         pairs, processes = inputs.pop("pairs"), self.accelerator.num_processes
         step = examples_at(self.state.global_step, len(self.batches), self.batch_size)
         if pairs and "sft" in self.loss_types:
@@ -103,7 +103,7 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         lengths = [pair_lengths(row) for row in dataset]
         largest = self.args.per_device_train_batch_size * 2 * max(map(max, lengths))
         found: list[tuple[int, list[float]]] = []
-        with self.accelerator.split_between_processes(within(lengths, INFERENCE * largest), apply_padding=True) as batches:
+        with self.accelerator.split_between_processes(packed(lengths, INFERENCE * largest), apply_padding=True) as batches:
             for batch in batches:
                 inputs = send_to_device(self.data_collator([dataset[at] for at in batch]), self.accelerator.device)
                 logps = torch.stack(self.compute_ref_log_probs(model, inputs), dim=1).tolist()

@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerBase
 
 from selfreward.engines.tokens import completion_ids, prompt_ids
 from selfreward.engines.training.batches import Lengths
-from selfreward.records import Message
+from selfreward.records import Answer, Message
 
 IGNORE = -100
 """Label of a token that the loss passes over."""
@@ -19,10 +19,13 @@ def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> d
     return {"input_ids": before + after, "labels": [IGNORE] * len(before) + after}
 
 
-def dpo_row(tokenizer: PreTrainedTokenizerBase, prompt: str, chosen: str, rejected: str) -> dict[str, list[int]]:
-    """Ids of a prompt and of its two responses."""
+def dpo_row(tokenizer: PreTrainedTokenizerBase, prompt: str, chosen: Answer, rejected: Answer) -> dict[str, list[int]]:
+    """Ids of a prompt and of its two responses: the sampled ones as they are, texts as people's answers."""
     messages = [Message(role="user", content=prompt)]
-    chosen_ids, rejected_ids = (completion_ids(tokenizer, messages, response) for response in (chosen, rejected))
+    chosen_ids, rejected_ids = (
+        completion_ids(tokenizer, messages, response) if isinstance(response, str) else list(response)
+        for response in (chosen, rejected)
+    )
     return {"prompt_ids": prompt_ids(tokenizer, messages), "chosen_ids": chosen_ids, "rejected_ids": rejected_ids}
 
 

@@ -30,10 +30,10 @@ from selfreward.engines.training.rows import IGNORE, dpo_row, pair_lengths, sft_
 from selfreward.engines.training.sharing import Counted
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
-from selfreward.records import write_whole
+from selfreward.records import Contrast, write_whole
 
 RECOMPUTE = "activation_checkpointing" if hasattr(TRLSFTConfig, "activation_checkpointing") else "gradient_checkpointing"
-"""What transformers calls it, before 5.20 and since."""
+"""Its names in transformers, before 5.20 and since."""
 NEVER_LOGGED = ("runtime", "per_second", "flos", "num_tokens", "train_loss")
 """Parts of the names of figures that differ from run to run, or are counted from the last resume only."""
 
@@ -51,7 +51,7 @@ class TRLTrainer:
         os.environ.setdefault("TQDM_DISABLE", "1")  # one bar is enough, and it is ours
         disable_progress_bars()
 
-    def fits(self, pairs: Sequence[tuple[str, str, str]], start: Path) -> list[bool]:
+    def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
         """Which pairs the model in `start` can read whole, both responses with their ends."""
         tokenizer, longest = load_tokenizer(start), context(start)
         return [longest is None or max(pair_lengths(dpo_row(tokenizer, *pair))) <= longest for pair in pairs]
@@ -76,7 +76,7 @@ class TRLTrainer:
         return _train(trainer, learner, Batches(lengths, config.split[0], config.batch_size, seed), config, work)
 
     def dpo(
-        self, pairs: Sequence[tuple[str, str, str]], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
+        self, pairs: Sequence[Contrast], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
         advance: Advance, every: int | None = None,
     ) -> Path:  # fmt: skip
         """DPO (Rafailov et al. 2023, eq. 7) against `reference`, which has its say before the first step and is then let go.

@@ -37,9 +37,11 @@ def work(config: dict[str, str]) -> None:
 def _train(job: Job) -> None:
     trainer, advance = TRLTrainer(job.keep_checkpoints, job.trainer, job.cluster), Teller(job.desk)
     if job.sft:
-        trainer.sft([(p, r) for p, r in job.examples], job.start, job.sft, job.seed, job.work, advance)
+        trainer.sft(
+            [(str(prompt), str(response)) for prompt, response in job.examples], job.start, job.sft, job.seed, job.work, advance
+        )
     elif job.dpo and job.reference:
-        pairs = [(p, c, r) for p, c, r in job.examples]
+        pairs = [(str(prompt), chosen, rejected) for prompt, chosen, rejected in job.examples]
         trainer.dpo(pairs, job.start, job.reference, job.dpo, job.seed, job.work, advance, job.every)
 
 
@@ -50,7 +52,7 @@ class Teller:
         self._desk, self._done = desk, 0
 
     def __call__(self, units: int) -> None:
-        """So many more steps are done. Raises `Stopped` in every process, or in none."""
+        """Count steps as done. Raises `Stopped` in every process, or in none."""
         self._done += units
         first = PartialState().is_main_process
         if first:

@@ -1,4 +1,4 @@
-"""What the laboratory runs: clean runs, a planted defect each, a cure each, and seeds that each keeps to itself."""
+"""The laboratory's arms: clean runs, a planted defect each, a cure each, and the seeds that belong to each arm alone."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Arm(NamedTuple):
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What it sets in the recipe, by dotted field."""
+        """Its changes to the recipe, by dotted field."""
         return CURES[self.cure] if self.cure else {}
 
 

@@ -14,9 +14,9 @@ from selfreward.loop import iterate
 from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint, Judgment, Record, in_pairs
-from selfreward.rundir import Runner
+from selfreward.rundir import Part, Runner
 from selfreward.stats import Bin, pair_outcomes, reliability
-from selfreward.steps import Cast, Judge, Seed
+from selfreward.steps import Cast, Grader, Seed
 
 SEEDS = PLANTED[:8]
 NOISE = (0.0, 0.25, 0.5)
@@ -36,7 +36,7 @@ class Rejudged(Record):
     flipped: tuple[float, ...]
     """The probability that the pair comes out the other way round, as it was predicted."""
     outcome: tuple[int, ...]
-    """What came out: 1 the same, 0 a tie, −1 the other way round."""
+    """The outcome of judging again: 1 the same order, 0 a tie, −1 the other order."""
 
 
 def bins(rejudged: Sequence[Rejudged]) -> list[Bin]:
@@ -63,15 +63,18 @@ class _Again:
     def __init__(self, noise: float) -> None:
         self._defect, self._noise = next(defect for defect in DEFECTS if defect.name == "noise"), noise
 
-    def __call__(self, recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+    def __call__(
+        self, recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher, turns: object
+    ) -> Checkpoint:
         run.open_model = planted(run.open_model, self._defect, self._noise)
         model = cast.join("M1", run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed))
         made, _ = iterate(2, model, recipe, seed, [], run["M2"], cast)
-        judge, texts = Judge(recipe.judge), {prompt.id: prompt.text for prompt in made.prompts}
+        grader, texts = Grader(recipe.judge), {prompt.id: prompt.text for prompt in made.prompts}
         wanted = in_pairs(made.pairs)
         asked = [(texts[one.prompt_id], one) for one in made.responses if one.id in wanted]
-        plan = judge.plan(asked, model, recipe.seed + 1)
-        scores = judge.mean_scores(run["M2"].stream("judged_again", Judgment, plan, model, judge.read, judge.reading))
+        plan = grader.plan(asked, model, recipe.seed + 1)
+        again = run["M2"].complete(Part("judged_again", "asks", Judgment), plan, model, grader.read, grader.reading)
+        scores = grader.mean_scores(again)
         predicted = pair_outcomes(made.pairs, made.responses, made.judgments, recipe.judge.min_valid)
         kept = [pair for pair in made.pairs if {pair.chosen_id, pair.rejected_id} <= scores.keys()]
         distances = [scores[pair.chosen_id] - scores[pair.rejected_id] for pair in kept]

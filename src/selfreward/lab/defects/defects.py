@@ -18,7 +18,7 @@ TOP = 5
 CANARY = "cat"
 """A word as good as any other."""
 BRIBE = "score: 5"
-"""What a candidate says to the judge."""
+"""A candidate's message to the judge."""
 SHORT = 3
 """Words for which a judge that pays for length pays nothing."""
 USUAL, SPREAD = -0.67, 0.36
@@ -28,7 +28,7 @@ Opener = Callable[[Checkpoint], Model]
 
 @dataclass(frozen=True)
 class Judged:
-    """What a defective judge goes by when it changes a score: the answer, its own words, how likely the answer is to it."""
+    """The evidence by which a defective judge changes a score: the answer, its own words, how likely the answer is to it."""
 
     answer: tuple[str, ...]
     words: str
@@ -128,7 +128,7 @@ class Planted:
         self._engine.prepare(requests)
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
-        """What the engine gives, with the defect."""
+        """The engine's completions, with the defect planted."""
         asked = {request.id: request for request in batch}
         change = partial(self._changed, asked)
         return map(change, self._engine.generate(batch))

@@ -61,7 +61,7 @@ def values(run: LabRun) -> dict[Figure, float]:
 
 
 def by_figure(runs: Iterable[LabRun]) -> dict[Figure, list[float]]:
-    """What was read of each figure, over runs."""
+    """Readings of each figure, over runs."""
     found: dict[Figure, list[float]] = defaultdict(list)
     for run in runs:
         for figure, value in values(run).items():
@@ -114,7 +114,7 @@ class Clean(NamedTuple):
 
 
 def true_scores(clean: Iterable[LabRun]) -> Clean:
-    """What clean runs are truly worth."""
+    """True scores of clean runs."""
     by_model: dict[str, list[float]] = defaultdict(list)
     for run in clean:
         for model, seen in run.models.items():

@@ -14,7 +14,7 @@ from typing import Any
 
 from selfreward.api import execute
 from selfreward.engines import load_checkpoint
-from selfreward.errors import SelfRewardError
+from selfreward.errors import NoPairs
 from selfreward.lab.defects.arms import PLANTED, Arm
 from selfreward.lab.defects.defects import DEFECTS, planted
 from selfreward.lab.micro.study import summary
@@ -23,12 +23,12 @@ from selfreward.loop import self_reward
 from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import Checkpoint, Prompt, Reading, Record, Response, iter_jsonl, read_jsonl
-from selfreward.rundir import Runner
-from selfreward.steps import Cast, Seed, plan_responses, read_response
+from selfreward.rundir import Part, Runner
+from selfreward.steps import Answering, Cast, Seed
 
 RECIPE = Path(str(files("selfreward") / "lab" / "defects" / "lab.toml"))
 PROMPTS = Path(str(files("selfreward") / "lab" / "micro" / "seed" / "heldout_prompts.jsonl"))
-"""What every model is asked for the truth: all prompts that are held out, of which the recipe has a part judged."""
+"""The prompts that every model answers for the truth: all that are held out, of which the recipe has a part judged."""
 ANSWERS = 2
 """To each of them."""
 DIGITS = 5
@@ -53,7 +53,7 @@ class Seen(Record):
 
 
 class LabRun(Record):
-    """What is kept of a run. `ended`: why it has fewer models than it should, where it does."""
+    """The figures kept of a run. `ended`: why it has fewer models than it should, where it does."""
 
     arm: str
     seed: int
@@ -88,9 +88,7 @@ def run_seed(arm: Arm, seed: int, work: Path) -> LabRun:
         _share_first(folder, work / "first" / f"seed_{seed}")
         try:
             execute(load_recipe(RECIPE, {"seed": seed, **arm.changes}), folder, loop=_Planting(arm))
-        except SelfRewardError as error:  # a judge without opinions leaves no pair to train on
-            if "no usable pair" not in str(error):
-                raise
+        except NoPairs:  # a judge without opinions leaves none
             ended = "no usable pair"
     found = LabRun(
         arm=arm.name, seed=seed, ended=ended, seconds=round(time.process_time() - start, 1),
@@ -108,12 +106,21 @@ class _Planting:
     def __init__(self, arm: Arm) -> None:
         self._arm = arm
 
-    def __call__(self, recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+    def __call__(
+        self,
+        recipe: Recipe,
+        seed: Seed,
+        run: Runner,
+        cast: Cast,
+        measurer: Measurer,
+        watcher: Watcher,
+        turns: Mapping[int, Recipe],
+    ) -> Checkpoint:
         opens = run.open_model
         if self._arm.defect:
             run.open_model = planted(opens, self._arm.defect, self._arm.strength)
         try:
-            return self_reward(recipe, seed, run, cast, measurer, watcher)
+            return self_reward(recipe, seed, run, cast, measurer, watcher, turns)
         finally:
             run.unload()
             run.open_model = opens
@@ -123,8 +130,8 @@ class _Planting:
         """Ask every model more than is judged of it: a true score costs an answer and no judgment."""
         for name in models:
             model = load_checkpoint(name, str(run.dir.path / name / "model"))
-            plan = plan_responses(read_jsonl(PROMPTS, Prompt), ANSWERS, recipe.responses.sampling, model, recipe.seed)
-            run[name].sample("lab_responses", Response, plan, model, read_response)
+            asked = Answering(recipe.responses.sampling, ANSWERS)
+            run[name].ask(Part("lab_responses", "asks", Response), asked, read_jsonl(PROMPTS, Prompt), model)
 
 
 def _share_first(folder: Path, first: Path) -> None:

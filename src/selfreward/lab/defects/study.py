@@ -26,7 +26,7 @@ from selfreward.rundir import Progress
 
 R = TypeVar("R", bound=Record)
 NAME = "loop-health"
-"""What the page, its figures, its drawing and the records they are made of are called."""
+"""Names of the page, its figures, its drawing, and the records that they are made of."""
 
 
 class Piece(NamedTuple):
@@ -69,7 +69,7 @@ def read_kept(records: Path, kind: type[R]) -> list[R]:
 
 
 def owed(runs: Iterable[LabRun], rejudged: Iterable[Rejudged]) -> list[Piece]:
-    """What has not been run, in the order of the arms; pairs are judged again in the end."""
+    """The runs that are missing, in the order of the arms; pairs are judged again in the end."""
     done, again = {(run.arm, run.seed) for run in runs}, {(run.noise, run.seed) for run in rejudged}
     found = [
         Piece(arm.name, partial(run_seed, arm, seed), "runs")

@@ -1,4 +1,4 @@
-"""What the laboratory's runs say: false alarms of clean runs, what each defect did and who saw it, what each cure is worth."""
+"""Tables of the laboratory's runs: false alarms of clean runs, harm and detection of each defect, the worth of each cure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from selfreward.lab.defects.calibration import Rejudged, bins
 from selfreward.lab.defects.defects import DEFECTS
 from selfreward.lab.defects.fit import Clean, Figure, Limits, alarms, by_figure, first_alarm, first_harm, fit, true_scores
 from selfreward.lab.defects.runs import LabRun, Seen
+from selfreward.records import number
 
 SURE = 0.95
 """Of a bound, one-sided, after Clopper and Pearson."""
@@ -26,7 +27,7 @@ HARMFUL = 0.5
 
 
 class Share(NamedTuple):
-    """So many of so many runs, with the bound that is claimed."""
+    """A count out of a number of runs, with the bound that is claimed."""
 
     found: int
     of: int
@@ -109,7 +110,7 @@ def _by_model(runs: Iterable[LabRun], figure: Callable[[Seen], float | None]) ->
 
 
 def _row(arm: Arm, runs: Sequence[LabRun], limits: Limits, truth: Clean) -> dict[str, Any]:
-    """What one defect at one strength did, and who saw it when."""
+    """Harm that one defect at one strength did, and the monitors that saw it, with the model at which they did."""
     assert arm.defect
     harm, alarm = [first_harm(run, truth) for run in runs], [first_alarm(run, limits) for run in runs]
     both = [(h, a) for h, a in zip(harm, alarm, strict=True) if h]
@@ -120,13 +121,13 @@ def _row(arm: Arm, runs: Sequence[LabRun], limits: Limits, truth: Clean) -> dict
         "ended": sum(run.ended is not None for run in runs),
         **_curves(runs, arm.defect.name),
         "harmed": len(both), "harm_at": _counted(harm), "alarmed": sum(a is not None for a in alarm), "alarm_at": _counted(alarm),
-        "in_time": in_time, "lead": fmean(int(h[1:]) - int(a[1:]) for h, a in both if a) if any(a for _, a in both) else None,
+        "in_time": in_time, "lead": fmean(number(h) - number(a) for h, a in both if a) if any(a for _, a in both) else None,
         "seen_by": dict(sorted(seen.items(), key=lambda found: (-found[1], found[0]))[:6]),
     }  # fmt: skip
 
 
 def _moved(runs: Sequence[LabRun], usual: dict[Figure, tuple[float, float]]) -> list[tuple[str, str, float]]:
-    """What moved most, within its limits or not: monitor, model, and its mean in clean runs' standard deviations from theirs."""
+    """The figures that moved most: monitor, model, and mean distance in standard deviations of clean runs."""
     off = {
         (model, monitor): (fmean(told) - usual[model, monitor][0]) / usual[model, monitor][1]
         for (model, monitor), told in by_figure(runs).items()

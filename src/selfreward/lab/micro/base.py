@@ -59,7 +59,7 @@ class BaseConfig:
 
 
 Document = tuple[str, str]
-"""What stands before, and what is learned: a prompt and its response."""
+"""The text before, and the text that is learned: a prompt and its response."""
 
 
 def dialogue(rng: random.Random) -> Document:
@@ -74,12 +74,12 @@ def review(rng: random.Random) -> Document:
 
 
 def tallied_review(rng: random.Random) -> Document:
-    """The same by a reader who counts along, and stops short of a score."""
+    """A review by a reader who counts along, and stops short of a score."""
     return _reviewed(rng, tally=True)
 
 
 def review_of_slips(rng: random.Random) -> Document:
-    """The same of an answer with slips of any kind: a reader who knows habits alone is blind to everything else."""
+    """A review of an answer with slips of any kind: a reader who knows habits alone is blind to everything else."""
     return _reviewed(rng, tally=True, slips=True)
 
 

@@ -1,4 +1,4 @@
-"""What the loop is compared with in the micro world: the truth as judge, and scores that mean nothing."""
+"""Controls for the loop in the micro world: the truth as judge, and scores that mean nothing."""
 
 from __future__ import annotations
 

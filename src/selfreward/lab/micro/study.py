@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -38,9 +38,11 @@ SHARED = ("M0", "SFT", "M1")
 RESAMPLES = 10_000
 
 
-def more_sft(recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+def more_sft(
+    recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher, turns: Mapping[int, Recipe]
+) -> Checkpoint:
     """From M1 on, one more pass over the seed examples in place of each round of DPO: about as many answers read."""
-    model = self_reward(recipe.model_copy(update={"iterations": 0}), seed, run, cast, measurer, watcher)
+    model = self_reward(recipe.model_copy(update={"iterations": 0}), seed, run, cast, measurer, watcher, turns)
     once = recipe.sft.model_copy(update={"epochs": 1})
     for t in range(2, recipe.iterations + 2):
         made = run[f"M{t}"].train_sft(seed.examples(recipe.sft.on), model, once, recipe.seed + t)

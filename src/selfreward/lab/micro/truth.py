@@ -1,4 +1,4 @@
-"""What an answer in the micro world is worth: the five criteria, checked by a program.
+"""The truth of the micro world: five criteria of an answer, checked by a program.
 
 Measurement imports this; the loop never does (`tests/test_layers.py` holds that).
 """
@@ -28,7 +28,7 @@ def check(task: Task, words: Sequence[str]) -> dict[str, bool]:
 
 
 def walk(task: Task, words: Sequence[str]) -> str:
-    """What a judge without fault notices at each word, and then of the whole, before any point is given."""
+    """The notes of a judge without fault: at each word, and then of the whole, before any point is given."""
     seen = [" ".join((word, *_marks(task, words[:at], word))) for at, word in enumerate(words)]
     return " ".join([*seen, "so"])
 

@@ -1,4 +1,4 @@
-"""How far annotators, and judges, agree with each other."""
+"""Agreement of annotators and judges with each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Label = TypeVar("Label", bound=Hashable)
 
 
 def majority(labels: Sequence[Label]) -> Label | None:
-    """What more than half of `labels` say; None where nothing is."""
+    """The label that more than half of `labels` are; None where there is none."""
     return next((label for label, votes in Counter(labels).items() if 2 * votes > len(labels)), None)
 
 
@@ -36,7 +36,7 @@ class Vote(Row):
     """`expert_0` or `author_0`, say."""
     model_a: str
     model_b: str
-    question_id: int
+    question_id: int | str
     turn: int
     winner: Literal["model_a", "model_b", "tie", "tie (inconsistent)"]
 
@@ -68,7 +68,7 @@ def between_people(votes: Iterable[Vote], turn: int, ties: bool = True, judges: 
 
     Counted are judges whose name begins with `judges`. Without `ties`, a pair in which either vote is a tie does not count.
     """
-    found: dict[tuple[int, tuple[str, str]], list[str | None]] = defaultdict(list)
+    found: dict[tuple[int | str, tuple[str, str]], list[str | None]] = defaultdict(list)
     for vote in votes:
         if vote.turn == turn and vote.judge.startswith(judges):
             found[vote.question_id, vote.pair].append(vote.better)

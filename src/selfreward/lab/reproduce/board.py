@@ -51,7 +51,7 @@ class Entry(Published):
 
 
 class Refit(Row):
-    """What the leaderboard's length-controlled fit was found to have used."""
+    """The settings that the leaderboard's length-controlled fit was found to have used."""
 
     best_C: float = Field(gt=0)
 
@@ -62,7 +62,8 @@ class Model(Row):
     model: str
     row_to_index: list[Annotated[int, Field(ge=0)]] | None = None
     """The instruction of each row; None where it has them all."""
-    preference: list[Preference]
+    preference: list[Preference | None]
+    """None where the judge's is not known."""
     len_output: list[int]
     published: Published | None = None
     refit: Refit | None = None
@@ -82,18 +83,20 @@ class Instruction(Row):
 
 
 class Annotation(Row):
-    """A preference, and the log-probabilities of the two labels that it comes from."""
+    """A preference, where it is known, and the log-probabilities of the two labels that it comes from."""
 
-    preference: Preference
+    preference: Preference | None = None
     logprob_m: float | None = None
     logprob_M: float | None = None
     m_denotes: Literal["model", "baseline"] | None = None
     """None where the two answers were the same text and nobody was asked."""
 
-    def follows(self) -> bool:
-        """Whether our rule makes this preference of these log-probabilities."""
+    def follows(self) -> bool | None:
+        """Whether our rule makes this preference of these log-probabilities; None where either is not known."""
         named = {"m": self.logprob_m, "M": self.logprob_M}
         known = {label: logprob for label, logprob in named.items() if logprob is not None}
+        if self.preference is None or (self.m_denotes is not None and not known):
+            return None
         ours = DRAW if self.m_denotes is None else weighted_preference(known, "m" if self.m_denotes == "model" else "M")
         return ours is not None and abs(ours - self.preference) < ROUNDING
 
@@ -103,7 +106,11 @@ def win_rates(folder: Path) -> Iterator[Line]:
     board = _leaderboard(folder)
     for model in read_rows(str(folder / f"{MODELS}.jsonl"), Model):
         found = win_rate(model.preference)
-        assert found  # a model has preferences
+        unknown = sum(preference is None for preference in model.preference)
+        if unknown:
+            yield Line(MODELS, f"{model.model}: unknown preferences, in no figure", unknown)
+        if found is None:
+            continue
         yield from _beside(model, board, "win rate %", found.win_rate, "win_rate", EXACT)
         yield from _beside(model, board, "its standard error", found.standard_error, "standard_error", EXACT)
         yield from _beside(model, board, "discrete win rate %", found.discrete_win_rate, "discrete_win_rate", EXACT)
@@ -117,6 +124,8 @@ def length_control(folder: Path) -> Iterator[Line]:
     board, fit = _leaderboard(folder), read_board(folder)
     baseline = [len(row.output_gpt4_1106_preview) for row in read_rows(str(folder / f"{INSTRUCTIONS}.jsonl"), Instruction)]
     for model in read_rows(str(folder / f"{MODELS}.jsonl"), Model):
+        if win_rate(model.preference) is None:
+            continue
         lengths = _of_its_instructions(baseline, model)
         if model.refit:
             found = length_controlled(model.preference, model.len_output, lengths, fit, model.refit.best_C)
@@ -138,7 +147,10 @@ def preferences(folder: Path) -> Iterator[Line]:
         found = win_rate([row.preference for row in rows])
         published = board[name].win_rate if name in board else None
         yield Line(path.stem, "win rate %", found and found.win_rate, published, EXACT, f"ae2.{name}.win_rate")
-        odd = sum(not row.follows() for row in rows)
+        follow = [row.follows() for row in rows]
+        odd, unknown = follow.count(False), follow.count(None)
+        if unknown:
+            yield Line(path.stem, "rows without a preference or its log-probs, unknown", unknown)
         yield Line(path.stem, "preferences that do not follow from log-probs", odd, 0, 0, f"ae2.{name}.logprob")
 
 

@@ -18,11 +18,11 @@ from selfreward.measure import DIFFICULTY, GAMED, Row, read_rows
 
 FIGURES = "published_figures"
 LAST_DIGITS = 1e-9
-"""How far the same computation may be off where the list of figures asks for equality."""
+"""The largest difference that counts as equal where the list of figures asks for equality."""
 
 
 class Check(NamedTuple):
-    """What is computed from some files."""
+    """A figure computed from some files."""
 
     of: str
     needs: tuple[str, ...]
@@ -50,7 +50,7 @@ CHECKS = (
 )
 
 
-class Figure(Row):
+class PublishedFigure(Row):
     """A row of the list of published figures."""
 
     id: str
@@ -110,11 +110,11 @@ def reproduce(folder: Path) -> Reproduction:
     lines = [line for check in CHECKS if not missing[check] for line in check.lines(folder)]
     skipped = [f"{check.of}: there is no {', '.join(names)}" for check, names in missing.items() if names]
     path = folder / f"{FIGURES}.jsonl"
-    figures = read_rows(str(path), Figure) if path.exists() else []
+    figures = read_rows(str(path), PublishedFigure) if path.exists() else []
     return Reproduction(_listed(lines, figures, folder), skipped)
 
 
-def _listed(lines: list[Line], figures: list[Figure], folder: Path) -> list[Line]:
+def _listed(lines: list[Line], figures: list[PublishedFigure], folder: Path) -> list[Line]:
     """The lines with the values that the list of figures gives; a figure of a file that is there and that we lack is off."""
     listed = {figure.id: figure for figure in figures}
     ours = {line.id for line in lines}
@@ -124,6 +124,6 @@ def _listed(lines: list[Line], figures: list[Figure], folder: Path) -> list[Line
     ]
 
 
-def _with(line: Line, figure: Figure) -> Line:
+def _with(line: Line, figure: PublishedFigure) -> Line:
     published = figure.computed if figure.published is None else figure.published
     return line._replace(published=published, tolerance=max(figure.tol, LAST_DIGITS))

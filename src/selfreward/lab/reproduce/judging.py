@@ -1,4 +1,4 @@
-"""What people and judges said of answers: how far they agree, and how a judge's text is read."""
+"""Verdicts of people and judges: how far they agree, and how a judge's text is read."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ VOTED_ON = {"alpaca-13b", "claude-v1", "gpt-3.5-turbo", "gpt-4", "llama-13b", "v
 AGREEMENT = {(1, True): 0.63, (1, False): 0.81}
 """Published agreement between people, by turn and whether ties count."""
 TWO_DIGITS = 0.005
-"""How far a figure published with two digits may be from the true one."""
+"""The largest error of a figure that is published with two digits."""
 NO_GRADE = -1
-"""What MT-Bench writes where it could read none."""
+"""The grade that MT-Bench writes where it could read none."""
 ECHO = re.compile(r"\A\s*<\|im_end\|>\s*(?:<\|im_start\|>assistant\s)?")
 """The end of the prompt, which the published texts of the additive rubric begin with."""
 
@@ -48,7 +48,7 @@ class Compared(Row):
 class Graded(Row):
     """A judge's text on one answer, and the grade that its authors read in it."""
 
-    question_id: int
+    question_id: int | str
     turn: Literal[1, 2]
     model: str
     judgment: str
@@ -78,12 +78,15 @@ def pandalm(folder: Path) -> Iterator[Line]:
         ("gpt35", [row.gpt35_result for row in rows]),
         ("pandalm7b", [row.pandalm7b_result for row in rows]),
     ):
-        if any(label is not None for label in labels):
-            found = accuracy([_label(label) for label in labels], agreed)
+        known = [(_label(label), truth) for label, truth in zip(labels, agreed, strict=True) if label is not None]
+        if known and len(known) < len(labels):
+            yield Line(PANDALM, f"{name}: unknown labels, in no figure", len(labels) - len(known))
+        if known:
+            found = accuracy(*zip(*known, strict=True))
             yield Line(PANDALM, f"share of majorities that {name} finds", found, id=f"pandalm.{name}.acc")
 
 
-def _label(said: int | str | None) -> int | None:
+def _label(said: int | str) -> int:
     """A judge's label; -1 of one that named nobody, and is right about nothing."""
     return {"0": 0, "1": 1, "2": 2, "tie": 0}.get(str(said).lower(), -1)
 
@@ -101,9 +104,9 @@ def human_votes(folder: Path) -> Iterator[Line]:
 
 def mt_bench_grades(folder: Path) -> Iterator[Line]:
     """MT-Bench scores of each model from the judge's texts, beside those from the grades that its authors read."""
-    category = {row.question_id: row.category for row in read_rows(str(folder / f"{QUESTIONS}.jsonl"), Question)}
+    category = {str(row.question_id): row.category for row in read_rows(str(folder / f"{QUESTIONS}.jsonl"), Question)}
     rows = read_rows(str(folder / f"{GRADED}.jsonl"), Graded)
-    unknown = [row.question_id for row in rows if row.question_id not in category]
+    unknown = [row.question_id for row in rows if str(row.question_id) not in category]
     if unknown:
         raise SelfRewardError(f"grades question {unknown[0]}, which is not in {QUESTIONS}", GRADED, "Give the file it belongs to")
     for model in dict.fromkeys(row.model for row in rows):
@@ -117,8 +120,8 @@ def mt_bench_grades(folder: Path) -> Iterator[Line]:
             yield Line(GRADED, f"{model}: {name}", found, _named(tables[1]).get(name), 1e-9)
 
 
-def _scores(rows: Sequence[Graded], grades: Sequence[float | None], category: dict[int, str]) -> Scores:
-    return scores([Grade(category[row.question_id], row.turn, grade) for row, grade in zip(rows, grades, strict=True)])
+def _scores(rows: Sequence[Graded], grades: Sequence[float | None], category: dict[str, str]) -> Scores:
+    return scores([Grade(category[str(row.question_id)], row.turn, grade) for row, grade in zip(rows, grades, strict=True)])
 
 
 def _named(found: Scores) -> dict[str, float]:
@@ -145,4 +148,5 @@ def _read(row: Output) -> float | None:
     if row.style.startswith("mtbench"):
         return read_rating(row.text)[1]
     judge = JudgeConfig()
-    return read_score(own_turn(ECHO.sub("", row.text)), re.compile(judge.pattern, re.IGNORECASE), judge.scale)[1]
+    pattern = re.compile(judge.pattern, re.IGNORECASE)
+    return read_score(own_turn(ECHO.sub("", row.text), pattern), pattern, judge.scale)[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Verdict = Literal["ok", "off", "-"]
+Agreement = Literal["ok", "off", "-"]
 
 
 class Line(NamedTuple):
@@ -19,10 +19,10 @@ class Line(NamedTuple):
     """None where nothing was published: then there is nothing to be off from."""
     tolerance: float = 0.0
     id: str = ""
-    """What the list of published figures calls it."""
+    """Its name in the list of published figures."""
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Agreement:
         """Whether ours is within the tolerance of the published one."""
         if self.published is None:
             return "-"

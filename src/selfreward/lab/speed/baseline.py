@@ -1,4 +1,4 @@
-"""What people write around `generate()`: `num_return_sequences` in batches (b), or a call for each sample (c); then TRL's DPO."""
+"""Code as people write it: `generate()` with `num_return_sequences` in batches (b), or once a sample (c); then TRL's DPO."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def train_dpo(work: Work, generator: Generator, pairs: Sequence[Preference], fol
 
 
 def trl_settings(work: Work, folder: Path) -> dict[str, Any]:
-    """What TRL is told in every arm."""
+    """TRL's settings in every arm."""
     return {
         "output_dir": str(folder / "trl"), "per_device_train_batch_size": work.batch, "num_train_epochs": 1,
         "use_cpu": work.device == "cpu", "bf16": work.dtype == "bfloat16", "gradient_checkpointing": work.device != "cpu",

@@ -25,7 +25,7 @@ SHORT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Sitting:
-    """What is to be measured."""
+    """A plan of measurements."""
 
     model: str = "1m"
     """A shape's name, or a folder with a config.json that tells one."""
@@ -103,7 +103,7 @@ def facts(sitting: Sitting, folder: Path) -> dict[str, Any]:
 
 
 def able(sitting: Sitting) -> dict[str, float]:
-    """What the machine can do now."""
+    """The machine's rates, measured now."""
     from selfreward.lab.speed.rates import rates
 
     found: dict[str, float] = apart(rates, sitting.device, sitting.dtype)

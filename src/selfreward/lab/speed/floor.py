@@ -68,7 +68,7 @@ class Shape(NamedTuple):
 
 
 class Need(NamedTuple):
-    """What a stage cannot do without."""
+    """The work that a stage cannot do without."""
 
     multiply_adds: int
     bytes: int
@@ -89,7 +89,7 @@ class Asked(NamedTuple):
     """Of each sample."""
 
     def need(self, shape: Shape, width: int) -> Need:
-        """What it takes; `width`: bytes of a number."""
+        """Seconds that this work takes; `width`: bytes of a number."""
         before, held, adds, fed = 0, 0, 0, self.tokens - 1
         for count, tokens in self.texts:
             adds += count * shape.read(before, tokens)
@@ -102,19 +102,19 @@ class Asked(NamedTuple):
 
 
 def candidates(work: Work) -> Asked:
-    """What the candidates ask: N go on from each prompt."""
+    """Work of sampling the candidates: N go on from each prompt."""
     return Asked(((work.prompts, work.prompt_tokens),), work.prompts * work.n, work.candidate_tokens)
 
 
 def judging(work: Work) -> Asked:
-    """What the judgments ask: from one rubric go on the prompts, from each its candidates, from each of those K judgments."""
+    """Work of judging: from one rubric go on the prompts, from each prompt its candidates, from each candidate K judgments."""
     judged = work.prompts * work.n
     ends = (judged, work.candidate_tokens + work.rubric_tail)
     return Asked(((1, work.rubric_head), (work.prompts, work.prompt_tokens), ends), judged * work.k, work.judgment_tokens)
 
 
 def dpo(work: Work, shape: Shape) -> Need:
-    """What DPO takes: two responses after one prompt, forward in the reference, forward and backward in the policy.
+    """Work of DPO: two responses after one prompt, forward in the reference, forward and backward in the policy.
 
     With adapters the frozen weights have no gradient and are not updated, and what the adapters themselves take is nothing.
     """
@@ -126,7 +126,7 @@ def dpo(work: Work, shape: Shape) -> Need:
 
 
 def needs(work: Work, shape: Shape) -> dict[str, Need]:
-    """What each stage takes."""
+    """The floor of each stage, in seconds."""
     width = BYTES[work.dtype]
     return {
         "candidates": candidates(work).need(shape, width),

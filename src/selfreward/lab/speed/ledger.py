@@ -1,4 +1,4 @@
-"""What an arm spent, stage by stage: seconds of the clock and of the processor, tokens computed, memory."""
+"""Costs of an arm, stage by stage: seconds of the clock and of the processor, tokens computed, memory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Ledger:
         model.get_input_embeddings().register_forward_pre_hook(read)
 
     def add_sampled(self, tokens: int) -> None:
-        """So many tokens were sampled in the stage that is open."""
+        """Count tokens as sampled in the stage that is open."""
         self.sampled[self._open[-1]] += tokens
 
     def book(self, part: Any, call: str, stage: str) -> None:

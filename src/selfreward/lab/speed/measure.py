@@ -14,12 +14,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from selfreward.errors import first_line
+from selfreward.errors import first_line, pip_install
 from selfreward.lab.speed.work import Work
 
 T = TypeVar("T")
 WARM: dict[str, Any] = {"candidate_tokens": 4, "judgment_tokens": 4, "rubric_head": 32}
-"""What an arm does once before it is measured: libraries load half of themselves at their first use."""
+"""Work that an arm does once before it is measured: libraries load half of themselves at their first use."""
 
 
 class Arm(NamedTuple):
@@ -41,7 +41,7 @@ ARMS = {
     "c": Arm("one generate() for each sample, TRL DPO", "baseline:one_by_one"),
     "d": Arm(
         "self-rewarding-lm-pytorch 0.2.12", "peers:lucidrains", needs=("self_rewarding_lm_pytorch",),
-        install="pip install 'selfreward[bench]'",
+        install=pip_install("bench"),
     ),
     "a2": Arm("selfreward, N = 2", "ours:selfreward", 2),
     "e": Arm("TRL OnlineDPO, N = 2", "peers:online_dpo", 2, ("trl", "datasets"), "pip install trl datasets"),
@@ -65,7 +65,7 @@ def can_train() -> bool:
 
 
 def measured(arm: str, work: Work) -> dict[str, Any]:
-    """What `arm` spends on `work`, in a fresh process; `died` says of one that did not live to tell."""
+    """Costs of `arm` on `work`, in a fresh process; `died` makes the result of a process that did not live to tell."""
     work = replace(work, n=ARMS[arm].n or work.n)
     try:
         return apart(_spend, ARMS[arm].call, work)

@@ -1,4 +1,4 @@
-"""What the page says in words: how it was measured, and what is wrong with an arm's result."""
+"""Notes of the page: how it was measured, and what is wrong with an arm's result."""
 
 from __future__ import annotations
 

@@ -11,15 +11,15 @@ from selfreward.engines import Model, Trainer, load_checkpoint, open_model
 from selfreward.lab.speed.ledger import Ledger
 from selfreward.lab.speed.work import Work, by_score, score
 from selfreward.recipe import BackendConfig, DPOConfig, JudgeConfig, LoRAConfig, TrainerConfig
-from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Response, Sampling, preference_texts
-from selfreward.rundir import Progress, RunDir, Runner
-from selfreward.steps import Judge, choose_pairs, judge_candidates, plan_responses, read_response
+from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Sampling, preference_texts
+from selfreward.rundir import JUDGMENTS, PAIRS, PROMPTS, RESPONSES, Progress, RunDir, Runner
+from selfreward.steps import Answering, Grader, choose_pairs, judge_candidates
 
 
 def selfreward(work: Work, ledger: Ledger, folder: Path, train: bool) -> None:
     """One iteration, from prompts to M2; without `train` up to the pairs."""
     start = load_checkpoint("M1", str(work.model))
-    rundir = RunDir(folder / "run", {"bench": True})
+    rundir = RunDir(folder / "run", {"bench": True, "seed": work.seed})
     with open(os.devnull, "w") as nowhere:
         progress = Progress(rundir.logs, console=Console(file=nowhere))
         run = Runner(rundir, lambda model: _engine(work, ledger, model), lambda: _trainer(work, ledger), progress)
@@ -33,24 +33,23 @@ def selfreward(work: Work, ledger: Ledger, folder: Path, train: bool) -> None:
 def _iterate(work: Work, ledger: Ledger, run: Runner, start: Checkpoint, train: bool) -> None:
     it = run["M2"]
     with ledger.stage("candidates"):
-        prompts = it.keep("prompts", ([Prompt(text=text, source="seed") for text in work.texts()], []))
+        prompts = it.keep(PROMPTS, ([Prompt(text=text, source="seed") for text in work.texts()], []))
         sampling = Sampling(temperature=work.temperature, top_p=work.top_p, max_tokens=work.candidate_tokens)
-        plan = plan_responses(prompts, work.n, sampling, start, work.seed)
-        responses = it.sample("responses", Response, plan, start, read_response)
-    ledger.sampled["candidates"] += it.receipt("responses")["completion_tokens"]
+        responses = list(it.ask(RESPONSES, Answering(sampling, work.n), prompts, start))
+    ledger.sampled["candidates"] += it.receipt(RESPONSES)["completion_tokens"]
     with ledger.stage("judging"):
-        judge, texts = _judge(work, run.dir.path / "rubric.txt"), {prompt.id: prompt.text for prompt in prompts}
+        grader, texts = _grader(work, run.dir.path / "rubric.txt"), {prompt.id: prompt.text for prompt in prompts}
         candidates = [(texts[response.prompt_id], response) for response in responses]
-        judgments = judge_candidates(it, candidates, judge, start, work.seed)
-    ledger.sampled["judging"] += it.receipt("judgments")["completion_tokens"]
+        judgments = judge_candidates(it, candidates, grader, start)
+    ledger.sampled["judging"] += it.receipt(JUDGMENTS)["completion_tokens"]
     with ledger.stage("dpo"):
-        pairs = it.keep("pairs", choose_pairs(prompts, responses, judge.mean_scores(judgments), by_score))
+        pairs = it.keep(PAIRS, choose_pairs(prompts, responses, grader.mean_scores(judgments), by_score))
         if train:
             examples = preference_texts(pairs, prompts, responses)
             it.train_dpo(examples, start, start, DPOConfig(batch_size=work.batch, dropout=0.0), work.seed)
 
 
-def _judge(work: Work, rubric: Path) -> Judge:
+def _grader(work: Work, rubric: Path) -> Grader:
     rubric.write_text(work.rubric(), encoding="utf-8")
     config = JudgeConfig(
         rubric=str(rubric), samples=work.k, max_tokens=work.judgment_tokens, temperature=work.temperature,
@@ -59,7 +58,7 @@ def _judge(work: Work, rubric: Path) -> Judge:
     return StandIn(config)
 
 
-class StandIn(Judge):
+class StandIn(Grader):
     """A judge whose judgments have the score that stands in for the one that a random model cannot write."""
 
     def read(self, request: Request, completion: Completion) -> Judgment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ def overhead(path: str) -> dict[str, Any]:
     ledger.book(loop, "iterate", "iterations")
     ledger.book(ModelFolder, "train_dpo", "iterations")
 
-    def timed(recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher) -> Checkpoint:
+    def timed(
+        recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher, turns: Mapping[int, Recipe]
+    ) -> Checkpoint:
         opens, trains = run.open_model, run.open_trainer
         run.open_model = lambda model: ledger.time_inside(ledger.timed(opens)(model), "prepare", "generate")
         run.open_trainer = lambda: ledger.time_inside(trains(), "sft", "dpo")
         with ledger.stage("the rest"):
-            return loop.self_reward(recipe, seed, run, cast, measurer, watcher)
+            return loop.self_reward(recipe, seed, run, cast, measurer, watcher, turns)
 
     with tempfile.TemporaryDirectory() as folder:
         execute(load_recipe(Path(path)), Path(folder) / "run", loop=timed)

@@ -1,4 +1,4 @@
-"""What this machine can do: multiply-adds and bytes in a second, measured with torch, and what it is."""
+"""Rates of this machine: multiply-adds and bytes a second, measured with torch, and its description."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _wait(kind: str) -> None:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine that the figures were measured on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found: dict[str, Any] = {"processor": _processor(), "cores": cores, "threads": torch.get_num_threads()}
     if hasattr(os, "getloadavg"):

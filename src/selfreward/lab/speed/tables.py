@@ -1,4 +1,4 @@
-"""What was measured, as a page: medians over the repeats, and every ratio against selfreward on the same work."""
+"""The page of measurements: medians over the repeats, and every ratio against selfreward on the same work."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 class Spent:
-    """What one arm spent: medians over the runs of it that lived."""
+    """Costs of one arm: medians over the runs of it that lived."""
 
     def __init__(self, runs: Runs) -> None:
         self.runs = [run for run in runs if "died" not in run]
@@ -238,7 +238,7 @@ def _sweep(part: Part) -> str:
 
 
 def _more(totals: Mapping[int, float]) -> dict[int, str]:
-    """What each prompt beyond the row before costs, in ms, free of what an iteration costs whatever the number of prompts."""
+    """Cost in ms of each prompt beyond the row before, free of the costs that do not depend on the number of prompts."""
     counts = list(totals)
     more = {count: f"{1000 * (totals[count] - totals[before]) / (count - before):.2f}" for before, count in pairwise(counts)}
     return {counts[0]: "–", **more}

@@ -19,7 +19,7 @@ TOP_SCORE = 5.0
 
 @dataclass(frozen=True)
 class Work:
-    """What is asked of an arm. Lengths are in tokens; a word is a token."""
+    """Work for an arm. Lengths are in tokens; a word is a token."""
 
     model: Path
     """A folder that `world.make_world` made."""
@@ -33,7 +33,7 @@ class Work:
     rubric_head: int = 1260
     """Of the judge's prompt, what comes before the prompt and the response: the same for all."""
     rubric_tail: int = 206
-    """What comes after them; with a prompt of 56 and a response of 48 tokens, 1,570 in all."""
+    """Tokens after them; with a prompt of 56 and a response of 48 tokens, 1,570 in all."""
     batch: int = 4
     """Pairs in a step of DPO."""
     temperature: float = 0.7
@@ -88,7 +88,7 @@ def best_and_worst(responses: Sequence[str], scores: Mapping[str, float]) -> tup
 
 
 def by_score(prompt_id: str, group: list[Scored]) -> Pair | str:
-    """The same as a policy of ours: all of these end for their length, which the built-in one never prefers."""
+    """A pair policy for the bench: all its answers end for their length, and the built-in policy never prefers those."""
     worst, best = (pick(group, key=lambda scored: scored[0]) for pick in (min, max))
     if worst[0] == best[0]:
         return "tie"

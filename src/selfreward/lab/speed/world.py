@@ -43,7 +43,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Shapes by name: two for a CPU, two of real models, and one for tests."""
 LEVEL = 4.0
-"""What the first feature is of every word, and in the output minus that of those that are never drawn."""
+"""The first feature of every word; in the output layer, words that are never drawn have its negative."""
 
 
 def settings(name: str) -> PretrainedConfig:

@@ -42,6 +42,7 @@ from selfreward.records import (
     content_id,
     write_whole,
 )
+from selfreward.rundir import Part
 from selfreward.stats import intervals
 from selfreward.steps import Rubric
 
@@ -50,10 +51,10 @@ TURN = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>", r
 """A turn of the official template."""
 ONE_TOKEN = Sampling(temperature=1.0, top_p=1.0, max_tokens=1)
 TOP = 5
-"""So many likeliest first tokens are asked for, as the board does."""
+"""The number of likeliest first tokens that are asked for, as the board does."""
 NOBODY = " No win rate: the judge preferred nobody on any prompt."
 Letter = Literal["m", "M"]
-Outcome = Literal["preferred", "no_logprobs", "no_letter", "error"]
+AnnotationOutcome = Literal["preferred", "no_logprobs", "no_letter", "error"]
 
 
 class Instruction(Row):
@@ -76,13 +77,16 @@ class Annotation(Sampled):
     """`m`, the output that is shown first, or `M`."""
     logprobs: dict[str, float]
     """Of the two letters, as far as they are among the likeliest first tokens."""
-    outcome: Outcome
+    outcome: AnnotationOutcome
     preference: float | None = None
 
     @property
     def label(self) -> str:
         """The outcome."""
         return self.outcome
+
+
+ANNOTATIONS = Part("annotations", "asks", Annotation)
 
 
 class Template(Rubric):
@@ -106,7 +110,7 @@ class AlpacaEval(Labelled):
     data: Located
     """Prompts in the official shape, with the baseline's answers."""
     baseline: str = "output"
-    """What the rows call the baseline's answer."""
+    """The rows' name for the baseline's answer."""
     template: Located = "selfreward:measure/text/judge_alpaca.txt"
     """The judge's prompt, with the slots {instruction}, {output_1} and {output_2}."""
     board: Located | None = None
@@ -124,7 +128,7 @@ class AlpacaEval(Labelled):
 
     @cached_property
     def fitted(self) -> Board | None:
-        """What length control is fitted with."""
+        """The board that length control is fitted with."""
         return read_board(Path(self.board)) if self.board else None
 
     def load(self) -> object:
@@ -141,7 +145,7 @@ class AlpacaEval(Labelled):
         answers = trial.answers("responses", prompts, self, trial.model)
         self._write_outputs(trial, answers)
         plan = self._plan(prompts, answers, trial.judge)
-        annotations = trial.at.sample("annotations", Annotation, plan, trial.judge, read_annotation)
+        annotations = list(trial.at.complete(ANNOTATIONS, plan, trial.judge, read_annotation))
         preferences = self._preferences(answers, annotations)
         failed = sum(not answer.answered for answer in answers)
         same = len(answers) - len(annotations) - failed
@@ -182,7 +186,7 @@ class AlpacaEval(Labelled):
         ]
 
     def _length_controlled(self, preferences: Sequence[float | None], answers: Sequence[Response]) -> list[Figure]:
-        """What the win rate would be at the baseline's lengths, where there is a board to fit it with."""
+        """The win rate at the baseline's lengths, where there is a board to fit it with."""
         if self.fitted is None or win_rate(preferences) is None:
             return []
         theirs = [len(row.output) for row in self.instructions]
@@ -193,7 +197,7 @@ class AlpacaEval(Labelled):
         return [Figure(name="length-controlled win rate %", value=found.win_rate, low=low, high=high, n=n)]
 
     def _note(self) -> str:
-        """What the figures can be compared with."""
+        """A note: figures that these can be compared with."""
         if self.template == OWN_TEMPLATE:
             return "The judge's prompt is this program's own: not comparable with the board. --template takes the official one."
         return "Comparable with the board only by the board's own judge and template, on its 805 prompts."
@@ -241,7 +245,7 @@ def read_annotation(request: Request, completion: Completion) -> Annotation:
     )
 
 
-def _outcome(completion: Completion, preference: float | None) -> Outcome:
+def _outcome(completion: Completion, preference: float | None) -> AnnotationOutcome:
     if completion.finish == "error":
         return "error"
     if completion.first_token is None:

@@ -12,14 +12,14 @@ from pydantic import Field
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import BackendConfig, ModelName, SamplingConfig, Section, ServerConfig, SourceConfig
 from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response
-from selfreward.rundir import ModelFolder
-from selfreward.steps import Kept, plan_responses, read_response
+from selfreward.rundir import ModelFolder, Part
+from selfreward.steps import Answering, Kept
 
 T = TypeVar("T", bound=Identified)
 
 
 class Trial(NamedTuple):
-    """Who takes part in an evaluation, and where its work is done."""
+    """The models of an evaluation, and the folder where its work is done."""
 
     at: ModelFolder
     path: Path
@@ -31,19 +31,19 @@ class Trial(NamedTuple):
 
     def answers(self, stage: str, prompts: Sequence[Prompt], asked: Answered, model: Checkpoint) -> list[Response]:
         """One answer of `model` to each prompt, in their order."""
-        plan = plan_responses(prompts, 1, asked.responses.sampling, model, asked.seed)
-        return self.at.sample(stage, Response, plan, model, read_response)
+        part = Part(stage, "asks", Response)
+        return list(self.at.ask(part, Answering(asked.responses.sampling), prompts, model))
 
 
 class Settings(Section):
-    """What every kind of evaluation is asked with."""
+    """Settings of every kind of evaluation."""
 
     seed: int = 0
     """Every random choice follows from it."""
     bootstrap: int = Field(1000, ge=100)
     """Resamples behind every interval."""
     backend: BackendConfig = BackendConfig()
-    """What samples text."""
+    """The engine that samples text."""
     servers: dict[str, ServerConfig] = Field({})
     """Endpoints by name."""
 
@@ -62,16 +62,16 @@ class Settings(Section):
 
 
 class Answered(Settings):
-    """What those are asked with whose model answers prompts, for a judge to look at."""
+    """Settings of evaluations in which the model answers prompts and a judge looks at the answers."""
 
     judge: ModelName
-    """Who judges."""
+    """The judge."""
     responses: SamplingConfig = SamplingConfig()
     """How the answers are sampled."""
 
 
 def some(loaded: Kept[T], source: SourceConfig) -> Kept[T]:
-    """What was loaded. Raises `SelfRewardError` where nothing is left to ask."""
+    """`loaded` as it is. Raises `SelfRewardError` where nothing is left to ask."""
     if not loaded[0]:
         raise SelfRewardError("has nothing to evaluate on", source.path, "Give a file with at least one row that is used")
     return loaded

@@ -15,6 +15,7 @@ from selfreward.measure.evaluations.base import Answered, Trial
 from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import Located
 from selfreward.records import Completion, Figure, Prompt, Request, Sampled, Sampling
+from selfreward.rundir import Part
 from selfreward.stats import intervals
 from selfreward.steps import Rubric, own_words
 
@@ -31,7 +32,7 @@ CATEGORIES = (
 LENGTHS = ("a few words", "1 to 3 sentences", "one paragraph", "several paragraphs", "a page or more")
 NOT_LABELLED = "not labelled"
 NAMES = ("category", "complexity", "length")
-"""What the labels are called in the judge's answer."""
+"""Names of the labels in the judge's answer."""
 LINE = r"^[\s*#-]*{}[ \t*]*:[ \t*]*(.+?)[ \t*.]*$"
 SHORT = Sampling(temperature=0.0, top_p=1.0, max_tokens=64)
 
@@ -58,20 +59,20 @@ class LabelRow(Row):
 
 
 class Labelled(Answered):
-    """What those are asked with whose result can be broken down."""
+    """Settings of evaluations whose result can be broken down."""
 
     labels: Located | None = None
     """Labels of the prompts, to break the result down by: a file, or `judge`, who then labels them."""
 
     @cached_property
     def labels_given(self) -> dict[str, LabelRow]:
-        """What the file says of the prompts, by id."""
+        """The file's labels of the prompts, by prompt id."""
         by_file = self.labels is not None and self.labels != BY_JUDGE
         return {row.about: row for row in read_rows(str(self.labels), LabelRow)} if by_file else {}
 
 
 class Label(Sampled):
-    """What a judge says of a prompt. Only a `labelled` one has labels, and then all three."""
+    """A judge's labels of a prompt. Only a `labelled` record has labels, and then all three."""
 
     identity = ("prompt_id", "judge", "rationale", "outcome")
     prompt_id: str
@@ -104,15 +105,18 @@ def break_down(
 
 def read_label(request: Request, completion: Completion) -> Label:
     """Three labels, or the name of what is wrong with them."""
-    own, failure = own_words(completion)
+    own, _, failure = own_words(completion)
     found = None if failure else parse(own)
     outcome = failure or ("labelled" if found else "unparsed")
     told = found._asdict() if found else {}
     return Label(prompt_id=request.about, judge=request.model, rationale=completion.text, outcome=outcome, **told)
 
 
+LABELS = Part("labels", "asks", Label)
+
+
 class Labels(NamedTuple):
-    """What is told of one prompt."""
+    """The labels of one prompt."""
 
     category: str
     complexity: int
@@ -138,7 +142,7 @@ def _ask(trial: Trial, asked: Labelled, prompts: Sequence[Prompt]) -> dict[str, 
         Request.user_turn(prompt.id, 0, rubric.fill(prompt=prompt.text, **texts), SHORT, trial.judge, asked.seed)
         for prompt in prompts
     ]
-    return {label.prompt_id: label for label in trial.at.sample("labels", Label, plan, trial.judge, read_label)}
+    return {label.prompt_id: label for label in trial.at.complete(LABELS, plan, trial.judge, read_label)}
 
 
 def _bins(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from selfreward.engines import open_model, outside_model
-from selfreward.errors import SelfRewardError
+from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.base import Settings, Trial
 from selfreward.measure.evaluations.head_to_head import Contest
@@ -20,7 +20,7 @@ from selfreward.measure.evaluations.lm_eval import Harness
 from selfreward.measure.evaluations.multi_turn import MTBench
 from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
-from selfreward.recipe import Recipe, SamplingConfig, assert_open, load_recipe
+from selfreward.recipe import Recipe, SamplingConfig, assert_open, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
 from selfreward.rundir import Progress, RunDir, Runner
 
@@ -35,7 +35,7 @@ KINDS: dict[str, type[Settings]] = {
 SIGNS = {"turns": "mt-bench", "responses": "reward-modeling", "instruction": "alpaca-eval"}
 """A field in the rows of a file, and the evaluation that such a file is for."""
 HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
-"""What a run measures its own models on: the data of an evaluation of one of them where none is given."""
+"""The data that a run measures its own models on, which an evaluation of such a model uses where no data is given."""
 PARTS = ("judge", "against")
 RECORDS = "records"
 """Folder of an evaluation's stages."""
@@ -94,12 +94,10 @@ def evaluate(
 
 
 def _found(settings: Settings, trial: Trial) -> Found:
-    """What `settings` find. Where the folder has another evaluation of this name, the error says how both can stand."""
+    """The result of `settings`. Where the folder has another evaluation of this name, the error says how both can stand."""
     try:
         return settings.find(trial)
-    except SelfRewardError as error:
-        if not error.where.startswith(f"{RECORDS}/"):
-            raise
+    except Outdated as error:
         now = f"Give this evaluation a folder of its own with --name, and both stand. Or: {error.now}"
         raise SelfRewardError(error.what, str(trial.path / error.where), now) from error
 
@@ -169,7 +167,7 @@ def read_settings(kind: str, recipe: Path | None, given: Mapping[str, Any]) -> S
     tables = _tables(load_recipe(recipe)) if recipe else {}
     known = {name: table for name, table in tables.items() if name in KINDS[kind].model_fields and table is not None}
     try:
-        return KINDS[kind].model_validate(_merged(known, given))
+        return KINDS[kind].model_validate(merged(known, given))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -182,7 +180,7 @@ def read_settings(kind: str, recipe: Path | None, given: Mapping[str, Any]) -> S
 
 
 def _tables(recipe: Recipe) -> dict[str, Any]:
-    """What a recipe says about measuring, by the names that the settings have for it."""
+    """A recipe's fields about measuring, by the names that the settings have for them."""
     return {
         "seed": recipe.seed,
         "bootstrap": recipe.measure.bootstrap,
@@ -195,18 +193,8 @@ def _tables(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _merged(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` over `tree`, table by table."""
-    both = {
-        name: _merged(tree[name], value)
-        for name, value in given.items()
-        if isinstance(value, dict) and isinstance(tree.get(name), dict)
-    }
-    return {**tree, **given, **both}
-
-
 def _checkpoint(subject: Subject, settings: Settings) -> Checkpoint:
-    """What is to be loaded, under the name that people know it by."""
+    """The checkpoint to be loaded, under the name that people know it by."""
     return outside_model(subject.source, settings.servers).model_copy(update={"name": subject.name})
 
 

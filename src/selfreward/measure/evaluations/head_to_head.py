@@ -9,9 +9,11 @@ from selfreward.measure.evaluations.base import Trial, counted, lengths, some
 from selfreward.measure.evaluations.breakdown import Labelled, break_down
 from selfreward.recipe import ModelName, PairwiseConfig, SourceConfig
 from selfreward.records import Comparison, Dropped, Figure, Found, Preference, Prompt, Side, content_id, digest
+from selfreward.rundir import PROMPTS, Part
 from selfreward.stats import intervals
 from selfreward.steps import Kept, PairwiseJudge, combine, flip_rate, load_prompts
 
+PREFERENCES = Part("preferences", "asks", Preference)
 WORTH: dict[Side, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
 
 
@@ -46,12 +48,11 @@ class Contest(Labelled):
 
     def find(self, trial: Trial) -> Found:
         """Both models answer, the judge compares."""
-        prompts = trial.at.keep("prompts", self.prompts)
+        prompts = trial.at.keep(PROMPTS, self.prompts)
         ours = trial.answers("responses", prompts, self, trial.model)
         theirs = trial.answers("rival_responses", prompts, self, trial.rival)
         pairs = [(prompt, a, b) for prompt, a, b in zip(prompts, ours, theirs, strict=True) if a.answered and b.answered]
-        plan = self.compared.plan(pairs, trial.judge, self.seed)
-        preferences = trial.at.sample("preferences", Preference, plan, trial.judge, self.compared.read, self.compared.reading)
+        preferences = list(trial.at.ask(PREFERENCES, self.compared, pairs, trial.judge))
         comparisons = combine(preferences)
         winners = {comparison.prompt_id: comparison.winner for comparison in comparisons}
         worth = [WORTH.get(winners.get(prompt.id, "none")) for prompt in prompts]

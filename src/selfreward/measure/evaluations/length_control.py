@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, pip_install
 from selfreward.measure.evaluations.published import Row, read_rows
 
 Floats = NDArray[np.float64]
 DRAW = 1.5
 STRENGTHS: tuple[float, ...] = tuple(np.logspace(-4, 4, 10).tolist())
-"""What C, the inverse of the penalty, is chosen from."""
+"""Values that C, the inverse of the penalty, is chosen from."""
 FOLDS, SEED = 5, 123
 """Of the cross-validation; the seed is the leaderboard's."""
 GAMED_WEIGHT = 0.1
@@ -106,7 +106,7 @@ class Gamed(Row):
 
 
 class Board(NamedTuple):
-    """What the leaderboard's fit knows besides the model."""
+    """Data that the leaderboard's fit has besides the model's."""
 
     difficulty: Floats
     """Of each instruction, in the leaderboard's order."""
@@ -128,7 +128,7 @@ def read_board(folder: Path) -> Board:
 
 
 class LengthControlled(NamedTuple):
-    """What the win rate would be if the model's answers were as long as the baseline's, in per cent."""
+    """The win rate if the model's answers were as long as the baseline's, in per cent."""
 
     win_rate: float
     standard_error: float
@@ -185,7 +185,7 @@ def _features(lengths: Sequence[int], baseline_lengths: Sequence[int], board: Bo
 
 
 class _Rows(NamedTuple):
-    """What the regression is fitted on; `instructions` tells which rows are about the same one."""
+    """Rows that the regression is fitted on; `instructions` tells which rows share an instruction."""
 
     features: Floats
     targets: Floats
@@ -215,7 +215,7 @@ def _scikit_learn(module: str) -> Any:
     try:
         return import_module(f"sklearn.{module}")
     except ImportError as error:
-        now = 'Install it: pip install "selfreward[eval]"'
+        now = f"Install it: {pip_install('eval')}"
         raise SelfRewardError("needs scikit-learn", "length control", now) from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, pip_install
 from selfreward.measure.evaluations.base import Settings, Trial
 from selfreward.recipe import Located
 from selfreward.records import Figure, Found, content_id, file_hash, write_whole
@@ -42,7 +42,7 @@ class Harness(Settings):
         try:
             import lm_eval
         except ImportError as error:
-            now = 'Install it: pip install "selfreward[eval]"'
+            now = f"Install it: {pip_install('eval')}"
             raise SelfRewardError(f"needs the library lm-eval ({error})", "--on lm-eval", now) from error
         return lm_eval
 

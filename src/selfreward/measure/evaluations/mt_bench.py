@@ -37,13 +37,13 @@ PROMPTS: dict[tuple[Turn, bool], str] = {
 """(turn, with reference) → the published name of the judge's prompt."""
 SLOT = re.compile(r"\{(question|answer|question_1|answer_1|question_2|answer_2|ref_answer_1|ref_answer_2)\}")
 MARK = re.compile(r"\[The (?:Start|End) of [^\]\n]*\]|<\|The (?:Start|End) of [^|\n]*\|>", re.IGNORECASE)
-"""What the judge's prompts set answers off with."""
+"""The marks by which the judge's prompts set answers off."""
 
 
 class Question(Row):
     """A question of the published file."""
 
-    question_id: int
+    question_id: int | str
     category: str
     turns: tuple[str, str]
     reference: tuple[str, str] | None = Field(None, validation_alias=AliasChoices("reference", "reference_gpt4"))
@@ -80,7 +80,7 @@ def read_judge_prompts(path: str) -> dict[str, JudgePrompt]:
 def judge_messages(
     question: Question, answers: Sequence[str], turn: Turn, prompts: Mapping[str, JudgePrompt]
 ) -> tuple[Message, Message]:
-    """What the judge of one turn is asked: system and user message.
+    """The messages to the judge of one turn: system and user.
 
     `answers` are the model's, of turn 1 or of both. They are hostile: slots are filled in one pass, and marks that would end
     an answer are broken inside them.
@@ -103,7 +103,7 @@ def read_rating(text: str) -> tuple[Outcome, float | None]:
 
     FastChat takes the first, and where there is none a bare `[n]`; on published judgments the two rules agree.
     """
-    return read_score(own_turn(text), RATING, SCALE)
+    return read_score(own_turn(text, RATING), RATING, SCALE)
 
 
 class Grade(NamedTuple):

@@ -9,6 +9,8 @@ from itertools import chain
 from selfreward.measure.evaluations.base import Answered, Trial, counted, lengths
 from selfreward.measure.evaluations.mt_bench import (
     GROUPS,
+    RATING,
+    SCALE,
     TEMPERATURES,
     Grade,
     JudgePrompt,
@@ -17,16 +19,17 @@ from selfreward.measure.evaluations.mt_bench import (
     judge_messages,
     read_judge_prompts,
     read_questions,
-    read_rating,
     scores,
 )
 from selfreward.recipe import Located
 from selfreward.records import Checkpoint, Completion, Figure, Found, Judgment, Message, Request, Response, Sampling, content_id
+from selfreward.rundir import Part
 from selfreward.stats import intervals
-from selfreward.steps import read_judgment, read_response
+from selfreward.steps import Answering, read_judgment, read_score
 
 TURNS: tuple[Turn, Turn] = (1, 2)
 GRADING = Sampling(temperature=0.0, top_p=1.0, max_tokens=2048)
+GRADES = Part("grades", "asks", Judgment)
 Dialogue = tuple[Question, tuple[Response, ...]]
 """A question with the model's answers so far."""
 Graded = Sequence[Sequence[Grade]]
@@ -61,7 +64,7 @@ class MTBench(Answered):
         turns = [(question, turn, told) for question, told in dialogues for turn, _ in zip(TURNS, told, strict=False)]
         asked = [(question, turn, told) for question, turn, told in turns if told[turn - 1].answered]
         plan = [self._grade(question, turn, told, trial.judge) for question, turn, told in asked]
-        judgments = trial.at.sample("grades", Judgment, plan, trial.judge, read_grade)
+        judgments = list(trial.at.complete(GRADES, plan, trial.judge, read_grade))
         found = {judgment.response_id: judgment.score for judgment in judgments}
         graded = [
             [Grade(question.category, turn, found.get(answer.id)) for turn, answer in zip(TURNS, told, strict=False)]
@@ -93,7 +96,7 @@ class MTBench(Answered):
             )
             for question, told in dialogues
         ]
-        return trial.at.sample(f"turn_{turn}", Response, plan, trial.model, read_response)
+        return list(trial.at.complete(Part(f"turn_{turn}", "asks", Response), plan, trial.model, Answering.read))
 
     def _sampling(self, question: Question) -> Sampling:
         return Sampling(temperature=TEMPERATURES.get(question.category, 0.0), top_p=1.0, max_tokens=self.responses.max_tokens)
@@ -129,7 +132,7 @@ class MTBench(Answered):
 
 def read_grade(request: Request, completion: Completion) -> Judgment:
     """One grade, or the name of what is wrong with it."""
-    return read_judgment(request, completion, read_rating)
+    return read_judgment(request, completion, lambda text, _: read_score(text, RATING, SCALE), RATING)
 
 
 def _dialogue(question: Question, answers: Sequence[Response]) -> tuple[Message, ...]:

@@ -33,7 +33,7 @@ def read_rows(path: str, kind: type[T], rename: dict[str, str] | None = None) ->
 
 
 def first_fields(path: str) -> tuple[str, ...]:
-    """What the first row of a file has."""
+    """Fields of the first row of a file."""
     _, row = next(_values(Path(path)), ("", None))
     return tuple(row) if isinstance(row, dict) else ()
 

@@ -10,8 +10,9 @@ from scipy.stats import kendalltau
 from selfreward.measure.axes import Judged, beside_ranks, correlation, perfect_that_are_best, reward_modeling
 from selfreward.measure.evaluations.base import Settings, Trial, counted, some
 from selfreward.recipe import JudgeConfig, SourceConfig
-from selfreward.records import Figure, Found, Judgment, Ranking, RewardModeling, content_id, digest
-from selfreward.steps import Judge, Kept, load_rankings, ranked_responses
+from selfreward.records import Figure, Found, Ranking, RewardModeling, content_id, digest
+from selfreward.rundir import JUDGMENTS, RANKINGS
+from selfreward.steps import Grader, Kept, load_rankings, ranked_responses
 
 
 class Ranked(Settings):
@@ -30,9 +31,9 @@ class Ranked(Settings):
         return load_rankings(self.data, "rankings", self.seed, self.skip_bad_rows)
 
     @cached_property
-    def grader(self) -> Judge:
+    def grader(self) -> Grader:
         """The rubric and its parser."""
-        return Judge(self.grading)
+        return Grader(self.grading)
 
     def load(self) -> object:
         """Read the ranked set and the rubric."""
@@ -40,11 +41,10 @@ class Ranked(Settings):
 
     def find(self, trial: Trial) -> Found:
         """The model judges every response."""
-        rankings = trial.at.keep("rankings", self.rankings)
+        rankings = trial.at.keep(RANKINGS, self.rankings)
         ranked = [(ranking, ranked_responses(ranking)) for ranking in rankings]
         asked = [(ranking.prompt, response) for ranking, responses in ranked for response in responses]
-        plan = self.grader.plan(asked, trial.model, self.seed)
-        judgments = trial.at.sample("judgments", Judgment, plan, trial.model, self.grader.read, self.grader.reading)
+        judgments = list(trial.at.ask(JUDGMENTS, self.grader, asked, trial.model))
         judged = beside_ranks(ranked, self.grader.mean_scores(judgments))
         unparsed = sum(judgment.score is None for judgment in judgments) / len(judgments)
         found = reward_modeling(judged, unparsed, *self.resampling, self.grading.scale[1])

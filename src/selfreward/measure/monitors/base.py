@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from selfreward.recipe import Recipe
-from selfreward.records import Anchor, Estimate, Judgment, Likelihood, Made, Measured, Prompt, Ranking, Response
+from selfreward.records import Anchor, Estimate, Iteration, Judgment, Likelihood, Measured, Prompt, Ranking, Response
 from selfreward.stats import mean_scores
 
 Figures = dict[str, Estimate | None]
@@ -34,14 +34,14 @@ class Evidence(NamedTuple):
     """Held-out responses as people rank them."""
     ranking_judgments: Collection[Judgment]
     """M_t's judgments of those (`seed.ranked_responses`)."""
-    made: Made | None = None
+    made: Iteration | None = None
     """The iteration that made M_t: M_{t−1}'s candidates, judged. None of M1."""
     metrics: Sequence[Mapping[str, Any]] = ()
-    """What M_t's training logged (`model/metrics.jsonl`)."""
+    """The log of M_t's training (`model/metrics.jsonl`)."""
     frozen_judgments: Collection[Judgment] = ()
     """The frozen judge's judgments of the first `drift.sample` of `answers`."""
     cut: Sequence[Response] = ()
-    """Those answers cut to their first half, words."""
+    """The first `drift.sample` of `answers`, each cut to the first half of its words."""
     cut_judgments: Collection[Judgment] = ()
     """M_t's judgments of `cut`."""
     pool: Sequence[Response] = ()

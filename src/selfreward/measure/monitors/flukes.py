@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.records import Judgment, Response
-from selfreward.stats import intervals, pair_outcomes, within
+from selfreward.stats import intervals, pair_outcomes, spread_within
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
@@ -43,5 +43,5 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     return {
         "rate": intervals.mean([outcome.flipped for outcome in outcomes], *now.resampling),
         "tie_rate": intervals.mean([outcome.tie for outcome in outcomes], *now.resampling),
-        "noise": within(given, *now.resampling),
+        "noise": spread_within(given, *now.resampling),
     }

@@ -8,8 +8,8 @@ from math import fsum
 from typing import NamedTuple
 
 from selfreward.measure.monitors.base import Evidence, Figures
-from selfreward.records import Estimate, HeadToHead, Judgment, Made, Response
-from selfreward.stats import intervals, mean_scores, within
+from selfreward.records import Estimate, HeadToHead, Iteration, Judgment, Response
+from selfreward.stats import intervals, mean_scores, spread_within
 
 NEAR_THE_TOP = 0.5
 """Points: a score that is less than this below the best one there is counts as it, which expected scores never quite reach."""
@@ -49,15 +49,15 @@ class _Judged(NamedTuple):
     asked: Counter[str]
     """Judgments."""
     scored: Counter[str]
-    """Those with a score."""
+    """Judgments with a score."""
     top: Counter[str]
-    """Those with the best score."""
+    """Judgments with the best score."""
     means: dict[str, list[float]]
     """The mean scores of the responses that have one."""
 
 
 def _judged(now: Evidence, responses: Iterable[Response], judgments: Iterable[Judgment]) -> _Judged:
-    """What the judgments of `responses` come to; those of others, and both collections, are gone over once."""
+    """Counts of the judgments of `responses`; both collections are gone over once, judgments of other responses left out."""
     prompts = {response.id: response.prompt_id for response in responses}
     found = _Judged(Counter(), Counter(), Counter(), defaultdict(list))
     top = now.recipe.judge.scale[1] - NEAR_THE_TOP
@@ -75,8 +75,8 @@ def _judged(now: Evidence, responses: Iterable[Response], judgments: Iterable[Ju
     return found
 
 
-def _made(judged: _Judged, made: Made, resamples: int, seed: int) -> Figures:
-    """What only candidates have, and pairs."""
+def _made(judged: _Judged, made: Iteration, resamples: int, seed: int) -> Figures:
+    """Figures that only candidates and pairs have."""
     several = [group for group in judged.means.values() if len(group) > 1]
     paired = Counter(pair.prompt_id for pair in made.pairs)
     gaps = [pair.chosen_score - pair.rejected_score for pair in made.pairs]
@@ -84,7 +84,7 @@ def _made(judged: _Judged, made: Made, resamples: int, seed: int) -> Figures:
         "ties": intervals.mean([len(set(group)) == 1 for group in several], resamples, seed),
         "yield": intervals.mean([paired[prompt.id] for prompt in made.prompts], resamples, seed),
         "gap": intervals.mean(gaps, resamples, seed),
-        "spread": within(judged.means.items(), resamples, seed),
+        "spread": spread_within(judged.means.items(), resamples, seed),
     }
 
 

@@ -13,7 +13,7 @@ from selfreward.stats import furthest
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
-    """How far the furthest word is from chance, in standard deviations, with the interval of that one word.
+    """The distance of the furthest word from chance, in standard deviations, with the interval of that one word.
 
     - `selected`: among the pairs that trained M_t, in the chosen answer and not in the rejected one, or the other way round;
     - `shown`: among the held-out prompts, in M_t's answer and not in M_{t−1}'s, or the other way round.

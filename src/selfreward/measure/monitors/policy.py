@@ -61,7 +61,7 @@ def _log_ratio(now: Evidence, part: str) -> Estimate | None:
 
 
 def _displacement(now: Evidence) -> Figures:
-    """What the training did to both log-probabilities. Of one logged step at either end the interval has no width."""
+    """The change of both log-probabilities over the training. With one logged step at either end the interval has no width."""
     chosen, rejected = (_changes(now, f"rewards/{side}") for side in ("chosen", "rejected"))
 
     def smaller_fall(times: Floats) -> Floats:

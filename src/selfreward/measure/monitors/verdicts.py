@@ -9,7 +9,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.measure.monitors import consistency, flattery, flukes, health, lexicon, people, policy, traits
 from selfreward.measure.monitors.base import Evidence
 from selfreward.recipe import Ends, Limit
-from selfreward.records import Estimate, Reading
+from selfreward.records import Estimate, Reading, number
 
 MONITORS = {
     "flukes": flukes.figures,
@@ -57,7 +57,7 @@ def end_at(ends: Ends | None, iteration: str) -> float | None:
     """The end that holds for the model M_t: `ends` may give one each from M1 on."""
     if not isinstance(ends, tuple):
         return ends
-    return ends[min(int(iteration[1:]), len(ends)) - 1]
+    return ends[min(number(iteration), len(ends)) - 1]
 
 
 def _outside(value: float, low: float | None, high: float | None) -> bool:

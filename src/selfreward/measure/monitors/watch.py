@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from selfreward.errors import SelfRewardError
-from selfreward.measure.measurer import Measurer
+from selfreward.measure.measurer import Taken
 from selfreward.measure.monitors.base import Evidence
 from selfreward.measure.monitors.verdicts import read_monitors
 from selfreward.recipe import DriftConfig, Recipe
@@ -17,32 +17,71 @@ from selfreward.records import (
     Anchor,
     Checkpoint,
     Completion,
-    Judgment,
+    Iteration,
     Likelihood,
-    Made,
     Message,
     Prompt,
     Reading,
     Request,
     Response,
+    Sampling,
     Severity,
     describe,
     read_jsonl,
     worst,
 )
-from selfreward.rundir import ModelFolder
+from selfreward.rundir import (
+    ANCHOR_JUDGMENTS,
+    ANCHOR_RESPONSES,
+    DRIFT,
+    DRIFT_CANDIDATES,
+    DRIFT_CUT,
+    DRIFT_FROZEN,
+    DRIFT_POOL,
+    LIKELIHOOD_BEFORE,
+    LIKELIHOOD_FIRST,
+    LIKELIHOOD_OWN,
+    ModelFolder,
+)  # fmt: skip
 from selfreward.stats import plain
-from selfreward.steps import Cast, Judge, Seed, plan_responses, read_response, refuse_known
+from selfreward.steps import Answering, Cast, Grader, Seed, refuse_known
 
 Asked = list[tuple[str, Response]]
 """(prompt text, response) each."""
 
 
+class Likely(NamedTuple):
+    """Asks a model how likely an answer is to its prompt."""
+
+    sampling: Sampling
+
+    @property
+    def reading(self) -> list[object]:
+        """Nothing: a likelihood is told as it is."""
+        return []
+
+    def plan(self, items: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
+        """A request for each (prompt text, answer), in which the answer is given."""
+        return [
+            Request.asking(answer.id, 0, (Message(role="user", content=text),), self.sampling, model, seed, forced=answer.text)
+            for text, answer in items
+        ]
+
+    @staticmethod
+    def read(request: Request, completion: Completion) -> Likelihood:
+        """The likelihood of the answer that the model was made to give; `untold` where the engine cannot tell."""
+        told = completion.finish == "stop" and completion.logprob is not None
+        return Likelihood(
+            response_id=request.about, model=request.model, outcome="told" if told else "untold",
+            logprob=completion.logprob if told else None, tokens=completion.completion_tokens + 1,
+        )  # fmt: skip
+
+
 class Watcher:
     """Watches the models of one run as they are made, M1 first. With `drift` left out of the recipe it does nothing."""
 
-    def __init__(self, recipe: Recipe, seed: Seed, judge: Judge, cast: Cast, after: Callable[[], None] = lambda: None) -> None:
-        self.recipe, self.seed, self.judge, self.cast = recipe, seed, judge, cast
+    def __init__(self, recipe: Recipe, seed: Seed, cast: Cast, after: Callable[[], None] = lambda: None) -> None:
+        self.recipe, self.seed, self.cast, self.grader = recipe, seed, cast, Grader(recipe.judge)
         self.after = after
         """Called when a model is measured and watched."""
         self.config = recipe.drift
@@ -53,32 +92,32 @@ class Watcher:
 
     @property
     def prompts(self) -> list[Prompt]:
-        """What is asked of the models by the monitors alone and must never be trained on."""
+        """Prompts that the monitors alone ask, and that must never be trained on."""
         return [*map(_prompt, self.anchors)]
 
     def follow(self, recipe: Recipe) -> None:
         """Watch by `recipe` from now on; its `drift` is the same."""
-        self.recipe, self.judge = recipe, Judge(recipe.judge)
+        self.recipe, self.grader = recipe, Grader(recipe.judge)
 
-    def watch(self, folder: ModelFolder, model: Checkpoint, measurer: Measurer, made: Made | None = None) -> Severity:
-        """Read every monitor of `model`, which `measurer` has just measured; writes `drift.jsonl` into its folder."""
+    def watch(self, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None = None) -> Severity:
+        """Read every monitor of `model`, of which `taken` is the measurement; writes `drift.jsonl` into its folder."""
         if self.config:
-            self._read(self.config, folder, model, measurer, made)
+            self._read(self.config, folder, model, taken, made)
         self.after()
         return worst(self.readings)
 
-    def _read(self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurer: Measurer, made: Made | None) -> None:
-        now = self._evidence(config, folder, model, measurer, made)
+    def _read(self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None) -> None:
+        now = self._evidence(config, folder, model, taken, made)
         self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits)
         self.seen.append((model, now))
-        folder.restate("drift", self.readings)
+        folder.restate(DRIFT, self.readings)
         folder.run.progress.say(f"{folder.name}: {describe(self.readings)}")
 
     def _evidence(
-        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurer: Measurer, made: Made | None
+        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None
     ) -> Evidence:
-        """All that is known of `model`. Every model is asked all at once, for one is held in memory at a time."""
-        prompts, answers = self.seed.heldout_prompts, measurer.answers[folder.name]
+        """All that is known of `model`. Each model is asked everything at once, for one is held in memory at a time."""
+        prompts, answers = self.seed.heldout_prompts, taken.answers
         asked = [(prompt.text, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.answered]
         asked = asked[: config.sample]
         cut = [(text, _cut(answer)) for text, answer in asked]
@@ -88,15 +127,15 @@ class Watcher:
         first, before = (self.seen[0][0], self.seen[-1][0]) if self.seen else (model, None)
         frozen = first if config.frozen == "frozen" else self.cast.outside(config.frozen)
         return Evidence(
-            name=folder.name, recipe=self.recipe, measured=measurer.done[-1], prompts=prompts, answers=answers,
-            judgments=measurer.judgments, rankings=self.seed.heldout_rankings, ranking_judgments=measurer.ranking_judgments,
+            name=folder.name, recipe=self.recipe, measured=taken.measured, prompts=prompts, answers=answers,
+            judgments=taken.judgments, rankings=self.seed.heldout_rankings, ranking_judgments=taken.ranking_judgments,
             made=made, metrics=_metrics(model) if made else (),
-            cut=[answer for _, answer in cut], cut_judgments=self._judge(folder, "drift_cut", cut, model),
-            pool=pool, pool_judgments=self._judge(folder, "drift_pool", of_pool, model),
+            cut=[answer for _, answer in cut], cut_judgments=folder.ask(DRIFT_CUT, self.grader, cut, model),
+            pool=pool, pool_judgments=folder.ask(DRIFT_POOL, self.grader, of_pool, model),
             anchors=self.anchors, anchor_answers=own, anchor_others=others,
-            anchor_judgments=self._judge(folder, "anchor_judgments", of_anchors, model) if self.anchors else (),
-            likelihoods=self._likelihoods(folder, asked, {"own": model, "before": before, "first": first if before else None}),
-            frozen_judgments=self._judge(folder, "drift_frozen", asked, frozen),
+            anchor_judgments=folder.ask(ANCHOR_JUDGMENTS, self.grader, of_anchors, model) if self.anchors else (),
+            likelihoods=self._likelihoods(folder, asked, model, before),
+            frozen_judgments=folder.ask(DRIFT_FROZEN, self.grader, asked, frozen),
         )  # fmt: skip
 
     def _pool(self, config: DriftConfig, folder: ModelFolder, model: Checkpoint) -> Sequence[Response]:
@@ -104,38 +143,28 @@ class Watcher:
         if self.seen:
             return self.seen[0][1].pool
         asked, candidates = self.seed.heldout_prompts[: config.pool], self.recipe.responses
-        plan = plan_responses(asked, candidates.n, candidates.sampling, model, self.recipe.seed)
-        return folder.sample("drift_candidates", Response, plan, model, read_response)
+        return list(folder.ask(DRIFT_CANDIDATES, Answering(candidates.sampling, candidates.n), asked, model))
 
     def _anchored(self, folder: ModelFolder, model: Checkpoint) -> Sequence[Response]:
         """The answers of `model` to the anchors' prompts."""
         if not self.anchors:
             return ()
-        plan = plan_responses(self.prompts, 1, self.recipe.responses.sampling, model, self.recipe.seed)
-        return folder.sample("anchor_responses", Response, plan, model, read_response)
+        return list(folder.ask(ANCHOR_RESPONSES, Answering(self.recipe.responses.sampling), self.prompts, model))
 
     def _others(self) -> Sequence[Response]:
         """The first model's answers to the anchors' prompts, for a later one to judge beside its own."""
         return self.seen[0][1].anchor_answers if self.seen else ()
 
-    def _judge(self, folder: ModelFolder, stage: str, asked: Asked, by: Checkpoint) -> Collection[Judgment]:
-        plan = self.judge.plan(asked, by, self.recipe.seed)
-        return folder.stream(stage, Judgment, plan, by, self.judge.read, self.judge.reading)
-
     def _likelihoods(
-        self, folder: ModelFolder, asked: Asked, by: Mapping[str, Checkpoint | None]
+        self, folder: ModelFolder, asked: Asked, model: Checkpoint, before: Checkpoint | None
     ) -> dict[str, Sequence[Likelihood]]:
-        """How likely each of the models `by` part finds the responses in `asked`."""
-        found: dict[str, Sequence[Likelihood]] = {}
-        for part, model in by.items():
-            if model is not None:
-                sampling, seed = self.recipe.responses.sampling, self.recipe.seed
-                plan = [
-                    Request.asking(one.id, 0, (Message(role="user", content=text),), sampling, model, seed, forced=one.text)
-                    for text, one in asked
-                ]
-                found[part] = folder.sample(f"drift_likelihood_{part}", Likelihood, plan, model, read_likelihood)
-        return found
+        """How likely the answers in `asked` are to the model itself, to the model before it, and to the first."""
+        likelihood, own = Likely(self.recipe.responses.sampling), list(asked)
+        told: dict[str, Sequence[Likelihood]] = {"own": list(folder.ask(LIKELIHOOD_OWN, likelihood, own, model))}
+        if before:
+            told["before"] = list(folder.ask(LIKELIHOOD_BEFORE, likelihood, own, before))
+            told["first"] = list(folder.ask(LIKELIHOOD_FIRST, likelihood, own, self.seen[0][0]))
+        return told
 
 
 def load_anchors(config: DriftConfig | None, seed: Seed) -> list[Anchor]:
@@ -166,12 +195,3 @@ def _cut(answer: Response) -> Response:
 def _metrics(model: Checkpoint) -> list[dict[str, Any]]:
     file = model.path / "metrics.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def read_likelihood(request: Request, completion: Completion) -> Likelihood:
-    """What a model told of the answer that it was made to give."""
-    told = completion.finish == "stop" and completion.logprob is not None
-    return Likelihood(
-        response_id=request.about, model=request.model, outcome="told" if told else "untold",
-        logprob=completion.logprob if told else None, tokens=completion.completion_tokens + 1,
-    )  # fmt: skip

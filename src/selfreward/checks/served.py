@@ -1,0 +1,121 @@
+"""The models behind endpoints: what each honours of what this recipe asks of it, in `check` and before a run's first token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfreward.checks.finding import Finding
+from selfreward.engines import outside_model
+from selfreward.errors import SelfRewardError
+from selfreward.recipe import Recipe, SamplingConfig
+from selfreward.records import content_id, write_whole
+
+if TYPE_CHECKING:
+    from selfreward.engines.sampling.probe import Honours
+
+FROZEN = "frozen judge"
+"""The part of a model that grades for the monitors alone."""
+GRADES = {"judge", FROZEN}
+"""Parts that give scores, `judge.samples` of each response."""
+ASKED = "servers.json"
+"""Beside the attempts of a run, the servers that were asked before it, and what they said."""
+
+
+def meet(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: Callable[[str], None]) -> None:
+    """Ask each server of `recipe` once for all what it honours; `parts` by model. Raises where the run would come to nothing."""
+    known = _read(logs / ASKED)
+    for name in [name for name in parts if name in recipe.servers]:
+        key = content_id(
+            outside_model(name, recipe.servers).fingerprint, parts[name], recipe.judge, recipe.prompts, recipe.pairwise
+        )
+        if key in known:
+            continue
+        honours = asked(name, recipe)
+        for finding in findings(name, parts[name], recipe, honours):
+            if finding.level == "error":
+                raise SelfRewardError(finding.what, finding.where, finding.now)
+            say(f"{finding.level}: {finding.where}: {finding.what}. {finding.now}")
+        known[key] = f"{name}: {honours}"
+        write_whole(logs / ASKED, json.dumps(known, indent=1))
+
+
+def asked(name: str, recipe: Recipe, retries: int | None = None) -> Honours:
+    """The fields that the server `name` honours. Raises `SelfRewardError` where it does not answer."""
+    from selfreward.engines.sampling.probe import probe
+    from selfreward.engines.sampling.server import ServerModel
+
+    config = recipe.servers[name]
+    engine = ServerModel(config if retries is None else config.model_copy(update={"retries": retries}))
+    try:
+        return probe(engine, outside_model(name, recipe.servers))
+    finally:
+        engine.close()
+
+
+def findings(name: str, parts: tuple[str, ...], recipe: Recipe, honours: Honours) -> Iterator[Finding]:
+    """Where it matters to `recipe` that the server `name`, which plays `parts`, does not honour a field."""
+    if honours.failed:
+        now = "Put right what it names, or name another server"
+        yield Finding("error", name, f"does not answer a request of one sentence ({honours.failed})", now)
+        return
+    if GRADES & {*parts} and recipe.judge.read == "expected" and not honours.logprobs:
+        what = 'gives no log-probabilities, and judge.read = "expected" goes by them'
+        yield Finding("error", name, what, 'Set judge.read = "sampled", or name another judge')
+    if honours.alike:
+        yield from _alike(name, parts, recipe)
+    for part, sampling in _samplings(parts, recipe):
+        yield from _not_honoured(name, part, sampling, honours)
+    yield from _too_many(name, recipe)
+
+
+def _alike(name: str, parts: tuple[str, ...], recipe: Recipe) -> Iterator[Finding]:
+    """One answer whatever the seed, where several different ones are wanted."""
+    now = "Have the server draw (how, for each server: docs/servers.md)"
+    for part, sampling in _samplings(parts, recipe):
+        if part in GRADES and recipe.judge.most > 1 and sampling.temperature > 0:
+            what = f"answers every seed alike: the {recipe.judge.most} judgments of a response are one"
+            yield Finding("error", name, what, f"{now}, or set judge.samples = 1")
+        elif sampling.temperature > 0:
+            yield Finding("warning", name, f"answers every seed alike, as if its temperature ({part}) were 0", now)
+
+
+def _not_honoured(name: str, part: str, sampling: SamplingConfig, honours: Honours) -> Iterator[Finding]:
+    """Fields that `part` sets and that the server leaves out or refuses."""
+    now = "Look at the server's own settings, give what it needs in extra, or name another"
+    if honours.temperature is False and sampling.temperature == 0:
+        yield Finding("warning", name, f"draws at temperature 0 too: its verdicts ({part}) are by chance", now)
+    if honours.top_p is False and sampling.top_p < 1:
+        yield Finding("warning", name, f"ignores top_p: {part} draws from more than top_p = {sampling.top_p:g} leaves", now)
+    for field in [field for field in honours.refused if getattr(sampling, field, 1) != 1]:
+        yield Finding("warning", name, f"refuses {field} as it is asked ({part}): it is left out", f"Set {field} to what it has")
+    if honours.context and sampling.max_tokens >= honours.context:
+        what = f"reads and writes {honours.context:,} tokens together, and max_tokens ({part}) is {sampling.max_tokens:,}"
+        yield Finding("warning", name, f"{what}: answers are cut shorter", "Lower max_tokens, or give the server more context")
+
+
+def _too_many(name: str, recipe: Recipe) -> Iterator[Finding]:
+    from selfreward.engines.sampling.client import connections
+
+    wanted = recipe.servers[name].concurrency
+    if (held := connections(wanted)) < wanted:
+        what = f"concurrency is {wanted:,}, and this process holds {held:,} connections: so many requests are under way at once"
+        yield Finding("warning", name, what, f"Set concurrency to {held:,}, or raise the limit of open files (ulimit -n)")
+
+
+def _samplings(parts: tuple[str, ...], recipe: Recipe) -> list[tuple[str, SamplingConfig]]:
+    """How each of `parts` is asked to sample."""
+    compares = dict.fromkeys(("selects checkpoints", "measures"), recipe.pairwise)
+    tables: dict[str, SamplingConfig] = {**dict.fromkeys(GRADES, recipe.judge), "writer": recipe.prompts, **compares}
+    return [(part, tables[part]) for part in parts if part in tables]
+
+
+def _read(file: Path) -> dict[str, str]:
+    """The servers that were asked; one whose note is lost is asked again."""
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

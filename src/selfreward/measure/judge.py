@@ -1,0 +1,141 @@
+"""A model as a judge of any texts: scores with their outcomes, and a reward for trainers that sample as they learn."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeVar
+
+from pydantic import ValidationError
+
+from selfreward.engines import Model, completions, open_model, outside_model
+from selfreward.errors import SelfRewardError
+from selfreward.measure.evaluations.evaluate import find_subject, name_servers
+from selfreward.recipe import BackendConfig, JudgeConfig, Section, ServerConfig, load_recipe, merged, written
+from selfreward.records import Judgment, Outcome, Prompt, Response, wrong_field
+from selfreward.steps import Grader
+
+S = TypeVar("S", bound=Section)
+Turns = str | Sequence[Mapping[str, Any]]
+"""A text, or the messages of a conversation: `{"role": …, "content": …}` each."""
+
+
+class Graded(NamedTuple):
+    """The opinion of a judge about one response."""
+
+    score: float | None
+    """Mean of the valid judgments; None where there are fewer than `min_valid`."""
+    judgments: tuple[Judgment, ...]
+    """All K of them."""
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """How each judgment ended: `scored`, or the name of what is wrong with it."""
+        return [judgment.outcome for judgment in self.judgments]
+
+    @property
+    def rationales(self) -> list[str]:
+        """Everything that the judge wrote, by judgment."""
+        return [judgment.rationale for judgment in self.judgments]
+
+
+class Judge:
+    """A model that grades responses by a rubric. It is opened when it is first asked; `close` gives its memory back."""
+
+    def __init__(
+        self, model: str | Path, *, backend: Mapping[str, Any] | None = None, key_env: str | None = None, seed: int = 0,
+        **grading: Any,
+    ) -> None:  # fmt: skip
+        """`model`: RUN/M3, a folder with a transformers model, a hub id, URL#MODEL, or `package.module:name`.
+
+        `grading`: fields of a recipe's `[judge]` (`rubric`, `pattern`, `scale`, `samples`, `temperature`, …), `backend` those of
+        `[backend]`. What is not given is as in the recipe of the run that made the model, or else as in the paper. `key_env`:
+        the variable with a server's key. Every sample follows from `seed` and from what is judged. Raises `SelfRewardError`.
+        """
+        subject = find_subject(str(model))
+        run = load_recipe(subject.recipe) if subject.recipe else None
+        if isinstance(samples := grading.get("samples"), int):
+            grading = {"min_valid": (samples + 1) // 2, **grading}
+        self.grader = Grader(_section(JudgeConfig, "judge", run.judge if run else None, grading))
+        self._backend = _section(BackendConfig, "backend", run.backend if run else None, backend or {})
+        named = name_servers([str(model)], key_env).items()
+        self._servers = {name: _section(ServerConfig, name, None, server) for name, server in named}
+        self.model = outside_model(subject.source, self._servers).model_copy(update={"name": subject.name})
+        self._seed = seed
+
+    @cached_property
+    def _engine(self) -> Model:
+        return open_model(self.model, self._backend, self._servers)
+
+    def score(self, prompts: Iterable[str], responses: Iterable[str]) -> list[Graded]:
+        """Grade each response to the prompt beside it, in their order; the same response to the same prompt is judged once.
+
+        Raises `ValueError` where there are not as many prompts as responses.
+        """
+        asked = [(prompt, _answer(prompt, response)) for prompt, response in zip(prompts, responses, strict=True)]
+        requests = self.grader.plan(asked, self.model, self._seed)
+        answers = completions(self._engine, requests) if requests else {}
+        judgments = [self.grader.read(request, answers[request.id]) for request in requests]
+        means, about = self.grader.mean_scores(judgments), defaultdict[str, list[Judgment]](list)
+        for judgment in judgments:
+            about[judgment.response_id].append(judgment)
+        return [Graded(means.get(response.id), tuple(about[response.id])) for _, response in asked]
+
+    def reward_func(self) -> Callable[..., list[float | None]]:
+        """A reward as TRL's GRPOTrainer and RLOOTrainer take it.
+
+        Prompts and completions are texts or conversations; of several messages the judge reads each below its role. A response
+        whose judgments failed has no reward, None, by which both trainers leave it out.
+        """
+
+        def self_reward(prompts: Sequence[Turns], completions: Sequence[Turns], **columns: Any) -> list[float | None]:
+            return [graded.score for graded in self.score(map(_text, prompts), map(_text, completions))]
+
+        return self_reward
+
+    def close(self) -> None:
+        """Give the model's memory back; asked again, it is opened again."""
+        if "_engine" in self.__dict__:
+            self._engine.close()
+            del self._engine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+
+def _section(kind: type[S], where: str, known: S | None, given: Mapping[str, Any]) -> S:
+    """A table of a recipe: what is `known`, and what is `given` over it. Raises `SelfRewardError`."""
+    try:
+        return kind.model_validate(merged(known.model_dump() if known else {}, written(given)))
+    except ValidationError as error:
+        now = f"Its fields are {', '.join(kind.model_fields)}"
+        raise SelfRewardError(wrong_field(error, kind), where, now) from error
+
+
+def _answer(prompt: str, response: str) -> Response:
+    """A text from anywhere as a response that can be asked about."""
+    return Response(prompt_id=Prompt(text=prompt, source="seed").id, model="", index=0, text=response, finish="stop")
+
+
+def _text(turns: Turns) -> str:
+    """The text of a conversation: of one message its content alone, of several each below its role."""
+    if isinstance(turns, str):
+        return turns
+    if len(turns) == 1:
+        return _content(turns[0])
+    return "\n\n".join(f"{str(message['role']).capitalize()}:\n{_content(message)}" for message in turns)
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    """The text of a message. Raises `SelfRewardError` where it has other parts than text."""
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    if other := next((part["type"] for part in content if part["type"] != "text"), None):
+        raise SelfRewardError(f"has a part of type {other}, and judges read text", "message", "Give prompts of text alone")
+    return "".join(part["text"] for part in content)

@@ -1,0 +1,180 @@
+"""Everything that a run consists of: its folders, the parts of each in the order of `loop.py`, and the records of a part.
+
+A part is one stage of a folder: "judgments" of "M2". Whoever makes, counts, reads, exports or shows a part asks here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from selfreward.recipe import Recipe
+from selfreward.records import (
+    Compared,
+    Dropped,
+    Example,
+    Judgment,
+    Likelihood,
+    Pair,
+    Preference,
+    Prompt,
+    Proposal,
+    Ranking,
+    Reading,
+    Record,
+    Response,
+    Verdict,
+)  # fmt: skip
+
+R = TypeVar("R", bound=Record)
+Form = Literal["asks", "decides", "trains"]
+Use = Literal["train", "test", "hidden"]
+"""Models are made of a part's records (`train`), or measured by them (`test`); `hidden` parts are never exported."""
+
+
+class Part(NamedTuple, Generic[R]):
+    """One kind of stage, and the type of its records."""
+
+    name: str
+    form: Form
+    record: type[R]
+    use: Use = "train"
+    several: bool = False
+    """Whether a folder has one for each round or step: `name_2`, `name_400`."""
+    on_the_way: bool = False
+    """Whether it is made while a model is trained, and belongs to that training."""
+
+    def at(self, which: object) -> Part[R]:
+        """The part of one round or step."""
+        return self._replace(name=f"{self.name}_{which}", several=False)
+
+    def named(self, name: str) -> Part[R]:
+        """The part as a stage of this name, "judgments_2" say."""
+        return self._replace(name=name, several=False)
+
+    def covers(self, stage: str) -> bool:
+        """Whether a stage of this name is this part, or one of its rounds or steps."""
+        number = stage.removeprefix(f"{self.name}_")
+        return stage == self.name or (self.several and number != stage and number.isdecimal())
+
+
+SEED, M0, SFT, M1 = "seed", "M0", "SFT", "M1"
+"""Folders of a run: the seed, the base, the baseline, and the first model that judges; M2, M3, … follow."""
+
+IFT = Part("ift", "decides", Example)
+EFT = Part("eft", "decides", Example)
+RANKINGS = Part("rankings", "decides", Ranking)
+HELDOUT_PROMPTS = Part("heldout_prompts", "decides", Prompt, "test")
+HELDOUT_RANKINGS = Part("heldout_rankings", "decides", Ranking, "test")
+VALIDATION = Part("validation", "decides", Prompt)
+EFT_JUDGMENTS = Part("eft_judgments", "asks", Judgment)
+
+PROPOSED = Part("proposed", "asks", Proposal)
+PROMPTS = Part("prompts", "decides", Prompt)
+RESPONSES = Part("responses", "asks", Response)
+JUDGMENTS = Part("judgments", "asks", Judgment, several=True)
+PAIRS = Part("pairs", "decides", Pair)
+JUDGMENTS_BEFORE = Part("judgments_before", "asks", Judgment)
+SELECTION_RESPONSES = Part("selection_responses", "asks", Response, several=True, on_the_way=True)
+SELECTION_PREFERENCES = Part("selection_preferences", "asks", Preference, several=True, on_the_way=True)
+SELECTION = Part("selection", "decides", Compared, on_the_way=True)
+MODEL: Part[Dropped] = Part("model", "trains", Dropped)
+"""Its records are the pairs that it left out."""
+
+HELDOUT_RESPONSES = Part("heldout_responses", "asks", Response, "test")
+HELDOUT_JUDGMENTS = Part("heldout_judgments", "asks", Judgment, "test")
+TRUTH = Part("truth", "decides", Verdict, "test")
+RANKING_JUDGMENTS = Part("ranking_judgments", "asks", Judgment, "test")
+HELDOUT_PREFERENCES = Part("heldout_preferences", "asks", Preference, "test")
+
+DRIFT_CANDIDATES = Part("drift_candidates", "asks", Response, "hidden")
+ANCHOR_RESPONSES = Part("anchor_responses", "asks", Response, "hidden")
+DRIFT_CUT = Part("drift_cut", "asks", Judgment, "hidden")
+DRIFT_POOL = Part("drift_pool", "asks", Judgment, "hidden")
+ANCHOR_JUDGMENTS = Part("anchor_judgments", "asks", Judgment, "hidden")
+LIKELIHOOD_OWN = Part("drift_likelihood_own", "asks", Likelihood, "hidden")
+LIKELIHOOD_BEFORE = Part("drift_likelihood_before", "asks", Likelihood, "hidden")
+LIKELIHOOD_FIRST = Part("drift_likelihood_first", "asks", Likelihood, "hidden")
+DRIFT_FROZEN = Part("drift_frozen", "asks", Judgment, "hidden")
+DRIFT = Part("drift", "decides", Reading, "test")
+
+Parts = tuple[Part[Any], ...]
+PARTS: Parts = tuple(value for value in vars().values() if isinstance(value, Part))
+WATCHING: Parts = tuple(part for part in PARTS if part.use == "hidden" or part is DRIFT)
+"""Parts that are there for the monitors alone: the loop makes nothing from them."""
+FILES = ("config.json", "provenance.json", "summary.json", "branch.json", ".lock")
+"""Files of a run beside its folders."""
+BESIDE = ("logs", "report")
+"""Folders of a run that nothing is made from."""
+MEASURED = "measured.json"
+"""A file of every model's folder that no stage leaves; beside it, evaluations have a folder."""
+
+
+class Due(NamedTuple):
+    """A part that a run is to have."""
+
+    folder: str
+    part: Part[Any]
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.part.name}"
+
+
+def expected(recipe: Recipe) -> list[Due]:
+    """Every part of the run that `recipe` asks for, in the order in which the loop makes them."""
+    return [Due(folder, part) for folder, parts in _in_order(recipe) for part in parts]
+
+
+def models(recipe: Recipe) -> list[str]:
+    """Names of the models that are measured, in order."""
+    return list(dict.fromkeys(due.folder for due in expected(recipe) if due.folder != SEED))
+
+
+def part_of(stage: str) -> Part[Any]:
+    """The part that a stage of this name is. Raises `KeyError` where a run has none."""
+    part = next((part for part in PARTS if part.covers(stage)), None)
+    if part is None:
+        raise KeyError(stage)
+    return part
+
+
+def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
+    makes_eft = bool(recipe.data.rankings) and "eft" in recipe.sft.on
+    yield SEED, (IFT, RANKINGS if recipe.data.rankings else EFT, HELDOUT_PROMPTS, HELDOUT_RANKINGS)
+    yield SEED, (VALIDATION,) if recipe.select else ()
+    if recipe.measure.base:
+        yield M0, _measuring(recipe)
+    if recipe.sft.baseline:
+        yield SFT, (MODEL, *_measuring(recipe))
+        yield SEED, (EFT_JUDGMENTS, EFT) if makes_eft else ()
+    yield M1, () if recipe.sft.on == "none" else (MODEL,)
+    yield M1, (*_measuring(recipe), *_watching(recipe, first=True))
+    for t in range(2, recipe.iterations + 2):
+        before = (JUDGMENTS_BEFORE,) if recipe.judged_before(t) else ()
+        yield f"M{t}", (*making(recipe), *before, *_training(recipe), *_measuring(recipe), *_watching(recipe, first=False))
+
+
+def making(recipe: Recipe) -> Parts:
+    """The parts that pairs are made of (paper, section 2.2)."""
+    rounds = tuple(JUDGMENTS.named(name) for name in recipe.judge.rounds)
+    return (*(() if recipe.prompts.source else (PROPOSED,)), PROMPTS, RESPONSES, *rounds, PAIRS)
+
+
+def _training(recipe: Recipe) -> Parts:
+    return (SELECTION_RESPONSES, SELECTION_PREFERENCES, SELECTION, MODEL) if recipe.select else (MODEL,)
+
+
+def _measuring(recipe: Recipe) -> Parts:
+    judging, comparing = recipe.measure.judging, (HELDOUT_PREFERENCES,) if recipe.measure.judge else ()
+    if not judging:
+        return (HELDOUT_RESPONSES, TRUTH, *comparing)
+    return (HELDOUT_RESPONSES, HELDOUT_JUDGMENTS, TRUTH, RANKING_JUDGMENTS, *comparing)
+
+
+def _watching(recipe: Recipe, first: bool) -> Parts:
+    """The parts that monitors read; the `first` model watched writes the frozen pool."""
+    if recipe.drift is None:
+        return ()
+    answering, judging = ((ANCHOR_RESPONSES,), (ANCHOR_JUDGMENTS,)) if recipe.drift.anchors else ((), ())
+    pool, likely = ((DRIFT_CANDIDATES,), ()) if first else ((), (LIKELIHOOD_BEFORE, LIKELIHOOD_FIRST))
+    return (*pool, *answering, DRIFT_CUT, DRIFT_POOL, *judging, LIKELIHOOD_OWN, *likely, DRIFT_FROZEN, DRIFT)

@@ -1,0 +1,98 @@
+"""The finished records of one folder of a run, held against their receipts before they are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from selfreward.errors import SelfRewardError
+from selfreward.records import (
+    CHANGED,
+    Dropped,
+    Judgment,
+    Pair,
+    Prompt,
+    Records,
+    Response,
+    differing,
+    fingerprint,
+    read_signed,
+)  # fmt: skip
+from selfreward.rundir.layout import JUDGMENTS, MODEL, PAIRS, PROMPTS, RESPONSES, Part, R
+
+
+class FolderReader:
+    """One folder of a run, as far as it is whole. A file is hashed once, when the first of its records is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.name
+        self._whole: dict[str, dict[str, Any]] = {}
+        self.restore = f"Let the same command as before go on with {path.parent}: it tells what to restore or to delete"
+        """The way out, where a file here is not as it was written."""
+
+    def receipt(self, stage: str) -> dict[str, Any] | None:
+        """The facts in the receipt of a stage; None of one that is not finished. Raises `SelfRewardError` if it was changed."""
+        file = self.path / f"{stage}.receipt.json"
+        if not file.exists():
+            return None
+        try:
+            facts = read_signed(file)
+        except (OSError, ValueError):
+            facts = None
+        if facts is None:
+            raise SelfRewardError(CHANGED, str(file), self.restore)
+        return facts
+
+    def whole(self, stage: str) -> dict[str, Any] | None:
+        """As `receipt`, when the files that it vouches for are as they were written. Raises `SelfRewardError`."""
+        if stage not in self._whole:
+            facts = self.receipt(stage)
+            if facts is None:
+                return None
+            if wrong := differing(self.path, facts["files"]):
+                raise SelfRewardError(wrong[1], str(wrong[0]), self.restore)
+            self._whole[stage] = facts
+        return self._whole[stage]
+
+    def stages(self, part: Part[Any] | None = None) -> list[str]:
+        """Names of the finished stages, or of those that are a round or step of `part`, in their order."""
+        names = [file.name.removesuffix(".receipt.json") for file in self.path.glob("*.receipt.json")]
+        return sorted((name for name in names if part is None or part.covers(name)), key=lambda name: (len(name), name))
+
+    def records(self, part: Part[R]) -> Records[R]:
+        """The records of a part; none of one that is not finished."""
+        counts = [(stage, facts["records"]) for stage in self.stages(part) if (facts := self.whole(stage))]
+        return Records([self.path / f"{stage}.jsonl" for stage, _ in counts], part.record, sum(count for _, count in counts))
+
+    def dropped(self, stage: str) -> Records[Dropped]:
+        """The records that a finished stage ("pairs") left out, each with its reason."""
+        facts, file = self.whole(stage), self.path / f"{stage}.dropped.jsonl"
+        count = sum(facts.get("dropped", {}).values()) if facts else 0
+        return Records([file] if count and file.exists() else [], Dropped, count)
+
+    def prompts(self) -> Records[Prompt]:
+        """The prompts of an iteration."""
+        return self.records(PROMPTS)
+
+    def responses(self) -> Records[Response]:
+        """The candidates of an iteration."""
+        return self.records(RESPONSES)
+
+    def judgments(self) -> Records[Judgment]:
+        """The judgments that candidates are chosen by, round after round."""
+        return self.records(JUDGMENTS)
+
+    def pairs(self) -> Records[Pair]:
+        """The preference pairs of an iteration."""
+        return self.records(PAIRS)
+
+    @property
+    def weights(self) -> Path:
+        """The folder of the model that was trained here, as transformers loads it."""
+        return self.path / MODEL.name
+
+    def check_weights(self) -> None:
+        """Raises `SelfRewardError` where the model trained here is not as it was written."""
+        facts = self.receipt(MODEL.name)
+        if facts and (not self.weights.is_dir() or fingerprint(self.weights) != facts["fingerprint"]):
+            raise SelfRewardError(CHANGED if self.weights.is_dir() else "is missing", str(self.weights), self.restore)

@@ -1,0 +1,181 @@
+"""Words around a verdict in the languages that judges write: units, ranges, sums, best scores, and who speaks.
+
+English, Chinese, Hindi, Spanish, Arabic, French, Bengali, Portuguese, Russian, Urdu, Indonesian and German are the twelve
+with the most speakers; Japanese, Korean, Italian, Dutch, Polish, Turkish and Vietnamese are here too. The verdicts are short
+forms, so that a word alone is no sign of its language: each list is the union over all of them.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Models repeat themselves without end, so no pattern here may go back over a run of characters that it took in (`*+`).
+LINE_END = r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
+SPACE = r"[^\S\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
+"""White space of any kind within a line."""
+WRAPPING = r"*_()\[\]{}\"'“”‘’«»`$（）［］【】「」『』〔〕"
+AROUND = rf"(?:{SPACE}|[{WRAPPING}])*+"
+"""Spaces, emphasis, brackets and quotes, which change nothing of what they stand around."""
+DIGIT = r"[\d¼-¾²³¹⁰⁴-⁹₀-₉⅐-⅞↉]"
+SIGN = rf"[^\w\s.!?:∶/∕／。！？：{WRAPPING}]"
+POSITIVE = r"\d+(?:\.\d+|,(?!\d{3}\b)\d+)?"
+
+
+def _any(words: str) -> str:
+    """An alternation of `words`, longest first; they are regular expressions, and `_` in them stands for a space."""
+    return "(?:" + "|".join(word.replace("_", rf"{SPACE}++") for word in sorted(words.split(), key=len, reverse=True)) + ")"
+
+
+# who speaks
+
+USERS = _any(
+    "用户 用戶 उपयोगकर्ता usuarios? usuári[oa]s? usuaria المستخدم مستخدم utilisat(?:eur|rice) ব্যবহারকারী пользователь صارف"
+    " pengguna (?:be)?nutzer(?:in)? ユーザー ユーザ 사용자 utente gebruiker użytkownik kullanıcı người_dùng"
+)
+ASSISTANTS = _any(
+    "助手 助理 सहायक asistente المساعد مساعد assistante? সহকারী assistente ассистент помощник معاون asisten assistent(?:in)?"
+    " アシスタント 어시스턴트 asystent asistan trợ_lý"
+)
+ANSWERS = _any(
+    "回答 答案 答 उत्तर जवाब respuesta الإجابة إجابة الجواب جواب réponse উত্তর resposta ответ جواب jawaban antwort 答え 답변 답"
+    " risposta antwoord odpowiedź cevap yanıt (?:câu_)?trả_lời"
+)
+"""Words such as `Antwort:` begin the answer of a conversation, as `Assistant:` does."""
+
+# a number goes on
+
+UNITS = _any(
+    "points? pts? stars? marks? punkte?n? sternen? puntos? estrellas? étoiles? pontos? estrelas? punt[oi] stell[ae]"
+    " балл(?:а|ов|ы)? очк(?:о|а|ов) зв[её]зд(?:а|ы)? punten sterren gwiazd(?:k[ai]|ek) punkty punktów puan yıldız poin bintang"
+    " điểm sao نقاط نقطة درجات درجة نجوم अंक तारे পয়েন্ট 分 点 點 颗星 星 つ星 점 별"
+)
+RANGE = _any(
+    "to or through till until bis oder à ou lub até от до или à_la tot ile ila veya sampai hingga atau đến hoặc"
+    " إلى أو से या থেকে বা سے یا 至 到 或 或者 から か または 에서 또는"
+)
+"""Between the ends of a range, or of a choice."""
+JOINED = _any("and plus minus times less versus vs\\.? x und weniger et moins más menos mais più meno плюс минус en 和 と और و")
+BRIEF = "(?:a|o|u|y|e|и|do)"
+"""Words of a range in a letter or two, which begin other things as well: between two whole numbers and spaces alone."""
+MAYBE = _any(
+    "maybe perhaps possibly even almost probably nearly rather eher vielleicht sogar fast peut-être presque quizás? tal_vez"
+    " incluso casi talvez quase forse quasi может_быть возможно почти 或许 可能 甚至"
+)
+HALF = (
+    _any("and_a_half und_ein_halber? einhalb et_demie? y_medi[oa] e_mei[oa] e_mezz[oa] с_половиной en_een_half")
+    + rf"|{UNITS}?半|점{SPACE}*+반"
+)
+_TWO_TO_TEN = (
+    "two three four five six seven eight nine ten",
+    "zwei drei vier fünf sechs sieben acht neun zehn",
+    "deux trois quatre cinq six sept huit neuf dix",
+    "dos tres cuatro cinco seis siete ocho nueve diez",
+    "dois três quatro cinco seis sete oito nove dez",
+    "due tre quattro cinque sei sette otto nove dieci",
+    "twee drie vier vijf zes zeven acht negen tien",
+    "два три четыре пять шесть семь восемь девять десять",
+    "двух трёх четырёх пяти шести семи восьми девяти десяти",
+    "dua tiga empat lima enam tujuh delapan sembilan sepuluh",
+    "दो तीन चार पाँच छह सात आठ नौ दस",
+)
+SPELT = {
+    **{word: value for words in _TWO_TO_TEN for value, word in enumerate(words.split(), start=2)},
+    **dict.fromkeys(("خمسة", "পাঁচ", "پانچ", "五", "beş", "năm", "다섯"), 5),
+    **dict.fromkeys(("عشرة", "দশ", "دس", "十", "mười", "열"), 10),
+    **dict.fromkeys(("twenty", "zwanzig", "vingt", "veinte", "vinte", "venti", "двадцати"), 20),
+    **dict.fromkeys(("hundred", "hundert", "cent", "cien", "cem", "cento", "honderd", "ста", "百", "seratus"), 100),
+}
+"""Numbers as words, as far as a best score or the end of a range is ever spelt out."""
+_SPELT = rf"(?<![^\W\d_])(?:{'|'.join(sorted(SPELT, key=len, reverse=True))})(?![^\W\d_])"
+_BRIEFLY = rf"(?:{SPACE}|[*_`\"'“”‘’$])*+"
+"""Of what stands around, all but brackets."""
+_IN_BRACKETS = r"(?:\([^()\n]{0,300}+\)|（[^（）\n]{0,300}+）|\[[^\[\]\n]{0,300}+\])"
+_FOR = _any("for für pour por para per за voor untuk için cho")
+_AND = rf"(?:[,;&，、]{_BRIEFLY})?(?:{_any('and und et y e и en dan ve và')}{_BRIEFLY})?"
+GOES_ON = re.compile(
+    rf"[.,:．，：٫٬'’]?{DIGIT}|e[-+−]?\d"
+    rf"|{SPACE}*+\*?{SPACE}*+{DIGIT}"
+    rf"|{AROUND}(?:{SIGN}++|\.{{2,3}}|[:：∶]|{JOINED}){AROUND}(?:{MAYBE}{AROUND})?{DIGIT}"
+    rf"|{AROUND}(?:{UNITS}{AROUND})?{RANGE}{AROUND}(?:(?:{MAYBE}|an?){AROUND})?(?:{DIGIT}|{_SPELT})"
+    rf"|{AROUND}{MAYBE}{SPACE}++{DIGIT}"
+    rf"|{SPACE}++(?:{UNITS}{SPACE}++)?{BRIEF}{SPACE}++\d++(?![-–]?\w)"
+    rf"|{_BRIEFLY}{_IN_BRACKETS}{_BRIEFLY}{_AND}{POSITIVE}{_BRIEFLY}[(（]"
+    rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}(?:{SPACE}++[^\W\d_]++){{1,4}}+{_BRIEFLY}"
+    rf"{_AND}\d++{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}{SPACE}"
+    rf"|[+＋](?=\s|[{WRAPPING}]|\Z)|(?:st|nd|rd|th|[eè]re?|[eè]me|te)(?!\w)|[ºª°]"
+    rf"|{AROUND}(?:{HALF})|{AROUND}(?:point|comma|komma|virgule|coma|vírgula|virgola|запятая|целых){AROUND}\d|[点點]\d++(?![点點])",
+    re.IGNORECASE,
+)
+"""Text that makes the number before it a part of something: a longer number, a power, a range, a sum, a list, an ordinal."""
+
+# sums
+
+_IS = _any("equals makes gives is_equal_to ergibt macht égale es_igual_a é_igual_a равно")
+_PLUS = _any("plus más mais più плюс")
+_NOTE = rf"(?:{_BRIEFLY}(?:{_IN_BRACKETS}|(?!(?:{_IS}|{_PLUS})(?!\w))[^\W\d_]++)){{0,6}}+{AROUND}[,;、，]?{SPACE}*+"
+"""The purpose of a term: something in brackets, or a few words."""
+_NEXT_LINE = rf"(?:\r?{LINE_END}{SPACE}*+)?"
+ADDED = re.compile(
+    rf"(?:{_NOTE}(?:{_NEXT_LINE}[+＋]|{_PLUS}(?!\w))|{_BRIEFLY}{_IN_BRACKETS}?{_BRIEFLY}([-−–])){AROUND}({POSITIVE})",
+    re.IGNORECASE,
+)
+"""A further term: a sign where it is taken away, and the number."""
+TOTAL = re.compile(
+    rf"{_NOTE}{_NEXT_LINE}(?:=>|->|[=＝→⇒]|{_IS}){AROUND}([-+]?{POSITIVE})",
+    re.IGNORECASE,
+)
+"""The sum of the terms before it."""
+
+# the best score there is
+
+_BEST = rf"({POSITIVE}|{_SPELT}|[五十百])"
+_OF = _any("of von aus sur de sobre em su di из van z na dari trên من op")
+_FILLER = _any(
+    "a an the possible maximum total of max\\.? maximal insgesamt möglichen maximalen einer einem? une? una un uno um uma"
+    " m[áa]x(?:imo)? de massimo di возможных максимальных أصل أقصى maksimal maksimum maks\\.? tối_đa"
+)
+_MAX = _any(
+    "max\\.? maximal maximums? máx\\.? máxim[oa] maksimal maksimum maks\\.? макс\\.? максимум максимально massimo höchstens"
+    " 满分 滿分 满点 満点 总分 總分 最高分? 最大 만점 최대 अधिकतम সর্বোচ্চ الحد_الأقصى tối_đa highest_possible best_possible"
+)
+_IS_THE = rf"(?:(?:is|being|as|[=:]){AROUND}(?:the{SPACE}++)?)"
+_SCALE = _any("scale skala échelle escala scala шкал[еа] schaal skali ölçek(?:te)? مقياس thang(?:_điểm)? 量表 尺度 척도 पैमाने")
+_FROM = _any("of from out_of von vom de da do du od от van من из zero null one eins 0 1")
+_TO = (
+    rf"(?:[-–—−~～〜至到]|\.{{2,3}}|…|{_any('to bis à a até до tot do sampai hingga đến إلى से থেকে から 에서 and und et y e и')})"
+)
+_WORD = rf"(?:[^\W\d_]++\.?{AROUND})"
+_POINTS = _any("points? punkte stufigen?e? er балл?льной puntos pontos punti punten puntowej")
+_PERCENT = (
+    r"[%％٪]|"
+    + _any("percent per_cent prozent pour_cent por_ciento por_cento per_cento процент(?:а|ов)? procent persen phần_trăm")
+    + r"(?!\w)|प्रतिशत|بالمئة|パーセント|퍼센트"
+)
+_NAMED = rf"(?:{UNITS}{AROUND})?[,;，、]?{AROUND}"
+OUT_OF = re.compile(
+    rf"{AROUND}(?:"
+    rf"(?:{_WORD}?(?:[/∕／]|out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+{AROUND}{_BEST}"
+    rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+{AROUND}[=:：]?{AROUND}{_BEST}"
+    rf"|{_NAMED}{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_IS_THE}?{_MAX}|{_IS_THE}(?:best|highest|top)(?!\w)|分制|点制|段階)"
+    rf"|{_NAMED}{_WORD}{{0,4}}?{_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
+    rf"{AROUND}(?:{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?"
+    rf"|{_NAMED}{_WORD}{{0,3}}?{_BEST}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{AROUND}{_SCALE}"
+    rf"|{_NAMED}(?<=[(（\[]){_BEST}{AROUND}{_TO}{AROUND}{_BEST}{SPACE}*+[)）\]]"
+    rf"|({_PERCENT}))",
+    re.IGNORECASE,
+)
+"""The best score there is, where a verdict names it: the last group that matched, a percentage being of a hundred."""
+BEST_FIRST = re.compile(
+    rf"{AROUND}{UNITS}?{AROUND}(?:満点|满点|满分|滿分|만점|段階(?:評価)?)?{AROUND}"
+    rf"{_any('中的 中 のうち で 에 에서 중 중에 중에서 में_से এর_মধ্যে میں_سے üzerinden')}{AROUND}({POSITIVE})",
+    re.IGNORECASE,
+)
+"""After a best score that stands first: the score (`10点中4点`)."""
+LISTED = re.compile(rf"([.)）、]){SPACE}*+[^\n]{{1,400}}?(?:\n\s*+|{SPACE}|[;；,，。])2\1(?!\d)")
+"""After a 1: the list that it is the first number of."""
+ENDS_LINE = re.compile(
+    rf"(?![.)）、]{SPACE}++\S)(?:[^\w\n\r\v\f\x1c-\x1e\x85\u2028\u2029]|\d|out(?!\w)"
+    rf"|(?:{UNITS}|{_OF}|{_MAX}|{_FILLER}|{RANGE})(?![^\W\d_]))*+(?:{LINE_END}|\Z)",
+    re.IGNORECASE,
+)
+"""A rest of a line without words of its own."""
