@@ -1,6 +1,6 @@
 """The truth of the micro world: five criteria of an answer, checked by a program.
 
-Measurement imports this; the loop never does (`tests/test_layers.py` holds that).
+Measurement imports this; the loop never does (`tests/whole/test_layers.py` holds that).
 """
 
 from __future__ import annotations

@@ -1,0 +1,207 @@
+"""The command line: errors are one line with a way out and exit code 1; a full disk and SIGTERM are not tracebacks."""
+
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+from typer.testing import CliRunner
+
+from selfreward.cli import app
+from selfreward.engines import fake
+from selfreward.steps import load_seed
+from tinyrun import go, make_world, quiet, tree
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    quiet(monkeypatch)
+    return make_world(tmp_path / "world")
+
+
+@pytest.fixture(autouse=True)
+def same_handler():
+    """Leave SIGTERM as it was."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def run(recipe, folder, *more):
+    return CliRunner().invoke(app, ["run", str(recipe), "-o", str(folder), *more])
+
+
+def complaint(result):
+    """The one line on stderr."""
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ") and result.stdout == ""
+    return line
+
+
+def test_a_run_prints_the_page_it_made(recipe, tmp_path):
+    result = run(recipe, tmp_path / "run", "--set", "dpo.beta=0.2", "--set", "judge.by=current")
+    assert result.exit_code == 0 and result.stdout == f"{tmp_path}/run/report/index.html\n"
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["dpo"]["beta"] == 0.2 and config["judge"]["by"] == "current"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("dpo.betta=0.2", r"unknown field dpo\.betta\. Did you mean beta\?$"),
+        ("iteration=3", r"unknown field iteration\. Did you mean iterations\?$"),
+        ("dpo.beta=-1", r"dpo\.beta: Input should be greater than 0\. It is -1; change it$"),
+        ("judge.samples=many", r"judge\.samples: .*integer.*It is 'many'"),
+        ("dpo.beta", r"--set dpo\.beta has no value\. Write it as --set dpo\.beta=0\.2$"),
+        ("base=/nowhere", r"/nowhere: there is no such folder\. Give M0 as a folder with a transformers model$"),
+        ("judge.rubric=/nowhere", r"/nowhere: cannot be read \(No such file or directory\)\. Set judge\.rubric to a text file$"),
+        ("data.ift=/nowhere", r"/nowhere: cannot be read \(No such file or directory\)\. Give a file that exists$"),
+        ("pairs.policy=selfreward.steps.pairs:nothing", r"selfreward\.pairs:nothing: cannot be imported .*Name it as package"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused_in_one_line_before_a_model_is_asked(change, says, recipe, tmp_path):
+    line = complaint(run(recipe, tmp_path / "run", "--set", change))
+    assert re.search(says, line), line
+    if "policy" not in change:
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, r"cannot be read \(No such file"), (b"base = ", "is not TOML"), (b"\xff", "is not TOML"),
+        (b"base = 1\n", "base: Input should be a valid string"),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_cannot_be_read_is_one_line(content, says, tmp_path):
+    path = tmp_path / "recipe.toml"
+    if content is not None:
+        path.write_bytes(content)
+    assert re.search(f"{re.escape(str(path))}: {says}", complaint(run(path, tmp_path / "run")))
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "says"),
+    [
+        ("ift", '{"prompt": "a", "response": "b", "kind": "ift"}', "ift.jsonl:3: source: Field required."),
+        ("ift", '{"prompt": "a", "response": 5, "kind": "ift", "source": ""}', "ift.jsonl:3: response: Input should be a valid"),
+        ("eft", '{"prompt": "a"', "eft.jsonl:3: not JSON (EOF while"),
+        ("prompts", '{"text": "a", "source": "seed", "colour": 1}', "prompts.jsonl:3: colour: Extra inputs are not permitted."),
+        ("rankings", '{"prompt": "a", "responses": ["b"], "ranks": [0, 1]}', "rankings.jsonl:3: Ranking: Value error, 1 resp"),
+        ("prompts", b"\xff\xfe", "prompts.jsonl: is not UTF-8 text."),
+    ],
+)  # fmt: skip
+def test_a_bad_line_of_a_seed_file_is_named_by_file_line_and_field(name, line, says, recipe, tmp_path):
+    file = recipe.parent / f"{name}.jsonl"
+    lines = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([*lines[:2], line if isinstance(line, bytes) else line.encode(), *lines[2:]]) + b"\n")
+    assert f"error: {recipe.parent}/{says}" in complaint(run(recipe, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_changed_recipe_is_one_line_and_its_command_pasted_into_a_shell_lets_the_run_go_on(recipe, tmp_path):
+    assert run(recipe, tmp_path / "run").exit_code == 0
+    line = complaint(run(recipe, tmp_path / "run", "--set", "prompts.max_words=140", "--set", "dpo.beta=0.2"))
+    assert line.startswith("error: M2/model: the recipe changed (dpo.beta, prompts.max_words), so ")
+    subprocess.run(line.split("no longer holds: ")[1], shell=True, check=True)
+    assert run(recipe, tmp_path / "run", "--set", "prompts.max_words=140", "--set", "dpo.beta=0.2").exit_code == 0
+
+
+def test_no_usable_pair_is_one_line(recipe, tmp_path):
+    line = complaint(run(recipe, tmp_path / "run", "--set", "judge.pattern=nothing: (\\d)"))
+    assert "M2/pairs.jsonl: no usable pair (fewer_than_two_scored " in line
+
+
+def test_sigterm_at_any_batch_ends_the_run_with_143_and_one_line(recipe, tmp_path, monkeypatch):
+    generate, calls = fake.FakeModel.generate, []
+
+    def asking(self, batch):
+        calls.append(len(batch))
+        if len(calls) % 4 == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return generate(self, batch)
+
+    monkeypatch.setattr(fake.FakeModel, "generate", asking)
+    codes = []
+    while not codes or codes[-1] == 143:
+        result = run(recipe, tmp_path / "run")
+        codes.append(result.exit_code)
+        if result.exit_code == 143:
+            assert re.fullmatch(r"stopped in M\d/\w+ at a safe point; the same command goes on from here\n", result.stderr)
+    assert codes[-1] == 0 and len(codes) > 4
+    go(recipe, tmp_path / "undisturbed")
+    assert tree(tmp_path / "run") == tree(tmp_path / "undisturbed")
+
+
+def test_sigterm_before_the_first_stage_is_not_lost(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("selfreward.api.load_seed", lambda *given: os.kill(os.getpid(), signal.SIGTERM) or load_seed(*given))
+    assert run(recipe, tmp_path / "run").exit_code == 143
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fills_up_at_any_write_is_one_line_and_with_room_made_the_run_goes_on(code, recipe, tmp_path, monkeypatch):
+    go(recipe, tmp_path / "undisturbed")
+    complaints, room = [], 3
+    while True:
+        left = [room]
+
+        def full(handle, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(code, os.strerror(code))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            result = run(recipe, tmp_path / "run")
+        if result.exit_code == 0:
+            break
+        complaints.append(complaint(result))
+        room += 7
+    assert len(complaints) > 5
+    says = "the disk is full. Nothing written before is lost: make room, then run the same command"
+    assert all(line.endswith(says) for line in complaints)
+    assert tree(tmp_path / "run") == tree(tmp_path / "undisturbed")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MiB, where mounting is allowed."""
+    at = tmp_path / "small"
+    at.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(at)], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"cannot mount a small file system: {made.stderr.decode().strip()}")
+    yield at
+    subprocess.run(["umount", str(at)], check=True)
+
+
+def test_a_disk_that_is_really_full_is_one_line_and_with_room_made_the_run_goes_on(recipe, tmp_path, small_disk):
+    go(recipe, tmp_path / "undisturbed")
+    ballast, complaints = small_disk / "ballast", []
+    for free in range(12, 2048, 16):
+        ballast.unlink(missing_ok=True)
+        taken = max(0, shutil.disk_usage(small_disk).free - free * 1024)
+        ballast.write_bytes(b"x" * taken)
+        result = run(recipe, small_disk / "run")
+        if result.exit_code == 0:
+            break
+        complaints.append(complaint(result))
+    ballast.unlink()
+    assert run(recipe, small_disk / "run").exit_code == 0
+    assert len(complaints) > 3 and all(": the disk is full. " in line for line in complaints)
+    assert tree(small_disk / "run") == tree(tmp_path / "undisturbed")
+
+
+def test_a_bug_keeps_its_traceback(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("selfreward.api.load_seed", lambda *given: 1 / 0)
+    assert isinstance(run(recipe, tmp_path / "run").exception, ZeroDivisionError)
+
+
+def test_help_names_the_commands():
+    text = CliRunner().invoke(app, ["--help"]).stdout
+    assert all(name in text for name in ("demo", "run", "status", "report", "chat"))

@@ -1,0 +1,431 @@
+"""The comparison of speeds: that every arm does the same work, that what is counted is what was computed, the floor, the page."""
+
+import json
+import os
+import re
+import time
+from dataclasses import replace
+from importlib.util import find_spec
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from selfreward import loop
+from selfreward.cli import app
+from selfreward.engines import fake, load_tokenizer, prompt_ids
+from selfreward.errors import SelfRewardError
+from selfreward.lab.speed import baseline, compare, measure, ours, peers
+from selfreward.lab.speed.floor import Asked, Need, Shape, candidates, dpo, judging
+from selfreward.lab.speed.ledger import Ledger
+from selfreward.lab.speed.measure import apart, missing
+from selfreward.lab.speed.overhead import overhead
+from selfreward.lab.speed.tables import page
+from selfreward.lab.speed.utilisation import share
+from selfreward.lab.speed.work import Work, by_score, score
+from selfreward.lab.speed.world import make_tokenizer, make_world, never_ends, settings
+from selfreward.records import Message, Response
+from selfreward.rundir import ModelFolder
+from tinyrun import make_world as make_run
+
+SMALL = {
+    "prompts": 2, "n": 3, "k": 2, "prompt_tokens": 5, "candidate_tokens": 4, "judgment_tokens": 3, "rubric_head": 40,
+    "rubric_tail": 6, "batch": 2,
+}  # fmt: skip
+"""A judge's prompt has 40 + 5 + 4 + 6 = 55 tokens, 15 of its own; 6 candidates, 12 judgments."""
+READ_BY_ALL = {"candidates decode": 6 * 3, "judging decode": 12 * 2}
+"""Every sampled token but the last of each sample is read, one at a time."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    shape = make_world(folder, "tiny", "float32", "cpu")
+    return Work(model=folder, vocabulary=shape.vocabulary, **SMALL)
+
+
+def spent(arm, work, folder, train=False):
+    ledger = Ledger("cpu")
+    arm(work, ledger, folder, train)
+    return ledger.found()
+
+
+def words(text):
+    return [word for word in text.split() if "{" not in word]
+
+
+# the work
+
+
+def test_a_judges_prompt_has_the_papers_length_in_tokens(world):
+    work = replace(Work(model=world.model, vocabulary=world.vocabulary), prompts=2)
+    tokenizer = load_tokenizer(work.model)
+    first, second = (
+        prompt_ids(tokenizer, [Message(role="user", content=asked)])
+        for asked in baseline.judge_prompts(work, work.texts(), [[" ".join(["w3"] * 48)], [" ".join(["w4"] * 48)]])
+    )
+    assert len(first) == len(second) == work.judge_tokens == 1570
+    assert first[:1260] == second[:1260] and first[1260:1316] != second[1260:1316] and first[-206:] == second[-206:]
+    assert tokenizer.unk_token_id not in first
+
+
+def test_what_is_decoded_encodes_to_as_many_tokens_again():
+    tokenizer = make_tokenizer(40)
+    ids = [3, 39, 17, 17]
+    assert tokenizer(tokenizer.decode(ids), add_special_tokens=False)["input_ids"] == ids
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_no_turn_ever_ends(tied):
+    config = settings("tiny")
+    config.tie_word_embeddings = tied
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+
+    @torch.no_grad()
+    def likeliest_special():
+        """Of the special tokens' probability, the largest after any word, in any place of a long text."""
+        ids = torch.randint(3, config.vocab_size, (4, 60), generator=torch.Generator().manual_seed(1))
+        return float(model(input_ids=ids).logits.softmax(-1)[..., :3].sum(-1).max())
+
+    assert likeliest_special() > 0.01  # as random weights have it
+    never_ends(model)
+    assert likeliest_special() < 1e-9
+
+
+def test_a_shape_that_is_none_is_told():
+    with pytest.raises(SelfRewardError, match="is no shape of a model"):
+        settings("70b")
+
+
+def test_a_folders_config_tells_a_shape(world):
+    assert settings(str(world.model)).hidden_size == 32
+
+
+def test_the_stand_in_is_the_same_for_every_arm_and_pairs_come_of_it():
+    assert score("123456789") == 5 * 0xCBF43926 / 2**32  # the check value of the CRC's definition
+    told = [Response(prompt_id="p", model="m", index=at, text=f"w{at}", finish="length") for at in range(3)]
+    pair = by_score("p", list(zip([2.0, 4.5, 1.0], told, strict=True)))
+    assert (pair.chosen_id, pair.rejected_id) == (told[1].id, told[2].id)
+    assert by_score("p", list(zip([2.0, 2.0], told, strict=False))) == "tie"
+
+
+# what the arms compute, counted
+
+
+def test_ours_reads_the_rubric_once_and_each_prompt_once(world, tmp_path):
+    found = spent(ours.selfreward, world, tmp_path)
+    read = {"candidates prefill": 2 * 5, "judging prefill": 40 + 6 * 15}
+    assert found["tokens"] == {**read, **READ_BY_ALL}
+
+
+@pytest.mark.parametrize("arm", [baseline.batched, baseline.one_by_one])
+def test_generate_reads_every_prompt_for_every_sample(arm, world, tmp_path):
+    found = spent(arm, world, tmp_path)
+    assert found["tokens"] == {"candidates prefill": 6 * 5, "judging prefill": 12 * 55, **READ_BY_ALL}
+
+
+def test_the_arms_sample_the_same_number_of_tokens(world, tmp_path):
+    for arm in (ours.selfreward, baseline.batched, baseline.one_by_one):
+        assert spent(arm, world, tmp_path)["sampled"] == {"candidates": 6 * 4, "judging": 12 * 3}
+
+
+def test_chunks_change_calls_and_not_work(world, tmp_path):
+    calls = []
+    generate = AutoModelForCausalLM.from_pretrained(world.model).__class__.generate
+
+    def counting(model, **given):
+        calls.append(given["input_ids"].shape[0])
+        return generate(model, **given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("transformers.LlamaForCausalLM.generate", counting)
+        spent(baseline.batched, replace(world, chunks=(2, 4)), tmp_path)
+    assert calls == [2, 4, 2]  # two prompts at once; six judge's prompts by four
+
+
+def test_every_arm_takes_the_same_steps_of_dpo(world, tmp_path):
+    spent(ours.selfreward, world, tmp_path, train=True)
+    found = spent(baseline.batched, world, tmp_path, train=True)  # raises where they are not `work.steps`
+    receipt = json.loads((tmp_path / "run" / "M2" / "model.receipt.json").read_text())
+    assert receipt["steps"] == world.steps == 1
+    assert found["tokens"]["dpo prefill"] == 2 * 2 * 2 * (5 + 4 + 1)  # policy and reference, two pairs, two rows each
+
+
+def test_adapters_are_trained_where_they_are_asked_for(world, tmp_path):
+    work = replace(world, lora=True)
+    spent(baseline.batched, work, tmp_path, train=True)
+    spent(ours.selfreward, work, tmp_path, train=True)
+    assert (tmp_path / "run" / "M2" / "model" / "adapter").is_dir()
+
+
+def test_onlinedpo_samples_two_for_each_prompt(world, tmp_path):
+    found = spent(peers.online_dpo, replace(world, n=2), tmp_path, train=True)
+    assert found["sampled"] == {"candidates": 2 * 2 * 4, "judging": 2 * 2 * 2 * 3}
+    assert (found["tokens"]["judging prefill"], found["tokens"]["candidates decode"]) == (8 * 55, 4 * 3)
+    assert min(found["wall"][stage] for stage in ("candidates", "judging", "dpo")) > 0
+
+
+@pytest.mark.skipif(find_spec("self_rewarding_lm_pytorch") is None, reason="pip install 'selfreward-lm[bench]'")
+def test_their_arm_ends_and_reads_all_again_for_every_token(world, tmp_path):
+    found = spent(peers.lucidrains, world, tmp_path, train=True)
+    assert found["sampled"] == {"candidates": 6 * 4, "judging": 12 * 3}
+    read = sum(60 + at for at in (1, 2, 3))  # the judge's prompt holds the prompt's five tokens twice
+    assert found["tokens"]["judging prefill"] == 12 * read
+    assert found["tokens"]["candidates prefill"] == 6 * sum(5 + at for at in (1, 2, 3, 4))
+
+
+# the ledger
+
+
+def test_time_within_a_stage_within_a_stage_is_booked_once(monkeypatch):
+    now = iter([(0, 0), (1, 10), (3, 30), (6, 60), (10, 100)])
+    monkeypatch.setattr(Ledger, "_now", lambda ledger: next(now))
+    ledger = Ledger("cpu")
+    with ledger.stage("dpo"), ledger.stage("judging"):
+        pass
+    assert ledger.wall == {"dpo": 2 + 4, "judging": 3} and ledger.cpu == {"dpo": 20 + 40, "judging": 30}
+
+
+# the floor
+
+SHAPE = Shape(hidden=8, layers=2, heads=2, kv_heads=1, head=4, between=16, vocabulary=10, parameters=1000)
+
+
+def test_the_multiply_adds_of_a_token_by_hand():
+    # a layer: q and o of 8 by 8, k and v of 8 by 4, and three of 8 by 16
+    assert SHAPE.token == 2 * (64 + 64 + 32 + 32 + 3 * 128)
+    assert SHAPE.logits == 80 and SHAPE.cached == 2 * 2 * 4
+    # three tokens after two others attend to 3, 4 and 5: scores and sums, two heads of 4, two layers
+    assert SHAPE.attended(2, 3) == 2 * (2 * 2 * 4) * (3 + 4 + 5)
+
+
+def test_the_tokens_of_a_shape_cost_what_torch_counts(world):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = AutoModelForCausalLM.from_pretrained(world.model, attn_implementation="eager")
+    shape = Shape(**json.loads((world.model / "shape.json").read_text()))
+    with FlopCounterMode(display=False) as counted:
+        model(input_ids=torch.full((1, 7), 3), logits_to_keep=1)
+    full = shape.read(0, 7) + shape.logits + shape.layers * 2 * shape.heads * shape.head * 7 * 6 // 2  # the masked half too
+    assert counted.get_total_flops() == 2 * full
+    assert shape.parameters == sum(weights.numel() for weights in model.parameters())
+
+
+def test_what_sampling_needs_by_hand():
+    asked = Asked(((1, 5), (2, 3)), samples=4, tokens=3)
+    adds = SHAPE.read(0, 5) + 2 * SHAPE.read(5, 3) + 4 * SHAPE.read(8, 2) + (2 + 4 * 2) * SHAPE.logits
+    held = 5 + 2 * 3
+    # three passes read the weights; the texts are written once and read twice; a sample writes 2 tokens and reads 1, then 2
+    numbers = 3 * 1000 + 16 * (3 * held + 4 * (2 + 3))
+    assert asked.need(SHAPE, 4) == Need(adds, 4 * numbers)
+
+
+def test_what_a_stage_asks_is_a_tree(world):
+    assert candidates(world) == Asked(((2, 5),), 6, 4)
+    assert judging(world) == Asked(((1, 40), (2, 5), (6, 10)), 12, 3)
+
+
+def test_what_dpo_needs_by_hand(world):
+    need = dpo(world, SHAPE)
+    forward = SHAPE.read(0, 5) + 2 * (SHAPE.read(5, 5) + 5 * SHAPE.logits)
+    assert need == Need(4 * 2 * forward, 4 * (1000 * 10 + 1000))
+
+
+def test_the_floor_is_whichever_takes_longer():
+    assert Need(100, 10).seconds({"multiply_adds": 50, "bytes": 10}) == 2
+    assert Need(100, 10).seconds({"multiply_adds": 50, "bytes": 2}) == 5
+
+
+def test_utilisation_is_six_operations_a_parameter_and_token():
+    assert share(1000, 50, 2.0, 300_000) == pytest.approx(6 * 1000 * 50 / (2 * 2 * 300_000))
+
+
+# the page
+
+WORK = {**compare._asked(Work(model="x", vocabulary=10)), "chunks": [4, 1]}
+KNOWN = {
+    "model": "1m", "shape": SHAPE._asdict(), "date": "2026-01-01", "rates": {"multiply_adds": 2e9, "bytes": 1e9},
+    "machine": {"processor": "an abacus", "cores": 2, "threads": 1, "versions": {"torch": "2.13"}},
+}  # fmt: skip
+
+
+def run(arm, role, candidates, judging, dpo, prefill=100, **more):
+    wall = {"candidates": candidates, "judging": judging, "dpo": dpo}
+    tokens = {"candidates prefill": 10, "judging prefill": prefill}
+    inside = {stage: 0.9 * seconds for stage, seconds in wall.items()}
+    return {
+        "arm": arm, "role": role, "wall": wall, "cpu": {stage: 2 * seconds for stage, seconds in wall.items()}, "inside": inside,
+        "tokens": tokens, "sampled": {"candidates": 500, "judging": 300}, "device_peak": {}, "peak": 7e8, **more,
+    }  # fmt: skip
+
+
+def arms_part():
+    runs = [
+        run("b", "chunk 1", 9, 9, 9), run("b", "control first", 1, 10, 1, 1500), run("a", "repeat 1", 1, 2, 1),
+        run("b", "repeat 1", 2, 10, 2, 1500), run("a2", "repeat 1", 1, 1, 1), run("e", "repeat 1", 2, 2, 2, 300),
+        run("a", "repeat 2", 1, 4, 1), run("a", "repeat 3", 1, 3, 1), {"arm": "d", "role": "repeat 1", "died": "it was killed"},
+        run("b", "control last", 1, 12, 2, 1500),
+    ]  # fmt: skip
+    return {**KNOWN, "work": WORK, "arms": ["a", "b", "d", "a2", "e"], "left_out": ["no trl"], "runs": runs}
+
+
+def rows(text, start):
+    lines = [line for line in text.splitlines() if line.startswith(f"| ({start})")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_the_page_has_medians_and_ratios_against_ours():
+    text = page({"arms 1m 32": arms_part()})
+    wall, processor, tokens = rows(text, "a")
+    assert wall[1:] == ["1.00", "3.00", "1.00", "5.00", "4.00 to 6.00", "1.00", "1.00", "1.00", "1.00", "700"]
+    wall, processor, tokens = rows(text, "b")
+    assert wall[1:] == ["2.00", "10.00", "2.00", "14.00", "14.00 to 14.00", "2.00", "3.33", "2.00", "2.80", "700"]
+    assert processor[1:5] == ["4.00", "20.00", "4.00", "28.00"] and processor[9] == "2.80"
+    assert tokens[-1] == "15.0"
+    assert "(b) took 12.00 s before all others and 15.00 s after them, +25 %" in text
+    assert "10.0 % is neither engine nor trainer" in text and "DPO is 20 % of it" in text
+    assert "no trl" in text and "(d) repeat 1: it was killed." in text
+
+
+def test_two_candidates_never_stand_beside_four():
+    text = page({"arms 1m 32": arms_part()})
+    four, two = text.split("N = 2. Seconds")
+    assert "N = 4. Seconds" in four and not rows(four, "e") and not rows(four, "a2")
+    assert rows(two, "e")[0][7] == "2.00" and not rows(two, "b")  # judging, against ours at N = 2
+
+
+def test_the_page_sets_the_floor_beside_ours():
+    line = next(line for line in page({"arms 1m 32": arms_part()}).splitlines() if line.startswith("| judging |"))
+    need = judging(Work(model="x", vocabulary=10)).need(SHAPE, 4)
+    floor = max(need.multiply_adds / 2e9, need.bytes / 1e9)
+    _, adds, moved, least, took, times, speed, theirs = [cell.strip() for cell in line.strip("|").split("|")]
+    assert (adds, moved) == (f"{need.multiply_adds / 1e9:,.2f}", f"{need.bytes / 1e9:,.2f}")
+    assert (least, took, times, speed) == (f"{floor:.3f}", "3.00", f"{3 / floor:.1f}", "100")
+    assert theirs == "30"
+
+
+def test_the_page_tells_what_the_machine_could_do_before_and_after():
+    ends = [{"multiply_adds": 1e9, "bytes": 1e9}, {"multiply_adds": 3e9, "bytes": 1e9}]
+    text = page({"arms 1m 32": {**arms_part(), "ends": ends}})
+    assert "does 2.0 billion multiply-adds and 1.0 GB a second: 1.0 billion before the arms, 3.0 after them" in text
+
+
+def test_the_page_tells_what_is_wrong_with_an_arm_that_ran():
+    text = page({"arms 1m 32": arms_part()})
+    assert "wrong work" in text and "N = 2 and nowhere else" in text and "re-creates" not in text
+
+
+def test_the_page_of_a_sweep_compares_the_cost_of_a_prompt():
+    runs = [{**run("a", "repeat 1", 1, 2, 1), "prompts": 4}, {**run("a", "repeat 1", 2, 4, 3), "prompts": 8}]
+    text = page({"sweep 1m": {**KNOWN, "work": WORK, "runs": runs}})
+    assert "| 4 | 2000.00 | 1000.00 | +0 % | – |" in text and "| 8 | 2250.00 | 1125.00 | +12 % | 2500.00 |" in text
+    assert "| dpo |" in text and "without DPO" not in text
+    text = page({"sweep 1m without dpo": {**KNOWN, "work": {**WORK, "dpo": False}, "runs": runs}})
+    assert "without DPO" in text and "dpo |" not in text
+
+
+def test_the_page_tells_how_busy_the_machine_was():
+    busy = {**arms_part(), "machine": {**KNOWN["machine"], "load": 9.04}}
+    assert "threads, a load of 9.0 before it began" in page({"arms 1m 32": busy})
+    assert "a load of" not in page({"arms 1m 32": arms_part()})  # of one measured before this was kept
+
+
+def test_the_page_of_a_training_tells_its_utilisation():
+    run = {"kind": "sft", "tokens": 1000, "seconds": 2.0, "peak": 1e9, "device_peak": 0}
+    text = page({"training 1m all": {**KNOWN, "lora": False, "runs": [run]}})
+    assert "| SFT | 1,000 | 2.00 | 500 | 0.1 % | 1,000 |" in text  # 6e6 operations of 8e9
+
+
+# the sitting
+
+
+def test_the_share_that_is_not_the_model_is_of_the_iterations_alone(tmp_path, monkeypatch):
+    recipe, waits = make_run(tmp_path), {"generate": 0.002, "_train": 0.3}
+    for owner, name in ((fake.FakeModel, "generate"), (fake.FakeTrainer, "_train")):
+        real = getattr(owner, name)
+        slow = lambda *given, real=real, name=name: [time.sleep(waits[name]), real(*given)][1]  # noqa: E731
+        monkeypatch.setattr(owner, name, slow)
+    monkeypatch.setattr(loop, "iterate", loop.iterate)  # what is booked is put back when the test ends
+    monkeypatch.setattr(ModelFolder, "train_dpo", ModelFolder.train_dpo)
+    found = overhead(str(recipe))
+    assert 0.3 < found["inside"] < 0.6  # one training of two: that of M1 is no part of an iteration
+    assert found["inside"] < found["seconds"]
+    assert found["outside"] == pytest.approx(1 - found["inside"] / found["seconds"])
+
+
+@pytest.fixture
+def sat(monkeypatch, tmp_path):
+    """A sitting with invented figures: what was asked of which arm, in order."""
+    asked = []
+
+    def measured(arm, work):
+        asked.append((arm, work.chunks))
+        first, second = work.chunks
+        return run(arm, "", 1 + abs(first - 4), 10 + abs(second - 16), 1)
+
+    monkeypatch.setattr(compare, "facts", lambda sitting, folder: KNOWN)
+    monkeypatch.setattr(compare, "able", lambda sitting: {"multiply_adds": 4e9, "bytes": 2e9})
+    monkeypatch.setattr(compare, "measured", measured)
+    monkeypatch.setattr(compare, "missing", lambda arm, work: "")
+
+    def sit(**given):
+        sitting = compare.Sitting(judgment_tokens=(32,), repeats=1, **given)
+        return compare.bench(sitting, tmp_path / "out", tmp_path, lambda line: None), asked
+
+    return sit
+
+
+def test_the_baseline_has_its_best_chunk_and_the_control_is_first_and_last(sat):
+    page, asked = sat(arms=("a", "b"))
+    assert asked[:3] == [("b", (1, 1)), ("b", (4, 4)), ("b", (16, 16))]
+    assert asked[3:] == [("b", (4, 16)), ("a", (4, 16)), ("b", (4, 16)), ("b", (4, 16))]
+    assert "4 prompts a call for candidates and 16 for judging" in page.read_text()
+
+
+def test_what_the_machine_can_do_is_measured_before_and_after(sat):
+    page, _ = sat(arms=("a",))
+    (part,) = json.loads(page.with_suffix(".json").read_text()).values()
+    assert part["rates"] == {"multiply_adds": 3e9, "bytes": 1.5e9} and [end["bytes"] for end in part["ends"]] == [1e9, 2e9]
+
+
+def test_parts_measured_at_another_time_stay_on_the_page(sat):
+    sat(arms=("a",))
+    page, _ = sat(sweep=(4, 8))
+    assert "judgments of 32 tokens" in page.read_text() and "cost by the number of prompts" in page.read_text()
+    assert len(json.loads(page.with_suffix(".json").read_text())) == 2
+
+
+def test_an_arm_without_its_package_is_left_out_in_a_line(world, monkeypatch):
+    monkeypatch.setattr(measure, "find_spec", lambda name: None)
+    assert missing("d", world) == (
+        "(d) self-rewarding-lm-pytorch 0.2.12 is left out: there is no self_rewarding_lm_pytorch. "
+        "pip install 'selfreward-lm[bench]'"
+    )
+    assert not missing("a", world) and not measure.can_train()
+
+
+@pytest.mark.parametrize("work", [{"dpo": False}, {"lora": True}])
+def test_a_peer_that_trains_all_weights_in_any_case_is_not_set_beside_less_work(work, world, monkeypatch):
+    monkeypatch.setattr(measure, "find_spec", lambda name: name)
+    told = [missing(arm, replace(world, **work)) for arm in ("a", "b", "c", "d", "a2", "e")]
+    assert [text[:3] for text in told if text] == ["(d)", "(e)"]
+    assert not any(missing(arm, world) for arm in ("d", "e"))
+
+
+def test_a_sitting_without_training_stands_beside_the_whole_one(sat):
+    sat(arms=("a",))
+    page, _ = sat(arms=("a",), dpo=False)
+    titles = [line for line in page.read_text().splitlines() if line.startswith("## ") and "judgments" in line]
+    assert len(titles) == 2 and titles[1] == titles[0] + ", without DPO"
+
+
+def test_an_arm_that_is_killed_is_told_and_the_others_go_on(world, monkeypatch):
+    monkeypatch.setattr(measure, "apart", lambda *given: apart(os._exit, 9))
+    assert "ended from outside" in measure.measured("a", world)["died"]
+
+
+def test_the_command_refuses_what_is_no_number():
+    result = CliRunner().invoke(app, ["bench", "--sweep", "64,many"])
+    assert result.exit_code == 1 and re.search(r"--sweep: 'many' is no positive whole number", result.output)

@@ -1,0 +1,206 @@
+"""A judge of any texts, from Python, and as a reward that TRL trains by."""
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+import selfreward as sr
+from selfreward.engines import completions
+from selfreward.engines.fake import FakeModel
+from selfreward.errors import OutOfMemory
+from tinymodels import make_model
+from tinyrun import go, make_world, quiet
+
+ASKED = []
+
+
+def _verdict(request):
+    """5 less one for each letter k in the response; what the response asks for in words goes wrong."""
+    response = request.messages[-1].content.split("<response>")[-1].split("</response>")[0]
+    ASKED.append(response.strip())
+    if "mute" in response or ("torn" in response and request.index == 0):
+        return "I would rather not say.", "stop"
+    return f"Letters counted. Score: {max(0, 5 - response.count('k')) if request.index != 1 else 0}", "stop"
+
+
+class Counting(FakeModel):
+    """A judge that follows from the text; the second of its samples is always 0."""
+
+    def __init__(self):
+        super().__init__(_verdict)
+
+
+@pytest.fixture
+def judge():
+    ASKED.clear()
+    return sr.Judge("test_judge:Counting", samples=3)
+
+
+def test_scores_are_means_of_the_valid_judgments_with_every_outcome(judge):
+    plain, torn, mute = judge.score(["q1", "q1", "q2"], ["a kk b", "torn k", "mute"])
+    assert plain.score == pytest.approx((3 + 0 + 3) / 3) and plain.outcomes == ["scored"] * 3
+    assert torn.score == pytest.approx((0 + 4) / 2) and torn.outcomes == ["unparsed", "scored", "scored"]
+    assert mute.score is None and mute.outcomes == ["unparsed"] * 3
+    assert mute.rationales == ["I would rather not say."] * 3
+
+
+def test_one_valid_judgment_of_three_is_no_score():
+    judge = sr.Judge("test_judge:Counting", samples=3, min_valid=3)
+    assert judge.score(["q"], ["torn"])[0].score is None
+    assert sr.Judge("test_judge:Counting", samples=1).score(["q"], ["kk"])[0].score == 3
+
+
+def test_what_is_asked_twice_is_judged_once_and_nothing_at_all_is_no_question(judge):
+    first, other, again = judge.score(["q", "r", "q"], ["k", "k", "k"])
+    assert first == again and first.judgments[0].response_id != other.judgments[0].response_id
+    assert len(ASKED) == 6
+    assert judge.score([], []) == []
+    with pytest.raises(ValueError, match="zip"):
+        judge.score(["q"], [])
+
+
+def test_a_model_of_a_run_judges_by_the_recipe_of_its_run(tmp_path, monkeypatch):
+    quiet(monkeypatch)
+    rubric = tmp_path / "rubric.txt"
+    rubric.write_text("{prompt} / {response}: grade, and end in Score: n")
+    go(make_world(tmp_path / "w"), tmp_path / "run", judge__samples=4, judge__scale=[0, 3], judge__rubric=str(rubric))
+    with sr.Judge(tmp_path / "run" / "M2") as judge:
+        (graded,) = judge.score(["p"], ["r"])
+    assert len(graded.judgments) == 4 and judge.grader.config.scale == (0, 3)
+    assert judge.grader.fill("p", "r") == "p / r: grade, and end in Score: n"
+    assert graded.judgments[0].judge == judge.model.fingerprint and judge.model.name == "M2"
+    assert sr.Judge(tmp_path / "run" / "M2", samples=2, scale=(0, 5)).grader.config.scale == (0, 5)
+
+
+def test_wrong_fields_and_models_are_errors_of_one_line(tmp_path):
+    with pytest.raises(sr.SelfRewardError, match=r"^judge: samplez: Extra inputs.*Its fields are .*samples"):
+        sr.Judge("test_judge:Counting", samplez=3)
+    with pytest.raises(sr.SelfRewardError, match="no such folder"):
+        sr.Judge(tmp_path / "nowhere")
+
+
+def test_a_transformers_folder_judges_and_what_it_cannot_say_is_named(tmp_path):
+    judge = sr.Judge(make_model(tmp_path / "m"), samples=2, max_tokens=3, backend={"device": "cpu"}, rubric=_rubric(tmp_path))
+    (graded,) = judge.score(["bak"], ["bal"])
+    assert graded.score is None and set(graded.outcomes) <= {"unparsed", "truncated"} and len(graded.outcomes) == 2
+    judge.close()
+    assert judge.score(["bak"], ["bal"]) == [graded]
+
+
+def _rubric(folder):
+    path = folder / "rubric.txt"
+    path.write_text("<response> {prompt} {response} </response>")
+    return path
+
+
+class Small(FakeModel):
+    """A device that holds two requests at once."""
+
+    largest = 0
+
+    def generate(self, batch):
+        if len(batch) > 2:
+            raise OutOfMemory("too many")
+        self.largest = max(self.largest, len(batch))
+        yield from super().generate(batch)
+
+
+def test_batches_that_are_too_large_are_asked_in_halves(judge):
+    asked = judge.grader.plan([("q", _response(n)) for n in range(9)], judge.model, 0)
+    engine = Small()
+    assert completions(engine, asked) == completions(FakeModel(), asked) and len(asked) == 27
+    assert engine.largest == 2
+
+
+def _response(n):
+    return sr.Response(prompt_id="q", model="", index=n, text=f"k{n}", finish="stop")
+
+
+def test_the_reward_reads_texts_and_conversations(judge):
+    reward = judge.reward_func()
+    told = [{"role": "assistant", "content": "k k"}]
+    assert reward(prompts=["q", "q"], completions=["k k", "mute"], completion_ids=[[1], [2]]) == [2.0, None]
+    assert reward([[{"role": "user", "content": "q"}]], [told]) == [2.0]
+    parts = [{"role": "user", "content": [{"type": "text", "text": "q"}]}]
+    assert reward([parts], [[{"role": "assistant", "content": None}]]) == [pytest.approx(10 / 3)]
+    with pytest.raises(sr.SelfRewardError, match="part of type image"):
+        reward([[{"role": "user", "content": [{"type": "image"}]}]], [told])
+
+
+def test_of_several_messages_the_judge_reads_each_below_its_role(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Counting, "prepare", lambda self, requests: asked.extend(requests))
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]
+    sr.Judge("test_judge:Counting").reward_func()([prompt], [[{"role": "assistant", "content": "k"}]])
+    assert "System:\nBe brief.\n\nUser:\nq" in asked[0].messages[0].content
+
+
+# what a trainer makes of it
+
+KINDS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
+FAILING = "ba"
+"""Words that begin so have no reward below: one in five of the vocabulary."""
+
+
+def _words_verdict(request):
+    said = request.messages[-1].content.split("<response>")[-1].split("</response>")[0].split()
+    return ("no verdict" if _fails(said) else f"Score: {_points(said)}"), "stop"
+
+
+def _fails(said):
+    return bool(said) and said[0].startswith(FAILING)
+
+
+def _points(said):
+    return sum(word.endswith(("k", "l", "m", "n", "p")) for word in said) % 6
+
+
+class Wording(FakeModel):
+    """A judge of the tiny models' words."""
+
+    def __init__(self):
+        super().__init__(_words_verdict)
+
+
+def by_hand(failed):
+    """The reward without a judge; `failed` in place of what has none."""
+
+    def reward(prompts, completions, **columns):
+        said = [completion[0]["content"].split() for completion in completions]
+        return [failed if _fails(words) else float(_points(words)) for words in said]
+
+    return reward
+
+
+def train(kind, model, folder, reward):
+    """Ten steps of the real trainer; returns the trained weights and what it logged."""
+    trainer, config = KINDS[kind]
+    rows = Dataset.from_list([{"prompt": [{"role": "user", "content": word}]} for word in ("dek", "fil", "gom", "lun")])
+    args = config(
+        output_dir=str(folder), max_steps=10, per_device_train_batch_size=8, num_generations=4, max_completion_length=4,
+        learning_rate=1e-2, use_cpu=True, bf16=False, report_to="none", logging_steps=1, save_strategy="no", seed=3,
+        disable_tqdm=True,
+    )  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
+    policy = AutoModelForCausalLM.from_pretrained(model)
+    running = trainer(policy, reward_funcs=reward, args=args, train_dataset=rows, processing_class=tokenizer)
+    running.train()
+    return {name: weight.clone() for name, weight in policy.state_dict().items()}, running.state.log_history
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("policy") / "model")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ten_steps_of_a_trainer_go_by_the_judge_and_leave_out_what_it_could_not_grade(kind, policy, tmp_path):
+    reward = sr.Judge("test_judge:Wording", samples=1, temperature=0).reward_func()
+    weights, logs = train(kind, policy, tmp_path, reward)
+    same, _ = train(kind, policy, tmp_path, by_hand(None))
+    zeros, _ = train(kind, policy, tmp_path, by_hand(0.0))
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
+    assert not all(torch.equal(weights[name], zeros[name]) for name in weights)
+    assert len([row for row in logs if "rewards/self_reward/mean" in row]) == 10

@@ -1,0 +1,155 @@
+"""The documentation describes what is."""
+
+import json
+import re
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import get_args
+
+import pytest
+import typer
+
+from selfreward.cli import app
+from selfreward.recipe import Recipe, SourceConfig, read_recipe
+from selfreward.recipe.recipe import _table
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+OWN_MODEL = (ROOT / "docs" / "own-model.md").read_text(encoding="utf-8")
+
+
+def test_the_file_tree_names_every_module_and_nothing_else():
+    tree = README.split("    src/selfreward/\n")[1].split("\n\n")[0]
+    named = {line.split()[0].rstrip("/") for line in tree.splitlines()}
+    package = ROOT / "src" / "selfreward"
+    there = {path.name for path in package.iterdir() if path.suffix == ".py" and path.name != "__init__.py"}
+    there |= {path.name for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert named == there
+
+
+def test_every_command_in_the_readme_exists():
+    commands = typer.main.get_command(app).commands
+    named = re.findall(r"^    selfreward (\w+)", README + OWN_MODEL, re.MULTILINE)
+    assert named and set(named) <= set(commands)
+    for target in re.findall(r"^    make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_every_file_that_a_page_links_to_is_there():
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for link in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_the_command_line_reference_is_what_the_commands_say():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from cli_reference import PAGE, reference
+
+    assert PAGE.read_text(encoding="utf-8") == reference(), "run python scripts/cli_reference.py"
+
+
+@pytest.mark.parametrize("contest", ["M2 over M1", "M3 over M2", "M3 over SFT"])
+def test_the_results_in_the_readme_are_those_of_the_study(contest):
+    figures = json.loads((ROOT / "docs" / "results" / "micro.json").read_text())["arms"]["self"]["against"][contest]
+    row = next(line for line in README.splitlines() if line.startswith(f"| {contest} |"))
+    shown = [float(number) for number in re.findall(r"-?\d+\.\d+", row)]
+    difference = figures["difference"]
+    expected = [difference["value"], difference["low"], difference["high"], 100 * figures["wins"], 100 * figures["losses"]]
+    assert shown[:5] == pytest.approx(expected, abs=0.051)
+
+
+def test_what_the_study_shows_excludes_zero():
+    arms = json.loads((ROOT / "docs" / "results" / "micro.json").read_text())["arms"]
+    for contest in ("M2 over M1", "M3 over M2"):
+        assert arms["self"]["against"][contest]["difference"]["low"] > 0
+
+
+def recipe_field(dotted):
+    """The pydantic field of a recipe that a dotted name means."""
+    *sections, name = dotted.split(".")
+    model = Recipe
+    for section in sections:
+        model = _table(model.model_fields[section].annotation)
+    return next(field for known, field in model.model_fields.items() if name in (known, field.alias))
+
+
+PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in PAPER.splitlines() if line.startswith("| ")]
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "`" in row[-1]], ids=lambda row: row[1][:40])
+def test_every_field_on_the_page_about_the_paper_exists_with_the_default_it_gives(row):
+    for found in re.findall(r"`([^`]+)`", row[-1]):
+        name, _, value = found.partition(" = ")
+        field = recipe_field(name)
+        if value:
+            given = tomllib.loads(f"x = {value}")["x"]
+            assert field.default == (tuple(given) if isinstance(given, list) else given), name
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if len(row) == 4 and row[2].startswith("`")], ids=lambda row: row[2])
+def test_all_code_on_the_page_about_the_paper_exists(row):
+    for found in re.findall(r"`([^`]+)`", row[2]):
+        assert resolve_name(f"selfreward.{found}")
+
+
+def test_the_recipes_on_the_page_about_your_own_model_are_recipes(tmp_path):
+    first, drift, more = (tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", OWN_MODEL, re.DOTALL))
+    read = read_recipe({**first, **drift, **more}, "the page", tmp_path)
+    assert read.drift.limits["people.pairwise_accuracy"].stop_below == 0.6
+    assert read.servers["referee"].key_env and read.measure.judge in read.servers
+    formats = set(re.findall(r"\| `(\w+)`", OWN_MODEL)) - {"format"}
+    assert formats == set(get_args(SourceConfig.model_fields["format"].annotation))
+
+
+GOES_WRONG = (ROOT / "docs" / "what-can-go-wrong.md").read_text(encoding="utf-8")
+LAB = ROOT / "docs" / "results" / "loop-health.md"
+
+
+def test_the_laboratorys_page_is_what_its_records_say(tmp_path):
+    from selfreward.lab.defects.study import write_up
+
+    for records in LAB.parent.glob("loop-health.*.jsonl"):
+        shutil.copy(records, tmp_path)
+    made = write_up(tmp_path)
+    assert made["loop-health.md"] == LAB.read_text(encoding="utf-8"), "run selfreward lab --minutes 0"
+    assert made["loop-health.svg"] == LAB.with_suffix(".svg").read_text(encoding="utf-8")
+
+
+def test_the_alarms_in_the_readme_are_those_of_the_laboratory():
+    found = json.loads(LAB.with_suffix(".json").read_text())
+    alarms, detection = found["false_alarms"]["any"], found["detection"]
+    text = " ".join(README.split())
+    assert f"of {alarms['of']} clean runs that no limit was fitted on, {alarms['found']} raised an alarm" in text
+    assert f"fewer than {alarms['bound']:.1%} do" in text
+    assert f"of {detection['of']} runs at doses that do harm, {detection['found']} had raised one" in text
+    assert f"(more than {detection['bound']:.1%})" in text
+
+
+def test_what_can_go_wrong_quotes_the_laboratory():
+    from selfreward.lab.defects.arms import CURES
+    from selfreward.lab.defects.defects import DEFECTS
+
+    quoted = [line[2:] for line in GOES_WRONG.splitlines() if line.startswith("> ")]
+    said = [line.removeprefix("- ") for line in LAB.read_text(encoding="utf-8").splitlines()]
+    assert set(quoted) <= set(said)
+    strongest = {f"*{defect.name}*, strength {defect.strengths[-1]:g}" for defect in DEFECTS}
+    cures = {f"*{cure}* moves the true score" for cure in CURES}
+    assert all(sum(line.startswith(told) for line in quoted) == 1 for told in strongest | cures)
+    assert {line for line in quoted if not line.startswith((*strongest, *cures))} == {q for q in quoted if q.startswith("**")}
+
+
+def test_every_figure_and_field_in_what_can_go_wrong_exists():
+    monitors = tomllib.loads((ROOT / "src" / "selfreward" / "reports" / "text" / "monitors.toml").read_text(encoding="utf-8"))
+    prose = "\n".join(line for line in GOES_WRONG.splitlines() if not line.startswith("> "))
+    named = [name.split(" = ")[0] for name in re.findall(r"`([a-z_]+\.[^`…]+)`", prose)]
+    assert len(named) > 20
+    for name in named:
+        monitor, figure = name.split(".", 1)
+        if monitor in monitors:
+            assert re.sub(r"/.*", "/", figure) in monitors[monitor]["figures"], name
+        else:
+            assert name == "drift.jsonl" or recipe_field(name), name
