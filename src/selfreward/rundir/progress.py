@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from selfreward.engines import Advance
 from selfreward.errors import SelfRewardError, Stopped, shown
 from selfreward.records import Record, read_line
 
@@ -34,7 +33,7 @@ class Progress:
         self.console.print(shown(text), markup=False, soft_wrap=True)
 
     @contextmanager
-    def stage(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
+    def stage(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
         """Show stage `name` ("M2/judgments") while `total` units of work are done, `done` of them in an earlier run."""
         clock = _Clock(name, total, unit, done)
         self._write(clock)
