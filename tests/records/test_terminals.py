@@ -23,10 +23,10 @@ from tinymodels import make_model
 from tinyrun import go, make_world, quiet
 
 STEERING = [
-    "\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\x9d0;x\x9c", "\x00", "\x07", "\x08", "\x7f", "\x85", "\r", "\x0b", "\x0c",
-    "\u202e", "\u2066", "\u200f", "\u061c", "\u200b", "\u200d", "\u2060", 
-    "\ufeff", "\u00ad", "\u2028", "\u2029", "\U000e0041", "\ud800", "\udc9b",
-]  # fmt: skip
+    *("\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\x9d0;x\x9c", "\x00", "\x07", "\x08", "\x7f", "\x85", "\r", "\x0b", "\x0c"),
+    *("\u202e", "\u2066", "\u200f", "\u061c", "\u200b", "\u200d", "\u2060", "\ufeff", "\u00ad", "\u2028", "\u2029"),
+    *("\U000e0041", "\ud800", "\udc9b"),
+]
 HOSTILE = "Yes" + "".join(STEERING) + "No"
 NAME = "run" + "".join(text for text in STEERING if "\x00" not in text and "\ud800" not in text) + "end"
 """As a file system takes it."""
