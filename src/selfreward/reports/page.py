@@ -114,7 +114,8 @@ def _render(standing: RunView) -> str:
         unfinished="" if standing.finished and not standing.ended else standing.status, lines=model_lines(standing),
         rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
         curves=[found for found in curves if found], samples=[found for found in samples if found],
-        actors=_actors(standing), stand_in=_stand_in(standing.seed), seeds=seeds, torn=torn,
+        actors=_actors(standing), seeds=seeds, torn=torn,
+        stand_in="seed/ift.receipt.json" not in torn and _stand_in(standing.seed),
         compared=_compared(models, recipe.measure.judge), evaluations=_evaluations(standing),
     )  # fmt: skip
 

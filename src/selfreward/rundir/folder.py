@@ -176,7 +176,7 @@ class Stage:
         """The receipt, if the stage is whole and undamaged; an error if it was made from something else."""
         if not self.receipt.exists():
             return None
-        receipt = self._load(self.receipt)
+        receipt = self.load(self.receipt)
         if receipt["digest"] != digest:
             raise self.run.refuse(self)
         self._look_over(receipt)
@@ -185,7 +185,7 @@ class Stage:
 
     def outdated(self, digest: str) -> bool:
         """Whether the stage is whole and undamaged, and made from something else."""
-        if not self.receipt.exists() or (receipt := self._load(self.receipt))["digest"] == digest:
+        if not self.receipt.exists() or (receipt := self.load(self.receipt))["digest"] == digest:
             return False
         self._look_over(receipt)
         return True
@@ -204,7 +204,7 @@ class Stage:
         """The plan of a stage under way; an error if it was begun from something else."""
         if not self.plan.exists():
             return None
-        plan = self._load(self.plan)
+        plan = self.load(self.plan)
         if plan["digest"] != digest:
             raise self.run.refuse(self)
         return plan
@@ -254,7 +254,8 @@ class Stage:
         self.run.assert_held()
         write_whole(path, json.dumps({"id": content_id(facts), **facts}, indent=1))
 
-    def _load(self, path: Path) -> dict[str, Any]:
+    def load(self, path: Path) -> dict[str, Any]:
+        """The facts in a signed file of this stage. Raises `SelfRewardError` where it is damaged."""
         try:
             loaded = read_signed(path)
         except ValueError as error:

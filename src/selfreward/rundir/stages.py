@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -277,9 +276,8 @@ class ModelFolder:
 
     def receipt(self, part: Part[Any]) -> dict[str, Any]:
         """The facts in the receipt of a finished stage; none where there is no receipt."""
-        file = Stage(self.run.dir, self.path, part.name).receipt
-        facts: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-        return facts
+        stage = Stage(self.run.dir, self.path, part.name)
+        return stage.load(stage.receipt) if stage.receipt.exists() else {}
 
 
 def _counted(records: Iterable[S], outcomes: Counter[str]) -> Iterator[S]:
