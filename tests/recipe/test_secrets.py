@@ -133,18 +133,25 @@ def test_commands_neither_show_nor_write_a_secret_of_a_recipe(command, world, tm
         assert not Path("run").exists()
 
 
+def commands(group, *path):
+    """(words, command) for each command of the program, in groups of commands too."""
+    for name, found in group.commands.items():
+        yield from commands(found, *path, name) if hasattr(found, "commands") else [((*path, name), found)]
+
+
 def arguments():
     """(command, its arguments) with a secret in each of its parameters in turn, and in the command's own place."""
     yield SECRETS[0], [SECRETS[0]]
-    for command, found in PROGRAM.commands.items():
+    for words, found in commands(PROGRAM):
+        command = " ".join(words)
         needed = ["x" for parameter in found.params if parameter.param_type_name == "argument" and parameter.required]
         for parameter in found.params:
             for secret in SECRETS if parameter.name == "judge" else SECRETS[:2]:
                 if parameter.param_type_name == "argument":
-                    yield f"{command} {parameter.name}", [command, *needed[1:], secret]
+                    yield f"{command} {parameter.name}", [*words, *needed[1:], secret]
                 else:
-                    yield f"{command} {parameter.name}", [command, *needed, parameter.opts[0], secret]
-                    yield f"{command} {parameter.name}", [command, *needed, f"{parameter.opts[0]}={secret}"]
+                    yield f"{command} {parameter.name}", [*words, *needed, parameter.opts[0], secret]
+                    yield f"{command} {parameter.name}", [*words, *needed, f"{parameter.opts[0]}={secret}"]
 
 
 def test_a_secret_in_any_argument_of_any_command_is_refused_and_neither_shown_nor_written(world, tmp_path):
@@ -154,7 +161,17 @@ def test_a_secret_in_any_argument_of_any_command_is_refused_and_neither_shown_no
         assert code == 1 and said.startswith("error: command line: an argument holds a password"), name
         assert_nowhere(said, tmp_path / "here")
         tried.add(name)
-    assert {"run folder", "run changes", "evaluate judge", "compare subjects", "push repo", "chat model", "lab out"} <= tried
+    assert {
+        "run folder",
+        "run changes",
+        "evaluate judge",
+        "compare models against",
+        "compare runs runs",
+        "bench arms changes",
+        "push repo",
+        "chat model",
+        "lab out",
+    } <= tried
     assert not list((tmp_path / "here").iterdir())
 
 

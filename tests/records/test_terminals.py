@@ -68,7 +68,7 @@ def test_an_answer_in_a_chat(monkeypatch, capsys):
             yield Completion(request_id="x", text=f"a\n\tb{HOSTILE}", finish="stop", prompt_tokens=1, completion_tokens=1)
 
     lines = iter(["hello", ""])
-    monkeypatch.setattr(chatting, "HFModel", Answering)
+    monkeypatch.setattr(chatting, "_open", Answering)
     monkeypatch.setattr(chatting, "find_model", lambda path: path)
     monkeypatch.setattr(chatting, "_ask", lambda: next(lines))
     chatting.converse(Path("x"), 1.0, 1.0, 5)
@@ -135,7 +135,9 @@ def test_the_status_of_a_run_with_such_a_name_and_such_traits(recipe, tmp_path):
 def test_runs_with_such_names_side_by_side(recipe, tmp_path):
     for name in ("a", "b"):
         go(recipe, tmp_path / (NAME + name), responses__n=2 + (name == "b"))
-    assert_harmless(command("compare", tmp_path / (NAME + "a"), tmp_path / (NAME + "b"), "-o", tmp_path).output, r"run\x1b[2J")
+    assert_harmless(
+        command("compare", "runs", tmp_path / (NAME + "a"), tmp_path / (NAME + "b"), "-o", tmp_path).output, r"run\x1b[2J"
+    )
 
 
 def test_a_check_of_models_with_such_names(recipe, tmp_path):

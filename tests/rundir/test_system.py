@@ -84,14 +84,14 @@ def test_an_error_of_the_system_at_any_write_is_one_line_with_the_file_and_the_r
     assert tree(run) == tree(whole)
 
 
-@pytest.mark.parametrize("name", ["run", "status", "report", "export", "evaluate", "chat", "push", "check", "compare"])
+@pytest.mark.parametrize("name", ["run", "status", "report", "export", "evaluate", "chat", "push", "check", "compare runs"])
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.EMFILE])
 def test_every_command_tells_of_an_error_of_the_system_in_one_line(name, code, recipe, whole, monkeypatch):
     rest = {
         "run": ["-o", whole],
         "evaluate": ["--on", "reward-modeling"],
         "push": ["me/it", "-y"],
-        "compare": [whole.parent / "b"],
+        "compare runs": [whole.parent / "b"],
     }
     target = {"run": recipe, "check": recipe, "evaluate": whole / "M2", "chat": whole / "M2", "push": whole / "M2"}
 
@@ -102,7 +102,7 @@ def test_every_command_tells_of_an_error_of_the_system_in_one_line(name, code, r
 
     for way in ("read_text", "exists", "is_file", "is_dir"):
         monkeypatch.setattr(Path, way, refuse)
-    line = complaint(command(name, target.get(name, whole), *rest.get(name, [])))
+    line = complaint(command(*name.split(), target.get(name, whole), *rest.get(name, [])))
     assert (KNOWN[code][0] in line and "the file" in line) or "cannot be read" in line, line
 
 
