@@ -125,7 +125,7 @@ def test_the_alarms_in_the_readme_are_those_of_the_laboratory():
     text = " ".join(README.split())
     assert f"of {alarms['of']} clean runs that no limit was fitted on, {alarms['found']} raised an alarm" in text
     assert f"fewer than {alarms['bound']:.1%} do" in text
-    assert f"of {detection['of']} runs at doses that do harm, {detection['found']} had raised one" in text
+    assert f"of {detection['of']} runs that planted defects harmed, {detection['found']} had raised one" in text
     assert f"(more than {detection['bound']:.1%})" in text
 
 
