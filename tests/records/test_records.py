@@ -185,7 +185,7 @@ def test_a_pair_that_prefers_nothing_cannot_be_written_down(chosen, rejected, sc
 
 
 def test_a_ranking_has_a_rank_for_every_response():
-    with pytest.raises(ValidationError, match="2 responses but 1 ranks"):
+    with pytest.raises(ValidationError, match=r"2 responses but 1 rank\b"):
         Ranking(prompt="p", responses=("a", "b"), ranks=(0,))
 
 

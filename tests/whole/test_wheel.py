@@ -117,7 +117,9 @@ def texts():
     yield from (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "pyproject.toml"))
 
 
-SOMEBODY_ELSES = re.compile(r"""selfreward\[|\b(?:install|uvx?|pipx|add)\b[^\n;&|`]*[\s'"]selfreward(?=$|[\s'"`=<>~!,.)])""", re.M)
+SOMEBODY_ELSES = re.compile(
+    r"""selfreward\[|\b(?:install|uvx?|pipx|add)\b[^\n;&|`]*[\s'"]selfreward(?=$|[\s'"`=<>~!,.)])""", re.M
+)
 """Names PyPI's `selfreward` as something to be installed, with extras or without."""
 
 
