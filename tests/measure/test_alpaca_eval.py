@@ -160,7 +160,7 @@ def test_more_answers_than_the_board_has_instructions_are_refused_and_so_are_ans
 
 def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
-    with pytest.raises(SelfRewardError, match=r"selfreward\[eval\]"):
+    with pytest.raises(SelfRewardError, match=r"selfreward-lm\[eval\]"):
         length_controlled(*model_on(20), small_board(20), 1.0)
 
 

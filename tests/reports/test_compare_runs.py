@@ -9,9 +9,10 @@ import pytest
 from test_report import HOSTILE, Page, make_run
 from typer.testing import CliRunner
 
+from receipts import rewrite
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
-from selfreward.records import Reading, iter_jsonl, to_line
+from selfreward.records import Reading, iter_jsonl
 from selfreward.reports import compare_runs, write_comparison
 from tinyrun import quiet
 
@@ -49,7 +50,7 @@ def complaint(result):
 def plant(run, name, *planted):
     """Let these readings stand first in a model's drift.jsonl."""
     file = run / name / "drift.jsonl"
-    file.write_text("".join(to_line(one) + "\n" for one in (*planted, *iter_jsonl(file, Reading))))
+    rewrite(file, [*planted, *iter_jsonl(file, Reading)])
 
 
 def reading(value, model, verdict):

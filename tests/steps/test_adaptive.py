@@ -13,7 +13,7 @@ from selfreward.recipe import JudgeConfig
 from selfreward.records import Judgment, Pair, Response, iter_jsonl
 from selfreward.reports import describe_status, export_run, write_report
 from selfreward.reports.browse import sample
-from selfreward.rundir import open_run
+from selfreward.rundir import FolderReader, open_run
 from selfreward.steps import Grader
 from selfreward.steps.judgments import undecided
 from tinyrun import Moments, count_requests, go, make_world, quiet, tree
@@ -197,7 +197,7 @@ def test_everything_that_tells_of_judgments_tells_of_all_rounds(runs, tmp_path):
     (loop,) = [m["loop"] for m in json.loads((run / "summary.json").read_text())["models"] if m["loop"]]
     assert loop["judgments"] == outcomes
     assert sum(loop["score_histogram"].values()) == outcomes["scored"]
-    shown = sample(run / "M2", JudgeConfig(samples="adaptive"), 10**7)
+    shown = sample(FolderReader(run / "M2"), JudgeConfig(samples="adaptive"), 10**7)
     read = [j for browsed in shown.browsed for candidate in browsed.candidates for j in candidate.judgments]
     assert len(shown.browsed) == shown.prompts and Counter(j.id for j in read) == Counter(j.id for j in every)
     assert all(b.pair.chosen_score in {c.score for c in b.candidates} for b in shown.browsed if b.pair)
@@ -213,8 +213,9 @@ def test_everything_that_tells_of_judgments_tells_of_all_rounds(runs, tmp_path):
 
 def test_where_a_run_stands_has_a_place_for_every_round(runs):
     run = runs[0] / "adaptive"
-    m2 = next(model for model in open_run(run).models if model.name == "M2")
-    assert m2.stages[2:7] == ("responses", *ROUNDS, "pairs") and set(ROUNDS) <= set(m2.done) and not m2.owed
+    m2 = open_run(run).models["M2"]
+    names = [due.part.name for due in m2.due]
+    assert names[2:7] == ["responses", *ROUNDS, "pairs"] and m2.done == m2.due and not m2.owed
     assert describe_status(run).splitlines()[0].endswith("finished")
 
 

@@ -261,8 +261,8 @@ class Asked:
     def __init__(self, theirs):
         self.theirs, self.stages = theirs, []
 
-    def stream(self, name, kind, plan, model, read, reading):
-        self.stages.append((name, model.name, len(plan)))
+    def ask(self, part, grader, items, by):
+        self.stages.append((part.name, by.name, len(grader.plan(items, by, 0))))
         return judged(self.theirs, "before")
 
 
@@ -304,7 +304,7 @@ def test_a_run_measures_its_confidence_from_the_first_judge_that_has_one_before_
         confidence = receipt(folder, "model")["confidence"]
         assert confidence == pytest.approx((fmean(taus) + 1) / 2) and 0.2 < confidence < 0.8
     assert open_run(tmp_path / "run").finished
-    stages = {model.name: model.stages for model in open_run(tmp_path / "run").models}
+    stages = {name: [due.part.name for due in model.due] for name, model in open_run(tmp_path / "run").models.items()}
     assert {name for name, found in stages.items() if "judgments_before" in found} == set(asked)
 
 

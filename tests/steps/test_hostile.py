@@ -109,7 +109,7 @@ def test_the_card_of_a_chosen_checkpoint_tells_of_its_own_steps_and_export_has_t
     chosen = json.loads((run / "M2" / "model.receipt.json").read_text())["selected"]
     assert chosen["step"] == 1 < chosen["of"]
     card = (run / "M2" / "model" / "README.md").read_text()
-    assert f"was trained for 1 steps, the checkpoint that judges:First chose among those of a training of {chosen['of']}." in card
+    assert f"was trained for 1 step, the checkpoint that judges:First chose among those of a training of {chosen['of']}." in card
     kinds = {table.kind: table.rows for table in export_run(run, tmp_path / "out")}
     assert kinds["selection"] == 1 and kinds["validation"] == 1
     assert kinds["selection_responses"] == 2 and kinds["selection_preferences"] == 2
