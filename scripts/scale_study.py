@@ -121,8 +121,8 @@ def write_run(folder: Path, count: int) -> None:
 def held(folder: Path, count: int) -> tuple[list[Prompt], Records[Response], Records[Judgment]]:
     """What the loop holds of an iteration."""
     at = folder / "M2"
-    asked = list(Records(at / "prompts.jsonl", Prompt, count))
-    return asked, Records(at / "responses.jsonl", Response, N * count), Records(at / "judgments.jsonl", Judgment, N * K * count)
+    asked = list(Records([at / "prompts.jsonl"], Prompt, count))
+    return asked, Records([at / "responses.jsonl"], Response, N * count), Records(at / "judgments.jsonl", Judgment, N * K * count)
 
 
 def decided(folder: Path, count: int) -> tuple[list[Pair], list[Prompt], Records[Response]]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receipts import sign
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import JudgeConfig
@@ -31,7 +32,7 @@ from selfreward.records import (
     to_line,
 )
 from selfreward.reports.browse import SHOWN, sample
-from selfreward.rundir import RESPONSES, Progress, RunDir, Runner
+from selfreward.rundir import RESPONSES, FolderReader, Progress, RunDir, Runner
 from selfreward.stats import Novelty, Tally, intervals, mean_scores, novelty
 from selfreward.steps import Answering, best_against_worst, choose_pairs
 
@@ -64,11 +65,11 @@ def iteration(folder, count):
 
 def streamed(folder, count):
     """What the loop holds of it."""
-    prompts = list(Records(folder / "prompts.jsonl", Prompt, count))
+    prompts = list(Records([folder / "prompts.jsonl"], Prompt, count))
     return (
         prompts,
-        Records(folder / "responses.jsonl", Response, 4 * count),
-        Records(folder / "judgments.jsonl", Judgment, 12 * count),
+        Records([folder / "responses.jsonl"], Response, 4 * count),
+        Records([folder / "judgments.jsonl"], Judgment, 12 * count),
     )
 
 
@@ -172,7 +173,7 @@ def test_what_is_not_json_has_no_id():
 def test_only_where_a_hash_was_checked_is_an_id_taken_as_it_stands(tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_text(to_line(Prompt(text="one", source="self")).replace("one", "two") + "\n")
-    assert [prompt.id for prompt in Records(file, Prompt, 1)] == [Prompt(text="one", source="self").id]
+    assert [prompt.id for prompt in Records([file], Prompt, 1)] == [Prompt(text="one", source="self").id]
     with pytest.raises(SelfRewardError, match=r"prompts.jsonl:1.*the line was changed"):
         list(iter_jsonl(file, Prompt))
 
@@ -182,7 +183,7 @@ def test_a_bad_line_is_named_with_its_file_however_it_is_read(line, tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_text(to_line(Prompt(text="one", source="self")) + f"\n{line}\n")
     told = []
-    for read in (Records(file, Prompt, 2), iter_jsonl(file, Prompt), iter_about(file, Prompt, "text", {"x"})):
+    for read in (Records([file], Prompt, 2), iter_jsonl(file, Prompt), iter_about(file, Prompt, "text", {"x"})):
         with pytest.raises(SelfRewardError) as error:
             list(read)
         told.append(str(error.value))
@@ -218,7 +219,10 @@ def test_a_stage_goes_over_its_finished_file_and_a_damaged_one_is_refused(tmp_pa
 
 
 def test_the_page_shows_a_sample_of_a_large_iteration(tmp_path):
-    found = sample(iteration(tmp_path, 400), JudgeConfig(), 2_000_000)
+    folder = iteration(tmp_path, 400)
+    for file in folder.glob("*.jsonl"):
+        sign(file, len(file.read_text().splitlines()))
+    found = sample(FolderReader(folder), JudgeConfig(), 2_000_000)
     assert found.prompts == 400 and len(found.browsed) == SHOWN
     assert [browsed.prompt.id for browsed in found.browsed] == sorted(
         p.id for p in read_jsonl(tmp_path / "prompts.jsonl", Prompt)
