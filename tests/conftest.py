@@ -2,12 +2,16 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """The models of the tests are so small that more threads would only wait for each other."""
+
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background is started without
 
 
 @pytest.fixture(scope="session")
