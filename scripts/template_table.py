@@ -75,7 +75,7 @@ def tokenizer_for(source: str, eos: str | None = "</s>", **special: str) -> Any:
 
 
 def _conversations(tokenizer: Any) -> list[str]:
-    """What a template writes in any way at all: markers may be put together only there."""
+    """Texts that a template writes in any way at all: markers may be put together only there."""
     written = []
     for content in ("x", [{"type": "text", "text": "x"}]):
         turns = [{"role": role, "content": content} for role in ("user", "assistant", "user")]
@@ -117,7 +117,7 @@ def faults(tokenizer: Any) -> list[str]:
 
 
 def _plain(tokenizer: Any, turns: list[tuple[str, str]], *, prompt: bool) -> str | None:
-    """What transformers makes of the turns; None where the template refuses them."""
+    """The text that transformers makes of the turns; None where the template refuses them."""
     how = template(tokenizer)
     said = [{"role": role, "content": [{"type": "text", "text": text}] if how.parts else text} for role, text in turns]
     lists = {"tools": [], "documents": []} if how.tools else {}

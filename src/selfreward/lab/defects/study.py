@@ -127,7 +127,7 @@ def _deaf_children() -> Iterator[None]:
 
 
 def _next(running: Iterable[Future[Record]]) -> set[Future[Record]]:
-    """Those that are done, at least one; Ctrl-C ends the others, which go on another time from where they were."""
+    """Wait for runs that are done, at least one; Ctrl-C ends the others, which go on another time from where they were."""
     try:
         return wait(running, return_when=FIRST_COMPLETED).done
     except KeyboardInterrupt:

@@ -180,7 +180,7 @@ def read_settings(kind: str, recipe: Path | None, given: Mapping[str, Any]) -> S
 
 
 def _wrong_setting(kind: str, first: Any) -> SelfRewardError:
-    """What is wrong with a field, and how it is given."""
+    """The error for a field that is wrong, with the way to give it."""
     path = [part for part in first["loc"] if isinstance(part, str)]
     field, option = ".".join(path), f"--{path[0]}" if path in (["data"], ["judge"]) else f"--set {'.'.join(path)}="
     if first["type"] == "extra_forbidden":
