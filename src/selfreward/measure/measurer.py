@@ -145,7 +145,7 @@ class Measurer:
             truths = {v.response_id: v.score for v in self._verdicts([*own, *theirs], None)}
             for judge, points in (("truth", truths), (name, scores)):
                 if points:
-                    comparisons = axes.compare(own, theirs, points)
+                    comparisons = axes.compare_scores(own, theirs, points)
                     results.append(axes.head_to_head(comparisons, rival, judge, *self._resampling))
         return results
 
