@@ -1,4 +1,4 @@
-"""Where a run stands, in lines, for `selfreward status` and the page."""
+"""The state of a run, in lines, for `selfreward status` and the page."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, Due, ModelView, RunVie
 
 
 def describe_status(folder: Path) -> str:
-    """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` is no run folder."""
+    """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` holds no run."""
     run = open_run(folder)
     return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run))]))
 
 
 def describe_end(folder: Path) -> str:
-    """A run's result in three lines: both axes of its last model and of M1, what its monitors say, and the path of its page."""
+    """A run's result in three lines: both axes of its last model and of M1, its monitors, and the path of its page."""
     run = open_run(folder)
     measured = {model.name: model for model in run.measured if model.name not in (M0, SFT)}
     ends = dict.fromkeys([*measured][:1] + [*measured][-1:])
@@ -39,14 +39,14 @@ def _line(model: ModelView) -> str:
 
 
 def _axes(measured: Measured) -> str:
-    said = [
+    phrases = [
         f"true score {measured.true_score:.2f}" if measured.true_score is not None else "no truth known",
         f"says {measured.self_score.value:.2f} of itself" if measured.self_score else "no score of its own",
         f"pairwise accuracy {measured.pairwise_accuracy:.1%}"
         if measured.pairwise_accuracy is not None
         else "no pairwise accuracy",
     ]
-    return ", ".join(said)
+    return ", ".join(phrases)
 
 
 def _stages(model: ModelView) -> str:
