@@ -74,8 +74,8 @@ never passed: a clean run passes it with probability {holds:.1%} at most, over a
 (squares, capped at {cap:g} standard deviations) was chosen after these runs had been seen; its limit was not.
 
 **False alarms**: {false}, fewer than {false_bound:.1%} with 95 % confidence.
-**Detection**, by the model in which the harm showed: {harmful} at the strengths that harm half of their runs, and {every} of all
-harmed runs.
+
+**Detection** in time: {harmful} at the strengths that harm half of their runs, and {every} of all harmed runs.
 
 | defect | strength | harmed | in time by single limits | in time by the joint alarm | joint alarm, first at | lead, models |
 |---|---|---|---|---|---|---|"""
