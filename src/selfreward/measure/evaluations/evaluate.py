@@ -18,10 +18,12 @@ from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.base import Settings, Trial
 from selfreward.measure.evaluations.head_to_head import Contest
+from selfreward.measure.evaluations.judge_bench import JudgeBench
 from selfreward.measure.evaluations.lm_eval import Harness
 from selfreward.measure.evaluations.multi_turn import MTBench
 from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
+from selfreward.measure.evaluations.rm_bench import StyleBench
 from selfreward.recipe import Recipe, SamplingConfig, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
 from selfreward.rundir import Progress, RunDir, Runner, is_run
@@ -32,9 +34,13 @@ KINDS: dict[str, type[Settings]] = {
     "mt-bench": MTBench,
     "reward-modeling": Ranked,
     COMPARED: Contest,
+    "judgebench": JudgeBench,
+    "rm-bench": StyleBench,
     "lm-eval": Harness,
 }
-SIGNS = {"turns": "mt-bench", "responses": "reward-modeling", "instruction": "alpaca-eval"}
+SIGNS = {
+    "turns": "mt-bench", "responses": "reward-modeling", "instruction": "alpaca-eval", "response_A": "judgebench", "chosen": "rm-bench",
+}  # fmt: skip
 """A field in the rows of a file, and the evaluation that such a file is for."""
 HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
 """A run's held-out data, which an evaluation of one of its models uses where no data is given."""

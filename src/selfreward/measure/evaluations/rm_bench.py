@@ -1,0 +1,121 @@
+"""RM-Bench: right and wrong answers in three styles each, so that style and substance come apart (Liu et al. 2024, arXiv 2410.16184).
+
+The model under evaluation is the judge and scores all six answers of a prompt alone. A cell of the 3 × 3 matrix is the share of
+prompts on which the right answer in one style scores above the wrong answer in another; equal scores are wrong, as published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from selfreward.measure.evaluations.base import Settings, Trial, counted
+from selfreward.measure.evaluations.published import Row, read_rows
+from selfreward.recipe import JudgeConfig, Located
+from selfreward.records import Figure, Found, Prompt, Response, content_id, digest
+from selfreward.rundir import JUDGMENTS
+from selfreward.stats import intervals
+from selfreward.steps import Grader
+
+STYLES = ("concise", "detailed", "markdown")
+"""How the answers of a row are written, in its order."""
+Matrix = list[list[bool]]
+"""[right answer's style, wrong answer's style]: whether the right one scores higher."""
+CELLS = {
+    "easy": [(1, 0), (2, 0), (2, 1)],
+    "normal": [(0, 0), (1, 1), (2, 2)],
+    "hard": [(0, 1), (0, 2), (1, 2)],
+}
+"""Cells of the matrix: the right answer in the richer style, in the same, in the plainer one."""
+
+
+class Case(Row):
+    """A row of the published file: a prompt, and right and wrong answers, one of each style."""
+
+    prompt: str
+    chosen: tuple[str, str, str]
+    rejected: tuple[str, str, str]
+
+
+class StyleBench(Settings):
+    """RM-Bench, with the model itself as the judge."""
+
+    data: Located
+    """The published rows."""
+    grading: JudgeConfig = JudgeConfig()
+    """The model's rubric and sampling as a judge."""
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """The rows, in order."""
+        return read_rows(self.data, Case)
+
+    @cached_property
+    def grader(self) -> Grader:
+        """The rubric and its parser."""
+        return Grader(self.grading)
+
+    def load(self) -> object:
+        """Read rows and rubric."""
+        return self.cases, self.grader
+
+    def find(self, trial: Trial) -> Found:
+        """The model scores every answer."""
+        answers = [_answers(number, case) for number, case in enumerate(self.cases)]
+        items = [(case.prompt, answer) for case, six in zip(self.cases, answers, strict=True) for answer in six]
+        judgments = list(trial.at.ask(JUDGMENTS, self.grader, items, trial.model))
+        scores = self.grader.mean_scores(judgments)
+        unscored = sum(judgment.score is None for judgment in judgments)
+        matrices = [matrix_of([scores.get(answer.id) for answer in six]) for six in answers]
+        lengths = [matrix_of([len(answer.text) for answer in six]) for six in answers]
+        return Found(
+            prompts_digest=digest(Prompt(text=case.prompt, source="seed") for case in self.cases),
+            rubric_digest=content_id(self.grader.rubric.text),
+            figures=[
+                *self._levels(matrices), *self._levels(lengths, " of length alone"),
+                Figure(name="judgments without a score %", value=100 * unscored / len(judgments), n=len(judgments)),
+            ],
+            outcomes=counted((judgment.outcome for judgment in judgments), 0),
+            note="Equal scores are wrong, as published, and so is a comparison in which a score is missing. Intervals resample prompts.",
+            breakdown={"right answer's style against the wrong one's": self._cells(matrices)},
+            broken_down="accuracy %",
+        )  # fmt: skip
+
+    def _levels(self, matrices: Sequence[Matrix], of: str = "") -> list[Figure]:
+        """Accuracy where style helps, where it is equal, where it misleads; their mean; and the first less the last."""
+        shares = {level: [_share(matrix, cells) for matrix in matrices] for level, cells in CELLS.items()}
+        gaps = [easy - hard for easy, hard in zip(shares["easy"], shares["hard"], strict=True)]
+        whole = [sum(values) / len(values) for values in zip(*shares.values(), strict=True)]
+        figures = [self._figure(f"{level}{of} %", values) for level, values in shares.items()]
+        return [*figures, self._figure(f"accuracy{of} %", whole), self._figure(f"style gap{of}, points", gaps)]
+
+    def _cells(self, matrices: Sequence[Matrix]) -> list[Figure]:
+        return [
+            self._figure(f"{right} against {wrong}", [matrix[i][j] for matrix in matrices])
+            for i, right in enumerate(STYLES)
+            for j, wrong in enumerate(STYLES)
+        ]
+
+    def _figure(self, name: str, values: Sequence[float]) -> Figure:
+        return Figure.of(name, intervals.mean(values, *self.resampling), len(values), 100)[0]
+
+
+def matrix_of(scores: Sequence[float | None]) -> Matrix:
+    """Matrix of one prompt, from the scores of its right answers and then its wrong ones, by style."""
+    return [
+        [right is not None and wrong is not None and right > wrong for wrong in scores[len(STYLES) :]]
+        for right in scores[: len(STYLES)]
+    ]
+
+
+def _share(matrix: Matrix, cells: Sequence[tuple[int, int]]) -> float:
+    return sum(matrix[i][j] for i, j in cells) / len(cells)
+
+
+def _answers(number: int, case: Case) -> list[Response]:
+    """The six answers of a row as records; the row's number tells rows of equal texts apart."""
+    prompt = Prompt(text=case.prompt, source="seed")
+    return [
+        Response(prompt_id=prompt.id, model="given", index=6 * number + at, text=text, finish="stop")
+        for at, text in enumerate((*case.chosen, *case.rejected))
+    ]
