@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 from pydantic import Field
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import BackendConfig, ModelName, SamplingConfig, Section, ServerConfig, SourceConfig
+from selfreward.recipe import AnsweringConfig, BackendConfig, ModelName, Section, ServerConfig, SourceConfig
 from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response
 from selfreward.rundir import ModelFolder, Part
 from selfreward.steps import Answering, Kept
@@ -32,7 +32,7 @@ class Trial(NamedTuple):
     def answers(self, stage: str, prompts: Sequence[Prompt], asked: Answered, model: Checkpoint) -> list[Response]:
         """One answer of `model` to each prompt, in their order."""
         part = Part(stage, "asks", Response)
-        return list(self.at.ask(part, Answering(asked.responses.sampling), prompts, model))
+        return list(self.at.ask(part, Answering(asked.responses.sampling, frame=asked.responses.frame), prompts, model))
 
 
 class Settings(Section):
@@ -66,7 +66,7 @@ class Answered(Settings):
 
     judge: ModelName
     """The judge."""
-    responses: SamplingConfig = SamplingConfig()
+    responses: AnsweringConfig = AnsweringConfig()
     """How the answers are sampled."""
 
 

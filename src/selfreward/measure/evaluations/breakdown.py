@@ -139,7 +139,7 @@ def _ask(trial: Trial, asked: Labelled, prompts: Sequence[Prompt]) -> dict[str, 
     )
     texts = {"categories": ", ".join(CATEGORIES), "lengths": ", ".join(LENGTHS)}
     plan = [
-        Request.user_turn(prompt.id, 0, rubric.fill(prompt=prompt.text, **texts), SHORT, trial.judge, asked.seed)
+        Request.user_turn(prompt.id, 0, rubric.fill(prompt=prompt.asked, **texts), SHORT, trial.judge, asked.seed)
         for prompt in prompts
     ]
     return {label.prompt_id: label for label in trial.at.complete(LABELS, plan, trial.judge, read_label)}

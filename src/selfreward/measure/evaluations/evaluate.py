@@ -22,7 +22,7 @@ from selfreward.measure.evaluations.lm_eval import Harness
 from selfreward.measure.evaluations.multi_turn import MTBench
 from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
-from selfreward.recipe import Recipe, SamplingConfig, assert_open, known_fields, load_recipe, merged
+from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
 from selfreward.rundir import Progress, RunDir, Runner, is_run
 
@@ -210,7 +210,7 @@ def _tables(recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "bootstrap": recipe.measure.bootstrap,
         "judge": recipe.measure.judge,
-        "responses": recipe.responses.model_dump(include=set(SamplingConfig.model_fields)),
+        "responses": recipe.responses.model_dump(include=set(AnsweringConfig.model_fields)),
         "grading": recipe.judge.model_dump(),
         "pairwise": recipe.pairwise.model_dump(),
         "backend": recipe.backend.model_dump(),

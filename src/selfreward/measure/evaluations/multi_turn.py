@@ -22,7 +22,19 @@ from selfreward.measure.evaluations.mt_bench import (
     scores,
 )
 from selfreward.recipe import Located
-from selfreward.records import Checkpoint, Completion, Figure, Found, Judgment, Message, Request, Response, Sampling, content_id
+from selfreward.records import (
+    Checkpoint,
+    Completion,
+    Figure,
+    Found,
+    Judgment,
+    Message,
+    Request,
+    Response,
+    Sampling,
+    content_id,
+    turns_of,
+)
 from selfreward.rundir import Part
 from selfreward.stats import intervals
 from selfreward.steps import Answering, read_judgment, read_score
@@ -37,7 +49,7 @@ Graded = Sequence[Sequence[Grade]]
 
 
 class MTBench(Answered):
-    """MT-Bench. Answers are sampled at the benchmark's own temperatures; of `responses` only the longest answer counts."""
+    """MT-Bench. Answers are sampled at the benchmark's own temperatures, after the system prompt of `responses`, if any."""
 
     data: Located
     """The published questions, with references where a category needs them."""
@@ -92,7 +104,12 @@ class MTBench(Answered):
         """The model's answers to one turn, after its answers to those before."""
         plan = [
             Request.asking(
-                str(question.question_id), turn, _dialogue(question, told), self._sampling(question), trial.model, self.seed
+                str(question.question_id),
+                turn,
+                turns_of(self.responses.frame(_dialogue(question, told))),
+                self._sampling(question),
+                trial.model,
+                self.seed,
             )
             for question, told in dialogues
         ]

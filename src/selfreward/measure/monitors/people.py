@@ -84,7 +84,7 @@ def _checked(answers: Iterable[Response], anchors: Iterable[Anchor], scores: Map
     """The answers that were given, by prompt id; what any of the anchors with that prompt calls right is right."""
     known: dict[str, list[Anchor]] = defaultdict(list)
     for anchor in anchors:
-        known[Prompt(text=anchor.prompt, source="seed").id].append(anchor)
+        known[Prompt(text=anchor.prompt, context=anchor.context, source="seed").id].append(anchor)
     return {
         answer.prompt_id: Checked(any(anchor.right(answer.text) for anchor in known[answer.prompt_id]), scores.get(answer.id))
         for answer in answers

@@ -15,11 +15,12 @@ from selfreward.measure.monitors.verdicts import read_monitors
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import (
     Anchor,
+    Asked,
     Checkpoint,
     Completion,
+    Frame,
     Iteration,
     Likelihood,
-    Message,
     Prompt,
     Reading,
     Request,
@@ -28,6 +29,7 @@ from selfreward.records import (
     Severity,
     describe,
     read_jsonl,
+    turns_of,
     worst,
 )
 from selfreward.rundir import (
@@ -46,25 +48,26 @@ from selfreward.rundir import (
 from selfreward.stats import plain
 from selfreward.steps import Answering, Cast, Grader, Seed, refuse_known
 
-Asked = list[tuple[str, Response]]
-"""(prompt text, response) each."""
+Items = list[tuple[Asked, Response]]
+"""(prompt, response) each."""
 
 
 class Likely(NamedTuple):
     """Asks a model how likely an answer is to its prompt."""
 
     sampling: Sampling
+    frame: Frame
 
     @property
     def reading(self) -> list[object]:
         """Nothing: a likelihood is told as it is."""
         return []
 
-    def plan(self, items: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
-        """A request for each (prompt text, answer), in which the answer is given."""
+    def plan(self, items: Iterable[tuple[Asked, Response]], model: Checkpoint, seed: int) -> list[Request]:
+        """A request for each (prompt, answer), in which the answer is given."""
         return [
-            Request.asking(answer.id, 0, (Message(role="user", content=text),), self.sampling, model, seed, forced=answer.text)
-            for text, answer in items
+            Request.asking(answer.id, 0, turns_of(self.frame(asked)), self.sampling, model, seed, forced=answer.text)
+            for asked, answer in items
         ]
 
     @staticmethod
@@ -118,11 +121,11 @@ class Watcher:
     ) -> Evidence:
         """All that is known of `model`. Each model is asked everything at once, for one is held in memory at a time."""
         prompts, answers = self.seed.heldout_prompts, taken.answers
-        asked = [(prompt.text, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.answered]
+        asked = [(prompt.asked, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.answered]
         asked = asked[: config.sample]
         cut = [(text, _cut(answer)) for text, answer in asked]
         pool, own, others = self._pool(config, folder, model), self._anchored(folder, model), self._others()
-        texts = {prompt.id: prompt.text for prompt in (*prompts, *self.prompts)}
+        texts = {prompt.id: prompt.asked for prompt in (*prompts, *self.prompts)}
         of_pool, of_anchors = ([(texts[one.prompt_id], one) for one in found] for found in (pool, [*own, *others]))
         first, before = (self.seen[0][0], self.seen[-1][0]) if self.seen else (model, None)
         frozen = first if config.frozen == "frozen" else self.cast.outside(config.frozen)
@@ -143,23 +146,24 @@ class Watcher:
         if self.seen:
             return self.seen[0][1].pool
         asked, candidates = self.seed.heldout_prompts[: config.pool], self.recipe.responses
-        return list(folder.ask(DRIFT_CANDIDATES, Answering(candidates.sampling, candidates.n), asked, model))
+        return list(folder.ask(DRIFT_CANDIDATES, Answering(candidates.sampling, candidates.n, candidates.frame), asked, model))
 
     def _anchored(self, folder: ModelFolder, model: Checkpoint) -> Sequence[Response]:
         """The answers of `model` to the anchors' prompts."""
         if not self.anchors:
             return ()
-        return list(folder.ask(ANCHOR_RESPONSES, Answering(self.recipe.responses.sampling), self.prompts, model))
+        answering = self.recipe.responses
+        return list(folder.ask(ANCHOR_RESPONSES, Answering(answering.sampling, frame=answering.frame), self.prompts, model))
 
     def _others(self) -> Sequence[Response]:
         """The first model's answers to the anchors' prompts, for a later one to judge beside its own."""
         return self.seen[0][1].anchor_answers if self.seen else ()
 
     def _likelihoods(
-        self, folder: ModelFolder, asked: Asked, model: Checkpoint, before: Checkpoint | None
+        self, folder: ModelFolder, asked: Items, model: Checkpoint, before: Checkpoint | None
     ) -> dict[str, Sequence[Likelihood]]:
         """How likely the answers in `asked` are to the model itself, to the model before it, and to the first."""
-        likelihood, own = Likely(self.recipe.responses.sampling), list(asked)
+        likelihood, own = Likely(self.recipe.responses.sampling, self.recipe.responses.frame), list(asked)
         told: dict[str, Sequence[Likelihood]] = {"own": list(folder.ask(LIKELIHOOD_OWN, likelihood, own, model))}
         if before:
             told["before"] = list(folder.ask(LIKELIHOOD_BEFORE, likelihood, own, before))
@@ -183,7 +187,7 @@ def load_anchors(config: DriftConfig | None, seed: Seed) -> list[Anchor]:
 
 
 def _prompt(anchor: Anchor) -> Prompt:
-    return Prompt(text=anchor.prompt, source="seed")
+    return Prompt(text=anchor.prompt, context=anchor.context, source="seed")
 
 
 def _cut(answer: Response) -> Response:
