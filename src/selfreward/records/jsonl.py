@@ -60,7 +60,14 @@ class Records(Collection[R]):
         """A `datasets.Dataset` with a row a record."""
         import datasets
 
-        return datasets.Dataset.from_list(list(self.rows()))
+        return datasets.Dataset.from_list(even(self.rows()))
+
+
+def even(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, each with every name that one of them has: `datasets` takes the columns of the first."""
+    found = list(rows)
+    names = dict.fromkeys(name for row in found for name in row)
+    return [{name: row.get(name) for name in names} for row in found]
 
 
 def iter_jsonl(path: Path, kind: type[R], context: str | None = None) -> Iterator[R]:

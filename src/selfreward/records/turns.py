@@ -29,6 +29,11 @@ class Conversed(Identified):
         return (*self.context, Message(role="user", content=text)) if self.context else text
 
     @property
+    def stands_alone(self) -> bool:
+        """Whether nobody has spoken before it; a system turn may have been given."""
+        return all(turn.role == "system" for turn in self.context)
+
+    @property
     def added_identity(self) -> list[object]:
         """The turns before, where there are any."""
         return [self.context] if self.context else []

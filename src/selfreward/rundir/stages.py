@@ -32,7 +32,7 @@ from selfreward.records import (
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
 from selfreward.rundir.journal import completed, reasons, usage
-from selfreward.rundir.layout import MODEL, PAIRS, Part
+from selfreward.rundir.layout import MODEL, PAIRS, PROMPTS, Part
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
     TOO_LONG,
@@ -175,9 +175,22 @@ class ModelFolder:
     def require(self, pairs: Sequence[Pair]) -> None:
         """Raises `NoPairs` where there is nothing to train on."""
         if not pairs:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.dropped(PAIRS).items())) or "no prompts"
+            if not (reasons := self._why(PAIRS)):
+                raise self._no_prompts()
             now = "Look at judgments.jsonl beside it: train the judge better, raise judge.samples, or ask for more prompts"
             raise NoPairs(f"no usable pair ({reasons})", str(self.path / "pairs.jsonl"), now)
+
+    def _why(self, part: Part[Any]) -> str:
+        return ", ".join(f"{reason} {count}" for reason, count in sorted(self.dropped(part).items()))
+
+    def _no_prompts(self) -> NoPairs:
+        """The error for an iteration in which no prompt was fit to be asked."""
+        reasons = self.dropped(PROMPTS)
+        now = f"Look at {PROMPTS.name}.dropped.jsonl beside it, and at the limits in [prompts]"
+        if "not_ascii" in reasons:
+            now += "; for other languages set prompts.ascii_only = false"
+        why = f"no prompts: {self._why(PROMPTS)}" if reasons else "no prompts"
+        return NoPairs(f"no usable pair ({why})", str(self.path / "pairs.jsonl"), now)
 
     def train_sft(self, examples: Sequence[tuple[Asked, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
         """Fine-tune `start` on (prompt, response) into this folder's model."""

@@ -42,8 +42,11 @@ The group, where there is one, is still on the line before.
 def plan_prompts(
     seeds: Sequence[Prompt], written: Sequence[Prompt], config: PromptsConfig, model: Checkpoint, seed: int, iteration: int
 ) -> list[Request]:
-    """Requests for new prompts, each with its own shots: from `seeds`, and from those `written` in earlier iterations."""
-    requests = []
+    """Requests for new prompts, each with its own shots: from `seeds`, and from those `written` in earlier iterations.
+
+    A later turn of a conversation is no shot, for read alone it is no task.
+    """
+    requests, seeds = [], [prompt for prompt in seeds if prompt.stands_alone]
     for index in range(config.per_iteration):
         rng = random.Random(f"{seed} {iteration} {index}")
         shots = _shots(seeds, written, config, rng)

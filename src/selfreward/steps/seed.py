@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeVar
@@ -26,7 +25,7 @@ from selfreward.records import (
     turns_of,
 )
 from selfreward.stats import plain
-from selfreward.steps.sources import Kept, draw, load_examples, load_prompts, load_rankings
+from selfreward.steps.sources import Kept, draw, load_examples, load_prompts, load_rankings, why_not
 
 Key = tuple[str, ...]
 """What is the same of two prompts that are one: their turns, but for case, spaces and the system turn."""
@@ -235,6 +234,9 @@ def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
     if not seed.heldout_prompts:
         now = "Give at least one: following instructions is measured on them"
         raise SelfRewardError(f"has no prompts{_reasons(seed, 'heldout_prompts')}", _path(data.heldout_prompts), now)
+    if not recipe.prompts.source and not any(example.stands_alone for example in seed.ift):
+        now = "Add examples of a first turn, which new prompts are modelled on, or give prompts of your own with prompts.from"
+        raise SelfRewardError("every prompt in it is a later turn of a conversation", data.ift.path, now)
     if wanted and not data.rankings and not seed.eft:
         now = 'Add some, or rankings to make them of, or set sft.on = "ift"'
         raise SelfRewardError("sft.on asks for EFT but there are no EFT examples", data.eft.path if data.eft else "data.eft", now)
@@ -248,8 +250,7 @@ def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
 
 def _reasons(seed: Seed, stage: str) -> str:
     """The reasons for which everything was dropped, in brackets."""
-    reasons = Counter(drop.reason for drop in seed.dropped if drop.stage == stage)
-    return f" ({', '.join(f'{reason} {count}' for reason, count in sorted(reasons.items()))})" if reasons else ""
+    return why_not(drop for drop in seed.dropped if drop.stage == stage)
 
 
 def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:

@@ -20,7 +20,7 @@ from selfreward.steps.cast import Cast
 from selfreward.steps.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.steps.responses import Answering
 from selfreward.steps.seed import Seed, refuse_known
-from selfreward.steps.sources import Kept, load_prompts
+from selfreward.steps.sources import Kept, load_prompts, why_not
 
 
 class Selector(NamedTuple):
@@ -102,6 +102,8 @@ def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpo
         raise SelfRewardError(what, f"select.judge ({config.judge})", now)
     prompts, dropped = load_prompts(config.prompts, "validation", recipe.seed, recipe.data.skip_bad_rows)
     if not prompts:
-        raise SelfRewardError("has no prompts", config.prompts.path, "Give at least one: checkpoints are compared on them")
+        raise SelfRewardError(
+            f"has no prompts{why_not(dropped)}", config.prompts.path, "Give at least one: checkpoints are compared on them"
+        )
     refuse_known(prompts, "validation prompts", config.prompts.path, seed)
     return prompts, dropped

@@ -13,7 +13,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import AnsweringConfig, BackendConfig, ModelName, Section, ServerConfig, SourceConfig
 from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response
 from selfreward.rundir import ModelFolder, Part
-from selfreward.steps import Answering, Kept
+from selfreward.steps import Answering, Kept, why_not
 
 T = TypeVar("T", bound=Identified)
 
@@ -73,7 +73,9 @@ class Answered(Settings):
 def some(loaded: Kept[T], source: SourceConfig) -> Kept[T]:
     """`loaded` as it is. Raises `SelfRewardError` where nothing is left to ask."""
     if not loaded[0]:
-        raise SelfRewardError("has nothing to evaluate on", source.path, "Give a file with at least one row that is used")
+        raise SelfRewardError(
+            f"has nothing to evaluate on{why_not(loaded[1])}", source.path, "Give a file with at least one row that is used"
+        )
     return loaded
 
 

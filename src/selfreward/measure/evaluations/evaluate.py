@@ -34,7 +34,7 @@ KINDS: dict[str, type[Settings]] = {
     COMPARED: Contest,
     "lm-eval": Harness,
 }
-SIGNS = {"turns": "mt-bench", "responses": "reward-modeling", "instruction": "alpaca-eval"}
+SIGNS = {"turns": "mt-bench", "responses": "reward-modeling", "chosen": "reward-modeling", "instruction": "alpaca-eval"}
 """A field in the rows of a file, and the evaluation that such a file is for."""
 HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
 """The data that a run measures its own models on, which an evaluation of such a model uses where no data is given."""

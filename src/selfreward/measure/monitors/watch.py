@@ -45,7 +45,7 @@ from selfreward.rundir import (
     LIKELIHOOD_OWN,
     ModelFolder,
 )  # fmt: skip
-from selfreward.stats import plain
+from selfreward.stats import NO_SPACES, plain
 from selfreward.steps import Answering, Cast, Grader, Seed, refuse_known
 
 Items = list[tuple[Asked, Response]]
@@ -191,7 +191,9 @@ def _prompt(anchor: Anchor) -> Prompt:
 
 
 def _cut(answer: Response) -> Response:
-    """The answer's first half, in words, as a response of its own."""
+    """The answer's first half, in words, as a response of its own; in characters where words stand without spaces."""
+    if NO_SPACES.search(answer.text):
+        return answer.model_copy(update={"text": answer.text[: (len(answer.text) + 1) // 2]})
     words = answer.text.split()
     return answer.model_copy(update={"text": " ".join(words[: (len(words) + 1) // 2])})
 
