@@ -89,15 +89,15 @@ class Turn(Row):
 def conversation(turns: Sequence[Turn], system: str | None = None) -> tuple[Message, ...]:
     """The turns: a system turn or none, then user and assistant in turn, the user first. Raises `Unused` where they are others.
 
-    System turns in a row, and `system` before them, are one. Turns of the user that say nothing, at the end, are left out; only
-    the assistant's last may be empty.
+    System turns in a row, and `system` before them, are one. Turns that say nothing are left out at the end, but for an empty
+    answer to what the user said.
     """
     roles = [turn.role for turn in turns]
     if "tool" in roles:
         raise Unused("tool_turn")
     first = next((at for at, role in enumerate(roles) if role != "system"), len(roles))
     spoken = list(zip(roles[first:], turns[first:], strict=True))
-    while spoken and spoken[-1][0] == "user" and spoken[-1][1].silent:
+    while spoken and spoken[-1][1].silent and not _unanswered(spoken):
         spoken.pop()
     if "user" in roles and not spoken:
         raise Unused("empty")
@@ -107,6 +107,12 @@ def conversation(turns: Sequence[Turn], system: str | None = None) -> tuple[Mess
     said = dict.fromkeys(text.strip() for text in (system or "", *(turn.content for turn in turns[:first])) if text.strip())
     before = [Message(role="system", content="\n\n".join(said))] if said else []
     return (*before, *(Message.model_validate({"role": role, "content": turn.content}) for role, turn in spoken))
+
+
+def _unanswered(spoken: Sequence[tuple[Role, Turn]]) -> bool:
+    """Whether the last turn, which says nothing, is the answer to what the user said."""
+    before = spoken[-2] if len(spoken) > 1 else None
+    return spoken[-1][0] == "assistant" and before is not None and before[0] == "user" and not before[1].silent
 
 
 def _refuse_disorder(roles: Sequence[Role]) -> None:

@@ -167,7 +167,7 @@ def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str
 def _has(error: ValidationError, row: Any) -> str:
     """The names of a row's columns, where one is missing."""
     first = error.errors(include_url=False)[0]
-    missing = isinstance(row, dict) and (first["type"] == "missing" and len(first["loc"]) == 1)
+    missing = isinstance(row, dict) and row and first["type"] == "missing" and len(first["loc"]) == 1
     return f" ({HAS} {', '.join(map(str, row))})" if missing else ""
 
 
