@@ -264,7 +264,12 @@ BAD_ROWS = [
     ("messages", {"messages": "talk"}, {"talk": "hello"}, "talk: Input should be a valid list"),
     ("alpaca", {}, {"instruction": "p"}, "output: Field required"),
     ("alpaca", {}, [1, 2], "Example: Input should be a valid dictionary"),
-    ("columns", {"prompt": "question"}, {"prompt": "p", "response": "r"}, "question: the row has no such column (its columns are prompt, response)"),
+    (
+        "columns",
+        {"prompt": "question"},
+        {"prompt": "p", "response": "r"},
+        "question: the row has no such column (its columns are prompt, response)",
+    ),
     ("columns", {"prompt": "question"}, {"question": 5, "response": "r"}, "question: Input should be a valid list"),
     ("columns", {}, {"prompt": "p", "note": 1}, "responses: Field required (its columns are prompt, note)"),
     ("columns", {}, {"prompt": "p", "responses": ["a", "b"], "ranks": [0]}, "Value error, 2 responses but 1 ranks"),

@@ -103,15 +103,9 @@ class MTBench(Answered):
     def _answer(self, trial: Trial, turn: Turn, dialogues: Sequence[Dialogue]) -> list[Response]:
         """The model's answers to one turn, after its answers to the turns before."""
         plan = [
-            Request.asking(
-                str(question.question_id),
-                turn,
-                turns_of(self.responses.frame(_dialogue(question, answers))),
-                self._sampling(question),
-                trial.model,
-                self.seed,
-            )
+            Request.asking(str(question.question_id), turn, messages, self._sampling(question), trial.model, self.seed)
             for question, answers in dialogues
+            for messages in (turns_of(self.responses.frame(_dialogue(question, answers))),)
         ]
         return list(trial.at.complete(Part(f"turn_{turn}", "asks", Response), plan, trial.model, Answering.read))
 
