@@ -24,7 +24,7 @@ from selfreward.measure.evaluations.multi_turn import MTBench
 from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
-from selfreward.recipe import Recipe, SamplingConfig, assert_open, known_fields, load_recipe, merged
+from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
 from selfreward.rundir import Progress, RunDir, Runner, is_run
 
@@ -39,8 +39,12 @@ KINDS: dict[str, type[Settings]] = {
     "lm-eval": Harness,
 }
 SIGNS = {
-    "turns": "mt-bench", "responses": "reward-modeling", "instruction": "alpaca-eval", "response_A": "judgebench", "chosen": "rm-bench",
-}  # fmt: skip
+    "turns": "mt-bench",
+    "responses": "reward-modeling",
+    "response_A": "judgebench",
+    "chosen": "reward-modeling",
+    "instruction": "alpaca-eval",
+}
 """A field in the rows of a file, and the evaluation that such a file is for."""
 HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
 """A run's held-out data, which an evaluation of one of its models uses where no data is given."""
@@ -215,7 +219,7 @@ def _tables(recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "bootstrap": recipe.measure.bootstrap,
         "judge": recipe.measure.judge,
-        "responses": recipe.responses.model_dump(include=set(SamplingConfig.model_fields)),
+        "responses": recipe.responses.model_dump(include=set(AnsweringConfig.model_fields)),
         "grading": recipe.judge.model_dump(),
         "pairwise": recipe.pairwise.model_dump(),
         "backend": recipe.backend.model_dump(),

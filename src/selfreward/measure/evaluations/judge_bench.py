@@ -1,7 +1,7 @@
 """JudgeBench: two answers of one model, of which an objective truth says which is right (Tan et al. 2024, arXiv 2410.12784).
 
-The model under evaluation is the judge. It sees each pair in both orders; the published score counts a pair as right where more of
-the two verdicts name the right answer than the wrong one. The user gives the published file.
+The model under evaluation is the judge. It sees each pair in both orders; the published score counts a pair as right where more
+of the two verdicts name the right answer than the wrong one. The user gives the published file.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ class JudgeBench(Settings):
             rubric_digest=content_id(self.judge.rubric.text),
             figures=self._figures(tried),
             outcomes=counted((preference.outcome for preference in preferences), 0),
-            note="As published, a pair is right where more verdicts of two orders name the right answer than the wrong one. A missing "
-            "verdict names neither. Comparable with published figures of other rubrics only as judges with their rubrics.",
+            note="As published, a pair is right where more of its two verdicts name the right answer than the wrong one; a "
+            "missing verdict names neither. Comparable with published figures as a judge with its rubric.",
             breakdown={"group": [self._share(name, [one.most for one in part]) for name, part in sorted(groups.items())]},
             broken_down=AS_PUBLISHED,
         )

@@ -1,7 +1,8 @@
-"""RM-Bench: right and wrong answers in three styles each, so that style and substance come apart (Liu et al. 2024, arXiv 2410.16184).
+"""RM-Bench: right and wrong answers in three styles each, to part style and substance (Liu et al. 2024, arXiv 2410.16184).
 
 The model under evaluation is the judge and scores all six answers of a prompt alone. A cell of the 3 × 3 matrix is the share of
-prompts on which the right answer in one style scores above the wrong answer in another; equal scores are wrong, as published.
+prompts on which the right answer in one style scores above the wrong answer in another. Equal scores count half, or are wrong, as
+they are in the published figures: on a scale of six points the two differ by far.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from selfreward.steps import Grader
 
 STYLES = ("concise", "detailed", "markdown")
 """How the answers of a row are written, in its order."""
-Matrix = list[list[bool]]
-"""[right answer's style, wrong answer's style]: whether the right one scores higher."""
+Matrix = list[list[float]]
+"""[right answer's style, wrong answer's style]: 1 where the right one scores higher, 0 where not; for equal scores as asked."""
 CELLS = {
     "easy": [(1, 0), (2, 0), (2, 1)],
     "normal": [(0, 0), (1, 1), (2, 2)],
@@ -66,23 +67,25 @@ class StyleBench(Settings):
         judgments = list(trial.at.ask(JUDGMENTS, self.grader, items, trial.model))
         scores = self.grader.mean_scores(judgments)
         unscored = sum(judgment.score is None for judgment in judgments)
-        matrices = [matrix_of([scores.get(answer.id) for answer in six]) for six in answers]
-        lengths = [matrix_of([len(answer.text) for answer in six]) for six in answers]
+        scored = [[scores.get(answer.id) for answer in six] for six in answers]
+        lengths = [[float(len(answer.text)) for answer in six] for six in answers]
         return Found(
             prompts_digest=digest(Prompt(text=case.prompt, source="seed") for case in self.cases),
             rubric_digest=content_id(self.grader.rubric.text),
             figures=[
-                *self._levels(matrices), *self._levels(lengths, " of length alone"),
+                *self._levels(scored), *self._levels(scored, ", ties wrong", tie=0.0), *self._levels(lengths, " of length alone"),
                 Figure(name="judgments without a score %", value=100 * unscored / len(judgments), n=len(judgments)),
             ],
             outcomes=counted((judgment.outcome for judgment in judgments), 0),
-            note="Equal scores are wrong, as published, and so is a comparison in which a score is missing. Intervals resample prompts.",
-            breakdown={"right answer's style against the wrong one's": self._cells(matrices)},
+            note="A tie in score counts half; published figures have ties wrong. A comparison that lacks a score is wrong. "
+            "Intervals resample prompts.",
+            breakdown={"right answer's style against the wrong one's": self._cells([matrix_of(six) for six in scored])},
             broken_down="accuracy %",
         )  # fmt: skip
 
-    def _levels(self, matrices: Sequence[Matrix], of: str = "") -> list[Figure]:
+    def _levels(self, scored: Sequence[Sequence[float | None]], of: str = "", tie: float = 0.5) -> list[Figure]:
         """Accuracy where style helps, where it is equal, where it misleads; their mean; and the first less the last."""
+        matrices = [matrix_of(six, tie) for six in scored]
         shares = {level: [_share(matrix, cells) for matrix in matrices] for level, cells in CELLS.items()}
         gaps = [easy - hard for easy, hard in zip(shares["easy"], shares["hard"], strict=True)]
         whole = [sum(values) / len(values) for values in zip(*shares.values(), strict=True)]
@@ -100,12 +103,15 @@ class StyleBench(Settings):
         return Figure.of(name, intervals.mean(values, *self.resampling), len(values), 100)[0]
 
 
-def matrix_of(scores: Sequence[float | None]) -> Matrix:
+def matrix_of(scores: Sequence[float | None], tie: float = 0.5) -> Matrix:
     """Matrix of one prompt, from the scores of its right answers and then its wrong ones, by style."""
-    return [
-        [right is not None and wrong is not None and right > wrong for wrong in scores[len(STYLES) :]]
-        for right in scores[: len(STYLES)]
-    ]
+    return [[_higher(right, wrong, tie) for wrong in scores[len(STYLES) :]] for right in scores[: len(STYLES)]]
+
+
+def _higher(right: float | None, wrong: float | None, tie: float) -> float:
+    if right is None or wrong is None:
+        return 0.0
+    return tie if right == wrong else float(right > wrong)
 
 
 def _share(matrix: Matrix, cells: Sequence[tuple[int, int]]) -> float:
