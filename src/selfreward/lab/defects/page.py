@@ -9,6 +9,7 @@ from selfreward.lab.defects.arms import FITTING, PLANTED, TESTING
 from selfreward.lab.defects.calibration import SURE
 from selfreward.lab.defects.defects import DEFECTS
 from selfreward.lab.defects.fit import ALLOWED, HARM
+from selfreward.lab.defects.together import joint_lines
 
 INTRODUCTION = """# Does an alarm come before the harm?
 
@@ -35,6 +36,7 @@ def as_markdown(table: dict[str, Any]) -> str:
     )  # fmt: skip
     parts = [
         intro, *_clean(table, models), *_defects(table["defects"], table["clean"], models), *_detection(table["detection"]), "",
+        *joint_lines(table.get("joint")),
         *_cures(table["cures"]), "", *_calibration(table["calibration"]),
     ]  # fmt: skip
     if table.get("missing"):

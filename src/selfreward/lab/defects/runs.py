@@ -130,7 +130,7 @@ class _Planting:
         """Sample more answers than are judged: a true score costs an answer and no judgment."""
         for name in models:
             model = load_checkpoint(name, str(run.dir.path / name / "model"))
-            answering = Answering(recipe.responses.sampling, ANSWERS)
+            answering = Answering(recipe.responses.sampling, ANSWERS, recipe.responses.frame)
             run[name].ask(Part("lab_responses", "asks", Response), answering, read_jsonl(PROMPTS, Prompt), model)
 
 
