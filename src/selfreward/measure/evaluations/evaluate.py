@@ -17,6 +17,7 @@ from selfreward.engines import open_model, outside_model
 from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.base import Settings, Trial
+from selfreward.measure.evaluations.checkable import Checkable
 from selfreward.measure.evaluations.head_to_head import Contest
 from selfreward.measure.evaluations.judge_bench import JudgeBench
 from selfreward.measure.evaluations.lm_eval import Harness
@@ -34,6 +35,8 @@ KINDS: dict[str, type[Settings]] = {
     "mt-bench": MTBench,
     "reward-modeling": Ranked,
     COMPARED: Contest,
+    "ifeval": Checkable,
+    "ifbench": Checkable,
     "judgebench": JudgeBench,
     "rm-bench": StyleBench,
     "lm-eval": Harness,
@@ -42,6 +45,7 @@ SIGNS = {
     "turns": "mt-bench",
     "responses": "reward-modeling",
     "response_A": "judgebench",
+    "instruction_id_list": "ifeval",
     "chosen": "reward-modeling",
     "instruction": "alpaca-eval",
 }
