@@ -99,7 +99,7 @@ def test_a_recipe_that_cannot_be_read_is_one_line(content, says, tmp_path):
 @pytest.mark.parametrize(
     ("name", "line", "says"),
     [
-        ("ift", '{"prompt": "a", "response": "b", "kind": "ift"}', "ift.jsonl:3: source: Field required (its columns are prompt, "),
+        ("ift", '{"prompt": "a", "response": "b", "kind": "ift"}', "ift.jsonl:3: source: Field required (its columns are "),
         ("ift", '{"prompt": "a", "response": 5, "kind": "ift", "source": ""}', "ift.jsonl:3: response: Input should be a valid"),
         ("eft", '{"prompt": "a"', "eft.jsonl:3: not JSON (EOF while"),
         ("prompts", '{"text": "a", "source": "seed", "colour": 1}', "prompts.jsonl:3: colour: Extra inputs are not permitted."),

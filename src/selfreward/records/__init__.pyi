@@ -20,5 +20,5 @@ from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finis
     Request as Request, Sampled as Sampled, Sampling as Sampling, Watched as Watched)
 from .turns import (NO_FRAME as NO_FRAME, Asked as Asked, Conversed as Conversed, Frame as Frame, last_turn as last_turn,
     quoted as quoted, turns_of as turns_of)
-from .watched import (Anchor as Anchor, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
+from .watched import (Anchor as Anchor, Baseline as Baseline, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
     describe as describe, ending as ending, phrase as phrase, worst as worst)
