@@ -153,9 +153,9 @@ def assert_open(tree: Mapping[str, Any], where: str) -> None:
         raise SelfRewardError(what, where, "Leave it out: a key is read from the variable that servers.NAME.key_env names")
 
 
-def off(value: Any) -> Any:
+def off(value: Any, **bounds: Any) -> Any:
     """A field that is off at `value`, its default, and is not written down then: digests stay what they were without it."""
-    return Field(value, exclude_if=lambda given: bool(given == value))
+    return Field(value, exclude_if=lambda given: bool(given == value), **bounds)
 
 
 class Section(BaseModel):
@@ -180,6 +180,20 @@ class SamplingConfig(Section):
     def sampling(self) -> Sampling:
         """The three together, as a request carries them."""
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+
+
+class ThinkingConfig(SamplingConfig):
+    """How text is sampled of a model that may think before it answers."""
+
+    thinking: int = off(0, ge=0)
+    """Tokens that the model may think in before it answers, beside `max_tokens`; 0: it is told not to think. What thoughts
+    leave of them may go into the answer; a thought that is not closed in all of them is `truncated`."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """The four together."""
+        plain = super().sampling
+        return plain.model_copy(update={"thinking": self.thinking}) if self.thinking else plain
 
 
 def first_spelling(path: str) -> str:

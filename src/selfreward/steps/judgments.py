@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from selfreward.engines import thought_of, without_thought
 from selfreward.recipe import JudgeConfig
 from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Records, Request, Response, Watched
 from selfreward.rundir import JUDGMENTS, ModelFolder
@@ -82,6 +83,7 @@ def read_judgment(
 
     `verdict` helps to find the own turn; the places that `parse` is given are places in it.
     """
+    completion = without_thought(completion, request)
     own, start, failure = own_words(completion, verdict)
     watched = [place.model_copy(update={"at": place.at - start}) for place in completion.watched]
     outcome, score = (failure, None) if failure else parse(own, watched)
@@ -90,6 +92,7 @@ def read_judgment(
         judge=request.model,
         sample=request.index,
         rationale=completion.text,
+        thought=thought_of(request, completion),
         outcome=outcome,
         score=score,
     )

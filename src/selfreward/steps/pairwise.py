@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from selfreward.engines import thought_of, without_thought
 from selfreward.recipe import FIRST_SECOND_TIE, PairwiseConfig, label_name
 from selfreward.records import Checkpoint, Comparison, Completion, Place, Preference, Prompt, Request, Response, Side
 from selfreward.steps.parsing import last_verdict
@@ -49,6 +50,7 @@ class PairwiseJudge:
     def read(self, request: Request, completion: Completion) -> Preference:
         """One verdict, or the name of what is wrong with it."""
         prompt_id, first, second = request.about.split()
+        completion = without_thought(completion, request)
         own, _, failure = own_words(completion, self._verdict)
         winner = None if failure else self.parse(own)
         return Preference(
@@ -58,6 +60,7 @@ class PairwiseJudge:
             swapped=request.index == 1,
             judge=request.model,
             rationale=completion.text,
+            thought=thought_of(request, completion),
             outcome=failure or ("decided" if winner else "unparsed"),
             winner=winner,
         )

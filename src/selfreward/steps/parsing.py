@@ -14,6 +14,7 @@ from functools import cached_property
 from math import exp, fsum, isclose
 from typing import NamedTuple
 
+from selfreward.engines import CLOSE, OPEN, in_quotes
 from selfreward.records import Outcome, Watched
 from selfreward.steps.verdict_words import (
     ADDED,
@@ -36,16 +37,6 @@ from selfreward.steps.verdict_words import (
 MARKS = rf"{SPACE}*+[#*>]*+{SPACE}*+"
 """Characters that may stand on a line before a role marker."""
 AFTER_ROLE = rf"(?:{SPACE}|\*)*+"
-_THOUGHT = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|antthinking)"
-_OPEN = (
-    rf"<\s*+\|?{_THOUGHT}\|?\s*+>|\[THINK\]|◁think▷|<\|(?:START_THINKING|begin_of_thought)\|>"
-    r"|<\|channel\|>\s*+(?:analysis|commentary)\b[^<\n]*+(?:<\|message\|>)?|<\|channel>\s*+thought\b"
-)
-_CLOSE = (
-    rf"<\s*+\|?/\s*+\|?{_THOUGHT}\|?\s*+>|\[/THINK\]|◁/think▷|<channel\|>"
-    r"|<\|(?:END_THINKING|end_of_thought)\|>(?:\s*+<\|(?:START_RESPONSE|START_TEXT|begin_of_solution)\|>)?"
-    r"|(?:<\|end\|>\s*+<\|start\|>\s*+assistant\s*+)?<\|channel\|>\s*+final\b[^<\n]*+<\|message\|>"
-)
 _TOKEN = (
     r"<\s*+/?\s*+[|｜][^<>|｜\n]{1,40}[|｜]\s*+>"
     r"|<\s*+/?\s*+\|?(?:im_start|im_end|end|endoftext|eos|end_of_turn|start_of_turn|user|assistant|system)\|?\s*+>"
@@ -56,7 +47,7 @@ _ROLE = (
     rf"(?:(?:user|human|assistant|system|(?P<task>instruction)|{USERS}|{ASSISTANTS}|{ANSWERS}){AFTER_ROLE}[:：]"
     rf"|(?:user|human|assistant|system|{USERS}|{ASSISTANTS}){AFTER_ROLE}(?={LINE_END}))"
 )
-TURNS = re.compile(rf"(?P<open>{_OPEN})|(?P<close>{_CLOSE})|(?P<token>{_TOKEN})|(?P<role>{_ROLE})", re.IGNORECASE)
+TURNS = re.compile(rf"(?P<open>{OPEN})|(?P<close>{CLOSE})|(?P<token>{_TOKEN})|(?P<role>{_ROLE})", re.IGNORECASE)
 """Where a thought opens or closes, and an end of turn or a role marker, as a token or spelt out.
 
 Models make up markers of their own (`<|im_answer|>`), so every name between pipes is one.
@@ -65,7 +56,6 @@ OWN_NAME = re.compile(rf"\s*+{MARKS}(?:assistant|{ASSISTANTS}|{ANSWERS}){AFTER_R
 """At the start of a text: who writes names itself, as small models do, and forges no turn."""
 HEADED = re.compile(rf"(?:{SPACE}|\*)*+(?:{LINE_END}\s*+)?{LINE_END.replace('[', '[^', 1)}*+")
 """Behind a role: the rest of its line, or the next line with words where it stands alone."""
-QUOTES = "`\"'“”‘’«»"
 NUMBER = re.compile(rf"[-+]?{POSITIVE}")
 """A plain number. A decimal comma is read as one, but before three digits it may stand for thousands."""
 SLASH = re.compile(rf"{AROUND}[/∕／]{AROUND}\d")
@@ -95,7 +85,7 @@ def find_turn(text: str, verdict: re.Pattern[str] = NO_VERDICT) -> Turn:
     name = _own_name(text, 0)
     for mark in TURNS.finditer(text):
         kind = "role" if mark["role"] else mark.lastgroup
-        if kind != "role" and _in_quotes(text, mark):
+        if kind != "role" and in_quotes(text, mark):
             continue
         if opened:
             if kind == "open" and ended >= 0:
@@ -124,12 +114,6 @@ def own_turn(text: str, verdict: re.Pattern[str] = NO_VERDICT) -> str:
 def _own_name(text: str, start: int) -> int:
     named = OWN_NAME.match(text, start)
     return named.end() if named else start
-
-
-def _in_quotes(text: str, mark: re.Match[str]) -> bool:
-    """Whether a token or tag is one that the text speaks of."""
-    before, after = text[mark.start() - 1 : mark.start()], text[mark.end() : mark.end() + 1]
-    return before != "" and after != "" and before in QUOTES and after in QUOTES
 
 
 class _Quoting:

@@ -16,7 +16,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from selfreward.engines.training.batches import Batches, packed
-from selfreward.engines.training.rows import pair_lengths
+from selfreward.engines.training.rows import GIVEN, Given, pair_lengths
 from selfreward.engines.training.sharing import Filled, examples_at, uneven
 from selfreward.records import write_whole
 
@@ -81,10 +81,18 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         """Tokens of the chosen responses of this step, over all processes."""
         before = self.state.global_step % math.ceil(len(self.batches) / self.batch_size) * self.batch_size
         order = [at for batch in self.batches.of(self._epoch()) for at in batch]
-        return sum(len(self.train_dataset[at]["chosen_ids"]) for at in order[before : before + self.batch_size])
+        rows = (self.train_dataset[at] for at in order[before : before + self.batch_size])
+        return sum(len(row["chosen_ids"]) - row.get(GIVEN[0], 0) for row in rows)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        known: list[str] = self._signature_columns
+        self._signature_columns = [*dict.fromkeys([*known, *GIVEN])]
 
     def _precompute_ref_logps(self, dataset: Dataset, *_: object) -> Dataset:
         """Rows with the reference's log-probs; TRL would compute them in training's batches and leave dropout as it is."""
+        collate: Any = self.data_collator
+        self.data_collator = Given(collate)
         file = Path(str(self.args.output_dir)) / REFERENCE
         if not file.exists():
             found = self._reference_log_probs(dataset)

@@ -61,9 +61,18 @@ class Likely(NamedTuple):
         return []
 
     def plan(self, items: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
-        """A request for each (prompt text, answer), in which the answer is given."""
+        """A request for each (prompt text, answer), in which the answer is given, behind the thought that it was sampled with."""
         return [
-            Request.asking(answer.id, 0, (Message(role="user", content=text),), self.sampling, model, seed, forced=answer.text)
+            Request.asking(
+                answer.id,
+                0,
+                (Message(role="user", content=text),),
+                self.sampling,
+                model,
+                seed,
+                forced=answer.text,
+                forced_thought=answer.thought,
+            )
             for text, answer in items
         ]
 
