@@ -51,6 +51,8 @@ class PlannedSFTTrainer(Planned, SFTTrainer):
 class PlannedDPOTrainer(Planned, DPOTrainer):
     """TRL's DPO, so, on rows that hold token ids already and with a reference that has its say once."""
 
+    data_collator: Any
+    _signature_columns: Any
     loss_is_scaled_for_ga = True
     """To TRL's trainer: what `compute_loss` gives is a part of the step's loss, not to be divided again."""
 
@@ -86,13 +88,11 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        known: list[str] = self._signature_columns
-        self._signature_columns = [*dict.fromkeys([*known, *GIVEN])]
+        self._signature_columns = [*dict.fromkeys([*self._signature_columns, *GIVEN])]
 
     def _precompute_ref_logps(self, dataset: Dataset, *_: object) -> Dataset:
         """Rows with the reference's log-probs; TRL would compute them in training's batches and leave dropout as it is."""
-        collate: Any = self.data_collator
-        self.data_collator = Given(collate)
+        self.data_collator = Given(self.data_collator)
         file = Path(str(self.args.output_dir)) / REFERENCE
         if not file.exists():
             found = self._reference_log_probs(dataset)
