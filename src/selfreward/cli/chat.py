@@ -12,10 +12,13 @@ from selfreward.recipe import BackendConfig
 from selfreward.records import Message, Request, Sampling
 
 
-def converse(model: Path, temperature: float, top_p: float, max_tokens: int) -> None:
-    """Read lines and answer them, remembering the conversation, until an empty one or the end of input."""
+def converse(model: Path, temperature: float, top_p: float, max_tokens: int, thinking: int = 0) -> None:
+    """Read lines and answer them, remembering the conversation, until an empty one or the end of input.
+
+    With `thinking`, tokens, each thought is shown before its answer and forgotten.
+    """
     engine = _open(find_model(model))
-    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, thinking=thinking or None)
     messages: tuple[Message, ...] = ()
     while text := _ask():
         messages += (Message(role="user", content=text),)
@@ -24,6 +27,12 @@ def converse(model: Path, temperature: float, top_p: float, max_tokens: int) -> 
         answer = next(iter(engine.generate([request])))
         if answer.finish == "error":
             raise SelfRewardError("the conversation is longer than the model can read", str(model), "Start a new one")
+        if answer.thought:
+            print(visible(f"(thought) {answer.thought}\n", keep="\n\t"), flush=True)
+        if answer.finish == "truncated":
+            print("(no answer: the thought was longer than --thinking and --max-tokens)", flush=True)
+            messages = messages[:-1]
+            continue
         print(visible(answer.text, keep="\n\t"), flush=True)
         messages += (Message(role="assistant", content=answer.text),)
 
