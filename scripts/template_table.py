@@ -40,8 +40,8 @@ trained, and generation stops on it.
 | switch | a variable of the template says whether to think |
 | open | the prompt begins a thought, whatever is said: selfreward closes it, empty, where the model is not to think |
 
-**Thought** is how a thought and its answer are written when the model is to think (`responses.thinking`, `judge.thinking`), after the
-generation prompt that asks for it; `▸` stands first where that prompt has begun the thought. Templates that write no
+**Thought** is how a thought and its answer are written when the model is to think (`responses.thinking`,
+`judge.thinking`), after the generation prompt that asks for it; `▸` stands first where that prompt has begun the thought. Templates that write no
 thoughts in a conversation get the marks that most models use. "Cannot": the token that ends an answer stands within, so
 that generation would stop before the answer; thinking is refused.
 

@@ -12,7 +12,7 @@ from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Record
 from selfreward.rundir import JUDGMENTS, ModelFolder
 from selfreward.stats import mean_scores
 from selfreward.steps.json_verdicts import json_verdict, read_json, schema
-from selfreward.steps.parsing import NO_VERDICT, expected_score, own_turn, read_score
+from selfreward.steps.parsing import NO_VERDICT, compiled, expected_score, own_turn, read_score
 from selfreward.steps.rubrics import Rubric, own_words
 
 
@@ -23,7 +23,7 @@ class Grader:
         """Each response is judged `config.most` times, or only as the numbers `samples` of these judgments."""
         self.config, self.samples = config, range(config.most) if samples is None else tuple(samples)
         self.rubric = Rubric(config.rubric, ("prompt", "response"), "judge.rubric")
-        self._verdict = re.compile(config.pattern, re.IGNORECASE) if config.form == "text" else json_verdict(config.field)
+        self._verdict = compiled(config.pattern) if config.form == "text" else json_verdict(config.field)
         self._schema = schema(config.field, config.scale) if config.form == "json" else None
         low, high = map(int, config.scale)
         self._watch = tuple(map(str, range(low, high + 1))) if config.read == "expected" else ()

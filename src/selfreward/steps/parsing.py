@@ -21,12 +21,15 @@ from selfreward.steps.verdict_words import (
     ANSWERS,
     AROUND,
     ASSISTANTS,
+    BEFORE,
     BEST_FIRST,
     ENDS_LINE,
     GOES_ON,
     LINE_END,
     LISTED,
+    NAMED,
     OUT_OF,
+    OVERALL,
     POSITIVE,
     SPACE,
     SPELT,
@@ -59,6 +62,10 @@ HEADED = re.compile(rf"(?:{SPACE}|\*)*+(?:{LINE_END}\s*+)?{LINE_END.replace('[',
 NUMBER = re.compile(rf"[-+]?{POSITIVE}")
 """A plain number. A decimal comma is read as one, but before three digits it may stand for thousands."""
 SLASH = re.compile(rf"{AROUND}[/∕／]{AROUND}\d")
+PLAIN = r"[\s*]*"
+"""White space and bold, as the default patterns have it around a colon."""
+BRACKETED = re.compile(r"(?<![\\(\[（【])[(\[（【](?![(\[（【])")
+"""A bracket that a list or a note may have, too."""
 NO_VERDICT = re.compile("(?!)")
 
 
@@ -140,11 +147,16 @@ class _Quoting:
         return [found.end() for found in verdicts(self._text, self._verdict)]
 
 
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A recipe's pattern, in which `PLAIN` stands for all that changes nothing of a verdict, and either width of colon for it."""
+    return re.compile(pattern.replace(f"{PLAIN}:{PLAIN}", f"{BEFORE}[:：]{BEFORE}").replace(PLAIN, BEFORE), re.IGNORECASE)
+
+
 def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re.Match[str]]:
-    """Where `pattern` matches, but for what stands on a line below with words after it, and the first number of a list."""
+    """Where `pattern` matches, but for what stands on a line below, or in brackets, with words after it, and a list's first."""
     for found in pattern.finditer(text, start):
         before = text[found.start() : max(found.start(1), found.start())].lstrip()
-        below = re.search(LINE_END, before) and not ENDS_LINE.match(text, found.end())
+        below = (re.search(LINE_END, before) or BRACKETED.search(before)) and not ENDS_LINE.match(text, found.end())
         if not below and not (found[1] == "1" and LISTED.match(text, found.end())):
             yield found
 
@@ -152,6 +164,25 @@ def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re
 def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
     """The last of `verdicts`; None where there is none."""
     return next(iter(deque(verdicts(text, pattern), maxlen=1)), None)
+
+
+def _overall(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
+    """The last verdict that is not one of several criteria: of `Score: 4`, `Relevance score: 1` the first; None where all are."""
+    last, names = None, set[str]()
+    for found in verdicts(text, pattern):
+        name = _criterion(text, found)
+        if not name:
+            last = found
+        names.add(name)
+        alone = found
+    return last or (alone if len(names) == 1 else None)
+
+
+def _criterion(text: str, found: re.Match[str]) -> str:
+    """The words that name a score at the beginning of its line; empty where they say that it is of the whole."""
+    begin = max(text.rfind("\n", 0, found.start()), found.start() - 80, 0)
+    named = NAMED.search(text[begin : found.start()])
+    return "" if named is None or OVERALL.search(named[1]) else " ".join(named[1].lower().split())
 
 
 class Number(NamedTuple):
@@ -191,7 +222,7 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
     The one group of `pattern` catches the score. `unparsed`: no verdict, or not one plain number. `off_scale`: a number
     beyond the ends, or out of another best score than the scale's.
     """
-    found = last_verdict(text, pattern)
+    found = _overall(text, pattern)
     number = _number(text, found) if found else None
     if number is None or GOES_ON.match(text, number.end):
         return "unparsed", None
@@ -212,7 +243,7 @@ def expected_score(text: str, pattern: re.Pattern[str], watched: Iterable[Watche
     made 1. `no_logprobs`: the verdict is no such place, for it is more than one token ("4.5"), part of one, or the engine
     gave no probabilities.
     """
-    found = last_verdict(text, pattern)
+    found = _overall(text, pattern)
     number = _number(text, found) if found else None
     start, verdict = (number.start, number.text) if number else (-1, "")
     at = next((place.logprobs for place in watched if place.at == start and verdict in place.logprobs), None)
