@@ -41,9 +41,9 @@ trained, and generation stops on it.
 | open | the prompt begins a thought, whatever is said: selfreward closes it, empty, where the model is not to think |
 
 **Thought** is how a thought and its answer are written when the model is to think (`responses.thinking`,
-`judge.thinking`), after the generation prompt that asks for it; `▸` stands first where that prompt has begun the thought. Templates that write no
-thoughts in a conversation get the marks that most models use. "Cannot": the token that ends an answer stands within, so
-that generation would stop before the answer; thinking is refused.
+`judge.thinking`), after the generation prompt that asks for it; `▸` stands first where that prompt has begun the
+thought. Templates that write no thoughts in a conversation get the marks that most models use. "Cannot": the token that
+ends an answer stands within, so that generation would stop before the answer; thinking is refused.
 
 A system turn is kept, refused, or dropped; "prompt only" is one that is dropped as soon as its answer is there.
 

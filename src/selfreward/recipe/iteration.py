@@ -10,6 +10,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from selfreward.recipe.fields import (
+<<<<<<< HEAD
+=======
+    AnsweringConfig,
+    AskingConfig,
+>>>>>>> main
     ImportPath,
     Located,
     ModelName,
@@ -17,7 +22,10 @@ from selfreward.recipe.fields import (
     SamplingConfig,
     Section,
     Share,
+<<<<<<< HEAD
     ThinkingConfig,
+=======
+>>>>>>> main
     catches,
     off,
 )
@@ -70,14 +78,22 @@ class PromptsConfig(SamplingConfig):
     """A regular expression every prompt must match as a whole, ignoring case; for narrow families of tasks."""
 
 
+<<<<<<< HEAD
 class ResponsesConfig(ThinkingConfig):
+=======
+class ResponsesConfig(AnsweringConfig):
+>>>>>>> main
     """Candidate responses."""
 
     n: int = Field(4, ge=2)
     """Candidates per prompt."""
 
 
+<<<<<<< HEAD
 class JudgeConfig(ThinkingConfig):
+=======
+class JudgeConfig(AskingConfig):
+>>>>>>> main
     """LLM-as-a-Judge."""
 
     by: ModelName = "current"

@@ -25,6 +25,10 @@ class Message(Record):
     content: str
 
 
+Asked = tuple[tuple[Message, ...], bool]
+"""A prompt: its messages, and whether the model is to think before it answers."""
+
+
 class Sampling(Record):
     """How a completion is sampled. Every field is always sent: engines fill gaps with defaults of their own."""
 
@@ -72,6 +76,11 @@ class Request(Identified):
     def thinks(self) -> bool:
         """Whether the model is to think before it answers, or is forced to have."""
         return self.sampling.thinking is not None if self.forced is None else self.forced_thought is not None
+
+    @property
+    def asked(self) -> Asked:
+        """The prompt that an engine makes of it."""
+        return self.messages, self.thinks
 
     @classmethod
     def asking(

@@ -15,7 +15,12 @@ from markupsafe import escape
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
+<<<<<<< HEAD
 from selfreward.records import Judgment, Pair, Reading, Records, Response, in_pairs
+=======
+from selfreward.records import Judgment, Pair, Reading, Records, in_pairs
+from selfreward.reports.browse import shown_prompt
+>>>>>>> main
 from selfreward.rundir import DRIFT_FROZEN, HELDOUT_JUDGMENTS, HELDOUT_PROMPTS, HELDOUT_RESPONSES, RunView
 from selfreward.stats import TRAITS, Odds, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
 
@@ -155,8 +160,13 @@ def _gathered(
     folder, wanted = standing[name], in_pairs(pairs)
     prompts = folder.prompts().about("id", {pair.prompt_id for pair in pairs})
     responses = folder.responses().about("id", wanted)
+<<<<<<< HEAD
     found = ({prompt.id: prompt.text for prompt in prompts}, {response.id: response for response in responses})
     return *found, _judged(folder.judgments(), wanted)
+=======
+    texts = ({prompt.id: shown_prompt(prompt) for prompt in prompts}, {response.id: response.text for response in responses})
+    return *texts, _judged(folder.judgments(), wanted)
+>>>>>>> main
 
 
 def _judged(judgments: Records[Judgment], wanted: Collection[str]) -> dict[str, list[Judgment]]:
@@ -203,7 +213,7 @@ def _answer(standing: RunView, gap: float, name: str, response_id: str) -> Case:
         score = mean_scores(judgments, valid).get(response_id)
         said.append(Said(title, "", text, score, judgments, answer.thought if shown else None))
     files = f"{name}/heldout_responses.jsonl; {name}/heldout_judgments.jsonl; {name}/drift_frozen.jsonl"
-    return Case(response_id, f"{name}: {gap:.3g} above the frozen judge", prompt.text, said, files)
+    return Case(response_id, f"{name}: {gap:.3g} above the frozen judge", shown_prompt(prompt), said, files)
 
 
 def _force(reading: Reading) -> float:

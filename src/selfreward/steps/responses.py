@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+<<<<<<< HEAD
 from selfreward.engines import thought_of, without_thought
 from selfreward.records import Checkpoint, Completion, Prompt, Request, Response, Sampling
+=======
+from selfreward.records import NO_FRAME, Checkpoint, Completion, Frame, Prompt, Request, Response, Sampling, turns_of
+>>>>>>> main
 
 
 class Answering(NamedTuple):
@@ -14,6 +18,7 @@ class Answering(NamedTuple):
 
     sampling: Sampling
     n: int = 1
+    frame: Frame = NO_FRAME
 
     @property
     def reading(self) -> list[object]:
@@ -23,8 +28,9 @@ class Answering(NamedTuple):
     def plan(self, prompts: Iterable[Prompt], model: Checkpoint, seed: int) -> list[Request]:
         """`n` requests for each prompt, its candidates next to each other."""
         return [
-            Request.user_turn(prompt.id, index, prompt.text, self.sampling, model, seed)
+            Request.asking(prompt.id, index, turns, self.sampling, model, seed)
             for prompt in prompts
+            for turns in (turns_of(self.frame(prompt.asked)),)
             for index in range(self.n)
         ]
 

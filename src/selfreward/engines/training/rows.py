@@ -10,7 +10,11 @@ from transformers import PreTrainedTokenizerBase
 from selfreward.engines.thoughts import parted
 from selfreward.engines.tokens import completion_ids, prompt_ids, template, thought_length
 from selfreward.engines.training.batches import Lengths
+<<<<<<< HEAD
 from selfreward.records import Answer, Message, Reasoned
+=======
+from selfreward.records import Answer, Asked, turns_of
+>>>>>>> main
 
 IGNORE = -100
 """Label of a token that the loss passes over."""
@@ -18,6 +22,7 @@ GIVEN = ("chosen_given", "rejected_given")
 """Columns of pairs: how many first ids of each response are given, so that the loss passes over them."""
 
 
+<<<<<<< HEAD
 def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> dict[str, list[int]]:
     """Ids of a conversation, and labels that pass over the prompt.
 
@@ -46,6 +51,23 @@ def dpo_row(
     if not given:
         return row
     return row | {name: thought_length(tokenizer, ids) if thinks else 0 for name, ids in zip(GIVEN, sides, strict=True)}
+=======
+def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: Asked, response: str) -> dict[str, list[int]]:
+    """Ids of a conversation, and labels that pass over the prompt."""
+    messages = turns_of(prompt)
+    before, after = prompt_ids(tokenizer, messages), completion_ids(tokenizer, messages, response)
+    return {"input_ids": before + after, "labels": [IGNORE] * len(before) + after}
+
+
+def dpo_row(tokenizer: PreTrainedTokenizerBase, prompt: Asked, chosen: Answer, rejected: Answer) -> dict[str, list[int]]:
+    """Ids of a prompt and of its two responses: the sampled ones as they are, texts as people's answers."""
+    messages = turns_of(prompt)
+    chosen_ids, rejected_ids = (
+        completion_ids(tokenizer, messages, response) if isinstance(response, str) else list(response)
+        for response in (chosen, rejected)
+    )
+    return {"prompt_ids": prompt_ids(tokenizer, messages), "chosen_ids": chosen_ids, "rejected_ids": rejected_ids}
+>>>>>>> main
 
 
 def _response_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], response: Answer) -> list[int]:

@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 from selfreward.errors import SelfRewardError
 from selfreward.measure.measurer import Taken
 from selfreward.measure.monitors.base import Evidence
+from selfreward.measure.monitors.joint import load_joint
 from selfreward.measure.monitors.verdicts import read_monitors
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import (
     Anchor,
+    Asked,
     Checkpoint,
     Completion,
+    Frame,
     Iteration,
     Likelihood,
-    Message,
     Prompt,
     Reading,
     Request,
@@ -27,7 +29,9 @@ from selfreward.records import (
     Sampling,
     Severity,
     describe,
+    quoted,
     read_jsonl,
+    turns_of,
     worst,
 )
 from selfreward.rundir import (
@@ -43,23 +47,25 @@ from selfreward.rundir import (
     LIKELIHOOD_OWN,
     ModelFolder,
 )  # fmt: skip
-from selfreward.stats import plain
+from selfreward.stats import NO_SPACES, plain
 from selfreward.steps import Answering, Cast, Grader, Seed, refuse_known
 
-Asked = list[tuple[str, Response]]
-"""(prompt text, response) each."""
+Items = list[tuple[Asked, Response]]
+"""(prompt, response) each."""
 
 
 class Likely(NamedTuple):
     """Asks a model how likely an answer is to its prompt."""
 
     sampling: Sampling
+    frame: Frame
 
     @property
     def reading(self) -> list[object]:
         """Empty: a likelihood needs no parsing."""
         return []
 
+<<<<<<< HEAD
     def plan(self, items: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
         """A request for each (prompt text, answer), with the answer, and the thought that it was sampled with, forced."""
         return [
@@ -74,6 +80,13 @@ class Likely(NamedTuple):
                 forced_thought=answer.thought,
             )
             for text, answer in items
+=======
+    def plan(self, items: Iterable[tuple[Asked, Response]], model: Checkpoint, seed: int) -> list[Request]:
+        """A request for each (prompt, answer), with the answer forced on the model."""
+        return [
+            Request.asking(answer.id, 0, turns_of(self.frame(asked)), self.sampling, model, seed, forced=answer.text)
+            for asked, answer in items
+>>>>>>> main
         ]
 
     @staticmethod
@@ -95,6 +108,7 @@ class Watcher:
         """Called when a model is measured and watched."""
         self.config = recipe.drift
         self.anchors = load_anchors(self.config, seed)
+        self.joint = load_joint(self.config) if self.config else None
         self.seen: list[tuple[Checkpoint, Evidence]] = []
         self.readings: list[Reading] = []
         """Of the last model watched."""
@@ -117,7 +131,7 @@ class Watcher:
 
     def _read(self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None) -> None:
         now = self._evidence(config, folder, model, taken, made)
-        self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits)
+        self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits, self.joint)
         self.seen.append((model, now))
         folder.restate(DRIFT, self.readings)
         folder.run.progress.say(f"{folder.name}: {describe(self.readings)}")
@@ -127,13 +141,13 @@ class Watcher:
     ) -> Evidence:
         """All records about `model`. Each model is asked everything at once, for one is held in memory at a time."""
         prompts, answers = self.seed.heldout_prompts, taken.answers
-        answered = [(prompt.text, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.answered]
+        answered = [(prompt.asked, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.answered]
         answered = answered[: config.sample]
-        cut = [(text, _cut(answer)) for text, answer in answered]
+        cut = [(asked, _cut(answer)) for asked, answer in answered]
         pool, own, others = self._pool(config, folder, model), self._anchored(folder, model), self._others()
-        texts = {prompt.id: prompt.text for prompt in (*prompts, *self.prompts)}
+        asked_of = {prompt.id: prompt.asked for prompt in (*prompts, *self.prompts)}
         pool_items, anchor_items = (
-            [(texts[response.prompt_id], response) for response in responses] for responses in (pool, [*own, *others])
+            [(asked_of[response.prompt_id], response) for response in responses] for responses in (pool, [*own, *others])
         )
         first, before = (self.seen[0][0], self.seen[-1][0]) if self.seen else (model, None)
         frozen = first if config.frozen == "frozen" else self.cast.outside(config.frozen)
@@ -154,23 +168,24 @@ class Watcher:
         if self.seen:
             return self.seen[0][1].pool
         prompts, candidates = self.seed.heldout_prompts[: config.pool], self.recipe.responses
-        return list(folder.ask(DRIFT_CANDIDATES, Answering(candidates.sampling, candidates.n), prompts, model))
+        return list(folder.ask(DRIFT_CANDIDATES, Answering(candidates.sampling, candidates.n, candidates.frame), prompts, model))
 
     def _anchored(self, folder: ModelFolder, model: Checkpoint) -> Sequence[Response]:
         """The answers of `model` to the anchors' prompts."""
         if not self.anchors:
             return ()
-        return list(folder.ask(ANCHOR_RESPONSES, Answering(self.recipe.responses.sampling), self.prompts, model))
+        answering = self.recipe.responses
+        return list(folder.ask(ANCHOR_RESPONSES, Answering(answering.sampling, frame=answering.frame), self.prompts, model))
 
     def _others(self) -> Sequence[Response]:
         """The first model's answers to the anchors' prompts, for a later one to judge beside its own."""
         return self.seen[0][1].anchor_answers if self.seen else ()
 
     def _likelihoods(
-        self, folder: ModelFolder, items: Asked, model: Checkpoint, before: Checkpoint | None
+        self, folder: ModelFolder, items: Items, model: Checkpoint, before: Checkpoint | None
     ) -> dict[str, Sequence[Likelihood]]:
         """Likelihoods of the answers in `items` under the model itself, the model before it, and the first."""
-        likelihood, own = Likely(self.recipe.responses.sampling), list(items)
+        likelihood, own = Likely(self.recipe.responses.sampling, self.recipe.responses.frame), list(items)
         likelihoods: dict[str, Sequence[Likelihood]] = {"own": list(folder.ask(LIKELIHOOD_OWN, likelihood, own, model))}
         if before:
             likelihoods["before"] = list(folder.ask(LIKELIHOOD_BEFORE, likelihood, own, before))
@@ -186,7 +201,7 @@ def load_anchors(config: DriftConfig | None, seed: Seed) -> list[Anchor]:
     if config is None or config.anchors is None:
         return []
     anchors = read_jsonl(Path(config.anchors), Anchor)
-    repeated = [prompt for prompt, count in Counter(plain(anchor.prompt) for anchor in anchors).items() if count > 1]
+    repeated = [prompt for prompt, count in Counter(plain(quoted(anchor.asked)) for anchor in anchors).items() if count > 1]
     if repeated:
         raise SelfRewardError(f"has {repeated[0]!r} more than once", config.anchors, "Leave one")
     refuse_known(map(_prompt, anchors), "anchors", config.anchors, seed)
@@ -194,11 +209,13 @@ def load_anchors(config: DriftConfig | None, seed: Seed) -> list[Anchor]:
 
 
 def _prompt(anchor: Anchor) -> Prompt:
-    return Prompt(text=anchor.prompt, source="seed")
+    return Prompt(text=anchor.prompt, context=anchor.context, source="seed")
 
 
 def _cut(answer: Response) -> Response:
-    """The answer's first half, in words, as a response of its own."""
+    """The answer's first half, in words, as a response of its own; in characters where words stand without spaces."""
+    if NO_SPACES.search(answer.text):
+        return answer.model_copy(update={"text": answer.text[: (len(answer.text) + 1) // 2]})
     words = answer.text.split()
     return answer.model_copy(update={"text": " ".join(words[: (len(words) + 1) // 2])})
 
