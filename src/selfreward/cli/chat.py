@@ -13,24 +13,17 @@ from selfreward.recipe import BackendConfig, load_recipe
 from selfreward.records import HALVES, NO_FRAME, Frame, Message, Request, Sampling, turns_of
 
 
-<<<<<<< HEAD
-def converse(model: Path, temperature: float, top_p: float, max_tokens: int, thinking: int = 0) -> None:
+def converse(
+    model: Path, temperature: float, top_p: float, max_tokens: int, system: str | None = None, thinking: int = 0
+) -> None:
     """Read lines and answer them, remembering the conversation, until an empty one or the end of input.
 
-    With `thinking`, tokens, each thought is shown before its answer and forgotten.
-    """
-    engine = _open(find_model(model))
-    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, thinking=thinking or None)
-=======
-def converse(model: Path, temperature: float, top_p: float, max_tokens: int, system: str | None = None) -> None:
-    """Read lines and answer them, remembering the conversation, until an empty one or the end of input.
-
-    `system`: a system prompt, where it is to be another than the one that the model's run gives it.
+    `system`: a system prompt, where it is to be another than the one that the model's run gives it. With `thinking`, tokens,
+    each thought is shown before its answer and forgotten.
     """
     engine = _open(find_model(model))
     frame = _frame(model) if system is None else _frame(model)._replace(system=system)
-    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
->>>>>>> main
+    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, thinking=thinking or None)
     messages: tuple[Message, ...] = ()
     while text := _ask():
         messages += (Message(role="user", content=text),)

@@ -65,23 +65,17 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     return template(tokenizer).end
 
 
-<<<<<<< HEAD
+def system_turn(tokenizer: PreTrainedTokenizerBase) -> System:
+    """The fate of a system turn under the tokenizer's chat template."""
+    return template(tokenizer).system
+
+
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], think: bool = False) -> list[int]:
     """The ids a model sees before it answers `messages`, or thinks: the template's generation prompt, up to where either begins.
 
     Raises `SelfRewardError` where the model is to think and generation would stop before its answer.
     """
     return encode(tokenizer, _prompt(tokenizer, messages, think))
-=======
-def system_turn(tokenizer: PreTrainedTokenizerBase) -> System:
-    """The fate of a system turn under the tokenizer's chat template."""
-    return template(tokenizer).system
-
-
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    """The ids a model sees before it answers `messages`: the template's generation prompt, up to where an answer begins."""
-    return encode(tokenizer, _prompt(tokenizer, messages))
->>>>>>> main
 
 
 def completion_ids(

@@ -182,7 +182,6 @@ class SamplingConfig(Section):
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
 
 
-<<<<<<< HEAD
 class ThinkingConfig(SamplingConfig):
     """How text is sampled of a model that may think before it answers."""
 
@@ -195,8 +194,9 @@ class ThinkingConfig(SamplingConfig):
         """The four together."""
         plain = super().sampling
         return plain.model_copy(update={"thinking": self.thinking}) if self.thinking else plain
-=======
-class AskingConfig(SamplingConfig):
+
+
+class AskingConfig(ThinkingConfig):
     """How a model is asked, and its text sampled."""
 
     system: str = off("")
@@ -218,7 +218,6 @@ class AnsweringConfig(AskingConfig):
     def frame(self) -> Frame:
         """How a prompt is given to the model."""
         return Frame(self.system, self.system_role)
->>>>>>> main
 
 
 def first_spelling(path: str) -> str:

@@ -10,11 +10,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from selfreward.recipe.fields import (
-<<<<<<< HEAD
-=======
     AnsweringConfig,
     AskingConfig,
->>>>>>> main
     ImportPath,
     Located,
     ModelName,
@@ -22,10 +19,6 @@ from selfreward.recipe.fields import (
     SamplingConfig,
     Section,
     Share,
-<<<<<<< HEAD
-    ThinkingConfig,
-=======
->>>>>>> main
     catches,
     off,
 )
@@ -78,22 +71,14 @@ class PromptsConfig(SamplingConfig):
     """A regular expression every prompt must match as a whole, ignoring case; for narrow families of tasks."""
 
 
-<<<<<<< HEAD
-class ResponsesConfig(ThinkingConfig):
-=======
 class ResponsesConfig(AnsweringConfig):
->>>>>>> main
     """Candidate responses."""
 
     n: int = Field(4, ge=2)
     """Candidates per prompt."""
 
 
-<<<<<<< HEAD
-class JudgeConfig(ThinkingConfig):
-=======
 class JudgeConfig(AskingConfig):
->>>>>>> main
     """LLM-as-a-Judge."""
 
     by: ModelName = "current"

@@ -16,14 +16,9 @@ from .made import (REPLY as REPLY, Answer as Answer, Comparison as Comparison, C
     Verdict as Verdict, contrasts as contrasts, in_pairs as in_pairs, preference_texts as preference_texts, texts_in as texts_in)
 from .measured import (Compared as Compared, Estimate as Estimate, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
-from .requests import (Asked as Asked, Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
-<<<<<<< HEAD
-    Request as Request, Sampled as Sampled, Sampling as Sampling, Thoughtful as Thoughtful, Watched as Watched)
-from .watched import (Anchor as Anchor, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
-=======
-    Request as Request, Sampled as Sampled, Sampling as Sampling, Watched as Watched)
+from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
+    Posed as Posed, Request as Request, Sampled as Sampled, Sampling as Sampling, Thoughtful as Thoughtful, Watched as Watched)
 from .turns import (NO_FRAME as NO_FRAME, Asked as Asked, Conversed as Conversed, Frame as Frame, last_turn as last_turn,
     quoted as quoted, turns_of as turns_of)
 from .watched import (Anchor as Anchor, Baseline as Baseline, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
->>>>>>> main
     describe as describe, ending as ending, phrase as phrase, worst as worst)

@@ -9,8 +9,8 @@ from pydantic import model_validator
 
 from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
-<<<<<<< HEAD
 from selfreward.records.requests import Finish, Ids, Sampled, Thoughtful
+from selfreward.records.turns import NO_FRAME, Asked, Conversed, Frame
 
 
 class Reasoned(Record):
@@ -24,17 +24,8 @@ class Reasoned(Record):
 
 Answer = str | tuple[int, ...] | Reasoned
 """An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`), or with a thought before it."""
-Contrast = tuple[str, Answer, Answer]
-"""A prompt, the answer to learn from, and the answer to learn away from."""
-=======
-from selfreward.records.requests import Finish, Ids, Sampled
-from selfreward.records.turns import NO_FRAME, Asked, Conversed, Frame
-
-Answer = str | tuple[int, ...]
-"""An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`)."""
 Contrast = tuple[Asked, Answer, Answer]
 """A prompt as the model is given it, the answer to learn from, and the answer to learn away from."""
->>>>>>> main
 
 
 class Example(Conversed):
@@ -268,13 +259,6 @@ def preference_texts(
     return [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
 
 
-<<<<<<< HEAD
-def contrasts(pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]) -> list[Contrast]:
-    """(prompt, chosen, rejected) for training: the sampled ids of responses for which they are known, the text of others."""
-    asked, wanted = {prompt.id: prompt.text for prompt in prompts}, in_pairs(pairs)
-    said = {one.id: one.answer for one in responses if one.id in wanted}
-    return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
-=======
 def contrasts(
     pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response], frame: Frame = NO_FRAME
 ) -> list[Contrast]:
@@ -283,9 +267,8 @@ def contrasts(
     `frame`: how the prompts were asked when the responses were sampled.
     """
     prompt_of, wanted = {prompt.id: frame(prompt.asked) for prompt in prompts}, in_pairs(pairs)
-    said = {one.id: one.text if one.ids is None else one.ids for one in responses if one.id in wanted}
+    said = {one.id: one.answer for one in responses if one.id in wanted}
     return [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
->>>>>>> main
 
 
 REPLY = "reply_"

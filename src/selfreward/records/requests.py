@@ -25,7 +25,7 @@ class Message(Record):
     content: str
 
 
-Asked = tuple[tuple[Message, ...], bool]
+Posed = tuple[tuple[Message, ...], bool]
 """A prompt: its messages, and whether the model is to think before it answers."""
 
 
@@ -78,7 +78,7 @@ class Request(Identified):
         return self.sampling.thinking is not None if self.forced is None else self.forced_thought is not None
 
     @property
-    def asked(self) -> Asked:
+    def posed(self) -> Posed:
         """The prompt that an engine makes of it."""
         return self.messages, self.thinks
 

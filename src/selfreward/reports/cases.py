@@ -15,12 +15,8 @@ from markupsafe import escape
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
-<<<<<<< HEAD
 from selfreward.records import Judgment, Pair, Reading, Records, Response, in_pairs
-=======
-from selfreward.records import Judgment, Pair, Reading, Records, in_pairs
 from selfreward.reports.browse import shown_prompt
->>>>>>> main
 from selfreward.rundir import DRIFT_FROZEN, HELDOUT_JUDGMENTS, HELDOUT_PROMPTS, HELDOUT_RESPONSES, RunView
 from selfreward.stats import TRAITS, Odds, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
 
@@ -160,13 +156,8 @@ def _gathered(
     folder, wanted = standing[name], in_pairs(pairs)
     prompts = folder.prompts().about("id", {pair.prompt_id for pair in pairs})
     responses = folder.responses().about("id", wanted)
-<<<<<<< HEAD
-    found = ({prompt.id: prompt.text for prompt in prompts}, {response.id: response for response in responses})
+    found = ({prompt.id: shown_prompt(prompt) for prompt in prompts}, {response.id: response for response in responses})
     return *found, _judged(folder.judgments(), wanted)
-=======
-    texts = ({prompt.id: shown_prompt(prompt) for prompt in prompts}, {response.id: response.text for response in responses})
-    return *texts, _judged(folder.judgments(), wanted)
->>>>>>> main
 
 
 def _judged(judgments: Records[Judgment], wanted: Collection[str]) -> dict[str, list[Judgment]]:

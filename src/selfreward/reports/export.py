@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfreward.errors import SelfRewardError
-<<<<<<< HEAD
-from selfreward.records import Pair, in_pairs, made_beside, preference_texts, write_whole
-=======
-from selfreward.records import even, made_beside, preference_texts, turns_of, write_whole
->>>>>>> main
+from selfreward.records import Pair, even, in_pairs, made_beside, preference_texts, turns_of, write_whole
 from selfreward.reports.card import CARD, judge_of
 from selfreward.reports.render import render_card
 from selfreward.rundir import MODEL, PAIRS, PARTS, FolderReader, RunView, open_run

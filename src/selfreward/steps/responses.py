@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-<<<<<<< HEAD
 from selfreward.engines import thought_of, without_thought
-from selfreward.records import Checkpoint, Completion, Prompt, Request, Response, Sampling
-=======
 from selfreward.records import NO_FRAME, Checkpoint, Completion, Frame, Prompt, Request, Response, Sampling, turns_of
->>>>>>> main
 
 
 class Answering(NamedTuple):

@@ -30,7 +30,7 @@ from selfreward.engines.thoughts import without_thought
 from selfreward.engines.tokens import answer_text, completion_ids, decode, end_of_turn, load_tokenizer, prompt_ids, template
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
 from selfreward.recipe import BackendConfig
-from selfreward.records import Asked, Completion, Finish, Message, Request, Watched
+from selfreward.records import Completion, Finish, Message, Posed, Request, Watched
 
 SHARED = 8
 """Fewer common first tokens than this are not worth a pass of their own."""
@@ -94,7 +94,7 @@ class HFModel:
         own, ends = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id), self.model.generation_config.eos_token_id
         self.stops = {*own, *(ends if isinstance(ends, list) else [ends])} - {None}
         self._spellings = Spellings(self.tokenizer)
-        self._encoded: dict[Asked, array[int]] = {}
+        self._encoded: dict[Posed, array[int]] = {}
         self.prepare(())
 
     @property
@@ -108,17 +108,17 @@ class HFModel:
     def prepare(self, requests: Sequence[Request]) -> None:
         """Read what the prompts of all of a stage's requests begin with."""
         self._reader = Plain(self.model, self.way) if self.way else Tree(self.model)
-        self._encoded = {asked: self._tokens(*asked) for asked in {request.asked for request in requests}}
+        self._encoded = {asked: self._tokens(*asked) for asked in {request.posed for request in requests}}
         if shared := self._shared(requests):
-            self._reader.plant(self._ids(*requests[0].asked)[:shared])
+            self._reader.plant(self._ids(*requests[0].posed)[:shared])
         self._prepared = set(self._encoded)
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """Requests of like length together, samples of one prompt together, within the token budget."""
         shared = self._shared(requests)
-        groups: dict[tuple[str, Asked], list[int]] = defaultdict(list)
+        groups: dict[tuple[str, Posed], list[int]] = defaultdict(list)
         for at, request in enumerate(requests):
-            groups[f"{request.sampling.model_dump_json()} {request.forced is not None}", request.asked].append(at)
+            groups[f"{request.sampling.model_dump_json()} {request.forced is not None}", request.posed].append(at)
         batches: list[list[int]] = []
         kind, prompts = "", 0
         for (sampling, asked), group in sorted(groups.items(), key=lambda item: (item[0][0], len(self._tokens(*item[0][1])))):
@@ -140,7 +140,7 @@ class HFModel:
 
     def _shared(self, requests: Sequence[Request]) -> int:
         """How many first tokens all prompts share, leaving each at least one of its own; 0 where sharing would not pay."""
-        prompts = [self._tokens(*asked) for asked in {request.asked: None for request in requests}]
+        prompts = [self._tokens(*asked) for asked in {request.posed: None for request in requests}]
         if (self.way and not self.way.shares) or len(prompts) < 2:
             return 0
         first, last = min(prompts), max(prompts)  # in the order of their tokens, all others lie between
@@ -164,9 +164,9 @@ class HFModel:
 
         Raises `OutOfMemory` where it is more than the device can hold and has parts.
         """
-        if not self._prepared.issuperset(request.asked for request in batch):
+        if not self._prepared.issuperset(request.posed for request in batch):
             self.prepare(batch)
-        lengths = [len(self._tokens(*request.asked)) for request in batch]
+        lengths = [len(self._tokens(*request.posed)) for request in batch]
         fits = [request for request, length in zip(batch, lengths, strict=True) if length < self.context]
         if fits:
             yield from self._completed(fits)
@@ -189,10 +189,10 @@ class HFModel:
 
     @torch.inference_mode()
     def _complete(self, batch: Sequence[Request]) -> list[Completion]:
-        prompts = {asked: at for at, asked in enumerate(dict.fromkeys(request.asked for request in batch))}
+        prompts = {asked: at for at, asked in enumerate(dict.fromkeys(request.posed for request in batch))}
         rows = [self._row(request) for request in batch]
         logits = self._reader.branch([self._ids(*asked)[self._reader.trunk :] for asked in prompts])
-        places = [prompts[request.asked] for request in batch]
+        places = [prompts[request.posed] for request in batch]
         for row, place in zip(rows, places, strict=True):
             row.first_token = self._first_token(logits[place], row.request.top_logprobs)
         pick = torch.tensor(places, device=self.device)
@@ -202,7 +202,7 @@ class HFModel:
         return [self._completion(row) for row in rows]
 
     def _row(self, request: Request) -> _Row:
-        length = len(self._tokens(*request.asked))
+        length = len(self._tokens(*request.posed))
         limit, forced = min(request.sampling.longest, self.context - length), None
         if request.forced is not None:
             forced = completion_ids(self.tokenizer, request.messages, request.forced, request.forced_thought)

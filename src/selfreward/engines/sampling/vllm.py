@@ -29,7 +29,7 @@ from selfreward.engines.thoughts import without_thought
 from selfreward.engines.tokens import answer_text, completion_ids, decode, end_of_turn, load_tokenizer, prompt_ids, template
 from selfreward.errors import SelfRewardError, first_line, pip_install
 from selfreward.recipe import BackendConfig
-from selfreward.records import Asked, Completion, Finish, Request, Watched
+from selfreward.records import Completion, Finish, Posed, Request, Watched
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # else it reports to its makers
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -71,7 +71,7 @@ class VLLMModel:
         self._context = self._engine.vllm_config.model_config.max_model_len
         self._room = AHEAD * self._engine.vllm_config.scheduler_config.max_num_seqs
         self._spellings = Spellings(self._tokenizer)
-        self._last: tuple[Asked, list[int]] = (((), False), [])
+        self._last: tuple[Posed, list[int]] = (((), False), [])
 
     def _opened(self, path: Path, config: BackendConfig) -> Any:
         """The engine; also finds the tokenizer and where an answer stops."""
@@ -127,8 +127,8 @@ class VLLMModel:
                     self._engine.abort_request([*under_way])
 
     def _ids(self, request: Request) -> list[int]:
-        if request.asked != self._last[0]:  # a prompt's samples follow one another
-            self._last = request.asked, prompt_ids(self._tokenizer, *request.asked)
+        if request.posed != self._last[0]:  # a prompt's samples follow one another
+            self._last = request.posed, prompt_ids(self._tokenizer, *request.posed)
         return self._last[1]
 
     def _forced(self, request: Request) -> list[int]:

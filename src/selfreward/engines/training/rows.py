@@ -10,11 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from selfreward.engines.thoughts import parted
 from selfreward.engines.tokens import completion_ids, prompt_ids, template, thought_length
 from selfreward.engines.training.batches import Lengths
-<<<<<<< HEAD
-from selfreward.records import Answer, Message, Reasoned
-=======
-from selfreward.records import Answer, Asked, turns_of
->>>>>>> main
+from selfreward.records import Answer, Asked, Message, Reasoned, turns_of
 
 IGNORE = -100
 """Label of a token that the loss passes over."""
@@ -22,14 +18,13 @@ GIVEN = ("chosen_given", "rejected_given")
 """Columns of pairs: how many first ids of each response are given, so that the loss passes over them."""
 
 
-<<<<<<< HEAD
-def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> dict[str, list[int]]:
+def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: Asked, response: str) -> dict[str, list[int]]:
     """Ids of a conversation, and labels that pass over the prompt.
 
     A response that begins with a thought (`<think>…</think>`) is one to the prompt that asks for thoughts, in the marks of a
     template that knows any; where the template knows none, its thought is a part of the answer.
     """
-    messages = [Message(role="user", content=prompt)]
+    messages = turns_of(prompt)
     said = parted(response)
     thinks = said.thought and said.whole and template(tokenizer).thinking != "none"
     answer, thought = (said.answer.lstrip(), said.thought) if thinks else (response, None)
@@ -38,36 +33,19 @@ def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> d
 
 
 def dpo_row(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, chosen: Answer, rejected: Answer, given: bool = False
+    tokenizer: PreTrainedTokenizerBase, prompt: Asked, chosen: Answer, rejected: Answer, given: bool = False
 ) -> dict[str, Any]:
     """Ids of a prompt and of its two responses: the sampled ones as they are, texts as people's answers.
 
     The prompt asks for thoughts where the responses were sampled so. `given`: the loss is to pass over these thoughts.
     """
-    messages = [Message(role="user", content=prompt)]
+    messages = turns_of(prompt)
     thinks = isinstance(chosen, Reasoned) or isinstance(rejected, Reasoned)
     sides = [_response_ids(tokenizer, messages, response) for response in (chosen, rejected)]
     row = {"prompt_ids": prompt_ids(tokenizer, messages, thinks), "chosen_ids": sides[0], "rejected_ids": sides[1]}
     if not given:
         return row
     return row | {name: thought_length(tokenizer, ids) if thinks else 0 for name, ids in zip(GIVEN, sides, strict=True)}
-=======
-def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: Asked, response: str) -> dict[str, list[int]]:
-    """Ids of a conversation, and labels that pass over the prompt."""
-    messages = turns_of(prompt)
-    before, after = prompt_ids(tokenizer, messages), completion_ids(tokenizer, messages, response)
-    return {"input_ids": before + after, "labels": [IGNORE] * len(before) + after}
-
-
-def dpo_row(tokenizer: PreTrainedTokenizerBase, prompt: Asked, chosen: Answer, rejected: Answer) -> dict[str, list[int]]:
-    """Ids of a prompt and of its two responses: the sampled ones as they are, texts as people's answers."""
-    messages = turns_of(prompt)
-    chosen_ids, rejected_ids = (
-        completion_ids(tokenizer, messages, response) if isinstance(response, str) else list(response)
-        for response in (chosen, rejected)
-    )
-    return {"prompt_ids": prompt_ids(tokenizer, messages), "chosen_ids": chosen_ids, "rejected_ids": rejected_ids}
->>>>>>> main
 
 
 def _response_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], response: Answer) -> list[int]:

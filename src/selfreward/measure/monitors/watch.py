@@ -65,28 +65,20 @@ class Likely(NamedTuple):
         """Empty: a likelihood needs no parsing."""
         return []
 
-<<<<<<< HEAD
-    def plan(self, items: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
-        """A request for each (prompt text, answer), with the answer, and the thought that it was sampled with, forced."""
+    def plan(self, items: Iterable[tuple[Asked, Response]], model: Checkpoint, seed: int) -> list[Request]:
+        """A request for each (prompt, answer), with the answer, and the thought that it was sampled with, forced on the model."""
         return [
             Request.asking(
                 answer.id,
                 0,
-                (Message(role="user", content=text),),
+                turns_of(self.frame(asked)),
                 self.sampling,
                 model,
                 seed,
                 forced=answer.text,
                 forced_thought=answer.thought,
             )
-            for text, answer in items
-=======
-    def plan(self, items: Iterable[tuple[Asked, Response]], model: Checkpoint, seed: int) -> list[Request]:
-        """A request for each (prompt, answer), with the answer forced on the model."""
-        return [
-            Request.asking(answer.id, 0, turns_of(self.frame(asked)), self.sampling, model, seed, forced=answer.text)
             for asked, answer in items
->>>>>>> main
         ]
 
     @staticmethod
