@@ -13,7 +13,7 @@ Ids = Annotated[tuple[int, ...] | None, Field(exclude_if=lambda ids: ids is None
 """Sampled token ids, with the one that stopped generation, if any; left out of a line where they are unknown."""
 
 
-def _unset() -> Any:
+def unset() -> Any:
     """A field that is written only where it is set, so that records from before it keep their ids."""
     return Field(None, exclude_if=lambda value: value is None)
 
@@ -25,12 +25,23 @@ class Message(Record):
     content: str
 
 
+Posed = tuple[tuple[Message, ...], bool]
+"""A prompt: its messages, and whether the model is to think before it answers."""
+
+
 class Sampling(Record):
     """Sampling parameters. Every field is always sent, for engines fill gaps with their own defaults."""
 
     temperature: float
     top_p: float
     max_tokens: int
+    thinking: int | None = unset()
+    """Tokens that the model may think in before it answers, beside `max_tokens`; None: it is told not to think."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a completion may have in all."""
+        return self.max_tokens + (self.thinking or 0)
 
 
 class Request(Identified):
@@ -50,13 +61,26 @@ class Request(Identified):
     """Texts of single tokens, such as a scale's numbers: wherever one of them is drawn, the probabilities of all are returned."""
     forced: str | None = None
     """An answer to be given, to the end of its turn: nothing is sampled, and its likelihood is returned."""
-    json_schema: str | None = _unset()
+    json_schema: str | None = unset()
     """A JSON schema, as text, which engines that can constrain sampling enforce."""
+    forced_thought: str | None = unset()
+    """The thought before a forced answer that was sampled with one."""
 
     @property
     def added_identity(self) -> list[object]:
-        """The schema, where there is one: requests without one keep their ids."""
-        return [] if self.json_schema is None else [self.json_schema]
+        """The values of newer fields: requests without them keep their ids."""
+        schema: list[object] = [] if self.json_schema is None else [self.json_schema]
+        return schema if self.forced_thought is None else [*schema, {"forced_thought": self.forced_thought}]
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model is to think before it answers, or a thought is forced on it."""
+        return self.sampling.thinking is not None if self.forced is None else self.forced_thought is not None
+
+    @property
+    def posed(self) -> Posed:
+        """The prompt for an engine."""
+        return self.messages, self.thinks
 
     @classmethod
     def asking(
@@ -71,12 +95,14 @@ class Request(Identified):
         watch: tuple[str, ...] = (),
         forced: str | None = None,
         json_schema: str | None = None,
+        forced_thought: str | None = None,
     ) -> Request:
         """A request with its own seed, derived from the run's seed and from its contents."""
         seed = int(content_id("seed", run_seed, about, index, *(message.content for message in messages)), 16)
         return cls(
             about=about, index=index, messages=messages, sampling=sampling, seed=seed, model=model.fingerprint,
             top_logprobs=top_logprobs, watch=watch, forced=forced, json_schema=json_schema,
+            forced_thought=forced_thought,
         )  # fmt: skip
 
     @classmethod
@@ -96,7 +122,8 @@ class Request(Identified):
         return cls.asking(about, index, (turn,), sampling, model, run_seed, watch=watch, json_schema=json_schema)
 
 
-Finish = Literal["stop", "length", "error"]
+Finish = Literal["stop", "length", "error", "truncated"]
+"""`length`: an answer was cut off; `truncated`: the model was still thinking, so that there is no answer."""
 
 
 class Watched(Record):
@@ -122,10 +149,10 @@ class Completion(Record):
     """Every place where one of `Request.watch` was drawn, in the text's order."""
     logprob: float | None = None
     """Sum of the natural log-probabilities of a forced text's tokens, with its end of turn, at temperature 1, before top-p."""
-    reason: str | None = _unset()
+    reason: str | None = unset()
     """The cause of a missing answer, in a line, where `finish` is `error` and the engine knows it."""
-    thought: str | None = _unset()
-    """The thinking before a model's answer, where the engine separates the two; never part of `text`."""
+    thought: str | None = unset()
+    """The thinking before an answer, never part of `text`; empty where the model was to think and did not."""
     ids: Ids = None
     """The sampled ids, where the engine knows them; a forced text has none."""
 
@@ -137,6 +164,18 @@ class Sampled(Identified):
     def label(self) -> str:
         """The outcome in a word, for counting."""
         raise NotImplementedError
+
+
+class Thoughtful(Sampled):
+    """A record that was read from a completion of a model that may have been told to think."""
+
+    thought: str | None = unset()
+    """The text that it wrote before what counts; empty where it was to think and did not, None where it was not to."""
+
+    @property
+    def added_identity(self) -> list[object]:
+        """The thought, where there may be one."""
+        return [] if self.thought is None else [self.thought]
 
 
 class Checkpoint(Record):

@@ -66,7 +66,8 @@ class Browsed(NamedTuple):
     def size(self) -> int:
         """Approximate bytes in the page."""
         texts = [c.response.text for c in self.candidates] + [j.rationale for c in self.candidates for j in c.judgments]
-        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.shown, *texts))
+        thoughts = [record.thought for c in self.candidates for record in (c.response, *c.judgments) if record.thought]
+        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.shown, *texts, *thoughts))
 
 
 class Sample(NamedTuple):

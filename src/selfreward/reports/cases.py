@@ -15,7 +15,7 @@ from markupsafe import escape
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
-from selfreward.records import Judgment, Pair, Reading, Records, in_pairs
+from selfreward.records import Judgment, Pair, Reading, Records, Response, in_pairs
 from selfreward.reports.browse import shown_prompt
 from selfreward.rundir import DRIFT_FROZEN, HELDOUT_JUDGMENTS, HELDOUT_PROMPTS, HELDOUT_RESPONSES, RunView
 from selfreward.stats import TRAITS, Odds, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
@@ -42,6 +42,7 @@ class JudgedText(NamedTuple):
     score: float | None
     """Mean of the valid judgments; None where there are too few."""
     judgments: list[Judgment]
+    thought: str | None = None
 
 
 class Case(NamedTuple):
@@ -61,6 +62,7 @@ class Case(NamedTuple):
     def size(self) -> int:
         """Approximate bytes in the page."""
         texts = [self.prompt, *(item.text for item in self.texts), *(j.rationale for item in self.texts for j in item.judgments)]
+        texts += [item.thought or "" for item in self.texts] + [j.thought or "" for item in self.texts for j in item.judgments]
         return sum(MARKUP + len(str(escape(text)).encode()) for text in texts)
 
 
@@ -149,13 +151,13 @@ def _cases(standing: RunView, pairs: Sequence[ShownPair]) -> list[Case]:
 
 def _gathered(
     standing: RunView, name: str, pairs: Sequence[Pair]
-) -> tuple[dict[str, str], dict[str, str], dict[str, list[Judgment]]]:
-    """Texts of the prompts and of the responses, and the judgments, by id."""
+) -> tuple[dict[str, str], dict[str, Response], dict[str, list[Judgment]]]:
+    """Texts of the prompts, the responses and the judgments, by id."""
     folder, response_ids = standing[name], in_pairs(pairs)
     prompts = folder.prompts().about("id", {pair.prompt_id for pair in pairs})
     responses = folder.responses().about("id", response_ids)
-    texts = ({prompt.id: shown_prompt(prompt) for prompt in prompts}, {response.id: response.text for response in responses})
-    return *texts, _judged(folder.judgments(), response_ids)
+    by_id = ({prompt.id: shown_prompt(prompt) for prompt in prompts}, {response.id: response for response in responses})
+    return *by_id, _judged(folder.judgments(), response_ids)
 
 
 def _judged(judgments: Records[Judgment], response_ids: Collection[str]) -> dict[str, list[Judgment]]:
@@ -167,19 +169,19 @@ def _judged(judgments: Records[Judgment], response_ids: Collection[str]) -> dict
 
 
 def _case(
-    name: str, pair: Pair, reason: str, prompts: Mapping[str, str], texts: Mapping[str, str],
+    name: str, pair: Pair, reason: str, prompts: Mapping[str, str], responses: Mapping[str, Response],
     judged: Mapping[str, list[Judgment]], recipe: Recipe,
 ) -> Case:  # fmt: skip
-    responses = [
-        JudgedText(part, part, texts[response_id], score, judged.get(response_id, []))
-        for part, response_id, score in (
+    texts = [
+        JudgedText(part, part, responses[answer].text, score, judged.get(answer, []), responses[answer].thought)
+        for part, answer, score in (
             ("chosen", pair.chosen_id, pair.chosen_score),
             ("rejected", pair.rejected_id, pair.rejected_score),
         )
     ]
     rounds = ", ".join(f"{name}/{stage}.jsonl" for stage in recipe.judge.rounds)
     files = f"{name}/pairs.jsonl; responses {pair.chosen_id} and {pair.rejected_id} in {name}/responses.jsonl; {rounds}"
-    return Case(pair.id, f"{name}: {reason}", prompts[pair.prompt_id], responses, files)
+    return Case(pair.id, f"{name}: {reason}", prompts[pair.prompt_id], texts, files)
 
 
 def _gaps(standing: RunView, name: str) -> Iterator[tuple[float, str, str]]:
@@ -196,12 +198,13 @@ def _answer(standing: RunView, gap: float, name: str, response_id: str) -> Case:
     folder, valid = standing[name], standing.recipe_of(name).judge.min_valid
     (answer,) = folder.records(HELDOUT_RESPONSES).about("id", {response_id})
     (prompt,) = standing.seed.records(HELDOUT_PROMPTS).about("id", {answer.prompt_id})
-    responses = []
-    for title, text, part in (("its own judge", answer.text, HELDOUT_JUDGMENTS), ("the frozen judge", "", DRIFT_FROZEN)):
-        judgments = _judged(folder.records(part), {response_id})[response_id]
-        responses.append(JudgedText(title, "", text, mean_scores(judgments, valid).get(response_id), judgments))
+    texts = []
+    for title, own, part in (("its own judge", True, HELDOUT_JUDGMENTS), ("the frozen judge", False, DRIFT_FROZEN)):
+        judgments, text = _judged(folder.records(part), {response_id})[response_id], answer.text if own else ""
+        score = mean_scores(judgments, valid).get(response_id)
+        texts.append(JudgedText(title, "", text, score, judgments, answer.thought if own else None))
     files = f"{name}/heldout_responses.jsonl; {name}/heldout_judgments.jsonl; {name}/drift_frozen.jsonl"
-    return Case(response_id, f"{name}: {gap:.3g} above the frozen judge", shown_prompt(prompt), responses, files)
+    return Case(response_id, f"{name}: {gap:.3g} above the frozen judge", shown_prompt(prompt), texts, files)
 
 
 def _force(reading: Reading) -> float:
