@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_prompts, weigh
-from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdrawn
+from selfreward.checks.bill import Bill, Placement, draw_up, out_of_context, overdrawn
 from selfreward.checks.finding import Finding
 from selfreward.checks.memory import Precision
-from selfreward.checks.reach import Found, look_up, models_of, unshared
+from selfreward.checks.reach import NamedModel, look_up, models_of, unshared
 from selfreward.checks.turns import system_turns
 from selfreward.engines import find_device, load_ray, outside_model, quiet_hub, quiet_libraries
 from selfreward.errors import SelfRewardError
@@ -34,16 +34,16 @@ TURN = 16
 
 
 class Check(NamedTuple):
-    """Everything that was found out about a recipe."""
+    """The findings and costs of a recipe."""
 
-    models: list[Found]
+    models: list[NamedModel]
     seed: Material | None
-    """None where nothing could be worked out."""
+    """None where it could not be computed."""
     assumed: bool
-    """Whether the seed could not be read, and one of usual size stands for it."""
+    """Whether the seed could not be read, so that one of usual size stands in."""
     bill: Bill
     free: int
-    """Bytes free where the run folder will be."""
+    """Free bytes where the run folder will be."""
     findings: list[Finding]
     drift: DriftConfig | None = None
     """The `[drift]` table, where there is one."""
@@ -71,19 +71,19 @@ class _Checker:
         self.recipe = recipe
         self.findings: list[Finding] = []
         self.models = [look_up(name, parts, recipe) for name, parts in models_of(recipe).items()]
-        self.findings += [problem for found in self.models for problem in found.problems]
+        self.findings += [problem for model in self.models for problem in model.problems]
         self.findings += unshared(self.models, recipe.backend)
         self.free = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free
 
     def check(self) -> Check:
         """Everything, costs last."""
         seed = self.attempt(partial(load_seed, self.recipe))
-        known = seed or stand_in(self.recipe)
-        validation = self._selection(known)
+        known_seed = seed or stand_in(self.recipe)
+        validation = self._selection(known_seed)
         self._parts(seed)
-        anchors = self._watching(known)
+        anchors = self._watching(known_seed)
         self.findings += self.attempt(partial(self._system_turns, seed, validation, anchors)) or []
-        material = self._weigh(known, validation, anchors)
+        material = self._weigh(known_seed, validation, anchors)
         place = self.attempt(self._place)
         bill = Bill([], [], {})
         if material and place:
@@ -125,8 +125,8 @@ class _Checker:
         """System turns of all that the loop's models answer."""
         source = self.recipe.prompts.source
         own = read_jsonl(Path(source), Prompt) if source else []
-        given = (*seed.ift, *seed.heldout_prompts) if seed else ()
-        return system_turns(self.recipe, (*given, *validation, *anchors, *own), self.models)
+        examples = (*seed.ift, *seed.heldout_prompts) if seed else ()
+        return system_turns(self.recipe, (*examples, *validation, *anchors, *own), self.models)
 
     def _cluster(self, cluster: ClusterConfig) -> None:
         """Whether there are the means to run in several processes; machines are asked for when the run begins."""
@@ -183,7 +183,7 @@ class _Checker:
         around = len(prompt_ids(tokenizer, greeting)) + len(completion_ids(tokenizer, greeting, "Hi"))
         return lambda text: len(encode(tokenizer, neutral(tokenizer, text))), around
 
-    def _place(self) -> Place:
+    def _place(self) -> Placement:
         """The devices at hand, also where the recipe asks for another."""
         from selfreward.engines.training.learner import wants_bfloat16
 
@@ -191,7 +191,7 @@ class _Checker:
         sampling = self.attempt(partial(find_device, self.recipe.backend.device)) or training
         cuda, trainer = training.type == "cuda", self.recipe.trainer
         recompute = cuda if trainer.gradient_checkpointing is None else trainer.gradient_checkpointing
-        return Place(sampling, training, Precision(wants_bfloat16(trainer), recompute, fused_attention=cuda))
+        return Placement(sampling, training, Precision(wants_bfloat16(trainer), recompute, fused_attention=cuda))
 
 
 def _quantizing(lora: LoRAConfig) -> None:

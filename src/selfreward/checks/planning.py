@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from selfreward.checks.amounts import Material, Span
-from selfreward.checks.costs import Asking, Stage, Training
+from selfreward.checks.costs import AskingStage, Stage, TrainingStage
 from selfreward.recipe import ROLES, Recipe, SamplingConfig
 from selfreward.records import number
 from selfreward.rundir import (
@@ -73,12 +73,12 @@ class _Planner:
         if due.folder not in (SFT, M1):
             rounds = number(due.folder) - 1 if recipe.pairs.accumulate else 1
             pair = self._pair.plus(seed.turn)
-            return Training(str(due), recipe.prompts.per_iteration * rounds, recipe.dpo, pair)
+            return TrainingStage(str(due), recipe.prompts.per_iteration * rounds, recipe.dpo, pair)
         on = "ift" if due.folder == SFT else recipe.sft.on
         parts = [(seed.ift, seed.example)] * ("ift" in on) + [(seed.eft, seed.graded)] * ("eft" in on)
         examples = sum(count for count, _ in parts)
         likely = sum(count * span.likely for count, span in parts) / max(examples, 1)
-        return Training(str(due), examples, recipe.sft, Span(likely, max(span.most for _, span in parts)))
+        return TrainingStage(str(due), examples, recipe.sft, Span(likely, max(span.most for _, span in parts)))
 
     def _made_eft(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, self.seed.to_rank, self.recipe.eft.tries, self.seed.ranked_pair)
@@ -87,12 +87,12 @@ class _Planner:
         prompts = self.recipe.prompts  # a writer goes on to the next task, and the next, up to its limit
         by = prompts.frozen if prompts.by == "frozen" and prompts.frozen else self.base
         limit = Span(prompts.max_tokens, prompts.max_tokens)
-        return Asking(str(due), by, prompts.per_iteration, 1, self.seed.shots, limit)
+        return AskingStage(str(due), by, prompts.per_iteration, 1, self.seed.shots, limit)
 
     def _answered(self, due: Due) -> Stage | None:
         n = self.recipe.responses.n
-        asked = self._prompt.plus(self.seed.turn)
-        return Asking(str(due), self.base, self.recipe.prompts.per_iteration * n, n, asked, self.answer)
+        prompt = self._prompt.plus(self.seed.turn)
+        return AskingStage(str(due), self.base, self.recipe.prompts.per_iteration * n, n, prompt, self.answer)
 
     def _judged(self, due: Due) -> Stage | None:
         """Judgments of all candidates in every round, at most."""
@@ -106,8 +106,8 @@ class _Planner:
     def _selected(self, due: Due) -> Stage | None:
         """Answers of every checkpoint; the first that is not preferred to the one before it ends the comparing."""
         answers = self._checkpoints(due) * self.seed.validation
-        asked = self.seed.prompt.plus(self.seed.turn)
-        return Asking(str(due), self.base, answers, 1, asked, self.answer) if self._checkpoints(due) > 1 else None
+        prompt = self.seed.prompt.plus(self.seed.turn)
+        return AskingStage(str(due), self.base, answers, 1, prompt, self.answer) if self._checkpoints(due) > 1 else None
 
     def _preferred(self, due: Due) -> Stage | None:
         assert self.recipe.select
@@ -116,11 +116,11 @@ class _Planner:
 
     def _checkpoints(self, due: Due) -> int:
         training = self._trained(due)
-        assert isinstance(training, Training)
+        assert isinstance(training, TrainingStage)
         return training.candidates(self.recipe)
 
     def _held_out(self, due: Due) -> Stage | None:
-        return Asking(str(due), self.base, self.seed.heldout, 1, self.seed.prompt.plus(self.seed.turn), self.answer)
+        return AskingStage(str(due), self.base, self.seed.heldout, 1, self.seed.prompt.plus(self.seed.turn), self.answer)
 
     def _own_judged(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, (1 + self._rivals(due)) * self.seed.heldout, self.samples, self.own)
@@ -134,12 +134,12 @@ class _Planner:
         return self._comparing(due, self.recipe.measure.judge, pairs) if pairs else None
 
     def _pooled(self, due: Due) -> Stage | None:
-        return Asking(
+        return AskingStage(
             str(due), self.base, self._pool, self.recipe.responses.n, self.seed.prompt.plus(self.seed.turn), self.answer
         )
 
     def _anchored(self, due: Due) -> Stage | None:
-        return Asking(str(due), self.base, self.seed.anchors, 1, self.seed.anchor.plus(self.seed.turn), self.answer)
+        return AskingStage(str(due), self.base, self.seed.anchors, 1, self.seed.anchor.plus(self.seed.turn), self.answer)
 
     def _anchors_judged(self, due: Due) -> Stage | None:
         """Judgments of a model's own answers, and of M1's."""
@@ -154,23 +154,23 @@ class _Planner:
         return self._judging(due, self.base, self._pool, self.samples, self.own)
 
     def _likely(self, due: Due) -> Stage | None:
-        asked = self.seed.prompt.plus(self.seed.turn)
-        return Asking(str(due), self.base, self._sample, 1, asked, self.answer, forced=True)
+        prompt = self.seed.prompt.plus(self.seed.turn)
+        return AskingStage(str(due), self.base, self._sample, 1, prompt, self.answer, forced=True)
 
     def _frozen(self, due: Due) -> Stage | None:
         assert self.recipe.drift
         by = self.base if self.recipe.drift.frozen in ROLES else self.recipe.drift.frozen
         return self._judging(due, by, self._sample, self.samples, self.own)
 
-    def _comparing(self, due: Due, by: str, pairs: int) -> Asking:
+    def _comparing(self, due: Due, by: str, pairs: int) -> AskingStage:
         """Comparisons of pairs of answers, each in both orders."""
         compared = self.seed.prompt.plus(self.answer, self.answer, self.seed.pairwise)
-        return Asking(str(due), by, 2 * pairs, 1, compared, _completion(self.recipe.pairwise, JUDGMENT))
+        return AskingStage(str(due), by, 2 * pairs, 1, compared, _completion(self.recipe.pairwise, JUDGMENT))
 
-    def _judging(self, due: Due, by: str, answers: int, samples: int, pair: Span) -> Asking:
+    def _judging(self, due: Due, by: str, answers: int, samples: int, pair: Span) -> AskingStage:
         """`samples` judgments of each answer; `pair`: tokens of a prompt and its answer."""
         rubric = self.seed.rubric
-        return Asking(str(due), by, answers * samples, samples, pair.plus(rubric), self.judgment, rubric if answers else 0)
+        return AskingStage(str(due), by, answers * samples, samples, pair.plus(rubric), self.judgment, rubric if answers else 0)
 
     def _rivals(self, due: Due) -> int:
         """How many models a model is compared with: the one before it, and the SFT baseline."""

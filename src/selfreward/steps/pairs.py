@@ -114,8 +114,8 @@ def without_flukes(decided: Decided, responses: Iterable[Response], judgments: I
         return decided
     outcomes = pair_outcomes(pairs, responses, judgments, recipe.judge.min_valid)
     flukes = {pair.id for pair in pairs if pair.id in outcomes and outcomes[pair.id].flipped > limit}
-    told = [Dropped(id=pair.prompt_id, stage="pairs", reason=FLUKE) for pair in pairs if pair.id in flukes]
-    return [pair for pair in pairs if pair.id not in flukes], [*dropped, *told]
+    losses = [Dropped(id=pair.prompt_id, stage="pairs", reason=FLUKE) for pair in pairs if pair.id in flukes]
+    return [pair for pair in pairs if pair.id not in flukes], [*dropped, *losses]
 
 
 def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint, cast: Cast) -> DPOConfig:
@@ -135,7 +135,7 @@ def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint,
 def _taus(made: Iteration, it: ModelFolder, earlier: Checkpoint, recipe: Recipe) -> list[float]:
     """Kendall's τ-b of the prompts that have one, after `earlier` has judged all candidates as often as their judge at most."""
     grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in made.prompts}
-    asked = ((texts[response.prompt_id], response) for response in made.responses)
-    before = it.ask(JUDGMENTS_BEFORE, grader, asked, earlier)
+    items = ((texts[response.prompt_id], response) for response in made.responses)
+    before = it.ask(JUDGMENTS_BEFORE, grader, items, earlier)
     groups = ([response.id for response in group] for _, group in groupby(made.responses, lambda response: response.prompt_id))
     return rank_consistency(groups, grader.mean_scores(made.judgments), grader.mean_scores(before))
