@@ -8,6 +8,6 @@ from .evaluations.mt_bench import (Grade as Grade, Question as Question, Scores 
     scores as scores)
 from .evaluations.published import (Row as Row, read_rows as read_rows)
 from .judge import (Graded as Graded, Judge as Judge)
-from .measurer import (Measurer as Measurer, Taken as Taken)
+from .measurer import (Measurer as Measurer, Taken as Taken, load_truth as load_truth)
 from .monitors.verdicts import MONITORS as MONITORS
 from .monitors.watch import (Watcher as Watcher, load_anchors as load_anchors)
