@@ -105,15 +105,15 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     held, recipe = recipes(recipe, read_branch(folder)), of_branch(recipe, folder)
     first = held.pop(1)
     seed = load_seed(recipe)
-    warnings = assert_ready(recipe, seed)
+    told = assert_ready(recipe, seed)
     cast = Cast(recipe)
     measurer = Measurer(first, seed, folder, cast)  # reads the rubrics: one that is not there leaves no folder behind
     rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))
     try:
         progress = Progress(rundir.logs, stopping)
         opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)
-        for warning in warnings:
-            progress.say(str(warning))
+        for line in told:
+            progress.say(line)
         run = Runner(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
         if not run[models(recipe)[-1]].receipt(MODEL):
             for each in (first, *held.values()):

@@ -7,6 +7,7 @@ work can still fail; what stands here as an error cannot work.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from selfreward.checks.finding import Finding
 from selfreward.checks.memory import Precision
 from selfreward.checks.named import Trial
 from selfreward.checks.reach import Found, look_up, models_of, unshared
+from selfreward.checks.sources import Read, of_seed
 from selfreward.engines import find_device, quiet_hub, quiet_libraries
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import Anchor, Message, Prompt
@@ -40,6 +42,8 @@ class Check(NamedTuple):
     findings: list[Finding]
     drift: DriftConfig | None = None
     """The `[drift]` table, where there is one."""
+    sources: Sequence[Read] = ()
+    """What was read of each source of rows, and how much of it was kept."""
 
     @property
     def works(self) -> bool:
@@ -72,6 +76,8 @@ class _Checker(Trial):
         """Everything, costs last."""
         self.names()
         seed = self.attempt(partial(load_seed, self.recipe))
+        for source in of_seed(seed, self.recipe) if seed else ():
+            self.read(source)
         known = seed or stand_in(self.recipe)
         validation, anchors = self.data(known)
         if validation is None and self.recipe.select:
@@ -83,7 +89,8 @@ class _Checker(Trial):
             bill = self.attempt(partial(draw_up, self.recipe, self.models, material, place)) or bill
             self.findings += overdrawn(bill, self.free)
             self.findings += out_of_context(bill, self.models, exact=seed is not None and not seed.rankings)
-        return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift)
+        self.findings.sort(key=lambda finding: finding.level != "error")
+        return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift, self.sources)
 
     def _weigh(self, seed: Seed, validation: list[Prompt], anchors: list[Anchor]) -> Material | None:
         """The seed in tokens of the base, where the rubrics can be read."""

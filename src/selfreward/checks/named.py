@@ -13,10 +13,11 @@ from typing import TypeVar
 
 from selfreward.checks.finding import Finding
 from selfreward.checks.reach import look_up, models_of
+from selfreward.checks.sources import Read, of_seed, read_of
 from selfreward.engines import assert_openable, find_device, load_ray, outside_model
 from selfreward.errors import SelfRewardError, amount
 from selfreward.measure import MONITORS, load_anchors, load_truth
-from selfreward.recipe import IMPORT_PATH, ROLES, ClusterConfig, LoRAConfig, Recipe
+from selfreward.recipe import IMPORT_PATH, ROLES, ClusterConfig, LoRAConfig, Recipe, SourceConfig
 from selfreward.records import Anchor, Checkpoint, Prompt, content_id
 from selfreward.reports import require_trackers
 from selfreward.stats import known_traits
@@ -31,6 +32,7 @@ class Trial:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.findings: list[Finding] = []
+        self.sources: list[Read] = []
 
     def attempt(self, work: Callable[[], T]) -> T | None:
         """The result of `work`, or None and a finding."""
@@ -65,16 +67,32 @@ class Trial:
             self.attempt(partial(_quantizing, recipe.trainer.lora))
         self._monitors()
 
-    def data(self, seed: Seed | None) -> tuple[list[Prompt] | None, list[Anchor]]:
-        """Try what is read beside the seed: prompts of the user's own, validation prompts (returned), anchors (returned)."""
+    def data(self, seed: Seed) -> tuple[list[Prompt] | None, list[Anchor]]:
+        """Try what is read beside `seed`: prompts of the user's own, validation prompts (returned), anchors (returned)."""
         recipe = self.recipe
-        for t in range(2, recipe.iterations + 2):
-            if recipe.prompts.source:
-                self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout if seed else []))
-        empty = Seed((), (), (), ())
-        loaded = self.attempt(partial(load_validation, recipe, seed or empty, self._named))
-        anchors = self.attempt(partial(load_anchors, recipe.drift, seed or empty)) or []
+        self._own_prompts(seed)
+        loaded = self.attempt(partial(load_validation, recipe, seed, self._named))
+        if loaded and recipe.select:
+            self.read(read_of("select.prompts", recipe.select.prompts, len(loaded[0]), loaded[1]))
+        anchors = self.attempt(partial(load_anchors, recipe.drift, seed)) or []
         return loaded[0] if loaded else None, anchors
+
+    def read(self, source: Read) -> None:
+        """Take in what a source gave."""
+        self.sources.append(source)
+        if source.warning:
+            self.add(source.warning)
+
+    def _own_prompts(self, seed: Seed) -> None:
+        """What the models take of the user's own prompts."""
+        recipe = self.recipe
+        if recipe.prompts.source is None:
+            return
+        taken = [self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout)) for t in range(2, recipe.iterations + 2)]
+        known = [one for one in taken if one]
+        dropped = [drop for _, gone in known for drop in gone]
+        source = SourceConfig(path=recipe.prompts.source)
+        self.read(read_of("prompts.from", source, sum(len(kept) for kept, _ in known), dropped))
 
     def _named(self, name: str) -> Checkpoint:
         """The model outside the loop that `name` means; none is loaded or fetched."""
@@ -104,8 +122,8 @@ class Trial:
                 self.add(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
 
 
-def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[Finding]:
-    """Try all that `recipe` names, and fetch its models from the hub; returns the warnings.
+def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:
+    """Try all that `recipe` names, and fetch its models from the hub; returns what was read of each source, and the warnings.
 
     `seed`: not given, what is read beside it is not tried. Raises `SelfRewardError` where something is missing that the run would
     end at.
@@ -113,6 +131,8 @@ def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[Finding]:
     trial = Trial(recipe)
     trial.names()
     if seed is not None:
+        for source in of_seed(seed, recipe):
+            trial.read(source)
         trial.data(seed)
     for name, parts in models_of(recipe).items():
         if recipe.backend.type == "fake" or name in recipe.servers or re.fullmatch(IMPORT_PATH, name):
@@ -125,7 +145,7 @@ def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[Finding]:
     if errors:
         more = f"; and {amount(len(errors) - 1, 'more error')}, which `selfreward check` tells" if len(errors) > 1 else ""
         raise SelfRewardError(errors[0].what, errors[0].where, errors[0].now + more)
-    return trial.findings
+    return [*map(str, trial.sources), *map(str, trial.findings)]
 
 
 def _quantizing(lora: LoRAConfig) -> None:

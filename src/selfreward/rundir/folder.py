@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable
@@ -246,7 +247,7 @@ class Stage:
 
     def damaged(self, file: Path, what: str) -> SelfRewardError:
         """The error for a file of this stage that is not as it was left, with what to delete to make the stage again."""
-        now = f"Restore it, or have {self} made again: {remove(self.files())}"
+        now = f"Restore it, or have {self} made again: rm -r {shlex.join(sorted(map(str, self.files())))}"
         if self.folder.name in self.run.taken:
             now = f"It was taken over from another run (see {BRANCH}): restore it from there, or branch again into another folder"
         return SelfRewardError(what, str(file), now)

@@ -145,12 +145,12 @@ def _no_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     where = str(it.path / f"{PAIRS.name}.dropped.jsonl")
     if unscored:
         none = "no judgment" if not any(judgment.score is not None for judgment in made.judgments) else "too few judgments"
-        what = f"no pair of {len(made.prompts):,} prompts ({counted(reasons)}), for {none} could be read: {unscored.told}"
+        what = f"no usable pair ({counted(reasons)}), for {none} could be read: {unscored.told}"
         return NoPairs(what + _failed(it, "judgments"), str(it.path / "judgments.jsonl"), unscored.now)
     field = PAIR_FIELDS.get(worst, "pairs.policy" if recipe.pairs.policy != BEST_AGAINST_WORST else "judge.samples")
     example = _first(made.prompts, ids.get(worst), lambda prompt: prompt.text)
     told = Reason(counted(reasons), f"{worst}, for example: the answers to {cut_short(example)}", field)
-    return NoPairs(f"no pair of {len(made.prompts):,} prompts: {told.told}", where, told.now)
+    return NoPairs(f"no usable pair ({told.counts}). {told.example}", where, told.now)
 
 
 def no_eft(judgments: Iterable[Judgment], it: ModelFolder, recipe: Recipe) -> SelfRewardError:
@@ -162,7 +162,7 @@ def no_eft(judgments: Iterable[Judgment], it: ModelFolder, recipe: Recipe) -> Se
         what = f"no EFT example could be made ({counted(reasons)}): of its judgments {unread.told}"
         return SelfRewardError(what + _failed(it, "eft_judgments"), str(it.path / "eft_judgments.jsonl"), unread.now)
     told = Reason(counted(reasons), _first_judged(judgments), EFT_FIELDS.get(worst, "data.rankings"))
-    what = f"nowhere does the SFT baseline agree with people: {told.told}"
+    what = f"nowhere does the SFT baseline agree with people ({told.counts}). {told.example}"
     return SelfRewardError(what, str(it.path / "eft_judgments.jsonl"), told.now)
 
 

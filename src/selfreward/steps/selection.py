@@ -67,7 +67,7 @@ class Selector(NamedTuple):
         if count["none"] == len(self.prompts):
             why = of_preferences(preferences, "select.judge")
             now = f"{why.now if why else 'Put it right'}. Then delete {part.name}.* in {folder.path}"
-            what = f"decided nothing on {len(self.prompts)} prompts{f': {why.told}' if why else ''}"
+            what = f"decided nothing on {len(self.prompts)} prompts{f' ({why.counts}). {why.example}' if why else ''}"
             raise SelfRewardError(what, self.judge.name, now)
         return Compared(
             step=step, against=against, wins=count["a"], ties=count["tie"], losses=count["b"], undecided=count["none"],
