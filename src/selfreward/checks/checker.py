@@ -19,9 +19,10 @@ from selfreward.checks.memory import Precision
 from selfreward.checks.named import Trial
 from selfreward.checks.reach import Found, look_up, models_of, unshared
 from selfreward.checks.sources import Read, of_seed
+from selfreward.checks.turns import system_turns
 from selfreward.engines import find_device, quiet_hub, quiet_libraries
 from selfreward.recipe import DriftConfig, Recipe
-from selfreward.records import Anchor, Message, Prompt
+from selfreward.records import Anchor, Message, Prompt, read_jsonl
 from selfreward.steps import Grader, PairwiseJudge, Seed, load_seed
 
 TURN = 16
@@ -82,6 +83,7 @@ class _Checker(Trial):
         validation, anchors = self.data(known)
         if validation is None and self.recipe.select:
             validation = usual_prompts(self.recipe.select.prompts.limit or 253)
+        self.findings += self.attempt(partial(self._system_turns, seed, validation or [], anchors)) or []
         material = self._weigh(known, validation or [], anchors)
         place = self.attempt(self._place)
         bill = Bill([], [], {})
@@ -91,6 +93,13 @@ class _Checker(Trial):
             self.findings += out_of_context(bill, self.models, exact=seed is not None and not seed.rankings)
         self.findings.sort(key=lambda finding: finding.level != "error")
         return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift, self.sources)
+
+    def _system_turns(self, seed: Seed | None, validation: Sequence[Prompt], anchors: Sequence[Anchor]) -> list[Finding]:
+        """System turns of all that the loop's models answer."""
+        source = self.recipe.prompts.source
+        own = read_jsonl(Path(source), Prompt) if source else []
+        given = (*seed.ift, *seed.heldout_prompts) if seed else ()
+        return system_turns(self.recipe, (*given, *validation, *anchors, *own), self.models)
 
     def _weigh(self, seed: Seed, validation: list[Prompt], anchors: list[Anchor]) -> Material | None:
         """The seed in tokens of the base, where the rubrics can be read."""

@@ -16,7 +16,7 @@ from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.sources import Read, of_seed, read_of
 from selfreward.engines import assert_openable, find_device, load_ray, outside_model
 from selfreward.errors import SelfRewardError, amount
-from selfreward.measure import MONITORS, load_anchors, load_truth
+from selfreward.measure import JOINT, MONITORS, load_anchors, load_joint, load_truth
 from selfreward.recipe import IMPORT_PATH, ROLES, ClusterConfig, LoRAConfig, Recipe, SourceConfig
 from selfreward.records import Anchor, Checkpoint, Prompt, content_id
 from selfreward.reports import require_trackers
@@ -116,8 +116,9 @@ class Trial:
         if drift.frozen in set(ROLES) - {"frozen"}:
             now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
             self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is no judge that stays as it is", now))
+        joint = self.attempt(partial(load_joint, drift))
         for name in drift.limits:
-            if name.split(".")[0] not in MONITORS:
+            if name.split(".")[0] not in MONITORS and not (joint and name == JOINT):
                 now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(MONITORS)}"
                 self.add(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
 

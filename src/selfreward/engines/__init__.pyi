@@ -4,4 +4,4 @@ from .opening import (assert_openable as assert_openable, load_checkpoint as loa
 from .protocols import (Advance as Advance, Batch as Batch, Model as Model, Trainer as Trainer, Unshared as Unshared,
     answers as answers, completions as completions, name_of as name_of, plan_batches as plan_batches)
 from .tokens import (completion_ids as completion_ids, encode as encode, load_tokenizer as load_tokenizer, neutral as neutral,
-    prompt_ids as prompt_ids)
+    prompt_ids as prompt_ids, system_turn as system_turn)

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from selfreward.engines import Advance, Model, Trainer, Unshared
 from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (
+    Asked,
     Checkpoint,
     Completion,
     Contrast,
@@ -48,11 +49,11 @@ from selfreward.rundir.trainings import (
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=Sampled)
 Item = TypeVar("Item", contravariant=True)
-Asked = TypeVar("Asked", bound=Sampled, covariant=True)
+Read = TypeVar("Read", bound=Sampled, covariant=True)
 Opener = Callable[[Checkpoint], Model]
 
 
-class Asker(Protocol[Item, Asked]):
+class Asker(Protocol[Item, Read]):
     """A way of asking a model about items, and of reading a record from each completion."""
 
     @property
@@ -62,7 +63,7 @@ class Asker(Protocol[Item, Asked]):
     def plan(self, items: Iterable[Item], model: Checkpoint, seed: int) -> list[Request]:
         """The requests to `model`, each with a seed that follows from the run's `seed`."""
 
-    def read(self, request: Request, completion: Completion) -> Asked:
+    def read(self, request: Request, completion: Completion) -> Read:
         """The record of one completion."""
 
 
@@ -171,7 +172,7 @@ class ModelFolder:
         stage = Stage(self.run.dir, self.path, part.name)
         return Counter(drop.reason for drop in iter_jsonl(stage.dropped, Dropped))
 
-    def train_sft(self, examples: Sequence[tuple[str, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
+    def train_sft(self, examples: Sequence[tuple[Asked, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
         """Fine-tune `start` on (prompt, response) into this folder's model."""
         made_from = ["sft", examples, start.fingerprint, config.model_dump(mode="json", exclude=NO_MATTER), seed]
 
