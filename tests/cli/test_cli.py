@@ -53,8 +53,10 @@ def test_a_run_ends_with_its_result_in_three_lines(recipe, tmp_path):
     axes, watched, page = result.stdout.splitlines()
     by_name = {name: json.loads((tmp_path / "run" / name / "measured.json").read_text()) for name in ("M1", "M2")}
     own, right = (by_name["M2"][axis] for axis in ("instruction_following", "reward_modeling"))
+    answer, _, axes = axes.partition(". ")
+    assert answer == "Not known: no clear difference between M1 and M2"
     assert axes.startswith(f"M2: true score {own['score']['value']:.2f}, says ") and "; M1: true score " in axes
-    assert f"pairwise accuracy {right['pairwise_accuracy']['value']:.1%}; M1" in axes
+    assert f"pairwise accuracy {right['pairwise_accuracy']['value']:.1%} of {right['pairs']} pairs; M1" in axes
     assert watched == "not watched: a table [drift] lets monitors read every model"
     assert page == f"{tmp_path}/run/report/index.html"
     config = json.loads((tmp_path / "run" / "config.json").read_text())
