@@ -219,5 +219,5 @@ def test_what_was_read_of_every_source_is_said_and_a_large_loss_is_warned_of(rec
 def test_check_shows_errors_then_warnings_then_tables(recipe, tmp_path):
     changes = ["--set", "measure.truth=nowhere_at_all:truth", "--set", "cluster.type=local", "--set", "cluster.fsdp=true"]
     lines = CliRunner().invoke(app, ["check", str(recipe), "-o", str(tmp_path / "run"), *changes]).output.splitlines()
-    kinds = [line.split(":")[0] for line in lines]
+    kinds = [line.split(":")[0].strip() for line in lines]
     assert kinds.index("error") < kinds.index("warning") < kinds.index("Models") and "Sources" in kinds

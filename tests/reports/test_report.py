@@ -225,6 +225,82 @@ def test_the_same_run_gives_the_same_page(run):
     assert write_report(run).read_bytes() == write_report(run).read_bytes()
 
 
+class Shares(HTMLParser):
+    """Every percentage on a page with the words around it: those of its block, of its row and column, or of its figure."""
+
+    BLOCKS = ("td", "th", "p", "li", "dd", "h3", "h4", "figcaption", "summary", "title", "text")
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.found, self.columns, self.row, self.figure = [], [], [], [], []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append([tag, ""])
+        if tag == "table":
+            self.columns = []
+        if tag == "tr":
+            self.row = []
+        if tag == "figure":
+            self.figure = []
+
+    def handle_data(self, text):
+        for element in self.open:
+            element[1] += text
+
+    def handle_endtag(self, tag):
+        name, words = self.open.pop()
+        if name in ("td", "th"):
+            self.row.append(words)
+        if name == "tr" and "thead" in [one for one, _ in self.open]:
+            self.columns += self.row
+        inside = (
+            "figure" if "figure" in [one for one, _ in self.open] else "table" if self.row and name in ("td", "th") else "block"
+        )
+        if name in self.BLOCKS and "%" in words:
+            self.figure.append(words)
+            self.found.append((inside, words, self.figure if inside == "figure" else [*self.columns]))
+
+
+CONFIDENCE = re.compile(r"95\s*%")
+OF = re.compile(r"\b(of|to at most [\d.]+\s*% of) (the )?\d[\d,]*|\bn = \d|\bof (its top|its)\b")
+
+
+def test_every_share_on_the_page_shows_what_it_is_of(run, tmp_path):
+    judged = make_run(tmp_path, iterations=1, measure__judge=str(tmp_path / "base"))
+    for made in (run, judged):
+        found = Shares(write_report(made)).found
+        shares = [(words, around) for _, words, around in found if "%" in CONFIDENCE.sub("", words)]
+        assert len(shares) > 20
+        bare = [words.strip() for words, around in shares if not OF.search(words) and not any(map(OF.search, around))]
+        assert bare == []
+
+
+def test_a_share_of_pairs_is_of_those_whose_truth_is_known(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    pairs = list(iter_jsonl(copy / "M2" / "pairs.jsonl", Pair))
+    wanted = pairs[0].chosen_id
+    rewrite(
+        copy / "M2" / "truth.jsonl",
+        [one for one in iter_jsonl(copy / "M2" / "truth.jsonl", Verdict) if one.response_id != wanted],
+    )
+    known = sum(wanted not in (pair.chosen_id, pair.rejected_id) for pair in pairs)
+    assert f"Of the {known} of {len(pairs)} pairs whose truth is known" in shown(write_report(copy)) and known < len(pairs)
+
+
+def test_the_outside_judge_comes_first_and_one_that_decides_little_is_said_to_be_none(tmp_path):
+    run = make_run(tmp_path, iterations=1, measure__judge=str(tmp_path / "base"), measure__truth=None)
+    words = shown(write_report(run))
+    assert words.index("a judge outside the loop") < words.index("Following instructions, and judging")
+    rival = {"against": "M1", "judge": "referee", "wins": 1, "ties": 0, "losses": 1, "unscored": 8, "net": None}
+    model = Measured.model_validate(measured(run)["M2"] | {"head_to_head": [rival]})
+    told = write_headline([model.model_copy(update={"name": "M1", "head_to_head": []}), model], 5)
+    assert told.title == ("Not known: referee is no judge of this: it gave a verdict that can be read on 2 of 10 prompts")
+    assert told.sentences[0].startswith("referee is no judge of this")
+
+
 # Runs that have less to show
 
 

@@ -193,6 +193,8 @@ def _batches(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[
         came[number].append(completion)
         if len(came[number]) == len(asked[number]):
             yield Batch(number=number, completions=tuple(came.pop(number)))
+    for number, some in came.items():
+        _assert_whole(engine, some, asked[number])
 
 
 def _batch(engine: object, number: int, completions: Iterable[Completion]) -> Batch:
