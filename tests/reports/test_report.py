@@ -232,7 +232,9 @@ class Shares(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.open, self.found, self.columns, self.row, self.figure = [], [], [], [], []
+        self.open, self.found, self.columns, self.row, self.figure, self.heading = [], [], [], [], [], ""
+        self.rows = []
+        """Rows of tables in which the head of a column tells of shares and not what they are of."""
         self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
@@ -255,12 +257,17 @@ class Shares(HTMLParser):
             self.row.append(words)
         if name == "tr" and "thead" in [one for one, _ in self.open]:
             self.columns += self.row
-        inside = (
-            "figure" if "figure" in [one for one, _ in self.open] else "table" if self.row and name in ("td", "th") else "block"
-        )
-        if name in self.BLOCKS and "%" in words:
+        open_now = [one for one, _ in self.open]
+        if name == "h3":
+            self.heading = words
+        if "figure" in open_now and name in self.BLOCKS:
             self.figure.append(words)
-            self.found.append((inside, words, self.figure if inside == "figure" else [*self.columns]))
+        if name == "tr" and "tbody" in open_now:
+            bare = [column for column in self.columns if "%" in column and not OF.search(column)]
+            self.rows += [" ".join(self.row)] if bare and len(self.row) > 1 else []
+        if name in self.BLOCKS and "%" in words and not (name == "th" and "thead" in open_now):
+            around = [self.heading, *self.columns] if name in ("td", "th") else [self.heading]
+            self.found.append((words, self.figure if "figure" in open_now else [], around))
 
 
 CONFIDENCE = re.compile(r"95\s*%")
@@ -270,8 +277,10 @@ OF = re.compile(r"\b(of|to at most [\d.]+\s*% of) (the )?\d[\d,]*|\bn = \d|\bof 
 def test_every_share_on_the_page_shows_what_it_is_of(run, tmp_path):
     judged = make_run(tmp_path, iterations=1, measure__judge=str(tmp_path / "base"))
     for made in (run, judged):
-        found = Shares(write_report(made)).found
-        shares = [(words, around) for _, words, around in found if "%" in CONFIDENCE.sub("", words)]
+        walked = Shares(write_report(made))
+        found = walked.found
+        assert walked.rows and all(OF.search(row) or not re.search(r"\d+\.\d / ", row) for row in walked.rows)
+        shares = [(words, [*figure, *around]) for words, figure, around in found if "%" in CONFIDENCE.sub("", words)]
         assert len(shares) > 20
         bare = [words.strip() for words, around in shares if not OF.search(words) and not any(map(OF.search, around))]
         assert bare == []
@@ -282,10 +291,8 @@ def test_a_share_of_pairs_is_of_those_whose_truth_is_known(run, tmp_path):
     shutil.copytree(run, copy)
     pairs = list(iter_jsonl(copy / "M2" / "pairs.jsonl", Pair))
     wanted = pairs[0].chosen_id
-    rewrite(
-        copy / "M2" / "truth.jsonl",
-        [one for one in iter_jsonl(copy / "M2" / "truth.jsonl", Verdict) if one.response_id != wanted],
-    )
+    others = [one for one in iter_jsonl(copy / "M2" / "truth.jsonl", Verdict) if one.response_id != wanted]
+    rewrite(copy / "M2" / "truth.jsonl", others)
     known = sum(wanted not in (pair.chosen_id, pair.rejected_id) for pair in pairs)
     assert f"Of the {known} of {len(pairs)} pairs whose truth is known" in shown(write_report(copy)) and known < len(pairs)
 
