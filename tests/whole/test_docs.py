@@ -97,8 +97,13 @@ def test_all_code_on_the_page_about_the_paper_exists(row):
 
 
 def test_the_recipes_on_the_page_about_your_own_model_are_recipes(tmp_path):
-    first, drift, more = (tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", OWN_MODEL, re.DOTALL))
-    read = read_recipe({**first, **drift, **more}, "the page", tmp_path)
+    first, talk, drift, more = (tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", OWN_MODEL, re.DOTALL))
+    read = read_recipe({**first, **talk, **drift, **more}, "the page", tmp_path)
+    assert (read.sft.answers, read.responses.system, read.judge.system) == (
+        "all",
+        "You are a careful assistant.",
+        "You grade answers.",
+    )
     assert read.drift.limits["people.pairwise_accuracy"].stop_below == 0.6
     assert read.servers["referee"].key_env and read.measure.judge in read.servers
     formats = set(re.findall(r"\| `(\w+)`", OWN_MODEL)) - {"format"}
@@ -158,12 +163,13 @@ def test_every_figure_and_field_in_what_can_go_wrong_exists():
 def test_the_ranked_rows_on_the_page_about_your_own_model_are_read(tmp_path):
     from selfreward.steps import load_rankings
 
-    (rows,) = re.findall(r"```jsonl\n(.*?)```", OWN_MODEL, re.DOTALL)
-    (tmp_path / "rows.jsonl").write_text(rows)
-    kept, dropped = load_rankings(SourceConfig(path=str(tmp_path / "rows.jsonl"), format="columns"), "rankings", 0)
-    assert not dropped and [ranking.ranks for ranking in kept] == [(0, 1, 2), (0, 1), (0, 1)]
-    (tmp_path / "rows.jsonl").write_text(rows.splitlines()[0])
-    assert load_rankings(SourceConfig(path=str(tmp_path / "rows.jsonl")), "rankings", 0)[0] == kept[:1]
+    (block,) = re.findall(r"```json\n(.*?)```", OWN_MODEL, re.DOTALL)
+    rows = [line for line in block.splitlines() if "…" not in line]
+    for row in rows:
+        (tmp_path / "rows.jsonl").write_text(row)
+        kept, dropped = load_rankings(SourceConfig(path=str(tmp_path / "rows.jsonl"), format="columns"), "rankings", 0)
+        assert not dropped and kept[0].responses == ("The wren.", "A spoon.") and kept[0].ranks == (0, 1), row
+    assert len(rows) >= 3
 
 
 def test_the_page_of_fields_is_what_the_code_says():
