@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from selfreward import api
 from selfreward.checks import check
 from selfreward.cli import app
-from selfreward.engines import completions
+from selfreward.engines import answers, completions
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import load_recipe
@@ -221,3 +221,15 @@ def test_check_shows_errors_then_warnings_then_tables(recipe, tmp_path):
     lines = CliRunner().invoke(app, ["check", str(recipe), "-o", str(tmp_path / "run"), *changes]).output.splitlines()
     kinds = [line.split(":")[0].strip() for line in lines]
     assert kinds.index("error") < kinds.index("warning") < kinds.index("Models") and "Sources" in kinds
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_request_that_is_there_twice_is_answered_twice(streams, size):
+    engine = Odd(plan=[list(range(4))[start : start + size] for start in range(0, 4, size)])
+    engine.streams = streams
+    requests = asked("one", "two")
+    batches = dict(enumerate([[*requests, *requests][at] for at in batch] for batch in engine.plan))
+    given = list(answers(engine, batches))
+    assert sorted(batch.number for batch in given) == [*batches]
+    assert all({one.request_id for one in batch.completions} == {one.id for one in batches[batch.number]} for batch in given)

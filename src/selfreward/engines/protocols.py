@@ -159,14 +159,14 @@ def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[B
 
 def _assert_whole(engine: Model, came: Sequence[Completion], asked: Sequence[Request]) -> None:
     """Raises `SelfRewardError` where `came` is not one completion of each request in `asked`."""
-    times, wanted = Counter(completion.request_id for completion in came), {request.id for request in asked}
-    missing, doubled = wanted - times.keys(), [one for one in times if times[one] > 1]
+    times, wanted = Counter(completion.request_id for completion in came), Counter(request.id for request in asked)
+    missing, extra = wanted - times, times - wanted
     if missing:
-        what = f"left {len(missing):,} of {amount(len(asked), 'request')} without an answer"
-    elif doubled:
-        what = f"answered {len(doubled):,} of {amount(len(asked), 'request')} more than once"
-    elif extra := times.keys() - wanted:
-        what = f"answered {amount(len(extra), 'request')} that it was not asked"
+        what = f"left {missing.total():,} of {amount(len(asked), 'request')} without an answer"
+    elif again := extra.keys() & wanted.keys():
+        what = f"answered {len(again):,} of {amount(len(asked), 'request')} more than once"
+    elif extra:
+        what = f"answered {amount(extra.total(), 'request')} that it was not asked"
     else:
         return
     raise SelfRewardError(what, name_of(engine), "Let generate give one Completion for each request of its batch, with its id")
@@ -184,12 +184,15 @@ def _batches(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[
                 error.batch = number
                 raise
         return
-    number_of = {request.id: number for number, requests in asked.items() for request in requests}
+    owing: dict[str, list[int]] = defaultdict(list)
+    for number, requests in asked.items():
+        for request in requests:  # the same request may be in several batches, as where two rivals answer alike
+            owing[request.id].append(number)
     came: dict[int, list[Completion]] = defaultdict(list)
     for completion in _each(engine, engine.generate([request for requests in asked.values() for request in requests])):
-        if completion.request_id not in number_of:
+        if not owing.get(completion.request_id):
             _assert_whole(engine, [completion], ())
-        number = number_of[completion.request_id]
+        number = owing[completion.request_id].pop(0)
         came[number].append(completion)
         if len(came[number]) == len(asked[number]):
             yield Batch(number=number, completions=tuple(came.pop(number)))
