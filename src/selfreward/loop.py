@@ -11,7 +11,6 @@ from selfreward.rundir import M0, M1, PAIRS, PROMPTS, PROPOSED, RESPONSES, SEED,
 from selfreward.steps import (
     Answering,
     Cast,
-    Grader,
     Seed,
     choose_pairs,
     choose_prompts,
@@ -23,7 +22,7 @@ from selfreward.steps import (
     read_proposal,
     take_prompts,
     trusted,
-    without_flukes,
+    without_doubt,
 )
 
 
@@ -74,7 +73,7 @@ def iterate(
     t: int, model: Checkpoint, recipe: Recipe, seed: Seed, written: list[Prompt], it: ModelFolder, cast: Cast
 ) -> tuple[Iteration, list[Contrast]]:
     """Make the preference pairs for M_t with the model before it: prompts → responses → judgments → pairs."""
-    grader, config = Grader(recipe.judge), recipe.prompts
+    config = recipe.prompts
     proposals: list[Proposal] = []
     if config.source:
         prompts = it.keep(PROMPTS, take_prompts(config, t, seed.heldout))
@@ -86,9 +85,9 @@ def iterate(
     responses = it.ask(RESPONSES, Answering(recipe.responses.sampling, recipe.responses.n), prompts, by=model)
     texts = {prompt.id: prompt.text for prompt in prompts}
     candidates = [(texts[response.prompt_id], response) for response in responses]
-    judgments = judge_candidates(it, candidates, grader, by=cast.judge(recipe.judge, model))
-    chosen = choose_pairs(prompts, responses, grader.mean_scores(judgments), pair_policy(recipe.pairs))
-    pairs = it.keep(PAIRS, without_flukes(chosen, responses, judgments, recipe))
+    judged = judge_candidates(it, candidates, recipe, by=cast.judges(recipe.judge, model))
+    chosen = choose_pairs(prompts, responses, judged.scores, pair_policy(recipe.pairs))
+    pairs = it.keep(PAIRS, without_doubt(chosen, responses, judged, recipe))
     it.require(pairs)
-    made = Iteration(len(proposals), prompts, responses, judgments, pairs)
+    made = Iteration(len(proposals), prompts, responses, judged.judgments, pairs, judged.other_scores)
     return made, contrasts(pairs, prompts, responses)

@@ -96,8 +96,9 @@ class _Planner:
 
     def _judged(self, due: Due) -> Stage | None:
         """Judgments of all candidates in every round, at most."""
-        by = self.recipe.judge.by if self.recipe.judge.by not in ROLES else self.base
-        samples = self.samples if len(self.recipe.judge.rounds) == 1 else 1
+        judge = self.recipe.judge
+        named = judge.judges[judge.rounds.index(due.part.name)] if len(judge.judges) > 1 else judge.judges[0]
+        by, samples = self.base if named in ROLES else named, 1 if judge.samples == "adaptive" else self.samples
         return self._judging(due, by, self._candidates, samples, self._pair)
 
     def _judged_before(self, due: Due) -> Stage | None:

@@ -23,6 +23,16 @@ def _adaptive_or_a_number(samples: Any) -> Any:
     return samples
 
 
+def _one_or_several(by: Any) -> Any:
+    """Checked here, for a union tells what each of its kinds would have liked."""
+    if not isinstance(by, str) and not (isinstance(by, list | tuple) and all(isinstance(name, str) for name in by)):
+        raise ValueError("must be a model, or a list of models")
+    if not isinstance(by, str) and len(set(by)) < max(2, len(by)):
+        raise ValueError("a list of judges must name two at least, and each once")
+    return by
+
+
+Judges = Annotated[ModelName | tuple[ModelName, ...], BeforeValidator(_one_or_several)]
 Samples = Annotated[int | Literal["adaptive"], BeforeValidator(_adaptive_or_a_number)]
 
 
@@ -69,9 +79,11 @@ class ResponsesConfig(SamplingConfig):
 class JudgeConfig(SamplingConfig):
     """LLM-as-a-Judge."""
 
-    by: ModelName = "current"
+    by: Judges = "current"
     """`current`: M_t judges itself; `frozen`: M1 does; `previous`: M_{t−1} does, and in the first iteration M1 itself; or a model
-    outside the loop."""
+    outside the loop. A list is a jury: a candidate's score is the share of the others that it is placed above, mean of all."""
+    agreement: Share = off(0.0)
+    """Of a jury, the share that must place the chosen response above the rejected one; pairs with less are dropped."""
     rubric: Located = "selfreward:recipe/rubrics/judge_additive.txt"
     """Prompt text with the slots {prompt} and {response}; where `form` is `json` and none is given, one that asks for that."""
     form: Literal["text", "json"] = off("text")
@@ -97,9 +109,19 @@ class JudgeConfig(SamplingConfig):
         return ADAPTIVE if self.samples == "adaptive" else self.samples
 
     @property
+    def judges(self) -> tuple[str, ...]:
+        """All who judge the candidates; one, but of a jury."""
+        return (self.by,) if isinstance(self.by, str) else self.by
+
+    @property
+    def averages(self) -> bool:
+        """Whether a candidate's score is the mean of one judge's judgments of it."""
+        return len(self.judges) == 1
+
+    @property
     def rounds(self) -> tuple[str, ...]:
-        """The stages by which candidates are judged, in their order."""
-        later = range(2, self.most + 1) if self.samples == "adaptive" else ()
+        """The stages by which candidates are judged, in their order: one a judge, or of an adaptive judge one a sample."""
+        later = range(2, (self.most if self.samples == "adaptive" else len(self.judges)) + 1)
         return ("judgments", *(f"judgments_{number}" for number in later))
 
     @model_validator(mode="before")
@@ -114,6 +136,14 @@ class JudgeConfig(SamplingConfig):
             raise ValueError('read = "expected" needs form = "text": the place of a number in JSON is not watched')
         if self.read == "expected" and not {*self.scale} <= {*range(10)}:
             raise ValueError('read = "expected" needs a scale of single digits, 0 to 9: each point must be one token')
+        return self
+
+    @model_validator(mode="after")
+    def _can_agree(self) -> Self:
+        if len(self.judges) > 1 and self.samples == "adaptive":
+            raise ValueError('samples = "adaptive" asks one judge again where it is undecided: give a jury a number of samples')
+        if len(self.judges) == 1 and self.agreement:
+            raise ValueError("agreement is for a jury: name several judges in by, or leave it out")
         return self
 
     @model_validator(mode="after")

@@ -77,7 +77,11 @@ class Recipe(Section):
     @field_validator("pairs")
     @classmethod
     def _can_tell_flukes(cls, pairs: PairsConfig, info: ValidationInfo) -> PairsConfig:
-        if pairs.max_fluke is not None and "judge" in info.data and info.data["judge"].most == 1:
+        if pairs.max_fluke is None or "judge" not in info.data:
+            return pairs
+        if not info.data["judge"].averages:
+            raise ValueError("max_fluke goes by the noise of one judge's scores: leave it out, or name one judge")
+        if info.data["judge"].most == 1:
             raise ValueError("max_fluke goes by how far judgments of one response differ: judge.samples must be 2 at least")
         return pairs
 
@@ -89,6 +93,16 @@ class Recipe(Section):
                 'confidence = "consistency" is for judge.by = "current" or "previous": other judges stay as they are'
             )
         return dpo
+
+    @field_validator("trainer", "select")
+    @classmethod
+    def _can_be_averaged(cls, value: Any, info: ValidationInfo) -> Any:
+        averages = "dpo" in info.data and info.data["dpo"].average > 1
+        if averages and isinstance(value, TrainerConfig) and value.lora:
+            raise ValueError("dpo.average takes the mean of whole weights: leave out trainer.lora, or dpo.average")
+        if averages and isinstance(value, SelectConfig):
+            raise ValueError("one checkpoint is chosen or some are averaged: leave out select, or dpo.average")
+        return value
 
     @field_validator("cluster")
     @classmethod

@@ -22,6 +22,27 @@ def _consistency_or_a_share(confidence: Any) -> Any:
 
 
 Confidence = Annotated[float | Literal["consistency"], BeforeValidator(_consistency_or_a_share)]
+NOT_BY_PAIR = {
+    "aot": "it sorts the pairs of a forward pass, so that what is learnt would hang on how a step is cut into passes",
+    "aot_unpaired": "it sorts the pairs of a forward pass, so that what is learnt would hang on how a step is cut into passes",
+    "sft": "it learns from no preference: dpo.nll_weight adds it to another loss",
+}
+"""Losses of TRL that this program does not offer, and why."""
+
+
+def _of_single_pairs(loss: Any) -> Any:
+    if loss in NOT_BY_PAIR:
+        raise ValueError(f"{loss} is left out: {NOT_BY_PAIR[loss]}")
+    return loss
+
+
+Loss = Annotated[
+    Literal[
+        "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "apo_zero", "apo_down", "discopop",
+        "sigmoid_norm",
+    ],
+    BeforeValidator(_of_single_pairs),
+]  # fmt: skip
 
 
 class BatchConfig(Section):
@@ -119,6 +140,13 @@ class DPOConfig(BatchConfig):
     """Learning rate at the last step."""
     nll_weight: float = Field(0.0, ge=0)
     """Weight of the negative log-likelihood of the chosen response beside the DPO loss."""
+    loss: Loss = off("sigmoid")
+    """The loss of a pair, as TRL names it and computes it: `sigmoid` is DPO, `sppo_hard` SPPO's with certain wins."""
+    label_smoothing: Share = off(0.0)
+    """ε of `exo_pair` and `robust`: the share of pairs that are thought to be the wrong way round."""
+    average: int = off(1)
+    """The trained model is the mean of the weights of so many last checkpoints, the end of the training among them; they are
+    `checkpoint_every` steps apart. 1: the end alone."""
     confidence: Confidence = off(1.0)
     """Trust in the order of the pairs: C in the loss C·L(chosen, rejected) + (1 − C)·L(rejected, chosen) (CREAM, arXiv
     2410.12735). 1 is DPO. `consistency`: in each iteration (τ + 1) / 2, with τ the mean of Kendall's τ-b between the rankings of
@@ -127,6 +155,31 @@ class DPOConfig(BatchConfig):
     """Where the architecture has dropout."""
     checkpoint_every: int = Field(200, ge=1)
     """Steps between checkpoints to resume from."""
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """The fields that change what is trained, as JSON values; where checkpoints are averaged, when they are made is one."""
+        unimportant = NO_MATTER - {"checkpoint_every"} if self.average > 1 else NO_MATTER
+        return self.model_dump(mode="json", exclude=unimportant)
+
+    def averaged(self, pairs: int) -> list[int]:
+        """The steps of a training on so many pairs whose weights are averaged, the last one at the end."""
+        last = self.steps(pairs)
+        return [*range(self.checkpoint_every, last, self.checkpoint_every), last][-self.average :]
+
+    @model_validator(mode="after")
+    def _takes_what_the_loss_takes(self) -> Self:
+        if self.average < 1:
+            raise ValueError("average counts checkpoints: it must be 1 at least")
+        if self.confidence != 1 and self.loss != "sigmoid":
+            raise ValueError(f'confidence is for loss = "sigmoid": leave it out, or loss = "{self.loss}"')
+        if self.loss == "exo_pair" and not self.label_smoothing:
+            raise ValueError("exo_pair needs a label_smoothing above 0, as TRL does; its paper recommends 0.001")
+        if self.label_smoothing and self.loss not in ("exo_pair", "robust"):
+            raise ValueError(f"label_smoothing is for exo_pair and robust: {self.loss} passes over it")
+        if self.label_smoothing >= 0.5:
+            raise ValueError("label_smoothing must be below 0.5: from there on the pairs say the opposite, or nothing")
+        return self
 
 
 class SelectConfig(Section):

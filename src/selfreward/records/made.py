@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
@@ -13,8 +13,8 @@ from selfreward.records.requests import Finish, Ids, Sampled
 
 Answer = str | tuple[int, ...]
 """An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`)."""
-Contrast = tuple[str, Answer, Answer]
-"""A prompt, the answer to learn from, and the answer to learn away from."""
+Contrast = tuple[str, Answer, Answer] | tuple[str, Answer, Answer, float]
+"""A prompt, the answer to learn from, and the answer to learn away from; and the weight of the pair, where it is not 1."""
 
 
 class Example(Identified):
@@ -124,6 +124,13 @@ class Pair(Identified):
     rejected_id: str
     chosen_score: float
     rejected_score: float
+    weight: float = Field(1.0, gt=0, exclude_if=lambda weight: weight == 1)
+    """Of its loss in a training, beside other pairs."""
+
+    @property
+    def added_identity(self) -> list[object]:
+        """The weight, where it is another than all pairs have."""
+        return [] if self.weight == 1 else [self.weight]
 
     @model_validator(mode="after")
     def _best_first(self) -> Self:
@@ -218,6 +225,8 @@ class Iteration(NamedTuple):
     responses: Collection[Response]
     judgments: Collection[Judgment]
     pairs: Sequence[Pair]
+    scores: Mapping[str, float] | None = None
+    """Of the candidates, by id, where they are no means of `judgments`."""
 
 
 def in_pairs(pairs: Iterable[Pair]) -> set[str]:
@@ -241,10 +250,14 @@ def preference_texts(
 
 
 def contrasts(pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]) -> list[Contrast]:
-    """(prompt, chosen, rejected) for training: the sampled ids of responses for which they are known, the text of others."""
+    """(prompt, chosen, rejected) for training: the sampled ids of responses for which they are known, the text of others.
+
+    A pair of another weight than 1 has it beside them.
+    """
     asked, wanted = {prompt.id: prompt.text for prompt in prompts}, in_pairs(pairs)
     said = {one.id: one.text if one.ids is None else one.ids for one in responses if one.id in wanted}
-    return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+    texts = [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+    return [text if pair.weight == 1 else (*text, pair.weight) for pair, text in zip(pairs, texts, strict=True)]
 
 
 REPLY = "reply_"

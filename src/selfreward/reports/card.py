@@ -64,7 +64,8 @@ def judge_of(recipe: Recipe) -> str:
         "frozen": "M1, throughout",
         "previous": "the model one iteration before the one that answered",
     }
-    return told.get(recipe.judge.by) or str(shown(recipe.judge.by))
+    names = [told.get(name) or str(shown(name)) for name in recipe.judge.judges]
+    return names[0] if len(names) == 1 else f"a jury of {len(names)} ({'; '.join(names)})"
 
 
 def _counts(folder: FolderReader, stages: Iterable[str]) -> list[Count]:

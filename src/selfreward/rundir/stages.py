@@ -198,8 +198,7 @@ class ModelFolder:
 
         Pairs that `start` cannot read whole are dropped and counted. With a `chooser` the model is the checkpoint it chooses.
         """
-        settings = config.model_dump(mode="json", exclude=NO_MATTER)
-        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, settings, seed]
+        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed]
 
         def prepare(stage: Stage) -> Training:
             fitting, dropped = fitting_pairs(pairs, self.run.trainer.fits(pairs, start.path), start)
@@ -212,8 +211,10 @@ class ModelFolder:
                 every = chooser.every if chooser else None
                 return self.run.trainer.dpo(fitting, start.path, reference.path, config, seed, stage.work, advance, every)
 
-            left_out, trust = {TOO_LONG: len(dropped)} if dropped else {}, config.model_dump(include={"confidence"})
-            return Training(config.steps(len(fitting)), train, left_out, trust)
+            left_out, told = {TOO_LONG: len(dropped)} if dropped else {}, config.model_dump(include={"confidence", "loss"})
+            if config.average > 1:
+                told["averaged"] = config.averaged(len(fitting))
+            return Training(config.steps(len(fitting)), train, left_out, told)
 
         return self._train(made_from, start, prepare, chooser)
 

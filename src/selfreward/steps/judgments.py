@@ -99,7 +99,7 @@ NEAR = 0.5
 """Points from the best (or worst) mean within which another candidate may still be it; single scores are so near if equal."""
 
 
-def judge_candidates(
+def ask_candidates(
     it: ModelFolder, candidates: Sequence[tuple[str, Response]], grader: Grader, by: Checkpoint
 ) -> Records[Judgment]:
     """All judgments of `candidates`, (prompt text, response) each, that the model `by` writes.

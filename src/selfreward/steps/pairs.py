@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from statistics import fmean
@@ -100,6 +100,8 @@ def half_a_point_apart(prompt_id: str, group: list[Scored]) -> Pair | str:
 
 
 Decided = tuple[list[Pair], list[Dropped]]
+DISSENT = "jury_disagrees"
+"""Why a pair is dropped that too few of several judges would have."""
 FLUKE = "likely_fluke"
 """Why a pair is dropped that judging again would too often turn round."""
 
@@ -118,6 +120,19 @@ def without_flukes(decided: Decided, responses: Iterable[Response], judgments: I
     return [pair for pair in pairs if pair.id not in flukes], [*dropped, *told]
 
 
+def without_dissent(decided: Decided, opinions: Sequence[Mapping[str, float]], agreement: float) -> Decided:
+    """The pairs and what was dropped, where pairs that a smaller share of a jury than `agreement` would have are dropped too.
+
+    `opinions`: each judge's scores by response id.
+    """
+    pairs, dropped = decided
+    if not agreement:
+        return decided
+    backed = {pair.id: fmean(said[pair.chosen_id] > said[pair.rejected_id] for said in opinions) for pair in pairs}
+    told = [Dropped(id=pair.prompt_id, stage="pairs", reason=DISSENT) for pair in pairs if backed[pair.id] < agreement]
+    return [pair for pair in pairs if backed[pair.id] >= agreement], [*dropped, *told]
+
+
 def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint, cast: Cast) -> DPOConfig:
     """How to train `model` on what it `made`: `[dpo]`, with a number for its confidence (CREAM, arXiv 2410.12735).
 
@@ -127,7 +142,7 @@ def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint,
     """
     if recipe.dpo.confidence != "consistency":
         return recipe.dpo
-    earlier = cast.before(cast.judge(recipe.judge, model))
+    earlier = cast.before(cast.judges(recipe.judge, model)[0])
     taus = _taus(made, it, earlier, recipe) if earlier else []
     return recipe.dpo.model_copy(update={"confidence": (fmean(taus) + 1) / 2 if taus else 1.0})
 

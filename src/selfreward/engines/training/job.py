@@ -21,7 +21,7 @@ class Job(BaseModel):
     """A call of a trainer, as a file that every process reads."""
 
     method: Literal["sft", "dpo"]
-    examples: tuple[tuple[Answer, ...], ...]
+    examples: tuple[tuple[Answer | float, ...], ...]
     start: Path
     reference: Path | None = None
     sft: SFTConfig | None = None

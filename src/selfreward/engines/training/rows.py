@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from transformers import PreTrainedTokenizerBase
 
 from selfreward.engines.tokens import completion_ids, prompt_ids
 from selfreward.engines.training.batches import Lengths
-from selfreward.records import Answer, Message
+from selfreward.records import Answer, Contrast, Message
 
 IGNORE = -100
 """Label of a token that the loss passes over."""
@@ -27,6 +30,13 @@ def dpo_row(tokenizer: PreTrainedTokenizerBase, prompt: str, chosen: Answer, rej
         for response in (chosen, rejected)
     )
     return {"prompt_ids": prompt_ids(tokenizer, messages), "chosen_ids": chosen_ids, "rejected_ids": rejected_ids}
+
+
+def dpo_rows(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Contrast]) -> list[dict[str, Any]]:
+    """The ids of all pairs; with the `weight` of each where some have one."""
+    rows: list[dict[str, Any]] = [dpo_row(tokenizer, pair[0], pair[1], pair[2]) for pair in pairs]
+    weights = [pair[3] if len(pair) > 3 else 1.0 for pair in pairs]
+    return rows if set(weights) <= {1.0} else [{**row, "weight": weight} for row, weight in zip(rows, weights, strict=True)]
 
 
 def pair_lengths(row: dict[str, list[int]]) -> Lengths:
