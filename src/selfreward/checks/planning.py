@@ -27,6 +27,7 @@ from selfreward.rundir import (
     LIKELIHOOD_OWN,
     M1,
     MODEL,
+    PREFERENCES,
     PROPOSED,
     RANKING_JUDGMENTS,
     RESPONSES,
@@ -101,6 +102,13 @@ class _Planner:
         by, samples = self.base if named in ROLES else named, 1 if judge.samples == "adaptive" else self.samples
         return self._judging(due, by, self._candidates, samples, self._pair)
 
+    def _candidates_compared(self, due: Due) -> Stage | None:
+        """Each candidate against each other one to its prompt."""
+        named, n = self.recipe.judge.judges[0], self.recipe.responses.n
+        pairs = self.recipe.prompts.per_iteration * n * (n - 1) // 2
+        compared = self._prompt.plus(self.answer, self.answer, self.seed.pairwise)
+        return self._comparing(due, self.base if named in ROLES else named, pairs, compared)
+
     def _judged_before(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, self._candidates, self.samples, self._pair)
 
@@ -163,9 +171,9 @@ class _Planner:
         by = self.base if self.recipe.drift.frozen in ROLES else self.recipe.drift.frozen
         return self._judging(due, by, self._sample, self.samples, self.own)
 
-    def _comparing(self, due: Due, by: str, pairs: int) -> Asking:
-        """Comparisons of pairs of answers, each in both orders."""
-        compared = self.seed.prompt.plus(self.answer, self.answer, self.seed.pairwise)
+    def _comparing(self, due: Due, by: str, pairs: int, compared: Span | None = None) -> Asking:
+        """Comparisons of pairs of answers, each in both orders; `compared`: tokens of one, if not of a held-out prompt's."""
+        compared = compared or self.seed.prompt.plus(self.answer, self.answer, self.seed.pairwise)
         return Asking(str(due), by, 2 * pairs, 1, compared, _completion(self.recipe.pairwise, JUDGMENT))
 
     def _judging(self, due: Due, by: str, answers: int, samples: int, pair: Span) -> Asking:
@@ -208,7 +216,8 @@ class _Planner:
 Making = Callable[[_Planner, Due], Stage | None]
 MAKING: dict[Part[Any], Making] = {
     MODEL: _Planner._trained, EFT_JUDGMENTS: _Planner._made_eft, PROPOSED: _Planner._proposed,
-    RESPONSES: _Planner._answered, JUDGMENTS: _Planner._judged, JUDGMENTS_BEFORE: _Planner._judged_before,
+    RESPONSES: _Planner._answered, JUDGMENTS: _Planner._judged, PREFERENCES: _Planner._candidates_compared,
+    JUDGMENTS_BEFORE: _Planner._judged_before,
     SELECTION_RESPONSES: _Planner._selected, SELECTION_PREFERENCES: _Planner._preferred,
     HELDOUT_RESPONSES: _Planner._held_out, HELDOUT_JUDGMENTS: _Planner._own_judged, RANKING_JUDGMENTS: _Planner._ranked,
     HELDOUT_PREFERENCES: _Planner._compared, DRIFT_CANDIDATES: _Planner._pooled, ANCHOR_RESPONSES: _Planner._anchored,

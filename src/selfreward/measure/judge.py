@@ -23,7 +23,7 @@ Turns = str | Sequence[Mapping[str, Any]]
 
 
 class Graded(NamedTuple):
-    """The opinion of a judge about one response."""
+    """A judge's opinion of one response."""
 
     score: float | None
     """Mean of the valid judgments; None where there are fewer than `min_valid`."""
@@ -37,7 +37,7 @@ class Graded(NamedTuple):
 
     @property
     def rationales(self) -> list[str]:
-        """Everything that the judge wrote, by judgment."""
+        """The whole text that the judge wrote, by judgment."""
         return [judgment.rationale for judgment in self.judgments]
 
 
@@ -50,9 +50,9 @@ class Judge:
     ) -> None:  # fmt: skip
         """`model`: RUN/M3, a folder with a transformers model, a hub id, URL#MODEL, or `package.module:name`.
 
-        `grading`: fields of a recipe's `[judge]` (`rubric`, `pattern`, `scale`, `samples`, `temperature`, …), `backend` those of
-        `[backend]`. What is not given is as in the recipe of the run that made the model, or else as in the paper. `key_env`:
-        the variable with a server's key. Every sample follows from `seed` and from what is judged. Raises `SelfRewardError`.
+        `grading`: fields of a recipe's `[judge]` (`rubric`, `pattern`, `scale`, `samples`, `temperature`, …); `backend`: fields
+        of `[backend]`. Fields that are left out come from the recipe of the run that made the model, or else from the paper.
+        `key_env`: the variable with a server's key. `seed` and the judged texts determine every sample. Raises `SelfRewardError`.
         """
         subject = find_subject(str(model))
         run = load_recipe(subject.recipe) if subject.recipe else None
@@ -60,8 +60,8 @@ class Judge:
             grading = {"min_valid": (samples + 1) // 2, **grading}
         self.grader = Grader(_section(JudgeConfig, "judge", run.judge if run else None, grading))
         self._backend = _section(BackendConfig, "backend", run.backend if run else None, backend or {})
-        named = name_servers([str(model)], key_env).items()
-        self._servers = {name: _section(ServerConfig, name, None, server) for name, server in named}
+        servers = name_servers([str(model)], key_env).items()
+        self._servers = {name: _section(ServerConfig, name, None, server) for name, server in servers}
         self.model = outside_model(subject.source, self._servers).model_copy(update={"name": subject.name})
         self._seed = seed
 
@@ -70,24 +70,24 @@ class Judge:
         return open_model(self.model, self._backend, self._servers)
 
     def score(self, prompts: Iterable[str], responses: Iterable[str]) -> list[Graded]:
-        """Grade each response to the prompt beside it, in their order; the same response to the same prompt is judged once.
+        """Grade each response to the prompt beside it, in order; a repeated pair of prompt and response is judged once.
 
         Raises `ValueError` where there are not as many prompts as responses.
         """
-        asked = [(prompt, _answer(prompt, response)) for prompt, response in zip(prompts, responses, strict=True)]
-        requests = self.grader.plan(asked, self.model, self._seed)
+        items = [(prompt, _answer(prompt, response)) for prompt, response in zip(prompts, responses, strict=True)]
+        requests = self.grader.plan(items, self.model, self._seed)
         answers = completions(self._engine, requests) if requests else {}
         judgments = [self.grader.read(request, answers[request.id]) for request in requests]
-        means, about = self.grader.mean_scores(judgments), defaultdict[str, list[Judgment]](list)
+        means, by_response = self.grader.mean_scores(judgments), defaultdict[str, list[Judgment]](list)
         for judgment in judgments:
-            about[judgment.response_id].append(judgment)
-        return [Graded(means.get(response.id), tuple(about[response.id])) for _, response in asked]
+            by_response[judgment.response_id].append(judgment)
+        return [Graded(means.get(response.id), tuple(by_response[response.id])) for _, response in items]
 
     def reward_func(self) -> Callable[..., list[float | None]]:
-        """A reward as TRL's GRPOTrainer and RLOOTrainer take it.
+        """A reward function for TRL's GRPOTrainer and RLOOTrainer.
 
         Prompts and completions are texts or conversations; of several messages the judge reads each below its role. A response
-        whose judgments failed has no reward, None, by which both trainers leave it out.
+        whose judgments failed has no reward, None, and both trainers leave it out.
         """
 
         def self_reward(prompts: Sequence[Turns], completions: Sequence[Turns], **columns: Any) -> list[float | None]:
@@ -108,22 +108,22 @@ class Judge:
         self.close()
 
 
-def _section(kind: type[S], where: str, known: S | None, given: Mapping[str, Any]) -> S:
-    """A table of a recipe: what is `known`, and what is `given` over it. Raises `SelfRewardError`."""
+def _section(kind: type[S], where: str, defaults: S | None, changes: Mapping[str, Any]) -> S:
+    """A table of a recipe, from the `defaults` and the `changes` to them. Raises `SelfRewardError`."""
     try:
-        return kind.model_validate(merged(known.model_dump() if known else {}, written(given)))
+        return kind.model_validate(merged(defaults.model_dump() if defaults else {}, written(changes)))
     except ValidationError as error:
         now = f"Its fields are {', '.join(kind.model_fields)}"
         raise SelfRewardError(wrong_field(error, kind), where, now) from error
 
 
 def _answer(prompt: str, response: str) -> Response:
-    """A text from anywhere as a response that can be asked about."""
+    """Any text as a response that a judge can be asked about."""
     return Response(prompt_id=Prompt(text=prompt, source="seed").id, model="", index=0, text=response, finish="stop")
 
 
 def _text(turns: Turns) -> str:
-    """The text of a conversation: of one message its content alone, of several each below its role."""
+    """The text of a conversation: the content of a single message, or of several, each below its role."""
     if isinstance(turns, str):
         return turns
     if len(turns) == 1:
@@ -132,7 +132,7 @@ def _text(turns: Turns) -> str:
 
 
 def _content(message: Mapping[str, Any]) -> str:
-    """The text of a message. Raises `SelfRewardError` where it has other parts than text."""
+    """The text of a message. Raises `SelfRewardError` where it has parts other than text."""
     content = message.get("content") or ""
     if isinstance(content, str):
         return content

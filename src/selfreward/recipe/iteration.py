@@ -32,6 +32,7 @@ def _one_or_several(by: Any) -> Any:
     return by
 
 
+Method = Literal["scores", "pairwise"]
 Judges = Annotated[ModelName | tuple[ModelName, ...], BeforeValidator(_one_or_several)]
 Samples = Annotated[int | Literal["adaptive"], BeforeValidator(_adaptive_or_a_number)]
 
@@ -82,6 +83,9 @@ class JudgeConfig(SamplingConfig):
     by: Judges = "current"
     """`current`: M_t judges itself; `frozen`: M1 does; `previous`: M_{t−1} does, and in the first iteration M1 itself; or a model
     outside the loop. A list is a jury: a candidate's score is the share of the others that it is placed above, mean of all."""
+    method: Method = off("scores")
+    """How candidates get their scores: `scores` on the rubric's scale, or `pairwise` against each other by the rubric of
+    `[pairwise]`, each pair in both orders: the share of the others that a candidate wins against, ties by half."""
     agreement: Share = off(0.0)
     """Of a jury, the share that must place the chosen response above the rejected one; pairs with less are dropped."""
     rubric: Located = "selfreward:recipe/rubrics/judge_additive.txt"
@@ -116,7 +120,7 @@ class JudgeConfig(SamplingConfig):
     @property
     def averages(self) -> bool:
         """Whether a candidate's score is the mean of one judge's judgments of it."""
-        return len(self.judges) == 1
+        return self.method == "scores" and len(self.judges) == 1
 
     @property
     def rounds(self) -> tuple[str, ...]:
@@ -144,6 +148,12 @@ class JudgeConfig(SamplingConfig):
             raise ValueError('samples = "adaptive" asks one judge again where it is undecided: give a jury a number of samples')
         if len(self.judges) == 1 and self.agreement:
             raise ValueError("agreement is for a jury: name several judges in by, or leave it out")
+        if self.method != "scores" and len(self.judges) > 1:
+            raise ValueError(f'a jury gives scores: leave out method = "{self.method}", or name one judge in by')
+        if self.method != "scores" and self.samples == "adaptive":
+            raise ValueError(
+                f'samples = "adaptive" is for scores: leave out method = "{self.method}", or give a number of samples'
+            )
         return self
 
     @model_validator(mode="after")

@@ -80,7 +80,7 @@ class Recipe(Section):
         if pairs.max_fluke is None or "judge" not in info.data:
             return pairs
         if not info.data["judge"].averages:
-            raise ValueError("max_fluke goes by the noise of one judge's scores: leave it out, or name one judge")
+            raise ValueError("max_fluke goes by the noise of one judge's scores: leave it out, or a jury, or judge.method")
         if info.data["judge"].most == 1:
             raise ValueError("max_fluke goes by how far judgments of one response differ: judge.samples must be 2 at least")
         return pairs
@@ -88,7 +88,13 @@ class Recipe(Section):
     @field_validator("dpo")
     @classmethod
     def _has_an_earlier_judge(cls, dpo: DPOConfig, info: ValidationInfo) -> DPOConfig:
-        if dpo.confidence == "consistency" and "judge" in info.data and info.data["judge"].by not in ("current", "previous"):
+        if dpo.confidence != "consistency" or "judge" not in info.data:
+            return dpo
+        if not info.data["judge"].averages:
+            raise ValueError(
+                'confidence = "consistency" compares mean scores of one judge: leave it out, or a jury, or judge.method'
+            )
+        if info.data["judge"].by not in ("current", "previous"):
             raise ValueError(
                 'confidence = "consistency" is for judge.by = "current" or "previous": other judges stay as they are'
             )

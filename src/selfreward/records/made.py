@@ -227,6 +227,8 @@ class Iteration(NamedTuple):
     pairs: Sequence[Pair]
     scores: Mapping[str, float] | None = None
     """Of the candidates, by id, where they are no means of `judgments`."""
+    preferences: Collection[Preference] = ()
+    """Of candidates that were compared with each other."""
 
 
 def in_pairs(pairs: Iterable[Pair]) -> set[str]:

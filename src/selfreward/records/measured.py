@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from selfreward.records.base import Record
 
 
@@ -124,6 +126,10 @@ class LoopStats(Record):
     """Mean of the candidates' mean scores."""
     true_score: Estimate | None
     """Mean true score of the same candidates."""
+    further: dict[str, dict[str, int]] = Field({}, exclude_if=lambda stages: not stages)
+    """Stages beside those of the paper that the model was made by, with their counts by outcome, or of records and by reason."""
+    position_flips: float | None = Field(None, exclude_if=lambda share: share is None)
+    """Of candidates compared with each other, the share of comparisons whose verdict changed with the order."""
     pairs_right: float | None
     """Share of pairs whose chosen response is truly better."""
     pairs_wrong: float | None

@@ -10,14 +10,21 @@ from typing import NamedTuple
 from markupsafe import escape
 
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Judgment, Pair, Prompt, Response, Verdict
-from selfreward.rundir import PAIRS, TRUTH, FolderReader
-from selfreward.stats import mean_scores
+from selfreward.records import Judgment, Pair, Preference, Prompt, Response, Verdict
+from selfreward.rundir import PAIRS, PREFERENCES, TRUTH, FolderReader
+from selfreward.stats import mean_scores, win_shares
 
 SHOWN = 30
 """Prompts of an iteration, at most."""
 MARKUP = 400
 """Bytes of markup around a text, roughly."""
+
+
+class Remark(NamedTuple):
+    """Something else that a model said of a candidate."""
+
+    title: str
+    text: str
 
 
 class Candidate(NamedTuple):
@@ -30,6 +37,7 @@ class Candidate(NamedTuple):
     judgments: list[Judgment]
     part: str
     """`chosen`, `rejected` or nothing."""
+    remarks: Sequence[Remark] = ()
 
 
 class Browsed(NamedTuple):
@@ -56,7 +64,8 @@ class Browsed(NamedTuple):
     def size(self) -> int:
         """Bytes it takes in the page, roughly."""
         said = [c.response.text for c in self.candidates] + [j.rationale for c in self.candidates for j in c.judgments]
-        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.prompt.text, *said))
+        remarks = [remark.text for c in self.candidates for remark in c.remarks]
+        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.prompt.text, *said, *remarks))
 
 
 class Sample(NamedTuple):
@@ -102,11 +111,25 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
     verdicts = {verdict.response_id: verdict for verdict in folder.records(TRUTH).about("response_id", asked)}
     pairs = {pair.prompt_id: pair for pair in folder.pairs().about("prompt_id", shown)}
     reasons = {dropped.id: dropped.reason for dropped in folder.dropped(PAIRS.name).about("id", shown)}
+    preferences = list(folder.records(PREFERENCES).about("prompt_id", shown))
     scores = mean_scores((judgment for group in judgments.values() for judgment in group), judge.min_valid)
+    candidates = [response for group in responses.values() for response in group]
+    scores |= win_shares(preferences, candidates, judge.min_valid) if preferences else {}
+    remarks = _remarks(preferences)
     for prompt in prompts:
         pair = pairs.get(prompt.id)
         part = {pair.chosen_id: "chosen", pair.rejected_id: "rejected"} if pair else {}
-        candidates = [
-            Candidate(r, scores.get(r.id), verdicts.get(r.id), judgments[r.id], part.get(r.id, "")) for r in responses[prompt.id]
+        shown_of = [
+            Candidate(r, scores.get(r.id), verdicts.get(r.id), judgments[r.id], part.get(r.id, ""), remarks[r.id])
+            for r in responses[prompt.id]
         ]
-        yield Browsed(prompt, candidates, pair, "" if pair else reasons.get(prompt.id, ""))
+        yield Browsed(prompt, shown_of, pair, "" if pair else reasons.get(prompt.id, ""))
+
+
+def _remarks(preferences: Sequence[Preference]) -> dict[str, list[Remark]]:
+    """Comparisons by the id of the response that was shown first."""
+    found = defaultdict(list)
+    for given in preferences:
+        verdict = given.winner or given.outcome
+        found[given.first].append(Remark(f"shown before {given.second}: {verdict}", given.rationale))
+    return found

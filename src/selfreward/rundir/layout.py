@@ -44,6 +44,11 @@ class Part(NamedTuple, Generic[R]):
     on_the_way: bool = False
     """Whether it is made while a model is trained, and belongs to that training."""
 
+    @property
+    def of_the_paper(self) -> bool:
+        """Whether every run's iterations have it, or most do."""
+        return any(part.covers(self.name) for part in (PROPOSED, PROMPTS, RESPONSES, JUDGMENTS, PAIRS))
+
     def at(self, which: object) -> Part[R]:
         """The part of one round or step."""
         return self._replace(name=f"{self.name}_{which}", several=False)
@@ -73,6 +78,7 @@ PROPOSED = Part("proposed", "asks", Proposal)
 PROMPTS = Part("prompts", "decides", Prompt)
 RESPONSES = Part("responses", "asks", Response)
 JUDGMENTS = Part("judgments", "asks", Judgment, several=True)
+PREFERENCES = Part("preferences", "asks", Preference)
 PAIRS = Part("pairs", "decides", Pair)
 JUDGMENTS_BEFORE = Part("judgments_before", "asks", Judgment)
 SELECTION_RESPONSES = Part("selection_responses", "asks", Response, several=True, on_the_way=True)
@@ -156,8 +162,14 @@ def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
 
 def making(recipe: Recipe) -> Parts:
     """The parts that pairs are made of (paper, section 2.2)."""
-    rounds = tuple(JUDGMENTS.named(name) for name in recipe.judge.rounds)
-    return (*(() if recipe.prompts.source else (PROPOSED,)), PROMPTS, RESPONSES, *rounds, PAIRS)
+    return (*(() if recipe.prompts.source else (PROPOSED,)), PROMPTS, RESPONSES, *_judging(recipe), PAIRS)
+
+
+def _judging(recipe: Recipe) -> Parts:
+    """The parts that candidates get their scores from."""
+    if recipe.judge.method == "pairwise":
+        return (PREFERENCES,)
+    return tuple(JUDGMENTS.named(name) for name in recipe.judge.rounds)
 
 
 def _training(recipe: Recipe) -> Parts:

@@ -1,3 +1,4 @@
+from .comparisons import (combine as combine, flip_rate as flip_rate, win_shares as win_shares)
 from .intervals import (Floats as Floats, difference_of_shares as difference_of_shares, distance_skewness as distance_skewness,
     resampled as resampled, spread_within as spread_within)
 from .novelty import (WORD as WORD, WORD_OF_ANY_SCRIPT as WORD_OF_ANY_SCRIPT, Novelty as Novelty,

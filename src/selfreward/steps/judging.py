@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import combinations, groupby
 from typing import NamedTuple
 
 from selfreward.recipe import Recipe
-from selfreward.records import Checkpoint, Judgment, Records, Response
-from selfreward.rundir import JUDGMENTS, ModelFolder
-from selfreward.stats import mean_places
+from selfreward.records import Checkpoint, Judgment, Preference, Prompt, Records, Response
+from selfreward.rundir import JUDGMENTS, PREFERENCES, ModelFolder
+from selfreward.stats import mean_places, win_shares
 from selfreward.steps.judgments import Grader, ask_candidates
 from selfreward.steps.pairs import Decided, without_dissent, without_flukes
+from selfreward.steps.pairwise import PairwiseJudge
 
 Candidates = Sequence[tuple[str, Response]]
 """(prompt text, response) each, those of one prompt next to each other."""
@@ -23,6 +24,8 @@ class Judged(NamedTuple):
     judgments: Collection[Judgment]
     scores: Mapping[str, float]
     """By response id; what could not be scored is not in it."""
+    preferences: Collection[Preference] = ()
+    """Of candidates that were compared with each other."""
     opinions: Sequence[Mapping[str, float]] = ()
     """Of a jury, each judge's scores by response id."""
     averages: bool = True
@@ -34,9 +37,14 @@ class Judged(NamedTuple):
         return None if self.averages else self.scores
 
 
-def judge_candidates(it: ModelFolder, candidates: Candidates, recipe: Recipe, by: Sequence[Checkpoint]) -> Judged:
-    """Score `candidates`; `by`: the judges, of which there are several in a jury."""
-    grader = Grader(recipe.judge)
+def judge_candidates(
+    it: ModelFolder, prompts: Sequence[Prompt], responses: Records[Response], recipe: Recipe, by: Sequence[Checkpoint]
+) -> Judged:  # fmt: skip
+    """Score all `responses` to `prompts`; `by`: the judges, of which there are several in a jury."""
+    if recipe.judge.method == "pairwise":
+        return _by_comparing(it, prompts, responses, recipe, by[0])
+    grader, texts = Grader(recipe.judge), {prompt.id: prompt.text for prompt in prompts}
+    candidates = [(texts[response.prompt_id], response) for response in responses]
     if len(by) == 1:
         judgments = ask_candidates(it, candidates, grader, by[0])
         return Judged(judgments, grader.mean_scores(judgments))
@@ -49,12 +57,31 @@ def _by_jury(it: ModelFolder, candidates: Candidates, grader: Grader, by: Sequen
     said = [it.ask(JUDGMENTS.named(stage), grader, candidates, judge) for stage, judge in rounds]
     opinions = [grader.mean_scores(judgments) for judgments in said]
     places = mean_places(groups(response for _, response in candidates), opinions)
-    return Judged(sum(said, Records([], Judgment, 0)), places, opinions, averages=False)
+    return Judged(sum(said, Records([], Judgment, 0)), places, opinions=opinions, averages=False)
+
+
+def _by_comparing(
+    it: ModelFolder, prompts: Sequence[Prompt], responses: Records[Response], recipe: Recipe, by: Checkpoint
+) -> Judged:  # fmt: skip
+    """Each candidate against each other one to its prompt; those that read the same are level and not asked about."""
+    asked = {prompt.id: prompt for prompt in prompts}
+    pairs = [pair for _, group in groupby(responses, _prompt_of) for pair in combinations(filter(_answered, group), 2)]
+    items = [(asked[a.prompt_id], a, b) for a, b in pairs if a.text != b.text]
+    preferences = it.ask(PREFERENCES, PairwiseJudge(recipe.pairwise), items, by)
+    return Judged((), win_shares(preferences, responses, recipe.judge.min_valid), preferences, averages=False)
 
 
 def groups(responses: Iterable[Response]) -> list[list[str]]:
     """Ids of the responses to each prompt."""
-    return [[one.id for one in group] for _, group in groupby(responses, lambda response: response.prompt_id)]
+    return [[one.id for one in group] for _, group in groupby(responses, _prompt_of)]
+
+
+def _prompt_of(response: Response) -> str:
+    return response.prompt_id
+
+
+def _answered(response: Response) -> bool:
+    return response.answered
 
 
 def without_doubt(decided: Decided, responses: Iterable[Response], judged: Judged, recipe: Recipe) -> Decided:

@@ -10,8 +10,8 @@ from selfreward.measure.evaluations.breakdown import Labelled, break_down
 from selfreward.recipe import ModelName, PairwiseConfig, SourceConfig
 from selfreward.records import Comparison, Dropped, Figure, Found, Preference, Prompt, Side, content_id, digest
 from selfreward.rundir import PROMPTS, Part
-from selfreward.stats import intervals
-from selfreward.steps import Kept, PairwiseJudge, combine, flip_rate, load_prompts
+from selfreward.stats import combine, flip_rate, intervals
+from selfreward.steps import Kept, PairwiseJudge, load_prompts
 
 PREFERENCES = Part("preferences", "asks", Preference)
 WORTH: dict[Side, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
@@ -21,7 +21,7 @@ class Contest(Labelled):
     """Head-to-head."""
 
     against: ModelName
-    """Whom the model is compared with."""
+    """The model to compare with."""
     data: SourceConfig
     """The prompts."""
     skip_bad_rows: bool = False
@@ -31,7 +31,7 @@ class Contest(Labelled):
 
     @cached_property
     def prompts(self) -> Kept[Prompt]:
-        """The prompts, each once, and what was dropped."""
+        """The prompts without repetitions, and the dropped rows."""
         kept, dropped = load_prompts(self.data, "prompts", self.seed, self.skip_bad_rows)
         times = Counter(prompt.id for prompt in kept)
         again = [Dropped(id=name, stage="prompts", reason="repeated") for name, count in times.items() for _ in range(count - 1)]
@@ -70,13 +70,13 @@ class Contest(Labelled):
     def _shares(self, comparisons: list[Comparison]) -> list[Figure]:
         """Wins, ties, losses and their balance, in per cent of the prompts with a verdict."""
         sides = [comparison.winner for comparison in comparisons if comparison.winner != "none"]
-        told = {"wins %": "a", "ties %": "tie", "losses %": "b"}
-        values = {name: [float(side == of) for side in sides] for name, of in told.items()}
+        sides_by_name = {"wins %": "a", "ties %": "tie", "losses %": "b"}
+        values = {name: [float(side == of_side) for side in sides] for name, of_side in sides_by_name.items()}
         values["wins less losses, points"] = [2 * WORTH[side] - 1 for side in sides]
         return [
             figure
-            for name, of_each in values.items()
-            for figure in Figure.of(name, intervals.mean(of_each, *self.resampling), len(sides), 100)
+            for name, shares in values.items()
+            for figure in Figure.of(name, intervals.mean(shares, *self.resampling), len(sides), 100)
         ]
 
 

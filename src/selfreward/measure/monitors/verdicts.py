@@ -26,25 +26,25 @@ MONITORS = {
 def read_monitors(now: Evidence, before: Evidence | None, limits: Mapping[str, Limit]) -> list[Reading]:
     """All figures of all monitors, as readings named `monitor.figure`.
 
-    Raises `SelfRewardError` where a limit is of a figure that there is not: nothing would ever alarm by it.
+    Raises `SelfRewardError` where a limit names a figure that no monitor has: it could never raise an alarm.
     """
-    found = {
+    readable = {
         f"{monitor}.{name}": figure for monitor, figures in MONITORS.items() for name, figure in figures(now, before).items()
     }
-    for unknown in sorted(limits.keys() - found):
-        near = difflib.get_close_matches(unknown, found, n=1, cutoff=0)[0]
+    for unknown in sorted(limits.keys() - readable):
+        near = difflib.get_close_matches(unknown, readable, n=1, cutoff=0)[0]
         raise SelfRewardError("no monitor reads such a figure", f"drift.limits.{unknown}", f"Did you mean {near}?")
-    return [read_figure(name, now.name, figure, limits) for name, figure in found.items()]
+    return [read_figure(name, now.name, figure, limits) for name, figure in readable.items()]
 
 
 def read_figure(monitor: str, iteration: str, figure: Estimate | None, limits: Mapping[str, Limit]) -> Reading:
-    """One figure held against its limits, if it has any; a figure that could not be read is `ok`."""
+    """One figure held against its limits, if it has any; a figure without a value is `ok`."""
     limit = limits.get(monitor, Limit())
     ends = [end_at(end, iteration) for end in (limit.below, limit.above, limit.stop_below, limit.stop_above)]
     warn, stop = (ends[0], ends[1]), (ends[2], ends[3])
     warned, stopped = (figure is not None and _outside(figure.value, *pair) for pair in (warn, stop))
-    told, other = (stop, warn) if stopped else (warn, stop)  # the limit that was passed, where two are set
-    low, high = (end if end is not None else spare for end, spare in zip(told, other, strict=True))
+    limit_ends, spare_ends = (stop, warn) if stopped else (warn, stop)  # the limit that was passed, where two are set
+    low, high = (end if end is not None else spare for end, spare in zip(limit_ends, spare_ends, strict=True))
     return Reading(
         monitor=monitor, iteration=iteration,
         value=figure.value if figure else None, interval=(figure.low, figure.high) if figure else None,
@@ -54,7 +54,7 @@ def read_figure(monitor: str, iteration: str, figure: Estimate | None, limits: M
 
 
 def end_at(ends: Ends | None, iteration: str) -> float | None:
-    """The end that holds for the model M_t: `ends` may give one each from M1 on."""
+    """The end that holds for the model M_t: `ends` may give one for each model from M1 on."""
     if not isinstance(ends, tuple):
         return ends
     return ends[min(number(iteration), len(ends)) - 1]
