@@ -21,6 +21,7 @@ from selfreward.steps import (
     plan_prompts,
     read_proposal,
     take_prompts,
+    teach_judge,
     trusted,
     without_doubt,
 )
@@ -88,4 +89,4 @@ def iterate(
     pairs = it.keep(PAIRS, without_doubt(chosen, responses, judged, recipe))
     it.require(pairs)
     made = Iteration(len(proposals), prompts, responses, judged.judgments, pairs, judged.other_scores, judged.preferences)
-    return made, contrasts(pairs, prompts, responses)
+    return made, [*contrasts(pairs, prompts, responses), *teach_judge(it, made, recipe, seed.eft, model)]

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from selfreward.recipe import Recipe
 from selfreward.records import Anchor, Example, Prompt, Ranking
-from selfreward.steps import HEADER, Grader, PairwiseJudge, Seed
+from selfreward.steps import HEADER, Grader, PairwiseJudge, Seed, load_meta_rubric
 
 R = TypeVar("R", Example, Prompt, Ranking)
 Count = Callable[[str], int]
@@ -73,6 +73,8 @@ class Material(NamedTuple):
     """A judge's prompt around what it is filled with."""
     pairwise: int
     """Tokens of a pairwise rubric with its turn."""
+    meta: int
+    """Tokens of the meta-judge's rubric with its turn; of the turn alone where there is none."""
 
 
 def weigh(
@@ -98,7 +100,12 @@ def weigh(
         ranked_pair=_span([*to_rank, *ranked] or [0]), graded=judged if to_rank or not graded else _span(graded).plus(turn),
         shots=_shots(asked, recipe, count(HEADER) + turn), turn=turn, rubric=rubric,
         pairwise=count(PairwiseJudge(recipe.pairwise).rubric.fill(prompt="", first="", second="")) + turn + SEAMS,
+        meta=_meta_rubric(recipe, count) + turn + SEAMS,
     )  # fmt: skip
+
+
+def _meta_rubric(recipe: Recipe, count: Count) -> int:
+    return count(load_meta_rubric(recipe.judge_pairs).fill(task="", first="", second="")) if recipe.judge_pairs else 0
 
 
 def _ranked(rankings: Iterable[Ranking], count: Count) -> list[int]:

@@ -20,11 +20,11 @@ from selfreward.checks.reach import Found, look_up, models_of, unshared
 from selfreward.engines import find_device, load_ray, outside_model, quiet_hub, quiet_libraries
 from selfreward.errors import SelfRewardError
 from selfreward.measure import MONITORS, load_anchors
-from selfreward.recipe import ROLES, ClusterConfig, DriftConfig, LoRAConfig, Recipe, imported
+from selfreward.recipe import ROLES, WISE, ClusterConfig, DriftConfig, JudgePairsConfig, LoRAConfig, Recipe, imported
 from selfreward.records import Anchor, Checkpoint, Message, Prompt, Record, content_id
 from selfreward.reports import require_trackers
 from selfreward.stats import known_traits
-from selfreward.steps import Grader, PairwiseJudge, Seed, load_seed, load_validation, take_prompts
+from selfreward.steps import Grader, PairwiseJudge, Seed, load_meta_rubric, load_seed, load_validation, take_prompts
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -110,6 +110,8 @@ class _Checker:
         self.attempt(partial(require_trackers, recipe.report_to))
         if recipe.backend.type == "vllm":
             self.attempt(partial(imported, "selfreward.engines.sampling.vllm:VLLMModel"))
+        if recipe.judge_pairs:
+            self._judge_pairs(recipe.judge_pairs, seed)
         if recipe.cluster:
             self._cluster(recipe.cluster)
         if recipe.trainer.lora:
@@ -117,6 +119,19 @@ class _Checker:
         for t in range(2, recipe.iterations + 2):
             if recipe.prompts.source:
                 self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout if seed else []))
+
+    def _judge_pairs(self, config: JudgePairsConfig, seed: Seed | None) -> None:
+        """Whether judging can be learnt as the recipe says."""
+        self.attempt(partial(load_meta_rubric, config))
+        if config.share > WISE:
+            what = f"is {config.share:g}: with more than {WISE:g} of the pairs judges were seen to give one score to everything"
+            self.findings.append(
+                Finding("warning", "judge_pairs.share", what, f"Set it to {WISE:g} or less, or watch health.top")
+            )
+        if config.replay and seed and not seed.eft and not seed.rankings:
+            self.findings.append(
+                Finding("warning", "judge_pairs.replay", "there is no EFT to replay", "Give data.eft or data.rankings")
+            )
 
     def _cluster(self, cluster: ClusterConfig) -> None:
         """Whether there are the means to run in several processes; machines are asked for when the run begins."""

@@ -17,15 +17,18 @@ from selfreward.rundir import (
     DRIFT_FROZEN,
     DRIFT_POOL,
     EFT_JUDGMENTS,
+    EFT_REPLAYED,
     HELDOUT_JUDGMENTS,
     HELDOUT_PREFERENCES,
     HELDOUT_RESPONSES,
     JUDGMENTS,
+    JUDGMENTS_ADDED,
     JUDGMENTS_BEFORE,
     LIKELIHOOD_BEFORE,
     LIKELIHOOD_FIRST,
     LIKELIHOOD_OWN,
     M1,
+    META_JUDGMENTS,
     MODEL,
     PREFERENCES,
     PROPOSED,
@@ -73,13 +76,25 @@ class _Planner:
         recipe, seed = self.recipe, self.seed
         if due.folder not in (SFT, M1):
             rounds = number(due.folder) - 1 if recipe.pairs.accumulate else 1
-            pair = self._pair.plus(seed.turn)
-            return Training(str(due), recipe.prompts.per_iteration * rounds, recipe.dpo, pair)
+            pairs, sequence = recipe.prompts.per_iteration * rounds, self._pair.plus(seed.turn)
+            if recipe.teaches_judging(number(due.folder)):
+                pairs, sequence = self._with_judgments(pairs, sequence)
+            return Training(str(due), pairs, recipe.dpo, sequence)
         on = "ift" if due.folder == SFT else recipe.sft.on
         parts = [(seed.ift, seed.example)] * ("ift" in on) + [(seed.eft, seed.graded)] * ("eft" in on)
         examples = sum(count for count, _ in parts)
         likely = sum(count * span.likely for count, span in parts) / max(examples, 1)
         return Training(str(due), examples, recipe.sft, Span(likely, max(span.most for _, span in parts)))
+
+    def _with_judgments(self, pairs: int, sequence: Span) -> tuple[int, Span]:
+        """Pairs and the tokens of a sequence with as many pairs of judgments as there may be beside."""
+        assert self.recipe.judge_pairs
+        share, each = self.recipe.judge_pairs.share, self.recipe.prompts.per_iteration
+        candidates = each * (self.recipe.judge_pairs.by != "none") + self.seed.eft * bool(self.recipe.judge_pairs.replay)
+        added = min(candidates, int(share * pairs / (1 - share))) if share < 1 else candidates
+        judged = self._pair.plus(self.seed.rubric, self.judgment, self.seed.turn)
+        likely = (pairs * sequence.likely + added * judged.likely) / (pairs + added)
+        return pairs + added, Span(likely, max(sequence.most, judged.most))
 
     def _made_eft(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, self.seed.to_rank, self.recipe.eft.tries, self.seed.ranked_pair)
@@ -111,6 +126,27 @@ class _Planner:
 
     def _judged_before(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, self._candidates, self.samples, self._pair)
+
+    def _judged_more(self, due: Due) -> Stage | None:
+        """Further judgments of one response of each prompt."""
+        assert self.recipe.judge_pairs
+        more = (self.recipe.judge_pairs.samples or 0) - self.samples
+        return self._judging(due, self.base, self.recipe.prompts.per_iteration, more, self._pair)
+
+    def _meta_judged(self, due: Due) -> Stage | None:
+        """Each judgment of one response of each prompt against each other one, in both orders, at most."""
+        assert self.recipe.judge_pairs
+        config = self.recipe.judge_pairs
+        k = config.samples or self.samples
+        asked = self._pair.plus(self.seed.rubric, self.judgment, self.judgment, self.seed.meta)
+        requests = self.recipe.prompts.per_iteration * k * (k - 1)
+        return Asking(str(due), self.base, requests, 1, asked, _completion(config, JUDGMENT))
+
+    def _replayed(self, due: Due) -> Stage | None:
+        assert self.recipe.judge_pairs
+        asked = Span(max(self.seed.graded.likely - self.judgment.likely, 0), self.seed.graded.most)
+        samples = self.recipe.judge_pairs.replay
+        return Asking(str(due), self.base, self.seed.eft * samples, samples, asked, self.judgment)
 
     def _selected(self, due: Due) -> Stage | None:
         """Answers of every checkpoint; the first that is not preferred to the one before it ends the comparing."""
@@ -217,6 +253,7 @@ Making = Callable[[_Planner, Due], Stage | None]
 MAKING: dict[Part[Any], Making] = {
     MODEL: _Planner._trained, EFT_JUDGMENTS: _Planner._made_eft, PROPOSED: _Planner._proposed,
     RESPONSES: _Planner._answered, JUDGMENTS: _Planner._judged, PREFERENCES: _Planner._candidates_compared,
+    JUDGMENTS_ADDED: _Planner._judged_more, META_JUDGMENTS: _Planner._meta_judged, EFT_REPLAYED: _Planner._replayed,
     JUDGMENTS_BEFORE: _Planner._judged_before,
     SELECTION_RESPONSES: _Planner._selected, SELECTION_PREFERENCES: _Planner._preferred,
     HELDOUT_RESPONSES: _Planner._held_out, HELDOUT_JUDGMENTS: _Planner._own_judged, RANKING_JUDGMENTS: _Planner._ranked,

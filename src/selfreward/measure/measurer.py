@@ -25,6 +25,7 @@ from selfreward.records import (
     Response,
     RewardModeling,
     Verdict,
+    number,
     write_whole,
 )
 from selfreward.rundir import (
@@ -39,6 +40,7 @@ from selfreward.rundir import (
     TRUTH,
     ModelFolder,
     making,
+    teaching,
 )  # fmt: skip
 from selfreward.stats import Tally, combine, flip_rate, intervals
 from selfreward.steps import Answering, Cast, Grader, PairwiseJudge, Seed, ranked_responses
@@ -232,7 +234,8 @@ class Measurer:
 
 def _further(folder: ModelFolder, recipe: Recipe) -> dict[str, dict[str, int]]:
     """Counts of the stages of an iteration that the paper does not have, by their names."""
-    receipts = {part.name: folder.receipt(part) for part in making(recipe) if not part.of_the_paper}
+    parts = (*making(recipe), *teaching(recipe, number(folder.name)))
+    receipts = {part.name: folder.receipt(part) for part in parts if not part.of_the_paper}
     return {
         name: facts.get("outcomes") or {"kept": facts["records"], **facts["dropped"]} for name, facts in receipts.items() if facts
     }

@@ -4,6 +4,7 @@ from .fields import (HUB_ID as HUB_ID, IMPORT_PATH as IMPORT_PATH, ROLES as ROLE
     SamplingConfig as SamplingConfig, Section as Section, assert_open as assert_open, first_spelling as first_spelling,
     imported as imported)
 from .iteration import (JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, PromptsConfig as PromptsConfig)
+from .learning import (WISE as WISE, JudgePairsConfig as JudgePairsConfig)
 from .measuring import (FIRST_SECOND_TIE as FIRST_SECOND_TIE, DriftConfig as DriftConfig, Ends as Ends, Limit as Limit,
     PairwiseConfig as PairwiseConfig, label_name as label_name)
 from .recipe import (Recipe as Recipe, change_recipe as change_recipe, changed_fields as changed_fields,

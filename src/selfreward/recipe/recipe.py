@@ -17,6 +17,7 @@ from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
 from selfreward.recipe.fields import Located, Section, assert_open, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
+from selfreward.recipe.learning import JudgePairsConfig
 from selfreward.recipe.measuring import DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, SelectConfig, SFTConfig, TrainerConfig
 
@@ -46,6 +47,8 @@ class Recipe(Section):
     """Judgments."""
     pairs: PairsConfig = PairsConfig()
     """Preference pairs."""
+    judge_pairs: JudgePairsConfig | None = off(None)
+    """Pairs of judgments, by which judging is learnt too; off where not given."""
     dpo: DPOConfig = DPOConfig()
     """From M_t to M_{t+1}."""
     trainer: TrainerConfig = TrainerConfig()
@@ -84,6 +87,24 @@ class Recipe(Section):
         if info.data["judge"].most == 1:
             raise ValueError("max_fluke goes by how far judgments of one response differ: judge.samples must be 2 at least")
         return pairs
+
+    def teaches_judging(self, t: int) -> bool:
+        """Whether M_t learns from pairs of judgments too."""
+        return self.judge_pairs is not None and t - 1 <= (self.judge_pairs.rounds or t)
+
+    @field_validator("judge_pairs")
+    @classmethod
+    def _are_its_own(cls, config: JudgePairsConfig | None, info: ValidationInfo) -> JudgePairsConfig | None:
+        if config is None or config.by == "none" or "judge" not in info.data:
+            return config
+        judge, samples = info.data["judge"], config.samples or info.data["judge"].most
+        if judge.by != "current" or judge.method != "scores":
+            raise ValueError('a model learns from its own judgments: judge.by must be "current", and judge.method "scores"')
+        if judge.samples == "adaptive":
+            raise ValueError("judgments are compared of a response with all its samples: judge.samples must be a number")
+        if samples < max(2, judge.most):
+            raise ValueError(f"of {judge.most} judgments of a response at least two must be compared, and all of them")
+        return config
 
     @field_validator("dpo")
     @classmethod

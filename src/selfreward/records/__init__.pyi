@@ -17,5 +17,6 @@ from .measured import (Compared as Compared, Estimate as Estimate, HeadToHead as
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
     Request as Request, Sampled as Sampled, Sampling as Sampling, Watched as Watched)
+from .taught import (JudgePair as JudgePair, MetaJudgment as MetaJudgment)
 from .watched import (Anchor as Anchor, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
     describe as describe, ending as ending, phrase as phrase, worst as worst)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from markupsafe import escape
 
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Judgment, Pair, Preference, Prompt, Response, Verdict
-from selfreward.rundir import PAIRS, PREFERENCES, TRUTH, FolderReader
+from selfreward.records import Judgment, MetaJudgment, Pair, Preference, Prompt, Response, Verdict
+from selfreward.rundir import META_JUDGMENTS, PAIRS, PREFERENCES, TRUTH, FolderReader
 from selfreward.stats import mean_scores, win_shares
 
 SHOWN = 30
@@ -115,7 +115,7 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
     scores = mean_scores((judgment for group in judgments.values() for judgment in group), judge.min_valid)
     candidates = [response for group in responses.values() for response in group]
     scores |= win_shares(preferences, candidates, judge.min_valid) if preferences else {}
-    remarks = _remarks(preferences)
+    remarks = _remarks(preferences, list(folder.records(META_JUDGMENTS).about("response_id", asked)))
     for prompt in prompts:
         pair = pairs.get(prompt.id)
         part = {pair.chosen_id: "chosen", pair.rejected_id: "rejected"} if pair else {}
@@ -126,9 +126,12 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
         yield Browsed(prompt, shown_of, pair, "" if pair else reasons.get(prompt.id, ""))
 
 
-def _remarks(preferences: Sequence[Preference]) -> dict[str, list[Remark]]:
-    """Comparisons by the id of the response that was shown first."""
+def _remarks(preferences: Sequence[Preference], battles: Sequence[MetaJudgment]) -> dict[str, list[Remark]]:
+    """Comparisons by the id of the response that was shown first, battles of two judgments by that of the response judged."""
     found = defaultdict(list)
+    for battle in battles:
+        title = f"meta-judge, judgment {battle.first} before {battle.second}: {battle.label}"
+        found[battle.response_id].append(Remark(title, battle.rationale))
     for given in preferences:
         verdict = given.winner or given.outcome
         found[given.first].append(Remark(f"shown before {given.second}: {verdict}", given.rationale))

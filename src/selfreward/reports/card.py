@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from selfreward.recipe import HUB_ID, NO_MATTER, Recipe
-from selfreward.records import LOCK, HeadToHead, Measured, alarms, alone, describe, phrase, write_whole
+from selfreward.records import LOCK, HeadToHead, Measured, alarms, alone, describe, number, phrase, write_whole
 from selfreward.reports.render import render_card
-from selfreward.rundir import EFT, EFT_JUDGMENTS, IFT, MODEL, RANKINGS, SEED, FolderReader, RunView, making, open_run
+from selfreward.rundir import EFT, EFT_JUDGMENTS, IFT, MODEL, RANKINGS, SEED, FolderReader, RunView, making, open_run, teaching
 
 CARD = "README.md"
 SETTINGS = ("seed", "sft", "eft", "prompts", "responses", "judge", "pairs", "dpo", "trainer", "select")
@@ -88,7 +88,7 @@ def _model_card(standing: RunView, model: Measured) -> str:
     line = list(_lineage(standing, model))
     receipt, readings = standing[model.name].receipt(MODEL.name) or {}, standing.models[model.name].watched
     eft = (RANKINGS.name, EFT_JUDGMENTS.name, EFT.name) if "eft" in _trained_on(model, recipe) else ()
-    made_of = (IFT.name, *eft, *(part.name for part in making(recipe)))
+    made_of = (IFT.name, *eft, *(part.name for part in (*making(recipe), *teaching(recipe, number(model.name)))))
     return render_card(
         "model_card.md",
         model=model, lineage=line, steps=model.selected.step if model.selected else receipt["steps"],

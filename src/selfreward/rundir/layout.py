@@ -13,8 +13,10 @@ from selfreward.records import (
     Compared,
     Dropped,
     Example,
+    JudgePair,
     Judgment,
     Likelihood,
+    MetaJudgment,
     Pair,
     Preference,
     Prompt,
@@ -80,6 +82,10 @@ RESPONSES = Part("responses", "asks", Response)
 JUDGMENTS = Part("judgments", "asks", Judgment, several=True)
 PREFERENCES = Part("preferences", "asks", Preference)
 PAIRS = Part("pairs", "decides", Pair)
+JUDGMENTS_ADDED = Part("judgments_added", "asks", Judgment)
+META_JUDGMENTS = Part("meta_judgments", "asks", MetaJudgment)
+EFT_REPLAYED = Part("eft_replayed", "asks", Judgment)
+JUDGE_PAIRS = Part("judge_pairs", "decides", JudgePair)
 JUDGMENTS_BEFORE = Part("judgments_before", "asks", Judgment)
 SELECTION_RESPONSES = Part("selection_responses", "asks", Response, several=True, on_the_way=True)
 SELECTION_PREFERENCES = Part("selection_preferences", "asks", Preference, several=True, on_the_way=True)
@@ -157,12 +163,33 @@ def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
     yield M1, (*_measuring(recipe), *_watching(recipe, first=True))
     for t in range(2, recipe.iterations + 2):
         before = (JUDGMENTS_BEFORE,) if recipe.judged_before(t) else ()
-        yield f"M{t}", (*making(recipe), *before, *_training(recipe), *_measuring(recipe), *_watching(recipe, first=False))
+        yield (
+            f"M{t}",
+            (
+                *making(recipe),
+                *teaching(recipe, t),
+                *before,
+                *_training(recipe),
+                *_measuring(recipe),
+                *_watching(recipe, first=False),
+            ),
+        )
 
 
 def making(recipe: Recipe) -> Parts:
     """The parts that pairs are made of (paper, section 2.2)."""
     return (*(() if recipe.prompts.source else (PROPOSED,)), PROMPTS, RESPONSES, *_judging(recipe), PAIRS)
+
+
+def teaching(recipe: Recipe, t: int) -> Parts:
+    """The parts that pairs of judgments are made of, for M_t."""
+    config = recipe.judge_pairs
+    if config is None or not recipe.teaches_judging(t):
+        return ()
+    compares = config.by != "none"
+    added = (JUDGMENTS_ADDED,) if compares and (config.samples or 0) > recipe.judge.most else ()
+    meta, replayed = (META_JUDGMENTS,) if config.by == "meta" else (), (EFT_REPLAYED,) if config.replay else ()
+    return (*added, *meta, *replayed, JUDGE_PAIRS)
 
 
 def _judging(recipe: Recipe) -> Parts:

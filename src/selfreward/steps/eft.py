@@ -7,13 +7,39 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from math import floor, fsum
+from typing import NamedTuple
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import EFTConfig, Recipe
-from selfreward.records import Checkpoint, Dropped, Example, Judgment, Ranking
+from selfreward.records import Checkpoint, Completion, Dropped, Example, Judgment, Ranking, Request
 from selfreward.rundir import EFT, EFT_JUDGMENTS, ModelFolder
 from selfreward.steps.judgments import Grader
 from selfreward.steps.seed import Seed, ranked_responses
+
+
+class Replaying(NamedTuple):
+    """Asks a model to judge what EFT's examples judge."""
+
+    grader: Grader
+    samples: int
+
+    @property
+    def reading(self) -> list[object]:
+        """Everything that a judgment depends on beside the model's text."""
+        return self.grader.reading
+
+    def plan(self, examples: Iterable[Example], model: Checkpoint, seed: int) -> list[Request]:
+        """`samples` requests for each example, next to each other."""
+        sampling = self.grader.config.sampling
+        return [
+            Request.user_turn(example.id, sample, example.prompt, sampling, model, seed)
+            for example in examples
+            for sample in range(self.samples)
+        ]
+
+    def read(self, request: Request, completion: Completion) -> Judgment:
+        """One opinion; its `response_id` is the id of the example."""
+        return self.grader.read(request, completion)
 
 
 def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFolder) -> Seed:

@@ -14,6 +14,11 @@ from selfreward.steps.json_verdicts import json_verdict, read_json, schema
 from selfreward.steps.parsing import NO_VERDICT, expected_score, own_turn, read_score
 from selfreward.steps.rubrics import Rubric, own_words
 
+AFTER_SCORE = re.compile(r"(?:[\s*]*(?:[-+=/∕／]|out of)[\s*]*\d+(?:[.,]\d+)?)*+(?:[^\S\n]*(?:points?|stars?)\b)?", re.IGNORECASE)
+"""Behind a score: the rest of a sum, the best score there is, the unit."""
+AFTER_KEY = re.compile(r"\s*(?:\"(?:[^\"\\]|\\.)*+\"|'(?:[^'\\]|\\.)*+'|[^,}\n]*)\s*,?")
+"""Behind the key of the score in an object: its value."""
+
 
 class Grader:
     """A rubric, a scale and a parser: what a model is asked about a response, and how its answer becomes a judgment."""
@@ -62,6 +67,14 @@ class Grader:
         if sampled[0] != "scored" or self.config.read == "sampled":
             return sampled
         return expected_score(text, self._verdict, watched)
+
+    def without_score(self, text: str) -> str:
+        """A judge's words with the verdicts cut out of them, whatever they say."""
+        behind = AFTER_KEY if self.config.form == "json" else AFTER_SCORE
+        kept, at = "", 0
+        for verdict in self._verdict.finditer(text):
+            kept, at = kept + text[at : max(at, verdict.start())], max(at, behind.match(text, verdict.end()).end())  # type: ignore[union-attr]
+        return (kept + text[at:]).strip()
 
     def own_turn(self, text: str) -> str:
         """The part of a judge's text that counts."""
