@@ -84,9 +84,9 @@ def iterate(
         proposals = list(it.complete(PROPOSED, asked, writer, read_proposal))
         prompts = it.keep(PROMPTS, choose_prompts(proposals, seed.prompts, written, seed.heldout, config))
     responses = it.ask(RESPONSES, Answering(recipe.responses.sampling, recipe.responses.n), prompts, by=model)
-    judged = judge_candidates(it, prompts, responses, recipe, by=cast.judges(recipe.judge, model))
+    judged = judge_candidates(it, prompts, responses, recipe, model, cast)
     chosen = choose_pairs(prompts, responses, judged.scores, pair_policy(recipe.pairs))
     pairs = it.keep(PAIRS, without_doubt(chosen, responses, judged, recipe))
     it.require(pairs)
-    made = Iteration(len(proposals), prompts, responses, judged.judgments, pairs, judged.other_scores, judged.preferences)
+    made = Iteration(len(proposals), prompts, responses, judged.judgments, pairs, **judged.beside)
     return made, [*contrasts(pairs, prompts, responses), *teach_judge(it, made, recipe, seed.eft, model)]

@@ -138,7 +138,7 @@ def test_the_bill_has_a_line_for_every_judge(world):
         ({"judge.by": ["current", "frozen"], "judge.samples": "adaptive"}, "asks one judge again"),
         ({"judge.agreement": 0.5}, "agreement is for a jury"),
         ({"judge.by": ["current", "frozen"], "pairs.max_fluke": 0.2}, "one judge's scores"),
-        ({"judge.by": ["current", "frozen"], "dpo.confidence": "consistency"}, "other judges stay as they are"),
+        ({"judge.by": ["current", "frozen"], "dpo.confidence": "consistency"}, "compares mean scores of one judge"),
     ],
 )
 def test_what_a_jury_cannot_do_is_refused_in_a_line(changes, reason, world):

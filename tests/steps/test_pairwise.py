@@ -12,8 +12,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.measure.axes import head_to_head
 from selfreward.recipe import PairwiseConfig
 from selfreward.records import Checkpoint, Completion, Preference, Prompt, Response, read_line, to_line
-from selfreward.stats import combine, flip_rate
-from selfreward.steps import PairwiseJudge
+from selfreward.steps import PairwiseJudge, combine, flip_rate
 
 MODEL = Checkpoint(name="judge", path="j", fingerprint="f1")
 JUDGE = PairwiseJudge(PairwiseConfig())

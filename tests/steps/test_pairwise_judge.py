@@ -12,7 +12,8 @@ from selfreward.recipe import load_recipe
 from selfreward.records import Pair, Preference, Response, read_jsonl
 from selfreward.reports import export_run, write_report
 from selfreward.rundir import open_run
-from selfreward.stats import combine, flip_rate, win_shares
+from selfreward.steps import combine, flip_rate
+from selfreward.steps.pairwise import win_shares
 from tinyrun import count_requests, go, make_world, quiet, tree
 
 PAIRWISE = {"judge__method": "pairwise", "responses__n": 4, "prompts__per_iteration": 12, "judge__min_valid": 2}

@@ -27,6 +27,9 @@ from selfreward.rundir import (
     LIKELIHOOD_BEFORE,
     LIKELIHOOD_FIRST,
     LIKELIHOOD_OWN,
+    LIKELIHOODS,
+    LIKELIHOODS_BEFORE,
+    LIKELIHOODS_M1,
     M1,
     META_JUDGMENTS,
     MODEL,
@@ -123,6 +126,10 @@ class _Planner:
         pairs = self.recipe.prompts.per_iteration * n * (n - 1) // 2
         compared = self._prompt.plus(self.answer, self.answer, self.seed.pairwise)
         return self._comparing(due, self.base if named in ROLES else named, pairs, compared)
+
+    def _candidates_likely(self, due: Due) -> Stage | None:
+        asked = self._prompt.plus(self.seed.turn)
+        return Asking(str(due), self.base, self._candidates, 1, asked, self.answer, forced=True)
 
     def _judged_before(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, self._candidates, self.samples, self._pair)
@@ -253,6 +260,8 @@ Making = Callable[[_Planner, Due], Stage | None]
 MAKING: dict[Part[Any], Making] = {
     MODEL: _Planner._trained, EFT_JUDGMENTS: _Planner._made_eft, PROPOSED: _Planner._proposed,
     RESPONSES: _Planner._answered, JUDGMENTS: _Planner._judged, PREFERENCES: _Planner._candidates_compared,
+    LIKELIHOODS: _Planner._candidates_likely, LIKELIHOODS_BEFORE: _Planner._candidates_likely,
+    LIKELIHOODS_M1: _Planner._candidates_likely,
     JUDGMENTS_ADDED: _Planner._judged_more, META_JUDGMENTS: _Planner._meta_judged, EFT_REPLAYED: _Planner._replayed,
     JUDGMENTS_BEFORE: _Planner._judged_before,
     SELECTION_RESPONSES: _Planner._selected, SELECTION_PREFERENCES: _Planner._preferred,

@@ -42,8 +42,8 @@ from selfreward.rundir import (
     making,
     teaching,
 )  # fmt: skip
-from selfreward.stats import Tally, combine, flip_rate, intervals
-from selfreward.steps import Answering, Cast, Grader, PairwiseJudge, Seed, ranked_responses
+from selfreward.stats import Tally, intervals
+from selfreward.steps import Answering, Cast, Grader, PairwiseJudge, Seed, combine, flip_rate, ranked_responses
 
 Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
 """(prompt, response) → (kind of task, points by criterion); None for a prompt that has no truth."""
@@ -217,7 +217,7 @@ class Measurer:
             true_score=intervals.mean([t for _, t in judged], *self._resampling),
             pairs_right=_average([chosen > rejected for chosen, rejected in true_scores]) if true_scores else None,
             pairs_wrong=_average([chosen < rejected for chosen, rejected in true_scores]) if true_scores else None,
-            further=_further(folder, self.recipe), position_flips=flip_rate(made.preferences),
+            further=_further(folder, self.recipe), position_flips=flip_rate(made.preferences), told=dict(made.told),
             chosen_true=_average([chosen for chosen, _ in true_scores]) if true_scores else None,
             rejected_true=_average([rejected for _, rejected in true_scores]) if true_scores else None,
         )  # fmt: skip
@@ -234,7 +234,7 @@ class Measurer:
 
 def _further(folder: ModelFolder, recipe: Recipe) -> dict[str, dict[str, int]]:
     """Counts of the stages of an iteration that the paper does not have, by their names."""
-    parts = (*making(recipe), *teaching(recipe, number(folder.name)))
+    parts = (*making(recipe, number(folder.name)), *teaching(recipe, number(folder.name)))
     receipts = {part.name: folder.receipt(part) for part in parts if not part.of_the_paper}
     return {
         name: facts.get("outcomes") or {"kept": facts["records"], **facts["dropped"]} for name, facts in receipts.items() if facts

@@ -4,11 +4,10 @@ from .fields import (HUB_ID as HUB_ID, IMPORT_PATH as IMPORT_PATH, ROLES as ROLE
     SamplingConfig as SamplingConfig, Section as Section, assert_open as assert_open, first_spelling as first_spelling,
     imported as imported)
 from .iteration import (JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, PromptsConfig as PromptsConfig)
-from .learning import (WISE as WISE, JudgePairsConfig as JudgePairsConfig)
 from .measuring import (FIRST_SECOND_TIE as FIRST_SECOND_TIE, DriftConfig as DriftConfig, Ends as Ends, Limit as Limit,
     PairwiseConfig as PairwiseConfig, label_name as label_name)
 from .recipe import (Recipe as Recipe, change_recipe as change_recipe, changed_fields as changed_fields,
     known_fields as known_fields, load_recipe as load_recipe, merged as merged, read_recipe as read_recipe,
     read_tree as read_tree, set_field as set_field, shipped_recipes as shipped_recipes, written as written)
-from .training import (NO_MATTER as NO_MATTER, DPOConfig as DPOConfig, LoRAConfig as LoRAConfig, SFTConfig as SFTConfig,
+from .training import (NO_MATTER as NO_MATTER, WISE as WISE, DPOConfig as DPOConfig, JudgePairsConfig as JudgePairsConfig, LoRAConfig as LoRAConfig, SFTConfig as SFTConfig,
     TrainerConfig as TrainerConfig)

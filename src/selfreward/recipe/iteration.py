@@ -32,7 +32,17 @@ def _one_or_several(by: Any) -> Any:
     return by
 
 
-Method = Literal["scores", "pairwise"]
+Method = Literal["scores", "pairwise", "likelihood", "cream"]
+
+
+def _balanced_or_a_number(penalty: Any) -> Any:
+    """Checked here, for a union tells what each of its kinds would have liked."""
+    if penalty != "balanced" and (isinstance(penalty, bool) or not isinstance(penalty, int | float) or penalty < 0):
+        raise ValueError('must be a number, 0 at least, or "balanced"')
+    return penalty
+
+
+LengthPenalty = Annotated[float | Literal["balanced"], BeforeValidator(_balanced_or_a_number)]
 Judges = Annotated[ModelName | tuple[ModelName, ...], BeforeValidator(_one_or_several)]
 Samples = Annotated[int | Literal["adaptive"], BeforeValidator(_adaptive_or_a_number)]
 
@@ -85,7 +95,12 @@ class JudgeConfig(SamplingConfig):
     outside the loop. A list is a jury: a candidate's score is the share of the others that it is placed above, mean of all."""
     method: Method = off("scores")
     """How candidates get their scores: `scores` on the rubric's scale, or `pairwise` against each other by the rubric of
-    `[pairwise]`, each pair in both orders: the share of the others that a candidate wins against, ties by half."""
+    `[pairwise]`, each pair in both orders: the share of the others that a candidate wins against, ties by half. `likelihood`
+    (DICE): log π_t − log π_{t−1} of the answer, from M2 on; M1 gives scores. `cream`: log π_t − log π_1, and of M1 the mean of a
+    token's log-probability. The last two ask no judge."""
+    length_penalty: LengthPenalty = off(0.0)
+    """Of `likelihood`, taken off for every character of an answer; `balanced`: the first at which chosen and rejected answers of
+    an iteration are as long as each other, in steps of .001 up to 1."""
     agreement: Share = off(0.0)
     """Of a jury, the share that must place the chosen response above the rejected one; pairs with less are dropped."""
     rubric: Located = "selfreward:recipe/rubrics/judge_additive.txt"
@@ -116,6 +131,10 @@ class JudgeConfig(SamplingConfig):
     def judges(self) -> tuple[str, ...]:
         """All who judge the candidates; one, but of a jury."""
         return (self.by,) if isinstance(self.by, str) else self.by
+
+    def method_for(self, t: int) -> Method:
+        """The method by which the candidates for M_t get their scores; t is 2 at least."""
+        return "scores" if self.method == "likelihood" and t == 2 else self.method
 
     @property
     def averages(self) -> bool:
@@ -154,6 +173,10 @@ class JudgeConfig(SamplingConfig):
             raise ValueError(
                 f'samples = "adaptive" is for scores: leave out method = "{self.method}", or give a number of samples'
             )
+        if self.method in ("likelihood", "cream") and self.by != "current":
+            raise ValueError(f'method = "{self.method}" asks the models of the loop: leave out by, or set it to "current"')
+        if self.length_penalty and self.method != "likelihood":
+            raise ValueError('length_penalty is for method = "likelihood": leave it out, or set pairs.length_rho in its place')
         return self
 
     @model_validator(mode="after")

@@ -17,9 +17,8 @@ from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
 from selfreward.recipe.fields import Located, Section, assert_open, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
-from selfreward.recipe.learning import JudgePairsConfig
 from selfreward.recipe.measuring import DriftConfig, MeasureConfig, PairwiseConfig
-from selfreward.recipe.training import DPOConfig, SelectConfig, SFTConfig, TrainerConfig
+from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
 
 
 class Recipe(Section):
@@ -75,7 +74,7 @@ class Recipe(Section):
     def judged_before(self, t: int) -> bool:
         """Whether the candidates behind M_t are judged by the model before their judge too (`dpo.confidence`)."""
         first = 4 if self.judge.by == "previous" else 3  # up to then M1 is the judge, with none before it
-        return self.dpo.confidence == "consistency" and t >= first
+        return self.dpo.confidence == "consistency" and self.judge.method == "scores" and t >= first
 
     @field_validator("pairs")
     @classmethod
@@ -109,7 +108,7 @@ class Recipe(Section):
     @field_validator("dpo")
     @classmethod
     def _has_an_earlier_judge(cls, dpo: DPOConfig, info: ValidationInfo) -> DPOConfig:
-        if dpo.confidence != "consistency" or "judge" not in info.data:
+        if dpo.confidence != "consistency" or "judge" not in info.data or info.data["judge"].method == "cream":
             return dpo
         if not info.data["judge"].averages:
             raise ValueError(

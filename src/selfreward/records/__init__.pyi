@@ -9,14 +9,14 @@ from .jsonl import (Records as Records, digest as digest, iter_about as iter_abo
     read_jsonl as read_jsonl, read_line as read_line, to_line as to_line, wrong_field as wrong_field)
 from .locks import (LOCK as LOCK, Held as Held, alone as alone, is_held as is_held, lock_folder as lock_folder,
     made_beside as made_beside, undisturbed as undisturbed)
-from .made import (REPLY as REPLY, Answer as Answer, Comparison as Comparison, Contrast as Contrast, Dropped as Dropped,
-    Example as Example, Iteration as Iteration, Judgment as Judgment, Outcome as Outcome, Pair as Pair, Place as Place,
-    Preference as Preference, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Response as Response, Side as Side,
-    Verdict as Verdict, contrasts as contrasts, in_pairs as in_pairs, preference_texts as preference_texts, texts_in as texts_in)
-from .measured import (Compared as Compared, Estimate as Estimate, HeadToHead as HeadToHead, LoopStats as LoopStats,
+from .made import (REPLY as REPLY, Answer as Answer, Contrast as Contrast, Dropped as Dropped,
+    Example as Example, Iteration as Iteration, JudgePair as JudgePair, Judgment as Judgment, MetaJudgment as MetaJudgment, Outcome as Outcome, Pair as Pair, Place as Place,
+    Preference as Preference, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Response as Response,
+    contrasts as contrasts, in_pairs as in_pairs, preference_texts as preference_texts, texts_in as texts_in)
+from .measured import (Comparison as Comparison, Side as Side, Verdict as Verdict,
+    Compared as Compared, Estimate as Estimate, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
     Request as Request, Sampled as Sampled, Sampling as Sampling, Watched as Watched)
-from .taught import (JudgePair as JudgePair, MetaJudgment as MetaJudgment)
 from .watched import (Anchor as Anchor, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
     describe as describe, ending as ending, phrase as phrase, worst as worst)

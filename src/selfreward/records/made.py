@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
+from selfreward.records.measured import Side
 from selfreward.records.requests import Finish, Ids, Sampled
 
 Answer = str | tuple[int, ...]
@@ -147,37 +148,6 @@ class Dropped(Record):
     reason: str
 
 
-class Verdict(Record):
-    """The truth about a response, from outside the loop. `points` by criterion; their sum is the true score."""
-
-    response_id: str
-    kind: str
-    """The kind of task, for breaking results down."""
-    points: dict[str, float]
-
-    @property
-    def score(self) -> float:
-        """The true score."""
-        return sum(self.points.values())
-
-
-Side = Literal["a", "b", "tie", "none"]
-
-
-class Comparison(Record):
-    """Two models' answers to one prompt, side by side. `none`: one of them could not be scored."""
-
-    prompt_id: str
-    a: str
-    b: str
-    winner: Side
-
-    def swap(self) -> Comparison:
-        """Swap the sides of this comparison."""
-        winner: dict[Side, Side] = {"a": "b", "b": "a"}
-        return Comparison(prompt_id=self.prompt_id, a=self.b, b=self.a, winner=winner.get(self.winner, self.winner))
-
-
 Place = Literal["first", "second", "tie"]
 
 
@@ -217,6 +187,65 @@ class Preference(Sampled):
         return self
 
 
+class MetaJudgment(Sampled):
+    """A meta-judge's verdict on two judgments of one response in one order. Only a `decided` one has a winner."""
+
+    identity = ("response_id", "first", "second", "swapped", "judge", "rationale", "outcome", "winner")
+    response_id: str
+    first: str
+    """Id of the judgment that was shown first."""
+    second: str
+    swapped: bool
+    """Whether it is the second time that the two are shown."""
+    judge: str
+    """Fingerprint of the meta-judge."""
+    rationale: str
+    """Everything that it wrote."""
+    outcome: Literal["decided", "unparsed", "truncated", "error"]
+    winner: Literal["first", "second"] | None = None
+
+    @property
+    def label(self) -> str:
+        """The place that won, or what is wrong with it."""
+        return self.winner or self.outcome
+
+    @model_validator(mode="after")
+    def _winner_if_decided(self) -> Self:
+        if (self.outcome == "decided") != (self.winner is not None):
+            raise ValueError(f"outcome {self.outcome!r} does not go with winner {self.winner!r}")
+        return self
+
+
+class JudgePair(Identified):
+    """A preference between two judgments of one response: the one to learn from and the one to learn away from."""
+
+    identity = (
+        "response_id",
+        "chosen_id",
+        "rejected_id",
+        "chosen_score",
+        "rejected_score",
+        "chosen_strength",
+        "rejected_strength",
+    )
+    response_id: str
+    """Of the response judged; of an EFT example its own id."""
+    chosen_id: str
+    rejected_id: str
+    chosen_score: float
+    """The score that the judgment gives."""
+    rejected_score: float
+    chosen_strength: float
+    """What it was chosen by: of a meta-judge's battles its strength in logits, else how near it is to the score to be given."""
+    rejected_strength: float
+
+    @model_validator(mode="after")
+    def _stronger_first(self) -> Self:
+        if self.chosen_score == self.rejected_score or not self.chosen_strength > self.rejected_strength:
+            raise ValueError("chosen must be stronger than rejected, and give another score")
+        return self
+
+
 class Iteration(NamedTuple):
     """The records of the iteration that made a model."""
 
@@ -227,8 +256,12 @@ class Iteration(NamedTuple):
     pairs: Sequence[Pair]
     scores: Mapping[str, float] | None = None
     """Of the candidates, by id, where they are no means of `judgments`."""
+    scores_before: Mapping[str, float] | None = None
+    """Of the candidates, by id, as the model before would score them, where that is known."""
     preferences: Collection[Preference] = ()
     """Of candidates that were compared with each other."""
+    told: Mapping[str, float] = {}
+    """Figures that the way of scoring found for itself."""
 
 
 def in_pairs(pairs: Iterable[Pair]) -> set[str]:

@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from selfreward.records.base import Record
+
+
+class Verdict(Record):
+    """The truth about a response, from outside the loop. `points` by criterion; their sum is the true score."""
+
+    response_id: str
+    kind: str
+    """The kind of task, for breaking results down."""
+    points: dict[str, float]
+
+    @property
+    def score(self) -> float:
+        """The true score."""
+        return sum(self.points.values())
+
+
+Side = Literal["a", "b", "tie", "none"]
+
+
+class Comparison(Record):
+    """Two models' answers to one prompt, side by side. `none`: one of them could not be scored."""
+
+    prompt_id: str
+    a: str
+    b: str
+    winner: Side
+
+    def swap(self) -> Comparison:
+        """Swap the sides of this comparison."""
+        winner: dict[Side, Side] = {"a": "b", "b": "a"}
+        return Comparison(prompt_id=self.prompt_id, a=self.b, b=self.a, winner=winner.get(self.winner, self.winner))
 
 
 class Estimate(Record):
@@ -128,6 +161,8 @@ class LoopStats(Record):
     """Mean true score of the same candidates."""
     further: dict[str, dict[str, int]] = Field({}, exclude_if=lambda stages: not stages)
     """Stages beside those of the paper that the model was made by, with their counts by outcome, or of records and by reason."""
+    told: dict[str, float] = Field({}, exclude_if=lambda told: not told)
+    """Figures that a way of scoring found for itself."""
     position_flips: float | None = Field(None, exclude_if=lambda share: share is None)
     """Of candidates compared with each other, the share of comparisons whose verdict changed with the order."""
     pairs_right: float | None

@@ -10,9 +10,18 @@ from typing import NamedTuple
 from markupsafe import escape
 
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Judgment, MetaJudgment, Pair, Preference, Prompt, Response, Verdict
-from selfreward.rundir import META_JUDGMENTS, PAIRS, PREFERENCES, TRUTH, FolderReader
-from selfreward.stats import mean_scores, win_shares
+from selfreward.records import Judgment, Likelihood, MetaJudgment, Pair, Preference, Prompt, Response, Verdict
+from selfreward.rundir import (
+    LIKELIHOODS,
+    LIKELIHOODS_BEFORE,
+    LIKELIHOODS_M1,
+    META_JUDGMENTS,
+    PAIRS,
+    PREFERENCES,
+    TRUTH,
+    FolderReader,
+)
+from selfreward.stats import mean_scores
 
 SHOWN = 30
 """Prompts of an iteration, at most."""
@@ -113,12 +122,14 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
     reasons = {dropped.id: dropped.reason for dropped in folder.dropped(PAIRS.name).about("id", shown)}
     preferences = list(folder.records(PREFERENCES).about("prompt_id", shown))
     scores = mean_scores((judgment for group in judgments.values() for judgment in group), judge.min_valid)
-    candidates = [response for group in responses.values() for response in group]
-    scores |= win_shares(preferences, candidates, judge.min_valid) if preferences else {}
-    remarks = _remarks(preferences, list(folder.records(META_JUDGMENTS).about("response_id", asked)))
+    parts = (LIKELIHOODS, LIKELIHOODS_BEFORE, LIKELIHOODS_M1)
+    likely = [told for part in parts for told in folder.records(part).about("response_id", asked)]
+    remarks = _remarks(preferences, likely, list(folder.records(META_JUDGMENTS).about("response_id", asked)))
     for prompt in prompts:
         pair = pairs.get(prompt.id)
         part = {pair.chosen_id: "chosen", pair.rejected_id: "rejected"} if pair else {}
+        if pair and not judge.averages:
+            scores |= {pair.chosen_id: pair.chosen_score, pair.rejected_id: pair.rejected_score}
         shown_of = [
             Candidate(r, scores.get(r.id), verdicts.get(r.id), judgments[r.id], part.get(r.id, ""), remarks[r.id])
             for r in responses[prompt.id]
@@ -126,9 +137,14 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
         yield Browsed(prompt, shown_of, pair, "" if pair else reasons.get(prompt.id, ""))
 
 
-def _remarks(preferences: Sequence[Preference], battles: Sequence[MetaJudgment]) -> dict[str, list[Remark]]:
+def _remarks(
+    preferences: Sequence[Preference], likelihoods: Sequence[Likelihood], battles: Sequence[MetaJudgment]
+) -> dict[str, list[Remark]]:  # fmt: skip
     """Comparisons by the id of the response that was shown first, battles of two judgments by that of the response judged."""
     found = defaultdict(list)
+    for told in likelihoods:
+        likely = "untold" if told.logprob is None else f"{told.logprob:.2f} nats"
+        found[told.response_id].append(Remark(f"log-likelihood by {told.model}: {likely}", ""))
     for battle in battles:
         title = f"meta-judge, judgment {battle.first} before {battle.second}: {battle.label}"
         found[battle.response_id].append(Remark(title, battle.rationale))

@@ -81,6 +81,9 @@ PROMPTS = Part("prompts", "decides", Prompt)
 RESPONSES = Part("responses", "asks", Response)
 JUDGMENTS = Part("judgments", "asks", Judgment, several=True)
 PREFERENCES = Part("preferences", "asks", Preference)
+LIKELIHOODS = Part("likelihoods", "asks", Likelihood)
+LIKELIHOODS_BEFORE = Part("likelihoods_before", "asks", Likelihood)
+LIKELIHOODS_M1 = Part("likelihoods_m1", "asks", Likelihood)
 PAIRS = Part("pairs", "decides", Pair)
 JUDGMENTS_ADDED = Part("judgments_added", "asks", Judgment)
 META_JUDGMENTS = Part("meta_judgments", "asks", MetaJudgment)
@@ -166,7 +169,7 @@ def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
         yield (
             f"M{t}",
             (
-                *making(recipe),
+                *making(recipe, t),
                 *teaching(recipe, t),
                 *before,
                 *_training(recipe),
@@ -176,9 +179,9 @@ def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
         )
 
 
-def making(recipe: Recipe) -> Parts:
-    """The parts that pairs are made of (paper, section 2.2)."""
-    return (*(() if recipe.prompts.source else (PROPOSED,)), PROMPTS, RESPONSES, *_judging(recipe), PAIRS)
+def making(recipe: Recipe, t: int) -> Parts:
+    """The parts that the pairs for M_t are made of (paper, section 2.2)."""
+    return (*(() if recipe.prompts.source else (PROPOSED,)), PROMPTS, RESPONSES, *_judging(recipe, t), PAIRS)
 
 
 def teaching(recipe: Recipe, t: int) -> Parts:
@@ -192,10 +195,16 @@ def teaching(recipe: Recipe, t: int) -> Parts:
     return (*added, *meta, *replayed, JUDGE_PAIRS)
 
 
-def _judging(recipe: Recipe) -> Parts:
-    """The parts that candidates get their scores from."""
-    if recipe.judge.method == "pairwise":
+def _judging(recipe: Recipe, t: int) -> Parts:
+    """The parts that the candidates for M_t get their scores from."""
+    method = recipe.judge.method_for(t)
+    if method == "pairwise":
         return (PREFERENCES,)
+    if method == "likelihood":
+        return (LIKELIHOODS, LIKELIHOODS_BEFORE)
+    if method == "cream":
+        first = (LIKELIHOODS_M1,) if t > 2 else ()
+        return (LIKELIHOODS, *first, *((LIKELIHOODS_BEFORE,) if t > 3 and recipe.dpo.confidence == "consistency" else ()))
     return tuple(JUDGMENTS.named(name) for name in recipe.judge.rounds)
 
 

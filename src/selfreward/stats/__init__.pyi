@@ -1,6 +1,5 @@
 from .battles import (agreed_wins as agreed_wins, place_weights as place_weights, strengths as strengths,
     weighed_wins as weighed_wins)
-from .comparisons import (combine as combine, flip_rate as flip_rate, win_shares as win_shares)
 from .intervals import (Floats as Floats, difference_of_shares as difference_of_shares, distance_skewness as distance_skewness,
     resampled as resampled, spread_within as spread_within)
 from .novelty import (WORD as WORD, WORD_OF_ANY_SCRIPT as WORD_OF_ANY_SCRIPT, Novelty as Novelty,

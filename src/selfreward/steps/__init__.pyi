@@ -3,10 +3,11 @@ from .eft import make_eft as make_eft
 from .judge_pairs import teach_judge as teach_judge
 from .judging import (Judged as Judged, judge_candidates as judge_candidates, without_doubt as without_doubt)
 from .judgments import (Grader as Grader, ask_candidates as ask_candidates, read_judgment as read_judgment)
+from .likelihoods import Likely as Likely
 from .meta_judgments import load_meta_rubric as load_meta_rubric
 from .pairs import (Scored as Scored, best_against_worst as best_against_worst, choose_pairs as choose_pairs,
     pair_policy as pair_policy, trusted as trusted, without_flukes as without_flukes)
-from .pairwise import PairwiseJudge as PairwiseJudge
+from .pairwise import (PairwiseJudge as PairwiseJudge, combine as combine, flip_rate as flip_rate)
 from .parsing import (own_turn as own_turn, read_score as read_score)
 from .prompts import (HEADER as HEADER, choose_prompts as choose_prompts, plan_prompts as plan_prompts,
     read_proposal as read_proposal, take_prompts as take_prompts)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations, groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from selfreward.recipe import Recipe
-from selfreward.records import Checkpoint, Judgment, Preference, Prompt, Records, Response
-from selfreward.rundir import JUDGMENTS, PREFERENCES, ModelFolder
-from selfreward.stats import mean_places, win_shares
+from selfreward.records import Checkpoint, Judgment, Likelihood, Preference, Prompt, Records, Response, number
+from selfreward.rundir import JUDGMENTS, LIKELIHOODS, LIKELIHOODS_BEFORE, LIKELIHOODS_M1, PREFERENCES, ModelFolder, Part
+from selfreward.stats import mean_places
+from selfreward.steps.cast import Cast
 from selfreward.steps.judgments import Grader, ask_candidates
+from selfreward.steps.likelihoods import Likely, log_ratios, per_token, without_length
 from selfreward.steps.pairs import Decided, without_dissent, without_flukes
-from selfreward.steps.pairwise import PairwiseJudge
+from selfreward.steps.pairwise import PairwiseJudge, win_shares
 
 Candidates = Sequence[tuple[str, Response]]
 """(prompt text, response) each, those of one prompt next to each other."""
@@ -31,20 +33,29 @@ class Judged(NamedTuple):
     averages: bool = True
     """Whether the scores are the means of `judgments`."""
 
+    before: Mapping[str, float] | None = None
+    """The scores that the model before would give, where that is known."""
+    told: Mapping[str, float] = {}
+    """Figures that the way of scoring found for itself."""
+
     @property
-    def other_scores(self) -> Mapping[str, float] | None:
-        """The scores, where they are no means of judgments."""
-        return None if self.averages else self.scores
+    def beside(self) -> dict[str, Any]:
+        """Everything of an iteration's record beside the judgments, as it has it."""
+        scores = None if self.averages else self.scores
+        return {"scores": scores, "scores_before": self.before, "preferences": self.preferences, "told": self.told}
 
 
 def judge_candidates(
-    it: ModelFolder, prompts: Sequence[Prompt], responses: Records[Response], recipe: Recipe, by: Sequence[Checkpoint]
+    it: ModelFolder, prompts: Sequence[Prompt], responses: Records[Response], recipe: Recipe, model: Checkpoint, cast: Cast
 ) -> Judged:  # fmt: skip
-    """Score all `responses` to `prompts`; `by`: the judges, of which there are several in a jury."""
-    if recipe.judge.method == "pairwise":
+    """Score all `responses` to `prompts`, which `model` gave, in the way that the recipe names."""
+    method, by = recipe.judge.method_for(number(it.name)), cast.judges(recipe.judge, model)
+    if method == "pairwise":
         return _by_comparing(it, prompts, responses, recipe, by[0])
     grader, texts = Grader(recipe.judge), {prompt.id: prompt.text for prompt in prompts}
     candidates = [(texts[response.prompt_id], response) for response in responses]
+    if method != "scores":
+        return (_by_likelihood if method == "likelihood" else _by_cream)(it, candidates, recipe, model, cast)
     if len(by) == 1:
         judgments = ask_candidates(it, candidates, grader, by[0])
         return Judged(judgments, grader.mean_scores(judgments))
@@ -69,6 +80,40 @@ def _by_comparing(
     items = [(asked[a.prompt_id], a, b) for a, b in pairs if a.text != b.text]
     preferences = it.ask(PREFERENCES, PairwiseJudge(recipe.pairwise), items, by)
     return Judged((), win_shares(preferences, responses, recipe.judge.min_valid), preferences, averages=False)
+
+
+def _by_likelihood(it: ModelFolder, candidates: Candidates, recipe: Recipe, model: Checkpoint, cast: Cast) -> Judged:
+    """Log π_t − log π_{t−1}, less the penalty of length (DICE); answers that did not end have no score."""
+    earlier, penalty = cast.before(model), recipe.judge.length_penalty
+    assert earlier, "M1 gives scores"
+    told = _likelihoods(it, candidates, recipe, {LIKELIHOODS: model, LIKELIHOODS_BEFORE: earlier})
+    rewards = log_ratios(told[LIKELIHOODS], told[LIKELIHOODS_BEFORE])
+    answers = [response for _, response in candidates]
+    scores, weight = without_length(rewards, answers, None if penalty == "balanced" else penalty)
+    return Judged((), scores, averages=False, told={"length penalty": weight} if penalty else {})
+
+
+def _by_cream(it: ModelFolder, candidates: Candidates, recipe: Recipe, model: Checkpoint, cast: Cast) -> Judged:
+    """Log π_t − log π_1, and of M1 its mean log-probability of a token (CREAM); beside it the same of the model before."""
+    first, before = cast.first, cast.before(model)
+    if before is None:
+        return Judged((), per_token(_likelihoods(it, candidates, recipe, {LIKELIHOODS: model})[LIKELIHOODS]), averages=False)
+    asked = {LIKELIHOODS: model, LIKELIHOODS_M1: first}
+    if before.name != first.name and recipe.dpo.confidence == "consistency":
+        asked[LIKELIHOODS_BEFORE] = before
+    told = _likelihoods(it, candidates, recipe, asked)
+    of_first = told[LIKELIHOODS_M1]
+    earlier = log_ratios(told[LIKELIHOODS_BEFORE], of_first) if LIKELIHOODS_BEFORE in told else None
+    earlier = per_token(of_first) if before.name == first.name else earlier
+    return Judged((), log_ratios(told[LIKELIHOODS], of_first), averages=False, before=earlier)
+
+
+def _likelihoods(
+    it: ModelFolder, candidates: Candidates, recipe: Recipe, asked: Mapping[Part[Likelihood], Checkpoint]
+) -> dict[Part[Likelihood], Records[Likelihood]]:  # fmt: skip
+    """The likelihoods of the candidates that came to an end, as each model `asked` tells them in its part."""
+    whole = [(prompt, response) for prompt, response in candidates if response.finish == "stop"]
+    return {part: it.ask(part, Likely(recipe.responses.sampling), whole, by) for part, by in asked.items()}
 
 
 def groups(responses: Iterable[Response]) -> list[list[str]]:

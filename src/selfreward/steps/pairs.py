@@ -137,13 +137,16 @@ def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint,
     """How to train `model` on what it `made`: `[dpo]`, with a number for its confidence (CREAM, arXiv 2410.12735).
 
     Measured, it is (τ + 1) / 2 from 0 to 1, with τ the mean over prompts of Kendall's τ-b between the scores of the judge and of
-    the model before it, which is asked in `judgments_before`. It is 1 where there is no model before, or no prompt has a τ. Pairs
-    of earlier iterations that are trained on again are trusted as far.
+    the model before it, which is asked in `judgments_before`, or between the likelihoods that CREAM ranks by. It is 1 where there
+    is no model before, or no prompt has a τ. Pairs of earlier iterations that are trained on again are trusted as far.
     """
     if recipe.dpo.confidence != "consistency":
         return recipe.dpo
-    earlier = cast.before(cast.judges(recipe.judge, model)[0])
-    taus = _taus(made, it, earlier, recipe) if earlier else []
+    if made.scores is not None:
+        taus = rank_consistency(_groups(made.responses), made.scores, made.scores_before or {})
+    else:
+        earlier = cast.before(cast.judge(recipe.judge, model))
+        taus = _taus(made, it, earlier, recipe) if earlier else []
     return recipe.dpo.model_copy(update={"confidence": (fmean(taus) + 1) / 2 if taus else 1.0})
 
 
@@ -152,5 +155,8 @@ def _taus(made: Iteration, it: ModelFolder, earlier: Checkpoint, recipe: Recipe)
     grader, texts = Grader(recipe.judge), {prompt.id: prompt.text for prompt in made.prompts}
     asked = ((texts[response.prompt_id], response) for response in made.responses)
     before = it.ask(JUDGMENTS_BEFORE, grader, asked, earlier)
-    groups = ([response.id for response in group] for _, group in groupby(made.responses, lambda response: response.prompt_id))
-    return rank_consistency(groups, grader.mean_scores(made.judgments), grader.mean_scores(before))
+    return rank_consistency(_groups(made.responses), grader.mean_scores(made.judgments), grader.mean_scores(before))
+
+
+def _groups(responses: Iterable[Response]) -> list[list[str]]:
+    return [[response.id for response in group] for _, group in groupby(responses, lambda response: response.prompt_id)]

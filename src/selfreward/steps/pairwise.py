@@ -7,10 +7,12 @@ is a tie, and where one of them failed there is no verdict at all.
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import combinations, groupby
 
 from selfreward.recipe import FIRST_SECOND_TIE, PairwiseConfig, label_name
-from selfreward.records import Checkpoint, Completion, Place, Preference, Prompt, Request, Response
+from selfreward.records import Checkpoint, Comparison, Completion, Place, Preference, Prompt, Request, Response, Side
 from selfreward.steps.parsing import last_verdict
 from selfreward.steps.rubrics import Rubric, own_words
 
@@ -66,3 +68,50 @@ class PairwiseJudge:
         """The last verdict in a judge's own text; None where there is none, or one of no place."""
         found = last_verdict(text, self._verdict)
         return self._places.get(label_name(found[1] or "")) if found else None
+
+
+def combine(preferences: Iterable[Preference]) -> list[Comparison]:
+    """Both orders of each comparison as one: disagreement is a tie, and `none` where a verdict is missing."""
+    return [
+        Comparison(prompt_id=prompt_id, a=a, b=b, winner=_agreed(sides)) for (prompt_id, a, b), sides in _both_orders(preferences)
+    ]
+
+
+def win_shares(preferences: Iterable[Preference], responses: Iterable[Response], min_valid: int) -> dict[str, float]:
+    """Share of its comparisons with the others to its prompt that a response wins, 0 to 1, ties by half, by response id.
+
+    Responses to a prompt stand together in `responses`; those that read the same are level, asked about or not. Comparisons that
+    were not decided do not count; a response of fewer than `min_valid` has no share, unless it has fewer rivals, all decided.
+    """
+    winners = {(one.a, one.b): one.winner for one in combine(preferences)}
+    won: dict[str, list[float]] = defaultdict(list)
+    rivals: Counter[str] = Counter()
+    for _, group in groupby(responses, lambda response: response.prompt_id):
+        for a, b in combinations([response for response in group if response.answered], 2):
+            rivals.update((a.id, b.id))
+            winner = "tie" if a.text == b.text else winners.get((a.id, b.id), "none")
+            if winner != "none":
+                won[a.id].append({"a": 1.0, "b": 0.0, "tie": 0.5}[winner])
+                won[b.id].append(1 - won[a.id][-1])
+    return {name: sum(points) / len(points) for name, points in won.items() if len(points) >= min(min_valid, rivals[name])}
+
+
+def flip_rate(preferences: Iterable[Preference]) -> float | None:
+    """Share of the comparisons decided in both orders whose verdict changes with the order; None of none."""
+    decided = [sides for _, sides in _both_orders(preferences) if len(sides) == 2 and "none" not in sides]
+    return sum(sides[0] != sides[1] for sides in decided) / len(decided) if decided else None
+
+
+def _both_orders(preferences: Iterable[Preference]) -> list[tuple[tuple[str, str, str], list[Side]]]:
+    """(prompt id, a, b) and the winning side by each order that there is, in the order in which they first occur."""
+    sides: dict[tuple[str, str, str], dict[bool, Side]] = {}
+    for given in preferences:
+        a, b = (given.second, given.first) if given.swapped else (given.first, given.second)
+        sides.setdefault((given.prompt_id, a, b), {})[given.swapped] = given.side
+    return [(key, list(by_order.values())) for key, by_order in sides.items()]
+
+
+def _agreed(sides: list[Side]) -> Side:
+    if len(sides) < 2 or "none" in sides:
+        return "none"
+    return sides[0] if sides[0] == sides[1] else "tie"

@@ -16,9 +16,8 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Compared, Prompt, Response, Sampling, digest
 from selfreward.rundir import SELECTION, SELECTION_PREFERENCES, SELECTION_RESPONSES, VALIDATION, ModelFolder
-from selfreward.stats import combine, flip_rate
 from selfreward.steps.cast import Cast
-from selfreward.steps.pairwise import PairwiseJudge
+from selfreward.steps.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.steps.responses import Answering
 from selfreward.steps.seed import Seed, refuse_known
 from selfreward.steps.sources import Kept, load_prompts

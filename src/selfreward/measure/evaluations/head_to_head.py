@@ -10,8 +10,8 @@ from selfreward.measure.evaluations.breakdown import Labelled, break_down
 from selfreward.recipe import ModelName, PairwiseConfig, SourceConfig
 from selfreward.records import Comparison, Dropped, Figure, Found, Preference, Prompt, Side, content_id, digest
 from selfreward.rundir import PROMPTS, Part
-from selfreward.stats import combine, flip_rate, intervals
-from selfreward.steps import Kept, PairwiseJudge, load_prompts
+from selfreward.stats import intervals
+from selfreward.steps import Kept, PairwiseJudge, combine, flip_rate, load_prompts
 
 PREFERENCES = Part("preferences", "asks", Preference)
 WORTH: dict[Side, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}

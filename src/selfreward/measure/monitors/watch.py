@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from selfreward.errors import SelfRewardError
 from selfreward.measure.measurer import Taken
@@ -16,15 +16,11 @@ from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import (
     Anchor,
     Checkpoint,
-    Completion,
     Iteration,
     Likelihood,
-    Message,
     Prompt,
     Reading,
-    Request,
     Response,
-    Sampling,
     Severity,
     describe,
     read_jsonl,
@@ -44,37 +40,10 @@ from selfreward.rundir import (
     ModelFolder,
 )  # fmt: skip
 from selfreward.stats import plain
-from selfreward.steps import Answering, Cast, Grader, Seed, refuse_known
+from selfreward.steps import Answering, Cast, Grader, Likely, Seed, refuse_known
 
 Asked = list[tuple[str, Response]]
 """(prompt text, response) each."""
-
-
-class Likely(NamedTuple):
-    """Asks a model how likely an answer is to its prompt."""
-
-    sampling: Sampling
-
-    @property
-    def reading(self) -> list[object]:
-        """Empty: a likelihood needs no parsing."""
-        return []
-
-    def plan(self, items: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
-        """A request for each (prompt text, answer), with the answer forced on the model."""
-        return [
-            Request.asking(answer.id, 0, (Message(role="user", content=text),), self.sampling, model, seed, forced=answer.text)
-            for text, answer in items
-        ]
-
-    @staticmethod
-    def read(request: Request, completion: Completion) -> Likelihood:
-        """The likelihood of the forced answer; `untold` where the engine cannot give it."""
-        known = completion.finish == "stop" and completion.logprob is not None
-        return Likelihood(
-            response_id=request.about, model=request.model, outcome="told" if known else "untold",
-            logprob=completion.logprob if known else None, tokens=completion.completion_tokens + 1,
-        )  # fmt: skip
 
 
 class Watcher:
