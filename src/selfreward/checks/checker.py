@@ -19,7 +19,7 @@ from selfreward.checks.memory import Precision
 from selfreward.checks.reach import Found, look_up, models_of, unshared
 from selfreward.engines import find_device, load_ray, outside_model, quiet_hub, quiet_libraries
 from selfreward.errors import SelfRewardError
-from selfreward.measure import MONITORS, load_anchors
+from selfreward.measure import JOINT, MONITORS, load_anchors, load_joint
 from selfreward.recipe import ROLES, WISE, ClusterConfig, DriftConfig, JudgePairsConfig, LoRAConfig, Recipe, imported
 from selfreward.records import Anchor, Checkpoint, Message, Prompt, Record, content_id
 from selfreward.reports import require_trackers
@@ -161,11 +161,12 @@ class _Checker:
         if drift is None:
             return []
         self.attempt(partial(known_traits, drift))
+        joint = self.attempt(partial(load_joint, drift))
         if drift.frozen in set(ROLES) - {"frozen"}:
             now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
             self.findings.append(Finding("error", "drift.frozen", f"{drift.frozen!r} is no judge that stays as it is", now))
         for name in drift.limits:
-            if name.split(".")[0] not in MONITORS:
+            if name.split(".")[0] not in MONITORS and not (joint and name == JOINT):
                 now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(MONITORS)}"
                 self.findings.append(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
         return self.attempt(partial(load_anchors, drift, seed)) or []

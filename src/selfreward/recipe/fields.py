@@ -153,9 +153,9 @@ def assert_open(tree: Mapping[str, Any], where: str) -> None:
         raise SelfRewardError(what, where, "Leave it out: a key is read from the variable that servers.NAME.key_env names")
 
 
-def off(value: Any) -> Any:
+def off(value: Any, **bounds: Any) -> Any:
     """A field that is off at `value`, its default, and is not written down then: digests stay what they were without it."""
-    return Field(value, exclude_if=lambda given: bool(given == value))
+    return Field(value, exclude_if=lambda given: bool(given == value), **bounds)
 
 
 class Section(BaseModel):

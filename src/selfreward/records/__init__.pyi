@@ -18,5 +18,5 @@ from .measured import (Comparison as Comparison, Side as Side, Verdict as Verdic
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
     Request as Request, Sampled as Sampled, Sampling as Sampling, Watched as Watched)
-from .watched import (Anchor as Anchor, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
+from .watched import (Anchor as Anchor, Baseline as Baseline, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
     describe as describe, ending as ending, phrase as phrase, worst as worst)

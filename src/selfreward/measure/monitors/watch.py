@@ -11,6 +11,7 @@ from typing import Any
 from selfreward.errors import SelfRewardError
 from selfreward.measure.measurer import Taken
 from selfreward.measure.monitors.base import Evidence
+from selfreward.measure.monitors.joint import load_joint
 from selfreward.measure.monitors.verdicts import read_monitors
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import (
@@ -55,6 +56,7 @@ class Watcher:
         """Called when a model is measured and watched."""
         self.config = recipe.drift
         self.anchors = load_anchors(self.config, seed)
+        self.joint = load_joint(self.config) if self.config else None
         self.seen: list[tuple[Checkpoint, Evidence]] = []
         self.readings: list[Reading] = []
         """Of the last model watched."""
@@ -77,7 +79,7 @@ class Watcher:
 
     def _read(self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None) -> None:
         now = self._evidence(config, folder, model, taken, made)
-        self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits)
+        self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits, self.joint)
         self.seen.append((model, now))
         folder.restate(DRIFT, self.readings)
         folder.run.progress.say(f"{folder.name}: {describe(self.readings)}")
