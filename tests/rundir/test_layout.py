@@ -41,6 +41,7 @@ def elsewhere():
 
 WIDE = {"responses__n": 4, "prompts__per_iteration": 12}
 OTHERWISE = [
+    {"sft__baseline": True, "judge__method": "votes", "judge__majority": 0, "judge__answer": r"^(\w+)", **WIDE},
     {"sft__baseline": True, "iterations": 3, "judge__method": "cream", "dpo__confidence": "consistency", **WIDE},
     {"sft__baseline": True, "judge__method": "pairwise", "judge_pairs": {"by": "none", "replay": 1}, **WIDE},
     {"sft__baseline": True, "judge_pairs": {"by": "meta", "samples": 4, "share": 0.5, "commonest": 1}, **WIDE},
@@ -48,7 +49,7 @@ OTHERWISE = [
 """Fields that do not go with all others."""
 
 
-@pytest.fixture(scope="module", params=[EVERYTHING, *OTHERWISE], ids=["everything", "likely", "compared", "meta"])
+@pytest.fixture(scope="module", params=[EVERYTHING, *OTHERWISE], ids=["everything", "votes", "likely", "compared", "meta"])
 def run(request, tmp_path_factory):
     """A whole run with everything on, and others with what does not go with it."""
     return make_run(tmp_path_factory.mktemp("layout"), request.param)

@@ -32,7 +32,7 @@ def _one_or_several(by: Any) -> Any:
     return by
 
 
-Method = Literal["scores", "pairwise", "likelihood", "cream"]
+Method = Literal["scores", "pairwise", "likelihood", "cream", "votes"]
 
 
 def _balanced_or_a_number(penalty: Any) -> Any:
@@ -97,7 +97,12 @@ class JudgeConfig(SamplingConfig):
     """How candidates get their scores: `scores` on the rubric's scale, or `pairwise` against each other by the rubric of
     `[pairwise]`, each pair in both orders: the share of the others that a candidate wins against, ties by half. `likelihood`
     (DICE): log π_t − log π_{t−1} of the answer, from M2 on; M1 gives scores. `cream`: log π_t − log π_1, and of M1 the mean of a
-    token's log-probability. The last two ask no judge."""
+    token's log-probability. `votes` (ScPO): the share of its prompt's candidates that come to the same
+    answer. These three ask no judge."""
+    answer: Pattern | None = off(None)
+    """Of `votes`, where the answer stands in a response, ignoring case: one group, the last match. Not given: all of it."""
+    majority: Share = off(0.5)
+    """Of `votes`, the share that must come to the answer of a chosen response; prompts with less give no pair."""
     length_penalty: LengthPenalty = off(0.0)
     """Of `likelihood`, taken off for every character of an answer; `balanced`: the first at which chosen and rejected answers of
     an iteration are as long as each other, in steps of .001 up to 1."""
@@ -175,6 +180,12 @@ class JudgeConfig(SamplingConfig):
             )
         if self.method in ("likelihood", "cream") and self.by != "current":
             raise ValueError(f'method = "{self.method}" asks the models of the loop: leave out by, or set it to "current"')
+        if self.method == "votes" and self.by != "current":
+            raise ValueError('method = "votes" asks no judge: leave out by')
+        if self.method != "votes" and (self.answer is not None or self.majority != 0.5):
+            raise ValueError('answer and majority are for method = "votes"')
+        if self.answer is not None and re.compile(self.answer).groups != 1:
+            raise ValueError("answer must have one group, what is voted for")
         if self.length_penalty and self.method != "likelihood":
             raise ValueError('length_penalty is for method = "likelihood": leave it out, or set pairs.length_rho in its place')
         return self

@@ -10,10 +10,10 @@ from .jsonl import (Records as Records, digest as digest, iter_about as iter_abo
 from .locks import (LOCK as LOCK, Held as Held, alone as alone, is_held as is_held, lock_folder as lock_folder,
     made_beside as made_beside, undisturbed as undisturbed)
 from .made import (REPLY as REPLY, Answer as Answer, Contrast as Contrast, Dropped as Dropped,
-    Example as Example, Iteration as Iteration, JudgePair as JudgePair, Judgment as Judgment, MetaJudgment as MetaJudgment, Outcome as Outcome, Pair as Pair, Place as Place,
-    Preference as Preference, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Response as Response,
-    contrasts as contrasts, in_pairs as in_pairs, preference_texts as preference_texts, texts_in as texts_in)
-from .measured import (Comparison as Comparison, Side as Side, Verdict as Verdict,
+    Example as Example, Iteration as Iteration, JudgePair as JudgePair, Judgment as Judgment, MetaJudgment as MetaJudgment, Outcome as Outcome, Pair as Pair,
+    Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Response as Response,
+    Vote as Vote, contrasts as contrasts, in_pairs as in_pairs, preference_texts as preference_texts, texts_in as texts_in)
+from .measured import (Comparison as Comparison, Place as Place, Preference as Preference, Side as Side, Verdict as Verdict,
     Compared as Compared, Estimate as Estimate, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,

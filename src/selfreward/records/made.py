@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
-from selfreward.records.measured import Side
+from selfreward.records.measured import Preference
 from selfreward.records.requests import Finish, Ids, Sampled
 
 Answer = str | tuple[int, ...]
@@ -116,6 +116,18 @@ class Judgment(Sampled):
         return self
 
 
+class Vote(Identified):
+    """What a response comes to, and how many of its prompt's candidates come to the same."""
+
+    identity = ("response_id", "answer", "votes", "of")
+    response_id: str
+    answer: str
+    """In the form in which answers are compared."""
+    votes: int
+    of: int
+    """Candidates of the prompt, those without an answer among them."""
+
+
 class Pair(Identified):
     """A preference: for one prompt, the response to learn from and the one to learn away from."""
 
@@ -146,45 +158,6 @@ class Dropped(Record):
     id: str
     stage: str
     reason: str
-
-
-Place = Literal["first", "second", "tie"]
-
-
-class Preference(Sampled):
-    """A judge's verdict on two answers in one order. Only a `decided` one has a winner."""
-
-    identity = ("prompt_id", "first", "second", "swapped", "judge", "rationale", "outcome", "winner")
-    prompt_id: str
-    first: str
-    """Id of the response that was shown first."""
-    second: str
-    swapped: bool
-    """Whether the first response is side `b` of the comparison."""
-    judge: str
-    """Fingerprint of the judging model."""
-    rationale: str
-    """Everything that the judge wrote."""
-    outcome: Literal["decided", "unparsed", "truncated", "error"]
-    winner: Place | None = None
-
-    @property
-    def label(self) -> str:
-        """The outcome."""
-        return self.outcome
-
-    @property
-    def side(self) -> Side:
-        """The winner, as a side of the comparison; `none` where nothing was decided."""
-        if self.winner in (None, "tie"):
-            return "tie" if self.winner else "none"
-        return "a" if (self.winner == "first") != self.swapped else "b"
-
-    @model_validator(mode="after")
-    def _winner_if_decided(self) -> Preference:
-        if (self.outcome == "decided") != (self.winner is not None):
-            raise ValueError(f"outcome {self.outcome!r} does not go with winner {self.winner!r}")
-        return self
 
 
 class MetaJudgment(Sampled):

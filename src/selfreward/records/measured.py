@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selfreward.records.base import Record
+from selfreward.records.requests import Sampled
 
 
 class Verdict(Record):
@@ -38,6 +39,45 @@ class Comparison(Record):
         """Swap the sides of this comparison."""
         winner: dict[Side, Side] = {"a": "b", "b": "a"}
         return Comparison(prompt_id=self.prompt_id, a=self.b, b=self.a, winner=winner.get(self.winner, self.winner))
+
+
+Place = Literal["first", "second", "tie"]
+
+
+class Preference(Sampled):
+    """A judge's verdict on two answers in one order. Only a `decided` one has a winner."""
+
+    identity = ("prompt_id", "first", "second", "swapped", "judge", "rationale", "outcome", "winner")
+    prompt_id: str
+    first: str
+    """Id of the response that was shown first."""
+    second: str
+    swapped: bool
+    """Whether the first response is side `b` of the comparison."""
+    judge: str
+    """Fingerprint of the judging model."""
+    rationale: str
+    """Everything that the judge wrote."""
+    outcome: Literal["decided", "unparsed", "truncated", "error"]
+    winner: Place | None = None
+
+    @property
+    def label(self) -> str:
+        """The outcome."""
+        return self.outcome
+
+    @property
+    def side(self) -> Side:
+        """The winner, as a side of the comparison; `none` where nothing was decided."""
+        if self.winner in (None, "tie"):
+            return "tie" if self.winner else "none"
+        return "a" if (self.winner == "first") != self.swapped else "b"
+
+    @model_validator(mode="after")
+    def _winner_if_decided(self) -> Preference:
+        if (self.outcome == "decided") != (self.winner is not None):
+            raise ValueError(f"outcome {self.outcome!r} does not go with winner {self.winner!r}")
+        return self
 
 
 class Estimate(Record):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from markupsafe import escape
 
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Judgment, Likelihood, MetaJudgment, Pair, Preference, Prompt, Response, Verdict
+from selfreward.records import Judgment, Likelihood, MetaJudgment, Pair, Preference, Prompt, Response, Verdict, Vote
 from selfreward.rundir import (
     LIKELIHOODS,
     LIKELIHOODS_BEFORE,
@@ -19,6 +19,7 @@ from selfreward.rundir import (
     PAIRS,
     PREFERENCES,
     TRUTH,
+    VOTES,
     FolderReader,
 )
 from selfreward.stats import mean_scores
@@ -124,7 +125,9 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
     scores = mean_scores((judgment for group in judgments.values() for judgment in group), judge.min_valid)
     parts = (LIKELIHOODS, LIKELIHOODS_BEFORE, LIKELIHOODS_M1)
     likely = [told for part in parts for told in folder.records(part).about("response_id", asked)]
-    remarks = _remarks(preferences, likely, list(folder.records(META_JUDGMENTS).about("response_id", asked)))
+    votes = list(folder.records(VOTES).about("response_id", asked))
+    scores |= {vote.response_id: vote.votes / vote.of for vote in votes}
+    remarks = _remarks(votes, preferences, likely, list(folder.records(META_JUDGMENTS).about("response_id", asked)))
     for prompt in prompts:
         pair = pairs.get(prompt.id)
         part = {pair.chosen_id: "chosen", pair.rejected_id: "rejected"} if pair else {}
@@ -138,10 +141,12 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
 
 
 def _remarks(
-    preferences: Sequence[Preference], likelihoods: Sequence[Likelihood], battles: Sequence[MetaJudgment]
+    votes: Sequence[Vote], preferences: Sequence[Preference], likelihoods: Sequence[Likelihood], battles: Sequence[MetaJudgment]
 ) -> dict[str, list[Remark]]:  # fmt: skip
     """Comparisons by the id of the response that was shown first, battles of two judgments by that of the response judged."""
     found = defaultdict(list)
+    for vote in votes:
+        found[vote.response_id].append(Remark(f"{vote.votes} of {vote.of} come to {vote.answer}", ""))
     for told in likelihoods:
         likely = "untold" if told.logprob is None else f"{told.logprob:.2f} nats"
         found[told.response_id].append(Remark(f"log-likelihood by {told.model}: {likely}", ""))

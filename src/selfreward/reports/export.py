@@ -71,6 +71,7 @@ def _conversations(folder: FolderReader) -> Iterator[dict[str, Any]]:
     """The pairs in a folder, as TRL wants preferences with an explicit prompt."""
     pairs = list(folder.pairs())
     texts = preference_texts(pairs, folder.prompts(), folder.responses())
+    weighed = any(pair.weight != 1 for pair in pairs)
     for pair, (prompt, chosen, rejected) in zip(pairs, texts, strict=True):
         yield {
             "prompt": [{"role": "user", "content": prompt}],
@@ -79,6 +80,7 @@ def _conversations(folder: FolderReader) -> Iterator[dict[str, Any]]:
             "score_chosen": pair.chosen_score,
             "score_rejected": pair.rejected_score,
             **pair.model_dump(include={"id", "prompt_id", "chosen_id", "rejected_id"}),
+            **({"weight": pair.weight} if weighed else {}),
         }
 
 

@@ -26,6 +26,7 @@ from selfreward.records import (
     Record,
     Response,
     Verdict,
+    Vote,
 )  # fmt: skip
 
 R = TypeVar("R", bound=Record)
@@ -81,6 +82,7 @@ PROMPTS = Part("prompts", "decides", Prompt)
 RESPONSES = Part("responses", "asks", Response)
 JUDGMENTS = Part("judgments", "asks", Judgment, several=True)
 PREFERENCES = Part("preferences", "asks", Preference)
+VOTES = Part("votes", "decides", Vote)
 LIKELIHOODS = Part("likelihoods", "asks", Likelihood)
 LIKELIHOODS_BEFORE = Part("likelihoods_before", "asks", Likelihood)
 LIKELIHOODS_M1 = Part("likelihoods_m1", "asks", Likelihood)
@@ -200,6 +202,8 @@ def _judging(recipe: Recipe, t: int) -> Parts:
     method = recipe.judge.method_for(t)
     if method == "pairwise":
         return (PREFERENCES,)
+    if method == "votes":
+        return (VOTES,)
     if method == "likelihood":
         return (LIKELIHOODS, LIKELIHOODS_BEFORE)
     if method == "cream":

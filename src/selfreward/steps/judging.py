@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from selfreward.recipe import Recipe
 from selfreward.records import Checkpoint, Judgment, Likelihood, Preference, Prompt, Records, Response, number
-from selfreward.rundir import JUDGMENTS, LIKELIHOODS, LIKELIHOODS_BEFORE, LIKELIHOODS_M1, PREFERENCES, ModelFolder, Part
+from selfreward.rundir import JUDGMENTS, LIKELIHOODS, LIKELIHOODS_BEFORE, LIKELIHOODS_M1, PREFERENCES, VOTES, ModelFolder, Part
 from selfreward.stats import mean_places
 from selfreward.steps.cast import Cast
 from selfreward.steps.judgments import Grader, ask_candidates
 from selfreward.steps.likelihoods import Likely, log_ratios, per_token, without_length
 from selfreward.steps.pairs import Decided, without_dissent, without_flukes
 from selfreward.steps.pairwise import PairwiseJudge, win_shares
+from selfreward.steps.votes import by_majority, count_votes
 
 Candidates = Sequence[tuple[str, Response]]
 """(prompt text, response) each, those of one prompt next to each other."""
@@ -54,6 +55,9 @@ def judge_candidates(
         return _by_comparing(it, prompts, responses, recipe, by[0])
     grader, texts = Grader(recipe.judge), {prompt.id: prompt.text for prompt in prompts}
     candidates = [(texts[response.prompt_id], response) for response in responses]
+    if method == "votes":
+        votes = it.keep(VOTES, count_votes(responses, recipe.judge))
+        return Judged((), {vote.response_id: vote.votes / vote.of for vote in votes}, averages=False)
     if method != "scores":
         return (_by_likelihood if method == "likelihood" else _by_cream)(it, candidates, recipe, model, cast)
     if len(by) == 1:
@@ -131,5 +135,7 @@ def _answered(response: Response) -> bool:
 
 def without_doubt(decided: Decided, responses: Iterable[Response], judged: Judged, recipe: Recipe) -> Decided:
     """The pairs and what was dropped, where pairs that flip too likely, or that too few of a jury would have, are dropped too."""
+    if recipe.judge.method == "votes":
+        decided = by_majority(decided, recipe.judge.majority)
     decided = without_flukes(decided, responses, judged.judgments, recipe)
     return without_dissent(decided, judged.opinions, recipe.judge.agreement)
