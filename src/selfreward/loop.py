@@ -12,12 +12,11 @@ from selfreward.steps import (
     Answering,
     Cast,
     Seed,
-    choose_pairs,
     choose_prompts,
     judge_candidates,
     load_selector,
     make_eft,
-    pair_policy,
+    pick_pairs,
     plan_prompts,
     read_proposal,
     take_prompts,
@@ -85,7 +84,7 @@ def iterate(
         prompts = it.keep(PROMPTS, choose_prompts(proposals, seed.prompts, written, seed.heldout, config))
     responses = it.ask(RESPONSES, Answering(recipe.responses.sampling, recipe.responses.n), prompts, by=model)
     judged = judge_candidates(it, prompts, responses, recipe, model, cast)
-    chosen = choose_pairs(prompts, responses, judged.scores, pair_policy(recipe.pairs))
+    chosen, responses, judged = pick_pairs(it, prompts, responses, judged, recipe, model, cast)
     pairs = it.keep(PAIRS, without_doubt(chosen, responses, judged, recipe))
     it.require(pairs)
     made = Iteration(len(proposals), prompts, responses, judged.judgments, pairs, **judged.beside)

@@ -9,7 +9,6 @@ from selfreward.reports import export_run
 from selfreward.rundir import (
     JUDGMENTS,
     JUDGMENTS_BEFORE,
-    MODEL,
     PARTS,
     SELECTION_RESPONSES,
     expected,
@@ -41,6 +40,7 @@ def elsewhere():
 
 WIDE = {"responses__n": 4, "prompts__per_iteration": 12}
 OTHERWISE = [
+    {"sft__baseline": True, "iterations": 2, "pairs": {"rejected_from": "M1", "chosen_from": "ahead"}, **WIDE},
     {"sft__baseline": True, "judge__method": "votes", "judge__majority": 0, "judge__answer": r"^(\w+)", **WIDE},
     {"sft__baseline": True, "iterations": 3, "judge__method": "cream", "dpo__confidence": "consistency", **WIDE},
     {"sft__baseline": True, "judge__method": "pairwise", "judge_pairs": {"by": "none", "replay": 1}, **WIDE},
@@ -49,7 +49,9 @@ OTHERWISE = [
 """Fields that do not go with all others."""
 
 
-@pytest.fixture(scope="module", params=[EVERYTHING, *OTHERWISE], ids=["everything", "votes", "likely", "compared", "meta"])
+@pytest.fixture(
+    scope="module", params=[EVERYTHING, *OTHERWISE], ids=["everything", "temporal", "votes", "likely", "compared", "meta"]
+)
 def run(request, tmp_path_factory):
     """A whole run with everything on, and others with what does not go with it."""
     return make_run(tmp_path_factory.mktemp("layout"), request.param)
@@ -96,7 +98,7 @@ def test_every_file_of_a_run_belongs_to_a_part_or_is_named_in_the_layout(run):
 def test_all_records_are_of_the_type_that_the_layout_gives_them(run):
     for folder, stage in left(run):
         part = part_of(stage)
-        if part is not MODEL:
+        if part.form != "trains":
             for record in iter_jsonl(run / folder / f"{stage}.jsonl", part.record):
                 assert isinstance(record, part.record)
 

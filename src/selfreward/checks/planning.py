@@ -10,6 +10,7 @@ from selfreward.checks.costs import Asking, Stage, Training
 from selfreward.recipe import ROLES, Recipe, SamplingConfig
 from selfreward.records import number
 from selfreward.rundir import (
+    AHEAD,
     ANCHOR_JUDGMENTS,
     ANCHOR_RESPONSES,
     DRIFT_CANDIDATES,
@@ -80,7 +81,7 @@ class _Planner:
         if due.folder not in (SFT, M1):
             rounds = number(due.folder) - 1 if recipe.pairs.accumulate else 1
             pairs, sequence = recipe.prompts.per_iteration * rounds, self._pair.plus(seed.turn)
-            if recipe.teaches_judging(number(due.folder)):
+            if due.part is MODEL and recipe.teaches_judging(number(due.folder)):
                 pairs, sequence = self._with_judgments(pairs, sequence)
             return Training(str(due), pairs, recipe.dpo, sequence)
         on = "ift" if due.folder == SFT else recipe.sft.on
@@ -258,7 +259,7 @@ class _Planner:
 
 Making = Callable[[_Planner, Due], Stage | None]
 MAKING: dict[Part[Any], Making] = {
-    MODEL: _Planner._trained, EFT_JUDGMENTS: _Planner._made_eft, PROPOSED: _Planner._proposed,
+    MODEL: _Planner._trained, AHEAD: _Planner._trained, EFT_JUDGMENTS: _Planner._made_eft, PROPOSED: _Planner._proposed,
     RESPONSES: _Planner._answered, JUDGMENTS: _Planner._judged, PREFERENCES: _Planner._candidates_compared,
     LIKELIHOODS: _Planner._candidates_likely, LIKELIHOODS_BEFORE: _Planner._candidates_likely,
     LIKELIHOODS_M1: _Planner._candidates_likely,

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from selfreward.measure import axes
 from selfreward.recipe import Recipe, imported
@@ -236,8 +236,14 @@ def _further(folder: ModelFolder, recipe: Recipe) -> dict[str, dict[str, int]]:
     """Counts of the stages of an iteration that the paper does not have, by their names."""
     parts = (*making(recipe, number(folder.name)), *teaching(recipe, number(folder.name)))
     receipts = {part.name: folder.receipt(part) for part in parts if not part.of_the_paper}
-    return {
-        name: facts.get("outcomes") or {"kept": facts["records"], **facts["dropped"]} for name, facts in receipts.items() if facts
+    return {name: _counts(facts) for name, facts in receipts.items() if facts}
+
+
+def _counts(facts: Mapping[str, Any]) -> dict[str, int]:
+    """The counts in a receipt: of answers by outcome, of records kept and dropped, of a training's steps."""
+    return facts.get("outcomes") or {
+        **({"kept": facts["records"]} if "records" in facts else {"steps": facts["steps"]}),
+        **facts["dropped"],
     }
 
 

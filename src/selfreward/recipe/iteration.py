@@ -230,8 +230,22 @@ class PairsConfig(Section):
     """ρ of Meta-Rewarding's length rule (arXiv 2407.19594): the shortest of the responses whose scores lie within this share of
     the way from best to worst against the longest of those as near to the worst. 0: best against worst, whatever their length."""
 
+    rejected_from: Literal["current", "M1"] = off("current")
+    """`M1` (Temporal Self-Rewarding, arXiv 2508.06026): M1 answers each prompt too, and its worst response is rejected where the
+    judge finds it worse than the worst of M_t."""
+    chosen_from: Literal["current", "ahead"] = off("current")
+    """`ahead` (the same): a model is trained on these pairs and answers each prompt too; its best response is chosen where the
+    judge finds it better than the best of M_t. M_{t+1} is trained on the pairs that come of it, from M_t as ever."""
+
+    @property
+    def temporal(self) -> bool:
+        """Whether other models than M_t have candidates too."""
+        return self.rejected_from != "current" or self.chosen_from != "current"
+
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
+        if self.temporal and (self.length_rho or self.policy != BEST_AGAINST_WORST):
+            raise ValueError("rejected_from and chosen_from have a rule of their own: leave them out, or policy and length_rho")
         if self.length_rho and self.policy != BEST_AGAINST_WORST:
             raise ValueError("length_rho changes what the built-in policy chooses: leave out length_rho, or policy")
         return self

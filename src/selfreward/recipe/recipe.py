@@ -79,6 +79,9 @@ class Recipe(Section):
     @field_validator("pairs")
     @classmethod
     def _can_tell_flukes(cls, pairs: PairsConfig, info: ValidationInfo) -> PairsConfig:
+        judge = info.data.get("judge")
+        if pairs.temporal and judge and (not judge.averages or judge.samples == "adaptive"):
+            raise ValueError("other models' candidates need scores of one judge, and a number of samples: see judge")
         if pairs.max_fluke is None or "judge" not in info.data:
             return pairs
         if not info.data["judge"].averages:
@@ -110,6 +113,10 @@ class Recipe(Section):
     def _has_an_earlier_judge(cls, dpo: DPOConfig, info: ValidationInfo) -> DPOConfig:
         if dpo.confidence != "consistency" or "judge" not in info.data or info.data["judge"].method == "cream":
             return dpo
+        if "pairs" in info.data and info.data["pairs"].temporal:
+            raise ValueError(
+                'confidence = "consistency" ranks the candidates of one model: leave it out, or other models\' candidates'
+            )
         if not info.data["judge"].averages:
             raise ValueError(
                 'confidence = "consistency" compares mean scores of one judge: leave it out, or a jury, or judge.method'

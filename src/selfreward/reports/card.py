@@ -88,11 +88,8 @@ def _model_card(standing: RunView, model: Measured) -> str:
     line = list(_lineage(standing, model))
     receipt, readings = standing[model.name].receipt(MODEL.name) or {}, standing.models[model.name].watched
     eft = (RANKINGS.name, EFT_JUDGMENTS.name, EFT.name) if "eft" in _trained_on(model, recipe) else ()
-    made_of = (
-        IFT.name,
-        *eft,
-        *(part.name for part in (*making(recipe, number(model.name)), *teaching(recipe, number(model.name)))),
-    )
+    parts = (*making(recipe, number(model.name)), *teaching(recipe, number(model.name)))
+    made_of = (IFT.name, *eft, *(part.name for part in parts if part.form != "trains"))
     return render_card(
         "model_card.md",
         model=model, lineage=line, steps=model.selected.step if model.selected else receipt["steps"],

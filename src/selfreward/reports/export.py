@@ -11,9 +11,9 @@ from selfreward.errors import SelfRewardError
 from selfreward.records import made_beside, preference_texts, write_whole
 from selfreward.reports.card import CARD, judge_of
 from selfreward.reports.render import render_card
-from selfreward.rundir import MODEL, PAIRS, PARTS, FolderReader, RunView, open_run
+from selfreward.rundir import PAIRS, PARTS, FolderReader, RunView, open_run
 
-EXPORTED = {part.name: part for part in PARTS if part.use != "hidden" and part is not MODEL}
+EXPORTED = {part.name: part for part in PARTS if part.use != "hidden" and part.form != "trains"}
 """Parts of a run by name, anchors and what monitors asked apart: those stay hidden."""
 DROPPED = "dropped"
 """Everything that any stage left out, with the reasons."""

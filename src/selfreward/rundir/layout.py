@@ -50,7 +50,9 @@ class Part(NamedTuple, Generic[R]):
     @property
     def of_the_paper(self) -> bool:
         """Whether every run's iterations have it, or most do."""
-        return any(part.covers(self.name) for part in (PROPOSED, PROMPTS, RESPONSES, JUDGMENTS, PAIRS))
+        return self.name in ("responses", "judgments") or any(
+            part.covers(self.name) for part in (PROPOSED, PROMPTS, JUDGMENTS, PAIRS)
+        )
 
     def at(self, which: object) -> Part[R]:
         """The part of one round or step."""
@@ -79,13 +81,16 @@ EFT_JUDGMENTS = Part("eft_judgments", "asks", Judgment)
 
 PROPOSED = Part("proposed", "asks", Proposal)
 PROMPTS = Part("prompts", "decides", Prompt)
-RESPONSES = Part("responses", "asks", Response)
+RESPONSES = Part("responses", "asks", Response, several=True)
 JUDGMENTS = Part("judgments", "asks", Judgment, several=True)
 PREFERENCES = Part("preferences", "asks", Preference)
 VOTES = Part("votes", "decides", Vote)
 LIKELIHOODS = Part("likelihoods", "asks", Likelihood)
 LIKELIHOODS_BEFORE = Part("likelihoods_before", "asks", Likelihood)
 LIKELIHOODS_M1 = Part("likelihoods_m1", "asks", Likelihood)
+PAIRS_AHEAD = Part("pairs_ahead", "decides", Pair)
+AHEAD: Part[Dropped] = Part("ahead", "trains", Dropped)
+"""A model whose candidates are looked at and which is then done with."""
 PAIRS = Part("pairs", "decides", Pair)
 JUDGMENTS_ADDED = Part("judgments_added", "asks", Judgment)
 META_JUDGMENTS = Part("meta_judgments", "asks", MetaJudgment)
@@ -183,7 +188,14 @@ def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
 
 def making(recipe: Recipe, t: int) -> Parts:
     """The parts that the pairs for M_t are made of (paper, section 2.2)."""
-    return (*(() if recipe.prompts.source else (PROPOSED,)), PROMPTS, RESPONSES, *_judging(recipe, t), PAIRS)
+    return (
+        *(() if recipe.prompts.source else (PROPOSED,)),
+        PROMPTS,
+        RESPONSES.named("responses"),
+        *_judging(recipe, t),
+        *_around(recipe, t),
+        PAIRS,
+    )
 
 
 def teaching(recipe: Recipe, t: int) -> Parts:
@@ -195,6 +207,18 @@ def teaching(recipe: Recipe, t: int) -> Parts:
     added = (JUDGMENTS_ADDED,) if compares and (config.samples or 0) > recipe.judge.most else ()
     meta, replayed = (META_JUDGMENTS,) if config.by == "meta" else (), (EFT_REPLAYED,) if config.replay else ()
     return (*added, *meta, *replayed, JUDGE_PAIRS)
+
+
+def of_model(which: Literal["M1", "ahead"]) -> tuple[Part[Response], Part[Judgment]]:
+    """The candidates of another model than M_t, and the judgments of them."""
+    number = {"M1": 2, "ahead": 3}[which]
+    return RESPONSES.at(number), JUDGMENTS.at(number)
+
+
+def _around(recipe: Recipe, t: int) -> Parts:
+    """The parts of candidates of other models, for M_t; M1's own are no other's."""
+    first = of_model("M1") if recipe.pairs.rejected_from == "M1" and t > 2 else ()
+    return (*first, *((PAIRS_AHEAD, AHEAD, *of_model("ahead")) if recipe.pairs.chosen_from == "ahead" else ()))
 
 
 def _judging(recipe: Recipe, t: int) -> Parts:

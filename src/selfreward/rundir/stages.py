@@ -171,12 +171,12 @@ class ModelFolder:
         stage = Stage(self.run.dir, self.path, part.name)
         return Counter(drop.reason for drop in iter_jsonl(stage.dropped, Dropped))
 
-    def require(self, pairs: Sequence[Pair]) -> None:
+    def require(self, pairs: Sequence[Pair], part: Part[Pair] = PAIRS) -> None:
         """Raises `NoPairs` where there is nothing to train on."""
         if not pairs:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.dropped(PAIRS).items())) or "no prompts"
+            reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.dropped(part).items())) or "no prompts"
             now = "Look at judgments.jsonl beside it: train the judge better, raise judge.samples, or ask for more prompts"
-            raise NoPairs(f"no usable pair ({reasons})", str(self.path / "pairs.jsonl"), now)
+            raise NoPairs(f"no usable pair ({reasons})", str(self.path / f"{part.name}.jsonl"), now)
 
     def train_sft(self, examples: Sequence[tuple[str, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
         """Fine-tune `start` on (prompt, response) into this folder's model."""
@@ -192,7 +192,7 @@ class ModelFolder:
 
     def train_dpo(
         self, pairs: Sequence[Contrast], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
-        chooser: Chooser | None = None,
+        chooser: Chooser | None = None, part: Part[Dropped] = MODEL,
     ) -> Checkpoint:  # fmt: skip
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.
 
@@ -216,12 +216,13 @@ class ModelFolder:
                 told["averaged"] = config.averaged(len(fitting))
             return Training(config.steps(len(fitting)), train, left_out, told)
 
-        return self._train(made_from, start, prepare, chooser)
+        return self._train(made_from, start, prepare, chooser, part)
 
     def _train(
-        self, made_from: list[Any], start: Checkpoint, prepare: Callable[[Stage], Training], chooser: Chooser | None = None
-    ) -> Checkpoint:
-        stage = self._stage(MODEL)
+        self, made_from: list[Any], start: Checkpoint, prepare: Callable[[Stage], Training], chooser: Chooser | None = None,
+        part: Part[Dropped] = MODEL,
+    ) -> Checkpoint:  # fmt: skip
+        stage = self._stage(part)
         key = content_id(*made_from, self.run.training, chooser.identity if chooser else None, versions())
         receipt = stage.finished(key)
         if receipt is None:
@@ -241,7 +242,8 @@ class ModelFolder:
             stage.finish(key, weights, **receipt)
         elif chooser:
             chooser.choose(self, on_the_way(stage, receipt["candidates"], start))  # its records are looked over too
-        return Checkpoint(name=self.name, path=stage.model, fingerprint=receipt["fingerprint"], parent=start.fingerprint)
+        name = self.name if part is MODEL else f"{self.name} {part.name}"
+        return Checkpoint(name=name, path=stage.model, fingerprint=receipt["fingerprint"], parent=start.fingerprint)
 
     def _trained(self, stage: Stage, training: Training) -> Path:
         """The folder that the trainer made, safely on disk."""

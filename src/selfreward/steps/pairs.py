@@ -63,7 +63,7 @@ def best_against_worst(prompt_id: str, group: list[Scored]) -> Pair | str:
         return "all_ran_out_of_length"
     best = max(whole, key=lambda scored: (scored[0], scored[1].id))
     worst = min(group, key=lambda scored: (scored[0], scored[1].id))
-    return _preference(prompt_id, best, worst)
+    return preference(prompt_id, best, worst)
 
 
 def shortest_of_the_best(prompt_id: str, group: list[Scored], rho: float) -> Pair | str:
@@ -81,10 +81,10 @@ def shortest_of_the_best(prompt_id: str, group: list[Scored], rho: float) -> Pai
     good, bad = ([s for s in whole if s[0] >= highest - near], [s for s in group if s[0] <= lowest + near])
     best = min(good, key=lambda scored: (len(scored[1].text), scored[1].id))
     worst = max(bad, key=lambda scored: (len(scored[1].text), scored[1].id))
-    return _preference(prompt_id, best, worst)
+    return preference(prompt_id, best, worst)
 
 
-def _preference(prompt_id: str, best: Scored, worst: Scored) -> Pair | str:
+def preference(prompt_id: str, best: Scored, worst: Scored) -> Pair | str:
     """The pair of the two, or why they are none."""
     if best[0] <= worst[0]:
         return "tie"
