@@ -73,7 +73,7 @@ def iterate(
     t: int, model: Checkpoint, recipe: Recipe, seed: Seed, written: list[Prompt], it: ModelFolder, cast: Cast
 ) -> tuple[Iteration, list[Contrast]]:
     """Make the preference pairs for M_t with the model before it: prompts → responses → judgments → pairs."""
-    config = recipe.prompts
+    config, answering = recipe.prompts, recipe.responses
     proposals: list[Proposal] = []
     if config.source:
         prompts = it.keep(PROMPTS, take_prompts(config, t, seed.heldout))
@@ -82,10 +82,10 @@ def iterate(
         asked = plan_prompts(seed.prompts, written, config, writer, recipe.seed, t)
         proposals = list(it.complete(PROPOSED, asked, writer, read_proposal))
         prompts = it.keep(PROMPTS, choose_prompts(proposals, seed.prompts, written, seed.heldout, config))
-    responses = it.ask(RESPONSES, Answering(recipe.responses.sampling, recipe.responses.n), prompts, by=model)
+    responses = it.ask(RESPONSES, Answering(answering.sampling, answering.n, answering.frame), prompts, by=model)
     judged = judge_candidates(it, prompts, responses, recipe, model, cast)
     chosen, responses, judged = pick_pairs(it, prompts, responses, judged, recipe, model, cast)
     pairs = it.keep(PAIRS, without_doubt(chosen, responses, judged, recipe))
     it.require(pairs)
     made = Iteration(len(proposals), prompts, responses, judged.judgments, pairs, **judged.beside)
-    return made, [*contrasts(pairs, prompts, responses), *teach_judge(it, made, recipe, seed.eft, model)]
+    return made, [*contrasts(pairs, prompts, responses, answering.frame), *teach_judge(it, made, recipe, seed.eft, model)]

@@ -24,7 +24,7 @@ FieldsOption = Annotated[list[str] | None, typer.Option("--set", help="A field l
 @told
 def evaluate(
     model: Annotated[str, typer.Argument(help=f"{MODEL}.")],
-    on: Annotated[str, typer.Option(help="alpaca-eval, mt-bench, reward-modeling or lm-eval; or a file that tells which.")],
+    on: Annotated[str, typer.Option(help="One of the evaluations listed below, or a file that tells which.")],
     data: Annotated[
         str | None, typer.Option(help="The evaluation's file; for reward-modeling the rankings of a run's model by default.")
     ] = None,
@@ -46,6 +46,11 @@ def evaluate(
     reward-modeling  grading.rubric, grading.pattern, grading.scale='[1, 10]',
                      grading.samples, data.format, data.columns.prompt,
                      data.limit, skip_bad_rows
+    ifeval           responses.temperature, responses.max_tokens
+    ifbench          responses.temperature, responses.max_tokens
+    judgebench       pairwise.rubric, pairwise.pattern, pairwise.labels
+    rm-bench         grading.rubric, grading.pattern, grading.scale='[1, 10]',
+                     grading.samples
     lm-eval          tasks=arc_easy,piqa, include_path, few_shot, limit,
                      batch_size, chat_template
     all              seed, bootstrap, backend.device, backend.dtype

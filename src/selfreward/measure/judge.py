@@ -14,7 +14,7 @@ from selfreward.engines import Model, completions, open_model, outside_model
 from selfreward.errors import SelfRewardError
 from selfreward.measure.evaluations.evaluate import find_subject, name_servers
 from selfreward.recipe import BackendConfig, JudgeConfig, Section, ServerConfig, load_recipe, merged, written
-from selfreward.records import Judgment, Outcome, Prompt, Response, wrong_field
+from selfreward.records import HALVES, Asked, Judgment, Message, Outcome, Prompt, Response, quoted, wrong_field
 from selfreward.steps import Grader
 
 S = TypeVar("S", bound=Section)
@@ -69,12 +69,15 @@ class Judge:
     def _engine(self) -> Model:
         return open_model(self.model, self._backend, self._servers)
 
-    def score(self, prompts: Iterable[str], responses: Iterable[str]) -> list[Graded]:
+    def score(self, prompts: Iterable[Turns], responses: Iterable[Turns]) -> list[Graded]:
         """Grade each response to the prompt beside it, in order; a repeated pair of prompt and response is judged once.
 
-        Raises `ValueError` where there are not as many prompts as responses.
+        A prompt is a text, or the messages of a conversation of which the response answers the last. Raises `ValueError` where
+        there are not as many prompts as responses.
         """
-        items = [(prompt, _answer(prompt, response)) for prompt, response in zip(prompts, responses, strict=True)]
+        given = enumerate(zip(prompts, responses, strict=True), start=1)
+        read = [(_asked(prompt, f"prompt {at}"), quoted(_asked(said, f"response {at}"))) for at, (prompt, said) in given]
+        items = [(prompt, _answer(prompt, response)) for prompt, response in read]
         requests = self.grader.plan(items, self.model, self._seed)
         answers = completions(self._engine, requests) if requests else {}
         judgments = [self.grader.read(request, answers[request.id]) for request in requests]
@@ -86,12 +89,12 @@ class Judge:
     def reward_func(self) -> Callable[..., list[float | None]]:
         """A reward function for TRL's GRPOTrainer and RLOOTrainer.
 
-        Prompts and completions are texts or conversations; of several messages the judge reads each below its role. A response
-        whose judgments failed has no reward, None, and both trainers leave it out.
+        Prompts and completions are texts or conversations; of several messages the judge reads each below its role, every line
+        after a `>`. A response whose judgments failed has no reward, None, and both trainers leave it out.
         """
 
         def self_reward(prompts: Sequence[Turns], completions: Sequence[Turns], **columns: Any) -> list[float | None]:
-            return [graded.score for graded in self.score(map(_text, prompts), map(_text, completions))]
+            return [graded.score for graded in self.score(prompts, completions)]
 
         return self_reward
 
@@ -117,25 +120,33 @@ def _section(kind: type[S], where: str, defaults: S | None, changes: Mapping[str
         raise SelfRewardError(wrong_field(error, kind), where, now) from error
 
 
-def _answer(prompt: str, response: str) -> Response:
+def _answer(prompt: Asked, response: str) -> Response:
     """Any text as a response that a judge can be asked about."""
-    return Response(prompt_id=Prompt(text=prompt, source="seed").id, model="", index=0, text=response, finish="stop")
+    about = Prompt(text=quoted(prompt), source="seed")
+    return Response(prompt_id=about.id, model="", index=0, text=response, finish="stop")
 
 
-def _text(turns: Turns) -> str:
-    """The text of a conversation: the content of a single message, or of several, each below its role."""
+def _asked(turns: Turns, where: str) -> Asked:
+    """A text or a conversation as it is judged, of one message its content. Raises `SelfRewardError` where it is no text."""
     if isinstance(turns, str):
-        return turns
-    if len(turns) == 1:
-        return _content(turns[0])
-    return "\n\n".join(f"{str(message['role']).capitalize()}:\n{_content(message)}" for message in turns)
+        said: Asked = turns
+    elif len(turns) == 1:
+        said = _content(turns[0], where)
+    else:
+        roles: list[Any] = [" ".join(str(turn["role"]).split()) for turn in turns]  # a tool's may be among them
+        said = tuple(
+            Message.model_construct(role=role, content=_content(turn, where)) for role, turn in zip(roles, turns, strict=True)
+        )
+    if HALVES.search(quoted(said)):
+        raise SelfRewardError("holds half a surrogate pair, which is no text", where, "Leave it out")
+    return said
 
 
-def _content(message: Mapping[str, Any]) -> str:
-    """The text of a message. Raises `SelfRewardError` where it has parts other than text."""
+def _content(message: Mapping[str, Any], where: str) -> str:
+    """The text of a message. Raises `SelfRewardError` where it has other parts than text."""
     content = message.get("content") or ""
     if isinstance(content, str):
         return content
     if other := next((part["type"] for part in content if part["type"] != "text"), None):
-        raise SelfRewardError(f"has a part of type {other}, and judges read text", "message", "Give prompts of text alone")
+        raise SelfRewardError(f"has a part of type {other}, and judges read text", where, "Give prompts of text alone")
     return "".join(part["text"] for part in content)

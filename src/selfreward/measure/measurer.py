@@ -74,7 +74,7 @@ class Measurer:
 
     def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Taken:
         """Measure `model` in its folder, on held-out prompts and rankings; writes `measured.json` and `summary.json`."""
-        answering = Answering(self.recipe.responses.sampling)
+        answering = Answering(self.recipe.responses.sampling, frame=self.recipe.responses.frame)
         own = list(folder.ask(HELDOUT_RESPONSES, answering, self.seed.heldout_prompts, model))
         self.answers[folder.name] = own
         judgments = self._judge(folder, model)
@@ -97,9 +97,9 @@ class Measurer:
     def _judge(self, folder: ModelFolder, model: Checkpoint) -> Collection[Judgment]:
         if not self.recipe.measure.judging:
             return ()
-        texts = {prompt.id: prompt.text for prompt in self.seed.heldout_prompts}
+        asked_of = {prompt.id: prompt.asked for prompt in self.seed.heldout_prompts}
         judged = [answer for name in (folder.name, *self.rivals(folder.name)) for answer in self.answers[name]]
-        return folder.ask(HELDOUT_JUDGMENTS, self.grader, [(texts[answer.prompt_id], answer) for answer in judged], model)
+        return folder.ask(HELDOUT_JUDGMENTS, self.grader, [(asked_of[answer.prompt_id], answer) for answer in judged], model)
 
     def _verdicts(self, responses: Iterable[Response], made: Iteration | None) -> list[Verdict]:
         texts = {prompt.id: prompt.text for prompt in (*self.seed.heldout_prompts, *(made.prompts if made else []))}
@@ -175,7 +175,7 @@ class Measurer:
         if not self.recipe.measure.judging:
             return ()
         rankings = self.seed.heldout_rankings
-        items = [(ranking.prompt, response) for ranking in rankings for response in ranked_responses(ranking)]
+        items = [(ranking.asked, response) for ranking in rankings for response in ranked_responses(ranking)]
         return folder.ask(RANKING_JUDGMENTS, self.grader, items, model)
 
     def _reward_modeling(self, judgments: Collection[Judgment]) -> RewardModeling | None:

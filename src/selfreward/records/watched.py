@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from selfreward.errors import amount
-from selfreward.records.base import Identified, Record, compiles
+from selfreward.records.base import Record, compiles
 from selfreward.records.measured import number
 from selfreward.records.requests import Sampled
+from selfreward.records.turns import Conversed
 
 Severity = Literal["ok", "warn", "stop"]
 
@@ -73,7 +74,7 @@ class Likelihood(Sampled):
         return self.outcome
 
 
-class Anchor(Identified):
+class Anchor(Conversed):
     """A prompt whose right answers are known. It is asked, and never trained on."""
 
     identity = ("prompt", "answers", "pattern")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from markupsafe import escape
 
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Judgment, Likelihood, MetaJudgment, Pair, Preference, Prompt, Response, Verdict, Vote
+from selfreward.records import Judgment, Likelihood, MetaJudgment, Pair, Preference, Prompt, Response, Verdict, Vote, quoted
 from selfreward.rundir import (
     LIKELIHOODS,
     LIKELIHOODS_BEFORE,
@@ -28,6 +28,11 @@ SHOWN = 30
 """Prompts of an iteration, at most."""
 MARKUP = 400
 """Bytes of markup around a text, roughly."""
+
+
+def shown_prompt(prompt: Prompt) -> str:
+    """A prompt to be read: its text, and below it the turns before, if any."""
+    return f"{prompt.text}\n\nafter\n{quoted(prompt.context)}" if prompt.context else prompt.text
 
 
 class Remark(NamedTuple):
@@ -60,6 +65,11 @@ class Browsed(NamedTuple):
     """Why there is no pair; empty where there is one, or where pairs are not made yet."""
 
     @property
+    def shown(self) -> str:
+        """The prompt as it is shown."""
+        return shown_prompt(self.prompt)
+
+    @property
     def way(self) -> str:
         """`right`, `equal` or `wrong` way round by the truth, `untold` without one, `none` where there is no pair."""
         true = {c.part: c.verdict.score for c in self.candidates if c.verdict and c.part}
@@ -75,7 +85,7 @@ class Browsed(NamedTuple):
         """Bytes it takes in the page, roughly."""
         said = [c.response.text for c in self.candidates] + [j.rationale for c in self.candidates for j in c.judgments]
         remarks = [remark.text for c in self.candidates for remark in c.remarks]
-        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.prompt.text, *said, *remarks))
+        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.shown, *said, *remarks))
 
 
 class Sample(NamedTuple):

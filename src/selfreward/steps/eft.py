@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import EFTConfig, Recipe
-from selfreward.records import Checkpoint, Completion, Dropped, Example, Judgment, Ranking, Request
+from selfreward.records import Checkpoint, Completion, Dropped, Example, Judgment, Ranking, Request, turns_of
 from selfreward.rundir import EFT, EFT_JUDGMENTS, ModelFolder
 from selfreward.steps.judgments import Grader
 from selfreward.steps.seed import Seed, ranked_responses
@@ -30,10 +30,11 @@ class Replaying(NamedTuple):
 
     def plan(self, examples: Iterable[Example], model: Checkpoint, seed: int) -> list[Request]:
         """`samples` requests for each example, next to each other."""
-        sampling = self.grader.config.sampling
+        config = self.grader.config
         return [
-            Request.user_turn(example.id, sample, example.prompt, sampling, model, seed)
+            Request.asking(example.id, sample, turns, config.sampling, model, seed)
             for example in examples
+            for turns in (turns_of(config.frame(example.asked)),)
             for sample in range(self.samples)
         ]
 
@@ -46,7 +47,7 @@ def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFold
     """`seed` with the EFT examples that `baseline` makes of its ranked sets. Raises `SelfRewardError` where it makes none."""
     # What is learnt is the number in the text, so that it is this number that must agree.
     grader = Grader(recipe.judge.model_copy(update={"samples": recipe.eft.tries, "read": "sampled"}))
-    asked = [(ranking.prompt, response) for ranking in seed.rankings for response in ranked_responses(ranking)]
+    asked = [(ranking.asked, response) for ranking in seed.rankings for response in ranked_responses(ranking)]
     judgments = folder.ask(EFT_JUDGMENTS, grader, asked, baseline)
     eft = folder.keep(EFT, choose_eft(seed.rankings, judgments, grader, recipe.eft, recipe.seed))
     if not eft:
@@ -76,7 +77,7 @@ def choose_eft(
             dropped += [_dropped(response.id, targets) for response in responses]
             continue
         for response, target in zip(responses, targets, strict=True):
-            example = _example(grader, grader.fill(ranking.prompt, response.text), target)
+            example = _example(grader, grader.fill(ranking.asked, response.text), target)
             if example.id in made:  # two people ranked the same response
                 dropped.append(_dropped(response.id, "repeated"))
             else:

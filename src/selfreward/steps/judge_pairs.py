@@ -12,7 +12,7 @@ from statistics import fmean, pvariance
 from typing import NamedTuple
 
 from selfreward.recipe import JudgePairsConfig, Recipe
-from selfreward.records import Checkpoint, Contrast, Dropped, Example, Iteration, JudgePair, Judgment, number
+from selfreward.records import Asked, Checkpoint, Contrast, Dropped, Example, Iteration, JudgePair, Judgment, number
 from selfreward.rundir import EFT_REPLAYED, JUDGE_PAIRS, JUDGMENTS_ADDED, META_JUDGMENTS, ModelFolder
 from selfreward.stats import agreed_wins, place_weights, strengths, weighed_wins
 from selfreward.steps.eft import Replaying
@@ -24,7 +24,7 @@ class Lesson(NamedTuple):
     """A pair of judgments as it is trained on."""
 
     pair: JudgePair
-    task: str
+    task: Asked
     """The judge's prompt."""
     chosen: str
     rejected: str
@@ -47,13 +47,13 @@ def teach_judge(
     replayed = _replayed(it, examples, config, grader, model) if config.replay else ([], [])
     kept, left_out = limited([*lessons, *replayed[0]], len(made.pairs), config, f"{recipe.seed} {it.name}")
     it.keep(JUDGE_PAIRS, ([lesson.pair for lesson in kept], [*dropped, *replayed[1], *left_out]))
-    return [(lesson.task, lesson.chosen, lesson.rejected) for lesson in kept]
+    return [(recipe.judge.frame(lesson.task), lesson.chosen, lesson.rejected) for lesson in kept]
 
 
 def _compared(it: ModelFolder, made: Iteration, config: JudgePairsConfig, grader: Grader, model: Checkpoint) -> Lessons:
     """The best judgment against the worst of each prompt's response that is judged most variously."""
     varied, dropped = most_varied(made)
-    prompts = {prompt.id: prompt.text for prompt in made.prompts}
+    prompts = {prompt.id: prompt.asked for prompt in made.prompts}
     items = [(prompts[response.prompt_id], response) for response in made.responses if response.id in varied]
     tasks = {response.id: grader.fill(prompt, response.text) for prompt, response in items}
     judgments = [judgment for judgment in made.judgments if judgment.response_id in varied]
@@ -159,7 +159,7 @@ def _replayed(
             response_id=name, chosen_id=name, rejected_id=worst.id, chosen_score=targets[name] or 0.0,
             rejected_score=worst.score or 0.0, chosen_strength=0.0, rejected_strength=-off,
         )  # fmt: skip
-        lessons.append(Lesson(pair, right[name].prompt, right[name].response, grader.own_turn(worst.rationale).strip()))
+        lessons.append(Lesson(pair, right[name].asked, right[name].response, grader.own_turn(worst.rationale).strip()))
     return lessons, [_dropped(name, "never_wrong") for name in right if name not in misjudged]
 
 

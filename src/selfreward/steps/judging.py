@@ -7,7 +7,7 @@ from itertools import combinations, groupby
 from typing import Any, NamedTuple
 
 from selfreward.recipe import Recipe
-from selfreward.records import Checkpoint, Judgment, Likelihood, Preference, Prompt, Records, Response, number
+from selfreward.records import Asked, Checkpoint, Judgment, Likelihood, Preference, Prompt, Records, Response, number
 from selfreward.rundir import JUDGMENTS, LIKELIHOODS, LIKELIHOODS_BEFORE, LIKELIHOODS_M1, PREFERENCES, VOTES, ModelFolder, Part
 from selfreward.stats import mean_places
 from selfreward.steps.cast import Cast
@@ -17,8 +17,8 @@ from selfreward.steps.pairs import Decided, without_dissent, without_flukes
 from selfreward.steps.pairwise import PairwiseJudge, win_shares
 from selfreward.steps.votes import by_majority, count_votes
 
-Candidates = Sequence[tuple[str, Response]]
-"""(prompt text, response) each, those of one prompt next to each other."""
+Candidates = Sequence[tuple[Asked, Response]]
+"""(prompt, response) each, those of one prompt next to each other."""
 
 
 class Judged(NamedTuple):
@@ -53,7 +53,7 @@ def judge_candidates(
     method, by = recipe.judge.method_for(number(it.name)), cast.judges(recipe.judge, model)
     if method == "pairwise":
         return _by_comparing(it, prompts, responses, recipe, by[0])
-    grader, texts = Grader(recipe.judge), {prompt.id: prompt.text for prompt in prompts}
+    grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in prompts}
     candidates = [(texts[response.prompt_id], response) for response in responses]
     if method == "votes":
         votes = it.keep(VOTES, count_votes(responses, recipe.judge))
@@ -117,7 +117,9 @@ def _likelihoods(
 ) -> dict[Part[Likelihood], Records[Likelihood]]:  # fmt: skip
     """The likelihoods of the candidates that came to an end, as each model `asked` tells them in its part."""
     whole = [(prompt, response) for prompt, response in candidates if response.finish == "stop"]
-    return {part: it.ask(part, Likely(recipe.responses.sampling), whole, by) for part, by in asked.items()}
+    return {
+        part: it.ask(part, Likely(recipe.responses.sampling, recipe.responses.frame), whole, by) for part, by in asked.items()
+    }
 
 
 def groups(responses: Iterable[Response]) -> list[list[str]]:

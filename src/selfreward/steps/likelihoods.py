@@ -10,7 +10,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import NamedTuple
 
-from selfreward.records import Checkpoint, Completion, Likelihood, Message, Request, Response, Sampling
+from selfreward.records import NO_FRAME, Asked, Checkpoint, Completion, Frame, Likelihood, Request, Response, Sampling, turns_of
 
 STEPS = 1000
 """Weights of length that are tried from 0 to 1, as DICE's code does."""
@@ -20,17 +20,18 @@ class Likely(NamedTuple):
     """Asks a model how likely an answer is to its prompt."""
 
     sampling: Sampling
+    frame: Frame = NO_FRAME
 
     @property
     def reading(self) -> list[object]:
         """Empty: a likelihood needs no parsing."""
         return []
 
-    def plan(self, items: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
+    def plan(self, items: Iterable[tuple[Asked, Response]], model: Checkpoint, seed: int) -> list[Request]:
         """A request for each (prompt text, answer), with the answer forced on the model."""
         return [
-            Request.asking(answer.id, 0, (Message(role="user", content=text),), self.sampling, model, seed, forced=answer.text)
-            for text, answer in items
+            Request.asking(answer.id, 0, turns_of(self.frame(asked)), self.sampling, model, seed, forced=answer.text)
+            for asked, answer in items
         ]
 
     @staticmethod

@@ -106,11 +106,11 @@ def _asked(
     it: ModelFolder, which: Literal["M1", "ahead"], prompts: Sequence[Prompt], recipe: Recipe, who: Checkpoint, judge: Checkpoint
 ) -> Another:  # fmt: skip
     answering, grader, (answers, opinions) = (
-        Answering(recipe.responses.sampling, recipe.responses.n),
+        Answering(recipe.responses.sampling, recipe.responses.n, recipe.responses.frame),
         Grader(recipe.judge),
         of_model(which),
     )
-    responses, texts = it.ask(answers, answering, prompts, by=who), {prompt.id: prompt.text for prompt in prompts}
+    responses, texts = it.ask(answers, answering, prompts, by=who), {prompt.id: prompt.asked for prompt in prompts}
     judgments = it.ask(opinions, grader, [(texts[response.prompt_id], response) for response in responses], by=judge)
     return Another(responses, judgments, scored(responses, grader.mean_scores(judgments)))
 
@@ -121,7 +121,9 @@ def _ahead(
     """A model that is trained as M_t would be, on the pairs that are known so far."""
     pairs = it.keep(PAIRS_AHEAD, decided)
     it.require(pairs, PAIRS_AHEAD)
-    return it.train_dpo(contrasts(pairs, prompts, responses), model, model, recipe.dpo, recipe.seed, part=AHEAD)
+    return it.train_dpo(
+        contrasts(pairs, prompts, responses, recipe.responses.frame), model, model, recipe.dpo, recipe.seed, part=AHEAD
+    )
 
 
 def _together(

@@ -98,10 +98,7 @@ class Template(Rubric):
 
     def messages(self, **texts: str) -> tuple[Message, ...]:
         """The turns, each with its slots filled."""
-        return tuple(Message(role=role, content=self._filled(text, texts)) for role, text in self._turns)
-
-    def _filled(self, turn: str, texts: dict[str, str]) -> str:
-        return self._slot.sub(lambda slot: self._tag.sub("&lt;", texts[slot[1]]), turn).strip()
+        return tuple(Message(role=role, content=self.put_into(text, **texts).strip()) for role, text in self._turns)
 
 
 class AlpacaEval(Labelled):

@@ -10,10 +10,10 @@ from typing import NamedTuple, TypeVar
 from pydantic import Field
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import BackendConfig, ModelName, SamplingConfig, Section, ServerConfig, SourceConfig
+from selfreward.recipe import AnsweringConfig, BackendConfig, ModelName, Section, ServerConfig, SourceConfig
 from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response
 from selfreward.rundir import ModelFolder, Part
-from selfreward.steps import Answering, Kept
+from selfreward.steps import Answering, Kept, why_not
 
 T = TypeVar("T", bound=Identified)
 
@@ -32,7 +32,7 @@ class Trial(NamedTuple):
     def answers(self, stage: str, prompts: Sequence[Prompt], settings: Answered, model: Checkpoint) -> list[Response]:
         """One answer of `model` to each prompt, in order."""
         part = Part(stage, "asks", Response)
-        return list(self.at.ask(part, Answering(settings.responses.sampling), prompts, model))
+        return list(self.at.ask(part, Answering(settings.responses.sampling, frame=settings.responses.frame), prompts, model))
 
 
 class Settings(Section):
@@ -66,14 +66,16 @@ class Answered(Settings):
 
     judge: ModelName
     """The judge."""
-    responses: SamplingConfig = SamplingConfig()
+    responses: AnsweringConfig = AnsweringConfig()
     """How the answers are sampled."""
 
 
 def some(loaded: Kept[T], source: SourceConfig) -> Kept[T]:
     """`loaded` as it is. Raises `SelfRewardError` where nothing is left to ask."""
     if not loaded[0]:
-        raise SelfRewardError("has nothing to evaluate on", source.path, "Give a file with at least one row that is used")
+        raise SelfRewardError(
+            f"has nothing to evaluate on{why_not(loaded[1])}", source.path, "Give a file with at least one row that is used"
+        )
     return loaded
 
 

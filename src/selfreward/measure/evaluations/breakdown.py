@@ -141,7 +141,7 @@ def _ask(trial: Trial, settings: Labelled, prompts: Sequence[Prompt]) -> dict[st
     )
     texts = {"categories": ", ".join(CATEGORIES), "lengths": ", ".join(LENGTHS)}
     plan = [
-        Request.user_turn(prompt.id, 0, rubric.fill(prompt=prompt.text, **texts), SHORT, trial.judge, settings.seed)
+        Request.user_turn(prompt.id, 0, rubric.fill(prompt=prompt.asked, **texts), SHORT, trial.judge, settings.seed)
         for prompt in prompts
     ]
     return {label.prompt_id: label for label in trial.at.complete(LABELS, plan, trial.judge, read_label)}

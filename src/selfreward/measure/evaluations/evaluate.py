@@ -17,12 +17,15 @@ from selfreward.engines import open_model, outside_model
 from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.base import Settings, Trial
+from selfreward.measure.evaluations.checkable import Checkable
 from selfreward.measure.evaluations.head_to_head import Contest
+from selfreward.measure.evaluations.judge_bench import JudgeBench
 from selfreward.measure.evaluations.lm_eval import Harness
 from selfreward.measure.evaluations.multi_turn import MTBench
 from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
-from selfreward.recipe import Recipe, SamplingConfig, assert_open, known_fields, load_recipe, merged
+from selfreward.measure.evaluations.rm_bench import StyleBench
+from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
 from selfreward.rundir import Progress, RunDir, Runner, is_run
 
@@ -32,9 +35,20 @@ KINDS: dict[str, type[Settings]] = {
     "mt-bench": MTBench,
     "reward-modeling": Ranked,
     COMPARED: Contest,
+    "ifeval": Checkable,
+    "ifbench": Checkable,
+    "judgebench": JudgeBench,
+    "rm-bench": StyleBench,
     "lm-eval": Harness,
 }
-SIGNS = {"turns": "mt-bench", "responses": "reward-modeling", "instruction": "alpaca-eval"}
+SIGNS = {
+    "turns": "mt-bench",
+    "responses": "reward-modeling",
+    "response_A": "judgebench",
+    "instruction_id_list": "ifeval",
+    "chosen": "reward-modeling",
+    "instruction": "alpaca-eval",
+}
 """A field in the rows of a file, and the evaluation that such a file is for."""
 HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
 """A run's held-out data, which an evaluation of one of its models uses where no data is given."""
@@ -209,7 +223,7 @@ def _tables(recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "bootstrap": recipe.measure.bootstrap,
         "judge": recipe.measure.judge,
-        "responses": recipe.responses.model_dump(include=set(SamplingConfig.model_fields)),
+        "responses": recipe.responses.model_dump(include=set(AnsweringConfig.model_fields)),
         "grading": recipe.judge.model_dump(),
         "pairwise": recipe.pairwise.model_dump(),
         "backend": recipe.backend.model_dump(),

@@ -22,7 +22,19 @@ from selfreward.measure.evaluations.mt_bench import (
     scores,
 )
 from selfreward.recipe import Located
-from selfreward.records import Checkpoint, Completion, Figure, Found, Judgment, Message, Request, Response, Sampling, content_id
+from selfreward.records import (
+    Checkpoint,
+    Completion,
+    Figure,
+    Found,
+    Judgment,
+    Message,
+    Request,
+    Response,
+    Sampling,
+    content_id,
+    turns_of,
+)
 from selfreward.rundir import Part
 from selfreward.stats import intervals
 from selfreward.steps import Answering, read_judgment, read_score
@@ -37,7 +49,7 @@ Graded = Sequence[Sequence[Grade]]
 
 
 class MTBench(Answered):
-    """MT-Bench. Answers are sampled at the benchmark's own temperatures; of `responses` only the longest answer counts."""
+    """MT-Bench. Answers are sampled at the benchmark's own temperatures, after the system prompt of `responses`, if any."""
 
     data: Located
     """The published questions, with references where a category needs them."""
@@ -91,10 +103,9 @@ class MTBench(Answered):
     def _answer(self, trial: Trial, turn: Turn, dialogues: Sequence[Dialogue]) -> list[Response]:
         """The model's answers to one turn, after its answers to the turns before."""
         plan = [
-            Request.asking(
-                str(question.question_id), turn, _dialogue(question, answers), self._sampling(question), trial.model, self.seed
-            )
+            Request.asking(str(question.question_id), turn, messages, self._sampling(question), trial.model, self.seed)
             for question, answers in dialogues
+            for messages in (turns_of(self.responses.frame(_dialogue(question, answers))),)
         ]
         return list(trial.at.complete(Part(f"turn_{turn}", "asks", Response), plan, trial.model, Answering.read))
 

@@ -43,7 +43,7 @@ class Ranked(Settings):
         """The model judges every response."""
         rankings = trial.at.keep(RANKINGS, self.rankings)
         ranked = [(ranking, ranked_responses(ranking)) for ranking in rankings]
-        items = [(ranking.prompt, response) for ranking, responses in ranked for response in responses]
+        items = [(ranking.asked, response) for ranking, responses in ranked for response in responses]
         judgments = list(trial.at.ask(JUDGMENTS, self.grader, items, trial.model))
         judged = beside_ranks(ranked, self.grader.mean_scores(judgments))
         unparsed = sum(judgment.score is None for judgment in judgments) / len(judgments)

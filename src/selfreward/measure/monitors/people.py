@@ -84,7 +84,7 @@ def _checked(answers: Iterable[Response], anchors: Iterable[Anchor], scores: Map
     """The answers that did not fail, by prompt id; an answer is right that any of the anchors with that prompt calls right."""
     by_prompt: dict[str, list[Anchor]] = defaultdict(list)
     for anchor in anchors:
-        by_prompt[Prompt(text=anchor.prompt, source="seed").id].append(anchor)
+        by_prompt[Prompt(text=anchor.prompt, context=anchor.context, source="seed").id].append(anchor)
     return {
         answer.prompt_id: Checked(any(anchor.right(answer.text) for anchor in by_prompt[answer.prompt_id]), scores.get(answer.id))
         for answer in answers

@@ -16,6 +16,7 @@ from selfreward.measure.monitors.verdicts import read_monitors
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import (
     Anchor,
+    Asked,
     Checkpoint,
     Iteration,
     Likelihood,
@@ -24,6 +25,7 @@ from selfreward.records import (
     Response,
     Severity,
     describe,
+    quoted,
     read_jsonl,
     worst,
 )
@@ -40,11 +42,11 @@ from selfreward.rundir import (
     LIKELIHOOD_OWN,
     ModelFolder,
 )  # fmt: skip
-from selfreward.stats import plain
+from selfreward.stats import NO_SPACES, plain
 from selfreward.steps import Answering, Cast, Grader, Likely, Seed, refuse_known
 
-Asked = list[tuple[str, Response]]
-"""(prompt text, response) each."""
+Items = list[tuple[Asked, Response]]
+"""(prompt, response) each."""
 
 
 class Watcher:
@@ -89,13 +91,13 @@ class Watcher:
     ) -> Evidence:
         """All records about `model`. Each model is asked everything at once, for one is held in memory at a time."""
         prompts, answers = self.seed.heldout_prompts, taken.answers
-        answered = [(prompt.text, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.answered]
+        answered = [(prompt.asked, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.answered]
         answered = answered[: config.sample]
-        cut = [(text, _cut(answer)) for text, answer in answered]
+        cut = [(asked, _cut(answer)) for asked, answer in answered]
         pool, own, others = self._pool(config, folder, model), self._anchored(folder, model), self._others()
-        texts = {prompt.id: prompt.text for prompt in (*prompts, *self.prompts)}
+        asked_of = {prompt.id: prompt.asked for prompt in (*prompts, *self.prompts)}
         pool_items, anchor_items = (
-            [(texts[response.prompt_id], response) for response in responses] for responses in (pool, [*own, *others])
+            [(asked_of[response.prompt_id], response) for response in responses] for responses in (pool, [*own, *others])
         )
         first, before = (self.seen[0][0], self.seen[-1][0]) if self.seen else (model, None)
         frozen = first if config.frozen == "frozen" else self.cast.outside(config.frozen)
@@ -116,23 +118,24 @@ class Watcher:
         if self.seen:
             return self.seen[0][1].pool
         prompts, candidates = self.seed.heldout_prompts[: config.pool], self.recipe.responses
-        return list(folder.ask(DRIFT_CANDIDATES, Answering(candidates.sampling, candidates.n), prompts, model))
+        return list(folder.ask(DRIFT_CANDIDATES, Answering(candidates.sampling, candidates.n, candidates.frame), prompts, model))
 
     def _anchored(self, folder: ModelFolder, model: Checkpoint) -> Sequence[Response]:
         """The answers of `model` to the anchors' prompts."""
         if not self.anchors:
             return ()
-        return list(folder.ask(ANCHOR_RESPONSES, Answering(self.recipe.responses.sampling), self.prompts, model))
+        answering = self.recipe.responses
+        return list(folder.ask(ANCHOR_RESPONSES, Answering(answering.sampling, frame=answering.frame), self.prompts, model))
 
     def _others(self) -> Sequence[Response]:
         """The first model's answers to the anchors' prompts, for a later one to judge beside its own."""
         return self.seen[0][1].anchor_answers if self.seen else ()
 
     def _likelihoods(
-        self, folder: ModelFolder, items: Asked, model: Checkpoint, before: Checkpoint | None
+        self, folder: ModelFolder, items: Items, model: Checkpoint, before: Checkpoint | None
     ) -> dict[str, Sequence[Likelihood]]:
         """Likelihoods of the answers in `items` under the model itself, the model before it, and the first."""
-        likelihood, own = Likely(self.recipe.responses.sampling), list(items)
+        likelihood, own = Likely(self.recipe.responses.sampling, self.recipe.responses.frame), list(items)
         likelihoods: dict[str, Sequence[Likelihood]] = {"own": list(folder.ask(LIKELIHOOD_OWN, likelihood, own, model))}
         if before:
             likelihoods["before"] = list(folder.ask(LIKELIHOOD_BEFORE, likelihood, own, before))
@@ -148,7 +151,7 @@ def load_anchors(config: DriftConfig | None, seed: Seed) -> list[Anchor]:
     if config is None or config.anchors is None:
         return []
     anchors = read_jsonl(Path(config.anchors), Anchor)
-    repeated = [prompt for prompt, count in Counter(plain(anchor.prompt) for anchor in anchors).items() if count > 1]
+    repeated = [prompt for prompt, count in Counter(plain(quoted(anchor.asked)) for anchor in anchors).items() if count > 1]
     if repeated:
         raise SelfRewardError(f"has {repeated[0]!r} more than once", config.anchors, "Leave one")
     refuse_known(map(_prompt, anchors), "anchors", config.anchors, seed)
@@ -156,11 +159,13 @@ def load_anchors(config: DriftConfig | None, seed: Seed) -> list[Anchor]:
 
 
 def _prompt(anchor: Anchor) -> Prompt:
-    return Prompt(text=anchor.prompt, source="seed")
+    return Prompt(text=anchor.prompt, context=anchor.context, source="seed")
 
 
 def _cut(answer: Response) -> Response:
-    """The answer's first half, in words, as a response of its own."""
+    """The answer's first half, in words, as a response of its own; in characters where words stand without spaces."""
+    if NO_SPACES.search(answer.text):
+        return answer.model_copy(update={"text": answer.text[: (len(answer.text) + 1) // 2]})
     words = answer.text.split()
     return answer.model_copy(update={"text": " ".join(words[: (len(words) + 1) // 2])})
 
