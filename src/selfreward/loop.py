@@ -40,7 +40,7 @@ def self_reward(
     if recipe.sft.baseline:
         baseline = run[SFT].train_sft(seed.examples("ift"), cast.base, recipe.sft, recipe.seed)
         measurer.measure(run[SFT], baseline)
-        if seed.rankings and "eft" in recipe.sft.on:
+        if recipe.makes_eft:
             seed = make_eft(seed, recipe, baseline, run[SEED])
     model = cast.base
     if recipe.sft.on != "none":

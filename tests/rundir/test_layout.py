@@ -40,6 +40,7 @@ def elsewhere():
 
 WIDE = {"responses__n": 4, "prompts__per_iteration": 12}
 OTHERWISE = [
+    {"sft__baseline": True, "eft__by": "self"},
     {"sft__baseline": True, "iterations": 2, "pairs": {"rejected_from": "M1", "chosen_from": "ahead"}, **WIDE},
     {"sft__baseline": True, "judge__method": "votes", "judge__majority": 0, "judge__answer": r"^(\w+)", **WIDE},
     {"sft__baseline": True, "iterations": 3, "judge__method": "cream", "dpo__confidence": "consistency", **WIDE},
@@ -50,7 +51,7 @@ OTHERWISE = [
 
 
 @pytest.fixture(
-    scope="module", params=[EVERYTHING, *OTHERWISE], ids=["everything", "temporal", "votes", "likely", "compared", "meta"]
+    scope="module", params=[EVERYTHING, *OTHERWISE], ids=["everything", "made", "temporal", "votes", "likely", "compared", "meta"]
 )
 def run(request, tmp_path_factory):
     """A whole run with everything on, and others with what does not go with it."""
@@ -59,7 +60,8 @@ def run(request, tmp_path_factory):
 
 def make_run(folder, changes):
     recipe = make_world(folder)
-    recipe.write_text(recipe.read_text().replace('eft = "eft.jsonl"', 'rankings = "ranked.jsonl"'))
+    given = "" if "eft__by" in changes else 'rankings = "ranked.jsonl"'
+    recipe.write_text(recipe.read_text().replace('eft = "eft.jsonl"', given))
     files = {
         "anchors": [Anchor(prompt=f"sort birch and amber {n}", answers=("amber birch",)) for n in range(2)],
         "validation": [Prompt(text=f"name the willow number {n}", source="seed") for n in range(2)],

@@ -25,7 +25,16 @@ from selfreward.recipe import ROLES, WISE, ClusterConfig, DriftConfig, JudgePair
 from selfreward.records import Anchor, Checkpoint, Message, Prompt, Record, content_id, read_jsonl
 from selfreward.reports import require_trackers
 from selfreward.stats import known_traits
-from selfreward.steps import Grader, PairwiseJudge, Seed, load_meta_rubric, load_seed, load_validation, take_prompts
+from selfreward.steps import (
+    Grader,
+    PairwiseJudge,
+    Seed,
+    load_change_rubric,
+    load_meta_rubric,
+    load_seed,
+    load_validation,
+    take_prompts,
+)
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -112,6 +121,8 @@ class _Checker:
         self.attempt(partial(require_trackers, recipe.report_to))
         if recipe.backend.type == "vllm":
             self.attempt(partial(imported, "selfreward.engines.sampling.vllm:VLLMModel"))
+        if recipe.eft.by == "self":
+            self.attempt(partial(load_change_rubric, recipe.eft))
         if recipe.judge_pairs:
             self._judge_pairs(recipe.judge_pairs, seed)
         if recipe.cluster:
@@ -130,7 +141,7 @@ class _Checker:
             self.findings.append(
                 Finding("warning", "judge_pairs.share", what, f"Set it to {WISE:g} or less, or watch health.top")
             )
-        if config.replay and seed and not seed.eft and not seed.rankings:
+        if config.replay and seed and not seed.eft and not self.recipe.makes_eft:
             self.findings.append(
                 Finding("warning", "judge_pairs.replay", "there is no EFT to replay", "Give data.eft or data.rankings")
             )

@@ -13,6 +13,7 @@ from selfreward.rundir import (
     AHEAD,
     ANCHOR_JUDGMENTS,
     ANCHOR_RESPONSES,
+    CHANGED_PROMPTS,
     DRIFT_CANDIDATES,
     DRIFT_CUT,
     DRIFT_FROZEN,
@@ -41,6 +42,7 @@ from selfreward.rundir import (
     SELECTION_PREFERENCES,
     SELECTION_RESPONSES,
     SFT,
+    WORSE_RESPONSES,
     Due,
     Part,
     expected,
@@ -102,6 +104,15 @@ class _Planner:
 
     def _made_eft(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, self.seed.to_rank, self.recipe.eft.tries, self.seed.ranked_pair)
+
+    def _changed(self, due: Due) -> Stage | None:
+        """A changed prompt for each ranking of two; the text that asks for it is about as long as the rubric for comparing."""
+        prompts = self.recipe.prompts
+        asked = self.seed.prompt.plus(self.seed.pairwise)
+        return Asking(str(due), self.base, self.seed.to_rank // 2, 1, asked, Span(self.seed.prompt.likely, prompts.max_tokens))
+
+    def _worse(self, due: Due) -> Stage | None:
+        return Asking(str(due), self.base, self.seed.to_rank // 2, 1, self.seed.prompt.plus(self.seed.turn), self.answer)
 
     def _proposed(self, due: Due) -> Stage | None:
         prompts = self.recipe.prompts  # a writer goes on to the next task, and the next, up to its limit
@@ -259,7 +270,8 @@ class _Planner:
 
 Making = Callable[[_Planner, Due], Stage | None]
 MAKING: dict[Part[Any], Making] = {
-    MODEL: _Planner._trained, AHEAD: _Planner._trained, EFT_JUDGMENTS: _Planner._made_eft, PROPOSED: _Planner._proposed,
+    MODEL: _Planner._trained, AHEAD: _Planner._trained, CHANGED_PROMPTS: _Planner._changed, WORSE_RESPONSES: _Planner._worse,
+    EFT_JUDGMENTS: _Planner._made_eft, PROPOSED: _Planner._proposed,
     RESPONSES: _Planner._answered, JUDGMENTS: _Planner._judged, PREFERENCES: _Planner._candidates_compared,
     LIKELIHOODS: _Planner._candidates_likely, LIKELIHOODS_BEFORE: _Planner._candidates_likely,
     LIKELIHOODS_M1: _Planner._candidates_likely,

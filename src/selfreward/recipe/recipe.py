@@ -71,6 +71,11 @@ class Recipe(Section):
     cluster: ClusterConfig | None = None
     """More processes than one, on this machine or on many; not given: everything is done in this one."""
 
+    @property
+    def makes_eft(self) -> bool:
+        """Whether the SFT baseline makes the EFT examples that M1 is trained on."""
+        return "eft" in self.sft.on and (bool(self.data.rankings) or self.eft.by == "self")
+
     def judged_before(self, t: int) -> bool:
         """Whether the candidates behind M_t are judged by the model before their judge too (`dpo.confidence`)."""
         first = 4 if self.judge.by == "previous" else 3  # up to then M1 is the judge, with none before it
@@ -89,6 +94,16 @@ class Recipe(Section):
         if info.data["judge"].most == 1:
             raise ValueError("max_fluke goes by how far judgments of one response differ: judge.samples must be 2 at least")
         return pairs
+
+    @field_validator("eft")
+    @classmethod
+    def _of_one_source(cls, eft: EFTConfig, info: ValidationInfo) -> EFTConfig:
+        data = info.data.get("data")
+        if eft.by == "self" and data and (data.eft or data.rankings):
+            raise ValueError(
+                'by = "self" makes rankings itself: leave out data.eft and data.rankings; to measure, give heldout_rankings'
+            )
+        return eft
 
     def teaches_judging(self, t: int) -> bool:
         """Whether M_t learns from pairs of judgments too."""

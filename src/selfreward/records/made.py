@@ -16,7 +16,7 @@ from selfreward.records.turns import NO_FRAME, Asked, Conversed, Frame
 Answer = str | tuple[int, ...]
 """An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`)."""
 Contrast = tuple[Asked, Answer, Answer] | tuple[Asked, Answer, Answer, float]
-"""A prompt as the model is given it, the answer to learn from, the answer to learn away from, and the weight of the pair if not 1."""
+"""A prompt as a model is given it, what to learn from, what to learn away from, and the pair's weight where it is not 1."""
 
 
 class Example(Conversed):

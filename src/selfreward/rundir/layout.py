@@ -77,6 +77,8 @@ RANKINGS = Part("rankings", "decides", Ranking)
 HELDOUT_PROMPTS = Part("heldout_prompts", "decides", Prompt, "test")
 HELDOUT_RANKINGS = Part("heldout_rankings", "decides", Ranking, "test")
 VALIDATION = Part("validation", "decides", Prompt)
+CHANGED_PROMPTS = Part("changed_prompts", "asks", Response)
+WORSE_RESPONSES = Part("worse_responses", "asks", Response)
 EFT_JUDGMENTS = Part("eft_judgments", "asks", Judgment)
 
 PROPOSED = Part("proposed", "asks", Proposal)
@@ -161,14 +163,16 @@ def part_of(stage: str) -> Part[Any]:
 
 
 def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
-    makes_eft = bool(recipe.data.rankings) and "eft" in recipe.sft.on
-    yield SEED, (IFT, RANKINGS if recipe.data.rankings else EFT, HELDOUT_PROMPTS, HELDOUT_RANKINGS)
+    by_itself = recipe.eft.by == "self"
+    judged = () if by_itself else (RANKINGS if recipe.data.rankings else EFT,)
+    yield SEED, (IFT, *judged, HELDOUT_PROMPTS, HELDOUT_RANKINGS)
     yield SEED, (VALIDATION,) if recipe.select else ()
     if recipe.measure.base:
         yield M0, _measuring(recipe)
     if recipe.sft.baseline:
         yield SFT, (MODEL, *_measuring(recipe))
-        yield SEED, (EFT_JUDGMENTS, EFT) if makes_eft else ()
+        made = (CHANGED_PROMPTS, WORSE_RESPONSES, RANKINGS) if by_itself else ()
+        yield SEED, (*made, EFT_JUDGMENTS, EFT) if recipe.makes_eft else ()
     yield M1, () if recipe.sft.on == "none" else (MODEL,)
     yield M1, (*_measuring(recipe), *_watching(recipe, first=True))
     for t in range(2, recipe.iterations + 2):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -31,7 +31,7 @@ from selfreward.records import (
     sync_folder,
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
-from selfreward.rundir.journal import completed, reasons, usage
+from selfreward.rundir.journal import completed, counted, reasons, usage
 from selfreward.rundir.layout import MODEL, PAIRS, PROMPTS, Part
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
@@ -130,7 +130,7 @@ class ModelFolder:
         if stage.finished(key) is None:
             completions = completed(stage, key, requests, partial(self.run.load, model), self.run.progress)
             outcomes = Counter[str]()
-            stage.write(stage.records, _counted((read(request, completions[request.id]) for request in requests), outcomes))
+            stage.write(stage.records, counted((read(request, completions[request.id]) for request in requests), outcomes))
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
             if failed := reasons(completions.values()):
                 facts["failed"] = failed
@@ -295,10 +295,3 @@ class ModelFolder:
         """The facts in the receipt of a finished stage; none where there is no receipt."""
         stage = Stage(self.run.dir, self.path, part.name)
         return stage.load(stage.receipt) if stage.receipt.exists() else {}
-
-
-def _counted(records: Iterable[S], outcomes: Counter[str]) -> Iterator[S]:
-    """The records, none of them held; `outcomes` has counted their labels when all have gone by."""
-    for record in records:
-        outcomes[record.label] += 1
-        yield record

@@ -14,6 +14,7 @@ from selfreward.recipe import EFTConfig, Recipe
 from selfreward.records import Checkpoint, Completion, Dropped, Example, Judgment, Ranking, Request, turns_of
 from selfreward.rundir import EFT, EFT_JUDGMENTS, ModelFolder
 from selfreward.steps.judgments import Grader
+from selfreward.steps.made_rankings import rank_without_people
 from selfreward.steps.seed import Seed, ranked_responses
 
 
@@ -44,7 +45,12 @@ class Replaying(NamedTuple):
 
 
 def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFolder) -> Seed:
-    """`seed` with the EFT examples that `baseline` makes of its ranked sets. Raises `SelfRewardError` where it makes none."""
+    """`seed` with the EFT examples that `baseline` makes of its ranked sets, or of sets that it makes itself.
+
+    Raises `SelfRewardError` where it makes none.
+    """
+    if recipe.eft.by == "self":
+        seed = seed._replace(rankings=rank_without_people(seed, recipe, baseline, folder))
     # What is learnt is the number in the text, so that it is this number that must agree.
     grader = Grader(recipe.judge.model_copy(update={"samples": recipe.eft.tries, "read": "sampled"}))
     asked = [(ranking.asked, response) for ranking in seed.rankings for response in ranked_responses(ranking)]
