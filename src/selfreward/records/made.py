@@ -10,11 +10,21 @@ from pydantic import Field, model_validator
 from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
 from selfreward.records.measured import Preference
-from selfreward.records.requests import Finish, Ids, Sampled
+from selfreward.records.requests import Finish, Ids, Sampled, Thoughtful
 from selfreward.records.turns import NO_FRAME, Asked, Conversed, Frame
 
-Answer = str | tuple[int, ...]
-"""An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`)."""
+
+class Reasoned(Record):
+    """An answer of a model that was to think before it: to be trained on after the prompt that asks for a thought."""
+
+    thought: str
+    text: str
+    ids: Ids = None
+    """Of both, as they were sampled."""
+
+
+Answer = str | tuple[int, ...] | Reasoned
+"""An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`), or with a thought before it."""
 Contrast = tuple[Asked, Answer, Answer] | tuple[Asked, Answer, Answer, float]
 """A prompt as a model is given it, what to learn from, what to learn away from, and the pair's weight where it is not 1."""
 
@@ -67,7 +77,7 @@ class Proposal(Sampled):
         return self.finish
 
 
-class Response(Sampled):
+class Response(Thoughtful):
     """A candidate answer to a prompt; `index` tells the N candidates apart."""
 
     identity = ("prompt_id", "model", "index", "text", "finish")
@@ -77,7 +87,7 @@ class Response(Sampled):
     text: str
     finish: Finish
     ids: Ids = None
-    """The sampled ids, which training takes: encoded again, the text may give others."""
+    """The sampled ids, which training takes, a thought's among them: encoded again, the text may give others."""
 
     @property
     def label(self) -> str:
@@ -86,14 +96,21 @@ class Response(Sampled):
 
     @property
     def answered(self) -> bool:
-        """Whether there is an answer; an engine's failure is none, and not an empty one."""
-        return self.finish != "error"
+        """Whether there is an answer; an engine's failure and a thought without an end are none, and not empty ones."""
+        return self.finish not in ("error", "truncated")
+
+    @property
+    def answer(self) -> Answer:
+        """As it is trained on."""
+        if self.thought is not None:
+            return Reasoned(thought=self.thought, text=self.text, ids=self.ids)
+        return self.text if self.ids is None else self.ids
 
 
 Outcome = Literal["scored", "unparsed", "off_scale", "no_logprobs", "truncated", "error"]
 
 
-class Judgment(Sampled):
+class Judgment(Thoughtful):
     """One sample of a judge's opinion of a response. Only a `scored` one has a score."""
 
     identity = ("response_id", "judge", "sample", "rationale", "outcome", "score")
@@ -162,7 +179,7 @@ class Dropped(Record):
     reason: str
 
 
-class MetaJudgment(Sampled):
+class MetaJudgment(Thoughtful):
     """A meta-judge's verdict on two judgments of one response in one order. Only a `decided` one has a winner."""
 
     identity = ("response_id", "first", "second", "swapped", "judge", "rationale", "outcome", "winner")
@@ -267,7 +284,7 @@ def contrasts(
     `frame`: how the prompts were asked when the responses were sampled. A pair of another weight than 1 has it beside them.
     """
     prompt_of, wanted = {prompt.id: frame(prompt.asked) for prompt in prompts}, in_pairs(pairs)
-    said = {one.id: one.text if one.ids is None else one.ids for one in responses if one.id in wanted}
+    said = {one.id: one.answer for one in responses if one.id in wanted}
     texts = [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
     return [text if pair.weight == 1 else (*text, pair.weight) for pair, text in zip(pairs, texts, strict=True)]
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from selfreward.records.base import Record
-from selfreward.records.requests import Sampled
+from selfreward.records.requests import Thoughtful
 
 
 class Verdict(Record):
@@ -44,7 +44,7 @@ class Comparison(Record):
 Place = Literal["first", "second", "tie"]
 
 
-class Preference(Sampled):
+class Preference(Thoughtful):
     """A judge's verdict on two answers in one order. Only a `decided` one has a winner."""
 
     identity = ("prompt_id", "first", "second", "swapped", "judge", "rationale", "outcome", "winner")

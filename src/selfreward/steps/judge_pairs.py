@@ -12,7 +12,19 @@ from statistics import fmean, pvariance
 from typing import NamedTuple
 
 from selfreward.recipe import JudgePairsConfig, Recipe
-from selfreward.records import Asked, Checkpoint, Contrast, Dropped, Example, Iteration, JudgePair, Judgment, number
+from selfreward.records import (
+    Answer,
+    Asked,
+    Checkpoint,
+    Contrast,
+    Dropped,
+    Example,
+    Iteration,
+    JudgePair,
+    Judgment,
+    Reasoned,
+    number,
+)
 from selfreward.rundir import EFT_REPLAYED, JUDGE_PAIRS, JUDGMENTS_ADDED, META_JUDGMENTS, ModelFolder
 from selfreward.stats import agreed_wins, place_weights, strengths, weighed_wins
 from selfreward.steps.eft import Replaying
@@ -26,8 +38,8 @@ class Lesson(NamedTuple):
     pair: JudgePair
     task: Asked
     """The judge's prompt."""
-    chosen: str
-    rejected: str
+    chosen: Answer
+    rejected: Answer
 
 
 Lessons = tuple[list[Lesson], list[Dropped]]
@@ -138,7 +150,13 @@ def _lesson(best: Judgment, worst: Judgment, worth: Mapping[str, float], task: s
         response_id=best.response_id, chosen_id=best.id, rejected_id=worst.id, chosen_score=best.score or 0.0,
         rejected_score=worst.score or 0.0, chosen_strength=worth[best.id], rejected_strength=worth[worst.id],
     )  # fmt: skip
-    return Lesson(pair, task, *(grader.own_turn(judgment.rationale).strip() for judgment in (best, worst)))
+    return Lesson(pair, task, _answer(best, grader), _answer(worst, grader))
+
+
+def _answer(judgment: Judgment, grader: Grader) -> Answer:
+    """A judge's own turn as it is trained on, after the thought that it was given with, if it was."""
+    own = grader.own_turn(judgment.rationale).strip()
+    return own if judgment.thought is None else Reasoned(thought=judgment.thought, text=own)
 
 
 def _replayed(

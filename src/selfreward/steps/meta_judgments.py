@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from selfreward.engines import thought_of, without_thought
 from selfreward.recipe import JudgePairsConfig
 from selfreward.records import Checkpoint, Completion, Judgment, MetaJudgment, Request
 from selfreward.steps.judgments import Grader
@@ -62,13 +63,14 @@ class MetaJudge:
     def read(self, request: Request, completion: Completion) -> MetaJudgment:
         """One verdict, or the name of what is wrong with it."""
         response_id, first, second = request.about.split()
+        completion = without_thought(completion, request)
         own, _, failure = own_words(completion, self._verdict)
         verdict = None if failure else last_verdict(own, self._verdict)
         named = (verdict[1] or "").lower() if verdict else ""
         return MetaJudgment.model_validate(
             {
                 "response_id": response_id, "first": first, "second": second, "swapped": request.index == 1,
-                "judge": request.model, "rationale": completion.text,
+                "judge": request.model, "rationale": completion.text, "thought": thought_of(request, completion),
                 "outcome": failure or ("decided" if named in ("first", "second") else "unparsed"),
                 "winner": named if named in ("first", "second") else None,
             }

@@ -86,7 +86,7 @@ class TRLTrainer:
         Another one is loaded from its own folder: TRL would take M0 for M1.
         """
         learner = Learner(start, config.dropout, self._config)
-        rows = dpo_rows(learner.tokenizer, pairs)
+        rows = dpo_rows(learner.tokenizer, pairs, given=config.thoughts == "given")
         lengths = [pair_lengths(row) for row in rows]
         _refuse_longer_than(context(start), start, lengths)
         averaged = config.averaged(len(pairs))
