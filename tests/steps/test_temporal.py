@@ -165,6 +165,23 @@ def test_the_bill_has_both_models_candidates_and_two_trainings(world):
     assert "M2/responses_2" not in lines and lines["M3/ahead"].examples == lines["M3/model"].examples == 6
 
 
+def test_it_combines_with_pairs_of_judgments_another_loss_and_averages_and_eft_without_people(world, tmp_path):
+    world.write_text(world.read_text().replace('eft = "eft.jsonl"\n', ""))
+    together = {
+        **BOTH, "judge_pairs": {"by": "meta", "share": 0.5, "commonest": 1, "replay": 1}, "dpo__loss": "ipo", "dpo__average": 2,
+        "dpo__checkpoint_every": 2, "eft__by": "self", "sft__baseline": True, "eft__tries": 8,
+    }  # fmt: skip
+    run = tmp_path / "run"
+    go(world, run, **together)
+    left = {path.name.removesuffix(".receipt.json") for path in (run / "M3").glob("*.receipt.json")}
+    assert {"responses_2", "responses_3", "ahead", "meta_judgments", "eft_replayed", "judge_pairs"} <= left
+    receipt = json.loads((run / "M3" / "model.receipt.json").read_text())
+    assert receipt["loss"] == "ipo" and len(receipt["averaged"]) == 2
+    before = tree(run)
+    go(world, run, **together)
+    assert tree(run) == before
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
