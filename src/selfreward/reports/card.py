@@ -57,6 +57,21 @@ def shown(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
+METHODS = {
+    "pairwise": "The candidates for {model} were compared with each other, in both orders, by {judge}: a score is the share of wins.",
+    "likelihood": "The candidates for {model} have for a score how much likelier the model found them than the model before it.",
+    "cream": "The candidates for {model} have for a score how much likelier the model found them than M1.",
+    "votes": "The candidates for {model} have for a score the share of a prompt's candidates that came to the same answer.",
+}
+"""Ways of scoring in which no judge grades by a rubric."""
+
+
+def scored_how(recipe: Recipe, model: str) -> str:
+    """How the candidates for `model` got their scores, where no judge graded them by the rubric; empty where one did."""
+    told = METHODS.get(recipe.judge.method_for(number(model)), "")
+    return told.format(model=model, judge=judge_of(recipe))
+
+
 def judge_of(recipe: Recipe) -> str:
     """The judge of a run's candidates, in words."""
     told = {
@@ -96,7 +111,8 @@ def _model_card(standing: RunView, model: Measured) -> str:
         base=str(shown(recipe.base)),
         hub_base=Markup(recipe.base) if HUB_ID.fullmatch(recipe.base) and not Path(recipe.base).exists() else None,
         counts={name: _counts(standing[name], made_of) for name in (SEED, *(ancestor.name for ancestor in line))},
-        judge=judge_of(recipe), shown=shown, rubric=Path(recipe.judge.rubric).name, recipe=recipe,
+        judge=judge_of(recipe), scored=scored_how(recipe, model.name),
+        shown=shown, rubric=Path(recipe.judge.rubric).name, recipe=recipe,
         watched=describe(readings) if readings else "", alarms=[phrase(reading) for reading in alarms(readings)],
         truth=recipe.measure.truth, outside=[m for m in model.head_to_head if m.judge != model.name],
         own=[match for match in model.head_to_head if match.judge == model.name], share=_share,
