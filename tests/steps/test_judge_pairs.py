@@ -292,6 +292,24 @@ def test_eft_is_replayed_against_what_the_model_misjudges_most(world, tmp_path, 
     ]
 
 
+def test_a_branch_may_begin_to_teach_the_judge_and_to_stop(world, tmp_path, monkeypatch):
+    from selfreward.api import run
+
+    table = {"by": "consensus", "share": 0.5, "commonest": 1}
+    go(world, tmp_path / "plain", prompts__per_iteration=12)
+    began = run(
+        world,
+        tmp_path / "began",
+        set={"prompts.per_iteration": 12, "judge_pairs": table, "iterations": 2},
+        start=tmp_path / "plain" / "M2",
+    )
+    assert began.finished and (tmp_path / "began" / "M3" / "judge_pairs.jsonl").exists()
+    assert not (tmp_path / "began" / "M2" / "judge_pairs.jsonl").exists()
+    ended = run(world, tmp_path / "ended", set={"prompts.per_iteration": 12, "iterations": 3}, start=tmp_path / "began" / "M3")
+    assert ended.finished and (tmp_path / "ended" / "M3" / "judge_pairs.jsonl").exists()
+    assert not (tmp_path / "ended" / "M4" / "judge_pairs.jsonl").exists()
+
+
 def test_without_the_table_nothing_is_taught_and_nothing_written_down(world, tmp_path):
     recipe = load_recipe(world)
     assert "judge_pairs" not in recipe.model_dump() and not recipe.teaches_judging(2)

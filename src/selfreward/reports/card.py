@@ -58,7 +58,7 @@ def shown(value: Any) -> Any:
 
 
 METHODS = {
-    "pairwise": "The candidates for {model} were compared with each other, in both orders, by {judge}: a score is the share of wins.",
+    "pairwise": "The candidates for {model} were compared two at a time, in both orders, by {judge}: a score is a share of wins.",
     "likelihood": "The candidates for {model} have for a score how much likelier the model found them than the model before it.",
     "cream": "The candidates for {model} have for a score how much likelier the model found them than M1.",
     "votes": "The candidates for {model} have for a score the share of a prompt's candidates that came to the same answer.",
