@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from selfreward.engines import Advance, Model, Trainer, Unshared
-from selfreward.errors import NoPairs
 from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (
     Asked,
@@ -18,7 +17,6 @@ from selfreward.records import (
     Completion,
     Contrast,
     Dropped,
-    Pair,
     Record,
     Records,
     Request,
@@ -31,17 +29,24 @@ from selfreward.records import (
     sync_folder,
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
+<<<<<<< HEAD
 from selfreward.rundir.journal import completed, counted, reasons, usage
 from selfreward.rundir.layout import MODEL, PAIRS, PROMPTS, Part
+=======
+from selfreward.rundir.journal import completed, reasons, usage
+from selfreward.rundir.layout import MODEL, Part
+>>>>>>> main
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
     TOO_LONG,
     Chooser,
     Training,
+    asked_which_fit,
     assert_unchanged,
     at_step,
     decisive,
     fitting_pairs,
+    model_in,
     on_the_way,
     settled,
 )
@@ -172,6 +177,7 @@ class ModelFolder:
         stage = Stage(self.run.dir, self.path, part.name)
         return Counter(drop.reason for drop in iter_jsonl(stage.dropped, Dropped))
 
+<<<<<<< HEAD
     def require(self, pairs: Sequence[Pair], part: Part[Pair] = PAIRS) -> None:
         """Raises `NoPairs` where there is nothing to train on."""
         if not pairs:
@@ -192,6 +198,8 @@ class ModelFolder:
         why = f"no prompts: {self._why(PROMPTS)}" if reasons else "no prompts"
         return NoPairs(f"no usable pair ({why})", str(self.path / "pairs.jsonl"), now)
 
+=======
+>>>>>>> main
     def train_sft(self, examples: Sequence[tuple[Asked, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
         """Fine-tune `start` on (prompt, response) into this folder's model."""
         made_from = ["sft", examples, start.fingerprint, config.model_dump(mode="json", exclude=NO_MATTER), seed]
@@ -215,7 +223,7 @@ class ModelFolder:
         made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed]
 
         def prepare(stage: Stage) -> Training:
-            fitting, dropped = fitting_pairs(pairs, self.run.trainer.fits(pairs, start.path), start)
+            fitting, dropped = fitting_pairs(pairs, asked_which_fit(self.run.trainer, pairs, start), start)
             if dropped:
                 stage.write(stage.dropped, dropped)
 
@@ -263,7 +271,7 @@ class ModelFolder:
         """The folder that the trainer made, safely on disk."""
         self.run.unload()
         with self.run.progress.stage(str(stage), training.steps, "steps") as advance:
-            made = training.train(advance)
+            made = model_in(training.train(advance), self.run.trainer)
         sync_files(made)
         return made
 
@@ -293,5 +301,9 @@ class ModelFolder:
 
     def receipt(self, part: Part[Any]) -> dict[str, Any]:
         """The facts in the receipt of a finished stage; none where there is no receipt."""
-        stage = Stage(self.run.dir, self.path, part.name)
+        return self.facts(part.name)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """As `receipt`, of the stage with this name."""
+        stage = Stage(self.run.dir, self.path, name)
         return stage.load(stage.receipt) if stage.receipt.exists() else {}

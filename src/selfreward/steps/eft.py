@@ -9,12 +9,15 @@ from fractions import Fraction
 from math import floor, fsum
 from typing import NamedTuple
 
-from selfreward.errors import SelfRewardError
 from selfreward.recipe import EFTConfig, Recipe
 from selfreward.records import Checkpoint, Completion, Dropped, Example, Judgment, Ranking, Request, turns_of
 from selfreward.rundir import EFT, EFT_JUDGMENTS, ModelFolder
 from selfreward.steps.judgments import Grader
+<<<<<<< HEAD
 from selfreward.steps.made_rankings import rank_without_people
+=======
+from selfreward.steps.nothing import no_eft
+>>>>>>> main
 from selfreward.steps.seed import Seed, ranked_responses
 
 
@@ -57,10 +60,7 @@ def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFold
     judgments = folder.ask(EFT_JUDGMENTS, grader, asked, baseline)
     eft = folder.keep(EFT, choose_eft(seed.rankings, judgments, grader, recipe.eft, recipe.seed))
     if not eft:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(folder.dropped(EFT).items()))
-        now = 'Look at eft_judgments.jsonl beside it: give more ranked sets, raise eft.tries, or set eft.agree = "mean"'
-        where = str(folder.path / "eft.jsonl")
-        raise SelfRewardError(f"nowhere does the SFT baseline agree with people ({reasons})", where, now)
+        raise no_eft(judgments, folder, recipe)
     return seed._replace(eft=eft)
 
 
