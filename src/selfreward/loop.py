@@ -84,20 +84,9 @@ def iterate(
         proposals = list(it.complete(PROPOSED, asked, writer, read_proposal))
         prompts = it.keep(PROMPTS, choose_prompts(proposals, seed.prompts, written, seed.heldout, config))
     responses = it.ask(RESPONSES, Answering(answering.sampling, answering.n, answering.frame), prompts, by=model)
-<<<<<<< HEAD
     judged = judge_candidates(it, prompts, responses, recipe, model, cast)
     chosen, responses, judged = pick_pairs(it, prompts, responses, judged, recipe, model, cast)
     pairs = it.keep(PAIRS, without_doubt(chosen, responses, judged, recipe))
-    it.require(pairs)
     made = Iteration(len(proposals), prompts, responses, judged.judgments, pairs, **judged.beside)
-    return made, [*contrasts(pairs, prompts, responses, answering.frame), *teach_judge(it, made, recipe, seed.eft, model)]
-=======
-    asked_of = {prompt.id: prompt.asked for prompt in prompts}
-    candidates = [(asked_of[response.prompt_id], response) for response in responses]
-    judgments = judge_candidates(it, candidates, grader, by=cast.judge(recipe.judge, model))
-    chosen = choose_pairs(prompts, responses, grader.mean_scores(judgments), pair_policy(recipe.pairs))
-    pairs = it.keep(PAIRS, without_flukes(chosen, responses, judgments, recipe))
-    made = Iteration(len(proposals), prompts, responses, judgments, pairs)
     require_pairs(made, it, recipe)
-    return made, contrasts(pairs, prompts, responses, answering.frame)
->>>>>>> main
+    return made, [*contrasts(pairs, prompts, responses, answering.frame), *teach_judge(it, made, recipe, seed.eft, model)]

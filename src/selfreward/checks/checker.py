@@ -20,30 +20,10 @@ from selfreward.checks.named import Trial
 from selfreward.checks.reach import Found, look_up, models_of, unshared
 from selfreward.checks.sources import Read, of_seed
 from selfreward.checks.turns import system_turns
-<<<<<<< HEAD
-from selfreward.engines import find_device, load_ray, outside_model, quiet_hub, quiet_libraries
-from selfreward.errors import SelfRewardError
-from selfreward.measure import JOINT, MONITORS, load_anchors, load_joint
-from selfreward.recipe import ROLES, WISE, ClusterConfig, DriftConfig, JudgePairsConfig, LoRAConfig, Recipe, imported
-from selfreward.records import Anchor, Checkpoint, Message, Prompt, Record, content_id, read_jsonl
-from selfreward.reports import require_trackers
-from selfreward.stats import known_traits
-from selfreward.steps import (
-    Grader,
-    PairwiseJudge,
-    Seed,
-    load_change_rubric,
-    load_meta_rubric,
-    load_seed,
-    load_validation,
-    take_prompts,
-)
-=======
 from selfreward.engines import find_device, quiet_hub, quiet_libraries
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import Anchor, Message, Prompt, read_jsonl
 from selfreward.steps import Grader, PairwiseJudge, Seed, load_seed
->>>>>>> main
 
 TURN = 16
 """Tokens of a chat template around a turn, for when no tokenizer is at hand."""
@@ -111,58 +91,8 @@ class _Checker(Trial):
             bill = self.attempt(partial(draw_up, self.recipe, self.models, material, place)) or bill
             self.findings += overdrawn(bill, self.free)
             self.findings += out_of_context(bill, self.models, exact=seed is not None and not seed.rankings)
-<<<<<<< HEAD
-        return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift)
-
-    def attempt(self, work: Callable[[], T]) -> T | None:
-        """The result of `work`, or None and a finding."""
-        try:
-            return work()
-        except SelfRewardError as error:
-            if (finding := Finding.of(error)) not in self.findings:
-                self.findings.append(finding)
-            return None
-
-    def _parts(self, seed: Seed | None) -> None:
-        """Checks everything that a recipe names beside models and seed."""
-        recipe = self.recipe
-        self.attempt(partial(imported, recipe.pairs.policy))
-        if recipe.measure.truth:
-            self.attempt(partial(imported, recipe.measure.truth))
-        if recipe.measure.judge in ROLES:
-            now = "Name a model from outside: a folder, a hub id, or one of [servers]"
-            self.findings.append(Finding("error", "measure.judge", f"{recipe.measure.judge!r} is a part in the loop", now))
-        self.attempt(partial(require_trackers, recipe.report_to))
-        if recipe.backend.type == "vllm":
-            self.attempt(partial(imported, "selfreward.engines.sampling.vllm:VLLMModel"))
-        if recipe.eft.by == "self":
-            self.attempt(partial(load_change_rubric, recipe.eft))
-        if recipe.judge_pairs:
-            self._judge_pairs(recipe.judge_pairs, seed)
-        if recipe.cluster:
-            self._cluster(recipe.cluster)
-        if recipe.trainer.lora:
-            self.attempt(partial(_quantizing, recipe.trainer.lora))
-        for t in range(2, recipe.iterations + 2):
-            if recipe.prompts.source:
-                self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout if seed else []))
-=======
         self.findings.sort(key=lambda finding: finding.level != "error")
         return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift, self.sources)
->>>>>>> main
-
-    def _judge_pairs(self, config: JudgePairsConfig, seed: Seed | None) -> None:
-        """Whether judging can be learnt as the recipe says."""
-        self.attempt(partial(load_meta_rubric, config))
-        if config.share > WISE:
-            what = f"is {config.share:g}: with more than {WISE:g} of the pairs judges were seen to give one score to everything"
-            self.findings.append(
-                Finding("warning", "judge_pairs.share", what, f"Set it to {WISE:g} or less, or watch health.top")
-            )
-        if config.replay and seed and not seed.eft and not self.recipe.makes_eft:
-            self.findings.append(
-                Finding("warning", "judge_pairs.replay", "there is no EFT to replay", "Give data.eft or data.rankings")
-            )
 
     def _system_turns(self, seed: Seed | None, validation: Sequence[Prompt], anchors: Sequence[Anchor]) -> list[Finding]:
         """System turns of all that the loop's models answer."""

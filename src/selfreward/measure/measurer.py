@@ -237,7 +237,6 @@ class Measurer:
         write_whole(file, text)
 
 
-<<<<<<< HEAD
 def _further(folder: ModelFolder, recipe: Recipe) -> dict[str, dict[str, int]]:
     """Counts of the stages of an iteration that the paper does not have, by their names."""
     parts = (*making(recipe, number(folder.name)), *teaching(recipe, number(folder.name)))
@@ -251,7 +250,8 @@ def _counts(facts: Mapping[str, Any]) -> dict[str, int]:
         **({"kept": facts["records"]} if "records" in facts else {"steps": facts["steps"]}),
         **facts["dropped"],
     }
-=======
+
+
 def load_truth(path: str) -> Truth:
     """The function that `measure.truth` names. Raises `SelfRewardError` where there is none; what it gives is looked over."""
     function = function_at(path, "measure.truth", "prompt", "response")
@@ -274,7 +274,6 @@ def load_truth(path: str) -> Truth:
         return told
 
     return truth
->>>>>>> main
 
 
 def _summed_up(summary: Path) -> int:

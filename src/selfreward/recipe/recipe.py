@@ -18,12 +18,8 @@ from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
 from selfreward.recipe.fields import Located, Section, assert_open, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import DriftConfig, MeasureConfig, PairwiseConfig
-<<<<<<< HEAD
-from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
-=======
 from selfreward.recipe.own import look_in
-from selfreward.recipe.training import DPOConfig, SelectConfig, SFTConfig, TrainerConfig
->>>>>>> main
+from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
 
 
 class Recipe(Section):

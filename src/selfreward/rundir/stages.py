@@ -29,13 +29,8 @@ from selfreward.records import (
     sync_folder,
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
-<<<<<<< HEAD
 from selfreward.rundir.journal import completed, counted, reasons, usage
-from selfreward.rundir.layout import MODEL, PAIRS, PROMPTS, Part
-=======
-from selfreward.rundir.journal import completed, reasons, usage
 from selfreward.rundir.layout import MODEL, Part
->>>>>>> main
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
     TOO_LONG,
@@ -177,29 +172,6 @@ class ModelFolder:
         stage = Stage(self.run.dir, self.path, part.name)
         return Counter(drop.reason for drop in iter_jsonl(stage.dropped, Dropped))
 
-<<<<<<< HEAD
-    def require(self, pairs: Sequence[Pair], part: Part[Pair] = PAIRS) -> None:
-        """Raises `NoPairs` where there is nothing to train on."""
-        if not pairs:
-            if not (reasons := self._why(part)):
-                raise self._no_prompts()
-            now = "Look at judgments.jsonl beside it: train the judge better, raise judge.samples, or ask for more prompts"
-            raise NoPairs(f"no usable pair ({reasons})", str(self.path / f"{part.name}.jsonl"), now)
-
-    def _why(self, part: Part[Any]) -> str:
-        return ", ".join(f"{reason} {count}" for reason, count in sorted(self.dropped(part).items()))
-
-    def _no_prompts(self) -> NoPairs:
-        """The error for an iteration in which no prompt was fit to be asked."""
-        reasons = self.dropped(PROMPTS)
-        now = f"Look at {PROMPTS.name}.dropped.jsonl beside it, and at the limits in [prompts]"
-        if "not_ascii" in reasons:
-            now += "; for other languages set prompts.ascii_only = false"
-        why = f"no prompts: {self._why(PROMPTS)}" if reasons else "no prompts"
-        return NoPairs(f"no usable pair ({why})", str(self.path / "pairs.jsonl"), now)
-
-=======
->>>>>>> main
     def train_sft(self, examples: Sequence[tuple[Asked, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
         """Fine-tune `start` on (prompt, response) into this folder's model."""
         made_from = ["sft", examples, start.fingerprint, config.model_dump(mode="json", exclude=NO_MATTER), seed]

@@ -13,11 +13,8 @@ from selfreward.recipe import EFTConfig, Recipe
 from selfreward.records import Checkpoint, Completion, Dropped, Example, Judgment, Ranking, Request, turns_of
 from selfreward.rundir import EFT, EFT_JUDGMENTS, ModelFolder
 from selfreward.steps.judgments import Grader
-<<<<<<< HEAD
 from selfreward.steps.made_rankings import rank_without_people
-=======
 from selfreward.steps.nothing import no_eft
->>>>>>> main
 from selfreward.steps.seed import Seed, ranked_responses
 
 

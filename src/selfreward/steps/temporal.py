@@ -55,7 +55,7 @@ def pick_pairs(
 
     first = ask("M1", members.first) if recipe.pairs.rejected_from == "M1" and members.before(model) else {}
     decided = across(prompts, own, first, {})
-    if recipe.pairs.chosen_from == "ahead":
+    if recipe.pairs.chosen_from == "ahead" and decided[0]:
         known = responses if "M1" not in others else responses + others["M1"].responses
         trained = _ahead(it, prompts, known, decided, recipe, model)
         decided = across(prompts, own, first, ask("ahead", trained))
@@ -120,7 +120,6 @@ def _ahead(
 ) -> Checkpoint:  # fmt: skip
     """A model that is trained as M_t would be, on the pairs that are known so far."""
     pairs = it.keep(PAIRS_AHEAD, decided)
-    it.require(pairs, PAIRS_AHEAD)
     return it.train_dpo(
         contrasts(pairs, prompts, responses, recipe.responses.frame), model, model, recipe.dpo, recipe.seed, part=AHEAD
     )
