@@ -53,7 +53,7 @@ def models_of(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     models = [(recipe.base, "M0")]
     if recipe.prompts.by == "frozen" and not recipe.prompts.source:
         models.append((recipe.prompts.frozen or recipe.base, "writer"))
-    models.append((recipe.judge.by, "judge"))
+    models += [(name, "judge") for name in recipe.judge.judges]
     if recipe.select:
         models.append((recipe.select.judge, "selects checkpoints"))
     if recipe.measure.judge:

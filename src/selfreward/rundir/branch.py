@@ -31,9 +31,9 @@ from selfreward.rundir.reading import FolderReader
 
 BRANCH, CONFIG, PROVENANCE = "branch.json", "config.json", "provenance.json"
 GOES_ON = r"M[1-9][0-9]{0,5}"
-"""Names of the models that a run can continue from."""
-LATER = ("prompts", "responses", "judge", "pairs", "dpo")
-"""Fields of a recipe that a branch may change: they hold from its first model on."""
+"""A model that a run can go on from."""
+LATER = ("prompts", "responses", "judge", "pairs", "judge_pairs", "dpo")
+"""Fields of a recipe that may be others in a branch: they hold from its first model on."""
 AT_ONCE = (
     *("branch", "iterations", "keep_checkpoints", "report_to", "backend", "servers"),
     *("drift.limits", "drift.baseline", "drift.false_alarms", "drift.pass_mark", "drift.traits"),

@@ -154,11 +154,12 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re.Match[str]]:
     """Where `pattern` matches, but for what stands on a line below, or in brackets, with words after it, and a list's first."""
-    for match in pattern.finditer(text, start):
-        before = text[match.start() : max(match.start(1), match.start())].lstrip()
-        below = (re.search(LINE_END, before) or BRACKETED.search(before)) and not ENDS_LINE.match(text, match.end())
-        if not below and not (match[1] == "1" and LISTED.match(text, match.end())):
-            yield match
+    for found in pattern.finditer(text, start):
+        before = text[found.start() : max(found.start(1), found.start())].lstrip()
+        bracketed = found.end() == found.end(1) and BRACKETED.search(before)  # a pattern that closes a bracket means it
+        below = (re.search(LINE_END, before) or bracketed) and not ENDS_LINE.match(text, found.end())
+        if not below and not (found[1] == "1" and LISTED.match(text, found.end())):
+            yield found
 
 
 def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
