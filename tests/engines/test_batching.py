@@ -100,7 +100,7 @@ def test_what_is_padded_in_sft_on_the_micro_seed_is_under_a_tenth(names):
     recipe = load_recipe(PACKAGE / "recipe" / "shipped" / "micro.toml")
     tokenizer = load_tokenizer(PACKAGE / "lab" / "micro" / "base_model")
     lengths = [(len(sft_row(tokenizer, *example)["input_ids"]),) for example in seed_examples(*names)]
-    sizes = recipe.sft.split[0], recipe.sft.batch_size
+    sizes = recipe.sft.split()[0], recipe.sft.batch_size
     (tokens, padding), (at_once, more) = (Batches(lengths, size, sizes[1], 0).tokens(recipe.sft.epochs) for size in sizes)
     assert padding / tokens < 0.1 < more / at_once
 

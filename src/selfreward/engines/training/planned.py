@@ -16,6 +16,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from selfreward.engines.training.batches import Batches, packed
+from selfreward.engines.training.reading import read_thriftily
 from selfreward.engines.training.rows import pair_lengths
 from selfreward.engines.training.sharing import Filled, examples_at, uneven
 from selfreward.records import write_whole
@@ -85,6 +86,9 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
 
     def _precompute_ref_logps(self, dataset: Dataset, *_: object) -> Dataset:
         """Rows with the reference's log-probs; TRL would compute them in training's batches and leave dropout as it is."""
+        longest = max(max(pair_lengths(row)) for row in dataset)
+        for model in filter(None, (self.model, self.ref_model)):
+            read_thriftily(model, longest)
         file = Path(str(self.args.output_dir)) / REFERENCE
         if not file.exists():
             found = self._reference_log_probs(dataset)
