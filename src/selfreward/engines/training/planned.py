@@ -12,6 +12,7 @@ import torch
 from accelerate.utils import gather_object, send_to_device
 from datasets import Dataset
 from transformers import Trainer
+from trl.trainer import dpo_trainer
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -54,6 +55,15 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
 
     loss_is_scaled_for_ga = True
     """To TRL's trainer: what `compute_loss` gives is a part of the step's loss, not to be divided again."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        """As TRL's, which reads all weights once more for the name of a cache that is not used here."""
+        name = dpo_trainer.hash_module
+        dpo_trainer.hash_module = lambda _: ""
+        try:
+            super().__init__(*given, **named)
+        finally:
+            dpo_trainer.hash_module = name
 
     def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
         return dataset
