@@ -77,7 +77,7 @@ def measured(arm: str, work: Work, say: Callable[[str], object]) -> dict[str, An
         stage = Path(folder) / "stage"
 
         def tell(seconds: float) -> None:
-            say(f"({arm}) {stage.read_text() if stage.exists() else 'getting ready'}, {seconds:.0f} s")
+            say(f"({arm}) {(stage.exists() and stage.read_text()) or 'getting ready'}, {seconds:.0f} s")
 
         try:
             return apart(_spend, ARMS[arm].call, work, stage, pulse=tell)
