@@ -197,7 +197,10 @@ def _train(trainer: Any, learner: Learner, examples: Sequence[Lengths], config: 
 
 
 def _padding(trainer: Any) -> dict[str, float]:
-    """How many tokens all epochs put through the model, and the share of them that was padding, as planned."""
+    """How many tokens the batches of all epochs have, and the share of them that is padding, as planned.
+
+    A prompt counts twice in a pair, though both responses may be read after it once.
+    """
     tokens, padding = trainer.batches.tokens(int(trainer.args.num_train_epochs))
     return {"tokens": tokens, "padding": padding / tokens}
 
