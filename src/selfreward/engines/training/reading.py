@@ -14,7 +14,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from selfreward.engines.sampling.plain import CANNOT
 from selfreward.engines.sampling.sizes import head_size, widest
+from selfreward.engines.sampling.suited import may_suit
 from selfreward.engines.training.likelihood import Scores, score
 from selfreward.engines.training.rows import IGNORE
 
@@ -69,10 +71,7 @@ def read_thriftily(adapted: Any, longest: int) -> None:
     theirs, training = model.forward, model.training
     model.eval()
     reader = Reader(model, longest)
-    try:
-        reader.try_out(theirs)
-    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError):
-        reader.shares = reader.suits = False
+    reader.try_out(theirs)
     model.train(training)
     if reader.suits:
         model.forward = MethodType(lambda _, *given, **named: reader(theirs, *given, **named), model)
@@ -86,12 +85,12 @@ class Reader:
 
     def __init__(self, model: PreTrainedModel, longest: int) -> None:
         self.model = model
-        outside = {id(model.get_input_embeddings().weight), id(self._head.weight)}
+        outside = {id(part.weight) for part in (model.get_input_embeddings(), self._head) if part is not None}
         self._in_layers = sum(weight.numel() for weight in model.parameters() if id(weight) not in outside)
         config = model.config.get_text_config()
         self._in_heads = 2 * widest(config, "num_attention_heads") * head_size(config) * int(config.num_hidden_layers)
         window = widest(config, "sliding_window") or longest
-        self._may_share = config._attn_implementation == "sdpa" and window >= longest
+        self._may_share = config._attn_implementation == "sdpa" and window >= longest and may_suit(model)
 
     @property
     def _head(self) -> Any:
@@ -140,8 +139,11 @@ class Reader:
         expected = theirs(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False, fused_lm_head=True).log_probs
 
         def near(together: Twins | None) -> bool:
-            found = self.read(ids, mask, labels, together).log_probs
+            try:
+                found = self.read(ids, mask, labels, together).log_probs
+            except CANNOT:
+                return False
             return bool(((found - expected).abs() <= NEAR * expected.abs().max()).all())
 
-        self.suits = near(None)
-        self.shares = self.suits and self._may_share and near(twins(ids, mask, labels))
+        self.shares = self._may_share and near(twins(ids, mask, labels))
+        self.suits = self.shares or near(None)
