@@ -104,7 +104,7 @@ def test_scores_do_not_hang_on_how_many_logits_are_held(held, monkeypatch):
 
 
 def test_each_response_sees_its_prompt_and_itself_and_nothing_else():
-    together = twins(*batch())
+    together = twins(*batch()[:2])
     assert together.ids[0].tolist() == [11, 12, 13, 21, 22, 23, 24, 31, 0]
     assert together.positions[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 3, 0]
     seen = [row.nonzero().flatten().tolist() for row in together.sees[0, 0]]
@@ -113,18 +113,31 @@ def test_each_response_sees_its_prompt_and_itself_and_nothing_else():
 
 
 def test_rows_that_do_not_begin_alike_are_read_apart(calls):
-    model, given = made("llama"), batch(others=[[11, 12, 13], [14, 15, 16, 17, 20], [19]])
-    assert twins(*given) is None
+    model, given = made("llama"), batch([[21], [22], [23]], [[31], [32], [33]], [[50, 12, 13], [51, 15, 16, 17, 18], [52]])
     expected, _ = asked(model, *given)
     read_thriftily(model, 8)
     calls.clear()
     assert torch.allclose(asked(model, *given)[0].log_probs, expected.log_probs, atol=2e-5)
-    assert calls == [6 * 8]
+    assert calls == [6 * 6]
+
+
+def test_what_is_shared_is_what_is_the_same_whether_or_not_it_is_learnt(calls):
+    """Thoughts that are given stand before a response and are not learnt; responses may begin alike."""
+    model, (ids, mask, labels) = made("llama"), batch(others=[[11, 12, 14], PROMPTS[1], [19, 26]])
+    labels = labels.clone()
+    labels[0, 3] = labels[4, 5] = IGNORE
+    expected, gradient = asked(model, ids, mask, labels)
+    read_thriftily(model, 8)
+    calls.clear()
+    found, learnt = asked(model, ids, mask, labels)
+    assert torch.allclose(found.log_probs, expected.log_probs, atol=2e-5) and calls[0] < ids.numel()
+    for name, of_weight in gradient.items():
+        assert torch.allclose(learnt[name], of_weight, atol=1e-4 * max(1.0, of_weight.abs().max().item())), name
 
 
 def test_a_pair_whose_responses_are_long_is_read_apart_where_attention_would_cost_more(calls):
     model = made("llama")
-    given = batch(chosen=[[20 + at % 20 for at in range(28)]] * 3, rejected=[[20 + at % 19 for at in range(28)]] * 3)
+    given = batch(chosen=[[20 + at % 20 for at in range(28)]] * 3, rejected=[[40 + at % 20 for at in range(28)]] * 3)
     read_thriftily(model, 40)
     reader = next(
         cell.cell_contents for cell in model.forward.__func__.__closure__ if isinstance(cell.cell_contents, reading.Reader)

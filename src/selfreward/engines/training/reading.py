@@ -27,7 +27,7 @@ NEAR = 1e-4
 
 
 class Twins(NamedTuple):
-    """A batch whose second half goes on from the prompts of its first, as rows of prompt, response, other response."""
+    """A batch, each sequence of its first half in a row with one of its second: what both begin with, and how each goes on."""
 
     ids: Tensor
     """[pairs, width]"""
@@ -39,18 +39,18 @@ class Twins(NamedTuple):
     """[sequences, length]: where each token of the batch is in `ids`, counted over all its rows."""
 
 
-def twins(ids: Tensor, mask: Tensor, labels: Tensor) -> Twins | None:
-    """The batch (`ids`, `mask` and `labels` [sequences, length], padded at the end), prompts once; None where they differ."""
-    at = torch.arange(ids.shape[1], device=ids.device)
-    prompt, length = (labels != IGNORE).int().argmax(1, keepdim=True), mask.sum(1, keepdim=True)
-    (one, other), (before, again) = ids.tensor_split(2), prompt.tensor_split(2)
-    if len(ids) % 2 or not bool(((before == again) & ((one == other) | (at >= before))).all()):
+def twins(ids: Tensor, mask: Tensor) -> Twins | None:
+    """The batch (`ids` and `mask` [sequences, length], padded at the end), each beginning once; None where it is odd."""
+    if len(ids) % 2:
         return None
-    first, second = (length - prompt).chunk(2)
-    columns = at + torch.cat([torch.zeros_like(first), first]) * (at >= prompt)
+    at, real = torch.arange(ids.shape[1], device=ids.device), mask.bool()
+    (one, other), (seen, too) = ids.chunk(2), real.chunk(2)
+    before = ((one == other) & seen & too).int().cumprod(1).sum(1, keepdim=True)
+    first, second = (mask.sum(1, keepdim=True) - before.repeat(2, 1)).chunk(2)
+    columns = at + torch.cat([torch.zeros_like(first), first]) * (at >= before.repeat(2, 1))
     width = int((before + first + second).max())
     rows = width * torch.arange(len(one), device=ids.device).repeat(2)[:, None]
-    places, real = rows + columns.clamp(max=width - 1), mask.bool()
+    places = rows + columns.clamp(max=width - 1)
     whole, positions = ids.new_zeros(len(one), width), ids.new_zeros(len(one), width)
     whole.view(-1)[places[real]] = ids[real]
     positions.view(-1)[places[real]] = at.expand_as(ids)[real]
@@ -101,7 +101,7 @@ class Reader:
         if not fused_lm_head or given or set(named) - USUAL or not {"input_ids", "attention_mask", "labels"} <= set(named):
             return theirs(*given, fused_lm_head=fused_lm_head, **named)
         ids, mask, labels = (named[name] for name in ("input_ids", "attention_mask", "labels"))
-        together = twins(ids, mask, labels) if self.shares else None
+        together = twins(ids, mask) if self.shares else None
         apart = self._cost(ids, 1 if (mask == 0).any() else 1 / 2)
         return self.read(ids, mask, labels, together if together and self._cost(together.ids, 1) < apart else None)
 
@@ -145,5 +145,5 @@ class Reader:
                 return False
             return bool(((found - expected).abs() <= NEAR * expected.abs().max()).all())
 
-        self.shares = self._may_share and near(twins(ids, mask, labels))
+        self.shares = self._may_share and near(twins(ids, mask))
         self.suits = self.shares or near(None)
