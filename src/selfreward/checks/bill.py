@@ -114,9 +114,11 @@ def _training(stages: Sequence[Stage], shape: Shape, adapters: int, recipe: Reci
     for kind, config in (("SFT", recipe.sft), ("DPO", recipe.dpo)):
         longest = max((s.sequence.most for s in stages if isinstance(s, TrainingStage) and s.config == config), default=0)
         if longest:
-            sequences = config.split[0] * (2 if kind == "DPO" else 1)
+            example = longest * (2 if kind == "DPO" else 1)
+            cuda = place.training.type == "cuda"
+            tokens = example * config.split(tokens=None if cuda else example)[0]
             parts = memory.training(
-                shape, recipe.trainer, adapters, place.precision, sequences * longest, longest, kind == "DPO", config.dropout
+                shape, recipe.trainer, adapters, place.precision, tokens, longest, kind == "DPO", config.dropout, cuda
             )
             yield Need(kind, place.training, parts)
 
