@@ -17,6 +17,7 @@ from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdra
 from selfreward.checks.finding import Finding
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import Found, look_up, models_of, unshared
+from selfreward.checks.thoughts import thoughts
 from selfreward.checks.turns import system_turns
 from selfreward.engines import find_device, load_ray, outside_model, quiet_hub, quiet_libraries
 from selfreward.errors import SelfRewardError
@@ -82,6 +83,7 @@ class _Checker:
         validation = self._selection(known)
         self._parts(seed)
         self.findings += self.attempt(partial(self._system_turns, seed, validation)) or []
+        self.findings += self.attempt(partial(thoughts, self.recipe, self.models, seed.ift if seed else ())) or []
         material = self._weigh(known, validation, self._watching(known))
         place = self.attempt(self._place)
         bill = Bill([], [], {})

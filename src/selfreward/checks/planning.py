@@ -56,7 +56,10 @@ class _Planner:
         self.recipe, self.seed = recipe, seed
         self.base, self.samples = recipe.base, recipe.judge.most
         self.answer = _completion(recipe.responses, seed.answer.likely)
-        self.judgment = _completion(recipe.judge, JUDGMENT)
+        self.written = self.answer.plus(recipe.responses.thinking)
+        """Tokens of an answer and the thought before it, which no judge reads; the thought as long as it may be."""
+        self.judgment = _completion(recipe.judge, JUDGMENT).plus(recipe.judge.thinking)
+        self.comparison = _completion(recipe.pairwise, JUDGMENT).plus(recipe.pairwise.thinking)
         self.own = seed.prompt.plus(self.answer)
         """Tokens of a held-out prompt and its answer."""
         self.measured = models(recipe)
@@ -72,7 +75,7 @@ class _Planner:
         recipe, seed = self.recipe, self.seed
         if due.folder not in (SFT, M1):
             rounds = number(due.folder) - 1 if recipe.pairs.accumulate else 1
-            pair = self._pair.plus(seed.turn)
+            pair = self._prompt.plus(self.written, seed.turn)
             return Training(str(due), recipe.prompts.per_iteration * rounds, recipe.dpo, pair)
         on = "ift" if due.folder == SFT else recipe.sft.on
         parts = [(seed.ift, seed.example)] * ("ift" in on) + [(seed.eft, seed.graded)] * ("eft" in on)
@@ -92,7 +95,7 @@ class _Planner:
     def _answered(self, due: Due) -> Stage | None:
         n = self.recipe.responses.n
         asked = self._prompt.plus(self.seed.turn)
-        return Asking(str(due), self.base, self.recipe.prompts.per_iteration * n, n, asked, self.answer)
+        return Asking(str(due), self.base, self.recipe.prompts.per_iteration * n, n, asked, self.written)
 
     def _judged(self, due: Due) -> Stage | None:
         """Judgments of all candidates in every round, at most."""
@@ -107,7 +110,7 @@ class _Planner:
         """Answers of every checkpoint; the first that is not preferred to the one before it ends the comparing."""
         answers = self._checkpoints(due) * self.seed.validation
         asked = self.seed.prompt.plus(self.seed.turn)
-        return Asking(str(due), self.base, answers, 1, asked, self.answer) if self._checkpoints(due) > 1 else None
+        return Asking(str(due), self.base, answers, 1, asked, self.written) if self._checkpoints(due) > 1 else None
 
     def _preferred(self, due: Due) -> Stage | None:
         assert self.recipe.select
@@ -120,7 +123,7 @@ class _Planner:
         return training.candidates(self.recipe)
 
     def _held_out(self, due: Due) -> Stage | None:
-        return Asking(str(due), self.base, self.seed.heldout, 1, self.seed.prompt.plus(self.seed.turn), self.answer)
+        return Asking(str(due), self.base, self.seed.heldout, 1, self.seed.prompt.plus(self.seed.turn), self.written)
 
     def _own_judged(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, (1 + self._rivals(due)) * self.seed.heldout, self.samples, self.own)
@@ -135,11 +138,11 @@ class _Planner:
 
     def _pooled(self, due: Due) -> Stage | None:
         return Asking(
-            str(due), self.base, self._pool, self.recipe.responses.n, self.seed.prompt.plus(self.seed.turn), self.answer
+            str(due), self.base, self._pool, self.recipe.responses.n, self.seed.prompt.plus(self.seed.turn), self.written
         )
 
     def _anchored(self, due: Due) -> Stage | None:
-        return Asking(str(due), self.base, self.seed.anchors, 1, self.seed.anchor.plus(self.seed.turn), self.answer)
+        return Asking(str(due), self.base, self.seed.anchors, 1, self.seed.anchor.plus(self.seed.turn), self.written)
 
     def _anchors_judged(self, due: Due) -> Stage | None:
         """Judgments of a model's own answers, and of M1's."""
@@ -155,7 +158,7 @@ class _Planner:
 
     def _likely(self, due: Due) -> Stage | None:
         asked = self.seed.prompt.plus(self.seed.turn)
-        return Asking(str(due), self.base, self._sample, 1, asked, self.answer, forced=True)
+        return Asking(str(due), self.base, self._sample, 1, asked, self.written, forced=True)
 
     def _frozen(self, due: Due) -> Stage | None:
         assert self.recipe.drift
@@ -165,7 +168,7 @@ class _Planner:
     def _comparing(self, due: Due, by: str, pairs: int) -> Asking:
         """Comparisons of pairs of answers, each in both orders."""
         compared = self.seed.prompt.plus(self.answer, self.answer, self.seed.pairwise)
-        return Asking(str(due), by, 2 * pairs, 1, compared, _completion(self.recipe.pairwise, JUDGMENT))
+        return Asking(str(due), by, 2 * pairs, 1, compared, self.comparison)
 
     def _judging(self, due: Due, by: str, answers: int, samples: int, pair: Span) -> Asking:
         """`samples` judgments of each answer; `pair`: tokens of a prompt and its answer."""

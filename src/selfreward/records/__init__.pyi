@@ -13,7 +13,7 @@ from .locks import (LOCK as LOCK, Held as Held, alone as alone, is_held as is_he
 from .made import (REPLY as REPLY, Answer as Answer, Comparison as Comparison, Contrast as Contrast, Dropped as Dropped,
     Example as Example, Iteration as Iteration, Judgment as Judgment, Outcome as Outcome, Pair as Pair, Place as Place,
     Preference as Preference, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Reasoned as Reasoned, Response as Response, Side as Side,
-    Verdict as Verdict, contrasts as contrasts, in_pairs as in_pairs, preference_texts as preference_texts, texts_in as texts_in)
+    Verdict as Verdict, contrasts as contrasts, in_pairs as in_pairs, is_blank as is_blank, is_encoded_anew as is_encoded_anew, preference_texts as preference_texts, texts_in as texts_in)
 from .measured import (Compared as Compared, Estimate as Estimate, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,

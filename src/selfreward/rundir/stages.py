@@ -35,12 +35,12 @@ from selfreward.rundir.journal import completed, reasons, usage
 from selfreward.rundir.layout import MODEL, PAIRS, PROMPTS, Part
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
-    TOO_LONG,
     Chooser,
     Training,
     assert_unchanged,
     at_step,
     decisive,
+    encoded_anew,
     fitting_pairs,
     on_the_way,
     settled,
@@ -210,7 +210,7 @@ class ModelFolder:
     ) -> Checkpoint:  # fmt: skip
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.
 
-        Pairs that `start` cannot read whole are dropped and counted. With a `chooser` the model is the checkpoint it chooses.
+        Pairs that `start` cannot read whole, or its chat template not write, are dropped and counted. With a `chooser` the model is the checkpoint it chooses.
         """
         settings = config.model_dump(mode="json", exclude=NO_MATTER)
         made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, settings, seed]
@@ -226,7 +226,10 @@ class ModelFolder:
                 every = chooser.every if chooser else None
                 return self.run.trainer.dpo(fitting, start.path, reference.path, config, seed, stage.work, advance, every)
 
-            left_out, trust = {TOO_LONG: len(dropped)} if dropped else {}, config.model_dump(include={"confidence"})
+            if line := encoded_anew(fitting):
+                self.run.progress.say(f"{stage}: {line}")
+            left_out = dict(sorted(Counter(drop.reason for drop in dropped).items()))
+            trust = config.model_dump(include={"confidence"})
             return Training(config.steps(len(fitting)), train, left_out, trust)
 
         return self._train(made_from, start, prepare, chooser)
