@@ -533,7 +533,7 @@ def test_a_pair_with_an_empty_answer_is_left_out_only_where_the_template_refuses
     refusing = "{% for m in messages %}{% if not m.content %}{{ raise_exception('empty') }}{% endif %}{% endfor %}"
     make_tokenizer(refusing + TOKENIZER.chat_template).save_pretrained(strict)
     assert TRLTrainer().fits(pairs, strict) == [False, False, False, True, True]
-    assert dpo(strict, strict, tmp_path / "work", DPO.model_copy(update=ONE_STEP), [pair for pair in pairs[3:]]).exists()
+    assert dpo(strict, strict, tmp_path / "work", DPO.model_copy(update=ONE_STEP), pairs[3:]).exists()
 
 
 @pytest.mark.parametrize(("examples", "device_batch"), [(10, None), (10, 2), (9, 1), (1, 2)])

@@ -27,25 +27,25 @@ def _places(recipe: Recipe, models: Sequence[Found]) -> list[tuple[str, int, Fou
 
 
 def _of_template(model: Found, place: str, budget: int) -> Iterator[Finding]:
-    from selfreward.engines import stops_within, template
+    from selfreward.engines import stops_within, way_of_thinking
 
-    how, field = template(model.tokenizer), f"{place}.thinking"
+    way, field = way_of_thinking(model.tokenizer), f"{place}.thinking"
     if budget and stops_within(model.tokenizer):
         what = f"its chat template ends thoughts as it ends answers: with {field} = {budget:,} there would be no answer"
         yield Finding("error", model.name, what, f"Set {field} to 0")
-    elif budget and how.thinking == "none":
+    elif budget and way == "none":
         what = (
             f"its chat template knows no thoughts: {field} = {budget:,} is only more room for the answer, unless the model thinks"
         )
         yield Finding(
             "warning", model.name, f"{what} by what it has learnt (<think>…</think>)", f"Set {field} to 0, or teach it to"
         )
-    elif not budget and how.thinking == "open":
+    elif not budget and way == "open":
         what = (
             f"its chat template begins a thought in every prompt: with {field} = 0 it is closed at once, empty, as this model was"
         )
         yield Finding("warning", model.name, f"{what} hardly taught", f"Set {field} to the tokens that a thought may take")
-    elif not budget and how.thinking == "free" and not how.before:
+    elif not budget and way == "free":
         what = (
             f"its chat template cannot tell it not to think: with {field} = 0 a thought that it begins is a part of what it says"
         )
@@ -53,12 +53,12 @@ def _of_template(model: Found, place: str, budget: int) -> Iterator[Finding]:
 
 
 def _of_examples(recipe: Recipe, base: Found, examples: Iterable[Example]) -> Iterator[Finding]:
-    from selfreward.engines import parted, template
+    from selfreward.engines import parted, way_of_thinking
 
     thought = sum(bool(said.thought) and said.whole for said in (parted(one.response) for one in examples if one.kind == "ift"))
     if not thought or base.tokenizer is None:
         return
-    if template(base.tokenizer).thinking == "none":
+    if way_of_thinking(base.tokenizer) == "none":
         what = f"{thought:,} answers begin with a thought, and the base's chat template knows none: it is learnt as answer"
         yield Finding("warning", "data.ift", what, "Take the thoughts off, or give the model a chat template that knows them")
     elif not recipe.responses.thinking:

@@ -6,4 +6,5 @@ from .protocols import (Advance as Advance, Batch as Batch, Model as Model, Trai
 from .thoughts import (CLOSE as CLOSE, OPEN as OPEN, in_quotes as in_quotes, parted as parted, thought_of as thought_of,
     without_thought as without_thought)
 from .tokens import (completion_ids as completion_ids, encode as encode, load_tokenizer as load_tokenizer, neutral as neutral,
-    prompt_ids as prompt_ids, stops_within as stops_within, system_turn as system_turn, template as template)
+    prompt_ids as prompt_ids, stops_within as stops_within, system_turn as system_turn,
+    way_of_thinking as way_of_thinking)

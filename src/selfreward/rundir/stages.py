@@ -210,7 +210,8 @@ class ModelFolder:
     ) -> Checkpoint:  # fmt: skip
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.
 
-        Pairs that `start` cannot read whole, or its chat template not write, are dropped and counted. With a `chooser` the model is the checkpoint it chooses.
+        Pairs that `start` cannot read whole, or its chat template not write, are dropped and counted. With a `chooser` the
+        model is the checkpoint it chooses.
         """
         settings = config.model_dump(mode="json", exclude=NO_MATTER)
         made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, settings, seed]
