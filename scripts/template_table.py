@@ -45,7 +45,15 @@ trained, and generation stops on it.
 thought. Templates that write no thoughts in a conversation get the marks that most models use. "Cannot": the token that
 ends an answer stands within, so that generation would stop before the answer; thinking is refused.
 
-A system turn is kept, refused, or dropped; "prompt only" is one that is dropped as soon as its answer is there.
+A system turn is kept, refused, or dropped; "prompt only" is one that is dropped as soon as its answer is there. Where a run has
+system turns, in its data or from `responses.system` and `judge.system`, `check` names the models whose templates refuse or drop
+them, as errors: nothing is ever sampled or trained without a turn that was asked for. The way out is
+`responses.system_role = "user"`: the text of the system turn then stands before that of the first user turn, two line ends
+between them, in sampling, training and measuring alike; a judge's system prompt goes into its rubric. "Prompt only" is a warning:
+here the turn is in every prompt that is sampled and trained, and other programs, which train on finished conversations, lose it.
+
+Of a conversation each answer is trained after the prompt that sampling would have had there, in a row of its own: of the 177, 40
+write past answers in another way than they were given, without their thoughts say, or move the system turn to the last question.
 
 """
 MARKER = re.compile(
