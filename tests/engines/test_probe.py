@@ -149,7 +149,7 @@ def recipe_for(tmp_path, endpoint, part, **changes):
         ("judge", {}, Honours(failed="the server gave no choice"), "error", "(the server gave no choice)"),
         ("judge", {"judge__max_tokens": 4096}, EVERY._replace(context=4096), "warning", "answers are cut shorter"),
         ("judge", {"judge__max_tokens": 4095}, EVERY._replace(context=4096), None, ""),
-        ("judge", {"judge__thinking": 3072}, EVERY._replace(context=4096), "warning", "max_tokens (judge) with its thoughts is 4,096"),
+        ("judge", {"judge__thinking": 3072}, EVERY._replace(context=4096), "warning", "(judge) with its thoughts is 4,096"),
         ("judge", {}, EVERY._replace(thinks=True), "warning", "thinks though it is not asked to (judge)"),
         ("judge", {"judge__thinking": 64}, EVERY._replace(thinks=True), None, ""),
     ],

@@ -115,8 +115,9 @@ def test_peoples_answers_with_a_thought_are_learnt_after_the_prompt_that_asks_fo
     prompt = prompt_ids(tokenizer, ASKED, True)
     assert row["input_ids"] == prompt + completion_ids(tokenizer, ASKED, "A", "T")
     assert row["labels"] == [IGNORE] * len(prompt) + row["input_ids"][len(prompt) :]
-    plain = sft_row(tokenizer, "Q", "A")
-    assert plain["input_ids"] == prompt_ids(tokenizer, ASKED) + completion_ids(tokenizer, ASKED, "A")
+    for answer in ("A", "Close it with </think> and go on.", "A <think>T</think>", "<think>T"):
+        plain = sft_row(tokenizer, "Q", answer)
+        assert plain["input_ids"] == prompt_ids(tokenizer, ASKED) + completion_ids(tokenizer, ASKED, answer)
 
 
 def test_a_thought_is_a_part_of_the_answer_where_the_template_knows_none():

@@ -53,9 +53,9 @@ def _of_template(model: Found, place: str, budget: int) -> Iterator[Finding]:
 
 
 def _of_examples(recipe: Recipe, base: Found, examples: Iterable[Example]) -> Iterator[Finding]:
-    from selfreward.engines import parted, way_of_thinking
+    from selfreward.engines import way_of_thinking, written_with
 
-    thought = sum(bool(said.thought) and said.whole for said in (parted(one.response) for one in examples if one.kind == "ift"))
+    thought = sum(one.kind == "ift" and written_with(one.response) is not None for one in examples)
     if not thought or base.tokenizer is None:
         return
     if way_of_thinking(base.tokenizer) == "none":
