@@ -21,6 +21,7 @@ from selfreward.steps import (
     pair_policy,
     plan_prompts,
     read_proposal,
+    require_pairs,
     take_prompts,
     trusted,
     without_flukes,
@@ -89,6 +90,6 @@ def iterate(
     judgments = judge_candidates(it, candidates, grader, by=cast.judge(recipe.judge, model))
     chosen = choose_pairs(prompts, responses, grader.mean_scores(judgments), pair_policy(recipe.pairs))
     pairs = it.keep(PAIRS, without_flukes(chosen, responses, judgments, recipe))
-    it.require(pairs)
     made = Iteration(len(proposals), prompts, responses, judgments, pairs)
+    require_pairs(made, it, recipe)
     return made, contrasts(pairs, prompts, responses, answering.frame)

@@ -18,6 +18,7 @@ from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
 from selfreward.recipe.fields import Located, Section, assert_open, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import DriftConfig, MeasureConfig, PairwiseConfig
+from selfreward.recipe.own import look_in
 from selfreward.recipe.training import DPOConfig, SelectConfig, SFTConfig, TrainerConfig
 
 
@@ -108,7 +109,9 @@ def load_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> R
     """
     path = Path(path)
     path = shipped_recipes().get(path.name.removesuffix(".toml"), path) if path.parent == Path() and not path.exists() else path
-    return read_recipe(_changed(read_tree(path), changes or {}), str(path), path.parent)
+    tree = read_tree(path)
+    look_in(path.parent)
+    return read_recipe(_changed(tree, changes or {}), str(path), path.parent)
 
 
 def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -206,8 +209,14 @@ def set_field(tree: dict[str, Any], path: list[str], value: Any) -> None:
 
 def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The dotted names of what differs in two trees by more than the spelling of an earlier layout."""
+    return list(changed_values(before, now))
+
+
+def changed_values(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """By the dotted names of `changed_fields`, what stood there and what stands there now; None where nothing does."""
     old, new = _flat(before), _flat(now)
-    return sorted(name for name in old.keys() | new.keys() if spelt_now(old.get(name)) != spelt_now(new.get(name)))
+    names = sorted(old.keys() | new.keys())
+    return {name: (old.get(name), new.get(name)) for name in names if spelt_now(old.get(name)) != spelt_now(new.get(name))}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

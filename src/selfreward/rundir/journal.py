@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from selfreward.engines import Batch, Model, answers
+from selfreward.engines import Batch, Model, answers, plan_batches
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.records import Completion, Request, read_line, to_line
 from selfreward.rundir.folder import Stage
@@ -19,7 +19,7 @@ def completed(
     """A completion of each request, by request id: those in the stage's journal, and those that the engine still owes."""
     plan = stage.begun(key)
     if plan is None:
-        plan = {"batches": load().batches(requests) if requests else []}
+        plan = {"batches": plan_batches(load(), requests) if requests else []}
         stage.begin(key, **plan)
     batches: list[list[int]] = plan["batches"]
     done = read_journal(stage, [{requests[at].id for at in batch} for batch in batches])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from selfreward.engines import Advance, Model, Trainer, Unshared
-from selfreward.errors import NoPairs
 from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (
     Asked,
@@ -18,7 +17,6 @@ from selfreward.records import (
     Completion,
     Contrast,
     Dropped,
-    Pair,
     Record,
     Records,
     Request,
@@ -32,16 +30,18 @@ from selfreward.records import (
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
 from selfreward.rundir.journal import completed, reasons, usage
-from selfreward.rundir.layout import MODEL, PAIRS, PROMPTS, Part
+from selfreward.rundir.layout import MODEL, Part
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
     Chooser,
     Training,
+    asked_which_fit,
     assert_unchanged,
     at_step,
     decisive,
     encoded_anew,
     fitting_pairs,
+    model_in,
     on_the_way,
     settled,
 )
@@ -172,26 +172,6 @@ class ModelFolder:
         stage = Stage(self.run.dir, self.path, part.name)
         return Counter(drop.reason for drop in iter_jsonl(stage.dropped, Dropped))
 
-    def require(self, pairs: Sequence[Pair]) -> None:
-        """Raises `NoPairs` where there is nothing to train on."""
-        if not pairs:
-            if not (reasons := self._why(PAIRS)):
-                raise self._no_prompts()
-            now = "Look at judgments.jsonl beside it: train the judge better, raise judge.samples, or ask for more prompts"
-            raise NoPairs(f"no usable pair ({reasons})", str(self.path / "pairs.jsonl"), now)
-
-    def _why(self, part: Part[Any]) -> str:
-        return ", ".join(f"{reason} {count}" for reason, count in sorted(self.dropped(part).items()))
-
-    def _no_prompts(self) -> NoPairs:
-        """The error for an iteration in which no prompt was fit to be asked."""
-        reasons = self.dropped(PROMPTS)
-        now = f"Look at {PROMPTS.name}.dropped.jsonl beside it, and at the limits in [prompts]"
-        if "not_ascii" in reasons:
-            now += "; for other languages set prompts.ascii_only = false"
-        why = f"no prompts: {self._why(PROMPTS)}" if reasons else "no prompts"
-        return NoPairs(f"no usable pair ({why})", str(self.path / "pairs.jsonl"), now)
-
     def train_sft(self, examples: Sequence[tuple[Asked, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
         """Fine-tune `start` on (prompt, response) into this folder's model."""
         made_from = ["sft", examples, start.fingerprint, config.model_dump(mode="json", exclude=NO_MATTER), seed]
@@ -217,7 +197,7 @@ class ModelFolder:
         made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, settings, seed]
 
         def prepare(stage: Stage) -> Training:
-            fitting, dropped = fitting_pairs(pairs, self.run.trainer.fits(pairs, start.path), start)
+            fitting, dropped = fitting_pairs(pairs, asked_which_fit(self.run.trainer, pairs, start), start)
             if dropped:
                 stage.write(stage.dropped, dropped)
 
@@ -264,7 +244,7 @@ class ModelFolder:
         """The folder that the trainer made, safely on disk."""
         self.run.unload()
         with self.run.progress.stage(str(stage), training.steps, "steps") as advance:
-            made = training.train(advance)
+            made = model_in(training.train(advance), self.run.trainer)
         sync_files(made)
         return made
 
@@ -294,7 +274,11 @@ class ModelFolder:
 
     def receipt(self, part: Part[Any]) -> dict[str, Any]:
         """The facts in the receipt of a finished stage; none where there is no receipt."""
-        stage = Stage(self.run.dir, self.path, part.name)
+        return self.facts(part.name)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """As `receipt`, of the stage with this name."""
+        stage = Stage(self.run.dir, self.path, name)
         return stage.load(stage.receipt) if stage.receipt.exists() else {}
 
 

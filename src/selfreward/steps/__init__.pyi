@@ -1,6 +1,7 @@
 from .cast import Cast as Cast
 from .eft import make_eft as make_eft
 from .judgments import (Grader as Grader, judge_candidates as judge_candidates, read_judgment as read_judgment)
+from .nothing import (of_preferences as of_preferences, require_pairs as require_pairs)
 from .pairs import (Scored as Scored, best_against_worst as best_against_worst, choose_pairs as choose_pairs,
     pair_policy as pair_policy, trusted as trusted, without_flukes as without_flukes)
 from .pairwise import (PairwiseJudge as PairwiseJudge, combine as combine, flip_rate as flip_rate)

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from math import floor, fsum
 
-from selfreward.errors import SelfRewardError
 from selfreward.recipe import EFTConfig, Recipe
 from selfreward.records import Checkpoint, Dropped, Example, Judgment, Ranking
 from selfreward.rundir import EFT, EFT_JUDGMENTS, ModelFolder
 from selfreward.steps.judgments import Grader
+from selfreward.steps.nothing import no_eft
 from selfreward.steps.seed import Seed, ranked_responses
 
 
@@ -24,10 +24,7 @@ def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFold
     judgments = folder.ask(EFT_JUDGMENTS, grader, asked, baseline)
     eft = folder.keep(EFT, choose_eft(seed.rankings, judgments, grader, recipe.eft, recipe.seed))
     if not eft:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(folder.dropped(EFT).items()))
-        now = 'Look at eft_judgments.jsonl beside it: give more ranked sets, raise eft.tries, or set eft.agree = "mean"'
-        where = str(folder.path / "eft.jsonl")
-        raise SelfRewardError(f"nowhere does the SFT baseline agree with people ({reasons})", where, now)
+        raise no_eft(judgments, folder, recipe)
     return seed._replace(eft=eft)
 
 

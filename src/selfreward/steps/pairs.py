@@ -7,7 +7,8 @@ from functools import partial
 from itertools import groupby
 from statistics import fmean
 
-from selfreward.recipe import DPOConfig, PairsConfig, Recipe, imported
+from selfreward.errors import SelfRewardError, raised
+from selfreward.recipe import BEST_AGAINST_WORST, DPOConfig, PairsConfig, Recipe, function_at
 from selfreward.records import Checkpoint, Dropped, Iteration, Judgment, Pair, Prompt, Response
 from selfreward.rundir import JUDGMENTS_BEFORE, ModelFolder
 from selfreward.stats import pair_outcomes, rank_consistency
@@ -49,8 +50,24 @@ def pair_policy(config: PairsConfig) -> Policy:
     """The function by which `config` has pairs chosen. Raises `SelfRewardError` where it cannot be imported."""
     if config.length_rho:
         return partial(shortest_of_the_best, rho=config.length_rho)
-    policy: Policy = imported(config.policy)
-    return policy
+    policy = function_at(config.policy, "pairs.policy", "prompt_id", "scored")
+    return policy if config.policy == BEST_AGAINST_WORST else partial(_asked, policy, config.policy)
+
+
+def _asked(policy: Policy, path: str, prompt_id: str, group: list[Scored]) -> Pair | str:
+    """The decision of a user's own policy. Raises `SelfRewardError` where it is neither a pair of the candidates nor a reason."""
+    now = "Let it give a Pair of two of the candidates that it is passed, or, as text, the reason against having one"
+    try:
+        made = policy(prompt_id, list(group))
+    except Exception as error:  # whatever may go wrong in another's code
+        raise SelfRewardError(f"raised {raised(error)} for prompt {prompt_id}", f"pairs.policy ({path})", now) from error
+    candidates = {response.id for _, response in group}
+    if isinstance(made, str) and made:
+        return made
+    if isinstance(made, Pair) and made.prompt_id == prompt_id and {made.chosen_id, made.rejected_id} <= candidates:
+        return made
+    came = "a Pair of other responses" if isinstance(made, Pair) else f"{made!r:.80}"
+    raise SelfRewardError(f"gave {came} for prompt {prompt_id}", f"pairs.policy ({path})", now)
 
 
 def best_against_worst(prompt_id: str, group: list[Scored]) -> Pair | str:
