@@ -15,6 +15,8 @@ import typer
 from selfreward.cli import app
 from selfreward.recipe import Recipe, SourceConfig, read_recipe
 from selfreward.recipe.recipe import _table
+from selfreward.records import Ranking
+from selfreward.steps import load_rankings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -108,6 +110,15 @@ def test_the_recipes_on_the_page_about_your_own_model_are_recipes(tmp_path):
     assert read.servers["referee"].key_env and read.measure.judge in read.servers
     formats = set(re.findall(r"\| `(\w+)`", OWN_MODEL)) - {"format"}
     assert formats == set(get_args(SourceConfig.model_fields["format"].annotation))
+
+
+def test_every_ranked_row_on_that_page_is_the_ranking_that_it_stands_for(tmp_path):
+    rows = re.search(r"```json\n(.*?)```", OWN_MODEL, re.DOTALL)[1].splitlines()
+    bird = Ranking(prompt="Name a bird.", responses=("The wren.", "A spoon."), ranks=(0, 1))
+    for row in rows:
+        (tmp_path / "row.jsonl").write_text(row)
+        assert load_rankings(SourceConfig(path=str(tmp_path / "row.jsonl"), format="columns"), "rankings", 0) == ([bird], [])
+    assert len(rows) == 5
 
 
 GOES_WRONG = (ROOT / "docs" / "what-can-go-wrong.md").read_text(encoding="utf-8")

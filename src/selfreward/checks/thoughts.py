@@ -19,8 +19,9 @@ def thoughts(recipe: Recipe, models: Sequence[Found], examples: Iterable[Example
 def _places(recipe: Recipe, models: Sequence[Found]) -> list[tuple[str, int, Found]]:
     """(the recipe's table, its budget, the model that is asked by it) of models whose chat template is at hand."""
     named = {model.name: model for model in models}
-    judge = models[0] if recipe.judge.by in ROLES else named.get(recipe.judge.by, models[0])
-    places = [("responses", recipe.responses.thinking, models[0]), ("judge", recipe.judge.thinking, judge)]
+    judges = dict.fromkeys("" if by in ROLES else by for by in recipe.judge.judges)
+    places = [("responses", recipe.responses.thinking, models[0])]
+    places += [("judge", recipe.judge.thinking, named.get(by, models[0])) for by in judges]
     comparing = [recipe.measure.judge, recipe.select.judge if recipe.select else None]
     places += [("pairwise", recipe.pairwise.thinking, named[name]) for name in dict.fromkeys(comparing) if name in named]
     return [place for place in places if place[2].tokenizer is not None]

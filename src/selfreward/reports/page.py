@@ -285,9 +285,9 @@ def _actors(standing: RunView) -> dict[str, dict[str, str]]:
     """The model that answers and the model that judges in each iteration, and whether a model judges itself."""
     actors = {}
     for name in standing.iterations:
-        judge = standing.recipe_of(name).judge.by
-        before = f"M{number(name) - 1}"
-        grader = {"current": before, "frozen": "M1", "previous": f"M{max(1, number(name) - 2)}"}.get(judge, judge)
+        judges, before = standing.recipe_of(name).judge.judges, f"M{number(name) - 1}"
+        told = {"current": before, "frozen": "M1", "previous": f"M{max(1, number(name) - 2)}"}
+        grader = " and ".join(told.get(judge, judge) for judge in judges)
         says = f"{grader} says of itself" if grader == before else f"{grader} says"
         actors[name] = {"answers": before, "judges": grader, "says": says}
     return actors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -29,7 +29,7 @@ from selfreward.records import (
     sync_folder,
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
-from selfreward.rundir.journal import completed, reasons, usage
+from selfreward.rundir.journal import completed, counted, reasons, usage
 from selfreward.rundir.layout import MODEL, Part
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
@@ -130,7 +130,7 @@ class ModelFolder:
         if stage.finished(key) is None:
             completions = completed(stage, key, requests, partial(self.run.load, model), self.run.progress)
             outcomes = Counter[str]()
-            stage.write(stage.records, _counted((read(request, completions[request.id]) for request in requests), outcomes))
+            stage.write(stage.records, counted((read(request, completions[request.id]) for request in requests), outcomes))
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
             if failed := reasons(completions.values()):
                 facts["failed"] = failed
@@ -186,15 +186,14 @@ class ModelFolder:
 
     def train_dpo(
         self, pairs: Sequence[Contrast], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
-        chooser: Chooser | None = None,
+        chooser: Chooser | None = None, part: Part[Dropped] = MODEL,
     ) -> Checkpoint:  # fmt: skip
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.
 
         Pairs that `start` cannot read whole, or its chat template not write, are dropped and counted. With a `chooser` the
         model is the checkpoint it chooses.
         """
-        settings = config.model_dump(mode="json", exclude=NO_MATTER)
-        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, settings, seed]
+        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed]
 
         def prepare(stage: Stage) -> Training:
             fitting, dropped = fitting_pairs(pairs, asked_which_fit(self.run.trainer, pairs, start), start)
@@ -210,15 +209,18 @@ class ModelFolder:
             if line := encoded_anew(fitting):
                 self.run.progress.say(f"{stage}: {line}")
             left_out = dict(sorted(Counter(drop.reason for drop in dropped).items()))
-            trust = config.model_dump(include={"confidence"})
-            return Training(config.steps(len(fitting)), train, left_out, trust)
+            told = config.model_dump(include={"confidence", "loss"})
+            if config.average > 1:
+                told["averaged"] = config.averaged(len(fitting))
+            return Training(config.steps(len(fitting)), train, left_out, told)
 
-        return self._train(made_from, start, prepare, chooser)
+        return self._train(made_from, start, prepare, chooser, part)
 
     def _train(
-        self, made_from: list[Any], start: Checkpoint, prepare: Callable[[Stage], Training], chooser: Chooser | None = None
-    ) -> Checkpoint:
-        stage = self._stage(MODEL)
+        self, made_from: list[Any], start: Checkpoint, prepare: Callable[[Stage], Training], chooser: Chooser | None = None,
+        part: Part[Dropped] = MODEL,
+    ) -> Checkpoint:  # fmt: skip
+        stage = self._stage(part)
         key = content_id(*made_from, self.run.training, chooser.identity if chooser else None, versions())
         receipt = stage.finished(key)
         if receipt is None:
@@ -238,7 +240,8 @@ class ModelFolder:
             stage.finish(key, weights, **receipt)
         elif chooser:
             chooser.choose(self, on_the_way(stage, receipt["candidates"], start))  # its records are looked over too
-        return Checkpoint(name=self.name, path=stage.model, fingerprint=receipt["fingerprint"], parent=start.fingerprint)
+        name = self.name if part is MODEL else f"{self.name} {part.name}"
+        return Checkpoint(name=name, path=stage.model, fingerprint=receipt["fingerprint"], parent=start.fingerprint)
 
     def _trained(self, stage: Stage, training: Training) -> Path:
         """The folder that the trainer made, safely on disk."""
@@ -280,10 +283,3 @@ class ModelFolder:
         """As `receipt`, of the stage with this name."""
         stage = Stage(self.run.dir, self.path, name)
         return stage.load(stage.receipt) if stage.receipt.exists() else {}
-
-
-def _counted(records: Iterable[S], outcomes: Counter[str]) -> Iterator[S]:
-    """The records, none of them held; `outcomes` has counted their labels when all have gone by."""
-    for record in records:
-        outcomes[record.label] += 1
-        yield record

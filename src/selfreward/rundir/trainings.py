@@ -95,13 +95,13 @@ def fitting_pairs(pairs: Sequence[Contrast], fits: Sequence[bool], start: Checkp
     if not kept:
         what = f"can read none of the {len(pairs)} pairs whole: all are longer than its context, or have an empty answer"
         raise SelfRewardError(what, str(start.path), "Lower responses.max_tokens, or give shorter prompts")
-    reasons = [BLANK if any(map(is_blank, pair[1:])) else TOO_LONG for pair in left_out]
+    reasons = [BLANK if any(map(is_blank, pair[1:3])) else TOO_LONG for pair in left_out]
     return kept, [Dropped(id=_prompt(pair[0]).id, stage="model", reason=why) for pair, why in zip(left_out, reasons, strict=True)]
 
 
 def encoded_anew(pairs: Sequence[Contrast]) -> str:
     """A line about the answers in `pairs` whose sampled ids are not known; empty where all are."""
-    sides = [side for pair in pairs for side in pair[1:]]
+    sides = [side for pair in pairs for side in pair[1:3]]
     anew = sum(map(is_encoded_anew, sides))
     return f"{anew:,} of {len(sides):,} answers are trained as their text encodes: the sampled ids are not known" if anew else ""
 

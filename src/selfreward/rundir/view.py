@@ -126,7 +126,7 @@ class RunView:
         if self.alive:
             return f"running, {progress}"
         if error := last_error(self.folder / "logs"):
-            return f"ended {progress} by an error, and the same command would end the same way: {error}"
+            return f"ended {progress} by an error, which the same command meets again until it is put right: {error}"
         return f"stopped {progress}; the same command goes on from here"
 
 
