@@ -19,6 +19,7 @@ from selfreward.checks.memory import Precision
 from selfreward.checks.named import Trial
 from selfreward.checks.reach import NamedModel, look_up, models_of, unshared
 from selfreward.checks.sources import Read, of_seed
+from selfreward.checks.thoughts import thoughts
 from selfreward.checks.turns import system_turns
 from selfreward.engines import find_device, quiet_hub, quiet_libraries
 from selfreward.recipe import DriftConfig, Recipe
@@ -84,6 +85,7 @@ class _Checker(Trial):
         if validation is None and self.recipe.select:
             validation = usual_prompts(self.recipe.select.prompts.limit or 253)
         self.findings += self.attempt(partial(self._system_turns, seed, validation or [], anchors)) or []
+        self.findings += self.attempt(partial(thoughts, self.recipe, self.models, seed.ift if seed else ())) or []
         material = self._weigh(known, validation or [], anchors)
         place = self.attempt(self._place)
         bill = Bill([], [], {})

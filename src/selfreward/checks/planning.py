@@ -66,7 +66,10 @@ class _Planner:
         self.recipe, self.seed = recipe, seed
         self.base, self.samples = recipe.base, recipe.judge.most
         self.answer = _completion(recipe.responses, seed.answer.likely)
-        self.judgment = _completion(recipe.judge, JUDGMENT)
+        self.written = self.answer.plus(recipe.responses.thinking)
+        """Tokens of an answer and the thought before it, which no judge reads; the thought as long as it may be."""
+        self.judgment = _completion(recipe.judge, JUDGMENT).plus(recipe.judge.thinking)
+        self.comparison = _completion(recipe.pairwise, JUDGMENT).plus(recipe.pairwise.thinking)
         self.own = seed.prompt.plus(self.answer)
         """Tokens of a held-out prompt and its answer."""
         self.measured = models(recipe)
@@ -82,7 +85,7 @@ class _Planner:
         recipe, seed = self.recipe, self.seed
         if due.folder not in (SFT, M1):
             rounds = number(due.folder) - 1 if recipe.pairs.accumulate else 1
-            pairs, sequence = recipe.prompts.per_iteration * rounds, self._pair.plus(seed.turn)
+            pairs, sequence = recipe.prompts.per_iteration * rounds, self._prompt.plus(self.written, seed.turn)
             if due.part is MODEL and recipe.teaches_judging(number(due.folder)):
                 pairs, sequence = self._with_judgments(pairs, sequence)
             return TrainingStage(str(due), pairs, recipe.dpo, sequence)
@@ -124,7 +127,7 @@ class _Planner:
     def _answered(self, due: Due) -> Stage | None:
         n = self.recipe.responses.n
         prompt = self._prompt.plus(self.seed.turn)
-        return AskingStage(str(due), self.base, self.recipe.prompts.per_iteration * n, n, prompt, self.answer)
+        return AskingStage(str(due), self.base, self.recipe.prompts.per_iteration * n, n, prompt, self.written)
 
     def _judged(self, due: Due) -> Stage | None:
         """Judgments of all candidates in every round, at most."""
@@ -171,8 +174,8 @@ class _Planner:
     def _selected(self, due: Due) -> Stage | None:
         """Answers of every checkpoint; the first that is not preferred to the one before it ends the comparing."""
         answers = self._checkpoints(due) * self.seed.validation
-        prompt = self.seed.prompt.plus(self.seed.turn)
-        return AskingStage(str(due), self.base, answers, 1, prompt, self.answer) if self._checkpoints(due) > 1 else None
+        asked = self.seed.prompt.plus(self.seed.turn)
+        return AskingStage(str(due), self.base, answers, 1, asked, self.written) if self._checkpoints(due) > 1 else None
 
     def _preferred(self, due: Due) -> Stage | None:
         assert self.recipe.select
@@ -185,7 +188,7 @@ class _Planner:
         return training.candidates(self.recipe)
 
     def _held_out(self, due: Due) -> Stage | None:
-        return AskingStage(str(due), self.base, self.seed.heldout, 1, self.seed.prompt.plus(self.seed.turn), self.answer)
+        return AskingStage(str(due), self.base, self.seed.heldout, 1, self.seed.prompt.plus(self.seed.turn), self.written)
 
     def _own_judged(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, (1 + self._rivals(due)) * self.seed.heldout, self.samples, self.own)
@@ -200,11 +203,11 @@ class _Planner:
 
     def _pooled(self, due: Due) -> Stage | None:
         return AskingStage(
-            str(due), self.base, self._pool, self.recipe.responses.n, self.seed.prompt.plus(self.seed.turn), self.answer
+            str(due), self.base, self._pool, self.recipe.responses.n, self.seed.prompt.plus(self.seed.turn), self.written
         )
 
     def _anchored(self, due: Due) -> Stage | None:
-        return AskingStage(str(due), self.base, self.seed.anchors, 1, self.seed.anchor.plus(self.seed.turn), self.answer)
+        return AskingStage(str(due), self.base, self.seed.anchors, 1, self.seed.anchor.plus(self.seed.turn), self.written)
 
     def _anchors_judged(self, due: Due) -> Stage | None:
         """Judgments of a model's own answers, and of M1's."""
@@ -219,8 +222,8 @@ class _Planner:
         return self._judging(due, self.base, self._pool, self.samples, self.own)
 
     def _likely(self, due: Due) -> Stage | None:
-        prompt = self.seed.prompt.plus(self.seed.turn)
-        return AskingStage(str(due), self.base, self._sample, 1, prompt, self.answer, forced=True)
+        asked = self.seed.prompt.plus(self.seed.turn)
+        return AskingStage(str(due), self.base, self._sample, 1, asked, self.written, forced=True)
 
     def _frozen(self, due: Due) -> Stage | None:
         assert self.recipe.drift
@@ -230,7 +233,7 @@ class _Planner:
     def _comparing(self, due: Due, by: str, pairs: int, compared: Span | None = None) -> AskingStage:
         """Comparisons of pairs of answers, each in both orders; `compared`: tokens of one, if not of a held-out prompt's."""
         compared = compared or self.seed.prompt.plus(self.answer, self.answer, self.seed.pairwise)
-        return AskingStage(str(due), by, 2 * pairs, 1, compared, _completion(self.recipe.pairwise, JUDGMENT))
+        return AskingStage(str(due), by, 2 * pairs, 1, compared, self.comparison)
 
     def _judging(self, due: Due, by: str, answers: int, samples: int, pair: Span) -> AskingStage:
         """`samples` judgments of each answer; `pair`: tokens of a prompt and its answer."""

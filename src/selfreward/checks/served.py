@@ -89,10 +89,15 @@ def _not_honoured(name: str, part: str, sampling: SamplingConfig, honours: Honou
         yield Finding("warning", name, f"draws at temperature 0 too: its verdicts ({part}) are by chance", now)
     if honours.top_p is False and sampling.top_p < 1:
         yield Finding("warning", name, f"ignores top_p: {part} draws from more than top_p = {sampling.top_p:g} leaves", now)
+    if honours.thinks and not sampling.sampling.thinking:
+        what = f"thinks though it is not asked to ({part}): its thoughts take of max_tokens, and are not kept"
+        way = "Set thinking, or turn it off in extra (docs/servers.md)"
+        yield Finding("warning", name, what, way)
     for field in [field for field in honours.refused if getattr(sampling, field, 1) != 1]:
         yield Finding("warning", name, f"refuses {field} as it is asked ({part}): it is left out", f"Set {field} to what it has")
-    if honours.context and sampling.max_tokens >= honours.context:
-        what = f"reads and writes {honours.context:,} tokens together, and max_tokens ({part}) is {sampling.max_tokens:,}"
+    longest, with_thoughts = sampling.sampling.longest, " with its thoughts" * bool(sampling.sampling.thinking)
+    if honours.context and longest >= honours.context:
+        what = f"reads and writes {honours.context:,} tokens together, and max_tokens ({part}){with_thoughts} is {longest:,}"
         yield Finding("warning", name, f"{what}: answers are cut shorter", "Lower max_tokens, or give the server more context")
 
 

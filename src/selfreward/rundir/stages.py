@@ -33,13 +33,13 @@ from selfreward.rundir.journal import completed, counted, reasons, usage
 from selfreward.rundir.layout import MODEL, Part
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
-    TOO_LONG,
     Chooser,
     Training,
     asked_which_fit,
     assert_unchanged,
     at_step,
     decisive,
+    encoded_anew,
     fitting_pairs,
     model_in,
     on_the_way,
@@ -190,7 +190,8 @@ class ModelFolder:
     ) -> Checkpoint:  # fmt: skip
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.
 
-        Pairs too long for `start` are dropped and counted. With a `chooser` the model is the checkpoint it chooses.
+        Pairs that `start` cannot read whole, or its chat template not write, are dropped and counted. With a `chooser` the
+        model is the checkpoint it chooses.
         """
         made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed]
 
@@ -205,7 +206,10 @@ class ModelFolder:
                 interval = chooser.every if chooser else None
                 return self.run.trainer.dpo(fitting, start.path, reference.path, config, seed, stage.work, advance, interval)
 
-            left_out, told = {TOO_LONG: len(dropped)} if dropped else {}, config.model_dump(include={"confidence", "loss"})
+            if line := encoded_anew(fitting):
+                self.run.progress.say(f"{stage}: {line}")
+            left_out = dict(sorted(Counter(drop.reason for drop in dropped).items()))
+            told = config.model_dump(include={"confidence", "loss"})
             if config.average > 1:
                 told["averaged"] = config.averaged(len(fitting))
             return Training(config.steps(len(fitting)), train, left_out, told)

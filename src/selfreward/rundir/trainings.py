@@ -9,11 +9,24 @@ from typing import Any, NamedTuple, Protocol
 from selfreward.engines import Advance, Trainer, name_of
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import ClusterConfig, TrainerConfig
-from selfreward.records import Asked, Checkpoint, Contrast, Dropped, Prompt, fingerprint, last_turn, sync_files, sync_folder
+from selfreward.records import (
+    Asked,
+    Checkpoint,
+    Contrast,
+    Dropped,
+    Prompt,
+    fingerprint,
+    is_blank,
+    is_encoded_anew,
+    last_turn,
+    sync_files,
+    sync_folder,
+)
 from selfreward.rundir.folder import ADAPTERS, Stage, versions
 
 TOO_LONG = "longer_than_the_model_reads"
-"""The reason for leaving a chosen pair out of training."""
+BLANK = "an_empty_answer_that_the_template_refuses"
+"""Why a pair is not trained on though it was chosen."""
 
 
 class Training(NamedTuple):
@@ -78,11 +91,19 @@ def model_in(made: Any, trainer: Trainer) -> Path:
 def fitting_pairs(pairs: Sequence[Contrast], fits: Sequence[bool], start: Checkpoint) -> tuple[list[Contrast], list[Dropped]]:
     """The pairs that fit into the context of `start`, and the others by their prompt. Raises `SelfRewardError` if none fits."""
     kept = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
-    left_out = [_prompt(pair[0]) for pair, whole in zip(pairs, fits, strict=True) if not whole]
+    left_out = [pair for pair, whole in zip(pairs, fits, strict=True) if not whole]
     if not kept:
-        what = f"can read none of the {len(pairs)} pairs whole: all are longer than its context"
+        what = f"can read none of the {len(pairs)} pairs whole: all are longer than its context, or have an empty answer"
         raise SelfRewardError(what, str(start.path), "Lower responses.max_tokens, or give shorter prompts")
-    return kept, [Dropped(id=prompt.id, stage="model", reason=TOO_LONG) for prompt in left_out]
+    reasons = [BLANK if any(map(is_blank, pair[1:3])) else TOO_LONG for pair in left_out]
+    return kept, [Dropped(id=_prompt(pair[0]).id, stage="model", reason=why) for pair, why in zip(left_out, reasons, strict=True)]
+
+
+def encoded_anew(pairs: Sequence[Contrast]) -> str:
+    """A line about the answers in `pairs` whose sampled ids are not known; empty where all are."""
+    sides = [side for pair in pairs for side in pair[1:3]]
+    anew = sum(map(is_encoded_anew, sides))
+    return f"{anew:,} of {len(sides):,} answers are trained as their text encodes: the sampled ids are not known" if anew else ""
 
 
 def _prompt(asked: Asked) -> Prompt:
