@@ -15,6 +15,8 @@ import typer
 from selfreward.cli import app
 from selfreward.recipe import Recipe, SourceConfig, read_recipe
 from selfreward.recipe.recipe import _table
+from selfreward.records import Ranking
+from selfreward.steps import load_rankings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -110,6 +112,15 @@ def test_the_recipes_on_the_page_about_your_own_model_are_recipes(tmp_path):
     assert formats == set(get_args(SourceConfig.model_fields["format"].annotation))
 
 
+def test_every_ranked_row_on_that_page_is_the_ranking_that_it_stands_for(tmp_path):
+    rows = re.search(r"```json\n(.*?)```", OWN_MODEL, re.DOTALL)[1].splitlines()
+    bird = Ranking(prompt="Name a bird.", responses=("The wren.", "A spoon."), ranks=(0, 1))
+    for row in rows:
+        (tmp_path / "row.jsonl").write_text(row)
+        assert load_rankings(SourceConfig(path=str(tmp_path / "row.jsonl"), format="columns"), "rankings", 0) == ([bird], [])
+    assert len(rows) == 5
+
+
 GOES_WRONG = (ROOT / "docs" / "what-can-go-wrong.md").read_text(encoding="utf-8")
 LAB = ROOT / "docs" / "results" / "loop-health.md"
 
@@ -158,6 +169,29 @@ def test_every_figure_and_field_in_what_can_go_wrong_exists():
             assert re.sub(r"/.*", "/", figure) in monitors[monitor]["figures"], name
         else:
             assert name == "drift.jsonl" or recipe_field(name), name
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PACKAGE = ROOT / "src" / "selfreward"
+MAP = [[cell.strip() for cell in line.strip("|").split("|")] for line in CONTRIBUTING.splitlines() if line.startswith("| ")]
+
+
+def test_every_path_in_contributing_exists():
+    paths = re.findall(r"`((?:\w+/)*\w+\.(?:py|toml|html)|(?:\w+/)+)`", CONTRIBUTING)
+    rooms = {path for path in paths if "/" in path}
+    missing = [path for path in rooms if not (PACKAGE / path).exists() and not (ROOT / path).exists()]
+    assert rooms and not [path for path in missing if not list(PACKAGE.glob(f"*/{path}"))]
+
+
+@pytest.mark.parametrize("row", [row for row in MAP if ".py`" in row[1]], ids=lambda row: row[0])
+def test_every_name_in_the_map_is_defined_in_a_module_of_its_row(row):
+    spans = re.findall(r"`([^`]+)`", row[1])
+    modules = [path for span in spans if span.endswith(".py") for path in PACKAGE.rglob(span)]
+    modules += [path for span in spans if span.endswith("/") for path in (PACKAGE / span).glob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in modules)
+    names = [re.sub(r"\(.*\)$|^\w+\.", "", span) for span in spans if not span.endswith(".py")]
+    for name in (name for name in names if name.isidentifier()):
+        assert re.search(rf"^\s*(?:def|class) {name}\b|^\s*{name}\b[^=\n]*[:=]", code, re.MULTILINE), f"{name} is not there"
 
 
 def test_the_ranked_rows_on_the_page_about_your_own_model_are_read(tmp_path):

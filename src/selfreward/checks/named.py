@@ -17,11 +17,20 @@ from selfreward.checks.sources import Read, of_seed, read_of
 from selfreward.engines import assert_openable, find_device, load_ray, outside_model
 from selfreward.errors import SelfRewardError, amount
 from selfreward.measure import JOINT, MONITORS, load_anchors, load_joint, load_truth
-from selfreward.recipe import IMPORT_PATH, ROLES, ClusterConfig, LoRAConfig, Recipe, SourceConfig
+from selfreward.recipe import IMPORT_PATH, ROLES, WISE, ClusterConfig, JudgePairsConfig, LoRAConfig, Recipe, SourceConfig
 from selfreward.records import Anchor, Checkpoint, Prompt, content_id
 from selfreward.reports import require_trackers
 from selfreward.stats import known_traits
-from selfreward.steps import Grader, PairwiseJudge, Seed, load_validation, pair_policy, take_prompts
+from selfreward.steps import (
+    Grader,
+    PairwiseJudge,
+    Seed,
+    load_change_rubric,
+    load_meta_rubric,
+    load_validation,
+    pair_policy,
+    take_prompts,
+)
 
 T = TypeVar("T")
 
@@ -61,6 +70,10 @@ class Trial:
             now = "Name a model from outside: a folder, a hub id, or one of [servers]"
             self.add(Finding("error", "measure.judge", f"{recipe.measure.judge!r} is a part in the loop", now))
         self.attempt(partial(require_trackers, recipe.report_to))
+        if recipe.eft.by == "self":
+            self.attempt(partial(load_change_rubric, recipe.eft))
+        if recipe.judge_pairs:
+            self._judge_pairs(recipe.judge_pairs)
         if recipe.cluster:
             self._cluster(recipe.cluster)
         if recipe.trainer.lora and recipe.backend.type != "fake":
@@ -99,6 +112,15 @@ class Trial:
         if name in self.recipe.servers:
             return outside_model(name, self.recipe.servers)
         return Checkpoint(name=name, path=Path(name), fingerprint=content_id(name))
+
+    def _judge_pairs(self, config: JudgePairsConfig) -> None:
+        """Whether judging can be learnt as the recipe says."""
+        self.attempt(partial(load_meta_rubric, config))
+        if config.share > WISE:
+            what = f"is {config.share:g}: with more than {WISE:g} of the pairs judges were seen to give one score to everything"
+            self.add(Finding("warning", "judge_pairs.share", what, f"Set it to {WISE:g} or less, or watch health.top"))
+        if config.replay and not self.recipe.data.eft and not self.recipe.makes_eft:
+            self.add(Finding("warning", "judge_pairs.replay", "there is no EFT to replay", "Give data.eft or data.rankings"))
 
     def _cluster(self, cluster: ClusterConfig) -> None:
         """Whether there are the means to run in several processes; machines are asked for when the run begins."""

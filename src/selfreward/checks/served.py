@@ -26,20 +26,20 @@ ASKED = "servers.json"
 
 def meet(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: Callable[[str], None]) -> None:
     """Ask each server of `recipe` once for all what it honours; `parts` by model. Raises where the run would come to nothing."""
-    known = _read(logs / ASKED)
+    answers = _read(logs / ASKED)
     for name in [name for name in parts if name in recipe.servers]:
         key = content_id(
             outside_model(name, recipe.servers).fingerprint, parts[name], recipe.judge, recipe.prompts, recipe.pairwise
         )
-        if key in known:
+        if key in answers:
             continue
         honours = asked(name, recipe)
         for finding in findings(name, parts[name], recipe, honours):
             if finding.level == "error":
                 raise SelfRewardError(finding.what, finding.where, finding.now)
             say(str(finding))
-        known[key] = f"{name}: {honours}"
-        write_whole(logs / ASKED, json.dumps(known, indent=1))
+        answers[key] = f"{name}: {honours}"
+        write_whole(logs / ASKED, json.dumps(answers, indent=1))
 
 
 def asked(name: str, recipe: Recipe, retries: int | None = None) -> Honours:
@@ -99,10 +99,10 @@ def _not_honoured(name: str, part: str, sampling: SamplingConfig, honours: Honou
 def _too_many(name: str, recipe: Recipe) -> Iterator[Finding]:
     from selfreward.engines.sampling.client import connections
 
-    wanted = recipe.servers[name].concurrency
-    if (held := connections(wanted)) < wanted:
-        what = f"concurrency is {wanted:,}, and this process holds {held:,} connections: so many requests are under way at once"
-        yield Finding("warning", name, what, f"Set concurrency to {held:,}, or raise the limit of open files (ulimit -n)")
+    concurrency = recipe.servers[name].concurrency
+    if (limit := connections(concurrency)) < concurrency:
+        what = f"concurrency is {concurrency:,}, and this process holds {limit:,} connections: no more requests run at once"
+        yield Finding("warning", name, what, f"Set concurrency to {limit:,}, or raise the limit of open files (ulimit -n)")
 
 
 def _samplings(parts: tuple[str, ...], recipe: Recipe) -> list[tuple[str, SamplingConfig]]:
@@ -115,7 +115,7 @@ def _samplings(parts: tuple[str, ...], recipe: Recipe) -> list[tuple[str, Sampli
 def _read(file: Path) -> dict[str, str]:
     """The servers that were asked; one whose note is lost is asked again."""
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))
+        answers = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return answers if isinstance(answers, dict) else {}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from selfreward.errors import SelfRewardError, raised
 from selfreward.measure import axes
@@ -27,6 +27,7 @@ from selfreward.records import (
     Response,
     RewardModeling,
     Verdict,
+    number,
     write_whole,
 )
 from selfreward.rundir import (
@@ -40,6 +41,8 @@ from selfreward.rundir import (
     RANKING_JUDGMENTS,
     TRUTH,
     ModelFolder,
+    making,
+    teaching,
 )  # fmt: skip
 from selfreward.stats import Tally, intervals
 from selfreward.steps import Answering, Cast, Grader, PairwiseJudge, Seed, combine, flip_rate, of_preferences, ranked_responses
@@ -147,7 +150,7 @@ class Measurer:
             truths = {v.response_id: v.score for v in self._verdicts([*own, *theirs], None)}
             for judge, points in (("truth", truths), (name, scores)):
                 if points:
-                    comparisons = axes.compare(own, theirs, points)
+                    comparisons = axes.compare_scores(own, theirs, points)
                     results.append(axes.head_to_head(comparisons, rival, judge, *self._resampling))
         return results
 
@@ -219,6 +222,7 @@ class Measurer:
             true_score=intervals.mean([t for _, t in judged], *self._resampling),
             pairs_right=_average([chosen > rejected for chosen, rejected in true_scores]) if true_scores else None,
             pairs_wrong=_average([chosen < rejected for chosen, rejected in true_scores]) if true_scores else None,
+            further=_further(folder, self.recipe), position_flips=flip_rate(made.preferences), told=dict(made.told),
             chosen_true=_average([chosen for chosen, _ in true_scores]) if true_scores else None,
             rejected_true=_average([rejected for _, rejected in true_scores]) if true_scores else None,
         )  # fmt: skip
@@ -231,6 +235,21 @@ class Measurer:
         models = [measured.model_dump(mode="json") for measured in self.done]
         write_whole(summary, json.dumps({"models": models}, indent=1))
         write_whole(file, text)
+
+
+def _further(folder: ModelFolder, recipe: Recipe) -> dict[str, dict[str, int]]:
+    """Counts of the stages of an iteration that the paper does not have, by their names."""
+    parts = (*making(recipe, number(folder.name)), *teaching(recipe, number(folder.name)))
+    receipts = {part.name: folder.receipt(part) for part in parts if not part.of_the_paper}
+    return {name: _counts(facts) for name, facts in receipts.items() if facts}
+
+
+def _counts(facts: Mapping[str, Any]) -> dict[str, int]:
+    """The counts in a receipt: of answers by outcome, of records kept and dropped, of a training's steps."""
+    return facts.get("outcomes") or {
+        **({"kept": facts["records"]} if "records" in facts else {"steps": facts["steps"]}),
+        **facts["dropped"],
+    }
 
 
 def load_truth(path: str) -> Truth:

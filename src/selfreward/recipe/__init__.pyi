@@ -13,5 +13,5 @@ from .recipe import (Recipe as Recipe, change_recipe as change_recipe, changed_f
     changed_values as changed_values,
     known_fields as known_fields, load_recipe as load_recipe, merged as merged, read_recipe as read_recipe,
     read_tree as read_tree, set_field as set_field, shipped_recipes as shipped_recipes, written as written)
-from .training import (NO_MATTER as NO_MATTER, DPOConfig as DPOConfig, LoRAConfig as LoRAConfig, SFTConfig as SFTConfig,
+from .training import (NO_MATTER as NO_MATTER, WISE as WISE, DPOConfig as DPOConfig, JudgePairsConfig as JudgePairsConfig, LoRAConfig as LoRAConfig, SFTConfig as SFTConfig,
     TrainerConfig as TrainerConfig)

@@ -44,7 +44,7 @@ MOVED_MODULES = {"selfreward.pairs:": "selfreward.steps.pairs:", "selfreward.mic
 
 def _resolve(path: str, info: ValidationInfo) -> str:
     if path.startswith(PACKAGED):
-        return _packaged(path.removeprefix(PACKAGED))
+        return packaged(path.removeprefix(PACKAGED))
     beside = Path(str((info.context or {}).get("folder", "."))) / path
     if beside.exists():
         return str(beside.resolve())
@@ -54,11 +54,11 @@ def _resolve(path: str, info: ValidationInfo) -> str:
 def _where_now(path: str) -> str:
     """A file that an earlier layout had in the package, wherever that was installed: where it is now. Any other path: itself."""
     _, in_package, rest = path.rpartition("/selfreward/")
-    now = _packaged(rest) if in_package and rest.startswith(tuple(MOVED_FILES)) else path
+    now = packaged(rest) if in_package and rest.startswith(tuple(MOVED_FILES)) else path
     return now if Path(now).exists() else path
 
 
-def _packaged(path: str) -> str:
+def packaged(path: str) -> str:
     """A file of the installed package, by its path of today or of an earlier layout."""
     return str(files("selfreward").joinpath(moved(path, MOVED_FILES)))
 
@@ -70,8 +70,8 @@ def moved(name: str, places: Mapping[str, str]) -> str:
 
 
 def _resolve_model(name: str, info: ValidationInfo) -> str:
-    known = (*ROLES, *(info.context or {}).get("servers", ()))
-    return name if name in known or re.fullmatch(IMPORT_PATH, name) else _resolve(name, info)
+    names = (*ROLES, *(info.context or {}).get("servers", ()))
+    return name if name in names or re.fullmatch(IMPORT_PATH, name) else _resolve(name, info)
 
 
 GROUPED = re.compile(

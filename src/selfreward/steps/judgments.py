@@ -15,6 +15,11 @@ from selfreward.steps.json_verdicts import json_verdict, read_json, schema
 from selfreward.steps.parsing import NO_VERDICT, compiled, expected_score, own_turn, read_score
 from selfreward.steps.rubrics import Rubric, own_words
 
+AFTER_SCORE = re.compile(r"(?:[\s*]*(?:[-+=/∕／]|out of)[\s*]*\d+(?:[.,]\d+)?)*+(?:[^\S\n]*(?:points?|stars?)\b)?", re.IGNORECASE)
+"""Behind a score: the rest of a sum, the best score there is, the unit."""
+AFTER_KEY = re.compile(r"\s*(?:\"(?:[^\"\\]|\\.)*+\"|'(?:[^'\\]|\\.)*+'|[^,}\n]*)\s*,?")
+"""Behind the key of the score in an object: its value."""
+
 
 class Grader:
     """A rubric, a scale and a parser: what a model is asked about a response, and how its answer becomes a judgment."""
@@ -66,6 +71,14 @@ class Grader:
             return sampled
         return expected_score(text, self._verdict, watched)
 
+    def without_score(self, text: str) -> str:
+        """A judge's words with the verdicts cut out of them, whatever they say."""
+        behind = AFTER_KEY if self.config.form == "json" else AFTER_SCORE
+        kept, at = "", 0
+        for verdict in self._verdict.finditer(text):
+            kept, at = kept + text[at : max(at, verdict.start())], max(at, behind.match(text, verdict.end()).end())  # type: ignore[union-attr]
+        return (kept + text[at:]).strip()
+
     def own_turn(self, text: str) -> str:
         """The part of a judge's text that counts."""
         return own_turn(text, self._verdict)
@@ -104,7 +117,7 @@ NEAR = 0.5
 """Points from the best (or worst) mean within which another candidate may still be it; single scores are so near if equal."""
 
 
-def judge_candidates(
+def ask_candidates(
     it: ModelFolder, candidates: Sequence[tuple[Asked, Response]], grader: Grader, by: Checkpoint
 ) -> Records[Judgment]:
     """All judgments of `candidates`, (prompt, response) each, that the model `by` writes.
@@ -115,11 +128,11 @@ def judge_candidates(
     if grader.config.samples != "adaptive":
         return it.ask(JUDGMENTS, grader, candidates, by)
     responses = [response for _, response in candidates]
-    asked, judgments = {response.id for response in responses}, Records([], Judgment, 0)
+    open_ids, judgments = {response.id for response in responses}, Records([], Judgment, 0)
     for number, stage in enumerate(grader.config.rounds):
-        due = [item for item in candidates if item[1].id in asked]
-        judgments += it.ask(JUDGMENTS.named(stage), Grader(grader.config, [number]), due, by)
-        asked = undecided(responses, grader.mean_scores(judgments))
+        items = [item for item in candidates if item[1].id in open_ids]
+        judgments += it.ask(JUDGMENTS.named(stage), Grader(grader.config, [number]), items, by)
+        open_ids = undecided(responses, grader.mean_scores(judgments))
     return judgments
 
 
@@ -139,11 +152,11 @@ def undecided(responses: Iterable[Response], scores: Mapping[str, float]) -> set
 
 def _rivals(group: Iterable[Response], scores: Mapping[str, float]) -> set[str]:
     """Ids of one prompt's answers that may be its best, where several may, and of those that may be its worst."""
-    lowest_first = sorted((response for response in group if response.id in scores), key=lambda one: scores[one.id])
+    lowest_first = sorted((response for response in group if response.id in scores), key=lambda answer: scores[answer.id])
     highest_first = [response for response in reversed(lowest_first) if response.finish == "stop"]
     rivals: set[str] = set()
     for order in (highest_first, lowest_first):
-        near = [one for one in order if abs(scores[one.id] - scores[order[0].id]) <= NEAR]
-        if len({one.text for one in near}) > 1:
-            rivals |= {one.id for one in near}
+        near = [answer for answer in order if abs(scores[answer.id] - scores[order[0].id]) <= NEAR]
+        if len({answer.text for answer in near}) > 1:
+            rivals |= {answer.id for answer in near}
     return rivals

@@ -25,6 +25,7 @@ JUDGMENT_FIELDS = {
 PAIR_FIELDS = {
     "tie": "judge.samples", "same_text": "responses.temperature", "all_ran_out_of_length": "responses.max_tokens",
     "likely_fluke": "pairs.max_fluke", "fewer_than_two_scored": "judge.min_valid",
+    "jury_disagrees": "judge.agreement", "no_majority": "judge.majority",
 }  # fmt: skip
 """Reason against a pair → the field that decides it; of others `pairs.policy`."""
 EFT_FIELDS = {
@@ -39,6 +40,7 @@ ADVICE = {
     "judge.by": "look at the judge's server or engine, or name another judge", "judge.read": 'set it to "sampled"',
     "judge.samples": 'raise it, or set judge.read = "expected"', "judge.min_valid": "lower it, or have more judgments read",
     "responses.max_tokens": "raise it", "responses.temperature": "raise it", "prompts.max_tokens": "raise it",
+    "judge.agreement": "lower it", "judge.majority": "lower it",
     "pairs.max_fluke": "raise it, or judge.samples", "pairs.policy": "name another",
     "eft.tries": 'raise it, or set eft.agree = "mean", or give more ranked sets', "eft.agree": 'set it to "one"',
     "eft.commonest": "raise it", "data.rankings": "give sets that people rank apart",

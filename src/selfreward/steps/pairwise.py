@@ -7,7 +7,9 @@ is a tie, and where one of them failed there is no verdict at all.
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import combinations, groupby
 
 from selfreward.engines import thought_of, without_thought
 from selfreward.recipe import FIRST_SECOND_TIE, PairwiseConfig, label_name
@@ -28,7 +30,7 @@ class PairwiseJudge:
         self._verdict = compiled(config.pattern)
         names = map(label_name, config.labels)
         self._places: dict[str, Place] = dict(zip(names, PLACES, strict=True))
-        label = "|".join(re.escape(label_name(one)).replace(r"\ ", r"\s+") for one in config.labels)
+        label = "|".join(re.escape(label_name(name)).replace(r"\ ", r"\s+") for name in config.labels)
         self._choice = re.compile(choice(label), re.IGNORECASE)
 
     @property
@@ -70,11 +72,11 @@ class PairwiseJudge:
 
     def parse(self, text: str) -> Place | None:
         """The last verdict in a judge's own text; None where there is none, one of no place, or a choice (`first or second`)."""
-        found = last_verdict(text, self._verdict)
-        choices = self._choice.finditer(text) if found else ()
-        if found is None or any(both.start() < found.end(1) and found.start(1) < both.end() for both in choices):
+        match = last_verdict(text, self._verdict)
+        choices = self._choice.finditer(text) if match else ()
+        if match is None or any(both.start() < match.end(1) and match.start(1) < both.end() for both in choices):
             return None
-        return self._places.get(label_name(found[1] or ""))
+        return self._places.get(label_name(match[1] or ""))
 
 
 def combine(preferences: Iterable[Preference]) -> list[Comparison]:
@@ -82,6 +84,25 @@ def combine(preferences: Iterable[Preference]) -> list[Comparison]:
     return [
         Comparison(prompt_id=prompt_id, a=a, b=b, winner=_agreed(sides)) for (prompt_id, a, b), sides in _both_orders(preferences)
     ]
+
+
+def win_shares(preferences: Iterable[Preference], responses: Iterable[Response], min_valid: int) -> dict[str, float]:
+    """Share of its comparisons with the others to its prompt that a response wins, 0 to 1, ties by half, by response id.
+
+    Responses to a prompt stand together in `responses`; those that read the same are level, asked about or not. Comparisons that
+    were not decided do not count; a response of fewer than `min_valid` has no share, unless it has fewer rivals, all decided.
+    """
+    winners = {(one.a, one.b): one.winner for one in combine(preferences)}
+    won: dict[str, list[float]] = defaultdict(list)
+    rivals: Counter[str] = Counter()
+    for _, group in groupby(responses, lambda response: response.prompt_id):
+        for a, b in combinations([response for response in group if response.answered], 2):
+            rivals.update((a.id, b.id))
+            winner = "tie" if a.text == b.text else winners.get((a.id, b.id), "none")
+            if winner != "none":
+                won[a.id].append({"a": 1.0, "b": 0.0, "tie": 0.5}[winner])
+                won[b.id].append(1 - won[a.id][-1])
+    return {name: sum(points) / len(points) for name, points in won.items() if len(points) >= min(min_valid, rivals[name])}
 
 
 def flip_rate(preferences: Iterable[Preference]) -> float | None:
@@ -93,9 +114,9 @@ def flip_rate(preferences: Iterable[Preference]) -> float | None:
 def _both_orders(preferences: Iterable[Preference]) -> list[tuple[tuple[str, str, str], list[Side]]]:
     """(prompt id, a, b) and the winning side by each order that there is, in the order in which they first occur."""
     sides: dict[tuple[str, str, str], dict[bool, Side]] = {}
-    for given in preferences:
-        a, b = (given.second, given.first) if given.swapped else (given.first, given.second)
-        sides.setdefault((given.prompt_id, a, b), {})[given.swapped] = given.side
+    for preference in preferences:
+        a, b = (preference.second, preference.first) if preference.swapped else (preference.first, preference.second)
+        sides.setdefault((preference.prompt_id, a, b), {})[preference.swapped] = preference.side
     return [(key, list(by_order.values())) for key, by_order in sides.items()]
 
 
