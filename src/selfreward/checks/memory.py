@@ -103,8 +103,8 @@ def sampling(shape: Shape, backend: BackendConfig, cuda: bool, longest: float, m
     size = 2 if samples_in_bfloat16(backend, cuda) else 4
     if backend.type == "vllm":  # keys and values get what the weights leave, however little
         return {"weights": float(size * shape.parameters) / backend.tensor_parallel}
-    held = in_flight(shape, backend, cuda, memory)
-    tokens, rows = max(held, longest), max(1, held // max(longest, 1))
+    capacity = in_flight(shape, backend, cuda, memory)
+    tokens, rows = max(capacity, longest), max(1, capacity // max(longest, 1))
     return {
         "weights": float(size * shape.parameters),
         "keys and values": float(size * (tokens * shape.kept + rows * shape.state)),

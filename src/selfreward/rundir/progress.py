@@ -1,4 +1,4 @@
-"""Progress of long work as people see it: stage, bar, rate and ETA on a terminal; plain lines in a file; `logs/status.json`."""
+"""Progress of long work: stage, bar, rate and ETA on a terminal; plain lines in a file; `logs/status.json`."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Progress:
         self.status_file, self._stopping = logs / "status.json", stopping
 
     def say(self, text: str) -> None:
-        """One line for the person who watches."""
+        """Print one line for the user."""
         self.console.print(shown(text), markup=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
-        """Show stage `name` ("M2/judgments") while `total` units of work are done, `done` of them in an earlier run."""
+        """Show stage `name` ("M2/judgments") during `total` units of work, `done` of which are from an earlier run."""
         clock = _Clock(name, total, unit, done)
         self._write(clock)
         with _bar(self.console) as bar:
@@ -83,7 +83,7 @@ def _bar(console: Console) -> Bar:
 
 
 class _Clock:
-    """Rate and ETA of one stage, counted from this run's own work."""
+    """Rate and ETA of one stage, from this run's own work."""
 
     def __init__(self, name: str, total: int, unit: str, done: int) -> None:
         self.name, self.total, self.unit, self.done, self._before = name, total, unit, done, done
@@ -113,14 +113,14 @@ class _Clock:
         done = done_of(self.done, self.total, self.unit)
         if not self.total:
             return f"{self.name}: {done}"
-        left = self.eta()
-        rest = f", {duration(left)} left" if left and self.done < self.total else ""
+        eta = self.eta()
+        rest = f", {duration(eta)} left" if eta and self.done < self.total else ""
         spent = time.monotonic() - self._started
         return f"{self.name}: {done} in {spent:.1f} s ({self.rate()}{rest})"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
+    """Seconds in a suitable unit."""
     for limit, factor, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
         if seconds < limit:
             return f"{seconds / factor:,.0f} {unit}"

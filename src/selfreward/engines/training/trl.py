@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from trl.trainer.dpo_config import DPOConfig as TRLDPOConfig
 from trl.trainer.sft_config import SFTConfig as TRLSFTConfig
 
 from selfreward.engines.protocols import Advance
-from selfreward.engines.tokens import load_tokenizer
+from selfreward.engines.tokens import load_tokenizer, template
 from selfreward.engines.training.adapters import lora, train_in_float32
 from selfreward.engines.training.averaging import average
 from selfreward.engines.training.batches import Batches, Lengths, longest
@@ -32,7 +33,7 @@ from selfreward.engines.training.rows import IGNORE, dpo_row, dpo_rows, pair_len
 from selfreward.engines.training.sharing import Counted
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
-from selfreward.records import Asked, Contrast, write_whole
+from selfreward.records import Asked, Contrast, is_blank, write_whole
 
 RECOMPUTE = "activation_checkpointing" if hasattr(TRLSFTConfig, "activation_checkpointing") else "gradient_checkpointing"
 """Its names in transformers, before 5.20 and since."""
@@ -54,9 +55,13 @@ class TRLTrainer:
         disable_progress_bars()
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
-        """Which pairs the model in `start` can read whole, both responses with their ends."""
-        tokenizer, longest = load_tokenizer(start), context(start)
-        return [longest is None or max(pair_lengths(dpo_row(tokenizer, *pair[:3]))) <= longest for pair in pairs]
+        """Which pairs the model in `start` can read whole, both responses with their ends, and its chat template write."""
+        tokenizer, longest = load_tokenizer(start), context(start) or math.inf
+        return [
+            max(pair_lengths(dpo_row(tokenizer, *pair[:3]))) <= longest
+            and (template(tokenizer).blank or not any(map(is_blank, pair[1:3])))
+            for pair in pairs
+        ]
 
     def sft(
         self, examples: Sequence[tuple[Asked, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
