@@ -10,7 +10,7 @@ from typing import Any
 
 from selfreward.checks import Check, meet, models_of
 from selfreward.checks import check as check_recipe
-from selfreward.engines import open_model, open_trainer
+from selfreward.engines import assert_models, open_model, open_trainer
 from selfreward.errors import Alarm
 from selfreward.loop import self_reward
 from selfreward.measure import COMPARED, Measurer, Watcher, find_kind, name_servers
@@ -96,7 +96,8 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     first = held.pop(1)
     seed, cast = load_seed(recipe), Cast(recipe)
     measurer = Measurer(first, seed, folder, cast)  # reads the rubrics: one that is not there leaves no folder behind
-    rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))
+    outside = [cast.outside(name) for each in (first, *held.values()) for name in models_of(each) if name != each.base]
+    rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True), assert_models([cast.base, *outside], recipe.backend))
     try:
         progress = Progress(rundir.logs, stopping)
         opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)

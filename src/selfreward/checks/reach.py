@@ -5,16 +5,16 @@ Nothing is kept: of a model on the hub its settings and tokenizer are fetched, i
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from selfreward.checks.finding import Finding
 from selfreward.checks.served import FROZEN, asked, findings
-from selfreward.checks.shapes import Shape, read_config, shape_of, size_by_name
+from selfreward.checks.shapes import Shape, shape_of, size_by_name
+from selfreward.engines import assert_finite, assert_readable, assert_sound, read_config, weight_files
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, BackendConfig, Recipe, imported
 
@@ -117,7 +117,11 @@ def _cached(name: str, parts: tuple[str, ...]) -> Found | None:
         folder = Path(snapshot_download(name, local_files_only=True))
     except (LocalEntryNotFoundError, OSError):
         return None
-    return _in_folder(folder, Found(name, parts, "in the hub's cache")) if _weights(folder) and not _missing(folder) else None
+    try:
+        weight_files(folder)
+    except SelfRewardError:
+        return None
+    return _in_folder(folder, Found(name, parts, "in the hub's cache"))
 
 
 def _on_hub(name: str, parts: tuple[str, ...]) -> Found:
@@ -152,23 +156,17 @@ def _out_of_reach(name: str, parts: tuple[str, ...], error: Exception) -> Found:
 
 def _in_folder(folder: Path, found: Found) -> Found:
     """The model in a folder that has its weights as well."""
-    problems = [] if _weights(folder) else [_no_weights(found.name)]
-    if (missing := _missing(folder)) and not problems:
-        what = f"lacks {len(missing)} of its files of weights, {missing[0]} first"
-        problems.append(Finding("error", found.name, what, "Fetch it again"))
     read = _read(folder, found)
-    return read._replace(problems=(*problems, *read.problems))
+    wrong = (*_wrong(weight_files, folder, found), *read.problems) or _wrong(assert_sound, folder, found)
+    return read._replace(problems=wrong or _wrong(assert_finite, folder, found))
 
 
-def _weights(folder: Path) -> list[Path]:
-    return list(folder.glob("*.safetensors"))
-
-
-def _missing(folder: Path) -> list[str]:
-    """Files of weights that the index of a model in several files names and that are not there."""
-    index = folder / "model.safetensors.index.json"
-    named = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
-    return sorted(name for name in named if not (folder / name).exists())
+def _wrong(look: Callable[[Path], object], folder: Path, found: Found) -> tuple[Finding, ...]:
+    try:
+        look(folder)
+    except SelfRewardError as error:
+        return (Finding.of(error)._replace(where=found.name),)
+    return ()
 
 
 def _no_weights(name: str) -> Finding:
@@ -177,14 +175,9 @@ def _no_weights(name: str) -> Finding:
 
 def _read(folder: Path, found: Found) -> Found:
     """Settings and tokenizer in `folder`, and what is wrong with them."""
-    from selfreward.engines import load_tokenizer
-
     try:
         config = read_config(folder)
         found = found._replace(config=config, shape=shape_of(config), stored=config.dtype.itemsize if config.dtype else 4)
-        return found._replace(tokenizer=load_tokenizer(folder))
+        return found._replace(tokenizer=assert_readable(folder, config))
     except SelfRewardError as error:
         return found._replace(problems=(Finding.of(error)._replace(where=found.name),))
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        what, now = f"its tokenizer cannot be read ({first_line(error)})", "Give a folder with its tokenizer too"
-        return found._replace(problems=(Finding("error", found.name, what, now),))

@@ -6,15 +6,19 @@ import secrets
 import warnings
 from pathlib import Path
 
-from selfreward.engines import Model, quiet_libraries
+from selfreward.engines import Model, assert_finite, quiet_libraries
 from selfreward.errors import SelfRewardError, visible
 from selfreward.recipe import BackendConfig
 from selfreward.records import Message, Request, Sampling
+from selfreward.rundir import check_model
 
 
 def converse(model: Path, temperature: float, top_p: float, max_tokens: int) -> None:
     """Read lines and answer them, remembering the conversation, until an empty one or the end of input."""
-    engine = _open(find_model(model))
+    folder = find_model(model)
+    check_model(folder)
+    assert_finite(folder)
+    engine = _open(folder)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
     messages: tuple[Message, ...] = ()
     while text := _ask():

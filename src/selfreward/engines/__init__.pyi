@@ -1,7 +1,10 @@
+from .folders import weight_files as weight_files
 from .machine import (Device as Device, find_device as find_device, load_ray as load_ray, matmul_rate as matmul_rate)
-from .opening import (load_checkpoint as load_checkpoint, open_model as open_model, open_trainer as open_trainer,
+from .opening import (assert_models as assert_models, load_checkpoint as load_checkpoint, open_model as open_model, open_trainer as open_trainer,
     outside_model as outside_model, quiet_hub as quiet_hub, quiet_libraries as quiet_libraries)
 from .protocols import (Advance as Advance, Batch as Batch, Model as Model, Trainer as Trainer, Unshared as Unshared,
     answers as answers, completions as completions)
+from .soundness import (assert_finite as assert_finite, assert_readable as assert_readable, assert_sound as assert_sound,
+    read_config as read_config)
 from .tokens import (completion_ids as completion_ids, encode as encode, load_tokenizer as load_tokenizer, neutral as neutral,
     prompt_ids as prompt_ids)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.engines.protocols import Model, Trainer
+from selfreward.engines.soundness import assert_finite, assert_sound, is_quantised
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import HUB_ID, IMPORT_PATH, BackendConfig, ClusterConfig, Recipe, ServerConfig, first_spelling, imported
-from selfreward.records import WEIGHTS, Checkpoint, content_id, fingerprint
+from selfreward.records import WEIGHTS, Checkpoint, content_id, fingerprint, settings_of
 
 
 def outside_model(name: str, servers: Mapping[str, ServerConfig]) -> Checkpoint:
@@ -33,6 +34,20 @@ def load_checkpoint(name: str, path: str) -> Checkpoint:
             raise SelfRewardError("there is no such folder", path, f"Give {name} as a folder with a transformers model")
         folder = _fetch(name, path)
     return Checkpoint(name=name, path=folder, fingerprint=fingerprint(folder))
+
+
+def assert_models(models: Iterable[Checkpoint], config: BackendConfig) -> dict[str, dict[str, str]]:
+    """Of each of `models` that is a folder, by its name: its fingerprint, and the hash of every file of its settings.
+
+    Raises `SelfRewardError` where one could not be sampled from by `config`, or M0 not be trained, before anything is asked.
+    """
+    known = {}
+    for model in [model for model in models if model.path.is_dir()]:
+        if config.type != "fake" and not (config.type == "vllm" and model.name != "M0" and is_quantised(model.path)):
+            assert_sound(model.path)
+            assert_finite(model.path)
+        known[model.name] = {"fingerprint": model.fingerprint, **settings_of(model.path)}
+    return known
 
 
 def _fetch(name: str, hub_id: str) -> Path:

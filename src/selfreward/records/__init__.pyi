@@ -2,9 +2,9 @@ from .base import (VERIFIED as VERIFIED, Identified as Identified, Record as Rec
     content_id as content_id)
 from .evaluated import (FOLDER as FOLDER, RESULT as RESULT, Figure as Figure, Found as Found, Result as Result,
     read_results as read_results)
-from .files import (CHANGED as CHANGED, WEIGHTS as WEIGHTS, differing as differing, file_hash as file_hash,
-    fingerprint as fingerprint, read_signed as read_signed, sync_files as sync_files, sync_folder as sync_folder,
-    write_whole as write_whole)
+from .files import (CHANGED as CHANGED, INDEX as INDEX, WEIGHTS as WEIGHTS, differing as differing, file_hash as file_hash,
+    fingerprint as fingerprint, listed_weights as listed_weights, read_signed as read_signed, settings_of as settings_of,
+    sync_files as sync_files, sync_folder as sync_folder, write_whole as write_whole)
 from .jsonl import (Records as Records, digest as digest, iter_about as iter_about, iter_jsonl as iter_jsonl,
     read_jsonl as read_jsonl, read_line as read_line, to_line as to_line, wrong_field as wrong_field)
 from .locks import (LOCK as LOCK, Held as Held, alone as alone, is_held as is_held, lock_folder as lock_folder,

@@ -15,6 +15,6 @@ from .layout import (ANCHOR_JUDGMENTS as ANCHOR_JUDGMENTS, ANCHOR_RESPONSES as A
     part_of as part_of)
 from .progress import (Progress as Progress, duration as duration)
 from .seen import Status as Status
-from .reading import FolderReader as FolderReader
+from .reading import FolderReader as FolderReader, check_model as check_model
 from .stages import (ModelFolder as ModelFolder, Runner as Runner)
 from .view import (ModelView as ModelView, RunView as RunView, open_run as open_run)

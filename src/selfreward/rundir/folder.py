@@ -12,7 +12,7 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,6 +37,8 @@ from selfreward.rundir.branch import BRANCH, read_branch
 from selfreward.rundir.layout import WATCHING
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
+MODELS = "models"
+"""The part of `provenance.json` that tells by which settings the models from outside are known."""
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only where adapters are trained."""
 
@@ -56,8 +58,9 @@ def versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
 class RunDir:
     """An open run folder, locked against a second process for as long as this one lives."""
 
-    def __init__(self, path: Path, recipe: dict[str, Any]) -> None:
-        self.path, self.recipe, self.logs = path, recipe, path / "logs"
+    def __init__(self, path: Path, recipe: dict[str, Any], models: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        """`models`: of each model from outside its fingerprint, and the hash of every file of its settings."""
+        self.path, self.recipe, self.logs, self._models = path, recipe, path / "logs", dict(models or {})
         self._lock = lock_folder(path)
         self.visited: list[Stage] = []
         self.taken: tuple[str, ...] = ()
@@ -66,6 +69,7 @@ class RunDir:
             self.taken = branch.taken if (branch := read_branch(path)) else ()
             self.now = {**recipe, "versions": versions()}
             self.before = self._before() or self.now
+            self._assert_the_same_models(self.before.pop(MODELS, {}))
             self._attempt = self._new_attempt()
             if self.before is self.now:
                 self.settle()
@@ -108,17 +112,37 @@ class RunDir:
         try:
             recipe = json.loads(file.read_text()) if file.exists() else {}
             file = self.path / "provenance.json"
-            return {**recipe, "versions": json.loads(file.read_text())["libraries"]} if recipe else {}
+            if not recipe:
+                return {}
+            provenance = json.loads(file.read_text())
+            return {**recipe, "versions": provenance["libraries"], MODELS: dict(provenance.get(MODELS, {}))}
         except (OSError, ValueError, KeyError, TypeError) as error:
             now = f"Restore it from the last attempt in {self.logs}"
             raise SelfRewardError("is not what this program wrote", str(file), now) from error
+
+    def _assert_the_same_models(self, before: Mapping[str, Mapping[str, str]]) -> None:
+        """Raises `Outdated` where the settings of a model are not those of `before`, which an older build did not keep."""
+        for name, now in self._models.items():
+            then = before.get(name, {})
+            if then.get("fingerprint") != now.get("fingerprint"):  # others are told of by what was made from them
+                continue
+            if changed := sorted(file for file in now.keys() | then.keys() if now.get(file) != then.get(file)):
+                what = f"is another model than when this was begun: {', '.join(changed)} changed, in its folder"
+                raise Outdated(what, name, f"Undo the change, or give this another folder than {self.path}")
+        self._models = {**before, **self._models}
 
     def _new_attempt(self) -> Path:
         numbers = [int(number) for path in self.logs.glob("attempt_*") if (number := path.name.split("_")[1]).isdigit()]
         attempt = self.logs / f"attempt_{1 + max(numbers, default=0)}"
         attempt.mkdir(parents=True)
         argv = [starred(argument) for argument in sys.argv]
-        provenance = {"python": sys.version, "platform": platform.platform(), "argv": argv, "libraries": versions()}
+        provenance: dict[str, Any] = {
+            "python": sys.version,
+            "platform": platform.platform(),
+            "argv": argv,
+            "libraries": versions(),
+        }
+        provenance |= {MODELS: self._models} if self._models else {}
         write_whole(attempt / "provenance.json", json.dumps(provenance, indent=1))
         write_whole(attempt / "config.json", json.dumps(self.recipe, indent=1))
         return attempt

@@ -64,12 +64,24 @@ def train_in_float32(model: PeftModel) -> None:
 
     Raises `ValueError` where one is on something else than a linear layer, on which it could not be merged.
     """
+    refuse_tied(model)
     for name, layer in _adapted(model):
         if NAME not in layer.lora_A:
             raise ValueError(f"{name} is no linear layer")
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def refuse_tied(model: PeftModel) -> None:
+    """Raises `SelfRewardError` where an adapter is on one of two layers with the same weights: merged, it would change both."""
+    base = model.get_base_model()
+    head, words = base.get_output_embeddings(), base.get_input_embeddings()
+    plain = [getattr(layer, "base_layer", layer) for layer in (head, words)]
+    tied = head is not None and getattr(plain[0], "weight", None) is getattr(plain[1], "weight", None)
+    if tied and (plain[0] is not head or plain[1] is not words):
+        what = "puts an adapter on the output head or the word embeddings, which are the same weights: merged, both would change"
+        raise SelfRewardError(what, "trainer.lora.targets", "Leave both out of it, or give a model in which they are not tied")
 
 
 def merged(model: PeftModel, start: Path) -> PreTrainedModel:

@@ -20,6 +20,7 @@ from trl.trainer.dpo_config import DPOConfig as TRLDPOConfig
 from trl.trainer.sft_config import SFTConfig as TRLSFTConfig
 
 from selfreward.engines.protocols import Advance
+from selfreward.engines.soundness import assert_sound
 from selfreward.engines.tokens import load_tokenizer
 from selfreward.engines.training.adapters import lora, train_in_float32
 from selfreward.engines.training.batches import Batches, Lengths
@@ -53,6 +54,7 @@ class TRLTrainer:
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
         """Which pairs the model in `start` can read whole, both responses with their ends."""
+        assert_sound(start)
         tokenizer, longest = load_tokenizer(start), context(start)
         return [longest is None or max(pair_lengths(dpo_row(tokenizer, *pair))) <= longest for pair in pairs]
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from selfreward.engines import open_model, outside_model
+from selfreward.engines import assert_models, open_model, outside_model
 from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.base import Settings, Trial
@@ -24,7 +24,7 @@ from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.recipe import Recipe, SamplingConfig, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
-from selfreward.rundir import Progress, RunDir, Runner, is_run
+from selfreward.rundir import Progress, RunDir, Runner, check_model, is_run
 
 COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
@@ -81,7 +81,8 @@ def evaluate(
     named = settings.model_dump(include=set(PARTS))
     others = {part: _checkpoint(find_subject(other), settings) for part, other in named.items()}
     path = folder or subject.home / name
-    rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)})
+    models = assert_models([evaluated, *others.values()], settings.backend)
+    rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)}, models)
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
         run = Runner(rundir, opener, _no_training, Progress(rundir.logs, stopping))
@@ -115,6 +116,7 @@ def find_subject(name: str) -> Subject:
     made = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
     recipe = made.parent / "config.json"
     if any(made.glob("*.receipt.json")) and recipe.is_file():
+        check_model(made)
         weights = made / "model" if (made / "model").is_dir() else load_recipe(recipe).base
         return Subject(made.name, str(weights), made / FOLDER, recipe)
     if path.is_dir():
