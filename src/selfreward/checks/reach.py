@@ -14,7 +14,16 @@ from typing import Any, NamedTuple
 from selfreward.checks.finding import Finding
 from selfreward.checks.served import FROZEN, asked, findings
 from selfreward.checks.shapes import Shape, shape_of, size_by_name
-from selfreward.engines import assert_finite, assert_readable, assert_sound, read_config, weight_files
+from selfreward.engines import (
+    assert_finite,
+    assert_readable,
+    assert_sound,
+    find_gguf,
+    outside_model,
+    read_config,
+    read_gguf,
+    weight_files,
+)
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, BackendConfig, Recipe, imported
 
@@ -72,6 +81,11 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> Found:
         return _served(name, parts, recipe)
     if re.fullmatch(IMPORT_PATH, name):
         return _of_yours(name, parts)
+    try:
+        if gguf := find_gguf(name):
+            return _in_gguf(gguf, Found(name, parts, "GGUF, converted as the run begins"))
+    except SelfRewardError as error:
+        return Found(name, parts, "GGUF", problems=(Finding.of(error),))
     if Path(name).is_dir():
         return _in_folder(Path(name), Found(name, parts, "folder"))
     if not HUB_ID.fullmatch(name):
@@ -159,6 +173,13 @@ def _in_folder(folder: Path, found: Found) -> Found:
     read = _read(folder, found)
     wrong = (*_wrong(weight_files, folder, found), *read.problems) or _wrong(assert_sound, folder, found)
     return read._replace(problems=wrong or _wrong(assert_finite, folder, found))
+
+
+def _in_gguf(file: Path, found: Found) -> Found:
+    if "M0" not in found.parts:
+        outside_model(found.name, {})  # says why not
+    config, tokenizer = read_gguf(file)
+    return found._replace(config=config, shape=shape_of(config), tokenizer=tokenizer)
 
 
 def _wrong(look: Callable[[Path], object], folder: Path, found: Found) -> tuple[Finding, ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 from selfreward.engines.fake import FakeModel, FakeTrainer
+from selfreward.engines.gguf import find_gguf
 from selfreward.engines.protocols import Model, Trainer
 from selfreward.engines.soundness import assert_finite, assert_sound, is_quantised
 from selfreward.errors import SelfRewardError, first_line
@@ -29,6 +31,9 @@ def outside_model(name: str, servers: Mapping[str, ServerConfig]) -> Checkpoint:
 def load_checkpoint(name: str, path: str) -> Checkpoint:
     """The model in a folder, or, where there is no such folder, on the hub, from which it is fetched once."""
     folder = Path(path)
+    if gguf := find_gguf(path):
+        now = f"Convert it once and name the folder: selfreward convert {shlex.quote(str(gguf))} FOLDER"
+        raise SelfRewardError("is a GGUF file, and only a run's base is converted by itself", path, now)
     if not folder.is_dir():
         if not HUB_ID.fullmatch(path):
             raise SelfRewardError("there is no such folder", path, f"Give {name} as a folder with a transformers model")

@@ -132,7 +132,7 @@ def _refuse_nonsense(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def assert_readable(folder: Path, config: Any) -> PreTrainedTokenizerBase:
-    """The tokenizer in `folder`. Raises `SelfRewardError` where there is none that fits the model of `config`."""
+    """The tokenizer in `folder`, or in a GGUF file. Raises `SelfRewardError` where none there fits the model of `config`."""
     from selfreward.engines.tokens import load_tokenizer
 
     try:
@@ -144,7 +144,7 @@ def assert_readable(folder: Path, config: Any) -> PreTrainedTokenizerBase:
         what, now = f"its tokenizer cannot be read ({first_line(error)})", "Give a folder with its tokenizer too"
         raise SelfRewardError(what, str(folder), now) from error
     named = {*tokenizer.vocab_files_names.values(), "tokenizer.json"} - {None}
-    if tokenizer.vocab_files_names and not any((folder / name).is_file() for name in named):
+    if folder.is_dir() and tokenizer.vocab_files_names and not any((folder / name).is_file() for name in named):
         raise SelfRewardError(f"has no tokenizer (none of {', '.join(sorted(named))})", str(folder), GIVE)
     if tokenizer.pad_token_id is None and tokenizer.eos_token_id is None:
         now = "Name a pad_token or an eos_token in its tokenizer_config.json"

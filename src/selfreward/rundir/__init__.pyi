@@ -1,8 +1,9 @@
 from .branch import (CONFIG as CONFIG, branch_off as branch_off, find_model as find_model, is_run as is_run,
     of_branch as of_branch, read_branch as read_branch,
     recipes as recipes)
+from .conversion import convert_base as convert_base
 from .folder import (RunDir as RunDir, versions as versions)
-from .layout import (ANCHOR_JUDGMENTS as ANCHOR_JUDGMENTS, ANCHOR_RESPONSES as ANCHOR_RESPONSES, DRIFT as DRIFT,
+from .layout import (ANCHOR_JUDGMENTS as ANCHOR_JUDGMENTS, ANCHOR_RESPONSES as ANCHOR_RESPONSES, BASE as BASE, DRIFT as DRIFT,
     DRIFT_CANDIDATES as DRIFT_CANDIDATES, DRIFT_CUT as DRIFT_CUT, DRIFT_FROZEN as DRIFT_FROZEN, DRIFT_POOL as DRIFT_POOL,
     EFT as EFT, EFT_JUDGMENTS as EFT_JUDGMENTS, HELDOUT_JUDGMENTS as HELDOUT_JUDGMENTS,
     HELDOUT_PREFERENCES as HELDOUT_PREFERENCES, HELDOUT_PROMPTS as HELDOUT_PROMPTS, HELDOUT_RANKINGS as HELDOUT_RANKINGS,

@@ -106,6 +106,8 @@ FILES = ("config.json", "provenance.json", "summary.json", "branch.json", ".lock
 """Files of a run beside its folders."""
 BESIDE = ("logs", "report")
 """Folders of a run that nothing is made from."""
+BASE = "base"
+"""A stage of the seed's folder that a run has whose base is a GGUF file: that model as a folder."""
 MEASURED = "measured.json"
 """A file of every model's folder that no stage leaves; beside it, evaluations have a folder."""
 

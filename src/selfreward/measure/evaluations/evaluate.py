@@ -24,7 +24,7 @@ from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.recipe import Recipe, SamplingConfig, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
-from selfreward.rundir import Progress, RunDir, Runner, check_model, is_run
+from selfreward.rundir import BASE, SEED, Progress, RunDir, Runner, check_model, is_run
 
 COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
@@ -117,7 +117,8 @@ def find_subject(name: str) -> Subject:
     recipe = made.parent / "config.json"
     if any(made.glob("*.receipt.json")) and recipe.is_file():
         check_model(made)
-        weights = made / "model" if (made / "model").is_dir() else load_recipe(recipe).base
+        converted = made.parent / SEED / BASE  # of a base that was a GGUF file
+        weights = made / "model" if (made / "model").is_dir() else converted if converted.is_dir() else load_recipe(recipe).base
         return Subject(made.name, str(weights), made / FOLDER, recipe)
     if path.is_dir():
         return Subject(path.resolve().name, name, path / FOLDER)
