@@ -41,7 +41,7 @@ def shard(folder, names=("one.safetensors", "two.safetensors"), **index):
     where = {key: names[at % 2] for at, key in enumerate(keys)}
     for name in names:
         save_file({key: weights[key] for key in keys if where[key] == name}, folder / name, {"format": "pt"})
-    (folder / INDEX).write_text(json.dumps({"weight_map": {**where, **index}}))
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": {**where, **index}}))
 
 
 def outside(folder):
@@ -143,7 +143,11 @@ FAULTS = {
     "tensor lost from a shard": (lambda folder: lose(folder, UP), "two.safetensors lacks 1 tensor of those that"),
     "no list": (lambda folder: (folder / INDEX).write_text('{"metadata": {}}'), f"{INDEX} is no list of tensors"),
     "broken list": (lambda folder: (folder / INDEX).write_text("{"), f"{INDEX} is no list of tensors"),
-    "numbers for files": (lambda folder: (folder / INDEX).write_text('{"weight_map": {"a": 1}}'), "is no list of tensors"),
+    "numbers for files": (lambda folder: settle(folder, INDEX, weight_map={"a": 1}), "is no list of tensors"),
+    "no metadata": (
+        lambda folder: (shard(folder), (folder / INDEX).write_text((folder / INDEX).read_text().replace("metadata", "about"))),
+        f"{INDEX} has no metadata",
+    ),
     "two stories": (twice, "libraries do not agree which to load"),
     "absolute": (absolute, "takes weights from outside of the folder"),
     "upwards": (upwards, "takes weights from outside of the folder"),
@@ -162,7 +166,7 @@ FAULTS = {
         lambda folder: reweigh(folder, lambda w: w.update({"model.layers.0.mlp.gate2.weight": w[UP].clone()})),
         "its weights have model.layers.0.mlp.gate2.weight, of which a llama knows nothing",
     ),
-    "another shape": (lambda folder: settle(folder, intermediate_size=64), "is 48 × 32, and 64 × 32 by its config"),
+    "another shape": (lambda folder: settle(folder, intermediate_size=64), "is 32 × 48, and 32 × 64 by its config"),
     "another vocabulary": (lambda folder: settle(folder, vocab_size=99), "is 55 × 32, and 99 × 32 by its config"),
     "float8": (
         lambda folder: reweigh(folder, kept_in(torch.float8_e4m3fn)),

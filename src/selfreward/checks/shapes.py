@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from selfreward.engines.folders import GIVE
+from selfreward.engines import GIVE
 from selfreward.engines.sampling.sizes import SEES_AHEAD, head_size, keys, sees_ahead, widest
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import LoRAConfig

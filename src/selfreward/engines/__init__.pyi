@@ -1,4 +1,4 @@
-from .folders import weight_files as weight_files
+from .folders import (GIVE as GIVE, weight_files as weight_files)
 from .gguf import (convert_gguf as convert_gguf, find_gguf as find_gguf, read_gguf as read_gguf, write_gguf as write_gguf)
 from .machine import (Device as Device, find_device as find_device, load_ray as load_ray, matmul_rate as matmul_rate)
 from .opening import (assert_models as assert_models, load_checkpoint as load_checkpoint, open_model as open_model, open_trainer as open_trainer,

@@ -77,6 +77,8 @@ def _names(folder: Path, listed: dict[str, str] | None) -> list[str]:
     if (folder / WHOLE).exists() and names != [WHOLE]:
         what = f"has {WHOLE} and {INDEX}, which names other files: libraries do not agree which to load"
         raise SelfRewardError(what, str(folder), "Leave one of the two")
+    if listed is not None and not (folder / WHOLE).exists() and "metadata" not in read_settings(folder / INDEX):
+        raise wrong(folder / INDEX, "has no metadata, without which transformers loads nothing", AGAIN)
     return names
 
 

@@ -9,14 +9,11 @@ import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from selfreward.engines.soundness import assert_finite, assert_readable, assert_sound, quietly
 from selfreward.errors import SelfRewardError, first_line, pip_install
 from selfreward.records import sync_files, sync_folder
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 SUFFIX = ".gguf"
 ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
@@ -34,7 +31,7 @@ def find_gguf(name: str) -> Path | None:
     return files[0] if files else None
 
 
-def read_gguf(file: Path) -> tuple[Any, PreTrainedTokenizerBase]:
+def read_gguf(file: Path) -> tuple[Any, Any]:
     """Settings and tokenizer of the model in `file`. Raises `SelfRewardError` where it cannot be converted."""
     from transformers import AutoConfig
 

@@ -11,13 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from selfreward.engines.folders import GIVE, NUMBERS, read_settings, weight_files, wrong
 from selfreward.errors import SelfRewardError, amount, first_line
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len")
 """Names of the longest text in tokens."""
@@ -131,7 +128,7 @@ def _refuse_nonsense(folder: Path, settings: dict[str, Any]) -> None:
             )
 
 
-def assert_readable(folder: Path, config: Any) -> PreTrainedTokenizerBase:
+def assert_readable(folder: Path, config: Any) -> Any:
     """The tokenizer in `folder`, or in a GGUF file. Raises `SelfRewardError` where none there fits the model of `config`."""
     from selfreward.engines.tokens import load_tokenizer
 
@@ -153,7 +150,7 @@ def assert_readable(folder: Path, config: Any) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _refuse_beyond(folder: Path, tokenizer: PreTrainedTokenizerBase, embeddings: int) -> None:
+def _refuse_beyond(folder: Path, tokenizer: Any, embeddings: int) -> None:
     """Raises `SelfRewardError` where a conversation may hold a token of which the model has no embedding.
 
     Special tokens that no template writes are never in one: texts that spell them out are broken up (Gemma 3's image token).
@@ -185,7 +182,7 @@ def _assert_fitting(folder: Path, config: Any, tensors: dict[str, list[int]]) ->
                 trust_remote_code=False, use_safetensors=True,
             )  # fmt: skip
     except Exception as error:  # whatever its code may stumble over
-        raise SelfRewardError(f"cannot be loaded ({first_line(error)})", str(folder), GIVE) from error
+        raise SelfRewardError(f"transformers stumbles over it: {first_line(error)}", str(folder), GIVE) from error
     kind = config.model_type
     for name, stored, meant in sorted(found["mismatched_keys"]):
         what = f"{name} in its weights is {_shape(stored)}, and {_shape(meant)} by its config.json"
@@ -193,10 +190,10 @@ def _assert_fitting(folder: Path, config: Any, tensors: dict[str, list[int]]) ->
     if found["missing_keys"]:
         what = f"its weights lack {_first(found['missing_keys'])} of a {kind}"
         unknown = f", and have {_first(found['unexpected_keys'])}" if found["unexpected_keys"] else ""
-        raise SelfRewardError(f"cannot be loaded ({what}{unknown})", str(folder), GIVE)
+        raise SelfRewardError(what + unknown, str(folder), GIVE)
     if found["unexpected_keys"]:
         what = f"its weights have {_first(found['unexpected_keys'])}, of which a {kind} knows nothing"
-        raise SelfRewardError(f"cannot be loaded ({what})", str(folder), "Give the config.json that belongs to these weights")
+        raise SelfRewardError(what, str(folder), "Give the config.json that belongs to these weights")
     if not tensors:
         raise SelfRewardError("has no weights in its files", str(folder), GIVE)
 
