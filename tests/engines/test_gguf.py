@@ -22,7 +22,7 @@ TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|eot|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-TOKENS = ["<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|eot|>", *(chr(ord("a") + at) for at in range(WORDS - 6))]
+TOKENS = ["<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|eot|>", *(chr(ord("a") + at) for at in range(WORDS - 7)), "ab"]
 
 
 def write_file(path, template=TEMPLATE, architecture="llama", parts=None):

@@ -19,6 +19,7 @@ from selfreward.engines import (
     assert_readable,
     assert_sound,
     find_gguf,
+    is_quantised,
     outside_model,
     read_config,
     read_gguf,
@@ -87,6 +88,8 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> Found:
     except SelfRewardError as error:
         return Found(name, parts, "GGUF", problems=(Finding.of(error),))
     if Path(name).is_dir():
+        if recipe.backend.type == "vllm" and "M0" not in parts and is_quantised(Path(name)):
+            return Found(name, parts, "folder, quantised")
         return _in_folder(Path(name), Found(name, parts, "folder"))
     if not HUB_ID.fullmatch(name):
         now = "Give a folder with a transformers model, a hub id, or a name under [servers]"

@@ -87,8 +87,9 @@ def adapter_parameters(config: Any, lora: LoRAConfig) -> int:
     from selfreward.engines.training import adapters
 
     try:
-        adapted = get_peft_model(_without_memory(config), adapters.lora(lora))
-        adapters.refuse_tied(adapted)
+        model = _without_memory(config)
+        adapters.refuse_head(model, lora)
+        adapted = get_peft_model(model, adapters.lora(lora))
     except (ValueError, re.error) as error:
         now = "Name modules that this architecture has, or `all-linear`"
         raise SelfRewardError(f"no module is called so ({first_line(error)})", "trainer.lora.targets", now) from error

@@ -6,6 +6,6 @@ from .opening import (assert_models as assert_models, load_checkpoint as load_ch
 from .protocols import (Advance as Advance, Batch as Batch, Model as Model, Trainer as Trainer, Unshared as Unshared,
     answers as answers, completions as completions)
 from .soundness import (assert_finite as assert_finite, assert_readable as assert_readable, assert_sound as assert_sound,
-    read_config as read_config)
+    is_quantised as is_quantised, read_config as read_config)
 from .tokens import (completion_ids as completion_ids, encode as encode, load_tokenizer as load_tokenizer, neutral as neutral,
     prompt_ids as prompt_ids, system_turn as system_turn)

@@ -15,7 +15,7 @@ from selfreward.engines.soundness import assert_finite, assert_readable, assert_
 from selfreward.errors import SelfRewardError, first_line, pip_install
 from selfreward.records import sync_files, sync_folder
 
-SUFFIX = ".gguf"
+SUFFIX, MAGIC = ".gguf", b"GGUF"
 ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 """Names under `tokenizer.ggml` of the tokens on which generation stops."""
 
@@ -23,12 +23,17 @@ ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 def find_gguf(name: str) -> Path | None:
     """The GGUF file that `name` means: itself, or the one of a folder that has no other weights; None where it means none."""
     path = Path(name)
-    if path.suffix == SUFFIX and path.is_file():
+    if path.is_file() and (path.suffix == SUFFIX or _begins(path) == MAGIC):  # a blob of the hub's cache has no suffix
         return path
     files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() and not any(path.glob("*.safetensors")) else []
     if len(files) > 1:
         raise SelfRewardError(f"has {len(files)} GGUF files", name, f"Name the one that is meant, {files[0]} say")
     return files[0] if files else None
+
+
+def _begins(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(len(MAGIC))
 
 
 def read_gguf(file: Path) -> tuple[Any, Any]:

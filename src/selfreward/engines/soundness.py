@@ -92,7 +92,10 @@ def _assert_ends(file: Path) -> None:
 
 def is_quantised(folder: Path) -> bool:
     """Whether the weights in `folder` are said to be in fewer bits than they were trained in."""
-    return bool(_quantised(read_settings(folder / "config.json")))
+    try:
+        return bool(_quantised(read_settings(folder / "config.json")))
+    except SelfRewardError:  # told of by who reads it whole
+        return False
 
 
 def _quantised(settings: dict[str, Any]) -> Any:

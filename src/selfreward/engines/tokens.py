@@ -37,7 +37,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
     Raises `SelfRewardError` where nothing ends an answer, or where the template does not write what is said.
     """
-    where = (path.parent, {"gguf_file": path.name}) if Path(path).suffix == ".gguf" else (path, {})
+    where = (path.parent, {"gguf_file": path.name}) if Path(path).is_file() else (path, {})
     tokenizer = AutoTokenizer.from_pretrained(where[0], trust_remote_code=False, **where[1])
     if not tokenizer.chat_template:
         if tokenizer.eos_token is None:

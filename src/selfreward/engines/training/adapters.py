@@ -64,7 +64,6 @@ def train_in_float32(model: PeftModel) -> None:
 
     Raises `ValueError` where one is on something else than a linear layer, on which it could not be merged.
     """
-    refuse_tied(model)
     for name, layer in _adapted(model):
         if NAME not in layer.lora_A:
             raise ValueError(f"{name} is no linear layer")
@@ -73,15 +72,23 @@ def train_in_float32(model: PeftModel) -> None:
             parameter.data = parameter.data.float()
 
 
-def refuse_tied(model: PeftModel) -> None:
-    """Raises `SelfRewardError` where an adapter is on one of two layers with the same weights: merged, it would change both."""
-    base = model.get_base_model()
-    head, words = base.get_output_embeddings(), base.get_input_embeddings()
-    plain = [getattr(layer, "base_layer", layer) for layer in (head, words)]
-    tied = head is not None and getattr(plain[0], "weight", None) is getattr(plain[1], "weight", None)
-    if tied and (plain[0] is not head or plain[1] is not words):
-        what = "puts an adapter on the output head or the word embeddings, which are the same weights: merged, both would change"
-        raise SelfRewardError(what, "trainer.lora.targets", "Leave both out of it, or give a model in which they are not tied")
+def refuse_head(model: PreTrainedModel, config: LoRAConfig) -> None:
+    """Raises `SelfRewardError` where `config` puts an adapter on the output head, or on word embeddings that are tied to it.
+
+    Merged, that would change both; and TRL takes log-probabilities from the head's own weights, past an adapter.
+    """
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    head, words = model.get_output_embeddings(), model.get_input_embeddings()
+    tied = head is not None and getattr(head, "weight", None) is getattr(words, "weight", None)
+    apart = [name for name, layer in model.named_modules() if layer is head or (tied and layer is words)]
+    for name in apart if config.targets != "all-linear" else ():
+        if check_target_module_exists(lora(config), name):
+            why = (
+                "tied to the word embeddings: merged, it would change both" if tied else "past which TRL takes log-probabilities"
+            )
+            what = f"puts an adapter on {name}, the weights of the output head, {why}"
+            raise SelfRewardError(what, "trainer.lora.targets", "Leave it out of them")
 
 
 def merged(model: PeftModel, start: Path) -> PreTrainedModel:

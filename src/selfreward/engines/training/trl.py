@@ -22,7 +22,7 @@ from trl.trainer.sft_config import SFTConfig as TRLSFTConfig
 from selfreward.engines.protocols import Advance
 from selfreward.engines.soundness import assert_sound
 from selfreward.engines.tokens import load_tokenizer
-from selfreward.engines.training.adapters import lora, train_in_float32
+from selfreward.engines.training.adapters import lora, refuse_head, train_in_float32
 from selfreward.engines.training.batches import Batches, Lengths
 from selfreward.engines.training.checkpoints import Safe, last_whole, write_model
 from selfreward.engines.training.learner import Learner, context, load_weights, with_dropout
@@ -122,6 +122,7 @@ def _made(kind: type[Trainer], learner: Learner, **parts: Any) -> Any:
     """A trainer of `learner`. It gets a tokenizer of its own: TRL gives one without padding its end of text to pad with."""
     parts["args"]._n_gpu = min(parts["args"].n_gpu, 1)  # more than one in a process means nn.DataParallel, which TRL refuses
     if learner.lora is not None:
+        refuse_head(learner.model, learner.lora)
         parts["peft_config"] = lora(learner.lora)
     try:
         trainer = kind(model=learner.model, processing_class=copy.deepcopy(learner.tokenizer), **parts)
