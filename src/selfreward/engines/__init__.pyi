@@ -7,5 +7,7 @@ from .protocols import (Advance as Advance, Batch as Batch, Model as Model, Trai
     answers as answers, completions as completions)
 from .soundness import (assert_finite as assert_finite, assert_readable as assert_readable, assert_sound as assert_sound,
     is_quantised as is_quantised, read_config as read_config)
+from .thoughts import (CLOSE as CLOSE, OPEN as OPEN, in_quotes as in_quotes, thought_of as thought_of,
+    without_thought as without_thought)
 from .tokens import (completion_ids as completion_ids, encode as encode, load_tokenizer as load_tokenizer, neutral as neutral,
     prompt_ids as prompt_ids, system_turn as system_turn)

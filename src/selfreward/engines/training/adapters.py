@@ -84,9 +84,7 @@ def refuse_head(model: PreTrainedModel, config: LoRAConfig) -> None:
     apart = [name for name, layer in model.named_modules() if layer is head or (tied and layer is words)]
     for name in apart if config.targets != "all-linear" else ():
         if check_target_module_exists(lora(config), name):
-            why = (
-                "tied to the word embeddings: merged, it would change both" if tied else "past which TRL takes log-probabilities"
-            )
+            why = "tied to the word embeddings: merged, it would change both" if tied else "which TRL reads past an adapter"
             what = f"puts an adapter on {name}, the weights of the output head, {why}"
             raise SelfRewardError(what, "trainer.lora.targets", "Leave it out of them")
 
