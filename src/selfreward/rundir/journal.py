@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
-from selfreward.engines import Batch, Model, answers
+from selfreward.engines import Batch, Model, answers, plan_batches
 from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.records import Completion, Request, read_line, to_line
+from selfreward.records import Completion, Request, Sampled, read_line, to_line
 from selfreward.rundir.folder import Stage
 from selfreward.rundir.progress import Progress
+
+S = TypeVar("S", bound=Sampled)
 
 
 def completed(
@@ -19,7 +22,7 @@ def completed(
     """A completion of each request, by request id: those in the stage's journal, and those that the engine still owes."""
     plan = stage.begun(key)
     if plan is None:
-        plan = {"batches": load().batches(requests) if requests else []}
+        plan = {"batches": plan_batches(load(), requests) if requests else []}
         stage.begin(key, **plan)
     batches: list[list[int]] = plan["batches"]
     done = read_journal(stage, [{requests[at].id for at in batch} for batch in batches])
@@ -86,3 +89,10 @@ def usage(completions: Iterable[Completion]) -> dict[str, int]:
 def reasons(completions: Iterable[Completion]) -> dict[str, int]:
     """Why requests were not answered, where the engine says it, with how often; the commonest first."""
     return dict(Counter(completion.reason for completion in completions if completion.reason).most_common())
+
+
+def counted(records: Iterable[S], outcomes: Counter[str]) -> Iterator[S]:
+    """The records, none of them held; `outcomes` has counted their labels when all have gone by."""
+    for record in records:
+        outcomes[record.label] += 1
+        yield record

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from selfreward.engines.machine import memory_here
+from selfreward.engines.machine import find_device, memory_here
 from selfreward.engines.protocols import likeliest
 from selfreward.engines.sampling.drawing import Spellings, draw
 from selfreward.engines.sampling.plain import CANNOT, Plain, shortest
@@ -63,6 +63,7 @@ class HFModel:
     """A transformers causal language model on one device."""
 
     def __init__(self, path: Path, config: BackendConfig) -> None:
+        find_device(config.device)
         device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         dtype = config.dtype if config.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
         if device != "cpu":
