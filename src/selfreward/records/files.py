@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import Outdated, SelfRewardError
 from selfreward.records.base import content_id
 
 WEIGHTS = ("*.safetensors", "tokenizer.json", "chat_template.jinja")
@@ -18,6 +18,8 @@ SETTINGS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "additional_c
 """Every other file of a model's folder that decides what it says: architecture, tokenizer, templates, generation settings."""
 INDEX = "model.safetensors.index.json"
 """Tensor → file, of weights in several files."""
+Known = Mapping[str, Mapping[str, str]]
+"""Models by name: of each its `fingerprint`, and the hash of every file of its settings."""
 CHANGED = "was changed or damaged since it was written"
 
 
@@ -61,6 +63,20 @@ def settings_of(model: Path) -> dict[str, str]:
     every = {file for pattern in SETTINGS for file in model.glob(pattern) if file.is_file()}
     covered = {file for pattern in WEIGHTS for file in model.glob(pattern)}
     return {file.relative_to(model).as_posix(): file_hash(file)[:16] for file in sorted(every - covered)}
+
+
+def same_models(now: Known, before: Known, run: Path) -> dict[str, Mapping[str, str]]:
+    """The models of a run: those of `before`, of which an older build kept none, and those that are new.
+
+    Raises `Outdated` where one has other settings than before; one with other weights is told of by what was made from it.
+    """
+    for name, files in now.items():
+        then = before.get(name, {})
+        changed = sorted(file for file in files.keys() | then.keys() if files.get(file) != then.get(file))
+        if changed and then.get("fingerprint") == files.get("fingerprint"):
+            what = f"is another model than when this was begun: {', '.join(changed)} changed, in its folder"
+            raise Outdated(what, name, f"Undo the change, or give this another folder than {run}")
+    return {**before, **now}
 
 
 def differing(folder: Path, hashes: Mapping[str, str]) -> tuple[Path, str] | None:

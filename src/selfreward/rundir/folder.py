@@ -24,12 +24,14 @@ from selfreward.errors import Outdated, SelfRewardError, starred
 from selfreward.recipe import changed_fields
 from selfreward.records import (
     CHANGED,
+    Known,
     Record,
     content_id,
     differing,
     file_hash,
     lock_folder,
     read_signed,
+    same_models,
     sync_folder,
     to_line,
     write_whole,
@@ -37,11 +39,12 @@ from selfreward.records import (
 from selfreward.rundir.branch import BRANCH, read_branch
 from selfreward.rundir.changes import as_it_was, changes_told, remove
 from selfreward.rundir.layout import WATCHING
-from selfreward.rundir.outside import MODELS, Known, same_models
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 ENDED = "error.txt"
 """In the folder of an attempt: the error that ended it."""
+MODELS = "models"
+"""Where in `provenance.json` the models from outside are known by their settings."""
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only where adapters are trained."""
 
