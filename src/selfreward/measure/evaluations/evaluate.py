@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from selfreward.engines import assert_openable, open_model, outside_model
+from selfreward.engines import assert_models, assert_openable, open_model, outside_model
 from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.base import Settings, Trial
@@ -27,7 +27,7 @@ from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
 from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
-from selfreward.rundir import Progress, RunDir, Runner, is_run
+from selfreward.rundir import BASE, SEED, Progress, RunDir, Runner, check_model, is_run
 
 COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
@@ -95,7 +95,8 @@ def evaluate(
     others = {part: _checkpoint(find_subject(other), settings) for part, other in names.items()}
     path = folder or subject.home / name
     _assert_reachable([evaluated, *others.values()], settings, finished=(path / RESULT).exists())
-    rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)})
+    models = assert_models([evaluated, *others.values()], settings.backend)
+    rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)}, models)
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
         run = Runner(rundir, opener, _no_training, Progress(rundir.logs, stopping))
@@ -144,7 +145,9 @@ def find_subject(name: str) -> Subject:
     made = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
     recipe = made.parent / "config.json"
     if any(made.glob("*.receipt.json")) and recipe.is_file():
-        weights = made / "model" if (made / "model").is_dir() else load_recipe(recipe).base
+        check_model(made)
+        converted = made.parent / SEED / BASE  # of a base that was a GGUF file
+        weights = made / "model" if (made / "model").is_dir() else converted if converted.is_dir() else load_recipe(recipe).base
         return Subject(made.name, str(weights), made / FOLDER, recipe)
     if path.is_dir():
         return Subject(path.resolve().name, name, path / FOLDER)
