@@ -2,6 +2,6 @@ from .machine import (Device as Device, find_device as find_device, load_ray as 
 from .opening import (load_checkpoint as load_checkpoint, open_model as open_model, open_trainer as open_trainer,
     outside_model as outside_model, quiet_hub as quiet_hub, quiet_libraries as quiet_libraries)
 from .protocols import (Advance as Advance, Batch as Batch, Model as Model, Trainer as Trainer, Unshared as Unshared,
-    answers as answers, completions as completions)
+    answers as answers, completions as completions, heard as heard, streams as streams)
 from .tokens import (completion_ids as completion_ids, encode as encode, load_tokenizer as load_tokenizer, neutral as neutral,
     prompt_ids as prompt_ids)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -25,7 +25,7 @@ class Model(Protocol):
         """Told of all of a stage's requests before its first batch, so that what they share may be computed once."""
 
     def generate(self, batch: Sequence[Request]) -> Iterable[Completion]:
-        """One completion for each request of one batch, in any order; the same batch gives the same completions.
+        """One completion for each request of one batch, in any order, each as soon as it is there; the same batch gives the same.
 
         Raises `OutOfMemory` for a batch of more than one request that the device cannot hold.
         """
@@ -36,17 +36,30 @@ class Model(Protocol):
 
 @runtime_checkable
 class Streams(Protocol):
-    """A model that is asked many batches at once, and gives their completions in any order as they come."""
+    """A model that is asked many batches at once, and gives their completions in any order as they come.
 
-    streams: bool
+    A completion depends on its own request: of a batch that was answered in part, only the others are asked again.
+    """
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is such a model."""
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A model that says, while it answers, how many tokens it has drawn since it last said so."""
+
+    tell: Advance
+    """Called at least once a second, as far as its arithmetic allows."""
 
 
 @runtime_checkable
 class Spreads(Protocol):
     """A model that answers batches by number in several places at once."""
 
-    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterable[tuple[int, Iterable[Completion]]]:
-        """The completions of each batch, as soon as it is whole."""
+    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterable[tuple[int, Completion]]:
+        """(number of its batch, completion) as they come, perhaps some of them twice."""
 
 
 @runtime_checkable
@@ -101,33 +114,54 @@ def likeliest(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 class Batch(Identified):
-    """One line of a journal: the completions of one planned batch."""
+    """One line of a journal: completions of one planned batch, all of them or those that came together."""
 
     identity = ("number", "completions")
     number: int
     completions: tuple[Completion, ...]
 
 
-def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[Batch]:
-    """The batches in `asked`, each as soon as it is whole. Raises `OutOfMemory` with the number of one that is too large."""
+def untold(tokens: int) -> None:
+    """The `Tells.tell` of a model that nobody listens to."""
+
+
+@contextmanager
+def heard(engine: Model, tell: Advance) -> Iterator[None]:
+    """Have `engine` tell its tokens to `tell` meanwhile, if it is one that does."""
+    if not isinstance(engine, Tells):
+        yield
+        return
+    engine.tell = tell
+    try:
+        yield
+    finally:
+        engine.tell = untold
+
+
+def streams(engine: Model) -> bool:
+    """Whether a completion of `engine` depends on its own request alone."""
+    return isinstance(engine, Streams) and engine.streams
+
+
+def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
+    """(number of its batch, completion) of all batches in `asked`, each as soon as it is there, perhaps some of them twice.
+
+    Raises `OutOfMemory` with the number of a batch that is too large.
+    """
     if isinstance(engine, Spreads):
-        yield from (Batch(number=number, completions=tuple(completions)) for number, completions in engine.spread(asked))
+        yield from engine.spread(asked)
         return
-    if not (isinstance(engine, Streams) and engine.streams):
-        for number, requests in asked.items():
-            try:
-                yield Batch(number=number, completions=tuple(engine.generate(requests)))
-            except OutOfMemory as error:
-                error.batch = number
-                raise
+    if streams(engine):
+        number_of = {request.id: number for number, requests in asked.items() for request in requests}
+        together = [request for requests in asked.values() for request in requests]
+        yield from ((number_of[completion.request_id], completion) for completion in engine.generate(together))
         return
-    number_of = {request.id: number for number, requests in asked.items() for request in requests}
-    came: dict[int, list[Completion]] = defaultdict(list)
-    for completion in engine.generate([request for requests in asked.values() for request in requests]):
-        number = number_of[completion.request_id]
-        came[number].append(completion)
-        if len(came[number]) == len(asked[number]):
-            yield Batch(number=number, completions=tuple(came.pop(number)))
+    for number, requests in asked.items():
+        try:
+            yield from ((number, completion) for completion in engine.generate(requests))
+        except OutOfMemory as error:
+            error.batch = number
+            raise
 
 
 def completions(engine: Model, requests: Sequence[Request]) -> dict[str, Completion]:
@@ -142,11 +176,13 @@ def completions(engine: Model, requests: Sequence[Request]) -> dict[str, Complet
     done: dict[str, Completion] = {}
     while owed:
         try:
-            for batch in answers(engine, dict(owed)):
-                done |= {completion.request_id: completion for completion in batch.completions}
-                del owed[batch.number]
+            for _, completion in answers(engine, owed):
+                done[completion.request_id] = completion
+            return done
         except OutOfMemory as error:
             large, free = owed[error.batch], 1 + max(owed)
             half = (len(large) + 1) // 2
+            whole = {number for number, batch in owed.items() if all(request.id in done for request in batch)} - {error.batch}
+            owed = {number: batch for number, batch in owed.items() if number not in whole}
             owed |= {error.batch: large[:half], free: large[half:]}
     return done
