@@ -24,7 +24,7 @@ from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.recipe import Recipe, SamplingConfig, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
-from selfreward.rundir import Progress, RunDir, Runner, is_run
+from selfreward.rundir import CONFIG, Progress, RunDir, Runner, is_run
 
 COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
@@ -41,6 +41,10 @@ HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
 PARTS = ("judge", "against")
 RECORDS = "records"
 """Folder of an evaluation's stages."""
+JUDGING = ("grading", "pairwise")
+"""Settings of judging."""
+VERDICT = 256
+"""Tokens of a judgment at most where nobody says: the rubrics ask for a hundred words."""
 SERVER = re.compile(r"(https?://[^#]+)#(.+)")
 """`URL#MODEL`."""
 
@@ -75,16 +79,20 @@ def evaluate(
     `folder` is where it is done, instead of `evaluations/NAME` beside the model.
     """
     subject = find_subject(model)
-    settings = read_settings(kind, recipe or subject.recipe, merged(_held_out(subject, kind), given))
+    path, usual = folder or subject.home / name, recipe or subject.recipe
+    bounds = {} if usual else _verdicts(kind, given, path)
+    settings = read_settings(kind, usual, merged(merged(bounds, _held_out(subject, kind)), given))
     settings.load()
     evaluated = _checkpoint(subject, settings)
     named = settings.model_dump(include=set(PARTS))
     others = {part: _checkpoint(find_subject(other), settings) for part, other in named.items()}
-    path = folder or subject.home / name
     rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)})
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
         run = Runner(rundir, opener, _no_training, Progress(rundir.logs, stopping))
+        for table, bound in bounds.items():
+            longest = bound["max_tokens"]
+            run.progress.say(f"{name}: a judgment has {longest:,} tokens at most; --set {table}.max_tokens= sets another number")
         trial = Trial(run[RECORDS], path, evaluated, *(others.get(part, evaluated) for part in PARTS))
         found = _found(settings, trial)
         result = _result(name, kind, settings, evaluated, others, found)
@@ -93,6 +101,18 @@ def evaluate(
         return result, path / RESULT
     finally:
         rundir.close()
+
+
+def _verdicts(kind: str, given: Mapping[str, Any], path: Path) -> dict[str, dict[str, int]]:
+    """How long a judgment may be where neither `given` nor a recipe says: as it was when the evaluation in `path` was begun."""
+    try:
+        begun = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        before = {table: begun[table]["max_tokens"] for table in JUDGING if table in begun}
+    except (OSError, ValueError, KeyError, TypeError):
+        before = {}
+    tables = [table for table in JUDGING if table in KINDS[kind].model_fields]
+    open_tables = [table for table in tables if "max_tokens" not in (given.get(table) or {})]
+    return {table: {"max_tokens": before.get(table, VERDICT)} for table in open_tables}
 
 
 def _found(settings: Settings, trial: Trial) -> Found:
