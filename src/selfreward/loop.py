@@ -74,7 +74,7 @@ def iterate(
     t: int, model: Checkpoint, recipe: Recipe, seed: Seed, written: list[Prompt], it: ModelFolder, cast: Cast
 ) -> tuple[Iteration, list[Contrast]]:
     """Make the preference pairs for M_t with the model before it: prompts → responses → judgments → pairs."""
-    grader, config = Grader(recipe.judge), recipe.prompts
+    grader, config, answering = Grader(recipe.judge), recipe.prompts, recipe.responses
     proposals: list[Proposal] = []
     if config.source:
         prompts = it.keep(PROMPTS, take_prompts(config, t, seed.heldout))
@@ -83,12 +83,12 @@ def iterate(
         asked = plan_prompts(seed.prompts, written, config, writer, recipe.seed, t)
         proposals = list(it.complete(PROPOSED, asked, writer, read_proposal))
         prompts = it.keep(PROMPTS, choose_prompts(proposals, seed.prompts, written, seed.heldout, config))
-    responses = it.ask(RESPONSES, Answering(recipe.responses.sampling, recipe.responses.n), prompts, by=model)
-    texts = {prompt.id: prompt.text for prompt in prompts}
-    candidates = [(texts[response.prompt_id], response) for response in responses]
+    responses = it.ask(RESPONSES, Answering(answering.sampling, answering.n, answering.frame), prompts, by=model)
+    asked_of = {prompt.id: prompt.asked for prompt in prompts}
+    candidates = [(asked_of[response.prompt_id], response) for response in responses]
     judgments = judge_candidates(it, candidates, grader, by=cast.judge(recipe.judge, model))
     chosen = choose_pairs(prompts, responses, grader.mean_scores(judgments), pair_policy(recipe.pairs))
     pairs = it.keep(PAIRS, without_flukes(chosen, responses, judgments, recipe))
     it.require(pairs)
     made = Iteration(len(proposals), prompts, responses, judgments, pairs)
-    return made, contrasts(pairs, prompts, responses)
+    return made, contrasts(pairs, prompts, responses, answering.frame)

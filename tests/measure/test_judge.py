@@ -134,7 +134,7 @@ def test_of_several_messages_the_judge_reads_each_below_its_role(monkeypatch):
     monkeypatch.setattr(Counting, "prepare", lambda self, requests: asked.extend(requests))
     prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]
     sr.Judge("test_judge:Counting").reward_func()([prompt], [[{"role": "assistant", "content": "k"}]])
-    assert "System:\nBe brief.\n\nUser:\nq" in asked[0].messages[0].content
+    assert "<conversation>\n(1) System:\n> Be brief.\n(2) User:\n> q\n</conversation>" in asked[0].messages[0].content
 
 
 # what a trainer makes of it

@@ -17,6 +17,7 @@ from selfreward.engines.fake import write_like_a_model
 from selfreward.errors import Alarm, Stopped
 from selfreward.records import (
     Anchor,
+    Baseline,
     Estimate,
     Judgment,
     Pair,
@@ -49,10 +50,13 @@ __all__ = ["chromium"]
 
 
 def anchored(folder):
-    """`folder` with a file of anchors."""
+    """`folder` with a file of anchors, and a baseline that no model lies far from."""
     folder.mkdir(exist_ok=True)
     anchors = [Anchor(prompt=f"sort birch and amber {n}{HOSTILE}", answers=("amber birch",)) for n in range(2)]
     (folder / "anchors.jsonl").write_text("".join(to_line(anchor) + "\n" for anchor in anchors))
+    usual = {"policy.distinct_answers": (0.0, 1.0), f"traits.S/own{HOSTILE}": (0.0, 100.0)}
+    baseline = Baseline(usual={f"M{model}": usual for model in (1, 2, 3)}, furthest=(30.0,) * 19)
+    (folder / "baseline.jsonl").write_text(to_line(baseline) + "\n")
     return folder
 
 
@@ -61,7 +65,7 @@ def watched(tmp_path_factory):
     """A finished run, every text of which is hostile, with a trait of the user's own; warned of from M2 on."""
     folder = anchored(tmp_path_factory.mktemp("watched"))
     traits = {f"own{HOSTILE}": "<script>", "long words": r"\w{8,}"}
-    return make_run(folder, drift__limits=WORRY, drift__traits=traits, **WATCHING)
+    return make_run(folder, drift__limits=WORRY, drift__traits=traits, drift__baseline="baseline.jsonl", **WATCHING)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +123,17 @@ def test_every_figure_that_was_read_has_a_curve(watched):
     read = {one.monitor for one in open_run(watched).watched if one.value is not None}
     assert len(read) > 20 and read <= ids
     assert "policy.distinct_answers" in read and f"traits.S/own{HOSTILE}" in ids
+
+
+def test_the_figures_behind_the_joint_one_are_named_with_links(watched):
+    joint = next(each for each in open_run(watched).models["M3"].watched if each.monitor == "joint.distance")
+    assert joint.limit == (None, 30) and joint.verdict == "ok"
+    assert next(iter(joint.behind)) == "policy.distinct_answers" and joint.value == pytest.approx(
+        sum(off**2 for off in joint.behind.values()) / len(joint.behind)
+    )
+    section = page(watched).read_text().split('<section id="joint">')[1].split("</section>")[0]
+    off = joint.behind["policy.distinct_answers"]
+    assert f'<a href="#policy.distinct_answers">policy.distinct_answers</a> {off:+.1f}' in section
 
 
 def test_every_figure_has_a_sentence_of_its_own_and_no_sentence_is_about_nothing(watched):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import SourceConfig
-from selfreward.records import Example, Prompt, Ranking, to_line
+from selfreward.records import Example, Message, Prompt, Ranking, to_line
 from selfreward.steps import load_prompts, load_rankings
 from selfreward.steps.sources import draw, load_examples
 
@@ -115,26 +115,49 @@ def chat(*turns):
     return {"messages": [{"role": role, "content": text} for role, text in turns]}
 
 
-CHATS = [
-    chat(("user", "Name a bird"), ("assistant", "the heron"), ("user", "another"), ("assistant", "the crane")),
-    chat(("system", " "), ("user", "Name a fish"), ("assistant", "the pike")),
-    chat(("system", "Speak like a pirate"), ("user", "Name a ship"), ("assistant", "arr")),
-    chat(("assistant", "Hello"), ("user", "Name a hat"), ("assistant", "a bowler")),
-    chat(("user", "Name a tree")),
-    chat(("user", "Name a star"), ("user", "please"), ("assistant", "Vega")),
-    chat(),
-]
+CHATS = {
+    "two exchanges": chat(("user", "Name a bird"), ("assistant", "the heron"), ("user", "another"), ("assistant", "the crane")),
+    "an empty system turn": chat(("system", " "), ("user", "Name a fish"), ("assistant", "the pike")),
+    "a system turn": chat(("system", "Speak like a pirate"), ("user", "Name a ship"), ("assistant", "arr")),
+    "assistant_first": chat(("assistant", "Hello"), ("user", "Name a hat"), ("assistant", "a bowler")),
+    "unanswered": chat(("user", "Name a tree")),
+    "two_user_turns": chat(("user", "Name a star"), ("user", "please"), ("assistant", "Vega")),
+    "two_assistant_turns": chat(("user", "Name a star"), ("assistant", "Vega"), ("assistant", "Deneb")),
+    "no_user_turn": chat(),
+    "no user turn either": chat(("system", "Be brief"), ("assistant", "Hello")),
+    "empty": chat(("user", " "), ("assistant", "what?")),
+    "an empty answer": chat(("user", "Name a hat"), ("assistant", "")),
+    "an empty turn within": chat(("user", "Name a hat"), ("assistant", ""), ("user", "well?"), ("assistant", "a bowler")),
+    "late_system_turn": chat(("user", "Name a hat"), ("system", "Be brief"), ("assistant", "a bowler")),
+    "tool_turn": chat(("user", "Name a hat"), ("tool", "{}"), ("assistant", "a bowler")),
+    "unknown_role": chat(("user", "Name a hat"), ("narrator", "He thinks."), ("assistant", "a bowler")),
+    "silence at the end": chat(("user", "Name a game"), ("assistant", "go"), ("user", ""), ("assistant", None)),
+    "a question at the end": chat(("user", "Name a wine"), ("assistant", "a red one"), ("user", "and a white one")),
+}
+BY_REASON = {
+    "no user turn either": "no_user_turn", "an empty answer": "empty", "an empty turn within": "empty",
+    "a question at the end": "unanswered",
+}  # fmt: skip
+WHOLE = {"two exchanges", "an empty system turn", "a system turn", "silence at the end"}
+PIRATE = (Message(role="system", content="Speak like a pirate"),)
 
 
-def test_of_a_chat_the_first_turn_and_its_answer_are_taken_unless_a_system_turn_may_have_shaped_it(tmp_path):
-    kept, dropped = examples(source(tmp_path, CHATS, format="messages"))
-    assert [(example.prompt, example.response) for example in kept] == [("Name a bird", "the heron"), ("Name a fish", "the pike")]
-    assert told(dropped) == [
-        ("3", "system_turn"), ("4", "not_first_turn"), ("5", "unanswered"), ("6", "unanswered"), ("7", "not_first_turn"),
+def test_of_a_chat_the_last_answer_is_taken_after_all_that_was_said_before_and_odd_orders_have_their_reasons(tmp_path):
+    kept, dropped = examples(source(tmp_path, CHATS.values(), format="messages"))
+    assert [(one.prompt, one.response, [turn.role for turn in one.context]) for one in kept] == [
+        ("another", "the crane", ["user", "assistant"]), ("Name a fish", "the pike", []), ("Name a ship", "arr", ["system"]),
+        ("Name a game", "go", []),
     ]  # fmt: skip
-    assert [p.text for p in load_prompts(source(tmp_path, CHATS, format="messages"), "p", 0)[0]][:3] == [
-        "Name a bird", "Name a fish", "Name a tree",
-    ]  # fmt: skip
+    assert kept[0].context[1] == Message(role="assistant", content="the heron") and kept[2].context == PIRATE
+    lines = {str(n): name for n, name in enumerate(CHATS, start=1) if name not in WHOLE}
+    assert told(dropped) == [(line, BY_REASON.get(name, name)) for line, name in lines.items()]
+
+
+def test_a_chat_that_ends_with_the_user_is_a_prompt(tmp_path):
+    kept, _ = load_prompts(source(tmp_path, CHATS.values(), format="messages"), "p", 0)
+    prompts = {prompt.text: [turn.content for turn in prompt.context] for prompt in kept}
+    assert prompts["Name a tree"] == [] and prompts["and a white one"] == ["Name a wine", "a red one"]
+    assert prompts["another"] == ["Name a bird", "the heron"] and prompts["Name a ship"] == ["Speak like a pirate"]
 
 
 def test_chats_may_have_other_names_for_what_is_in_them(tmp_path):
@@ -225,12 +248,12 @@ def test_a_named_column_with_one_answer_is_an_example_and_responses_nobody_score
     assert told(dropped) == [("1", "reply_unranked"), ("2", "unranked")]
 
 
-def test_turns_before_the_answers_make_it_no_first_turn(tmp_path):
+def test_turns_before_the_answers_are_their_prompt(tmp_path):
     turns = [{"role": role, "text": role} for role in ("prompter", "assistant", "prompter")]
     rows = [{"prompt": turns[:n], "responses": ["a", "b"], "ranks": [0, 1]} for n in (0, 1, 2, 3)]
     kept, dropped = rankings(source(tmp_path, rows, format="columns"))
-    assert [ranking.prompt for ranking in kept] == ["prompter"]
-    assert told(dropped) == [("1", "not_first_turn"), ("3", "not_first_turn"), ("4", "not_first_turn")]
+    assert [(ranking.prompt, len(ranking.context)) for ranking in kept] == [("prompter", 0), ("prompter", 2)]
+    assert told(dropped) == [("1", "no_user_turn"), ("3", "ends_with_an_answer")]
 
 
 RECORD = Example(prompt="p", response="r", kind="ift", source="test")
@@ -241,15 +264,20 @@ BAD_ROWS = [
     ("messages", {"messages": "talk"}, {"talk": "hello"}, "talk: Input should be a valid list"),
     ("alpaca", {}, {"instruction": "p"}, "output: Field required"),
     ("alpaca", {}, [1, 2], "Example: Input should be a valid dictionary"),
-    ("columns", {"prompt": "question"}, {"prompt": "p", "response": "r"}, "question: the row has no such column"),
+    (
+        "columns",
+        {"prompt": "question"},
+        {"prompt": "p", "response": "r"},
+        "question: the row has no such column (its columns are prompt, response)",
+    ),
     ("columns", {"prompt": "question"}, {"question": 5, "response": "r"}, "question: Input should be a valid list"),
-    ("columns", {}, {"prompt": "p"}, "responses: Field required"),
+    ("columns", {}, {"prompt": "p", "note": 1}, "responses: Field required (its columns are prompt, note)"),
     ("columns", {}, {"prompt": "p", "responses": ["a", "b"], "ranks": [0]}, "Value error, 2 responses but 1 ranks"),
     ("columns", {}, {"prompt": "p", "responses": ["a", "b"], "scores": [0, "much"]}, "scores.1: Input should be a valid number"),
     ("records", {}, {"prompt": "p", "response": "r", "kind": "ift"}, "source: Field required"),
     ("records", {}, json.loads(to_line(RECORD)) | {"response": "changed"}, "Value error, id is"),
     ("columns", {}, "{broken", "not JSON (key must be a string at line 1 column 2)"),
-    ("columns", {}, '{"prompt": "\\ud800", "response": "r"}', "not JSON (unexpected end of hex escape"),
+    ("columns", {}, '{"prompt": "\\ud800", "response": "r"}', "prompt: holds half a surrogate pair"),
 ]
 
 

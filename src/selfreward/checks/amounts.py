@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from selfreward.recipe import Recipe
-from selfreward.records import Anchor, Example, Prompt, Ranking
+from selfreward.records import Anchor, Example, Prompt, Ranking, quoted
 from selfreward.steps import HEADER, Grader, PairwiseJudge, Seed
 
 R = TypeVar("R", Example, Prompt, Ranking)
@@ -82,27 +82,28 @@ def weigh(
 
     `validation`: prompts by which checkpoints are selected. `turn`: what the chat template puts around a prompt and an answer.
     """
-    asked = [count(example.prompt) for example in seed.ift]
-    answered = [count(example.response) for example in seed.ift]
-    kept_apart = [count(prompt.text) for prompt in (*seed.heldout_prompts, *validation)]
+    ift, frame = seed.examples("ift"), recipe.responses.frame
+    first = [count(example.prompt) for example in seed.ift if example.stands_alone] or [0]
+    asked, answered = [count(quoted(prompt)) for prompt, _ in ift], [count(answer) for _, answer in ift]
+    kept_apart = [count(quoted(frame(prompt.asked))) for prompt in (*seed.heldout_prompts, *validation)]
     to_rank, ranked = _ranked(seed.rankings, count), _ranked(seed.heldout_rankings, count)
     graded = [count(example.prompt) + count(example.response) for example in seed.eft]
-    rubric = count(Grader(recipe.judge).fill("", "")) + turn + SEAMS
+    rubric = count(quoted(recipe.judge.frame(Grader(recipe.judge).fill("", "")))) + turn + SEAMS
     judged = _span([*to_rank, *ranked] or [0]).plus(rubric, recipe.judge.max_tokens)
     return Material(
-        ift=len(seed.ift), eft=len(to_rank) or len(seed.eft), to_rank=len(to_rank), heldout=len(seed.heldout_prompts),
+        ift=len(ift), eft=len(to_rank) or len(seed.eft), to_rank=len(to_rank), heldout=len(seed.heldout_prompts),
         ranked=len(ranked), validation=len(validation), anchors=len(anchors),
-        anchor=_span([count(anchor.prompt) for anchor in anchors] or [0]),
+        anchor=_span([count(quoted(frame(anchor.asked))) for anchor in anchors] or [0]),
         prompt=_span([*asked, *kept_apart]), answer=_span(answered),
         example=_span([ours + theirs + turn for ours, theirs in zip(asked, answered, strict=True)]),
         ranked_pair=_span([*to_rank, *ranked] or [0]), graded=judged if to_rank or not graded else _span(graded).plus(turn),
-        shots=_shots(asked, recipe, count(HEADER) + turn), turn=turn, rubric=rubric,
+        shots=_shots(first, recipe, count(HEADER) + turn), turn=turn, rubric=rubric,
         pairwise=count(PairwiseJudge(recipe.pairwise).rubric.fill(prompt="", first="", second="")) + turn + SEAMS,
     )  # fmt: skip
 
 
 def _ranked(rankings: Iterable[Ranking], count: Count) -> list[int]:
-    return [count(ranking.prompt) + count(text) for ranking in rankings for text in ranking.responses]
+    return [count(quoted(ranking.asked)) + count(text) for ranking in rankings for text in ranking.responses]
 
 
 def _shots(asked: Sequence[int], recipe: Recipe, header: int) -> Span:

@@ -7,7 +7,7 @@ work can still fail; what stands here as an error cannot work.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -17,11 +17,12 @@ from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdra
 from selfreward.checks.finding import Finding
 from selfreward.checks.memory import Precision
 from selfreward.checks.reach import Found, look_up, models_of, unshared
+from selfreward.checks.turns import system_turns
 from selfreward.engines import find_device, load_ray, outside_model, quiet_hub, quiet_libraries
 from selfreward.errors import SelfRewardError
-from selfreward.measure import MONITORS, load_anchors
+from selfreward.measure import JOINT, MONITORS, load_anchors, load_joint
 from selfreward.recipe import ROLES, ClusterConfig, DriftConfig, LoRAConfig, Recipe, imported
-from selfreward.records import Anchor, Checkpoint, Message, Prompt, Record, content_id
+from selfreward.records import Anchor, Checkpoint, Message, Prompt, Record, content_id, read_jsonl
 from selfreward.reports import require_trackers
 from selfreward.stats import known_traits
 from selfreward.steps import Grader, PairwiseJudge, Seed, load_seed, load_validation, take_prompts
@@ -80,6 +81,7 @@ class _Checker:
         known = seed or stand_in(self.recipe)
         validation = self._selection(known)
         self._parts(seed)
+        self.findings += self.attempt(partial(self._system_turns, seed, validation)) or []
         material = self._weigh(known, validation, self._watching(known))
         place = self.attempt(self._place)
         bill = Bill([], [], {})
@@ -118,6 +120,13 @@ class _Checker:
             if recipe.prompts.source:
                 self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout if seed else []))
 
+    def _system_turns(self, seed: Seed | None, validation: Sequence[Prompt]) -> list[Finding]:
+        """System turns of all that the loop's models answer."""
+        anchors, source = load_anchors(self.recipe.drift, seed) if seed else [], self.recipe.prompts.source
+        own = read_jsonl(Path(source), Prompt) if source else []
+        given = (*seed.ift, *seed.heldout_prompts) if seed else ()
+        return system_turns(self.recipe, (*given, *validation, *anchors, *own), self.models)
+
     def _cluster(self, cluster: ClusterConfig) -> None:
         """Whether there are the means to run in several processes; machines are asked for when the run begins."""
         if cluster.type == "ray":
@@ -146,11 +155,12 @@ class _Checker:
         if drift is None:
             return []
         self.attempt(partial(known_traits, drift))
+        joint = self.attempt(partial(load_joint, drift))
         if drift.frozen in set(ROLES) - {"frozen"}:
             now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
             self.findings.append(Finding("error", "drift.frozen", f"{drift.frozen!r} is no judge that stays as it is", now))
         for name in drift.limits:
-            if name.split(".")[0] not in MONITORS:
+            if name.split(".")[0] not in MONITORS and not (joint and name == JOINT):
                 now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(MONITORS)}"
                 self.findings.append(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
         return self.attempt(partial(load_anchors, drift, seed)) or []

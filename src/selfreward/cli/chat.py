@@ -8,24 +8,37 @@ from pathlib import Path
 
 from selfreward.engines import Model, quiet_libraries
 from selfreward.errors import SelfRewardError, visible
-from selfreward.recipe import BackendConfig
-from selfreward.records import Message, Request, Sampling
+from selfreward.measure import find_subject
+from selfreward.recipe import BackendConfig, load_recipe
+from selfreward.records import HALVES, NO_FRAME, Frame, Message, Request, Sampling, turns_of
 
 
-def converse(model: Path, temperature: float, top_p: float, max_tokens: int) -> None:
-    """Read lines and answer them, remembering the conversation, until an empty one or the end of input."""
+def converse(model: Path, temperature: float, top_p: float, max_tokens: int, system: str | None = None) -> None:
+    """Read lines and answer them, remembering the conversation, until an empty one or the end of input.
+
+    `system`: a system prompt, where it is to be another than the one that the model's run gives it.
+    """
     engine = _open(find_model(model))
+    frame = _frame(model) if system is None else _frame(model)._replace(system=system)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
     messages: tuple[Message, ...] = ()
     while text := _ask():
         messages += (Message(role="user", content=text),)
         seed = secrets.randbits(63)
-        request = Request(about="chat", index=len(messages), messages=messages, sampling=sampling, seed=seed, model="chat")
+        request = Request(
+            about="chat", index=len(messages), messages=turns_of(frame(messages)), sampling=sampling, seed=seed, model="chat"
+        )
         answer = next(iter(engine.generate([request])))
         if answer.finish == "error":
             raise SelfRewardError("the conversation is longer than the model can read", str(model), "Start a new one")
         print(visible(answer.text, keep="\n\t"), flush=True)
         messages += (Message(role="assistant", content=answer.text),)
+
+
+def _frame(model: Path) -> Frame:
+    """How the run that made a model asks it; plainly where none did."""
+    recipe = find_subject(str(model)).recipe
+    return load_recipe(recipe).responses.frame if recipe else NO_FRAME
 
 
 def _open(model: Path) -> Model:
@@ -52,6 +65,11 @@ def find_model(path: Path) -> Path:
 
 def _ask() -> str:
     try:
-        return input("> ").strip()
+        text = input("> ").strip()
     except EOFError:
         return ""
+    except UnicodeDecodeError:
+        text = "\udcff"
+    if HALVES.search(text):
+        raise SelfRewardError("what was typed is not UTF-8 text", "chat", "Set the terminal to UTF-8")
+    return text

@@ -24,7 +24,7 @@ FieldsOption = Annotated[list[str] | None, typer.Option("--set", help="A field l
 @told
 def evaluate(
     model: Annotated[str, typer.Argument(help=f"{MODEL}.")],
-    on: Annotated[str, typer.Option(help="alpaca-eval, mt-bench, reward-modeling or lm-eval; or a file that tells which.")],
+    on: Annotated[str, typer.Option(help="One of the evaluations listed below, or a file that tells which.")],
     data: Annotated[
         str | None, typer.Option(help="The evaluation's file; for reward-modeling the rankings of a run's model by default.")
     ] = None,
@@ -46,6 +46,11 @@ def evaluate(
     reward-modeling  grading.rubric, grading.pattern, grading.scale='[1, 10]',
                      grading.samples, data.format, data.columns.prompt,
                      data.limit, skip_bad_rows
+    ifeval           responses.temperature, responses.max_tokens
+    ifbench          responses.temperature, responses.max_tokens
+    judgebench       pairwise.rubric, pairwise.pattern, pairwise.labels
+    rm-bench         grading.rubric, grading.pattern, grading.scale='[1, 10]',
+                     grading.samples
     lm-eval          tasks=arc_easy,piqa, include_path, few_shot, limit,
                      batch_size, chat_template
     all              seed, bootstrap, backend.device, backend.dtype
@@ -146,3 +151,21 @@ def reproduce(
     say(str(found))
     if found.off:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+@told
+def calibrate(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of finished runs that went well, of one recipe and different seeds.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file, for drift.baseline of a recipe.")] = Path("baseline.jsonl"),
+) -> None:
+    """Make a baseline of clean runs: one alarm over all figures and models, with the error rate that so many runs can hold."""
+    from selfreward.measure import calibrate, figures_of
+    from selfreward.records import to_line, write_whole
+    from selfreward.rundir import open_run
+
+    baseline = calibrate([figures_of(open_run(run)) for run in runs])
+    write_whole(out, to_line(baseline) + "\n")
+    say(f"{out}: false alarms in {baseline.finest:.1%} of clean runs or more (drift.false_alarms), from {len(runs)} runs")

@@ -4,4 +4,4 @@ from .opening import (load_checkpoint as load_checkpoint, open_model as open_mod
 from .protocols import (Advance as Advance, Batch as Batch, Model as Model, Trainer as Trainer, Unshared as Unshared,
     answers as answers, completions as completions, heard as heard, streams as streams)
 from .tokens import (completion_ids as completion_ids, encode as encode, load_tokenizer as load_tokenizer, neutral as neutral,
-    prompt_ids as prompt_ids)
+    prompt_ids as prompt_ids, system_turn as system_turn)

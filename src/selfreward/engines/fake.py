@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from selfreward.engines.protocols import Advance
 from selfreward.recipe import DPOConfig, SFTConfig
-from selfreward.records import Completion, Contrast, Request, Watched, content_id
+from selfreward.records import Asked, Completion, Contrast, Request, Watched, content_id
 
 WORDS = [
     "amber",
@@ -111,7 +111,7 @@ class FakeTrainer:
     """Leaves a checkpoint whose weights are a hash of what it was trained on, and from what."""
 
     def sft(
-        self, examples: Sequence[tuple[str, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
+        self, examples: Sequence[tuple[Asked, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
     ) -> Path:
         """Hash the examples."""
         return self._train(config.steps(len(examples)), [*examples], start, config, seed, work, advance)

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from selfreward.errors import OutOfMemory
 from selfreward.recipe import DPOConfig, SFTConfig
-from selfreward.records import Completion, Contrast, Identified, Request
+from selfreward.records import Asked, Completion, Contrast, Identified, Request
 
 Advance = Callable[[int], None]
 """Called with how many more units of work are done. Raises `Stopped` where the run was asked to end."""
@@ -75,7 +75,7 @@ class Trainer(Protocol):
     """Fine-tunes a checkpoint. Work left in `work` by a killed call is gone on from; times go nowhere."""
 
     def sft(
-        self, examples: Sequence[tuple[str, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
+        self, examples: Sequence[tuple[Asked, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
     ) -> Path:
         """Train on (prompt, response); returns the folder with model and `metrics.jsonl`."""
 

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from selfreward.engines.template import PROBE, Reader, Template, bad_template, write
+from selfreward.engines.template import PROBE, Reader, System, Template, bad_template, write
 from selfreward.engines.template import encode as encode
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message
@@ -61,6 +61,11 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     It need not be the tokenizer's end of text (Qwen's base models, Gemma, Phi).
     """
     return template(tokenizer).end
+
+
+def system_turn(tokenizer: PreTrainedTokenizerBase) -> System:
+    """The fate of a system turn under the tokenizer's chat template."""
+    return template(tokenizer).system
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:

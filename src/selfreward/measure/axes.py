@@ -12,7 +12,7 @@ from selfreward.stats import intervals, kendall, places, spearman
 
 
 def true_score(verdicts: Sequence[Verdict], resamples: int, seed: int) -> TrueScore | None:
-    """Sum up verdicts; None of none."""
+    """Summary of `verdicts`; None without verdicts."""
     score = intervals.mean([verdict.score for verdict in verdicts], resamples, seed)
     if score is None:
         return None
@@ -24,14 +24,14 @@ def true_score(verdicts: Sequence[Verdict], resamples: int, seed: int) -> TrueSc
             points[criterion].append(point)
     return TrueScore(
         score=score,
-        by_kind={kind: found for kind, values in kinds.items() if (found := intervals.mean(values, resamples, seed))},
+        by_kind={kind: mean for kind, values in kinds.items() if (mean := intervals.mean(values, resamples, seed))},
         by_criterion={criterion: sum(values) / len(values) for criterion, values in points.items()},
         histogram=dict(sorted(Counter(f"{verdict.score:g}" for verdict in verdicts).items())),
     )
 
 
 def compare(ours: Iterable[Response], theirs: Iterable[Response], scores: Mapping[str, float]) -> list[Comparison]:
-    """Two models' answers, prompt by prompt, by `scores` of response ids. Equal scores are a tie."""
+    """Compare two models' answers prompt by prompt, by `scores` of response ids. Equal scores are a tie."""
     rivals = {response.prompt_id: response for response in theirs}
     pairs = [(response, rivals[response.prompt_id]) for response in ours if response.prompt_id in rivals]
     return [
@@ -56,7 +56,7 @@ def head_to_head(comparisons: Sequence[Comparison], against: str, judge: str, re
 
 
 class Judged(NamedTuple):
-    """One ranking beside the scores a judge gave; None where it gave none."""
+    """The ranks of one ranking, and a judge's scores of its responses; None for a response without a score."""
 
     kind: str
     ranks: Sequence[float]
@@ -108,11 +108,12 @@ def reward_modeling(judged: Sequence[Judged], unparsed: float, resamples: int, s
 
 
 Share = tuple[float, int]
-"""Of one ranking: how many are right, of how many."""
+"""(right, all) of one ranking."""
 
 
 def _estimates(shares: Sequence[Sequence[Share]], resamples: int, seed: int) -> list[Estimate | None]:
-    return intervals.ratios([([right for right, _ in each], [of for _, of in each]) for each in shares], resamples, seed)
+    columns = [([right for right, _ in counts], [pairs for _, pairs in counts]) for counts in shares]
+    return intervals.ratios(columns, resamples, seed)
 
 
 def _by_kind(
@@ -121,15 +122,17 @@ def _by_kind(
     shares: dict[str, list[Share]] = {kind: [] for kind in sorted({ranking.kind for ranking in judged})}
     for ranking, share in zip(judged, agreed, strict=True):
         shares[ranking.kind].append(share)
-    found = {kind: overall if len(shares) == 1 else _estimates([each], resamples, seed)[0] for kind, each in shares.items()}
-    return {kind: estimate for kind, estimate in found.items() if estimate}
+    if len(shares) == 1:
+        return dict.fromkeys(shares, overall) if overall else {}
+    estimates = {kind: _estimates([counts], resamples, seed)[0] for kind, counts in shares.items()}
+    return {kind: estimate for kind, estimate in estimates.items() if estimate}
 
 
 def _correlated(judged: Sequence[Judged], resamples: int, seed: int) -> list[Estimate | None]:
-    """The means of rho and tau over the rankings that have them; both go by order alone, and of orders there are few."""
+    """Mean rho and mean tau over the rankings that have them; computed once per distinct order, which is all they depend on."""
     orders = [(places(both[0]), places(both[1])) for ranking in judged if (both := _scored_apart(ranking))]
-    found = [{pair: measure(*pair) for pair in set(orders)} for measure in (spearman, kendall)]
-    return _estimates([[(values[pair], 1) for pair in orders] for values in found], resamples, seed)
+    correlations = [{pair: measure(*pair) for pair in set(orders)} for measure in (spearman, kendall)]
+    return _estimates([[(values[pair], 1) for pair in orders] for values in correlations], resamples, seed)
 
 
 def agreeing(ranking: Judged, tie: float = 0.5) -> Share:
@@ -142,7 +145,7 @@ def _share(right: int, ties: int, pairs: int, tie: float = 0.5) -> Share:
 
 
 def _compared(ranks: Sequence[float], scores: Sequence[float | None]) -> tuple[int, int, int]:
-    """Of pairs that people rank apart: scored in people's order, scored alike, and all."""
+    """Counts of the pairs that people rank apart: (scored in people's order, scored alike, all)."""
     right, ties, pairs = 0, 0, 0
     for (rank, score), (other, against) in combinations(zip(ranks, scores, strict=True), 2):
         if rank != other:
@@ -155,24 +158,24 @@ def _compared(ranks: Sequence[float], scores: Sequence[float | None]) -> tuple[i
 
 def perfect_that_are_best(ranking: Judged, perfect: float = 5.0) -> tuple[float, int]:
     """(responses scored `perfect` that people rank best, responses scored `perfect`)."""
-    found = [rank for rank, score in zip(ranking.ranks, ranking.scores, strict=True) if score == perfect]
-    return float(sum(rank == min(ranking.ranks) for rank in found)), len(found)
+    ranks = [rank for rank, score in zip(ranking.ranks, ranking.scores, strict=True) if score == perfect]
+    return float(sum(rank == min(ranking.ranks) for rank in ranks)), len(ranks)
 
 
 def same_order(ranking: Judged) -> bool:
-    """Whether the scores order every pair as people do, ties where they tie."""
+    """Whether the scores order every pair as people do, with ties where people have ties."""
     scores = [score for score in ranking.scores if score is not None]
     return len(scores) == len(ranking.ranks) and places(scores) == places([-rank for rank in ranking.ranks])
 
 
 def correlation(ranking: Judged, measure: Callable[..., tuple[float, float]]) -> float | None:
-    """Scipy's `measure` between scores and goodness of rank over the scored responses; None where it is undefined."""
+    """Scipy's `measure` of correlation between scores and goodness of rank, over the scored responses; None where undefined."""
     both = _scored_apart(ranking)
     return float(measure(*both)[0]) if both else None
 
 
 def _scored_apart(ranking: Judged) -> tuple[Sequence[float], Sequence[float]] | None:
-    """Scores and goodness of rank of the scored responses; None where either is nothing but ties."""
+    """(scores, goodness of rank) of the scored responses; None where either is nothing but ties."""
     scored = [(score, -rank) for score, rank in zip(ranking.scores, ranking.ranks, strict=True) if score is not None]
     scores, goodness = [score for score, _ in scored], [rank for _, rank in scored]
     return (scores, goodness) if len({*scores}) > 1 and len({*goodness}) > 1 else None

@@ -14,7 +14,7 @@ from selfreward.engines import Model, completions, open_model, outside_model
 from selfreward.errors import SelfRewardError
 from selfreward.measure.evaluations.evaluate import find_subject, name_servers
 from selfreward.recipe import BackendConfig, JudgeConfig, Section, ServerConfig, load_recipe, merged, written
-from selfreward.records import Judgment, Outcome, Prompt, Response, wrong_field
+from selfreward.records import HALVES, Asked, Judgment, Message, Outcome, Prompt, Response, quoted, wrong_field
 from selfreward.steps import Grader
 
 S = TypeVar("S", bound=Section)
@@ -23,7 +23,7 @@ Turns = str | Sequence[Mapping[str, Any]]
 
 
 class Graded(NamedTuple):
-    """The opinion of a judge about one response."""
+    """A judge's opinion of one response."""
 
     score: float | None
     """Mean of the valid judgments; None where there are fewer than `min_valid`."""
@@ -37,7 +37,7 @@ class Graded(NamedTuple):
 
     @property
     def rationales(self) -> list[str]:
-        """Everything that the judge wrote, by judgment."""
+        """The whole text that the judge wrote, by judgment."""
         return [judgment.rationale for judgment in self.judgments]
 
 
@@ -50,9 +50,9 @@ class Judge:
     ) -> None:  # fmt: skip
         """`model`: RUN/M3, a folder with a transformers model, a hub id, URL#MODEL, or `package.module:name`.
 
-        `grading`: fields of a recipe's `[judge]` (`rubric`, `pattern`, `scale`, `samples`, `temperature`, …), `backend` those of
-        `[backend]`. What is not given is as in the recipe of the run that made the model, or else as in the paper. `key_env`:
-        the variable with a server's key. Every sample follows from `seed` and from what is judged. Raises `SelfRewardError`.
+        `grading`: fields of a recipe's `[judge]` (`rubric`, `pattern`, `scale`, `samples`, `temperature`, …); `backend`: fields
+        of `[backend]`. Fields that are left out come from the recipe of the run that made the model, or else from the paper.
+        `key_env`: the variable with a server's key. `seed` and the judged texts determine every sample. Raises `SelfRewardError`.
         """
         subject = find_subject(str(model))
         run = load_recipe(subject.recipe) if subject.recipe else None
@@ -60,8 +60,8 @@ class Judge:
             grading = {"min_valid": (samples + 1) // 2, **grading}
         self.grader = Grader(_section(JudgeConfig, "judge", run.judge if run else None, grading))
         self._backend = _section(BackendConfig, "backend", run.backend if run else None, backend or {})
-        named = name_servers([str(model)], key_env).items()
-        self._servers = {name: _section(ServerConfig, name, None, server) for name, server in named}
+        servers = name_servers([str(model)], key_env).items()
+        self._servers = {name: _section(ServerConfig, name, None, server) for name, server in servers}
         self.model = outside_model(subject.source, self._servers).model_copy(update={"name": subject.name})
         self._seed = seed
 
@@ -69,29 +69,32 @@ class Judge:
     def _engine(self) -> Model:
         return open_model(self.model, self._backend, self._servers)
 
-    def score(self, prompts: Iterable[str], responses: Iterable[str]) -> list[Graded]:
-        """Grade each response to the prompt beside it, in their order; the same response to the same prompt is judged once.
+    def score(self, prompts: Iterable[Turns], responses: Iterable[Turns]) -> list[Graded]:
+        """Grade each response to the prompt beside it, in order; a repeated pair of prompt and response is judged once.
 
-        Raises `ValueError` where there are not as many prompts as responses.
+        A prompt is a text, or the messages of a conversation of which the response answers the last. Raises `ValueError` where
+        there are not as many prompts as responses.
         """
-        asked = [(prompt, _answer(prompt, response)) for prompt, response in zip(prompts, responses, strict=True)]
-        requests = self.grader.plan(asked, self.model, self._seed)
+        given = enumerate(zip(prompts, responses, strict=True), start=1)
+        read = [(_asked(prompt, f"prompt {at}"), quoted(_asked(said, f"response {at}"))) for at, (prompt, said) in given]
+        items = [(prompt, _answer(prompt, response)) for prompt, response in read]
+        requests = self.grader.plan(items, self.model, self._seed)
         answers = completions(self._engine, requests) if requests else {}
         judgments = [self.grader.read(request, answers[request.id]) for request in requests]
-        means, about = self.grader.mean_scores(judgments), defaultdict[str, list[Judgment]](list)
+        means, by_response = self.grader.mean_scores(judgments), defaultdict[str, list[Judgment]](list)
         for judgment in judgments:
-            about[judgment.response_id].append(judgment)
-        return [Graded(means.get(response.id), tuple(about[response.id])) for _, response in asked]
+            by_response[judgment.response_id].append(judgment)
+        return [Graded(means.get(response.id), tuple(by_response[response.id])) for _, response in items]
 
     def reward_func(self) -> Callable[..., list[float | None]]:
-        """A reward as TRL's GRPOTrainer and RLOOTrainer take it.
+        """A reward function for TRL's GRPOTrainer and RLOOTrainer.
 
-        Prompts and completions are texts or conversations; of several messages the judge reads each below its role. A response
-        whose judgments failed has no reward, None, by which both trainers leave it out.
+        Prompts and completions are texts or conversations; of several messages the judge reads each below its role, every line
+        after a `>`. A response whose judgments failed has no reward, None, and both trainers leave it out.
         """
 
         def self_reward(prompts: Sequence[Turns], completions: Sequence[Turns], **columns: Any) -> list[float | None]:
-            return [graded.score for graded in self.score(map(_text, prompts), map(_text, completions))]
+            return [graded.score for graded in self.score(prompts, completions)]
 
         return self_reward
 
@@ -108,34 +111,42 @@ class Judge:
         self.close()
 
 
-def _section(kind: type[S], where: str, known: S | None, given: Mapping[str, Any]) -> S:
-    """A table of a recipe: what is `known`, and what is `given` over it. Raises `SelfRewardError`."""
+def _section(kind: type[S], where: str, defaults: S | None, changes: Mapping[str, Any]) -> S:
+    """A table of a recipe, from the `defaults` and the `changes` to them. Raises `SelfRewardError`."""
     try:
-        return kind.model_validate(merged(known.model_dump() if known else {}, written(given)))
+        return kind.model_validate(merged(defaults.model_dump() if defaults else {}, written(changes)))
     except ValidationError as error:
         now = f"Its fields are {', '.join(kind.model_fields)}"
         raise SelfRewardError(wrong_field(error, kind), where, now) from error
 
 
-def _answer(prompt: str, response: str) -> Response:
-    """A text from anywhere as a response that can be asked about."""
-    return Response(prompt_id=Prompt(text=prompt, source="seed").id, model="", index=0, text=response, finish="stop")
+def _answer(prompt: Asked, response: str) -> Response:
+    """Any text as a response that a judge can be asked about."""
+    about = Prompt(text=quoted(prompt), source="seed")
+    return Response(prompt_id=about.id, model="", index=0, text=response, finish="stop")
 
 
-def _text(turns: Turns) -> str:
-    """The text of a conversation: of one message its content alone, of several each below its role."""
+def _asked(turns: Turns, where: str) -> Asked:
+    """A text or a conversation as it is judged, of one message its content. Raises `SelfRewardError` where it is no text."""
     if isinstance(turns, str):
-        return turns
-    if len(turns) == 1:
-        return _content(turns[0])
-    return "\n\n".join(f"{str(message['role']).capitalize()}:\n{_content(message)}" for message in turns)
+        said: Asked = turns
+    elif len(turns) == 1:
+        said = _content(turns[0], where)
+    else:
+        roles: list[Any] = [" ".join(str(turn["role"]).split()) for turn in turns]  # a tool's may be among them
+        said = tuple(
+            Message.model_construct(role=role, content=_content(turn, where)) for role, turn in zip(roles, turns, strict=True)
+        )
+    if HALVES.search(quoted(said)):
+        raise SelfRewardError("holds half a surrogate pair, which is no text", where, "Leave it out")
+    return said
 
 
-def _content(message: Mapping[str, Any]) -> str:
+def _content(message: Mapping[str, Any], where: str) -> str:
     """The text of a message. Raises `SelfRewardError` where it has other parts than text."""
     content = message.get("content") or ""
     if isinstance(content, str):
         return content
     if other := next((part["type"] for part in content if part["type"] != "text"), None):
-        raise SelfRewardError(f"has a part of type {other}, and judges read text", "message", "Give prompts of text alone")
+        raise SelfRewardError(f"has a part of type {other}, and judges read text", where, "Give prompts of text alone")
     return "".join(part["text"] for part in content)

@@ -1,4 +1,4 @@
-"""Measurement of every model: both axes, and the loop that made it. The truth is imported here and nowhere before.
+"""Measurement of every model: both axes, and the iteration that made it. The truth is imported here and nowhere before.
 
 Nothing in this module returns anything to the loop: it writes records and `measured.json`, and `summary.json` of all.
 """
@@ -47,7 +47,7 @@ Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
 
 
 class Taken(NamedTuple):
-    """A measurement of one model, and the records that it was taken from."""
+    """A measurement of one model, and the records behind it."""
 
     measured: Measured
     answers: list[Response]
@@ -71,7 +71,7 @@ class Measurer:
 
     def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Taken:
         """Measure `model` in its folder, on held-out prompts and rankings; writes `measured.json` and `summary.json`."""
-        answering = Answering(self.recipe.responses.sampling)
+        answering = Answering(self.recipe.responses.sampling, frame=self.recipe.responses.frame)
         own = list(folder.ask(HELDOUT_RESPONSES, answering, self.seed.heldout_prompts, model))
         self.answers[folder.name] = own
         judgments = self._judge(folder, model)
@@ -87,21 +87,21 @@ class Measurer:
         self.recipe, self.grader = recipe, Grader(recipe.judge)
 
     def rivals(self, name: str) -> list[str]:
-        """Whom `name` is compared with: the model before it, and the SFT baseline."""
+        """The models that `name` is compared with: the model before it, and the SFT baseline."""
         before = [measured.name for measured in self.done]
         return list(dict.fromkeys([*before[-1:], *(["SFT"] if "SFT" in before else [])]))
 
     def _judge(self, folder: ModelFolder, model: Checkpoint) -> Collection[Judgment]:
         if not self.recipe.measure.judging:
             return ()
-        texts = {prompt.id: prompt.text for prompt in self.seed.heldout_prompts}
+        asked_of = {prompt.id: prompt.asked for prompt in self.seed.heldout_prompts}
         judged = [answer for name in (folder.name, *self.rivals(folder.name)) for answer in self.answers[name]]
-        return folder.ask(HELDOUT_JUDGMENTS, self.grader, [(texts[answer.prompt_id], answer) for answer in judged], model)
+        return folder.ask(HELDOUT_JUDGMENTS, self.grader, [(asked_of[answer.prompt_id], answer) for answer in judged], model)
 
     def _verdicts(self, responses: Iterable[Response], made: Iteration | None) -> list[Verdict]:
         texts = {prompt.id: prompt.text for prompt in (*self.seed.heldout_prompts, *(made.prompts if made else []))}
-        found = ((response, self.truth(texts[response.prompt_id], response.text)) for response in responses if response.answered)
-        return [Verdict(response_id=response.id, kind=true[0], points=true[1]) for response, true in found if true]
+        truths = ((response, self.truth(texts[response.prompt_id], response.text)) for response in responses if response.answered)
+        return [Verdict(response_id=response.id, kind=true[0], points=true[1]) for response, true in truths if true]
 
     def _sum_up(
         self,
@@ -113,10 +113,10 @@ class Measurer:
         verdicts: list[Verdict],
         made: Iteration | None,
     ) -> Measured:
-        mine = {answer.id for answer in own}
-        tally, true = Tally(), {verdict.response_id: verdict for verdict in verdicts}
-        scores = self.grader.mean_scores(tally.of(judgments, mine))
-        following = axes.true_score([true[a.id] for a in own if a.id in true], *self._resampling)
+        own_ids = {answer.id for answer in own}
+        tally, by_response = Tally(), {verdict.response_id: verdict for verdict in verdicts}
+        scores = self.grader.mean_scores(tally.of(judgments, own_ids))
+        following = axes.true_score([by_response[a.id] for a in own if a.id in by_response], *self._resampling)
         judging = self._reward_modeling(ranked)
         return Measured(
             name=folder.name, fingerprint=model.fingerprint, parent=model.parent,
@@ -130,7 +130,7 @@ class Measurer:
             distinct_answers=len({a.text for a in own}) / len(own),
             score_histogram=tally.histogram, judgments=_ordered(tally.outcomes),
             reward_modeling=judging,
-            loop=self.loop_stats(made, true, folder) if made else None,
+            loop=self.loop_stats(made, by_response, folder) if made else None,
             selected=folder.receipt(MODEL).get("selected"),
         )  # fmt: skip
 
@@ -139,41 +139,41 @@ class Measurer:
         return self.recipe.measure.bootstrap, self.recipe.seed
 
     def _head_to_head(self, name: str, own: list[Response], scores: dict[str, float]) -> list[HeadToHead]:
-        found = []
+        results = []
         for rival in self.rivals(name):
             theirs = self.answers[rival]
-            true = {v.response_id: v.score for v in self._verdicts([*own, *theirs], None)}
-            for judge, points in (("truth", true), (name, scores)):
+            truths = {v.response_id: v.score for v in self._verdicts([*own, *theirs], None)}
+            for judge, points in (("truth", truths), (name, scores)):
                 if points:
                     comparisons = axes.compare(own, theirs, points)
-                    found.append(axes.head_to_head(comparisons, rival, judge, *self._resampling))
-        return found
+                    results.append(axes.head_to_head(comparisons, rival, judge, *self._resampling))
+        return results
 
     def _compared(self, folder: ModelFolder, own: list[Response]) -> list[HeadToHead]:
         """Contests by a judge outside the loop, who sees both answers in both orders (paper, section 3.1)."""
         if not self.recipe.measure.judge:
             return []
         judge, prompts = self.cast.outside(self.recipe.measure.judge), self.seed.heldout_prompts
-        both = {
+        groups = {
             rival: [item for item in zip(prompts, own, self.answers[rival], strict=True) if item[1].answered and item[2].answered]
             for rival in self.rivals(folder.name)
         }
-        items = [item for group in both.values() for item in group]
+        items = [item for group in groups.values() for item in group]
         preferences = iter(folder.ask(HELDOUT_PREFERENCES, self.pairwise, items, judge))
-        return [self._contest(rival, judge.name, list(islice(preferences, 2 * len(group)))) for rival, group in both.items()]
+        return [self._contest(rival, judge.name, list(islice(preferences, 2 * len(group)))) for rival, group in groups.items()]
 
     def _contest(self, rival: str, judge: str, preferences: Sequence[Preference]) -> HeadToHead:
-        found = axes.head_to_head(combine(preferences), rival, judge, *self._resampling)
+        result = axes.head_to_head(combine(preferences), rival, judge, *self._resampling)
         unanswered = len(self.seed.heldout_prompts) - len(preferences) // 2
-        return found.model_copy(update={"unscored": found.unscored + unanswered, "position_flips": flip_rate(preferences)})
+        return result.model_copy(update={"unscored": result.unscored + unanswered, "position_flips": flip_rate(preferences)})
 
     def _judge_rankings(self, folder: ModelFolder, model: Checkpoint) -> Collection[Judgment]:
         """Judgments of the held-out ranked responses."""
         if not self.recipe.measure.judging:
             return ()
         rankings = self.seed.heldout_rankings
-        asked = [(ranking.prompt, response) for ranking in rankings for response in ranked_responses(ranking)]
-        return folder.ask(RANKING_JUDGMENTS, self.grader, asked, model)
+        items = [(ranking.asked, response) for ranking in rankings for response in ranked_responses(ranking)]
+        return folder.ask(RANKING_JUDGMENTS, self.grader, items, model)
 
     def _reward_modeling(self, judgments: Collection[Judgment]) -> RewardModeling | None:
         ranked = [(ranking, ranked_responses(ranking)) for ranking in self.seed.heldout_rankings]
@@ -188,10 +188,10 @@ class Measurer:
         return true[0] if true else "all"
 
     def loop_stats(self, made: Iteration, true: dict[str, Verdict], folder: ModelFolder) -> LoopStats:
-        """Statistics of the iteration whose records are in `folder`; `true`: verdicts by response id. Goes over them once."""
+        """Statistics of the iteration whose records are in `folder`, which are read once; `true`: verdicts by response id."""
         tally = Tally()
         scores = self.grader.mean_scores(tally.of(made.judgments))
-        both = [
+        true_scores = [
             (true[p.chosen_id].score, true[p.rejected_id].score)
             for p in made.pairs
             if {p.chosen_id, p.rejected_id} <= true.keys()
@@ -212,14 +212,14 @@ class Measurer:
             untrained_pairs=folder.receipt(MODEL).get("dropped", {}),
             self_score=intervals.mean([own for own, _ in judged] or list(scores.values()), *self._resampling),
             true_score=intervals.mean([t for _, t in judged], *self._resampling),
-            pairs_right=_average([chosen > rejected for chosen, rejected in both]) if both else None,
-            pairs_wrong=_average([chosen < rejected for chosen, rejected in both]) if both else None,
-            chosen_true=_average([chosen for chosen, _ in both]) if both else None,
-            rejected_true=_average([rejected for _, rejected in both]) if both else None,
+            pairs_right=_average([chosen > rejected for chosen, rejected in true_scores]) if true_scores else None,
+            pairs_wrong=_average([chosen < rejected for chosen, rejected in true_scores]) if true_scores else None,
+            chosen_true=_average([chosen for chosen, _ in true_scores]) if true_scores else None,
+            rejected_true=_average([rejected for _, rejected in true_scores]) if true_scores else None,
         )  # fmt: skip
 
     def _write(self, file: Path, text: str) -> None:
-        """Write what is new, the summary first; going over finished models again changes neither."""
+        """Write new results, the summary first; a second pass over finished models changes neither file."""
         summary = self.run / "summary.json"
         if _summed_up(summary) >= len(self.done) and file.exists() and file.read_text(encoding="utf-8") == text:
             return
@@ -229,7 +229,7 @@ class Measurer:
 
 
 def _summed_up(summary: Path) -> int:
-    """How many models a summary holds; 0 where there is none, or a damaged one, for it is only made of others' records."""
+    """The number of models in a summary; 0 where it is missing or damaged, for it can be made again from the models' records."""
     try:
         return len(json.loads(summary.read_text(encoding="utf-8"))["models"])
     except (OSError, ValueError, KeyError, TypeError):

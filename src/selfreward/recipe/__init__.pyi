@@ -1,7 +1,7 @@
 from .data import (EFTConfig as EFTConfig, SeedConfig as SeedConfig, SourceConfig as SourceConfig)
 from .engines import (BackendConfig as BackendConfig, ClusterConfig as ClusterConfig, ServerConfig as ServerConfig)
-from .fields import (HUB_ID as HUB_ID, IMPORT_PATH as IMPORT_PATH, ROLES as ROLES, Located as Located, ModelName as ModelName,
-    SamplingConfig as SamplingConfig, Section as Section, assert_open as assert_open, first_spelling as first_spelling,
+from .fields import (HUB_ID as HUB_ID, IMPORT_PATH as IMPORT_PATH, ROLES as ROLES, AnsweringConfig as AnsweringConfig,
+    Located as Located, ModelName as ModelName, SamplingConfig as SamplingConfig, Section as Section, assert_open as assert_open, first_spelling as first_spelling,
     imported as imported)
 from .iteration import (JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, PromptsConfig as PromptsConfig)
 from .measuring import (FIRST_SECOND_TIE as FIRST_SECOND_TIE, DriftConfig as DriftConfig, Ends as Ends, Limit as Limit,

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from selfreward.recipe.fields import Located, Section, Share
 
 ColumnName = Literal[
-    "prompt", "response", "responses", "ranks", "scores", "text", "rank", "score", "messages", "role", "content",
-    "instruction", "input", "output",
+    "prompt", "response", "responses", "ranks", "scores", "text", "rank", "score", "chosen", "rejected", "system", "messages",
+    "role", "content", "instruction", "input", "output",
 ]  # fmt: skip
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from selfreward.errors import STARS, SelfRewardError, holds_secret
-from selfreward.records import Sampling, compiles
+from selfreward.records import Frame, Sampling, compiles
 
 PACKAGED = "selfreward:"
 """A path that begins so lies inside the installed package."""
@@ -153,9 +153,9 @@ def assert_open(tree: Mapping[str, Any], where: str) -> None:
         raise SelfRewardError(what, where, "Leave it out: a key is read from the variable that servers.NAME.key_env names")
 
 
-def off(value: Any) -> Any:
+def off(value: Any, **bounds: Any) -> Any:
     """A field that is off at `value`, its default, and is not written down then: digests stay what they were without it."""
-    return Field(value, exclude_if=lambda given: bool(given == value))
+    return Field(value, exclude_if=lambda given: bool(given == value), **bounds)
 
 
 class Section(BaseModel):
@@ -180,6 +180,30 @@ class SamplingConfig(Section):
     def sampling(self) -> Sampling:
         """The three together, as a request carries them."""
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+
+
+class AskingConfig(SamplingConfig):
+    """How a model is asked, and its text sampled."""
+
+    system: str = off("")
+    """A system prompt before everything that is asked. A prompt that has a system turn of its own keeps that one alone."""
+
+    @property
+    def frame(self) -> Frame:
+        """How a prompt is given to the model."""
+        return Frame(self.system)
+
+
+class AnsweringConfig(AskingConfig):
+    """How a model is asked for answers, and they are sampled."""
+
+    system_role: Literal["system", "user"] = off("system")
+    """Where system turns are given: as such, or (`user`) before the first user turn, for chat templates that refuse them."""
+
+    @property
+    def frame(self) -> Frame:
+        """How a prompt is given to the model."""
+        return Frame(self.system, self.system_role)
 
 
 def first_spelling(path: str) -> str:

@@ -9,7 +9,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from selfreward.recipe.fields import ImportPath, Located, ModelName, Pattern, SamplingConfig, Section, Share, catches, off
+from selfreward.recipe.fields import (
+    AnsweringConfig,
+    AskingConfig,
+    ImportPath,
+    Located,
+    ModelName,
+    Pattern,
+    SamplingConfig,
+    Section,
+    Share,
+    catches,
+    off,
+)
 
 BEST_AGAINST_WORST = "selfreward.steps.pairs:best_against_worst"
 ADAPTIVE = 3
@@ -59,14 +71,14 @@ class PromptsConfig(SamplingConfig):
     """A regular expression every prompt must match as a whole, ignoring case; for narrow families of tasks."""
 
 
-class ResponsesConfig(SamplingConfig):
+class ResponsesConfig(AnsweringConfig):
     """Candidate responses."""
 
     n: int = Field(4, ge=2)
     """Candidates per prompt."""
 
 
-class JudgeConfig(SamplingConfig):
+class JudgeConfig(AskingConfig):
     """LLM-as-a-Judge."""
 
     by: ModelName = "current"

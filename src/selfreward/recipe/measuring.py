@@ -60,6 +60,10 @@ class DriftConfig(Section):
     function from an answer's text to a number."""
     limits: dict[str, Limit] = Field({})
     """Figure (`flukes.rate`, as drift.jsonl names it) → its limits."""
+    baseline: Located | None = off(None)
+    """A file that `selfreward calibrate` made of clean runs: one alarm over all figures and models, `joint.distance`."""
+    false_alarms: float = off(0.05, gt=0, lt=1)
+    """At most this share of clean runs raises that alarm, however often one looks."""
 
 
 FIRST_SECOND_TIE = ("first", "second", "tie")

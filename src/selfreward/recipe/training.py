@@ -96,6 +96,8 @@ class SFTConfig(BatchConfig):
     """The data that M1 is trained on. `none`: M1 is the model that the run starts from."""
     baseline: bool = True
     """Also train the SFT baseline (IFT only), which later models are compared with."""
+    answers: Literal["last", "all"] = off("last")
+    """Of a conversation, the answers that are trained: the `last`, or `all` of the assistant, each after its own prompt."""
     learning_rate: float = Field(5.5e-6, gt=0)
     """Peak learning rate."""
     end_learning_rate: float = Field(1.1e-6, ge=0)

@@ -5,8 +5,9 @@ from .evaluated import (FOLDER as FOLDER, RESULT as RESULT, Figure as Figure, Fo
 from .files import (CHANGED as CHANGED, WEIGHTS as WEIGHTS, differing as differing, file_hash as file_hash,
     fingerprint as fingerprint, read_signed as read_signed, sync_files as sync_files, sync_folder as sync_folder,
     write_whole as write_whole)
-from .jsonl import (Records as Records, digest as digest, iter_about as iter_about, iter_jsonl as iter_jsonl,
-    read_jsonl as read_jsonl, read_line as read_line, to_line as to_line, wrong_field as wrong_field)
+from .jsonl import (HALVES as HALVES, Records as Records, digest as digest, even as even, first_undecodable as first_undecodable, half_in as half_in, iter_about as iter_about, iter_jsonl as iter_jsonl,
+    read_jsonl as read_jsonl, read_line as read_line, to_line as to_line, whole_json as whole_json,
+    wrong_field as wrong_field)
 from .locks import (LOCK as LOCK, Held as Held, alone as alone, is_held as is_held, lock_folder as lock_folder,
     made_beside as made_beside, undisturbed as undisturbed)
 from .made import (REPLY as REPLY, Answer as Answer, Comparison as Comparison, Contrast as Contrast, Dropped as Dropped,
@@ -17,5 +18,7 @@ from .measured import (Compared as Compared, Estimate as Estimate, HeadToHead as
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
     Request as Request, Sampled as Sampled, Sampling as Sampling, Watched as Watched)
-from .watched import (Anchor as Anchor, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
+from .turns import (NO_FRAME as NO_FRAME, Asked as Asked, Conversed as Conversed, Frame as Frame, last_turn as last_turn,
+    quoted as quoted, turns_of as turns_of)
+from .watched import (Anchor as Anchor, Baseline as Baseline, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
     describe as describe, ending as ending, phrase as phrase, worst as worst)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -58,7 +60,14 @@ class Records(Collection[R]):
         """A `datasets.Dataset` with a row a record."""
         import datasets
 
-        return datasets.Dataset.from_list(list(self.rows()))
+        return datasets.Dataset.from_list(even(self.rows()))
+
+
+def even(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, each with every name that one of them has: `datasets` takes the columns of the first."""
+    found = list(rows)
+    names = dict.fromkeys(name for row in found for name in row)
+    return [{name: row.get(name) for name in names} for row in found]
 
 
 def iter_jsonl(path: Path, kind: type[R], context: str | None = None) -> Iterator[R]:
@@ -83,12 +92,22 @@ def iter_about(path: Path, kind: type[R], field: str, wanted: Collection[object]
 
 def _numbered(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             yield from enumerate(lines, start=1)
     except OSError as error:
         raise SelfRewardError(f"cannot be read ({error.strerror})", str(path), "Give a file that exists") from error
     except UnicodeDecodeError as error:
-        raise SelfRewardError("is not UTF-8 text", str(path), "Save it as UTF-8 JSONL") from error
+        raise SelfRewardError("is not UTF-8 text", f"{path}:{first_undecodable(path.open('rb'))}", "Save it as UTF-8") from error
+
+
+def first_undecodable(lines: Iterable[bytes]) -> int:
+    """The number of the first line that is not UTF-8."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError:
+            return number
+    return 0
 
 
 def read_line(line: str, kind: type[R], where: str, context: str | None = None) -> R:
@@ -104,7 +123,33 @@ def wrong_field(error: ValidationError, kind: type[BaseModel], names: Mapping[st
     """The first field that is wrong in what should have been a `kind`, and how; `names`: what its file calls fields."""
     first = error.errors(include_url=False)[0]
     field = ".".join((names or {}).get(str(part), str(part)) for part in first["loc"]) or kind.__name__
-    return f"{field}: {first['msg']}"
+    return f"{field}: {HALF if first['type'] == 'string_unicode' else first['msg']}"
+
+
+HALF = "holds half a surrogate pair, which is no text"
+
+
+def half_in(value: Any, path: str = "") -> str | None:
+    """The dotted name of the first text in a tree of built-ins that holds half a surrogate pair; None where none does."""
+    if isinstance(value, str):
+        return path or "it" if HALVES.search(value) else None
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next(filter(None, (half_in(part, f"{path}.{name}".lstrip(".")) for name, part in parts)), None)
+
+
+HALVES = re.compile("[\ud800-\udfff]")
+
+
+def whole_json(text: str | bytes) -> Any:
+    """A JSON value. Raises `ValueError`, which names the field where a text holds half a surrogate pair."""
+    try:
+        return from_json(text)
+    except ValueError as error:
+        try:
+            half = half_in(json.loads(text))
+        except ValueError:
+            half = None
+        raise ValueError(f"{half}: {HALF}" if half else f"not JSON ({error})") from error
 
 
 def read_jsonl(path: Path, kind: type[R]) -> list[R]:

@@ -10,14 +10,15 @@ from pydantic import model_validator
 from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
 from selfreward.records.requests import Finish, Ids, Sampled
+from selfreward.records.turns import NO_FRAME, Asked, Conversed, Frame
 
 Answer = str | tuple[int, ...]
 """An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`)."""
-Contrast = tuple[str, Answer, Answer]
-"""A prompt, the answer to learn from, and the answer to learn away from."""
+Contrast = tuple[Asked, Answer, Answer]
+"""A prompt as the model is given it, the answer to learn from, and the answer to learn away from."""
 
 
-class Example(Identified):
+class Example(Conversed):
     """One supervised example: IFT (follow an instruction) or EFT (judge a response)."""
 
     identity = ("prompt", "response", "kind")
@@ -27,15 +28,16 @@ class Example(Identified):
     source: str
 
 
-class Prompt(Identified):
-    """An instruction. Two prompts of the same text are the same prompt."""
+class Prompt(Conversed):
+    """An instruction, or the user's turn with which a conversation ends. Two of the same texts are the same prompt."""
 
     identity = ("text",)
+    last = "text"
     text: str
     source: Literal["seed", "self"]
 
 
-class Ranking(Identified):
+class Ranking(Conversed):
     """Responses to one prompt as people rank them: `ranks[i]` is the rank of `responses[i]`, 0 the best, ties allowed."""
 
     identity = ("prompt", "responses", "ranks")
@@ -233,18 +235,23 @@ def texts_in(pairs: Iterable[Pair], responses: Iterable[Response]) -> dict[str, 
 
 def preference_texts(
     pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]
-) -> list[tuple[str, str, str]]:
+) -> list[tuple[Asked, str, str]]:
     """(prompt, chosen, rejected) as text, for training."""
-    asked = {prompt.id: prompt.text for prompt in prompts}
+    prompt_of = {prompt.id: prompt.asked for prompt in prompts}
     said = texts_in(pairs, responses)
-    return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+    return [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
 
 
-def contrasts(pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]) -> list[Contrast]:
-    """(prompt, chosen, rejected) for training: the sampled ids of responses for which they are known, the text of others."""
-    asked, wanted = {prompt.id: prompt.text for prompt in prompts}, in_pairs(pairs)
+def contrasts(
+    pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response], frame: Frame = NO_FRAME
+) -> list[Contrast]:
+    """(prompt, chosen, rejected) for training: the sampled ids of responses for which they are known, the text of others.
+
+    `frame`: how the prompts were asked when the responses were sampled.
+    """
+    prompt_of, wanted = {prompt.id: frame(prompt.asked) for prompt in prompts}, in_pairs(pairs)
     said = {one.id: one.text if one.ids is None else one.ids for one in responses if one.id in wanted}
-    return [(asked[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+    return [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
 
 
 REPLY = "reply_"

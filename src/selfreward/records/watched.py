@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from math import ceil
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from selfreward.errors import amount
-from selfreward.records.base import Identified, Record, compiles
+from selfreward.records.base import Record, compiles
 from selfreward.records.measured import number
 from selfreward.records.requests import Sampled
+from selfreward.records.turns import Conversed
 
 Severity = Literal["ok", "warn", "stop"]
 
@@ -30,6 +32,27 @@ class Reading(Record):
     limit: tuple[float | None, float | None] | None
     """Below the first or above the second the verdict is no longer `ok`; None where nothing is expected of the figure."""
     verdict: Severity
+    behind: dict[str, float] | None = Field(None, exclude_if=lambda figures: figures is None)
+    """Of the joint figure: the figures behind it, the furthest first → standard deviations from clean runs' mean."""
+
+
+class Baseline(Record):
+    """How clean runs read, for one alarm over all figures (`measure.monitors.joint`)."""
+
+    usual: dict[str, dict[str, tuple[float, float]]]
+    """Model → figure → mean and standard deviation over clean runs."""
+    furthest: tuple[float, ...]
+    """Of clean runs that `usual` is not taken from, the distance of the furthest model, largest first."""
+
+    def limit(self, false_alarms: float) -> float | None:
+        """The distance that a clean run passes with probability `false_alarms` at most; None where there are too few to say."""
+        passed = int(false_alarms * (len(self.furthest) + 1) + 1e-9)
+        return self.furthest[min(passed, len(self.furthest)) - 1] if passed else None
+
+    @property
+    def finest(self) -> float:
+        """The lowest share of false alarms that so many runs can hold, rounded up to a thousandth."""
+        return ceil(1000 / (len(self.furthest) + 1)) / 1000
 
 
 class Likelihood(Sampled):
@@ -51,7 +74,7 @@ class Likelihood(Sampled):
         return self.outcome
 
 
-class Anchor(Identified):
+class Anchor(Conversed):
     """A prompt whose right answers are known. It is asked, and never trained on."""
 
     identity = ("prompt", "answers", "pattern")

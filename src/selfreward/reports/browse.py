@@ -10,7 +10,7 @@ from typing import NamedTuple
 from markupsafe import escape
 
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Judgment, Pair, Prompt, Response, Verdict
+from selfreward.records import Judgment, Pair, Prompt, Response, Verdict, quoted
 from selfreward.rundir import PAIRS, TRUTH, FolderReader
 from selfreward.stats import mean_scores
 
@@ -18,6 +18,11 @@ SHOWN = 30
 """Prompts of an iteration, at most."""
 MARKUP = 400
 """Bytes of markup around a text, roughly."""
+
+
+def shown_prompt(prompt: Prompt) -> str:
+    """A prompt to be read: its text, and below it the turns before, if any."""
+    return f"{prompt.text}\n\nafter\n{quoted(prompt.context)}" if prompt.context else prompt.text
 
 
 class Candidate(NamedTuple):
@@ -42,6 +47,11 @@ class Browsed(NamedTuple):
     """Why there is no pair; empty where there is one, or where pairs are not made yet."""
 
     @property
+    def shown(self) -> str:
+        """The prompt as it is shown."""
+        return shown_prompt(self.prompt)
+
+    @property
     def way(self) -> str:
         """`right`, `equal` or `wrong` way round by the truth, `untold` without one, `none` where there is no pair."""
         true = {c.part: c.verdict.score for c in self.candidates if c.verdict and c.part}
@@ -56,7 +66,7 @@ class Browsed(NamedTuple):
     def size(self) -> int:
         """Bytes it takes in the page, roughly."""
         said = [c.response.text for c in self.candidates] + [j.rationale for c in self.candidates for j in c.judgments]
-        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.prompt.text, *said))
+        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.shown, *said))
 
 
 class Sample(NamedTuple):

@@ -16,6 +16,7 @@ from markupsafe import escape
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
 from selfreward.records import Judgment, Pair, Reading, Records, in_pairs
+from selfreward.reports.browse import shown_prompt
 from selfreward.rundir import DRIFT_FROZEN, HELDOUT_JUDGMENTS, HELDOUT_PROMPTS, HELDOUT_RESPONSES, RunView
 from selfreward.stats import TRAITS, Odds, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
 
@@ -153,7 +154,7 @@ def _gathered(
     folder, wanted = standing[name], in_pairs(pairs)
     prompts = folder.prompts().about("id", {pair.prompt_id for pair in pairs})
     responses = folder.responses().about("id", wanted)
-    texts = ({prompt.id: prompt.text for prompt in prompts}, {response.id: response.text for response in responses})
+    texts = ({prompt.id: shown_prompt(prompt) for prompt in prompts}, {response.id: response.text for response in responses})
     return *texts, _judged(folder.judgments(), wanted)
 
 
@@ -200,7 +201,7 @@ def _answer(standing: RunView, gap: float, name: str, response_id: str) -> Case:
         judgments = _judged(folder.records(part), {response_id})[response_id]
         said.append(Said(title, "", text, mean_scores(judgments, valid).get(response_id), judgments))
     files = f"{name}/heldout_responses.jsonl; {name}/heldout_judgments.jsonl; {name}/drift_frozen.jsonl"
-    return Case(response_id, f"{name}: {gap:.3g} above the frozen judge", prompt.text, said, files)
+    return Case(response_id, f"{name}: {gap:.3g} above the frozen judge", shown_prompt(prompt), said, files)
 
 
 def _force(reading: Reading) -> float:

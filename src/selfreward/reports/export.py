@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import made_beside, preference_texts, write_whole
+from selfreward.records import even, made_beside, preference_texts, turns_of, write_whole
 from selfreward.reports.card import CARD, judge_of
 from selfreward.reports.render import render_card
 from selfreward.rundir import MODEL, PAIRS, PARTS, FolderReader, RunView, open_run
@@ -63,17 +63,19 @@ def _rows(run: RunView, kind: str) -> Iterator[dict[str, Any]]:
         if kind == DROPPED:
             rows = chain.from_iterable(folder.dropped(stage).rows() for stage in folder.stages())
         else:
-            rows = _conversations(folder) if kind == PAIRS.name else folder.records(EXPORTED[kind]).rows()
+            rows = _conversations(folder, run) if kind == PAIRS.name else folder.records(EXPORTED[kind]).rows()
         yield from ({**row, "iteration": folder.name} for row in rows)
 
 
-def _conversations(folder: FolderReader) -> Iterator[dict[str, Any]]:
-    """The pairs in a folder, as TRL wants preferences with an explicit prompt."""
-    pairs = list(folder.pairs())
+def _conversations(folder: FolderReader, run: RunView) -> Iterator[dict[str, Any]]:
+    """The pairs in a folder, as TRL wants preferences with an explicit prompt, which is as the model was asked."""
+    if not (pairs := list(folder.pairs())):
+        return
+    frame = run.recipe_of(folder.name).responses.frame
     texts = preference_texts(pairs, folder.prompts(), folder.responses())
     for pair, (prompt, chosen, rejected) in zip(pairs, texts, strict=True):
         yield {
-            "prompt": [{"role": "user", "content": prompt}],
+            "prompt": [turn.model_dump() for turn in turns_of(frame(prompt))],
             "chosen": [{"role": "assistant", "content": chosen}],
             "rejected": [{"role": "assistant", "content": rejected}],
             "score_chosen": pair.chosen_score,
@@ -87,7 +89,7 @@ def _write(kind: str, rows: Iterator[Mapping[str, Any]], to: Path) -> Table | No
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
-    if not (found := list(rows)):
+    if not (found := even(rows)):
         return None
     dataset = Dataset.from_list(found)
     table = Table(kind, EXPORTED[kind].use if kind != DROPPED else "train", len(found), tuple(dataset.column_names))

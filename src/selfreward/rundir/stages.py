@@ -13,6 +13,7 @@ from selfreward.engines import Advance, Model, Trainer, Unshared
 from selfreward.errors import NoPairs
 from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (
+    Asked,
     Checkpoint,
     Completion,
     Contrast,
@@ -31,7 +32,7 @@ from selfreward.records import (
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
 from selfreward.rundir.journal import completed, reasons, usage
-from selfreward.rundir.layout import MODEL, PAIRS, Part
+from selfreward.rundir.layout import MODEL, PAIRS, PROMPTS, Part
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
     TOO_LONG,
@@ -48,11 +49,11 @@ from selfreward.rundir.trainings import (
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=Sampled)
 Item = TypeVar("Item", contravariant=True)
-Asked = TypeVar("Asked", bound=Sampled, covariant=True)
+Read = TypeVar("Read", bound=Sampled, covariant=True)
 Opener = Callable[[Checkpoint], Model]
 
 
-class Asker(Protocol[Item, Asked]):
+class Asker(Protocol[Item, Read]):
     """A way of asking a model about items, and of reading a record from each completion."""
 
     @property
@@ -62,7 +63,7 @@ class Asker(Protocol[Item, Asked]):
     def plan(self, items: Iterable[Item], model: Checkpoint, seed: int) -> list[Request]:
         """The requests to `model`, each with a seed that follows from the run's `seed`."""
 
-    def read(self, request: Request, completion: Completion) -> Asked:
+    def read(self, request: Request, completion: Completion) -> Read:
         """The record of one completion."""
 
 
@@ -175,11 +176,24 @@ class ModelFolder:
     def require(self, pairs: Sequence[Pair]) -> None:
         """Raises `NoPairs` where there is nothing to train on."""
         if not pairs:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.dropped(PAIRS).items())) or "no prompts"
+            if not (reasons := self._why(PAIRS)):
+                raise self._no_prompts()
             now = "Look at judgments.jsonl beside it: train the judge better, raise judge.samples, or ask for more prompts"
             raise NoPairs(f"no usable pair ({reasons})", str(self.path / "pairs.jsonl"), now)
 
-    def train_sft(self, examples: Sequence[tuple[str, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
+    def _why(self, part: Part[Any]) -> str:
+        return ", ".join(f"{reason} {count}" for reason, count in sorted(self.dropped(part).items()))
+
+    def _no_prompts(self) -> NoPairs:
+        """The error for an iteration in which no prompt was fit to be asked."""
+        reasons = self.dropped(PROMPTS)
+        now = f"Look at {PROMPTS.name}.dropped.jsonl beside it, and at the limits in [prompts]"
+        if "not_ascii" in reasons:
+            now += "; for other languages set prompts.ascii_only = false"
+        why = f"no prompts: {self._why(PROMPTS)}" if reasons else "no prompts"
+        return NoPairs(f"no usable pair ({why})", str(self.path / "pairs.jsonl"), now)
+
+    def train_sft(self, examples: Sequence[tuple[Asked, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
         """Fine-tune `start` on (prompt, response) into this folder's model."""
         made_from = ["sft", examples, start.fingerprint, config.model_dump(mode="json", exclude=NO_MATTER), seed]
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from selfreward.engines import Advance
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import ClusterConfig, TrainerConfig
-from selfreward.records import Checkpoint, Contrast, Dropped, Prompt, fingerprint, sync_files, sync_folder
+from selfreward.records import Asked, Checkpoint, Contrast, Dropped, Prompt, fingerprint, last_turn, sync_files, sync_folder
 from selfreward.rundir.folder import ADAPTERS, Stage, versions
 
 TOO_LONG = "longer_than_the_model_reads"
@@ -58,11 +58,17 @@ def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dic
 def fitting_pairs(pairs: Sequence[Contrast], fits: Sequence[bool], start: Checkpoint) -> tuple[list[Contrast], list[Dropped]]:
     """The pairs that `start` can read whole, and the others by their prompt. Raises `SelfRewardError` where there are none."""
     kept = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
-    left_out = [Prompt(text=pair[0], source="self") for pair, whole in zip(pairs, fits, strict=True) if not whole]
+    left_out = [_prompt(pair[0]) for pair, whole in zip(pairs, fits, strict=True) if not whole]
     if not kept:
         what = f"can read none of the {len(pairs)} pairs whole: all are longer than its context"
         raise SelfRewardError(what, str(start.path), "Lower responses.max_tokens, or give shorter prompts")
     return kept, [Dropped(id=prompt.id, stage="model", reason=TOO_LONG) for prompt in left_out]
+
+
+def _prompt(asked: Asked) -> Prompt:
+    """The prompt that a model was given, a recipe's system prompt and all."""
+    context, text = last_turn(asked)
+    return Prompt(text=text, context=context, source="self")
 
 
 def at_step(stage: Stage, step: int) -> Path:

@@ -1,6 +1,6 @@
 from .intervals import (Floats as Floats, difference_of_shares as difference_of_shares, distance_skewness as distance_skewness,
     resampled as resampled, spread_within as spread_within)
-from .novelty import (WORD as WORD, WORD_OF_ANY_SCRIPT as WORD_OF_ANY_SCRIPT, Novelty as Novelty,
+from .novelty import (NO_SPACES as NO_SPACES, WORD as WORD, WORD_OF_ANY_SCRIPT as WORD_OF_ANY_SCRIPT, Novelty as Novelty,
     count_words as count_words, plain as plain)
 from .ranks import (kendall as kendall, places as places, rank_consistency as rank_consistency, spearman as spearman)
 from .rejudging import (Bin as Bin, Odds as Odds, pair_outcomes as pair_outcomes, reliability as reliability)

@@ -23,7 +23,7 @@ NO_SPACES = re.compile(rf"[{IDEOGRAPH}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 CODES = 0x110000 - 0x800
 """Characters that may stand for a word: all of Unicode but the surrogates."""
 Token = tuple[str, int]
-"""A word, and how often it has occurred up to here in its text."""
+"""A word, and the count of its occurrences in its text so far."""
 
 
 class Novelty:
@@ -42,7 +42,7 @@ class Novelty:
         """A character for each word."""
         self._lengths = array("i")
         self._posted: defaultdict[Token, array[int]] = defaultdict(lambda: array("i"))
-        """Where among the seen a text has this token among its rarest."""
+        """Indices of the seen texts that have this token among their rarest."""
         self._counts = Counter(token for text in texts for token in _tokens(self._words(text)))
         for text in texts:
             self._remember(text)
@@ -55,18 +55,18 @@ class Novelty:
         return new
 
     def nearest(self, text: str) -> float:
-        """ROUGE-L F of `text` and the text nearest to it, where that is above the limit; else 0."""
+        """Highest ROUGE-L F of `text` with a text seen before, where that is above the limit; else 0."""
         words = self._words(text)
         posted = [self._posted[token] for token in self._rarest(words) if token in self._posted]
         if not posted:
             return 0.0
-        at = np.unique(np.concatenate([np.frombuffer(places, np.intc) for places in posted]))
-        lengths = np.frombuffer(self._lengths, np.intc)[at]
+        indices = np.unique(np.concatenate([np.frombuffer(places, np.intc) for places in posted]))
+        lengths = np.frombuffer(self._lengths, np.intc)[indices]
         possible = _f(np.minimum(lengths, len(words)), lengths + len(words)) > self._limit
-        candidates = [self._seen[place] for place in at[possible]]
+        candidates = [self._seen[place] for place in indices[possible]]
         common = cdist([self._encode(words)], candidates, scorer=LCSseq.similarity)[0]
-        found = _f(common, lengths[possible] + len(words))
-        return float(max(found[found > self._limit], default=0.0))
+        f_scores = _f(common, lengths[possible] + len(words))
+        return float(max(f_scores[f_scores > self._limit], default=0.0))
 
     def _words(self, text: str) -> list[str]:
         return self._word.findall(text.lower())
@@ -80,7 +80,7 @@ class Novelty:
         self._lengths.append(len(words))
 
     def _rarest(self, words: Sequence[str]) -> list[Token]:
-        """The fewest of a text's rarest tokens such that a text without any of them shares too few to be near."""
+        """The fewest of a text's rarest tokens such that a text with none of them has too few words in common to be near."""
         share = self._limit / (2 - self._limit)  # the least that any text above the limit has in common with this one
         common = math.floor(share * len(words) - 1e-9) + 1
         ordered = sorted(_tokens(words), key=lambda token: (self._counts[token], -len(token[0]), token))
@@ -96,16 +96,16 @@ def count_words(text: str) -> int:
 
 
 def plain(text: str) -> str:
-    """`text` without what does not tell it from another: case and spaces."""
+    """`text` in lower case and with single spaces: two texts that differ in these alone are copies."""
     return " ".join(text.lower().split())
 
 
 def _tokens(words: Iterable[str]) -> Iterator[Token]:
-    """The words, each with its number among its like, so that no two are equal."""
-    seen = Counter[str]()
+    """Each word with the count of its occurrences so far, so that no two tokens are equal."""
+    counts = Counter[str]()
     for word in words:
-        seen[word] += 1
-        yield word, seen[word]
+        counts[word] += 1
+        yield word, counts[word]
 
 
 def _f(common: NDArray[np.signedinteger], total: NDArray[np.signedinteger]) -> NDArray[np.floating]:

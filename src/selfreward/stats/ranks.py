@@ -11,41 +11,41 @@ from numpy.typing import NDArray
 Signs = NDArray[np.int64]
 
 
-def kendall(one: Sequence[int], other: Sequence[int]) -> float:
-    """Tau-b (−1 to 1) of two lists of the same length, neither of which is all ties."""
-    return _cosine(_signs(one), _signs(other))
+def kendall(a: Sequence[int], b: Sequence[int]) -> float:
+    """Tau-b (−1 to 1) of two lists of equal length, neither of which is all ties."""
+    return _cosine(_signs(a), _signs(b))
 
 
-def spearman(one: Sequence[int], other: Sequence[int]) -> float:
-    """Rho (−1 to 1), ties at their mean rank, of two lists of the same length, neither of which is all ties."""
-    return _cosine(_signs(one).sum(0), _signs(other).sum(0))
+def spearman(a: Sequence[int], b: Sequence[int]) -> float:
+    """Rho (−1 to 1), ties at their mean rank, of two lists of equal length, neither of which is all ties."""
+    return _cosine(_signs(a).sum(0), _signs(b).sum(0))
 
 
 def places(values: Sequence[float]) -> tuple[int, ...]:
-    """Each value's place among the distinct ones, which is all that a rank correlation goes by."""
+    """The rank of each value among the distinct values, from 0: a rank correlation depends on nothing else."""
     ranked = {value: place for place, value in enumerate(sorted(set(values)))}
     return tuple(ranked[value] for value in values)
 
 
 def _signs(values: Sequence[int]) -> Signs:
-    listed = np.asarray(values, dtype=np.int64)
-    return np.sign(np.subtract.outer(listed, listed))
+    array = np.asarray(values, dtype=np.int64)
+    return np.sign(np.subtract.outer(array, array))
 
 
-def _cosine(one: Signs, other: Signs) -> float:
-    return int((one * other).sum()) / sqrt(int((one * one).sum()) * int((other * other).sum()))
+def _cosine(a: Signs, b: Signs) -> float:
+    return int((a * b).sum()) / sqrt(int((a * a).sum()) * int((b * b).sum()))
 
 
 def rank_consistency(groups: Iterable[Sequence[str]], ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]:
-    """Kendall's tau-b (−1 to 1) between two judges' scores of each group of response ids, one prompt's candidates say.
+    """Kendall's tau-b (−1 to 1) between two judges' scores in each group of response ids, such as one prompt's candidates.
 
-    Of a group the responses that both have scored count. A group in which either side has nothing but ties, or fewer than two
-    responses, has no tau and is left out.
+    Only responses that both judges have scored count. A group is left out where fewer than two remain, or where either judge
+    scores all of them alike.
     """
-    found = []
+    taus = []
     for group in groups:
-        both = [(ours[one], theirs[one]) for one in group if one in ours and one in theirs]
+        both = [(ours[name], theirs[name]) for name in group if name in ours and name in theirs]
         a, b = places([score for score, _ in both]), places([score for _, score in both])
         if len(set(a)) > 1 and len(set(b)) > 1:
-            found.append(kendall(a, b))
-    return found
+            taus.append(kendall(a, b))
+    return taus

@@ -49,11 +49,11 @@ class Odds(NamedTuple):
 def pair_outcomes(
     pairs: Sequence[Pair], responses: Iterable[Response], judgments: Iterable[Judgment], min_valid: int
 ) -> dict[str, Odds]:
-    """The outcomes of judging again, by pair id; nothing where no response has two scores, for then no noise can be seen.
+    """The probable outcomes of judging again, by pair id; empty where no response has two scores and so no noise can be seen.
 
-    `responses` and `judgments` are all those of the iteration that the pairs were chosen from, `min_valid` as in
-    `judgments.mean_scores`. Scores on more than eleven grades (`judge.read = "expected"`) are rounded to eleven, and what is then
-    level counts as the same: differences so small lie between two responses far more often than between judgments of one.
+    `responses` and `judgments` are all those of the iteration that the pairs were chosen from; `min_valid` as in `mean_scores`.
+    Scores on more than eleven grades (`judge.read = "expected"`) are rounded to eleven, and pairs that are then level count as
+    `same`: differences so small lie between two responses far more often than between judgments of one.
     """
     graded = _graded(responses, judgments, min_valid)
     if not (graded.grades.sum(1) > 1).any():
@@ -67,12 +67,12 @@ def pair_outcomes(
     @cache
     def outcomes(chosen: int, rejected: int) -> Floats:
         samples = graded.grades[[chosen, rejected]].sum(1)
-        found = compare(again(chosen), again(rejected), *samples)
-        return found if graded.exact else np.array([found[0] + found[1], 0 * found[1], found[2]])
+        above, level, below = compare(again(chosen), again(rejected), *samples)
+        return np.array([above, level, below] if graded.exact else [above + level, 0 * level, below])
 
     kinds = ((graded.kind[pair.chosen_id], graded.kind[pair.rejected_id], graded.prompt[pair.prompt_id]) for pair in pairs)
-    found = (outcomes(chosen, rejected) @ fitted.classes[prompt] for chosen, rejected, prompt in kinds)
-    return {pair.id: Odds(*map(float, outcome)) for pair, outcome in zip(pairs, found, strict=True)}
+    probabilities = (outcomes(chosen, rejected) @ fitted.classes[prompt] for chosen, rejected, prompt in kinds)
+    return {pair.id: Odds(*map(float, outcome)) for pair, outcome in zip(pairs, probabilities, strict=True)}
 
 
 class _Graded(NamedTuple):
@@ -174,8 +174,8 @@ def _first_classes(grades: Floats, members: csr_array[np.float64]) -> Floats:
 
 def _families(laws: Floats) -> Floats:
     """Every law with every likeness, laws outermost."""
-    every: Floats = laws[:, None, :] * np.array(LIKENESS)[None, :, None]
-    return every.reshape(-1, laws.shape[1])
+    families: Floats = laws[:, None, :] * np.array(LIKENESS)[None, :, None]
+    return families.reshape(-1, laws.shape[1])
 
 
 def likelihood(more: Floats, families: Floats) -> Floats:
@@ -184,7 +184,7 @@ def likelihood(more: Floats, families: Floats) -> Floats:
     `more[j]`: which grades a kind was given more than j times (kinds × grades).
     """
     samples = more.sum((0, 2))
-    logs = np.sum([given @ np.log(families + j).T for j, given in enumerate(more)], axis=0)
+    logs = np.sum([graded @ np.log(families + j).T for j, graded in enumerate(more)], axis=0)
     for j in range(int(samples.max())):
         logs -= np.multiply.outer(samples > j, np.log(families.sum(1) + j))
     return np.asarray(np.exp(logs))
@@ -195,8 +195,8 @@ def mean_laws(more: Floats, families: Floats, responses: Floats) -> Floats:
 
     A grade that a family gives for the j-th time comes from its law with probability α / (α + j), and else repeats itself.
     """
-    drawn = np.sum([responses.T @ given * families / (families + j) for j, given in enumerate(more)], axis=0)
-    laws = drawn.reshape(-1, len(LIKENESS), families.shape[1]).sum(1) + SEEN_BEFORE
+    draws = np.sum([responses.T @ graded * families / (families + j) for j, graded in enumerate(more)], axis=0)
+    laws = draws.reshape(-1, len(LIKENESS), families.shape[1]).sum(1) + SEEN_BEFORE
     return _shares(laws)
 
 
@@ -213,19 +213,19 @@ def _shares(parts: Floats) -> Floats:
 def sums_again(grades: Floats, fitted: Fitted, kind: int) -> Floats:
     """How likely each sum of as many fresh grades is of a response that was given `grades` (classes × sums)."""
     samples, best = int(grades.sum()), len(grades) - 1
-    known = fitted.families + grades
-    law = np.zeros((samples + 1, samples * best + 1, len(known)))
+    posterior = fitted.families + grades
+    law = np.zeros((samples + 1, samples * best + 1, len(posterior)))
     law[0, 0] = 1  # by fresh grades so far and their sum
     for grade in range(len(grades)):
         longer = np.zeros_like(law)
-        weight = np.ones(len(known))
+        weight = np.ones(len(posterior))
         for times in range(samples + 1):
             longer[times:, times * grade :] += weight * law[: samples + 1 - times, : samples * best + 1 - times * grade]
-            weight = weight * (known[:, grade] + times) / (times + 1)
+            weight = weight * (posterior[:, grade] + times) / (times + 1)
         law = longer
-    total = known.sum(1)
-    every = np.prod([(total + j) / (j + 1) for j in range(samples)], axis=0)
-    return np.asarray(fitted.posterior[:, kind] @ (law[samples] / every).T)
+    total = posterior.sum(1)
+    orders = np.prod([(total + j) / (j + 1) for j in range(samples)], axis=0)
+    return np.asarray(fitted.posterior[:, kind] @ (law[samples] / orders).T)
 
 
 def compare(chosen: Floats, rejected: Floats, chosen_samples: float, rejected_samples: float) -> Floats:
@@ -253,10 +253,10 @@ def reliability(predicted: Sequence[float], observed: Sequence[float], edges: Se
     A bin reaches from one of the rising `edges` up to the next, which only the last one includes. Empty bins are left out, and
     predictions beyond the edges.
     """
-    told, seen = np.asarray(predicted, dtype=float), np.asarray(observed, dtype=float)
-    found = []
+    predictions, outcomes = np.asarray(predicted, dtype=float), np.asarray(observed, dtype=float)
+    bins = []
     for low, high in pairwise(edges):
-        inside = (told >= low) & ((told <= high) if high == edges[-1] else (told < high))
+        inside = (predictions >= low) & ((predictions <= high) if high == edges[-1] else (predictions < high))
         if inside.any():
-            found.append(Bin(low, high, int(inside.sum()), float(told[inside].mean()), float(seen[inside].mean())))
-    return found
+            bins.append(Bin(low, high, int(inside.sum()), float(predictions[inside].mean()), float(outcomes[inside].mean())))
+    return bins

@@ -10,13 +10,13 @@ from selfreward.records import Judgment
 
 
 class Tally:
-    """Judgments counted as they go by, for there may be too many to go over twice or to hold."""
+    """Counts judgments in passing, since there may be too many to read twice or to hold in memory."""
 
     def __init__(self) -> None:
         self.outcomes, self.scores = Counter[str](), Counter[float]()
 
     def of(self, judgments: Iterable[Judgment], about: Container[str] | None = None) -> Iterator[Judgment]:
-        """All of `judgments`; those of the responses `about` are counted, by their ids, or all where it is not given."""
+        """Yield all `judgments`; count those of the responses `about`, by their ids, or all where it is not given."""
         for judgment in judgments:
             if about is None or judgment.response_id in about:
                 self.outcomes[judgment.outcome] += 1
@@ -26,21 +26,21 @@ class Tally:
 
     @property
     def histogram(self) -> dict[str, int]:
-        """How many have a score, by the score to two decimals."""
+        """Counts of the scored judgments by score, to two decimals."""
         return dict(sorted((f"{score:g}", count) for score, count in self.scores.items()))
 
     @property
     def unscored(self) -> float:
-        """Share of those without a score."""
+        """Share of the counted judgments without a score, 0 to 1."""
         total = self.outcomes.total()
         return (total - self.scores.total()) / total if total else 0.0
 
 
 def mean_scores(judgments: Iterable[Judgment], min_valid: int) -> dict[str, float]:
-    """Mean score by response id, over its valid judgments; responses with fewer than `min_valid` are not in it.
+    """Mean score by response id, over its valid judgments; responses with fewer than `min_valid` are left out.
 
-    A response that was judged less often than that needs all its judgments valid. Summed exactly, so that the same scores in
-    another order are equal and not a preference.
+    A response with fewer than `min_valid` judgments needs all of them valid. Sums are exact, so that the same scores in another
+    order are equal, and no preference.
     """
     judged: Counter[str] = Counter()
     valid: dict[str, list[float]] = defaultdict(list)

@@ -16,7 +16,7 @@ from selfreward.records import Estimate
 from selfreward.stats.novelty import WORD_OF_ANY_SCRIPT
 
 Trait = Callable[[str], float | None]
-"""Text → a number; None where the text is too short to have one."""
+"""Text → its number; None where the text is too short to have one."""
 
 # Nothing here may go back over a run of characters that it took in (`++`), or a long one would take forever.
 HEDGES = re.compile(
@@ -31,7 +31,7 @@ REFUSALS = re.compile(
     r"|\b(?:i\s++am|i['’]?m)\s++(?:unable|not\s++able|not\s++allowed|sorry,?\s++but)\b",
     re.IGNORECASE,
 )
-"""Phrases by which an answer declines to be one."""
+"""Phrases by which a model declines to answer."""
 LIST_ITEM = re.compile(r"^[ \t]*+(?:[-*+•–]|\d{1,3}[.)])[ \t]", re.MULTILINE)
 SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*+\s|[\n。！？]""")
 """An end mark before white space, or a line's end: a number's point ends nothing, an abbreviation's does."""
@@ -40,17 +40,17 @@ WORD_CHARACTER = re.compile(r"\w")
 
 
 def words(text: str) -> list[str]:
-    """The words of any script, in lower case and without punctuation; one written without spaces, character by character."""
+    """The words of any script, in lower case and without punctuation; scripts without spaces give one word per character."""
     return WORD_OF_ANY_SCRIPT.findall(text.lower())
 
 
 def bigrams(text: str) -> list[tuple[str, str]]:
-    """Its words, two neighbours at a time."""
+    """Pairs of neighbouring words."""
     return list(pairwise(words(text)))
 
 
 def matches(pattern: re.Pattern[str], text: str) -> int:
-    """How often `pattern` is found, none overlapping another."""
+    """Count of the non-overlapping matches of `pattern`."""
     return len(pattern.findall(text))
 
 
@@ -67,9 +67,9 @@ def _sentences(text: str) -> int:
 
 
 def _distinct_2(text: str) -> float | None:
-    """Different pairs of neighbouring words, of all (distinct-2: Li et al. 2016); None of fewer than two words."""
-    found = bigrams(text)
-    return len(set(found)) / len(found) if found else None
+    """Share of distinct pairs of neighbouring words (distinct-2: Li et al. 2016); None below two words."""
+    pairs = bigrams(text)
+    return len(set(pairs)) / len(pairs) if pairs else None
 
 
 TRAITS: Mapping[str, Trait] = {
@@ -82,18 +82,18 @@ TRAITS: Mapping[str, Trait] = {
     "refusal": _refuses,
     "distinct_2": _distinct_2,
 }
-"""Name → what is counted of one text, but for `refusal`, which is 0 or 1, and `distinct_2`, a share. Word lists are English."""
+"""Name → a count in one text, except `refusal`, which is 0 or 1, and `distinct_2`, a share. Word lists are English."""
 
 
 def known_traits(config: DriftConfig) -> dict[str, Trait]:
-    """The built-in traits, and the user's own. Raises `SelfRewardError` where a function of theirs cannot be imported."""
-    return {**TRAITS, **{name: _own(name, told) for name, told in config.traits.items()}}
+    """The built-in traits and those of the recipe. Raises `SelfRewardError` where a function of the user's cannot be imported."""
+    return {**TRAITS, **{name: _own(name, value) for name, value in config.traits.items()}}
 
 
-def _own(name: str, told: str) -> Trait:
-    if re.fullmatch(IMPORT_PATH, told):
-        return partial(_called, name, imported(told))
-    return partial(matches, re.compile(told, re.IGNORECASE))
+def _own(name: str, value: str) -> Trait:
+    if re.fullmatch(IMPORT_PATH, value):
+        return partial(_called, name, imported(value))
+    return partial(matches, re.compile(value, re.IGNORECASE))
 
 
 def _called(name: str, function: Callable[[str], Any], text: str) -> float:
@@ -116,21 +116,21 @@ Z = 1.96
 
 
 def furthest(texts: Iterable[tuple[str, str]]) -> tuple[str, Estimate | None]:
-    """The word that most one-sidedly stands in one text of a pair and not in the other, and its z by McNemar: + of the first."""
+    """The word that most one-sidedly occurs in one text of each pair alone, and its z by McNemar's test: + for the first text."""
     ahead, apart = Counter[str](), Counter[str]()
     for word, sign in _apart(texts):
         ahead[word] += sign
         apart[word] += 1
     if not apart:
         return "", None
-    word = max(sorted(apart), key=lambda one: abs(ahead[one]) / sqrt(apart[one]))
+    word = max(sorted(apart), key=lambda candidate: abs(ahead[candidate]) / sqrt(apart[candidate]))
     z = ahead[word] / sqrt(apart[word])
     return word, Estimate(value=z, low=z - Z, high=z + Z)
 
 
 def _apart(texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, int]]:
-    """Every word that only one text of a pair has: +1 of the first, −1 of the second."""
-    for one, other in texts:
-        first, second = set(words(one)), set(words(other))
+    """Each word that occurs in one text of a pair only: +1 for the first text, −1 for the second."""
+    for first_text, second_text in texts:
+        first, second = set(words(first_text)), set(words(second_text))
         yield from ((word, 1) for word in first - second)
         yield from ((word, -1) for word in second - first)

@@ -11,4 +11,4 @@ from .responses import Answering as Answering
 from .rubrics import (Rubric as Rubric, own_words as own_words)
 from .seed import (Seed as Seed, load_seed as load_seed, ranked_responses as ranked_responses, refuse_known as refuse_known)
 from .selection import (load_selector as load_selector, load_validation as load_validation)
-from .sources import (Kept as Kept, load_prompts as load_prompts, load_rankings as load_rankings)
+from .sources import (Kept as Kept, load_prompts as load_prompts, load_rankings as load_rankings, why_not as why_not)

@@ -20,7 +20,7 @@ def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFold
     """`seed` with the EFT examples that `baseline` makes of its ranked sets. Raises `SelfRewardError` where it makes none."""
     # What is learnt is the number in the text, so that it is this number that must agree.
     grader = Grader(recipe.judge.model_copy(update={"samples": recipe.eft.tries, "read": "sampled"}))
-    asked = [(ranking.prompt, response) for ranking in seed.rankings for response in ranked_responses(ranking)]
+    asked = [(ranking.asked, response) for ranking in seed.rankings for response in ranked_responses(ranking)]
     judgments = folder.ask(EFT_JUDGMENTS, grader, asked, baseline)
     eft = folder.keep(EFT, choose_eft(seed.rankings, judgments, grader, recipe.eft, recipe.seed))
     if not eft:
@@ -50,7 +50,7 @@ def choose_eft(
             dropped += [_dropped(response.id, targets) for response in responses]
             continue
         for response, target in zip(responses, targets, strict=True):
-            example = _example(grader, grader.fill(ranking.prompt, response.text), target)
+            example = _example(grader, grader.fill(ranking.asked, response.text), target)
             if example.id in made:  # two people ranked the same response
                 dropped.append(_dropped(response.id, "repeated"))
             else:

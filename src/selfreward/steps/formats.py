@@ -1,4 +1,4 @@
-"""Rows of other people's data: somebody's first turn, and the answers to it.
+"""Rows of other people's data: what somebody asked, and the answers to it.
 
 One class a format. Each reads what it needs, leaves the rest of a row alone, and turns into an `Exchange`.
 """
@@ -6,68 +6,21 @@ One class a format. Each reads what it needs, leaves the rest of a row alone, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from selfreward.errors import amount
+from selfreward.records import Message as Said
+from selfreward.steps.dialogues import Row, Text, Turn, Unused, as_turns, conversation
+from selfreward.steps.exchanges import Answer, Exchange
 
-USER = {"user", "human", "prompter"}
-ASSISTANT = {"assistant", "gpt", "model", "bot"}
-
-
-class Unused(Exception):
-    """A row that fits its format and is not wanted; its text is the reason."""
-
-
-class Answer(NamedTuple):
-    """One answer: its rank among the others, 0 the best, None where nobody ranked it; and what is against it, if anything."""
-
-    text: str
-    rank: int | None = 0
-    against: str = ""
-
-    @property
-    def unfit(self) -> str:
-        """Why it is not to be used; empty where it is."""
-        return self.against or ("" if self.text.strip() else "empty")
+LISTS = ("messages", "conversations", "conversation")
+"""Names of a list of turns."""
 
 
-class Exchange(NamedTuple):
-    """A first turn and its answers."""
-
-    prompt: str
-    answers: Sequence[Answer]
-
-    def best(self) -> str:
-        """The answer of rank 0, the first where several share it. Raises `Unused` where there is none to use."""
-        if not self.answers:
-            raise Unused("unanswered")
-        best = next((answer for answer in self.answers if answer.rank == 0), None)
-        if best is None:
-            raise Unused("unranked")
-        if best.unfit:
-            raise Unused(best.unfit)
-        return best.text
-
-    def ranked(self) -> tuple[list[tuple[str, int]], list[str]]:
-        """(text, rank) of two answers or more, and the reasons for leaving others out. Raises `Unused` where it cannot be."""
-        fit = [(answer.text, answer.rank) for answer in self.answers if answer.rank is not None and not answer.unfit]
-        if not self.answers:
-            raise Unused("unanswered")
-        if len(fit) < 2:
-            raise Unused("unranked" if any(answer.rank is None for answer in self.answers) else "one_response")
-        order = sorted({rank for _, rank in fit})
-        if len(order) == 1:
-            raise Unused("all_tied")
-        left_out = [answer.unfit or "unranked" for answer in self.answers if answer.unfit or answer.rank is None]
-        return [(text, order.index(rank)) for text, rank in fit], left_out
-
-
-class Row(BaseModel):
-    """A row, or an object in one; what else it holds is none of our business."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+class Shape(Row):
+    """A row of a format."""
 
     def exchange(self, language: str | None) -> Exchange:
         """The exchange in this row. Raises `Unused`."""
@@ -90,7 +43,7 @@ class Message(Row):
         return "deleted" if self.deleted else "" if self.review_result else "not_reviewed"
 
 
-class Tree(Row):
+class Tree(Shape):
     """A tree of Open Assistant's export: a first prompt, the replies to it, the replies to those."""
 
     prompt: Message
@@ -102,51 +55,44 @@ class Tree(Row):
         if self.prompt.against:
             raise Unused(self.prompt.against)
         replies = self.prompt.replies or []
-        return _exchange(self.prompt.text, [Answer(reply.text, reply.rank, reply.against) for reply in replies])
+        if not self.prompt.text.strip():
+            raise Unused("empty")
+        return Exchange(self.prompt.text, [Answer(reply.text, reply.rank, reply.against) for reply in replies])
 
 
-class Turn(Row):
-    """One turn of a conversation, by whichever names are usual."""
+class Conversation(Shape):
+    """Chat `messages`: the last answer, and everything before it. One that ends with the user's turn is a prompt."""
 
-    role: str = Field(validation_alias=AliasChoices("role", "from"))
-    content: str = Field(validation_alias=AliasChoices("content", "text", "value"))
-
-
-class Conversation(Row):
-    """Chat `messages`. What follows the first answer is left alone."""
-
-    messages: list[Turn]
-
-    @field_validator("messages", mode="before")
-    @classmethod
-    def _up_to_the_first_answer(cls, value: Any) -> Any:
-        system = bool(value) and isinstance(value, list) and isinstance(value[0], dict) and "system" in value[0].values()
-        return value[: 3 if system else 2] if isinstance(value, list) else value
+    messages: list[Turn] = Field(validation_alias=AliasChoices(*LISTS))
+    system: Text | None = None
 
     def exchange(self, language: str | None) -> Exchange:
-        """The first turn and the answer to it."""
-        turns = _without_system(self.messages)
-        answers = [Answer(turn.content) for turn in turns[1:2] if turn.role in ASSISTANT]
-        return _exchange(_first_turn(turns[:1]), answers)
+        """The last turn of the user and the answer to it."""
+        turns = conversation(self.messages, self.system)
+        answers = [Answer(turns[-1].content)] if turns[-1].role == "assistant" else []
+        return _exchange(turns[: len(turns) - len(answers)], answers)
 
 
-class Alpaca(Row):
+class Alpaca(Shape):
     """Alpaca's fields: the input, where there is one, stands below the instruction."""
 
     instruction: str
     input: str | None = None
     output: str | None
+    system: Text | None = None
 
     def exchange(self, language: str | None) -> Exchange:
         """Instruction and input as one prompt."""
         asked = [part for part in (self.instruction, self.input) if part and part.strip()]
-        return _exchange("\n\n".join(asked), [] if self.output is None else [Answer(self.output)])
+        turns = conversation([_user("\n\n".join(asked))], self.system)
+        return _exchange(turns, [] if self.output is None else [Answer(self.output)])
 
 
-class Asked(Row):
-    """A column with the prompt: a text, or the turns of a conversation up to the answers."""
+class Asked(Shape):
+    """A column with the prompt: a text, or the turns of a conversation up to the answers; and one with a system prompt."""
 
     prompt: list[Turn]
+    system: Text | None = None
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -155,7 +101,7 @@ class Asked(Row):
 
     def exchange(self, language: str | None) -> Exchange:
         """The prompt and what was answered."""
-        return _exchange(_first_turn(_without_system(self.prompt)), self.answers())
+        return _exchange(_prompt(self.prompt, self.system), self.answers())
 
     def answers(self) -> list[Answer]:
         """None, of a prompt alone."""
@@ -163,26 +109,98 @@ class Asked(Row):
 
 
 class Answered(Asked):
-    """A column with the prompt and one with its answer."""
+    """A column with the prompt and one with its answer: a text, or the assistant's turn."""
 
-    response: str | None
+    response: Text | None
+
+    @field_validator("response", mode="before")
+    @classmethod
+    def _one_turn(cls, value: Any) -> Any:
+        return _alone(value)
 
     def answers(self) -> list[Answer]:
         """The one there is."""
         return [] if self.response is None else [Answer(self.response)]
 
 
+class Rated(Answered):
+    """A column with the prompt, one with a response to it, and its rank or score; other rows have other responses."""
+
+    rank: float | None = None
+    """Lower is better."""
+    score: float | None = None
+    """Higher is better."""
+
+    def exchange(self, language: str | None) -> Exchange:
+        """The prompt and this response."""
+        return super().exchange(language)._replace(partial=True)
+
+    def answers(self) -> list[Answer]:
+        """The response, with its rank, or its score negated for one."""
+        rank = self.rank if self.rank is not None or self.score is None else -self.score
+        return [answer._replace(rank=rank) for answer in super().answers()]
+
+
+class Preferred(Shape):
+    """Columns `chosen` and `rejected`, with the prompt in a column of its own or as the turns that both begin with."""
+
+    prompt: list[Turn] | None = None
+    system: Text | None = None
+    chosen: list[Turn]
+    rejected: list[Turn]
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _asked(cls, value: Any) -> Any:
+        return as_turns(value)
+
+    @field_validator("chosen", "rejected", mode="before")
+    @classmethod
+    def _answer_alone(cls, value: Any) -> Any:
+        turns = as_turns(value)
+        whole = not isinstance(value, str) or len(turns) > 1
+        turns = turns if whole else [{"role": "assistant", "content": value}]
+        return [turns] if isinstance(turns, dict) else turns
+
+    @model_validator(mode="after")
+    def _has_a_prompt(self) -> Self:
+        if self.prompt is None and len(self.chosen) < 2:
+            raise ValueError("prompt is missing, and chosen has no turns before its last that would be one")
+        return self
+
+    def exchange(self, language: str | None) -> Exchange:
+        """The prompt, the chosen answer and the rejected one."""
+        before = self._before()
+        sides = [conversation([*before, *side[-1:]], self.system) for side in (self.chosen, self.rejected)]
+        if any(len(side) < 2 or side[-1].role != "assistant" for side in sides):
+            raise Unused("unanswered")
+        return _exchange(sides[0][:-1], [Answer(side[-1].content, rank) for rank, side in enumerate(sides)])
+
+    def _before(self) -> list[Turn]:
+        """The turns before both answers. Raises `Unused` where they are not the same, or others than the prompt's."""
+        before = self.chosen[:-1]
+        if _said(before) != _said(self.rejected[:-1]):
+            raise Unused("prompts_differ")
+        asked = [turn for turn in self.prompt or [] if not (turn.silent and turn.role == "assistant")]
+        if not before or before[0].role == "assistant":
+            return [*asked, *before]
+        if asked and _said(asked)[-1] not in _said(before):
+            raise Unused("prompts_differ")
+        return before
+
+
 class Scored(Row):
     """One of several responses, with what people gave it."""
 
-    text: str = Field(validation_alias=AliasChoices("text", "content", "value"))
+    text: Text = Field(validation_alias=AliasChoices("text", "content", "value", "response"))
     rank: float | None = None
     score: float | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _text_alone(cls, value: Any) -> Any:
-        return {"text": value} if isinstance(value, str) else value
+        text = _alone(value)
+        return {"text": text} if isinstance(text, str) else text
 
 
 class Ranked(Asked):
@@ -220,21 +238,28 @@ def _dense(values: Sequence[float | None]) -> list[int | None]:
     return [None if value is None else distinct.index(value) for value in values]
 
 
-def _without_system(turns: Sequence[Turn]) -> list[Turn]:
-    """The turns after what the system said. Raises `Unused` where that is more than nothing: the answer may hang on it."""
-    if any(turn.role == "system" and turn.content.strip() for turn in turns[:1]):
-        raise Unused("system_turn")
-    return [turn for at, turn in enumerate(turns) if at or turn.role != "system"]
+def _alone(value: Any) -> Any:
+    """The content of the assistant's turn where a list has that alone; anything else as it is."""
+    alone = value[0] if isinstance(value, list) and len(value) == 1 else value
+    turn = Turn.model_validate(alone) if isinstance(alone, dict) and {"role", "from"} & alone.keys() else None
+    return turn.content if turn and turn.role == "assistant" else value
 
 
-def _first_turn(turns: Sequence[Turn]) -> str:
-    """The user's words. Raises `Unused` where they are not the one and only turn."""
-    if len(turns) != 1 or turns[0].role not in USER:
-        raise Unused("not_first_turn")
-    return turns[0].content
+def _said(turns: Sequence[Turn]) -> list[tuple[str, str]]:
+    return [(turn.role, turn.content.strip()) for turn in turns]
 
 
-def _exchange(prompt: str, answers: Sequence[Answer]) -> Exchange:
-    if not prompt.strip():
-        raise Unused("empty")
-    return Exchange(prompt, answers)
+def _user(text: str) -> Turn:
+    return Turn.model_validate({"role": "user", "content": text})
+
+
+def _prompt(turns: Sequence[Turn], system: str | None) -> tuple[Said, ...]:
+    """The turns up to an answer. Raises `Unused` where one was given already."""
+    said = conversation(turns, system)
+    if said[-1].role == "assistant" and said[-1].content.strip():
+        raise Unused("ends_with_an_answer")
+    return said[:-1] if said[-1].role == "assistant" else said
+
+
+def _exchange(turns: Sequence[Said], answers: Sequence[Answer]) -> Exchange:
+    return Exchange(turns[-1].content, answers, tuple(turns[:-1]))

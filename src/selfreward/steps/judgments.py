@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Checkpoint, Completion, Judgment, Outcome, Records, Request, Response, Watched
+from selfreward.records import Asked, Checkpoint, Completion, Judgment, Outcome, Records, Request, Response, Watched, turns_of
 from selfreward.rundir import JUDGMENTS, ModelFolder
 from selfreward.stats import mean_scores
 from selfreward.steps.json_verdicts import json_verdict, read_json, schema
@@ -33,20 +33,22 @@ class Grader:
         json = ["json", self.config.field] if self.config.form == "json" else []
         return [self.config.pattern, *self.config.scale, self.config.read, *json]
 
-    def fill(self, prompt: str, response: str) -> str:
+    def fill(self, prompt: Asked, response: str) -> str:
         """The judge's prompt."""
         return self.rubric.fill(prompt=prompt, response=response)
 
-    def plan(self, items: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
-        """K requests for each (prompt text, response), next to each other.
+    def plan(self, items: Iterable[tuple[Asked, Response]], model: Checkpoint, seed: int) -> list[Request]:
+        """K requests for each (prompt, response), next to each other.
 
         A response that is there twice is judged once, and one that is no answer not at all.
         """
         once = {response.id: (prompt, response) for prompt, response in items if response.answered}
         return [
-            Request.user_turn(response.id, sample, text, self.config.sampling, model, seed, self._watch, self._schema)
+            Request.asking(
+                response.id, sample, turns, self.config.sampling, model, seed, watch=self._watch, json_schema=self._schema
+            )
             for prompt, response in once.values()
-            for text in (self.fill(prompt, response.text),)
+            for turns in (turns_of(self.config.frame(self.fill(prompt, response.text))),)
             for sample in self.samples
         ]
 
@@ -100,9 +102,9 @@ NEAR = 0.5
 
 
 def judge_candidates(
-    it: ModelFolder, candidates: Sequence[tuple[str, Response]], grader: Grader, by: Checkpoint
+    it: ModelFolder, candidates: Sequence[tuple[Asked, Response]], grader: Grader, by: Checkpoint
 ) -> Records[Judgment]:
-    """All judgments of `candidates`, (prompt text, response) each, that the model `by` writes.
+    """All judgments of `candidates`, (prompt, response) each, that the model `by` writes.
 
     With an adaptive judge round n is a stage of its own, in which every candidate that is then undecided has sample n of the K
     that it would have had otherwise, from the same seed: the samples drawn are among those that K for everyone would have drawn.

@@ -134,7 +134,7 @@ def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint,
 
 def _taus(made: Iteration, it: ModelFolder, earlier: Checkpoint, recipe: Recipe) -> list[float]:
     """Kendall's τ-b of the prompts that have one, after `earlier` has judged all candidates as often as their judge at most."""
-    grader, texts = Grader(recipe.judge), {prompt.id: prompt.text for prompt in made.prompts}
+    grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in made.prompts}
     asked = ((texts[response.prompt_id], response) for response in made.responses)
     before = it.ask(JUDGMENTS_BEFORE, grader, asked, earlier)
     groups = ([response.id for response in group] for _, group in groupby(made.responses, lambda response: response.prompt_id))

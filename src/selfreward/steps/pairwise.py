@@ -43,7 +43,7 @@ class PairwiseJudge:
 
     def _ask(self, prompt: Prompt, first: Response, second: Response, index: int, model: Checkpoint, seed: int) -> Request:
         about = f"{prompt.id} {first.id} {second.id}"
-        text = self.rubric.fill(prompt=prompt.text, first=first.text, second=second.text)
+        text = self.rubric.fill(prompt=prompt.asked, first=first.text, second=second.text)
         return Request.user_turn(about, index, text, self.config.sampling, model, seed)
 
     def read(self, request: Request, completion: Completion) -> Preference:

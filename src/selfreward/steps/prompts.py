@@ -18,6 +18,7 @@ from selfreward.recipe import PromptsConfig
 from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request, content_id, read_jsonl
 from selfreward.stats import WORD, WORD_OF_ANY_SCRIPT, Novelty, count_words, plain
 from selfreward.steps.parsing import own_turn
+from selfreward.steps.verdict_words import ANSWERS, SOLUTIONS
 
 HEADER = "Come up with a series of tasks:"
 # In all of these, what is taken in is not gone back over (`*+`), and a run of blank lines and marks is entered at its first
@@ -27,10 +28,11 @@ OWN_NUMBER = re.compile(r"\A[\s*#]*+\d++\s?\.\**+(?=\s)")
 NEXT_ITEM = re.compile(r"(?<![\s*#])((?:[^\S\n]|[*#])*+)\n[\s*#]*+\d++\s?\.(?=[\s*]|\Z)")
 """Where the writer goes on to the task after the one it was asked for; the group is still on the line before."""
 OWN_ANSWER = re.compile(
-    r"(?<![\s*#>])((?:[^\S\n]|[*#>])*+)\n[\s*#>]*+"
+    r"(?<![\s*#>])((?:[^\S\n]|[*#>])*+)\n[\s*#>]*+(?:"
     r"(?:(?:the|my|sample|possible|suggested|correct)[ \t]++)*+(?:answer|response|output|solution|assistant)[*]*+\s*+[:：]"
+    rf"|(?:{ANSWERS}|{SOLUTIONS})[*]*+\s*+[:：]|[【\[]{ANSWERS}[】\]])"
     r"|(?<!\s)[^\S\n]*+\n\s*+(?:[-=*#~—]{3}|(?:[-*][ \t]++){2}[-*]|_{3,}+[ \t]*+(?=\n|\Z))"
-    r"|(?<=[.?!])[ \t]++[*]*+(?:answer|response|solution)[*]*+\s*+:",
+    rf"|(?:(?<=[.?!؟।۔])[ \t]++|(?<=[。？！]))[*]*+(?:answer|response|solution|{ANSWERS}|{SOLUTIONS})[*]*+\s*+[:：]",
     re.IGNORECASE,
 )
 """Where the writer stops asking and starts to answer: a separator, or a word for what follows (paper, appendix A.5).
@@ -42,8 +44,11 @@ The group, where there is one, is still on the line before.
 def plan_prompts(
     seeds: Sequence[Prompt], written: Sequence[Prompt], config: PromptsConfig, model: Checkpoint, seed: int, iteration: int
 ) -> list[Request]:
-    """Requests for new prompts, each with its own shots: from `seeds`, and from those `written` in earlier iterations."""
-    requests = []
+    """Requests for new prompts, each with its own shots: from `seeds`, and from those `written` in earlier iterations.
+
+    A later turn of a conversation is no shot, for read alone it is no task.
+    """
+    requests, seeds = [], [prompt for prompt in seeds if prompt.stands_alone]
     for index in range(config.per_iteration):
         rng = random.Random(f"{seed} {iteration} {index}")
         shots = _shots(seeds, written, config, rng)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from selfreward.records import Checkpoint, Completion, Prompt, Request, Response, Sampling
+from selfreward.records import NO_FRAME, Checkpoint, Completion, Frame, Prompt, Request, Response, Sampling, turns_of
 
 
 class Answering(NamedTuple):
@@ -13,6 +13,7 @@ class Answering(NamedTuple):
 
     sampling: Sampling
     n: int = 1
+    frame: Frame = NO_FRAME
 
     @property
     def reading(self) -> list[object]:
@@ -22,8 +23,9 @@ class Answering(NamedTuple):
     def plan(self, prompts: Iterable[Prompt], model: Checkpoint, seed: int) -> list[Request]:
         """`n` requests for each prompt, its candidates next to each other."""
         return [
-            Request.user_turn(prompt.id, index, prompt.text, self.sampling, model, seed)
+            Request.asking(prompt.id, index, turns, self.sampling, model, seed)
             for prompt in prompts
+            for turns in (turns_of(self.frame(prompt.asked)),)
             for index in range(self.n)
         ]
 

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import Completion
+from selfreward.records import Asked, Completion, quoted
 from selfreward.steps.parsing import NO_VERDICT, find_turn
 
+CONVERSATION = "conversation"
+"""The tag around one."""
+LAST_TURN = "the last turn of this conversation"
+"""Stands where a rubric has the prompt: the turns are below it."""
 Failure = Literal["error", "truncated"]
 
 
@@ -34,14 +38,26 @@ class Rubric:
         self._slot = re.compile(rf"\{{({'|'.join(slots)})\}}")
 
     @cached_property
-    def _tag(self) -> re.Pattern[str]:
-        """Tags that the rubric puts around a slot, as a text might forge them."""
-        names = {name.lower() for name in re.findall(r"</?\s*(\w+)\s*>", self.text)}
-        return re.compile(rf"<(?=\s*+/?\s*+(?:{'|'.join(sorted(names)) or '(?!)'})\b)", re.IGNORECASE)
+    def _tags(self) -> set[str]:
+        """Names of the tags that the rubric puts around a slot, as a text might forge them."""
+        return {name.lower() for name in re.findall(r"</?\s*(\w+)\s*>", self.text)}
 
-    def fill(self, **texts: str) -> str:
-        """The prompt, a text for each slot; slots and tags inside the texts are only text."""
-        return self._slot.sub(lambda slot: self._tag.sub("&lt;", texts[slot[1]]), self.text)
+    def fill(self, **texts: Asked) -> str:
+        """The prompt, a text or a conversation for each slot; slots, tags and roles inside the texts are only text."""
+        return self.put_into(self.text, **texts)
+
+    def put_into(self, part: str, **texts: Asked) -> str:
+        """A part of the prompt, filled as by `fill`."""
+        talk = {CONVERSATION} if any(not isinstance(text, str) for text in texts.values()) else set[str]()
+        names = "|".join(sorted(self._tags | talk)) or "(?!)"
+        forged = re.compile(rf"<(?=\s*+/?\s*+(?:{names})\b)", re.IGNORECASE)
+        safe = {name: _in_tags(forged.sub("&lt;", quoted(text)), text) for name, text in texts.items()}
+        return self._slot.sub(lambda slot: safe[slot[1]], part)
+
+
+def _in_tags(shown: str, asked: Asked) -> str:
+    """What is asked as it stands in a rubric; `shown`: the text of it, without forged tags."""
+    return shown if isinstance(asked, str) else f"{LAST_TURN}\n<{CONVERSATION}>\n{shown}\n</{CONVERSATION}>"
 
 
 class Said(NamedTuple):

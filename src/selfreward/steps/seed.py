@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeVar
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, SeedConfig, SourceConfig
-from selfreward.records import Dropped, Example, Identified, Prompt, Ranking, Response
+from selfreward.records import (
+    NO_FRAME,
+    Asked,
+    Conversed,
+    Dropped,
+    Example,
+    Identified,
+    Message,
+    Prompt,
+    Ranking,
+    Response,
+    last_turn,
+    quoted,
+    turns_of,
+)
 from selfreward.stats import plain
-from selfreward.steps.sources import Kept, draw, load_examples, load_prompts, load_rankings
+from selfreward.steps.sources import Kept, draw, load_examples, load_prompts, load_rankings, why_not
 
+Key = tuple[str, ...]
+"""What is the same of two prompts that are one: their turns, but for case, spaces and the system turn."""
 A = TypeVar("A", Example, Ranking)
 R = TypeVar("R", bound=Identified)
 
@@ -29,6 +44,8 @@ class Seed(NamedTuple):
     """Ranked responses that EFT is made of, where it does not come ready made."""
     dropped: Sequence[Dropped] = ()
     """Records that are in none of these; `stage` is the part that a record was meant for."""
+    recipe: Recipe | None = None
+    """The recipe that says how examples are asked, and which of their answers are trained."""
 
     @property
     def heldout(self) -> list[Prompt]:
@@ -48,10 +65,16 @@ class Seed(NamedTuple):
         names = ("ift", judged, "heldout_prompts", "heldout_rankings")
         return {name: (getattr(self, name), [drop for drop in self.dropped if drop.stage == name]) for name in names}
 
-    def examples(self, on: str) -> list[tuple[str, str]]:
-        """(prompt, response) of the kinds that `on` names, as `sft.on` does."""
-        chosen = [*(self.ift if "ift" in on else []), *(self.eft if "eft" in on else [])]
-        return [(example.prompt, example.response) for example in chosen]
+    def examples(self, on: str) -> list[tuple[Asked, str]]:
+        """(prompt, response) of the kinds that `on` names, as `sft.on` does; a prompt is as the model will be asked.
+
+        Of a conversation the last answer, or every one, each after its own prompt, where `sft.answers` is `all`.
+        """
+        answering, judging = (self.recipe.responses.frame, self.recipe.judge.frame) if self.recipe else (NO_FRAME, NO_FRAME)
+        trained = slice(0 if self.recipe and self.recipe.sft.answers == "all" else -1, None)
+        ift = [(answering(asked), answer) for example in self.ift for asked, answer in answers_in(example)[trained]]
+        eft = [(judging(example.asked), example.response) for example in self.eft]
+        return [*(ift if "ift" in on else []), *(eft if "eft" in on else [])]
 
 
 def load_seed(recipe: Recipe) -> Seed:
@@ -74,11 +97,11 @@ def load_seed(recipe: Recipe) -> Seed:
     rankings = split.limited(rankings, "rankings")
     if data.rankings and not data.heldout_rankings:
         every = rankings
-        apart = split.off(every, round(recipe.eft.heldout * len(_texts(map(_asked, every)))), "heldout_rankings")
+        apart = split.off(every, round(recipe.eft.heldout * len(_keys(every))), "heldout_rankings")
         rankings = split.without(apart, every, "rankings", "held_out")
         trained_on = {ranking.id for ranking in rankings}
         heldout_rankings = [ranking for ranking in every if ranking.id not in trained_on]
-    seed = Seed(ift, eft, heldout_prompts, heldout_rankings, rankings, split.dropped)
+    seed = Seed(ift, eft, heldout_prompts, heldout_rankings, rankings, split.dropped, recipe)
     _refuse_gaps(seed, recipe)
     _refuse_overlap(seed, data)
     return seed
@@ -95,19 +118,37 @@ def ranked_responses(ranking: Ranking) -> list[Response]:
 
 def refuse_known(prompts: Iterable[Prompt], called: str, where: str, seed: Seed) -> None:
     """Raises `SelfRewardError` where some of `prompts`, which are `called` so, are trained or measured on."""
-    prompts, learnt = list(prompts), _texts([*map(_asked, seed.ift), *map(_asked, seed.rankings)])
-    judged = {plain(prompt.text) for prompt in prompts if any(judges(example, prompt.text) for example in seed.eft)}
-    for what_for, known in (("trained", learnt | judged), ("measured", _texts(seed.heldout))):
-        if shared := [prompt.text for prompt in prompts if plain(prompt.text) in known]:
+    prompts, learnt = list(prompts), _keys(seed.rankings).union(*map(learnt_from, seed.ift))
+    judged = {known_by(prompt.asked) for prompt in prompts if any(judges(example, prompt.asked) for example in seed.eft)}
+    for what_for, known in (("trained", learnt | judged), ("measured", _keys(seed.heldout))):
+        if shared := [prompt.text for prompt in prompts if known_by(prompt.asked) in known]:
             raise SelfRewardError(f"{len(shared)} {called} are {what_for} on, {shared[0]!r} first", where, "Take them out")
 
 
+def known_by(asked: Asked) -> Key:
+    """What is the same of two prompts that are one: a question is the same one under another system prompt."""
+    return tuple(plain(turn.content) for turn in turns_of(asked) if turn.role != "system")
+
+
+def answers_in(example: Example) -> list[tuple[Asked, str]]:
+    """(prompt, answer) of every answer of the assistant in a conversation, in its order."""
+    turns = (*turns_of(example.asked), Message(role="assistant", content=example.response))
+    places = [at for at, turn in enumerate(turns) if turn.role == "assistant"]
+    return [(turns[:at] if at > 1 else turns[0].content, turns[at].content) for at in places]
+
+
+def learnt_from(record: Example | Ranking) -> list[Key]:
+    """The prompts that a model learns to answer, or reads answered: of a conversation the earlier ones too."""
+    key = known_by(record.asked)
+    return [key[: at + 1] for at in range(0, len(key), 2)]
+
+
 def _asked(record: Example | Ranking) -> Prompt:
-    return Prompt(text=record.prompt, source="seed")
+    return Prompt(text=record.prompt, context=record.context, source="seed")
 
 
-def _texts(prompts: Iterable[Prompt]) -> set[str]:
-    return {plain(prompt.text) for prompt in prompts}
+def _keys(records: Iterable[Conversed]) -> set[Key]:
+    return {known_by(record.asked) for record in records}
 
 
 class _Split:
@@ -146,17 +187,17 @@ class _Split:
 
     def off(self, records: Sequence[Example | Ranking], count: int, name: str) -> list[Prompt]:
         """`count` of the prompts of `records`, drawn by the run's seed; all where there are not as many."""
-        once = {plain(prompt.text): prompt for prompt in map(_asked, records)}
+        once = {known_by(prompt.asked): prompt for prompt in map(_asked, records)}
         return draw(list(once.values()), count, name, self._seed)[0]
 
     def without(self, prompts: Iterable[Prompt], records: Sequence[A], stage: str, reason: str) -> list[A]:
         """The records about none of `prompts`."""
-        texts = _texts(prompts)
-        return self._part(records, lambda record: plain(record.prompt) in texts, stage, reason)
+        keys = _keys(prompts)
+        return self._part(records, lambda record: not keys.isdisjoint(learnt_from(record)), stage, reason)
 
     def unjudged(self, prompts: Sequence[Prompt], eft: Sequence[Example]) -> list[Example]:
         """The EFT examples that judge an answer to none of `prompts`."""
-        return self._part(eft, lambda example: any(judges(example, prompt.text) for prompt in prompts), "eft", "held_out")
+        return self._part(eft, lambda example: any(judges(example, prompt.asked) for prompt in prompts), "eft", "held_out")
 
     def _part(self, records: Sequence[A], leaves: Callable[[A], bool], stage: str, reason: str) -> list[A]:
         gone = [leaves(record) for record in records]
@@ -166,12 +207,12 @@ class _Split:
         return [record for record, leaving in zip(records, gone, strict=True) if not leaving]
 
 
-def judges(example: Example, prompt: str, responses: Sequence[str] = ()) -> bool:
+def judges(example: Example, prompt: Asked, responses: Sequence[str] = ()) -> bool:
     """Whether an EFT example, by whatever rubric, is about `prompt`: has it beside one of `responses`, or on its own.
 
     On its own: between a label, a tag, a quote or a line's end on either side, for a short prompt is part of many texts.
     """
-    asked, text = _as_filled(prompt), _as_filled(example.prompt)
+    asked, text = _as_filled(quoted(prompt)), _as_filled(example.prompt)
     if asked not in text:
         return False
     alone = rf"(?:^|[\n:>\"'“])[ \t]*{re.escape(asked)}[ \t]*(?:$|[\n<\"'”])"
@@ -193,6 +234,9 @@ def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
     if not seed.heldout_prompts:
         now = "Give at least one: following instructions is measured on them"
         raise SelfRewardError(f"has no prompts{_reasons(seed, 'heldout_prompts')}", _path(data.heldout_prompts), now)
+    if not recipe.prompts.source and not any(example.stands_alone for example in seed.ift):
+        now = "Add examples of a first turn, which new prompts are modelled on, or give prompts of your own with prompts.from"
+        raise SelfRewardError("every prompt in it is a later turn of a conversation", data.ift.path, now)
     if wanted and not data.rankings and not seed.eft:
         now = 'Add some, or rankings to make them of, or set sft.on = "ift"'
         raise SelfRewardError("sft.on asks for EFT but there are no EFT examples", data.eft.path if data.eft else "data.eft", now)
@@ -206,24 +250,23 @@ def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
 
 def _reasons(seed: Seed, stage: str) -> str:
     """The reasons for which everything was dropped, in brackets."""
-    reasons = Counter(drop.reason for drop in seed.dropped if drop.stage == stage)
-    return f" ({', '.join(f'{reason} {count}' for reason, count in sorted(reasons.items()))})" if reasons else ""
+    return why_not(drop for drop in seed.dropped if drop.stage == stage)
 
 
 def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
     """Raises `SelfRewardError` where files that the user gave have what is measured on in what is trained on."""
-    trained = {plain(example.prompt) for example in seed.ift}
+    trained = set[Key]().union(*map(learnt_from, seed.ift))
     for source, prompts in (
         (data.heldout_prompts, seed.heldout_prompts),
         (data.heldout_rankings, map(_asked, seed.heldout_rankings)),
     ):
-        if shared := sorted(prompt.text for prompt in prompts if plain(prompt.text) in trained):
+        if shared := sorted(prompt.text for prompt in prompts if known_by(prompt.asked) in trained):
             what = f"{len(shared)} held-out prompts are trained on, {shared[0]!r} first"
             raise SelfRewardError(what, _path(source), f"Take them out of {data.ift.path}")
-    measured = [(prompt.text, ()) for prompt in seed.heldout_prompts]
-    for prompt, responses in [*measured, *((ranking.prompt, ranking.responses) for ranking in seed.heldout_rankings)]:
+    measured: list[tuple[Asked, tuple[str, ...]]] = [(prompt.asked, ()) for prompt in seed.heldout_prompts]
+    for prompt, responses in [*measured, *((ranking.asked, ranking.responses) for ranking in seed.heldout_rankings)]:
         if any(judges(example, prompt, responses) for example in seed.eft):
-            what = f"a held-out prompt is judged in EFT: {prompt!r}"
+            what = f"a held-out prompt is judged in EFT: {last_turn(prompt)[1]!r}"
             raise SelfRewardError(what, _path(data.eft), "Take it out there, or out of what is held out")
 
 

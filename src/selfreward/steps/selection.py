@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
-from selfreward.records import Checkpoint, Compared, Prompt, Response, Sampling, digest
+from selfreward.records import NO_FRAME, Checkpoint, Compared, Frame, Prompt, Response, Sampling, digest
 from selfreward.rundir import SELECTION, SELECTION_PREFERENCES, SELECTION_RESPONSES, VALIDATION, ModelFolder
 from selfreward.steps.cast import Cast
 from selfreward.steps.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.steps.responses import Answering
 from selfreward.steps.seed import Seed, refuse_known
-from selfreward.steps.sources import Kept, load_prompts
+from selfreward.steps.sources import Kept, load_prompts, why_not
 
 
 class Selector(NamedTuple):
@@ -31,12 +31,14 @@ class Selector(NamedTuple):
     judge: Checkpoint
     pairwise: PairwiseJudge
     sampling: Sampling
+    frame: Frame = NO_FRAME
 
     @property
     def identity(self) -> list[object]:
         """Everything that the choice depends on beside the checkpoints."""
         how = [self.pairwise.rubric.text, *self.pairwise.reading, self.pairwise.config.sampling.model_dump()]
-        return [self.every, digest(self.prompts), self.judge.fingerprint, *how, self.sampling.model_dump()]
+        framed = [] if self.frame == NO_FRAME else [list(self.frame)]
+        return [self.every, digest(self.prompts), self.judge.fingerprint, *how, self.sampling.model_dump(), *framed]
 
     def choose(self, folder: ModelFolder, candidates: Sequence[tuple[int, Checkpoint]]) -> int:
         """The step of the checkpoint that the rule gives, of (step, checkpoint) in the order of training.
@@ -55,7 +57,7 @@ class Selector(NamedTuple):
         return chosen
 
     def _answer(self, folder: ModelFolder, step: int, model: Checkpoint) -> list[Response]:
-        return list(folder.ask(SELECTION_RESPONSES.at(step), Answering(self.sampling), self.prompts, model))
+        return list(folder.ask(SELECTION_RESPONSES.at(step), Answering(self.sampling, frame=self.frame), self.prompts, model))
 
     def _compare(
         self, folder: ModelFolder, step: int, against: int, ours: Sequence[Response], theirs: Sequence[Response]
@@ -82,7 +84,8 @@ def load_selector(recipe: Recipe, seed: Seed, cast: Cast, folder: ModelFolder) -
     if recipe.select is None or loaded is None:
         return None
     prompts, judge = folder.keep(VALIDATION, loaded), cast.outside(recipe.select.judge)
-    return Selector(recipe.select.every, prompts, judge, PairwiseJudge(recipe.pairwise), recipe.responses.sampling)
+    answering = recipe.responses
+    return Selector(recipe.select.every, prompts, judge, PairwiseJudge(recipe.pairwise), answering.sampling, answering.frame)
 
 
 def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpoint]) -> Kept[Prompt] | None:
@@ -99,6 +102,8 @@ def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpo
         raise SelfRewardError(what, f"select.judge ({config.judge})", now)
     prompts, dropped = load_prompts(config.prompts, "validation", recipe.seed, recipe.data.skip_bad_rows)
     if not prompts:
-        raise SelfRewardError("has no prompts", config.prompts.path, "Give at least one: checkpoints are compared on them")
+        raise SelfRewardError(
+            f"has no prompts{why_not(dropped)}", config.prompts.path, "Give at least one: checkpoints are compared on them"
+        )
     refuse_known(prompts, "validation prompts", config.prompts.path, seed)
     return prompts, dropped

@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import random
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeVar
@@ -21,16 +23,21 @@ from pydantic_core import from_json
 from selfreward.engines import quiet_hub
 from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import HUB_ID, SourceConfig
-from selfreward.records import REPLY, Dropped, Example, Identified, Prompt, Ranking, wrong_field
-from selfreward.steps.formats import Alpaca, Answered, Asked, Conversation, Exchange, Ranked, Row, Tree, Unused
+from selfreward.records import REPLY, Dropped, Example, Identified, Prompt, Ranking, first_undecodable, whole_json, wrong_field
+from selfreward.steps.dialogues import Unused
+from selfreward.steps.exchanges import Exchange, gathered
+from selfreward.steps.formats import Alpaca, Answered, Asked, Conversation, Preferred, Ranked, Rated, Shape, Tree
 
 R = TypeVar("R", bound=Identified)
-SHAPES: dict[str, type[Row]] = {"oasst": Tree, "messages": Conversation, "alpaca": Alpaca}
+T = TypeVar("T")
+SHAPES: dict[str, type[Shape]] = {"oasst": Tree, "messages": Conversation, "alpaca": Alpaca}
 """Shapes of rows by format; the shape of a row with `columns` depends on what is wanted of it."""
 LONGEST_CELL = 2**31 - 1
 """Characters in a cell of a CSV file; Python's own limit of 131,072 is shorter than some conversations."""
-INNER = {"text", "rank", "score", "role", "content"}
-"""Names of what is in the objects inside a row."""
+RATING = {"rank", "score"}
+INNER = RATING | {"text", "role", "content"}
+"""Names of what is in the objects inside a row; a rank or a score may stand in the row itself."""
+HAS = "its columns are"
 PUT_RIGHT = "Put it right, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
 Kept = tuple[list[R], list[Dropped]]
 """The records, and what did not become one."""
@@ -50,32 +57,42 @@ def load_examples(
     came_from = Path(source.path).name
 
     def make(found: Exchange) -> tuple[Example, list[str]]:
-        return Example(prompt=found.prompt, response=found.best(), kind=kind, source=came_from), []
+        response = found.best()
+        return Example(prompt=found.prompt, context=found.context, response=response, kind=kind, source=came_from), []
 
     return _load(source, Example, make, stage, seed, skip_bad_rows)
 
 
 def load_prompts(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> Kept[Prompt]:
-    """Prompts in `source`: of a conversation, its first turn."""
+    """Prompts in `source`: of a conversation, everything before its last answer."""
 
     def make(found: Exchange) -> tuple[Prompt, list[str]]:
-        return Prompt(text=found.prompt, source="seed"), []
+        return Prompt(text=found.prompt, context=found.context, source="seed"), []
 
     return _load(source, Prompt, make, stage, seed, skip_bad_rows)
 
 
 def load_rankings(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> Kept[Ranking]:
-    """Sets of two or more ranked responses in `source`. Responses left out of a set are dropped as `reply_…`."""
+    """Sets of two or more ranked responses in `source`, in a row each or in a row a response.
+
+    Responses left out of a set are dropped as `reply_…`.
+    """
     if source.format in ("messages", "alpaca"):
         now = "Give rows of format oasst, columns or records"
         raise SelfRewardError(f"{source.format} rows have one answer each, and no ranks", source.path, now)
 
     def make(found: Exchange) -> tuple[Ranking, list[str]]:
         ranked, left_out = found.ranked()
-        made = Ranking(prompt=found.prompt, responses=tuple(text for text, _ in ranked), ranks=tuple(rank for _, rank in ranked))
-        return made, left_out
+        texts, ranks = zip(*ranked, strict=True)
+        return Ranking(prompt=found.prompt, context=found.context, responses=texts, ranks=ranks), left_out
 
     return _load(source, Ranking, make, stage, seed, skip_bad_rows)
+
+
+def why_not(dropped: Iterable[Dropped]) -> str:
+    """The reasons for which everything was dropped, with counts, in brackets after a space; empty where nothing was."""
+    reasons = Counter(drop.reason for drop in dropped)
+    return f" ({', '.join(f'{reason} {count}' for reason, count in sorted(reasons.items()))})" if reasons else ""
 
 
 def draw(records: Sequence[R], limit: int | None, stage: str, seed: int) -> Kept[R]:
@@ -93,70 +110,111 @@ def _load(
     kept: list[R] = []
     dropped: list[Dropped] = []
     seen: set[str] = set()
+    if source.format == "records":
+        kept = [record for _, record in _used(source, lambda row, where: _record(row, kind, where), stage, skip, dropped)]
+    else:
+        read = _used(source, lambda row, where: _exchange(row, source, kind, where), stage, skip, dropped)
+        for place, found in gathered(read):
+            try:
+                record, left_out = make(found)
+                if record.id in seen:
+                    raise Unused("repeated")
+            except Unused as unused:
+                dropped.append(Dropped(id=place.id, stage=stage, reason=str(unused)))
+            else:
+                kept.append(record)
+                seen.add(record.id)
+                dropped += [Dropped(id=place.id, stage=stage, reason=REPLY + reason) for reason in left_out]
+    kept, over = draw(kept, source.limit, stage, seed)
+    return kept, dropped + over
+
+
+def _used(
+    source: SourceConfig, read: Callable[[Any, str], T], stage: str, skip: bool, dropped: list[Dropped]
+) -> Iterator[tuple[Place, T]]:
+    """What `read` makes of each row, given where it stands; rows of which it makes nothing gather in `dropped`."""
     for place, raw in _rows(source):
         try:
-            record, left_out = _read(raw, source, kind, make, place.where)
-            if record.id in seen and source.format != "records":
-                raise Unused("repeated")
+            if isinstance(raw, ValueError):
+                raise SelfRewardError(str(raw), place.where, PUT_RIGHT)
+            yield place, read(_parsed(raw, place.where) if isinstance(raw, str) else raw, place.where)
         except Unused as unused:
             dropped.append(Dropped(id=place.id, stage=stage, reason=str(unused)))
         except SelfRewardError:
             if not skip:
                 raise
             dropped.append(Dropped(id=place.id, stage=stage, reason="bad_row"))
-        else:
-            kept.append(record)
-            seen.add(record.id)
-            dropped += [Dropped(id=place.id, stage=stage, reason=REPLY + reason) for reason in left_out]
-    kept, over = draw(kept, source.limit, stage, seed)
-    return kept, dropped + over
 
 
-def _read(
-    raw: Any, source: SourceConfig, kind: type[R], make: Callable[[Exchange], tuple[R, list[str]]], where: str
-) -> tuple[R, list[str]]:
-    """A row as a record, with the reasons for leaving single responses out. Raises `Unused` or `SelfRewardError`."""
-    if isinstance(raw, ValueError):
-        raise SelfRewardError(str(raw), where, PUT_RIGHT)
-    columns = {str(ours): theirs for ours, theirs in source.columns.items()}
-    row = _parsed(raw, where) if isinstance(raw, str) else raw
+def _record(row: Any, kind: type[R], where: str) -> R:
+    """A row as this program writes it. Raises `SelfRewardError`."""
     try:
-        if source.format == "records":
-            return kind.model_validate(row), []
-        named = _renamed(row, columns, where)
-        return make(_shape(source, kind, row).model_validate(named).exchange(source.language))
+        return kind.model_validate(row)
     except ValidationError as error:
-        raise SelfRewardError(wrong_field(error, kind, columns), where, PUT_RIGHT) from error
+        raise SelfRewardError(wrong_field(error, kind) + _has(error, row), where, PUT_RIGHT) from error
+
+
+def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str) -> Exchange:
+    """The exchange in a row of somebody else's. Raises `Unused` or `SelfRewardError`."""
+    columns = {str(ours): theirs for ours, theirs in source.columns.items()}
+    try:
+        named = _renamed(row, columns, where)
+        return _shape(source, kind, named).model_validate(named).exchange(source.language)
+    except ValidationError as error:
+        raise SelfRewardError(wrong_field(error, kind, columns) + _has(error, row), where, PUT_RIGHT) from error
+
+
+def _has(error: ValidationError, row: Any) -> str:
+    """The names of a row's columns, where one is missing."""
+    first = error.errors(include_url=False)[0]
+    missing = isinstance(row, dict) and row and first["type"] == "missing" and len(first["loc"]) == 1
+    return f" ({HAS} {', '.join(map(str, row))})" if missing else ""
 
 
 def _parsed(line: str, where: str) -> Any:
     try:
-        return from_json(line)
+        return whole_json(line)
     except ValueError as error:
-        raise SelfRewardError(f"not JSON ({error})", where, PUT_RIGHT) from error
+        raise SelfRewardError(str(error), where, PUT_RIGHT) from error
 
 
-def _shape(source: SourceConfig, kind: type[Identified], row: Any) -> type[Row]:
-    """The shape that a row of this format must have for a record of `kind`."""
+def _shape(source: SourceConfig, kind: type[Identified], row: Any) -> type[Shape]:
+    """The shape that a row of this format must have for a record of `kind`; the row has our names."""
     if source.format != "columns":
         return SHAPES[source.format]
+    has = row if isinstance(row, dict) else {}
+    if "chosen" in has and "rejected" in has and not (kind is Prompt and "prompt" in has):
+        return Preferred
     if kind is Prompt:
         return Asked
-    one_answer = isinstance(row, dict) and source.columns.get("response", "response") in row
-    return Answered if one_answer and kind is Example else Ranked
+    if "response" in has and (kind is Example or "responses" not in has):
+        return Answered if kind is Example else Rated
+    return Ranked
 
 
 def _renamed(row: Any, columns: Mapping[str, str], where: str) -> Any:
-    """The row with our names where `columns` gives theirs. Raises `SelfRewardError` where it has no such column."""
+    """The row with our names where `columns` gives theirs. Raises `SelfRewardError` where it has no such column.
+
+    `a.b` names what is under `b` in the column `a`, where no column has that name.
+    """
     if not isinstance(row, dict) or not columns:
         return row
-    outer = {ours: theirs for ours, theirs in columns.items() if ours not in INNER}
-    inner = {ours: theirs for ours, theirs in columns.items() if ours in INNER}
+    row = row | {
+        theirs: value for theirs in columns.values() if theirs not in row and (value := _within(row, theirs)) is not None
+    }
+    outer = {ours: theirs for ours, theirs in columns.items() if ours not in INNER or (ours in RATING and theirs in row)}
     for theirs in outer.values():
         if theirs not in row:
-            raise SelfRewardError(f"{theirs}: the row has no such column", where, PUT_RIGHT)
-    named = _named(row, outer)
+            raise SelfRewardError(f"{theirs}: the row has no such column ({HAS} {', '.join(map(str, row))})", where, PUT_RIGHT)
+    named, inner = _named(row, outer), {ours: theirs for ours, theirs in columns.items() if ours in INNER}
     return {name: [_named(part, inner) for part in value] if isinstance(value, list) else value for name, value in named.items()}
+
+
+def _within(row: Any, path: str) -> Any:
+    """The value under a dotted name; None where there is none."""
+    for name in path.split("."):
+        row = row.get(name) if isinstance(row, dict) else None
+    return row
 
 
 def _named(value: Any, columns: Mapping[str, str]) -> Any:
@@ -179,20 +237,25 @@ def _rows(source: SourceConfig) -> Iterator[tuple[Place, Any]]:
             for at, row in reader(file):
                 yield Place(f"{path}{at}", f"{path.name}{at}"), row
     except UnicodeDecodeError as error:
-        raise SelfRewardError("is not UTF-8 text", str(path), "Save it as UTF-8") from error
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+            raise SelfRewardError("is not UTF-8 text", f"{path}:{first_undecodable(lines)}", "Save it as UTF-8") from error
     except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise SelfRewardError(f"cannot be read ({why})", str(path), "Give a file that exists and is whole") from error
 
 
 def _lines(file: IO[bytes]) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8"), start=1):
+    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
         if line.strip():
             yield f":{number}", line.rstrip("\r\n")
 
 
 def _list(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    rows = from_json(file.read())
+    text = file.read().decode("utf-8-sig")
+    try:
+        rows = from_json(text)
+    except ValueError:
+        rows = json.loads(text)  # half a surrogate pair is for its row to tell
     if not isinstance(rows, list):
         raise ValueError("not one list of rows; name it .jsonl if every line is one")
     yield from ((f", row {number}", row) for number, row in enumerate(rows, start=1))

@@ -20,7 +20,7 @@ from selfreward.engines.protocols import Advance
 from selfreward.engines.training.job import Desk, Job
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
-from selfreward.records import Contrast, write_whole
+from selfreward.records import Asked, Contrast, write_whole
 
 EVERY = 0.2
 """Seconds between two looks at how far a training is."""
@@ -39,7 +39,7 @@ class DistributedTrainer:
         return TRLTrainer(self._keep, self._config).fits(pairs, start)
 
     def sft(
-        self, examples: Sequence[tuple[str, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
+        self, examples: Sequence[tuple[Asked, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
     ) -> Path:
         """Supervised fine-tuning."""
         return self._train(advance, start, work, method="sft", examples=examples, sft=config, seed=seed)

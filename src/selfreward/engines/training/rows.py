@@ -6,22 +6,22 @@ from transformers import PreTrainedTokenizerBase
 
 from selfreward.engines.tokens import completion_ids, prompt_ids
 from selfreward.engines.training.batches import Lengths
-from selfreward.records import Answer, Message
+from selfreward.records import Answer, Asked, turns_of
 
 IGNORE = -100
 """Label of a token that the loss passes over."""
 
 
-def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> dict[str, list[int]]:
+def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: Asked, response: str) -> dict[str, list[int]]:
     """Ids of a conversation, and labels that pass over the prompt."""
-    messages = [Message(role="user", content=prompt)]
+    messages = turns_of(prompt)
     before, after = prompt_ids(tokenizer, messages), completion_ids(tokenizer, messages, response)
     return {"input_ids": before + after, "labels": [IGNORE] * len(before) + after}
 
 
-def dpo_row(tokenizer: PreTrainedTokenizerBase, prompt: str, chosen: Answer, rejected: Answer) -> dict[str, list[int]]:
+def dpo_row(tokenizer: PreTrainedTokenizerBase, prompt: Asked, chosen: Answer, rejected: Answer) -> dict[str, list[int]]:
     """Ids of a prompt and of its two responses: the sampled ones as they are, texts as people's answers."""
-    messages = [Message(role="user", content=prompt)]
+    messages = turns_of(prompt)
     chosen_ids, rejected_ids = (
         completion_ids(tokenizer, messages, response) if isinstance(response, str) else list(response)
         for response in (chosen, rejected)

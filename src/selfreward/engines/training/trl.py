@@ -30,7 +30,7 @@ from selfreward.engines.training.rows import IGNORE, dpo_row, pair_lengths, sft_
 from selfreward.engines.training.sharing import Counted
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
-from selfreward.records import Contrast, write_whole
+from selfreward.records import Asked, Contrast, write_whole
 
 RECOMPUTE = "activation_checkpointing" if hasattr(TRLSFTConfig, "activation_checkpointing") else "gradient_checkpointing"
 """Its names in transformers, before 5.20 and since."""
@@ -57,7 +57,7 @@ class TRLTrainer:
         return [longest is None or max(pair_lengths(dpo_row(tokenizer, *pair))) <= longest for pair in pairs]
 
     def sft(
-        self, examples: Sequence[tuple[str, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
+        self, examples: Sequence[tuple[Asked, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
     ) -> Path:
         """Supervised fine-tuning; the loss is taken on the response and its end of turn alone."""
         learner = Learner(start, config.dropout, self._config)

@@ -69,7 +69,7 @@ class _Again:
         run.open_model = planted(run.open_model, self._defect, self._noise)
         model = cast.join("M1", run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed))
         made, _ = iterate(2, model, recipe, seed, [], run["M2"], cast)
-        grader, texts = Grader(recipe.judge), {prompt.id: prompt.text for prompt in made.prompts}
+        grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in made.prompts}
         wanted = in_pairs(made.pairs)
         asked = [(texts[one.prompt_id], one) for one in made.responses if one.id in wanted]
         plan = grader.plan(asked, model, recipe.seed + 1)

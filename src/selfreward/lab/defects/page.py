@@ -9,6 +9,7 @@ from selfreward.lab.defects.arms import FITTING, PLANTED, TESTING
 from selfreward.lab.defects.calibration import SURE
 from selfreward.lab.defects.defects import DEFECTS
 from selfreward.lab.defects.fit import ALLOWED, HARM
+from selfreward.lab.defects.together import joint_lines
 
 INTRODUCTION = """# Does an alarm come before the harm?
 
@@ -35,6 +36,7 @@ def as_markdown(found: dict[str, Any]) -> str:
     )  # fmt: skip
     parts = [
         intro, *_clean(found, models), *_defects(found["defects"], found["clean"], models), *_detection(found["detection"]), "",
+        *joint_lines(found.get("joint")),
         *_cures(found["cures"]), "", *_calibration(found["calibration"]),
     ]  # fmt: skip
     if found.get("missing"):

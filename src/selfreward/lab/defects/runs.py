@@ -130,7 +130,7 @@ class _Planting:
         """Ask every model more than is judged of it: a true score costs an answer and no judgment."""
         for name in models:
             model = load_checkpoint(name, str(run.dir.path / name / "model"))
-            asked = Answering(recipe.responses.sampling, ANSWERS)
+            asked = Answering(recipe.responses.sampling, ANSWERS, recipe.responses.frame)
             run[name].ask(Part("lab_responses", "asks", Response), asked, read_jsonl(PROMPTS, Prompt), model)
 
 

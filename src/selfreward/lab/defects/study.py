@@ -23,6 +23,7 @@ from selfreward.lab.defects.curves import draw
 from selfreward.lab.defects.page import as_markdown
 from selfreward.lab.defects.runs import LabRun, ready, run_seed
 from selfreward.lab.defects.table import tabulate
+from selfreward.lab.defects.together import tabulate_joint
 from selfreward.records import Record, iter_jsonl, to_line, write_whole
 from selfreward.rundir import Progress
 
@@ -56,7 +57,7 @@ def run_lab(out: Path, work: Path, workers: int, minutes: float, only: Sequence[
 def write_up(out: Path) -> dict[str, str]:
     """The page, its figures and its drawing, by the names of their files, from the records in `out`."""
     runs, rejudged = read_kept(out / f"{NAME}.runs.jsonl", LabRun), read_kept(out / f"{NAME}.rejudged.jsonl", Rejudged)
-    found = tabulate(runs, rejudged) | {"missing": _missing(owed(runs, rejudged))}
+    found = tabulate(runs, rejudged) | {"joint": tabulate_joint(runs), "missing": _missing(owed(runs, rejudged))}
     return {f"{NAME}.json": json.dumps(found, indent=1), f"{NAME}.svg": draw(found), f"{NAME}.md": as_markdown(found)}
 
 

@@ -38,7 +38,7 @@ def _iterate(work: Work, ledger: Ledger, run: Runner, start: Checkpoint, train: 
         responses = list(it.ask(RESPONSES, Answering(sampling, work.n), prompts, start))
     ledger.sampled["candidates"] += it.receipt(RESPONSES)["completion_tokens"]
     with ledger.stage("judging"):
-        grader, texts = _grader(work, run.dir.path / "rubric.txt"), {prompt.id: prompt.text for prompt in prompts}
+        grader, texts = _grader(work, run.dir.path / "rubric.txt"), {prompt.id: prompt.asked for prompt in prompts}
         candidates = [(texts[response.prompt_id], response) for response in responses]
         judgments = judge_candidates(it, candidates, grader, start)
     ledger.sampled["judging"] += it.receipt(JUDGMENTS)["completion_tokens"]

@@ -76,7 +76,7 @@ class Annotation(Sampled):
     stands_for_model: Letter
     """`m`, the output that is shown first, or `M`."""
     logprobs: dict[str, float]
-    """Of the two letters, as far as they are among the likeliest first tokens."""
+    """Log-probabilities of the two letters, where they are among the likeliest first tokens."""
     outcome: AnnotationOutcome
     preference: float | None = None
 
@@ -98,10 +98,7 @@ class Template(Rubric):
 
     def messages(self, **texts: str) -> tuple[Message, ...]:
         """The turns, each with its slots filled."""
-        return tuple(Message(role=role, content=self._filled(text, texts)) for role, text in self._turns)
-
-    def _filled(self, turn: str, texts: dict[str, str]) -> str:
-        return self._slot.sub(lambda slot: self._tag.sub("&lt;", texts[slot[1]]), turn).strip()
+        return tuple(Message(role=role, content=self.put_into(text, **texts).strip()) for role, text in self._turns)
 
 
 class AlpacaEval(Labelled):
@@ -160,29 +157,29 @@ class AlpacaEval(Labelled):
         )
 
     def _preferences(self, answers: Sequence[Response], annotations: Sequence[Annotation]) -> list[float | None]:
-        """Of each prompt: the judge's, or a draw where the texts are the same, or none where the model's answer failed.
+        """For each prompt the judge's preference, a draw where the texts are equal, None where the model's answer failed.
 
-        Where the judge preferred nobody on any prompt, draws alone would be a win rate of a half that no one has given: then
-        there is none at all.
+        Where the judge preferred nobody on any prompt, the draws alone would make a win rate of one half that no judge gave: then
+        all are None.
         """
-        given = iter(annotations)
-        told = [
-            next(given).preference if _to_ask(answer, row) else DRAW if answer.answered else None
+        remaining = iter(annotations)
+        preferences = [
+            next(remaining).preference if _to_ask(answer, row) else DRAW if answer.answered else None
             for answer, row in zip(answers, self.instructions, strict=True)
         ]
-        nobody = None in told and not any(annotation.outcome == "preferred" for annotation in annotations)
-        return [None] * len(told) if nobody else told
+        nobody = None in preferences and not any(annotation.outcome == "preferred" for annotation in annotations)
+        return [None] * len(preferences) if nobody else preferences
 
     def _win_rates(self, preferences: Sequence[float | None]) -> list[Figure]:
-        """Over the prompts that have a preference."""
-        found = win_rate(preferences)
-        if found is None:
+        """Win rates over the prompts that have a preference."""
+        rates = win_rate(preferences)
+        if rates is None:
             return []
-        rate = intervals.mean([p - 1 for p in preferences if p is not None], *self.resampling)
-        told = {"its standard error": found.standard_error, "win rate, all or nothing %": found.discrete_win_rate}
+        mean = intervals.mean([p - 1 for p in preferences if p is not None], *self.resampling)
+        values = {"its standard error": rates.standard_error, "win rate, all or nothing %": rates.discrete_win_rate}
         return [
-            *Figure.of("win rate %", rate, found.total, 100),
-            *(Figure(name=name, value=value, n=found.total) for name, value in told.items() if isfinite(value)),
+            *Figure.of("win rate %", mean, rates.total, 100),
+            *(Figure(name=name, value=number, n=rates.total) for name, number in values.items() if isfinite(number)),
         ]
 
     def _length_controlled(self, preferences: Sequence[float | None], answers: Sequence[Response]) -> list[Figure]:
@@ -191,19 +188,19 @@ class AlpacaEval(Labelled):
             return []
         theirs = [len(row.output) for row in self.instructions]
         ours = [len(answer.text) if answer.answered else size for answer, size in zip(answers, theirs, strict=True)]
-        found = length_controlled(preferences, ours, theirs, self.fitted)
-        side, n = 1.96 * found.standard_error, len(preferences)
-        low, high = found.win_rate - side, found.win_rate + side
-        return [Figure(name="length-controlled win rate %", value=found.win_rate, low=low, high=high, n=n)]
+        fit = length_controlled(preferences, ours, theirs, self.fitted)
+        side, n = 1.96 * fit.standard_error, len(preferences)
+        low, high = fit.win_rate - side, fit.win_rate + side
+        return [Figure(name="length-controlled win rate %", value=fit.win_rate, low=low, high=high, n=n)]
 
     def _note(self) -> str:
-        """A note: figures that these can be compared with."""
+        """The note on comparability with other figures."""
         if self.template == OWN_TEMPLATE:
             return "The judge's prompt is this program's own: not comparable with the board. Set template to the official one."
         return "Comparable with the board only by the board's own judge and template, on its 805 prompts."
 
     def _plan(self, prompts: Sequence[Prompt], answers: Sequence[Response], judge: Checkpoint) -> list[Request]:
-        """One question for each prompt on which there are two answers that are not the same text."""
+        """A request for each prompt whose two answers differ."""
         rows = zip(prompts, answers, self.instructions, strict=True)
         return [self._ask(prompt, answer, row, judge) for prompt, answer, row in rows if _to_ask(answer, row)]
 
@@ -228,7 +225,7 @@ def _to_ask(answer: Response, row: Instruction) -> bool:
 
 
 def read_annotation(request: Request, completion: Completion) -> Annotation:
-    """One preference, or the name of what is wrong with it."""
+    """One preference, or the name of its failure."""
     prompt_id, response_id = request.about.split()
     letter: Letter = "M" if request.index else "m"
     tokens = completion.first_token or {}

@@ -1,4 +1,4 @@
-"""Evaluations of one model: what all kinds share, and what they leave (`result.json`)."""
+"""Evaluations of one model: settings, sampling and figures that all kinds share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import NamedTuple, TypeVar
 from pydantic import Field
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import BackendConfig, ModelName, SamplingConfig, Section, ServerConfig, SourceConfig
+from selfreward.recipe import AnsweringConfig, BackendConfig, ModelName, Section, ServerConfig, SourceConfig
 from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response
 from selfreward.rundir import ModelFolder, Part
-from selfreward.steps import Answering, Kept
+from selfreward.steps import Answering, Kept, why_not
 
 T = TypeVar("T", bound=Identified)
 
@@ -25,21 +25,21 @@ class Trial(NamedTuple):
     path: Path
     model: Checkpoint
     judge: Checkpoint
-    """The model itself where nobody else was to judge."""
+    """The model itself where no other judge was named."""
     rival: Checkpoint
-    """The model itself where it is compared with nobody."""
+    """The model itself where it has no rival."""
 
-    def answers(self, stage: str, prompts: Sequence[Prompt], asked: Answered, model: Checkpoint) -> list[Response]:
-        """One answer of `model` to each prompt, in their order."""
+    def answers(self, stage: str, prompts: Sequence[Prompt], settings: Answered, model: Checkpoint) -> list[Response]:
+        """One answer of `model` to each prompt, in order."""
         part = Part(stage, "asks", Response)
-        return list(self.at.ask(part, Answering(asked.responses.sampling), prompts, model))
+        return list(self.at.ask(part, Answering(settings.responses.sampling, frame=settings.responses.frame), prompts, model))
 
 
 class Settings(Section):
     """Settings of every kind of evaluation."""
 
     seed: int = 0
-    """Every random choice follows from it."""
+    """The seed of every random choice."""
     bootstrap: int = Field(1000, ge=100)
     """Resamples behind every interval."""
     backend: BackendConfig = BackendConfig()
@@ -53,11 +53,11 @@ class Settings(Section):
         return self.bootstrap, self.seed
 
     def load(self) -> object:
-        """Read, and return, what it is made from, before anything is asked. Raises `SelfRewardError`."""
+        """Read and return the evaluation's data, before any model is asked. Raises `SelfRewardError`."""
         raise NotImplementedError
 
     def find(self, trial: Trial) -> Found:
-        """Do it, or go on with it."""
+        """Run the evaluation, or continue it."""
         raise NotImplementedError
 
 
@@ -66,26 +66,28 @@ class Answered(Settings):
 
     judge: ModelName
     """The judge."""
-    responses: SamplingConfig = SamplingConfig()
+    responses: AnsweringConfig = AnsweringConfig()
     """How the answers are sampled."""
 
 
 def some(loaded: Kept[T], source: SourceConfig) -> Kept[T]:
     """`loaded` as it is. Raises `SelfRewardError` where nothing is left to ask."""
     if not loaded[0]:
-        raise SelfRewardError("has nothing to evaluate on", source.path, "Give a file with at least one row that is used")
+        raise SelfRewardError(
+            f"has nothing to evaluate on{why_not(loaded[1])}", source.path, "Give a file with at least one row that is used"
+        )
     return loaded
 
 
 def counted(outcomes: Iterable[str], unanswered: int) -> dict[str, int]:
-    """The judge's answers by outcome, with the questions that it was not asked because a model's answer failed."""
+    """The judge's answers by outcome, and `no_answer`: the questions that it was not asked because a model's answer failed."""
     return dict(sorted((Counter(outcomes) + Counter(no_answer=unanswered)).items()))
 
 
 def lengths(answers: Sequence[Response], whose: str = "") -> list[Figure]:
-    """Mean length in characters of the answers that came, and the share of all that did not come to their own end."""
-    told = {
+    """Mean length in characters of the answers that did not fail, and the share of all answers that were cut off or failed."""
+    columns = {
         f"{whose}mean length, characters": [float(len(answer.text)) for answer in answers if answer.answered],
         f"{whose}answers cut off or failed %": [100.0 * (answer.finish != "stop") for answer in answers],
     }
-    return [Figure(name=name, value=sum(values) / len(values), n=len(values)) for name, values in told.items() if values]
+    return [Figure(name=name, value=sum(values) / len(values), n=len(values)) for name, values in columns.items() if values]

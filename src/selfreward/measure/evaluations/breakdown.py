@@ -20,7 +20,7 @@ from selfreward.stats import intervals
 from selfreward.steps import Rubric, own_words
 
 BY_JUDGE = "judge"
-"""As `labels`: the judge is to label the prompts."""
+"""Value of `labels` that has the judge label the prompts."""
 DIMENSIONS = ("category", "complexity", "expected_length")
 CATEGORIES = (
     "science and engineering", "mathematics and logic", "coding", "health", "law and government", "business and finance",
@@ -28,7 +28,7 @@ CATEGORIES = (
     "summarising and extracting", "entertainment and arts", "food and cooking", "travel and places", "sport and games",
     "relationships and advice", "daily life and crafts", "technology and products", "other",
 )  # fmt: skip
-"""Twenty, as in the paper, which lets its labeller make them up."""
+"""Twenty categories, as many as in the paper, whose labeller makes them up."""
 LENGTHS = ("a few words", "1 to 3 sentences", "one paragraph", "several paragraphs", "a page or more")
 NOT_LABELLED = "not labelled"
 NAMES = ("category", "complexity", "length")
@@ -38,7 +38,7 @@ SHORT = Sampling(temperature=0.0, top_p=1.0, max_tokens=64)
 
 
 class LabelRow(Row):
-    """Labels of one prompt, which is named by its text or its id; a label that is not given is not broken down by."""
+    """Labels of one prompt, which is named by its text or its id; the result is broken down by those that are given."""
 
     instruction: str | None = None
     prompt_id: str | None = None
@@ -92,24 +92,26 @@ class Label(Sampled):
 
 
 def break_down(
-    trial: Trial, asked: Labelled, prompts: Sequence[Prompt], values: Sequence[float | None]
+    trial: Trial, settings: Labelled, prompts: Sequence[Prompt], values: Sequence[float | None]
 ) -> dict[str, list[Figure]]:
-    """The mean of `values`, one for each prompt, by each label that is known; without labels, nothing."""
-    if asked.labels is None:
+    """The mean of `values`, one for each prompt, by each label that is known; empty without labels."""
+    if settings.labels is None:
         return {}
-    labels = _ask(trial, asked, prompts) if asked.labels == BY_JUDGE else asked.labels_given
+    labels = _ask(trial, settings, prompts) if settings.labels == BY_JUDGE else settings.labels_given
     return {
-        dimension: found for dimension in DIMENSIONS if (found := _bins(dimension, labels, prompts, values, asked.resampling))
+        dimension: figures
+        for dimension in DIMENSIONS
+        if (figures := _bins(dimension, labels, prompts, values, settings.resampling))
     }
 
 
 def read_label(request: Request, completion: Completion) -> Label:
-    """Three labels, or the name of what is wrong with them."""
-    own, _, failure = own_words(completion)
-    found = None if failure else parse(own)
-    outcome = failure or ("labelled" if found else "unparsed")
-    told = found._asdict() if found else {}
-    return Label(prompt_id=request.about, judge=request.model, rationale=completion.text, outcome=outcome, **told)
+    """Three labels, or the name of their failure."""
+    text, _, failure = own_words(completion)
+    labels = None if failure else parse(text)
+    outcome = failure or ("labelled" if labels else "unparsed")
+    fields = labels._asdict() if labels else {}
+    return Label(prompt_id=request.about, judge=request.model, rationale=completion.text, outcome=outcome, **fields)
 
 
 LABELS = Part("labels", "asks", Label)
@@ -124,22 +126,22 @@ class Labels(NamedTuple):
 
 
 def parse(text: str) -> Labels | None:
-    """The last of each label in a judge's own text; None where one is missing or not one of those it was to choose from."""
-    found = {name: re.findall(LINE.format(name), text, re.IGNORECASE | re.MULTILINE) for name in NAMES}
-    if not all(found.values()):
+    """The last of each label in a judge's own text; None where one is missing or is not one of the offered values."""
+    values = {name: re.findall(LINE.format(name), text, re.IGNORECASE | re.MULTILINE) for name in NAMES}
+    if not all(values.values()):
         return None
-    category, complexity, length = (found[name][-1].lower() for name in NAMES)
+    category, complexity, length = (values[name][-1].lower() for name in NAMES)
     fits = category in CATEGORIES and re.fullmatch("10|[1-9]", complexity) and length in LENGTHS
     return Labels(category, int(complexity), length) if fits else None
 
 
-def _ask(trial: Trial, asked: Labelled, prompts: Sequence[Prompt]) -> dict[str, Label]:
+def _ask(trial: Trial, settings: Labelled, prompts: Sequence[Prompt]) -> dict[str, Label]:
     rubric = Rubric(
         str(files("selfreward") / "measure" / "text" / "judge_labels.txt"), ("prompt", "categories", "lengths"), "labels"
     )
     texts = {"categories": ", ".join(CATEGORIES), "lengths": ", ".join(LENGTHS)}
     plan = [
-        Request.user_turn(prompt.id, 0, rubric.fill(prompt=prompt.text, **texts), SHORT, trial.judge, asked.seed)
+        Request.user_turn(prompt.id, 0, rubric.fill(prompt=prompt.asked, **texts), SHORT, trial.judge, settings.seed)
         for prompt in prompts
     ]
     return {label.prompt_id: label for label in trial.at.complete(LABELS, plan, trial.judge, read_label)}
@@ -149,12 +151,12 @@ def _bins(
     dimension: str, labels: Mapping[str, Label | LabelRow], prompts: Sequence[Prompt], values: Sequence[float | None],
     resampling: tuple[int, int],
 ) -> list[Figure]:  # fmt: skip
-    """A figure for each bin, in per cent; prompts without this label have a bin of their own. Empty where none has it."""
+    """A figure for each bin, in per cent; prompts without this label have a bin of their own. Empty where no prompt has it."""
     bins: dict[str, list[float]] = defaultdict(list)
     for prompt, value in zip(prompts, values, strict=True):
-        told = getattr(labels.get(prompt.id), dimension, None)
+        label = getattr(labels.get(prompt.id), dimension, None)
         if value is not None:
-            bins[NOT_LABELLED if told is None else str(told)].append(value)
+            bins[NOT_LABELLED if label is None else str(label)].append(value)
     if set(bins) <= {NOT_LABELLED}:
         return []
     return [
@@ -165,7 +167,7 @@ def _bins(
 
 
 def _place(dimension: str, name: str, count: int) -> tuple[int, int, str]:
-    """Lengths and complexities in their order, categories by size, what has no label last."""
+    """Sort key: lengths and complexities in their own order, categories by size, unlabelled last."""
     order = {"complexity": int(name) if name.isdigit() else 0, "category": -count}
-    at = LENGTHS.index(name) if name in LENGTHS else order.get(dimension, len(LENGTHS))
-    return name == NOT_LABELLED, at, name
+    index = LENGTHS.index(name) if name in LENGTHS else order.get(dimension, len(LENGTHS))
+    return name == NOT_LABELLED, index, name

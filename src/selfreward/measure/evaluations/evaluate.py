@@ -1,4 +1,4 @@
-"""Evaluate any model on something, or against another, beside the model and with all that says how it was done."""
+"""Evaluate any model on a benchmark, or against another model, and write the result with its settings beside the model."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from selfreward.engines import open_model, outside_model
 from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.base import Settings, Trial
+from selfreward.measure.evaluations.checkable import Checkable
 from selfreward.measure.evaluations.head_to_head import Contest
+from selfreward.measure.evaluations.judge_bench import JudgeBench
 from selfreward.measure.evaluations.lm_eval import Harness
 from selfreward.measure.evaluations.multi_turn import MTBench
 from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
-from selfreward.recipe import Recipe, SamplingConfig, assert_open, known_fields, load_recipe, merged
+from selfreward.measure.evaluations.rm_bench import StyleBench
+from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
 from selfreward.rundir import CONFIG, Progress, RunDir, Runner, is_run
 
@@ -32,12 +35,23 @@ KINDS: dict[str, type[Settings]] = {
     "mt-bench": MTBench,
     "reward-modeling": Ranked,
     COMPARED: Contest,
+    "ifeval": Checkable,
+    "ifbench": Checkable,
+    "judgebench": JudgeBench,
+    "rm-bench": StyleBench,
     "lm-eval": Harness,
 }
-SIGNS = {"turns": "mt-bench", "responses": "reward-modeling", "instruction": "alpaca-eval"}
+SIGNS = {
+    "turns": "mt-bench",
+    "responses": "reward-modeling",
+    "response_A": "judgebench",
+    "instruction_id_list": "ifeval",
+    "chosen": "reward-modeling",
+    "instruction": "alpaca-eval",
+}
 """A field in the rows of a file, and the evaluation that such a file is for."""
 HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
-"""The data that a run measures its own models on, which an evaluation of such a model uses where no data is given."""
+"""A run's held-out data, which an evaluation of one of its models uses where no data is given."""
 PARTS = ("judge", "against")
 RECORDS = "records"
 """Folder of an evaluation's stages."""
@@ -50,7 +64,7 @@ SERVER = re.compile(r"(https?://[^#]+)#(.+)")
 
 
 class Subject(NamedTuple):
-    """A model as somebody names it: its name, what to load, where its evaluations go, the recipe of the run that made it."""
+    """A model as a user names it: its name, its source, the folder for its evaluations, the recipe of the run that made it."""
 
     name: str
     source: str
@@ -59,33 +73,32 @@ class Subject(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name as a part of a path."""
+        """The name as one component of a path."""
         return re.sub(r"[/:#]+", "--", self.name)
 
 
 def evaluate(
     model: str,
     kind: str,
-    given: Mapping[str, Any],
+    changes: Mapping[str, Any],
     name: str,
     recipe: Path | None = None,
     folder: Path | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> tuple[Result, Path]:
-    """Evaluate `model`, or go on with it; returns the result and its file.
+    """Evaluate `model`, or continue its evaluation; returns the result and its file.
 
-    `given` are fields of the kind's settings; the others come from `recipe`, or from the run that made the model, as does
-    the data where the run held some out for this.
-    `folder` is where it is done, instead of `evaluations/NAME` beside the model.
+    `changes` are fields of the kind's settings; the others come from `recipe`, or from the run that made the model, as do
+    the data where that run held some out. `folder` is the working folder, in place of `evaluations/NAME` beside the model.
     """
     subject = find_subject(model)
     path, usual = folder or subject.home / name, recipe or subject.recipe
-    bounds = {} if usual else _verdicts(kind, given, path)
-    settings = read_settings(kind, usual, merged(merged(bounds, _held_out(subject, kind)), given))
+    bounds = {} if usual else _verdicts(kind, changes, path)
+    settings = read_settings(kind, usual, merged(merged(bounds, _held_out(subject, kind)), changes))
     settings.load()
     evaluated = _checkpoint(subject, settings)
-    named = settings.model_dump(include=set(PARTS))
-    others = {part: _checkpoint(find_subject(other), settings) for part, other in named.items()}
+    names = settings.model_dump(include=set(PARTS))
+    others = {part: _checkpoint(find_subject(other), settings) for part, other in names.items()}
     rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)})
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
@@ -94,8 +107,8 @@ def evaluate(
             longest = bound["max_tokens"]
             run.progress.say(f"{name}: a judgment has {longest:,} tokens at most; --set {table}.max_tokens= sets another number")
         trial = Trial(run[RECORDS], path, evaluated, *(others.get(part, evaluated) for part in PARTS))
-        found = _found(settings, trial)
-        result = _result(name, kind, settings, evaluated, others, found)
+        findings = _found(settings, trial)
+        result = _result(name, kind, settings, evaluated, others, findings)
         rundir.settle()
         write_whole(path / RESULT, result.model_dump_json(indent=1))
         return result, path / RESULT
@@ -103,20 +116,20 @@ def evaluate(
         rundir.close()
 
 
-def _verdicts(kind: str, given: Mapping[str, Any], path: Path) -> dict[str, dict[str, int]]:
-    """How long a judgment may be where neither `given` nor a recipe says: as it was when the evaluation in `path` was begun."""
+def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, dict[str, int]]:
+    """How long a judgment may be where neither `changes` nor a recipe says: as it was when the evaluation in `path` was begun."""
     try:
         begun = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         before = {table: begun[table]["max_tokens"] for table in JUDGING if table in begun}
     except (OSError, ValueError, KeyError, TypeError):
         before = {}
     tables = [table for table in JUDGING if table in KINDS[kind].model_fields]
-    open_tables = [table for table in tables if "max_tokens" not in (given.get(table) or {})]
+    open_tables = [table for table in tables if "max_tokens" not in (changes.get(table) or {})]
     return {table: {"max_tokens": before.get(table, VERDICT)} for table in open_tables}
 
 
 def _found(settings: Settings, trial: Trial) -> Found:
-    """The result of `settings`. Where the folder has another evaluation of this name, the error says how both can stand."""
+    """The findings of `settings`. Where the folder has another evaluation of this name, the error says how to keep both."""
     try:
         return settings.find(trial)
     except Outdated as error:
@@ -125,7 +138,7 @@ def _found(settings: Settings, trial: Trial) -> Found:
 
 
 def find_subject(name: str) -> Subject:
-    """The model of a run (RUN/M3), a folder with a transformers model, a server, or a model outside as a recipe names it.
+    """The model of a run (RUN/M3), a folder with a transformers model, a server, or an outside model in a recipe's notation.
 
     Raises `SelfRewardError` for a run.
     """
@@ -144,7 +157,7 @@ def find_subject(name: str) -> Subject:
 
 
 def _held_out(subject: Subject, kind: str) -> dict[str, Any]:
-    """The data that the run of `subject` measures on, as a setting; nothing where there is none."""
+    """The held-out data of the subject's run, as a setting; empty where there is none."""
     file = subject.recipe.parent / "seed" / f"{HELD_OUT[kind]}.jsonl" if subject.recipe and kind in HELD_OUT else None
     return {"data": {"path": str(file)}} if file and file.is_file() else {}
 
@@ -167,34 +180,34 @@ def find_kind(on: str) -> tuple[str, str | None]:
 
 
 def name_servers(models: Sequence[str], key_env: str | None) -> dict[str, dict[str, str | None]]:
-    """The servers among `models`, named as URL#MODEL in full, which is no path. Raises `SelfRewardError` where one is misnamed.
+    """The servers among `models`, by the whole of URL#MODEL. Raises `SelfRewardError` where one is misnamed.
 
-    The key in the variable `key_env` is for the first of them, and for others at its address; no other host is sent it.
+    The key in the variable `key_env` is for the first server, and for others at the same address; no other host is sent it.
     """
     for model in models:
         if "@" in (host := urlsplit(model).netloc):
             raise SelfRewardError(
                 "its address holds a password", host.split("@")[-1], "Leave it out; --key-env names its variable"
             )
-    found = {model: server for model in models if (server := SERVER.fullmatch(model))}
-    misnamed = [model for model in models if model.startswith(("http://", "https://")) and model not in found]
-    if misnamed or (key_env and not found):
+    matches = {model: server for model in models if (server := SERVER.fullmatch(model))}
+    misnamed = [model for model in models if model.startswith(("http://", "https://")) and model not in matches]
+    if misnamed or (key_env and not matches):
         now = "Name a server as URL#MODEL, http://localhost:8000/v1#qwen say"
         raise SelfRewardError("is no server", (misnamed or [*models])[0], now)
-    keyed = next((server[1] for server in found.values()), None)
+    key_url = next((server[1] for server in matches.values()), None)
     return {
-        name: {"url": server[1], "model": server[2], "key_env": key_env if server[1] == keyed else None}
-        for name, server in found.items()
+        name: {"url": server[1], "model": server[2], "key_env": key_env if server[1] == key_url else None}
+        for name, server in matches.items()
     }
 
 
-def read_settings(kind: str, recipe: Path | None, given: Mapping[str, Any]) -> Settings:
-    """The settings of an evaluation of `kind`: what is given, and the tables of a recipe for the rest."""
-    assert_open(given, f"--on {kind}")
+def read_settings(kind: str, recipe: Path | None, changes: Mapping[str, Any]) -> Settings:
+    """The settings of an evaluation of `kind`, from the tables of a recipe and the `changes` to them."""
+    assert_open(changes, f"--on {kind}")
     tables = _tables(load_recipe(recipe)) if recipe else {}
-    known = {name: table for name, table in tables.items() if name in KINDS[kind].model_fields and table is not None}
+    defaults = {name: table for name, table in tables.items() if name in KINDS[kind].model_fields and table is not None}
     try:
-        return KINDS[kind].model_validate(merged(known, given))
+        return KINDS[kind].model_validate(merged(defaults, changes))
     except ValidationError as error:
         raise _wrong_setting(kind, error.errors(include_url=False)[0]) from error
 
@@ -217,7 +230,7 @@ def _wrong_setting(kind: str, first: Any) -> SelfRewardError:
 
 
 def _default(kind: type[Settings], path: Sequence[str]) -> Any:
-    """The default of a field, of built-ins; None where it has none."""
+    """The default of a field as JSON values; None where it has none."""
     fields: Any = kind.model_construct().model_dump(mode="json")
     for name in path:
         fields = fields.get(name) if isinstance(fields, dict) else None
@@ -225,12 +238,12 @@ def _default(kind: type[Settings], path: Sequence[str]) -> Any:
 
 
 def _tables(recipe: Recipe) -> dict[str, Any]:
-    """A recipe's fields about measuring, by the names that the settings have for them."""
+    """A recipe's tables about measuring, by the names of the settings."""
     return {
         "seed": recipe.seed,
         "bootstrap": recipe.measure.bootstrap,
         "judge": recipe.measure.judge,
-        "responses": recipe.responses.model_dump(include=set(SamplingConfig.model_fields)),
+        "responses": recipe.responses.model_dump(include=set(AnsweringConfig.model_fields)),
         "grading": recipe.judge.model_dump(),
         "pairwise": recipe.pairwise.model_dump(),
         "backend": recipe.backend.model_dump(),
@@ -239,16 +252,16 @@ def _tables(recipe: Recipe) -> dict[str, Any]:
 
 
 def _checkpoint(subject: Subject, settings: Settings) -> Checkpoint:
-    """The checkpoint to be loaded, under the name that people know it by."""
+    """The checkpoint to load, under the name that users know it by."""
     return outside_model(subject.source, settings.servers).model_copy(update={"name": subject.name})
 
 
 def _result(
-    name: str, kind: str, settings: Settings, model: Checkpoint, others: Mapping[str, Checkpoint], found: Found
+    name: str, kind: str, settings: Settings, model: Checkpoint, others: Mapping[str, Checkpoint], findings: Found
 ) -> Result:
     judge, rival = others.get("judge"), others.get("against")
     return Result(
-        **dict(found) | {"note": found.note + _independence(model, judge, rival)},
+        **dict(findings) | {"note": findings.note + _independence(model, judge, rival)},
         name=name, kind=kind, model=model.name, fingerprint=model.fingerprint,
         judge=judge.name if judge else None, judge_fingerprint=judge.fingerprint if judge else None,
         against=rival.name if rival else None, against_fingerprint=rival.fingerprint if rival else None,

@@ -21,7 +21,7 @@ class Contest(Labelled):
     """Head-to-head."""
 
     against: ModelName
-    """Whom the model is compared with."""
+    """The model to compare with."""
     data: SourceConfig
     """The prompts."""
     skip_bad_rows: bool = False
@@ -31,7 +31,7 @@ class Contest(Labelled):
 
     @cached_property
     def prompts(self) -> Kept[Prompt]:
-        """The prompts, each once, and what was dropped."""
+        """The prompts without repetitions, and the dropped rows."""
         kept, dropped = load_prompts(self.data, "prompts", self.seed, self.skip_bad_rows)
         times = Counter(prompt.id for prompt in kept)
         again = [Dropped(id=name, stage="prompts", reason="repeated") for name, count in times.items() for _ in range(count - 1)]
@@ -70,13 +70,13 @@ class Contest(Labelled):
     def _shares(self, comparisons: list[Comparison]) -> list[Figure]:
         """Wins, ties, losses and their balance, in per cent of the prompts with a verdict."""
         sides = [comparison.winner for comparison in comparisons if comparison.winner != "none"]
-        told = {"wins %": "a", "ties %": "tie", "losses %": "b"}
-        values = {name: [float(side == of) for side in sides] for name, of in told.items()}
+        sides_by_name = {"wins %": "a", "ties %": "tie", "losses %": "b"}
+        values = {name: [float(side == of_side) for side in sides] for name, of_side in sides_by_name.items()}
         values["wins less losses, points"] = [2 * WORTH[side] - 1 for side in sides]
         return [
             figure
-            for name, of_each in values.items()
-            for figure in Figure.of(name, intervals.mean(of_each, *self.resampling), len(sides), 100)
+            for name, shares in values.items()
+            for figure in Figure.of(name, intervals.mean(shares, *self.resampling), len(sides), 100)
         ]
 
 

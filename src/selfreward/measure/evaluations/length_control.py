@@ -30,7 +30,7 @@ GAMED_WEIGHT = 0.1
 
 
 class WinRate(NamedTuple):
-    """Figures over the preferences there are; rates and standard error in per cent."""
+    """Figures over the preferences that exist; rates and standard error in per cent."""
 
     win_rate: float
     """Mean preference."""
@@ -50,37 +50,37 @@ class WinRate(NamedTuple):
 
 
 def win_rate(preferences: Sequence[float | None]) -> WinRate | None:
-    """Sum up preferences; None where there is none. One alone has no standard error (nan)."""
+    """Summary of `preferences`; None where there is none. A single one has no standard error (nan)."""
     shares = _shares(preferences)
-    known = shares[~np.isnan(shares)]
-    if not len(known):
+    scored = shares[~np.isnan(shares)]
+    if not len(scored):
         return None
-    wins, losses = int((known > 0.5).sum()), int((known < 0.5).sum())
-    draws = len(known) - wins - losses
+    wins, losses = int((scored > 0.5).sum()), int((scored < 0.5).sum())
+    draws = len(scored) - wins - losses
     return WinRate(
-        win_rate=100 * float(known.mean()),
-        standard_error=_standard_error(known),
+        win_rate=100 * float(scored.mean()),
+        standard_error=_standard_error(scored),
         wins=wins,
         losses=losses,
         draws=draws,
-        discrete_win_rate=100 * (wins + draws / 2) / len(known),
-        missing=len(shares) - len(known),
+        discrete_win_rate=100 * (wins + draws / 2) / len(scored),
+        missing=len(shares) - len(scored),
     )
 
 
 def _shares(preferences: Sequence[float | None]) -> Floats:
-    """Preferences from 0 to 1, nan where there is none."""
-    found = np.asarray(preferences, dtype=np.float64)  # makes nan of None
-    return np.where(found == 0, DRAW, found) - 1
+    """Preferences from 0 to 1, nan for a missing one."""
+    values = np.asarray(preferences, dtype=np.float64)  # makes nan of None
+    return np.where(values == 0, DRAW, values) - 1
 
 
 def _standard_error(shares: Floats) -> float:
-    """Of the mean, in per cent."""
+    """Standard error of the mean, in per cent."""
     return 100 * float(shares.std(ddof=1)) / len(shares) ** 0.5 if len(shares) > 1 else float("nan")
 
 
 def weighted_preference(first_token: Mapping[str, float], model_is: Literal["m", "M"]) -> float | None:
-    """The preference that the log-probabilities of a judge's first token tell; `model_is` is the label of the model's answer.
+    """The preference by the log-probabilities of a judge's first token; `model_is` is the label of the model's answer.
 
     1 + P(label) / (P(m) + P(M)). As on the leaderboard, a label that is not among the likeliest tokens has probability 0; where
     neither is, the judge has named nobody and there is no preference (None).
@@ -97,7 +97,7 @@ class Difficulty(Row):
 
 
 class Gamed(Row):
-    """A row of a baseline that was told to be verbose or concise, against the baseline itself."""
+    """One answer of a baseline that was told to be verbose or concise, compared with the baseline itself."""
 
     preference: float = Field(ge=0, le=1)
     std_delta_len: float = Field(allow_inf_nan=False)
@@ -106,7 +106,7 @@ class Gamed(Row):
 
 
 class Board(NamedTuple):
-    """Data that the leaderboard's fit has besides the model's."""
+    """The leaderboard's own data, which its fit needs beside the model's."""
 
     difficulty: Floats
     """Of each instruction, in the leaderboard's order."""
@@ -120,7 +120,7 @@ DIFFICULTY, GAMED = "ae2_instruction_difficulty.jsonl", "ae2_gamed_baselines.jso
 
 
 def read_board(folder: Path) -> Board:
-    """The board's part from a folder with both files. Raises `SelfRewardError` with file and line where one does not fit."""
+    """The board in a folder with both of its files. Raises `SelfRewardError` with file and line where a row does not fit."""
     difficulty = [row.instruction_difficulty for row in read_rows(str(folder / DIFFICULTY), Difficulty)]
     rows = read_rows(str(folder / GAMED), Gamed)
     gamed = [(np.tanh(row.std_delta_len), row.instruction_difficulty, 0.0) for row in rows]
@@ -158,14 +158,14 @@ def length_controlled(
     """
     own = _features(lengths, baseline_lengths, board)
     shares = _shares(preferences)
-    known = ~np.isnan(shares)
-    if not known.any():
+    scored = ~np.isnan(shares)
+    if not scored.any():
         raise SelfRewardError("length control needs preferences, and there are none", "the judge", "See what became of them")
     rows = _Rows(
-        features=np.concatenate([board.gamed, own[known]]),
-        targets=np.concatenate([board.preferred, shares[known]]),
-        weights=np.concatenate([np.full(len(board.gamed), GAMED_WEIGHT), np.ones(int(known.sum()))]),
-        instructions=np.concatenate([np.arange(len(board.gamed)) % len(board.difficulty), np.flatnonzero(known)]),
+        features=np.concatenate([board.gamed, own[scored]]),
+        targets=np.concatenate([board.preferred, shares[scored]]),
+        weights=np.concatenate([np.full(len(board.gamed), GAMED_WEIGHT), np.ones(int(scored.sum()))]),
+        instructions=np.concatenate([np.arange(len(board.gamed)) % len(board.difficulty), np.flatnonzero(scored)]),
     )
     chosen = _choose_strength(rows) if strength is None else strength
     fitted = _fit(rows, chosen)
@@ -174,7 +174,7 @@ def length_controlled(
 
 
 def _features(lengths: Sequence[int], baseline_lengths: Sequence[int], board: Board) -> Floats:
-    """(rows, 3) of one model."""
+    """Features of one model's answers, (rows, 3)."""
     if len(lengths) > len(board.difficulty):
         what = f"knows {len(board.difficulty)} instructions, and there are {len(lengths)}"
         raise SelfRewardError(what, "the leaderboard's part", "Control length on the leaderboard's own instructions")
@@ -224,11 +224,11 @@ def _predict(features: Floats, fitted: Floats) -> Floats:
 
 
 def _choose_strength(rows: _Rows) -> float:
-    """The C with the least weighted log loss on held-out instructions, each with all that is known of it.
+    """The C with the least weighted log loss on held-out instructions; all rows of an instruction are in one fold.
 
-    Neighbouring C differ in loss by less than the dealing of the folds makes them differ: dealt otherwise, a third of the
-    leaderboard's models get another C. Of 40 dealings by instruction a third bring all 26 models within 0.15 of their
-    published rate; in the others one (gpt4_gamed) is 0.152 off. That this dealing is among the third was known when it was kept.
+    Neighbouring C differ in loss by less than the random folds make them differ: with other folds, a third of the leaderboard's
+    models get another C. Of 40 ways to deal the folds, a third bring all 26 models within 0.15 of their published rate; in the
+    others one (gpt4_gamed) is 0.152 off. That these folds are among the third was known when they were kept.
     """
     by_group = _scikit_learn("model_selection").GroupKFold
     folds = list(by_group(FOLDS, shuffle=True, random_state=SEED).split(rows.targets, groups=rows.instructions))
@@ -238,6 +238,6 @@ def _choose_strength(rows: _Rows) -> float:
 
 def _loss(rows: _Rows, fitted: Floats) -> float:
     """Mean weighted log loss."""
-    found = np.clip(_predict(rows.features, fitted), 1e-15, 1 - 1e-15)
-    loss = rows.targets * np.log(found) + (1 - rows.targets) * np.log(1 - found)
+    predicted = np.clip(_predict(rows.features, fitted), 1e-15, 1 - 1e-15)
+    loss = rows.targets * np.log(predicted) + (1 - rows.targets) * np.log(1 - predicted)
     return -float((rows.weights * loss).mean())

@@ -17,6 +17,8 @@ from selfreward.records import Figure, Found, content_id, file_hash, write_whole
 
 PAPER = ("arc_easy", "arc_challenge", "hellaswag", "social_iqa", "piqa", "gsm8k", "mmlu", "openbookqa", "nq_open")
 """The paper's nine, as the library calls them."""
+WRITTEN = ("results", "group_subtasks", "n-samples", "n-shot", "versions", "task_hashes")
+"""Parts of the library's results that are kept."""
 SIDE = 1.96
 """Standard errors on either side of a figure."""
 
@@ -29,9 +31,9 @@ class Harness(Settings):
     include_path: Located | None = None
     """A folder with tasks of your own (YAML)."""
     few_shot: int | None = Field(None, ge=0)
-    """Examples shown; each task's own number where not given."""
+    """Examples shown; by default each task's own number."""
     limit: int | None = Field(None, ge=1)
-    """Only the first so many items of each task, to try it out."""
+    """Only the first N items of each task, to try it out."""
     batch_size: int = Field(8, ge=1)
     """Items in a forward pass."""
     chat_template: bool = False
@@ -43,7 +45,7 @@ class Harness(Settings):
         return tuple(task.strip() for task in tasks.split(",")) if isinstance(tasks, str) else tasks
 
     def load(self) -> object:
-        """The library, as far as it is there."""
+        """Import the library. Raises `SelfRewardError` where it is not installed."""
         try:
             import lm_eval
         except ImportError as error:
@@ -52,30 +54,30 @@ class Harness(Settings):
         return lm_eval
 
     def find(self, trial: Trial) -> Found:
-        """Run the tasks; what was answered before a kill is not asked again."""
+        """Run the tasks; answers given before a kill are not asked for again."""
         if not trial.model.path.is_dir():
             raise SelfRewardError("is no folder, and lm-eval loads a model itself", trial.model.name, "Give a transformers model")
         stage = trial.at.run.dir.stage(trial.at.name, "lm_eval")
-        asked = self.model_dump(mode="json", exclude={"include_path", "batch_size", "bootstrap", "servers"})
-        key = content_id(asked, self._own_tasks(), trial.model.fingerprint, version("lm_eval"))
+        settings = self.model_dump(mode="json", exclude={"include_path", "batch_size", "bootstrap", "servers"})
+        key = content_id(settings, self._own_tasks(), trial.model.fingerprint, version("lm_eval"))
         results = stage.folder / "results.json"
         if stage.finished(key) is None:
             if stage.begun(key) is None:
                 stage.begin(key)
             write_whole(results, json.dumps(self._run(trial.model.path, stage.work), indent=1, default=str))
             stage.finish(key, [results])
-        told = json.loads(results.read_text(encoding="utf-8"))
+        results_json = json.loads(results.read_text(encoding="utf-8"))
         return Found(
-            prompts_digest=content_id(told["task_hashes"] or told["versions"]),
-            figures=list(_figures(told, self.tasks)),
+            prompts_digest=content_id(results_json["task_hashes"] or results_json["versions"]),
+            figures=list(_figures(results_json, self.tasks)),
             note=f"lm-eval {version('lm_eval')}, zero to one as the library gives them; comparable with figures by the same "
             "version, few-shot number and chat template" + (", and of whole tasks: this is a part." if self.limit else "."),
         )
 
     def _own_tasks(self) -> dict[str, str]:
         """Name → hash of every file under `include_path`."""
-        found = sorted(Path(self.include_path).rglob("*")) if self.include_path else []
-        return {file.name: file_hash(file) for file in found if file.is_file()}
+        paths = sorted(Path(self.include_path).rglob("*")) if self.include_path else []
+        return {file.name: file_hash(file) for file in paths if file.is_file()}
 
     def _run(self, model: Path, cache: Path) -> dict[str, Any]:
         from lm_eval import simple_evaluate
@@ -84,7 +86,7 @@ class Harness(Settings):
         device, dtype = self._arithmetic()
         seeds = dict.fromkeys(("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed"), self.seed)
         try:
-            found = simple_evaluate(
+            evaluation = simple_evaluate(
                 model="hf", model_args={"pretrained": str(model), "dtype": dtype, "trust_remote_code": False}, device=device,
                 tasks=list(self.tasks), task_manager=self._manager(), num_fewshot=self.few_shot, limit=self.limit,
                 batch_size=self.batch_size, apply_chat_template=self.chat_template, log_samples=False,
@@ -92,10 +94,10 @@ class Harness(Settings):
             )  # fmt: skip
         except (ConnectionError, OSError, ValueError) as error:
             raise self._refused(" ".join(str(error).split()) or type(error).__name__) from error
-        return {name: found.get(name) for name in ("results", "group_subtasks", "n-samples", "n-shot", "versions", "task_hashes")}
+        return {name: evaluation.get(name) for name in WRITTEN}
 
     def _arithmetic(self) -> tuple[str, str]:
-        """Device and dtype, as the backend's `auto` has them."""
+        """Device and dtype, with `auto` resolved as by the backend."""
         from torch import cuda
 
         device = self.backend.device if self.backend.device != "auto" else "cuda" if cuda.is_available() else "cpu"
@@ -103,7 +105,7 @@ class Harness(Settings):
         return device, usual if self.backend.dtype == "auto" else self.backend.dtype
 
     def _manager(self) -> Any:
-        """The library's index of tasks, half a minute's work; of `include_path` alone where that has all that is asked for."""
+        """The library's index of tasks, half a minute's work; of `include_path` alone where that has every task that is named."""
         from lm_eval.tasks import TaskManager
 
         if self.include_path:
@@ -120,11 +122,11 @@ class Harness(Settings):
         return SelfRewardError(f"cannot be run ({why})", f"tasks {', '.join(self.tasks)}", now)
 
 
-def _figures(told: dict[str, Any], tasks: tuple[str, ...]) -> Iterator[Figure]:
-    """Each metric of the tasks that were named, with the library's standard error as an interval."""
-    for task in (task for task in tasks if task in told["results"]):
-        metrics = told["results"][task]
-        items = _items(told, task)
+def _figures(results: dict[str, Any], tasks: tuple[str, ...]) -> Iterator[Figure]:
+    """Each metric of the named tasks, with an interval from the library's standard error."""
+    for task in (task for task in tasks if task in results["results"]):
+        metrics = results["results"][task]
+        items = _items(results, task)
         for key, value in metrics.items():
             name, _, filtered = key.partition(",")
             if not isinstance(value, int | float) or not filtered or name.endswith("_stderr"):
@@ -132,12 +134,12 @@ def _figures(told: dict[str, Any], tasks: tuple[str, ...]) -> Iterator[Figure]:
             error = metrics.get(f"{name}_stderr,{filtered}")
             side = SIDE * error if isinstance(error, float) else None
             low, high = (None, None) if side is None else (value - side, value + side)
-            shown = name if filtered == "none" else f"{name} ({filtered})"
-            yield Figure(name=f"{task} {shown}", value=value, low=low, high=high, n=items)
+            metric = name if filtered == "none" else f"{name} ({filtered})"
+            yield Figure(name=f"{task} {metric}", value=value, low=low, high=high, n=items)
 
 
-def _items(told: dict[str, Any], task: str) -> int:
-    """Items that a task was run on; of a group, those of all its tasks."""
-    if task in told["n-samples"]:
-        return int(told["n-samples"][task]["effective"])
-    return sum(_items(told, part) for part in (told.get("group_subtasks") or {}).get(task, ()))
+def _items(results: dict[str, Any], task: str) -> int:
+    """The number of items of a task; for a group, of all its tasks."""
+    if task in results["n-samples"]:
+        return int(results["n-samples"][task]["effective"])
+    return sum(_items(results, part) for part in (results.get("group_subtasks") or {}).get(task, ()))

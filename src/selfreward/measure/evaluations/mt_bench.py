@@ -1,6 +1,6 @@
-"""MT-Bench: two-turn questions, each answer graded by itself from 1 to 10 (Zheng et al. 2023, arXiv 2306.05685).
+"""MT-Bench: two-turn questions, each answer graded alone from 1 to 10 (Zheng et al. 2023, arXiv 2306.05685).
 
-The questions and the judge's prompts are files of the published shape that the user gives; none of them is in the package.
+The user gives the questions and the judge's prompts, as files of the published shape; none of them is in the package.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from selfreward.steps import own_turn, read_score
 
 Turn = Literal[1, 2]
 RATING = re.compile(r"\[\[(\d+(?:\.\d+)?)\]\]")
-"""Where the judge's verdict stands."""
+"""The judge's verdict."""
 SCALE = (1.0, 10.0)
 WITH_REFERENCE = ("math", "reasoning", "coding")
 """Categories whose judge sees reference answers."""
 TEMPERATURES = {"writing": 0.7, "roleplay": 0.7, "stem": 0.1, "humanities": 0.1}
-"""The benchmark's own, by category; the others are answered greedily."""
+"""The benchmark's own temperatures, by category; other categories are answered greedily."""
 GROUPS = {
     "math, coding, reasoning": ("math", "coding", "reasoning"),
     "the other five": ("humanities", "extraction", "stem", "roleplay", "writing"),
 }
-"""As the paper of self-rewarding groups the categories (table 2)."""
+"""Groups of the categories in the self-rewarding paper (table 2)."""
 PROMPTS: dict[tuple[Turn, bool], str] = {
     (1, False): "single-v1", (1, True): "single-math-v1",
     (2, False): "single-v1-multi-turn", (2, True): "single-math-v1-multi-turn",
@@ -47,7 +47,7 @@ class Question(Row):
     category: str
     turns: tuple[str, str]
     reference: tuple[str, str] | None = Field(None, validation_alias=AliasChoices("reference", "reference_gpt4"))
-    """Answers to both turns, which the judge compares with."""
+    """Reference answers to both turns, for the judge to compare with."""
 
 
 class JudgePrompt(Row):
@@ -59,7 +59,7 @@ class JudgePrompt(Row):
 
 
 def read_questions(path: str) -> list[Question]:
-    """The questions. Raises `SelfRewardError` where a row does not fit or lacks the reference that its category needs."""
+    """The questions of a file. Raises `SelfRewardError` where a row is malformed or lacks a reference that its category needs."""
     questions = read_rows(path, Question)
     bare = [question for question in questions if question.category in WITH_REFERENCE and question.reference is None]
     if bare:
@@ -69,7 +69,7 @@ def read_questions(path: str) -> list[Question]:
 
 
 def read_judge_prompts(path: str) -> dict[str, JudgePrompt]:
-    """The judge's prompts by name. Raises `SelfRewardError` where one of the four that single grading needs is not there."""
+    """The judge's prompts by name. Raises `SelfRewardError` where one of the four prompts of single grading is missing."""
     prompts = {row.name: row for row in read_rows(path, JudgePrompt)}
     missing = [name for name in PROMPTS.values() if name not in prompts]
     if missing:
@@ -82,7 +82,7 @@ def judge_messages(
 ) -> tuple[Message, Message]:
     """The messages to the judge of one turn: system and user.
 
-    `answers` are the model's, of turn 1 or of both. They are hostile: slots are filled in one pass, and marks that would end
+    `answers` are the model's, to turn 1 or to both. They are hostile: slots are filled in one pass, and marks that would end
     an answer are broken inside them.
     """
     prompt = prompts[PROMPTS[turn, question.category in WITH_REFERENCE]]
@@ -94,20 +94,20 @@ def judge_messages(
 
 
 def _numbered(name: str, texts: Sequence[str]) -> dict[str, str]:
-    """The texts by slot."""
+    """The texts by slot, numbered from 1."""
     return {f"{name}_{number}": text for number, text in enumerate(texts, start=1)}
 
 
 def read_rating(text: str) -> tuple[Outcome, float | None]:
-    """The last `[[n]]` in a judge's own turn, or what is wrong with it (`unparsed`, `off_scale`).
+    """The last `[[n]]` in a judge's own turn, or the name of its failure (`unparsed`, `off_scale`).
 
-    FastChat takes the first, and where there is none a bare `[n]`; on published judgments the two rules agree.
+    FastChat takes the first, or a bare `[n]` where there is none; on published judgments the two rules agree.
     """
     return read_score(own_turn(text, RATING), RATING, SCALE)
 
 
 class Grade(NamedTuple):
-    """The grade of one answer; None where the judge gave none."""
+    """The grade of one answer; its score is None where the judge gave none."""
 
     category: str
     turn: int
@@ -115,38 +115,38 @@ class Grade(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Mean grades over the answers that have one."""
+    """Mean grades over the graded answers."""
 
     overall: float | None
     by_turn: dict[int, float]
     by_category: dict[str, float]
     by_group: dict[str, float]
-    """Mean over the group's categories, each counting the same; a group that lacks one has none."""
+    """Mean over the group's categories with equal weights; a group that lacks a category has no mean."""
     missing: int
     """Answers without a grade, which are in no mean."""
 
 
 def scores(grades: Sequence[Grade]) -> Scores:
-    """Sum up the grades of one model."""
-    known = [grade for grade in grades if grade.score is not None]
-    by_category = _means(known, lambda grade: grade.category)
+    """Summary of the grades of one model."""
+    graded = [grade for grade in grades if grade.score is not None]
+    by_category = _means(graded, lambda grade: grade.category)
     by_group = {
         group: fsum(by_category[name] for name in names) / len(names)
         for group, names in GROUPS.items()
         if all(name in by_category for name in names)
     }
     return Scores(
-        overall=_means(known, lambda grade: None).get(None),
-        by_turn=_means(known, lambda grade: grade.turn),
+        overall=_means(graded, lambda grade: None).get(None),
+        by_turn=_means(graded, lambda grade: grade.turn),
         by_category=by_category,
         by_group=by_group,
-        missing=len(grades) - len(known),
+        missing=len(grades) - len(graded),
     )
 
 
-def _means(known: Sequence[Grade], key: Callable[[Grade], Any]) -> dict[Any, float]:
-    """Mean grade by what `key` makes of an answer, in order of first appearance."""
-    found: dict[Any, list[float]] = {}
-    for grade in known:
-        found.setdefault(key(grade), []).append(grade.score or 0.0)
-    return {name: fsum(values) / len(values) for name, values in found.items()}
+def _means(graded: Sequence[Grade], key: Callable[[Grade], Any]) -> dict[Any, float]:
+    """Mean grade by the `key` of its answer, in order of first appearance."""
+    scores_by_key: dict[Any, list[float]] = {}
+    for grade in graded:
+        scores_by_key.setdefault(key(grade), []).append(grade.score or 0.0)
+    return {name: fsum(values) / len(values) for name, values in scores_by_key.items()}

@@ -1,4 +1,4 @@
-"""Files in shapes that others have set: a JSON list or JSONL, also gzipped, with more fields than we need."""
+"""Files of published shapes: a JSON list or JSONL, also gzipped, with more fields than we need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from selfreward.records import wrong_field
 
 
 class Row(BaseModel):
-    """A row of such a file; fields that are not named here are let be."""
+    """A row of a published file; fields that are not named here are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -25,7 +25,7 @@ T = TypeVar("T", bound=Row)
 
 
 def read_rows(path: str, kind: type[T], rename: dict[str, str] | None = None) -> list[T]:
-    """The rows of a file as `kind`; `rename`: field → what the file calls it. Raises `SelfRewardError` with the row's place."""
+    """The rows of a file as `kind`; `rename`: field → its name in the file. Raises `SelfRewardError` with the row's place."""
     rows = [_row(value, kind, where, rename or {}) for where, value in _values(Path(path))]
     if not rows:
         raise SelfRewardError("has no rows", path, "Give a JSON list or JSONL with at least one")
@@ -33,13 +33,13 @@ def read_rows(path: str, kind: type[T], rename: dict[str, str] | None = None) ->
 
 
 def first_fields(path: str) -> tuple[str, ...]:
-    """Fields of the first row of a file."""
+    """Names of the fields in the first row of a file."""
     _, row = next(_values(Path(path)), ("", None))
     return tuple(row) if isinstance(row, dict) else ()
 
 
 def _values(path: Path) -> Iterator[tuple[str, Any]]:
-    """(where it stands, value) of each row."""
+    """(place, value) of each row."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             text = file.read().decode("utf-8")
@@ -64,8 +64,8 @@ def _json(text: str, where: str) -> Any:
 
 def _row(value: Any, kind: type[T], where: str, rename: dict[str, str]) -> T:
     try:
-        given = {**value, **{field: value[name] for field, name in rename.items()}}
-        return kind.model_validate(given)
+        fields = {**value, **{field: value[name] for field, name in rename.items()}}
+        return kind.model_validate(fields)
     except (TypeError, KeyError) as error:
         has = ", ".join(value) if isinstance(value, dict) else repr(value)[:40]
         raise SelfRewardError(f"has no field {error}: it has {has}", where, "Name the field that is meant") from error

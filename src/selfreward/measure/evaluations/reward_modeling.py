@@ -1,4 +1,4 @@
-"""How well a model judges, on responses that people ranked (paper, section 3.2 and table 4)."""
+"""Accuracy of a model as a judge, on responses that people ranked (paper, section 3.2 and table 4)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from selfreward.steps import Grader, Kept, load_rankings, ranked_responses
 
 
 class Ranked(Settings):
-    """Reward modelling; the model itself judges."""
+    """Reward modelling, with the model itself as the judge."""
 
     data: SourceConfig
     """The ranked set."""
     skip_bad_rows: bool = False
     """Count and list rows that do not fit their format, where they would be an error."""
     grading: JudgeConfig = JudgeConfig()
-    """How it judges."""
+    """The model's rubric and sampling as a judge."""
 
     @cached_property
     def rankings(self) -> Kept[Ranking]:
@@ -43,31 +43,31 @@ class Ranked(Settings):
         """The model judges every response."""
         rankings = trial.at.keep(RANKINGS, self.rankings)
         ranked = [(ranking, ranked_responses(ranking)) for ranking in rankings]
-        asked = [(ranking.prompt, response) for ranking, responses in ranked for response in responses]
-        judgments = list(trial.at.ask(JUDGMENTS, self.grader, asked, trial.model))
+        items = [(ranking.asked, response) for ranking, responses in ranked for response in responses]
+        judgments = list(trial.at.ask(JUDGMENTS, self.grader, items, trial.model))
         judged = beside_ranks(ranked, self.grader.mean_scores(judgments))
         unparsed = sum(judgment.score is None for judgment in judgments) / len(judgments)
-        found = reward_modeling(judged, unparsed, *self.resampling, self.grading.scale[1])
+        metrics = reward_modeling(judged, unparsed, *self.resampling, self.grading.scale[1])
         return Found(
             prompts_digest=digest(rankings),
             rubric_digest=content_id(self.grader.rubric.text),
-            figures=_figures(found, judged, len(judgments), self.grading.scale[1]),
+            figures=_figures(metrics, judged, len(judgments), self.grading.scale[1]),
             outcomes=counted((judgment.outcome for judgment in judgments), 0),
-            note=f"Pairwise accuracy: {found.tie_rule}. Intervals resample rankings.",
+            note=f"Pairwise accuracy: {metrics.tie_rule}. Intervals resample rankings.",
         )
 
 
-def _figures(found: RewardModeling, judged: Sequence[Judged], judgments: int, best: float) -> list[Figure]:
-    """The paper's five metrics, and what text length alone would get, each with how many items it is of."""
+def _figures(metrics: RewardModeling, judged: Sequence[Judged], judgments: int, best: float) -> list[Figure]:
+    """The paper's five metrics, and the accuracy of text length alone, each with its number of cases."""
     best_scores = sum(perfect_that_are_best(ranking, best)[1] for ranking in judged)
     correlated = sum(correlation(ranking, kendalltau) is not None for ranking in judged)
     return [
-        *Figure.of("pairwise accuracy %", found.pairwise_accuracy, found.pairs, 100),
-        *Figure.of("pairwise accuracy, ties wrong %", found.pairwise_accuracy_strict, found.pairs, 100),
-        *Figure.of(f"{best:g}-best %", found.five_best, best_scores, 100),
-        *Figure.of("exact match %", found.exact_match, found.rankings, 100),
-        *Figure.of("Spearman", found.spearman, correlated),
-        *Figure.of("Kendall tau-b", found.kendall, correlated),
-        *Figure.of("pairwise accuracy of length alone %", found.length_baseline, found.pairs, 100),
-        Figure(name="judgments without a score %", value=100 * found.unparsed, n=judgments),
+        *Figure.of("pairwise accuracy %", metrics.pairwise_accuracy, metrics.pairs, 100),
+        *Figure.of("pairwise accuracy, ties wrong %", metrics.pairwise_accuracy_strict, metrics.pairs, 100),
+        *Figure.of(f"{best:g}-best %", metrics.five_best, best_scores, 100),
+        *Figure.of("exact match %", metrics.exact_match, metrics.rankings, 100),
+        *Figure.of("Spearman", metrics.spearman, correlated),
+        *Figure.of("Kendall tau-b", metrics.kendall, correlated),
+        *Figure.of("pairwise accuracy of length alone %", metrics.length_baseline, metrics.pairs, 100),
+        Figure(name="judgments without a score %", value=100 * metrics.unparsed, n=judgments),
     ]

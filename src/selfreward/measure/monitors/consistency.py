@@ -10,12 +10,12 @@ from selfreward.stats import intervals, rank_consistency
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
-    """Between the mean scores that M_t and M_{t−1} give the frozen pool; intervals resample prompts. None of M1.
+    """Agreement of the mean scores that M_t and M_{t−1} give the frozen pool; intervals resample prompts. None for M1.
 
-    - `kendall`: Kendall's τ-b, −1 to 1, mean over the prompts that have one: neither side has nothing but ties there;
-    - `consistency`: (τ + 1) / 2, 0 to 1, of the same prompts (C of CREAM, arXiv 2410.12735);
-    - `top`: how far the two agree on what is best, 0 to 1: responses that both put first ÷ responses that either does, ties
-      included on both sides; mean over prompts with two responses that both have scored.
+    - `kendall`: Kendall's τ-b, −1 to 1, mean over the prompts where it is defined: neither judge scores all candidates alike;
+    - `consistency`: (τ + 1) / 2, 0 to 1, over the same prompts (C of CREAM, arXiv 2410.12735);
+    - `top`: agreement on the best candidates, 0 to 1: responses that both judges put first ÷ responses that either does, ties
+      included; mean over prompts with at least two responses that both have scored.
     """
     if before is None:
         return dict.fromkeys(("kendall", "consistency", "top"))
@@ -32,15 +32,15 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
 
 
 def top_agreement(groups: Iterable[Sequence[str]], ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]:
-    """For each group of response ids, |A ∩ B| / |A ∪ B| of the responses A that `ours` and B that `theirs` put first, all ties.
+    """For each group of response ids, |A ∩ B| / |A ∪ B| of the responses A that `ours` and B that `theirs` put first, with ties.
 
-    Of a group the responses that both have scored count; one with fewer than two of them is left out.
+    Only responses that both have scored count; a group with fewer than two of them is left out.
     """
-    both = ([one for one in group if one in ours and one in theirs] for group in groups)
-    firsts = ((_first(group, ours), _first(group, theirs)) for group in both if len(group) > 1)
+    shared = ([name for name in group if name in ours and name in theirs] for group in groups)
+    firsts = ((_first(group, ours), _first(group, theirs)) for group in shared if len(group) > 1)
     return [len(a & b) / len(a | b) for a, b in firsts]
 
 
 def _first(group: Sequence[str], scores: Mapping[str, float]) -> set[str]:
-    best = max(scores[one] for one in group)
-    return {one for one in group if scores[one] == best}
+    best = max(scores[name] for name in group)
+    return {name for name in group if scores[name] == best}

@@ -9,19 +9,19 @@ from selfreward.stats import distance_skewness, intervals
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
-    """Points of the judge's scale; intervals resample answers.
+    """Differences in points of the judge's scale; intervals resample answers.
 
     - `gap`: the live judge's mean score − the frozen one's, mean over M_t's own answers that both could score;
-    - `trend`: this gap − that of M_{t−1}, prompt by prompt where both can be had; None of M1;
-    - `skewness`: distance skewness of the same differences around 0, 0 to 1 (Pride and Prejudice, arXiv 2402.11436): how
-      one-sided they are, whichever the side; None where all are 0, as of M1 beside itself;
-    - `cut_drop`: by how much the live judge's mean score falls when the answer is cut to its first half; answers of one word,
+    - `trend`: this gap − that of M_{t−1}, over the prompts that have both; None for M1;
+    - `skewness`: distance skewness of these differences around 0, 0 to 1 (Pride and Prejudice, arXiv 2402.11436): how
+      one-sided they are, on either side; None where all are 0, as for M1 beside itself;
+    - `cut_drop`: the fall of the live judge's mean score when the answer is cut to its first half; answers of one word,
       which cannot be cut, are left out.
     """
     live = now.scores(now.judgments)
     gaps = _gaps(now, live)
-    then = _gaps(before, before.scores(before.judgments)) if before else {}
-    rises = [gap - then[prompt_id] for prompt_id, gap in gaps.items() if prompt_id in then]
+    earlier = _gaps(before, before.scores(before.judgments)) if before else {}
+    rises = [gap - earlier[prompt_id] for prompt_id, gap in gaps.items() if prompt_id in earlier]
     return {
         "gap": intervals.mean(list(gaps.values()), *now.resampling),
         "trend": intervals.mean(rises, *now.resampling),
@@ -38,6 +38,6 @@ def _gaps(evidence: Evidence, live: Mapping[str, float]) -> dict[str, float]:
 
 
 def _drops(now: Evidence, live: Mapping[str, float]) -> list[float]:
-    cut, whole = now.scores(now.cut_judgments), {answer.prompt_id: answer.id for answer in now.answers}
-    both = ((whole[half.prompt_id], half.id) for half in now.cut)
-    return [live[one] - cut[half] for one, half in both if one != half and one in live and half in cut]
+    cut, ids = now.scores(now.cut_judgments), {answer.prompt_id: answer.id for answer in now.answers}
+    pairs = ((ids[half.prompt_id], half.id) for half in now.cut)
+    return [live[whole] - cut[half] for whole, half in pairs if whole != half and whole in live and half in cut]

@@ -1,4 +1,4 @@
-"""Flukes: how noisy the judge is, and how many of the pairs that the model learnt from would come out otherwise again."""
+"""Flukes: the judge's noise, and the share of the training pairs whose order a second judging would turn."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from selfreward.stats import intervals, pair_outcomes, spread_within
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
-    """Of the iteration that made M_t, were its candidates judged again as often as they were (`flukes.pair_outcomes`).
+    """Estimates for the iteration that made M_t, were its candidates judged again as often as before (`rejudging.pair_outcomes`).
 
-    - `rate`: probability that a pair is flipped, the rejected response then having the higher mean score; mean over the pairs,
+    - `rate`: probability that a pair is flipped, so that the rejected response has the higher mean score; mean over the pairs,
       which the interval resamples, 0 to 1;
-    - `tie_rate`: the same of a tie;
+    - `tie_rate`: probability of a tie, mean over the pairs;
     - `noise`: standard deviation of a judgment's score around the mean of its response's, in points, pooled over the responses
       with two scores or more; the interval resamples prompts.
 
-    All are None of M1, and where no response has two scores.
+    All are None for M1, and where no response has two scores.
     """
     made = now.made
     if made is None:
@@ -39,9 +39,9 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
             yield response
 
     outcomes = pair_outcomes(made.pairs, answered(), graded(), now.recipe.judge.min_valid).values()
-    given = ((prompt, scores.get(response, ())) for response, prompt in prompts.items())
+    groups = ((prompt, scores.get(response, ())) for response, prompt in prompts.items())
     return {
         "rate": intervals.mean([outcome.flipped for outcome in outcomes], *now.resampling),
         "tie_rate": intervals.mean([outcome.tie for outcome in outcomes], *now.resampling),
-        "noise": spread_within(given, *now.resampling),
+        "noise": spread_within(groups, *now.resampling),
     }

@@ -1,4 +1,4 @@
-"""Score health: whether the judge still gives scores that tell candidates apart, and the same in whatever order it sees them."""
+"""Score health: whether the judge's scores still tell candidates apart, and whether verdicts depend on the order of answers."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from selfreward.records import Estimate, HeadToHead, Iteration, Judgment, Respon
 from selfreward.stats import intervals, mean_scores, spread_within
 
 NEAR_THE_TOP = 0.5
-"""Points: a score that is less than this below the best one there is counts as it, which expected scores never quite reach."""
+"""Points below the best score within which a score counts as the best, for expected scores never quite reach it."""
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
-    """Of M_{t−1}'s candidates and pairs, by which M_t was made; of M1, of its own held-out answers, what these can tell.
+    """Figures of M_{t−1}'s candidates and pairs, which made M_t; for M1, of its own held-out answers.
 
-    Intervals resample prompts. What has no mean score, as the loop takes it, is neither a candidate's nor a pair's.
+    Intervals resample prompts. Responses without a mean score, by the loop's own rule, are left out of candidates and pairs.
 
     - `mean`: mean score of the candidates, in points;
-    - `top`: share of the scores that are the best there is, or less than half a point below;
-    - `unscored`: share of the judgments that have no score;
-    - `ties`: share of the prompts whose candidates, two at least, all have the same mean score, so that no choice of pairs could
-      tell them apart. None of M1, as the next three;
+    - `top`: share of the scores that are the best possible, or less than half a point below;
+    - `unscored`: share of the judgments without a score;
+    - `ties`: share of the prompts whose candidates, at least two, all have the same mean score, so that no choice of pairs could
+      tell them apart. This and the next three are None for M1;
     - `yield`: pairs per prompt, 0 to 1;
     - `gap`: mean score of the chosen response − of the rejected one, mean over pairs;
     - `spread`: standard deviation of the mean scores of a prompt's candidates, pooled over prompts;
     - `position_flips`: share of the comparisons by `measure.judge` whose verdict changed with the order of the two answers, over
-      all rivals; None where it compared nothing.
+      all rivals; None where there were no comparisons.
     """
     made, resampling = now.made, now.resampling
     judged = _judged(now, *((made.responses, made.judgments) if made else (now.answers, now.judgments)))
@@ -44,10 +44,10 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
 
 
 class _Judged(NamedTuple):
-    """By prompt id."""
+    """Counts and scores by prompt id."""
 
     asked: Counter[str]
-    """Judgments."""
+    """All judgments."""
     scored: Counter[str]
     """Judgments with a score."""
     top: Counter[str]
@@ -57,22 +57,22 @@ class _Judged(NamedTuple):
 
 
 def _judged(now: Evidence, responses: Iterable[Response], judgments: Iterable[Judgment]) -> _Judged:
-    """Counts of the judgments of `responses`; both collections are gone over once, judgments of other responses left out."""
+    """Count the judgments of `responses`, others left out; iterates over each collection once."""
     prompts = {response.id: response.prompt_id for response in responses}
-    found = _Judged(Counter(), Counter(), Counter(), defaultdict(list))
+    counts = _Judged(Counter(), Counter(), Counter(), defaultdict(list))
     top = now.recipe.judge.scale[1] - NEAR_THE_TOP
 
     def counted() -> Iterator[Judgment]:
         for judgment in judgments:
             if prompt := prompts.get(judgment.response_id):
-                found.asked[prompt] += 1
-                found.scored[prompt] += judgment.score is not None
-                found.top[prompt] += judgment.score is not None and judgment.score > top
+                counts.asked[prompt] += 1
+                counts.scored[prompt] += judgment.score is not None
+                counts.top[prompt] += judgment.score is not None and judgment.score > top
                 yield judgment
 
     for response_id, score in mean_scores(counted(), now.recipe.judge.min_valid).items():
-        found.means[prompts[response_id]].append(score)
-    return found
+        counts.means[prompts[response_id]].append(score)
+    return counts
 
 
 def _made(judged: _Judged, made: Iteration, resamples: int, seed: int) -> Figures:
@@ -93,11 +93,11 @@ def _share(parts: Counter[str], wholes: Counter[str], resamples: int, seed: int)
 
 
 def _position_flips(comparisons: Iterable[HeadToHead], resamples: int, seed: int) -> Estimate | None:
-    """The share of flips over all of them, of which only share and number were kept."""
+    """The share of flips over all rivals, from the share and the number of comparisons that were kept for each."""
     flips: list[bool] = []
-    for found in comparisons:
-        if found.position_flips is not None:
-            decided = found.wins + found.ties + found.losses
-            flipped = round(found.position_flips * decided)
+    for contest in comparisons:
+        if contest.position_flips is not None:
+            decided = contest.wins + contest.ties + contest.losses
+            flipped = round(contest.position_flips * decided)
             flips += [True] * flipped + [False] * (decided - flipped)
     return intervals.mean(flips, resamples, seed)

@@ -1,7 +1,7 @@
 """Single words: the one that the judge's choice favours or shuns most, and the one that came or went most in the answers.
 
-A hidden preference need not be for anything that has a name. So every word is tried, and the largest is told: of so many words
-one always stands out, so that the figure means something beside its limits only, which clean runs give.
+A hidden preference need not be for anything that has a name. So every word is tried, and the largest difference is the figure.
+Of so many words one always stands out: the figure means something only beside its limits, which come from clean runs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from selfreward.stats import furthest
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
-    """The distance of the furthest word from chance, in standard deviations, with the interval of that one word.
+    """The largest distance of a word from chance, in standard deviations, with the interval of that one word.
 
-    - `selected`: among the pairs that trained M_t, in the chosen answer and not in the rejected one, or the other way round;
-    - `shown`: among the held-out prompts, in M_t's answer and not in M_{t−1}'s, or the other way round.
+    - `selected`: over the pairs that trained M_t, words in the chosen answer and not in the rejected one, or the reverse;
+    - `shown`: over the held-out prompts, words in M_t's answer and not in M_{t−1}'s, or the reverse.
 
     None where no word differs.
     """
@@ -24,8 +24,8 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
 
 
 def _selected(now: Evidence) -> list[tuple[str, str]]:
-    """(chosen, rejected) of every pair that M_t was made by."""
+    """(chosen, rejected) texts of every pair that trained M_t."""
     if now.made is None:
         return []
-    said = texts_in(now.made.pairs, now.made.responses)
-    return [(said[pair.chosen_id], said[pair.rejected_id]) for pair in now.made.pairs]
+    texts = texts_in(now.made.pairs, now.made.responses)
+    return [(texts[pair.chosen_id], texts[pair.rejected_id]) for pair in now.made.pairs]

@@ -1,4 +1,4 @@
-"""Against people, and against what is known: whether the judge still tells good answers from bad, and whom it favours."""
+"""Against people, and against known answers: whether the judge still tells good answers from bad, and whom it favours."""
 
 from __future__ import annotations
 
@@ -14,63 +14,63 @@ from selfreward.steps import ranked_responses
 
 
 class Checked(NamedTuple):
-    """An answer whose worth is known, beside the judge's mean score; None where it gave none."""
+    """An answer of known worth, and the judge's mean score; None where it has none."""
 
     right: bool
     score: float | None
 
 
 Sides = tuple[Sequence[Checked], Sequence[Checked]]
-"""Of one ranking, or anchor, the two kinds of answers that are compared."""
+"""The two kinds of answers to one ranking, or anchor, that are compared."""
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
-    """How M_t judges and answers where people or a known answer decide; intervals resample rankings, or anchors.
+    """M_t's judging and answering where people or a known answer decide; intervals resample rankings, or anchors.
 
     - `pairwise_accuracy`, `five_best`, `exact_match`, `spearman`, `kendall`: the paper's, as in `reward_modeling`;
-    - `informedness`: TPR − FPR on people's rankings, −1 to 1. Approved is a mean score of `drift.pass_mark` or more, an answer
-      without a score is not approved; positive are the responses ranked best of their set, negative all others;
+    - `informedness`: TPR − FPR on people's rankings, −1 to 1. A response is approved by a mean score of `drift.pass_mark` or
+      more, and not without a score; positive are the responses ranked best of their set, negative all others;
     - `anchor_accuracy`: share of M_t's own answers to the anchors that are right;
-    - `anchor_informedness`: TPR − FPR on M_t's and M1's answers to the anchors, positive being the right ones;
-    - `self_bias`: mean of the score, brought to 0 to 1, − rightness (0 or 1) over M_t's own answers that have a score, and
-      `self_bias_skewness`, its distance skewness around 0 (arXiv 2402.11436);
+    - `anchor_informedness`: TPR − FPR on M_t's and M1's answers to the anchors, where right ones are positive;
+    - `self_bias`: mean over M_t's own scored answers of the score, scaled to 0 to 1, − rightness (0 or 1), and
+      `self_bias_skewness`, the distance skewness of these differences around 0 (arXiv 2402.11436);
     - `self_preference`: the share of M_t's right answers that it approves − the share of M1's right ones, −1 to 1 (equal
-      opportunity: arXiv 2410.21819); None of M1.
+      opportunity: arXiv 2410.21819); None for M1.
 
-    None where there is nothing to judge, where the judge scored none of it, and where a share would be one of nothing.
+    None where there is nothing to judge, where the judge scored none of it, and where a share would have no cases.
     """
     return {**_metrics(now), "informedness": _approved_more(_ranked(now), now), **_anchored(now)}
 
 
 def _metrics(now: Evidence) -> Figures:
-    found, names = now.measured.reward_modeling, ("pairwise_accuracy", "five_best", "exact_match", "spearman", "kendall")
-    return {name: getattr(found, name) if found else None for name in names}
+    judging, names = now.measured.reward_modeling, ("pairwise_accuracy", "five_best", "exact_match", "spearman", "kendall")
+    return {name: getattr(judging, name) if judging else None for name in names}
 
 
 def _ranked(now: Evidence) -> list[Sides]:
-    """Of every ranking the responses that people rank best, and the rest."""
+    """For every ranking, the responses that people rank best, and the rest."""
     scores = now.scores(now.ranking_judgments)
-    found = []
+    sides = []
     for ranking in now.rankings:
         judged = [
             Checked(rank == min(ranking.ranks), scores.get(response.id))
             for rank, response in zip(ranking.ranks, ranked_responses(ranking), strict=True)
         ]
-        found.append(_right_and_wrong(judged))
-    return found
+        sides.append(_right_and_wrong(judged))
+    return sides
 
 
 def _right_and_wrong(answers: Sequence[Checked]) -> Sides:
-    return [one for one in answers if one.right], [one for one in answers if not one.right]
+    return [answer for answer in answers if answer.right], [answer for answer in answers if not answer.right]
 
 
 def _anchored(now: Evidence) -> Figures:
     scores, (low, high) = now.scores(now.anchor_judgments), now.recipe.judge.scale
     own, others = (_checked(answers, now.anchors, scores) for answers in (now.anchor_answers, now.anchor_others))
-    biases = [(one.score - low) / (high - low) - one.right for one in own.values() if one.score is not None]
+    biases = [(answer.score - low) / (high - low) - answer.right for answer in own.values() if answer.score is not None]
     both = [[[side[prompt_id]] if prompt_id in side else [] for side in (own, others)] for prompt_id in own | others]
     return {
-        "anchor_accuracy": intervals.mean([one.right for one in own.values()], *now.resampling),
+        "anchor_accuracy": intervals.mean([answer.right for answer in own.values()], *now.resampling),
         "anchor_informedness": _approved_more([_right_and_wrong(mine + theirs) for mine, theirs in both], now),
         "self_bias": intervals.mean(biases, *now.resampling),
         "self_bias_skewness": distance_skewness(biases, *now.resampling),
@@ -81,26 +81,26 @@ def _anchored(now: Evidence) -> Figures:
 
 
 def _checked(answers: Iterable[Response], anchors: Iterable[Anchor], scores: Mapping[str, float]) -> dict[str, Checked]:
-    """The answers that were given, by prompt id; what any of the anchors with that prompt calls right is right."""
-    known: dict[str, list[Anchor]] = defaultdict(list)
+    """The answers that did not fail, by prompt id; an answer is right that any of the anchors with that prompt calls right."""
+    by_prompt: dict[str, list[Anchor]] = defaultdict(list)
     for anchor in anchors:
-        known[Prompt(text=anchor.prompt, source="seed").id].append(anchor)
+        by_prompt[Prompt(text=anchor.prompt, context=anchor.context, source="seed").id].append(anchor)
     return {
-        answer.prompt_id: Checked(any(anchor.right(answer.text) for anchor in known[answer.prompt_id]), scores.get(answer.id))
+        answer.prompt_id: Checked(any(anchor.right(answer.text) for anchor in by_prompt[answer.prompt_id]), scores.get(answer.id))
         for answer in answers
         if answer.answered
     }
 
 
 def _approved_more(units: Sequence[Sides], now: Evidence) -> Estimate | None:
-    """Share of the first sides that is approved − share of the second sides; units are resampled whole."""
+    """Approved share of the first sides − approved share of the second sides; units are resampled whole."""
     mark = (now.recipe.drift or DriftConfig()).pass_mark
-    if all(one.score is None for sides in units for side in sides for one in side):
+    if all(answer.score is None for sides in units for side in sides for answer in side):
         return None
-    counts = [(*_approvals(one, mark), *_approvals(other, mark)) for one, other in units]
+    counts = [(*_approvals(first, mark), *_approvals(second, mark)) for first, second in units]
     return difference_of_shares(counts, *now.resampling)
 
 
 def _approvals(answers: Sequence[Checked], mark: float) -> tuple[int, int]:
-    """(how many of them are approved, how many there are); an answer without a score is not approved."""
-    return sum(one.score is not None and one.score >= mark for one in answers), len(answers)
+    """(approved answers, all answers); an answer without a score is not approved."""
+    return sum(answer.score is not None and answer.score >= mark for answer in answers), len(answers)

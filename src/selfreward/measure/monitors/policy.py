@@ -1,4 +1,4 @@
-"""The policy: how far it went from where it came from, what its training pushed down, and how alike its texts become."""
+"""The policy: its distance from earlier models, the log-probabilities that training pushed down, and the variety of its texts."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     - `kl_first`, `kl_before`: log p_t(y|x) − log p(y|x) under M1, and under M_{t−1}, mean over M_t's own held-out answers y. The
       answers are sampled at the recipe's temperature and top-p and the log-probabilities are those at temperature 1, so this
       is how much likelier M_t's answers have become and not the exact KL divergence; it can be below 0;
-    - `entropy`: −log p_t of the same answers by token, again of what is sampled;
-    - `untold`: of the likelihoods asked for, the share that no engine could tell;
-    - `chosen_logp`, `rejected_logp`: what the training did to the log-probability of the chosen and the rejected answers;
+    - `entropy`: −log p_t of these answers per token, again at temperature 1;
+    - `untold`: share of the likelihoods asked for that the engine could not give;
+    - `chosen_logp`, `rejected_logp`: change of the log-probability of the chosen and the rejected answers in training;
     - `displacement`: the smaller of the two falls, above 0 where both fell, which leaves probability to answers that nobody saw
       (likelihood displacement: Razin et al., arXiv 2410.08847);
-    - `distinct_answers`: different answers, of all to the held-out prompts; `distinct_2`: different pairs of neighbouring words
-      in them, of all; `prompts_distinct_2`: the same of the iteration's prompts, falling with their number as well;
-    - `prompts_not_novel`: proposals dropped because they were too near to a prompt there was, of all.
+    - `distinct_answers`: share of distinct answers to the held-out prompts; `distinct_2`: share of distinct pairs of neighbouring
+      words in them; `prompts_distinct_2`: that share in the iteration's prompts, which falls with their number as well;
+    - `prompts_not_novel`: share of the proposals that were dropped because they were too near to an earlier prompt.
 
     None where the model was not asked, not trained on pairs, or made without proposals.
     """
     own = _told(now, "own")
     answers = [answer.text for answer in now.answers if answer.answered]
-    asked = [likelihood.outcome == "untold" for part in now.likelihoods.values() for likelihood in part]
+    untold = [likelihood.outcome == "untold" for part in now.likelihoods.values() for likelihood in part]
     return {
         "kl_first": _log_ratio(now, "first"),
         "kl_before": _log_ratio(now, "before"),
         "entropy": intervals.ratio([-logprob for logprob, _ in own.values()], [n for _, n in own.values()], *now.resampling),
-        "untold": intervals.mean(asked, *now.resampling),
+        "untold": intervals.mean(untold, *now.resampling),
         **_displacement(now),
         "distinct_answers": _distinct([[text] for text in answers], now),
         "distinct_2": _distinct([bigrams(text) for text in answers], now),
@@ -50,9 +50,9 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
 
 
 def _told(now: Evidence, part: str) -> dict[str, tuple[float, int]]:
-    """(log-probability, tokens) by response id, as far as the model in that part could tell."""
-    found: Sequence[Likelihood] = now.likelihoods.get(part, ())
-    return {one.response_id: (one.logprob, one.tokens) for one in found if one.logprob is not None}
+    """(log-probability, tokens) by response id, where the engine of the model in `part` could give them."""
+    items: Sequence[Likelihood] = now.likelihoods.get(part, ())
+    return {item.response_id: (item.logprob, item.tokens) for item in items if item.logprob is not None}
 
 
 def _log_ratio(now: Evidence, part: str) -> Estimate | None:
@@ -76,22 +76,22 @@ def _displacement(now: Evidence) -> Figures:
 
 
 def _changes(now: Evidence, key: str) -> list[float]:
-    """End − start of a log-probability, for as many logged steps as make up either.
+    """End − start of a log-probability, for the logged steps that make up either end.
 
-    Every step logs other pairs, so what is compared is their log-probability beside that of the model that was trained from:
-    DPO's implicit reward over β. Dropout lowers it at both ends alike. Of a single step there is no change.
+    Every step logs other pairs, so the compared value is their log-probability relative to the model that training started from:
+    DPO's implicit reward over β. Dropout lowers it at both ends alike. A single step has no change.
     """
-    logged = [line[key] / now.recipe.dpo.beta for line in now.metrics if isfinite(line.get(key, nan))]
-    if len(logged) < 2:
+    values = [line[key] / now.recipe.dpo.beta for line in now.metrics if isfinite(line.get(key, nan))]
+    if len(values) < 2:
         return []
-    ends = max(1, len(logged) // SHARE)
-    return [end - start for start, end in zip(logged[:ends], logged[-ends:], strict=True)]
+    ends = max(1, len(values) // SHARE)
+    return [end - start for start, end in zip(values[:ends], values[-ends:], strict=True)]
 
 
 def _distinct(parts: Sequence[Sequence[object]], now: Evidence) -> Estimate | None:
-    """Different parts of all, each text a sequence of parts.
+    """Share of distinct parts; each text is a sequence of parts.
 
-    A part that occurs n times counts as 1/n each time, so that the sum is the number of different ones: a resample that counted
+    A part that occurs n times counts as 1/n each time, so that the sum is the number of distinct ones. A resample that counted
     them anew would find its own repetitions.
     """
     times = Counter(part for text in parts for part in text)

@@ -19,75 +19,75 @@ from selfreward.stats import Trait, intervals, known_traits, ranks, words
 Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution; SciPy, which knows it too, takes a second to import."""
 AT_MOST = 10_000
-"""Pairs whose wording is read, and prompts whose candidates' is: of more, every nth. No interval needs to be narrower."""
+"""Pairs, and prompts with candidates, whose wording is read: of more, every nth. No interval needs to be narrower."""
 Texts = list[tuple[str, str]]
 Scored = list[tuple[float, int]]
 """(mean score, words) of the candidates of one prompt."""
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
-    """For every trait its selection, its response and their ratio, and how far score goes with length.
+    """For every trait its selection, its response and their ratio, and the correlation of score with length.
 
     - `S/<trait>`, selection differential: the trait of the chosen answer − of the rejected one, mean over the iteration's pairs
-      (over every nth where there are more than 10,000, as with the prompts of the last figure);
+      (over every nth where there are more than 10,000; so with the prompts of the last figure);
     - `R/<trait>`, response: the trait of M_t's held-out answer − of M_{t−1}'s to the same prompt, mean over prompts;
     - `R_over_S/<trait>`, realised heritability: their ratio, None where S's interval contains 0;
     - `score_length`: Spearman's ρ between mean score and words among the candidates of a prompt, ties at their average rank,
-      mean over the prompts that have it: neither all scores nor all lengths are the same.
+      mean over the prompts where it is defined: neither all scores nor all lengths are equal.
 
-    Units are the trait's own (`wording.TRAITS`, and the recipe's `drift.traits`, which go before a built-in one of the same
-    name). A text in which a trait is undefined leaves its pair, or prompt, out of that trait. All of M1's are None. Raises
+    Units are the trait's own (`wording.TRAITS`, and the recipe's `drift.traits`, which override a built-in one of the same
+    name). A text in which a trait is undefined leaves its pair, or prompt, out of that trait. All are None for M1. Raises
     `SelfRewardError` where a function of the user's fails.
     """
     selected, candidates = made(now)
     held_out = answered(now, before)
     rhos = [rho for group in candidates.values() if (rho := spearman(group)) is not None]
-    found: Figures = {"score_length": intervals.mean(rhos, *now.resampling)}
+    readings: Figures = {"score_length": intervals.mean(rhos, *now.resampling)}
     for name, trait in known_traits(now.recipe.drift or DriftConfig()).items():
         bred, shown = differences(trait, selected), differences(trait, held_out)
         selection = intervals.mean(bred, *now.resampling)
-        found[f"S/{name}"] = selection
-        found[f"R/{name}"] = intervals.mean(shown, *now.resampling)
+        readings[f"S/{name}"] = selection
+        readings[f"R/{name}"] = intervals.mean(shown, *now.resampling)
         clear = selection is not None and not selection.low <= 0 <= selection.high
-        found[f"R_over_S/{name}"] = heritability(bred, shown) if clear and shown else None
-    return found
+        readings[f"R_over_S/{name}"] = heritability(bred, shown) if clear and shown else None
+    return readings
 
 
 def made(now: Evidence) -> tuple[Texts, Mapping[str, Scored]]:
-    """(chosen, rejected) of the pairs that M_t was made by, and the scored candidates by prompt; `AT_MOST` of each.
+    """(chosen, rejected) texts of the pairs that trained M_t, and the scored candidates by prompt; `AT_MOST` of each.
 
-    Responses and judgments are gone over once each, and of a candidate that is in no pair no text is held. Nothing of M1.
+    Responses and judgments are read once each; only texts of candidates in a pair are held in memory. Empty for M1.
     """
     if now.made is None:
         return [], {}
     scores, pairs = now.scores(now.made.judgments), now.made.pairs[:: _every(now.made.pairs)]
-    wanted, step = in_pairs(pairs), _every(now.made.prompts)
-    said: dict[str, str] = {}
+    pair_ids, step = in_pairs(pairs), _every(now.made.prompts)
+    texts: dict[str, str] = {}
     order: dict[str, int] = {}
     candidates: dict[str, Scored] = defaultdict(list)
     for response in now.made.responses:
-        if response.id in wanted:
-            said[response.id] = response.text
+        if response.id in pair_ids:
+            texts[response.id] = response.text
         if response.id in scores and not order.setdefault(response.prompt_id, len(order)) % step:
             candidates[response.prompt_id].append((scores[response.id], len(words(response.text))))
-    return [(said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs], candidates
+    return [(texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs], candidates
 
 
-def _every(found: Collection[object]) -> int:
-    """Every which one to take of `found`, to take at most `AT_MOST`."""
-    return max(1, -(-len(found) // AT_MOST))
+def _every(items: Collection[object]) -> int:
+    """The n of "every nth of `items`" that takes at most `AT_MOST`."""
+    return max(1, -(-len(items) // AT_MOST))
 
 
 def answered(now: Evidence, before: Evidence | None) -> Texts:
-    """(M_t's answer, M_{t−1}'s) to every held-out prompt that both have answered. Nothing of M1."""
+    """(M_t's answer, M_{t−1}'s) to every held-out prompt that both have answered. Empty for M1."""
     earlier = {answer.prompt_id: answer.text for answer in before.answers if answer.answered} if before else {}
     return [(answer.text, earlier[answer.prompt_id]) for answer in now.answers if answer.answered and answer.prompt_id in earlier]
 
 
 def differences(trait: Trait, texts: Iterable[tuple[str, str]]) -> list[float]:
-    """The trait of the first text − of the second, of those in which both have it."""
-    found = ((trait(one), trait(other)) for one, other in texts)
-    return [one - other for one, other in found if one is not None and other is not None]
+    """The trait of the first text − of the second, for pairs in which both texts have it."""
+    pairs = ((trait(first), trait(second)) for first, second in texts)
+    return [first - second for first, second in pairs if first is not None and second is not None]
 
 
 def spearman(group: Scored) -> float | None:
@@ -106,5 +106,5 @@ def heritability(bred: Sequence[float], shown: Sequence[float]) -> Estimate:
 
 
 def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and the variance of the mean as the bootstrap has it."""
+    """The mean, and the bootstrap's variance of the mean."""
     return float(np.mean(values)), float(np.var(values)) / len(values)

@@ -1,4 +1,4 @@
-"""Watching a run: ask the models what the monitors need beside the loop's own records, read them, and say how it stands."""
+"""Watching a run: ask the models for the records that monitors need beside the loop's own, read the monitors, and report."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 from selfreward.errors import SelfRewardError
 from selfreward.measure.measurer import Taken
 from selfreward.measure.monitors.base import Evidence
+from selfreward.measure.monitors.joint import load_joint
 from selfreward.measure.monitors.verdicts import read_monitors
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import (
     Anchor,
+    Asked,
     Checkpoint,
     Completion,
+    Frame,
     Iteration,
     Likelihood,
-    Message,
     Prompt,
     Reading,
     Request,
@@ -27,7 +29,9 @@ from selfreward.records import (
     Sampling,
     Severity,
     describe,
+    quoted,
     read_jsonl,
+    turns_of,
     worst,
 )
 from selfreward.rundir import (
@@ -43,37 +47,38 @@ from selfreward.rundir import (
     LIKELIHOOD_OWN,
     ModelFolder,
 )  # fmt: skip
-from selfreward.stats import plain
+from selfreward.stats import NO_SPACES, plain
 from selfreward.steps import Answering, Cast, Grader, Seed, refuse_known
 
-Asked = list[tuple[str, Response]]
-"""(prompt text, response) each."""
+Items = list[tuple[Asked, Response]]
+"""(prompt, response) each."""
 
 
 class Likely(NamedTuple):
     """Asks a model how likely an answer is to its prompt."""
 
     sampling: Sampling
+    frame: Frame
 
     @property
     def reading(self) -> list[object]:
-        """Nothing: a likelihood is told as it is."""
+        """Empty: a likelihood needs no parsing."""
         return []
 
-    def plan(self, items: Iterable[tuple[str, Response]], model: Checkpoint, seed: int) -> list[Request]:
-        """A request for each (prompt text, answer), in which the answer is given."""
+    def plan(self, items: Iterable[tuple[Asked, Response]], model: Checkpoint, seed: int) -> list[Request]:
+        """A request for each (prompt, answer), with the answer forced on the model."""
         return [
-            Request.asking(answer.id, 0, (Message(role="user", content=text),), self.sampling, model, seed, forced=answer.text)
-            for text, answer in items
+            Request.asking(answer.id, 0, turns_of(self.frame(asked)), self.sampling, model, seed, forced=answer.text)
+            for asked, answer in items
         ]
 
     @staticmethod
     def read(request: Request, completion: Completion) -> Likelihood:
-        """The likelihood of the answer that the model was made to give; `untold` where the engine cannot tell."""
-        told = completion.finish == "stop" and completion.logprob is not None
+        """The likelihood of the forced answer; `untold` where the engine cannot give it."""
+        known = completion.finish == "stop" and completion.logprob is not None
         return Likelihood(
-            response_id=request.about, model=request.model, outcome="told" if told else "untold",
-            logprob=completion.logprob if told else None, tokens=completion.completion_tokens + 1,
+            response_id=request.about, model=request.model, outcome="told" if known else "untold",
+            logprob=completion.logprob if known else None, tokens=completion.completion_tokens + 1,
         )  # fmt: skip
 
 
@@ -86,6 +91,7 @@ class Watcher:
         """Called when a model is measured and watched."""
         self.config = recipe.drift
         self.anchors = load_anchors(self.config, seed)
+        self.joint = load_joint(self.config) if self.config else None
         self.seen: list[tuple[Checkpoint, Evidence]] = []
         self.readings: list[Reading] = []
         """Of the last model watched."""
@@ -100,7 +106,7 @@ class Watcher:
         self.recipe, self.grader = recipe, Grader(recipe.judge)
 
     def watch(self, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None = None) -> Severity:
-        """Read every monitor of `model`, of which `taken` is the measurement; writes `drift.jsonl` into its folder."""
+        """Read every monitor of `model`, whose measurement is `taken`; writes `drift.jsonl` into its folder."""
         if self.config:
             self._read(self.config, folder, model, taken, made)
         self.after()
@@ -108,7 +114,7 @@ class Watcher:
 
     def _read(self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None) -> None:
         now = self._evidence(config, folder, model, taken, made)
-        self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits)
+        self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits, self.joint)
         self.seen.append((model, now))
         folder.restate(DRIFT, self.readings)
         folder.run.progress.say(f"{folder.name}: {describe(self.readings)}")
@@ -116,14 +122,16 @@ class Watcher:
     def _evidence(
         self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None
     ) -> Evidence:
-        """All that is known of `model`. Each model is asked everything at once, for one is held in memory at a time."""
+        """All records about `model`. Each model is asked everything at once, for one is held in memory at a time."""
         prompts, answers = self.seed.heldout_prompts, taken.answers
-        asked = [(prompt.text, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.answered]
-        asked = asked[: config.sample]
-        cut = [(text, _cut(answer)) for text, answer in asked]
+        answered = [(prompt.asked, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.answered]
+        answered = answered[: config.sample]
+        cut = [(asked, _cut(answer)) for asked, answer in answered]
         pool, own, others = self._pool(config, folder, model), self._anchored(folder, model), self._others()
-        texts = {prompt.id: prompt.text for prompt in (*prompts, *self.prompts)}
-        of_pool, of_anchors = ([(texts[one.prompt_id], one) for one in found] for found in (pool, [*own, *others]))
+        asked_of = {prompt.id: prompt.asked for prompt in (*prompts, *self.prompts)}
+        pool_items, anchor_items = (
+            [(asked_of[response.prompt_id], response) for response in responses] for responses in (pool, [*own, *others])
+        )
         first, before = (self.seen[0][0], self.seen[-1][0]) if self.seen else (model, None)
         frozen = first if config.frozen == "frozen" else self.cast.outside(config.frozen)
         return Evidence(
@@ -131,51 +139,52 @@ class Watcher:
             judgments=taken.judgments, rankings=self.seed.heldout_rankings, ranking_judgments=taken.ranking_judgments,
             made=made, metrics=_metrics(model) if made else (),
             cut=[answer for _, answer in cut], cut_judgments=folder.ask(DRIFT_CUT, self.grader, cut, model),
-            pool=pool, pool_judgments=folder.ask(DRIFT_POOL, self.grader, of_pool, model),
+            pool=pool, pool_judgments=folder.ask(DRIFT_POOL, self.grader, pool_items, model),
             anchors=self.anchors, anchor_answers=own, anchor_others=others,
-            anchor_judgments=folder.ask(ANCHOR_JUDGMENTS, self.grader, of_anchors, model) if self.anchors else (),
-            likelihoods=self._likelihoods(folder, asked, model, before),
-            frozen_judgments=folder.ask(DRIFT_FROZEN, self.grader, asked, frozen),
+            anchor_judgments=folder.ask(ANCHOR_JUDGMENTS, self.grader, anchor_items, model) if self.anchors else (),
+            likelihoods=self._likelihoods(folder, answered, model, before),
+            frozen_judgments=folder.ask(DRIFT_FROZEN, self.grader, answered, frozen),
         )  # fmt: skip
 
     def _pool(self, config: DriftConfig, folder: ModelFolder, model: Checkpoint) -> Sequence[Response]:
-        """The frozen pool: made by the first model that is watched."""
+        """The frozen pool, which the first watched model makes."""
         if self.seen:
             return self.seen[0][1].pool
-        asked, candidates = self.seed.heldout_prompts[: config.pool], self.recipe.responses
-        return list(folder.ask(DRIFT_CANDIDATES, Answering(candidates.sampling, candidates.n), asked, model))
+        prompts, candidates = self.seed.heldout_prompts[: config.pool], self.recipe.responses
+        return list(folder.ask(DRIFT_CANDIDATES, Answering(candidates.sampling, candidates.n, candidates.frame), prompts, model))
 
     def _anchored(self, folder: ModelFolder, model: Checkpoint) -> Sequence[Response]:
         """The answers of `model` to the anchors' prompts."""
         if not self.anchors:
             return ()
-        return list(folder.ask(ANCHOR_RESPONSES, Answering(self.recipe.responses.sampling), self.prompts, model))
+        answering = self.recipe.responses
+        return list(folder.ask(ANCHOR_RESPONSES, Answering(answering.sampling, frame=answering.frame), self.prompts, model))
 
     def _others(self) -> Sequence[Response]:
         """The first model's answers to the anchors' prompts, for a later one to judge beside its own."""
         return self.seen[0][1].anchor_answers if self.seen else ()
 
     def _likelihoods(
-        self, folder: ModelFolder, asked: Asked, model: Checkpoint, before: Checkpoint | None
+        self, folder: ModelFolder, items: Items, model: Checkpoint, before: Checkpoint | None
     ) -> dict[str, Sequence[Likelihood]]:
-        """How likely the answers in `asked` are to the model itself, to the model before it, and to the first."""
-        likelihood, own = Likely(self.recipe.responses.sampling), list(asked)
-        told: dict[str, Sequence[Likelihood]] = {"own": list(folder.ask(LIKELIHOOD_OWN, likelihood, own, model))}
+        """Likelihoods of the answers in `items` under the model itself, the model before it, and the first."""
+        likelihood, own = Likely(self.recipe.responses.sampling, self.recipe.responses.frame), list(items)
+        likelihoods: dict[str, Sequence[Likelihood]] = {"own": list(folder.ask(LIKELIHOOD_OWN, likelihood, own, model))}
         if before:
-            told["before"] = list(folder.ask(LIKELIHOOD_BEFORE, likelihood, own, before))
-            told["first"] = list(folder.ask(LIKELIHOOD_FIRST, likelihood, own, self.seen[0][0]))
-        return told
+            likelihoods["before"] = list(folder.ask(LIKELIHOOD_BEFORE, likelihood, own, before))
+            likelihoods["first"] = list(folder.ask(LIKELIHOOD_FIRST, likelihood, own, self.seen[0][0]))
+        return likelihoods
 
 
 def load_anchors(config: DriftConfig | None, seed: Seed) -> list[Anchor]:
-    """The anchors that are asked: the first `sample` of the file.
+    """The first `sample` anchors of the file.
 
-    Raises `SelfRewardError` where it is not what it should be, or where it has a prompt twice, or one that `seed` has too.
+    Raises `SelfRewardError` where the file is malformed, or has a prompt twice, or one that `seed` has too.
     """
     if config is None or config.anchors is None:
         return []
     anchors = read_jsonl(Path(config.anchors), Anchor)
-    repeated = [prompt for prompt, count in Counter(plain(anchor.prompt) for anchor in anchors).items() if count > 1]
+    repeated = [prompt for prompt, count in Counter(plain(quoted(anchor.asked)) for anchor in anchors).items() if count > 1]
     if repeated:
         raise SelfRewardError(f"has {repeated[0]!r} more than once", config.anchors, "Leave one")
     refuse_known(map(_prompt, anchors), "anchors", config.anchors, seed)
@@ -183,11 +192,13 @@ def load_anchors(config: DriftConfig | None, seed: Seed) -> list[Anchor]:
 
 
 def _prompt(anchor: Anchor) -> Prompt:
-    return Prompt(text=anchor.prompt, source="seed")
+    return Prompt(text=anchor.prompt, context=anchor.context, source="seed")
 
 
 def _cut(answer: Response) -> Response:
-    """The answer's first half, in words, as a response of its own."""
+    """The answer's first half, in words, as a response of its own; in characters where words stand without spaces."""
+    if NO_SPACES.search(answer.text):
+        return answer.model_copy(update={"text": answer.text[: (len(answer.text) + 1) // 2]})
     words = answer.text.split()
     return answer.model_copy(update={"text": " ".join(words[: (len(words) + 1) // 2])})
 

@@ -1,0 +1,90 @@
+"""IFEval and IFBench: a model's answers to prompts whose instructions a program checks."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+from selfreward.errors import SelfRewardError
+from selfreward.measure.evaluations.base import Settings, Trial, lengths
+from selfreward.measure.evaluations.checkers import NO_DATA, Check, Task, check, checkers, holds
+from selfreward.measure.evaluations.published import read_rows
+from selfreward.recipe import AnsweringConfig, Located
+from selfreward.records import Figure, Found, Prompt, Response, digest
+from selfreward.rundir import Part
+from selfreward.stats import intervals
+from selfreward.steps import Answering
+
+CHECKS = Part("checks", "decides", Check)
+How = Literal["strict", "loose"]
+HOWS: tuple[How, How] = ("strict", "loose")
+
+
+class Checkable(Settings):
+    """IFEval or IFBench, whichever the file is."""
+
+    data: Located
+    """The published prompts."""
+    responses: AnsweringConfig = AnsweringConfig(temperature=0, max_tokens=1280)
+    """How the answers are sampled; greedily by default."""
+
+    @cached_property
+    def tasks(self) -> list[Task]:
+        """The prompts, in order."""
+        return read_rows(self.data, Task)
+
+    def load(self) -> object:
+        """Read the prompts. Raises `SelfRewardError` where no checker knows an instruction."""
+        known = checkers()
+        for number, task in enumerate(self.tasks, start=1):
+            for kind in task.kinds:
+                if kind not in known:
+                    raise SelfRewardError(f"no checker knows {kind!r}", f"{self.data}, row {number}", "Leave the row out")
+        return self.tasks
+
+    def find(self, trial: Trial) -> Found:
+        """The model answers, programs check."""
+        prompts = [Prompt(text=task.prompt, source="seed") for task in self.tasks]
+        part = Part("responses", "asks", Response)
+        asked = Answering(self.responses.sampling, frame=self.responses.frame)
+        answers = list(trial.at.ask(part, asked, prompts, trial.model))
+        checked = [
+            check(task, answer, self.seed) if answer.answered else [] for task, answer in zip(self.tasks, answers, strict=True)
+        ]
+        trial.at.keep(CHECKS, ([one for of_prompt in checked for one in of_prompt], []))
+        every = [one for of_prompt in checked for one in of_prompt]
+        outcomes = Counter(f"unchecked ({one.reason})" if one.outcome == "unchecked" else "checked" for one in every)
+        outcomes["no_answer"] = sum(not answer.answered for answer in answers)
+        return Found(
+            prompts_digest=digest(prompts),
+            figures=[*self._figures(checked, every), *lengths(answers)],
+            outcomes=dict(sorted((+outcomes).items())),
+            note="Checked by if-verifiable; an empty answer follows nothing. "
+            + (f"What could not be checked is in no figure. {NO_DATA}." if any("NLTK" in name for name in outcomes) else "")
+            + "Comparable with published figures of the same file.",
+            breakdown={"instruction": self._by_kind(every)},
+            broken_down="instructions followed, strict %",
+        )  # fmt: skip
+
+    def _figures(self, checked: Sequence[Sequence[Check]], every: Sequence[Check]) -> list[Figure]:
+        """Prompts of which all instructions hold, and instructions that hold."""
+        prompts = {how: [holds(of_prompt, how) for of_prompt in checked if of_prompt] for how in HOWS}
+        single = {how: [getattr(one, how) for one in every] for how in HOWS}
+        return [
+            figure
+            for name, values in (("prompts", prompts), ("instructions", single))
+            for how in HOWS
+            for figure in self._share(f"{name} followed, {how} %", values[how])
+        ]
+
+    def _by_kind(self, every: Sequence[Check]) -> list[Figure]:
+        kinds: dict[str, list[bool | None]] = defaultdict(list)
+        for one in every:
+            kinds[one.instruction].append(one.strict)
+        return [figure for kind, values in sorted(kinds.items()) for figure in self._share(kind, values)]
+
+    def _share(self, name: str, values: Sequence[float | None]) -> list[Figure]:
+        known = [float(value) for value in values if value is not None]
+        return Figure.of(name, intervals.mean(known, *self.resampling), len(known), 100)

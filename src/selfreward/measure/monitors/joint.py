@@ -1,0 +1,125 @@
+"""One alarm over all figures and all models of a run, with an error rate that holds however often one looks.
+
+The distance of a model is the mean, over its figures, of the squared number of standard deviations that each lies from clean
+runs' mean, no figure counted beyond `CAP` of them. A run's furthest model is compared with the furthest model of clean runs that
+the means were not taken from: split conformal prediction. A run that is exchangeable with n such runs goes beyond the k-th
+furthest of them with probability k / (n + 1) at most, whatever the distribution and however the figures hang together; and since
+an alarm at any model is an alarm at the furthest, looking after every model costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from selfreward.errors import SelfRewardError, amount
+from selfreward.recipe import DriftConfig
+from selfreward.records import Baseline, read_jsonl
+from selfreward.rundir import RunView
+
+JOINT = "joint.distance"
+"""The name of the figure."""
+Figures = Mapping[str, Mapping[str, float]]
+"""Model → figure → value, of one run."""
+CAP = 6.0
+"""Standard deviations from which on a figure counts no further: one odd figure of one clean run should not set the limit."""
+KNOWN = 2 / 3
+"""A figure that fewer of the clean runs have is left out."""
+MOVED = 1 / 10
+"""A figure that was off its median in fewer of them is left out: what hardly moves has no scale."""
+FEWEST = 4
+"""Clean runs: two for a spread, two to compare with."""
+
+
+class Joint(NamedTuple):
+    """A baseline, and the distance beyond which a model raises the alarm."""
+
+    baseline: Baseline
+    limit: float
+
+
+def load_joint(config: DriftConfig) -> Joint | None:
+    """The recipe's baseline with its limit; None where it names none.
+
+    Raises `SelfRewardError` where the file is none, or holds too few clean runs for `drift.false_alarms`.
+    """
+    if config.baseline is None:
+        return None
+    lines = read_jsonl(Path(config.baseline), Baseline)
+    if len(lines) != 1:
+        raise SelfRewardError(f"has {amount(len(lines), 'line')}, not one", config.baseline, "Make it with selfreward calibrate")
+    limit = lines[0].limit(config.false_alarms)
+    if limit is None:
+        what = f"{amount(len(lines[0].furthest), 'clean run')} to compare with cannot hold {config.false_alarms:.1%} false alarms"
+        now = f"Set drift.false_alarms to {lines[0].finest:.2g} or more, or calibrate with more runs"
+        raise SelfRewardError(what, config.baseline, now)
+    return Joint(lines[0], limit)
+
+
+def figures_of(run: RunView) -> dict[str, dict[str, float]]:
+    """All figures that were read of a run's models, the joint one left out."""
+    return {
+        name: {each.monitor: each.value for each in model.watched if each.value is not None and each.monitor != JOINT}
+        for name, model in run.models.items()
+        if model.watched
+    }
+
+
+def calibrate(runs: Sequence[Figures]) -> Baseline:
+    """A baseline from clean runs: means and spreads from the first half, furthest distances from the second.
+
+    Raises `SelfRewardError` where there are fewer than four runs, or no figure that moves.
+    """
+    if len(runs) < FEWEST:
+        raise SelfRewardError(f"{amount(len(runs), 'clean run')}, and {FEWEST} is the fewest", "calibrate", "Give more runs")
+    half = len(runs) // 2
+    usual = _usual(runs[:half])
+    if not usual:
+        raise SelfRewardError("no figure moves in the clean runs", "calibrate", "Give runs of different seeds, with [drift]")
+    furthest = [max((far for _, far in _distances(run, usual)), default=0.0) for run in runs[half:]]
+    return Baseline(usual=usual, furthest=tuple(sorted(furthest, reverse=True)))
+
+
+def distance(figures: Mapping[str, float], usual: Mapping[str, tuple[float, float]]) -> float | None:
+    """How far a model lies from clean runs: about 1 for a clean one, `CAP`² at most; None where it has no figure in `usual`."""
+    squares = [min(abs(off), CAP) ** 2 for off in deviations(figures, usual).values()]
+    return fmean(squares) if squares else None
+
+
+def deviations(figures: Mapping[str, float], usual: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Figure → how many standard deviations of clean runs it lies from their mean, the furthest first."""
+    off = {name: (figures[name] - mean) / spread for name, (mean, spread) in usual.items() if name in figures}
+    return dict(sorted(off.items(), key=lambda deviation: (-abs(deviation[1]), deviation[0])))
+
+
+def _usual(runs: Sequence[Figures]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Model → figure → mean and standard deviation."""
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for run in runs:
+        for model, figures in run.items():
+            for name, value in figures.items():
+                values[model, name].append(value)
+    usual: dict[str, dict[str, tuple[float, float]]] = {}
+    for (model, name), readings in values.items():
+        if len(readings) >= max(2, KNOWN * len(runs)) and _moves(readings):
+            usual.setdefault(model, {})[name] = (fmean(readings), stdev(readings))
+    return usual
+
+
+def _moves(readings: Sequence[float]) -> bool:
+    commonest = max(map(readings.count, set(readings)))
+    return len(readings) - commonest >= max(1, MOVED * len(readings))
+
+
+def first_beyond(run: Figures, joint: Joint) -> str | None:
+    """The first model of a run that lies beyond the limit; None where none does."""
+    return next((model for model, far in _distances(run, joint.baseline.usual) if far > joint.limit), None)
+
+
+def _distances(run: Figures, usual: Mapping[str, Mapping[str, tuple[float, float]]]) -> Iterator[tuple[str, float]]:
+    for model in usual:
+        if model in run and (far := distance(run[model], usual[model])) is not None:
+            yield model, far

@@ -1,0 +1,138 @@
+"""Conversations in rows of other people's data: whose turns they are, under whatever names, and whether one follows the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from selfreward.records import Message
+
+Role = Literal["system", "user", "assistant", "tool"]
+ROLES: dict[Role, str] = {
+    "system": "system|developer|sys|systemprompt|systemmessage",
+    "user": "user|human|prompter|person|customer|client|questioner|asker|instruction|question|usermessage",
+    "assistant": r"(?:ai|helpful|virtual)*assistant|(?:chat)?gpt[\dox]*|bot|chatbot|model|ai|aimodel|llm|bard|claude|gemini|bing"
+    "|agent|answer|response|output",
+    "tool": r"tools?|functions?|(?:tool|function)(?:call|calls|result|results|response|output)|observation|ipython|environment",
+}
+"""Names of roles, in small letters alone."""
+SAID = ("content", "text", "value")
+"""Names of what a turn says."""
+HH = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant):[ \t]*")
+"""A turn in a conversation that is written as one text, as Anthropic's HH is."""
+
+
+class Unused(Exception):
+    """A row that fits its format and is not wanted; its text is the reason."""
+
+
+class Row(BaseModel):
+    """A row, or an object in one; what else it holds is none of our business."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+
+def in_text(content: Any) -> Any:
+    """Content in parts as one text. Raises `Unused` where a part is none."""
+    if not isinstance(content, list):
+        return content
+    parts = [{"text": part} if isinstance(part, str) else part for part in content]
+    if not all(isinstance(part, dict) for part in parts):
+        return content
+    if any(part.get("type", "text") not in ("text", "input_text", "output_text") for part in parts):
+        raise Unused("not_text")
+    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
+    return "".join(texts) if len(texts) == len(parts) else content
+
+
+Text = Annotated[str, BeforeValidator(in_text)]
+"""A text, which may come as a list of text parts."""
+
+
+class Turn(Row):
+    """One turn of a conversation, by whichever names are usual."""
+
+    name: str = Field(validation_alias=AliasChoices("role", "from", "speaker"))
+    content: Text = Field(validation_alias=AliasChoices(*SAID))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_said(cls, value: Any) -> Any:
+        """Nothing said is an empty text; a call of a tool is no text at all."""
+        if not isinstance(value, dict):
+            return value
+        if value.get("tool_calls") or value.get("function_call"):
+            raise Unused("tool_turn")
+        given = {name: part for name, part in value.items() if part is not None}
+        silent = [name for name in SAID if name in value]
+        return given | {silent[0]: ""} if silent and not any(name in given for name in SAID) else given
+
+    @property
+    def role(self) -> Role:
+        """Whose turn it is. Raises `Unused` where the name is nobody's, or a tool's."""
+        name = re.sub(r"[\W_]+", "", self.name.casefold())
+        role = next((role for role, names in ROLES.items() if re.fullmatch(names, name)), None)
+        if role is None:
+            raise Unused("unknown_role")
+        return role
+
+    @property
+    def silent(self) -> bool:
+        """Whether it says nothing."""
+        return not self.content.strip()
+
+
+def conversation(turns: Sequence[Turn], system: str | None = None) -> tuple[Message, ...]:
+    """The turns: a system turn or none, then user and assistant in turn, the user first. Raises `Unused` where they are others.
+
+    System turns in a row, and `system` before them, are one. Turns that say nothing are left out at the end, but for an empty
+    answer to what the user said.
+    """
+    roles = [turn.role for turn in turns]
+    if "tool" in roles:
+        raise Unused("tool_turn")
+    first = next((at for at, role in enumerate(roles) if role != "system"), len(roles))
+    spoken = list(zip(roles[first:], turns[first:], strict=True))
+    while spoken and spoken[-1][1].silent and not _unanswered(spoken):
+        spoken.pop()
+    if "user" in roles and not spoken:
+        raise Unused("empty")
+    _refuse_disorder([role for role, _ in spoken])
+    if any(turn.silent for at, (_, turn) in enumerate(spoken) if at < len(spoken) - 1):
+        raise Unused("empty")
+    said = dict.fromkeys(text.strip() for text in (system or "", *(turn.content for turn in turns[:first])) if text.strip())
+    before = [Message(role="system", content="\n\n".join(said))] if said else []
+    return (*before, *(Message.model_validate({"role": role, "content": turn.content}) for role, turn in spoken))
+
+
+def _unanswered(spoken: Sequence[tuple[Role, Turn]]) -> bool:
+    """Whether the last turn, which says nothing, is the answer to what the user said."""
+    before = spoken[-2] if len(spoken) > 1 else None
+    return spoken[-1][0] == "assistant" and before is not None and before[0] == "user" and not before[1].silent
+
+
+def _refuse_disorder(roles: Sequence[Role]) -> None:
+    """Raises `Unused` where these are not the user's and the assistant's in turn, the user's first."""
+    if "user" not in roles:
+        raise Unused("no_user_turn")
+    if "system" in roles:
+        raise Unused("late_system_turn")
+    if roles[0] == "assistant":
+        raise Unused("assistant_first")
+    twice = next((role for role, after in pairwise(roles) if role == after), None)
+    if twice:
+        raise Unused(f"two_{twice}_turns")
+
+
+def as_turns(value: Any) -> Any:
+    """A text as one turn of the user, or as the turns that it is written in, the first Human's; turns as they are."""
+    if not isinstance(value, str):
+        return value
+    if not re.match(r"\s*Human:", value):
+        return [{"role": "user", "content": value}]
+    parts = HH.split(value)[1:]
+    return [{"role": role, "content": text.strip()} for role, text in zip(parts[::2], parts[1::2], strict=True)]

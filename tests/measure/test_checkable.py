@@ -1,0 +1,117 @@
+"""IFEval and IFBench: verdicts as IFBench's own checkers recorded them, what cannot be checked, and figures by hand."""
+
+import socket
+from collections import Counter
+
+import pytest
+from test_evaluate import complaint, evaluate, figures, here, write_rows
+
+from selfreward.measure.evaluations.checkers import Check, Task, check, checkers, holds
+from selfreward.records import Response
+
+__all__ = ["here"]
+
+
+def answer(text):
+    return Response(prompt_id="p", model="m", index=0, text=text, finish="stop")
+
+
+def checked(kind, text, prompt="p", **arguments):
+    (verdict,) = check(Task(prompt=prompt, instruction_id_list=(kind,), kwargs=(arguments,)), answer(text), 0)
+    return verdict.outcome, verdict.strict, verdict.loose
+
+
+def row(prompt, *instructions):
+    return {
+        "key": 1, "prompt": prompt, "instruction_id_list": [kind for kind, _ in instructions],
+        "kwargs": [{"num_bullets": None, **arguments} for _, arguments in instructions],
+    }  # fmt: skip
+
+
+def test_the_two_lists_of_instructions_are_whole_and_share_none():
+    assert len(checkers()) == 25 + 58
+
+
+def test_every_recorded_verdict_of_ifbench_that_can_be_checked_here_is_the_recorded_one(reference):
+    said = {sample["prompt"]: sample["response"] for sample in reference("ifbench_sample_outputs")}
+    tasks = {prompt["prompt"]: prompt for prompt in reference("ifbench_prompts")}
+    counts, others = Counter(), []
+    for recorded in reference("ifbench_sample_results"):
+        if recorded["prompt"] not in tasks:  # four prompts have since been worded otherwise
+            counts["reworded"] += 1
+            continue
+        verdicts = check(Task.model_validate(tasks[recorded["prompt"]]), answer(said[recorded["prompt"]]), 0)
+        for verdict, strict, loose in zip(verdicts, recorded["strict"], recorded["loose"], strict=True):
+            counts[verdict.outcome] += 1
+            if verdict.outcome == "checked" and (verdict.strict, verdict.loose) != (strict, loose):
+                others.append((verdict.instruction, recorded["prompt"]))
+            assert verdict.outcome == "checked" or verdict.reason == "NLTK's data"
+    assert others == [] and counts["reworded"] == 4 and counts["checked"] + counts["unchecked"] == 331
+    assert counts["checked"] >= 200  # all but six with NLTK's sentences, all with its parts of speech
+
+
+def test_an_empty_answer_follows_nothing_though_the_library_has_no_verdict_on_it():
+    assert checked("punctuation:no_comma", " \n") == ("checked", False, False)
+    assert checked("punctuation:no_comma", "no such thing") == ("checked", True, True)
+
+
+def test_loosely_an_instruction_may_hold_without_the_first_line():
+    assert checked("change_case:english_lowercase", "Here You Are:\nthe quick brown fox jumps over the lazy dog") == (
+        "checked", False, True,
+    )  # fmt: skip
+
+
+def test_what_is_drawn_comes_from_the_seed_and_the_language_detector_too():
+    texts = ["Guten Tag, das ist ein Satz.", "to be or not", "la la la no si"]
+    for text in texts:
+        assert len({checked("language:response_language", text, language="de") for _ in range(5)}) == 1
+    assert len({checked("keywords:letter_frequency", "some letters are here") for _ in range(5)}) == 1
+
+
+def test_nothing_is_asked_of_any_network(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert checked("words:start_verb", "Run fast. Jump.")[0] in ("checked", "unchecked")
+
+
+@pytest.mark.parametrize(("verdicts", "whole"), [
+    ((True, True), 1.0), ((True, False), 0.0), ((True, None), None), ((False, None), 0.0), ((None,), None),
+])  # fmt: skip
+def test_a_prompt_of_which_something_is_not_known_is_followed_by_nobody_knows(verdicts, whole):
+    checks = [
+        Check(response_id="r", instruction="i", outcome="unchecked" if v is None else "checked", strict=v) for v in verdicts
+    ]
+    assert holds(checks, "strict") == whole
+
+
+def test_figures_by_hand(here):
+    rows = [
+        row(
+            "no comma here",
+            ("punctuation:no_comma", {}),
+            ("length_constraints:number_words", {"relation": "at least", "num_words": 3}),
+        ),
+        row(
+            "one, two",
+            ("punctuation:no_comma", {}),
+            ("length_constraints:number_words", {"relation": "less than", "num_words": 9}),
+        ),
+        row("fail now", ("punctuation:no_comma", {})),
+    ]
+    found, by_name = figures(evaluate("judges:Failing", write_rows(here / "asked.jsonl", rows)))
+    values = {name: figure["value"] for name, figure in by_name.items()}
+    assert values["prompts followed, strict %"] == 50 and by_name["prompts followed, strict %"]["n"] == 2
+    assert values["instructions followed, strict %"] == values["instructions followed, loose %"] == 75
+    assert found["outcomes"] == {"checked": 4, "no_answer": 1} and found["kind"] == "ifeval"
+    assert {bin["name"]: bin["value"] for bin in found["breakdown"]["instruction"]} == {
+        "length_constraints:number_words": 100, "punctuation:no_comma": 50,
+    }  # fmt: skip
+
+
+def test_rows_that_cannot_be_checked_are_refused_before_anything_is_asked(here):
+    unknown = write_rows(here / "unknown.jsonl", [row("p", ("punctuation:no_comma", {})), row("p", ("made:up", {}))])
+    assert "unknown.jsonl, row 2: no checker knows 'made:up'" in complaint(evaluate("judges:Echo", unknown))
+    short = write_rows(here / "short.jsonl", [{"prompt": "p", "instruction_id_list": ["a", "b"], "kwargs": [{}]}])
+    assert "2 instructions and arguments of 1" in complaint(evaluate("judges:Echo", short))

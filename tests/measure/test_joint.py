@@ -1,0 +1,136 @@
+"""One alarm over all figures: distances by hand, the limit's error rate by simulation, and what a run makes of a baseline."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from selfreward.cli import app
+from selfreward.errors import SelfRewardError
+from selfreward.measure.monitors.joint import CAP, JOINT, Joint, calibrate, deviations, distance, first_beyond, load_joint
+from selfreward.measure.monitors.verdicts import read_joint
+from selfreward.recipe import DriftConfig, Limit
+from selfreward.records import Baseline, Reading, to_line
+
+USUAL = {"a": (1.0, 0.5), "b": (0.0, 2.0)}
+
+
+def reading(monitor, value, iteration="M2"):
+    return Reading(monitor=monitor, iteration=iteration, value=value, interval=None, limit=None, verdict="ok")
+
+
+def run_of(rng, models=3, figures=12, shift=0.0, together=1.0):
+    """A run whose figures, skewed ones, hang together within a model and over models."""
+    level = rng.gauss(0, together)
+    return {
+        f"M{model}": {f"f{at}": rng.gauss(shift, 1) + level + rng.expovariate(1) for at in range(figures)}
+        for model in range(1, models + 1)
+    }
+
+
+def test_the_distance_is_the_mean_square_in_standard_deviations():
+    assert distance({"a": 2.0, "b": -2.0}, USUAL) == pytest.approx((2**2 + 1**2) / 2)
+    assert distance({"b": 4.0, "c": 9.0}, USUAL) == pytest.approx(4)  # what has no usual value counts for nothing
+    assert distance({"a": 1e9}, USUAL) == CAP**2
+    assert distance({"c": 1.0}, USUAL) is None
+
+
+def test_the_figures_behind_it_are_named_the_furthest_first():
+    assert list(deviations({"a": 0.5, "b": -4.0}, USUAL).items()) == [("b", -2.0), ("a", -1.0)]
+
+
+def test_means_come_from_the_first_half_of_the_runs_and_the_furthest_models_from_the_second():
+    runs = [{"M1": {"a": value}} for value in (0.0, 2.0, 1.0, 4.0)]
+    baseline = calibrate(runs)
+    assert baseline.usual == {"M1": {"a": (1.0, pytest.approx(2**0.5))}}
+    assert baseline.furthest == (pytest.approx(4.5), 0.0)  # a run at 4 and one at 1, mean 1, variance 2
+
+
+def test_a_figure_that_hardly_moves_or_that_few_runs_have_is_left_out():
+    still = [{"M1": {"a": float(at), "still": 1.0, **({"rare": 1.0 * at} if at < 3 else {})}} for at in range(20)]
+    assert set(calibrate(still).usual["M1"]) == {"a"}
+
+
+@pytest.mark.parametrize(("furthest", "share", "limit"), [
+    (19, 0.05, 19), (18, 0.05, None), (39, 0.05, 38), (24, 0.04, 24), (30, 0.04, 30), (3, 0.99, 1),
+])  # fmt: skip
+def test_the_limit_is_the_kth_furthest_of_n_where_k_is_the_share_of_n_plus_one(furthest, share, limit):
+    baseline = Baseline(usual={}, furthest=tuple(float(at) for at in range(furthest, 0, -1)))
+    assert baseline.limit(share) == limit
+
+
+def test_the_share_that_is_offered_is_one_that_the_runs_can_hold():
+    for count in range(1, 200):
+        baseline = Baseline(usual={}, furthest=(1.0,) * count)
+        assert baseline.limit(baseline.finest) is not None
+
+
+def test_clean_runs_raise_an_alarm_as_often_as_is_said_however_many_models_are_looked_at():
+    """Binomial by simulation: each trial draws a baseline and one more run, so that trials are independent."""
+    rng, raised, trials = random.Random(0), 0, 1500
+    for _ in range(trials):
+        baseline = calibrate([run_of(rng) for _ in range(8 + 9)])
+        raised += first_beyond(run_of(rng), Joint(baseline, baseline.limit(0.1))) is not None
+    assert baseline.limit(0.1) == baseline.furthest[0]
+    assert 0.075 < raised / trials < 0.125  # 1 of 10, within four standard errors; never-alarming and peeking both fail this
+
+
+def test_many_small_moves_raise_the_alarm_that_no_single_figure_does():
+    rng = random.Random(1)
+    runs = [run_of(rng, figures=40, together=0) for _ in range(60)]
+    baseline = calibrate(runs)
+    joint = Joint(baseline, baseline.limit(0.04))
+    moved = [run_of(rng, figures=40, together=0, shift=1.5) for _ in range(20)]
+    highest = {name: max(run[model][name] for run in runs for model in run) for name in runs[0]["M1"]}
+    assert sum(first_beyond(run, joint) is not None for run in moved) == 20
+    alone = [sum(run["M1"][name] > highest[name] for name in highest) for run in moved]
+    assert sum(alone) / (20 * 40) < 0.05  # a single figure passes what it ever was in a clean run once in twenty times
+
+
+def test_a_reading_names_what_is_behind_it_and_takes_a_limit_of_the_recipe_before_the_baselines():
+    joint = Joint(Baseline(usual={"M2": USUAL}, furthest=(1.0,)), 2.0)
+    readings = [reading("a", 2.0), reading("b", -2.0), reading("c", 7.0), reading("d", None)]
+    read = read_joint(readings, "M2", {}, joint)
+    assert (read.monitor, read.value, read.limit, read.verdict) == (JOINT, 2.5, (None, 2.0), "warn")
+    assert read.behind == {"a": 2.0, "b": -1.0}
+    assert read_joint(readings, "M2", {JOINT: Limit(stop_above=2.4)}, joint).verdict == "stop"
+    assert read_joint(readings, "M2", {JOINT: Limit(above=3)}, joint).verdict == "ok"
+    assert read_joint(readings, "M9", {}, joint).value is None
+
+
+def test_readings_without_it_are_written_as_they_were():
+    assert "behind" not in to_line(reading("a", 1.0))
+
+
+def test_a_baseline_that_cannot_hold_the_share_is_refused_with_one_that_it_can(tmp_path):
+    file = tmp_path / "baseline.jsonl"
+    file.write_text(to_line(Baseline(usual={}, furthest=(1.0,) * 9)) + "\n")
+    with pytest.raises(SelfRewardError, match=r"9 clean runs to compare with cannot hold 5.0% false alarms.*0.1 or more"):
+        load_joint(DriftConfig(baseline=str(file)))
+    assert load_joint(DriftConfig(baseline=str(file), false_alarms=0.1)).limit == 1
+    file.write_text("")
+    with pytest.raises(SelfRewardError, match="has no lines, not one"):
+        load_joint(DriftConfig(baseline=str(file)))
+    assert load_joint(DriftConfig()) is None
+
+
+def test_calibrate_writes_a_baseline_of_runs(tmp_path, monkeypatch):
+    values = iter(range(7))
+
+    def opened(folder):
+        at = float(next(values))
+        watched = [reading("a", at, "M1"), reading("b", None, "M1"), reading(JOINT, 1.0, "M1")]
+        return SimpleNamespace(models={"M1": SimpleNamespace(watched=watched), "M2": SimpleNamespace(watched=[])})
+
+    monkeypatch.setattr("selfreward.rundir.open_run", opened)
+    out = tmp_path / "baseline.jsonl"
+    answer = CliRunner().invoke(app, ["calibrate", *map(str, range(6)), "--out", str(out)])
+    assert answer.exit_code == 0, answer.output
+    assert "25.0%" in answer.output
+    baseline = Baseline.model_validate_json(out.read_text())
+    assert baseline.usual == {"M1": {"a": (1.0, 1.0)}}
+    assert baseline.furthest == (16.0, 9.0, 4.0)
+    too_few = CliRunner().invoke(app, ["calibrate", "only"])
+    assert "4 is the fewest" in too_few.output
+    assert too_few.exit_code != 0
