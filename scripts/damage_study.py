@@ -44,7 +44,8 @@ KINDS = (
 """Pattern of a path → kind of file; the first that matches. Any other file is a kind of its own."""
 EACH = 3
 """Files of one kind that are damaged at most."""
-NOT_COMPARED = {"logs", "report", ".lock", "provenance.json"}
+GONE = "moved away"
+NOT_COMPARED = {"logs", "report", ".lock", "provenance.json", GONE}
 PR_CAPBSET_DROP, OVERRIDES = 24, (1, 2)
 """A root that may override permissions would not notice that a file has none."""
 
@@ -96,7 +97,7 @@ def _unreadable(file: Path) -> bool:
 def _symlink(file: Path) -> bool:
     """A link that leads nowhere: what it led to is gone."""
     file.unlink()
-    file.symlink_to(file.with_name("moved away"))
+    file.symlink_to(file.with_name(GONE))
     return True
 
 
@@ -160,7 +161,7 @@ class World:
 
         def dying(model: Any, batch: Any) -> Any:
             asked[0] += 1
-            if asked[0] > batches:
+            if asked[0] > batches and any(file.stat().st_size for file in self.at.rglob("*.journal.jsonl")):
                 raise Killed
             return generate(model, batch)
 
@@ -307,8 +308,8 @@ def table(done: list[dict[str, Any]]) -> str:
     kinds = len({one["damage"] for one in done})
     lines = [
         "# Damaged files", "",
-        f"`python scripts/damage_study.py`: {len(done)} cases, {kinds} kinds of damage to {files} files of a run on the fake engine,"
-        f" finished and under way; {seconds / 60:.0f} minutes. **{len(bad)} went otherwise than they should.**", "",
+        f"`python scripts/damage_study.py`: {len(done)} cases, {kinds} kinds of damage to {files} files of a run on the fake "
+        f"engine, finished and under way; {seconds / 60:.0f} minutes. **{len(bad)} went otherwise than they should.**", "",
         "`run` comes to the bytes of an undisturbed run by itself, or names the file in one line and does so when its advice was "
         "followed:", "",
     ]  # fmt: skip

@@ -150,11 +150,12 @@ def study(work: Path, kills: int, names: list[str], seed: int) -> list[dict[str,
     chosen = [command for command in commands(world) if command.name in names]
     done = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     for command in chosen:
-        whole = work / command.name.replace(" ", "_") / "undisturbed"
-        shutil.rmtree(whole, ignore_errors=True)
-        changes = undisturbed(command, whole)
+        whole, changes = work / command.name.replace(" ", "_") / "undisturbed", 0
         share = -(-kills // len(chosen))
         while (had := sum(one["kills"] for one in done if one["command"] == command.name)) < share:
+            if not changes:
+                shutil.rmtree(whole, ignore_errors=True)
+                changes = undisturbed(command, whole)
             number = sum(one["command"] == command.name for one in done)
             at = whole.parent / f"chain_{number}"
             shutil.rmtree(at, ignore_errors=True)

@@ -95,7 +95,7 @@ class Study:
         for name, lines in LINES.items():
             if f"data.{name}" not in self.changes:
                 file = self.work / f"{name}.jsonl"
-                file.write_text("".join(Path(getattr(data, name)).read_text().splitlines(keepends=True)[:lines]))
+                file.write_text("".join(Path(getattr(data, name).path).read_text().splitlines(keepends=True)[:lines]))
                 short[f"data.{name}"] = str(file.resolve())
         return short
 

@@ -93,8 +93,10 @@ def evaluate(
     """
     subject = find_subject(model)
     path, usual = folder or subject.home / name, recipe or subject.recipe
-    bounds = {} if usual else _verdicts(kind, changes, path)
-    settings = read_settings(kind, usual, merged(merged(bounds, _held_out(subject, kind)), changes))
+    changed = merged(_held_out(subject, kind), changes)
+    settings = read_settings(kind, usual, changed)
+    if bounds := {} if usual else _verdicts(kind, changes, path):
+        settings = read_settings(kind, usual, merged(bounds, changed))
     settings.load()
     evaluated = _checkpoint(subject, settings)
     names = settings.model_dump(include=set(PARTS))
