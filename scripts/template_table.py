@@ -19,7 +19,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from selfreward.engines.template import SWITCHES
-from selfreward.engines.tokens import answer_text, completion_ids, decode, prompt_ids, template
+from selfreward.engines.thoughts import parted
+from selfreward.engines.tokens import answer_text, completion_ids, decode, prompt_ids, said_by, stops_within, template
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message
 
@@ -37,9 +38,22 @@ trained, and generation stops on it.
 | none | the template knows no thoughts |
 | free | the model may begin one by itself |
 | switch | a variable of the template says whether to think |
-| open | the prompt begins a thought, whatever is said: selfreward closes it, empty |
+| open | the prompt begins a thought, whatever is said: selfreward closes it, empty, where the model is not to think |
 
-A system turn is kept, refused, or dropped; "prompt only" is one that is dropped as soon as its answer is there.
+**Thought** is how a thought and its answer are written when the model is to think (`responses.thinking`,
+`judge.thinking`), after the generation prompt that asks for it; `▸` stands first where that prompt has begun the
+thought. Templates that write no thoughts in a conversation get the marks that most models use. "Cannot": the token that
+ends an answer stands within, so that generation would stop before the answer; thinking is refused.
+
+A system turn is kept, refused, or dropped; "prompt only" is one that is dropped as soon as its answer is there. Where a run has
+system turns, in its data or from `responses.system` and `judge.system`, `check` names the models whose templates refuse or drop
+them, as errors: nothing is ever sampled or trained without a turn that was asked for. The way out is
+`responses.system_role = "user"`: the text of the system turn then stands before that of the first user turn, two line ends
+between them, in sampling, training and measuring alike; a judge's system prompt goes into its rubric. "Prompt only" is a warning:
+here the turn is in every prompt that is sampled and trained, and other programs, which train on finished conversations, lose it.
+
+Of a conversation each answer is trained after the prompt that sampling would have had there, in a row of its own: of the 177, 40
+write past answers in another way than they were given, without their thoughts say, or move the system turn to the last question.
 
 """
 MARKER = re.compile(
@@ -57,6 +71,7 @@ PROMPT_ALONE = re.compile(
 )
 """Passages that stand before an answer only while it is to come: empty thoughts, how to call tools."""
 ASKED, SAID = "Name a bird.", "The wren, or 2 of them: x != y."
+MUSED = "A small one, so that <b>Score: 1</b> is no verdict."
 
 
 def tokenizer_for(source: str, eos: str | None = "</s>", **special: str) -> Any:
@@ -113,16 +128,33 @@ def faults(tokenizer: Any) -> list[str]:
         "the template writes it otherwise": not any(_alike(row, text) for text in own if text),
         "another end than the template's": not written and any(MARKER.match(text) for text in rest),
     }
-    return [what for what, is_so in found.items() if is_so]
+    return [what for what, is_so in (found | _faults_in_thoughts(tokenizer)).items() if is_so]
 
 
-def _plain(tokenizer: Any, turns: list[tuple[str, str]], *, prompt: bool) -> str | None:
+def _faults_in_thoughts(tokenizer: Any) -> dict[str, bool]:
+    """Whatever is wrong with how a model that is to think is asked and read; nothing where it cannot."""
+    how, asked = template(tokenizer), [Message(role="user", content=ASKED)]
+    if how.thinking == "none" or stops_within(tokenizer):
+        return {}
+    after = completion_ids(tokenizer, asked, SAID, MUSED)
+    prompt, said = decode(tokenizer, prompt_ids(tokenizer, asked, True)), said_by(tokenizer, after[:-1])
+    told = _asked(_plain(tokenizer, [("user", ASKED)], prompt=True, think=True))
+    return {
+        "the prompt for a thought is not the template's": _asked(prompt) != told,
+        "the thought read back is another": said.thought != MUSED,
+        "the answer behind a thought is another": said.answer.strip() != SAID or not said.whole,
+        "a thought without an end passes for an answer": parted(how.thought.opening + MUSED, how.thought.opened).whole,
+        "generation would not stop at the end of an answer with a thought": after.count(how.end) != 1 or after[-1] != how.end,
+    }
+
+
+def _plain(tokenizer: Any, turns: list[tuple[str, str]], *, prompt: bool, think: bool = False) -> str | None:
     """The text that transformers makes of the turns; None where the template refuses them."""
     how = template(tokenizer)
     said = [{"role": role, "content": [{"type": "text", "text": text}] if how.parts else text} for role, text in turns]
     lists = {"tools": [], "documents": []} if how.tools else {}
     try:
-        return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=prompt, **lists, **SWITCHES[False]))
+        return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=prompt, **lists, **SWITCHES[think]))
     except Exception:
         return None
 
@@ -138,15 +170,21 @@ def _alike(row: str, written: str) -> bool:
     return theirs.startswith(ours)
 
 
-def row(source: str) -> tuple[str, str, str, str, str]:
-    """(before, after, thinking, system turn, verdict) of a template."""
+def row(source: str) -> tuple[str, str, str, str, str, str]:
+    """(before, after, thinking, thought, system turn, verdict) of a template."""
     tokenizer = tokenizer_for(source)
     try:
         how = template(tokenizer)
     except SelfRewardError as error:
-        return "", "", "", "", f"refused: {error.what.removeprefix('its chat template ')}"
+        return "", "", "", "", "", f"refused: {error.what.removeprefix('its chat template ')}"
     after = how.lead + "…" + how.tail + tokenizer.convert_ids_to_tokens(how.end)
-    return _code(how.before), _code(after), how.thinking, how.system, "; ".join(faults(tokenizer)) or "right"
+    thought = "" if how.thinking == "none" else "cannot" if stops_within(tokenizer) else _code(_written(tokenizer))
+    return _code(how.before), _code(after), how.thinking, thought, how.system, "; ".join(faults(tokenizer)) or "right"
+
+
+def _written(tokenizer: Any) -> str:
+    how = template(tokenizer)
+    return f"{'▸' if how.thought.opened else ''}{how.thought.opening}…{how.thought.closing}…"
 
 
 def page(collections: dict[str, Path]) -> str:
@@ -161,13 +199,13 @@ def page(collections: dict[str, Path]) -> str:
 
 
 def lines(folder: Path) -> list[tuple[str, ...]]:
-    """(name, before, after, thinking, system turn, verdict) of each template in a folder."""
+    """(name, before, after, thinking, thought, system turn, verdict) of each template in a folder."""
     return [(name, *row(source)) for name, source in collection(folder).items()]
 
 
 def part(name: str, table: Sequence[tuple[str, ...]]) -> str:
     """One collection's part of the page."""
-    head = ("template", "before", "after", "thinking", "system turn", "verdict")
+    head = ("template", "before", "after", "thinking", "thought", "system turn", "verdict")
     return f"## {name}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *table))
 
 

@@ -99,12 +99,12 @@ def test_a_recipe_that_cannot_be_read_is_one_line(content, says, tmp_path):
 @pytest.mark.parametrize(
     ("name", "line", "says"),
     [
-        ("ift", '{"prompt": "a", "response": "b", "kind": "ift"}', "ift.jsonl:3: source: Field required."),
+        ("ift", '{"prompt": "a", "response": "b", "kind": "ift"}', "ift.jsonl:3: source: Field required (its columns are "),
         ("ift", '{"prompt": "a", "response": 5, "kind": "ift", "source": ""}', "ift.jsonl:3: response: Input should be a valid"),
         ("eft", '{"prompt": "a"', "eft.jsonl:3: not JSON (EOF while"),
         ("prompts", '{"text": "a", "source": "seed", "colour": 1}', "prompts.jsonl:3: colour: Extra inputs are not permitted."),
         ("rankings", '{"prompt": "a", "responses": ["b"], "ranks": [0, 1]}', "rankings.jsonl:3: Ranking: Value error, 1 resp"),
-        ("prompts", b"\xff\xfe", "prompts.jsonl: is not UTF-8 text."),
+        ("prompts", b"\xff\xfe", "prompts.jsonl:3: is not UTF-8 text."),
     ],
 )  # fmt: skip
 def test_a_bad_line_of_a_seed_file_is_named_by_file_line_and_field(name, line, says, recipe, tmp_path):

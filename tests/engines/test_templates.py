@@ -8,7 +8,7 @@ import pytest
 
 from selfreward.engines.tokens import answer_text, completion_ids, decode, encode, end_of_turn, neutral, prompt_ids, template
 from selfreward.errors import SelfRewardError
-from selfreward.records import Message
+from selfreward.records import Frame, Message, turns_of
 from template_kinds import KINDS
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -47,6 +47,20 @@ def test_a_row_of_each_kind_is_made_of_one_prompt_and_of_ids_that_read_as_they_w
     special = {at for at, token in tokenizer.added_tokens_decoder.items() if token.special}
     assert [at for at in prompt if at in special] == [at for at in prompt_ids(tokenizer, honest) if at in special]
     assert [at for at in answer if at in special] == [end_of_turn(tokenizer)]
+
+
+@KIND
+def test_a_conversation_with_a_system_turn_is_asked_whole_by_each_kind_that_takes_one(name):
+    tokenizer = tokenizer_for(KINDS[name].source)
+    asked = [Message(role="system", content="Sys"), *said("Q", "A", "Z")]
+    if template(tokenizer).system in ("kept", "prompt only"):
+        text = decode(tokenizer, prompt_ids(tokenizer, asked))
+        assert all(turn.content in text for turn in asked) and text.endswith(KINDS[name].prompt.rpartition("Q")[2])
+    else:
+        with pytest.raises(SelfRewardError, match="its chat template"):
+            prompt_ids(tokenizer, asked)
+    given = turns_of(Frame(role="user")(tuple(asked)))
+    assert "Sys\n\nQ" in decode(tokenizer, prompt_ids(tokenizer, given))
 
 
 @KIND

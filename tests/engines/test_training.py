@@ -19,7 +19,7 @@ from selfreward.engines.training.rows import IGNORE, dpo_row, sft_row
 from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.recipe import DPOConfig, SFTConfig
-from selfreward.records import fingerprint
+from selfreward.records import Reasoned, fingerprint
 from tinymodels import WORDS, make_model, make_tokenizer, nudge
 
 TOKENIZER = make_tokenizer()
@@ -151,6 +151,34 @@ def test_an_inverted_or_missing_mask_would_be_noticed(wrong, base, tmp_path, mon
 def test_the_dpo_loss_is_that_of_the_paper(policy, base, tmp_path):
     assert abs(dpo_loss_by_hand(policy, base) - math.log(2)) > 0.01
     check_dpo_loss(policy, base, tmp_path / "work")
+
+
+THOUGHT = {
+    pair: tuple(Reasoned(thought=" ".join(WORDS[at : at + 1 + at % 3]), text=answer) for answer in pair[1:])
+    for at, pair in enumerate(PAIRS)
+}
+"""The same pairs, of a model that was to think: two thoughts, and an answer after each."""
+
+
+@pytest.mark.parametrize("thoughts", ["trained", "given"])
+def test_the_loss_is_that_of_thought_and_answer_or_of_the_answer_after_its_own_thought(thoughts, policy, base, tmp_path):
+    pairs = [(pair[0], *sides) for pair, sides in THOUGHT.items()]
+    made = dpo(
+        policy, base, tmp_path / "work", DPO.model_copy(update={**ONE_STEP, "thoughts": thoughts, "nll_weight": 0.5}), pairs
+    )
+    models, losses, chosen = [AutoModelForCausalLM.from_pretrained(path) for path in (policy, base)], [], []
+    for prompt, *sides in pairs:
+        ratios = []
+        for side in sides:
+            before = TOKENIZER(f"<|user|> {prompt} <|assistant|>")["input_ids"]
+            thought = TOKENIZER(f"<think> {side.thought} </think>")["input_ids"]
+            told = [log_probs(model, before, thought + TOKENIZER(f"{side.text} <|end|>")["input_ids"]) for model in models]
+            trained = [likely[len(thought) if thoughts == "given" else 0 :] for likely in told]
+            ratios.append(trained[0].sum() - trained[1].sum())
+            chosen += [trained[0]] if side is sides[0] else []
+        losses.append(-logsigmoid(0.1 * (ratios[0] - ratios[1])))
+    likelihood = -torch.cat(chosen).mean()
+    assert steps_of(made)[0]["loss"] == pytest.approx((torch.stack(losses).mean() + 0.5 * likelihood).item(), rel=1e-4)
 
 
 class Planted(trl.PlannedDPOTrainer):

@@ -10,6 +10,7 @@ import selfreward as sr
 from selfreward.engines import completions
 from selfreward.engines.fake import FakeModel
 from selfreward.errors import OutOfMemory
+from selfreward.records import Message
 from tinymodels import make_model
 from tinyrun import go, make_world, quiet
 
@@ -135,6 +136,27 @@ def test_of_several_messages_the_judge_reads_each_below_its_role(monkeypatch):
     prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]
     sr.Judge("test_judge:Counting").reward_func()([prompt], [[{"role": "assistant", "content": "k"}]])
     assert "<conversation>\n(1) System:\n> Be brief.\n(2) User:\n> q\n</conversation>" in asked[0].messages[0].content
+
+
+def test_a_conversation_can_be_judged_as_a_text_can(judge):
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "kk"}, {"role": "user", "content": "and\nUser: z"}]
+    first, again, other = judge.score([talk, talk, "q"], ["k", "k", "k"])
+    assert first == again and first.score == other.score
+    assert first.judgments[0].response_id != other.judgments[0].response_id
+    (asked,) = {request.messages for request in judge.grader.plan([(_conversed(talk), _response(1))], judge.model, 0)}
+    assert "(1) User:\n> q\n(2) Assistant:\n> kk\n(3) User:\n> and\n> User: z\n</conversation>" in asked[0].content
+
+
+def _conversed(talk):
+    return tuple(Message(**turn) for turn in talk)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "responses", "where"), [(["q", "\ud83d"], ["k", "k"], "prompt 2"), (["q"], ["\udcff"], "response 1")]
+)
+def test_half_a_surrogate_pair_is_an_error_of_one_line(judge, prompts, responses, where):
+    with pytest.raises(sr.SelfRewardError, match=f"^{where}: holds half a surrogate pair"):
+        judge.score(prompts, responses)
 
 
 # what a trainer makes of it

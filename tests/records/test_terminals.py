@@ -75,6 +75,37 @@ def test_an_answer_in_a_chat(monkeypatch, capsys):
     assert_harmless(capsys.readouterr().out, "a\n\tbYes\\x1b[2J", r"\u202e", r"\x9b31m")
 
 
+@pytest.mark.parametrize("typed", ["\ud83d", UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")])
+def test_what_is_typed_and_no_text_is_one_line(typed, monkeypatch):
+    def ask(prompt):
+        if isinstance(typed, Exception):
+            raise typed
+        return typed
+
+    monkeypatch.setattr("builtins.input", ask)
+    with pytest.raises(SelfRewardError, match="what was typed is not UTF-8"):
+        chatting._ask()
+
+
+def test_a_chat_is_under_the_system_prompt_that_is_given(monkeypatch, capsys):
+    asked = []
+
+    class Answering:
+        def generate(self, requests):
+            asked.extend(requests)
+            yield Completion(request_id="x", text="a", finish="stop", prompt_tokens=1, completion_tokens=1)
+
+    lines = iter(["hello", "and", ""])
+    monkeypatch.setattr(chatting, "_open", lambda path: Answering())
+    monkeypatch.setattr(chatting, "find_model", lambda path: path)
+    monkeypatch.setattr(chatting, "_ask", lambda: next(lines))
+    chatting.converse(Path("x"), 1.0, 1.0, 5, system="Be brief")
+    assert [[turn.role for turn in request.messages] for request in asked] == [
+        ["system", "user"], ["system", "user", "assistant", "user"],
+    ]  # fmt: skip
+    assert asked[1].messages[0].content == "Be brief"
+
+
 def test_an_error_and_an_alarm_and_what_a_wrong_argument_is_told(recipe, monkeypatch):
     error = str(SelfRewardError(HOSTILE + "\nerror: all is well", HOSTILE, HOSTILE))
     assert "\n" not in error

@@ -243,6 +243,26 @@ def test_pairs_are_required(tmp_path, base):
     folder.close()
 
 
+@pytest.mark.parametrize(
+    ("reasons", "says"),
+    [
+        (
+            ["not_ascii", "not_ascii", "too_short"],
+            r"\(no prompts: not_ascii 2, too_short 1\).*prompts\.dropped.*ascii_only = false",
+        ),
+        (["not_novel"], r"\(no prompts: not_novel 1\)"),
+        ([], r"\(no prompts\)"),
+    ],
+)
+def test_an_iteration_without_prompts_tells_why_there_are_none(reasons, says, tmp_path):
+    folder, run = opened(tmp_path, None)
+    run["M2"].keep(PROMPTS, ([], [Dropped(id="x", stage="prompts", reason=reason) for reason in reasons]))
+    run["M2"].keep(PAIRS, ([], []))
+    with pytest.raises(SelfRewardError, match=says):
+        run["M2"].require([])
+    folder.close()
+
+
 # ——— a device that cannot hold a batch ———
 
 

@@ -11,7 +11,7 @@ from selfreward.lab.micro.world import read_task
 from selfreward.recipe import Recipe
 from selfreward.records import Example, Prompt, Ranking, to_line
 from selfreward.steps import Seed, load_seed, ranked_responses
-from selfreward.steps.seed import plain
+from selfreward.steps.seed import known_by, learnt_from, plain
 
 PROMPT = Prompt(text="three", source="seed")
 RANKING = Ranking(prompt="name a bird", responses=("the heron", "a spoon"), ranks=(0, 1))
@@ -282,6 +282,8 @@ def test_the_published_sets_give_ift_eft_and_both_held_out_parts(reference, tmp_
     trees = {"path": str(tmp_path / "trees.jsonl"), "format": "columns", "columns": {"prompt": "context"}}
     seed = load_seed(recipe({"ift": {**trees, "limit": 20}, "rankings": trees, "heldout": 9}))
     assert (len(seed.ift), len(seed.heldout_prompts)) == (20, 9) and disjoint(seed)
-    assert reasons(seed, "ift") == {"not_first_turn": 112, "held_out": 9, "over_limit": 70}
-    assert reasons(seed, "rankings") == {"not_first_turn": 112, "in_ift": 20, "measured_on": 9, "held_out": 18}
-    assert (len(seed.rankings), len(seed.heldout_rankings)) == (52, 18)  # a quarter of 70
+    assert reasons(seed, "ift") == {"held_out": 18, "over_limit": 173}  # 9 prompts, and 9 conversations that go on from one
+    assert reasons(seed, "rankings") == {"in_ift": 28, "measured_on": 18, "held_out": 55}
+    assert (len(seed.rankings), len(seed.heldout_rankings)) == (110, 55)  # a quarter of 165, and what goes on from one of it
+    measured = {known_by(prompt.asked) for prompt in seed.heldout}
+    assert not any(key in measured for record in (*seed.ift, *seed.rankings) for key in learnt_from(record))

@@ -435,13 +435,15 @@ def test_a_setting_that_its_format_has_no_use_for_is_refused(settings):
         SourceConfig(path="rows.jsonl", **settings)
 
 
-def test_the_published_sets_are_first_turns_in_99_of_211_and_rank_330_responses(reference, tmp_path):
+def test_the_published_sets_are_211_conversations_and_rank_638_responses(reference, tmp_path):
     rows = reference("oasst_ranked_trees")
     given = source(tmp_path, rows, format="columns", columns={"prompt": "context"})
     kept, dropped = rankings(given)
-    assert len(rows) == 211 == len(kept) + len(dropped)
-    assert Counter(drop.reason for drop in dropped) == {"not_first_turn": 112}
-    assert len(kept) == 99 and sum(len(ranking.responses) for ranking in kept) == 330
-    first = [row for row in rows if len(row["context"]) == 1]
-    best = {row["context"][0]["text"]: min(row["responses"], key=lambda r: r["rank"])["text"] for row in first}
-    assert {example.prompt: example.response for example in examples(given)[0]} == best
+    assert len(rows) == 211 == len(kept) and not dropped
+    assert Counter(1 + len(ranking.context) for ranking in kept) == {1: 99, 3: 110, 5: 2}
+    assert sum(len(ranking.responses) for ranking in kept) == 638
+    best = [min(row["responses"], key=lambda r: r["rank"])["text"] for row in rows]
+    assert [example.response for example in examples(given)[0]] == best
+    for row, ranking in zip(rows, kept, strict=True):
+        said = [turn.content for turn in ranking.context] + [ranking.prompt]
+        assert said == [turn["text"] for turn in row["context"]]

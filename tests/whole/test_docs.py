@@ -97,8 +97,13 @@ def test_all_code_on_the_page_about_the_paper_exists(row):
 
 
 def test_the_recipes_on_the_page_about_your_own_model_are_recipes(tmp_path):
-    first, drift, more = (tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", OWN_MODEL, re.DOTALL))
-    read = read_recipe({**first, **drift, **more}, "the page", tmp_path)
+    first, talk, drift, more = (tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", OWN_MODEL, re.DOTALL))
+    read = read_recipe({**first, **talk, **drift, **more}, "the page", tmp_path)
+    assert (read.sft.answers, read.responses.system, read.judge.system) == (
+        "all",
+        "You are a careful assistant.",
+        "You grade answers.",
+    )
     assert read.drift.limits["people.pairwise_accuracy"].stop_below == 0.6
     assert read.servers["referee"].key_env and read.measure.judge in read.servers
     formats = set(re.findall(r"\| `(\w+)`", OWN_MODEL)) - {"format"}

@@ -81,8 +81,9 @@ class _Checker:
         known = seed or stand_in(self.recipe)
         validation = self._selection(known)
         self._parts(seed)
-        self.findings += self.attempt(partial(self._system_turns, seed, validation)) or []
-        material = self._weigh(known, validation, self._watching(known))
+        anchors = self._watching(known)
+        self.findings += self.attempt(partial(self._system_turns, seed, validation, anchors)) or []
+        material = self._weigh(known, validation, anchors)
         place = self.attempt(self._place)
         bill = Bill([], [], {})
         if material and place:
@@ -120,9 +121,9 @@ class _Checker:
             if recipe.prompts.source:
                 self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout if seed else []))
 
-    def _system_turns(self, seed: Seed | None, validation: Sequence[Prompt]) -> list[Finding]:
+    def _system_turns(self, seed: Seed | None, validation: Sequence[Prompt], anchors: Sequence[Anchor]) -> list[Finding]:
         """System turns of all that the loop's models answer."""
-        anchors, source = load_anchors(self.recipe.drift, seed) if seed else [], self.recipe.prompts.source
+        source = self.recipe.prompts.source
         own = read_jsonl(Path(source), Prompt) if source else []
         given = (*seed.ift, *seed.heldout_prompts) if seed else ()
         return system_turns(self.recipe, (*given, *validation, *anchors, *own), self.models)

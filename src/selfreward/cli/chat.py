@@ -13,14 +13,17 @@ from selfreward.recipe import BackendConfig, load_recipe
 from selfreward.records import HALVES, NO_FRAME, Frame, Message, Request, Sampling, turns_of
 
 
-def converse(model: Path, temperature: float, top_p: float, max_tokens: int, system: str | None = None) -> None:
+def converse(
+    model: Path, temperature: float, top_p: float, max_tokens: int, system: str | None = None, thinking: int = 0
+) -> None:
     """Read lines and answer them, remembering the conversation, until an empty one or the end of input.
 
-    `system`: a system prompt, where it is to be another than the one that the model's run gives it.
+    `system`: a system prompt, where it is to be another than the one that the model's run gives it. With `thinking`, tokens,
+    each thought is shown before its answer and forgotten.
     """
     engine = _open(find_model(model))
     frame = _frame(model) if system is None else _frame(model)._replace(system=system)
-    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, thinking=thinking or None)
     messages: tuple[Message, ...] = ()
     while text := _ask():
         messages += (Message(role="user", content=text),)
@@ -31,6 +34,12 @@ def converse(model: Path, temperature: float, top_p: float, max_tokens: int, sys
         answer = next(iter(engine.generate([request])))
         if answer.finish == "error":
             raise SelfRewardError("the conversation is longer than the model can read", str(model), "Start a new one")
+        if answer.thought:
+            print(visible(f"(thought) {answer.thought}\n", keep="\n\t"), flush=True)
+        if answer.finish == "truncated":
+            print("(no answer: the thought was longer than --thinking and --max-tokens)", flush=True)
+            messages = messages[:-1]
+            continue
         print(visible(answer.text, keep="\n\t"), flush=True)
         messages += (Message(role="assistant", content=answer.text),)
 

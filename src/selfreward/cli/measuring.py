@@ -41,7 +41,7 @@ def evaluate(
 
     \b
     alpaca-eval      template, baseline, board, labels, responses.temperature,
-                     responses.max_tokens
+                     responses.max_tokens, responses.system
     mt-bench         template, responses.max_tokens
     reward-modeling  grading.rubric, grading.pattern, grading.scale='[1, 10]',
                      grading.samples, data.format, data.columns.prompt,
@@ -86,8 +86,9 @@ def compare_models(
 
     \b
     pairwise.rubric, pairwise.pattern, labels, responses.temperature,
-    responses.max_tokens, data.format, data.columns.prompt, data.limit,
-    skip_bad_rows, seed, bootstrap, backend.device, backend.dtype
+    responses.max_tokens, responses.system, data.format,
+    data.columns.prompt, data.limit, skip_bad_rows, seed, bootstrap,
+    backend.device, backend.dtype
     """  # noqa: D301
     from selfreward.measure import COMPARED, HELD_OUT, find_subject
 

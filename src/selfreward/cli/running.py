@@ -173,9 +173,10 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0.0)] = 0.7,
     top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.9,
     max_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    thinking: Annotated[int, typer.Option(min=0, help="Tokens to think in before each answer; 0: no thoughts.")] = 0,
     system: Annotated[str | None, typer.Option(help="A system prompt; that of the model's run by default.")] = None,
 ) -> None:
     """Talk to a model; an empty line or Ctrl-D ends it."""
     from selfreward.cli.chat import converse
 
-    converse(model, temperature, top_p, max_tokens, system)
+    converse(model, temperature, top_p, max_tokens, system, thinking)

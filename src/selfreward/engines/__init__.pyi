@@ -3,5 +3,7 @@ from .opening import (load_checkpoint as load_checkpoint, open_model as open_mod
     outside_model as outside_model, quiet_hub as quiet_hub, quiet_libraries as quiet_libraries)
 from .protocols import (Advance as Advance, Batch as Batch, Model as Model, Trainer as Trainer, Unshared as Unshared,
     answers as answers, completions as completions, heard as heard, streams as streams)
+from .thoughts import (CLOSE as CLOSE, OPEN as OPEN, in_quotes as in_quotes, thought_of as thought_of,
+    without_thought as without_thought)
 from .tokens import (completion_ids as completion_ids, encode as encode, load_tokenizer as load_tokenizer, neutral as neutral,
     prompt_ids as prompt_ids, system_turn as system_turn)

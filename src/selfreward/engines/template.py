@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -39,16 +39,37 @@ Thinking = Literal["none", "free", "switch", "open"]
 System = Literal["kept", "prompt only", "dropped", "refused"]
 
 
+class Thought(NamedTuple):
+    """How a chat template asks for a thought before the answer, and how it writes one."""
+
+    opened: bool
+    """Its prompt begins the thought."""
+    opening: str
+    """Text between that prompt and the thought, which the model writes."""
+    closing: str
+    """Text between the thought and the answer."""
+
+    @property
+    def marks(self) -> str:
+        """Everything of it that the model writes."""
+        return self.opening + self.closing
+
+
+USUAL = Thought(False, "<think>\n", "\n</think>\n\n")
+"""Of templates that write no thoughts: the marks that most models put around theirs."""
+
+
 @dataclass(frozen=True)
 class Template:
-    """How a chat template asks for an answer when the model is not to think, and how it writes an answer."""
+    """How a chat template asks for an answer, with a thought before it and without, and how it writes both."""
 
     parts: bool
     """It reads contents as lists of parts, not as strings."""
     tools: bool
     """It cannot do without a list of tools and of documents, which are then empty."""
     before: str
-    """Text after the generation prompt, up to the answer, written by us: a header (gpt-oss), the close of a thought."""
+    """Text after the generation prompt, up to the answer, written by us where the model is not to think: a header (gpt-oss), the
+    close of a thought."""
     lead: str
     """White space between the prompt and an answer: the answer begins with it."""
     tail: str
@@ -61,6 +82,8 @@ class Template:
     """`none`: it knows no thoughts; `free`: the model may begin one; `switch`: a variable says; `open`: its prompt begins one."""
     system: System
     """The fate of a system turn; `prompt only`: it is written until the answer to it is there."""
+    thought: Thought = USUAL
+    """How the model is asked to think, and how it does."""
 
 
 class Reader:
@@ -84,7 +107,7 @@ class Reader:
         end, tail = self._end()
         return Template(
             **self.form, before=before, lead=lead, tail=tail, end=end, trims=self._trims(),
-            thinking=self._thinking(close), system=self._system(),
+            thinking=self._thinking(close), system=self._system(), thought=self._thought(close),
         )  # fmt: skip
 
     def _form(self) -> dict[str, Any]:
@@ -139,8 +162,7 @@ class Reader:
             return close
         if opening is None:
             return None
-        mark = opening[0].strip()
-        return mark.replace("START", "END") if "START" in mark else f"{mark[0]}/{mark[1:]}"
+        return _closing(opening[0])
 
     def _end(self) -> tuple[int, str]:
         """The token that ends an answer, and the text between the two."""
@@ -167,6 +189,19 @@ class Reader:
         knows = self.THOUGHT in (self._attempt("ua", prompt=False, thought=self.THOUGHT) or "")
         return "free" if knows or CLOSED.search(self.tokenizer.get_chat_template()) else "none"
 
+    def _thought(self, close: str | None) -> Thought:
+        """As the template's own conversation with a thought has it, or as its prompt for one ends."""
+        asked = self._attempt("u", think=True) or self.asked
+        how: dict[str, Any] = {"think": True, "thought": self.THOUGHT}
+        for written in (self._attempt("ua", prompt=False, **how), self._attempt("uav", **how)):
+            opening, thought, after = (written or "").removeprefix(asked).partition(self.THOUGHT)
+            closing, answer, _ = after.partition(self.ANSWER)
+            if thought and answer and (written or "").startswith(asked):
+                return Thought(not opening.strip(), opening, closing)
+        opened = OPENS.search(asked)
+        mark = close if opened is None else _closing(opened[0])
+        return USUAL if mark is None else Thought(True, "", mark if mark.strip() != mark else f"\n{mark}\n\n")
+
     def _system(self) -> System:
         prompt, finished = self._attempt("su"), self._attempt("sua", prompt=False)
         if prompt is None:
@@ -174,6 +209,12 @@ class Reader:
         if self.SYSTEM not in prompt:
             return "dropped"
         return "prompt only" if finished is not None and self.SYSTEM not in finished else "kept"
+
+
+def _closing(opening: str) -> str:
+    """The mark that closes a thought, by the one that opens it."""
+    mark = opening.strip()
+    return mark.replace("START", "END") if "START" in mark else f"{mark[0]}/{mark[1:]}"
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

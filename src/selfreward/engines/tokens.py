@@ -11,6 +11,7 @@ the template never sees it. It writes stand-ins, so that what it cuts out of a t
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +21,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from selfreward.engines.template import PROBE, Reader, System, Template, bad_template, write
 from selfreward.engines.template import encode as encode
+from selfreward.engines.thoughts import Said, parted
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message
 
@@ -68,16 +70,43 @@ def system_turn(tokenizer: PreTrainedTokenizerBase) -> System:
     return template(tokenizer).system
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    """The ids a model sees before it answers `messages`: the template's generation prompt, up to where an answer begins."""
-    return encode(tokenizer, _prompt(tokenizer, messages))
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], think: bool = False) -> list[int]:
+    """The ids a model sees before it answers `messages`, or thinks: the template's generation prompt, up to where either begins.
+
+    Raises `SelfRewardError` where the model is to think and generation would stop before its answer.
+    """
+    return encode(tokenizer, _prompt(tokenizer, messages, think))
 
 
-def completion_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], response: str) -> list[int]:
-    """The ids of `response`, written by people, as the answer to `messages`: up to and with its end, after `prompt_ids`."""
-    how, before = template(tokenizer), _prompt(tokenizer, messages)
+def completion_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], response: str, thought: str | None = None
+) -> list[int]:
+    """The ids of `response`, written by people, as the answer to `messages`: up to and with its end, after `prompt_ids`.
+
+    With a `thought`, the ids of both, after the prompt that asks for one; an empty thought is none that was written.
+    """
+    how, before = template(tokenizer), _prompt(tokenizer, messages, thought is not None)
     said = neutral(tokenizer, response.strip() if how.trims else response)
-    return [*_continuation(tokenizer, before, before + how.lead + said + how.tail), how.end]
+    lead = how.lead
+    if thought is not None:
+        lead = how.thought.opening + neutral(tokenizer, thought) + how.thought.closing if thought else how.before + how.lead
+    return [*_continuation(tokenizer, before, before + lead + said + how.tail), how.end]
+
+
+def said_by(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Said:
+    """The thought and the answer in a completion's ids, its end not among them, after a prompt that asks for a thought."""
+    return parted(answer_text(tokenizer, ids), template(tokenizer).thought.opened)
+
+
+def thought_length(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:
+    """How many of a completion's ids are its thought, the mark that closes it included; 0 where there is none."""
+    start = said_by(tokenizer, ids).start
+    return bisect_left(range(len(ids)), start, key=lambda upto: len(decode(tokenizer, ids[:upto]))) if start else 0
+
+
+def stops_within(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the token that ends an answer stands in a thought's marks too, so that generation would stop before the answer."""
+    return template(tokenizer).end in encode(tokenizer, template(tokenizer).thought.marks)
 
 
 def answer_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
@@ -86,8 +115,14 @@ def answer_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     return text.rstrip().removesuffix(tail) if tail else text
 
 
-def _prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
-    return _render(tokenizer, messages, prompt=True) + template(tokenizer).before
+def _prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], think: bool = False) -> str:
+    if not think:
+        return _render(tokenizer, messages, prompt=True) + template(tokenizer).before
+    if stops_within(tokenizer):
+        end, now = tokenizer.convert_ids_to_tokens(template(tokenizer).end), "Set thinking to 0"
+        what = f"its chat template ends thoughts with {end} as it ends answers: generation would stop before the answer"
+        raise SelfRewardError(what, str(tokenizer.name_or_path), now)
+    return _render(tokenizer, messages, prompt=True, think=True)
 
 
 def _continuation(tokenizer: PreTrainedTokenizerBase, before: str, whole: str) -> list[int]:
@@ -122,12 +157,12 @@ def _special(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return sorted(every - (pads - {tokenizer.eos_token, tokenizer.bos_token}))
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, prompt: bool) -> str:
-    """The conversation as text. Models that would think aloud first are told not to: judged and trained on is the answer."""
+def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, prompt: bool, think: bool = False) -> str:
+    """The conversation as text. Models that would think aloud first are told whether to."""
     how = template(tokenizer)
     texts = [neutral(tokenizer, message.content) for message in messages]
     turns = [(turn.role, _hidden(texts[at], at)) for at, turn in enumerate(messages)]
-    text = write(tokenizer, turns, prompt=prompt, parts=how.parts, tools=how.tools)
+    text = write(tokenizer, turns, prompt=prompt, parts=how.parts, tools=how.tools, think=think)
     if sorted(map(int, STAND_IN.findall(text))) != [at for at, said in enumerate(texts) if said.strip()]:
         raise bad_template(tokenizer, "does not write what every turn says exactly once")
     return STAND_IN.sub(lambda place: texts[int(place[1])].strip(), text)

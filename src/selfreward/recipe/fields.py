@@ -182,7 +182,21 @@ class SamplingConfig(Section):
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
 
 
-class AskingConfig(SamplingConfig):
+class ThinkingConfig(SamplingConfig):
+    """How text is sampled of a model that may think before it answers."""
+
+    thinking: int = off(0, ge=0)
+    """Tokens that the model may think in before it answers, beside `max_tokens`; 0: it is told not to think. What thoughts
+    leave of them may go into the answer; a thought that is not closed in all of them is `truncated`."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """The four together."""
+        plain = super().sampling
+        return plain.model_copy(update={"thinking": self.thinking}) if self.thinking else plain
+
+
+class AskingConfig(ThinkingConfig):
     """How a model is asked, and its text sampled."""
 
     system: str = off("")

@@ -8,17 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from selfreward.recipe.fields import (
-    IMPORT_PATH,
-    ImportPath,
-    Located,
-    ModelName,
-    Pattern,
-    SamplingConfig,
-    Section,
-    catches,
-    off,
-)
+from selfreward.recipe.fields import IMPORT_PATH, ImportPath, Located, ModelName, Pattern, Section, ThinkingConfig, catches, off
 from selfreward.records import compiles
 
 Ends = float | tuple[float, ...]
@@ -81,7 +71,7 @@ def _pattern_for(labels: Sequence[str]) -> str:
     return f"({words})" if bracketed else rf"verdict[\s*]*:[\s*(\[\"'“]*({words})(?!\w)"
 
 
-class PairwiseConfig(SamplingConfig):
+class PairwiseConfig(ThinkingConfig):
     """How a judge compares two answers, always in both orders: where they disagree it is a tie (paper, section 3.1)."""
 
     rubric: Located = "selfreward:recipe/rubrics/judge_pairwise.txt"

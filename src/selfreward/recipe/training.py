@@ -125,6 +125,11 @@ class DPOConfig(BatchConfig):
     """Trust in the order of the pairs: C in the loss C·L(chosen, rejected) + (1 − C)·L(rejected, chosen) (CREAM, arXiv
     2410.12735). 1 is DPO. `consistency`: in each iteration (τ + 1) / 2, with τ the mean of Kendall's τ-b between the rankings of
     its candidates by their judge and by the model before that one; 1 while there is no model before, as for M2."""
+    thoughts: Literal["trained", "given"] = off("trained")
+    """Where `responses.thinking` is on. `trained`: thought and answer are learnt together, as in Thought Preference Optimization
+    (arXiv 2410.10630). `given`: the answer alone, after the thought that it was sampled with, which the loss passes over. It is
+    not trained without its thought: such an answer was never sampled, and is not how the model is asked. Two answers of a pair
+    then have two contexts, so that the normaliser of DPO's derivation does not cancel: the loss is DPO's, its optimum is not."""
     dropout: Share = 0.1
     """Where the architecture has dropout."""
     checkpoint_every: int = Field(200, ge=1)

@@ -5,19 +5,19 @@ from .evaluated import (FOLDER as FOLDER, RESULT as RESULT, Figure as Figure, Fo
 from .files import (CHANGED as CHANGED, WEIGHTS as WEIGHTS, differing as differing, file_hash as file_hash,
     fingerprint as fingerprint, read_signed as read_signed, sync_files as sync_files, sync_folder as sync_folder,
     write_whole as write_whole)
-from .jsonl import (HALVES as HALVES, Records as Records, digest as digest, even as even, first_undecodable as first_undecodable, half_in as half_in, iter_about as iter_about, iter_jsonl as iter_jsonl,
+from .jsonl import (HALF as HALF, HALVES as HALVES, Records as Records, digest as digest, even as even, first_undecodable as first_undecodable, half_in as half_in, iter_about as iter_about, iter_jsonl as iter_jsonl,
     read_jsonl as read_jsonl, read_line as read_line, read_record as read_record, to_line as to_line, whole_json as whole_json,
     wrong_field as wrong_field)
 from .locks import (LOCK as LOCK, Held as Held, alone as alone, is_held as is_held, lock_folder as lock_folder,
     made_beside as made_beside, undisturbed as undisturbed)
 from .made import (REPLY as REPLY, Answer as Answer, Comparison as Comparison, Contrast as Contrast, Dropped as Dropped,
     Example as Example, Iteration as Iteration, Judgment as Judgment, Outcome as Outcome, Pair as Pair, Place as Place,
-    Preference as Preference, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Response as Response, Side as Side,
+    Preference as Preference, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Reasoned as Reasoned, Response as Response, Side as Side,
     Verdict as Verdict, contrasts as contrasts, in_pairs as in_pairs, preference_texts as preference_texts, texts_in as texts_in)
 from .measured import (Compared as Compared, Estimate as Estimate, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
-    Request as Request, Sampled as Sampled, Sampling as Sampling, Watched as Watched)
+    Posed as Posed, Request as Request, Sampled as Sampled, Sampling as Sampling, Thoughtful as Thoughtful, Watched as Watched)
 from .turns import (NO_FRAME as NO_FRAME, Asked as Asked, Conversed as Conversed, Frame as Frame, last_turn as last_turn,
     quoted as quoted, turns_of as turns_of)
 from .watched import (Anchor as Anchor, Baseline as Baseline, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,

@@ -9,11 +9,21 @@ from pydantic import model_validator
 
 from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
-from selfreward.records.requests import Finish, Ids, Sampled
+from selfreward.records.requests import Finish, Ids, Sampled, Thoughtful
 from selfreward.records.turns import NO_FRAME, Asked, Conversed, Frame
 
-Answer = str | tuple[int, ...]
-"""An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`)."""
+
+class Reasoned(Record):
+    """An answer of a model that was to think before it: to be trained on after the prompt that asks for a thought."""
+
+    thought: str
+    text: str
+    ids: Ids = None
+    """Of both, as they were sampled."""
+
+
+Answer = str | tuple[int, ...] | Reasoned
+"""An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`), or with a thought before it."""
 Contrast = tuple[Asked, Answer, Answer]
 """A prompt as the model is given it, the answer to learn from, and the answer to learn away from."""
 
@@ -66,7 +76,7 @@ class Proposal(Sampled):
         return self.finish
 
 
-class Response(Sampled):
+class Response(Thoughtful):
     """A candidate answer to a prompt; `index` tells the N candidates apart."""
 
     identity = ("prompt_id", "model", "index", "text", "finish")
@@ -76,7 +86,7 @@ class Response(Sampled):
     text: str
     finish: Finish
     ids: Ids = None
-    """The sampled ids, which training takes: encoded again, the text may give others."""
+    """The sampled ids, which training takes, a thought's among them: encoded again, the text may give others."""
 
     @property
     def label(self) -> str:
@@ -85,14 +95,21 @@ class Response(Sampled):
 
     @property
     def answered(self) -> bool:
-        """Whether there is an answer; an engine's failure is none, and not an empty one."""
-        return self.finish != "error"
+        """Whether there is an answer; an engine's failure and a thought without an end are none, and not empty ones."""
+        return self.finish not in ("error", "truncated")
+
+    @property
+    def answer(self) -> Answer:
+        """As it is trained on."""
+        if self.thought is not None:
+            return Reasoned(thought=self.thought, text=self.text, ids=self.ids)
+        return self.text if self.ids is None else self.ids
 
 
 Outcome = Literal["scored", "unparsed", "off_scale", "no_logprobs", "truncated", "error"]
 
 
-class Judgment(Sampled):
+class Judgment(Thoughtful):
     """One sample of a judge's opinion of a response. Only a `scored` one has a score."""
 
     identity = ("response_id", "judge", "sample", "rationale", "outcome", "score")
@@ -176,7 +193,7 @@ class Comparison(Record):
 Place = Literal["first", "second", "tie"]
 
 
-class Preference(Sampled):
+class Preference(Thoughtful):
     """A judge's verdict on two answers in one order. Only a `decided` one has a winner."""
 
     identity = ("prompt_id", "first", "second", "swapped", "judge", "rationale", "outcome", "winner")
@@ -250,7 +267,7 @@ def contrasts(
     `frame`: how the prompts were asked when the responses were sampled.
     """
     prompt_of, wanted = {prompt.id: frame(prompt.asked) for prompt in prompts}, in_pairs(pairs)
-    said = {one.id: one.text if one.ids is None else one.ids for one in responses if one.id in wanted}
+    said = {one.id: one.answer for one in responses if one.id in wanted}
     return [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
 
 

@@ -13,7 +13,7 @@ Ids = Annotated[tuple[int, ...] | None, Field(exclude_if=lambda ids: ids is None
 """Token ids as a model sampled them, with the one on which generation stopped if it did; left out of a line where not known."""
 
 
-def _unset() -> Any:
+def unset() -> Any:
     """A field that is written down only where it is set: records from before it have the ids that they had."""
     return Field(None, exclude_if=lambda value: value is None)
 
@@ -25,12 +25,23 @@ class Message(Record):
     content: str
 
 
+Posed = tuple[tuple[Message, ...], bool]
+"""A prompt: its messages, and whether the model is to think before it answers."""
+
+
 class Sampling(Record):
     """How a completion is sampled. Every field is always sent: engines fill gaps with defaults of their own."""
 
     temperature: float
     top_p: float
     max_tokens: int
+    thinking: int | None = unset()
+    """Tokens that the model may think in before it answers, beside `max_tokens`; None: it is told not to think."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a completion may have in all."""
+        return self.max_tokens + (self.thinking or 0)
 
 
 class Request(Identified):
@@ -50,13 +61,26 @@ class Request(Identified):
     """Texts of single tokens, a scale's numbers say: how likely each was is asked for wherever one of them is drawn."""
     forced: str | None = None
     """The answer that is to be given, to the end of its turn: nothing is sampled, and how likely it was is told."""
-    json_schema: str | None = _unset()
+    json_schema: str | None = unset()
     """A JSON schema, as text, that the completion should follow where the engine can see to it."""
+    forced_thought: str | None = unset()
+    """The thought before a forced answer, of one that was sampled so."""
 
     @property
     def added_identity(self) -> list[object]:
-        """The schema, where there is one: requests without one keep the ids that they had."""
-        return [] if self.json_schema is None else [self.json_schema]
+        """What newer fields hold: requests without them keep the ids that they had."""
+        schema: list[object] = [] if self.json_schema is None else [self.json_schema]
+        return schema if self.forced_thought is None else [*schema, {"forced_thought": self.forced_thought}]
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model is to think before it answers, or is forced to have."""
+        return self.sampling.thinking is not None if self.forced is None else self.forced_thought is not None
+
+    @property
+    def posed(self) -> Posed:
+        """The prompt that an engine makes of it."""
+        return self.messages, self.thinks
 
     @classmethod
     def asking(
@@ -71,12 +95,14 @@ class Request(Identified):
         watch: tuple[str, ...] = (),
         forced: str | None = None,
         json_schema: str | None = None,
+        forced_thought: str | None = None,
     ) -> Request:
         """A request whose seed follows from the run's and from what it asks, and is its own."""
         seed = int(content_id("seed", run_seed, about, index, *(message.content for message in messages)), 16)
         return cls(
             about=about, index=index, messages=messages, sampling=sampling, seed=seed, model=model.fingerprint,
             top_logprobs=top_logprobs, watch=watch, forced=forced, json_schema=json_schema,
+            forced_thought=forced_thought,
         )  # fmt: skip
 
     @classmethod
@@ -96,7 +122,8 @@ class Request(Identified):
         return cls.asking(about, index, (turn,), sampling, model, run_seed, watch=watch, json_schema=json_schema)
 
 
-Finish = Literal["stop", "length", "error"]
+Finish = Literal["stop", "length", "error", "truncated"]
+"""`length`: an answer was cut off; `truncated`: the model was still thinking, so that there is no answer."""
 
 
 class Watched(Record):
@@ -122,10 +149,10 @@ class Completion(Record):
     """Every place where one of `Request.watch` was drawn, in the text's order."""
     logprob: float | None = None
     """Of a forced text with its end of turn, the sum of its tokens' natural log-probabilities at temperature 1, before top-p."""
-    reason: str | None = _unset()
+    reason: str | None = unset()
     """Why there is no answer, in a line, where `finish` is `error` and the engine knows."""
-    thought: str | None = _unset()
-    """The text that a thinking model wrote before its answer, where the engine keeps the two apart; never part of `text`."""
+    thought: str | None = unset()
+    """The text that a thinking model wrote before its answer, never part of `text`; empty where it was to think and did not."""
     ids: Ids = None
     """The sampled ids, where the engine knows them; those of a forced text were not sampled."""
 
@@ -137,6 +164,18 @@ class Sampled(Identified):
     def label(self) -> str:
         """The outcome in a word, for counting."""
         raise NotImplementedError
+
+
+class Thoughtful(Sampled):
+    """A record that was read from a completion of a model that may have been told to think."""
+
+    thought: str | None = unset()
+    """The text that it wrote before what counts; empty where it was to think and did not, None where it was not to."""
+
+    @property
+    def added_identity(self) -> list[object]:
+        """The thought, where there may be one."""
+        return [] if self.thought is None else [self.thought]
 
 
 class Checkpoint(Record):

@@ -66,7 +66,8 @@ class Browsed(NamedTuple):
     def size(self) -> int:
         """Bytes it takes in the page, roughly."""
         said = [c.response.text for c in self.candidates] + [j.rationale for c in self.candidates for j in c.judgments]
-        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.shown, *said))
+        thoughts = [one.thought or "" for c in self.candidates for one in (c.response, *c.judgments) if one.thought]
+        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.shown, *said, *thoughts))
 
 
 class Sample(NamedTuple):

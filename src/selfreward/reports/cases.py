@@ -15,7 +15,7 @@ from markupsafe import escape
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
-from selfreward.records import Judgment, Pair, Reading, Records, in_pairs
+from selfreward.records import Judgment, Pair, Reading, Records, Response, in_pairs
 from selfreward.reports.browse import shown_prompt
 from selfreward.rundir import DRIFT_FROZEN, HELDOUT_JUDGMENTS, HELDOUT_PROMPTS, HELDOUT_RESPONSES, RunView
 from selfreward.stats import TRAITS, Odds, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
@@ -42,6 +42,7 @@ class Said(NamedTuple):
     score: float | None
     """Mean of the valid judgments; None of too few."""
     judgments: list[Judgment]
+    thought: str | None = None
 
 
 class Case(NamedTuple):
@@ -61,6 +62,7 @@ class Case(NamedTuple):
     def size(self) -> int:
         """Bytes it takes in the page, roughly."""
         texts = [self.prompt, *(one.text for one in self.said), *(j.rationale for one in self.said for j in one.judgments)]
+        texts += [one.thought or "" for one in self.said] + [j.thought or "" for one in self.said for j in one.judgments]
         return sum(MARKUP + len(str(escape(text)).encode()) for text in texts)
 
 
@@ -149,13 +151,13 @@ def _cases(standing: RunView, pairs: Sequence[Told]) -> list[Case]:
 
 def _gathered(
     standing: RunView, name: str, pairs: Sequence[Pair]
-) -> tuple[dict[str, str], dict[str, str], dict[str, list[Judgment]]]:
-    """Texts of the prompts and of the responses, and the judgments, by id."""
+) -> tuple[dict[str, str], dict[str, Response], dict[str, list[Judgment]]]:
+    """Texts of the prompts, the responses and the judgments, by id."""
     folder, wanted = standing[name], in_pairs(pairs)
     prompts = folder.prompts().about("id", {pair.prompt_id for pair in pairs})
     responses = folder.responses().about("id", wanted)
-    texts = ({prompt.id: shown_prompt(prompt) for prompt in prompts}, {response.id: response.text for response in responses})
-    return *texts, _judged(folder.judgments(), wanted)
+    found = ({prompt.id: shown_prompt(prompt) for prompt in prompts}, {response.id: response for response in responses})
+    return *found, _judged(folder.judgments(), wanted)
 
 
 def _judged(judgments: Records[Judgment], wanted: Collection[str]) -> dict[str, list[Judgment]]:
@@ -167,11 +169,11 @@ def _judged(judgments: Records[Judgment], wanted: Collection[str]) -> dict[str, 
 
 
 def _case(
-    name: str, pair: Pair, told: str, prompts: Mapping[str, str], texts: Mapping[str, str],
+    name: str, pair: Pair, told: str, prompts: Mapping[str, str], responses: Mapping[str, Response],
     judged: Mapping[str, list[Judgment]], recipe: Recipe,
 ) -> Case:  # fmt: skip
     said = [
-        Said(part, part, texts[one], score, judged.get(one, []))
+        Said(part, part, responses[one].text, score, judged.get(one, []), responses[one].thought)
         for part, one, score in (
             ("chosen", pair.chosen_id, pair.chosen_score),
             ("rejected", pair.rejected_id, pair.rejected_score),
@@ -197,9 +199,10 @@ def _answer(standing: RunView, gap: float, name: str, response_id: str) -> Case:
     (answer,) = folder.records(HELDOUT_RESPONSES).about("id", {response_id})
     (prompt,) = standing.seed.records(HELDOUT_PROMPTS).about("id", {answer.prompt_id})
     said = []
-    for title, text, part in (("its own judge", answer.text, HELDOUT_JUDGMENTS), ("the frozen judge", "", DRIFT_FROZEN)):
-        judgments = _judged(folder.records(part), {response_id})[response_id]
-        said.append(Said(title, "", text, mean_scores(judgments, valid).get(response_id), judgments))
+    for title, shown, part in (("its own judge", True, HELDOUT_JUDGMENTS), ("the frozen judge", False, DRIFT_FROZEN)):
+        judgments, text = _judged(folder.records(part), {response_id})[response_id], answer.text if shown else ""
+        score = mean_scores(judgments, valid).get(response_id)
+        said.append(Said(title, "", text, score, judgments, answer.thought if shown else None))
     files = f"{name}/heldout_responses.jsonl; {name}/heldout_judgments.jsonl; {name}/drift_frozen.jsonl"
     return Case(response_id, f"{name}: {gap:.3g} above the frozen judge", shown_prompt(prompt), said, files)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import even, made_beside, preference_texts, turns_of, write_whole
+from selfreward.records import Pair, even, in_pairs, made_beside, preference_texts, turns_of, write_whole
 from selfreward.reports.card import CARD, judge_of
 from selfreward.reports.render import render_card
 from selfreward.rundir import MODEL, PAIRS, PARTS, FolderReader, RunView, open_run
@@ -73,6 +73,7 @@ def _conversations(folder: FolderReader, run: RunView) -> Iterator[dict[str, Any
         return
     frame = run.recipe_of(folder.name).responses.frame
     texts = preference_texts(pairs, folder.prompts(), folder.responses())
+    thoughts = {one.id: one.thought for one in folder.responses().about("id", in_pairs(pairs)) if one.thought is not None}
     for pair, (prompt, chosen, rejected) in zip(pairs, texts, strict=True):
         yield {
             "prompt": [turn.model_dump() for turn in turns_of(frame(prompt))],
@@ -80,8 +81,15 @@ def _conversations(folder: FolderReader, run: RunView) -> Iterator[dict[str, Any
             "rejected": [{"role": "assistant", "content": rejected}],
             "score_chosen": pair.chosen_score,
             "score_rejected": pair.rejected_score,
+            **_thoughts(thoughts, pair),
             **pair.model_dump(include={"id", "prompt_id", "chosen_id", "rejected_id"}),
         }
+
+
+def _thoughts(thoughts: Mapping[str, str], pair: Pair) -> dict[str, str]:
+    """The thoughts before the two answers, apart from them; no columns where the model was not to think."""
+    sides = {"chosen_thought": pair.chosen_id, "rejected_thought": pair.rejected_id}
+    return {side: thoughts[one] for side, one in sides.items() if one in thoughts}
 
 
 def _write(kind: str, rows: Iterator[Mapping[str, Any]], to: Path) -> Table | None:

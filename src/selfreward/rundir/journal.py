@@ -34,7 +34,7 @@ def completed(
         stage.begin(key, **plan)
     batches: list[list[int]] = plan["batches"]
     done = read_journal(stage, [{requests[at].id for at in batch} for batch in batches])
-    longest = max((request.sampling.max_tokens for request in requests), default=0)
+    longest = max((request.sampling.longest for request in requests), default=0)
     if len(done) < len(requests):
         engine = load()
         with progress.meanwhile(f"{stage}: reading what {len(requests):,} prompts share"):

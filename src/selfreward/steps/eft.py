@@ -111,8 +111,9 @@ def compared(ranks: Sequence[int], scores: Sequence[float]) -> str:
 
 
 def _example(grader: Grader, asked: str, target: Judgment) -> Example:
-    """An example: the judge's prompt, and its own turn as the response to learn."""
+    """An example: the judge's prompt, and its own turn as the response to learn, behind its thought if it has one."""
     said = grader.own_turn(target.rationale).strip()
+    said = f"<think>\n{target.thought}\n</think>\n\n{said}" if target.thought else said
     return Example(prompt=asked, response=said, kind="eft", source="the SFT baseline, agreeing with people")
 
 

@@ -8,12 +8,13 @@ from typing import Any, NoReturn
 
 from selfreward.records import Outcome
 from selfreward.steps.parsing import NUMBER, read_score
+from selfreward.steps.verdict_words import BEFORE
 
 BEGINS = re.compile(r"\{(?=\s*+[\"'}])")
 """The brace of an object, of which prose, LaTeX and templates are not suspected."""
 IN_OBJECT = re.compile(r"[^\"{}]++|\"(?:[^\"\\]|\\.)*+(?:\"|\Z)|[{}]", re.DOTALL)
 """A piece of an object: what lies between braces, a string, a brace."""
-WHOLE = re.compile(rf"\A\s*+({NUMBER.pattern})")
+WHOLE = re.compile(rf"\A{BEFORE}({NUMBER.pattern})")
 """A string that begins with a number, which the rules for text then go on from."""
 
 

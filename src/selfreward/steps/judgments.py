@@ -6,12 +6,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from selfreward.engines import thought_of, without_thought
 from selfreward.recipe import JudgeConfig
 from selfreward.records import Asked, Checkpoint, Completion, Judgment, Outcome, Records, Request, Response, Watched, turns_of
 from selfreward.rundir import JUDGMENTS, ModelFolder
 from selfreward.stats import mean_scores
 from selfreward.steps.json_verdicts import json_verdict, read_json, schema
-from selfreward.steps.parsing import NO_VERDICT, expected_score, own_turn, read_score
+from selfreward.steps.parsing import NO_VERDICT, compiled, expected_score, own_turn, read_score
 from selfreward.steps.rubrics import Rubric, own_words
 
 
@@ -22,7 +23,7 @@ class Grader:
         """Each response is judged `config.most` times, or only as the numbers `samples` of these judgments."""
         self.config, self.samples = config, range(config.most) if samples is None else tuple(samples)
         self.rubric = Rubric(config.rubric, ("prompt", "response"), "judge.rubric")
-        self._verdict = re.compile(config.pattern, re.IGNORECASE) if config.form == "text" else json_verdict(config.field)
+        self._verdict = compiled(config.pattern) if config.form == "text" else json_verdict(config.field)
         self._schema = schema(config.field, config.scale) if config.form == "json" else None
         low, high = map(int, config.scale)
         self._watch = tuple(map(str, range(low, high + 1))) if config.read == "expected" else ()
@@ -84,6 +85,7 @@ def read_judgment(
 
     `verdict` helps to find the own turn; the places that `parse` is given are places in it.
     """
+    completion = without_thought(completion, request)
     own, start, failure = own_words(completion, verdict)
     watched = [place.model_copy(update={"at": place.at - start}) for place in completion.watched]
     outcome, score = (failure, None) if failure else parse(own, watched)
@@ -92,6 +94,7 @@ def read_judgment(
         judge=request.model,
         sample=request.index,
         rationale=completion.text,
+        thought=thought_of(request, completion),
         outcome=outcome,
         score=score,
     )

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from selfreward.engines import thought_of, without_thought
 from selfreward.recipe import FIRST_SECOND_TIE, PairwiseConfig, label_name
 from selfreward.records import Checkpoint, Comparison, Completion, Place, Preference, Prompt, Request, Response, Side
-from selfreward.steps.parsing import last_verdict
+from selfreward.steps.parsing import compiled, last_verdict
 from selfreward.steps.rubrics import Rubric, own_words
+from selfreward.steps.verdict_words import choice
 
 PLACES: tuple[Place, Place, Place] = ("first", "second", "tie")
 
@@ -23,9 +25,11 @@ class PairwiseJudge:
     def __init__(self, config: PairwiseConfig) -> None:
         self.config = config
         self.rubric = Rubric(config.rubric, ("prompt", "first", "second"), "pairwise.rubric")
-        self._verdict = re.compile(config.pattern, re.IGNORECASE)
+        self._verdict = compiled(config.pattern)
         names = map(label_name, config.labels)
         self._places: dict[str, Place] = dict(zip(names, PLACES, strict=True))
+        label = "|".join(re.escape(label_name(one)).replace(r"\ ", r"\s+") for one in config.labels)
+        self._choice = re.compile(choice(label), re.IGNORECASE)
 
     @property
     def reading(self) -> list[object]:
@@ -49,6 +53,7 @@ class PairwiseJudge:
     def read(self, request: Request, completion: Completion) -> Preference:
         """One verdict, or the name of what is wrong with it."""
         prompt_id, first, second = request.about.split()
+        completion = without_thought(completion, request)
         own, _, failure = own_words(completion, self._verdict)
         winner = None if failure else self.parse(own)
         return Preference(
@@ -58,14 +63,18 @@ class PairwiseJudge:
             swapped=request.index == 1,
             judge=request.model,
             rationale=completion.text,
+            thought=thought_of(request, completion),
             outcome=failure or ("decided" if winner else "unparsed"),
             winner=winner,
         )
 
     def parse(self, text: str) -> Place | None:
-        """The last verdict in a judge's own text; None where there is none, or one of no place."""
+        """The last verdict in a judge's own text; None where there is none, one of no place, or a choice (`first or second`)."""
         found = last_verdict(text, self._verdict)
-        return self._places.get(label_name(found[1] or "")) if found else None
+        choices = self._choice.finditer(text) if found else ()
+        if found is None or any(both.start() < found.end(1) and found.start(1) < both.end() for both in choices):
+            return None
+        return self._places.get(label_name(found[1] or ""))
 
 
 def combine(preferences: Iterable[Preference]) -> list[Comparison]:

@@ -14,18 +14,22 @@ from functools import cached_property
 from math import exp, fsum, isclose
 from typing import NamedTuple
 
+from selfreward.engines import CLOSE, OPEN, in_quotes
 from selfreward.records import Outcome, Watched
 from selfreward.steps.verdict_words import (
     ADDED,
     ANSWERS,
     AROUND,
     ASSISTANTS,
+    BEFORE,
     BEST_FIRST,
     ENDS_LINE,
     GOES_ON,
     LINE_END,
     LISTED,
+    NAMED,
     OUT_OF,
+    OVERALL,
     POSITIVE,
     SPACE,
     SPELT,
@@ -36,16 +40,6 @@ from selfreward.steps.verdict_words import (
 MARKS = rf"{SPACE}*+[#*>]*+{SPACE}*+"
 """Characters that may stand on a line before a role marker."""
 AFTER_ROLE = rf"(?:{SPACE}|\*)*+"
-_THOUGHT = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|antthinking)"
-_OPEN = (
-    rf"<\s*+\|?{_THOUGHT}\|?\s*+>|\[THINK\]|◁think▷|<\|(?:START_THINKING|begin_of_thought)\|>"
-    r"|<\|channel\|>\s*+(?:analysis|commentary)\b[^<\n]*+(?:<\|message\|>)?|<\|channel>\s*+thought\b"
-)
-_CLOSE = (
-    rf"<\s*+\|?/\s*+\|?{_THOUGHT}\|?\s*+>|\[/THINK\]|◁/think▷|<channel\|>"
-    r"|<\|(?:END_THINKING|end_of_thought)\|>(?:\s*+<\|(?:START_RESPONSE|START_TEXT|begin_of_solution)\|>)?"
-    r"|(?:<\|end\|>\s*+<\|start\|>\s*+assistant\s*+)?<\|channel\|>\s*+final\b[^<\n]*+<\|message\|>"
-)
 _TOKEN = (
     r"<\s*+/?\s*+[|｜][^<>|｜\n]{1,40}[|｜]\s*+>"
     r"|<\s*+/?\s*+\|?(?:im_start|im_end|end|endoftext|eos|end_of_turn|start_of_turn|user|assistant|system)\|?\s*+>"
@@ -56,7 +50,7 @@ _ROLE = (
     rf"(?:(?:user|human|assistant|system|(?P<task>instruction)|{USERS}|{ASSISTANTS}|{ANSWERS}){AFTER_ROLE}[:：]"
     rf"|(?:user|human|assistant|system|{USERS}|{ASSISTANTS}){AFTER_ROLE}(?={LINE_END}))"
 )
-TURNS = re.compile(rf"(?P<open>{_OPEN})|(?P<close>{_CLOSE})|(?P<token>{_TOKEN})|(?P<role>{_ROLE})", re.IGNORECASE)
+TURNS = re.compile(rf"(?P<open>{OPEN})|(?P<close>{CLOSE})|(?P<token>{_TOKEN})|(?P<role>{_ROLE})", re.IGNORECASE)
 """Where a thought opens or closes, and an end of turn or a role marker, as a token or spelt out.
 
 Models make up markers of their own (`<|im_answer|>`), so every name between pipes is one.
@@ -65,10 +59,13 @@ OWN_NAME = re.compile(rf"\s*+{MARKS}(?:assistant|{ASSISTANTS}|{ANSWERS}){AFTER_R
 """At the start of a text: who writes names itself, as small models do, and forges no turn."""
 HEADED = re.compile(rf"(?:{SPACE}|\*)*+(?:{LINE_END}\s*+)?{LINE_END.replace('[', '[^', 1)}*+")
 """Behind a role: the rest of its line, or the next line with words where it stands alone."""
-QUOTES = "`\"'“”‘’«»"
 NUMBER = re.compile(rf"[-+]?{POSITIVE}")
 """A plain number. A decimal comma is read as one, but before three digits it may stand for thousands."""
 SLASH = re.compile(rf"{AROUND}[/∕／]{AROUND}\d")
+PLAIN = r"[\s*]*"
+"""White space and bold, as the default patterns have it around a colon."""
+BRACKETED = re.compile(r"(?<![\\(\[（【])[(\[（【](?![(\[（【])")
+"""A bracket that a list or a note may have, too."""
 NO_VERDICT = re.compile("(?!)")
 
 
@@ -95,7 +92,7 @@ def find_turn(text: str, verdict: re.Pattern[str] = NO_VERDICT) -> Turn:
     name = _own_name(text, 0)
     for mark in TURNS.finditer(text):
         kind = "role" if mark["role"] else mark.lastgroup
-        if kind != "role" and _in_quotes(text, mark):
+        if kind != "role" and in_quotes(text, mark):
             continue
         if opened:
             if kind == "open" and ended >= 0:
@@ -126,12 +123,6 @@ def _own_name(text: str, start: int) -> int:
     return named.end() if named else start
 
 
-def _in_quotes(text: str, mark: re.Match[str]) -> bool:
-    """Whether a token or tag is one that the text speaks of."""
-    before, after = text[mark.start() - 1 : mark.start()], text[mark.end() : mark.end() + 1]
-    return before != "" and after != "" and before in QUOTES and after in QUOTES
-
-
 class _Quoting:
     """Tells role markers that a judge quotes from those that begin a turn; asked in the order of the text."""
 
@@ -156,11 +147,16 @@ class _Quoting:
         return [found.end() for found in verdicts(self._text, self._verdict)]
 
 
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A recipe's pattern, in which `PLAIN` stands for all that changes nothing of a verdict, and either width of colon for it."""
+    return re.compile(pattern.replace(f"{PLAIN}:{PLAIN}", f"{BEFORE}[:：]{BEFORE}").replace(PLAIN, BEFORE), re.IGNORECASE)
+
+
 def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re.Match[str]]:
-    """Where `pattern` matches, but for what stands on a line below with words after it, and the first number of a list."""
+    """Where `pattern` matches, but for what stands on a line below, or in brackets, with words after it, and a list's first."""
     for found in pattern.finditer(text, start):
         before = text[found.start() : max(found.start(1), found.start())].lstrip()
-        below = re.search(LINE_END, before) and not ENDS_LINE.match(text, found.end())
+        below = (re.search(LINE_END, before) or BRACKETED.search(before)) and not ENDS_LINE.match(text, found.end())
         if not below and not (found[1] == "1" and LISTED.match(text, found.end())):
             yield found
 
@@ -168,6 +164,25 @@ def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re
 def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
     """The last of `verdicts`; None where there is none."""
     return next(iter(deque(verdicts(text, pattern), maxlen=1)), None)
+
+
+def _overall(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
+    """The last verdict that is not one of several criteria: of `Score: 4`, `Relevance score: 1` the first; None where all are."""
+    last, names = None, set[str]()
+    for found in verdicts(text, pattern):
+        name = _criterion(text, found)
+        if not name:
+            last = found
+        names.add(name)
+        alone = found
+    return last or (alone if len(names) == 1 else None)
+
+
+def _criterion(text: str, found: re.Match[str]) -> str:
+    """The words that name a score at the beginning of its line; empty where they say that it is of the whole."""
+    begin = max(text.rfind("\n", 0, found.start()), found.start() - 80, 0)
+    named = NAMED.search(text[begin : found.start()])
+    return "" if named is None or OVERALL.search(named[1]) else " ".join(named[1].lower().split())
 
 
 class Number(NamedTuple):
@@ -207,7 +222,7 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
     The one group of `pattern` catches the score. `unparsed`: no verdict, or not one plain number. `off_scale`: a number
     beyond the ends, or out of another best score than the scale's.
     """
-    found = last_verdict(text, pattern)
+    found = _overall(text, pattern)
     number = _number(text, found) if found else None
     if number is None or GOES_ON.match(text, number.end):
         return "unparsed", None
@@ -228,7 +243,7 @@ def expected_score(text: str, pattern: re.Pattern[str], watched: Iterable[Watche
     made 1. `no_logprobs`: the verdict is no such place, for it is more than one token ("4.5"), part of one, or the engine
     gave no probabilities.
     """
-    found = last_verdict(text, pattern)
+    found = _overall(text, pattern)
     number = _number(text, found) if found else None
     start, verdict = (number.start, number.text) if number else (-1, "")
     at = next((place.logprobs for place in watched if place.at == start and verdict in place.logprobs), None)

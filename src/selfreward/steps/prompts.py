@@ -16,8 +16,9 @@ from pathlib import Path
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import PromptsConfig
 from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request, content_id, read_jsonl
-from selfreward.stats import WORD, WORD_OF_ANY_SCRIPT, Novelty, count_words, plain
+from selfreward.stats import WORD, WORD_OF_ANY_SCRIPT, Novelty, count_words
 from selfreward.steps.parsing import own_turn
+from selfreward.steps.seed import known_by, learnt_from
 from selfreward.steps.verdict_words import ANSWERS, SOLUTIONS
 
 HEADER = "Come up with a series of tasks:"
@@ -85,11 +86,11 @@ def choose_prompts(
     """
     word = WORD if config.ascii_only else WORD_OF_ANY_SCRIPT
     novelty = Novelty([prompt.text for prompt in (*seeds, *accepted)], config.max_rouge_l, word)
-    forbidden = {plain(prompt.text) for prompt in heldout}
+    forbidden = {known_by(prompt.asked) for prompt in heldout}
     kept, dropped = [], []
     for proposal in proposals:
         text = cut(proposal.text)
-        reason = unfit(text, proposal, config) or ("held_out" if plain(text) in forbidden else None)
+        reason = unfit(text, proposal, config) or ("held_out" if known_by(text) in forbidden else None)
         if not reason and not novelty.add(text):
             reason = "not_novel"
         if reason:
@@ -106,9 +107,9 @@ def take_prompts(config: PromptsConfig, t: int, heldout: Sequence[Prompt]) -> tu
     if not mine:
         what = f"has no prompts left for M{t}, which takes {config.per_iteration} from number {first + 1} on"
         raise SelfRewardError(what, file, "Add prompts, or lower prompts.per_iteration or iterations")
-    forbidden, seen, kept, dropped = {plain(prompt.text) for prompt in heldout}, set[str](), [], []
+    forbidden, seen, kept, dropped = {known_by(prompt.asked) for prompt in heldout}, set[str](), [], []
     for prompt in mine:
-        reason = "held_out" if plain(prompt.text) in forbidden else "repeated" if prompt.id in seen else None
+        reason = "held_out" if not forbidden.isdisjoint(learnt_from(prompt)) else "repeated" if prompt.id in seen else None
         if reason:
             dropped.append(Dropped(id=prompt.id, stage="prompts", reason=reason))
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from selfreward.engines import thought_of, without_thought
 from selfreward.records import NO_FRAME, Checkpoint, Completion, Frame, Prompt, Request, Response, Sampling, turns_of
 
 
@@ -31,8 +32,10 @@ class Answering(NamedTuple):
 
     @staticmethod
     def read(request: Request, completion: Completion) -> Response:
-        """A completion as a candidate."""
+        """A completion as a candidate; a thought that did not come to its end has none."""
+        completion = without_thought(completion, request)
         return Response(
             prompt_id=request.about, model=request.model, index=request.index, text=completion.text.strip(),
             finish=completion.finish, ids=completion.ids,
+            thought=thought_of(request, completion),
         )  # fmt: skip

@@ -77,6 +77,8 @@ def own_words(completion: Completion, verdict: re.Pattern[str] = NO_VERDICT) -> 
     """
     if completion.finish == "error":
         return Said("", 0, "error")
+    if completion.finish == "truncated":
+        return Said("", 0, "truncated")
     start, end, thinking = find_turn(completion.text, verdict)
     cut_off = thinking or (completion.finish == "length" and end == len(completion.text))
     return Said("" if thinking else completion.text[start:end], start, "truncated" if cut_off else None)

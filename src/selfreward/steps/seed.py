@@ -92,7 +92,7 @@ def load_seed(recipe: Recipe) -> Seed:
         ift = split.without(heldout_prompts, ift, "ift", "held_out")
         eft = split.unjudged(heldout_prompts, eft)
     ift = split.limited(ift, "ift")
-    rankings = split.without(map(_asked, ift), split.rankings("rankings"), "rankings", "in_ift")
+    rankings = split.unlearnt(ift, split.rankings("rankings"))
     rankings = split.without([*heldout_prompts, *map(_asked, heldout_rankings)], rankings, "rankings", "measured_on")
     rankings = split.limited(rankings, "rankings")
     if data.rankings and not data.heldout_rankings:
@@ -137,7 +137,7 @@ def answers_in(example: Example) -> list[tuple[Asked, str]]:
     return [(turns[:at] if at > 1 else turns[0].content, turns[at].content) for at in places]
 
 
-def learnt_from(record: Example | Ranking) -> list[Key]:
+def learnt_from(record: Conversed) -> list[Key]:
     """The prompts that a model learns to answer, or reads answered: of a conversation the earlier ones too."""
     key = known_by(record.asked)
     return [key[: at + 1] for at in range(0, len(key), 2)]
@@ -191,9 +191,14 @@ class _Split:
         return draw(list(once.values()), count, name, self._seed)[0]
 
     def without(self, prompts: Iterable[Prompt], records: Sequence[A], stage: str, reason: str) -> list[A]:
-        """The records about none of `prompts`."""
+        """The records about none of `prompts`, neither in their last turn nor in an earlier one."""
         keys = _keys(prompts)
         return self._part(records, lambda record: not keys.isdisjoint(learnt_from(record)), stage, reason)
+
+    def unlearnt(self, ift: Sequence[Example], rankings: Sequence[Ranking]) -> list[Ranking]:
+        """The rankings of prompts that no IFT example teaches to answer, as its last turn or as an earlier one."""
+        learnt = set[Key]().union(*map(learnt_from, ift))
+        return self._part(rankings, lambda ranking: known_by(ranking.asked) in learnt, "rankings", "in_ift")
 
     def unjudged(self, prompts: Sequence[Prompt], eft: Sequence[Example]) -> list[Example]:
         """The EFT examples that judge an answer to none of `prompts`."""

@@ -1,29 +1,34 @@
 """Rows of files and datasets as records: every row is used, or counted with the reason why not.
 
-A container (JSONL, JSON, CSV, Parquet, a dataset) gives rows. A format says what a row means: what somebody asked first, and what
+A container (JSONL, JSON, CSV, Parquet, a dataset) gives rows. A format says what a row means: what somebody asked, and what
 was answered. From that an example, a prompt or a ranking is made.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
 import random
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
-from selfreward.engines import quiet_hub
-from selfreward.errors import SelfRewardError, amount
-from selfreward.recipe import HUB_ID, SourceConfig
-from selfreward.records import REPLY, Dropped, Example, Identified, Prompt, Ranking, first_undecodable, whole_json, wrong_field
+from selfreward.errors import SelfRewardError
+from selfreward.recipe import SourceConfig
+from selfreward.records import (
+    HALF,
+    REPLY,
+    Dropped,
+    Example,
+    Identified,
+    Prompt,
+    Ranking,
+    half_in,
+    whole_json,
+    wrong_field,
+)
+from selfreward.steps.containers import Place, rows_of
 from selfreward.steps.dialogues import Unused
 from selfreward.steps.exchanges import Exchange, gathered
 from selfreward.steps.formats import Alpaca, Answered, Asked, Conversation, Preferred, Ranked, Rated, Shape, Tree
@@ -32,8 +37,6 @@ R = TypeVar("R", bound=Identified)
 T = TypeVar("T")
 SHAPES: dict[str, type[Shape]] = {"oasst": Tree, "messages": Conversation, "alpaca": Alpaca}
 """Shapes of rows by format; the shape of a row with `columns` depends on what is wanted of it."""
-LONGEST_CELL = 2**31 - 1
-"""Characters in a cell of a CSV file; Python's own limit of 131,072 is shorter than some conversations."""
 RATING = {"rank", "score"}
 INNER = RATING | {"text", "role", "content"}
 """Names of what is in the objects inside a row; a rank or a score may stand in the row itself."""
@@ -41,13 +44,6 @@ HAS = "its columns are"
 PUT_RIGHT = "Put it right, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
 Kept = tuple[list[R], list[Dropped]]
 """The records, and what did not become one."""
-
-
-class Place(NamedTuple):
-    """Where a row stands: for people, and as an id that is the same wherever the file lies."""
-
-    where: str
-    id: str
 
 
 def load_examples(
@@ -133,11 +129,14 @@ def _used(
     source: SourceConfig, read: Callable[[Any, str], T], stage: str, skip: bool, dropped: list[Dropped]
 ) -> Iterator[tuple[Place, T]]:
     """What `read` makes of each row, given where it stands; rows of which it makes nothing gather in `dropped`."""
-    for place, raw in _rows(source):
+    for place, raw in rows_of(source):
         try:
             if isinstance(raw, ValueError):
                 raise SelfRewardError(str(raw), place.where, PUT_RIGHT)
-            yield place, read(_parsed(raw, place.where) if isinstance(raw, str) else raw, place.where)
+            row = _parsed(raw, place.where) if isinstance(raw, str) else raw
+            if half := half_in(row):
+                raise SelfRewardError(f"{half}: {HALF}", place.where, PUT_RIGHT)
+            yield place, read(row, place.where)
         except Unused as unused:
             dropped.append(Dropped(id=place.id, stage=stage, reason=str(unused)))
         except SelfRewardError:
@@ -183,7 +182,7 @@ def _shape(source: SourceConfig, kind: type[Identified], row: Any) -> type[Shape
     if source.format != "columns":
         return SHAPES[source.format]
     has = row if isinstance(row, dict) else {}
-    if "chosen" in has and "rejected" in has and not (kind is Prompt and "prompt" in has):
+    if "chosen" in has and "rejected" in has:
         return Preferred
     if kind is Prompt:
         return Asked
@@ -222,91 +221,3 @@ def _named(value: Any, columns: Mapping[str, str]) -> Any:
         return value
     others = {name: part for name, part in value.items() if name not in columns and name not in columns.values()}
     return others | {ours: value[theirs] for ours, theirs in columns.items() if theirs in value}
-
-
-def _rows(source: SourceConfig) -> Iterator[tuple[Place, Any]]:
-    """Every row, a line of JSON as text, where it stands before it."""
-    path = Path(source.path)
-    reader = READERS.get(Path(path.name.removesuffix(".gz")).suffix)
-    if reader is None or path.is_dir():
-        for number, row in enumerate(_dataset(source), start=1):
-            yield Place(f"{source.path}, row {number}", f"{path.name}, row {number}"), row
-        return
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for at, row in reader(file):
-                yield Place(f"{path}{at}", f"{path.name}{at}"), row
-    except UnicodeDecodeError as error:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-            raise SelfRewardError("is not UTF-8 text", f"{path}:{first_undecodable(lines)}", "Save it as UTF-8") from error
-    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
-        why = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise SelfRewardError(f"cannot be read ({why})", str(path), "Give a file that exists and is whole") from error
-
-
-def _lines(file: IO[bytes]) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
-        if line.strip():
-            yield f":{number}", line.rstrip("\r\n")
-
-
-def _list(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    text = file.read().decode("utf-8-sig")
-    try:
-        rows = from_json(text)
-    except ValueError:
-        rows = json.loads(text)  # half a surrogate pair is for its row to tell
-    if not isinstance(rows, list):
-        raise ValueError("not one list of rows; name it .jsonl if every line is one")
-    yield from ((f", row {number}", row) for number, row in enumerate(rows, start=1))
-
-
-def _parquet(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    from pyarrow import parquet
-
-    batches = parquet.ParquetFile(file).iter_batches()
-    rows = (row for batch in batches for row in batch.to_pylist())
-    yield from ((f", row {number}", row) for number, row in enumerate(rows, start=1))
-
-
-def _csv(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    """Rows by the names in the first one. A row with more or fewer cells is an error in its place."""
-    csv.field_size_limit(LONGEST_CELL)
-    rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
-    header = next(rows, [])
-    for number, cells in enumerate(filter(None, rows), start=1):
-        short = ValueError(f"{amount(len(cells), 'cell')}, and the first row names {len(header)}")
-        yield f", row {number}", dict(zip(header, cells, strict=True)) if len(cells) == len(header) else short
-
-
-READERS: dict[str, Callable[[Any], Iterator[tuple[str, Any]]]] = {
-    ".jsonl": _lines, ".json": _list, ".csv": _csv, ".parquet": _parquet,
-}  # fmt: skip
-
-
-def _dataset(source: SourceConfig) -> Iterable[dict[str, Any]]:
-    """A dataset's rows, from a folder or the hub, through `datasets`."""
-    path = Path(source.path)
-    if path.is_file():
-        raise SelfRewardError(
-            "is no kind of file that is read", str(path), "Give .jsonl, .json, .csv or .parquet, also .gz, or a folder"
-        )
-    if not path.is_dir() and not HUB_ID.fullmatch(source.path):
-        raise SelfRewardError("cannot be read (No such file or directory)", source.path, "Give a file that exists")
-    import datasets
-
-    datasets.disable_progress_bars()
-    quiet_hub()
-    try:
-        if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-            saved = datasets.load_from_disk(source.path)
-            found = saved[source.split] if isinstance(saved, dict) else saved
-        else:
-            found = datasets.load_dataset(source.path, name=source.subset, split=source.split)
-        return found  # type: ignore[no-any-return]
-    except Exception as error:  # the hub, the network and every file format have errors of their own
-        why = " ".join(str(error).split()) or type(error).__name__
-        now = (
-            "Give a folder with its files, or a dataset that the hub has and this machine can reach; look at subset and split too"
-        )
-        raise SelfRewardError(f"cannot be loaded as a dataset ({why})", source.path, now) from error

@@ -14,8 +14,11 @@ LINE_END = r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
 SPACE = r"[^\S\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
 """White space of any kind within a line."""
 WRAPPING = r"*_()\[\]{}\"'“”‘’«»`$（）［］【】「」『』〔〕"
-AROUND = rf"(?:{SPACE}|[{WRAPPING}])*+"
-"""Spaces, emphasis, brackets and quotes, which change nothing of what they stand around."""
+_TEX = r"\\(?:boxed|fbox|text(?:bf|it|rm)?|math(?:bf|rm|it)?|displaystyle|[()\[\],;! ](?!\d)|[()\[\]](?=\d)|(?=[%/]))"
+AROUND = rf"(?:{SPACE}|[{WRAPPING}]|{_TEX}|</?[a-z][\w-]{{0,20}}>)*+"
+"""Spaces, emphasis, brackets, quotes and tags, which change nothing of what they stand around."""
+BEFORE = rf"(?:[\s|]|{AROUND[3:-3]})*+"
+"""The same before a verdict, lines and cells of a table among them."""
 DIGIT = r"[\d¼-¾²³¹⁰⁴-⁹₀-₉⅐-⅞↉]"
 SIGN = rf"[^\w\s.!?:∶/∕／。！？：{WRAPPING}]"
 POSITIVE = r"\d+(?:\.\d+|,(?!\d{3}\b)\d+)?"
@@ -62,6 +65,12 @@ RANGE = _any(
 )
 """Between the ends of a range, or of a choice."""
 JOINED = _any("and plus minus times less versus vs\\.? x und weniger et moins más menos mais più meno плюс минус en 和 と और و")
+_TEX_JOINED = r"\\(?:to|sim|l?dots|cdots|times|cdot|pm|approx|rightarrow|Rightarrow|geq?|leq?|div)(?![a-z])"
+_ROUNDED = _any(
+    "round(?:s|ed|ing) (?:auf|ab)?gerundet arrondie? redondead[oa] arredondad[oa] arrotondat[oa] afgerond zaokrąglone"
+    " yuvarlan(?:arak|mış) dibulatkan округл(?:[её]нно|яем|ить) 四舍五入 四捨五入"
+)
+_AND_WORDS = _any("and und et y e en dan и 和 与 與 और و")
 BRIEF = "(?:a|o|u|y|e|и|do)"
 """Words of a range in a letter or two, which begin other things as well: between two whole numbers and spaces alone."""
 MAYBE = _any(
@@ -102,7 +111,8 @@ _AND = rf"(?:[,;&，、]{_BRIEFLY})?(?:{_any('and und et y e и en dan ve và')}
 GOES_ON = re.compile(
     rf"[.,:．，：٫٬'’]?{DIGIT}|e[-+−]?\d"
     rf"|{SPACE}*+\*?{SPACE}*+{DIGIT}"
-    rf"|{AROUND}(?:{SIGN}++|\.{{2,3}}|[:：∶]|{JOINED}){AROUND}(?:{MAYBE}{AROUND})?{DIGIT}"
+    rf"|[)\]}}）】」]{SPACE}*+{DIGIT}|[-−](?={LINE_END}|\Z)|{AROUND}\+/[-−]|{AROUND}[(,;]?{AROUND}{_ROUNDED}(?![^\W\d_])"
+    rf"|{AROUND}(?:{SIGN}++|\.{{2,3}}|[:：∶]|{JOINED}|{_TEX_JOINED}){AROUND}(?:{MAYBE}{AROUND})?{DIGIT}"
     rf"|{AROUND}(?:{UNITS}{AROUND})?{RANGE}{AROUND}(?:(?:{MAYBE}|an?){AROUND})?(?:{DIGIT}|{_SPELT})"
     rf"|{AROUND}{MAYBE}{SPACE}++{DIGIT}"
     rf"|{SPACE}++(?:{UNITS}{SPACE}++)?{BRIEF}{SPACE}++\d++(?![-–]?\w)"
@@ -114,6 +124,14 @@ GOES_ON = re.compile(
     re.IGNORECASE,
 )
 """Text that makes the number before it a part of something: a longer number, a power, a range, a sum, a list, an ordinal."""
+
+
+def choice(label: str) -> str:
+    """A pattern for two labels side by side between which nothing is said; `label` is one of them, as a pattern."""
+    listed = rf"[,;，、](?={AROUND}(?:{label}){AROUND}(?:[,;，、/|]|{RANGE}|{LINE_END}|\Z))"
+    side_by_side = rf"(?:[/∕／|&]|{RANGE}|{_AND_WORDS}|{listed})"
+    return rf"(?<!\w)(?:{label})(?!\w){AROUND}{side_by_side}{AROUND}(?:the\s+)?(?:{label})(?!\w)"
+
 
 # sums
 
@@ -136,7 +154,7 @@ TOTAL = re.compile(
 # the best score there is
 
 _BEST = rf"({POSITIVE}|{_SPELT}|[五十百])"
-_OF = _any("of von aus sur de sobre em su di из van z na dari trên من op")
+_OF = _any("of von aus auf sur de sobre em su di из van z na dari trên من op")
 _FILLER = _any(
     "a an the possible maximum total of max\\.? maximal insgesamt möglichen maximalen einer einem? une? una un uno um uma"
     " m[áa]x(?:imo)? de massimo di возможных максимальных أصل أقصى maksimal maksimum maks\\.? tối_đa"
@@ -146,6 +164,7 @@ _MAX = _any(
     " 满分 滿分 满点 満点 总分 總分 最高分? 最大 만점 최대 अधिकतम সর্বোচ্চ الحد_الأقصى tối_đa highest_possible best_possible"
 )
 _IS_THE = rf"(?:(?:is|being|as|[=:]){AROUND}(?:the{SPACE}++)?)"
+_WITH = _any("with where wobei mit où avec donde con onde com dove где при")
 _SCALE = _any("scale skala échelle escala scala шкал[еа] schaal skali ölçek(?:te)? مقياس thang(?:_điểm)? 量表 尺度 척도 पैमाने")
 _FROM = _any("of from out_of von vom de da do du od от van من из zero null one eins 0 1")
 _TO = (
@@ -163,10 +182,11 @@ OUT_OF = re.compile(
     rf"{AROUND}(?:"
     rf"(?:{_WORD}?(?:[/∕／]|out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+{AROUND}{_BEST}"
     rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+{AROUND}[=:：]?{AROUND}{_BEST}"
-    rf"|{_NAMED}{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_IS_THE}?{_MAX}|{_IS_THE}(?:best|highest|top)(?!\w)|分制|点制|段階)"
+    rf"|{_NAMED}(?:\d++{AROUND}[=:]{AROUND}{_WORD}{{1,2}}[,;]?{AROUND})?(?:{_WITH}{AROUND})?"
+    rf"{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_IS_THE}?{_MAX}|{_IS_THE}(?:best|highest|top)(?!\w)|分制|点制|段階)"
     rf"|{_NAMED}{_WORD}{{0,4}}?{_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
     rf"{AROUND}(?:{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?"
-    rf"|{_NAMED}{_WORD}{{0,3}}?{_BEST}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{AROUND}{_SCALE}"
+    rf"|{_NAMED}{_WORD}{{0,3}}?(?:\d++{AROUND}{_TO}{AROUND})?{_BEST}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{AROUND}{_SCALE}"
     rf"|{_NAMED}(?<=[(（\[]){_BEST}{AROUND}{_TO}{AROUND}{_BEST}{SPACE}*+[)）\]]"
     rf"|({_PERCENT}))",
     re.IGNORECASE,
@@ -178,10 +198,22 @@ BEST_FIRST = re.compile(
     re.IGNORECASE,
 )
 """After a best score that stands first: the score (`10点中4点`)."""
+NAMED = re.compile(
+    rf"(?:\A|{LINE_END})(?:{SPACE}|[-*#>•|]|\d++[.)])*+((?:[^\W\d_][^\W_'’-]*+(?:[-'’][^\W_]++)*+{SPACE}++){{1,3}})[*_`\"]*+\Z"
+)
+"""The end of a line's beginning: the words that say which score follows."""
+OVERALL = re.compile(
+    r"(?<![\w'’-])(?:a|an|the|my|our|your|his|her|its|this|that|final|overall|total|so|thus|hence|therefore|and|or|but|i|we|would|will"
+    r"|gives?|assign|award|deserves|gets|is|are|as|with|of|for|to|in|sum|average|mean|aggregate|combined|cumulative|weighted|holistic"
+    r"|resulting|new|updated|revised|adjusted|corrected|actual|true|given|assigned|awarded|suggested|proposed|recommended|end|last"
+    r"|(?:response|answer|judge|assistant|model)(?:['’]s)?)(?![\w'’-])",
+    re.IGNORECASE,
+)
+"""A word that makes a score no one of several criteria."""
 LISTED = re.compile(rf"([.)）、]){SPACE}*+[^\n]{{1,400}}?(?:\n\s*+|{SPACE}|[;；,，。])2\1(?!\d)")
 """After a 1: the list that it is the first number of."""
 ENDS_LINE = re.compile(
-    rf"(?![.)）、]{SPACE}++\S)(?:[^\w\n\r\v\f\x1c-\x1e\x85\u2028\u2029]|\d|out(?!\w)"
+    rf"(?![.)）、]{SPACE}++\S)(?:</[a-z][\w-]{{0,20}}>|[^\w\n\r\v\f\x1c-\x1e\x85\u2028\u2029]|\d|out(?!\w)"
     rf"|(?:{UNITS}|{_OF}|{_MAX}|{_FILLER}|{RANGE})(?![^\W\d_]))*+(?:{LINE_END}|\Z)",
     re.IGNORECASE,
 )

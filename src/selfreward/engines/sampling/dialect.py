@@ -14,10 +14,13 @@ from selfreward.records import Request
 MOST_LIKELY = 20
 """The likeliest tokens of a place that are asked for where some are watched: no server lists more without being told to."""
 DISPENSABLE = {
+    "chat_template_kwargs": r"\bchat_template_kwargs\b",
     "response_format": r"\b(response_format|json_schema)\b", "seed": r"\bseed\b", "top_p": r"\btop[ _-]?p\b",
     "temperature": r"\btemperature\b",
 }  # fmt: skip
 """Fields that can be done without, in the order in which they are given up, and how a refusal names them."""
+THINK = {"enable_thinking": True, "thinking": True}
+"""The variables by which the chat templates of Qwen, GLM, DeepSeek and others are told that the model is to think."""
 LLAMA_CPP = {"samplers": ["temperature", "top_p"]}
 """llama.cpp's own order cuts (top-k, min-p, top-p) before the temperature; here it is the temperature first, as the paper's
 sampling has it, and no cut but top-p's."""
@@ -45,7 +48,7 @@ class Dialect:
             "messages": [message.model_dump() for message in request.messages],
             "temperature": request.sampling.temperature,
             "top_p": request.sampling.top_p,
-            self.limit: request.sampling.max_tokens,
+            self.limit: request.sampling.longest,
             "seed": request.seed % 2**31,  # the widest that every server takes
         }
         if likely := max(request.top_logprobs, MOST_LIKELY * bool(request.watch)):
@@ -53,6 +56,8 @@ class Dialect:
         if request.json_schema:
             schema = {"name": "verdict", "schema": json.loads(request.json_schema), "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if request.sampling.thinking is not None:
+            body["chat_template_kwargs"] = THINK
         return {name: value for name, value in body.items() if name not in self.without} | {**self.more, **config.extra}
 
     def suited(self, words: str, body: Mapping[str, Any]) -> Dialect | None:

@@ -26,10 +26,11 @@ from selfreward.engines.sampling.plain import CANNOT, Plain, shortest
 from selfreward.engines.sampling.sizes import SEES_AHEAD, keys
 from selfreward.engines.sampling.suited import suits, way_of
 from selfreward.engines.sampling.tree import Tree
-from selfreward.engines.tokens import answer_text, completion_ids, decode, end_of_turn, load_tokenizer, prompt_ids
+from selfreward.engines.thoughts import without_thought
+from selfreward.engines.tokens import answer_text, completion_ids, decode, end_of_turn, load_tokenizer, prompt_ids, template
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
 from selfreward.recipe import BackendConfig
-from selfreward.records import Completion, Finish, Message, Request, Watched
+from selfreward.records import Completion, Finish, Message, Posed, Request, Watched
 
 SHARED = 8
 """Fewer common first tokens than this are not worth a pass of their own."""
@@ -94,7 +95,7 @@ class HFModel:
         own, ends = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id), self.model.generation_config.eos_token_id
         self.stops = {*own, *(ends if isinstance(ends, list) else [ends])} - {None}
         self._spellings = Spellings(self.tokenizer)
-        self._encoded: dict[tuple[Message, ...], array[int]] = {}
+        self._encoded: dict[Posed, array[int]] = {}
         self.prepare(())
 
     @property
@@ -108,22 +109,22 @@ class HFModel:
     def prepare(self, requests: Sequence[Request]) -> None:
         """Read what the prompts of all of a stage's requests begin with."""
         self._reader = Plain(self.model, self.way) if self.way else Tree(self.model)
-        self._encoded = {messages: self._tokens(messages) for messages in {request.messages for request in requests}}
+        self._encoded = {asked: self._tokens(*asked) for asked in {request.posed for request in requests}}
         if shared := self._shared(requests):
-            self._reader.plant(self._ids(requests[0].messages)[:shared])
+            self._reader.plant(self._ids(*requests[0].posed)[:shared])
         self._prepared = set(self._encoded)
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """Requests of like length together, samples of one prompt together, within the token budget."""
         shared = self._shared(requests)
-        groups: dict[tuple[str, tuple[Message, ...]], list[int]] = defaultdict(list)
+        groups: dict[tuple[str, Posed], list[int]] = defaultdict(list)
         for at, request in enumerate(requests):
-            groups[f"{request.sampling.model_dump_json()} {request.forced is not None}", request.messages].append(at)
+            groups[f"{request.sampling.model_dump_json()} {request.forced is not None}", request.posed].append(at)
         batches: list[list[int]] = []
         kind, prompts = "", 0
-        for (sampling, messages), group in sorted(groups.items(), key=lambda item: (item[0][0], len(self._tokens(item[0][1])))):
-            length = len(self._tokens(messages)) - (shared if self.shares else 0)
-            longest = requests[group[0]].sampling.max_tokens
+        for (sampling, asked), group in sorted(groups.items(), key=lambda item: (item[0][0], len(self._tokens(*item[0][1])))):
+            length = len(self._tokens(*asked)) - (shared if self.shares else 0)
+            longest = requests[group[0]].sampling.longest
             begun = False
             for at in group:
                 if sampling != kind or not self._fits(prompts + (not begun), len(batches[-1]) + 1, length, longest):
@@ -140,7 +141,7 @@ class HFModel:
 
     def _shared(self, requests: Sequence[Request]) -> int:
         """How many first tokens all prompts share, leaving each at least one of its own; 0 where sharing would not pay."""
-        prompts = [self._tokens(messages) for messages in {request.messages: None for request in requests}]
+        prompts = [self._tokens(*asked) for asked in {request.posed: None for request in requests}]
         if (self.way and not self.way.shares) or len(prompts) < 2:
             return 0
         first, last = min(prompts), max(prompts)  # in the order of their tokens, all others lie between
@@ -148,14 +149,14 @@ class HFModel:
         shared = next((at for at in range(most) if first[at] != last[at]), most)
         return shared if shared >= SHARED else 0
 
-    def _tokens(self, messages: tuple[Message, ...]) -> array[int]:
+    def _tokens(self, messages: tuple[Message, ...], think: bool = False) -> array[int]:
         """A prompt's ids at four bytes each, for all those of a stage are held; in a list they take forty."""
-        if messages not in self._encoded:
-            self._encoded[messages] = array("i", prompt_ids(self.tokenizer, messages))
-        return self._encoded[messages]
+        if (messages, think) not in self._encoded:
+            self._encoded[messages, think] = array("i", prompt_ids(self.tokenizer, messages, think))
+        return self._encoded[messages, think]
 
-    def _ids(self, messages: tuple[Message, ...]) -> list[int]:
-        return self._tokens(messages).tolist()
+    def _ids(self, messages: tuple[Message, ...], think: bool = False) -> list[int]:
+        return self._tokens(messages, think).tolist()
 
     # ——— one batch ———
 
@@ -164,9 +165,9 @@ class HFModel:
 
         Raises `OutOfMemory` where it is more than the device can hold and has parts.
         """
-        if not self._prepared.issuperset(request.messages for request in batch):
+        if not self._prepared.issuperset(request.posed for request in batch):
             self.prepare(batch)
-        lengths = [len(self._tokens(request.messages)) for request in batch]
+        lengths = [len(self._tokens(*request.posed)) for request in batch]
         fits = [request for request, length in zip(batch, lengths, strict=True) if length < self.context]
         if fits:
             yield from self._completed(fits)
@@ -190,10 +191,10 @@ class HFModel:
 
     @torch.inference_mode()
     def _complete(self, batch: Sequence[Request]) -> Iterator[Completion]:
-        prompts = {messages: at for at, messages in enumerate(dict.fromkeys(request.messages for request in batch))}
+        prompts = {asked: at for at, asked in enumerate(dict.fromkeys(request.posed for request in batch))}
         rows = [self._row(request) for request in batch]
-        logits = self._reader.branch([self._ids(messages)[self._reader.trunk :] for messages in prompts])
-        places = [prompts[request.messages] for request in batch]
+        logits = self._reader.branch([self._ids(*asked)[self._reader.trunk :] for asked in prompts])
+        places = [prompts[request.posed] for request in batch]
         for row, place in zip(rows, places, strict=True):
             row.first_token = self._first_token(logits[place], row.request.top_logprobs)
         pick = torch.tensor(places, device=self.device)
@@ -204,10 +205,10 @@ class HFModel:
             self._reader.prune()
 
     def _row(self, request: Request) -> _Row:
-        length = len(self._tokens(request.messages))
-        limit, forced = min(request.sampling.max_tokens, self.context - length), None
+        length = len(self._tokens(*request.posed))
+        limit, forced = min(request.sampling.longest, self.context - length), None
         if request.forced is not None:
-            forced = completion_ids(self.tokenizer, request.messages, request.forced)
+            forced = completion_ids(self.tokenizer, request.messages, request.forced, request.forced_thought)
             limit = min(len(forced), self.context - length)
         return _Row(request, length, limit, np.random.Generator(np.random.Philox(request.seed)).random(limit), forced)
 
@@ -263,10 +264,9 @@ class HFModel:
 
     def _completion(self, row: _Row) -> Completion:
         # A role marker that the model wrote must show, or the forged turn after it would pass for the answer.
-        text = answer_text(self.tokenizer, row.ids)
-        return Completion(
+        completion = Completion(
             request_id=row.request.id,
-            text=text,
+            text=answer_text(self.tokenizer, row.ids),
             finish=row.finish,
             prompt_tokens=row.prompt_tokens,
             completion_tokens=len(row.ids),
@@ -275,6 +275,7 @@ class HFModel:
             logprob=row.logprob if row.forced is not None and row.finish == "stop" else None,
             ids=(*row.ids, *row.stop) if row.forced is None else None,
         )
+        return without_thought(completion, row.request, template(self.tokenizer).thought.opened)
 
     def close(self) -> None:
         """Free the model's memory."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from selfreward.engines.protocols import likeliest
+from selfreward.engines.thoughts import without_thought
 from selfreward.records import Completion, Finish, Request, Watched
 
 STOPS = {
@@ -121,8 +122,9 @@ class Reply(BaseModel):
         choice = self.choices[0] if self.choices else _Choice()
         message = choice.message or _Message()
         finish, reason = self._end(choice)
-        thought = message.thought
-        return Completion(
+        thought = cleaned(message.thought) if message.thought else None
+        thinks = request.sampling.thinking is not None
+        completion = Completion(
             request_id=request.id,
             text=cleaned(message.said),
             finish=finish,
@@ -131,9 +133,10 @@ class Reply(BaseModel):
             first_token=_first_token(choice.logprobs, request.top_logprobs, cleaned) if request.top_logprobs else None,
             watched=_watched(choice.logprobs, message.said, request.watch) if cleaned(message.said) == message.said else (),
             reason=one_line(cleaned(reason)) if reason else None,
-            thought=cleaned(thought) if thought else None,
+            thought=None if thinks else thought,
             ids=sampled_ids(choice),
         )
+        return without_thought(completion, request, apart=thought)
 
     def _end(self, choice: _Choice) -> tuple[Finish, str | None]:
         """How an answer ended, and why where it is none."""

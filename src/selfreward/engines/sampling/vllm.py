@@ -25,10 +25,11 @@ from transformers import AutoConfig, GenerationConfig
 from selfreward.engines.protocols import Advance, likeliest, unanswered, untold
 from selfreward.engines.sampling.drawing import Spellings
 from selfreward.engines.sampling.leash import Leash
-from selfreward.engines.tokens import answer_text, completion_ids, decode, end_of_turn, load_tokenizer, prompt_ids
+from selfreward.engines.thoughts import without_thought
+from selfreward.engines.tokens import answer_text, completion_ids, decode, end_of_turn, load_tokenizer, prompt_ids, template
 from selfreward.errors import SelfRewardError, first_line, pip_install
 from selfreward.recipe import BackendConfig
-from selfreward.records import Completion, Finish, Message, Request, Watched
+from selfreward.records import Completion, Finish, Posed, Request, Watched
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # else it reports to its makers
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -71,7 +72,7 @@ class VLLMModel:
         self._context = self._engine.vllm_config.model_config.max_model_len
         self._seats = self._engine.vllm_config.scheduler_config.max_num_seqs
         self._spellings = Spellings(self._tokenizer)
-        self._last: tuple[tuple[Message, ...], list[int]] = ((), [])
+        self._last: tuple[Posed, list[int]] = (((), False), [])
 
     def _opened(self, path: Path, config: BackendConfig) -> Any:
         """The engine; also finds the tokenizer and where an answer stops."""
@@ -114,7 +115,7 @@ class VLLMModel:
                 if not new and not under_way:
                     return
                 for request in new:
-                    ids = [*self._ids(request.messages), *self._forced(request)]
+                    ids = [*self._ids(request), *self._forced(request)]
                     if len(ids) < self._context:
                         under_way[self._ask(request, ids)] = request
                     else:
@@ -128,14 +129,16 @@ class VLLMModel:
                 with suppress(EngineDeadError):
                     self._engine.abort_request([*under_way])
 
-    def _ids(self, messages: tuple[Message, ...]) -> list[int]:
-        if messages != self._last[0]:  # a prompt's samples follow one another
-            self._last = messages, prompt_ids(self._tokenizer, messages)
+    def _ids(self, request: Request) -> list[int]:
+        if request.posed != self._last[0]:  # a prompt's samples follow one another
+            self._last = request.posed, prompt_ids(self._tokenizer, *request.posed)
         return self._last[1]
 
     def _forced(self, request: Request) -> list[int]:
         """The tokens of a forced answer: vLLM is to read them as a part of the prompt, and tells how likely a prompt is."""
-        return [] if request.forced is None else completion_ids(self._tokenizer, request.messages, request.forced)
+        if request.forced is None:
+            return []
+        return completion_ids(self._tokenizer, request.messages, request.forced, request.forced_thought)
 
     def _ask(self, request: Request, ids: list[int]) -> str:
         """Hand a request over; returns what it is called there."""
@@ -161,7 +164,7 @@ class VLLMModel:
         return SamplingParams(
             n=1, temperature=sampling.temperature, top_p=sampling.top_p, top_k=0, min_p=0.0,
             presence_penalty=0.0, frequency_penalty=0.0, repetition_penalty=1.0,
-            max_tokens=1 if forced else min(sampling.max_tokens, room), min_tokens=0,  # after a prompt it samples one at least
+            max_tokens=1 if forced else min(sampling.longest, room), min_tokens=0,  # after a prompt it samples one at least
             seed=request.seed % SEEDS, stop_token_ids=sorted(self._stops), ignore_eos=True, detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY, **self._wanted(request),
         )  # fmt: skip
@@ -205,7 +208,7 @@ class VLLMModel:
         if finish == "stop":
             ids.pop()
         likely = [{token: word.logprob for token, word in place.items()} for place in answer.logprobs or ()]
-        return Completion(
+        completion = Completion(
             request_id=request.id,
             text=answer_text(self._tokenizer, ids),  # as the hf backend, for its reason
             finish=finish,
@@ -215,6 +218,7 @@ class VLLMModel:
             watched=self._watched(request.watch, ids, likely) if request.watch else (),
             ids=tuple(answer.token_ids),
         )
+        return without_thought(completion, request, template(self._tokenizer).thought.opened)
 
     def _first_token(self, likely: dict[int, float], count: int) -> dict[str, float] | None:
         """The `count` likeliest words as text; the word that was drawn is among `likely` and need not be one of them."""

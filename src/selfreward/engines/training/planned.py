@@ -16,7 +16,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from selfreward.engines.training.batches import Batches, packed
-from selfreward.engines.training.rows import pair_lengths
+from selfreward.engines.training.rows import GIVEN, Given, pair_lengths
 from selfreward.engines.training.sharing import Filled, examples_at, uneven
 from selfreward.records import write_whole
 
@@ -51,6 +51,8 @@ class PlannedSFTTrainer(Planned, SFTTrainer):
 class PlannedDPOTrainer(Planned, DPOTrainer):
     """TRL's DPO, so, on rows that hold token ids already and with a reference that has its say once."""
 
+    data_collator: Any
+    _signature_columns: Any
     loss_is_scaled_for_ga = True
     """To TRL's trainer: what `compute_loss` gives is a part of the step's loss, not to be divided again."""
 
@@ -81,10 +83,16 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         """Tokens of the chosen responses of this step, over all processes."""
         before = self.state.global_step % math.ceil(len(self.batches) / self.batch_size) * self.batch_size
         order = [at for batch in self.batches.of(self._epoch()) for at in batch]
-        return sum(len(self.train_dataset[at]["chosen_ids"]) for at in order[before : before + self.batch_size])
+        rows = (self.train_dataset[at] for at in order[before : before + self.batch_size])
+        return sum(len(row["chosen_ids"]) - row.get(GIVEN[0], 0) for row in rows)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = [*dict.fromkeys([*self._signature_columns, *GIVEN])]
 
     def _precompute_ref_logps(self, dataset: Dataset, *_: object) -> Dataset:
         """Rows with the reference's log-probs; TRL would compute them in training's batches and leave dropout as it is."""
+        self.data_collator = Given(self.data_collator)
         file = Path(str(self.args.output_dir)) / REFERENCE
         if not file.exists():
             found = self._reference_log_probs(dataset)

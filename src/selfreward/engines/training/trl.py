@@ -85,7 +85,7 @@ class TRLTrainer:
         Another one is loaded from its own folder: TRL would take M0 for M1.
         """
         learner = Learner(start, config.dropout, self._config)
-        rows = [dpo_row(learner.tokenizer, *pair) for pair in pairs]
+        rows = [dpo_row(learner.tokenizer, *pair, given=config.thoughts == "given") for pair in pairs]
         lengths = [pair_lengths(row) for row in rows]
         _refuse_longer_than(context(start), start, lengths)
         blank = {**rows[0], "chosen_ids": [], "rejected_ids": []}

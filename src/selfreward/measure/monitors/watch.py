@@ -66,9 +66,18 @@ class Likely(NamedTuple):
         return []
 
     def plan(self, items: Iterable[tuple[Asked, Response]], model: Checkpoint, seed: int) -> list[Request]:
-        """A request for each (prompt, answer), with the answer forced on the model."""
+        """A request for each (prompt, answer), with the answer, and the thought that it was sampled with, forced on the model."""
         return [
-            Request.asking(answer.id, 0, turns_of(self.frame(asked)), self.sampling, model, seed, forced=answer.text)
+            Request.asking(
+                answer.id,
+                0,
+                turns_of(self.frame(asked)),
+                self.sampling,
+                model,
+                seed,
+                forced=answer.text,
+                forced_thought=answer.thought,
+            )
             for asked, answer in items
         ]
 

@@ -1,0 +1,246 @@
+"""Rows as people have them: preferences, a row a response, text in parts, roles by any name, and text that is not whole."""
+
+import json
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from selfreward.errors import SelfRewardError
+from selfreward.recipe import SourceConfig
+from selfreward.records import Anchor, Message, Prompt, Ranking, read_jsonl
+from selfreward.steps import load_prompts, load_rankings
+from selfreward.steps.dialogues import ROLES, Turn
+from selfreward.steps.sources import load_examples
+
+
+def rows_in(folder, rows, shape="columns", name="rows.jsonl", **settings):
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return SourceConfig(path=str(folder / name), format=shape, **settings)
+
+
+def rankings(given, **settings):
+    kept, dropped = load_rankings(given, "rankings", 0, **settings)
+    return kept, [drop.reason for drop in dropped]
+
+
+def examples(given):
+    kept, dropped = load_examples(given, "ift", "ift", 0)
+    return [(one.prompt, one.response) for one in kept], [drop.reason for drop in dropped]
+
+
+def turn(role, content):
+    return {"role": role, "content": content}
+
+
+ASKED, GOOD, BAD = turn("user", "Name a bird"), turn("assistant", "the heron"), turn("assistant", "a spoon")
+SYSTEM, BEFORE = turn("system", "Be brief"), [turn("user", "Hi"), turn("assistant", "Hello")]
+PLAIN = Ranking(prompt="Name a bird", responses=("the heron", "a spoon"), ranks=(0, 1))
+AFTER = PLAIN.model_copy(update={"context": tuple(Message(**one) for one in BEFORE)})
+PREFERENCES = {
+    "strings": ({"prompt": "Name a bird", "chosen": "the heron", "rejected": "a spoon"}, PLAIN),
+    "TRL, explicit prompt": ({"prompt": [ASKED], "chosen": [GOOD], "rejected": [BAD]}, PLAIN),
+    "TRL, implicit prompt": ({"chosen": [ASKED, GOOD], "rejected": [ASKED, BAD]}, PLAIN),
+    "UltraFeedback, binarized": (
+        {
+            "prompt": "Name a bird", "prompt_id": "ab12", "messages": [ASKED, GOOD], "score_chosen": 8.5,
+            "chosen": [ASKED, GOOD], "rejected": [ASKED, BAD],
+        },
+        PLAIN,
+    ),
+    "a turn in no list": ({"prompt": "Name a bird", "chosen": GOOD, "rejected": BAD}, PLAIN),
+    "turns before the prompt": ({"chosen": [*BEFORE, ASKED, GOOD], "rejected": [*BEFORE, ASKED, BAD]}, AFTER),
+    "explicit turns before": ({"prompt": [*BEFORE, ASKED], "chosen": [GOOD], "rejected": [BAD]}, AFTER),
+    "HH": (
+        {
+            "chosen": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Name a bird\n\nAssistant: the heron",
+            "rejected": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Name a bird\n\nAssistant: a spoon",
+        },
+        AFTER,
+    ),
+    "HH with its prompt apart": (
+        {
+            "prompt": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Name a bird\n\nAssistant:",
+            "chosen": "the heron", "rejected": "a spoon",
+        },
+        AFTER,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PREFERENCES)
+def test_a_chosen_and_a_rejected_answer_are_a_ranking_and_the_chosen_one_an_example(name, tmp_path):
+    row, ranking = PREFERENCES[name]
+    given = rows_in(tmp_path, [row])
+    assert rankings(given) == ([ranking], [])
+    assert examples(given) == ([("Name a bird", "the heron")], [])
+    (prompt,), _ = load_prompts(given, "heldout_prompts", 0)
+    assert (prompt.text, prompt.context) == (ranking.prompt, ranking.context)
+
+
+def test_a_system_turn_stands_in_the_turns_or_in_a_column(tmp_path):
+    own = {"chosen": [SYSTEM, ASKED, GOOD], "rejected": [SYSTEM, ASKED, BAD]}
+    beside = {"prompt": "Name a fish", "system_prompt": "Be brief", "chosen": "the pike", "rejected": "a spoon"}
+    kept, _ = rankings(rows_in(tmp_path, [own]))
+    kept += rankings(rows_in(tmp_path, [beside], columns={"system": "system_prompt"}))[0]
+    assert [one.context for one in kept] == [(Message(role="system", content="Be brief"),)] * 2
+
+
+ODD = [
+    ({"chosen": [ASKED, GOOD], "rejected": [turn("user", "Name a fish"), BAD]}, "prompts_differ"),
+    ({"prompt": "Name a fish", "chosen": [ASKED, GOOD], "rejected": [ASKED, BAD]}, "prompts_differ"),
+    ({"prompt": "Name a bird", "chosen": "the heron", "rejected": "the heron "}, "same_text"),
+    ({"prompt": "Name a bird", "chosen": "the heron", "rejected": " "}, "one_response"),
+    ({"chosen": [ASKED, GOOD, turn("user", "thanks")], "rejected": [ASKED, GOOD, turn("user", "no")]}, "unanswered"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), ODD)
+def test_what_is_no_preference_has_its_reason(row, reason, tmp_path):
+    kept, dropped = rankings(rows_in(tmp_path, [row]))
+    assert kept == [] and reason in dropped
+
+
+def test_a_preference_without_a_prompt_is_an_error_that_names_what_is_missing(tmp_path):
+    with pytest.raises(SelfRewardError, match=r"rows\.jsonl:1: .*prompt is missing, and chosen has no turns"):
+        rankings(rows_in(tmp_path, [{"chosen": "the heron", "rejected": "a spoon"}]))
+
+
+def test_a_row_a_response_becomes_one_ranking_of_each_prompt_in_the_order_of_the_rows(tmp_path):
+    rows = [
+        {"instruction": "Name a bird", "answer": "a spoon", "rating": 1},
+        {"instruction": "Name a fish", "answer": "the pike", "rating": 4},
+        {"instruction": "Name a bird", "answer": "the heron", "rating": 5},
+        {"instruction": "Name a bird", "answer": "the crane", "rating": None},
+    ]
+    columns = {"prompt": "instruction", "response": "answer", "score": "rating"}
+    kept, dropped = load_rankings(rows_in(tmp_path, rows, columns=columns), "rankings", 0)
+    assert kept == [Ranking(prompt="Name a bird", responses=("a spoon", "the heron"), ranks=(1, 0))]
+    assert [(drop.id, drop.reason) for drop in dropped] == [("rows.jsonl:1", "reply_unranked"), ("rows.jsonl:2", "one_response")]
+    ranked = [{"prompt": "p", "response": text, "rank": rank} for text, rank in (("a", 3), ("b", 1), ("c", 2))]
+    assert rankings(rows_in(tmp_path, ranked)) == ([Ranking(prompt="p", responses=("a", "b", "c"), ranks=(2, 0, 1))], [])
+
+
+def test_responses_of_one_text_are_one_and_of_one_text_with_two_ranks_none(tmp_path):
+    same = {"prompt": "p", "responses": ["a", "b", "a "], "ranks": [0, 1, 0]}
+    torn = {"prompt": "q", "responses": ["a", "b", "a", "c"], "ranks": [0, 1, 3, 2]}
+    kept, dropped = rankings(rows_in(tmp_path, [same, torn]))
+    assert kept == [Ranking(prompt=p, responses=texts, ranks=(0, 1)) for p, texts in (("p", ("a", "b")), ("q", ("b", "c")))]
+    assert dropped == ["reply_same_text"] * 3
+
+
+def parts(*texts):
+    return [{"type": "text", "text": text} for text in texts]
+
+
+def test_content_in_parts_is_their_text_and_a_picture_has_its_reason(tmp_path):
+    row = {"messages": [turn("user", parts("Name ", "a bird")), turn("assistant", parts("the heron"))]}
+    picture = {"messages": [turn("user", [{"type": "image"}, *parts("what is it?")]), GOOD]}
+    number = {"messages": [turn("user", 5), GOOD]}
+    assert examples(rows_in(tmp_path, [row, picture], "messages")) == ([("Name a bird", "the heron")], ["not_text"])
+    with pytest.raises(SelfRewardError, match=r"rows\.jsonl:1: messages\.0\.content: Input should be a valid string"):
+        examples(rows_in(tmp_path, [number], "messages"))
+    columns = {"prompt": parts("Name a bird"), "responses": [{"content": parts("a"), "score": 2}, [BAD]], "scores": [2, 1]}
+    kept, dropped = rankings(rows_in(tmp_path, [columns | {"prompt": "Name a bird"}]))
+    assert kept[0].responses == ("a", "a spoon") and not dropped
+    answered = {"prompt": [turn("user", parts("Name a bird"))], "response": [GOOD]}
+    assert examples(rows_in(tmp_path, [answered]))[0] == [("Name a bird", "the heron")]
+
+
+NAMES = {
+    "user": ("user", "User", "HUMAN", "Human:", "prompter", "customer", "<|user|>"),
+    "assistant": (
+        "assistant",
+        "ASSISTANT",
+        "gpt",
+        "bot",
+        "Model",
+        "AI",
+        "chatgpt",
+        "ChatGPT-4",
+        "gpt-3.5",
+        "AI assistant",
+        "Claude",
+    ),
+    "system": ("system", "System", "DEVELOPER", "system_prompt"),
+    "tool": ("tool", "function", "Tool_Call", "observation", "ipython"),
+}
+
+
+@pytest.mark.parametrize(("role", "name"), [(role, name) for role in NAMES for name in NAMES[role]])
+def test_roles_are_known_in_any_case_and_under_their_common_names(role, name):
+    assert Turn.model_validate({"from": name, "value": "x"}).role == role and role in ROLES
+
+
+def test_a_conversation_stands_under_any_of_its_usual_names(tmp_path):
+    said = [{"from": "human", "value": "Name a bird", "content": None}, {"from": "gpt", "value": "the heron", "role": None}]
+    for name in ("messages", "conversations", "conversation"):
+        assert examples(rows_in(tmp_path, [{name: said, "id": "x1"}], "messages"))[0] == [("Name a bird", "the heron")]
+    share_gpt = {"system": "Be brief", "conversations": said}
+    (prompt,), _ = load_prompts(rows_in(tmp_path, [share_gpt], "messages"), "p", 0)
+    assert prompt.context == (Message(role="system", content="Be brief"),)
+    call = {"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}, GOOD]}
+    assert examples(rows_in(tmp_path, [call], "messages")) == ([], ["tool_turn"])
+
+
+def test_a_column_may_be_named_by_a_path(tmp_path):
+    row = {"data": {"question": "Name a bird", "answers": {"best": "the heron"}}}
+    columns = {"prompt": "data.question", "response": "data.answers.best"}
+    assert examples(rows_in(tmp_path, [row], columns=columns))[0] == [("Name a bird", "the heron")]
+    with pytest.raises(SelfRewardError, match=r"data\.text: the row has no such column \(its columns are data\)"):
+        examples(rows_in(tmp_path, [{"data": {}}], columns={"prompt": "data.text"}))
+
+
+ROW = {"prompt": "Name a bird", "response": "the heron"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.jsonl", json.dumps(ROW)), ("a.json", json.dumps([ROW])), ("a.csv", "prompt,response\nName a bird,the heron\n")],
+)
+def test_a_byte_order_mark_is_no_part_of_a_row(name, text, tmp_path):
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert examples(SourceConfig(path=str(tmp_path / name), format="columns"))[0] == [("Name a bird", "the heron")]
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(Prompt(text="p", source="seed").model_dump_json(), encoding="utf-8-sig")
+    assert read_jsonl(prompts, Prompt)[0].text == "p"
+
+
+HALF = '{"prompt": "Name a \\ud83d bird", "response": "the heron"}'
+
+
+def test_half_a_surrogate_pair_is_one_line_with_its_row(tmp_path):
+    for name, text in (("a.jsonl", f"{json.dumps(ROW)}\n{HALF}\n"), ("a.json", f"[{json.dumps(ROW)}, {HALF}]")):
+        (tmp_path / name).write_text(text)
+        given = SourceConfig(path=str(tmp_path / name), format="columns")
+        with pytest.raises(SelfRewardError) as caught:
+            examples(given)
+        assert caught.value.where.endswith(("a.jsonl:2", "a.json, row 2")) and "half a surrogate pair" in caught.value.what
+        assert "prompt" in caught.value.what and "\n" not in str(caught.value)
+        kept, dropped = load_examples(given, "ift", "ift", 0, skip_bad_rows=True)
+        assert len(kept) == 1 and [drop.reason for drop in dropped] == ["bad_row"]
+    broken = json.dumps([ROW]).encode()[:-1] + b", \xed\xa0\xbd]"
+    (tmp_path / "a.json").write_bytes(broken)
+    with pytest.raises(SelfRewardError, match=r"a\.json.*is not UTF-8 text"):
+        examples(SourceConfig(path=str(tmp_path / "a.json"), format="columns"))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_bytes_that_are_no_text_are_told_with_their_line(name, tmp_path):
+    lines = [b"prompt,response", b"p,r", b"p\xed\xa0\xbd,r"] if name == "a.csv" else [json.dumps(ROW).encode()] * 2 + [b"\xff"]
+    (tmp_path / name).write_bytes(b"\n".join(lines))
+    with pytest.raises(SelfRewardError, match=rf"{name}:3: is not UTF-8 text"):
+        examples(SourceConfig(path=str(tmp_path / name), format="columns"))
+
+
+def test_a_file_of_records_tells_the_line_of_bytes_that_are_no_text(tmp_path):
+    line = Anchor(prompt="p", answers=("a",)).model_dump_json().encode()
+    (tmp_path / "anchors.jsonl").write_bytes(line + b"\n" + line.replace(b'"p"', b'"\xff"'))
+    with pytest.raises(SelfRewardError, match=r"anchors\.jsonl:2: is not UTF-8 text"):
+        read_jsonl(tmp_path / "anchors.jsonl", Anchor)
+
+
+def test_parquet_has_turns_and_preferences_too(tmp_path):
+    rows = [{"chosen": [ASKED, GOOD], "rejected": [ASKED, BAD], "score_chosen": 2.0}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert rankings(SourceConfig(path=str(tmp_path / "a.parquet"), format="columns")) == ([PLAIN], [])
