@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from selfreward.engines.machine import memory_here
+from selfreward.engines.machine import memory_here, ran_out
 from selfreward.engines.protocols import Advance, likeliest, untold
 from selfreward.engines.sampling.drawing import Spellings, draw
 from selfreward.engines.sampling.plain import CANNOT, Plain, shortest
@@ -34,8 +34,6 @@ from selfreward.records import Completion, Finish, Message, Posed, Request, Watc
 
 SHARED = 8
 """Fewer common first tokens than this are not worth a pass of their own."""
-OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
-"""Texts of errors without a class of their own that say that memory ran out."""
 
 
 @dataclass
@@ -180,7 +178,7 @@ class HFModel:
             yield from self._complete(batch)
             return
         except (RuntimeError, MemoryError) as error:
-            if len(batch) == 1 or not _ran_out(error):
+            if len(batch) == 1 or not ran_out(error):
                 raise
         # Out here, where the error no longer holds on to what had been computed.
         self._reader.prune()
@@ -295,11 +293,6 @@ def _room(model: PreTrainedModel) -> int:
 def _token_bytes(model: PreTrainedModel) -> int:
     """Bytes that one token's keys and values take in all layers, 1 where none has any."""
     return 2 * keys(model.config.get_text_config()) * int(model.dtype.itemsize) or 1
-
-
-def _ran_out(error: Exception) -> bool:
-    """Whether an error says that memory ran out; torch has no class for it on a CPU, nor where CUDA's libraries asked."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def _unreadable(path: Path, why: str) -> SelfRewardError:
