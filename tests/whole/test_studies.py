@@ -57,8 +57,10 @@ def test_damage_is_noticed_and_mended_as_told_or_mended_by_itself_and_what_is_no
     assert noticed["export"] == "one line" and noticed["status"] == "does it"
     assert outcome("finished", "M2/measured.json", "missing")["run"] == "same bytes"
     no_text = outcome("finished", "M2/measured.json", "wrong UTF-8")  # ended with a traceback when the study was first run
-    assert no_text["run"] == "noticed, same bytes as told" and no_text["status"] == no_text["report"] == "one line"
+    assert no_text["run"] == "same bytes" and no_text["status"] == no_text["report"] == "one line"
     assert outcome("finished", "provenance.json", "truncated")["export"] == "one line"
+    assert outcome("finished", "summary.json", damage.OTHER)["run"] == "same bytes"  # was taken for this run's
+    assert outcome("finished", "summary.json", "a folder")["run"] == "noticed, same bytes as told"  # left a summary.json.partial
     [journal] = [str(path.relative_to(world.states["under way"])) for path in world.states["under way"].rglob("*.journal.jsonl")]
     assert outcome("under way", journal, "truncated")["run"] == "same bytes"
     assert outcome("under way", journal, "a byte flipped")["run"] == "noticed, same bytes as told"
