@@ -8,16 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selfreward.checks import Check, meet, models_of
+from selfreward.checks import Check, assert_ready, meet, models_of
 from selfreward.checks import check as check_recipe
 from selfreward.engines import open_model, open_trainer
-from selfreward.errors import Alarm
+from selfreward.errors import Alarm, SelfRewardError
 from selfreward.loop import self_reward
 from selfreward.measure import COMPARED, Measurer, Watcher, find_kind, name_servers
 from selfreward.measure import evaluate as evaluate_model
-from selfreward.recipe import Recipe, change_recipe, load_recipe, written
+from selfreward.recipe import Recipe, assert_takes, change_recipe, load_recipe, written
 from selfreward.records import Checkpoint, Reading, Result, phrase
-from selfreward.reports import require_trackers, tracking, write_cards, write_report
+from selfreward.reports import tracking, write_cards, write_report
 from selfreward.rundir import (
     MODEL,
     SEED,
@@ -39,6 +39,10 @@ Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher, Mapping[int, Rec
 """As `loop.self_reward`; the last argument holds the recipes of a branch, by the t of the model from which each holds."""
 
 
+LOOP = ("recipe", "seed", "run", "cast", "measurer", "watcher", "turns")
+"""The arguments of a loop."""
+
+
 def run(
     recipe: Recipe | Path | str, folder: Path | str, *, set: Mapping[str, Any] | None = None, start: Path | str | None = None,
     loop: Loop = self_reward,
@@ -52,7 +56,7 @@ def run(
     """
     changed, folder = _read(recipe, set), Path(folder)
     if start:
-        branch_off(changed, Path(start), folder)
+        branch(changed, Path(start), folder)
     execute(changed, folder, loop=loop)
     return open_run(folder)
 
@@ -81,6 +85,12 @@ def evaluate(
     return evaluate_model(str(model), str(kind), given, name or Path(on).stem, recipe, folder)[0]
 
 
+def branch(recipe: Recipe, start: Path, folder: Path) -> None:
+    """Take over into `folder` what made `start`, a model of another run, to go on by `recipe`, if all is there that it names."""
+    assert_ready(recipe)
+    branch_off(recipe, start, folder)
+
+
 def _read(recipe: Recipe | Path | str, changes: Mapping[str, Any] | None) -> Recipe:
     return change_recipe(recipe, changes or {}) if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
 
@@ -91,15 +101,19 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`. Raises `Alarm` where a
     monitor ended it, when all that it made is written.
     """
-    require_trackers(recipe.report_to)
+    assert_takes(loop, f"{loop.__module__}:{loop.__qualname__}", *LOOP)
     held, recipe = recipes(recipe, read_branch(folder)), of_branch(recipe, folder)
     first = held.pop(1)
-    seed, cast = load_seed(recipe), Cast(recipe)
+    seed = load_seed(recipe)
+    told = assert_ready(recipe, seed)
+    cast = Cast(recipe)
     measurer = Measurer(first, seed, folder, cast)  # reads the rubrics: one that is not there leaves no folder behind
     rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))
     try:
         progress = Progress(rundir.logs, stopping)
         opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)
+        for line in told:
+            progress.say(line)
         run = Runner(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
         if not run[models(recipe)[-1]].receipt(MODEL):
             for each in (first, *held.values()):
@@ -107,13 +121,19 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         for name, part in seed.parts.items():
             run[SEED].keep(part_of(name), part)
         watcher = Watcher(first, seed, cast, tracking(recipe.report_to, folder, progress.say))
-        model = loop(first, seed, run, cast, measurer, watcher, held)
+        model: Any = loop(first, seed, run, cast, measurer, watcher, held)
+        if not isinstance(model, Checkpoint):
+            what, where = f"gave {model!r:.80}, where the last model is expected", f"{loop.__module__}:{loop.__qualname__}"
+            raise SelfRewardError(what, where, "Let it return what train_dpo or train_sft gave, a Checkpoint")
         rundir.settle()
         write_report(folder)
         write_cards(folder)
         if recipe.drift and (broken := [reading for reading in watcher.readings if reading.verdict == "stop"]):
             raise _alarm(broken, watcher, folder)
         return model
+    except SelfRewardError as error:
+        rundir.ended_by(error)
+        raise
     finally:
         rundir.close()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
+from traceback import walk_tb
 
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories that steer a terminal or show nothing: controls, formats (bidirectional, zero-width), lone surrogates, line
@@ -73,9 +75,33 @@ def pip_install(extra: str) -> str:
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
+SHORT = 120
+"""Characters of a text that an error quotes."""
+
+
+def cut_short(text: str) -> str:
+    """A text in quotes on one line, its middle left out where it is long, as an error quotes it: where a verdict stands stays."""
+    whole = " ".join(visible(text, keep="\n\t").split())
+    return f"“{whole}”" if len(whole) <= SHORT else f"“{whole[: SHORT // 3].rstrip()} … {whole[-SHORT * 2 // 3 :].lstrip()}”"
+
+
 def first_line(error: Exception) -> str:
     """The first line of another library's error; the error's name where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+NOT_THEIRS = re.compile(rf"<|/lib/python3|/site-packages/|^{re.escape(str(Path(__file__).parent))}/")
+"""Files whose lines do not help whoever wrote a function of their own: Python's, libraries', and this package's."""
+
+
+def raised(error: Exception) -> str:
+    """The error that another's code raised, and where in it: `KeyError ('x') at mine.py:12`."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno or 1))
+    theirs = [(file, line) for file, line in frames if not NOT_THEIRS.search(file)]
+    place = f" at {Path(theirs[-1][0]).name}:{theirs[-1][1]}" if theirs else ""
+    return f"{type(error).__name__} ({first_line(error)}){place}"
 
 
 def amount(number: int, noun: str, plural: str = "") -> str:

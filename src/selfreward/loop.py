@@ -11,19 +11,19 @@ from selfreward.rundir import M0, M1, PAIRS, PROMPTS, PROPOSED, RESPONSES, SEED,
 from selfreward.steps import (
     Answering,
     Cast,
-    Grader,
     Seed,
-    choose_pairs,
     choose_prompts,
     judge_candidates,
     load_selector,
     make_eft,
-    pair_policy,
+    pick_pairs,
     plan_prompts,
     read_proposal,
+    require_pairs,
     take_prompts,
+    teach_judge,
     trusted,
-    without_flukes,
+    without_doubt,
 )
 
 
@@ -41,7 +41,7 @@ def self_reward(
     if recipe.sft.baseline:
         baseline = run[SFT].train_sft(seed.examples("ift"), cast.base, recipe.sft, recipe.seed)
         measurer.measure(run[SFT], baseline)
-        if seed.rankings and "eft" in recipe.sft.on:
+        if recipe.makes_eft:
             seed = make_eft(seed, recipe, baseline, run[SEED])
     model = cast.base
     if recipe.sft.on != "none":
@@ -74,7 +74,7 @@ def iterate(
     t: int, model: Checkpoint, recipe: Recipe, seed: Seed, written: list[Prompt], it: ModelFolder, cast: Cast
 ) -> tuple[Iteration, list[Contrast]]:
     """Make the preference pairs for M_t with the model before it: prompts → responses → judgments → pairs."""
-    grader, config, answering = Grader(recipe.judge), recipe.prompts, recipe.responses
+    config, answering = recipe.prompts, recipe.responses
     proposals: list[Proposal] = []
     if config.source:
         prompts = it.keep(PROMPTS, take_prompts(config, t, seed.heldout))
@@ -84,11 +84,9 @@ def iterate(
         proposals = list(it.complete(PROPOSED, asked, writer, read_proposal))
         prompts = it.keep(PROMPTS, choose_prompts(proposals, seed.prompts, written, seed.heldout, config))
     responses = it.ask(RESPONSES, Answering(answering.sampling, answering.n, answering.frame), prompts, by=model)
-    asked_of = {prompt.id: prompt.asked for prompt in prompts}
-    candidates = [(asked_of[response.prompt_id], response) for response in responses]
-    judgments = judge_candidates(it, candidates, grader, by=cast.judge(recipe.judge, model))
-    chosen = choose_pairs(prompts, responses, grader.mean_scores(judgments), pair_policy(recipe.pairs))
-    pairs = it.keep(PAIRS, without_flukes(chosen, responses, judgments, recipe))
-    it.require(pairs)
-    made = Iteration(len(proposals), prompts, responses, judgments, pairs)
-    return made, contrasts(pairs, prompts, responses, answering.frame)
+    judged = judge_candidates(it, prompts, responses, recipe, model, cast)
+    chosen, responses, judged = pick_pairs(it, prompts, responses, judged, recipe, model, cast)
+    pairs = it.keep(PAIRS, without_doubt(chosen, responses, judged, recipe))
+    made = Iteration(len(proposals), prompts, responses, judged.judgments, pairs, **judged.beside)
+    require_pairs(made, it, recipe)
+    return made, [*contrasts(pairs, prompts, responses, answering.frame), *teach_judge(it, made, recipe, seed.eft, model)]

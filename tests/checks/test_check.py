@@ -826,7 +826,7 @@ def test_the_command_exits_1_and_names_every_error(tmp_path):
     assert len(errors) == 2 and all(
         part in "".join(errors) for part in ("none.jsonl: cannot be read", "nowhere:truth: cannot be")
     )
-    assert "This recipe cannot run as it is." in result.output
+    assert "This recipe cannot run as it is: 2 errors, above." in result.output
 
 
 def test_markup_in_a_name_is_only_text(tmp_path):

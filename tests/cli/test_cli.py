@@ -53,8 +53,10 @@ def test_a_run_ends_with_its_result_in_three_lines(recipe, tmp_path):
     axes, watched, page = result.stdout.splitlines()
     by_name = {name: json.loads((tmp_path / "run" / name / "measured.json").read_text()) for name in ("M1", "M2")}
     own, right = (by_name["M2"][axis] for axis in ("instruction_following", "reward_modeling"))
+    answer, _, axes = axes.partition(". ")
+    assert answer == "Not known: no clear difference between M1 and M2"
     assert axes.startswith(f"M2: true score {own['score']['value']:.2f}, says ") and "; M1: true score " in axes
-    assert f"pairwise accuracy {right['pairwise_accuracy']['value']:.1%}; M1" in axes
+    assert f"pairwise accuracy {right['pairwise_accuracy']['value']:.1%} of {right['pairs']} pairs; M1" in axes
     assert watched == "not watched: a table [drift] lets monitors read every model"
     assert page == f"{tmp_path}/run/report/index.html"
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -118,14 +120,14 @@ def test_a_bad_line_of_a_seed_file_is_named_by_file_line_and_field(name, line, s
 def test_a_changed_recipe_is_one_line_and_its_command_pasted_into_a_shell_lets_the_run_go_on(recipe, tmp_path):
     assert run(recipe, tmp_path / "run").exit_code == 0
     line = complaint(run(recipe, tmp_path / "run", "--set", "prompts.max_words=140", "--set", "dpo.beta=0.2"))
-    assert line.startswith("error: M2/model: the recipe changed (dpo.beta, prompts.max_words), so ")
+    assert line.startswith("error: M2/model: the recipe changed (dpo.beta: 0.1 → 0.2; prompts.max_words: 150 → 140), so ")
     subprocess.run(line.split("no longer holds: ")[1], shell=True, check=True)
     assert run(recipe, tmp_path / "run", "--set", "prompts.max_words=140", "--set", "dpo.beta=0.2").exit_code == 0
 
 
 def test_no_usable_pair_is_one_line(recipe, tmp_path):
     line = complaint(run(recipe, tmp_path / "run", "--set", "judge.pattern=nothing: (\\d)"))
-    assert "M2/pairs.jsonl: no usable pair (fewer_than_two_scored " in line
+    assert "M2/judgments.jsonl: no usable pair (fewer_than_two_scored " in line and "judge.pattern decides it" in line
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

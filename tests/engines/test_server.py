@@ -24,9 +24,9 @@ from selfreward.engines.sampling.client import Pace, backoff, stated_pause
 from selfreward.engines.sampling.probe import ASKED
 from selfreward.engines.sampling.server import ServerModel
 from selfreward.errors import SelfRewardError
-from selfreward.measure.monitors.watch import Likely
 from selfreward.recipe import ServerConfig, load_recipe
 from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling, content_id, read_jsonl
+from selfreward.steps import Likely
 from tinymodels import WORDS, make_model
 from tinyrun import count_requests, go, make_world, quiet, tree
 

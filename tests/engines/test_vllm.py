@@ -29,11 +29,10 @@ from selfreward.engines import completion_ids, load_checkpoint, load_tokenizer, 
 from selfreward.engines.fake import FakeTrainer
 from selfreward.engines.sampling.leash import MARK
 from selfreward.errors import SelfRewardError
-from selfreward.measure.monitors.watch import Likely
 from selfreward.recipe import BackendConfig, load_recipe
 from selfreward.records import Checkpoint, Message, Request, Sampling
 from selfreward.rundir import RESPONSES, Progress, RunDir, Runner
-from selfreward.steps import Answering
+from selfreward.steps import Answering, Likely
 from tinymodels import END, WORDS, make_model, nudge
 from tinyrun import Killed, make_world
 

@@ -177,7 +177,7 @@ def test_another_judge_in_the_same_folder_is_refused_and_what_it_would_delete_is
     result = compare("-o", "here", judge="judges:First")
     assert (
         result.exit_code == 1
-        and "the recipe changed (judge)" in result.stderr
+        and "the recipe changed (judge: " in result.stderr
         and "here/records/preferences.jsonl" in result.stderr
         and "Give this evaluation a folder of its own with --name" in result.stderr
     )

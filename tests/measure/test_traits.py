@@ -225,7 +225,7 @@ def test_the_users_function_is_asked(mine):
 @pytest.mark.parametrize(
     ("function", "what"),
     [
-        ("fails", r"raised KeyError \('no such bird'\) for 'A canary, a CANARY'"),
+        ("fails", r"raised KeyError \('no such bird'\) at test_traits\.py:\d+ for 'A canary, a CANARY'"),
         ("says", "raised ValueError"),
         ("nothing", "raised TypeError"),
         ("endless", "gave inf for 'A canary, a CANARY'"),

@@ -167,9 +167,10 @@ def test_the_papers_recipe_has_every_published_choice():
 def test_of_the_papers_recipe_check_says_that_it_fits_on_no_device(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(
-        "selfreward.checks.checker.find_device", lambda asked="auto": Device("cuda", "the largest GPU", 288 * 10**9)
-    )
+    for module in ("checks.checker", "engines.opening"):
+        monkeypatch.setattr(
+            f"selfreward.{module}.find_device", lambda asked="auto": Device("cuda", "the largest GPU", 288 * 10**9)
+        )
     recipe = load_recipe(Path("llama2-70b"), {"select": None, "measure.judge": None})
     errors = {finding.where: finding.what for finding in check(recipe, tmp_path).findings if finding.level == "error"}
     assert errors["SFT on the largest GPU"].startswith("needs 1,120.0 GB before any text is in it (weights 280.0 GB")
@@ -189,7 +190,8 @@ def test_the_other_recipes_fit_on_the_device_that_they_name(name, memory, tmp_pa
     (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if key != "layer_types"} | real))
     monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 0, 10**12))
     kind = "cpu" if name == "smollm2-135m" else "cuda"
-    monkeypatch.setattr("selfreward.checks.checker.find_device", lambda asked="auto": Device(kind, "it", int(memory)))
+    for module in ("checks.checker", "engines.opening"):
+        monkeypatch.setattr(f"selfreward.{module}.find_device", lambda asked="auto": Device(kind, "it", int(memory)))
     monkeypatch.setattr("selfreward.engines.training.learner.wants_bfloat16", lambda trainer: kind == "cuda")
     changes = {"base": str(folder), "prompts.by": "current", "measure.judge": None}
     checked = check(load_recipe(Path(name), changes), tmp_path)

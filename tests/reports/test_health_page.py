@@ -34,7 +34,7 @@ from selfreward.reports import charts, describe_status, write_cards, write_repor
 from selfreward.reports.cases import SHOWN, bred_traits, doubtful_pairs, favoured_words, fitting, flattered_answers
 from selfreward.reports.charts import Mark
 from selfreward.reports.headline import write_headline
-from selfreward.reports.loop_health import draw_monitors, meaning_of
+from selfreward.reports.loop_health import draw_monitors, meaning_of, unit_of
 from selfreward.rundir import open_run
 from selfreward.stats import pair_outcomes
 from tinyrun import go, make_world, quiet, tree
@@ -148,6 +148,23 @@ def test_every_figure_has_a_sentence_of_its_own_and_no_sentence_is_about_nothing
     }  # fmt: skip
     assert meaning_of("traits.S/length").startswith("Words in the chosen answer") and "“cats”" in meaning_of("traits.R/cats")
     assert meaning_of("unheard.of") == "A figure of this monitor."
+
+
+def test_of_a_monitor_what_is_outside_its_limits_comes_first_then_what_moved_most_and_the_rest_is_folded():
+    steps = {"gap": 0.1, "trend": 0.4, "skewness": 0.2, "cut_drop": 0.3}  # each with an interval of 0.2: half widths of 0.1
+    found = [reading(f"flattery.{name}", "M1", 0.0) for name in steps]
+    found += [reading(f"flattery.{name}", "M2", step) for name, step in steps.items()]
+    (flattery,) = draw_monitors(found)
+    assert [curve.name for curve in flattery.shown] == ["trend", "cut_drop", "skewness"]
+    assert [curve.name for curve in flattery.folded] == ["gap"]
+    assert [curve.unit for curve in flattery.curves] == ["points", "points", "of 1", "points"]
+    (flattery,) = draw_monitors([*found, reading("flattery.gap", "M3", 0.1, "warn", limit=(None, 0.05))])
+    assert [curve.name for curve in flattery.shown] == ["gap", "trend", "cut_drop"]
+
+
+def test_every_figure_has_a_unit(watched):
+    figures = {one.monitor for one in open_run(watched).watched}
+    assert len(figures) > 50 and not [figure for figure in figures if not unit_of(figure)]
 
 
 def test_a_curve_has_the_colours_of_its_verdicts_and_its_limits_where_they_are():
@@ -341,7 +358,7 @@ def test_a_warning_is_shown_wherever_the_run_is(watched):
     line = told.format(len({one.monitor for one in readings if one.value is not None}), f"{value:.3g}")
     assert describe(readings) == line
     index = Page(page(watched, "index.html"))
-    assert f"Is the loop healthy? {line}." in shown(page(watched, "index.html"))
+    assert f"Is the loop healthy? No: {line}." in shown(page(watched, "index.html"))
     assert ("href", "health.html") in index.attributes and ("class", "health warn") in index.attributes
     assert "a monitor warns" in shown(page(watched, "index.html")) and f"{line}." in shown(page(watched))
     one, two, three = describe_status(watched).splitlines()[2:]
@@ -416,7 +433,7 @@ def test_a_summary_names_the_gravest_and_counts_the_rest():
 def test_a_run_that_nothing_watched_says_so_and_how_to_have_it_watched(tmp_path):
     recipe, run = make_world(anchored(tmp_path)), tmp_path / "run"
     go(recipe, run)
-    assert "Nothing watched this loop." in shown(page(run, "index.html"))
+    assert "Not known: nothing watched this loop." in shown(page(run, "index.html"))
     assert "How to have it watched" in shown(page(run)) and "[drift]" in shown(page(run))
     before = {name: digest for name, digest in tree(run).items() if name not in AS_IT_IS and "README" not in name}
     go(recipe, run, **{name: value for name, value in WATCHING.items() if name.startswith("drift")})
@@ -448,7 +465,7 @@ def test_a_run_killed_between_measuring_and_watching_still_has_to_watch(tmp_path
 
 def test_a_watched_run_before_its_first_model_says_that_nothing_was_read_yet(watched, tmp_path):
     shutil.copy(watched / "config.json", tmp_path)
-    assert "No model has been read yet." in shown(page(tmp_path, "index.html"))
+    assert "Not known yet: no model has been read." in shown(page(tmp_path, "index.html"))
     assert "M1 is the first model that monitors read" in shown(page(tmp_path))
 
 

@@ -163,7 +163,7 @@ def test_the_tables_hold_the_figures_of_the_summary(run):
         shares = [judging[key] for key in ("pairwise_accuracy", "pairwise_accuracy_strict", "five_best", "exact_match")]
         expected = [f"{100 * share['value']:.1f}" if share else "–" for share in shares]
         assert first_words(page.table(2, name)[1:5]) == expected
-        assert page.table(2, name)[7] == f"{100 * judging['unparsed']:.1f}"
+        assert page.table(2, name)[7].split()[0] == f"{100 * judging['unparsed']:.1f}"
 
 
 def test_head_to_heads_are_shares_of_what_could_be_compared(run):
@@ -225,6 +225,89 @@ def test_the_same_run_gives_the_same_page(run):
     assert write_report(run).read_bytes() == write_report(run).read_bytes()
 
 
+class Shares(HTMLParser):
+    """Every percentage on a page with the words around it: those of its block, of its row and column, or of its figure."""
+
+    BLOCKS = ("td", "th", "p", "li", "dd", "h3", "h4", "figcaption", "summary", "title", "text")
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.found, self.columns, self.row, self.figure, self.heading = [], [], [], [], [], ""
+        self.rows = []
+        """Rows of tables in which the head of a column tells of shares and not what they are of."""
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append([tag, ""])
+        if tag == "table":
+            self.columns = []
+        if tag == "tr":
+            self.row = []
+        if tag == "figure":
+            self.figure = []
+
+    def handle_data(self, text):
+        for element in self.open:
+            element[1] += text
+
+    def handle_endtag(self, tag):
+        name, words = self.open.pop()
+        if name in ("td", "th"):
+            self.row.append(words)
+        if name == "tr" and "thead" in [one for one, _ in self.open]:
+            self.columns += self.row
+        open_now = [one for one, _ in self.open]
+        if name == "h3":
+            self.heading = words
+        if "figure" in open_now and name in self.BLOCKS:
+            self.figure.append(words)
+        if name == "tr" and "tbody" in open_now:
+            bare = [column for column in self.columns if "%" in column and not OF.search(column)]
+            self.rows += [" ".join(self.row)] if bare and len(self.row) > 1 else []
+        if name in self.BLOCKS and "%" in words and not (name == "th" and "thead" in open_now):
+            around = [self.heading, *self.columns] if name in ("td", "th") else [self.heading]
+            self.found.append((words, self.figure if "figure" in open_now else [], around))
+
+
+CONFIDENCE = re.compile(r"95\s*%")
+OF = re.compile(r"\b(of|to at most [\d.]+\s*% of) (the )?\d[\d,]*|\bn = \d|\bof (its top|its)\b")
+
+
+def test_every_share_on_the_page_shows_what_it_is_of(run, tmp_path):
+    judged = make_run(tmp_path, iterations=1, measure__judge=str(tmp_path / "base"))
+    for made in (run, judged):
+        walked = Shares(write_report(made))
+        found = walked.found
+        assert walked.rows and all(OF.search(row) or not re.search(r"\d+\.\d / ", row) for row in walked.rows)
+        shares = [(words, [*figure, *around]) for words, figure, around in found if "%" in CONFIDENCE.sub("", words)]
+        assert len(shares) > 20
+        bare = [words.strip() for words, around in shares if not OF.search(words) and not any(map(OF.search, around))]
+        assert bare == []
+
+
+def test_a_share_of_pairs_is_of_those_whose_truth_is_known(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    pairs = list(iter_jsonl(copy / "M2" / "pairs.jsonl", Pair))
+    wanted = pairs[0].chosen_id
+    others = [one for one in iter_jsonl(copy / "M2" / "truth.jsonl", Verdict) if one.response_id != wanted]
+    rewrite(copy / "M2" / "truth.jsonl", others)
+    known = sum(wanted not in (pair.chosen_id, pair.rejected_id) for pair in pairs)
+    assert f"Of the {known} of {len(pairs)} pairs whose truth is known" in shown(write_report(copy)) and known < len(pairs)
+
+
+def test_the_outside_judge_comes_first_and_one_that_decides_little_is_said_to_be_none(tmp_path):
+    run = make_run(tmp_path, iterations=1, measure__judge=str(tmp_path / "base"), measure__truth=None)
+    words = shown(write_report(run))
+    assert words.index("a judge outside the loop") < words.index("Following instructions, and judging")
+    rival = {"against": "M1", "judge": "referee", "wins": 1, "ties": 0, "losses": 1, "unscored": 8, "net": None}
+    model = Measured.model_validate(measured(run)["M2"] | {"head_to_head": [rival]})
+    told = write_headline([model.model_copy(update={"name": "M1", "head_to_head": []}), model], 5)
+    assert told.title == ("Not known: referee is no judge of this: it gave a verdict that can be read on 2 of 10 prompts")
+    assert told.sentences[0].startswith("referee is no judge of this")
+
+
 # Runs that have less to show
 
 
@@ -232,7 +315,7 @@ def test_a_run_without_truth_says_so_and_shows_the_rest(tmp_path):
     recipe = make_world(tmp_path)
     page = write_report_of(recipe, tmp_path / "run", "", **BIG)
     words = shown(page)
-    assert "What M3 says of itself; no truth known" in words
+    assert "Not known: nobody but the models has looked at the answers" in words
     assert words.count("no truth known") > 10 and "by its own judge" in words and "by the truth" not in words
 
 
@@ -334,11 +417,11 @@ def with_score(run, name, true, own):
     [
         (
             4.6,
-            "M3 answers better than M1",
+            "Yes: M3 answers better than M1",
             "answers better than M1: 3.10 → 4.60 of 5 (95\u00a0% intervals 3.00–3.20 and 4.50–4.70)",
         ),
-        (2.5, "M3 answers worse than M1", "answers worse than M1: 3.10 → 2.50 of 5"),
-        (3.2, "No clear difference between M1 and M3", "3.10 → 3.20 of 5, and the 95\u00a0% intervals overlap"),
+        (2.5, "No: M3 answers worse than M1", "answers worse than M1: 3.10 → 2.50 of 5"),
+        (3.2, "Not known: no clear difference between M1 and M3", "3.10 → 3.20 of 5, and the 95\u00a0% intervals overlap"),
     ],
 )
 def test_the_verdict_says_what_the_intervals_allow(run, last, headline, told):
@@ -351,7 +434,7 @@ def test_the_verdict_says_what_the_intervals_allow(run, last, headline, told):
 def test_an_opinion_that_rests_on_few_judgments_is_said_to(run):
     shaky = with_score(run, "M3", 4.0, 4.0).model_copy(update={"judgments": {"scored": 7, "unparsed": 3}})
     assert any(
-        "30\u00a0% of them gave no valid score" in told
+        "30\u00a0% of 10 gave no valid score" in told
         for told in write_headline([with_score(run, "M1", 3, 3), shaky], 5).sentences
     )
 
@@ -416,4 +499,4 @@ def test_prompts_can_be_narrowed_to_one_fate_without_a_script(run, chromium):
 
 
 def test_every_training_says_what_it_padded(run):
-    assert shown(write_report(run)).count("399 steps, 8.7 % of the tokens padding") == 4
+    assert shown(write_report(run)).count("399 steps, 8.7 % of 1,000 tokens padding") == 4

@@ -13,6 +13,7 @@ from test_rundir import damage
 from typer.testing import CliRunner
 
 from selfreward.api import execute
+from selfreward.checks import named
 from selfreward.cli import app
 from selfreward.engines import fake
 from selfreward.errors import SelfRewardError
@@ -308,13 +309,14 @@ def test_what_the_command_lacks_is_said_in_one_line(given, says, recipe, whole, 
 def test_from_an_alarm_the_command_that_it_names_goes_on(recipe, tmp_path, monkeypatch):
     figures = {"M1": 0.1, "M2": 0.2, "M3": 0.3}
     read = {"planted": lambda now, before: {"rise": Estimate(value=figures[now.name], low=0.0, high=1.0)}}
-    monkeypatch.setattr(verdicts, "MONITORS", read)
+    for module in (verdicts, named):
+        monkeypatch.setattr(module, "MONITORS", read)
     stopped = command(recipe, "-o", tmp_path / "run", "--set", 'drift.limits={"planted.rise": {"stop_above": 0.25}}')
     assert stopped.exit_code == 3
-    program, run, *named = shlex.split(stopped.stderr.splitlines()[-1].split("another recipe: ")[1])
+    program, run, *given = shlex.split(stopped.stderr.splitlines()[-1].split("another recipe: ")[1])
     assert (program, run) == ("selfreward", "run")
     figures["M3"] = 0.2  # as it comes out by the other recipe
-    result = command(*named[:-4], "--set", "dpo.beta=0.2", "-o", tmp_path / "new")
+    result = command(*given[:-4], "--set", "dpo.beta=0.2", "-o", tmp_path / "new")
     assert result.exit_code == 0, result.stderr
     assert models(tmp_path / "new", "M0", "M1", "M2") == models(tmp_path / "run", "M0", "M1", "M2")
 

@@ -9,7 +9,6 @@ from selfreward.reports import export_run
 from selfreward.rundir import (
     JUDGMENTS,
     JUDGMENTS_BEFORE,
-    MODEL,
     PARTS,
     SELECTION_RESPONSES,
     expected,
@@ -39,12 +38,30 @@ def elsewhere():
     return outsider()
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A whole run with everything on."""
-    folder = tmp_path_factory.mktemp("layout")
+WIDE = {"responses__n": 4, "prompts__per_iteration": 12}
+OTHERWISE = [
+    {"sft__baseline": True, "eft__by": "self"},
+    {"sft__baseline": True, "iterations": 2, "pairs": {"rejected_from": "M1", "chosen_from": "ahead"}, **WIDE},
+    {"sft__baseline": True, "judge__method": "votes", "judge__majority": 0, "judge__answer": r"^(\w+)", **WIDE},
+    {"sft__baseline": True, "iterations": 3, "judge__method": "cream", "dpo__confidence": "consistency", **WIDE},
+    {"sft__baseline": True, "judge__method": "pairwise", "judge_pairs": {"by": "none", "replay": 1}, **WIDE},
+    {"sft__baseline": True, "judge_pairs": {"by": "meta", "samples": 4, "share": 0.5, "commonest": 1}, **WIDE},
+]
+"""Fields that do not go with all others."""
+
+
+@pytest.fixture(
+    scope="module", params=[EVERYTHING, *OTHERWISE], ids=["everything", "made", "temporal", "votes", "likely", "compared", "meta"]
+)
+def run(request, tmp_path_factory):
+    """A whole run with everything on, and others with what does not go with it."""
+    return make_run(tmp_path_factory.mktemp("layout"), request.param)
+
+
+def make_run(folder, changes):
     recipe = make_world(folder)
-    recipe.write_text(recipe.read_text().replace('eft = "eft.jsonl"', 'rankings = "ranked.jsonl"'))
+    given = "" if "eft__by" in changes else 'rankings = "ranked.jsonl"'
+    recipe.write_text(recipe.read_text().replace('eft = "eft.jsonl"', given))
     files = {
         "anchors": [Anchor(prompt=f"sort birch and amber {n}", answers=("amber birch",)) for n in range(2)],
         "validation": [Prompt(text=f"name the willow number {n}", source="seed") for n in range(2)],
@@ -54,7 +71,7 @@ def run(tmp_path_factory):
         (folder / f"{name}.jsonl").write_text("".join(to_line(record) + "\n" for record in records))
     with pytest.MonkeyPatch.context() as patch:
         quiet(patch)
-        go(recipe, folder / "run", **EVERYTHING)
+        go(recipe, folder / "run", **changes)
     return folder / "run"
 
 
@@ -83,17 +100,19 @@ def test_every_file_of_a_run_belongs_to_a_part_or_is_named_in_the_layout(run):
 def test_all_records_are_of_the_type_that_the_layout_gives_them(run):
     for folder, stage in left(run):
         part = part_of(stage)
-        if part is not MODEL:
+        if part.form != "trains":
             for record in iter_jsonl(run / folder / f"{stage}.jsonl", part.record):
                 assert isinstance(record, part.record)
 
 
-def test_with_everything_on_hardly_a_part_is_missing(run):
-    made = {part_of(stage).name for _, stage in left(run)}
+def test_with_everything_on_no_part_is_missing(tmp_path):
+    runs = [make_run(tmp_path / str(n), changes) for n, changes in enumerate((EVERYTHING, *OTHERWISE))]
+    made = {part_of(stage).name for run in runs for _, stage in left(run)}
     assert {part.name for part in PARTS} - made == set()
 
 
-def test_another_judges_judgments_are_never_exported_as_those_that_chose(run, tmp_path):
+def test_another_judges_judgments_are_never_exported_as_those_that_chose(tmp_path):
+    run = make_run(tmp_path / "made", EVERYTHING)
     export_run(run, tmp_path / "all")
     folder = open_run(run)["M3"]
     assert len(folder.records(JUDGMENTS_BEFORE)) > 0
@@ -103,7 +122,7 @@ def test_another_judges_judgments_are_never_exported_as_those_that_chose(run, tm
     assert (tmp_path / "all" / "judgments_before").is_dir()
 
 
-def test_the_bill_has_a_line_for_every_part_that_asks_or_trains(run):
+def test_the_bill_has_a_line_for_every_part_that_asks_or_trains():
     asks = {part for part in PARTS if part.form != "decides"}
     assert asks == set(MAKING)
 

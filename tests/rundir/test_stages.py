@@ -10,7 +10,7 @@ from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.recipe import NO_MATTER, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import Dropped, Pair, Prompt, Request, Response, Sampling, contrasts, preference_texts
-from selfreward.rundir import MODEL, PAIRS, PROMPTS, RESPONSES, Progress, RunDir, Runner, versions
+from selfreward.rundir import MODEL, PROMPTS, RESPONSES, Progress, RunDir, Runner, versions
 from selfreward.rundir.trainings import decisive
 from selfreward.steps import Answering
 from tinyrun import Killed, go, make_world, quiet
@@ -231,35 +231,6 @@ def test_a_training_on_texts_has_the_digest_it_had_before_answers_could_be_ids(t
     assert [response.id for response in known] == [chosen, rejected]
     with pytest.raises(SelfRewardError, match="would not be the ones asked for"):
         run["M2"].train_dpo(contrasts(pairs, [prompt], known), base, base, DPOConfig(), 0)
-    folder.close()
-
-
-def test_pairs_are_required(tmp_path, base):
-    folder, run = opened(tmp_path, None)
-    run["M2"].keep(PAIRS, ([], [Dropped(id="x", stage="pairs", reason="tie")]))
-    with pytest.raises(SelfRewardError, match=r"no usable pair \(tie 1\)"):
-        run["M2"].require([])
-    run["M2"].require([Pair(prompt_id="p", chosen_id="a", rejected_id="b", chosen_score=2, rejected_score=1)])
-    folder.close()
-
-
-@pytest.mark.parametrize(
-    ("reasons", "says"),
-    [
-        (
-            ["not_ascii", "not_ascii", "too_short"],
-            r"\(no prompts: not_ascii 2, too_short 1\).*prompts\.dropped.*ascii_only = false",
-        ),
-        (["not_novel"], r"\(no prompts: not_novel 1\)"),
-        ([], r"\(no prompts\)"),
-    ],
-)
-def test_an_iteration_without_prompts_tells_why_there_are_none(reasons, says, tmp_path):
-    folder, run = opened(tmp_path, None)
-    run["M2"].keep(PROMPTS, ([], [Dropped(id="x", stage="prompts", reason=reason) for reason in reasons]))
-    run["M2"].keep(PAIRS, ([], []))
-    with pytest.raises(SelfRewardError, match=says):
-        run["M2"].require([])
     folder.close()
 
 

@@ -315,7 +315,7 @@ def test_what_is_made_depends_on_the_confidence(world, tmp_path):
     assert len({found["M2"] for found in runs.values()}) == 2 and runs["1"]["M2"] == runs["consistency"]["M2"]
     assert len({found["M3"] for found in runs.values()}) == 3
     assert receipt(tmp_path / "0.8" / "M2", "model")["confidence"] == 0.8
-    with pytest.raises(SelfRewardError, match=r"M2/model: the recipe changed \(dpo\.confidence\)"):
+    with pytest.raises(SelfRewardError, match=r"M2/model: the recipe changed \(dpo\.confidence: "):
         go(world, tmp_path / "0.8", iterations=2, dpo__confidence=0.9)
 
 

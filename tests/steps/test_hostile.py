@@ -38,7 +38,7 @@ def lines(file):
 def test_judgments_that_would_be_read_otherwise_are_refused_though_nothing_else_would_be_asked(change, world, tmp_path):
     go(world, tmp_path / "run", measure__judge="judges:First")
     go(world, tmp_path / "run", measure__judge="judges:First")
-    with pytest.raises(SelfRewardError, match=f"the recipe changed \\({next(iter(change)).replace('__', '.')}\\)"):
+    with pytest.raises(SelfRewardError, match=f"the recipe changed \\({next(iter(change)).replace('__', '.')}: "):
         go(world, tmp_path / "run", measure__judge="judges:First", **change)
 
 

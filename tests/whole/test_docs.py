@@ -15,6 +15,8 @@ import typer
 from selfreward.cli import app
 from selfreward.recipe import Recipe, SourceConfig, read_recipe
 from selfreward.recipe.recipe import _table
+from selfreward.records import Ranking
+from selfreward.steps import load_rankings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -110,6 +112,15 @@ def test_the_recipes_on_the_page_about_your_own_model_are_recipes(tmp_path):
     assert formats == set(get_args(SourceConfig.model_fields["format"].annotation))
 
 
+def test_every_ranked_row_on_that_page_is_the_ranking_that_it_stands_for(tmp_path):
+    rows = re.search(r"```json\n(.*?)```", OWN_MODEL, re.DOTALL)[1].splitlines()
+    bird = Ranking(prompt="Name a bird.", responses=("The wren.", "A spoon."), ranks=(0, 1))
+    for row in rows:
+        (tmp_path / "row.jsonl").write_text(row)
+        assert load_rankings(SourceConfig(path=str(tmp_path / "row.jsonl"), format="columns"), "rankings", 0) == ([bird], [])
+    assert len(rows) == 5
+
+
 GOES_WRONG = (ROOT / "docs" / "what-can-go-wrong.md").read_text(encoding="utf-8")
 LAB = ROOT / "docs" / "results" / "loop-health.md"
 
@@ -158,3 +169,44 @@ def test_every_figure_and_field_in_what_can_go_wrong_exists():
             assert re.sub(r"/.*", "/", figure) in monitors[monitor]["figures"], name
         else:
             assert name == "drift.jsonl" or recipe_field(name), name
+
+
+def test_the_ranked_rows_on_the_page_about_your_own_model_are_read(tmp_path):
+    from selfreward.steps import load_rankings
+
+    (block,) = re.findall(r"```json\n(.*?)```", OWN_MODEL, re.DOTALL)
+    rows = [line for line in block.splitlines() if "…" not in line]
+    for row in rows:
+        (tmp_path / "rows.jsonl").write_text(row)
+        kept, dropped = load_rankings(SourceConfig(path=str(tmp_path / "rows.jsonl"), format="columns"), "rankings", 0)
+        assert not dropped and kept[0].responses == ("The wren.", "A spoon.") and kept[0].ranks == (0, 1), row
+    assert len(rows) >= 3
+
+
+def test_the_page_of_fields_is_what_the_code_says():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from recipe_reference import PAGE, reference
+
+    assert PAGE.read_text(encoding="utf-8") == reference(), "run python scripts/recipe_reference.py"
+
+
+def test_the_page_of_fields_has_every_field_with_a_type_and_a_sentence():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from recipe_reference import fields, reference
+
+    page = reference()
+    parts = re.split(r"^## (.*)$", page, flags=re.MULTILINE)[1:]
+    sections = {title.strip("[]"): text for title, text in zip(parts[::2], parts[1::2], strict=True)}
+    same = set(re.findall(r"`\[([\w.]+)\]`", next(line for line in page.splitlines() if line.endswith("have the same fields."))))
+    rows = {}
+    for title, text in sections.items():
+        for line in text.splitlines():
+            if line.startswith("| `"):
+                name, *cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+                rows[title, name.strip("`")] = cells
+    for name in fields():
+        section, _, field = name.rpartition(".")
+        kind, default, _, sentence = rows["data.ift" if section in same else section or "At the top", field]
+        assert kind and kind != "any value" and default and sentence, name
+    known = {("judge", "samples"): "3.1", ("dpo", "beta"): "3.1", ("eft", "tries"): "open", ("pairs", "max_fluke"): ""}
+    assert {name: rows[name][2] for name in known} == known

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from selfreward.recipe import Recipe
 from selfreward.records import Anchor, Example, Prompt, Ranking, quoted
-from selfreward.steps import HEADER, Grader, PairwiseJudge, Seed
+from selfreward.steps import HEADER, Grader, PairwiseJudge, Seed, load_meta_rubric
 
 R = TypeVar("R", Example, Prompt, Ranking)
 Count = Callable[[str], int]
@@ -73,6 +73,8 @@ class Material(NamedTuple):
     """A judge's prompt around what it is filled with."""
     pairwise: int
     """Tokens of a pairwise rubric with its turn."""
+    meta: int
+    """Tokens of the meta-judge's rubric with its turn; of the turn alone where there is none."""
 
 
 def weigh(
@@ -86,7 +88,7 @@ def weigh(
     first = [count(example.prompt) for example in seed.ift if example.stands_alone] or [0]
     asked, answered = [count(quoted(prompt)) for prompt, _ in ift], [count(answer) for _, answer in ift]
     kept_apart = [count(quoted(frame(prompt.asked))) for prompt in (*seed.heldout_prompts, *validation)]
-    to_rank, ranked = _ranked(seed.rankings, count), _ranked(seed.heldout_rankings, count)
+    to_rank, ranked = _ranked(seed.rankings, count) or _made_ranked(seed, recipe, count), _ranked(seed.heldout_rankings, count)
     graded = [count(example.prompt) + count(example.response) for example in seed.eft]
     rubric = count(quoted(recipe.judge.frame(Grader(recipe.judge).fill("", "")))) + turn + SEAMS
     judged = _span([*to_rank, *ranked] or [0]).plus(rubric, recipe.judge.max_tokens)
@@ -99,7 +101,20 @@ def weigh(
         ranked_pair=_span([*to_rank, *ranked] or [0]), graded=judged if to_rank or not graded else _span(graded).plus(turn),
         shots=_shots(first, recipe, count(HEADER) + turn), turn=turn, rubric=rubric,
         pairwise=count(PairwiseJudge(recipe.pairwise).rubric.fill(prompt="", first="", second="")) + turn + SEAMS,
+        meta=_meta_rubric(recipe, count) + turn + SEAMS,
     )  # fmt: skip
+
+
+def _meta_rubric(recipe: Recipe, count: Count) -> int:
+    return count(load_meta_rubric(recipe.judge_pairs).fill(task="", first="", second="")) if recipe.judge_pairs else 0
+
+
+def _made_ranked(seed: Seed, recipe: Recipe, count: Count) -> list[int]:
+    """As `_ranked`, of the rankings of two that the SFT baseline is to make; none where people give them."""
+    if not (recipe.makes_eft and recipe.eft.by == "self"):
+        return []
+    alone = [example for example in seed.ift if example.stands_alone][: recipe.eft.prompts]
+    return [count(example.prompt) + count(example.response) for example in alone for _ in range(2)]
 
 
 def _ranked(rankings: Iterable[Ranking], count: Count) -> list[int]:

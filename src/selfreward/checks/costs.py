@@ -76,8 +76,10 @@ class Training(NamedTuple):
         return self.sequence.times(self.sequences * self.examples * self.config.epochs)
 
     def candidates(self, recipe: Recipe) -> int:
-        """How many checkpoints there are to select from, the last step's among them."""
-        return 1 + (self.steps - 1) // recipe.select.every if recipe.select and isinstance(self.config, DPOConfig) else 1
+        """How many checkpoints there are to select from, or to average, the last step's among them."""
+        if not isinstance(self.config, DPOConfig):
+            return 1
+        return 1 + (self.steps - 1) // recipe.select.every if recipe.select else len(self.config.averaged(self.examples))
 
 
 Stage = Asking | Training

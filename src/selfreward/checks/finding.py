@@ -19,3 +19,6 @@ class Finding(NamedTuple):
     def of(cls, error: SelfRewardError) -> Finding:
         """The finding for an error that would end a run."""
         return cls("error", error.where, error.what, error.now)
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.where}: {self.what}. {self.now}"

@@ -10,29 +10,39 @@ from selfreward.checks.costs import Asking, Stage, Training
 from selfreward.recipe import ROLES, Recipe, SamplingConfig
 from selfreward.records import number
 from selfreward.rundir import (
+    AHEAD,
     ANCHOR_JUDGMENTS,
     ANCHOR_RESPONSES,
+    CHANGED_PROMPTS,
     DRIFT_CANDIDATES,
     DRIFT_CUT,
     DRIFT_FROZEN,
     DRIFT_POOL,
     EFT_JUDGMENTS,
+    EFT_REPLAYED,
     HELDOUT_JUDGMENTS,
     HELDOUT_PREFERENCES,
     HELDOUT_RESPONSES,
     JUDGMENTS,
+    JUDGMENTS_ADDED,
     JUDGMENTS_BEFORE,
     LIKELIHOOD_BEFORE,
     LIKELIHOOD_FIRST,
     LIKELIHOOD_OWN,
+    LIKELIHOODS,
+    LIKELIHOODS_BEFORE,
+    LIKELIHOODS_M1,
     M1,
+    META_JUDGMENTS,
     MODEL,
+    PREFERENCES,
     PROPOSED,
     RANKING_JUDGMENTS,
     RESPONSES,
     SELECTION_PREFERENCES,
     SELECTION_RESPONSES,
     SFT,
+    WORSE_RESPONSES,
     Due,
     Part,
     expected,
@@ -72,16 +82,37 @@ class _Planner:
         recipe, seed = self.recipe, self.seed
         if due.folder not in (SFT, M1):
             rounds = number(due.folder) - 1 if recipe.pairs.accumulate else 1
-            pair = self._pair.plus(seed.turn)
-            return Training(str(due), recipe.prompts.per_iteration * rounds, recipe.dpo, pair)
+            pairs, sequence = recipe.prompts.per_iteration * rounds, self._pair.plus(seed.turn)
+            if due.part is MODEL and recipe.teaches_judging(number(due.folder)):
+                pairs, sequence = self._with_judgments(pairs, sequence)
+            return Training(str(due), pairs, recipe.dpo, sequence)
         on = "ift" if due.folder == SFT else recipe.sft.on
         parts = [(seed.ift, seed.example)] * ("ift" in on) + [(seed.eft, seed.graded)] * ("eft" in on)
         examples = sum(count for count, _ in parts)
         likely = sum(count * span.likely for count, span in parts) / max(examples, 1)
         return Training(str(due), examples, recipe.sft, Span(likely, max(span.most for _, span in parts)))
 
+    def _with_judgments(self, pairs: int, sequence: Span) -> tuple[int, Span]:
+        """Pairs and the tokens of a sequence with as many pairs of judgments as there may be beside."""
+        assert self.recipe.judge_pairs
+        share, each = self.recipe.judge_pairs.share, self.recipe.prompts.per_iteration
+        candidates = each * (self.recipe.judge_pairs.by != "none") + self.seed.eft * bool(self.recipe.judge_pairs.replay)
+        added = min(candidates, int(share * pairs / (1 - share))) if share < 1 else candidates
+        judged = self._pair.plus(self.seed.rubric, self.judgment, self.seed.turn)
+        likely = (pairs * sequence.likely + added * judged.likely) / (pairs + added)
+        return pairs + added, Span(likely, max(sequence.most, judged.most))
+
     def _made_eft(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, self.seed.to_rank, self.recipe.eft.tries, self.seed.ranked_pair)
+
+    def _changed(self, due: Due) -> Stage | None:
+        """A changed prompt for each ranking of two; the text that asks for it is about as long as the rubric for comparing."""
+        prompts = self.recipe.prompts
+        asked = self.seed.prompt.plus(self.seed.pairwise)
+        return Asking(str(due), self.base, self.seed.to_rank // 2, 1, asked, Span(self.seed.prompt.likely, prompts.max_tokens))
+
+    def _worse(self, due: Due) -> Stage | None:
+        return Asking(str(due), self.base, self.seed.to_rank // 2, 1, self.seed.prompt.plus(self.seed.turn), self.answer)
 
     def _proposed(self, due: Due) -> Stage | None:
         prompts = self.recipe.prompts  # a writer goes on to the next task, and the next, up to its limit
@@ -96,12 +127,45 @@ class _Planner:
 
     def _judged(self, due: Due) -> Stage | None:
         """Judgments of all candidates in every round, at most."""
-        by = self.recipe.judge.by if self.recipe.judge.by not in ROLES else self.base
-        samples = self.samples if len(self.recipe.judge.rounds) == 1 else 1
+        judge = self.recipe.judge
+        named = judge.judges[judge.rounds.index(due.part.name)] if len(judge.judges) > 1 else judge.judges[0]
+        by, samples = self.base if named in ROLES else named, 1 if judge.samples == "adaptive" else self.samples
         return self._judging(due, by, self._candidates, samples, self._pair)
+
+    def _candidates_compared(self, due: Due) -> Stage | None:
+        """Each candidate against each other one to its prompt."""
+        named, n = self.recipe.judge.judges[0], self.recipe.responses.n
+        pairs = self.recipe.prompts.per_iteration * n * (n - 1) // 2
+        compared = self._prompt.plus(self.answer, self.answer, self.seed.pairwise)
+        return self._comparing(due, self.base if named in ROLES else named, pairs, compared)
+
+    def _candidates_likely(self, due: Due) -> Stage | None:
+        asked = self._prompt.plus(self.seed.turn)
+        return Asking(str(due), self.base, self._candidates, 1, asked, self.answer, forced=True)
 
     def _judged_before(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, self._candidates, self.samples, self._pair)
+
+    def _judged_more(self, due: Due) -> Stage | None:
+        """Further judgments of one response of each prompt."""
+        assert self.recipe.judge_pairs
+        more = (self.recipe.judge_pairs.samples or 0) - self.samples
+        return self._judging(due, self.base, self.recipe.prompts.per_iteration, more, self._pair)
+
+    def _meta_judged(self, due: Due) -> Stage | None:
+        """Each judgment of one response of each prompt against each other one, in both orders, at most."""
+        assert self.recipe.judge_pairs
+        config = self.recipe.judge_pairs
+        k = config.samples or self.samples
+        asked = self._pair.plus(self.seed.rubric, self.judgment, self.judgment, self.seed.meta)
+        requests = self.recipe.prompts.per_iteration * k * (k - 1)
+        return Asking(str(due), self.base, requests, 1, asked, _completion(config, JUDGMENT))
+
+    def _replayed(self, due: Due) -> Stage | None:
+        assert self.recipe.judge_pairs
+        asked = Span(max(self.seed.graded.likely - self.judgment.likely, 0), self.seed.graded.most)
+        samples = self.recipe.judge_pairs.replay
+        return Asking(str(due), self.base, self.seed.eft * samples, samples, asked, self.judgment)
 
     def _selected(self, due: Due) -> Stage | None:
         """Answers of every checkpoint; the first that is not preferred to the one before it ends the comparing."""
@@ -162,9 +226,9 @@ class _Planner:
         by = self.base if self.recipe.drift.frozen in ROLES else self.recipe.drift.frozen
         return self._judging(due, by, self._sample, self.samples, self.own)
 
-    def _comparing(self, due: Due, by: str, pairs: int) -> Asking:
-        """Comparisons of pairs of answers, each in both orders."""
-        compared = self.seed.prompt.plus(self.answer, self.answer, self.seed.pairwise)
+    def _comparing(self, due: Due, by: str, pairs: int, compared: Span | None = None) -> Asking:
+        """Comparisons of pairs of answers, each in both orders; `compared`: tokens of one, if not of a held-out prompt's."""
+        compared = compared or self.seed.prompt.plus(self.answer, self.answer, self.seed.pairwise)
         return Asking(str(due), by, 2 * pairs, 1, compared, _completion(self.recipe.pairwise, JUDGMENT))
 
     def _judging(self, due: Due, by: str, answers: int, samples: int, pair: Span) -> Asking:
@@ -206,8 +270,13 @@ class _Planner:
 
 Making = Callable[[_Planner, Due], Stage | None]
 MAKING: dict[Part[Any], Making] = {
-    MODEL: _Planner._trained, EFT_JUDGMENTS: _Planner._made_eft, PROPOSED: _Planner._proposed,
-    RESPONSES: _Planner._answered, JUDGMENTS: _Planner._judged, JUDGMENTS_BEFORE: _Planner._judged_before,
+    MODEL: _Planner._trained, AHEAD: _Planner._trained, CHANGED_PROMPTS: _Planner._changed, WORSE_RESPONSES: _Planner._worse,
+    EFT_JUDGMENTS: _Planner._made_eft, PROPOSED: _Planner._proposed,
+    RESPONSES: _Planner._answered, JUDGMENTS: _Planner._judged, PREFERENCES: _Planner._candidates_compared,
+    LIKELIHOODS: _Planner._candidates_likely, LIKELIHOODS_BEFORE: _Planner._candidates_likely,
+    LIKELIHOODS_M1: _Planner._candidates_likely,
+    JUDGMENTS_ADDED: _Planner._judged_more, META_JUDGMENTS: _Planner._meta_judged, EFT_REPLAYED: _Planner._replayed,
+    JUDGMENTS_BEFORE: _Planner._judged_before,
     SELECTION_RESPONSES: _Planner._selected, SELECTION_PREFERENCES: _Planner._preferred,
     HELDOUT_RESPONSES: _Planner._held_out, HELDOUT_JUDGMENTS: _Planner._own_judged, RANKING_JUDGMENTS: _Planner._ranked,
     HELDOUT_PREFERENCES: _Planner._compared, DRIFT_CANDIDATES: _Planner._pooled, ANCHOR_RESPONSES: _Planner._anchored,

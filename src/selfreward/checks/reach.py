@@ -53,7 +53,7 @@ def models_of(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     named = [(recipe.base, "M0")]
     if recipe.prompts.by == "frozen" and not recipe.prompts.source:
         named.append((recipe.prompts.frozen or recipe.base, "writer"))
-    named.append((recipe.judge.by, "judge"))
+    named += [(name, "judge") for name in recipe.judge.judges]
     if recipe.select:
         named.append((recipe.select.judge, "selects checkpoints"))
     if recipe.measure.judge:

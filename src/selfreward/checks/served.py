@@ -37,7 +37,7 @@ def meet(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: 
         for finding in findings(name, parts[name], recipe, honours):
             if finding.level == "error":
                 raise SelfRewardError(finding.what, finding.where, finding.now)
-            say(f"{finding.level}: {finding.where}: {finding.what}. {finding.now}")
+            say(str(finding))
         known[key] = f"{name}: {honours}"
         write_whole(logs / ASKED, json.dumps(known, indent=1))
 

@@ -12,6 +12,7 @@ from selfreward.checks.amounts import Material, Span
 from selfreward.checks.bill import Line, called, gigabytes
 from selfreward.checks.checker import Check
 from selfreward.checks.costs import Asking, Training
+from selfreward.checks.sources import Read
 from selfreward.errors import amount, shown
 from selfreward.recipe import DriftConfig
 from selfreward.rundir import duration
@@ -28,11 +29,18 @@ COLOUR = {"error": "bold red", "warning": "yellow"}
 
 
 def show(check: Check, console: Console | None = None) -> None:
-    """Print `check`: models, seed, stages, memory, disk, and last what is wrong."""
+    """Print `check`: what is wrong, errors first; then models, sources, stages, memory, disk; and last whether it can work."""
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console = Console(file=console.file, width=PLAIN_WIDTH, highlight=False)
+    for finding in check.findings:
+        colour, told = COLOUR[finding.level], _plain(f"{finding.where}: {finding.what}. {finding.now}")
+        console.print(f"[{colour}]{finding.level}[/]: {told}", soft_wrap=True)
+    if check.findings:
+        console.print()
     console.print(_models(check))
+    if check.sources:
+        console.print(_sources(check.sources))
     if check.seed:
         console.print(f"\n{_seed(check.seed, check.assumed)}")
     if check.drift:
@@ -40,10 +48,9 @@ def show(check: Check, console: Console | None = None) -> None:
     if check.bill.lines:
         console.print(_stages(check.bill.lines), _memory(check), f"\n{_disk(check)}\n\n{HOW}", sep="\n")
     console.print()
-    for finding in check.findings:
-        colour, told = COLOUR[finding.level], _plain(f"{finding.where}: {finding.what}. {finding.now}")
-        console.print(f"[{colour}]{finding.level}[/]: {told}", soft_wrap=True)
-    console.print("Nothing found that would keep it from running." if check.works else "This recipe cannot run as it is.")
+    errors = amount(sum(finding.level == "error" for finding in check.findings), "error")
+    works, fails = "Nothing found that would keep it from running.", f"This recipe cannot run as it is: {errors}, above."
+    console.print(works if check.works else fails)
 
 
 def _table(title: str, *columns: str, numbers: int = 0) -> Table:
@@ -63,6 +70,16 @@ def _models(check: Check) -> Table:
         download = gigabytes(found.download) if found.download else ""
         said = "; ".join(filter(None, (found.where, found.says)))
         table.add_row(*map(_plain, (called(found.name), ", ".join(found.parts), said, size, reads, download)))
+    return table
+
+
+def _sources(sources: Sequence[Read]) -> Table:
+    table = _table("\nSources", "source", "file", "rows read", "kept", "dropped", numbers=0)
+    for source in sources:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in source.dropped.items()) or "none"
+        replies = ", ".join(f"{reason} {count:,}" for reason, count in source.replies.items())
+        told = f"{reasons}; of kept rows, responses: {replies}" if replies else reasons
+        table.add_row(*map(_plain, (source.field, called(source.path), f"{source.rows:,}", f"{source.kept:,}", told)))
     return table
 
 

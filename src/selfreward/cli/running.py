@@ -41,13 +41,13 @@ def run(
     ] = GRACE,
 ) -> None:
     """Run a recipe from M0 to its last model; on a folder that was begun, go on. Exits 3 where a monitor ends it."""
+    from selfreward.api import branch
     from selfreward.recipe import load_recipe
-    from selfreward.rundir import branch_off
 
     target = _target(recipe, folder, source)
     asked = load_recipe(recipe or _begun(target, source), _changes(changes, skip_bad_rows))
     if source:
-        branch_off(asked, source, target)
+        branch(asked, source, target)
     _run(asked, target, grace)
 
 

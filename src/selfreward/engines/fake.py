@@ -44,6 +44,8 @@ def write_like_a_model(request: Request) -> tuple[str, str]:
     words = " ".join(rng.choices(WORDS, k=rng.randint(3, 9)))
     if re.search(r"verdict: first", asked, re.IGNORECASE):
         return f"{words}. {rng.choice(['Verdict: first', 'Verdict: second', 'Verdict: tie', 'who knows'])}", "stop"
+    if re.search(r"winner: first", asked, re.IGNORECASE):
+        return f"{words}. {rng.choice(['Winner: first', 'Winner: second', 'who knows'])}", "stop"
     if asked.startswith("Come up with"):
         return f"describe {words}\n10. {words}", "stop"
     if re.search(r"score", asked, re.IGNORECASE):

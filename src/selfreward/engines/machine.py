@@ -17,6 +17,8 @@ WIDTH = 4096
 """Of the matrix that is multiplied by: larger than a processor's caches, as a model's are."""
 LONG = 0.05
 """Seconds to measure for."""
+ENOUGH = 0.3
+"""Seconds after which a product that takes long is not measured a third time."""
 
 
 class Device(NamedTuple):
@@ -56,7 +58,7 @@ def matmul_rate(device: Device, bfloat16: bool, rows: int) -> float:
     left = torch.ones(rows, WIDTH, dtype=dtype, device=device.type)
     right = torch.ones(WIDTH, WIDTH, dtype=dtype, device=device.type)
     times: list[float] = []
-    while sum(times) < LONG or len(times) < 3:
+    while sum(times) < LONG or (len(times) < 3 and sum(times) < ENOUGH):
         start = time.perf_counter()
         number = float((left @ right)[0, 0])  # reading a number waits for the device
         times.append(time.perf_counter() - start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 import warnings
@@ -10,9 +11,20 @@ from functools import partial
 from pathlib import Path
 
 from selfreward.engines.fake import FakeModel, FakeTrainer
+from selfreward.engines.machine import find_device
 from selfreward.engines.protocols import Model, Trainer
-from selfreward.errors import SelfRewardError, first_line
-from selfreward.recipe import HUB_ID, IMPORT_PATH, BackendConfig, ClusterConfig, Recipe, ServerConfig, first_spelling, imported
+from selfreward.errors import SelfRewardError, first_line, raised
+from selfreward.recipe import (
+    HUB_ID,
+    IMPORT_PATH,
+    BackendConfig,
+    ClusterConfig,
+    Recipe,
+    ServerConfig,
+    assert_engine,
+    engine_at,
+    first_spelling,
+)
 from selfreward.records import WEIGHTS, Checkpoint, content_id, fingerprint
 
 
@@ -65,8 +77,7 @@ def open_model(
         here = model.model_copy(update={"path": model.path.absolute()}) if model.path.is_dir() else model
         return RayModel(partial(open_model, here, config, servers), cluster)
     if re.fullmatch(IMPORT_PATH, str(model.path)):
-        engine: Model = imported(str(model.path))()
-        return engine
+        return _own(str(model.path))
     if config.type == "fake":
         return FakeModel()
     quiet_libraries()
@@ -77,6 +88,40 @@ def open_model(
     from selfreward.engines.sampling.hf import HFModel
 
     return HFModel(model.path, config)
+
+
+def _own(path: str) -> Model:
+    """An engine of the user's own. Raises `SelfRewardError` where it cannot be opened, or is none."""
+    make = engine_at(path)
+    try:
+        engine: Model = make()
+    except (SelfRewardError, OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever may go wrong in another's code
+        now = "Let it be opened without arguments"
+        raise SelfRewardError(f"cannot be opened: raised {raised(error)}", path, now) from error
+    assert_engine(engine, path)
+    return engine
+
+
+def assert_openable(
+    name: str, config: BackendConfig, servers: Mapping[str, ServerConfig], cluster: ClusterConfig | None = None
+) -> None:
+    """Raises `SelfRewardError` where no engine for the model `name` can be opened: a package, device, key or code is missing.
+
+    Nothing is opened, no server is asked, and a cluster of other machines is taken to have what is missing here.
+    """
+    if name in servers:
+        importlib.import_module("selfreward.engines.sampling.server")  # tells what to install where the client is missing
+        from selfreward.engines.sampling.client import read_key
+
+        read_key(servers[name])
+    elif re.fullmatch(IMPORT_PATH, name):
+        engine_at(name)
+    elif config.type == "vllm":
+        importlib.import_module("selfreward.engines.sampling.vllm")
+    elif config.type == "hf" and not (cluster and cluster.address):
+        find_device(config.device)
 
 
 def open_trainer(recipe: Recipe) -> Trainer:

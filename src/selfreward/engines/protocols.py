@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from selfreward.errors import OutOfMemory
+from selfreward.errors import OutOfMemory, SelfRewardError, Stopped, amount, raised
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Asked, Completion, Contrast, Identified, Request
 
@@ -143,25 +144,115 @@ def streams(engine: Model) -> bool:
     return isinstance(engine, Streams) and engine.streams
 
 
+def name_of(engine: object) -> str:
+    """An engine as its errors name it: `mine:Terse`."""
+    return f"{type(engine).__module__}:{type(engine).__qualname__}"
+
+
+def plan_batches(engine: Model, requests: Sequence[Request]) -> list[list[int]]:
+    """The batches that `engine` splits `requests` into. Raises `SelfRewardError` where one is in none of them or in two."""
+    now = f"Let batches give lists of positions, each from 0 to {len(requests) - 1:,} once"
+    try:
+        planned = [[int(at) for at in batch] for batch in engine.batches(requests)]
+    except TypeError as error:
+        raise SelfRewardError(f"batches gave no lists of positions, {raised(error)}", name_of(engine), now) from error
+    count = Counter(at for batch in planned for at in batch)
+    wrong = {
+        "missing": [at for at in range(len(requests)) if at not in count],
+        "there more than once": [at for at, times in count.items() if times > 1],
+        "of no request": [at for at in count if not 0 <= at < len(requests)],
+    }
+    for what, places in wrong.items():
+        if places:
+            told = f"batches split {amount(len(requests), 'request')}, and position {places[0]} is {what}"
+            raise SelfRewardError(told, name_of(engine), now)
+    return planned
+
+
 def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
     """(number of its batch, completion) of all batches in `asked`, each as soon as it is there, perhaps some of them twice.
 
-    Raises `OutOfMemory` with the number of a batch that is too large.
+    Raises `OutOfMemory` with the number of a batch that is too large, and `SelfRewardError` where an engine leaves a request
+    without an answer, or answers one twice, or one that it was not asked.
     """
+    came: dict[int, set[str]] = {number: set() for number in asked}
+    try:
+        for number, completion in _pieces(engine, asked):
+            came[number].add(completion.request_id)
+            yield number, completion
+    except (SelfRewardError, OutOfMemory, OSError, MemoryError, Stopped):
+        raise
+    except Exception as error:  # whatever may go wrong in another's code; in ours it is a bug, which keeps its traceback
+        if type(engine).__module__.startswith("selfreward."):
+            raise
+        raise SelfRewardError(
+            f"generate raised {raised(error)}", name_of(engine), "Put it right, then run the same command"
+        ) from error
+    for number, batch in asked.items():
+        if left := [request for request in batch if request.id not in came[number]]:
+            _assert_whole(engine, (), left if len(left) == len(batch) else batch)
+
+
+def _assert_whole(engine: Model, came: Sequence[Completion], asked: Sequence[Request]) -> None:
+    """Raises `SelfRewardError` where `came` is not one completion of each request in `asked`."""
+    times, wanted = Counter(completion.request_id for completion in came), Counter(request.id for request in asked)
+    missing, extra = wanted - times, times - wanted
+    if missing:
+        what = f"left {missing.total():,} of {amount(len(asked), 'request')} without an answer"
+    elif again := extra.keys() & wanted.keys():
+        what = f"answered {len(again):,} of {amount(len(asked), 'request')} more than once"
+    elif extra:
+        what = f"answered {amount(extra.total(), 'request')} that it was not asked"
+    else:
+        return
+    raise SelfRewardError(what, name_of(engine), "Let generate give one Completion for each request of its batch, with its id")
+
+
+def _pieces(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
     if isinstance(engine, Spreads):
         yield from engine.spread(asked)
-        return
-    if streams(engine):
-        number_of = {request.id: number for number, requests in asked.items() for request in requests}
-        together = [request for requests in asked.values() for request in requests]
-        yield from ((number_of[completion.request_id], completion) for completion in engine.generate(together))
-        return
+    elif streams(engine):
+        yield from _streamed(engine, asked)
+    else:
+        for number, requests in asked.items():
+            try:
+                yield from ((number, completion) for completion in _of_batch(engine, requests))
+            except OutOfMemory as error:
+                error.batch = number
+                raise
+
+
+def _of_batch(engine: Model, requests: Sequence[Request]) -> Iterator[Completion]:
+    """What an engine answers to one batch, as it comes; that it is whole, and no more, shows at its end."""
+    wanted, came = Counter(request.id for request in requests), list[Completion]()
+    for completion in _each(engine, engine.generate(requests)):
+        came.append(completion)
+        if wanted[completion.request_id] > 0:
+            wanted[completion.request_id] -= 1
+            yield completion
+    _assert_whole(engine, came, requests)
+
+
+def _streamed(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
+    owing: dict[str, list[int]] = defaultdict(list)
     for number, requests in asked.items():
-        try:
-            yield from ((number, completion) for completion in engine.generate(requests))
-        except OutOfMemory as error:
-            error.batch = number
-            raise
+        for request in requests:  # the same request may be in several batches, as where two rivals answer alike
+            owing[request.id].append(number)
+    for completion in _each(engine, engine.generate([request for requests in asked.values() for request in requests])):
+        if not owing.get(completion.request_id):
+            _assert_whole(engine, [completion], ())
+        yield owing[completion.request_id].pop(0), completion
+
+
+def _each(engine: object, came: Any) -> Iterator[Completion]:
+    """The completions that an engine gives. Raises `SelfRewardError` where they are something else."""
+    now = "Let generate yield a Completion for each request of its batch"
+    if not isinstance(came, Iterable):
+        raise SelfRewardError(f"generate gave {came!r:.80}, where completions are expected", name_of(engine), now)
+    for completion in came:
+        if not isinstance(completion, Completion):
+            raise SelfRewardError(f"generate gave {completion!r:.80}, where a Completion is expected", name_of(engine), now)
+        yield completion
 
 
 def completions(engine: Model, requests: Sequence[Request]) -> dict[str, Completion]:
@@ -171,7 +262,7 @@ def completions(engine: Model, requests: Sequence[Request]) -> dict[str, Complet
     """
     if not requests:
         return {}
-    owed = {number: [requests[at] for at in batch] for number, batch in enumerate(engine.batches(requests))}
+    owed = {number: [requests[at] for at in batch] for number, batch in enumerate(plan_batches(engine, requests))}
     engine.prepare(requests)
     done: dict[str, Completion] = {}
     while owed:

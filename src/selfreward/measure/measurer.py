@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from selfreward.errors import SelfRewardError, raised
 from selfreward.measure import axes
-from selfreward.recipe import Recipe, imported
+from selfreward.recipe import Recipe, function_at
 from selfreward.records import (
     Checkpoint,
     HeadToHead,
@@ -25,6 +27,7 @@ from selfreward.records import (
     Response,
     RewardModeling,
     Verdict,
+    number,
     write_whole,
 )
 from selfreward.rundir import (
@@ -38,9 +41,11 @@ from selfreward.rundir import (
     RANKING_JUDGMENTS,
     TRUTH,
     ModelFolder,
+    making,
+    teaching,
 )  # fmt: skip
 from selfreward.stats import Tally, intervals
-from selfreward.steps import Answering, Cast, Grader, PairwiseJudge, Seed, combine, flip_rate, ranked_responses
+from selfreward.steps import Answering, Cast, Grader, PairwiseJudge, Seed, combine, flip_rate, of_preferences, ranked_responses
 
 Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
 """(prompt, response) → (kind of task, points by criterion); None for a prompt that has no truth."""
@@ -65,7 +70,7 @@ class Measurer:
         self.recipe, self.seed, self.run, self.cast = recipe, seed, run, cast
         self.grader = Grader(recipe.judge)
         self.pairwise = PairwiseJudge(recipe.pairwise)
-        self.truth: Truth = imported(recipe.measure.truth) if recipe.measure.truth else lambda prompt, response: None
+        self.truth: Truth = load_truth(recipe.measure.truth) if recipe.measure.truth else lambda prompt, response: None
         self.done: list[Measured] = []
         self.answers: dict[str, list[Response]] = {}
 
@@ -159,7 +164,10 @@ class Measurer:
             for rival in self.rivals(folder.name)
         }
         items = [item for group in groups.values() for item in group]
-        preferences = iter(folder.ask(HELDOUT_PREFERENCES, self.pairwise, items, judge))
+        asked = folder.ask(HELDOUT_PREFERENCES, self.pairwise, items, judge)
+        if (why := of_preferences(asked, "measure.judge")) and not any(preference.winner for preference in asked):
+            folder.run.progress.say(f"warning: {judge.name} decided none of {len(asked):,} comparisons: {why.told}. {why.now}")
+        preferences = iter(asked)
         return [self._contest(rival, judge.name, list(islice(preferences, 2 * len(group)))) for rival, group in groups.items()]
 
     def _contest(self, rival: str, judge: str, preferences: Sequence[Preference]) -> HeadToHead:
@@ -214,6 +222,7 @@ class Measurer:
             true_score=intervals.mean([t for _, t in judged], *self._resampling),
             pairs_right=_average([chosen > rejected for chosen, rejected in true_scores]) if true_scores else None,
             pairs_wrong=_average([chosen < rejected for chosen, rejected in true_scores]) if true_scores else None,
+            further=_further(folder, self.recipe), position_flips=flip_rate(made.preferences), told=dict(made.told),
             chosen_true=_average([chosen for chosen, _ in true_scores]) if true_scores else None,
             rejected_true=_average([rejected for _, rejected in true_scores]) if true_scores else None,
         )  # fmt: skip
@@ -226,6 +235,45 @@ class Measurer:
             return
         write_whole(summary, json.dumps({"models": models}, indent=1))
         write_whole(file, text)
+
+
+def _further(folder: ModelFolder, recipe: Recipe) -> dict[str, dict[str, int]]:
+    """Counts of the stages of an iteration that the paper does not have, by their names."""
+    parts = (*making(recipe, number(folder.name)), *teaching(recipe, number(folder.name)))
+    receipts = {part.name: folder.receipt(part) for part in parts if not part.of_the_paper}
+    return {name: _counts(facts) for name, facts in receipts.items() if facts}
+
+
+def _counts(facts: Mapping[str, Any]) -> dict[str, int]:
+    """The counts in a receipt: of answers by outcome, of records kept and dropped, of a training's steps."""
+    return facts.get("outcomes") or {
+        **({"kept": facts["records"]} if "records" in facts else {"steps": facts["steps"]}),
+        **facts["dropped"],
+    }
+
+
+def load_truth(path: str) -> Truth:
+    """The function that `measure.truth` names. Raises `SelfRewardError` where there is none; what it gives is looked over."""
+    function = function_at(path, "measure.truth", "prompt", "response")
+    where, now = f"measure.truth ({path})", "Let it give (kind of task, {criterion: points}), or None where there is no truth"
+
+    def truth(prompt: str, response: str) -> tuple[str, dict[str, float]] | None:
+        try:
+            told = function(prompt, response)
+        except Exception as error:  # whatever may go wrong in another's code
+            raise SelfRewardError(f"raised {raised(error)} for the prompt {prompt[:80]!r}", where, now) from error
+        if told is None:
+            return None
+        try:
+            kind, points = told
+            told = kind, {str(criterion): float(point) for criterion, point in points.items()}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise SelfRewardError(f"gave {told!r:.80} for the prompt {prompt[:80]!r}", where, now) from error
+        if not isinstance(kind, str) or not all(map(isfinite, told[1].values())):
+            raise SelfRewardError(f"gave {told!r:.80} for the prompt {prompt[:80]!r}", where, now)
+        return told
+
+    return truth
 
 
 def _summed_up(summary: Path) -> list[Any]:

@@ -1,13 +1,17 @@
 from .data import (EFTConfig as EFTConfig, SeedConfig as SeedConfig, SourceConfig as SourceConfig)
 from .engines import (BackendConfig as BackendConfig, ClusterConfig as ClusterConfig, ServerConfig as ServerConfig)
 from .fields import (HUB_ID as HUB_ID, IMPORT_PATH as IMPORT_PATH, ROLES as ROLES, AnsweringConfig as AnsweringConfig,
-    Located as Located, ModelName as ModelName, SamplingConfig as SamplingConfig, Section as Section, assert_open as assert_open, first_spelling as first_spelling,
-    imported as imported)
-from .iteration import (JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, PromptsConfig as PromptsConfig)
+    Located as Located, ModelName as ModelName,
+    SamplingConfig as SamplingConfig, Section as Section, assert_open as assert_open, first_spelling as first_spelling)
+from .iteration import (BEST_AGAINST_WORST as BEST_AGAINST_WORST,
+    JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, PromptsConfig as PromptsConfig)
 from .measuring import (FIRST_SECOND_TIE as FIRST_SECOND_TIE, DriftConfig as DriftConfig, Ends as Ends, Limit as Limit,
     PairwiseConfig as PairwiseConfig, label_name as label_name)
+from .own import (assert_engine as assert_engine, assert_takes as assert_takes, engine_at as engine_at,
+    function_at as function_at, imported as imported, look_in as look_in)
 from .recipe import (Recipe as Recipe, change_recipe as change_recipe, changed_fields as changed_fields,
+    changed_values as changed_values,
     known_fields as known_fields, load_recipe as load_recipe, merged as merged, read_recipe as read_recipe,
     read_tree as read_tree, set_field as set_field, shipped_recipes as shipped_recipes, written as written)
-from .training import (NO_MATTER as NO_MATTER, DPOConfig as DPOConfig, LoRAConfig as LoRAConfig, SFTConfig as SFTConfig,
+from .training import (NO_MATTER as NO_MATTER, WISE as WISE, DPOConfig as DPOConfig, JudgePairsConfig as JudgePairsConfig, LoRAConfig as LoRAConfig, SFTConfig as SFTConfig,
     TrainerConfig as TrainerConfig)

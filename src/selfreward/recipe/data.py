@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfreward.recipe.fields import Located, Section, Share
+from selfreward.recipe.fields import Located, Section, Share, off, packaged
 
 ColumnName = Literal[
     "prompt", "response", "responses", "ranks", "scores", "text", "rank", "score", "chosen", "rejected", "system", "messages",
@@ -73,8 +73,15 @@ class SeedConfig(Section):
 
 
 class EFTConfig(Section):
-    """How EFT is made of people's rankings (paper, section 2.1 and 3.1)."""
+    """How EFT is made of people's rankings (paper, section 2.1 and 3.1), or of rankings that the SFT baseline makes."""
 
+    by: Literal["people", "self"] = off("people")
+    """Whose rankings. `self` (Self-Taught Evaluators, arXiv 2408.02666): IFT's answer to a prompt is above the SFT baseline's
+    answer to a prompt that the baseline changed; neither `data.eft` nor `data.rankings` is given then."""
+    prompts: int | None = off(None)
+    """Of `self`, at most so many of IFT's prompts, drawn by the run's seed."""
+    change: Located | None = off(None)
+    """Of `self`, the text with the slot {prompt} that asks for a changed prompt; not given, one that comes with the package."""
     tries: int = Field(4, ge=1)
     """Judgments that the SFT baseline writes of each response; the paper does not say."""
     agree: Literal["one", "mean"] = "one"
@@ -84,3 +91,16 @@ class EFTConfig(Section):
     heldout: Share = 0.25
     """Share of the ranked prompts kept for measuring where `data.heldout_rankings` is not given; 541 of 2,171 responses in
     the paper."""
+
+    @property
+    def change_rubric(self) -> str:
+        """The file that asks for a changed prompt."""
+        return self.change or packaged("recipe/rubrics/changed_instruction.txt")
+
+    @model_validator(mode="after")
+    def _of_its_own(self) -> Self:
+        if self.by == "people" and (self.prompts is not None or self.change is not None):
+            raise ValueError('prompts and change are for by = "self"')
+        if self.prompts is not None and self.prompts < 1:
+            raise ValueError("prompts must be 1 at least")
+        return self

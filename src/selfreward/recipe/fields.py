@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -45,7 +44,7 @@ MOVED_MODULES = {"selfreward.pairs:": "selfreward.steps.pairs:", "selfreward.mic
 
 def _resolve(path: str, info: ValidationInfo) -> str:
     if path.startswith(PACKAGED):
-        return _packaged(path.removeprefix(PACKAGED))
+        return packaged(path.removeprefix(PACKAGED))
     beside = Path(str((info.context or {}).get("folder", "."))) / path
     if beside.exists():
         return str(beside.resolve())
@@ -55,18 +54,19 @@ def _resolve(path: str, info: ValidationInfo) -> str:
 def _where_now(path: str) -> str:
     """A file that an earlier layout had in the package, wherever that was installed: where it is now. Any other path: itself."""
     _, in_package, rest = path.rpartition("/selfreward/")
-    now = _packaged(rest) if in_package and rest.startswith(tuple(MOVED_FILES)) else path
+    now = packaged(rest) if in_package and rest.startswith(tuple(MOVED_FILES)) else path
     return now if Path(now).exists() else path
 
 
-def _packaged(path: str) -> str:
+def packaged(path: str) -> str:
     """A file of the installed package, by its path of today or of an earlier layout."""
-    return str(files("selfreward").joinpath(_moved(path, MOVED_FILES)))
+    return str(files("selfreward").joinpath(moved(path, MOVED_FILES)))
 
 
-def _moved(name: str, moved: Mapping[str, str]) -> str:
-    old = next((old for old in moved if name.startswith(old)), "")
-    return moved[old] + name.removeprefix(old) if old else name
+def moved(name: str, places: Mapping[str, str]) -> str:
+    """`name`, where it begins as one of `places` does, with the place of today."""
+    old = next((old for old in places if name.startswith(old)), "")
+    return places[old] + name.removeprefix(old) if old else name
 
 
 def _resolve_model(name: str, info: ValidationInfo) -> str:
@@ -121,7 +121,7 @@ Located = Annotated[str, AfterValidator(_resolve)]
 """A path beside the recipe, `selfreward:` and a path in the package, or (for models) a hub id."""
 ModelName = Annotated[str, AfterValidator(_resolve_model)]
 """A model outside the loop: a folder, a hub id, a name under `[servers]`, or `package.module:name` for one of yours."""
-ImportPath = Annotated[str, Field(pattern=f"^{IMPORT_PATH}$"), AfterValidator(lambda path: _moved(path, MOVED_MODULES))]
+ImportPath = Annotated[str, Field(pattern=f"^{IMPORT_PATH}$"), AfterValidator(lambda path: moved(path, MOVED_MODULES))]
 """`package.module:name`."""
 Pattern = Annotated[str, AfterValidator(compiles)]
 """A regular expression."""
@@ -222,18 +222,9 @@ class AnsweringConfig(AskingConfig):
 
 def first_spelling(path: str) -> str:
     """`package.module:name` as run folders of the earlier layout have it: records are known by a hash of it."""
-    return _moved(path, {now: before for before, now in MOVED_MODULES.items()})
+    return moved(path, {now: before for before, now in MOVED_MODULES.items()})
 
 
 def spelt_now(value: Any) -> Any:
     """A value in a recipe as this layout spells it: paths in the package, and import paths of ours."""
-    return _moved(_where_now(value), MOVED_MODULES) if isinstance(value, str) else value
-
-
-def imported(path: str) -> Any:
-    """The object that `package.module:name` names."""
-    module, _, name = _moved(path, MOVED_MODULES).partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise SelfRewardError(f"cannot be imported ({error})", path, "Name it as package.module:name") from error
+    return moved(_where_now(value), MOVED_MODULES) if isinstance(value, str) else value

@@ -35,6 +35,27 @@ def _adaptive_or_a_number(samples: Any) -> Any:
     return samples
 
 
+def _one_or_several(by: Any) -> Any:
+    """Checked here, for a union tells what each of its kinds would have liked."""
+    if not isinstance(by, str) and not (isinstance(by, list | tuple) and all(isinstance(name, str) for name in by)):
+        raise ValueError("must be a model, or a list of models")
+    if not isinstance(by, str) and len(set(by)) < max(2, len(by)):
+        raise ValueError("a list of judges must name two at least, and each once")
+    return by
+
+
+Method = Literal["scores", "pairwise", "likelihood", "cream", "votes"]
+
+
+def _balanced_or_a_number(penalty: Any) -> Any:
+    """Checked here, for a union tells what each of its kinds would have liked."""
+    if penalty != "balanced" and (isinstance(penalty, bool) or not isinstance(penalty, int | float) or penalty < 0):
+        raise ValueError('must be a number, 0 at least, or "balanced"')
+    return penalty
+
+
+LengthPenalty = Annotated[float | Literal["balanced"], BeforeValidator(_balanced_or_a_number)]
+Judges = Annotated[ModelName | tuple[ModelName, ...], BeforeValidator(_one_or_several)]
 Samples = Annotated[int | Literal["adaptive"], BeforeValidator(_adaptive_or_a_number)]
 
 
@@ -81,9 +102,24 @@ class ResponsesConfig(AnsweringConfig):
 class JudgeConfig(AskingConfig):
     """LLM-as-a-Judge."""
 
-    by: ModelName = "current"
+    by: Judges = "current"
     """`current`: M_t judges itself; `frozen`: M1 does; `previous`: M_{t−1} does, and in the first iteration M1 itself; or a model
-    outside the loop."""
+    outside the loop. A list is a jury: a candidate's score is the share of the others that it is placed above, mean of all."""
+    method: Method = off("scores")
+    """How candidates get their scores: `scores` on the rubric's scale, or `pairwise` against each other by the rubric of
+    `[pairwise]`, each pair in both orders: the share of the others that a candidate wins against, ties by half. `likelihood`
+    (DICE): log π_t − log π_{t−1} of the answer, from M2 on; M1 gives scores. `cream`: log π_t − log π_1, and of M1 the mean of a
+    token's log-probability. `votes` (ScPO): the share of its prompt's candidates that come to the same
+    answer. These three ask no judge."""
+    answer: Pattern | None = off(None)
+    """Of `votes`, where the answer stands in a response, ignoring case: one group, the last match. Not given: all of it."""
+    majority: Share = off(0.5)
+    """Of `votes`, the share that must come to the answer of a chosen response; prompts with less give no pair."""
+    length_penalty: LengthPenalty = off(0.0)
+    """Of `likelihood`, taken off for every character of an answer; `balanced`: the first at which chosen and rejected answers of
+    an iteration are as long as each other, in steps of .001 up to 1."""
+    agreement: Share = off(0.0)
+    """Of a jury, the share that must place the chosen response above the rejected one; pairs with less are dropped."""
     rubric: Located = "selfreward:recipe/rubrics/judge_additive.txt"
     """Prompt text with the slots {prompt} and {response}; where `form` is `json` and none is given, one that asks for that."""
     form: Literal["text", "json"] = off("text")
@@ -109,9 +145,23 @@ class JudgeConfig(AskingConfig):
         return ADAPTIVE if self.samples == "adaptive" else self.samples
 
     @property
+    def judges(self) -> tuple[str, ...]:
+        """All who judge the candidates; one, but of a jury."""
+        return (self.by,) if isinstance(self.by, str) else self.by
+
+    def method_for(self, t: int) -> Method:
+        """The method by which the candidates for M_t get their scores; t is 2 at least."""
+        return "scores" if self.method == "likelihood" and t == 2 else self.method
+
+    @property
+    def averages(self) -> bool:
+        """Whether a candidate's score is the mean of one judge's judgments of it."""
+        return self.method == "scores" and len(self.judges) == 1
+
+    @property
     def rounds(self) -> tuple[str, ...]:
-        """The stages by which candidates are judged, in their order."""
-        later = range(2, self.most + 1) if self.samples == "adaptive" else ()
+        """The stages by which candidates are judged, in their order: one a judge, or of an adaptive judge one a sample."""
+        later = range(2, (self.most if self.samples == "adaptive" else len(self.judges)) + 1)
         return ("judgments", *(f"judgments_{number}" for number in later))
 
     @model_validator(mode="before")
@@ -126,6 +176,30 @@ class JudgeConfig(AskingConfig):
             raise ValueError('read = "expected" needs form = "text": the place of a number in JSON is not watched')
         if self.read == "expected" and not {*self.scale} <= {*range(10)}:
             raise ValueError('read = "expected" needs a scale of single digits, 0 to 9: each point must be one token')
+        return self
+
+    @model_validator(mode="after")
+    def _can_agree(self) -> Self:
+        if len(self.judges) > 1 and self.samples == "adaptive":
+            raise ValueError('samples = "adaptive" asks one judge again where it is undecided: give a jury a number of samples')
+        if len(self.judges) == 1 and self.agreement:
+            raise ValueError("agreement is for a jury: name several judges in by, or leave it out")
+        if self.method != "scores" and len(self.judges) > 1:
+            raise ValueError(f'a jury gives scores: leave out method = "{self.method}", or name one judge in by')
+        if self.method != "scores" and self.samples == "adaptive":
+            raise ValueError(
+                f'samples = "adaptive" is for scores: leave out method = "{self.method}", or give a number of samples'
+            )
+        if self.method in ("likelihood", "cream") and self.by != "current":
+            raise ValueError(f'method = "{self.method}" asks the models of the loop: leave out by, or set it to "current"')
+        if self.method == "votes" and self.by != "current":
+            raise ValueError('method = "votes" asks no judge: leave out by')
+        if self.method != "votes" and (self.answer is not None or self.majority != 0.5):
+            raise ValueError('answer and majority are for method = "votes"')
+        if self.answer is not None and re.compile(self.answer).groups != 1:
+            raise ValueError("answer must have one group, what is voted for")
+        if self.length_penalty and self.method != "likelihood":
+            raise ValueError('length_penalty is for method = "likelihood": leave it out, or set pairs.length_rho in its place')
         return self
 
     @model_validator(mode="after")
@@ -168,8 +242,22 @@ class PairsConfig(Section):
     """ρ of Meta-Rewarding's length rule (arXiv 2407.19594): the shortest of the responses whose scores lie within this share of
     the way from best to worst against the longest of those as near to the worst. 0: best against worst, whatever their length."""
 
+    rejected_from: Literal["current", "M1"] = off("current")
+    """`M1` (Temporal Self-Rewarding, arXiv 2508.06026): M1 answers each prompt too, and its worst response is rejected where the
+    judge finds it worse than the worst of M_t."""
+    chosen_from: Literal["current", "ahead"] = off("current")
+    """`ahead` (the same): a model is trained on these pairs and answers each prompt too; its best response is chosen where the
+    judge finds it better than the best of M_t. M_{t+1} is trained on the pairs that come of it, from M_t as ever."""
+
+    @property
+    def temporal(self) -> bool:
+        """Whether other models than M_t have candidates too."""
+        return self.rejected_from != "current" or self.chosen_from != "current"
+
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
+        if self.temporal and (self.length_rho or self.policy != BEST_AGAINST_WORST):
+            raise ValueError("rejected_from and chosen_from have a rule of their own: leave them out, or policy and length_rho")
         if self.length_rho and self.policy != BEST_AGAINST_WORST:
             raise ValueError("length_rho changes what the built-in policy chooses: leave out length_rho, or policy")
         return self

@@ -18,7 +18,8 @@ from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
 from selfreward.recipe.fields import Located, Section, assert_open, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import DriftConfig, MeasureConfig, PairwiseConfig
-from selfreward.recipe.training import DPOConfig, SelectConfig, SFTConfig, TrainerConfig
+from selfreward.recipe.own import look_in
+from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
 
 
 class Recipe(Section):
@@ -46,6 +47,8 @@ class Recipe(Section):
     """Judgments."""
     pairs: PairsConfig = PairsConfig()
     """Preference pairs."""
+    judge_pairs: JudgePairsConfig | None = off(None)
+    """Pairs of judgments, by which judging is learnt too; off where not given."""
     dpo: DPOConfig = DPOConfig()
     """From M_t to M_{t+1}."""
     trainer: TrainerConfig = TrainerConfig()
@@ -69,26 +72,86 @@ class Recipe(Section):
     cluster: ClusterConfig | None = None
     """More processes than one, on this machine or on many; not given: everything is done in this one."""
 
+    @property
+    def makes_eft(self) -> bool:
+        """Whether the SFT baseline makes the EFT examples that M1 is trained on."""
+        return "eft" in self.sft.on and (bool(self.data.rankings) or self.eft.by == "self")
+
     def judged_before(self, t: int) -> bool:
         """Whether the candidates behind M_t are judged by the model before their judge too (`dpo.confidence`)."""
         first = 4 if self.judge.by == "previous" else 3  # up to then M1 is the judge, with none before it
-        return self.dpo.confidence == "consistency" and t >= first
+        return self.dpo.confidence == "consistency" and self.judge.method == "scores" and t >= first
 
     @field_validator("pairs")
     @classmethod
     def _can_tell_flukes(cls, pairs: PairsConfig, info: ValidationInfo) -> PairsConfig:
-        if pairs.max_fluke is not None and "judge" in info.data and info.data["judge"].most == 1:
+        judge = info.data.get("judge")
+        if pairs.temporal and judge and (not judge.averages or judge.samples == "adaptive"):
+            raise ValueError("other models' candidates need scores of one judge, and a number of samples: see judge")
+        if pairs.max_fluke is None or "judge" not in info.data:
+            return pairs
+        if not info.data["judge"].averages:
+            raise ValueError("max_fluke goes by the noise of one judge's scores: leave it out, or a jury, or judge.method")
+        if info.data["judge"].most == 1:
             raise ValueError("max_fluke goes by how far judgments of one response differ: judge.samples must be 2 at least")
         return pairs
+
+    @field_validator("eft")
+    @classmethod
+    def _of_one_source(cls, eft: EFTConfig, info: ValidationInfo) -> EFTConfig:
+        data = info.data.get("data")
+        if eft.by == "self" and data and (data.eft or data.rankings):
+            raise ValueError(
+                'by = "self" makes rankings itself: leave out data.eft and data.rankings; to measure, give heldout_rankings'
+            )
+        return eft
+
+    def teaches_judging(self, t: int) -> bool:
+        """Whether M_t learns from pairs of judgments too."""
+        return self.judge_pairs is not None and t - 1 <= (self.judge_pairs.rounds or t)
+
+    @field_validator("judge_pairs")
+    @classmethod
+    def _are_its_own(cls, config: JudgePairsConfig | None, info: ValidationInfo) -> JudgePairsConfig | None:
+        if config is None or config.by == "none" or "judge" not in info.data:
+            return config
+        judge, samples = info.data["judge"], config.samples or info.data["judge"].most
+        if judge.by != "current" or judge.method != "scores":
+            raise ValueError('a model learns from its own judgments: judge.by must be "current", and judge.method "scores"')
+        if judge.samples == "adaptive":
+            raise ValueError("judgments are compared of a response with all its samples: judge.samples must be a number")
+        if samples < max(2, judge.most):
+            raise ValueError(f"of {judge.most} judgments of a response at least two must be compared, and all of them")
+        return config
 
     @field_validator("dpo")
     @classmethod
     def _has_an_earlier_judge(cls, dpo: DPOConfig, info: ValidationInfo) -> DPOConfig:
-        if dpo.confidence == "consistency" and "judge" in info.data and info.data["judge"].by not in ("current", "previous"):
+        if dpo.confidence != "consistency" or "judge" not in info.data or info.data["judge"].method == "cream":
+            return dpo
+        if "pairs" in info.data and info.data["pairs"].temporal:
+            raise ValueError(
+                'confidence = "consistency" ranks the candidates of one model: leave it out, or other models\' candidates'
+            )
+        if not info.data["judge"].averages:
+            raise ValueError(
+                'confidence = "consistency" compares mean scores of one judge: leave it out, or a jury, or judge.method'
+            )
+        if info.data["judge"].by not in ("current", "previous"):
             raise ValueError(
                 'confidence = "consistency" is for judge.by = "current" or "previous": other judges stay as they are'
             )
         return dpo
+
+    @field_validator("trainer", "select")
+    @classmethod
+    def _can_be_averaged(cls, value: Any, info: ValidationInfo) -> Any:
+        averages = "dpo" in info.data and info.data["dpo"].average > 1
+        if averages and isinstance(value, TrainerConfig) and value.lora:
+            raise ValueError("dpo.average takes the mean of whole weights: leave out trainer.lora, or dpo.average")
+        if averages and isinstance(value, SelectConfig):
+            raise ValueError("one checkpoint is chosen or some are averaged: leave out select, or dpo.average")
+        return value
 
     @field_validator("cluster")
     @classmethod
@@ -108,7 +171,9 @@ def load_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> R
     """
     path = Path(path)
     path = shipped_recipes().get(path.name.removesuffix(".toml"), path) if path.parent == Path() and not path.exists() else path
-    return read_recipe(_changed(read_tree(path), changes or {}), str(path), path.parent)
+    tree = read_tree(path)
+    look_in(path.parent)
+    return read_recipe(_changed(tree, changes or {}), str(path), path.parent)
 
 
 def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -206,8 +271,14 @@ def set_field(tree: dict[str, Any], path: list[str], value: Any) -> None:
 
 def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The dotted names of what differs in two trees by more than the spelling of an earlier layout."""
+    return list(changed_values(before, now))
+
+
+def changed_values(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """By the dotted names of `changed_fields`, what stood there and what stands there now; None where nothing does."""
     old, new = _flat(before), _flat(now)
-    return sorted(name for name in old.keys() | new.keys() if spelt_now(old.get(name)) != spelt_now(new.get(name)))
+    names = sorted(old.keys() | new.keys())
+    return {name: (old.get(name), new.get(name)) for name in names if spelt_now(old.get(name)) != spelt_now(new.get(name))}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

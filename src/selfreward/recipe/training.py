@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from selfreward.recipe.data import SourceConfig
-from selfreward.recipe.fields import ROLES, ModelName, Section, Share, off
+from selfreward.recipe.fields import ROLES, Located, ModelName, Pattern, SamplingConfig, Section, Share, off
 
+WISE = 0.15
+"""Share of judge pairs above which NVIDIA's operators saw judges give one score to everything (NeMo-Aligner's documentation)."""
 NO_MATTER = {"on", "baseline", "checkpoint_every"}
 """Fields of a training's section that decide when it is done, and not what it gives."""
 
@@ -22,6 +25,27 @@ def _consistency_or_a_share(confidence: Any) -> Any:
 
 
 Confidence = Annotated[float | Literal["consistency"], BeforeValidator(_consistency_or_a_share)]
+NOT_BY_PAIR = {
+    "aot": "it sorts the pairs of a forward pass, so that what is learnt would hang on how a step is cut into passes",
+    "aot_unpaired": "it sorts the pairs of a forward pass, so that what is learnt would hang on how a step is cut into passes",
+    "sft": "it learns from no preference: dpo.nll_weight adds it to another loss",
+}
+"""Losses of TRL that this program does not offer, and why."""
+
+
+def _of_single_pairs(loss: Any) -> Any:
+    if loss in NOT_BY_PAIR:
+        raise ValueError(f"{loss} is left out: {NOT_BY_PAIR[loss]}")
+    return loss
+
+
+Loss = Annotated[
+    Literal[
+        "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "apo_zero", "apo_down", "discopop",
+        "sigmoid_norm",
+    ],
+    BeforeValidator(_of_single_pairs),
+]  # fmt: skip
 
 
 class BatchConfig(Section):
@@ -121,6 +145,13 @@ class DPOConfig(BatchConfig):
     """Learning rate at the last step."""
     nll_weight: float = Field(0.0, ge=0)
     """Weight of the negative log-likelihood of the chosen response beside the DPO loss."""
+    loss: Loss = off("sigmoid")
+    """The loss of a pair, as TRL names it and computes it: `sigmoid` is DPO, `sppo_hard` SPPO's with certain wins."""
+    label_smoothing: Share = off(0.0)
+    """ε of `exo_pair` and `robust`: the share of pairs that are thought to be the wrong way round."""
+    average: int = off(1)
+    """The trained model is the mean of the weights of so many last checkpoints, the end of the training among them; they are
+    `checkpoint_every` steps apart. 1: the end alone."""
     confidence: Confidence = off(1.0)
     """Trust in the order of the pairs: C in the loss C·L(chosen, rejected) + (1 − C)·L(rejected, chosen) (CREAM, arXiv
     2410.12735). 1 is DPO. `consistency`: in each iteration (τ + 1) / 2, with τ the mean of Kendall's τ-b between the rankings of
@@ -134,6 +165,31 @@ class DPOConfig(BatchConfig):
     """Where the architecture has dropout."""
     checkpoint_every: int = Field(200, ge=1)
     """Steps between checkpoints to resume from."""
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """The fields that change what is trained, as JSON values; where checkpoints are averaged, when they are made is one."""
+        unimportant = NO_MATTER - {"checkpoint_every"} if self.average > 1 else NO_MATTER
+        return self.model_dump(mode="json", exclude=unimportant)
+
+    def averaged(self, pairs: int) -> list[int]:
+        """The steps of a training on so many pairs whose weights are averaged, the last one at the end."""
+        last = self.steps(pairs)
+        return [*range(self.checkpoint_every, last, self.checkpoint_every), last][-self.average :]
+
+    @model_validator(mode="after")
+    def _takes_what_the_loss_takes(self) -> Self:
+        if self.average < 1:
+            raise ValueError("average counts checkpoints: it must be 1 at least")
+        if self.confidence != 1 and self.loss != "sigmoid":
+            raise ValueError(f'confidence is for loss = "sigmoid": leave it out, or loss = "{self.loss}"')
+        if self.loss == "exo_pair" and not self.label_smoothing:
+            raise ValueError("exo_pair needs a label_smoothing above 0, as TRL does; its paper recommends 0.001")
+        if self.label_smoothing and self.loss not in ("exo_pair", "robust"):
+            raise ValueError(f"label_smoothing is for exo_pair and robust: {self.loss} passes over it")
+        if self.label_smoothing >= 0.5:
+            raise ValueError("label_smoothing must be below 0.5: from there on the pairs say the opposite, or nothing")
+        return self
 
 
 class SelectConfig(Section):
@@ -150,4 +206,44 @@ class SelectConfig(Section):
     def _from_outside(self) -> Self:
         if self.judge in ROLES:
             raise ValueError(f"judge cannot be {self.judge!r}: a model of the loop must not choose among its own checkpoints")
+        return self
+
+
+class JudgePairsConfig(SamplingConfig):
+    """Judgments that the model learns from and away from, in one DPO with its answers (Meta-Rewarding, arXiv 2407.19594).
+
+    Of each prompt the response whose judgments vary most is taken. The sampling is that of the meta-judge.
+    """
+
+    by: Literal["meta", "consensus", "none"] = "meta"
+    """The better judgment of a response: the one that M_t as its own meta-judge finds `meta`-wise stronger than the others in
+    battles of two, or the one nearest the `consensus` of all scores, against the one farthest. `none`: only `replay`."""
+    samples: int | None = Field(None, ge=2)
+    """Judgments of that response that are compared; those above `judge.samples` are asked for it alone. Not given: as many."""
+    rubric: Located = "selfreward:recipe/rubrics/judge_meta.txt"
+    """Prompt text of the meta-judge with the slots {task}, {first} and {second}; scores are cut out of the judgments."""
+    pattern: Pattern = r"winner[\s*]*:[\s*]*(first|second)\b"
+    """Where the meta-judge's verdict stands, ignoring case; the last match wins. One group, `first` or `second`."""
+    orders: Literal["weighed", "agreeing"] = "weighed"
+    """What the two orders of a battle count. `weighed`: each win by how seldom its place wins; `agreeing`: one win where both
+    orders agree, half a win for either where they do not."""
+    share: Share = WISE
+    """Judge pairs are at most this share of all pairs; above .15 judges were seen to give one score to everything."""
+    commonest: Share = 0.4
+    """No score of a chosen judgment may be more than this share of the judge pairs."""
+    max_characters: int | None = Field(None, ge=1)
+    """Pairs whose chosen judgment is longer are dropped; 1,100 and 1,000 in the paper's two rounds."""
+    rounds: int | None = Field(None, ge=1)
+    """Only so many first iterations teach the judge; 2 of 4 in the paper. Not given: all."""
+    replay: int = Field(0, ge=0)
+    """EFT's examples are judged so often by M_t in each iteration; judgments of another score than EFT's are learnt away from."""
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        if re.compile(self.pattern).groups != 1:
+            raise ValueError("pattern must have one group, the verdict")
+        if self.by == "none" and not self.replay:
+            raise ValueError('by = "none" needs replay: nothing else teaches the judge then')
+        if not self.share:
+            raise ValueError("share must be above 0: leave out [judge_pairs] to train on answers alone")
         return self

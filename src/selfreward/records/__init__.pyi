@@ -10,11 +10,12 @@ from .jsonl import (HALF as HALF, HALVES as HALVES, Records as Records, digest a
     wrong_field as wrong_field)
 from .locks import (LOCK as LOCK, Held as Held, alone as alone, is_held as is_held, lock_folder as lock_folder,
     made_beside as made_beside, undisturbed as undisturbed)
-from .made import (REPLY as REPLY, Answer as Answer, Comparison as Comparison, Contrast as Contrast, Dropped as Dropped,
-    Example as Example, Iteration as Iteration, Judgment as Judgment, Outcome as Outcome, Pair as Pair, Place as Place,
-    Preference as Preference, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Reasoned as Reasoned, Response as Response, Side as Side,
-    Verdict as Verdict, contrasts as contrasts, in_pairs as in_pairs, preference_texts as preference_texts, texts_in as texts_in)
-from .measured import (Compared as Compared, Estimate as Estimate, HeadToHead as HeadToHead, LoopStats as LoopStats,
+from .made import (REPLY as REPLY, Answer as Answer, Contrast as Contrast, Dropped as Dropped, Example as Example,
+    Iteration as Iteration, JudgePair as JudgePair, Judgment as Judgment, MetaJudgment as MetaJudgment, Outcome as Outcome,
+    Pair as Pair, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Reasoned as Reasoned, Response as Response,
+    Vote as Vote, contrasts as contrasts, in_pairs as in_pairs, preference_texts as preference_texts, texts_in as texts_in)
+from .measured import (Comparison as Comparison, Place as Place, Preference as Preference, Side as Side, Verdict as Verdict,
+    Compared as Compared, Estimate as Estimate, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
     Posed as Posed, Request as Request, Sampled as Sampled, Sampling as Sampling, Thoughtful as Thoughtful, Watched as Watched)

@@ -150,6 +150,8 @@ HALVES = re.compile("[\ud800-\udfff]")
 
 def whole_json(text: str | bytes) -> Any:
     """A JSON value. Raises `ValueError`, which names the field where a text holds half a surrogate pair."""
+    if isinstance(text, str) and HALVES.search(text):
+        raise ValueError(f"it {HALF}")
     try:
         return from_json(text)
     except ValueError as error:

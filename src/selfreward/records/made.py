@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
+from selfreward.records.measured import Preference
 from selfreward.records.requests import Finish, Ids, Sampled, Thoughtful
 from selfreward.records.turns import NO_FRAME, Asked, Conversed, Frame
 
@@ -24,8 +25,8 @@ class Reasoned(Record):
 
 Answer = str | tuple[int, ...] | Reasoned
 """An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`), or with a thought before it."""
-Contrast = tuple[Asked, Answer, Answer]
-"""A prompt as the model is given it, the answer to learn from, and the answer to learn away from."""
+Contrast = tuple[Asked, Answer, Answer] | tuple[Asked, Answer, Answer, float]
+"""A prompt as a model is given it, what to learn from, what to learn away from, and the pair's weight where it is not 1."""
 
 
 class Example(Conversed):
@@ -134,6 +135,18 @@ class Judgment(Thoughtful):
         return self
 
 
+class Vote(Identified):
+    """What a response comes to, and how many of its prompt's candidates come to the same."""
+
+    identity = ("response_id", "answer", "votes", "of")
+    response_id: str
+    answer: str
+    """In the form in which answers are compared."""
+    votes: int
+    of: int
+    """Candidates of the prompt, those without an answer among them."""
+
+
 class Pair(Identified):
     """A preference: for one prompt, the response to learn from and the one to learn away from."""
 
@@ -143,6 +156,13 @@ class Pair(Identified):
     rejected_id: str
     chosen_score: float
     rejected_score: float
+    weight: float = Field(1.0, gt=0, exclude_if=lambda weight: weight == 1)
+    """Of its loss in a training, beside other pairs."""
+
+    @property
+    def added_identity(self) -> list[object]:
+        """The weight, where it is another than all pairs have."""
+        return [] if self.weight == 1 else [self.weight]
 
     @model_validator(mode="after")
     def _best_first(self) -> Self:
@@ -159,73 +179,62 @@ class Dropped(Record):
     reason: str
 
 
-class Verdict(Record):
-    """The truth about a response, from outside the loop. `points` by criterion; their sum is the true score."""
+class MetaJudgment(Thoughtful):
+    """A meta-judge's verdict on two judgments of one response in one order. Only a `decided` one has a winner."""
 
+    identity = ("response_id", "first", "second", "swapped", "judge", "rationale", "outcome", "winner")
     response_id: str
-    kind: str
-    """The kind of task, for breaking results down."""
-    points: dict[str, float]
-
-    @property
-    def score(self) -> float:
-        """The true score."""
-        return sum(self.points.values())
-
-
-Side = Literal["a", "b", "tie", "none"]
-
-
-class Comparison(Record):
-    """Two models' answers to one prompt, side by side. `none`: one of them could not be scored."""
-
-    prompt_id: str
-    a: str
-    b: str
-    winner: Side
-
-    def swap(self) -> Comparison:
-        """Swap the sides of this comparison."""
-        winner: dict[Side, Side] = {"a": "b", "b": "a"}
-        return Comparison(prompt_id=self.prompt_id, a=self.b, b=self.a, winner=winner.get(self.winner, self.winner))
-
-
-Place = Literal["first", "second", "tie"]
-
-
-class Preference(Thoughtful):
-    """A judge's verdict on two answers in one order. Only a `decided` one has a winner."""
-
-    identity = ("prompt_id", "first", "second", "swapped", "judge", "rationale", "outcome", "winner")
-    prompt_id: str
     first: str
-    """Id of the response that was shown first."""
+    """Id of the judgment that was shown first."""
     second: str
     swapped: bool
-    """Whether the first response is side `b` of the comparison."""
+    """Whether it is the second time that the two are shown."""
     judge: str
-    """Fingerprint of the judging model."""
+    """Fingerprint of the meta-judge."""
     rationale: str
-    """Everything that the judge wrote."""
+    """Everything that it wrote."""
     outcome: Literal["decided", "unparsed", "truncated", "error"]
-    winner: Place | None = None
+    winner: Literal["first", "second"] | None = None
 
     @property
     def label(self) -> str:
-        """The outcome."""
-        return self.outcome
-
-    @property
-    def side(self) -> Side:
-        """The winner, as a side of the comparison; `none` where nothing was decided."""
-        if self.winner in (None, "tie"):
-            return "tie" if self.winner else "none"
-        return "a" if (self.winner == "first") != self.swapped else "b"
+        """The place that won, or what is wrong with it."""
+        return self.winner or self.outcome
 
     @model_validator(mode="after")
-    def _winner_if_decided(self) -> Preference:
+    def _winner_if_decided(self) -> Self:
         if (self.outcome == "decided") != (self.winner is not None):
             raise ValueError(f"outcome {self.outcome!r} does not go with winner {self.winner!r}")
+        return self
+
+
+class JudgePair(Identified):
+    """A preference between two judgments of one response: the one to learn from and the one to learn away from."""
+
+    identity = (
+        "response_id",
+        "chosen_id",
+        "rejected_id",
+        "chosen_score",
+        "rejected_score",
+        "chosen_strength",
+        "rejected_strength",
+    )
+    response_id: str
+    """Of the response judged; of an EFT example its own id."""
+    chosen_id: str
+    rejected_id: str
+    chosen_score: float
+    """The score that the judgment gives."""
+    rejected_score: float
+    chosen_strength: float
+    """What it was chosen by: of a meta-judge's battles its strength in logits, else how near it is to the score to be given."""
+    rejected_strength: float
+
+    @model_validator(mode="after")
+    def _stronger_first(self) -> Self:
+        if self.chosen_score == self.rejected_score or not self.chosen_strength > self.rejected_strength:
+            raise ValueError("chosen must be stronger than rejected, and give another score")
         return self
 
 
@@ -237,6 +246,14 @@ class Iteration(NamedTuple):
     responses: Collection[Response]
     judgments: Collection[Judgment]
     pairs: Sequence[Pair]
+    scores: Mapping[str, float] | None = None
+    """Of the candidates, by id, where they are no means of `judgments`."""
+    scores_before: Mapping[str, float] | None = None
+    """Of the candidates, by id, as the model before would score them, where that is known."""
+    preferences: Collection[Preference] = ()
+    """Of candidates that were compared with each other."""
+    told: Mapping[str, float] = {}
+    """Figures that the way of scoring found for itself."""
 
 
 def in_pairs(pairs: Iterable[Pair]) -> set[str]:
@@ -264,11 +281,12 @@ def contrasts(
 ) -> list[Contrast]:
     """(prompt, chosen, rejected) for training: the sampled ids of responses for which they are known, the text of others.
 
-    `frame`: how the prompts were asked when the responses were sampled.
+    `frame`: how the prompts were asked when the responses were sampled. A pair of another weight than 1 has it beside them.
     """
     prompt_of, wanted = {prompt.id: frame(prompt.asked) for prompt in prompts}, in_pairs(pairs)
     said = {one.id: one.answer for one in responses if one.id in wanted}
-    return [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+    texts = [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+    return [text if pair.weight == 1 else (*text, pair.weight) for pair, text in zip(pairs, texts, strict=True)]
 
 
 REPLY = "reply_"

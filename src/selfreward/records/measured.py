@@ -2,7 +2,82 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field, model_validator
+
 from selfreward.records.base import Record
+from selfreward.records.requests import Thoughtful
+
+
+class Verdict(Record):
+    """The truth about a response, from outside the loop. `points` by criterion; their sum is the true score."""
+
+    response_id: str
+    kind: str
+    """The kind of task, for breaking results down."""
+    points: dict[str, float]
+
+    @property
+    def score(self) -> float:
+        """The true score."""
+        return sum(self.points.values())
+
+
+Side = Literal["a", "b", "tie", "none"]
+
+
+class Comparison(Record):
+    """Two models' answers to one prompt, side by side. `none`: one of them could not be scored."""
+
+    prompt_id: str
+    a: str
+    b: str
+    winner: Side
+
+    def swap(self) -> Comparison:
+        """Swap the sides of this comparison."""
+        winner: dict[Side, Side] = {"a": "b", "b": "a"}
+        return Comparison(prompt_id=self.prompt_id, a=self.b, b=self.a, winner=winner.get(self.winner, self.winner))
+
+
+Place = Literal["first", "second", "tie"]
+
+
+class Preference(Thoughtful):
+    """A judge's verdict on two answers in one order. Only a `decided` one has a winner."""
+
+    identity = ("prompt_id", "first", "second", "swapped", "judge", "rationale", "outcome", "winner")
+    prompt_id: str
+    first: str
+    """Id of the response that was shown first."""
+    second: str
+    swapped: bool
+    """Whether the first response is side `b` of the comparison."""
+    judge: str
+    """Fingerprint of the judging model."""
+    rationale: str
+    """Everything that the judge wrote."""
+    outcome: Literal["decided", "unparsed", "truncated", "error"]
+    winner: Place | None = None
+
+    @property
+    def label(self) -> str:
+        """The outcome."""
+        return self.outcome
+
+    @property
+    def side(self) -> Side:
+        """The winner, as a side of the comparison; `none` where nothing was decided."""
+        if self.winner in (None, "tie"):
+            return "tie" if self.winner else "none"
+        return "a" if (self.winner == "first") != self.swapped else "b"
+
+    @model_validator(mode="after")
+    def _winner_if_decided(self) -> Preference:
+        if (self.outcome == "decided") != (self.winner is not None):
+            raise ValueError(f"outcome {self.outcome!r} does not go with winner {self.winner!r}")
+        return self
 
 
 class Estimate(Record):
@@ -124,6 +199,12 @@ class LoopStats(Record):
     """Mean of the candidates' mean scores."""
     true_score: Estimate | None
     """Mean true score of the same candidates."""
+    further: dict[str, dict[str, int]] = Field({}, exclude_if=lambda stages: not stages)
+    """Stages beside those of the paper that the model was made by, with their counts by outcome, or of records and by reason."""
+    told: dict[str, float] = Field({}, exclude_if=lambda told: not told)
+    """Figures that a way of scoring found for itself."""
+    position_flips: float | None = Field(None, exclude_if=lambda share: share is None)
+    """Of candidates compared with each other, the share of comparisons whose verdict changed with the order."""
     pairs_right: float | None
     """Share of pairs whose chosen response is truly better."""
     pairs_wrong: float | None

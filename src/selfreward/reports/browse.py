@@ -10,8 +10,18 @@ from typing import NamedTuple
 from markupsafe import escape
 
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Judgment, Pair, Prompt, Response, Verdict, quoted
-from selfreward.rundir import PAIRS, TRUTH, FolderReader
+from selfreward.records import Judgment, Likelihood, MetaJudgment, Pair, Preference, Prompt, Response, Verdict, Vote, quoted
+from selfreward.rundir import (
+    LIKELIHOODS,
+    LIKELIHOODS_BEFORE,
+    LIKELIHOODS_M1,
+    META_JUDGMENTS,
+    PAIRS,
+    PREFERENCES,
+    TRUTH,
+    VOTES,
+    FolderReader,
+)
 from selfreward.stats import mean_scores
 
 SHOWN = 30
@@ -25,6 +35,13 @@ def shown_prompt(prompt: Prompt) -> str:
     return f"{prompt.text}\n\nafter\n{quoted(prompt.context)}" if prompt.context else prompt.text
 
 
+class Remark(NamedTuple):
+    """Something else that a model said of a candidate."""
+
+    title: str
+    text: str
+
+
 class Candidate(NamedTuple):
     """A response beside all that was said of it."""
 
@@ -35,6 +52,7 @@ class Candidate(NamedTuple):
     judgments: list[Judgment]
     part: str
     """`chosen`, `rejected` or nothing."""
+    remarks: Sequence[Remark] = ()
 
 
 class Browsed(NamedTuple):
@@ -67,7 +85,8 @@ class Browsed(NamedTuple):
         """Bytes it takes in the page, roughly."""
         said = [c.response.text for c in self.candidates] + [j.rationale for c in self.candidates for j in c.judgments]
         thoughts = [one.thought or "" for c in self.candidates for one in (c.response, *c.judgments) if one.thought]
-        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.shown, *said, *thoughts))
+        remarks = [remark.text for c in self.candidates for remark in c.remarks]
+        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.shown, *said, *thoughts, *remarks))
 
 
 class Sample(NamedTuple):
@@ -113,11 +132,39 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
     verdicts = {verdict.response_id: verdict for verdict in folder.records(TRUTH).about("response_id", asked)}
     pairs = {pair.prompt_id: pair for pair in folder.pairs().about("prompt_id", shown)}
     reasons = {dropped.id: dropped.reason for dropped in folder.dropped(PAIRS.name).about("id", shown)}
+    preferences = list(folder.records(PREFERENCES).about("prompt_id", shown))
     scores = mean_scores((judgment for group in judgments.values() for judgment in group), judge.min_valid)
+    parts = (LIKELIHOODS, LIKELIHOODS_BEFORE, LIKELIHOODS_M1)
+    likely = [told for part in parts for told in folder.records(part).about("response_id", asked)]
+    votes = list(folder.records(VOTES).about("response_id", asked))
+    scores |= {vote.response_id: vote.votes / vote.of for vote in votes}
+    remarks = _remarks(votes, preferences, likely, list(folder.records(META_JUDGMENTS).about("response_id", asked)))
     for prompt in prompts:
         pair = pairs.get(prompt.id)
         part = {pair.chosen_id: "chosen", pair.rejected_id: "rejected"} if pair else {}
-        candidates = [
-            Candidate(r, scores.get(r.id), verdicts.get(r.id), judgments[r.id], part.get(r.id, "")) for r in responses[prompt.id]
+        if pair and not judge.averages:
+            scores |= {pair.chosen_id: pair.chosen_score, pair.rejected_id: pair.rejected_score}
+        shown_of = [
+            Candidate(r, scores.get(r.id), verdicts.get(r.id), judgments[r.id], part.get(r.id, ""), remarks[r.id])
+            for r in responses[prompt.id]
         ]
-        yield Browsed(prompt, candidates, pair, "" if pair else reasons.get(prompt.id, ""))
+        yield Browsed(prompt, shown_of, pair, "" if pair else reasons.get(prompt.id, ""))
+
+
+def _remarks(
+    votes: Sequence[Vote], preferences: Sequence[Preference], likelihoods: Sequence[Likelihood], battles: Sequence[MetaJudgment]
+) -> dict[str, list[Remark]]:  # fmt: skip
+    """Comparisons by the id of the response that was shown first, battles of two judgments by that of the response judged."""
+    found = defaultdict(list)
+    for vote in votes:
+        found[vote.response_id].append(Remark(f"{vote.votes} of {vote.of} come to {vote.answer}", ""))
+    for told in likelihoods:
+        likely = "untold" if told.logprob is None else f"{told.logprob:.2f} nats"
+        found[told.response_id].append(Remark(f"log-likelihood by {told.model}: {likely}", ""))
+    for battle in battles:
+        title = f"meta-judge, judgment {battle.first} before {battle.second}: {battle.label}"
+        found[battle.response_id].append(Remark(title, battle.rationale))
+    for given in preferences:
+        verdict = given.winner or given.outcome
+        found[given.first].append(Remark(f"shown before {given.second}: {verdict}", given.rationale))
+    return found

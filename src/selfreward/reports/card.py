@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import HUB_ID, NO_MATTER, Recipe
-from selfreward.records import LOCK, HeadToHead, Measured, alarms, alone, describe, phrase, write_whole
+from selfreward.records import LOCK, HeadToHead, Measured, alarms, alone, describe, number, phrase, write_whole
 from selfreward.reports.render import render_card
-from selfreward.rundir import EFT, EFT_JUDGMENTS, IFT, MODEL, RANKINGS, SEED, FolderReader, RunView, making, open_run
+from selfreward.rundir import EFT, EFT_JUDGMENTS, IFT, MODEL, RANKINGS, SEED, FolderReader, RunView, making, open_run, teaching
 
 CARD = "README.md"
 SETTINGS = ("seed", "sft", "eft", "prompts", "responses", "judge", "pairs", "dpo", "trainer", "select")
@@ -58,6 +58,21 @@ def shown(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
+METHODS = {
+    "pairwise": "The candidates for {model} were compared two at a time, in both orders, by {judge}: a score is a share of wins.",
+    "likelihood": "The candidates for {model} have for a score how much likelier the model found them than the model before it.",
+    "cream": "The candidates for {model} have for a score how much likelier the model found them than M1.",
+    "votes": "The candidates for {model} have for a score the share of a prompt's candidates that came to the same answer.",
+}
+"""Ways of scoring in which no judge grades by a rubric."""
+
+
+def scored_how(recipe: Recipe, model: str) -> str:
+    """How the candidates for `model` got their scores, where no judge graded them by the rubric; empty where one did."""
+    told = METHODS.get(recipe.judge.method_for(number(model)), "")
+    return told.format(model=model, judge=judge_of(recipe))
+
+
 def judge_of(recipe: Recipe) -> str:
     """The judge of a run's candidates, in words."""
     told = {
@@ -65,7 +80,8 @@ def judge_of(recipe: Recipe) -> str:
         "frozen": "M1, throughout",
         "previous": "the model one iteration before the one that answered",
     }
-    return told.get(recipe.judge.by) or str(shown(recipe.judge.by))
+    names = [told.get(name) or str(shown(name)) for name in recipe.judge.judges]
+    return names[0] if len(names) == 1 else f"a jury of {len(names)} ({'; '.join(names)})"
 
 
 def _counts(folder: FolderReader, stages: Iterable[str]) -> list[Count]:
@@ -88,14 +104,16 @@ def _model_card(standing: RunView, model: Measured) -> str:
     line = list(_lineage(standing, model))
     receipt, readings = standing[model.name].receipt(MODEL.name) or {}, standing.models[model.name].watched
     eft = (RANKINGS.name, EFT_JUDGMENTS.name, EFT.name) if "eft" in _trained_on(model, recipe) else ()
-    made_of = (IFT.name, *eft, *(part.name for part in making(recipe)))
+    parts = (*making(recipe, number(model.name)), *teaching(recipe, number(model.name)))
+    made_of = (IFT.name, *eft, *(part.name for part in parts if part.form != "trains"))
     return render_card(
         "model_card.md",
         model=model, lineage=line, steps=model.selected.step if model.selected else receipt["steps"],
         base=str(shown(recipe.base)),
         hub_base=Markup(recipe.base) if HUB_ID.fullmatch(recipe.base) and not Path(recipe.base).exists() else None,
         counts={name: _counts(standing[name], made_of) for name in (SEED, *(ancestor.name for ancestor in line))},
-        judge=judge_of(recipe), shown=shown, rubric=Path(recipe.judge.rubric).name, recipe=recipe,
+        judge=judge_of(recipe), scored=scored_how(recipe, model.name),
+        shown=shown, rubric=Path(recipe.judge.rubric).name, recipe=recipe,
         watched=describe(readings) if readings else "", alarms=[phrase(reading) for reading in alarms(readings)],
         truth=recipe.measure.truth, outside=[m for m in model.head_to_head if m.judge != model.name],
         own=[match for match in model.head_to_head if match.judge == model.name], share=_share,

@@ -137,6 +137,8 @@ def _made(standing: RunView) -> list[str]:
 
 def _outcomes(standing: RunView, name: str) -> Iterator[tuple[Pair, Odds]]:
     folder, judge = standing[name], standing.recipe_of(name).judge
+    if not judge.averages:
+        return iter(())
     pairs = list(folder.pairs())
     outcomes = pair_outcomes(pairs, folder.responses(), folder.judgments(), judge.min_valid)
     return ((pair, outcomes[pair.id]) for pair in pairs if pair.id in outcomes)

@@ -105,15 +105,18 @@ def beside(true: Mapping[str, Estimate | None], own: Mapping[str, Estimate | Non
     return _svg(frame, spoken, *lines, *rows, *labels)
 
 
-def histogram(bins: Sequence[str], true: Sequence[float] | None, own: Sequence[float], top: float) -> Markup:
-    """Shares by score: the true ones filled, what the model says of itself outlined; `top` is the highest share drawn."""
+def histogram(bins: Sequence[str], true: Sequence[float] | None, own: Sequence[float], top: float, of: tuple[int, int]) -> Markup:
+    """Shares by score: the true ones filled, what the model says of itself outlined; `top` is the highest share drawn.
+
+    `of`: how many scores the true shares, and the model's own, are of.
+    """
     frame = SMALL._replace(left=4, right=4)
     y = Scale(0, top, frame.height - frame.bottom, frame.top)
     column = (frame.width - frame.left - frame.right) / len(bins)
-    parts = [("true", true or [], 0.08), ("own", own, 0.5)]
+    parts = [("true", true or [], 0.08, of[0]), ("own", own, 0.5, of[1])]
     bars = [
-        _bar(kind, frame.left + column * (n + start), column * 0.38, y, share, f"{bins[n]}: {share:.0%}")
-        for kind, shares, start in parts
+        _bar(kind, frame.left + column * (n + start), column * 0.38, y, share, f"{bins[n]}: {share:.0%} of {count:,}")
+        for kind, shares, start, count in parts
         for n, share in enumerate(shares)
     ]
     labels = [_below(frame.left + column * (n + 0.5), frame, name) for n, name in enumerate(bins)]
@@ -121,12 +124,12 @@ def histogram(bins: Sequence[str], true: Sequence[float] | None, own: Sequence[f
     return _svg(frame, f"shares by score {', '.join(bins)}", *bars, floor, *labels)
 
 
-def stacked(parts: Sequence[tuple[str, str, float]], width: float, height: float) -> Markup:
-    """One bar of (class, name, count) parts, by share."""
+def stacked(parts: Sequence[tuple[str, str, float]], width: float, height: float, of: int) -> Markup:
+    """One bar of (class, name, count) parts, by share; `of`: how many there are in all."""
     total, left, bars = sum(count for *_, count in parts) or 1.0, 0.0, []
     for kind, name, count in parts:
         share = count / total
-        words = f"{name}: {share:.1%}"
+        words = f"{name}: {share:.1%} of {of:,}"
         bars.append(tag("rect", tag("title", words), class_=kind, x=left * width, y=0, width=share * width, height=height))
         left += share
     spoken = ", ".join(f"{name} {count:g}" for _, name, count in parts)

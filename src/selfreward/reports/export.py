@@ -11,9 +11,9 @@ from selfreward.errors import SelfRewardError
 from selfreward.records import Pair, even, in_pairs, made_beside, preference_texts, turns_of, write_whole
 from selfreward.reports.card import CARD, judge_of
 from selfreward.reports.render import render_card
-from selfreward.rundir import MODEL, PAIRS, PARTS, FolderReader, RunView, open_run
+from selfreward.rundir import PAIRS, PARTS, FolderReader, RunView, open_run
 
-EXPORTED = {part.name: part for part in PARTS if part.use != "hidden" and part is not MODEL}
+EXPORTED = {part.name: part for part in PARTS if part.use != "hidden" and part.form != "trains"}
 """Parts of a run by name, anchors and what monitors asked apart: those stay hidden."""
 DROPPED = "dropped"
 """Everything that any stage left out, with the reasons."""
@@ -73,6 +73,7 @@ def _conversations(folder: FolderReader, run: RunView) -> Iterator[dict[str, Any
         return
     frame = run.recipe_of(folder.name).responses.frame
     texts = preference_texts(pairs, folder.prompts(), folder.responses())
+    weighed = any(pair.weight != 1 for pair in pairs)
     thoughts = {one.id: one.thought for one in folder.responses().about("id", in_pairs(pairs)) if one.thought is not None}
     for pair, (prompt, chosen, rejected) in zip(pairs, texts, strict=True):
         yield {
@@ -83,6 +84,7 @@ def _conversations(folder: FolderReader, run: RunView) -> Iterator[dict[str, Any
             "score_rejected": pair.rejected_score,
             **_thoughts(thoughts, pair),
             **pair.model_dump(include={"id", "prompt_id", "chosen_id", "rejected_id"}),
+            **({"weight": pair.weight} if weighed else {}),
         }
 
 

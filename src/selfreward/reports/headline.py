@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from selfreward.records import Estimate, HeadToHead, Measured, Reading, Severity, worst
+from selfreward.errors import amount
+from selfreward.records import Estimate, HeadToHead, Measured, Reading, RewardModeling, Severity, worst
 from selfreward.reports.charts import BEFORE_THE_LOOP, two
 
 MANY_UNSCORED = 0.1
 """From this share of judgments without a score on, a model's opinion of itself is said to rest on part of its answers."""
 
+NO_JUDGE = 0.5
+"""From this share of judgments without a score on, a model is said to be no judge."""
 ALARM: dict[Severity, str] = {"ok": "", "warn": ", and a monitor warns", "stop": ", and a monitor says stop"}
 
 
@@ -26,9 +29,12 @@ def write_headline(models: Sequence[Measured], top: float, readings: Sequence[Re
     """The headline of the models measured so far; `top` is the highest score there is, `readings` are of these models."""
     loop = [model for model in models if model.name not in BEFORE_THE_LOOP]
     if not loop:
-        return Headline("M1 is yet to be measured", [f"Measured so far: {', '.join(m.name for m in models) or 'nothing'}."])
+        so_far = f"Measured so far: {', '.join(m.name for m in models) or 'nothing'}."
+        return Headline("Not known yet: M1 is yet to be measured", [so_far])
     first, last = loop[0], loop[-1]
-    sentences = [*_answers(first, last, top), *_steps(loop), *_opinion(first, last), *_judging(first, last)]
+    outside = [*_no_judges(last), *_steps(loop, _judges(loop))]
+    true = [*_answers(first, last, top), *_steps(loop, ["truth"])]
+    sentences = [*outside, *true, *_opinion(first, last), *_judging(first, last)]
     return Headline(_headline(first, last) + ALARM[worst(readings)], [sentence.replace("%", "\u00a0%") for sentence in sentences])
 
 
@@ -49,14 +55,15 @@ def _true(model: Measured) -> Estimate | None:
 
 
 def _headline(first: Measured, last: Measured) -> str:
+    """Whether the loop made a better model: yes, no, or not known and why. The truth is asked before a judge from outside."""
     before, after = _true(first), _true(last)
     if not before or not after:
-        compared = _outside(last)
-        return _verdict(last, compared[-1]) if compared else f"What {last.name} says of itself; no truth known"
+        return _verdict(last)
     if first is last:
-        return f"{last.name} answers at {two(after.value)}; no iteration is measured yet"
-    told = {"better": f"{last.name} answers better than {first.name}", "worse": f"{last.name} answers worse than {first.name}"}
-    return told.get(change(before, after), f"No clear difference between {first.name} and {last.name}")
+        return f"Not known yet: {last.name} answers at {two(after.value)}; no iteration is measured"
+    told = {"better": "Yes: {} answers better than {}", "worse": "No: {} answers worse than {}"}
+    unclear = "Not known: no clear difference between {1} and {0}"
+    return told.get(change(before, after), unclear).format(last.name, first.name)
 
 
 def _outside(model: Measured) -> list[HeadToHead]:
@@ -64,11 +71,43 @@ def _outside(model: Measured) -> list[HeadToHead]:
     return [found for found in model.head_to_head if found.judge not in ("truth", model.name)]
 
 
-def _verdict(model: Measured, found: HeadToHead) -> str:
-    net, between = found.net, f"{model.name} and {found.against}, says {found.judge}"
+def _judges(loop: Sequence[Measured]) -> list[str]:
+    """Judges outside the loop that can follow their rubric."""
+    return list(dict.fromkeys(found.judge for found in _outside(loop[-1]) if can_judge(found)))
+
+
+def can_judge(found: HeadToHead) -> bool:
+    """Whether a judge decided at least half of what it was asked: one that decides less cannot follow its rubric."""
+    return decided(found) >= found.unscored
+
+
+def decided(found: HeadToHead) -> int:
+    """Prompts on which there is a verdict, a tie included."""
+    return found.wins + found.ties + found.losses
+
+
+def no_judge(found: HeadToHead) -> str:
+    """The sentence on a judge that cannot follow its rubric."""
+    asked = decided(found) + found.unscored
+    return f"{found.judge} is no judge of this: it gave a verdict that can be read on {decided(found):,} of {asked:,} prompts"
+
+
+def _no_judges(model: Measured) -> Iterator[str]:
+    for found in {found.judge: found for found in _outside(model) if not can_judge(found)}.values():
+        yield f"{no_judge(found)}."
+
+
+def _verdict(model: Measured) -> str:
+    compared = _outside(model)
+    if not compared:
+        return "Not known: nobody but the models has looked at the answers"
+    found, net = compared[-1], compared[-1].net
+    if not can_judge(found):
+        return f"Not known: {no_judge(found)}"
     if not net or net.low <= 0 <= net.high:
-        return f"No clear difference between {between}"
-    return f"{model.name} answers {'better' if net.low > 0 else 'worse'} than {found.against}, says {found.judge}"
+        return f"Not known: no clear difference between {model.name} and {found.against}, says {found.judge}"
+    said = "Yes: {} answers better than {}, says {}" if net.low > 0 else "No: {} answers worse than {}, says {}"
+    return said.format(model.name, found.against, found.judge)
 
 
 def _answers(first: Measured, last: Measured, top: float) -> Iterator[str]:
@@ -90,8 +129,8 @@ def _answers(first: Measured, last: Measured, top: float) -> Iterator[str]:
         )
 
 
-def _steps(loop: Sequence[Measured]) -> Iterator[str]:
-    for judge in dict.fromkeys(["truth", *(found.judge for found in _outside(loop[-1]))]):
+def _steps(loop: Sequence[Measured], judges: Sequence[str]) -> Iterator[str]:
+    for judge in judges:
         pairs = [(after, contest_of(after, before.name, judge)) for before, after in pairwise(loop)]
         told = [_match(model, found) for model, found in pairs if found]
         if (baseline := contest_of(loop[-1], "SFT", judge)) and len(loop) > 1:
@@ -101,12 +140,17 @@ def _steps(loop: Sequence[Measured]) -> Iterator[str]:
 
 
 def _match(model: Measured, found: HeadToHead) -> str:
-    scored = found.wins + found.ties + found.losses
+    scored = decided(found)
     if not scored or not found.net:
         return f"{model.name} and {found.against} cannot be compared"
     unclear = " (no clear difference)" if found.net.low <= 0 <= found.net.high else ""
-    shares = f"wins {100 * found.wins / scored:.1f}% and loses {100 * found.losses / scored:.1f}%"
+    shares = f"wins {100 * found.wins / scored:.1f}% and loses {100 * found.losses / scored:.1f}% of {of(scored, found.unscored)}"
     return f"{model.name} {shares} against {found.against}{unclear}"
+
+
+def of(known: int, unknown: int) -> str:
+    """What a share is of: `250 prompts`, or `250 of 256 prompts` where of some nothing is known."""
+    return f"{known:,} of {known + unknown:,} prompts" if unknown else amount(known, "prompt")
 
 
 def _opinion(first: Measured, last: Measured) -> Iterator[str]:
@@ -117,9 +161,12 @@ def _opinion(first: Measured, last: Measured) -> Iterator[str]:
         return
     earlier = f"; {first.name} said {two(before.value)}{_gap(first)}" if before and first is not last else ""
     yield f"{last.name} says {two(own.value)} of itself{_gap(last)}{earlier}."
-    lost = 1 - last.judgments.get("scored", 0) / (sum(last.judgments.values()) or 1)
-    if lost >= MANY_UNSCORED:
-        yield f"That opinion rests on part of its judgments: {lost:.0%} of them gave no valid score."
+    total = sum(last.judgments.values())
+    lost = 1 - last.judgments.get("scored", 0) / (total or 1)
+    if lost > NO_JUDGE:
+        yield f"It is no judge: {lost:.0%} of its {total:,} judgments gave no valid score, so that its opinion says little."
+    elif lost >= MANY_UNSCORED:
+        yield f"That opinion rests on part of its judgments: {lost:.0%} of {total:,} gave no valid score."
 
 
 def _gap(model: Measured) -> str:
@@ -137,12 +184,21 @@ def _judging(first: Measured, last: Measured) -> Iterator[str]:
     if not after:
         yield f"As a judge of ranked answers, {last.name} gives no valid score."
         return
-    told = f"As a judge, {last.name} puts {after.value:.1%} of the held-out pairs in the order people gave"
+    found = last.reward_modeling
+    if found.unparsed > NO_JUDGE:
+        lost = f"{found.unparsed:.0%} of its judgments of {of_rankings(found)}"
+        yield f"{last.name} is no judge, for it cannot follow its rubric: {lost} have no score."
+    told = f"As a judge, {last.name} puts {after.value:.1%} of {found.pairs:,} held-out pairs in the order people gave"
     if before and first is not last:
         words = {"better": "a clear gain", "worse": "a clear loss"}.get(change(before, after), "no clear change")
         told += f", {first.name} {before.value:.1%}: {words}"
     length = last.reward_modeling.length_baseline
     yield told + (f". Text length alone would get {length.value:.1%}." if length else ".")
+
+
+def of_rankings(found: RewardModeling) -> str:
+    """The rankings behind a measurement of judging."""
+    return amount(found.rankings, "held-out ranking")
 
 
 def _interval(estimate: Estimate) -> str:

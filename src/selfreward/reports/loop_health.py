@@ -21,8 +21,12 @@ from selfreward.rundir import RunView
 PAGE = "health.html"
 TEXTS = 500_000
 """Bytes of each of the four parts with records; with the curves the page stays below 3 MB."""
-UNWATCHED = "Nothing watched this loop"
-TO_COME = "No model has been read yet"
+UNWATCHED = "Not known: nothing watched this loop"
+TO_COME = "Not known yet: no model has been read"
+ANSWER = {"free": "Not known", "ok": "Yes", "warn": "No", "stop": "No"}
+"""How the question whether the loop is healthy is answered, by how it stands with its monitors."""
+SHOWN = 3
+"""Curves of a monitor that are shown beside those outside their limits; the rest is folded."""
 
 
 class Health(NamedTuple):
@@ -41,6 +45,10 @@ class Curve(NamedTuple):
     """Class of the colour of its gravest reading."""
     chart: Markup
     meaning: str
+    unit: str
+    """What its value is in."""
+    moved: float
+    """How far it went over the models, in half widths of its interval."""
 
 
 class Monitor(NamedTuple):
@@ -50,6 +58,17 @@ class Monitor(NamedTuple):
     title: str
     meaning: str
     curves: list[Curve]
+    """Those outside their limits first, then what moved most."""
+
+    @property
+    def shown(self) -> list[Curve]:
+        """The curves that are seen at once."""
+        return [curve for at, curve in enumerate(self.curves) if at < SHOWN or curve.kind in ("warn", "stop")]
+
+    @property
+    def folded(self) -> list[Curve]:
+        """The others."""
+        return self.curves[len(self.shown) :]
 
 
 def write_health(standing: RunView, folder: Path) -> Path:
@@ -62,7 +81,8 @@ def health_of(standing: RunView) -> Health:
     """How the run stands with its monitors."""
     if not standing.watched:
         return Health(TO_COME if standing.recipe.drift else UNWATCHED, "free")
-    return Health(describe(standing.watched), _kind(standing.watched))
+    kind = _kind(standing.watched)
+    return Health(f"{ANSWER[kind]}: {describe(standing.watched)}", kind)
 
 
 def title_of(monitor: str) -> str:
@@ -77,6 +97,15 @@ def meaning_of(figure: str) -> str:
     kind, of_a_trait, trait = name.partition("/")
     told = texts.get("figures", {}).get(f"{kind}/" if of_a_trait else name, "A figure of this monitor.")
     return str(told).replace("{trait}", texts.get("traits", {}).get(trait, f"“{trait}”"))
+
+
+def unit_of(figure: str) -> str:
+    """The unit of a figure (`traits.S/length`); empty where it has none that is known."""
+    monitor, _, name = figure.partition(".")
+    texts = _texts().get(monitor, {})
+    kind, of_a_trait, trait = name.partition("/")
+    unit = str(texts.get("units", {}).get(f"{kind}/" if of_a_trait else name, ""))
+    return unit.replace("{unit}", texts.get("trait_units", {}).get(trait, ""))
 
 
 def draw_monitors(readings: Iterable[Reading]) -> list[Monitor]:
@@ -123,14 +152,23 @@ def _fitting(found: Iterable[Bred], budget: int) -> list[Bred]:
 
 def _monitor(name: str, figures: Sequence[Sequence[Reading]]) -> Monitor:
     meaning = _texts().get(name, {}).get("meaning", "")
-    return Monitor(name, title_of(name), meaning, [_curve(found) for found in figures])
+    ordered = sorted(map(_curve, figures), key=lambda curve: (curve.kind not in ("warn", "stop"), -curve.moved))
+    return Monitor(name, title_of(name), meaning, ordered)
 
 
 def _curve(readings: Sequence[Reading]) -> Curve:
     figure = readings[0].monitor
     latest = next(one for one in reversed(readings) if one.value is not None)
     chart = charts.watched([("", {one.iteration: mark_of(one, _kind([one])) for one in readings})])
-    return Curve(figure.partition(".")[2], latest, _kind(readings), chart, meaning_of(figure))
+    return Curve(figure.partition(".")[2], latest, _kind(readings), chart, meaning_of(figure), unit_of(figure), moved(readings))
+
+
+def moved(readings: Sequence[Reading]) -> float:
+    """How far a figure went from its lowest value to its highest, in mean half widths of its interval; inf where it has none."""
+    values = [one.value for one in readings if one.value is not None]
+    widths = [high - low for one in readings if one.interval for low, high in [one.interval]]
+    span, half = max(values, default=0.0) - min(values, default=0.0), sum(widths) / (2 * len(widths) or 1)
+    return span / half if half else float("inf") if span else 0.0
 
 
 def _kind(readings: Sequence[Reading]) -> str:

@@ -16,8 +16,9 @@ from selfreward.records import LOCK, REPLY, Estimate, HeadToHead, Measured, alon
 from selfreward.reports import charts
 from selfreward.reports.browse import sample
 from selfreward.reports.charts import Axis
+from selfreward.reports.denominators import count as count_of
 from selfreward.reports.evaluations import Table, read_tables
-from selfreward.reports.headline import contest_of, write_headline
+from selfreward.reports.headline import NO_JUDGE, can_judge, contest_of, decided, no_judge, write_headline
 from selfreward.reports.loop_health import health_of, write_health
 from selfreward.reports.render import render
 from selfreward.reports.status import model_lines
@@ -70,6 +71,8 @@ class Curves(NamedTuple):
     charts: list[tuple[str, Markup]]
     padding: float | None
     """Share of the tokens put through the model, where it is told."""
+    tokens: int
+    """All of these tokens."""
 
 
 class Multiple(NamedTuple):
@@ -117,6 +120,8 @@ def _render(standing: RunView) -> str:
         actors=_actors(standing), seeds=seeds, torn=torn,
         stand_in="seed/ift.receipt.json" not in torn and _stand_in(standing.seed),
         compared=_compared(models, recipe.measure.judge), evaluations=_evaluations(standing),
+        of={model.name: count_of(standing[model.name], standing.recipe_of(model.name)) for model in models},
+        can_judge=can_judge, no_judge=no_judge, decided=decided, no_share=NO_JUDGE,
     )  # fmt: skip
 
 
@@ -201,7 +206,14 @@ def _histograms(models: Sequence[Measured], scale: tuple[float, float]) -> list[
     own = {model.name: _shares(model.score_histogram, scale) for model in models}
     top = max((share for shares in (*true.values(), *own.values()) for share in shares), default=1.0) or 1.0
     bins = _bins(scale)
-    return [Multiple(name, charts.histogram(bins, true.get(name), shares, top)) for name, shares in own.items()]
+    counts = {
+        model.name: (
+            sum(model.instruction_following.histogram.values()) if model.instruction_following else 0,
+            sum(model.score_histogram.values()),
+        )
+        for model in models
+    }
+    return [Multiple(name, charts.histogram(bins, true.get(name), own[name], top, counts[name])) for name in own]
 
 
 def _bins(scale: tuple[float, float]) -> list[str]:
@@ -257,7 +269,7 @@ def _drawn(name: str, file: Path) -> Curves | None:
         lines = [(kind, line) for kind, key in keys.items() if (line := _line(logged, key))]
         drawn += [(title, charts.curves(lines))] if lines else []
     steps = max((int(line.get("step", 0)) for line in logged), default=0)
-    return Curves(name, steps, drawn, logged[0].get("padding")) if drawn else None
+    return Curves(name, steps, drawn, logged[0].get("padding"), logged[0].get("tokens", 0)) if drawn else None
 
 
 def _line(logged: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
@@ -273,9 +285,9 @@ def _actors(standing: RunView) -> dict[str, dict[str, str]]:
     """The model that answers and the model that judges in each iteration, and whether a model judges itself."""
     actors = {}
     for name in standing.iterations:
-        judge = standing.recipe_of(name).judge.by
-        before = f"M{number(name) - 1}"
-        grader = {"current": before, "frozen": "M1", "previous": f"M{max(1, number(name) - 2)}"}.get(judge, judge)
+        judges, before = standing.recipe_of(name).judge.judges, f"M{number(name) - 1}"
+        told = {"current": before, "frozen": "M1", "previous": f"M{max(1, number(name) - 2)}"}
+        grader = " and ".join(told.get(judge, judge) for judge in judges)
         says = f"{grader} says of itself" if grader == before else f"{grader} says"
         actors[name] = {"answers": before, "judges": grader, "says": says}
     return actors

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import takewhile
 from pathlib import Path
 
-from selfreward.errors import shown
-from selfreward.records import Measured, alarms, describe
+from selfreward.errors import amount, shown
+from selfreward.records import HeadToHead, Measured, alarms, describe
+from selfreward.reports.headline import can_judge, decided, no_judge, of, write_headline
 from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, Due, ModelView, RunView, open_run
 
 
@@ -17,11 +18,12 @@ def describe_status(folder: Path) -> str:
 
 
 def describe_end(folder: Path) -> str:
-    """A run's result in three lines: both axes of its last model and of M1, what its monitors say, and the path of its page."""
+    """A run's result in three lines: whether its last model is better than M1, with both axes; its monitors; its page."""
     run = open_run(folder)
     measured = {model.name: model for model in run.measured if model.name not in (M0, SFT)}
     ends = dict.fromkeys([*measured][:1] + [*measured][-1:])
-    axes = "; ".join(f"{name}: {_axes(measured[name])}" for name in reversed(ends))
+    answer = write_headline(run.measured, run.recipe.judge.scale[1]).title
+    axes = f"{answer}. " + "; ".join(f"{name}: {_axes(measured[name])}" for name in reversed(ends))
     watched = describe(run.watched) if run.recipe.drift else "not watched: a table [drift] lets monitors read every model"
     return "\n".join(map(shown, [axes, watched, str(folder / "report" / "index.html")]))
 
@@ -39,14 +41,28 @@ def _line(model: ModelView) -> str:
 
 
 def _axes(measured: Measured) -> str:
+    outside = [found for found in measured.head_to_head if found.judge not in ("truth", measured.name)]
     said = [
+        *(_outside(found) for found in outside[-1:]),
         f"true score {measured.true_score:.2f}" if measured.true_score is not None else "no truth known",
         f"says {measured.self_score.value:.2f} of itself" if measured.self_score else "no score of its own",
-        f"pairwise accuracy {measured.pairwise_accuracy:.1%}"
-        if measured.pairwise_accuracy is not None
-        else "no pairwise accuracy",
+        _accuracy(measured),
     ]
     return ", ".join(said)
+
+
+def _outside(found: HeadToHead) -> str:
+    """The verdict of a judge outside the loop."""
+    if not can_judge(found):
+        return no_judge(found)
+    net = 100 * (found.wins - found.losses) / decided(found)
+    return f"{found.judge} says {net:+.1f} points of 100 against {found.against} ({of(decided(found), found.unscored)})"
+
+
+def _accuracy(measured: Measured) -> str:
+    if measured.pairwise_accuracy is None or measured.reward_modeling is None:
+        return "no pairwise accuracy"
+    return f"pairwise accuracy {measured.pairwise_accuracy:.1%} of {amount(measured.reward_modeling.pairs, 'pair')}"
 
 
 def _stages(model: ModelView) -> str:

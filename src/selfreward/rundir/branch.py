@@ -32,7 +32,7 @@ from selfreward.rundir.reading import FolderReader
 BRANCH, CONFIG, PROVENANCE = "branch.json", "config.json", "provenance.json"
 GOES_ON = r"M[1-9][0-9]{0,5}"
 """A model that a run can go on from."""
-LATER = ("prompts", "responses", "judge", "pairs", "dpo")
+LATER = ("prompts", "responses", "judge", "pairs", "judge_pairs", "dpo")
 """Fields of a recipe that may be others in a branch: they hold from its first model on."""
 AT_ONCE = (
     *("branch", "iterations", "keep_checkpoints", "report_to", "backend", "servers"),

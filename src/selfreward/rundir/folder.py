@@ -13,6 +13,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,9 +35,12 @@ from selfreward.records import (
     write_whole,
 )
 from selfreward.rundir.branch import BRANCH, read_branch
+from selfreward.rundir.changes import as_it_was, changes_told, remove
 from selfreward.rundir.layout import WATCHING
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
+ENDED = "error.txt"
+"""In the folder of an attempt: the error that ended it."""
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only where adapters are trained."""
 
@@ -94,6 +98,11 @@ class RunDir:
         if self._settled:
             self.settle()
 
+    def ended_by(self, error: SelfRewardError) -> None:
+        """Note the error that ends this attempt: the same command would end the same way, and whoever asks is told so."""
+        with suppress(OSError):  # the error itself is told in any case
+            write_whole(self._attempt / ENDED, f"{error}\n")
+
     def assert_held(self) -> None:
         """Raises `SelfRewardError` where another process took the folder over meanwhile."""
         self._lock.assert_held(self.path)
@@ -114,8 +123,7 @@ class RunDir:
             raise SelfRewardError("is not what this program wrote", str(file), now) from error
 
     def _new_attempt(self) -> Path:
-        numbers = [int(number) for path in self.logs.glob("attempt_*") if (number := path.name.split("_")[1]).isdigit()]
-        attempt = self.logs / f"attempt_{1 + max(numbers, default=0)}"
+        attempt = self.logs / f"attempt_{1 + max(_attempts(self.logs), default=0)}"
         attempt.mkdir(parents=True)
         argv = [starred(argument) for argument in sys.argv]
         provenance = {"python": sys.version, "platform": platform.platform(), "argv": argv, "libraries": versions()}
@@ -126,23 +134,38 @@ class RunDir:
     def refuse(self, stage: Stage) -> Outdated:
         """The error for a stage that was made, or begun, from something else than it would be made from now."""
         changed = changed_fields(self.before, self.now)
-        why = f"the recipe changed ({', '.join(changed)})" if changed else "what it is made from changed"
+        told = f"the recipe changed ({changes_told(self.before, self.now)})"
+        why = told if changed else "what it is made from changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
         made = [one for one in self._made() if one.watching or not stage.watching]
         made = [one for one in made if one.folder.name not in self.taken]
         later = {file for one in made for file in one.files()} - keep
         measured = {file.parent / "measured.json" for file in later if not stage.watching}
         later |= {file for file in measured if file.exists()}
-        now = "Give this run a new folder, or undo the change"
+        now = f"Give this run a new folder; or undo the change{as_it_was(self.path, changed)}"
         if stage.folder.name in self.taken:
             now += f": {stage} was taken over from another run (see {BRANCH}) and is not made again here"
         else:
-            now += f", or delete what no longer holds: {_remove(later)}"
+            now += f"; or delete what no longer holds: {remove(later)}"
         return Outdated(f"{why}, so the records here would not be the ones asked for", str(stage), now)
 
     def _made(self) -> list[Stage]:
         marks = [*self.path.glob("*/*.receipt.json"), *self.path.glob("*/*.plan.json")]
         return [Stage(self, mark.parent, mark.name.split(".")[0]) for mark in marks]
+
+
+def _attempts(logs: Path) -> list[int]:
+    """Numbers of the attempts at a run."""
+    return [int(number) for path in logs.glob("attempt_*") if (number := path.name.split("_")[1]).isdigit()]
+
+
+def last_error(logs: Path) -> str:
+    """The error that ended the last attempt at a run; empty where none did."""
+    file = logs / f"attempt_{max(_attempts(logs), default=0)}" / ENDED
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 class Stage:
@@ -224,7 +247,7 @@ class Stage:
 
     def damaged(self, file: Path, what: str) -> SelfRewardError:
         """The error for a file of this stage that is not as it was left, with what to delete to make the stage again."""
-        now = f"Restore it, or have {self} made again: {_remove(self.files())}"
+        now = f"Restore it, or have {self} made again: rm -r {shlex.join(sorted(map(str, self.files())))}"
         if self.folder.name in self.run.taken:
             now = f"It was taken over from another run (see {BRANCH}): restore it from there, or branch again into another folder"
         return SelfRewardError(what, str(file), now)
@@ -263,8 +286,3 @@ class Stage:
         if loaded is None:
             raise self.damaged(path, CHANGED)
         return loaded
-
-
-def _remove(files: Iterable[Path]) -> str:
-    """The command that deletes `files`."""
-    return f"rm -r {shlex.join(sorted(map(str, files)))}"

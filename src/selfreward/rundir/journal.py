@@ -10,18 +10,21 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
-from selfreward.engines import Batch, Model, answers, heard, streams
+from selfreward.engines import Batch, Model, answers, heard, plan_batches, streams
 from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.records import Completion, Request, read_line, to_line
+from selfreward.records import Completion, Request, Sampled, read_line, to_line
 from selfreward.rundir.folder import Stage
 from selfreward.rundir.progress import Progress, Work
 
 EVERY = 1.0
 """Seconds that answers of a batch may wait for one another before they are written: a line is as slow as the disk."""
+
+S = TypeVar("S", bound=Sampled)
 
 
 def completed(
@@ -35,7 +38,7 @@ def completed(
     batches: list[list[int]] = plan["batches"]
     done = read_journal(stage, [{requests[at].id for at in batch} for batch in batches])
     longest = max((request.sampling.longest for request in requests), default=0)
-    if len(done) < len(requests):
+    if any(request.id not in done for request in requests):
         engine = load()
         with progress.meanwhile(f"{stage}: reading what {len(requests):,} prompts share"):
             engine.prepare(requests)
@@ -57,7 +60,7 @@ def _planned(stage: Stage, requests: Sequence[Request], load: Callable[[], Model
         return []
     engine = load()
     with progress.meanwhile(f"{stage}: planning {len(requests):,} requests"):
-        return engine.batches(requests)
+        return plan_batches(engine, requests)
 
 
 def _owed(
@@ -157,3 +160,10 @@ def usage(completions: Iterable[Completion]) -> dict[str, int]:
 def reasons(completions: Iterable[Completion]) -> dict[str, int]:
     """Why requests were not answered, where the engine says it, with how often; the commonest first."""
     return dict(Counter(completion.reason for completion in completions if completion.reason).most_common())
+
+
+def counted(records: Iterable[S], outcomes: Counter[str]) -> Iterator[S]:
+    """The records, none of them held; `outcomes` has counted their labels when all have gone by."""
+    for record in records:
+        outcomes[record.label] += 1
+        yield record

@@ -13,8 +13,10 @@ from selfreward.records import (
     Compared,
     Dropped,
     Example,
+    JudgePair,
     Judgment,
     Likelihood,
+    MetaJudgment,
     Pair,
     Preference,
     Prompt,
@@ -24,6 +26,7 @@ from selfreward.records import (
     Record,
     Response,
     Verdict,
+    Vote,
 )  # fmt: skip
 
 R = TypeVar("R", bound=Record)
@@ -43,6 +46,13 @@ class Part(NamedTuple, Generic[R]):
     """Whether a folder has one for each round or step: `name_2`, `name_400`."""
     on_the_way: bool = False
     """Whether it is made while a model is trained, and belongs to that training."""
+
+    @property
+    def of_the_paper(self) -> bool:
+        """Whether every run's iterations have it, or most do."""
+        return self.name in ("responses", "judgments") or any(
+            part.covers(self.name) for part in (PROPOSED, PROMPTS, JUDGMENTS, PAIRS)
+        )
 
     def at(self, which: object) -> Part[R]:
         """The part of one round or step."""
@@ -67,13 +77,27 @@ RANKINGS = Part("rankings", "decides", Ranking)
 HELDOUT_PROMPTS = Part("heldout_prompts", "decides", Prompt, "test")
 HELDOUT_RANKINGS = Part("heldout_rankings", "decides", Ranking, "test")
 VALIDATION = Part("validation", "decides", Prompt)
+CHANGED_PROMPTS = Part("changed_prompts", "asks", Response)
+WORSE_RESPONSES = Part("worse_responses", "asks", Response)
 EFT_JUDGMENTS = Part("eft_judgments", "asks", Judgment)
 
 PROPOSED = Part("proposed", "asks", Proposal)
 PROMPTS = Part("prompts", "decides", Prompt)
-RESPONSES = Part("responses", "asks", Response)
+RESPONSES = Part("responses", "asks", Response, several=True)
 JUDGMENTS = Part("judgments", "asks", Judgment, several=True)
+PREFERENCES = Part("preferences", "asks", Preference)
+VOTES = Part("votes", "decides", Vote)
+LIKELIHOODS = Part("likelihoods", "asks", Likelihood)
+LIKELIHOODS_BEFORE = Part("likelihoods_before", "asks", Likelihood)
+LIKELIHOODS_M1 = Part("likelihoods_m1", "asks", Likelihood)
+PAIRS_AHEAD = Part("pairs_ahead", "decides", Pair)
+AHEAD: Part[Dropped] = Part("ahead", "trains", Dropped)
+"""A model whose candidates are looked at and which is then done with."""
 PAIRS = Part("pairs", "decides", Pair)
+JUDGMENTS_ADDED = Part("judgments_added", "asks", Judgment)
+META_JUDGMENTS = Part("meta_judgments", "asks", MetaJudgment)
+EFT_REPLAYED = Part("eft_replayed", "asks", Judgment)
+JUDGE_PAIRS = Part("judge_pairs", "decides", JudgePair)
 JUDGMENTS_BEFORE = Part("judgments_before", "asks", Judgment)
 SELECTION_RESPONSES = Part("selection_responses", "asks", Response, several=True, on_the_way=True)
 SELECTION_PREFERENCES = Part("selection_preferences", "asks", Preference, several=True, on_the_way=True)
@@ -139,25 +163,81 @@ def part_of(stage: str) -> Part[Any]:
 
 
 def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
-    makes_eft = bool(recipe.data.rankings) and "eft" in recipe.sft.on
-    yield SEED, (IFT, RANKINGS if recipe.data.rankings else EFT, HELDOUT_PROMPTS, HELDOUT_RANKINGS)
+    by_itself = recipe.eft.by == "self"
+    judged = () if by_itself else (RANKINGS if recipe.data.rankings else EFT,)
+    yield SEED, (IFT, *judged, HELDOUT_PROMPTS, HELDOUT_RANKINGS)
     yield SEED, (VALIDATION,) if recipe.select else ()
     if recipe.measure.base:
         yield M0, _measuring(recipe)
     if recipe.sft.baseline:
         yield SFT, (MODEL, *_measuring(recipe))
-        yield SEED, (EFT_JUDGMENTS, EFT) if makes_eft else ()
+        made = (CHANGED_PROMPTS, WORSE_RESPONSES, RANKINGS) if by_itself else ()
+        yield SEED, (*made, EFT_JUDGMENTS, EFT) if recipe.makes_eft else ()
     yield M1, () if recipe.sft.on == "none" else (MODEL,)
     yield M1, (*_measuring(recipe), *_watching(recipe, first=True))
     for t in range(2, recipe.iterations + 2):
         before = (JUDGMENTS_BEFORE,) if recipe.judged_before(t) else ()
-        yield f"M{t}", (*making(recipe), *before, *_training(recipe), *_measuring(recipe), *_watching(recipe, first=False))
+        yield (
+            f"M{t}",
+            (
+                *making(recipe, t),
+                *teaching(recipe, t),
+                *before,
+                *_training(recipe),
+                *_measuring(recipe),
+                *_watching(recipe, first=False),
+            ),
+        )
 
 
-def making(recipe: Recipe) -> Parts:
-    """The parts that pairs are made of (paper, section 2.2)."""
-    rounds = tuple(JUDGMENTS.named(name) for name in recipe.judge.rounds)
-    return (*(() if recipe.prompts.source else (PROPOSED,)), PROMPTS, RESPONSES, *rounds, PAIRS)
+def making(recipe: Recipe, t: int) -> Parts:
+    """The parts that the pairs for M_t are made of (paper, section 2.2)."""
+    return (
+        *(() if recipe.prompts.source else (PROPOSED,)),
+        PROMPTS,
+        RESPONSES.named("responses"),
+        *_judging(recipe, t),
+        *_around(recipe, t),
+        PAIRS,
+    )
+
+
+def teaching(recipe: Recipe, t: int) -> Parts:
+    """The parts that pairs of judgments are made of, for M_t."""
+    config = recipe.judge_pairs
+    if config is None or not recipe.teaches_judging(t):
+        return ()
+    compares = config.by != "none"
+    added = (JUDGMENTS_ADDED,) if compares and (config.samples or 0) > recipe.judge.most else ()
+    meta, replayed = (META_JUDGMENTS,) if config.by == "meta" else (), (EFT_REPLAYED,) if config.replay else ()
+    return (*added, *meta, *replayed, JUDGE_PAIRS)
+
+
+def of_model(which: Literal["M1", "ahead"]) -> tuple[Part[Response], Part[Judgment]]:
+    """The candidates of another model than M_t, and the judgments of them."""
+    number = {"M1": 2, "ahead": 3}[which]
+    return RESPONSES.at(number), JUDGMENTS.at(number)
+
+
+def _around(recipe: Recipe, t: int) -> Parts:
+    """The parts of candidates of other models, for M_t; M1's own are no other's."""
+    first = of_model("M1") if recipe.pairs.rejected_from == "M1" and t > 2 else ()
+    return (*first, *((PAIRS_AHEAD, AHEAD, *of_model("ahead")) if recipe.pairs.chosen_from == "ahead" else ()))
+
+
+def _judging(recipe: Recipe, t: int) -> Parts:
+    """The parts that the candidates for M_t get their scores from."""
+    method = recipe.judge.method_for(t)
+    if method == "pairwise":
+        return (PREFERENCES,)
+    if method == "votes":
+        return (VOTES,)
+    if method == "likelihood":
+        return (LIKELIHOODS, LIKELIHOODS_BEFORE)
+    if method == "cream":
+        first = (LIKELIHOODS_M1,) if t > 2 else ()
+        return (LIKELIHOODS, *first, *((LIKELIHOODS_BEFORE,) if t > 3 and recipe.dpo.confidence == "consistency" else ()))
+    return tuple(JUDGMENTS.named(name) for name in recipe.judge.rounds)
 
 
 def _training(recipe: Recipe) -> Parts:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from selfreward.engines import Advance, Model, Trainer, Unshared
-from selfreward.errors import NoPairs
 from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (
     Asked,
@@ -18,7 +17,6 @@ from selfreward.records import (
     Completion,
     Contrast,
     Dropped,
-    Pair,
     Record,
     Records,
     Request,
@@ -31,17 +29,19 @@ from selfreward.records import (
     sync_folder,
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
-from selfreward.rundir.journal import completed, reasons, usage
-from selfreward.rundir.layout import MODEL, PAIRS, PROMPTS, Part
+from selfreward.rundir.journal import completed, counted, reasons, usage
+from selfreward.rundir.layout import MODEL, Part
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
     TOO_LONG,
     Chooser,
     Training,
+    asked_which_fit,
     assert_unchanged,
     at_step,
     decisive,
     fitting_pairs,
+    model_in,
     on_the_way,
     settled,
 )
@@ -131,7 +131,7 @@ class ModelFolder:
         if stage.finished(key) is None:
             completions = completed(stage, key, requests, partial(self.run.load, model), self.run.progress)
             outcomes = Counter[str]()
-            stage.write(stage.records, _counted((read(request, completions[request.id]) for request in requests), outcomes))
+            stage.write(stage.records, counted((read(request, completions[request.id]) for request in requests), outcomes))
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
             if failed := reasons(completions.values()):
                 facts["failed"] = failed
@@ -173,26 +173,6 @@ class ModelFolder:
         stage = Stage(self.run.dir, self.path, part.name)
         return Counter(drop.reason for drop in iter_jsonl(stage.dropped, Dropped))
 
-    def require(self, pairs: Sequence[Pair]) -> None:
-        """Raises `NoPairs` where there is nothing to train on."""
-        if not pairs:
-            if not (reasons := self._why(PAIRS)):
-                raise self._no_prompts()
-            now = "Look at judgments.jsonl beside it: train the judge better, raise judge.samples, or ask for more prompts"
-            raise NoPairs(f"no usable pair ({reasons})", str(self.path / "pairs.jsonl"), now)
-
-    def _why(self, part: Part[Any]) -> str:
-        return ", ".join(f"{reason} {count}" for reason, count in sorted(self.dropped(part).items()))
-
-    def _no_prompts(self) -> NoPairs:
-        """The error for an iteration in which no prompt was fit to be asked."""
-        reasons = self.dropped(PROMPTS)
-        now = f"Look at {PROMPTS.name}.dropped.jsonl beside it, and at the limits in [prompts]"
-        if "not_ascii" in reasons:
-            now += "; for other languages set prompts.ascii_only = false"
-        why = f"no prompts: {self._why(PROMPTS)}" if reasons else "no prompts"
-        return NoPairs(f"no usable pair ({why})", str(self.path / "pairs.jsonl"), now)
-
     def train_sft(self, examples: Sequence[tuple[Asked, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
         """Fine-tune `start` on (prompt, response) into this folder's model."""
         made_from = ["sft", examples, start.fingerprint, config.model_dump(mode="json", exclude=NO_MATTER), seed]
@@ -207,17 +187,16 @@ class ModelFolder:
 
     def train_dpo(
         self, pairs: Sequence[Contrast], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
-        chooser: Chooser | None = None,
+        chooser: Chooser | None = None, part: Part[Dropped] = MODEL,
     ) -> Checkpoint:  # fmt: skip
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.
 
         Pairs that `start` cannot read whole are dropped and counted. With a `chooser` the model is the checkpoint it chooses.
         """
-        settings = config.model_dump(mode="json", exclude=NO_MATTER)
-        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, settings, seed]
+        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed]
 
         def prepare(stage: Stage) -> Training:
-            fitting, dropped = fitting_pairs(pairs, self.run.trainer.fits(pairs, start.path), start)
+            fitting, dropped = fitting_pairs(pairs, asked_which_fit(self.run.trainer, pairs, start), start)
             if dropped:
                 stage.write(stage.dropped, dropped)
 
@@ -227,15 +206,18 @@ class ModelFolder:
                 every = chooser.every if chooser else None
                 return self.run.trainer.dpo(fitting, start.path, reference.path, config, seed, stage.work, advance, every)
 
-            left_out, trust = {TOO_LONG: len(dropped)} if dropped else {}, config.model_dump(include={"confidence"})
-            return Training(config.steps(len(fitting)), train, left_out, trust)
+            left_out, told = {TOO_LONG: len(dropped)} if dropped else {}, config.model_dump(include={"confidence", "loss"})
+            if config.average > 1:
+                told["averaged"] = config.averaged(len(fitting))
+            return Training(config.steps(len(fitting)), train, left_out, told)
 
-        return self._train(made_from, start, prepare, chooser)
+        return self._train(made_from, start, prepare, chooser, part)
 
     def _train(
-        self, made_from: list[Any], start: Checkpoint, prepare: Callable[[Stage], Training], chooser: Chooser | None = None
-    ) -> Checkpoint:
-        stage = self._stage(MODEL)
+        self, made_from: list[Any], start: Checkpoint, prepare: Callable[[Stage], Training], chooser: Chooser | None = None,
+        part: Part[Dropped] = MODEL,
+    ) -> Checkpoint:  # fmt: skip
+        stage = self._stage(part)
         key = content_id(*made_from, self.run.training, chooser.identity if chooser else None, versions())
         receipt = stage.finished(key)
         if receipt is None:
@@ -257,13 +239,14 @@ class ModelFolder:
                 stage.finish(key, weights, **receipt)
         elif chooser:
             chooser.choose(self, on_the_way(stage, receipt["candidates"], start))  # its records are looked over too
-        return Checkpoint(name=self.name, path=stage.model, fingerprint=receipt["fingerprint"], parent=start.fingerprint)
+        name = self.name if part is MODEL else f"{self.name} {part.name}"
+        return Checkpoint(name=name, path=stage.model, fingerprint=receipt["fingerprint"], parent=start.fingerprint)
 
     def _trained(self, stage: Stage, training: Training) -> Path:
         """The folder that the trainer made, safely on disk."""
         self.run.unload()
         with self.run.progress.stage(str(stage), training.steps, "steps") as advance:
-            made = training.train(advance)
+            made = model_in(training.train(advance), self.run.trainer)
         sync_files(made)
         return made
 
@@ -293,12 +276,9 @@ class ModelFolder:
 
     def receipt(self, part: Part[Any]) -> dict[str, Any]:
         """The facts in the receipt of a finished stage; none where there is no receipt."""
-        stage = Stage(self.run.dir, self.path, part.name)
+        return self.facts(part.name)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """As `receipt`, of the stage with this name."""
+        stage = Stage(self.run.dir, self.path, name)
         return stage.load(stage.receipt) if stage.receipt.exists() else {}
-
-
-def _counted(records: Iterable[S], outcomes: Counter[str]) -> Iterator[S]:
-    """The records, none of them held; `outcomes` has counted their labels when all have gone by."""
-    for record in records:
-        outcomes[record.label] += 1
-        yield record

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from selfreward.engines import Advance
+from selfreward.engines import Advance, Trainer, name_of
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import ClusterConfig, TrainerConfig
 from selfreward.records import Asked, Checkpoint, Contrast, Dropped, Prompt, fingerprint, last_turn, sync_files, sync_folder
@@ -53,6 +53,26 @@ def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dic
     settings = config.model_dump(mode="json", exclude={"gradient_checkpointing"})
     shared = {"processes": cluster.trainers, "fsdp": cluster.fsdp} if cluster and cluster.trainers > 1 else {}
     return {**settings, "versions": versions(ADAPTERS) if config.lora else {}, **shared}
+
+
+def asked_which_fit(trainer: Trainer, pairs: Sequence[Contrast], start: Checkpoint) -> Sequence[bool]:
+    """Which of `pairs` the trainer says that `start` can read whole. Raises `SelfRewardError` where it leaves some out."""
+    fits: Any = trainer.fits(pairs, start.path)
+    if not isinstance(fits, Sequence) or len(fits) != len(pairs):
+        came = f"{len(fits)} answers" if isinstance(fits, Sequence) else f"{fits!r:.80}"
+        what = f"fits gave {came} for {len(pairs)} pairs"
+        raise SelfRewardError(what, name_of(trainer), "Let it give a list with True or False for each pair")
+    return fits
+
+
+def model_in(made: Any, trainer: Trainer) -> Path:
+    """The folder that a training left. Raises `SelfRewardError` where there is none, or no model in it."""
+    if not isinstance(made, Path):
+        what = f"gave {made!r:.80}, where the folder of the trained model is expected"
+        raise SelfRewardError(what, name_of(trainer), "Let sft and dpo return the folder that they wrote, a Path")
+    if not list(made.glob("*.safetensors")):
+        raise SelfRewardError(f"left no weights in {made}", name_of(trainer), "Let it write them as .safetensors")
+    return made
 
 
 def fitting_pairs(pairs: Sequence[Contrast], fits: Sequence[bool], start: Checkpoint) -> tuple[list[Contrast], list[Dropped]]:

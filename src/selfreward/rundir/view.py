@@ -12,6 +12,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
 from selfreward.records import Measured, Reading, Records, ending, is_held, read_record
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
+from selfreward.rundir.folder import last_error
 from selfreward.rundir.layout import DRIFT, MEASURED, PAIRS, SEED, Due, expected
 from selfreward.rundir.reading import FolderReader
 from selfreward.rundir.seen import Status, last_seen
@@ -122,7 +123,11 @@ class RunView:
             progress = f"before {stage}" if stage else "at its end"
         else:
             progress = f"in {seen.stage}, {seen.done_of}" + (_left(seen) if self.alive else "")
-        return f"running, {progress}" if self.alive else f"stopped {progress}; the same command goes on from here"
+        if self.alive:
+            return f"running, {progress}"
+        if error := last_error(self.folder / "logs"):
+            return f"ended {progress} by an error, which the same command meets again until it is put right: {error}"
+        return f"stopped {progress}; the same command goes on from here"
 
 
 def open_run(folder: Path | str) -> RunView:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import sqrt
+from math import fsum, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,25 @@ def _signs(values: Sequence[int]) -> Signs:
 
 def _cosine(a: Signs, b: Signs) -> float:
     return int((a * b).sum()) / sqrt(int((a * a).sum()) * int((b * b).sum()))
+
+
+def mean_places(groups: Iterable[Sequence[str]], opinions: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Share of the others of its group that a response is placed above, 0 to 1, level ones by half; mean over `opinions`.
+
+    `groups`: ids of one prompt's candidates each. `opinions`: each judge's scores by id. Responses count that all have scored. It
+    is the mean rank, from the worst, less 1 and over how many others there are. Alone in its group a response has ½.
+    """
+    found: dict[str, float] = {}
+    for group in groups:
+        judged = [one for one in group if all(one in scores for scores in opinions)]
+        for one in judged:
+            shares = [_above(scores[one], [scores[other] for other in judged if other != one]) for scores in opinions]
+            found[one] = fsum(shares) / len(shares)
+    return found
+
+
+def _above(score: float, others: Sequence[float]) -> float:
+    return sum((score > other) + (score == other) / 2 for other in others) / len(others) if others else 0.5
 
 
 def rank_consistency(groups: Iterable[Sequence[str]], ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]:

@@ -10,8 +10,8 @@ from itertools import pairwise
 from math import isfinite, sqrt
 from typing import Any
 
-from selfreward.errors import SelfRewardError, first_line
-from selfreward.recipe import IMPORT_PATH, DriftConfig, imported
+from selfreward.errors import SelfRewardError, raised
+from selfreward.recipe import IMPORT_PATH, DriftConfig, function_at
 from selfreward.records import Estimate
 from selfreward.stats.novelty import WORD_OF_ANY_SCRIPT
 
@@ -90,10 +90,10 @@ def known_traits(config: DriftConfig) -> dict[str, Trait]:
     return {**TRAITS, **{name: _own(name, value) for name, value in config.traits.items()}}
 
 
-def _own(name: str, value: str) -> Trait:
-    if re.fullmatch(IMPORT_PATH, value):
-        return partial(_called, name, imported(value))
-    return partial(matches, re.compile(value, re.IGNORECASE))
+def _own(name: str, told: str) -> Trait:
+    if re.fullmatch(IMPORT_PATH, told):
+        return partial(_called, name, function_at(told, f"drift.traits.{name}", "text"))
+    return partial(matches, re.compile(told, re.IGNORECASE))
 
 
 def _called(name: str, function: Callable[[str], Any], text: str) -> float:
@@ -101,7 +101,7 @@ def _called(name: str, function: Callable[[str], Any], text: str) -> float:
     try:
         value = float(function(text))
     except Exception as error:  # whatever may go wrong in another's code
-        raise _no_number(name, text, f"raised {type(error).__name__} ({first_line(error)})") from error
+        raise _no_number(name, text, f"raised {raised(error)}") from error
     if not isfinite(value):
         raise _no_number(name, text, f"gave {value}")
     return value

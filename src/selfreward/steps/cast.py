@@ -27,13 +27,25 @@ class Cast:
             return model
         return self.outside(config.frozen) if config.frozen else self.base
 
+    def judges(self, config: JudgeConfig, model: Checkpoint) -> list[Checkpoint]:
+        """The models that judge the candidates; one, but of a jury."""
+        return [self._judge(name, model) for name in config.judges]
+
     def judge(self, config: JudgeConfig, model: Checkpoint) -> Checkpoint:
-        """The model that judges the candidates."""
-        if config.by == "current":
+        """The model that judges the candidates; the first of a jury."""
+        return self.judges(config, model)[0]
+
+    def _judge(self, name: str, model: Checkpoint) -> Checkpoint:
+        if name == "current":
             return model
-        if config.by == "previous":
+        if name == "previous":
             return self.before(model) or model
-        return self._members["M1"] if config.by == "frozen" else self.outside(config.by)
+        return self._members["M1"] if name == "frozen" else self.outside(name)
+
+    @property
+    def first(self) -> Checkpoint:
+        """M1, from whose likelihoods CREAM goes out."""
+        return self._members["M1"]
 
     def before(self, model: Checkpoint) -> Checkpoint | None:
         """The model one iteration before `model`; None before M1, for M0 was not taught to judge."""

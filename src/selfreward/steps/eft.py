@@ -7,27 +7,57 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from math import floor, fsum
+from typing import NamedTuple
 
-from selfreward.errors import SelfRewardError
 from selfreward.recipe import EFTConfig, Recipe
-from selfreward.records import Checkpoint, Dropped, Example, Judgment, Ranking
+from selfreward.records import Checkpoint, Completion, Dropped, Example, Judgment, Ranking, Request, turns_of
 from selfreward.rundir import EFT, EFT_JUDGMENTS, ModelFolder
 from selfreward.steps.judgments import Grader
+from selfreward.steps.made_rankings import rank_without_people
+from selfreward.steps.nothing import no_eft
 from selfreward.steps.seed import Seed, ranked_responses
 
 
+class Replaying(NamedTuple):
+    """Asks a model to judge what EFT's examples judge."""
+
+    grader: Grader
+    samples: int
+
+    @property
+    def reading(self) -> list[object]:
+        """Everything that a judgment depends on beside the model's text."""
+        return self.grader.reading
+
+    def plan(self, examples: Iterable[Example], model: Checkpoint, seed: int) -> list[Request]:
+        """`samples` requests for each example, next to each other."""
+        config = self.grader.config
+        return [
+            Request.asking(example.id, sample, turns, config.sampling, model, seed)
+            for example in examples
+            for turns in (turns_of(config.frame(example.asked)),)
+            for sample in range(self.samples)
+        ]
+
+    def read(self, request: Request, completion: Completion) -> Judgment:
+        """One opinion; its `response_id` is the id of the example."""
+        return self.grader.read(request, completion)
+
+
 def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFolder) -> Seed:
-    """`seed` with the EFT examples that `baseline` makes of its ranked sets. Raises `SelfRewardError` where it makes none."""
+    """`seed` with the EFT examples that `baseline` makes of its ranked sets, or of sets that it makes itself.
+
+    Raises `SelfRewardError` where it makes none.
+    """
+    if recipe.eft.by == "self":
+        seed = seed._replace(rankings=rank_without_people(seed, recipe, baseline, folder))
     # What is learnt is the number in the text, so that it is this number that must agree.
     grader = Grader(recipe.judge.model_copy(update={"samples": recipe.eft.tries, "read": "sampled"}))
     asked = [(ranking.asked, response) for ranking in seed.rankings for response in ranked_responses(ranking)]
     judgments = folder.ask(EFT_JUDGMENTS, grader, asked, baseline)
     eft = folder.keep(EFT, choose_eft(seed.rankings, judgments, grader, recipe.eft, recipe.seed))
     if not eft:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(folder.dropped(EFT).items()))
-        now = 'Look at eft_judgments.jsonl beside it: give more ranked sets, raise eft.tries, or set eft.agree = "mean"'
-        where = str(folder.path / "eft.jsonl")
-        raise SelfRewardError(f"nowhere does the SFT baseline agree with people ({reasons})", where, now)
+        raise no_eft(judgments, folder, recipe)
     return seed._replace(eft=eft)
 
 

@@ -15,6 +15,11 @@ from selfreward.steps.json_verdicts import json_verdict, read_json, schema
 from selfreward.steps.parsing import NO_VERDICT, compiled, expected_score, own_turn, read_score
 from selfreward.steps.rubrics import Rubric, own_words
 
+AFTER_SCORE = re.compile(r"(?:[\s*]*(?:[-+=/∕／]|out of)[\s*]*\d+(?:[.,]\d+)?)*+(?:[^\S\n]*(?:points?|stars?)\b)?", re.IGNORECASE)
+"""Behind a score: the rest of a sum, the best score there is, the unit."""
+AFTER_KEY = re.compile(r"\s*(?:\"(?:[^\"\\]|\\.)*+\"|'(?:[^'\\]|\\.)*+'|[^,}\n]*)\s*,?")
+"""Behind the key of the score in an object: its value."""
+
 
 class Grader:
     """A rubric, a scale and a parser: what a model is asked about a response, and how its answer becomes a judgment."""
@@ -66,6 +71,14 @@ class Grader:
             return sampled
         return expected_score(text, self._verdict, watched)
 
+    def without_score(self, text: str) -> str:
+        """A judge's words with the verdicts cut out of them, whatever they say."""
+        behind = AFTER_KEY if self.config.form == "json" else AFTER_SCORE
+        kept, at = "", 0
+        for verdict in self._verdict.finditer(text):
+            kept, at = kept + text[at : max(at, verdict.start())], max(at, behind.match(text, verdict.end()).end())  # type: ignore[union-attr]
+        return (kept + text[at:]).strip()
+
     def own_turn(self, text: str) -> str:
         """The part of a judge's text that counts."""
         return own_turn(text, self._verdict)
@@ -104,7 +117,7 @@ NEAR = 0.5
 """Points from the best (or worst) mean within which another candidate may still be it; single scores are so near if equal."""
 
 
-def judge_candidates(
+def ask_candidates(
     it: ModelFolder, candidates: Sequence[tuple[Asked, Response]], grader: Grader, by: Checkpoint
 ) -> Records[Judgment]:
     """All judgments of `candidates`, (prompt, response) each, that the model `by` writes.

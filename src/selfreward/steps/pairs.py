@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from statistics import fmean
 
-from selfreward.recipe import DPOConfig, PairsConfig, Recipe, imported
+from selfreward.errors import SelfRewardError, raised
+from selfreward.recipe import BEST_AGAINST_WORST, DPOConfig, PairsConfig, Recipe, function_at
 from selfreward.records import Checkpoint, Dropped, Iteration, Judgment, Pair, Prompt, Response
 from selfreward.rundir import JUDGMENTS_BEFORE, ModelFolder
 from selfreward.stats import pair_outcomes, rank_consistency
@@ -49,8 +50,24 @@ def pair_policy(config: PairsConfig) -> Policy:
     """The function by which `config` has pairs chosen. Raises `SelfRewardError` where it cannot be imported."""
     if config.length_rho:
         return partial(shortest_of_the_best, rho=config.length_rho)
-    policy: Policy = imported(config.policy)
-    return policy
+    policy = function_at(config.policy, "pairs.policy", "prompt_id", "scored")
+    return policy if config.policy == BEST_AGAINST_WORST else partial(_asked, policy, config.policy)
+
+
+def _asked(policy: Policy, path: str, prompt_id: str, group: list[Scored]) -> Pair | str:
+    """The decision of a user's own policy. Raises `SelfRewardError` where it is neither a pair of the candidates nor a reason."""
+    now = "Let it give a Pair of two of the candidates that it is passed, or, as text, the reason against having one"
+    try:
+        made = policy(prompt_id, list(group))
+    except Exception as error:  # whatever may go wrong in another's code
+        raise SelfRewardError(f"raised {raised(error)} for prompt {prompt_id}", f"pairs.policy ({path})", now) from error
+    candidates = {response.id for _, response in group}
+    if isinstance(made, str) and made:
+        return made
+    if isinstance(made, Pair) and made.prompt_id == prompt_id and {made.chosen_id, made.rejected_id} <= candidates:
+        return made
+    came = "a Pair of other responses" if isinstance(made, Pair) else f"{made!r:.80}"
+    raise SelfRewardError(f"gave {came} for prompt {prompt_id}", f"pairs.policy ({path})", now)
 
 
 def best_against_worst(prompt_id: str, group: list[Scored]) -> Pair | str:
@@ -63,7 +80,7 @@ def best_against_worst(prompt_id: str, group: list[Scored]) -> Pair | str:
         return "all_ran_out_of_length"
     best = max(whole, key=lambda scored: (scored[0], scored[1].id))
     worst = min(group, key=lambda scored: (scored[0], scored[1].id))
-    return _preference(prompt_id, best, worst)
+    return preference(prompt_id, best, worst)
 
 
 def shortest_of_the_best(prompt_id: str, group: list[Scored], rho: float) -> Pair | str:
@@ -81,10 +98,10 @@ def shortest_of_the_best(prompt_id: str, group: list[Scored], rho: float) -> Pai
     good, bad = ([s for s in whole if s[0] >= highest - near], [s for s in group if s[0] <= lowest + near])
     best = min(good, key=lambda scored: (len(scored[1].text), scored[1].id))
     worst = max(bad, key=lambda scored: (len(scored[1].text), scored[1].id))
-    return _preference(prompt_id, best, worst)
+    return preference(prompt_id, best, worst)
 
 
-def _preference(prompt_id: str, best: Scored, worst: Scored) -> Pair | str:
+def preference(prompt_id: str, best: Scored, worst: Scored) -> Pair | str:
     """The pair of the two, or why they are none."""
     if best[0] <= worst[0]:
         return "tie"
@@ -100,6 +117,8 @@ def half_a_point_apart(prompt_id: str, group: list[Scored]) -> Pair | str:
 
 
 Decided = tuple[list[Pair], list[Dropped]]
+DISSENT = "jury_disagrees"
+"""Why a pair is dropped that too few of several judges would have."""
 FLUKE = "likely_fluke"
 """Why a pair is dropped that judging again would too often turn round."""
 
@@ -118,17 +137,33 @@ def without_flukes(decided: Decided, responses: Iterable[Response], judgments: I
     return [pair for pair in pairs if pair.id not in flukes], [*dropped, *told]
 
 
+def without_dissent(decided: Decided, opinions: Sequence[Mapping[str, float]], agreement: float) -> Decided:
+    """The pairs and what was dropped, where pairs that a smaller share of a jury than `agreement` would have are dropped too.
+
+    `opinions`: each judge's scores by response id.
+    """
+    pairs, dropped = decided
+    if not agreement:
+        return decided
+    backed = {pair.id: fmean(said[pair.chosen_id] > said[pair.rejected_id] for said in opinions) for pair in pairs}
+    told = [Dropped(id=pair.prompt_id, stage="pairs", reason=DISSENT) for pair in pairs if backed[pair.id] < agreement]
+    return [pair for pair in pairs if backed[pair.id] >= agreement], [*dropped, *told]
+
+
 def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint, cast: Cast) -> DPOConfig:
     """How to train `model` on what it `made`: `[dpo]`, with a number for its confidence (CREAM, arXiv 2410.12735).
 
     Measured, it is (τ + 1) / 2 from 0 to 1, with τ the mean over prompts of Kendall's τ-b between the scores of the judge and of
-    the model before it, which is asked in `judgments_before`. It is 1 where there is no model before, or no prompt has a τ. Pairs
-    of earlier iterations that are trained on again are trusted as far.
+    the model before it, which is asked in `judgments_before`, or between the likelihoods that CREAM ranks by. It is 1 where there
+    is no model before, or no prompt has a τ. Pairs of earlier iterations that are trained on again are trusted as far.
     """
     if recipe.dpo.confidence != "consistency":
         return recipe.dpo
-    earlier = cast.before(cast.judge(recipe.judge, model))
-    taus = _taus(made, it, earlier, recipe) if earlier else []
+    if made.scores is not None:
+        taus = rank_consistency(_groups(made.responses), made.scores, made.scores_before or {})
+    else:
+        earlier = cast.before(cast.judge(recipe.judge, model))
+        taus = _taus(made, it, earlier, recipe) if earlier else []
     return recipe.dpo.model_copy(update={"confidence": (fmean(taus) + 1) / 2 if taus else 1.0})
 
 
@@ -137,5 +172,8 @@ def _taus(made: Iteration, it: ModelFolder, earlier: Checkpoint, recipe: Recipe)
     grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in made.prompts}
     asked = ((texts[response.prompt_id], response) for response in made.responses)
     before = it.ask(JUDGMENTS_BEFORE, grader, asked, earlier)
-    groups = ([response.id for response in group] for _, group in groupby(made.responses, lambda response: response.prompt_id))
-    return rank_consistency(groups, grader.mean_scores(made.judgments), grader.mean_scores(before))
+    return rank_consistency(_groups(made.responses), grader.mean_scores(made.judgments), grader.mean_scores(before))
+
+
+def _groups(responses: Iterable[Response]) -> list[list[str]]:
+    return [[response.id for response in group] for _, group in groupby(responses, lambda response: response.prompt_id)]

@@ -7,7 +7,9 @@ is a tie, and where one of them failed there is no verdict at all.
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import combinations, groupby
 
 from selfreward.engines import thought_of, without_thought
 from selfreward.recipe import FIRST_SECOND_TIE, PairwiseConfig, label_name
@@ -82,6 +84,25 @@ def combine(preferences: Iterable[Preference]) -> list[Comparison]:
     return [
         Comparison(prompt_id=prompt_id, a=a, b=b, winner=_agreed(sides)) for (prompt_id, a, b), sides in _both_orders(preferences)
     ]
+
+
+def win_shares(preferences: Iterable[Preference], responses: Iterable[Response], min_valid: int) -> dict[str, float]:
+    """Share of its comparisons with the others to its prompt that a response wins, 0 to 1, ties by half, by response id.
+
+    Responses to a prompt stand together in `responses`; those that read the same are level, asked about or not. Comparisons that
+    were not decided do not count; a response of fewer than `min_valid` has no share, unless it has fewer rivals, all decided.
+    """
+    winners = {(one.a, one.b): one.winner for one in combine(preferences)}
+    won: dict[str, list[float]] = defaultdict(list)
+    rivals: Counter[str] = Counter()
+    for _, group in groupby(responses, lambda response: response.prompt_id):
+        for a, b in combinations([response for response in group if response.answered], 2):
+            rivals.update((a.id, b.id))
+            winner = "tie" if a.text == b.text else winners.get((a.id, b.id), "none")
+            if winner != "none":
+                won[a.id].append({"a": 1.0, "b": 0.0, "tie": 0.5}[winner])
+                won[b.id].append(1 - won[a.id][-1])
+    return {name: sum(points) / len(points) for name, points in won.items() if len(points) >= min(min_valid, rivals[name])}
 
 
 def flip_rate(preferences: Iterable[Preference]) -> float | None:

@@ -156,7 +156,8 @@ def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re
     """Where `pattern` matches, but for what stands on a line below, or in brackets, with words after it, and a list's first."""
     for found in pattern.finditer(text, start):
         before = text[found.start() : max(found.start(1), found.start())].lstrip()
-        below = (re.search(LINE_END, before) or BRACKETED.search(before)) and not ENDS_LINE.match(text, found.end())
+        bracketed = found.end() == found.end(1) and BRACKETED.search(before)  # a pattern that closes a bracket means it
+        below = (re.search(LINE_END, before) or bracketed) and not ENDS_LINE.match(text, found.end())
         if not below and not (found[1] == "1" and LISTED.match(text, found.end())):
             yield found
 

@@ -61,8 +61,9 @@ class Seed(NamedTuple):
     def parts(self) -> dict[str, tuple[Sequence[Identified], list[Dropped]]]:
         """Name of a stage in the run's seed folder → its records, and what was dropped on the way to them."""
         dropped = {drop.stage for drop in self.dropped}
-        judged = "rankings" if self.rankings or "rankings" in dropped else "eft"
-        names = ("ift", judged, "heldout_prompts", "heldout_rankings")
+        judged = ("rankings",) if self.rankings or "rankings" in dropped else ("eft",)
+        given = () if self.recipe and self.recipe.eft.by == "self" else judged
+        names = ("ift", *given, "heldout_prompts", "heldout_rankings")
         return {name: (getattr(self, name), [drop for drop in self.dropped if drop.stage == name]) for name in names}
 
     def examples(self, on: str) -> list[tuple[Asked, str]]:
@@ -242,7 +243,10 @@ def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
     if not recipe.prompts.source and not any(example.stands_alone for example in seed.ift):
         now = "Add examples of a first turn, which new prompts are modelled on, or give prompts of your own with prompts.from"
         raise SelfRewardError("every prompt in it is a later turn of a conversation", data.ift.path, now)
-    if wanted and not data.rankings and not seed.eft:
+    if wanted and recipe.eft.by == "self" and not recipe.sft.baseline:
+        now = "Set sft.baseline = true, or give ready-made EFT"
+        raise SelfRewardError("the SFT baseline makes rankings and EFT of them, but is not trained", "sft.baseline", now)
+    if wanted and not data.rankings and not seed.eft and recipe.eft.by == "people":
         now = 'Add some, or rankings to make them of, or set sft.on = "ift"'
         raise SelfRewardError("sft.on asks for EFT but there are no EFT examples", data.eft.path if data.eft else "data.eft", now)
     if wanted and data.rankings and not recipe.sft.baseline:

@@ -17,6 +17,7 @@ from selfreward.recipe import Recipe
 from selfreward.records import NO_FRAME, Checkpoint, Compared, Frame, Prompt, Response, Sampling, digest
 from selfreward.rundir import SELECTION, SELECTION_PREFERENCES, SELECTION_RESPONSES, VALIDATION, ModelFolder
 from selfreward.steps.cast import Cast
+from selfreward.steps.nothing import of_preferences
 from selfreward.steps.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.steps.responses import Answering
 from selfreward.steps.seed import Seed, refuse_known
@@ -66,9 +67,10 @@ class Selector(NamedTuple):
         preferences = list(folder.ask(part, self.pairwise, zip(self.prompts, ours, theirs, strict=True), self.judge))
         count = Counter(comparison.winner for comparison in combine(preferences))
         if count["none"] == len(self.prompts):
-            failures = ", ".join(f"{name} {n}" for name, n in sorted(Counter(p.label for p in preferences).items()))
-            now = f"Put it right, then delete {part.name}.jsonl and {part.name}.receipt.json in {folder.path}"
-            raise SelfRewardError(f"decided nothing on {len(self.prompts)} prompts ({failures})", self.judge.name, now)
+            why = of_preferences(preferences, "select.judge")
+            now = f"{why.now if why else 'Put it right'}. Then delete {part.name}.* in {folder.path}"
+            what = f"decided nothing on {len(self.prompts)} prompts{f' ({why.counts}). {why.example}' if why else ''}"
+            raise SelfRewardError(what, self.judge.name, now)
         return Compared(
             step=step, against=against, wins=count["a"], ties=count["tie"], losses=count["b"], undecided=count["none"],
             position_flips=flip_rate(preferences),

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from selfreward.engines.machine import memory_here, ran_out
+from selfreward.engines.machine import find_device, memory_here, ran_out
 from selfreward.engines.protocols import Advance, likeliest, untold
 from selfreward.engines.sampling.drawing import Spellings, draw
 from selfreward.engines.sampling.plain import CANNOT, Plain, shortest
@@ -61,6 +61,7 @@ class HFModel:
 
     def __init__(self, path: Path, config: BackendConfig) -> None:
         self.tell: Advance = untold
+        find_device(config.device)
         device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         dtype = config.dtype if config.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
         if device != "cpu":
@@ -215,8 +216,7 @@ class HFModel:
         if not count:
             return None
         values, words = torch.log_softmax(logits.double(), dim=-1).topk(min(count, len(logits)))
-        texts = (decode(self.tokenizer, [word]) for word in words.tolist())
-        return likeliest(zip(texts, values.tolist(), strict=True))
+        return likeliest(zip((decode(self.tokenizer, [word]) for word in words.tolist()), values.tolist(), strict=True))
 
     def _decode(self, rows: list[_Row], logits: torch.Tensor) -> Iterator[_Row]:
         """Extend `rows` token by token until each has stopped or reached its limit; each as soon as it has."""

@@ -61,6 +61,14 @@ def probe(engine: ServerModel, model: Checkpoint) -> Honours:
     return _Probe(engine, model).honours()
 
 
+def assert_answers(engine: ServerModel, model: Checkpoint) -> None:
+    """Ask `engine` one sentence. Raises `SelfRewardError` where it does not answer."""
+    answer = _Probe(engine, model).once()
+    if answer.finish == "error":
+        what = f"does not answer a request of one sentence ({answer.reason or 'no reason was given'})"
+        raise SelfRewardError(what, model.name, "Put right what it names, or name another server")
+
+
 class _Probe:
     def __init__(self, engine: ServerModel, model: Checkpoint) -> None:
         self.engine, self.model, self._asked = engine, model, 0
@@ -82,6 +90,10 @@ class _Probe:
         if len({*drawn}) == 1:
             return known._replace(alike=True)
         return self._sampling(known._replace(alike=False, seed=self._text(1) == drawn[0]), _told(greedy))
+
+    def once(self) -> Completion:
+        """The answer to one request without anything that a server may refuse."""
+        return self._answer(self._request(0, 1.0, 1.0))
 
     def _sampling(self, known: Honours, greedy: str) -> Honours:
         """Temperature 0 and the narrowest top-p are the same thing, whatever the seed, where both are honoured."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,14 @@ MARK = "whole"
 class Safe(TrainerCallback):
     """Tells of progress, marks checkpoints whole, and stops a training only where it can go on from.
 
-    After `every` steps, but not after the last, it has the model written: before the checkpoint of that step is, so that
+    After the steps in `due` it has the model written: before the checkpoint of that step is, so that
     whoever goes on from a checkpoint has every model up to it.
     """
 
     def __init__(
-        self, advance: Advance, keep: bool, write: Callable[[Any, int], object] | None = None, every: int | None = None
+        self, advance: Advance, keep: bool, write: Callable[[Any, int], object] | None = None, due: Collection[int] = ()
     ) -> None:
-        self._advance, self._keep, self._write, self._every = advance, keep, write, every
+        self._advance, self._keep, self._write, self._due = advance, keep, write, due
         self._stop: Stopped | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -42,7 +42,7 @@ class Safe(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
     ) -> None:
         """Write a model where one is due; where the run was asked to end, have a checkpoint made first."""
-        if self._write and self._every and state.global_step % self._every == 0 and state.global_step < state.max_steps:
+        if self._write and state.global_step in self._due:
             self._write(model, state.global_step)
         try:
             self._advance(1)

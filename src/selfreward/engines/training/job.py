@@ -14,14 +14,14 @@ from pydantic import BaseModel
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
-from selfreward.records import Answer, write_whole
+from selfreward.records import Answer, Asked, write_whole
 
 
 class Job(BaseModel):
     """A call of a trainer, as a file that every process reads."""
 
     method: Literal["sft", "dpo"]
-    examples: tuple[tuple[Answer, ...], ...]
+    examples: tuple[tuple[Asked | Answer | float, ...], ...]
     start: Path
     reference: Path | None = None
     sft: SFTConfig | None = None

@@ -48,6 +48,23 @@ class PlannedSFTTrainer(Planned, SFTTrainer):
     """TRL's SFT, so."""
 
 
+class Weighed:
+    """A model whose learning from each pair of a pass is weighed; the losses that are told stay those of the pairs themselves.
+
+    A pair's loss depends on its own log-probabilities alone, so that to weigh their gradients is to weigh the loss.
+    """
+
+    def __init__(self, model: Any, weights: torch.Tensor) -> None:
+        self._model, self._weights = model, weights
+
+    def __call__(self, **inputs: Any) -> Any:
+        """The output of the model, the chosen responses first."""
+        output = self._model(**inputs)
+        weights = self._weights.repeat(2)[:, None].to(output.log_probs.dtype)
+        output.log_probs = weights * output.log_probs + (1 - weights) * output.log_probs.detach()
+        return output
+
+
 class PlannedDPOTrainer(Planned, DPOTrainer):
     """TRL's DPO, so, on rows that hold token ids already and with a reference that has its say once."""
 
@@ -65,6 +82,8 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         step = examples_at(self.state.global_step, len(self.batches), self.batch_size)
         if pairs and "sft" in self.loss_types:
             self._weigh_likelihood(int(inputs["completion_mask"].chunk(2)[0].sum()), pairs / step)
+        if (weights := inputs.pop("weights", None)) is not None:
+            model = Weighed(model, weights)
         with uneven(self.accelerator, pairs) if step < self.batch_size else nullcontext():
             loss: torch.Tensor = super().compute_loss(model, inputs, *given, **named)
         share = pairs * processes / step  # of the processes' losses the mean is taken
@@ -88,7 +107,7 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        self._signature_columns = [*dict.fromkeys([*self._signature_columns, *GIVEN])]
+        self._signature_columns = [*dict.fromkeys([*self._signature_columns, *GIVEN, "weight"])]
 
     def _precompute_ref_logps(self, dataset: Dataset, *_: object) -> Dataset:
         """Rows with the reference's log-probs; TRL would compute them in training's batches and leave dropout as it is."""

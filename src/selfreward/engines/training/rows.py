@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from selfreward.engines.thoughts import parted
 from selfreward.engines.tokens import completion_ids, prompt_ids, template, thought_length
 from selfreward.engines.training.batches import Lengths
-from selfreward.records import Answer, Asked, Message, Reasoned, turns_of
+from selfreward.records import Answer, Asked, Contrast, Message, Reasoned, turns_of
 
 IGNORE = -100
 """Label of a token that the loss passes over."""
@@ -46,6 +46,13 @@ def dpo_row(
     if not given:
         return row
     return row | {name: thought_length(tokenizer, ids) if thinks else 0 for name, ids in zip(GIVEN, sides, strict=True)}
+
+
+def dpo_rows(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Contrast], given: bool = False) -> list[dict[str, Any]]:
+    """The ids of all pairs, as `dpo_row` has them; with the `weight` of each where some have one."""
+    rows = [dpo_row(tokenizer, pair[0], pair[1], pair[2], given) for pair in pairs]
+    weights = [pair[3] if len(pair) > 3 else 1.0 for pair in pairs]
+    return rows if set(weights) <= {1.0} else [{**row, "weight": weight} for row, weight in zip(rows, weights, strict=True)]
 
 
 def _response_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], response: Answer) -> list[int]:

@@ -19,7 +19,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from selfreward.engines.training.batches import Batches
 
-Row = Mapping[str, Sequence[int]]
+Row = Mapping[str, Any]
 
 
 class Filled:
@@ -48,9 +48,11 @@ class Counted:
         self._collate = collate
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """The batch, as tensors, and its `pairs`."""
+        """The batch, as tensors, its `pairs`, and their `weights` where they have any."""
         pairs = [row for row in rows if row["chosen_ids"]]
-        return {**self._collate(pairs or rows[:1]), "pairs": len(pairs)}
+        kept = pairs or rows[:1]
+        weights = {"weights": torch.tensor([row["weight"] for row in kept])} if "weight" in rows[0] else {}
+        return {**self._collate(kept), "pairs": len(pairs), **weights}
 
 
 def examples_at(step: int, examples: int, batch: int) -> int:

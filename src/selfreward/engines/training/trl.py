@@ -22,11 +22,12 @@ from trl.trainer.sft_config import SFTConfig as TRLSFTConfig
 from selfreward.engines.protocols import Advance
 from selfreward.engines.tokens import load_tokenizer
 from selfreward.engines.training.adapters import lora, train_in_float32
+from selfreward.engines.training.averaging import average
 from selfreward.engines.training.batches import Batches, Lengths
 from selfreward.engines.training.checkpoints import Safe, last_whole, write_model
 from selfreward.engines.training.learner import Learner, context, load_weights, with_dropout
 from selfreward.engines.training.planned import PlannedDPOTrainer, PlannedSFTTrainer
-from selfreward.engines.training.rows import IGNORE, dpo_row, pair_lengths, sft_row
+from selfreward.engines.training.rows import IGNORE, dpo_row, dpo_rows, pair_lengths, sft_row
 from selfreward.engines.training.sharing import Counted
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
@@ -54,7 +55,7 @@ class TRLTrainer:
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
         """Which pairs the model in `start` can read whole, both responses with their ends."""
         tokenizer, longest = load_tokenizer(start), context(start)
-        return [longest is None or max(pair_lengths(dpo_row(tokenizer, *pair))) <= longest for pair in pairs]
+        return [longest is None or max(pair_lengths(dpo_row(tokenizer, *pair[:3]))) <= longest for pair in pairs]
 
     def sft(
         self, examples: Sequence[tuple[Asked, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
@@ -85,9 +86,10 @@ class TRLTrainer:
         Another one is loaded from its own folder: TRL would take M0 for M1.
         """
         learner = Learner(start, config.dropout, self._config)
-        rows = [dpo_row(learner.tokenizer, *pair, given=config.thoughts == "given") for pair in pairs]
+        rows = dpo_rows(learner.tokenizer, pairs, given=config.thoughts == "given")
         lengths = [pair_lengths(row) for row in rows]
         _refuse_longer_than(context(start), start, lengths)
+        averaged = config.averaged(len(pairs))
         blank = {**rows[0], "chosen_ids": [], "rejected_ids": []}
         settings = TRLDPOConfig(
             **_settings(config, learner, seed, work, self._cluster),
@@ -96,7 +98,8 @@ class TRLTrainer:
             **loss(config),
         )  # fmt: skip
         alone = reference == start and not settings.fsdp  # under FSDP TRL would load one that it is not given
-        safe = Safe(advance, self._keep, lambda model, step: write_model(learner, model, work / f"step-{step}"), every)
+        due = range(every, averaged[-1], every) if every else averaged[:-1]
+        safe = Safe(advance, self._keep, lambda model, step: write_model(learner, model, work / f"step-{step}"), due)
         trainer = _made(
             PlannedDPOTrainer, learner, ref_model=None if alone else _frozen(reference), args=settings,
             train_dataset=self._dataset(rows, blank), callbacks=[safe],
@@ -104,7 +107,11 @@ class TRLTrainer:
         trainer.ref_model = None
         trainer.accelerator.free_memory()  # accelerate holds every model that it prepared
         trainer.data_collator = Counted(trainer.data_collator)
-        return _train(trainer, learner, Batches(lengths, config.split[0], config.batch_size, seed), config, work)
+        made = _train(trainer, learner, Batches(lengths, config.split[0], config.batch_size, seed), config, work)
+        with trainer.accelerator.main_process_first():
+            if len(averaged) > 1 and trainer.accelerator.is_main_process:
+                average([*(work / f"step-{step}" for step in averaged[:-1]), made])
+        return made
 
     def _dataset(self, rows: list[dict[str, list[int]]], blank: dict[str, list[int]]) -> Dataset:
         return Dataset.from_list([*rows, blank] if self._cluster.trainers > 1 else rows)
@@ -134,11 +141,16 @@ def _made(kind: type[Trainer], learner: Learner, **parts: Any) -> Any:
 
 
 def loss(config: DPOConfig) -> dict[str, Any]:
-    """C·L(chosen, rejected) + (1 − C)·L(rejected, chosen), and the chosen response's likelihood, as TRL has its parts.
+    """The loss of the recipe, and the chosen response's likelihood, as TRL has them.
 
-    Its sigmoid loss is L and passes over label smoothing. Its robust loss at ε = −(1 − C)/(2C − 1) is this sum, but has no value
-    at C = 1/2 and an ε that TRL warns of. At ε = 1/4 it is (3·L(chosen, rejected) − L(rejected, chosen)) / 2, hence the weights.
+    That of `sigmoid` is C·L(chosen, rejected) + (1 − C)·L(rejected, chosen). TRL's sigmoid loss is L and passes over label
+    smoothing. Its robust loss at ε = −(1 − C)/(2C − 1) is this sum, but has no value at C = 1/2 and an ε that TRL warns of. At
+    ε = 1/4 it is (3·L(chosen, rejected) − L(rejected, chosen)) / 2, hence the weights.
     """
+    if config.loss != "sigmoid":
+        added = {"sft": config.nll_weight} if config.nll_weight else {}
+        parts = {config.loss: 1.0, **added}
+        return {"loss_type": list(parts), "loss_weights": list(parts.values()), "label_smoothing": config.label_smoothing}
     confidence = float(config.confidence)
     parts = {"sigmoid": 3 - 2 * confidence, "robust": -2 * (1 - confidence), "sft": config.nll_weight}
     used = {name: weight for name, weight in parts.items() if weight}
@@ -182,7 +194,7 @@ def _train(trainer: Any, learner: Learner, batches: Batches, config: SFTConfig |
     trainer.train(resume_from_checkpoint=checkpoint)
     trained = trainer.accelerator.unwrap_model(trainer.model)
     made = write_model(learner, trained, work / "made")
-    about = {**_padding(trainer), **_shared(trainer), **config.model_dump(include={"confidence"})}
+    about = {**_padding(trainer), **_shared(trainer), **config.model_dump(include={"confidence", "loss", "average"})}
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in (about, *_logged(trainer)))
     if trainer.accelerator.is_main_process:
         for folder in (made, *work.glob("step-*")):

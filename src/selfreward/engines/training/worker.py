@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Thread
+from typing import cast
 
 import torch
 from accelerate import PartialState
@@ -16,7 +17,7 @@ from accelerate.utils import broadcast_object_list
 from selfreward.engines.training.job import Desk, Job
 from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import SelfRewardError, Stopped
-from selfreward.records import alone
+from selfreward.records import Asked, Contrast, alone
 
 
 def work(config: dict[str, str]) -> None:
@@ -37,11 +38,10 @@ def work(config: dict[str, str]) -> None:
 def _train(job: Job) -> None:
     trainer, advance = TRLTrainer(job.keep_checkpoints, job.trainer, job.cluster), Teller(job.desk)
     if job.sft:
-        trainer.sft(
-            [(str(prompt), str(response)) for prompt, response in job.examples], job.start, job.sft, job.seed, job.work, advance
-        )
+        examples = cast("list[tuple[Asked, str]]", job.examples)
+        trainer.sft(examples, job.start, job.sft, job.seed, job.work, advance)
     elif job.dpo and job.reference:
-        pairs = [(str(prompt), chosen, rejected) for prompt, chosen, rejected in job.examples]
+        pairs = cast("list[Contrast]", job.examples)
         trainer.dpo(pairs, job.start, job.reference, job.dpo, job.seed, job.work, advance, job.every)
 
 

@@ -13,7 +13,7 @@ from selfreward.lab.speed.work import Work, by_score, score
 from selfreward.recipe import BackendConfig, DPOConfig, JudgeConfig, LoRAConfig, TrainerConfig
 from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Sampling, preference_texts
 from selfreward.rundir import JUDGMENTS, PAIRS, PROMPTS, RESPONSES, Progress, RunDir, Runner
-from selfreward.steps import Answering, Grader, choose_pairs, judge_candidates
+from selfreward.steps import Answering, Grader, ask_candidates, choose_pairs
 
 
 def selfreward(work: Work, ledger: Ledger, folder: Path, train: bool) -> None:
@@ -40,7 +40,7 @@ def _iterate(work: Work, ledger: Ledger, run: Runner, start: Checkpoint, train: 
     with ledger.stage("judging"):
         grader, texts = _grader(work, run.dir.path / "rubric.txt"), {prompt.id: prompt.asked for prompt in prompts}
         candidates = [(texts[response.prompt_id], response) for response in responses]
-        judgments = judge_candidates(it, candidates, grader, start)
+        judgments = ask_candidates(it, candidates, grader, start)
     ledger.sampled["judging"] += it.receipt(JUDGMENTS)["completion_tokens"]
     with ledger.stage("dpo"):
         pairs = it.keep(PAIRS, choose_pairs(prompts, responses, grader.mean_scores(judgments), by_score))

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from selfreward.engines import open_model, outside_model
+from selfreward.engines import assert_openable, open_model, outside_model
 from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.base import Settings, Trial
@@ -101,6 +101,7 @@ def evaluate(
     evaluated = _checkpoint(subject, settings)
     names = settings.model_dump(include=set(PARTS))
     others = {part: _checkpoint(find_subject(other), settings) for part, other in names.items()}
+    _assert_reachable([evaluated, *others.values()], settings, finished=(path / RESULT).exists())
     rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)})
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
@@ -128,6 +129,21 @@ def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, di
     tables = [table for table in JUDGING if table in KINDS[kind].model_fields]
     open_tables = [table for table in tables if "max_tokens" not in (changes.get(table) or {})]
     return {table: {"max_tokens": before.get(table, VERDICT)} for table in open_tables}
+
+
+def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished: bool) -> None:
+    """Raises `SelfRewardError` where one of `models` cannot be opened; servers are asked once, where anything is to be asked."""
+    for model in models:
+        assert_openable(str(model.path), settings.backend, settings.servers)
+        if not finished and (served := {Path(name): name for name in settings.servers}.get(model.path)):
+            from selfreward.engines.sampling.probe import assert_answers
+            from selfreward.engines.sampling.server import ServerModel
+
+            engine = ServerModel(settings.servers[served])
+            try:
+                assert_answers(engine, model)
+            finally:
+                engine.close()
 
 
 def _found(settings: Settings, trial: Trial) -> Found:

@@ -19,10 +19,10 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     - `noise`: standard deviation of a judgment's score around the mean of its response's, in points, pooled over the responses
       with two scores or more; the interval resamples prompts.
 
-    All are None for M1, and where no response has two scores.
+    All are None for M1, where no response has two scores, and where scores are no means of judgments (those of a jury).
     """
     made = now.made
-    if made is None:
+    if made is None or made.scores is not None:
         return dict.fromkeys(("rate", "tie_rate", "noise"))
     scores: dict[str, list[float]] = defaultdict(list)
     prompts: dict[str, str] = {}

@@ -60,7 +60,8 @@ def made(now: Evidence) -> tuple[Texts, Mapping[str, Scored]]:
     """
     if now.made is None:
         return [], {}
-    scores, pairs = now.scores(now.made.judgments), now.made.pairs[:: _every(now.made.pairs)]
+    scores = now.scores(now.made.judgments) if now.made.scores is None else now.made.scores
+    pairs = now.made.pairs[:: _every(now.made.pairs)]
     pair_ids, step = in_pairs(pairs), _every(now.made.prompts)
     texts: dict[str, str] = {}
     order: dict[str, int] = {}

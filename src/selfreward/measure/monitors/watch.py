@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from selfreward.errors import SelfRewardError
 from selfreward.measure.measurer import Taken
@@ -18,20 +18,15 @@ from selfreward.records import (
     Anchor,
     Asked,
     Checkpoint,
-    Completion,
-    Frame,
     Iteration,
     Likelihood,
     Prompt,
     Reading,
-    Request,
     Response,
-    Sampling,
     Severity,
     describe,
     quoted,
     read_jsonl,
-    turns_of,
     worst,
 )
 from selfreward.rundir import (
@@ -48,47 +43,10 @@ from selfreward.rundir import (
     ModelFolder,
 )  # fmt: skip
 from selfreward.stats import NO_SPACES, plain
-from selfreward.steps import Answering, Cast, Grader, Seed, refuse_known
+from selfreward.steps import Answering, Cast, Grader, Likely, Seed, refuse_known
 
 Items = list[tuple[Asked, Response]]
 """(prompt, response) each."""
-
-
-class Likely(NamedTuple):
-    """Asks a model how likely an answer is to its prompt."""
-
-    sampling: Sampling
-    frame: Frame
-
-    @property
-    def reading(self) -> list[object]:
-        """Empty: a likelihood needs no parsing."""
-        return []
-
-    def plan(self, items: Iterable[tuple[Asked, Response]], model: Checkpoint, seed: int) -> list[Request]:
-        """A request for each (prompt, answer), with the answer, and the thought that it was sampled with, forced on the model."""
-        return [
-            Request.asking(
-                answer.id,
-                0,
-                turns_of(self.frame(asked)),
-                self.sampling,
-                model,
-                seed,
-                forced=answer.text,
-                forced_thought=answer.thought,
-            )
-            for asked, answer in items
-        ]
-
-    @staticmethod
-    def read(request: Request, completion: Completion) -> Likelihood:
-        """The likelihood of the forced answer; `untold` where the engine cannot give it."""
-        known = completion.finish == "stop" and completion.logprob is not None
-        return Likelihood(
-            response_id=request.about, model=request.model, outcome="told" if known else "untold",
-            logprob=completion.logprob if known else None, tokens=completion.completion_tokens + 1,
-        )  # fmt: skip
 
 
 class Watcher:

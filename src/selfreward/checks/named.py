@@ -1,0 +1,180 @@
+"""Everything that a recipe names, tried before a run's first token: packages, devices, code, models, keys and files.
+
+`check` tells all that is found, and a run ends at the first error, before there is a folder. Servers are asked once, by `served`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from selfreward.checks.finding import Finding
+from selfreward.checks.reach import look_up, models_of
+from selfreward.checks.sources import Read, of_seed, read_of
+from selfreward.engines import assert_openable, find_device, load_ray, outside_model
+from selfreward.errors import SelfRewardError, amount
+from selfreward.measure import JOINT, MONITORS, load_anchors, load_joint, load_truth
+from selfreward.recipe import IMPORT_PATH, ROLES, WISE, ClusterConfig, JudgePairsConfig, LoRAConfig, Recipe, SourceConfig
+from selfreward.records import Anchor, Checkpoint, Prompt, content_id
+from selfreward.reports import require_trackers
+from selfreward.stats import known_traits
+from selfreward.steps import (
+    Grader,
+    PairwiseJudge,
+    Seed,
+    load_change_rubric,
+    load_meta_rubric,
+    load_validation,
+    pair_policy,
+    take_prompts,
+)
+
+T = TypeVar("T")
+
+
+class Trial:
+    """Tries one thing after another, and gathers what is wrong instead of ending at the first."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.findings: list[Finding] = []
+        self.sources: list[Read] = []
+
+    def attempt(self, work: Callable[[], T]) -> T | None:
+        """The result of `work`, or None and a finding."""
+        try:
+            return work()
+        except SelfRewardError as error:
+            self.add(Finding.of(error))
+            return None
+
+    def add(self, finding: Finding) -> None:
+        """Take in a finding; one that is known already changes nothing."""
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    def names(self) -> None:
+        """Try what needs neither data nor weights: code by import path, packages, devices, keys, rubrics, names of figures."""
+        recipe = self.recipe
+        for name in models_of(recipe):
+            self.attempt(partial(assert_openable, name, recipe.backend, recipe.servers, recipe.cluster))
+        self.attempt(partial(pair_policy, recipe.pairs))
+        if recipe.measure.truth:
+            self.attempt(partial(load_truth, recipe.measure.truth))
+        self.attempt(partial(Grader, recipe.judge))
+        self.attempt(partial(PairwiseJudge, recipe.pairwise))
+        if recipe.measure.judge in ROLES:
+            now = "Name a model from outside: a folder, a hub id, or one of [servers]"
+            self.add(Finding("error", "measure.judge", f"{recipe.measure.judge!r} is a part in the loop", now))
+        self.attempt(partial(require_trackers, recipe.report_to))
+        if recipe.eft.by == "self":
+            self.attempt(partial(load_change_rubric, recipe.eft))
+        if recipe.judge_pairs:
+            self._judge_pairs(recipe.judge_pairs)
+        if recipe.cluster:
+            self._cluster(recipe.cluster)
+        if recipe.trainer.lora and recipe.backend.type != "fake":
+            self.attempt(partial(_quantizing, recipe.trainer.lora))
+        self._monitors()
+
+    def data(self, seed: Seed) -> tuple[list[Prompt] | None, list[Anchor]]:
+        """Try what is read beside `seed`: prompts of the user's own, validation prompts (returned), anchors (returned)."""
+        recipe = self.recipe
+        self._own_prompts(seed)
+        loaded = self.attempt(partial(load_validation, recipe, seed, self._named))
+        if loaded and recipe.select:
+            self.read(read_of("select.prompts", recipe.select.prompts, len(loaded[0]), loaded[1]))
+        anchors = self.attempt(partial(load_anchors, recipe.drift, seed)) or []
+        return loaded[0] if loaded else None, anchors
+
+    def read(self, source: Read) -> None:
+        """Take in what a source gave."""
+        self.sources.append(source)
+        if source.warning:
+            self.add(source.warning)
+
+    def _own_prompts(self, seed: Seed) -> None:
+        """What the models take of the user's own prompts."""
+        recipe = self.recipe
+        if recipe.prompts.source is None:
+            return
+        taken = [self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout)) for t in range(2, recipe.iterations + 2)]
+        known = [one for one in taken if one]
+        dropped = [drop for _, gone in known for drop in gone]
+        source = SourceConfig(path=recipe.prompts.source)
+        self.read(read_of("prompts.from", source, sum(len(kept) for kept, _ in known), dropped))
+
+    def _named(self, name: str) -> Checkpoint:
+        """The model outside the loop that `name` means; none is loaded or fetched."""
+        if name in self.recipe.servers:
+            return outside_model(name, self.recipe.servers)
+        return Checkpoint(name=name, path=Path(name), fingerprint=content_id(name))
+
+    def _judge_pairs(self, config: JudgePairsConfig) -> None:
+        """Whether judging can be learnt as the recipe says."""
+        self.attempt(partial(load_meta_rubric, config))
+        if config.share > WISE:
+            what = f"is {config.share:g}: with more than {WISE:g} of the pairs judges were seen to give one score to everything"
+            self.add(Finding("warning", "judge_pairs.share", what, f"Set it to {WISE:g} or less, or watch health.top"))
+        if config.replay and not self.recipe.data.eft and not self.recipe.makes_eft:
+            self.add(Finding("warning", "judge_pairs.replay", "there is no EFT to replay", "Give data.eft or data.rankings"))
+
+    def _cluster(self, cluster: ClusterConfig) -> None:
+        """Whether there are the means to run in several processes; machines are asked for when the run begins."""
+        if cluster.type == "ray":
+            self.attempt(load_ray)
+        if cluster.fsdp and not cluster.address and find_device().type != "cuda":
+            what = "shards over GPUs alone: here every process will hold the whole model (DDP)"
+            self.add(Finding("warning", "cluster.fsdp", what, "Leave it out, or run where there are GPUs"))
+
+    def _monitors(self) -> None:
+        """What else of `[drift]` cannot work."""
+        if (drift := self.recipe.drift) is None:
+            return
+        self.attempt(partial(known_traits, drift))
+        if drift.frozen in set(ROLES) - {"frozen"}:
+            now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
+            self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is no judge that stays as it is", now))
+        joint = self.attempt(partial(load_joint, drift))
+        for name in drift.limits:
+            if name.split(".")[0] not in MONITORS and not (joint and name == JOINT):
+                now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(MONITORS)}"
+                self.add(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
+
+
+def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:
+    """Try all that `recipe` names, and fetch its models from the hub; returns what was read of each source, and the warnings.
+
+    `seed`: not given, what is read beside it is not tried. Raises `SelfRewardError` where something is missing that the run would
+    end at.
+    """
+    trial = Trial(recipe)
+    trial.names()
+    if seed is not None:
+        for source in of_seed(seed, recipe):
+            trial.read(source)
+        trial.data(seed)
+    for name, parts in models_of(recipe).items():
+        if recipe.backend.type == "fake" or name in recipe.servers or re.fullmatch(IMPORT_PATH, name):
+            continue
+        if trial.attempt(partial(outside_model, name, recipe.servers)) is None:
+            continue
+        for problem in look_up(name, parts, recipe).problems:
+            trial.add(problem)
+    errors = [finding for finding in trial.findings if finding.level == "error"]
+    if errors:
+        more = f"; and {amount(len(errors) - 1, 'more error')}, which `selfreward check` tells" if len(errors) > 1 else ""
+        raise SelfRewardError(errors[0].what, errors[0].where, errors[0].now + more)
+    return [*map(str, trial.sources), *map(str, trial.findings)]
+
+
+def _quantizing(lora: LoRAConfig) -> None:
+    """Raises `SelfRewardError` where what holds weights in 4 bits is not installed."""
+    import torch
+
+    from selfreward.engines.training.adapters import frozen
+
+    frozen(lora, torch.float32, "cpu")

@@ -1,0 +1,212 @@
+"""Pairs of judgments, by which a model learns to judge: by a meta-judge, by consensus, and by EFT replayed."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from itertools import combinations
+from math import floor
+from statistics import fmean, pvariance
+from typing import NamedTuple
+
+from selfreward.recipe import JudgePairsConfig, Recipe
+from selfreward.records import (
+    Answer,
+    Asked,
+    Checkpoint,
+    Contrast,
+    Dropped,
+    Example,
+    Iteration,
+    JudgePair,
+    Judgment,
+    Reasoned,
+    number,
+)
+from selfreward.rundir import EFT_REPLAYED, JUDGE_PAIRS, JUDGMENTS_ADDED, META_JUDGMENTS, ModelFolder
+from selfreward.stats import agreed_wins, place_weights, strengths, weighed_wins
+from selfreward.steps.eft import Replaying
+from selfreward.steps.judgments import Grader
+from selfreward.steps.meta_judgments import Battle, MetaJudge
+
+
+class Lesson(NamedTuple):
+    """A pair of judgments as it is trained on."""
+
+    pair: JudgePair
+    task: Asked
+    """The judge's prompt."""
+    chosen: Answer
+    rejected: Answer
+
+
+Lessons = tuple[list[Lesson], list[Dropped]]
+
+
+def teach_judge(
+    it: ModelFolder, made: Iteration, recipe: Recipe, examples: Sequence[Example], model: Checkpoint
+) -> list[Contrast]:  # fmt: skip
+    """The pairs of judgments that M_t learns from beside the pairs that were `made`; none where [judge_pairs] is not given.
+
+    `model` judges; `examples`: those of EFT, for replaying.
+    """
+    config, grader = recipe.judge_pairs, Grader(recipe.judge)
+    if config is None or not recipe.teaches_judging(number(it.name)):
+        return []
+    lessons, dropped = _compared(it, made, config, grader, model) if config.by != "none" else ([], [])
+    replayed = _replayed(it, examples, config, grader, model) if config.replay else ([], [])
+    kept, left_out = limited([*lessons, *replayed[0]], len(made.pairs), config, f"{recipe.seed} {it.name}")
+    it.keep(JUDGE_PAIRS, ([lesson.pair for lesson in kept], [*dropped, *replayed[1], *left_out]))
+    return [(recipe.judge.frame(lesson.task), lesson.chosen, lesson.rejected) for lesson in kept]
+
+
+def _compared(it: ModelFolder, made: Iteration, config: JudgePairsConfig, grader: Grader, model: Checkpoint) -> Lessons:
+    """The best judgment against the worst of each prompt's response that is judged most variously."""
+    varied, dropped = most_varied(made)
+    prompts = {prompt.id: prompt.asked for prompt in made.prompts}
+    items = [(prompts[response.prompt_id], response) for response in made.responses if response.id in varied]
+    tasks = {response.id: grader.fill(prompt, response.text) for prompt, response in items}
+    judgments = [judgment for judgment in made.judgments if judgment.response_id in varied]
+    if (config.samples or 0) > grader.config.most:
+        more = Grader(grader.config, range(grader.config.most, config.samples or 0))
+        judgments += it.ask(JUDGMENTS_ADDED, more, items, model)
+    scored: dict[str, list[Judgment]] = {response: [] for response in tasks}
+    for judgment in judgments:
+        if judgment.score is not None:
+            scored[judgment.response_id].append(judgment)
+    worth = _by_battles(it, scored, tasks, config, grader, model) if config.by == "meta" else nearness(scored.values())
+    decided = [best_against_worst_judgment(group, worth, config) for group in scored.values()]
+    dropped += [found for found in decided if isinstance(found, Dropped)]
+    pairs = [found for found in decided if isinstance(found, tuple)]
+    return [_lesson(best, worst, worth, tasks[best.response_id], grader) for best, worst in pairs], dropped
+
+
+def most_varied(made: Iteration) -> tuple[set[str], list[Dropped]]:
+    """Of each prompt the response whose scores vary most, the lowest id of several; and why a prompt has none."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for judgment in made.judgments:
+        if judgment.score is not None:
+            scores[judgment.response_id].append(judgment.score)
+    of_prompt: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for response in made.responses:
+        if len(given := scores.get(response.id, ())) > 1:
+            of_prompt[response.prompt_id].append((-pvariance(given), response.id))
+    chosen, dropped = set(), []
+    for prompt in made.prompts:
+        variance, response_id = min(of_prompt[prompt.id], default=(None, ""))
+        if variance:
+            chosen.add(response_id)
+        else:
+            dropped.append(_dropped(prompt.id, "fewer_than_two_scored" if variance is None else "judged_alike"))
+    return chosen, dropped
+
+
+def _by_battles(
+    it: ModelFolder, scored: Mapping[str, Sequence[Judgment]], tasks: Mapping[str, str], config: JudgePairsConfig,
+    grader: Grader, model: Checkpoint,
+) -> dict[str, float]:  # fmt: skip
+    """Strengths by judgment id; judgments that read alike without their scores do not meet."""
+    judge = MetaJudge(config, grader)
+    battles = [
+        Battle(tasks[response], a, b)
+        for response, group in scored.items()
+        for a, b in combinations(group, 2)
+        if judge.reasons(a) != judge.reasons(b)
+    ]
+    said = list(it.ask(META_JUDGMENTS, judge, battles, model))
+    wins = weighed_wins(said, place_weights(said)) if config.orders == "weighed" else agreed_wins(said)
+    found: dict[str, float] = {}
+    for group in scored.values():
+        ids = [judgment.id for judgment in group]
+        found |= strengths(ids, {both: count for both, count in wins.items() if both[0] in ids})
+    return found
+
+
+def nearness(groups: Iterable[Sequence[Judgment]]) -> dict[str, float]:
+    """Minus the distance of each judgment's score from the mean of its group, by judgment id."""
+    means = [(group, fmean(judgment.score or 0 for judgment in group)) for group in groups if group]
+    return {judgment.id: round(-abs((judgment.score or 0) - mean), 9) for group, mean in means for judgment in group}
+
+
+def best_against_worst_judgment(
+    group: Sequence[Judgment], worth: Mapping[str, float], config: JudgePairsConfig
+) -> tuple[Judgment, Judgment] | Dropped:  # fmt: skip
+    """The strongest judgment of a response and the weakest, or why they are no pair. Among equals the content id decides."""
+    best = max(group, key=lambda judgment: (worth[judgment.id], judgment.id))
+    worst = min(group, key=lambda judgment: (worth[judgment.id], judgment.id))
+    if worth[best.id] == worth[worst.id]:
+        return _dropped(best.response_id, "same_strength")
+    if best.score == worst.score:
+        return _dropped(best.response_id, "same_score")
+    if config.max_characters and len(best.rationale) > config.max_characters:
+        return _dropped(best.response_id, "too_long")
+    return best, worst
+
+
+def _lesson(best: Judgment, worst: Judgment, worth: Mapping[str, float], task: str, grader: Grader) -> Lesson:
+    pair = JudgePair(
+        response_id=best.response_id, chosen_id=best.id, rejected_id=worst.id, chosen_score=best.score or 0.0,
+        rejected_score=worst.score or 0.0, chosen_strength=worth[best.id], rejected_strength=worth[worst.id],
+    )  # fmt: skip
+    return Lesson(pair, task, _answer(best, grader), _answer(worst, grader))
+
+
+def _answer(judgment: Judgment, grader: Grader) -> Answer:
+    """A judge's own turn as it is trained on, after the thought that it was given with, if it was."""
+    own = grader.own_turn(judgment.rationale).strip()
+    return own if judgment.thought is None else Reasoned(thought=judgment.thought, text=own)
+
+
+def _replayed(
+    it: ModelFolder, examples: Sequence[Example], config: JudgePairsConfig, grader: Grader, model: Checkpoint
+) -> Lessons:  # fmt: skip
+    """EFT's judgment against the one of M_t's own that is farthest from its score, of every example that M_t misjudges."""
+    right = {example.id: example for example in examples}
+    misjudged: dict[str, list[tuple[float, Judgment]]] = defaultdict(list)
+    targets = {name: grader.parse(grader.own_turn(example.response))[1] for name, example in right.items()}
+    for judgment in it.ask(EFT_REPLAYED, Replaying(grader, config.replay), examples, model):
+        target = targets[judgment.response_id]
+        if judgment.score is not None and target is not None and judgment.score != target:
+            misjudged[judgment.response_id].append((abs(judgment.score - target), judgment))
+    lessons = []
+    for name, wrong in misjudged.items():
+        off, worst = max(wrong, key=lambda found: (found[0], found[1].id))
+        pair = JudgePair(
+            response_id=name, chosen_id=name, rejected_id=worst.id, chosen_score=targets[name] or 0.0,
+            rejected_score=worst.score or 0.0, chosen_strength=0.0, rejected_strength=-off,
+        )  # fmt: skip
+        lessons.append(Lesson(pair, right[name].asked, right[name].response, grader.own_turn(worst.rationale).strip()))
+    return lessons, [_dropped(name, "never_wrong") for name in right if name not in misjudged]
+
+
+def limited(lessons: Sequence[Lesson], actor_pairs: int, config: JudgePairsConfig, seed: str) -> Lessons:
+    """As many as `config.share` of all pairs allows, no score of a chosen judgment above `config.commonest`; drawn by `seed`."""
+    rng, share = random.Random(f"{seed} judge pairs"), Fraction(str(config.share))
+    room = len(lessons) if share == 1 else floor(share * actor_pairs / (1 - share))
+    within = sorted(rng.sample(range(len(lessons)), min(room, len(lessons))))
+    most = _largest([lessons[at].pair.chosen_score for at in within], Fraction(str(config.commonest)))
+    by_score: dict[float, list[int]] = defaultdict(list)
+    for at in within:
+        by_score[lessons[at].pair.chosen_score].append(at)
+    kept = {at for _, places in sorted(by_score.items()) for at in rng.sample(places, min(most, len(places)))}
+    dropped = [
+        _dropped(lesson.pair.response_id, "thinned" if at in within else "over_share")
+        for at, lesson in enumerate(lessons)
+        if at not in kept
+    ]
+    return [lesson for at, lesson in enumerate(lessons) if at in kept], dropped
+
+
+def _largest(scores: Sequence[float], share: Fraction) -> int:
+    """How many of each score may stay at most so that none is more than `share` of what stays."""
+    counts = Counter(scores).values()
+    most = max(counts, default=0)
+    while most > share * sum(min(count, most) for count in counts):
+        most -= 1
+    return most
+
+
+def _dropped(name: str, reason: str) -> Dropped:
+    return Dropped(id=name, stage="judge_pairs", reason=reason)

@@ -1,0 +1,80 @@
+"""Ranked responses without people: an answer to a changed instruction is a worse answer to the first (arXiv 2408.02666)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from selfreward.recipe import EFTConfig, Recipe
+from selfreward.records import Checkpoint, Completion, Dropped, Example, Prompt, Ranking, Request, Response, Sampling
+from selfreward.rundir import CHANGED_PROMPTS, RANKINGS, WORSE_RESPONSES, ModelFolder
+from selfreward.stats import plain
+from selfreward.steps.responses import Answering
+from selfreward.steps.rubrics import Rubric
+from selfreward.steps.seed import Seed, known_by
+from selfreward.steps.sources import draw
+
+
+def load_change_rubric(config: EFTConfig) -> Rubric:
+    """The prompt that asks for a changed instruction. Raises `SelfRewardError` where it cannot be read or lacks its slot."""
+    return Rubric(config.change_rubric, ("prompt",), "eft.change")
+
+
+class Changing(NamedTuple):
+    """Asks a model to change instructions."""
+
+    rubric: Rubric
+    sampling: Sampling
+
+    @property
+    def reading(self) -> list[object]:
+        """Empty: an instruction is what was sampled."""
+        return []
+
+    def plan(self, prompts: Iterable[Prompt], model: Checkpoint, seed: int) -> list[Request]:
+        """A request for each prompt."""
+        return [
+            Request.user_turn(prompt.id, 0, self.rubric.fill(prompt=prompt.text), self.sampling, model, seed)
+            for prompt in prompts
+        ]
+
+    @staticmethod
+    def read(request: Request, completion: Completion) -> Response:
+        """The changed instruction, as a response to the one it was made of."""
+        return Answering.read(request, completion)
+
+
+def rank_without_people(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFolder) -> list[Ranking]:
+    """Rankings of two: the answer that IFT has of a prompt, above the answer of `baseline` to the changed prompt."""
+    drawn, unused = draw([one for one in seed.ift if one.stands_alone], recipe.eft.prompts, "rankings", recipe.seed)
+    prompts = {one.id: Prompt(text=one.prompt, context=one.context, source="seed") for one in drawn}
+    once = {prompt.id: prompt for prompt in prompts.values()}
+    changing = Changing(load_change_rubric(recipe.eft), recipe.prompts.sampling)
+    changed = {one.prompt_id: one for one in folder.ask(CHANGED_PROMPTS, changing, once.values(), baseline)}
+    heldout = {known_by(prompt.asked) for prompt in seed.heldout}
+    fit = {name: _unfit(one, once[name], heldout) for name, one in changed.items()}
+    new = {name: Prompt(text=changed[name].text, source="self") for name, reason in fit.items() if not reason}
+    answering = Answering(recipe.responses.sampling, frame=recipe.responses.frame)
+    asked = {prompt.id: prompt for prompt in new.values()}
+    worse = {one.prompt_id: one for one in folder.ask(WORSE_RESPONSES, answering, asked.values(), baseline)}
+    decided = [(one, fit[prompts[one.id].id] or _ranked(one, worse[new[prompts[one.id].id].id])) for one in drawn]
+    dropped = [Dropped(id=one.id, stage="rankings", reason=made) for one, made in decided if isinstance(made, str)]
+    return folder.keep(RANKINGS, ([made for _, made in decided if isinstance(made, Ranking)], [*unused, *dropped]))
+
+
+def _unfit(changed: Response, prompt: Prompt, heldout: set[tuple[str, ...]]) -> str:
+    """Why a changed instruction is not asked; empty where it is."""
+    if changed.finish != "stop" or not changed.text:
+        return "not_changed"
+    if plain(changed.text) == plain(prompt.text):
+        return "the_same_prompt"
+    return "held_out" if known_by(changed.text) in heldout else ""
+
+
+def _ranked(example: Example, worse: Response) -> Ranking | str:
+    if worse.finish != "stop":
+        return "not_answered"
+    if plain(worse.text) == plain(example.response):
+        return "the_same_answer"
+    texts: Sequence[str] = (example.response, worse.text)
+    return Ranking(prompt=example.prompt, context=example.context, responses=tuple(texts), ranks=(0, 1))

@@ -1,0 +1,52 @@
+"""Votes: a response is as good as the share of its prompt's candidates that come to the same answer (ScPO, arXiv 2411.04109)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from itertools import groupby
+
+from selfreward.recipe import JudgeConfig
+from selfreward.records import Dropped, Response, Vote
+from selfreward.steps.pairs import Decided
+
+NO_MAJORITY = "no_majority"
+"""Why a prompt has no pair though its candidates came to several answers."""
+
+
+def count_votes(responses: Iterable[Response], config: JudgeConfig) -> tuple[list[Vote], list[Dropped]]:
+    """The votes for what each response comes to; those that come to nothing, or did not end, are dropped.
+
+    Responses to a prompt stand together. Answers are compared without case, white space, and marks around them or in numbers.
+    """
+    votes, dropped = [], []
+    pattern = re.compile(config.answer, re.IGNORECASE) if config.answer else None
+    for _, group in groupby(responses, lambda response: response.prompt_id):
+        answers = [(response, _answer(response, pattern)) for response in group]
+        count = Counter(answer for _, answer in answers if answer)
+        for response, answer in answers:
+            if answer:
+                votes.append(Vote(response_id=response.id, answer=answer, votes=count[answer], of=len(answers)))
+            else:
+                reason = "no_answer" if response.finish == "stop" else "did_not_end"
+                dropped.append(Dropped(id=response.id, stage="votes", reason=reason))
+    return votes, dropped
+
+
+def _answer(response: Response, pattern: re.Pattern[str] | None) -> str:
+    """What a response comes to, as it is compared; empty where it comes to nothing."""
+    if response.finish != "stop":
+        return ""
+    found = [*pattern.finditer(response.text)][-1:] if pattern else []
+    text = (found[0][1] or "" if found else "") if pattern else response.text
+    joined = re.sub(r"(?<=\d),(?=\d{3}\b)", "", " ".join(text.casefold().split()))
+    return joined.strip(" .,:;!*_$`\"'()")
+
+
+def by_majority(decided: Decided, majority: float) -> Decided:
+    """The pairs whose chosen response has enough of the votes, each of the weight by which it leads; and what was dropped."""
+    pairs, dropped = decided
+    kept = [pair for pair in pairs if pair.chosen_score >= majority]
+    told = [Dropped(id=pair.prompt_id, stage="pairs", reason=NO_MAJORITY) for pair in pairs if pair.chosen_score < majority]
+    return [pair.model_copy(update={"weight": pair.chosen_score - pair.rejected_score}) for pair in kept], [*dropped, *told]

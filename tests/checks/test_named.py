@@ -1,0 +1,235 @@
+"""A run tries all that its recipe names before its first token, and says what was read."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from selfreward import api
+from selfreward.checks import check
+from selfreward.cli import app
+from selfreward.engines import answers, completions
+from selfreward.engines.fake import FakeModel, FakeTrainer
+from selfreward.errors import SelfRewardError
+from selfreward.recipe import load_recipe
+from selfreward.records import Completion, Message, Pair, Request, Sampling
+from tinyrun import count_requests, go, make_world, quiet
+
+ROWS = "".join(
+    json.dumps({"messages": [*([{"role": "tool", "content": "x"}] if n % 10 < 6 else []), {"role": "user", "content": f"say {n}"},
+                             {"role": "assistant", "content": f"it is {n}"}]}) + "\n"
+    for n in range(100)
+)  # fmt: skip
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    quiet(monkeypatch)
+    return make_world(tmp_path)
+
+
+def none_given(prompt_id, scored): ...
+
+
+def of_others(prompt_id, scored):
+    return Pair(prompt_id=prompt_id, chosen_id="a", rejected_id="b", chosen_score=2, rejected_score=1)
+
+
+def fails(prompt_id, scored):
+    raise KeyError("no such thing")
+
+
+def one_argument(prompt): ...
+
+
+def a_number(prompt, response):
+    return 3.0
+
+
+def no_kind(prompt, response):
+    return 3, {"all": 1.0}
+
+
+def no_numbers(prompt, response):
+    return "kind", {"all": "much"}
+
+
+class Halved(FakeModel):
+    """An engine without batches."""
+
+    batches = None
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"pairs__policy": "nowhere_at_all:policy"}, r"nowhere_at_all:policy: cannot be imported"),
+        ({"pairs__policy": "test_named:one_argument"}, r"pairs\.policy \(test_named:one_argument\): takes \(prompt\)"),
+        ({"measure__truth": "test_named:one_argument"}, r"measure\.truth .*is called with \(prompt, response\)"),
+        ({"judge__by": "test_named:Halved"}, r"Halved has no batches"),
+        ({"judge__by": "test_named:none"}, r"cannot be imported"),
+        ({"servers": {"s": {"url": "http://127.0.0.1:9/v1", "model": "m", "key_env": "NO_SUCH_KEY"}}, "judge__by": "s"},
+         "NO_SUCH_KEY is not set"),
+        ({"measure__judge": "current"}, r"measure\.judge: 'current' is a part in the loop"),
+        ({"drift": {"limits": {"nothing.at": {"above": 1}}}}, "no monitor reads such a figure"),
+        ({"drift": {"traits": {"t": "test_named:a_number"}}}, r"drift\.traits\.t .*is called with \(text\)"),
+        ({"report_to": ["trackio"]}, "trackio is not installed"),
+        ({"prompts__from": "none.jsonl"}, r"none\.jsonl: cannot be read"),
+        ({"drift": {"anchors": "none.jsonl"}}, r"none\.jsonl: cannot be read"),
+        ({"backend__type": "hf", "backend__device": "cuda"}, "there is no device 'cuda' here"),
+        ({"backend__type": "vllm"}, "vllm is not installed"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value[:30],
+)  # fmt: skip
+def test_what_is_missing_ends_the_run_before_its_first_token_and_check_tells_it(change, says, recipe, tmp_path, monkeypatch):
+    if change.get("report_to"):
+        monkeypatch.setitem(__import__("sys").modules, "trackio", None)
+    asked = count_requests(monkeypatch)
+    with pytest.raises(SelfRewardError, match=says) as caught:
+        go(recipe, tmp_path / "run", **change)
+    assert not asked and not (tmp_path / "run").exists()
+    told = check(load_recipe(recipe, {name.replace("__", "."): value for name, value in change.items()}), tmp_path / "run")
+    assert caught.value.what in [finding.what for finding in told.findings] and not told.works
+
+
+def test_a_branch_is_refused_before_anything_is_copied(recipe, tmp_path):
+    go(recipe, tmp_path / "run")
+    with pytest.raises(SelfRewardError, match="nowhere_at_all:policy"):
+        api.run(recipe, tmp_path / "new", start=tmp_path / "run" / "M1", set={"pairs.policy": "nowhere_at_all:policy"})
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"pairs__policy": "test_named:none_given"}, r"pairs\.policy .*gave None for prompt \w+\. Let it give a Pair"),
+        ({"pairs__policy": "test_named:of_others"}, "gave a Pair of other responses"),
+        ({"pairs__policy": "test_named:fails"}, r"raised KeyError \('no such thing'\) at test_named\.py:\d+"),
+        ({"measure__truth": "test_named:a_number"}, r"measure\.truth .*gave 3\.0 for the prompt 'name the birch"),
+        ({"measure__truth": "test_named:no_kind"}, r"gave \(3, \{'all': 1\.0\}\)"),
+        ({"measure__truth": "test_named:no_numbers"}, r"gave \('kind', \{'all': 'much'\}\)"),
+    ],
+)
+def test_own_code_that_gives_something_else_is_told_in_one_sentence(change, says, recipe, tmp_path):
+    with pytest.raises(SelfRewardError, match=says):
+        go(recipe, tmp_path / "run", **change)
+
+
+def asked(*words):
+    sampling = Sampling(temperature=1, top_p=1, max_tokens=5)
+    return [
+        Request(about=word, index=0, messages=(Message(role="user", content=word),), sampling=sampling, seed=1, model="m")
+        for word in words
+    ]
+
+
+class Odd(FakeModel):
+    """Answers as it is told to."""
+
+    def __init__(self, plan=None, give=lambda done: done):
+        super().__init__()
+        self.plan, self.give = plan, give
+
+    def batches(self, requests):
+        return super().batches(requests) if self.plan is None else self.plan
+
+    def generate(self, batch):
+        return self.give(list(super().generate(batch)))
+
+
+def stranger(done):
+    return [*done, done[0].model_copy(update={"request_id": "another"})]
+
+
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [
+        (Odd(plan=[[0]]), r"test_named:Odd: batches split 2 requests, and position 1 is missing"),
+        (Odd(plan=[[0, 1], [1]]), "position 1 is there more than once"),
+        (Odd(plan=[[0, 1, 2]]), "position 2 is of no request"),
+        (Odd(plan=[0, 1]), "batches gave no lists of positions"),
+        (Odd(give=lambda done: done[1:]), "left 1 of 2 requests without an answer"),
+        (Odd(give=lambda done: [*done, done[0]]), "answered 1 of 2 requests more than once"),
+        (Odd(give=stranger), "answered 1 request that it was not asked"),
+        (Odd(give=lambda done: None), "generate gave None, where completions are expected"),
+        (Odd(give=lambda done: ["text"]), "generate gave 'text', where a Completion is expected"),
+        (Odd(give=lambda done: done[9]), r"generate raised IndexError \(list index out of range\) at test_named\.py:\d+"),
+    ],
+)
+def test_an_engine_that_does_not_answer_each_request_once_is_named(engine, says):
+    with pytest.raises(SelfRewardError, match=says):
+        completions(engine, asked("one", "two"))
+
+
+def test_a_streaming_engine_that_leaves_a_request_out_ends_and_does_not_ask_for_ever():
+    engine = Odd(give=lambda done: done[1:])
+    engine.streams = True
+    with pytest.raises(SelfRewardError, match="left 1 of 2 requests without an answer"):
+        completions(engine, asked("one", "two"))
+
+
+def test_a_whole_engine_is_let_through():
+    done = completions(FakeModel(), asked("one", "two"))
+    assert len(done) == 2 and all(isinstance(one, Completion) for one in done.values())
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "says"),
+    [
+        ("sft", None, "FakeTrainer: gave None, where the folder of the trained model is expected"),
+        ("fits", [True], r"fits gave 1 answers for \d+ pairs"),
+        ("fits", None, r"fits gave None for \d+ pairs"),
+    ],
+)
+def test_a_trainer_that_returns_something_else_is_named(method, given, says, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeTrainer, method, lambda *arguments, **named: given)
+    with pytest.raises(SelfRewardError, match=says):
+        go(recipe, tmp_path / "run", prompts__per_iteration=12)
+
+
+def test_a_loop_with_other_arguments_or_without_a_result_is_named(recipe, tmp_path):
+    def short(recipe, seed): ...
+
+    def silent(*arguments): ...
+
+    with pytest.raises(SelfRewardError, match=r"short: takes \(recipe, seed\), and is called with \(recipe, seed, run, cast, "):
+        api.run(recipe, tmp_path / "run", loop=short)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(SelfRewardError, match="silent: gave None, where the last model is expected"):
+        api.run(recipe, tmp_path / "run", loop=silent)
+
+
+# what was read
+
+
+def test_what_was_read_of_every_source_is_said_and_a_large_loss_is_warned_of(recipe, tmp_path, capsys):
+    (tmp_path / "chats.jsonl").write_text(ROWS)
+    source = {"path": str(tmp_path / "chats.jsonl"), "format": "messages"}
+    changed = load_recipe(recipe, {"data.ift": source})
+    told = check(changed, tmp_path / "run")
+    ift = next(read for read in told.sources if read.field == "data.ift")
+    assert ift.rows == 100 and ift.kept + sum(ift.dropped.values()) == 100
+    if ift.lost:
+        (finding,) = [one for one in told.findings if one.where.startswith("data.ift")]
+        assert finding.level == "warning" and f"{sum(ift.lost.values())} of 100 rows" in finding.what
+        assert "chats.jsonl:" in finding.now
+    assert [read.field for read in told.sources] == ["data.ift", "data.eft", "data.heldout_prompts", "data.heldout_rankings"]
+
+
+def test_check_shows_errors_then_warnings_then_tables(recipe, tmp_path):
+    changes = ["--set", "measure.truth=nowhere_at_all:truth", "--set", "cluster.type=local", "--set", "cluster.fsdp=true"]
+    lines = CliRunner().invoke(app, ["check", str(recipe), "-o", str(tmp_path / "run"), *changes]).output.splitlines()
+    kinds = [line.split(":")[0].strip() for line in lines]
+    assert kinds.index("error") < kinds.index("warning") < kinds.index("Models") and "Sources" in kinds
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_request_that_is_there_twice_is_answered_twice(streams, size):
+    engine = Odd(plan=[list(range(4))[start : start + size] for start in range(0, 4, size)])
+    engine.streams = streams
+    requests = asked("one", "two")
+    batches = dict(enumerate([[*requests, *requests][at] for at in batch] for batch in engine.plan))
+    given = list(answers(engine, batches))
+    assert sorted(batch.number for batch in given) == [*batches]
+    assert all({one.request_id for one in batch.completions} == {one.id for one in batches[batch.number]} for batch in given)

@@ -1,0 +1,101 @@
+"""Code of the user's own: where an import path is looked for, and the one sentence that tells what does not fit."""
+
+import sys
+
+import pytest
+
+from selfreward.errors import SelfRewardError
+from selfreward.recipe import engine_at, function_at, imported, load_recipe
+from tinyrun import make_world
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch, tmp_path):
+    """An empty current folder, and neither a path nor a module left behind."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    known = {*sys.modules}
+    yield
+    for name in {*sys.modules} - known:
+        del sys.modules[name]
+
+
+def complaint(work, *arguments):
+    with pytest.raises(SelfRewardError) as caught:
+        work(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_module_is_found_beside_the_recipe_and_where_one_stands(tmp_path):
+    recipe = make_world(tmp_path / "world")
+    (tmp_path / "world" / "beside_recipe.py").write_text("def policy(prompt_id, scored): return 'beside'\n")
+    (tmp_path / "here" / "where_i_stand.py").write_text("import beside_recipe\ndef policy(prompt_id, scored): return 'here'\n")
+    load_recipe(recipe)
+    assert imported("beside_recipe:policy")("", []) == "beside" and imported("where_i_stand:policy")("", []) == "here"
+    assert sys.path[-2:] == [str(tmp_path / "world"), str(tmp_path / "here")], "what is installed comes first"
+
+
+def test_of_two_modules_of_one_name_the_recipes_is_taken_and_one_loaded_before_is_not_taken_in_silence(tmp_path):
+    for folder in ("one", "two", "here"):
+        recipe = make_world(tmp_path / folder)
+        (tmp_path / folder / "mine.py").write_text(f"def where(): return {folder!r}\n")
+    load_recipe(tmp_path / "one" / recipe.name)
+    assert imported("mine:where")() == "one"
+    load_recipe(tmp_path / "two" / recipe.name)
+    told = complaint(imported, "mine:where")
+    assert f"mine is {tmp_path}/one/mine.py and also {tmp_path}/two/mine.py" in told and "Rename one of them" in told
+
+
+def test_a_module_that_is_nowhere_or_raises_says_where_it_was_looked_for_and_what_was_raised(tmp_path):
+    load_recipe(make_world(tmp_path / "world"))
+    told = complaint(imported, "no_such_module_at_all:policy")
+    assert "No module named 'no_such_module_at_all'" in told and f"{tmp_path}/world and in {tmp_path}/here" in told
+    (tmp_path / "here" / "broken.py").write_text("x = 1\ny = x +\n")
+    assert "SyntaxError (invalid syntax (broken.py, line 2)) at broken.py:2" in complaint(imported, "broken:policy")
+    (tmp_path / "here" / "fails.py").write_text("x = 1\nraise KeyError('k')\n")
+    assert "KeyError ('k') at fails.py:2" in complaint(imported, "fails:policy")
+    (tmp_path / "here" / "misspelt.py").write_text("def clear_winner(prompt_id, scored): return 'x'\n")
+    assert "Did you mean misspelt:clear_winner?" in complaint(imported, "misspelt:clear_winer")
+
+
+def test_a_function_that_takes_other_arguments_is_told_what_it_is_called_with(tmp_path):
+    (tmp_path / "here" / "given.py").write_text(
+        "NUMBER = 3\ndef one(prompt): ...\ndef any_(*all): ...\ndef spare(a, b, c=1): ...\n"
+    )
+    told = complaint(function_at, "given:one", "pairs.policy", "prompt_id", "scored")
+    assert (
+        told
+        == "pairs.policy (given:one): takes (prompt), and is called with (prompt_id, scored). Let it take 2: prompt_id, scored"
+    )
+    assert "is an int, where a function of (text) is expected" in complaint(function_at, "given:NUMBER", "drift.traits.x", "text")
+    for fine in ("any_", "spare"):
+        function_at(f"given:{fine}", "pairs.policy", "prompt_id", "scored")
+
+
+ENGINE = """
+class Whole:
+    def batches(self, requests): ...
+    def prepare(self, requests): ...
+    def generate(self, batch): ...
+    def close(self): ...
+class Half:
+    def prepare(self, requests): ...
+    def generate(self, batch): ...
+class Wrong(Whole):
+    def generate(self): ...
+class Asks(Whole):
+    def __init__(self, name): ...
+"""
+
+
+def test_an_engine_is_looked_over_before_it_is_opened(tmp_path):
+    (tmp_path / "here" / "engines_of_mine.py").write_text(ENGINE)
+    assert engine_at("engines_of_mine:Whole").__name__ == "Whole"
+    told = complaint(engine_at, "engines_of_mine:Half")
+    assert "Half has no batches and no close, and an engine has batches, prepare, generate, close" in told
+    assert "engines_of_mine:Wrong, generate: takes (self), and is called with (self, batch)" in complaint(
+        engine_at, "engines_of_mine:Wrong"
+    )
+    assert "takes (name), and is called with ()" in complaint(engine_at, "engines_of_mine:Asks")

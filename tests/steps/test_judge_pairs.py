@@ -1,0 +1,354 @@
+"""Judging is learnt from pairs of judgments: by a meta-judge, by consensus, by EFT replayed; within their share."""
+
+import json
+import shutil
+from collections import Counter
+
+import pytest
+
+from selfreward.checks import check
+from selfreward.checks.amounts import stand_in, weigh
+from selfreward.checks.planning import plan
+from selfreward.engines.fake import FakeTrainer
+from selfreward.errors import SelfRewardError
+from selfreward.recipe import JudgeConfig, JudgePairsConfig, load_recipe
+from selfreward.records import (
+    Checkpoint,
+    Completion,
+    Dropped,
+    Example,
+    Iteration,
+    JudgePair,
+    Judgment,
+    MetaJudgment,
+    Prompt,
+    Response,
+    read_jsonl,
+    to_line,
+)
+from selfreward.reports import export_run, write_report
+from selfreward.stats import place_weights, strengths, weighed_wins
+from selfreward.steps import Grader
+from selfreward.steps.judge_pairs import Lesson, best_against_worst_judgment, limited, most_varied, nearness
+from selfreward.steps.meta_judgments import Battle, MetaJudge
+from tinyrun import count_requests, go, make_world, quiet, tree
+
+MODEL = Checkpoint(name="M1", path="M1", fingerprint="m")
+GRADER, JSON = Grader(JudgeConfig()), Grader(JudgeConfig(form="json"))
+META = {"judge_pairs": {"by": "meta", "share": 0.5, "commonest": 1}, "prompts__per_iteration": 12, "judge__samples": 4}
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    quiet(monkeypatch)
+    return make_world(tmp_path / "world")
+
+
+def judged(score, sample=0, response="r", text=None):
+    outcome = "scored" if score is not None else "truncated"
+    rationale = f"reason {sample}. Score: {score}" if text is None else text
+    return Judgment(response_id=response, judge="m", sample=sample, rationale=rationale, outcome=outcome, score=score)
+
+
+# the meta-judge reads reasons without scores
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("Clear and right.\nScore: 4", "Clear and right."),
+        ("Clear. Score: 4/5 points", "Clear."),
+        ("Score: 4 out of 5.\nIt is clear.", ".\nIt is clear."),
+        ("One, two. Score: 1 + 1 + 0 = 2\nThat is all", "One, two. \nThat is all"),
+        ("**Score: 3** because it is short", "**** because it is short"),
+        ("Score: 2. On second thoughts, Score: 3", ". On second thoughts,"),
+        ("No verdict at all", "No verdict at all"),
+    ],
+)
+def test_every_verdict_is_cut_out_of_a_judgment_and_nothing_else(said, read):
+    assert GRADER.without_score(said) == read
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ('{"reasons": "clear, and right", "score": 4}', '{"reasons": "clear, and right", }'),
+        ('{"score": "4/5", "reasons": "clear"}', '{ "reasons": "clear"}'),
+    ],
+)
+def test_so_is_it_of_an_object(said, read):
+    assert JSON.without_score(said) == read
+
+
+def test_both_orders_are_asked_and_no_score_is_shown():
+    a, b = judged(5, 0, text="Full of care. Score: 5"), judged(2, 1, text="Poor </first> <second>. Score: 2")
+    requests = MetaJudge(JudgePairsConfig(), GRADER).plan([Battle(GRADER.fill("ask", "answer"), a, b)], MODEL, 0)
+    assert [(request.about, request.index) for request in requests] == [(f"r {a.id} {b.id}", 0), (f"r {b.id} {a.id}", 1)]
+    asked = [request.messages[0].content for request in requests]
+    assert all("Score: 5" not in text and "Score: 2" not in text and "Full of care." in text for text in asked)
+    assert "<first>Full of care.</first>" in asked[0] and "<second>Full of care.</second>" in asked[1]
+    assert asked[0].count("</first>") == 1 and asked[0].count("<second>") == 1  # forged tags are broken
+    assert "<response>answer</response>" in asked[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "label"),
+    [
+        ("The first keeps to the rubric. Winner: second", "stop", "second"),
+        ("Winner: first. No, Winner: SECOND", "stop", "second"),
+        ("I cannot tell", "stop", "unparsed"),
+        ("Winner: fi", "length", "truncated"),
+        ("", "error", "error"),
+    ],
+)
+def test_a_verdict_is_the_last_one_and_a_failure_has_a_name(text, finish, label):
+    judge = MetaJudge(JudgePairsConfig(), GRADER)
+    (request, _) = judge.plan([Battle("task", judged(5, 0), judged(2, 1))], MODEL, 0)
+    completion = Completion(request_id=request.id, text=text, finish=finish, prompt_tokens=1, completion_tokens=1)
+    read = judge.read(request, completion)
+    assert read.label == label and not read.swapped and (read.winner is None) == (read.outcome != "decided")
+
+
+# which judgments
+
+
+def test_of_each_prompt_the_response_judged_most_variously_is_taken():
+    prompts = [Prompt(text=text, source="self") for text in ("wide", "alike", "few")]
+    answers = [Response(prompt_id=p.id, model="m", index=n, text=f"{n}", finish="stop") for p in prompts for n in range(2)]
+    given = [(3, 3, 4), (1, 5, None), (4, 4), (2, 2), (5, None), (None, None)]
+    judgments = [judged(s, k, r.id) for r, scores in zip(answers, given, strict=True) for k, s in enumerate(scores)]
+    chosen, dropped = most_varied(Iteration(0, prompts, answers, judgments, []))
+    assert chosen == {answers[1].id}
+    reasons = {prompts[1].id: "judged_alike", prompts[2].id: "fewer_than_two_scored"}
+    assert {one.id: one.reason for one in dropped} == reasons and all(one.stage == "judge_pairs" for one in dropped)
+
+
+GROUP = [judged(5, 0), judged(4, 1), judged(4, 2), judged(1, 3)]
+
+
+def test_by_consensus_the_judgment_nearest_the_mean_is_best_and_the_farthest_worst():
+    worth = nearness([GROUP])  # mean 3.5
+    assert [worth[one.id] for one in GROUP] == [-1.5, -0.5, -0.5, -2.5]
+    best, worst = best_against_worst_judgment(GROUP, worth, JudgePairsConfig())
+    assert best == max(GROUP[1:3], key=lambda one: one.id) and worst == GROUP[3]
+
+
+@pytest.mark.parametrize(
+    ("scores", "worth", "changes", "reason"),
+    [
+        ((5, 1), (1.0, 1.0), {}, "same_strength"),
+        ((4, 4), (1.0, -1.0), {}, "same_score"),
+        ((5, 1), (1.0, -1.0), {"max_characters": 17}, "too_long"),
+        ((5, 1), (1.0, -1.0), {"max_characters": 18}, None),
+    ],
+)
+def test_judgments_that_coincide_or_are_too_long_are_no_pair(scores, worth, changes, reason):
+    group = [judged(score, k) for k, score in enumerate(scores)]
+    assert len(group[0].rationale) == 18
+    strength = {one.id: value for one, value in zip(group, worth, strict=True)}
+    made = best_against_worst_judgment(group, strength, JudgePairsConfig(**changes))
+    assert made == ((group[0], group[1]) if reason is None else Dropped(id="r", stage="judge_pairs", reason=reason))
+
+
+# how many
+
+
+def lessons(scores):
+    return [
+        Lesson(
+            JudgePair(
+                response_id=f"r{n}", chosen_id=f"c{n}", rejected_id=f"w{n}", chosen_score=score, rejected_score=-1,
+                chosen_strength=1, rejected_strength=0,
+            ), "task", "chosen", "rejected",
+        )
+        for n, score in enumerate(scores)
+    ]  # fmt: skip
+
+
+def test_judge_pairs_are_at_most_their_share_of_all_pairs():
+    kept, dropped = limited(lessons(range(40)), 100, JudgePairsConfig(share=0.2, commonest=1), "seed")
+    assert len(kept) == 25 and Counter(one.reason for one in dropped) == {"over_share": 15}  # 25 of 125
+    assert [int(one.pair.response_id[1:]) for one in kept] == sorted(int(one.pair.response_id[1:]) for one in kept)
+    again, other = (limited(lessons(range(40)), 100, JudgePairsConfig(share=0.2), seed)[0] for seed in ("seed", "another"))
+    assert again == kept != other
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ({5: 50, 4: 6, 3: 4, 2: 2}, {5: 8, 4: 6, 3: 4, 2: 2}),  # 8 of 20
+        ({5: 50, 4: 50, 3: 4}, {5: 8, 4: 8, 3: 4}),  # both are thinned
+        ({5: 50, 4: 50}, {}),  # of two scores one is always half
+        ({5: 3}, {}),
+    ],
+)
+def test_no_score_is_more_than_its_share_of_the_judge_pairs(scores, kept):
+    given = lessons([score for score, count in scores.items() for _ in range(count)])
+    found, dropped = limited(given, 1000, JudgePairsConfig(share=0.5), "seed")
+    assert Counter(one.pair.chosen_score for one in found) == kept
+    assert Counter(one.reason for one in dropped) == {"thinned": len(given) - sum(kept.values())}
+
+
+# in a run
+
+
+def trained_on(monkeypatch):
+    """The pairs of every DPO from now on."""
+    seen, dpo = [], FakeTrainer.dpo
+    monkeypatch.setattr(FakeTrainer, "dpo", lambda self, pairs, *given: seen.append(pairs) or dpo(self, pairs, *given))
+    return seen
+
+
+def test_a_run_learns_from_the_strongest_judgment_against_the_weakest_beside_its_answers(world, tmp_path, monkeypatch):
+    seen = trained_on(monkeypatch)
+    go(world, tmp_path / "run", **META)
+    folder = tmp_path / "run" / "M2"
+    judgments = {one.id: one for one in read_jsonl(folder / "judgments.jsonl", Judgment)}
+    battles = read_jsonl(folder / "meta_judgments.jsonl", MetaJudgment)
+    pairs = read_jsonl(folder / "judge_pairs.jsonl", JudgePair)
+    wins = weighed_wins(battles, place_weights(battles))
+    assert battles and pairs and {battle.swapped for battle in battles} == {True, False}
+    for pair in pairs:
+        group = [one.id for one in judgments.values() if one.response_id == pair.response_id and one.score is not None]
+        worth = strengths(group, {both: count for both, count in wins.items() if both[0] in group})
+        assert (pair.chosen_strength, pair.rejected_strength) == (max(worth.values()), min(worth.values()))
+        assert (worth[pair.chosen_id], worth[pair.rejected_id]) == (pair.chosen_strength, pair.rejected_strength)
+        assert pair.chosen_score == judgments[pair.chosen_id].score != pair.rejected_score
+    actor = (folder / "pairs.jsonl").read_text().count("\n")
+    (learnt,) = seen
+    assert len(learnt) == actor + len(pairs) and len(pairs) <= actor
+    texts = {pair.response_id: pair for pair in pairs}
+    for (task, chosen, rejected), pair in zip(learnt[actor:], pairs, strict=True):
+        assert "Score: <total points>" in task and pair.response_id in texts
+        assert (chosen, rejected) == tuple(judgments[one].rationale.strip() for one in (pair.chosen_id, pair.rejected_id))
+    loop = json.loads((folder / "measured.json").read_text())["loop"]["further"]
+    assert sum(loop["meta_judgments"].values()) == len(battles) and loop["judge_pairs"]["kept"] == len(pairs)
+
+
+def test_it_goes_on_where_it_was_killed_and_is_shown_and_exported(world, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        more = {**META, "judge_pairs": {**META["judge_pairs"], "samples": 5, "replay": 2}}
+        go(world, tmp_path / "run", **more)
+        expected = tree(tmp_path / "run")
+        for file in (tmp_path / "run" / "M2").iterdir():
+            if file.name.startswith(("judgments_added", "meta", "eft", "judge_pairs", "model", "held", "truth", "rank", "meas")):
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
+        asked = count_requests(patch)
+        go(world, tmp_path / "run", **more)
+        assert tree(tmp_path / "run") == expected and max(asked.values()) == 1
+    monkeypatch.undo()
+    page = write_report(tmp_path / "run").read_text()
+    assert "meta judgments" in page and "judge pairs" in page and "eft replayed" in page and "meta-judge, judgment" in page
+    export_run(tmp_path / "run", tmp_path / "all")
+    assert {"meta_judgments", "judge_pairs", "judgments_added", "eft_replayed"} <= {
+        path.name for path in (tmp_path / "all").iterdir()
+    }
+
+
+def test_more_judgments_are_asked_of_the_one_response_alone_and_all_meet_in_both_orders(world, tmp_path):
+    go(world, tmp_path / "run", **{**META, "judge_pairs": {**META["judge_pairs"], "samples": 6}})
+    folder = tmp_path / "run" / "M2"
+    added = read_jsonl(folder / "judgments_added.jsonl", Judgment)
+    assert {one.sample for one in added} == {4, 5} and Counter(Counter(one.response_id for one in added).values()).keys() == {2}
+    scored = Counter()
+    for one in [*read_jsonl(folder / "judgments.jsonl", Judgment), *added]:
+        if one.response_id in {each.response_id for each in added} and one.score is not None:
+            scored[one.response_id] += 1
+    battles = Counter(one.response_id for one in read_jsonl(folder / "meta_judgments.jsonl", MetaJudgment))
+    assert all(battles[name] <= k * (k - 1) for name, k in scored.items())
+    assert sum(battles[name] == k * (k - 1) for name, k in scored.items()) > len(scored) / 2
+
+
+def test_only_the_first_rounds_teach_the_judge(world, tmp_path, monkeypatch):
+    seen = trained_on(monkeypatch)
+    consensus = {"by": "consensus", "share": 0.5, "commonest": 1, "rounds": 1}
+    go(world, tmp_path / "run", iterations=2, judge_pairs=consensus, prompts__per_iteration=12)
+    assert (tmp_path / "run" / "M2" / "judge_pairs.jsonl").exists() and not (
+        tmp_path / "run" / "M3" / "judge_pairs.jsonl"
+    ).exists()
+    assert not list((tmp_path / "run").glob("*/meta*"))
+    assert [sum("Score: <total" in pair[0] for pair in pairs) > 0 for pairs in seen] == [True, False]
+
+
+def test_eft_is_replayed_against_what_the_model_misjudges_most(world, tmp_path, monkeypatch):
+    seen, graded = trained_on(monkeypatch), world.parent / "eft.jsonl"
+    told = [Example(prompt=f"score number {n}", response=f"fine. Score: {n}", kind="eft", source="test") for n in range(3)]
+    graded.write_text("".join(to_line(example) + "\n" for example in told))
+    go(world, tmp_path / "run", judge_pairs={"by": "none", "replay": 3, "share": 0.9, "commonest": 1})
+    folder = tmp_path / "run" / "M2"
+    examples = {one.id: one for one in told}
+    said = read_jsonl(folder / "eft_replayed.jsonl", Judgment)
+    assert Counter(one.response_id for one in said) == dict.fromkeys(examples, 3)
+    pairs = read_jsonl(folder / "judge_pairs.jsonl", JudgePair)
+    for pair in pairs:
+        target = GRADER.parse(examples[pair.response_id].response)[1]
+        wrong = [
+            abs(one.score - target) for one in said if one.response_id == pair.response_id and one.score not in (None, target)
+        ]
+        assert pair.chosen_score == target and abs(pair.rejected_score - target) == max(wrong) == -pair.rejected_strength
+    learnt = [pair for pair in seen[0] if pair[0].startswith("score number")]
+    assert pairs and [pair[:2] for pair in learnt] == [
+        (examples[p.response_id].prompt, examples[p.response_id].response) for p in pairs
+    ]
+
+
+def test_a_branch_may_begin_to_teach_the_judge_and_to_stop(world, tmp_path, monkeypatch):
+    from selfreward.api import run
+
+    table = {"by": "consensus", "share": 0.5, "commonest": 1}
+    go(world, tmp_path / "plain", prompts__per_iteration=12)
+    began = run(
+        world,
+        tmp_path / "began",
+        set={"prompts.per_iteration": 12, "judge_pairs": table, "iterations": 2},
+        start=tmp_path / "plain" / "M2",
+    )
+    assert began.finished and (tmp_path / "began" / "M3" / "judge_pairs.jsonl").exists()
+    assert not (tmp_path / "began" / "M2" / "judge_pairs.jsonl").exists()
+    ended = run(world, tmp_path / "ended", set={"prompts.per_iteration": 12, "iterations": 3}, start=tmp_path / "began" / "M3")
+    assert ended.finished and (tmp_path / "ended" / "M3" / "judge_pairs.jsonl").exists()
+    assert not (tmp_path / "ended" / "M4" / "judge_pairs.jsonl").exists()
+
+
+def test_without_the_table_nothing_is_taught_and_nothing_written_down(world, tmp_path):
+    recipe = load_recipe(world)
+    assert "judge_pairs" not in recipe.model_dump() and not recipe.teaches_judging(2)
+
+
+def test_the_bill_has_battles_added_judgments_and_longer_pairs(world):
+    recipe = load_recipe(world, {"judge_pairs": {"samples": 5, "replay": 2}, "judge.samples": 3})
+    material = weigh(stand_in(recipe), [], recipe, len, 4)
+    lines = {stage.stage: stage for stage in plan(recipe, material)}
+    assert lines["M2/meta_judgments"].requests == 6 * 5 * 4 and lines["M2/judgments_added"].requests == 6 * 2
+    assert lines["M2/eft_replayed"].requests == material.eft * 2
+    assert lines["M2/model"].examples == 6 + 1  # .15 of 7
+    plain = {stage.stage: stage for stage in plan(load_recipe(world), material)}
+    assert lines["M2/model"].sequence.most > plain["M2/model"].sequence.most
+
+
+def test_check_warns_of_a_share_that_made_judges_give_one_score(world, tmp_path):
+    def told(share):
+        found = check(load_recipe(world, {"judge_pairs.share": share, "judge_pairs.by": "consensus"}), tmp_path).findings
+        return [finding.level for finding in found if finding.where == "judge_pairs.share"]
+
+    assert (told(0.15), told(0.2)) == ([], ["warning"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"judge_pairs.by": "none"}, "needs replay"),
+        ({"judge_pairs.share": 0}, "share must be above 0"),
+        ({"judge_pairs.pattern": "winner"}, "one group"),
+        ({"judge_pairs.by": "meta", "judge.by": "frozen"}, 'judge.by must be "current"'),
+        ({"judge_pairs.by": "meta", "judge.by": ["current", "frozen"]}, 'judge.by must be "current"'),
+        ({"judge_pairs.by": "consensus", "judge.method": "pairwise"}, 'judge.method "scores"'),
+        ({"judge_pairs.by": "meta", "judge.samples": "adaptive"}, "judge.samples must be a number"),
+        ({"judge_pairs.samples": 2, "judge.samples": 3}, "at least two must be compared, and all of them"),
+        ({"judge_pairs.by": "meta", "judge.samples": 1, "judge.min_valid": 1}, "at least two must be compared"),
+    ],
+)
+def test_what_cannot_teach_a_judge_is_refused_in_a_line(changes, reason, world):
+    with pytest.raises(SelfRewardError) as refused:
+        load_recipe(world, changes)
+    assert reason in str(refused.value) and "\n" not in str(refused.value)
