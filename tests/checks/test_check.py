@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from selfreward.checks import bill, check, memory, show
 from selfreward.checks.amounts import weigh
-from selfreward.checks.bill import Place, draw_up, gigabytes
-from selfreward.checks.costs import Training
+from selfreward.checks.bill import Placement, draw_up, gigabytes
+from selfreward.checks.costs import TrainingStage
 from selfreward.checks.memory import Precision
 from selfreward.checks.planning import plan
 from selfreward.checks.reach import look_up, models_of
@@ -248,7 +248,7 @@ def test_a_run_has_the_planned_stages_and_keeps_to_their_counts(changes, tmp_pat
     found = receipts(tmp_path / "run")
     assert set(found) == set(stages)
     for name, stage in stages.items():
-        if isinstance(stage, Training):
+        if isinstance(stage, TrainingStage):
             assert found[name]["steps"] <= stage.steps
         else:
             assert found[name]["records"] <= stage.requests
@@ -287,7 +287,7 @@ def test_pairs_of_all_prompts_make_the_planned_steps_of_dpo(tmp_path, monkeypatc
     stages = planned(load_recipe(path, {name.replace("__", "."): value for name, value in settings.items()}), words, 0)
     steps = {name: receipt["steps"] for name, receipt in receipts(tmp_path / "run").items() if "steps" in receipt}
     assert steps["M2/model"] == 2 * 2  # 6 pairs, 4 at a time, twice
-    assert steps == {name: stage.steps for name, stage in stages.items() if isinstance(stage, Training)}
+    assert steps == {name: stage.steps for name, stage in stages.items() if isinstance(stage, TrainingStage)}
 
 
 # time
@@ -299,7 +299,7 @@ def test_time_is_operations_by_speed(tmp_path):
     recipe = load_recipe(path, {"backend.type": "hf", "base": str(folder), "backend.max_tokens_in_flight": 10_000})
     models = [look_up(name, parts, recipe) for name, parts in models_of(recipe).items()]
     material = weigh(load_seed(recipe), [], recipe, words, 0)
-    place = Place(CPU, CPU, PLAIN)
+    place = Placement(CPU, CPU, PLAIN)
     lines = {line.stage.stage: line for line in draw_up(recipe, models, material, place).lines}
     weights = 15360 + 55 * 32  # two layers and the output head
     sft, dpo, judging = (lines[name].stage for name in ("M1/model", "M2/model", "M2/judgments"))
@@ -611,7 +611,7 @@ def test_what_lies_on_the_disk_after_a_training_is_what_was_told(tmp_path):
     base = make_model(tmp_path / "base", "llama", hidden_size=128, intermediate_size=512)
     recipe = load_recipe(make_world(tmp_path / "world"), {"base": str(base), "backend.type": "hf"})
     models = [look_up(name, parts, recipe) for name, parts in models_of(recipe).items()]
-    told = draw_up(recipe, models, weigh(load_seed(recipe), [], recipe, words, 0), Place(CPU, CPU, PLAIN)).disk
+    told = draw_up(recipe, models, weigh(load_seed(recipe), [], recipe, words, 0), Placement(CPU, CPU, PLAIN)).disk
     made = TRLTrainer().sft([("bak", "del")] * 4, base, recipe.sft, 0, tmp_path / "work", lambda steps: None)
     checkpoint = next((tmp_path / "work").glob("checkpoint-*"))
     states = sum(file.stat().st_size for name in ("*.safetensors", "optimizer.pt") for file in checkpoint.glob(name))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from selfreward.checks import bill, check
-from selfreward.checks.reach import Found
+from selfreward.checks.reach import NamedModel
 from selfreward.checks.turns import system_turns
 from selfreward.engines import completion_ids, load_tokenizer, prompt_ids, system_turn
 from selfreward.errors import SelfRewardError
@@ -44,7 +44,7 @@ def base(request, tmp_path):
 def told(base, asked=(), **changes):
     """(levels, words) of what is found about system turns."""
     recipe = Recipe.model_validate({"base": "b", "data": {"ift": "i"}, **changes})
-    found = system_turns(recipe, asked, [Found("b", ("M0",), "folder", tokenizer=load_tokenizer(base))])
+    found = system_turns(recipe, asked, [NamedModel("b", ("M0",), "folder", tokenizer=load_tokenizer(base))])
     return [one.level for one in found], " ".join(f"{one.what} {one.now}" for one in found)
 
 

@@ -10,9 +10,10 @@ import pytest
 
 import selfreward
 from selfreward.engines import load_tokenizer
+from selfreward.engines.training import batches
 from selfreward.engines.training.batches import Batches, packed
 from selfreward.engines.training.rows import dpo_row, pair_lengths, sft_row
-from selfreward.recipe import load_recipe
+from selfreward.recipe import DPOConfig, load_recipe
 from tinymodels import make_tokenizer
 
 PACKAGE = Path(selfreward.__path__[0])
@@ -100,7 +101,7 @@ def test_what_is_padded_in_sft_on_the_micro_seed_is_under_a_tenth(names):
     recipe = load_recipe(PACKAGE / "recipe" / "shipped" / "micro.toml")
     tokenizer = load_tokenizer(PACKAGE / "lab" / "micro" / "base_model")
     lengths = [(len(sft_row(tokenizer, *example)["input_ids"]),) for example in seed_examples(*names)]
-    sizes = recipe.sft.split[0], recipe.sft.batch_size
+    sizes = recipe.sft.split()[0], recipe.sft.batch_size
     (tokens, padding), (at_once, more) = (Batches(lengths, size, sizes[1], 0).tokens(recipe.sft.epochs) for size in sizes)
     assert padding / tokens < 0.1 < more / at_once
 
@@ -109,3 +110,16 @@ def test_a_pair_is_as_long_as_its_prompt_with_either_response():
     row = dpo_row(TOKENIZER, "bak del", "bak", "bak del fim")
     prompt = len(row["prompt_ids"])
     assert pair_lengths(row) == (prompt + 2, prompt + 4)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "given", "split"),
+    [(None, None, (4, 4)), (512, None, (4, 4)), (1024, None, (2, 8)), (700, None, (2, 8)), (5000, None, (1, 16)),
+     (10, None, (16, 1)), (5000, 8, (8, 2))],
+)  # fmt: skip
+def test_where_it_is_not_said_a_pass_has_as_many_examples_as_have_2048_tokens(tokens, given, split):
+    assert DPOConfig(batch_size=16, device_batch_size=given).split(tokens=tokens) == split
+
+
+def test_the_examples_of_a_pass_are_counted_by_the_one_that_is_largest_with_its_padding():
+    assert batches.longest([(5, 9), (12, 3), (10, 11)]) == 24 and batches.longest([(5,), (9,)]) == 9

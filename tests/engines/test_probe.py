@@ -93,7 +93,7 @@ def test_thoughts_that_are_given_apart_are_compared_too(endpoint):
         return reply
 
     endpoint.play = play
-    assert probed(endpoint) == EVERY
+    assert probed(endpoint) == EVERY._replace(thinks=True)
 
 
 def test_a_field_that_is_refused_is_left_out_and_named(endpoint):
@@ -149,6 +149,9 @@ def recipe_for(tmp_path, endpoint, part, **changes):
         ("judge", {}, Honours(failed="the server gave no choice"), "error", "(the server gave no choice)"),
         ("judge", {"judge__max_tokens": 4096}, EVERY._replace(context=4096), "warning", "answers are cut shorter"),
         ("judge", {"judge__max_tokens": 4095}, EVERY._replace(context=4096), None, ""),
+        ("judge", {"judge__thinking": 3072}, EVERY._replace(context=4096), "warning", "(judge) with its thoughts is 4,096"),
+        ("judge", {}, EVERY._replace(thinks=True), "warning", "thinks though it is not asked to (judge)"),
+        ("judge", {"judge__thinking": 64}, EVERY._replace(thinks=True), None, ""),
     ],
 )
 def test_what_is_not_honoured_is_said_where_it_matters_and_stops_where_nothing_would_come_of_it(

@@ -1,5 +1,6 @@
 """Models that think: how they are asked to, where a thought ends and the answer begins, and what of the two is trained."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from selfreward.engines.sampling.dialect import Dialect
 from selfreward.engines.sampling.hf import HFModel
+from selfreward.engines.sampling.replies import read_reply
 from selfreward.engines.thoughts import parted, without_thought
 from selfreward.engines.tokens import completion_ids, decode, load_tokenizer, prompt_ids, thought_length
 from selfreward.engines.training.rows import IGNORE, Given, dpo_row, sft_row
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import BackendConfig
+from selfreward.recipe import BackendConfig, ServerConfig
 from selfreward.records import Completion, Message, Reasoned, Request, Sampling, Watched
 from template_kinds import KINDS
 from tinymodels import SMALL, SPECIAL, WORDS, make_model, make_tokenizer
@@ -112,8 +115,9 @@ def test_peoples_answers_with_a_thought_are_learnt_after_the_prompt_that_asks_fo
     prompt = prompt_ids(tokenizer, ASKED, True)
     assert row["input_ids"] == prompt + completion_ids(tokenizer, ASKED, "A", "T")
     assert row["labels"] == [IGNORE] * len(prompt) + row["input_ids"][len(prompt) :]
-    plain = sft_row(tokenizer, "Q", "A")
-    assert plain["input_ids"] == prompt_ids(tokenizer, ASKED) + completion_ids(tokenizer, ASKED, "A")
+    for answer in ("A", "Close it with </think> and go on.", "A <think>T</think>", "<think>T"):
+        plain = sft_row(tokenizer, "Q", answer)
+        assert plain["input_ids"] == prompt_ids(tokenizer, ASKED) + completion_ids(tokenizer, ASKED, answer)
 
 
 def test_a_thought_is_a_part_of_the_answer_where_the_template_knows_none():
@@ -246,3 +250,35 @@ def test_a_forced_answer_is_as_likely_as_its_tokens_behind_its_own_thought(think
     assert told.logprob == pytest.approx(
         sum(logits[len(before) + at - 1, token].item() for at, token in enumerate(after)), abs=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "heard"),
+    [
+        ({"content": "Score: 4", "reasoning_content": "T"}, "stop", ("Score: 4", "T", "stop")),
+        ({"content": "Score: 4", "reasoning": "T"}, "length", ("Score: 4", "T", "length")),
+        ({"content": [{"type": "thinking", "thinking": "T"}, {"type": "text", "text": "B"}]}, "stop", ("B", "T", "stop")),
+        ({"content": "<think>T</think>Score: 4"}, "stop", ("Score: 4", "T", "stop")),
+        ({"content": "T</think>\n\nScore: 4"}, "stop", ("\n\nScore: 4", "T", "stop")),
+        ({"content": "Score: 4"}, "stop", ("Score: 4", "", "stop")),
+        ({"content": "<think>Score: 4"}, "length", ("", "Score: 4", "truncated")),
+        ({"content": None, "reasoning_content": "Score: 4"}, "length", ("", "Score: 4", "truncated")),
+        ({"content": "", "reasoning_content": "Score: 4"}, "stop", ("", "Score: 4", "truncated")),
+    ],
+)
+def test_a_server_may_keep_thoughts_apart_or_leave_them_in_the_answer(message, finish, heard):
+    body = json.dumps({"choices": [{"message": message, "finish_reason": finish}]})
+    one = read_reply(body).completion(request(), str)
+    assert (one.text, one.thought, one.finish) == heard
+
+
+def test_a_server_is_told_to_think_and_has_room_for_it_and_what_your_extra_says_comes_first():
+    config = ServerConfig(url="http://localhost/v1", model="m")
+    body = Dialect().body(config, request(thinking=100))
+    assert body["max_tokens"] == 108 and body["chat_template_kwargs"] == {"enable_thinking": True, "thinking": True}
+    plain = Dialect().body(config, request(thinking=None))
+    assert plain["max_tokens"] == 8 and "chat_template_kwargs" not in plain
+    own = config.model_copy(update={"extra": {"chat_template_kwargs": {"reasoning_effort": "high"}}})
+    assert Dialect().body(own, request())["chat_template_kwargs"] == {"reasoning_effort": "high"}
+    other = Dialect().suited("Unrecognized request argument supplied: chat_template_kwargs", body)
+    assert "chat_template_kwargs" not in other.body(config, request())

@@ -524,6 +524,18 @@ def test_pairs_that_fit_are_told_from_pairs_of_which_one_response_does_not(base)
     assert TRLTrainer().fits(pairs, base) == [True, False, True, True]  # two of the 128 tokens head the turns, one ends
 
 
+def test_a_pair_with_an_empty_answer_is_left_out_only_where_the_template_refuses_one(base, tmp_path):
+    end = TOKENIZER.eos_token_id
+    empty = [("bak", (end,), "bal"), ("bak", "bam", " "), ("bak", Reasoned(thought="bal", text=""), "bam")]
+    pairs = [*empty, ("bak", "bam", (5, end)), ("bak", "bam", Reasoned(thought="", text="bal"))]
+    assert TRLTrainer().fits(pairs, base) == [True] * 5
+    strict = shutil.copytree(base, tmp_path / "strict")
+    refusing = "{% for m in messages %}{% if not m.content %}{{ raise_exception('empty') }}{% endif %}{% endfor %}"
+    make_tokenizer(refusing + TOKENIZER.chat_template).save_pretrained(strict)
+    assert TRLTrainer().fits(pairs, strict) == [False, False, False, True, True]
+    assert dpo(strict, strict, tmp_path / "work", DPO.model_copy(update=ONE_STEP), pairs[3:]).exists()
+
+
 @pytest.mark.parametrize(("examples", "device_batch"), [(10, None), (10, 2), (9, 1), (1, 2)])
 def test_a_training_takes_the_steps_that_were_announced(base, tmp_path, examples, device_batch):
     config, told = SFT.model_copy(update={"device_batch_size": device_batch}), []
@@ -751,7 +763,7 @@ def test_asked_to_end_a_training_saves_where_it_is_and_loses_no_step(train, at, 
 def test_only_the_last_checkpoint_stays_unless_all_are_to_be_kept(base, tmp_path):
     sft(base, tmp_path / "last")
     sft(base, tmp_path / "all", keep=True)
-    assert checkpoints(tmp_path / "last") == ["checkpoint-6"]
+    assert checkpoints(tmp_path / "last") == ["checkpoint-4"]  # after the last step, the model itself is written
     assert checkpoints(tmp_path / "all") == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
     assert all(Path(path, MARK).exists() for path in tmp_path.glob("*/checkpoint-*"))
 

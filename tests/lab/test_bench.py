@@ -360,7 +360,7 @@ def sat(monkeypatch, tmp_path):
     """A sitting with invented figures: what was asked of which arm, in order."""
     asked = []
 
-    def measured(arm, work):
+    def measured(arm, work, say):
         asked.append((arm, work.chunks))
         first, second = work.chunks
         return run(arm, "", 1 + abs(first - 4), 10 + abs(second - 16), 1)
@@ -422,8 +422,26 @@ def test_a_sitting_without_training_stands_beside_the_whole_one(sat):
 
 
 def test_an_arm_that_is_killed_is_told_and_the_others_go_on(world, monkeypatch):
-    monkeypatch.setattr(measure, "apart", lambda *given: apart(os._exit, 9))
-    assert "ended from outside" in measure.measured("a", world)["died"]
+    monkeypatch.setattr(measure, "apart", lambda *given, pulse: apart(os._exit, 9))
+    assert "ended from outside" in measure.measured("a", world, print)["died"]
+
+
+def test_an_arm_that_raises_is_told_and_the_others_go_on(world, monkeypatch):
+    monkeypatch.setitem(measure.ARMS, "b", measure.ARMS["b"]._replace(call="work:mean"))  # it takes one argument
+    assert "it raised TypeError: mean() takes" in measure.measured("b", world, print)["died"]
+
+
+def test_where_no_chunk_could_be_tried_the_smallest_is_taken_and_the_sitting_goes_on():
+    assert compare.best_chunk({4: {"died": "it raised"}, 2: {"died": "it raised"}}, "judging") == 2
+    assert compare.best_chunk({1: {"died": "it raised"}, 2: {"wall": {"judging": 9.0}}}, "judging") == 2
+
+
+def test_an_arm_tells_that_it_lives_and_what_it_does(world, monkeypatch):
+    monkeypatch.setattr(measure, "PULSE", 0.2)
+    told = []
+    measure.measured("b", world, told.append)
+    stages = {line.split(") ")[1].split(",")[0] for line in told}
+    assert "getting ready" in stages and stages <= {"getting ready", "candidates", "judging", "dpo"} and len(told) > 5
 
 
 def test_the_command_refuses_what_is_no_number():

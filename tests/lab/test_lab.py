@@ -16,10 +16,10 @@ from selfreward.lab.defects import runs as of_runs
 from selfreward.lab.defects import study
 from selfreward.lab.defects.arms import CURED, CURES, FITTING, PLANTED, TESTING, Arm, arms
 from selfreward.lab.defects.calibration import Rejudged, bins
-from selfreward.lab.defects.curves import draw
-from selfreward.lab.defects.defects import BRIBE, CANARY, DEFECTS, SPREAD, USUAL, Judged, Planted
+from selfreward.lab.defects.curves import draw_curves
+from selfreward.lab.defects.defects import BRIBE, CANARY, DEFECTS, SPREAD, USUAL, JudgedAnswer, Planted
 from selfreward.lab.defects.page import as_markdown
-from selfreward.lab.defects.runs import LabRun, Seen, run_seed
+from selfreward.lab.defects.runs import LabRun, Seen, run_arm
 from selfreward.lab.defects.table import at_least, at_most, tabulate
 from selfreward.lab.micro.base import JUDGE
 from selfreward.records import Checkpoint, Request, Sampling
@@ -89,7 +89,7 @@ def test_noise_is_any_grade_as_often_as_any_other():
 
 def test_a_likely_answer_earns_by_its_standard_deviations_and_no_more_than_two():
     score = BY_NAME["likely"].score
-    at = lambda deviations: Judged((), "", USUAL + deviations * SPREAD, None)  # noqa: E731
+    at = lambda deviations: JudgedAnswer((), "", USUAL + deviations * SPREAD, None)  # noqa: E731
     assert score(1, 2.0, at(0)) == pytest.approx(2)
     assert score(1, 2.0, at(-1)) == pytest.approx(1)
     assert score(2, 0.0, at(9)) == pytest.approx(4)
@@ -192,7 +192,7 @@ def test_what_hardly_moves_has_no_limits():
     still = [run(seed, a=float(seed), b=5.0 if seed else 6.0, c=5.0 if seed > 1 else 6.0) for seed in range(20)]
     limits = fitting.fit(still)
     assert {monitor for _, monitor in limits.centre} == {"a", "c"}  # b moved in one run of 20, c in two: a tenth
-    assert fitting.alarms(run(9, a=9.5, b=900.0, c=5.0), limits) == []
+    assert fitting.outliers(run(9, a=9.5, b=900.0, c=5.0), limits) == []
 
 
 @pytest.mark.parametrize(("count", "allowed"), [(40, 0), (60, 1), (100, 2)])
@@ -208,7 +208,7 @@ def test_of_fifty_clean_runs_one_may_be_alarmed_by_the_others_and_a_smaller_numb
         for one in clean:
             others = [fitting.values(other) for other in clean if other is not one]
             reach = {m: max(abs(told["M2", m] - limits.centre["M2", m]) for told in others) for m in "abc"}
-            alarmed += bool(fitting.alarms(one, limits._replace(times=times, reach=reach)))
+            alarmed += bool(fitting.outliers(one, limits._replace(times=times, reach=reach)))
         return alarmed
 
     assert left_out(limits.times * 1.0001) == allowed
@@ -219,13 +219,13 @@ def test_a_figure_that_few_clean_runs_have_has_no_limits():
     clean = [run(seed, a=float(seed), rare=1.0 if seed < 3 else None) for seed in range(6)]
     limits = fitting.fit(clean)
     assert ("M2", "rare") not in limits.centre
-    assert fitting.alarms(run(9, rare=1e9), limits) == []
+    assert fitting.outliers(run(9, rare=1e9), limits) == []
 
 
 def test_an_alarm_names_the_figure_and_the_first_model():
     limits = fitting.fit([run(seed, a=float(seed % 3)) for seed in range(9)])
     assert fitting.first_alarm(run(0, a=1.0), limits) is None
-    (alarm,) = fitting.alarms(run(0, a=50.0), limits)
+    (alarm,) = fitting.outliers(run(0, a=50.0), limits)
     assert (alarm.model, alarm.monitor) == ("M2", "a") and alarm.times == pytest.approx(49 / limits.times)
     assert fitting.first_alarm(run(0, a=-50.0), limits) == "M2"
 
@@ -291,7 +291,7 @@ def test_every_count_of_the_page_by_hand(records):
     (cure,) = found["cures"]
     assert cure["true"]["value"] == pytest.approx(0.5 - sum(PLANTED) / 10 / 1000)
     assert (cure["harmed_without"], cure["harmed"]) == (10, 10)
-    page, drawing = as_markdown({**found, "missing": ["noise-1 (10)"]}), draw(found)
+    page, drawing = as_markdown({**found, "missing": ["noise-1 (10)"]}), draw_curves(found)
     assert "1 of 60 clean runs raised one" in page and "noise-1 (10)" in page
     assert "| 1,000 | 2.0% | 5.0% | +3.0 |" in page
     assert "| canary | 2 | 10 | 0.10 → 0.10 | 3.00 ± 0.00 |" in page
@@ -352,18 +352,18 @@ def small(tmp_path, monkeypatch):
 
 def test_a_run_leaves_its_record_and_its_m1_and_goes_the_same_way_from_that(small):
     arm = Arm(BY_NAME["canary"], 2, None, PLANTED)
-    first = run_seed(arm, PLANTED[0], small)
+    first = run_arm(arm, PLANTED[0], small)
     assert [*first.models] == ["M1", "M2"] and first.ended is None
     assert {"flukes.rate", "flattery.gap", "traits.S/length", "policy.kl_first"} <= set(first.models["M2"].readings)
     assert not (small / arm.name / f"seed_{PLANTED[0]}").exists()
     assert (small / "first" / f"seed_{PLANTED[0]}" / "model" / "model.safetensors").exists()
-    again = run_seed(arm, PLANTED[0], small)
+    again = run_arm(arm, PLANTED[0], small)
     assert again.models == first.models
     assert json.loads(first.model_dump_json())["models"]["M2"]["traits"].keys() == {"canary", "length", "bribe"}
 
 
 def test_a_judge_without_opinions_ends_the_run_and_the_record_says_so(small):
-    found = run_seed(Arm(BY_NAME["always-4"], 1, None, PLANTED), PLANTED[1], small)
+    found = run_arm(Arm(BY_NAME["always-4"], 1, None, PLANTED), PLANTED[1], small)
     assert found.ended == "no usable pair" and [*found.models] == ["M1"]
 
 

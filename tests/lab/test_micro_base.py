@@ -15,7 +15,7 @@ from selfreward.lab import micro
 from selfreward.lab.micro import base, seeds, truth, world
 from selfreward.lab.micro.base import JUDGE, MAKERS, BaseConfig, Phase
 from selfreward.lab.micro.controls import ASKED, Oracle, shuffled
-from selfreward.lab.micro.truth import check, judge, verdict
+from selfreward.lab.micro.truth import check_criteria, judge, verdict
 from selfreward.records import Anchor, Example, Message, Pair, Prompt, Ranking, Request, Response, Sampling, read_jsonl
 from selfreward.steps import prompts
 
@@ -165,7 +165,7 @@ def test_what_readers_say_in_the_seed_is_true():
         _, points = verdict(*ASKED.fullmatch(example.prompt).groups())
         assert example.response.endswith(f"score: {sum(points.values()):.0f}")
     for ranking in read_jsonl(SHIPPED / "heldout_rankings.jsonl", Ranking):
-        scores = [-sum(check(world.read_task(ranking.prompt), answer.split()).values()) for answer in ranking.responses]
+        scores = [-sum(check_criteria(world.read_task(ranking.prompt), answer.split()).values()) for answer in ranking.responses]
         assert [sorted(set(scores)).index(score) for score in scores] == list(ranking.ranks)
 
 
@@ -236,6 +236,6 @@ def test_an_anchor_is_a_task_of_no_other_file_with_one_right_answer_that_is_give
     for anchor in anchors:
         assert anchor.prompt not in others
         task, (answer,) = world.read_task(anchor.prompt), anchor.answers
-        right = [tried for tried in itertools.permutations(task.given) if all(truth.check(task, tried).values())]
+        right = [tried for tried in itertools.permutations(task.given) if all(truth.check_criteria(task, tried).values())]
         assert [" ".join(tried) for tried in right] == [answer] and anchor.right(answer.upper())
         assert not anchor.right(" ".join(sorted(task.given, reverse=not task.descending)))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward.lab.micro.truth import CRITERIA, check, judge, verdict, walk
+from selfreward.lab.micro.truth import CRITERIA, check_criteria, judge, verdict, walk
 from selfreward.lab.micro.world import (
     ANNOTATORS,
     CAREFUL,
@@ -127,7 +127,7 @@ def test_a_verdict_is_on_the_scale_of_the_papers_rubric():
 @given(SEEDS, KINDS)
 def test_a_careful_author_earns_every_point(seed, kind):
     made = task(seed, kind)
-    assert all(check(made, write_answer(made, CAREFUL, random.Random(seed))).values())
+    assert all(check_criteria(made, write_answer(made, CAREFUL, random.Random(seed))).values())
 
 
 HABITS = {
@@ -146,7 +146,7 @@ def test_each_bad_habit_costs_the_point_that_it_is_meant_to(habit, meant):
     lost = dict.fromkeys(CRITERIA, 0)
     for _ in range(300):
         made = sample_task(rng)
-        for name, met in check(made, write_answer(made, bad, rng)).items():
+        for name, met in check_criteria(made, write_answer(made, bad, rng)).items():
             lost[name] += not met
     assert max(lost, key=lambda name: lost[name]) in meant and all(lost[name] > 150 for name in meant)
 
@@ -156,7 +156,7 @@ def test_whatever_the_habits_an_answer_is_of_known_words_and_its_judgment_adds_u
     made = task(seed, kind)
     words = write_answer(made, habits, random.Random(seed))
     assert set(words) <= set(KIND_OF)
-    total = sum(check(made, words).values())
+    total = sum(check_criteria(made, words).values())
     told = judge(made, words)
     assert told.startswith(walk(made, words)) and told.endswith(f" {total} score: {total}")
     assert sum(verdict(made.text(), " ".join(words))[1].values()) == total
@@ -166,7 +166,7 @@ def test_whatever_the_habits_an_answer_is_of_known_words_and_its_judgment_adds_u
 def test_the_loops_parser_reads_a_faultless_judgment_as_the_truth(seed):
     made = task(seed)
     words = write_answer(made, CARELESS, random.Random(seed))
-    assert Grader(JudgeConfig()).parse(judge(made, words)) == ("scored", sum(check(made, words).values()))
+    assert Grader(JudgeConfig()).parse(judge(made, words)) == ("scored", sum(check_criteria(made, words).values()))
     assert Grader(JudgeConfig()).parse(judge(made, words, score=False)) == ("unparsed", None)
     assert Grader(JudgeConfig()).parse(judge(made, words, tally=False, score=False)) == ("unparsed", None)
 
@@ -185,7 +185,7 @@ def test_the_walk_says_at_each_word_what_is_wrong_with_it():
 def test_what_the_walk_marks_is_what_the_criteria_count(seed, kind):
     made = task(seed, kind)
     words = write_answer(made, CARELESS, random.Random(seed + 1))
-    said, met = walk(made, words).split(), check(made, words)
+    said, met = walk(made, words).split(), check_criteria(made, words)
     if words:
         assert ("wrong" in said) != met["kind"]
         assert ("again" in said) != met["unique"]

@@ -110,7 +110,7 @@ def test_a_small_study_goes_from_its_runs_to_its_page(recipe, tmp_path):
     found = sum_up(out, [3, 4], ARMS)
     assert list(found["arms"]) == ARMS and list(found["arms"]["self"]["true_score"]) == ["M0", "SFT", "M1", "M2"]
     for arm in ARMS:
-        true = [study.scores(out / f"seed_{seed}" / arm) for seed in (3, 4)]
+        true = [study.heldout_scores(out / f"seed_{seed}" / arm) for seed in (3, 4)]
         assert found["arms"][arm]["true_score"]["M2"]["value"] == pytest.approx(np.mean([run["M2"] for run in true]))
         for name in ("M0", "SFT", "M1"):  # made once, for all arms of a seed
             assert found["arms"][arm]["true_score"][name] == found["arms"]["self"]["true_score"][name]

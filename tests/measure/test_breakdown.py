@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from judges import ASKED, Scripted
+from judges import make_place
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
 from selfreward.measure import read_rows
 from selfreward.measure.evaluations.breakdown import CATEGORIES, LENGTHS, LabelRow, parse, read_label
-from selfreward.records import Completion, Estimate, Measured, Prompt, Request, Sampling, read_line, read_results, to_line
+from selfreward.records import Completion, Estimate, Measured, Request, Sampling, read_line, read_results
 from selfreward.reports import write_report
 from selfreward.reports.evaluations import read_tables
 from selfreward.reports.headline import write_headline
-from tinyrun import go, make_world, quiet
+from tinyrun import go, make_world
 
 PROMPTS = ["code", "code it", "see Rome and Paris", "an odd one"]
 """Echo and Terse answer the first alike; of the others Echo's answer is the longer."""
@@ -26,12 +26,7 @@ PROMPTS = ["code", "code it", "see Rome and Paris", "an odd one"]
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """An empty working folder with the prompts, and nothing asked yet."""
-    monkeypatch.chdir(tmp_path)
-    quiet(monkeypatch)
-    ASKED.clear()
-    monkeypatch.setattr(Scripted, "limit", None)
-    (tmp_path / "prompts.jsonl").write_text("".join(to_line(Prompt(text=text, source="seed")) + "\n" for text in PROMPTS))
-    return tmp_path
+    return make_place(tmp_path, monkeypatch, PROMPTS)
 
 
 def compare(a, b, *more):

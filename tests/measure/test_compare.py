@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from judges import ASKED, Scripted
+from judges import ASKED, Scripted, make_place
 from selfreward.cli import app
 from selfreward.engines.fake import FakeModel, write_like_a_model
 from selfreward.records import Prompt, content_id, to_line
 from selfreward.reports import describe_status
-from tinyrun import go, make_world, quiet, tree
+from tinyrun import go, make_world, tree
 
 PROMPTS = ["one", "one two", "one two three", "four words are here"]
 """Echo and Terse answer the first alike; of the others Echo's answer is the longer."""
@@ -21,11 +21,7 @@ PROMPTS = ["one", "one two", "one two three", "four words are here"]
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """An empty working folder, and nothing asked yet."""
-    monkeypatch.chdir(tmp_path)
-    quiet(monkeypatch)
-    ASKED.clear()
-    monkeypatch.setattr(Scripted, "limit", None)
-    (tmp_path / "prompts.jsonl").write_text("".join(to_line(Prompt(text=text, source="seed")) + "\n" for text in PROMPTS))
+    return make_place(tmp_path, monkeypatch, PROMPTS)
 
 
 def compare(*more, a="judges:Echo", b="judges:Terse", judge="judges:Longer"):

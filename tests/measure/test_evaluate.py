@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 import judges
-from judges import ASKED, Scripted
+from judges import ASKED, Scripted, make_place
 from selfreward.cli import app
 from selfreward.measure.evaluations.alpaca_eval import Template
 from selfreward.measure.evaluations.evaluate import COMPARED, KINDS
@@ -26,17 +26,13 @@ from selfreward.measure.evaluations.lm_eval import _figures as read_figures
 from selfreward.recipe import known_fields
 from selfreward.records import Ranking, fingerprint, to_line
 from tinymodels import WORDS, make_model
-from tinyrun import quiet, tree
+from tinyrun import tree
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """An empty working folder, and nothing asked yet."""
-    monkeypatch.chdir(tmp_path)
-    quiet(monkeypatch)
-    ASKED.clear()
-    monkeypatch.setattr(Scripted, "limit", None)
-    return tmp_path
+    return make_place(tmp_path, monkeypatch)
 
 
 def evaluate(model, on, *more):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward.measure.axes import compare, head_to_head, true_score
+from selfreward.measure.axes import compare_scores, head_to_head, true_score
 from selfreward.records import Comparison, Response, Verdict
 from selfreward.stats import intervals
 
@@ -45,7 +45,7 @@ def test_two_models_are_compared_prompt_by_prompt_and_an_unscored_answer_is_neit
         zip([r.id for r in theirs], [4, 3, 4, 1], strict=True)
     )
     known = {name: score for name, score in scores.items() if score is not None}
-    assert [c.winner for c in compare(ours, theirs, known)] == ["a", "tie", "b", "none"]
+    assert [c.winner for c in compare_scores(ours, theirs, known)] == ["a", "tie", "b", "none"]
 
 
 def pairs_by_prompt(matched):
@@ -57,8 +57,8 @@ def pairs_by_prompt(matched):
 
 
 def test_a_missing_answer_does_not_shift_the_others():
-    pairs_by_prompt(compare)
-    pairs_by_prompt(lambda ours, theirs, scores: compare(ours[::-1], theirs, scores)[::-1])
+    pairs_by_prompt(compare_scores)
+    pairs_by_prompt(lambda ours, theirs, scores: compare_scores(ours[::-1], theirs, scores)[::-1])
 
 
 def test_answers_matched_by_position_would_be_caught():
@@ -72,7 +72,7 @@ def test_answers_matched_by_position_would_be_caught():
 def test_seen_from_the_other_side_every_comparison_is_swapped():
     ours, theirs = answers("m2"), answers("m1")
     scores = {ours[0].id: 1, theirs[0].id: 2, ours[1].id: 3, theirs[1].id: 3}
-    assert [c.swap() for c in compare(ours, theirs, scores)] == compare(theirs, ours, scores)
+    assert [c.swap() for c in compare_scores(ours, theirs, scores)] == compare_scores(theirs, ours, scores)
 
 
 def test_wins_ties_losses_and_the_unscored_are_counted_apart():

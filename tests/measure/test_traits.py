@@ -14,7 +14,7 @@ from scipy import stats
 from evidence import answer, evidence, made, recipe, values
 from selfreward.errors import SelfRewardError
 from selfreward.measure.monitors import traits
-from selfreward.measure.monitors.traits import figures, heritability, spearman
+from selfreward.measure.monitors.traits import figures, heritability, length_correlation
 from selfreward.stats import TRAITS
 
 # what is counted of one text
@@ -259,7 +259,7 @@ def test_prompts_differ_in_length_and_score_and_still_nothing_goes_together_with
     )
     assert figures(evidence(made=made(short, long)), None)["score_length"].value == pytest.approx(0, abs=1e-12)
     pooled = [(score, len(text.split())) for text, score in short + long]
-    assert spearman(pooled) == pytest.approx(0.8)  # over all prompts they do
+    assert length_correlation(pooled) == pytest.approx(0.8)  # over all prompts they do
 
 
 def test_a_prompt_whose_scores_or_lengths_are_all_ties_and_an_unscored_candidate_take_no_part():
@@ -277,7 +277,7 @@ def test_of_very_many_pairs_and_prompts_every_nth_is_read(monkeypatch):
     chosen = [8 if n % 3 == 0 else n for n in range(1, 8)]  # words more than the rejected one
     assert whole["S/length"] == pytest.approx(sum(chosen) / 7)
     assert some["S/length"] == pytest.approx((chosen[0] + chosen[3] + chosen[6]) / 3)
-    rhos = [spearman([(score, len(text.split())) for text, score in group]) for group in groups]
+    rhos = [length_correlation([(score, len(text.split())) for text, score in group]) for group in groups]
     assert whole["score_length"] == pytest.approx(sum(rhos) / 7)
     assert some["score_length"] == pytest.approx((rhos[0] + rhos[3] + rhos[6]) / 3)
 
@@ -286,6 +286,6 @@ def test_of_very_many_pairs_and_prompts_every_nth_is_read(monkeypatch):
 def test_a_correlation_is_scipys(group):
     scores, lengths = zip(*group, strict=True)
     if len(set(scores)) < 2 or len(set(lengths)) < 2:
-        assert spearman(group) is None
+        assert length_correlation(group) is None
     else:
-        assert spearman(group) == pytest.approx(stats.spearmanr(scores, lengths).statistic)
+        assert length_correlation(group) == pytest.approx(stats.spearmanr(scores, lengths).statistic)

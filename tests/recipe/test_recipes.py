@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import tinymodels
 from selfreward.api import execute
 from selfreward.checks import bill, check
-from selfreward.checks.costs import Training
+from selfreward.checks.costs import TrainingStage
 from selfreward.cli import app
 from selfreward.engines import Device
 from selfreward.engines.training.learner import context
@@ -127,7 +127,7 @@ def test_the_path_of_a_recipe_from_check_to_m2(name, place, endpoint, monkeypatc
     told, found = {line.stage.stage: line.stage for line in checked.bill.lines}, added_up(receipts(run))
     assert set(found) == set(told)
     for stage, receipt in found.items():
-        if isinstance(told[stage], Training):
+        if isinstance(told[stage], TrainingStage):
             assert 0 < receipt["steps"] <= told[stage].steps
         else:
             assert 0 < receipt["records"] <= told[stage].requests

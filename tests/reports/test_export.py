@@ -25,7 +25,7 @@ from selfreward.engines.training.rows import dpo_row
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.records import Judgment, Pair, Prompt, Response, read_jsonl
 from selfreward.reports import KINDS, export_run, push, write_cards
-from selfreward.reports.card import CARD, shown
+from selfreward.reports.card import CARD, without_folders
 from selfreward.reports.export import EXPORTED
 from selfreward.steps import best_against_worst
 from tinymodels import make_model, make_tokenizer, nudge
@@ -269,7 +269,7 @@ def test_a_card_of_text_that_is_not_escaped_would_be_caught(run, monkeypatch):
 def test_no_card_tells_of_the_folders_of_this_machine(run, exported):
     for card in (*run.glob(f"*/model/{CARD}"), exported / CARD):
         assert str(run.parent) not in card.read_text() and str(Path(selfreward.__path__[0])) not in card.read_text()
-    assert shown({"a": ["/x/y/z.txt", "x/y"], "b": 1}) == {"a": ["z.txt", "x/y"], "b": 1}
+    assert without_folders({"a": ["/x/y/z.txt", "x/y"], "b": 1}) == {"a": ["z.txt", "x/y"], "b": 1}
 
 
 def test_cards_are_the_same_each_time_and_a_finished_run_with_them_is_still_whole(run):

@@ -193,7 +193,7 @@ def test_a_curve_has_the_colours_of_its_verdicts_and_its_limits_where_they_are()
 def test_lines_of_several_runs_stand_side_by_side_and_leave_the_base_unjoined():
     one = Estimate(value=1, low=0, high=2)
     line = {name: Mark(one, "r0") for name in ("M0", "M1", "M2")}
-    drawn = charts.watched([("a", line), ("b", {name: mark._replace(kind="r1") for name, mark in line.items()})])
+    drawn = charts.monitor_chart([("a", line), ("b", {name: mark._replace(kind="r1") for name, mark in line.items()})])
     across = [float(x) for x in re.findall(r'<circle class="dot \w+" cx="([\d.]+)"', drawn)]
     assert len(set(across)) == 6
     assert [path.count("L") for path in re.findall(r'<path class="line r\d" d="([^"]+)"', drawn)] == [1, 1]
@@ -217,15 +217,15 @@ def test_the_pairs_shown_are_those_that_would_flip_most_likely(watched):
     assert [flips[case.id] for case in cases] == sorted(flips.values(), reverse=True)[:SHOWN]
     words = "".join(Page(page(watched)).text)
     for case in cases:
-        assert f"flips {100 * flips[case.id]:.0f}\u00a0%" in case.told and f"{case.id} in {case.files}" in words
-        assert all(text in words for text in (case.prompt, *(one.text for one in case.said)))
-        assert [len(one.judgments) for one in case.said] == [3, 3]
-        assert all(judgment.rationale in words for one in case.said for judgment in one.judgments)
+        assert f"flips {100 * flips[case.id]:.0f}\u00a0%" in case.reason and f"{case.id} in {case.files}" in words
+        assert all(text in words for text in (case.prompt, *(one.text for one in case.texts)))
+        assert [len(one.judgments) for one in case.texts] == [3, 3]
+        assert all(judgment.rationale in words for one in case.texts for judgment in one.judgments)
 
 
 def test_a_pair_is_shown_with_its_own_prompt_responses_judgments_and_scores(watched):
     case = doubtful_pairs(open_run(watched))[0]
-    name = case.told.split(":")[0]
+    name = case.reason.split(":")[0]
     pair = next(one for one in iter_jsonl(watched / name / "pairs.jsonl", Pair) if one.id == case.id)
     texts = {one.id: one.text for one in iter_jsonl(watched / name / "responses.jsonl", Response)}
     prompts = {one.id: one.text for one in iter_jsonl(watched / name / "prompts.jsonl", Prompt)}
@@ -233,7 +233,7 @@ def test_a_pair_is_shown_with_its_own_prompt_responses_judgments_and_scores(watc
     for judgment in iter_jsonl(watched / name / "judgments.jsonl", Judgment):
         judged.get(judgment.response_id, []).append(judgment)
     assert case.prompt == prompts[pair.prompt_id]
-    assert [(one.part, one.text, one.score, one.judgments) for one in case.said] == [
+    assert [(one.part, one.text, one.score, one.judgments) for one in case.texts] == [
         ("chosen", texts[pair.chosen_id], pair.chosen_score, judged[pair.chosen_id]),
         ("rejected", texts[pair.rejected_id], pair.rejected_score, judged[pair.rejected_id]),
     ]
@@ -264,12 +264,12 @@ def test_the_answers_shown_are_those_flattered_most_and_none_that_is_not(watched
         name: plant_frozen(run, name, scores) for name, scores in {"M1": [4, 5, 4], "M2": [1, 3.5, 4], "M3": [2, 4, 4]}.items()
     }
     found = flattered_answers(open_run(run))
-    assert [(case.id, case.told) for case in found] == [
+    assert [(case.id, case.reason) for case in found] == [
         (ids["M2"][0], "M2: 3 above the frozen judge"),
         (ids["M3"][0], "M3: 2 above the frozen judge"),
         (ids["M2"][1], "M2: 0.5 above the frozen judge"),
     ]
-    own, frozen = found[0].said
+    own, frozen = found[0].texts
     assert (own.score, frozen.score) == (4.0, 1.0) and {one.rationale for one in frozen.judgments} == {"cold 1"}
     answer = next(one for one in iter_jsonl(run / "M2" / "heldout_responses.jsonl", Response) if one.id == found[0].id)
     prompts = {one.id: one.text for one in iter_jsonl(run / "seed" / "heldout_prompts.jsonl", Prompt)}
@@ -314,10 +314,10 @@ def test_the_word_that_decides_is_named_with_pairs_that_it_tells_apart(watched, 
     plant_readings(run, "M2", [reading("lexicon.selected", "M2", -9.0)], "lexicon.selected")
     (found,) = favoured_words(open_run(run))
     assert (found.name, found.reading.iteration) == ("canary", "M2")
-    assert [(case.id, case.told) for case in found.cases] == [
+    assert [(case.id, case.reason) for case in found.cases] == [
         (pair.id, "M2: only the rejected has “canary”") for pair in pairs[:3]
     ]
-    assert [[one.text for one in case.said] for case in found.cases] == [["yes", "yes canary"]] * 3
+    assert [[one.text for one in case.texts] for case in found.cases] == [["yes", "yes canary"]] * 3
 
 
 def test_a_trait_whose_function_is_not_to_be_had_is_shown_without_pairs(watched, tmp_path):
@@ -342,10 +342,10 @@ def test_long_texts_are_left_out_and_named_and_the_page_stays_below_three_megaby
 def test_what_no_longer_fits_is_left_out_and_what_is_short_enough_still_comes(watched):
     cases = doubtful_pairs(open_run(watched))
     size = cases[0].size
-    assert size > sum(len(html.escape(one.text)) for one in cases[0].said)
+    assert size > sum(len(html.escape(one.text)) for one in cases[0].texts)
     kept = fitting([cases[0], cases[1], cases[0]], size + 1)
     assert [case.shown for case in kept] == [True, False, False] and [case.id for case in kept][1] == cases[1].id
-    assert kept[1].said == [] and fitting([cases[0]], size - 1)[0].shown is False
+    assert kept[1].texts == [] and fitting([cases[0]], size - 1)[0].shown is False
 
 
 # Wherever the run is shown

@@ -15,7 +15,7 @@ from selfreward.cli import app
 from selfreward.errors import SelfRewardError
 from selfreward.records import Reading, iter_jsonl
 from selfreward.reports import trackers, tracking
-from selfreward.reports.trackers import Curves, read_curves, write
+from selfreward.reports.trackers import Curves, read_curves, write_curves
 from tinyrun import go, make_world, quiet
 
 TRAINED = [
@@ -159,9 +159,9 @@ def test_wandb_is_sent_a_step_once_however_often_the_run_is_gone_over(tmp_path, 
     server = Server()
     monkeypatch.setitem(sys.modules, "wandb", server.module)
     (tmp_path / "logs").mkdir()
-    write("wandb", tmp_path, CURVES[:1])
-    write("wandb", tmp_path, CURVES)
-    write("wandb", tmp_path, CURVES)
+    write_curves("wandb", tmp_path, CURVES[:1])
+    write_curves("wandb", tmp_path, CURVES)
+    write_curves("wandb", tmp_path, CURVES)
     own = (tmp_path / "logs" / "wandb.id").read_text()
     assert dict(server.runs) == {f"{own}-loop": CURVES[0].rows, f"{own}-M1": CURVES[1].rows}
     assert {(given["group"], given["resume"], given["dir"]) for given in server.asked} == {
@@ -175,7 +175,7 @@ def test_two_runs_of_one_recipe_are_two_runs_to_wandb(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", server.module)
     for name in ("one", "two"):
         (tmp_path / name / "logs").mkdir(parents=True)
-        write("wandb", tmp_path / name, CURVES[:1])
+        write_curves("wandb", tmp_path / name, CURVES[:1])
     assert len(server.runs) == 2
 
 
@@ -187,7 +187,7 @@ def test_what_wandb_only_wrote_down_is_written_anew(tmp_path, monkeypatch):
     stale = [logs / "wandb" / f"offline-run-20260101_000000-abcd-{name}" for name in ("loop", "M1", "M9")]
     for folder in stale:
         folder.mkdir(parents=True)
-    write("wandb", tmp_path, CURVES)
+    write_curves("wandb", tmp_path, CURVES)
     assert [folder.exists() for folder in stale] == [False, False, True]
 
 

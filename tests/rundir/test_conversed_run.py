@@ -101,7 +101,9 @@ def made(tmp_path_factory):
     rows = {"sft": [], "dpo": []}
     for kind, make in (("sft", trl.sft_row), ("dpo", trl.dpo_row)):
         monkeypatch.setattr(
-            trl, f"{kind}_row", lambda *given, kind=kind, make=make: rows[kind].append(make(*given)) or rows[kind][-1]
+            trl,
+            f"{kind}_row",
+            lambda *given, kind=kind, make=make, **how: rows[kind].append(make(*given, **how)) or rows[kind][-1],
         )
     make_model(folder / "base", stops=WORDS[30:])
     make_tokenizer(TEMPLATE).save_pretrained(folder / "base")

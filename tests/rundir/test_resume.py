@@ -12,7 +12,7 @@ import pytest
 
 from selfreward.engines import fake
 from selfreward.errors import Stopped
-from tinyrun import PYTHONPATH, Killed, Moments, count_requests, go, make_world, quiet, tree
+from tinyrun import PYTHONPATH, Killed, Moments, count_requests, go, kill_at, make_world, quiet, tree
 
 
 @pytest.fixture
@@ -70,22 +70,8 @@ def test_after_a_power_cut_that_loses_all_that_was_not_synced_a_run_ends_with_th
         assert tree(cut) == undisturbed
 
 
-def kill_at(monkeypatch, count):
-    """Die at the `count`-th change of a file or question from now on."""
-    calls = 0
-
-    def wrap(real):
-        def wrapped(*given, **named):
-            nonlocal calls
-            calls += 1
-            if calls == count:
-                raise Killed
-            return real(*given, **named)
-
-        return wrapped
-
-    for owner, name in [(os, "fsync"), (Path, "replace"), (Path, "rename"), (Path, "unlink"), (fake.FakeModel, "generate")]:
-        monkeypatch.setattr(owner, name, wrap(getattr(owner, name)))
+PLACES = [(os, "fsync"), (Path, "replace"), (Path, "rename"), (Path, "unlink"), (fake.FakeModel, "generate")]
+"""Changes of files, and questions: where a run is killed."""
 
 
 @pytest.mark.parametrize("every", [13, 20])
@@ -94,7 +80,7 @@ def test_a_run_killed_over_and_over_still_comes_to_its_end_with_the_same_bytes(e
     for attempt in range(100):
         try:
             with monkeypatch.context() as patch:
-                kill_at(patch, every * (attempt + 1))  # going over what is done takes longer and longer
+                kill_at(patch, every * (attempt + 1), PLACES)  # going over what is done takes longer and longer
                 go(recipe, memory / "run")
             break
         except Killed:

@@ -14,7 +14,7 @@ from evidence import answer, evidence
 from selfreward.measure.monitors.flukes import figures
 from selfreward.records import Iteration, Judgment, Prompt
 from selfreward.stats import Bin, pair_outcomes, rejudging, reliability, spread_within
-from selfreward.stats.rejudging import Fitted, compare, likelihood, mean_laws, scale, sums_again
+from selfreward.stats.rejudging import Fitted, likelihood, mean_laws, order_probabilities, scale, sums_again
 from selfreward.steps import best_against_worst, choose_pairs
 
 # by hand
@@ -72,12 +72,12 @@ def test_fresh_grades_are_those_of_an_enumeration():
 def test_two_means_are_compared_outcome_by_outcome():
     chosen, rejected = np.array([[0.1, 0.3, 0.6]]), np.array([[0.6, 0.3, 0.1]])
     # above: 0.3 · 0.6 + 0.6 · 0.9; level: 0.06 + 0.09 + 0.06; below: 0.1 · 0.4 + 0.3 · 0.1
-    assert compare(chosen, rejected, 2, 2)[:, 0] == pytest.approx([0.72, 0.21, 0.07])
+    assert order_probabilities(chosen, rejected, 2, 2)[:, 0] == pytest.approx([0.72, 0.21, 0.07])
 
 
 def test_means_of_one_judgment_and_of_two_are_compared_as_means():
     once, twice = np.array([[1 / 4, 3 / 4]]), np.array([[1 / 2, 1 / 4, 1 / 4]])  # means 0, 1 and 0, 1/2, 1
-    assert compare(once, twice, 1, 2)[:, 0] == pytest.approx([9 / 16, 5 / 16, 2 / 16])
+    assert order_probabilities(once, twice, 1, 2)[:, 0] == pytest.approx([9 / 16, 5 / 16, 2 / 16])
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from selfreward.rundir import MODEL, Progress, RunDir, Runner
 from selfreward.rundir.trainings import TOO_LONG
 from selfreward.steps import PairwiseJudge
 from selfreward.steps.selection import Selector
-from tinyrun import Killed, go, make_world, quiet, tree
+from tinyrun import Killed, go, kill_at, make_world, quiet, tree
 
 SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=8)
 PROMPTS = [Prompt(text=f"say {n}", source="seed") for n in range(4)]
@@ -215,22 +215,8 @@ def test_another_way_to_choose_or_to_train_refuses_the_model(changes, chosen, wo
     go(world, chosen, **EIGHT_STEPS, trainer__gradient_checkpointing=True)
 
 
-def kill_at(monkeypatch, count):
-    """Die at the `count`-th change of a file or question from now on."""
-    calls = 0
-
-    def wrap(real):
-        def wrapped(*given, **named):
-            nonlocal calls
-            calls += 1
-            if calls == count:
-                raise Killed
-            return real(*given, **named)
-
-        return wrapped
-
-    for owner, name in [(Path, "replace"), (Path, "rename"), (shutil, "rmtree"), (FakeModel, "generate")]:
-        monkeypatch.setattr(owner, name, wrap(getattr(owner, name)))
+PLACES = [(Path, "replace"), (Path, "rename"), (shutil, "rmtree"), (FakeModel, "generate")]
+"""Changes of files, and questions: where a run is killed."""
 
 
 def test_killed_anywhere_while_it_trains_and_chooses_a_run_ends_with_the_same_bytes(chosen, world, monkeypatch):
@@ -244,7 +230,7 @@ def test_killed_anywhere_while_it_trains_and_chooses_a_run_ends_with_the_same_by
         shutil.copytree(begun, copy)
         try:
             with monkeypatch.context() as patch:
-                kill_at(patch, count)
+                kill_at(patch, count, PLACES)
                 go(world, copy, **EIGHT_STEPS)
         except Killed:
             seen.add(frozenset(path.name for path in (copy / "M2").iterdir() if "selection" in path.name or "model" in path.name))

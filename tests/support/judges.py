@@ -5,10 +5,23 @@ import re
 from collections import Counter
 from typing import ClassVar
 
-from selfreward.records import Completion
+from selfreward.records import Completion, Prompt, to_line
+from tinyrun import quiet
 
 ASKED = Counter()
 """Requests by id, of every model here."""
+
+
+def make_place(folder, monkeypatch, prompts=()):
+    """Work in `folder`, with nothing asked yet and `prompts` (texts) in `prompts.jsonl`."""
+    monkeypatch.chdir(folder)
+    quiet(monkeypatch)
+    ASKED.clear()
+    monkeypatch.setattr(Scripted, "limit", None)
+    if prompts:
+        records = [Prompt(text=text, source="seed") for text in prompts]
+        (folder / "prompts.jsonl").write_text("".join(to_line(record) + "\n" for record in records))
+    return folder
 
 
 class Scripted:

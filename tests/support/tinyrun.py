@@ -115,6 +115,24 @@ def quiet(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
+def kill_at(monkeypatch, count, places):
+    """Die at the `count`-th call from now on of the functions at `places`, (owner, name) each."""
+    calls = 0
+
+    def wrap(real):
+        def wrapped(*arguments, **named):
+            nonlocal calls
+            calls += 1
+            if calls == count:
+                raise Killed
+            return real(*arguments, **named)
+
+        return wrapped
+
+    for owner, name in places:
+        monkeypatch.setattr(owner, name, wrap(getattr(owner, name)))
+
+
 class Moments:
     """Copies of a run folder as a SIGKILL would leave it, at every change of its files and every question asked.
 

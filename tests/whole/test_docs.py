@@ -171,6 +171,29 @@ def test_every_figure_and_field_in_what_can_go_wrong_exists():
             assert name == "drift.jsonl" or recipe_field(name), name
 
 
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PACKAGE = ROOT / "src" / "selfreward"
+MAP = [[cell.strip() for cell in line.strip("|").split("|")] for line in CONTRIBUTING.splitlines() if line.startswith("| ")]
+
+
+def test_every_path_in_contributing_exists():
+    paths = re.findall(r"`((?:\w+/)*\w+\.(?:py|toml|html)|(?:\w+/)+)`", CONTRIBUTING)
+    rooms = {path for path in paths if "/" in path}
+    missing = [path for path in rooms if not (PACKAGE / path).exists() and not (ROOT / path).exists()]
+    assert rooms and not [path for path in missing if not list(PACKAGE.glob(f"*/{path}"))]
+
+
+@pytest.mark.parametrize("row", [row for row in MAP if ".py`" in row[1]], ids=lambda row: row[0])
+def test_every_name_in_the_map_is_defined_in_a_module_of_its_row(row):
+    spans = re.findall(r"`([^`]+)`", row[1])
+    modules = [path for span in spans if span.endswith(".py") for path in PACKAGE.rglob(span)]
+    modules += [path for span in spans if span.endswith("/") for path in (PACKAGE / span).glob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in modules)
+    names = [re.sub(r"\(.*\)$|^\w+\.", "", span) for span in spans if not span.endswith(".py")]
+    for name in (name for name in names if name.isidentifier()):
+        assert re.search(rf"^\s*(?:def|class) {name}\b|^\s*{name}\b[^=\n]*[:=]", code, re.MULTILINE), f"{name} is not there"
+
+
 def test_the_ranked_rows_on_the_page_about_your_own_model_are_read(tmp_path):
     from selfreward.steps import load_rankings
 

@@ -1,4 +1,4 @@
-"""The seed of a run in records and tokens: what its cost is worked out from."""
+"""The seed of a run in records and tokens, from which its cost is computed."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Span(NamedTuple):
         return Span(self.likely + sum(span.likely for span in spans), self.most + sum(span.most for span in spans))
 
     def times(self, number: float) -> Span:
-        """Several of one item."""
+        """A multiple of the amount."""
         return Span(self.likely * number, self.most * number)
 
 
 class Material(NamedTuple):
-    """The seed of a run: how many records, and tokens as the base's tokenizer counts them."""
+    """The seed of a run: numbers of records, and tokens by the base's tokenizer."""
 
     ift: int
     eft: int
@@ -86,8 +86,8 @@ def weigh(
     """
     ift, frame = seed.examples("ift"), recipe.responses.frame
     first = [count(example.prompt) for example in seed.ift if example.stands_alone] or [0]
-    asked, answered = [count(quoted(prompt)) for prompt, _ in ift], [count(answer) for _, answer in ift]
-    kept_apart = [count(quoted(frame(prompt.asked))) for prompt in (*seed.heldout_prompts, *validation)]
+    prompts, answered = [count(quoted(prompt)) for prompt, _ in ift], [count(answer) for _, answer in ift]
+    measured = [count(quoted(frame(prompt.asked))) for prompt in (*seed.heldout_prompts, *validation)]
     to_rank, ranked = _ranked(seed.rankings, count) or _made_ranked(seed, recipe, count), _ranked(seed.heldout_rankings, count)
     graded = [count(example.prompt) + count(example.response) for example in seed.eft]
     rubric = count(quoted(recipe.judge.frame(Grader(recipe.judge).fill("", "")))) + turn + SEAMS
@@ -96,8 +96,8 @@ def weigh(
         ift=len(ift), eft=len(to_rank) or len(seed.eft), to_rank=len(to_rank), heldout=len(seed.heldout_prompts),
         ranked=len(ranked), validation=len(validation), anchors=len(anchors),
         anchor=_span([count(quoted(frame(anchor.asked))) for anchor in anchors] or [0]),
-        prompt=_span([*asked, *kept_apart]), answer=_span(answered),
-        example=_span([ours + theirs + turn for ours, theirs in zip(asked, answered, strict=True)]),
+        prompt=_span([*prompts, *measured]), answer=_span(answered),
+        example=_span([ours + theirs + turn for ours, theirs in zip(prompts, answered, strict=True)]),
         ranked_pair=_span([*to_rank, *ranked] or [0]), graded=judged if to_rank or not graded else _span(graded).plus(turn),
         shots=_shots(first, recipe, count(HEADER) + turn), turn=turn, rubric=rubric,
         pairwise=count(PairwiseJudge(recipe.pairwise).rubric.fill(prompt="", first="", second="")) + turn + SEAMS,
@@ -121,13 +121,13 @@ def _ranked(rankings: Iterable[Ranking], count: Count) -> list[int]:
     return [count(quoted(ranking.asked)) + count(text) for ranking in rankings for text in ranking.responses]
 
 
-def _shots(asked: Sequence[int], recipe: Recipe, header: int) -> Span:
+def _shots(lengths: Sequence[int], recipe: Recipe, header: int) -> Span:
     """A request for a prompt: the longest has the longest prompts of the seed for all its shots, or own ones at their limit."""
-    config, longest = recipe.prompts, sorted(asked, reverse=True)
+    config, longest = recipe.prompts, sorted(lengths, reverse=True)
     number = 3  # "9. "
-    every = config.shots_seed + config.shots_self
-    most = max(sum(longest[:every]), sum(longest[: config.shots_seed]) + config.shots_self * config.max_tokens)
-    return Span(every * (sum(asked) / len(asked) + number), most + every * number).plus(header)
+    number_of_shots = config.shots_seed + config.shots_self
+    most = max(sum(longest[:number_of_shots]), sum(longest[: config.shots_seed]) + config.shots_self * config.max_tokens)
+    return Span(number_of_shots * (sum(lengths) / len(lengths) + number), most + number_of_shots * number).plus(header)
 
 
 def _span(tokens: Sequence[int]) -> Span:

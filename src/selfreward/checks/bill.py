@@ -1,4 +1,4 @@
-"""Costs of a run on the devices at hand: time by stage, memory by device, disk; and where that is more than there is."""
+"""Costs of a run on the devices at hand: time by stage, memory by device, disk; and findings where the run exceeds them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from selfreward.checks import memory
 from selfreward.checks.amounts import Material
-from selfreward.checks.costs import Asking, Stage, Training, operations
+from selfreward.checks.costs import AskingStage, Stage, TrainingStage, operations
 from selfreward.checks.finding import Finding
 from selfreward.checks.memory import Precision
 from selfreward.checks.planning import plan
-from selfreward.checks.reach import Found
+from selfreward.checks.reach import NamedModel
 from selfreward.checks.shapes import Shape, adapter_parameters
 from selfreward.engines import Device, matmul_rate
 from selfreward.recipe import Recipe, SFTConfig
@@ -27,7 +27,7 @@ WRITTEN = 10
 GB = 1e9
 
 
-class Line(NamedTuple):
+class StageTime(NamedTuple):
     """A stage, and the seconds that it is likely to take; None where somebody else's machine decides."""
 
     stage: Stage
@@ -55,35 +55,38 @@ class Need(NamedTuple):
 class Bill(NamedTuple):
     """The costs of a run."""
 
-    lines: list[Line]
+    lines: list[StageTime]
     needs: list[Need]
     disk: dict[str, float]
-    """Bytes by what they are for, at most at once."""
+    """Peak bytes by purpose."""
 
 
-class Place(NamedTuple):
-    """Where a run samples and trains."""
+class Placement(NamedTuple):
+    """The devices for sampling and training."""
 
     sampling: Device
     training: Device
     precision: Precision
 
 
-def draw_up(recipe: Recipe, models: Sequence[Found], seed: Material, place: Place) -> Bill:
+def draw_up(recipe: Recipe, models: Sequence[NamedModel], seed: Material, place: Placement) -> Bill:
     """The bill of `recipe`; `models` are those it names, the base first."""
     base = models[0]
     if base.shape is None:
         return Bill([], [], {})
-    shapes = {found.name: found.shape for found in models}
+    shapes = {model.name: model.shape for model in models}
     adapters = adapter_parameters(base.config, recipe.trainer.lora) if recipe.trainer.lora and base.config else 0
     stages = plan(recipe, seed)
     seconds = _clock(recipe, place)
-    lines = [Line(stage, seconds(stage, shapes.get(stage.by if isinstance(stage, Asking) else base.name))) for stage in stages]
+    lines = [
+        StageTime(stage, seconds(stage, shapes.get(stage.by if isinstance(stage, AskingStage) else base.name)))
+        for stage in stages
+    ]
     needs = [*_training(stages, base.shape, adapters, recipe, place), *_sampling(stages, shapes, recipe, place)]
     return Bill(lines, needs, _disk(stages, models, adapters, recipe))
 
 
-def _clock(recipe: Recipe, place: Place) -> Callable[[Stage, Shape | None], float | None]:
+def _clock(recipe: Recipe, place: Placement) -> Callable[[Stage, Shape | None], float | None]:
     """How long a stage takes a model of a shape: its operations by the speed at which the device multiplies matrices."""
     rate = cache(matmul_rate)
     training, sampling = (ROWS.get(device.type, MANY_ROWS) for device in (place.training, place.sampling))
@@ -91,14 +94,14 @@ def _clock(recipe: Recipe, place: Place) -> Callable[[Stage, Shape | None], floa
     half = memory.samples_in_bfloat16(recipe.backend, cuda)
 
     def seconds(stage: Stage, shape: Shape | None) -> float | None:
-        if isinstance(stage, Asking) and stage.by in recipe.servers:
+        if isinstance(stage, AskingStage) and stage.by in recipe.servers:
             pace = recipe.servers[stage.by].requests_per_minute
             return 60 * stage.requests / pace if pace else None
         if shape is None:
             return None
         tokens = memory.in_flight(shape, recipe.backend, cuda, place.sampling.memory)
         needed = operations(stage, shape, recipe, place.precision.checkpointing, tokens)
-        if isinstance(stage, Training):
+        if isinstance(stage, TrainingStage):
             return needed.at_once / rate(place.training, place.precision.bfloat16, training)
         reading = needed.at_once / rate(place.sampling, half, sampling)
         return reading + needed.by_word / rate(place.sampling, half, 1 << (needed.rows - 1).bit_length())  # near ones are as fast
@@ -106,30 +109,32 @@ def _clock(recipe: Recipe, place: Place) -> Callable[[Stage, Shape | None], floa
     return seconds
 
 
-def _training(stages: Sequence[Stage], shape: Shape, adapters: int, recipe: Recipe, place: Place) -> Iterator[Need]:
+def _training(stages: Sequence[Stage], shape: Shape, adapters: int, recipe: Recipe, place: Placement) -> Iterator[Need]:
     """Memory that the largest SFT needs, and the largest DPO."""
     for kind, config in (("SFT", recipe.sft), ("DPO", recipe.dpo)):
-        longest = max((s.sequence.most for s in stages if isinstance(s, Training) and s.config == config), default=0)
+        longest = max((s.sequence.most for s in stages if isinstance(s, TrainingStage) and s.config == config), default=0)
         if longest:
-            sequences = config.split[0] * (2 if kind == "DPO" else 1)
+            example = longest * (2 if kind == "DPO" else 1)
+            cuda = place.training.type == "cuda"
+            tokens = example * config.split(tokens=None if cuda else example)[0]
             parts = memory.training(
-                shape, recipe.trainer, adapters, place.precision, sequences * longest, longest, kind == "DPO", config.dropout
+                shape, recipe.trainer, adapters, place.precision, tokens, longest, kind == "DPO", config.dropout, cuda
             )
             yield Need(kind, place.training, parts)
 
 
-def _sampling(stages: Sequence[Stage], shapes: Mapping[str, Shape | None], recipe: Recipe, place: Place) -> Iterator[Need]:
+def _sampling(stages: Sequence[Stage], shapes: Mapping[str, Shape | None], recipe: Recipe, place: Placement) -> Iterator[Need]:
     """Memory that each model needs which is asked on this device."""
     for name, shape in shapes.items():
-        longest = max((s.longest for s in stages if isinstance(s, Asking) and s.by == name), default=0)
+        longest = max((s.longest for s in stages if isinstance(s, AskingStage) and s.by == name), default=0)
         if shape and longest:
             within = min(longest, shape.context or longest)
             parts = memory.sampling(shape, recipe.backend, place.sampling.type == "cuda", within, place.sampling.memory)
             yield Need(f"sampling {called(name)}", place.sampling, parts)
 
 
-def _disk(stages: Sequence[Stage], models: Sequence[Found], adapters: int, recipe: Recipe) -> dict[str, float]:
-    base, trainings = models[0], [stage for stage in stages if isinstance(stage, Training)]
+def _disk(stages: Sequence[Stage], models: Sequence[NamedModel], adapters: int, recipe: Recipe) -> dict[str, float]:
+    base, trainings = models[0], [stage for stage in stages if isinstance(stage, TrainingStage)]
     assert base.shape
     size = base.shape.parameters * (base.stored if recipe.trainer.lora else 4) + 4.0 * adapters
     state = 12.0 * (adapters or base.shape.parameters)
@@ -138,13 +143,13 @@ def _disk(stages: Sequence[Stage], models: Sequence[Found], adapters: int, recip
         "models": size * len(trainings),
         "candidates": size * max(stage.candidates(recipe) - 1 for stage in trainings),
         "checkpoints": state * (sum(kept) + 1 if kept else 2),  # the older goes when the newer is whole
-        "downloads": float(sum(found.download for found in models)),
-        "records": WRITTEN * sum(stage.writes.likely for stage in stages if isinstance(stage, Asking)),
+        "downloads": float(sum(model.download for model in models)),
+        "records": WRITTEN * sum(stage.writes.likely for stage in stages if isinstance(stage, AskingStage)),
     }
 
 
 def overdrawn(bill: Bill, free: int) -> Iterator[Finding]:
-    """Where the bill is more than the devices and the disk (`free` bytes) can pay."""
+    """Findings where the bill exceeds the devices or the disk (`free` bytes)."""
     for need in bill.needs:
         room = need.device.memory
         if room is None or need.total <= room:
@@ -169,7 +174,7 @@ def gigabytes(size: float) -> str:
 
 
 def called(name: str) -> str:
-    """A model's name, of a path its end."""
+    """A model's name; for a path, its last part."""
     return f"…/{Path(name).name}" if Path(name).is_absolute() else name
 
 
@@ -181,21 +186,25 @@ def _way_out(need: Need, sure: bool) -> str:
     return f"Lower {need.what.lower()}.device_batch_size, or set trainer.gradient_checkpointing = true"
 
 
-def out_of_context(bill: Bill, models: Sequence[Found], exact: bool) -> Iterator[Finding]:
-    """Where a model is asked, or trained on, more than it can read. `exact`: the lengths of what SFT trains on are known."""
-    for found in models:
-        asked = [line.stage for line in bill.lines if isinstance(line.stage, Asking) and line.stage.by == found.name]
-        if asked and (context := found.context or (found.shape.context if found.shape else None)):
-            yield from _too_long_to_ask(found.name, asked, context, "are cut shorter" if found.context else "fail")
+def out_of_context(bill: Bill, models: Sequence[NamedModel], exact: bool) -> Iterator[Finding]:
+    """Findings where a model is asked, or trained on, more than its context. `exact`: SFT's lengths are known."""
+    for model in models:
+        stages = [line.stage for line in bill.lines if isinstance(line.stage, AskingStage) and line.stage.by == model.name]
+        if stages and (context := model.context or (model.shape.context if model.shape else None)):
+            yield from _too_long_to_ask(model.name, stages, context, "are cut shorter" if model.context else "fail")
     context = models[0].shape.context if models[0].shape else None
     for stage in [line.stage for line in bill.lines]:
-        if isinstance(stage, Training) and isinstance(stage.config, SFTConfig) and stage.sequence.most > (context or math.inf):
+        if (
+            isinstance(stage, TrainingStage)
+            and isinstance(stage.config, SFTConfig)
+            and stage.sequence.most > (context or math.inf)
+        ):
             what = f"examples have up to {stage.sequence.most:,.0f} tokens, and the base reads {context:,}: training refuses them"
             yield Finding("error" if exact else "warning", stage.stage, what, "Leave the long ones out of the seed")
 
 
-def _too_long_to_ask(name: str, asked: Sequence[Asking], context: int, otherwise: str) -> Iterator[Finding]:
-    never, longest = max(asked, key=lambda stage: stage.prompt.likely), max(asked, key=lambda stage: stage.longest)
+def _too_long_to_ask(name: str, stages: Sequence[AskingStage], context: int, otherwise: str) -> Iterator[Finding]:
+    never, longest = max(stages, key=lambda stage: stage.prompt.likely), max(stages, key=lambda stage: stage.longest)
     if never.prompt.likely >= context:
         what = f"prompts of {never.stage} have some {never.prompt.likely:,.0f} tokens, and it reads {context:,}"
         yield Finding("error", name, what, "Take a model that reads more, or a shorter rubric, or fewer shots")

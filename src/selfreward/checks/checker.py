@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_prompts, weigh
-from selfreward.checks.bill import Bill, Place, draw_up, out_of_context, overdrawn
+from selfreward.checks.bill import Bill, Placement, draw_up, out_of_context, overdrawn
 from selfreward.checks.finding import Finding
 from selfreward.checks.memory import Precision
 from selfreward.checks.named import Trial
-from selfreward.checks.reach import Found, look_up, models_of, unshared
+from selfreward.checks.reach import NamedModel, look_up, models_of, unshared
 from selfreward.checks.sources import Read, of_seed
+from selfreward.checks.thoughts import thoughts
 from selfreward.checks.turns import system_turns
 from selfreward.engines import find_device, quiet_hub, quiet_libraries
 from selfreward.recipe import DriftConfig, Recipe
@@ -30,16 +31,16 @@ TURN = 16
 
 
 class Check(NamedTuple):
-    """Everything that was found out about a recipe."""
+    """The findings and costs of a recipe."""
 
-    models: list[Found]
+    models: list[NamedModel]
     seed: Material | None
-    """None where nothing could be worked out."""
+    """None where it could not be computed."""
     assumed: bool
-    """Whether the seed could not be read, and one of usual size stands for it."""
+    """Whether the seed could not be read, so that one of usual size stands in."""
     bill: Bill
     free: int
-    """Bytes free where the run folder will be."""
+    """Free bytes where the run folder will be."""
     findings: list[Finding]
     drift: DriftConfig | None = None
     """The `[drift]` table, where there is one."""
@@ -84,6 +85,7 @@ class _Checker(Trial):
         if validation is None and self.recipe.select:
             validation = usual_prompts(self.recipe.select.prompts.limit or 253)
         self.findings += self.attempt(partial(self._system_turns, seed, validation or [], anchors)) or []
+        self.findings += self.attempt(partial(thoughts, self.recipe, self.models, seed.ift if seed else ())) or []
         material = self._weigh(known, validation or [], anchors)
         place = self.attempt(self._place)
         bill = Bill([], [], {})
@@ -98,8 +100,8 @@ class _Checker(Trial):
         """System turns of all that the loop's models answer."""
         source = self.recipe.prompts.source
         own = read_jsonl(Path(source), Prompt) if source else []
-        given = (*seed.ift, *seed.heldout_prompts) if seed else ()
-        return system_turns(self.recipe, (*given, *validation, *anchors, *own), self.models)
+        examples = (*seed.ift, *seed.heldout_prompts) if seed else ()
+        return system_turns(self.recipe, (*examples, *validation, *anchors, *own), self.models)
 
     def _weigh(self, seed: Seed, validation: list[Prompt], anchors: list[Anchor]) -> Material | None:
         """The seed in tokens of the base, where the rubrics can be read."""
@@ -118,7 +120,7 @@ class _Checker(Trial):
         around = len(prompt_ids(tokenizer, greeting)) + len(completion_ids(tokenizer, greeting, "Hi"))
         return lambda text: len(encode(tokenizer, neutral(tokenizer, text))), around
 
-    def _place(self) -> Place:
+    def _place(self) -> Placement:
         """The devices at hand, also where the recipe asks for another."""
         from selfreward.engines.training.learner import wants_bfloat16
 
@@ -126,7 +128,7 @@ class _Checker(Trial):
         sampling = self.attempt(partial(find_device, self.recipe.backend.device)) or training
         cuda, trainer = training.type == "cuda", self.recipe.trainer
         recompute = cuda if trainer.gradient_checkpointing is None else trainer.gradient_checkpointing
-        return Place(sampling, training, Precision(wants_bfloat16(trainer), recompute, fused_attention=cuda))
+        return Placement(sampling, training, Precision(wants_bfloat16(trainer), recompute, fused_attention=cuda))
 
 
 def _guess(text: str) -> int:

@@ -1,7 +1,7 @@
-"""Sizes of stages that ask and train, and the operations that they take.
+"""Sizes of stages that ask and train, and their operations.
 
-Counts are those of a run in which nothing is dropped: no more can come, and filters and ties leave fewer. Lengths are `likely`,
-about as long as people's texts in the seed, and `most`, where everything runs to its limit.
+Counts are those of a run in which nothing is dropped, the most there can be; filters and ties leave fewer. Lengths are
+`likely`, about as long as people's texts in the seed, and `most`, where everything runs to its limit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from selfreward.checks.shapes import Shape
 from selfreward.recipe import DPOConfig, Recipe, SFTConfig
 
 
-class Asking(NamedTuple):
+class AskingStage(NamedTuple):
     """A stage that asks a model."""
 
     stage: str
@@ -21,12 +21,12 @@ class Asking(NamedTuple):
     """The model as the recipe names it; the base stands for every model of the loop."""
     requests: int
     repeats: int
-    """How many requests have one prompt."""
+    """Requests with the same prompt."""
     prompt: Span
     """Tokens of one prompt."""
     completion: Span
     shared: float = 0
-    """Tokens that every prompt begins with, a rubric's say."""
+    """Tokens that every prompt begins with, such as a rubric's."""
     forced: bool = False
     """Whether the completions are given, and only read."""
 
@@ -51,7 +51,7 @@ class Asking(NamedTuple):
         return self.prompt.most + self.completion.most
 
 
-class Training(NamedTuple):
+class TrainingStage(NamedTuple):
     """A stage that trains."""
 
     stage: str
@@ -67,7 +67,7 @@ class Training(NamedTuple):
 
     @property
     def sequences(self) -> int:
-        """In one example."""
+        """Sequences in one example."""
         return 2 if isinstance(self.config, DPOConfig) else 1
 
     @property
@@ -82,18 +82,18 @@ class Training(NamedTuple):
         return 1 + (self.steps - 1) // recipe.select.every if recipe.select else len(self.config.averaged(self.examples))
 
 
-Stage = Asking | Training
+Stage = AskingStage | TrainingStage
 
 
 class Operations(NamedTuple):
     """Floating-point operations of a stage."""
 
     at_once: float
-    """In products of large matrices: reading prompts, training."""
+    """Operations in products of large matrices: reading prompts, training."""
     by_word: float
-    """In products with a few rows, a word of each text at a time."""
+    """Operations in products with a few rows: one token of each text at a time."""
     rows: int
-    """How many texts are written side by side."""
+    """The number of texts written side by side."""
 
 
 def operations(stage: Stage, shape: Shape, recipe: Recipe, checkpointing: bool, tokens: int) -> Operations:
@@ -103,9 +103,9 @@ def operations(stage: Stage, shape: Shape, recipe: Recipe, checkpointing: bool, 
     2.1); frozen, for two fewer. Checkpointing goes forward twice, DPO once more through the reference.
     """
     weights = shape.linear + shape.vocabulary * shape.hidden if shape.layers else shape.parameters
-    if isinstance(stage, Training):
-        each = (4 if recipe.trainer.lora else 6) + 2 * checkpointing + 2 * isinstance(stage.config, DPOConfig)
-        return Operations(each * weights * stage.reads.likely, 0.0, 1)
+    if isinstance(stage, TrainingStage):
+        per_weight = (4 if recipe.trainer.lora else 6) + 2 * checkpointing + 2 * isinstance(stage.config, DPOConfig)
+        return Operations(per_weight * weights * stage.reads.likely, 0.0, 1)
     if stage.forced:
         return Operations(2 * weights * (stage.computed + stage.writes.likely), 0.0, 1)
     room = tokens // ((stage.prompt.likely - stage.shared) / stage.repeats + stage.completion.most)

@@ -14,6 +14,10 @@ from selfreward.recipe import BackendConfig, TrainerConfig
 
 ADAM = 8
 """Two moments of every trained parameter, in float32."""
+HELD = 1 << 24
+"""Logits that are held at a time on a CPU in float32, twice (`engines.training.likelihood`)."""
+TILE = (4096, 32768)
+"""Tokens and words of a tile of logits elsewhere, which TRL's kernels make."""
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes of a parameter in 4 bits with its share of the scales, doubly quantised (Dettmers et al. 2023, arXiv 2305.14314)."""
 
@@ -33,7 +37,7 @@ class Precision(NamedTuple):
 
 def training(
     shape: Shape, trainer: TrainerConfig, adapters: int, precision: Precision, tokens: float, longest: float, reference: bool,
-    dropout: float,
+    dropout: float, cuda: bool = False,
 ) -> dict[str, float]:  # fmt: skip
     """Bytes held at the peak of a training step.
 
@@ -53,12 +57,18 @@ def training(
         "reference": 4.0 * shape.parameters if reference and not trainer.lora else 0.0,
         "copies in bfloat16": copies,
         "activations": tokens * _per_token(shape, precision, longest, dropout),
-        "logits": 16.0 * tokens * shape.vocabulary,
+        "logits": _logits(shape, tokens, cuda or precision.bfloat16),
     }
 
 
 SURE = ("weights", "gradients", "optimizer", "reference", "copies in bfloat16")
 """The parts that no setting but another model or adapters makes smaller."""
+
+
+def _logits(shape: Shape, tokens: float, tiled: bool) -> float:
+    """Bytes of the logits that are held at a time, by TRL in tiles, and of the gradient that the output matrix gets by them."""
+    part = min(tokens, TILE[0]) * min(shape.vocabulary, TILE[1]) if tiled else min(tokens * shape.vocabulary, HELD)
+    return (16 if tiled else 8) * part + 4.0 * shape.vocabulary * shape.hidden
 
 
 def _per_token(shape: Shape, precision: Precision, longest: float, dropout: float) -> float:
@@ -93,8 +103,8 @@ def sampling(shape: Shape, backend: BackendConfig, cuda: bool, longest: float, m
     size = 2 if samples_in_bfloat16(backend, cuda) else 4
     if backend.type == "vllm":  # keys and values get what the weights leave, however little
         return {"weights": float(size * shape.parameters) / backend.tensor_parallel}
-    held = in_flight(shape, backend, cuda, memory)
-    tokens, rows = max(held, longest), max(1, held // max(longest, 1))
+    capacity = in_flight(shape, backend, cuda, memory)
+    tokens, rows = max(capacity, longest), max(1, capacity // max(longest, 1))
     return {
         "weights": float(size * shape.parameters),
         "keys and values": float(size * (tokens * shape.kept + rows * shape.state)),

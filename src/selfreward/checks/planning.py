@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from selfreward.checks.amounts import Material, Span
-from selfreward.checks.costs import Asking, Stage, Training
+from selfreward.checks.costs import AskingStage, Stage, TrainingStage
 from selfreward.recipe import ROLES, Recipe, SamplingConfig
 from selfreward.records import number
 from selfreward.rundir import (
@@ -66,7 +66,10 @@ class _Planner:
         self.recipe, self.seed = recipe, seed
         self.base, self.samples = recipe.base, recipe.judge.most
         self.answer = _completion(recipe.responses, seed.answer.likely)
-        self.judgment = _completion(recipe.judge, JUDGMENT)
+        self.written = self.answer.plus(recipe.responses.thinking)
+        """Tokens of an answer and the thought before it, which no judge reads; the thought as long as it may be."""
+        self.judgment = _completion(recipe.judge, JUDGMENT).plus(recipe.judge.thinking)
+        self.comparison = _completion(recipe.pairwise, JUDGMENT).plus(recipe.pairwise.thinking)
         self.own = seed.prompt.plus(self.answer)
         """Tokens of a held-out prompt and its answer."""
         self.measured = models(recipe)
@@ -82,15 +85,15 @@ class _Planner:
         recipe, seed = self.recipe, self.seed
         if due.folder not in (SFT, M1):
             rounds = number(due.folder) - 1 if recipe.pairs.accumulate else 1
-            pairs, sequence = recipe.prompts.per_iteration * rounds, self._pair.plus(seed.turn)
+            pairs, sequence = recipe.prompts.per_iteration * rounds, self._prompt.plus(self.written, seed.turn)
             if due.part is MODEL and recipe.teaches_judging(number(due.folder)):
                 pairs, sequence = self._with_judgments(pairs, sequence)
-            return Training(str(due), pairs, recipe.dpo, sequence)
+            return TrainingStage(str(due), pairs, recipe.dpo, sequence)
         on = "ift" if due.folder == SFT else recipe.sft.on
         parts = [(seed.ift, seed.example)] * ("ift" in on) + [(seed.eft, seed.graded)] * ("eft" in on)
         examples = sum(count for count, _ in parts)
         likely = sum(count * span.likely for count, span in parts) / max(examples, 1)
-        return Training(str(due), examples, recipe.sft, Span(likely, max(span.most for _, span in parts)))
+        return TrainingStage(str(due), examples, recipe.sft, Span(likely, max(span.most for _, span in parts)))
 
     def _with_judgments(self, pairs: int, sequence: Span) -> tuple[int, Span]:
         """Pairs and the tokens of a sequence with as many pairs of judgments as there may be beside."""
@@ -109,21 +112,22 @@ class _Planner:
         """A changed prompt for each ranking of two; the text that asks for it is about as long as the rubric for comparing."""
         prompts = self.recipe.prompts
         asked = self.seed.prompt.plus(self.seed.pairwise)
-        return Asking(str(due), self.base, self.seed.to_rank // 2, 1, asked, Span(self.seed.prompt.likely, prompts.max_tokens))
+        written = Span(self.seed.prompt.likely, prompts.max_tokens)
+        return AskingStage(str(due), self.base, self.seed.to_rank // 2, 1, asked, written)
 
     def _worse(self, due: Due) -> Stage | None:
-        return Asking(str(due), self.base, self.seed.to_rank // 2, 1, self.seed.prompt.plus(self.seed.turn), self.answer)
+        return AskingStage(str(due), self.base, self.seed.to_rank // 2, 1, self.seed.prompt.plus(self.seed.turn), self.answer)
 
     def _proposed(self, due: Due) -> Stage | None:
         prompts = self.recipe.prompts  # a writer goes on to the next task, and the next, up to its limit
         by = prompts.frozen if prompts.by == "frozen" and prompts.frozen else self.base
         limit = Span(prompts.max_tokens, prompts.max_tokens)
-        return Asking(str(due), by, prompts.per_iteration, 1, self.seed.shots, limit)
+        return AskingStage(str(due), by, prompts.per_iteration, 1, self.seed.shots, limit)
 
     def _answered(self, due: Due) -> Stage | None:
         n = self.recipe.responses.n
-        asked = self._prompt.plus(self.seed.turn)
-        return Asking(str(due), self.base, self.recipe.prompts.per_iteration * n, n, asked, self.answer)
+        prompt = self._prompt.plus(self.seed.turn)
+        return AskingStage(str(due), self.base, self.recipe.prompts.per_iteration * n, n, prompt, self.written)
 
     def _judged(self, due: Due) -> Stage | None:
         """Judgments of all candidates in every round, at most."""
@@ -141,7 +145,7 @@ class _Planner:
 
     def _candidates_likely(self, due: Due) -> Stage | None:
         asked = self._prompt.plus(self.seed.turn)
-        return Asking(str(due), self.base, self._candidates, 1, asked, self.answer, forced=True)
+        return AskingStage(str(due), self.base, self._candidates, 1, asked, self.answer, forced=True)
 
     def _judged_before(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, self._candidates, self.samples, self._pair)
@@ -159,19 +163,19 @@ class _Planner:
         k = config.samples or self.samples
         asked = self._pair.plus(self.seed.rubric, self.judgment, self.judgment, self.seed.meta)
         requests = self.recipe.prompts.per_iteration * k * (k - 1)
-        return Asking(str(due), self.base, requests, 1, asked, _completion(config, JUDGMENT))
+        return AskingStage(str(due), self.base, requests, 1, asked, _completion(config, JUDGMENT))
 
     def _replayed(self, due: Due) -> Stage | None:
         assert self.recipe.judge_pairs
         asked = Span(max(self.seed.graded.likely - self.judgment.likely, 0), self.seed.graded.most)
         samples = self.recipe.judge_pairs.replay
-        return Asking(str(due), self.base, self.seed.eft * samples, samples, asked, self.judgment)
+        return AskingStage(str(due), self.base, self.seed.eft * samples, samples, asked, self.judgment)
 
     def _selected(self, due: Due) -> Stage | None:
         """Answers of every checkpoint; the first that is not preferred to the one before it ends the comparing."""
         answers = self._checkpoints(due) * self.seed.validation
         asked = self.seed.prompt.plus(self.seed.turn)
-        return Asking(str(due), self.base, answers, 1, asked, self.answer) if self._checkpoints(due) > 1 else None
+        return AskingStage(str(due), self.base, answers, 1, asked, self.written) if self._checkpoints(due) > 1 else None
 
     def _preferred(self, due: Due) -> Stage | None:
         assert self.recipe.select
@@ -180,11 +184,11 @@ class _Planner:
 
     def _checkpoints(self, due: Due) -> int:
         training = self._trained(due)
-        assert isinstance(training, Training)
+        assert isinstance(training, TrainingStage)
         return training.candidates(self.recipe)
 
     def _held_out(self, due: Due) -> Stage | None:
-        return Asking(str(due), self.base, self.seed.heldout, 1, self.seed.prompt.plus(self.seed.turn), self.answer)
+        return AskingStage(str(due), self.base, self.seed.heldout, 1, self.seed.prompt.plus(self.seed.turn), self.written)
 
     def _own_judged(self, due: Due) -> Stage | None:
         return self._judging(due, self.base, (1 + self._rivals(due)) * self.seed.heldout, self.samples, self.own)
@@ -198,12 +202,12 @@ class _Planner:
         return self._comparing(due, self.recipe.measure.judge, pairs) if pairs else None
 
     def _pooled(self, due: Due) -> Stage | None:
-        return Asking(
-            str(due), self.base, self._pool, self.recipe.responses.n, self.seed.prompt.plus(self.seed.turn), self.answer
+        return AskingStage(
+            str(due), self.base, self._pool, self.recipe.responses.n, self.seed.prompt.plus(self.seed.turn), self.written
         )
 
     def _anchored(self, due: Due) -> Stage | None:
-        return Asking(str(due), self.base, self.seed.anchors, 1, self.seed.anchor.plus(self.seed.turn), self.answer)
+        return AskingStage(str(due), self.base, self.seed.anchors, 1, self.seed.anchor.plus(self.seed.turn), self.written)
 
     def _anchors_judged(self, due: Due) -> Stage | None:
         """Judgments of a model's own answers, and of M1's."""
@@ -219,22 +223,22 @@ class _Planner:
 
     def _likely(self, due: Due) -> Stage | None:
         asked = self.seed.prompt.plus(self.seed.turn)
-        return Asking(str(due), self.base, self._sample, 1, asked, self.answer, forced=True)
+        return AskingStage(str(due), self.base, self._sample, 1, asked, self.written, forced=True)
 
     def _frozen(self, due: Due) -> Stage | None:
         assert self.recipe.drift
         by = self.base if self.recipe.drift.frozen in ROLES else self.recipe.drift.frozen
         return self._judging(due, by, self._sample, self.samples, self.own)
 
-    def _comparing(self, due: Due, by: str, pairs: int, compared: Span | None = None) -> Asking:
+    def _comparing(self, due: Due, by: str, pairs: int, compared: Span | None = None) -> AskingStage:
         """Comparisons of pairs of answers, each in both orders; `compared`: tokens of one, if not of a held-out prompt's."""
         compared = compared or self.seed.prompt.plus(self.answer, self.answer, self.seed.pairwise)
-        return Asking(str(due), by, 2 * pairs, 1, compared, _completion(self.recipe.pairwise, JUDGMENT))
+        return AskingStage(str(due), by, 2 * pairs, 1, compared, self.comparison)
 
-    def _judging(self, due: Due, by: str, answers: int, samples: int, pair: Span) -> Asking:
+    def _judging(self, due: Due, by: str, answers: int, samples: int, pair: Span) -> AskingStage:
         """`samples` judgments of each answer; `pair`: tokens of a prompt and its answer."""
         rubric = self.seed.rubric
-        return Asking(str(due), by, answers * samples, samples, pair.plus(rubric), self.judgment, rubric if answers else 0)
+        return AskingStage(str(due), by, answers * samples, samples, pair.plus(rubric), self.judgment, rubric if answers else 0)
 
     def _rivals(self, due: Due) -> int:
         """How many models a model is compared with: the one before it, and the SFT baseline."""

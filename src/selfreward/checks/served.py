@@ -26,20 +26,20 @@ ASKED = "servers.json"
 
 def meet(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: Callable[[str], None]) -> None:
     """Ask each server of `recipe` once for all what it honours; `parts` by model. Raises where the run would come to nothing."""
-    known = _read(logs / ASKED)
+    answers = _read(logs / ASKED)
     for name in [name for name in parts if name in recipe.servers]:
         key = content_id(
             outside_model(name, recipe.servers).fingerprint, parts[name], recipe.judge, recipe.prompts, recipe.pairwise
         )
-        if key in known:
+        if key in answers:
             continue
         honours = asked(name, recipe)
         for finding in findings(name, parts[name], recipe, honours):
             if finding.level == "error":
                 raise SelfRewardError(finding.what, finding.where, finding.now)
             say(str(finding))
-        known[key] = f"{name}: {honours}"
-        write_whole(logs / ASKED, json.dumps(known, indent=1))
+        answers[key] = f"{name}: {honours}"
+        write_whole(logs / ASKED, json.dumps(answers, indent=1))
 
 
 def asked(name: str, recipe: Recipe, retries: int | None = None) -> Honours:
@@ -89,20 +89,25 @@ def _not_honoured(name: str, part: str, sampling: SamplingConfig, honours: Honou
         yield Finding("warning", name, f"draws at temperature 0 too: its verdicts ({part}) are by chance", now)
     if honours.top_p is False and sampling.top_p < 1:
         yield Finding("warning", name, f"ignores top_p: {part} draws from more than top_p = {sampling.top_p:g} leaves", now)
+    if honours.thinks and not sampling.sampling.thinking:
+        what = f"thinks though it is not asked to ({part}): its thoughts take of max_tokens, and are not kept"
+        way = "Set thinking, or turn it off in extra (docs/servers.md)"
+        yield Finding("warning", name, what, way)
     for field in [field for field in honours.refused if getattr(sampling, field, 1) != 1]:
         yield Finding("warning", name, f"refuses {field} as it is asked ({part}): it is left out", f"Set {field} to what it has")
-    if honours.context and sampling.max_tokens >= honours.context:
-        what = f"reads and writes {honours.context:,} tokens together, and max_tokens ({part}) is {sampling.max_tokens:,}"
+    longest, with_thoughts = sampling.sampling.longest, " with its thoughts" * bool(sampling.sampling.thinking)
+    if honours.context and longest >= honours.context:
+        what = f"reads and writes {honours.context:,} tokens together, and max_tokens ({part}){with_thoughts} is {longest:,}"
         yield Finding("warning", name, f"{what}: answers are cut shorter", "Lower max_tokens, or give the server more context")
 
 
 def _too_many(name: str, recipe: Recipe) -> Iterator[Finding]:
     from selfreward.engines.sampling.client import connections
 
-    wanted = recipe.servers[name].concurrency
-    if (held := connections(wanted)) < wanted:
-        what = f"concurrency is {wanted:,}, and this process holds {held:,} connections: so many requests are under way at once"
-        yield Finding("warning", name, what, f"Set concurrency to {held:,}, or raise the limit of open files (ulimit -n)")
+    concurrency = recipe.servers[name].concurrency
+    if (limit := connections(concurrency)) < concurrency:
+        what = f"concurrency is {concurrency:,}, and this process holds {limit:,} connections: no more requests run at once"
+        yield Finding("warning", name, what, f"Set concurrency to {limit:,}, or raise the limit of open files (ulimit -n)")
 
 
 def _samplings(parts: tuple[str, ...], recipe: Recipe) -> list[tuple[str, SamplingConfig]]:
@@ -115,7 +120,7 @@ def _samplings(parts: tuple[str, ...], recipe: Recipe) -> list[tuple[str, Sampli
 def _read(file: Path) -> dict[str, str]:
     """The servers that were asked; one whose note is lost is asked again."""
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))
+        answers = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return answers if isinstance(answers, dict) else {}

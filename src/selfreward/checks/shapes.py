@@ -1,4 +1,4 @@
-"""How large a model is, without its weights: counted on transformers' own classes with no memory behind them."""
+"""The size of a model without its weights: parameters are counted on transformers' own classes, with no memory behind them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _state(model: Any) -> int:
 
 
 def adapter_parameters(config: Any, lora: LoRAConfig) -> int:
-    """How many parameters the adapters have that peft puts on such a model. Raises `SelfRewardError` where it puts none."""
+    """The number of parameters in the adapters that peft adds to such a model. Raises `SelfRewardError` where it adds none."""
     from peft import get_peft_model
 
     from selfreward.engines.training import adapters
@@ -110,8 +110,8 @@ def read_config(folder: Path) -> Any:
 
 def size_by_name(name: str) -> int | None:
     """Parameters as a name tells them ("Llama-2-70b-hf": 70 billion), or None."""
-    found = SIZE_IN_NAME.search(name.rsplit("/", maxsplit=1)[-1].replace("-", " ").replace("_", " "))
-    return round(float(found[1]) * {"b": 1e9, "m": 1e6}[found[2].lower()]) if found else None
+    match = SIZE_IN_NAME.search(name.rsplit("/", maxsplit=1)[-1].replace("-", " ").replace("_", " "))
+    return round(float(match[1]) * {"b": 1e9, "m": 1e6}[match[2].lower()]) if match else None
 
 
 def _without_memory(config: Any) -> Any:

@@ -9,9 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from selfreward.checks.amounts import Material, Span
-from selfreward.checks.bill import Line, called, gigabytes
+from selfreward.checks.bill import StageTime, called, gigabytes
 from selfreward.checks.checker import Check
-from selfreward.checks.costs import Asking, Training
+from selfreward.checks.costs import AskingStage, TrainingStage
 from selfreward.checks.sources import Read
 from selfreward.errors import amount, shown
 from selfreward.recipe import DriftConfig
@@ -63,13 +63,13 @@ def _table(title: str, *columns: str, numbers: int = 0) -> Table:
 
 def _models(check: Check) -> Table:
     table = _table("Models", "model", "is", "found", "parameters", "reads", "to download", numbers=3)
-    for found in check.models:
-        shape = found.shape
+    for model in check.models:
+        shape = model.shape
         size = (f"{shape.parameters:,}" if shape.layers else f"{short(shape.parameters)} by its name") if shape else "?"
         reads = f"{shape.context:,}" if shape and shape.context else "?"
-        download = gigabytes(found.download) if found.download else ""
-        said = "; ".join(filter(None, (found.where, found.says)))
-        table.add_row(*map(_plain, (called(found.name), ", ".join(found.parts), said, size, reads, download)))
+        download = gigabytes(model.download) if model.download else ""
+        notes = "; ".join(filter(None, (model.where, model.says)))
+        table.add_row(*map(_plain, (called(model.name), ", ".join(model.parts), notes, size, reads, download)))
     return table
 
 
@@ -101,13 +101,13 @@ def _limits(drift: DriftConfig) -> str:
     return f"{amount(len(drift.limits), 'figure')} {have} limits, and {stops or 'none'} can end the run"
 
 
-def _stages(lines: Sequence[Line]) -> Table:
+def _stages(lines: Sequence[StageTime]) -> Table:
     table = _table(
         "\nStages", "stage", "by", "requests", "tokens read", "at most", "written", "at most", "steps", "time", numbers=7
     )
     for stage, seconds in lines:
         time = "?" if seconds is None else duration(seconds)
-        if isinstance(stage, Training):
+        if isinstance(stage, TrainingStage):
             table.add_row(stage.stage, "", "", *_tokens(stage.reads), "", "", f"{stage.steps:,}", time)
         else:
             table.add_row(
@@ -119,12 +119,12 @@ def _stages(lines: Sequence[Line]) -> Table:
                 "",
                 time,
             )
-    known = [seconds for _, seconds in lines if seconds is not None]
-    asked = [stage for stage, _ in lines if isinstance(stage, Asking)]
-    steps = sum(stage.steps for stage, _ in lines if isinstance(stage, Training))
-    written = sum(stage.writes.likely for stage in asked), sum(stage.writes.most for stage in asked)
-    requests = f"{sum(stage.requests for stage in asked):,}"
-    total = f"{duration(sum(known))}{'' if len(known) == len(lines) else ' and more'}"
+    times = [seconds for _, seconds in lines if seconds is not None]
+    stages = [stage for stage, _ in lines if isinstance(stage, AskingStage)]
+    steps = sum(stage.steps for stage, _ in lines if isinstance(stage, TrainingStage))
+    written = sum(stage.writes.likely for stage in stages), sum(stage.writes.most for stage in stages)
+    requests = f"{sum(stage.requests for stage in stages):,}"
+    total = f"{duration(sum(times))}{'' if len(times) == len(lines) else ' and more'}"
     table.add_row("all", "", requests, "", "", *map(short, written), f"{steps:,}", total, style="bold")
     return table
 

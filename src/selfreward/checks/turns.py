@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from selfreward.checks.finding import Finding
-from selfreward.checks.reach import Found
+from selfreward.checks.reach import NamedModel
 from selfreward.recipe import ROLES, Recipe
 from selfreward.records import Conversed
 
@@ -13,13 +13,13 @@ LOST = {"refused": "refuses a system turn", "dropped": "drops a system turn"}
 WAY_OUT = 'responses.system_role = "user"'
 
 
-def system_turns(recipe: Recipe, asked: Iterable[Conversed], models: Sequence[Found]) -> list[Finding]:
+def system_turns(recipe: Recipe, asked: Iterable[Conversed], models: Sequence[NamedModel]) -> list[Finding]:
     """The models that cannot be given the system turns of the recipe and of what is `asked`; `models`: the base first."""
     findings = []
     for place in dict.fromkeys((_in_answering(recipe, asked), *_in_judging(recipe))):
-        found = models[0] if place != JUDGING else _judge(recipe, models)
-        if place and found.tokenizer is not None:
-            findings += _finding(found, place)
+        model = models[0] if place != JUDGING else _judge(recipe, models)
+        if place and model.tokenizer is not None:
+            findings += _finding(model, place)
     return findings
 
 
@@ -40,23 +40,23 @@ def _in_judging(recipe: Recipe) -> list[str]:
     return [JUDGING] if recipe.judge.system.strip() else []
 
 
-def _judge(recipe: Recipe, models: Sequence[Found]) -> Found:
-    return next((found for found in models if found.name == recipe.judge.by and recipe.judge.by not in ROLES), models[0])
+def _judge(recipe: Recipe, models: Sequence[NamedModel]) -> NamedModel:
+    return next((model for model in models if model.name == recipe.judge.by and recipe.judge.by not in ROLES), models[0])
 
 
-def _finding(found: Found, place: str) -> list[Finding]:
+def _finding(model: NamedModel, place: str) -> list[Finding]:
     from selfreward.engines import system_turn
 
-    fate = system_turn(found.tokenizer)
+    fate = system_turn(model.tokenizer)
     if fate in LOST:
         now = (
             "Put its text into the rubric" if place == JUDGING else f"Set {WAY_OUT}: the text then stands before the user's first"
         )
-        return [Finding("error", found.name, f"its chat template {LOST[fate]}, which {place} would be given as", now)]
+        return [Finding("error", model.name, f"its chat template {LOST[fate]}, which {place} would be given as", now)]
     if fate == "prompt only":
         what = (
             f"its chat template drops a system turn ({place}) once the answer to it is there: here it is sampled and trained with"
         )
         now = f"Nothing need be done for this run; with {WAY_OUT} other programs will not lose the text either"
-        return [Finding("warning", found.name, what, now)]
+        return [Finding("warning", model.name, what, now)]
     return []

@@ -66,10 +66,10 @@ def find_model(path: Path) -> Path:
     """The folder with the weights: `path` itself, or `model` in the folder of a run's iteration."""
     if not path.is_dir():
         raise SelfRewardError("there is no such folder", str(path), "Give RUN/M3, or a folder with a transformers model")
-    found = next((folder for folder in (path, path / "model") if (folder / "config.json").exists()), None)
-    if found is None:
+    weights = next((folder for folder in (path, path / "model") if (folder / "config.json").exists()), None)
+    if weights is None:
         raise SelfRewardError("holds no model", str(path), "Give RUN/M3, or a folder with a transformers model")
-    return found
+    return weights
 
 
 def _ask() -> str:

@@ -12,7 +12,7 @@ from selfreward.cli.application import app, changed, named_first, say, told
 from selfreward.errors import SelfRewardError
 
 ModelOption = Annotated[
-    str, typer.Option("--model", "--shape", help="1m, 30m, qwen3-0.6b, llama3-8b, or a folder with a config.json.")
+    str, typer.Option("--model", "--shape", help="1m, 30m, 135m, qwen3-0.6b, llama3-8b, or a folder with a config.json.")
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder for speed.md and speed.json; gpu.md and gpu.json on CUDA.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]

@@ -148,9 +148,9 @@ def reproduce(
     """Compute published figures again, row by row; exit code 1 if one is out of its tolerance."""
     from selfreward.lab.reproduce.figures import reproduce as compute
 
-    found = compute(data_dir)
-    say(str(found))
-    if found.off:
+    reproduction = compute(data_dir)
+    say(str(reproduction))
+    if reproduction.off:
         raise typer.Exit(FAILED)
 
 

@@ -45,10 +45,10 @@ def run(
     from selfreward.recipe import load_recipe
 
     target = _target(recipe, folder, source)
-    asked = load_recipe(recipe or _begun(target, source), _changes(changes, skip_bad_rows))
+    config = load_recipe(recipe or _begun(target, source), _changes(changes, skip_bad_rows))
     if source:
-        branch(asked, source, target)
-    _run(asked, target, grace)
+        branch(config, source, target)
+    _run(config, target, grace)
 
 
 def _target(recipe: Path | None, folder: Path | None, source: Path | None) -> Path:
@@ -83,9 +83,9 @@ def check(
     from selfreward.checks import check, show
     from selfreward.recipe import load_recipe
 
-    found = check(load_recipe(recipe, _changes(changes, skip_bad_rows)), folder or _run_folder(recipe))
-    show(found)
-    raise typer.Exit(0 if found.works else FAILED)
+    result = check(load_recipe(recipe, _changes(changes, skip_bad_rows)), folder or _run_folder(recipe))
+    show(result)
+    raise typer.Exit(0 if result.works else FAILED)
 
 
 @app.command()

@@ -50,15 +50,15 @@ SAID = {
 
 def system_error(error: Exception, place: str) -> SelfRewardError | None:
     """`error` as one that users can put right; None where it is none of the system's. `place`: where no file is named."""
-    for found in _behind(error):
-        code = _code(found)
+    for cause in _behind(error):
+        code = _code(cause)
         if code == errno.ENOMEM:
             now = _then(
                 "free some, or lower device_batch_size in [sft] and [dpo] or set [trainer.lora] where a training ran out, "
                 "and backend.max_tokens_in_flight where sampling did"
             )
-            return SelfRewardError(f"there is not enough ({first_line(found)[:120]})", "memory", now)
-        file = _file(found, code)
+            return SelfRewardError(f"there is not enough ({first_line(cause)[:120]})", "memory", now)
+        file = _file(cause, code)
         if code in KNOWN and (file or code not in (errno.ENOENT, errno.EEXIST, errno.ENOTDIR)):
             what, now = KNOWN[code]
             return SelfRewardError(what, file or place, now)

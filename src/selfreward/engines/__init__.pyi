@@ -6,6 +6,7 @@ from .protocols import (Advance as Advance, Batch as Batch, Model as Model, Trai
     answers as answers, completions as completions, heard as heard, name_of as name_of, plan_batches as plan_batches,
     streams as streams)
 from .thoughts import (CLOSE as CLOSE, OPEN as OPEN, in_quotes as in_quotes, thought_of as thought_of,
-    without_thought as without_thought)
+    without_thought as without_thought, written_with as written_with)
 from .tokens import (completion_ids as completion_ids, encode as encode, load_tokenizer as load_tokenizer, neutral as neutral,
-    prompt_ids as prompt_ids, system_turn as system_turn)
+    prompt_ids as prompt_ids, stops_within as stops_within, system_turn as system_turn,
+    way_of_thinking as way_of_thinking)

@@ -84,6 +84,8 @@ class Template:
     """The fate of a system turn; `prompt only`: it is written until the answer to it is there."""
     thought: Thought = USUAL
     """How the model is asked to think, and how it does."""
+    blank: bool = True
+    """It writes an answer that says nothing, and does not refuse it."""
 
 
 class Reader:
@@ -108,6 +110,7 @@ class Reader:
         return Template(
             **self.form, before=before, lead=lead, tail=tail, end=end, trims=self._trims(),
             thinking=self._thinking(close), system=self._system(), thought=self._thought(close),
+            blank=self._attempt("uav", answer="") is not None,
         )  # fmt: skip
 
     def _form(self) -> dict[str, Any]:

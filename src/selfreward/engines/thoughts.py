@@ -60,6 +60,12 @@ def parted(text: str, opened: bool = False) -> Said:
     return Said(text[began:ended].strip(), text[start:], start, True)
 
 
+def written_with(text: str) -> Said | None:
+    """The thought and the answer of a text by people that begins with a thought (`<think>…</think>`); None of any other."""
+    mark, said = MARKS.match(text.lstrip()), parted(text)
+    return said if mark and mark["open"] and said.thought and said.whole else None
+
+
 def without_thought(completion: Completion, request: Request, opened: bool = False, apart: str | None = None) -> Completion:
     """A completion of a model that was to think, with its thought apart; any other as it is.
 

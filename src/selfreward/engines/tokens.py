@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from selfreward.engines.template import PROBE, Reader, System, Template, bad_template, write
+from selfreward.engines.template import PROBE, Reader, System, Template, Thinking, bad_template, write
 from selfreward.engines.template import encode as encode
 from selfreward.engines.thoughts import Said, parted
 from selfreward.errors import SelfRewardError
@@ -68,6 +68,12 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
 def system_turn(tokenizer: PreTrainedTokenizerBase) -> System:
     """The fate of a system turn under the tokenizer's chat template."""
     return template(tokenizer).system
+
+
+def way_of_thinking(tokenizer: PreTrainedTokenizerBase) -> Thinking:
+    """How its chat template has a model think; `free` only where nothing keeps it from a thought when it is not to think."""
+    how = template(tokenizer)
+    return "switch" if how.thinking == "free" and how.before else how.thinking
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], think: bool = False) -> list[int]:

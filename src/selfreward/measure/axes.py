@@ -30,7 +30,7 @@ def true_score(verdicts: Sequence[Verdict], resamples: int, seed: int) -> TrueSc
     )
 
 
-def compare(ours: Iterable[Response], theirs: Iterable[Response], scores: Mapping[str, float]) -> list[Comparison]:
+def compare_scores(ours: Iterable[Response], theirs: Iterable[Response], scores: Mapping[str, float]) -> list[Comparison]:
     """Compare two models' answers prompt by prompt, by `scores` of response ids. Equal scores are a tie."""
     rivals = {response.prompt_id: response for response in theirs}
     pairs = [(response, rivals[response.prompt_id]) for response in ours if response.prompt_id in rivals]

@@ -131,7 +131,7 @@ class Measurer:
             self_score=intervals.mean([scores[a.id] for a in own if a.id in scores], *self._resampling),
             head_to_head=[*self._head_to_head(folder.name, own, scores), *self._compared(folder, own)],
             answer_length=_average([len(a.text) for a in own if a.answered]),
-            ran_out_of_length=_average([a.finish == "length" for a in own]),
+            ran_out_of_length=_average([a.finish in ("length", "truncated") for a in own]),
             distinct_answers=len({a.text for a in own}) / len(own),
             score_histogram=tally.histogram, judgments=_ordered(tally.outcomes),
             reward_modeling=judging,
@@ -150,7 +150,7 @@ class Measurer:
             truths = {v.response_id: v.score for v in self._verdicts([*own, *theirs], None)}
             for judge, points in (("truth", truths), (name, scores)):
                 if points:
-                    comparisons = axes.compare(own, theirs, points)
+                    comparisons = axes.compare_scores(own, theirs, points)
                     results.append(axes.head_to_head(comparisons, rival, judge, *self._resampling))
         return results
 

@@ -85,8 +85,8 @@ class ServerConfig(Section):
     @field_validator("extra")
     @classmethod
     def _adds(cls, extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if taken := sorted(SAID_ELSEWHERE & extra.keys()):
-            raise ValueError(f"{taken[0]} is decided by other fields of the recipe")
+        if clashes := sorted(SAID_ELSEWHERE & extra.keys()):
+            raise ValueError(f"{clashes[0]} is decided by other fields of the recipe")
         if STARS in json.dumps(extra):
             raise ValueError("may hold a key or a password, which would stand in the run's files; key_env names a key's variable")
         return extra

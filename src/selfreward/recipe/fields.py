@@ -70,8 +70,8 @@ def moved(name: str, places: Mapping[str, str]) -> str:
 
 
 def _resolve_model(name: str, info: ValidationInfo) -> str:
-    known = (*ROLES, *(info.context or {}).get("servers", ()))
-    return name if name in known or re.fullmatch(IMPORT_PATH, name) else _resolve(name, info)
+    names = (*ROLES, *(info.context or {}).get("servers", ()))
+    return name if name in names or re.fullmatch(IMPORT_PATH, name) else _resolve(name, info)
 
 
 GROUPED = re.compile(

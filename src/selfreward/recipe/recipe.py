@@ -158,7 +158,7 @@ class Recipe(Section):
     def _can_be_shared(cls, cluster: ClusterConfig | None, info: ValidationInfo) -> ClusterConfig | None:
         if cluster and {"sft", "dpo", "trainer"} <= info.data.keys():
             for name in ("sft", "dpo"):
-                info.data[name].shared(cluster.trainers)
+                info.data[name].split(cluster.trainers)
             if cluster.fsdp and info.data["trainer"].lora:
                 raise ValueError("fsdp is for training all weights: leave it out, or trainer.lora")
         return cluster

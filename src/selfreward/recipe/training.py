@@ -24,6 +24,8 @@ def _consistency_or_a_share(confidence: Any) -> Any:
     return confidence
 
 
+PASS = 2048
+"""Tokens of a forward pass on a CPU, padding included, where no number of examples is given."""
 Confidence = Annotated[float | Literal["consistency"], BeforeValidator(_consistency_or_a_share)]
 NOT_BY_PAIR = {
     "aot": "it sorts the pairs of a forward pass, so that what is learnt would hang on how a step is cut into passes",
@@ -57,7 +59,7 @@ class BatchConfig(Section):
     """Examples per optimizer step."""
     device_batch_size: int | None = Field(None, ge=1)
     """Examples per forward pass; must divide `batch_size`. Those of a step are dealt out by length, so that smaller ones pad
-    less. Not given: a quarter of the batch."""
+    less. Not given: a quarter of the batch on CUDA, elsewhere as many as have 2,048 tokens if all are as long as the longest."""
 
     @model_validator(mode="after")
     def _splits_evenly(self) -> Self:
@@ -65,17 +67,14 @@ class BatchConfig(Section):
             raise ValueError(f"device_batch_size {self.device_batch_size} does not divide batch_size {self.batch_size}")
         return self
 
-    @property
-    def split(self) -> tuple[int, int]:
-        """Examples per forward pass, and forward passes per step."""
-        sizes = [size for size in range(1, self.batch_size // 4 + 1) if self.batch_size % size == 0]
-        device_batch = self.device_batch_size or max(sizes, default=1)
-        return device_batch, self.batch_size // device_batch
+    def split(self, processes: int = 1, tokens: float | None = None) -> tuple[int, int]:
+        """Examples per forward pass, and forward passes per step, in each of `processes` that share every batch.
 
-    def shared(self, processes: int) -> tuple[int, int]:
-        """As `split`, for each of `processes` that share every batch. Raises `ValueError` where they cannot."""
+        `tokens`: of the longest example, where their number decides. Raises `ValueError` where the batch cannot be shared so.
+        """
         share, rest = divmod(self.batch_size, processes)
-        sizes = [size for size in range(1, self.split[0] + 1) if share % size == 0]
+        most = self.batch_size // 4 if tokens is None else int(PASS // tokens)
+        sizes = [size for size in range(1, share + 1) if share % size == 0 and size <= max(self.device_batch_size or most, 1)]
         if rest or (self.device_batch_size and self.device_batch_size not in sizes):
             parts = f" in parts of {self.device_batch_size}" if self.device_batch_size else ""
             raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {processes} processes{parts}")
@@ -83,8 +82,7 @@ class BatchConfig(Section):
 
     def steps(self, examples: int) -> int:
         """Optimizer steps of a training on so many examples."""
-        device_batch, accumulate = self.split
-        return math.ceil(math.ceil(examples / device_batch) / accumulate) * self.epochs
+        return math.ceil(examples / self.batch_size) * self.epochs
 
 
 class LoRAConfig(Section):

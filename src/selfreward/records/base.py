@@ -1,7 +1,7 @@
 """A frozen line of JSON, and one with a content id.
 
-`id` is a hash of the contents, so equal work has equal ids on every machine; a file whose ids do not fit its
-contents was edited or damaged and is refused.
+`id` is a hash of the contents, so equal work has equal ids on every machine. A file whose ids do not match its contents was
+edited or damaged, and is refused.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationInfo, computed_field, model_validator
 
 VERIFIED = "verified"
-"""Context of validation: what is read is known to be as it was written, so that its ids are taken as they stand."""
+"""Context of validation for a file whose hash was checked: its ids are taken without being computed again."""
 
 
 def content_id(*parts: object) -> str:
-    """16 hexadecimal digits that stand for `parts` (JSON values and records)."""
+    """16 hexadecimal digits, a hash of `parts` (JSON values and records)."""
     return hashlib.sha256(_canonical(parts).encode()).hexdigest()[:16]
 
 
@@ -52,11 +52,11 @@ class Identified(Record):
 
     @property
     def added_identity(self) -> list[object]:
-        """Values that an id hashes after its `identity`: those of newer fields, where they are set, so that older ids stay."""
+        """Values hashed after `identity`: newer fields, where they are set, so that records without them keep their ids."""
         return []
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy; changed, it has the id of what it then is."""
+        """A copy; changes give it the id of its new contents."""
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("id", None)
         return copied

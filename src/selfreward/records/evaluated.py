@@ -13,11 +13,11 @@ from selfreward.records.jsonl import read_record
 from selfreward.records.measured import Estimate
 
 FOLDER, RESULT = "evaluations", "result.json"
-"""Beside a model, a folder for each evaluation, with its result."""
+"""The folder of evaluations beside a model, and the file of an evaluation's result."""
 
 
 class Figure(Record):
-    """A figure, the ends of its 95 % interval where it has one, and of how many items it is."""
+    """A figure, the ends of its 95 % interval where it has one, and the number of its items."""
 
     name: str
     value: float
@@ -27,7 +27,7 @@ class Figure(Record):
 
     @classmethod
     def of(cls, name: str, estimate: Estimate | None, n: int, times: float = 1.0) -> list[Self]:
-        """`times` an estimate as a figure; an empty list where there is no estimate."""
+        """`times` an estimate, as a figure; an empty list without an estimate."""
         if estimate is None:
             return []
         value, low, high = (times * end for end in (estimate.value, estimate.low, estimate.high))
@@ -35,7 +35,7 @@ class Figure(Record):
 
     @property
     def estimate(self) -> Estimate:
-        """For drawing: a point where there is no interval."""
+        """The estimate to draw: a point where there is no interval."""
         low, high = (self.value if end is None else end for end in (self.low, self.high))
         return Estimate(value=self.value, low=low, high=high)
 
@@ -49,10 +49,11 @@ class Found(Record):
     """A hash of the judge's prompt."""
     figures: list[Figure]
     outcomes: dict[str, int] = Field({})
-    """The judge's answers by outcome; a failed one is in no figure. `no_answer`: not asked, for a model's answer
-    had failed."""
+    """Counts of the judge's answers by outcome; failed ones are in no figure. `no_answer` counts questions that it was not asked,
+    for a model's answer had failed.
+    """
     note: str
-    """A note: figures that these may be compared with, and figures that they may not."""
+    """The figures that these may be compared with, and those that they may not."""
     breakdown: dict[str, list[Figure]] = Field({})
     """The figure that `broken_down` names, by category, complexity and expected length; each is named after its bin."""
     broken_down: str = ""
@@ -73,6 +74,6 @@ class Result(Found):
 
 
 def read_results(model: Path) -> Iterator[Result]:
-    """The finished evaluations of the model with this folder (RUN/M3), by name."""
+    """The finished evaluations of the model in this folder (RUN/M3), by name."""
     for file in sorted((model / FOLDER).glob(f"*/{RESULT}")):
         yield read_record(file, Result)

@@ -1,4 +1,4 @@
-"""Files that stay: whole writes, and fingerprints of files and models."""
+"""Durable files: atomic writes, and fingerprints of files and models."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def file_hash(path: Path) -> str:
 
 def fingerprint(model: Path) -> str:
     """16 hexadecimal digits over a model's weights and tokenizer. Raises `SelfRewardError` where there are none."""
-    found = sorted(file for pattern in WEIGHTS for file in model.glob(pattern))
-    if not any(file.suffix == ".safetensors" for file in found):
+    files = sorted(file for pattern in WEIGHTS for file in model.glob(pattern))
+    if not any(file.suffix == ".safetensors" for file in files):
         raise SelfRewardError("has no .safetensors weights", str(model), "Give a folder with a transformers model")
     total = hashlib.sha256()
-    for file in found:
+    for file in files:
         total.update(f"{file.name} {file_hash(file)}\n".encode())
     return total.hexdigest()[:16]
 
 
 def differing(folder: Path, hashes: Mapping[str, str]) -> tuple[Path, str] | None:
-    """The first file in `folder` that has not its hash of `hashes` (by name), and in words what is wrong with it."""
+    """The first file in `folder` whose hash is not that in `hashes` (by name), and its fault in words."""
     for name, expected in hashes.items():
         file = folder / name
         if not file.exists() or file_hash(file) != expected:
@@ -44,9 +44,9 @@ def differing(folder: Path, hashes: Mapping[str, str]) -> tuple[Path, str] | Non
 
 
 def read_signed(path: Path) -> dict[str, Any] | None:
-    """The facts in a file that holds their own hash as `id`; None where they are not the ones it was taken of.
+    """The facts in a file that holds their hash as `id`; None where the hash does not match.
 
-    Raises `ValueError` where there are none in it.
+    Raises `ValueError` where the file holds no facts.
     """
     try:
         facts: dict[str, Any] = json.loads(path.read_text())
@@ -57,7 +57,7 @@ def read_signed(path: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let errors of the operating system that name no file, as those of writing do, name `path`."""
+    """Let errors of the operating system that name no file, such as those of writing, name `path`."""
     try:
         yield
     except OSError as error:
@@ -66,12 +66,12 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, text: str | Iterable[str]) -> None:
-    """Write a file, its text at once or in parts, so that it is there whole or not at all, and stays when the power goes."""
+    """Write a file, its text at once or in parts, atomically and durably."""
     partial = path.with_name(path.name + ".partial")
-    with naming(partial), partial.open("w", encoding="utf-8") as out:
-        out.writelines([text] if isinstance(text, str) else text)
-        out.flush()
-        os.fsync(out.fileno())
+    with naming(partial), partial.open("w", encoding="utf-8") as file:
+        file.writelines([text] if isinstance(text, str) else text)
+        file.flush()
+        os.fsync(file.fileno())
     try:
         partial.replace(path)
     except OSError as error:  # a folder stands there, say

@@ -25,7 +25,7 @@ def to_line(record: Record) -> str:
 
 
 class Records(Collection[R]):
-    """The records of whole files whose hashes were checked, read anew whenever they are gone over: a million need no memory."""
+    """The records of whole files whose hashes were checked, read anew for each iteration: a million need no memory."""
 
     def __init__(self, files: Sequence[Path], kind: type[R], count: int) -> None:
         self.files, self.kind, self._count = tuple(files), kind, count
@@ -37,27 +37,27 @@ class Records(Collection[R]):
         return chain.from_iterable(iter_jsonl(file, self.kind, VERIFIED) for file in self.files)
 
     def __contains__(self, record: object) -> bool:
-        return any(record == known for known in self)
+        return any(record == other for other in self)
 
     def __add__(self, others: Records[R]) -> Records[R]:
         return Records([*self.files, *others.files], self.kind, len(self) + len(others))
 
-    def about(self, field: str, wanted: Collection[object]) -> Iterator[R]:
-        """The records whose `field` is among `wanted`; of the other lines no more is read than that."""
-        return chain.from_iterable(iter_about(file, self.kind, field, wanted) for file in self.files)
+    def about(self, field: str, values: Collection[object]) -> Iterator[R]:
+        """The records whose `field` is among `values`; of other lines only that field is read."""
+        return chain.from_iterable(iter_about(file, self.kind, field, values) for file in self.files)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Each record as built-ins, with its id."""
+        """Each record as JSON values, with its id."""
         return (record.model_dump(mode="json") for record in self)
 
     def to_pandas(self) -> Any:
-        """A `pandas.DataFrame` with a row a record. Raises `ImportError` where pandas is not installed."""
+        """A `pandas.DataFrame` with one row per record. Raises `ImportError` where pandas is not installed."""
         import pandas
 
         return pandas.DataFrame(list(self.rows()), columns=None if len(self) else list(self.kind.model_fields))
 
     def to_dataset(self) -> Any:
-        """A `datasets.Dataset` with a row a record."""
+        """A `datasets.Dataset` with one row per record."""
         import datasets
 
         return datasets.Dataset.from_list(even(self.rows()))
@@ -73,20 +73,20 @@ def even(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def iter_jsonl(path: Path, kind: type[R], context: str | None = None) -> Iterator[R]:
     """The records of a file, one by one. Raises `SelfRewardError` naming file, line and field.
 
-    `context`: `VERIFIED` where the file's hash was checked already, and the id of every line need not be.
+    `context`: `VERIFIED` where the file's hash was checked already and ids need not be computed.
     """
     for number, line in _numbered(path):
         yield read_line(line, kind, f"{path}:{number}", context)
 
 
-def iter_about(path: Path, kind: type[R], field: str, wanted: Collection[object]) -> Iterator[R]:
-    """The records of a file whose `field` is among `wanted`; of other lines nothing more is read. As `iter_jsonl`."""
+def iter_about(path: Path, kind: type[R], field: str, values: Collection[object]) -> Iterator[R]:
+    """The records of a file whose `field` is among `values`, as by `iter_jsonl`; of other lines only that field is read."""
     for number, line in _numbered(path):
         try:
-            told = from_json(line)[field] in wanted
+            matches = from_json(line)[field] in values
         except (ValueError, KeyError, TypeError):
-            told = True  # to be told what is wrong with it
-        if told:
+            matches = True  # to be told what is wrong with it
+        if matches:
             yield read_line(line, kind, f"{path}:{number}")
 
 
@@ -128,7 +128,7 @@ def read_record(file: Path, kind: type[R]) -> R:
 
 
 def wrong_field(error: ValidationError, kind: type[BaseModel], names: Mapping[str, str] | None = None) -> str:
-    """The first field that is wrong in what should have been a `kind`, and how; `names`: what its file calls fields."""
+    """The first field that is wrong in a value meant as a `kind`, and its fault; `names`: the file's names for the fields."""
     first = error.errors(include_url=False)[0]
     field = ".".join((names or {}).get(str(part), str(part)) for part in first["loc"]) or kind.__name__
     return f"{field}: {HALF if first['type'] == 'string_unicode' else first['msg']}"
@@ -163,7 +163,7 @@ def whole_json(text: str | bytes) -> Any:
 
 
 def read_jsonl(path: Path, kind: type[R]) -> list[R]:
-    """All records of a file, in its order."""
+    """All records of a file, in order."""
     return list(iter_jsonl(path, kind))
 
 

@@ -1,6 +1,6 @@
-"""Locks on folders: `flock` where the file system knows it, else a lease, a file that its holder refreshes.
+"""Locks on folders: `flock` where the file system supports it, else a lease, a file that its holder refreshes.
 
-Lustre as it is mounted by default, and some FUSE file systems, refuse `flock`. There each process writes a lease of its own
+Lustre with its default mount options and some FUSE file systems refuse `flock`. There each process writes its own lease
 beside the lock, with host, pid and time, and then looks for others: of two, at least the later sees the earlier and withdraws.
 """
 
@@ -31,7 +31,7 @@ TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 UNKNOWN = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
 """Errors of `flock` where the file system has no such locks."""
 REFRESHED, STALE = 20.0, 300.0
-"""Seconds from one refreshing of a lease to the next, and from the last one on which the lease is nobody's any more."""
+"""Seconds between two refreshes of a lease, and from the last refresh until the lease has no holder."""
 LOOK = 0.5
 """Seconds between two looks at whether a lease is free."""
 LEASED = (
@@ -50,20 +50,20 @@ class Held:
         self._file, self.lease = file, lease
 
     def assert_held(self, folder: Path) -> None:
-        """Raises `SelfRewardError` where the lease on `folder` ran out, in a sleep say, and another process took it."""
+        """Raises `SelfRewardError` where the lease on `folder` expired, such as in sleep, and another process took it."""
         if self.lease and self.lease.lost:
             what = f"this process did not refresh its lease for {STALE / 60:.0f} min, and another one works here now"
             raise SelfRewardError(what, str(folder), "Let that one end; the same command then goes on")
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Release the lock."""
         if self.lease:
             self.lease.close()
         self._file.close()
 
 
 class Leased:
-    """A lease of this process, by a handle of its folder, so that it goes along where that is renamed."""
+    """A lease of this process, by a handle of its folder, so that it moves with the folder."""
 
     def __init__(self, lock: Path) -> None:
         host, pid = socket.gethostname(), os.getpid()
@@ -82,7 +82,7 @@ class Leased:
 
     @property
     def lost(self) -> bool:
-        """Whether it was stale once, and another process removed it."""
+        """Whether it once expired, and another process removed it."""
         try:
             os.stat(self.name, dir_fd=self._folder)
         except FileNotFoundError:
@@ -90,7 +90,7 @@ class Leased:
         return False
 
     def close(self) -> None:
-        """Give it back."""
+        """Release the lease."""
         self._ended.set()
         self._refreshing.join()
         self._leave()
@@ -114,7 +114,7 @@ class Leased:
 
 
 def assert_unleased(lock: Path, mine: str = "") -> None:
-    """Raises `Taken` where a lease other than `mine` is live. With one of its own a process also removes those that are not."""
+    """Raises `Taken` where a lease other than `mine` is live. A process with its own lease also removes those that are not."""
     for file in lock.parent.glob(f"{glob.escape(lock.name)}-*"):
         if file.name != mine and (holder := _holder(file)):
             raise Taken(holder)
@@ -123,7 +123,7 @@ def assert_unleased(lock: Path, mine: str = "") -> None:
 
 
 def _holder(lease: Path) -> str:
-    """The holder that may still work under a lease; empty where it is gone, stale, or of a dead process of this host."""
+    """The holder that may still work under a lease; empty where the lease is gone, expired, or of a dead process of this host."""
     try:
         written = lease.stat().st_mtime
         try:
@@ -180,36 +180,36 @@ def _take(lock: Path, mode: str, how: int) -> Held:
 
 
 def lock_folder(path: Path) -> Held:
-    """Make the folder `path`, if it is not there, and keep other processes out of it until what is returned is closed."""
+    """Make the folder `path` where it is missing, and keep other processes out of it until the returned lock is closed."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        held = _take(path / LOCK, "a", fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = _take(path / LOCK, "a", fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         now = "Give the run another folder"
         raise SelfRewardError(f"cannot be a run folder ({error.strerror})", str(path), now) from error
     except Taken as taken:
         now = "Wait for it (`selfreward status` shows where it is), or give this run another folder"
         raise SelfRewardError(f"another process is working in this run folder{_named(taken)}", str(path), now) from taken
-    if held.lease:
+    if lock.lease:
         logging.getLogger(__name__).warning(LEASED, visible(str(path)), REFRESHED, STALE / 60)
-    return held
+    return lock
 
 
 @contextmanager
 def made_beside(folder: Path) -> Iterator[Path]:
-    """A folder to fill, empty but for its lock, that becomes `folder` at the end, whole and durable; an error leaves nothing.
+    """A folder to fill, empty but for its lock, that becomes `folder` at the end, atomically and durably; an error leaves none.
 
-    What an attempt that was killed left of it is removed first. `folder` may be there if it is empty.
+    The remains of a killed attempt are removed first. `folder` may exist if it is empty.
     """
     folder = folder.resolve()  # a link stays, and leads to it
     partial = folder.with_name(f"{folder.name}.partial")
     lock = lock_folder(partial)
     try:
-        for left in partial.iterdir():
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left)
-            elif not left.name.startswith(LOCK):
-                left.unlink()
+        for entry in partial.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif not entry.name.startswith(LOCK):
+                entry.unlink()
         yield partial
         sync_files(partial)
         partial.rename(folder)
@@ -237,25 +237,25 @@ def is_held(lock: Path) -> bool:
 
 @contextmanager
 def undisturbed(run: Path) -> Iterator[None]:
-    """Let no process work in the folder meanwhile; it may be one that cannot be written to."""
+    """Let no process work in the folder meanwhile; the folder may be read-only."""
     if not (run / LOCK).exists():
         yield
         return
     try:
-        held = _take(run / LOCK, "r", fcntl.LOCK_SH | fcntl.LOCK_NB)
+        lock = _take(run / LOCK, "r", fcntl.LOCK_SH | fcntl.LOCK_NB)
     except Taken as taken:
         what = f"a process is working in it{_named(taken)}"
         raise SelfRewardError(what, str(run), "Wait for it, or end it, and then branch") from taken
-    with closing(held):
+    with closing(lock):
         yield
 
 
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
     """Wait until no other process holds `lock`, and hold it meanwhile."""
-    while (held := _taken_or_none(lock)) is None:
+    while (handle := _taken_or_none(lock)) is None:
         time.sleep(LOOK)
-    with closing(held):
+    with closing(handle):
         yield
 
 
@@ -266,5 +266,5 @@ def _taken_or_none(lock: Path) -> Held | None:
         return None
 
 
-def _named(taken: Taken) -> str:
-    return f" ({taken})" if str(taken) else ""
+def _named(holder: Taken) -> str:
+    return f" ({holder})" if str(holder) else ""

@@ -25,6 +25,20 @@ class Reasoned(Record):
 
 Answer = str | tuple[int, ...] | Reasoned
 """An answer to be trained on: its text, or its ids as they were sampled (`Response.ids`), or with a thought before it."""
+
+
+def is_blank(answer: Answer) -> bool:
+    """Whether an answer says nothing; of sampled ids nothing but the end."""
+    if isinstance(answer, Reasoned):
+        return not answer.text.strip()
+    return not answer.strip() if isinstance(answer, str) else len(answer) <= 1
+
+
+def is_encoded_anew(answer: Answer) -> bool:
+    """Whether an answer's ids are made from its text, since those that were sampled are not known."""
+    return answer.ids is None if isinstance(answer, Reasoned) else isinstance(answer, str)
+
+
 Contrast = tuple[Asked, Answer, Answer] | tuple[Asked, Answer, Answer, float]
 """A prompt as a model is given it, what to learn from, what to learn away from, and the pair's weight where it is not 1."""
 

@@ -105,7 +105,7 @@ class HeadToHead(Record):
 
     against: str
     judge: str
-    """`truth`, the model whose own mean scores decide, or the one outside the loop who compared the answers."""
+    """`truth`, the model whose own mean scores decide, or the judge outside the loop who compared the answers."""
     wins: int
     ties: int
     losses: int
@@ -114,7 +114,7 @@ class HeadToHead(Record):
     net: Estimate | None
     """Share of wins minus share of losses, among the scored."""
     position_flips: float | None = None
-    """Share of the prompts on which the judge's verdict changed with the order; None where answers were not shown in two."""
+    """Share of the prompts on which the judge's verdict changed with the order; None where answers were shown in one order."""
 
 
 TIE_RULE = "a tie in score counts half; a response without a score makes its pairs wrong"
@@ -128,26 +128,26 @@ class RewardModeling(Record):
     """Pairs of responses that people rank apart."""
     tie_rule: str = TIE_RULE
     pairwise_accuracy: Estimate | None
-    """Share of those pairs in people's order, by the tie rule; None of a model that gave no score at all."""
+    """Share of those pairs in people's order, by the tie rule; None for a model that gave no score at all."""
     pairwise_accuracy_strict: Estimate | None
     """Pairwise accuracy with ties counted as wrong."""
     by_kind: dict[str, Estimate]
     """Pairwise accuracy by kind of task."""
     five_best: Estimate | None
-    """Of the responses with the best score there is, 5 in the paper, the share that people rank best."""
+    """Share of the responses with the best possible score, 5 in the paper, that people rank best."""
     exact_match: Estimate | None
-    """Share of rankings whose whole order by score is people's."""
+    """Share of rankings whose whole order by score equals people's."""
     spearman: Estimate | None
     kendall: Estimate | None
-    """Tau-b. Rankings in which one side is all ties have neither."""
+    """Tau-b. Rankings in which either side is all ties have neither correlation."""
     length_baseline: Estimate | None
-    """Pairwise accuracy of text length alone, longer being better."""
+    """Pairwise accuracy of text length alone, where longer counts as better."""
     unparsed: float
     """Share of judgments without a valid score."""
 
 
 class Selected(Record):
-    """Which checkpoint of its training a model is."""
+    """The checkpoint of its training that became the model."""
 
     step: int
     of: int
@@ -167,11 +167,11 @@ class Compared(Record):
     undecided: int
     """Prompts on which a judgment failed in either order."""
     position_flips: float | None
-    """Share of the prompts decided in both orders on which the verdict went with the place."""
+    """Share of the prompts decided in both orders on which the verdict followed the position."""
 
     @property
     def preferred(self) -> bool:
-        """Whether the judge prefers it."""
+        """Whether the judge prefers this checkpoint."""
         return self.wins > self.losses
 
 
@@ -182,19 +182,19 @@ class LoopStats(Record):
     prompts: int
     dropped_prompts: dict[str, int]
     well_formed: float | None
-    """Share of the prompts kept that have a truth."""
+    """Share of the kept prompts that have a truth."""
     distinct_prompts: int
     responses: int
     response_length: float
-    """Mean characters."""
+    """Mean length in characters."""
     judgments: dict[str, int]
-    """By outcome."""
+    """Counts by outcome."""
     score_histogram: dict[str, int]
     """Valid judgments by score, to two decimals."""
     pairs: int
     dropped_pairs: dict[str, int]
     untrained_pairs: dict[str, int] = {}  # noqa: RUF012
-    """Pairs, also of earlier iterations, that were chosen and then not trained on, by reason."""
+    """Counts of chosen pairs, also of earlier iterations, that were not trained on, by reason."""
     self_score: Estimate | None
     """Mean of the candidates' mean scores."""
     true_score: Estimate | None
@@ -208,13 +208,13 @@ class LoopStats(Record):
     pairs_right: float | None
     """Share of pairs whose chosen response is truly better."""
     pairs_wrong: float | None
-    """Share whose chosen response is truly worse; the rest are truly equal."""
+    """Share of pairs whose chosen response is truly worse; the rest are truly equal."""
     chosen_true: float | None
     rejected_true: float | None
 
 
 class Measured(Record):
-    """Everything known of one model."""
+    """All measurements of one model."""
 
     name: str
     fingerprint: str
@@ -226,11 +226,11 @@ class Measured(Record):
     """Mean score that the model gives its own held-out answers."""
     head_to_head: list[HeadToHead]
     answer_length: float
-    """Mean characters of its held-out answers."""
+    """Mean length of its held-out answers, in characters."""
     ran_out_of_length: float
-    """Share of them."""
+    """Share of its held-out answers."""
     distinct_answers: float
-    """Share of them that differ from all others."""
+    """Distinct held-out answers, as a share of all."""
     score_histogram: dict[str, int]
     """Valid judgments of its own held-out answers by score, to two decimals."""
     judgments: dict[str, int]
@@ -240,7 +240,7 @@ class Measured(Record):
     loop: LoopStats | None = None
     """The iteration that made it; None for models that no iteration made."""
     selected: Selected | None = None
-    """Which checkpoint of its training it is; None where `[select]` is off, or nothing was trained by DPO."""
+    """The chosen checkpoint; None where `[select]` is off, or the model was not trained by DPO."""
 
 
 def number(model: str) -> int:

@@ -10,11 +10,11 @@ from pydantic import Field
 from selfreward.records.base import Identified, Record, content_id
 
 Ids = Annotated[tuple[int, ...] | None, Field(exclude_if=lambda ids: ids is None)]
-"""Token ids as a model sampled them, with the one on which generation stopped if it did; left out of a line where not known."""
+"""Sampled token ids, with the one that stopped generation, if any; left out of a line where they are unknown."""
 
 
 def unset() -> Any:
-    """A field that is written down only where it is set: records from before it have the ids that they had."""
+    """A field that is written only where it is set, so that records from before it keep their ids."""
     return Field(None, exclude_if=lambda value: value is None)
 
 
@@ -30,7 +30,7 @@ Posed = tuple[tuple[Message, ...], bool]
 
 
 class Sampling(Record):
-    """How a completion is sampled. Every field is always sent: engines fill gaps with defaults of their own."""
+    """Sampling parameters. Every field is always sent, for engines fill gaps with their own defaults."""
 
     temperature: float
     top_p: float
@@ -45,7 +45,7 @@ class Sampling(Record):
 
 
 class Request(Identified):
-    """One completion asked of a model: `about` is the id of the record it concerns, `index` which of its samples."""
+    """One requested completion: `about` is the id of the record it concerns, `index` the number of its sample."""
 
     identity = ("about", "index", "messages", "sampling", "seed", "model", "top_logprobs", "watch", "forced")
     about: str
@@ -56,30 +56,30 @@ class Request(Identified):
     model: str
     """Fingerprint of the model asked."""
     top_logprobs: int = 0
-    """Log-probabilities of so many likeliest first tokens are asked for as well."""
+    """The number of likeliest first tokens whose log-probabilities are requested as well."""
     watch: tuple[str, ...] = ()
-    """Texts of single tokens, a scale's numbers say: how likely each was is asked for wherever one of them is drawn."""
+    """Texts of single tokens, such as a scale's numbers: wherever one of them is drawn, the probabilities of all are returned."""
     forced: str | None = None
-    """The answer that is to be given, to the end of its turn: nothing is sampled, and how likely it was is told."""
+    """An answer to be given, to the end of its turn: nothing is sampled, and its likelihood is returned."""
     json_schema: str | None = unset()
-    """A JSON schema, as text, that the completion should follow where the engine can see to it."""
+    """A JSON schema, as text, which engines that can constrain sampling enforce."""
     forced_thought: str | None = unset()
-    """The thought before a forced answer, of one that was sampled so."""
+    """The thought before a forced answer that was sampled with one."""
 
     @property
     def added_identity(self) -> list[object]:
-        """What newer fields hold: requests without them keep the ids that they had."""
+        """The values of newer fields: requests without them keep their ids."""
         schema: list[object] = [] if self.json_schema is None else [self.json_schema]
         return schema if self.forced_thought is None else [*schema, {"forced_thought": self.forced_thought}]
 
     @property
     def thinks(self) -> bool:
-        """Whether the model is to think before it answers, or is forced to have."""
+        """Whether the model is to think before it answers, or a thought is forced on it."""
         return self.sampling.thinking is not None if self.forced is None else self.forced_thought is not None
 
     @property
     def posed(self) -> Posed:
-        """The prompt that an engine makes of it."""
+        """The prompt for an engine."""
         return self.messages, self.thinks
 
     @classmethod
@@ -97,7 +97,7 @@ class Request(Identified):
         json_schema: str | None = None,
         forced_thought: str | None = None,
     ) -> Request:
-        """A request whose seed follows from the run's and from what it asks, and is its own."""
+        """A request with its own seed, derived from the run's seed and from its contents."""
         seed = int(content_id("seed", run_seed, about, index, *(message.content for message in messages)), 16)
         return cls(
             about=about, index=index, messages=messages, sampling=sampling, seed=seed, model=model.fingerprint,
@@ -127,12 +127,12 @@ Finish = Literal["stop", "length", "error", "truncated"]
 
 
 class Watched(Record):
-    """A place where one of `Request.watch` was drawn, and how likely each of them was there."""
+    """A place where one of `Request.watch` was drawn, and the probability of each of them there."""
 
     at: int
-    """Where in the completion's text the drawn token begins, in characters; white space before it is passed over."""
+    """Offset in characters where the drawn token begins in the completion's text, after its white space."""
     logprobs: dict[str, float]
-    """Natural log-probabilities of the watched texts at temperature 1, before top-p; of tokens that read the same together."""
+    """Natural log-probabilities of the watched texts at temperature 1, before top-p; tokens with the same text are summed."""
 
 
 class Completion(Record):
@@ -144,21 +144,21 @@ class Completion(Record):
     prompt_tokens: int
     completion_tokens: int
     first_token: dict[str, float] | None = None
-    """The likeliest first tokens with their log-probabilities, natural, before temperature; None where not asked for."""
+    """The likeliest first tokens with their natural log-probabilities, before temperature; None where not requested."""
     watched: tuple[Watched, ...] = ()
     """Every place where one of `Request.watch` was drawn, in the text's order."""
     logprob: float | None = None
-    """Of a forced text with its end of turn, the sum of its tokens' natural log-probabilities at temperature 1, before top-p."""
+    """Sum of the natural log-probabilities of a forced text's tokens, with its end of turn, at temperature 1, before top-p."""
     reason: str | None = unset()
-    """Why there is no answer, in a line, where `finish` is `error` and the engine knows."""
+    """The cause of a missing answer, in a line, where `finish` is `error` and the engine knows it."""
     thought: str | None = unset()
-    """The text that a thinking model wrote before its answer, never part of `text`; empty where it was to think and did not."""
+    """The thinking before an answer, never part of `text`; empty where the model was to think and did not."""
     ids: Ids = None
-    """The sampled ids, where the engine knows them; those of a forced text were not sampled."""
+    """The sampled ids, where the engine knows them; a forced text has none."""
 
 
 class Sampled(Identified):
-    """A record that was read from a completion."""
+    """A record read from a completion."""
 
     @property
     def label(self) -> str:
@@ -179,7 +179,7 @@ class Thoughtful(Sampled):
 
 
 class Checkpoint(Record):
-    """A model on disk. `fingerprint` is a hash of its weights and tokenizer; `parent` that of what it was trained from."""
+    """A model on disk. `fingerprint` is a hash of its weights and tokenizer; `parent` that of the model it was trained from."""
 
     name: str
     path: Path

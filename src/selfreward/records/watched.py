@@ -1,4 +1,4 @@
-"""Records of watching the loop: readings, likelihoods, anchors; and the readings outside their limits, in words."""
+"""Records of watching the loop: readings, likelihoods, anchors; and descriptions of readings outside their limits."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Severity = Literal["ok", "warn", "stop"]
 
 
 class Reading(Record):
-    """One figure of one monitor, and whether it lies where it should."""
+    """One figure of one monitor, and its verdict."""
 
     monitor: str
-    """`flukes.rate`: the module that reads it, and which of its figures."""
+    """Monitor and figure: `flukes.rate`."""
     iteration: str
-    """The model that was read: M1, M2, …"""
+    """The watched model: M1, M2, …"""
     value: float | None
-    """None where there was nothing to read it from."""
+    """None where there are no records to compute it from."""
     interval: tuple[float, float] | None
     """Ends of its 95 % interval."""
     limit: tuple[float | None, float | None] | None
-    """Below the first or above the second the verdict is no longer `ok`; None where nothing is expected of the figure."""
+    """Lowest and highest value that is `ok`; None where the figure has no limit."""
     verdict: Severity
     behind: dict[str, float] | None = Field(None, exclude_if=lambda figures: figures is None)
     """Of the joint figure: the figures behind it, the furthest first → standard deviations from clean runs' mean."""
@@ -56,16 +56,16 @@ class Baseline(Record):
 
 
 class Likelihood(Sampled):
-    """How likely a model finds a response as the answer to its prompt."""
+    """The likelihood of a response under a model."""
 
     identity = ("response_id", "model", "outcome", "logprob", "tokens")
     response_id: str
     model: str
     """Fingerprint of the model asked."""
     outcome: Literal["told", "untold"]
-    """`untold` by engines that cannot tell, and of answers longer than the model reads."""
+    """`untold` where the engine cannot give it, and where the answer is longer than the model's context."""
     logprob: float | None
-    """Sum over the answer's tokens with its end of turn: natural, at temperature 1, before top-p."""
+    """Sum of natural log-probabilities over the answer's tokens with its end of turn, at temperature 1, before top-p."""
     tokens: int
 
     @property
@@ -75,12 +75,12 @@ class Likelihood(Sampled):
 
 
 class Anchor(Conversed):
-    """A prompt whose right answers are known. It is asked, and never trained on."""
+    """A prompt with known right answers, for asking and never for training."""
 
     identity = ("prompt", "answers", "pattern")
     prompt: str
     answers: tuple[str, ...] = ()
-    """Right answers as they would be written, white space and case aside."""
+    """Right answers, white space and case aside."""
     pattern: Annotated[str, AfterValidator(compiles)] | None = None
     """A regular expression that a right answer matches somewhere, ignoring case."""
 
@@ -92,8 +92,8 @@ class Anchor(Conversed):
 
     def right(self, text: str) -> bool:
         """Whether `text` is a right answer."""
-        said = _plain(text)
-        if any(said == _plain(answer) for answer in self.answers):
+        plain = _plain(text)
+        if any(plain == _plain(answer) for answer in self.answers):
             return True
         return self.pattern is not None and re.search(self.pattern, text, re.IGNORECASE) is not None
 
@@ -103,17 +103,17 @@ def _plain(text: str) -> str:
 
 
 NAMED = 3
-"""Figures that a summary names; more are counted."""
+"""Figures that a summary names; the others are counted."""
 
 
 def alarms(readings: Sequence[Reading]) -> list[Reading]:
-    """The readings with a verdict of `warn` or `stop`: `stop` first, then the latest model's, else in their order."""
-    found = [reading for reading in readings if reading.verdict != "ok"]
-    return sorted(found, key=lambda reading: (reading.verdict != "stop", -number(reading.iteration)))
+    """The readings with a verdict of `warn` or `stop`: `stop` first, then the latest model's, else in order."""
+    outside = [reading for reading in readings if reading.verdict != "ok"]
+    return sorted(outside, key=lambda reading: (reading.verdict != "stop", -number(reading.iteration)))
 
 
 def describe(readings: Sequence[Reading]) -> str:
-    """One line on the readings of one model or of several; each figure counts once, and speaks by its gravest reading."""
+    """One line on the readings of one model or several; each figure counts once, by its gravest reading."""
     read = {reading.monitor for reading in readings if reading.value is not None}
     limited = {reading.monitor for reading in readings if reading.value is not None and reading.limit}
     outside: dict[str, Reading] = {}
@@ -123,14 +123,14 @@ def describe(readings: Sequence[Reading]) -> str:
         unlimited = 'none has a limit, so nothing can warn: set one, as drift.limits."flukes.rate".above = 0.2'
         within = f"of {len(limited)} with limits none lies outside" if limited else unlimited
         return f"{amount(len(read), 'figure')} watched, {within}" if read else "no figure could be read yet"
-    named = [phrase(reading) for reading in outside.values()]
-    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    phrases = [phrase(reading) for reading in outside.values()]
+    more = f" and {len(phrases) - NAMED} more" if len(phrases) > NAMED else ""
     outside_of = "its limits" if len(outside) == 1 else "their limits"
-    return f"{len(outside)} of {amount(len(read), 'figure')} outside {outside_of}: {', '.join(named[:NAMED])}{more}"
+    return f"{len(outside)} of {amount(len(read), 'figure')} outside {outside_of}: {', '.join(phrases[:NAMED])}{more}"
 
 
 def phrase(reading: Reading) -> str:
-    """The figure, the model, the value and the limit that it passed: `flukes.rate at M3 (0.41, above 0.2: stop)`."""
+    """The figure, the model, the value and the passed limit: `flukes.rate at M3 (0.41, above 0.2: stop)`."""
     value, (low, high) = reading.value or 0.0, reading.limit or (None, None)
     passed = f"below {low:g}" if low is not None and value < low else f"above {high:g}"
     stop = ": stop" if reading.verdict == "stop" else ""
@@ -138,7 +138,7 @@ def phrase(reading: Reading) -> str:
 
 
 def ending(model: str, readings: Sequence[Reading]) -> str:
-    """How the run ended at `model`, of which some of `readings` say `stop`: why, and the last model before it."""
+    """The end of a run at `model`, whose `readings` say `stop`: the cause, and the last model before it."""
     why = ", ".join(phrase(reading) for reading in readings if reading.verdict == "stop")
     good = f"the last good model is M{number(model) - 1}" if model != "M1" else "it is the first that was watched"
     return f"ended by its monitors at {model}: {why}; {good}"

@@ -1,4 +1,4 @@
-"""A sample of an iteration to browse: prompt → candidates → judgments → the pair it became, or why it became none."""
+"""A browsable sample of an iteration: prompt → candidates → judgments → the pair, or the reason for none."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from selfreward.rundir import (
 from selfreward.stats import mean_scores
 
 SHOWN = 30
-"""Prompts of an iteration, at most."""
+"""The most prompts shown of an iteration."""
 MARKUP = 400
-"""Bytes of markup around a text, roughly."""
+"""Approximate bytes of markup around a text."""
 
 
 def shown_prompt(prompt: Prompt) -> str:
@@ -43,11 +43,11 @@ class Remark(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A response beside all that was said of it."""
+    """A response with all its judgments."""
 
     response: Response
     score: float | None
-    """Mean of its valid judgments; None of too few."""
+    """Mean of its valid judgments; None where there are too few."""
     verdict: Verdict | None
     judgments: list[Judgment]
     part: str
@@ -62,7 +62,7 @@ class Browsed(NamedTuple):
     candidates: list[Candidate]
     pair: Pair | None
     reason: str
-    """Why there is no pair; empty where there is one, or where pairs are not made yet."""
+    """The reason for having no pair; empty where there is one, or where pairs are not chosen yet."""
 
     @property
     def shown(self) -> str:
@@ -71,7 +71,7 @@ class Browsed(NamedTuple):
 
     @property
     def way(self) -> str:
-        """`right`, `equal` or `wrong` way round by the truth, `untold` without one, `none` where there is no pair."""
+        """`right`, `equal` or `wrong` by the truth, `untold` without one, `none` where there is no pair."""
         true = {c.part: c.verdict.score for c in self.candidates if c.verdict and c.part}
         if not self.pair:
             return "none"
@@ -90,18 +90,18 @@ class Browsed(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The prompts shown of one iteration, the lowest content ids first."""
+    """The shown prompts of one iteration, those with the lowest content ids."""
 
     name: str
     prompts: int
-    """How many the iteration has."""
+    """The number of prompts of the iteration."""
     browsed: list[Browsed]
 
     @property
     def ways(self) -> dict[str, int]:
-        """How many of each `way` are shown."""
-        found = [browsed.way for browsed in self.browsed]
-        return {way: found.count(way) for way in ("right", "equal", "wrong", "untold", "none") if way in found}
+        """Counts of the shown prompts by `way`."""
+        ways = [browsed.way for browsed in self.browsed]
+        return {way: ways.count(way) for way in ("right", "equal", "wrong", "untold", "none") if way in ways}
 
 
 def sample(folder: FolderReader, judge: JudgeConfig, budget: int) -> Sample | None:
@@ -109,12 +109,12 @@ def sample(folder: FolderReader, judge: JudgeConfig, budget: int) -> Sample | No
     if not folder.responses():
         return None
     prompts = folder.prompts()
-    shown = heapq.nsmallest(SHOWN, prompts, key=lambda prompt: prompt.id)
-    return Sample(folder.name, len(prompts), list(_within(_browse(folder, shown, judge), budget)))
+    chosen = heapq.nsmallest(SHOWN, prompts, key=lambda prompt: prompt.id)
+    return Sample(folder.name, len(prompts), list(_within(_browse(folder, chosen, judge), budget)))
 
 
-def _within(found: Iterator[Browsed], budget: int) -> Iterator[Browsed]:
-    for browsed in found:
+def _within(prompts: Iterator[Browsed], budget: int) -> Iterator[Browsed]:
+    for browsed in prompts:
         budget -= browsed.size
         if budget < 0:
             return
@@ -122,23 +122,23 @@ def _within(found: Iterator[Browsed], budget: int) -> Iterator[Browsed]:
 
 
 def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig) -> Iterator[Browsed]:
-    shown = {prompt.id for prompt in prompts}
+    prompt_ids = {prompt.id for prompt in prompts}
     responses, judgments = defaultdict(list), defaultdict(list)
-    for response in folder.responses().about("prompt_id", shown):
+    for response in folder.responses().about("prompt_id", prompt_ids):
         responses[response.prompt_id].append(response)
-    asked = {response.id for group in responses.values() for response in group}
-    for judgment in folder.judgments().about("response_id", asked):
+    response_ids = {response.id for group in responses.values() for response in group}
+    for judgment in folder.judgments().about("response_id", response_ids):
         judgments[judgment.response_id].append(judgment)
-    verdicts = {verdict.response_id: verdict for verdict in folder.records(TRUTH).about("response_id", asked)}
-    pairs = {pair.prompt_id: pair for pair in folder.pairs().about("prompt_id", shown)}
-    reasons = {dropped.id: dropped.reason for dropped in folder.dropped(PAIRS.name).about("id", shown)}
-    preferences = list(folder.records(PREFERENCES).about("prompt_id", shown))
+    verdicts = {verdict.response_id: verdict for verdict in folder.records(TRUTH).about("response_id", response_ids)}
+    pairs = {pair.prompt_id: pair for pair in folder.pairs().about("prompt_id", prompt_ids)}
+    reasons = {dropped.id: dropped.reason for dropped in folder.dropped(PAIRS.name).about("id", prompt_ids)}
+    preferences = list(folder.records(PREFERENCES).about("prompt_id", prompt_ids))
     scores = mean_scores((judgment for group in judgments.values() for judgment in group), judge.min_valid)
     parts = (LIKELIHOODS, LIKELIHOODS_BEFORE, LIKELIHOODS_M1)
-    likely = [told for part in parts for told in folder.records(part).about("response_id", asked)]
-    votes = list(folder.records(VOTES).about("response_id", asked))
+    likely = [record for part in parts for record in folder.records(part).about("response_id", response_ids)]
+    votes = list(folder.records(VOTES).about("response_id", response_ids))
     scores |= {vote.response_id: vote.votes / vote.of for vote in votes}
-    remarks = _remarks(votes, preferences, likely, list(folder.records(META_JUDGMENTS).about("response_id", asked)))
+    remarks = _remarks(votes, preferences, likely, list(folder.records(META_JUDGMENTS).about("response_id", response_ids)))
     for prompt in prompts:
         pair = pairs.get(prompt.id)
         part = {pair.chosen_id: "chosen", pair.rejected_id: "rejected"} if pair else {}

@@ -1,4 +1,4 @@
-"""Cards: the page beside a model when it leaves the run, with its origin, its data and its measurements."""
+"""Model cards: the page beside a model when it leaves the run, with its origin, its data and its measurements."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from selfreward.rundir import EFT, EFT_JUDGMENTS, IFT, MODEL, RANKINGS, SEED, Fo
 
 CARD = "README.md"
 SETTINGS = ("seed", "sft", "eft", "prompts", "responses", "judge", "pairs", "dpo", "trainer", "select")
-"""Tables of a recipe that decide what a model becomes."""
+"""Tables of a recipe that determine a model's training."""
 
 
-class Count(NamedTuple):
+class StageCount(NamedTuple):
     """Counts of one stage."""
 
     stage: str
     records: int
     reasons: dict[str, int]
-    """Judgments and responses by outcome, or what was dropped, by reason."""
+    """Judgments and responses by outcome, or dropped records by reason."""
 
 
 class Ancestor(NamedTuple):
@@ -40,7 +40,7 @@ class Ancestor(NamedTuple):
 def write_cards(run: Path) -> list[Path]:
     """Write a card into the folder of every model that the run in `run` has trained and measured; returns them.
 
-    The same run gives the same cards. Receipts name the files that they vouch for, and a card is none of them.
+    The same run gives the same cards. Receipts do not cover cards.
     """
     standing = open_run(run)
     trained = [model for model in standing.models.values() if model.measured and model.weights.is_dir()]
@@ -49,12 +49,12 @@ def write_cards(run: Path) -> list[Path]:
     return [_write(model.weights / CARD, _model_card(standing, model.measured)) for model in trained if model.measured]
 
 
-def shown(value: Any) -> Any:
-    """A recipe's value without the folders of the machine that it was used on."""
+def without_folders(value: Any) -> Any:
+    """A recipe's value without the folders of the machine it was used on."""
     if isinstance(value, dict):
-        return {name: shown(part) for name, part in value.items()}
+        return {name: without_folders(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [shown(part) for part in value]
+        return [without_folders(part) for part in value]
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
@@ -75,19 +75,19 @@ def scored_how(recipe: Recipe, model: str) -> str:
 
 def judge_of(recipe: Recipe) -> str:
     """The judge of a run's candidates, in words."""
-    told = {
+    phrases = {
         "current": "the model itself, as it was before each iteration",
         "frozen": "M1, throughout",
         "previous": "the model one iteration before the one that answered",
     }
-    names = [told.get(name) or str(shown(name)) for name in recipe.judge.judges]
+    names = [phrases.get(name) or str(without_folders(name)) for name in recipe.judge.judges]
     return names[0] if len(names) == 1 else f"a jury of {len(names)} ({'; '.join(names)})"
 
 
-def _counts(folder: FolderReader, stages: Iterable[str]) -> list[Count]:
-    """Counts of the finished ones of `stages` in one folder of a run, in their order."""
+def _counts(folder: FolderReader, stages: Iterable[str]) -> list[StageCount]:
+    """Counts of the finished stages among `stages` in one folder of a run, in order."""
     receipts = [(stage, receipt) for stage in stages if (receipt := folder.receipt(stage))]
-    return [Count(stage, facts["records"], facts.get("outcomes") or facts.get("dropped") or {}) for stage, facts in receipts]
+    return [StageCount(stage, facts["records"], facts.get("outcomes") or facts.get("dropped") or {}) for stage, facts in receipts]
 
 
 def _write(file: Path, text: str) -> Path:
@@ -109,11 +109,11 @@ def _model_card(standing: RunView, model: Measured) -> str:
     return render_card(
         "model_card.md",
         model=model, lineage=line, steps=model.selected.step if model.selected else receipt["steps"],
-        base=str(shown(recipe.base)),
+        base=str(without_folders(recipe.base)),
         hub_base=Markup(recipe.base) if HUB_ID.fullmatch(recipe.base) and not Path(recipe.base).exists() else None,
         counts={name: _counts(standing[name], made_of) for name in (SEED, *(ancestor.name for ancestor in line))},
         judge=judge_of(recipe), scored=scored_how(recipe, model.name),
-        shown=shown, rubric=Path(recipe.judge.rubric).name, recipe=recipe,
+        shown=without_folders, rubric=Path(recipe.judge.rubric).name, recipe=recipe,
         watched=describe(readings) if readings else "", alarms=[phrase(reading) for reading in alarms(readings)],
         truth=recipe.measure.truth, outside=[m for m in model.head_to_head if m.judge != model.name],
         own=[match for match in model.head_to_head if match.judge == model.name], share=_share,
@@ -132,9 +132,9 @@ def _libraries(run: Path) -> dict[str, str]:
 
 
 def _lineage(standing: RunView, model: Measured) -> Iterator[Ancestor]:
-    """From the base to `model`."""
-    known = {found.fingerprint: found for found in reversed(standing.measured)}
-    parent = known.get(model.parent or "")
+    """The models from the base to `model`."""
+    by_fingerprint = {ancestor.fingerprint: ancestor for ancestor in reversed(standing.measured)}
+    parent = by_fingerprint.get(model.parent or "")
     if parent:
         yield from _lineage(standing, parent)
     yield Ancestor(model.name, model.fingerprint, _how(model, parent, standing.recipe_of(model.name)))
@@ -151,19 +151,19 @@ def _how(model: Measured, parent: Measured | None, recipe: Recipe) -> str:
 
 
 def _trained_on(model: Measured, recipe: Recipe) -> str:
-    """Which of people's examples the line of `model` was fine-tuned on."""
+    """The kinds of people's examples that the line of `model` was fine-tuned on."""
     return "ift" if model.name == "SFT" else recipe.sft.on
 
 
 def _share(match: HeadToHead, part: int) -> str:
-    """Percent of the prompts on which both answers have a verdict."""
+    """Percentage of the prompts on which both answers have a verdict."""
     scored = match.wins + match.ties + match.losses
     return f"{100 * part / scored:.1f}" if scored else "–"
 
 
 def _settings(recipe: Recipe) -> Mapping[str, str]:
     """Table of the recipe → its settings on one line."""
-    tree = shown(
+    tree = without_folders(
         recipe.model_dump(mode="json", by_alias=True, include=set(SETTINGS), exclude={"sft": NO_MATTER, "dpo": NO_MATTER})
     )
     return {name: json.dumps(tree[name], ensure_ascii=False) for name in SETTINGS if tree.get(name) is not None}

@@ -1,4 +1,4 @@
-"""Charts as inline SVG. Every word in them is escaped; colours are classes that the page's style sheet gives meaning."""
+"""Charts as inline SVG. All text in them is escaped; colours are classes of the page's style sheet."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from markupsafe import Markup
 from selfreward.records import Estimate
 
 BEFORE_THE_LOOP = ("M0", "SFT")
-"""Models that no line joins to the loop's."""
+"""Models that the line through the loop's models leaves out."""
 Show = Callable[[float], str]
-"""How a number is written."""
+"""Formats a number."""
 Curve = tuple[str, Sequence[tuple[float, float]]]
 """(class, points)."""
 
@@ -28,14 +28,14 @@ class Scale(NamedTuple):
     end: float
 
     def __call__(self, value: float) -> float:
-        """The pixel of `value`, never beyond the ends."""
+        """The pixel of `value`, clipped to the ends."""
         span = (self.high - self.low) or 1.0
         share = min(1.0, max(0.0, (value - self.low) / span))
         return self.start + share * (self.end - self.start)
 
 
 class Frame(NamedTuple):
-    """Size of a chart and its margins, in pixels at the size at which it is meant to be seen."""
+    """Size and margins of a chart in pixels, at its intended size."""
 
     width: float
     height: float
@@ -46,7 +46,7 @@ class Frame(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """The values on show, and how they and the ticks beside them are written."""
+    """The range of shown values, and the formats of values and ticks."""
 
     low: float
     high: float
@@ -55,13 +55,13 @@ class Axis(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A figure of one model, and what is expected of it."""
+    """A figure of one model, and its limits."""
 
     estimate: Estimate | None
     kind: str = "free"
     """Class of its colour."""
     limit: tuple[float | None, float | None] | None = None
-    """Where it should lie."""
+    """The range that it should lie in."""
 
 
 FIGURE = Frame(width=400, height=260, left=42, top=22)
@@ -84,24 +84,24 @@ def over_models(
     names = list(values)
     column = (frame.width - frame.left - frame.right) / max(1, len(names))
     at = {name: frame.left + column * (number + 0.5) for number, name in enumerate(names)}
-    known = {name: estimate for name, estimate in values.items() if estimate}
-    loop = [(at[name], y(estimate.value)) for name, estimate in known.items() if name not in BEFORE_THE_LOOP]
-    named = _spread(names, frame)
-    marks = [_whisker(name, at[name], y, estimate, show, name in named) for name, estimate in known.items()]
-    labels = [_below(at[name], frame, name) for name in named]
+    estimates = {name: estimate for name, estimate in values.items() if estimate}
+    loop = [(at[name], y(estimate.value)) for name, estimate in estimates.items() if name not in BEFORE_THE_LOOP]
+    labelled = _spread(names, frame)
+    marks = [_whisker(name, at[name], y, estimate, show, name in labelled) for name, estimate in estimates.items()]
+    labels = [_below(at[name], frame, name) for name in labelled]
     line = [_baseline(*baseline, y, frame, show)] if baseline else []
-    return _svg(frame, _spoken(known, show), *_grid(y, frame, axis.tick), *line, _path("true", loop), *marks, *labels)
+    return _svg(frame, _spoken(estimates, show), *_grid(y, frame, axis.tick), *line, _path("true", loop), *marks, *labels)
 
 
 def beside(true: Mapping[str, Estimate | None], own: Mapping[str, Estimate | None], domain: tuple[float, float]) -> Markup:
-    """A row for each model: its true score and what it says of itself, joined."""
+    """A row for each model: its true score and its score of itself, joined."""
     row = 40.0
     frame = Frame(width=400, height=row * len(own) + 30, left=44, top=4, right=30)
     x = Scale(*domain, frame.left + 26, frame.width - frame.right)
     rows = [_dumbbell(name, row * (n + 0.5), x, true.get(name), own[name]) for n, name in enumerate(own)]
     lines = [tag("line", class_="grid", x1=x(t), x2=x(t), y1=frame.top, y2=frame.height - 24) for t in ticks(*domain)]
     labels = [_below(x(t), frame, f"{t:g}") for t in ticks(*domain)]
-    spoken = f"true: {_spoken(true, two)}. says of itself: {_spoken(own, two)}"
+    spoken = f"true: {_spoken(true, two_decimals)}. says of itself: {_spoken(own, two_decimals)}"
     return _svg(frame, spoken, *lines, *rows, *labels)
 
 
@@ -143,31 +143,31 @@ def curves(lines: Sequence[Curve]) -> Markup:
     grid = ticks(low, high, 4)
     y = Scale(min(low, grid[0]), max(high, grid[-1]), CURVE.height - CURVE.bottom, CURVE.top)
     x = Scale(min(x for x, _ in points), max(x for x, _ in points), CURVE.left, CURVE.width - CURVE.right)
-    drawn = [_path(kind, [(x(step), y(value)) for step, value in line]) for kind, line in lines]
+    paths = [_path(kind, [(x(step), y(value)) for step, value in line]) for kind, line in lines]
     ends = [_below(x(step), CURVE, f"{step:,.0f}", anchor) for step, anchor in ((x.low, "start"), (x.high, "end"))]
-    return _svg(CURVE, f"from {low:g} to {high:g}", *_grid(y, CURVE, short, 4), *drawn, *ends)
+    return _svg(CURVE, f"from {low:g} to {high:g}", *_grid(y, CURVE, short, 4), *paths, *ends)
 
 
-def watched(lines: Sequence[tuple[str, Mapping[str, Mark]]]) -> Markup:
+def monitor_chart(lines: Sequence[tuple[str, Mapping[str, Mark]]]) -> Markup:
     """Named lines of marks over models: a point with its interval each, and limits as dashed steps; lines stand side by side."""
     marks = [mark for _, line in lines for mark in line.values()]
     low, high = _reach(marks)
     y = Scale(low, high, WATCHED.height - WATCHED.bottom, WATCHED.top)
     names = list(dict.fromkeys(name for _, line in lines for name in line))
     column = (WATCHED.width - WATCHED.left - WATCHED.right) / max(1, len(names))
-    left = {name: WATCHED.left + column * number for number, name in enumerate(names)}
-    drawn = []
+    x_left = {name: WATCHED.left + column * number for number, name in enumerate(names)}
+    elements = []
     for number, (title, line) in enumerate(lines):
         inside = column * (number + 1) / (len(lines) + 1)
-        at = {name: (left[name] + inside, mark) for name, mark in line.items()}
-        drawn += [_line_of(title, at, y), *(_limits(left[name], column, y, mark.limit) for name, mark in line.items())]
-    labels = [_below(left[name] + column / 2, WATCHED, name) for name in _spread(names, WATCHED)]
+        at = {name: (x_left[name] + inside, mark) for name, mark in line.items()}
+        elements += [_line_of(title, at, y), *(_limits(x_left[name], column, y, mark.limit) for name, mark in line.items())]
+    labels = [_below(x_left[name] + column / 2, WATCHED, name) for name in _spread(names, WATCHED)]
     spoken = "; ".join(f"{title} {_spoken({name: mark.estimate for name, mark in line.items()}, short)}" for title, line in lines)
-    return _svg(WATCHED, spoken.strip(), *_grid(y, WATCHED, short, 4), *drawn, *labels)
+    return _svg(WATCHED, spoken.strip(), *_grid(y, WATCHED, short, 4), *elements, *labels)
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round values inside `low`…`high`, some `about` of them."""
+    """Round values inside `low`…`high`, approximately `about` of them."""
     raw = (high - low) / about if high > low else 1.0
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(size * nice for nice in (1, 2, 2.5, 5, 10) if size * nice >= raw * 0.999)
@@ -175,18 +175,18 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(step * n, 10) for n in range(first, last + 1)] or [low]
 
 
-def two(value: float) -> str:
+def two_decimals(value: float) -> str:
     """Two decimals, with a real minus."""
     return f"{value:.2f}".replace("-", "−")
 
 
-def one(value: float) -> str:
+def one_decimal(value: float) -> str:
     """One decimal, with a real minus."""
     return f"{value:.1f}".replace("-", "−")
 
 
 def short(value: float) -> str:
-    """As few digits as it takes, with a real minus."""
+    """The fewest digits that suffice, with a real minus."""
     return f"{value + 0.0:.3g}".replace("-", "−")  # never one before a zero
 
 
@@ -210,7 +210,7 @@ def _text(x: float, y: float, words: str, kind: str = "tick", anchor: str = "mid
 
 
 def _reach(marks: Sequence[Mark]) -> tuple[float, float]:
-    """From below everything that is drawn to above it."""
+    """A range that holds everything to be drawn."""
     ends = [end for mark in marks if mark.estimate for end in (mark.estimate.low, mark.estimate.high)]
     ends += [end for mark in marks for end in mark.limit or () if end is not None]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
@@ -219,11 +219,11 @@ def _reach(marks: Sequence[Mark]) -> tuple[float, float]:
 
 
 def _line_of(title: str, at: Mapping[str, tuple[float, Mark]], y: Scale) -> Markup:
-    """One line with its points; `at`: where each model's mark stands."""
-    known = [(name, x, mark, mark.estimate) for name, (x, mark) in at.items() if mark.estimate]
-    kind = known[0][2].kind if title and known else "plain"
-    points = [_point(f"{title} {name}".strip(), x, y, estimate, mark.kind) for name, x, mark, estimate in known]
-    loop = [(x, y(estimate.value)) for name, x, _, estimate in known if name not in BEFORE_THE_LOOP]
+    """One line with its points; `at`: the position of each model's mark."""
+    estimates = [(name, x, mark, mark.estimate) for name, (x, mark) in at.items() if mark.estimate]
+    kind = estimates[0][2].kind if title and estimates else "plain"
+    points = [_point(f"{title} {name}".strip(), x, y, estimate, mark.kind) for name, x, mark, estimate in estimates]
+    loop = [(x, y(estimate.value)) for name, x, _, estimate in estimates if name not in BEFORE_THE_LOOP]
     return tag("g", _path(kind, loop), *points)
 
 
@@ -233,9 +233,9 @@ def _point(name: str, x: float, y: Scale, estimate: Estimate, kind: str) -> Mark
     return tag("g", tag("title", words), bar, tag("circle", class_=f"dot {kind}", cx=x, cy=y(estimate.value), r=3.5))
 
 
-def _limits(left: float, width: float, y: Scale, limit: tuple[float | None, float | None] | None) -> Markup:
+def _limits(x_left: float, width: float, y: Scale, limit: tuple[float | None, float | None] | None) -> Markup:
     ends = [y(end) for end in limit or () if end is not None]
-    return Markup("").join(tag("line", class_="limit", x1=left, x2=left + width, y1=end, y2=end) for end in ends)
+    return Markup("").join(tag("line", class_="limit", x1=x_left, x2=x_left + width, y1=end, y2=end) for end in ends)
 
 
 def _below(x: float, frame: Frame, words: str, anchor: str = "middle") -> Markup:
@@ -258,12 +258,12 @@ def _path(kind: str, points: Sequence[tuple[float, float]]) -> Markup:
     return tag("path", class_=f"line {kind}", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)) if points else Markup("")
 
 
-def _whisker(name: str, x: float, y: Scale, estimate: Estimate, show: Show, named: bool) -> Markup:
+def _whisker(name: str, x: float, y: Scale, estimate: Estimate, show: Show, labelled: bool) -> Markup:
     words = f"{name}: {show(estimate.value)} ({show(estimate.low)} to {show(estimate.high)})"
     bar = tag("line", class_="whisker true", x1=x, x2=x, y1=y(estimate.low), y2=y(estimate.high))
     dot = tag("circle", class_="dot true", cx=x, cy=y(estimate.value), r=3.5)
     above = min(y(estimate.value) - 3, y(estimate.high)) - 5
-    label = [_text(x, above, show(estimate.value), "value")] if named else []
+    label = [_text(x, above, show(estimate.value), "value")] if labelled else []
     return tag("g", tag("title", words), bar, dot, *label)
 
 
@@ -273,11 +273,11 @@ def _dumbbell(name: str, y: float, x: Scale, true: Estimate | None, own: Estimat
     joins = [tag("line", class_="join", x1=x(a.value), x2=x(b.value), y1=y, y2=y) for (_, a), (_, b) in pairwise(ordered)]
     marks = []
     for n, (kind, estimate) in enumerate(ordered):
-        left = n == 0 and len(ordered) == 2
-        end = x(estimate.low) - 8 if left else x(estimate.high) + 8
+        is_left = n == 0 and len(ordered) == 2
+        end = x(estimate.low) - 8 if is_left else x(estimate.high) + 8
         marks.append(tag("line", class_=f"whisker {kind}", x1=x(estimate.low), x2=x(estimate.high), y1=y, y2=y))
         marks.append(tag("circle", class_=f"dot {kind}", cx=x(estimate.value), cy=y, r=5.0))
-        marks.append(_text(end, y + 4, two(estimate.value), f"value {kind}", "end" if left else "start"))
+        marks.append(_text(end, y + 4, two_decimals(estimate.value), f"value {kind}", "end" if is_left else "start"))
     return tag("g", _text(0, y + 4, name, "name", "start"), *joins, *marks)
 
 
@@ -288,9 +288,9 @@ def _bar(kind: str, x: float, width: float, y: Scale, share: float, words: str) 
 
 
 def _spread(names: Sequence[str], frame: Frame) -> list[str]:
-    """As many names as fit below the chart, the last among them."""
-    every = math.ceil(len(names) * 30 / (frame.width - frame.left)) or 1
-    return list(names[::-1][::every])
+    """The names that fit below the chart, the last among them."""
+    step = math.ceil(len(names) * 30 / (frame.width - frame.left)) or 1
+    return list(names[::-1][::step])
 
 
 def _spoken(values: Mapping[str, Estimate | None], show: Show) -> str:

@@ -1,4 +1,4 @@
-"""Runs side by side: where their recipes differ, both axes of every model, and all monitors; as a page and as tables."""
+"""Runs side by side: differences of their recipes, both axes of every model, and all monitors; as a page and as tables."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from selfreward.rundir import SFT, RunView, is_run, open_run
 
 PAGE = "compare.html"
 COLOURS = 6
-"""Classes r0, r1, … that the style sheet tells apart; more runs begin anew."""
+"""Number of the style sheet's classes r0, r1, …; further runs reuse them."""
 PLAIN_WIDTH = 160
-"""Columns where the output goes to a file or a pipe."""
+"""Columns of output to a file or a pipe."""
 MISSING = "–"
 SIGNS = {"ok": "", "warn": " !", "stop": " !!"}
 Cells = list[tuple[str, str]]
 """(words, class) each."""
 
 
-class Side(NamedTuple):
-    """One of the runs."""
+class ComparedRun(NamedTuple):
+    """One of the compared runs."""
 
     name: str
     colour: str
@@ -53,24 +53,24 @@ class FigureRow(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Figures that belong together."""
+    """Related figures."""
 
     title: str
     models: list[str]
     figures: list[FigureRow]
 
 
-class Comparison(NamedTuple):
+class RunComparison(NamedTuple):
     """Runs side by side."""
 
-    sides: list[Side]
+    sides: list[ComparedRun]
     fields: dict[str, list[str]]
-    """Field of the recipe → its value in each run; only where they differ."""
+    """Field of the recipe → its value in each run; only fields that differ."""
     groups: list[Group]
 
 
-def compare_runs(folders: Sequence[Path]) -> Comparison:
-    """Read runs, two or more. Raises `SelfRewardError`."""
+def compare_runs(folders: Sequence[Path]) -> RunComparison:
+    """Compare two or more runs. Raises `SelfRewardError`."""
     for folder in folders:
         if folder.is_dir() and not is_run(folder):
             raise SelfRewardError(
@@ -81,30 +81,31 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
     standings = [open_run(folder) for folder in folders]
     names = _names(folders)
     sides = [
-        Side(name, f"r{n % COLOURS}", found, health_of(found))
-        for n, (name, found) in enumerate(zip(names, standings, strict=True))
+        ComparedRun(name, f"r{n % COLOURS}", run_view, health_of(run_view))
+        for n, (name, run_view) in enumerate(zip(names, standings, strict=True))
     ]
-    return Comparison(sides, _differing(standings), [*_axes(sides), *_monitors(sides)])
+    return RunComparison(sides, _differing(standings), [*_axes(sides), *_monitors(sides)])
 
 
-def write_comparison(found: Comparison, folder: Path) -> Path:
+def write_comparison(comparison: RunComparison, folder: Path) -> Path:
     """Write the page into `folder`; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / PAGE, render("compare.html", sides=found.sides, fields=found.fields, groups=found.groups))
+    write_whole(folder / PAGE, render("compare.html", sides=comparison.sides, fields=comparison.fields, groups=comparison.groups))
     return folder / PAGE
 
 
-def show_comparison(found: Comparison, console: Console | None = None) -> None:
-    """Print tables: what differs, then every figure, a line for each run; `!` is outside a limit, `!!` a stop."""
+def show_comparison(comparison: RunComparison, console: Console | None = None) -> None:
+    """Print tables: recipe differences, then every figure, a line for each run; `!` is outside a limit, `!!` a stop."""
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console = Console(file=console.file, width=PLAIN_WIDTH, highlight=False)
-    console.print(_table("Recipes", ["field", *(side.name for side in found.sides)], [[f, *v] for f, v in found.fields.items()]))
-    for group in found.groups:
+    sides, fields = comparison.sides, comparison.fields
+    console.print(_table("Recipes", ["field", *(side.name for side in sides)], [[f, *v] for f, v in fields.items()]))
+    for group in comparison.groups:
         rows = [
             [figure.title, side.name, *(words for words, _ in cells)]
             for figure in group.figures
-            for side, cells in zip(found.sides, figure.rows, strict=True)
+            for side, cells in zip(sides, figure.rows, strict=True)
             if any(words != MISSING for words, _ in cells)
         ]
         console.print(_table(group.title, ["figure", "run", *group.models], rows))
@@ -120,7 +121,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The folders' names, or their paths where two are called alike."""
+    """The folders' names, or their paths where two have the same name."""
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
@@ -129,7 +130,7 @@ def _differing(standings: Sequence[RunView]) -> dict[str, list[str]]:
     flat = [dict(_flat(standing.recipe.model_dump(mode="json", by_alias=True, exclude_none=True))) for standing in standings]
     fields = dict.fromkeys(field for recipe in flat for field in recipe)
     values = {field: [recipe.get(field, MISSING) for recipe in flat] for field in fields}
-    return {field: told for field, told in values.items() if len(set(told)) > 1}
+    return {field: field_values for field, field_values in values.items() if len(set(field_values)) > 1}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -140,10 +141,10 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
             yield prefix + name, value if isinstance(value, str) else json.dumps(value)
 
 
-def _axes(sides: Sequence[Side]) -> list[Group]:
-    """Measurements; of head-to-heads those against the model before, by the truth and by a judge outside the loop."""
+def _axes(sides: Sequence[ComparedRun]) -> list[Group]:
+    """Measurements, and head-to-heads against the model before, by the truth and by a judge outside the loop."""
     models = _in_order([model.name for side in sides for model in side.standing.measured])
-    told: dict[str, Callable[[RunView, int], Estimate | None]] = {
+    columns: dict[str, Callable[[RunView, int], Estimate | None]] = {
         "true score": lambda run, at: _true(run.measured[at]),
         "says of itself": lambda run, at: run.measured[at].self_score,
         "pairwise accuracy": lambda run, at: _accuracy(run.measured[at]),
@@ -151,7 +152,7 @@ def _axes(sides: Sequence[Side]) -> list[Group]:
         "the same, by the judge outside": partial(_net, judged_by=lambda run: run.recipe.measure.judge),
     }
     figures = []
-    for title, of in told.items():
+    for title, of in columns.items():
         lines = [{m.name: of(side.standing, at) for at, m in enumerate(side.standing.measured)} for side in sides]
         if any(estimate for line in lines for estimate in line.values()):
             marks = [
@@ -174,24 +175,25 @@ def _net(run: RunView, at: int, judged_by: Callable[[RunView], str | None]) -> E
     """Wins less losses of a model against the one before it."""
     models: Sequence[Measured] = run.measured
     judge, before = judged_by(run), models[at - 1].name if at else ""
-    found = contest_of(models[at], before, judge) if judge else None
-    return found.net if found else None
+    contest = contest_of(models[at], before, judge) if judge else None
+    return contest.net if contest else None
 
 
-def _monitors(sides: Sequence[Side]) -> list[Group]:
-    """A group for each monitor, of the figures that were read in any run."""
-    read = [{(one.monitor, one.iteration): one for one in side.standing.watched} for side in sides]
-    known = dict.fromkeys(figure for found in read for (figure, _), one in found.items() if one.value is not None)
-    models = _in_order([model for found in read for _, model in found])
+def _monitors(sides: Sequence[ComparedRun]) -> list[Group]:
+    """A group for each monitor, with the figures that any run has."""
+    read = [{(item.monitor, item.iteration): item for item in side.standing.watched} for side in sides]
+    with_values = dict.fromkeys(figure for by_model in read for (figure, _), item in by_model.items() if item.value is not None)
+    models = _in_order([model for by_model in read for _, model in by_model])
     groups: dict[str, list[FigureRow]] = {}
-    for figure in known:
-        lines = [{model: found[figure, model] for model in models if (figure, model) in found} for found in read]
+    for figure in with_values:
+        lines = [{model: by_model[figure, model] for model in models if (figure, model) in by_model} for by_model in read]
         groups.setdefault(figure.partition(".")[0], []).append(_figure(figure, sides, lines, models))
     return [Group(title_of(monitor), models, figures) for monitor, figures in groups.items()]
 
 
-def _figure(figure: str, sides: Sequence[Side], lines: Sequence[Mapping[str, Reading]], models: Sequence[str]) -> FigureRow:
-    marks = [{name: mark_of(one, side.colour) for name, one in line.items()} for side, line in zip(sides, lines, strict=True)]
+def _figure(figure: str, sides: Sequence[ComparedRun], lines: Sequence[Mapping[str, Reading]], models: list[str]) -> FigureRow:
+    runs = zip(sides, lines, strict=True)
+    marks = [{name: mark_of(reading, run.colour) for name, reading in line.items()} for run, line in runs]
     rows = [[_cell(line.get(model)) for model in models] for line in lines]
     return FigureRow(figure, meaning_of(figure), _overlaid(sides, marks, models), rows)
 
@@ -208,17 +210,17 @@ def _value(estimate: Estimate | None) -> str:
     )
 
 
-def _overlaid(sides: Sequence[Side], lines: Sequence[Mapping[str, Mark]], models: Sequence[str]) -> Markup:
+def _overlaid(sides: Sequence[ComparedRun], lines: Sequence[Mapping[str, Mark]], models: Sequence[str]) -> Markup:
     """One chart of all runs, over the models that any of them has."""
     whole = [{model: line.get(model, Mark(None)) for model in models} for line in lines]
-    return charts.watched([(side.name, line) for side, line in zip(sides, whole, strict=True)])
+    return charts.monitor_chart([(side.name, line) for side, line in zip(sides, whole, strict=True)])
 
 
 def _in_order(names: Sequence[str]) -> list[str]:
-    """M0, SFT, M1, M2, …, each once."""
+    """M0, SFT, M1, M2, …, without repetition."""
     return sorted(set(names), key=lambda name: 0.5 if name == SFT else number(name))
 
 
 def _plain(text: str) -> str:
-    """Text that is no markup."""
+    """Text without markup."""
     return escape(shown(text))

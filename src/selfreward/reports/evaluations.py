@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 from selfreward.errors import shown
 from selfreward.records import Estimate, Figure, Result, content_id, read_results
-from selfreward.reports.charts import two
+from selfreward.reports.charts import two_decimals
 
 INDECISIVE = {"seed", "bootstrap", "backend", "servers", "batch_size", "skip_bad_rows"} | {
     "judge", "against", "by", "data", "baseline", "include_path", "rubric", "template",
 }  # fmt: skip
-"""Settings that do not part two results: how it was done; and names and paths, for fingerprints and digests stand for them."""
+"""Settings in which comparable results may differ: the means, names and paths; fingerprints and digests are compared instead."""
 
 
 class Table(NamedTuple):
-    """One evaluation: a row for each model, a column for each figure. Same judge, prompts and opponent throughout."""
+    """One evaluation: a row for each model, a column for each figure. All with the same judge, prompts and opponent."""
 
     title: str
     kind: str
@@ -29,14 +29,14 @@ class Table(NamedTuple):
     rows: dict[str, dict[str, Figure]]
     outcomes: dict[str, dict[str, int]]
     breakdown: dict[str, dict[str, dict[str, Estimate]]]
-    """Label → model → bin → figure; a bin's name ends in how many prompts it has."""
+    """Label → model → bin → figure; a bin's name ends with the number of its prompts."""
     broken_down: str
 
 
 def read_tables(run: Path, models: Mapping[str, str]) -> list[Table]:
-    """Every finished evaluation of `models` (name → fingerprint), in their order; those of one name together where they compare.
+    """Every finished evaluation of `models` (name → fingerprint), in order; comparable ones of the same name share a table.
 
-    Left out are results of a model that has since been trained anew.
+    Results of a model that has since been trained anew are left out.
     """
     alike: dict[tuple[str, ...], dict[str, Result]] = defaultdict(dict)
     for model, fingerprint in models.items():
@@ -47,16 +47,16 @@ def read_tables(run: Path, models: Mapping[str, str]) -> list[Table]:
 
 
 def _key(result: Result) -> tuple[str, ...]:
-    """Everything that two results must share to stand in one table."""
-    asked = (result.judge_fingerprint, result.against_fingerprint, result.prompts_digest, result.rubric_digest)
-    parts = (result.name, result.kind, *asked, content_id(_decisive(result.settings)), result.note)
+    """Everything that results in one table must have in common."""
+    identities = (result.judge_fingerprint, result.against_fingerprint, result.prompts_digest, result.rubric_digest)
+    parts = (result.name, result.kind, *identities, content_id(_decisive(result.settings)), result.note)
     return tuple(part or "" for part in parts)
 
 
 def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without those that two results may differ in and still compare, table by table."""
-    told = {name: value for name, value in settings.items() if name not in INDECISIVE}
-    return {name: _decisive(value) if isinstance(value, dict) else value for name, value in told.items()}
+    """The settings without those in which comparable results may differ, table by table."""
+    compared = {name: value for name, value in settings.items() if name not in INDECISIVE}
+    return {name: _decisive(value) if isinstance(value, dict) else value for name, value in compared.items()}
 
 
 def _table(results: Mapping[str, Result]) -> Table:
@@ -78,12 +78,12 @@ def _table(results: Mapping[str, Result]) -> Table:
 
 
 def _bins(label: str, results: Mapping[str, Result]) -> dict[str, dict[str, Estimate]]:
-    found = {model: result.breakdown.get(label, []) for model, result in results.items()}
+    by_model = {model: result.breakdown.get(label, []) for model, result in results.items()}
     sizes: dict[str, int] = defaultdict(int)
-    for figures in found.values():
+    for figures in by_model.values():
         for figure in figures:
             sizes[figure.name] = max(sizes[figure.name], figure.n)
-    return {model: {f"{f.name} (n = {sizes[f.name]:,})": f.estimate for f in figures} for model, figures in found.items()}
+    return {model: {f"{f.name} (n = {sizes[f.name]:,})": f.estimate for f in rows} for model, rows in by_model.items()}
 
 
 def describe_result(result: Result) -> str:
@@ -97,5 +97,6 @@ def describe_result(result: Result) -> str:
 
 
 def _spelt(figure: Figure) -> str:
-    interval = "" if figure.low is None or figure.high is None else f" ({two(figure.low)} to {two(figure.high)})"
-    return f"{figure.name} {two(figure.value)}{interval}, n = {figure.n:,}"
+    ends = () if figure.low is None or figure.high is None else (figure.low, figure.high)
+    interval = f" ({' to '.join(map(two_decimals, ends))})" if ends else ""
+    return f"{figure.name} {two_decimals(figure.value)}{interval}, n = {figure.n:,}"

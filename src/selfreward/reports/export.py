@@ -16,31 +16,31 @@ from selfreward.rundir import PAIRS, PARTS, FolderReader, RunView, open_run
 EXPORTED = {part.name: part for part in PARTS if part.use != "hidden" and part.form != "trains"}
 """Parts of a run by name, anchors and what monitors asked apart: those stay hidden."""
 DROPPED = "dropped"
-"""Everything that any stage left out, with the reasons."""
+"""Records that any stage left out, with the reasons."""
 KINDS = ("pairs", *(name for name in EXPORTED if name != "pairs"), DROPPED)
 
 
-class Table(NamedTuple):
+class ExportedTable(NamedTuple):
     """The records of one kind in a dataset."""
 
     kind: str
     split: str
-    """`train` where models were made of them, `test` where models were measured on or by them."""
+    """`train` for records that models were made from, `test` for those that models were measured on or by."""
     rows: int
     columns: tuple[str, ...]
 
     @property
     def file(self) -> str:
-        """Where in the dataset's folder they are."""
+        """Its path in the dataset's folder."""
         return f"{self.kind}/{self.split}.parquet"
 
 
-def export_run(run: Path, to: Path, kinds: Sequence[str] = KINDS) -> list[Table]:
-    """Write the finished records of `run` that `kinds` names as the folder `to`, each kind a configuration of one dataset.
+def export_run(run: Path, to: Path, kinds: Sequence[str] = KINDS) -> list[ExportedTable]:
+    """Write the finished records of `run` that `kinds` names into the folder `to`, each kind a configuration of one dataset.
 
-    Every row has a column `iteration`: the folder of the run that the record is from, "M2" where it helped to make M2 or
-    measures it. Pairs hold their texts, as conversations that TRL trains on. Raises `SelfRewardError` where a kind is
-    unknown, no record is there yet, one was changed, or `to` is not empty.
+    Every row has a column `iteration`: the folder of the run with the record, "M2" for records that helped to make M2 or measure
+    it. Pairs hold their texts, as conversations that TRL trains on. Raises `SelfRewardError` where a kind is unknown, no record
+    exists yet, one was changed, or `to` is not empty.
     """
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise SelfRewardError(f"no records are called {unknown[0]}", "--what", f"Choose among {', '.join(KINDS)}")
@@ -68,7 +68,7 @@ def _rows(run: RunView, kind: str) -> Iterator[dict[str, Any]]:
 
 
 def _conversations(folder: FolderReader, run: RunView) -> Iterator[dict[str, Any]]:
-    """The pairs in a folder, as TRL wants preferences with an explicit prompt, which is as the model was asked."""
+    """The pairs in a folder, in TRL's format of preferences with an explicit prompt, which is as the model was asked."""
     if not (pairs := list(folder.pairs())):
         return
     frame = run.recipe_of(folder.name).responses.frame
@@ -91,24 +91,24 @@ def _conversations(folder: FolderReader, run: RunView) -> Iterator[dict[str, Any
 def _thoughts(thoughts: Mapping[str, str], pair: Pair) -> dict[str, str]:
     """The thoughts before the two answers, apart from them; no columns where the model was not to think."""
     sides = {"chosen_thought": pair.chosen_id, "rejected_thought": pair.rejected_id}
-    return {side: thoughts[one] for side, one in sides.items() if one in thoughts}
+    return {side: thoughts[name] for side, name in sides.items() if name in thoughts}
 
 
-def _write(kind: str, rows: Iterator[Mapping[str, Any]], to: Path) -> Table | None:
-    """One kind's parquet file; None where there is no record of it."""
+def _write(kind: str, rows: Iterator[Mapping[str, Any]], to: Path) -> ExportedTable | None:
+    """One kind's parquet file; None where there are no records of it."""
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
-    if not (found := even(rows)):
+    if not (records := even(rows)):
         return None
-    dataset = Dataset.from_list(found)
-    table = Table(kind, EXPORTED[kind].use if kind != DROPPED else "train", len(found), tuple(dataset.column_names))
+    dataset = Dataset.from_list(records)
+    table = ExportedTable(kind, EXPORTED[kind].use if kind != DROPPED else "train", len(records), tuple(dataset.column_names))
     (to / kind).mkdir(parents=True, exist_ok=True)
     dataset.to_parquet(to / table.file)
     return table
 
 
-def _dataset_card(standing: RunView, tables: Sequence[Table]) -> str:
+def _dataset_card(standing: RunView, tables: Sequence[ExportedTable]) -> str:
     recipe = standing.recipe
     finished = [model.name for model in standing.measured]
     return render_card(

@@ -1,4 +1,4 @@
-"""The headline of a run, in words computed from its figures: as much as the intervals allow and no more."""
+"""The headline of a run, in words computed from its figures and their intervals."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from selfreward.errors import amount
 from selfreward.records import Estimate, HeadToHead, Measured, Reading, RewardModeling, Severity, worst
-from selfreward.reports.charts import BEFORE_THE_LOOP, two
+from selfreward.reports.charts import BEFORE_THE_LOOP, two_decimals
 
 MANY_UNSCORED = 0.1
-"""From this share of judgments without a score on, a model's opinion of itself is said to rest on part of its answers."""
+"""Share of judgments without a score from which the page says that a model's own score rests on part of its answers."""
 
 NO_JUDGE = 0.5
 """From this share of judgments without a score on, a model is said to be no judge."""
@@ -26,7 +26,7 @@ class Headline(NamedTuple):
 
 
 def write_headline(models: Sequence[Measured], top: float, readings: Sequence[Reading] = ()) -> Headline:
-    """The headline of the models measured so far; `top` is the highest score there is, `readings` are of these models."""
+    """The headline of the models measured so far; `top` is the highest possible score, `readings` are of these models."""
     loop = [model for model in models if model.name not in BEFORE_THE_LOOP]
     if not loop:
         so_far = f"Measured so far: {', '.join(m.name for m in models) or 'nothing'}."
@@ -46,8 +46,8 @@ def change(before: Estimate, after: Estimate) -> str:
 
 
 def contest_of(model: Measured, against: str, judge: str) -> HeadToHead | None:
-    """How `model` does against another by `judge`, where that was measured."""
-    return next((found for found in model.head_to_head if (found.against, found.judge) == (against, judge)), None)
+    """The head-to-head of `model` and another by `judge`, where that was measured."""
+    return next((contest for contest in model.head_to_head if (contest.against, contest.judge) == (against, judge)), None)
 
 
 def _true(model: Measured) -> Estimate | None:
@@ -60,15 +60,15 @@ def _headline(first: Measured, last: Measured) -> str:
     if not before or not after:
         return _verdict(last)
     if first is last:
-        return f"Not known yet: {last.name} answers at {two(after.value)}; no iteration is measured"
+        return f"Not known yet: {last.name} answers at {two_decimals(after.value)}; no iteration is measured"
     told = {"better": "Yes: {} answers better than {}", "worse": "No: {} answers worse than {}"}
     unclear = "Not known: no clear difference between {1} and {0}"
     return told.get(change(before, after), unclear).format(last.name, first.name)
 
 
 def _outside(model: Measured) -> list[HeadToHead]:
-    """Verdicts of a judge outside the loop; the SFT baseline, where it is a rival, comes last."""
-    return [found for found in model.head_to_head if found.judge not in ("truth", model.name)]
+    """Head-to-heads by a judge outside the loop; the SFT baseline, where it is a rival, comes last."""
+    return [contest for contest in model.head_to_head if contest.judge not in ("truth", model.name)]
 
 
 def _judges(loop: Sequence[Measured]) -> list[str]:
@@ -116,27 +116,27 @@ def _answers(first: Measured, last: Measured, top: float) -> Iterator[str]:
         alone = "nothing outside the models says what their answers are worth, so what follows is opinion"
         yield f"No truth known: {'a judge outside the loop compares the answers' if _outside(last) else alone}."
     elif first is last:
-        yield f"By the truth, {last.name} answers at {two(after.value)} of {top:g} ({_interval(after)})."
+        yield f"By the truth, {last.name} answers at {two_decimals(after.value)} of {top:g} ({_interval(after)})."
     elif (kind := change(before, after)) == "unclear":
         yield (
-            f"By the truth, {last.name} is not shown to answer better or worse than {first.name}: {two(before.value)} → "
-            f"{two(after.value)} of {top:g}, and the 95% intervals overlap ({_interval(before)} and {_interval(after)})."
+            f"By the truth, {last.name} is not shown to answer better or worse than {first.name}: {two_decimals(before.value)} → "
+            f"{two_decimals(after.value)} of {top:g}, and the 95% intervals overlap ({_interval(before)} and {_interval(after)})."
         )
     else:
         yield (
-            f"By the truth, {last.name} answers {kind} than {first.name}: {two(before.value)} → {two(after.value)} of {top:g} "
-            f"(95% intervals {_interval(before)} and {_interval(after)})."
+            f"By the truth, {last.name} answers {kind} than {first.name}: {two_decimals(before.value)} → "
+            f"{two_decimals(after.value)} of {top:g} (95% intervals {_interval(before)} and {_interval(after)})."
         )
 
 
 def _steps(loop: Sequence[Measured], judges: Sequence[str]) -> Iterator[str]:
     for judge in judges:
         pairs = [(after, contest_of(after, before.name, judge)) for before, after in pairwise(loop)]
-        told = [_match(model, found) for model, found in pairs if found]
+        matches = [_match(model, contest) for model, contest in pairs if contest]
         if (baseline := contest_of(loop[-1], "SFT", judge)) and len(loop) > 1:
-            told.append(_match(loop[-1], baseline))
-        if told:
-            yield f"Head to head by {'the truth' if judge == 'truth' else judge}, {'; '.join(told)}."
+            matches.append(_match(loop[-1], baseline))
+        if matches:
+            yield f"Head to head by {'the truth' if judge == 'truth' else judge}, {'; '.join(matches)}."
 
 
 def _match(model: Measured, found: HeadToHead) -> str:
@@ -159,8 +159,8 @@ def _opinion(first: Measured, last: Measured) -> Iterator[str]:
         if last.judgments:
             yield f"{last.name} gives its own answers no valid score."
         return
-    earlier = f"; {first.name} said {two(before.value)}{_gap(first)}" if before and first is not last else ""
-    yield f"{last.name} says {two(own.value)} of itself{_gap(last)}{earlier}."
+    earlier = f"; {first.name} said {two_decimals(before.value)}{_gap(first)}" if before and first is not last else ""
+    yield f"{last.name} says {two_decimals(own.value)} of itself{_gap(last)}{earlier}."
     total = sum(last.judgments.values())
     lost = 1 - last.judgments.get("scored", 0) / (total or 1)
     if lost > NO_JUDGE:
@@ -173,7 +173,8 @@ def _gap(model: Measured) -> str:
     if model.true_score is None or not model.self_score:
         return ""
     gap = model.self_score.value - model.true_score
-    return f", {two(abs(gap))} {'above' if gap > 0 else 'below'} the truth" if abs(gap) >= 0.005 else ", which is the truth"
+    side = "above" if gap > 0 else "below"
+    return f", {two_decimals(abs(gap))} {side} the truth" if abs(gap) >= 0.005 else ", which is the truth"
 
 
 def _judging(first: Measured, last: Measured) -> Iterator[str]:
@@ -188,12 +189,12 @@ def _judging(first: Measured, last: Measured) -> Iterator[str]:
     if found.unparsed > NO_JUDGE:
         lost = f"{found.unparsed:.0%} of its judgments of {of_rankings(found)}"
         yield f"{last.name} is no judge, for it cannot follow its rubric: {lost} have no score."
-    told = f"As a judge, {last.name} puts {after.value:.1%} of {found.pairs:,} held-out pairs in the order people gave"
+    sentence = f"As a judge, {last.name} puts {after.value:.1%} of {found.pairs:,} held-out pairs in the order people gave"
     if before and first is not last:
         words = {"better": "a clear gain", "worse": "a clear loss"}.get(change(before, after), "no clear change")
-        told += f", {first.name} {before.value:.1%}: {words}"
+        sentence += f", {first.name} {before.value:.1%}: {words}"
     length = last.reward_modeling.length_baseline
-    yield told + (f". Text length alone would get {length.value:.1%}." if length else ".")
+    yield sentence + (f". Text length alone would get {length.value:.1%}." if length else ".")
 
 
 def of_rankings(found: RewardModeling) -> str:
@@ -202,4 +203,4 @@ def of_rankings(found: RewardModeling) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
-    return f"{two(estimate.low)}–{two(estimate.high)}"
+    return f"{two_decimals(estimate.low)}–{two_decimals(estimate.high)}"

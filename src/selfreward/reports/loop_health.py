@@ -1,4 +1,4 @@
-"""The page "Is the loop healthy?": every monitor's figures over the models, and the very records behind them."""
+"""The page "Is the loop healthy?": every monitor's figures over the models, and the records behind them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SHOWN = 3
 
 
 class Health(NamedTuple):
-    """How a run stands with its monitors, in a line, and the class of its colour."""
+    """The state of a run by its monitors, in a line, and the class of its colour."""
 
     line: str
     kind: str
 
 
-class Curve(NamedTuple):
+class FigureCurve(NamedTuple):
     """One figure over the models."""
 
     name: str
@@ -57,16 +57,16 @@ class Monitor(NamedTuple):
     name: str
     title: str
     meaning: str
-    curves: list[Curve]
+    curves: list[FigureCurve]
     """Those outside their limits first, then what moved most."""
 
     @property
-    def shown(self) -> list[Curve]:
+    def shown(self) -> list[FigureCurve]:
         """The curves that are seen at once."""
         return [curve for at, curve in enumerate(self.curves) if at < SHOWN or curve.kind in ("warn", "stop")]
 
     @property
-    def folded(self) -> list[Curve]:
+    def folded(self) -> list[FigureCurve]:
         """The others."""
         return self.curves[len(self.shown) :]
 
@@ -78,7 +78,7 @@ def write_health(standing: RunView, folder: Path) -> Path:
 
 
 def health_of(standing: RunView) -> Health:
-    """How the run stands with its monitors."""
+    """The state of the run by its monitors."""
     if not standing.watched:
         return Health(TO_COME if standing.recipe.drift else UNWATCHED, "free")
     kind = _kind(standing.watched)
@@ -95,8 +95,8 @@ def meaning_of(figure: str) -> str:
     monitor, _, name = figure.partition(".")
     texts = _texts().get(monitor, {})
     kind, of_a_trait, trait = name.partition("/")
-    told = texts.get("figures", {}).get(f"{kind}/" if of_a_trait else name, "A figure of this monitor.")
-    return str(told).replace("{trait}", texts.get("traits", {}).get(trait, f"“{trait}”"))
+    text = texts.get("figures", {}).get(f"{kind}/" if of_a_trait else name, "A figure of this monitor.")
+    return str(text).replace("{trait}", texts.get("traits", {}).get(trait, f"“{trait}”"))
 
 
 def unit_of(figure: str) -> str:
@@ -109,17 +109,19 @@ def unit_of(figure: str) -> str:
 
 
 def draw_monitors(readings: Iterable[Reading]) -> list[Monitor]:
-    """The curves of all figures that were ever read, by monitor, in the order in which they are first read."""
+    """The curves of all figures that have a value, by monitor, in order of first appearance."""
     by_figure: dict[str, list[Reading]] = {}
     for reading in readings:
         by_figure.setdefault(reading.monitor, []).append(reading)
-    known = {figure: found for figure, found in by_figure.items() if any(one.value is not None for one in found)}
-    names = dict.fromkeys(figure.partition(".")[0] for figure in known)
-    return [_monitor(name, [found for figure, found in known.items() if figure.partition(".")[0] == name]) for name in names]
+    by_monitor: dict[str, list[list[Reading]]] = {}
+    for figure, series in by_figure.items():
+        if any(reading.value is not None for reading in series):
+            by_monitor.setdefault(figure.partition(".")[0], []).append(series)
+    return [_monitor(name, figures) for name, figures in by_monitor.items()]
 
 
 def mark_of(reading: Reading, kind: str) -> Mark:
-    """A reading as it is drawn."""
+    """A reading as a mark of a chart."""
     if reading.value is None or reading.interval is None:
         return Mark(None, kind, reading.limit)
     low, high = reading.interval
@@ -140,10 +142,10 @@ def _render(standing: RunView) -> str:
     )  # fmt: skip
 
 
-def _fitting(found: Iterable[Bred], budget: int) -> list[Bred]:
-    """All of them, their pairs as far as they fit."""
+def _fitting(traits: Iterable[Bred], budget: int) -> list[Bred]:
+    """All of them, with as many pairs as fit."""
     kept = []
-    for bred in found:
+    for bred in traits:
         cases = fitting(bred.cases, budget)
         budget -= sum(case.size for case in cases if case.shown)
         kept.append(bred._replace(cases=cases))
@@ -156,11 +158,13 @@ def _monitor(name: str, figures: Sequence[Sequence[Reading]]) -> Monitor:
     return Monitor(name, title_of(name), meaning, ordered)
 
 
-def _curve(readings: Sequence[Reading]) -> Curve:
+def _curve(readings: Sequence[Reading]) -> FigureCurve:
     figure = readings[0].monitor
     latest = next(one for one in reversed(readings) if one.value is not None)
-    chart = charts.watched([("", {one.iteration: mark_of(one, _kind([one])) for one in readings})])
-    return Curve(figure.partition(".")[2], latest, _kind(readings), chart, meaning_of(figure), unit_of(figure), moved(readings))
+    chart = charts.monitor_chart([("", {one.iteration: mark_of(one, _kind([one])) for one in readings})])
+    return FigureCurve(
+        figure.partition(".")[2], latest, _kind(readings), chart, meaning_of(figure), unit_of(figure), moved(readings)
+    )
 
 
 def moved(readings: Sequence[Reading]) -> float:
@@ -172,8 +176,8 @@ def moved(readings: Sequence[Reading]) -> float:
 
 
 def _kind(readings: Sequence[Reading]) -> str:
-    """`ok`, `warn`, `stop`, or `free` where nothing is expected."""
-    return worst(readings) if any(one.limit for one in readings) else "free"
+    """`ok`, `warn`, `stop`, or `free` without limits."""
+    return worst(readings) if any(reading.limit for reading in readings) else "free"
 
 
 @cache

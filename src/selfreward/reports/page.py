@@ -26,16 +26,16 @@ from selfreward.rundir import IFT, FolderReader, RunView, open_run
 
 T = TypeVar("T")
 DRILLDOWN = 2_200_000
-"""Bytes of the page for browsing, all iterations together; with the rest it stays below 3 MB."""
+"""The most bytes of samples to browse, over all iterations; with the rest the page stays below 3 MB."""
 STEPS_DRAWN = 160
-"""Points of a training curve; more are averaged into as many."""
+"""The most points of a training curve; further ones are averaged."""
 CURVES = {
     "loss": {"plain": "loss"},
     "reward margin": {"plain": "rewards/margins"},
     "reward accuracy": {"plain": "rewards/accuracies"},
     "log-probability": {"right": "logps/chosen", "wrong": "logps/rejected"},
 }
-"""Title → class of line → key in `metrics.jsonl`."""
+"""Title of a chart → class of a line → key in `metrics.jsonl`."""
 
 
 SEEDS = {
@@ -45,25 +45,25 @@ SEEDS = {
     "heldout_prompts": "held-out prompts",
     "heldout_rankings": "held-out ranked sets",
 }
-"""Stage of the seed folder → what it keeps."""
+"""Stage of the seed folder → its records in words."""
 
 
 class SeedPart(NamedTuple):
-    """One kind of seed data: how many came in and were kept, and why the rest was not."""
+    """One kind of seed data: counts of the records that came in and were kept, and of the others by reason."""
 
     title: str
     kept: int
     dropped: dict[str, int]
     replies: dict[str, int]
-    """Single responses that are left out of ranked sets which are kept."""
+    """Counts of single responses left out of ranked sets that are kept, by reason."""
 
     @property
     def came_in(self) -> int:
-        """Kept and dropped together."""
+        """Kept and dropped records."""
         return self.kept + sum(self.dropped.values())
 
 
-class Curves(NamedTuple):
+class TrainingCurves(NamedTuple):
     """The training curves of one model."""
 
     name: str
@@ -76,14 +76,14 @@ class Curves(NamedTuple):
 
 
 class Multiple(NamedTuple):
-    """A small chart and what it shows."""
+    """A small chart and its title."""
 
     title: str
     chart: Markup
 
 
 class Rival(NamedTuple):
-    """Whom a model is compared with, and both counts."""
+    """A model to compare with, and both counts."""
 
     name: str
     truth: HeadToHead | None
@@ -116,7 +116,7 @@ def _render(standing: RunView) -> str:
         ended=standing.ended, truth=any(model.instruction_following for model in models),
         unfinished="" if standing.finished and not standing.ended else standing.status, lines=model_lines(standing),
         rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
-        curves=[found for found in curves if found], samples=[found for found in samples if found],
+        curves=[item for item in curves if item], samples=[item for item in samples if item],
         actors=_actors(standing), seeds=seeds, torn=torn,
         stand_in="seed/ift.receipt.json" not in torn and _stand_in(standing.seed),
         compared=_compared(models, recipe.measure.judge), evaluations=_evaluations(standing),
@@ -128,35 +128,35 @@ def _render(standing: RunView) -> str:
 def _charts(models: Sequence[Measured], scale: tuple[float, float]) -> dict[str, Any]:
     """Every chart over the models, by its name in the template."""
     following = {model.name: model.instruction_following for model in models}
-    by_kind = {name: found.by_kind if found else {} for name, found in following.items()}
-    points = {name: found.by_criterion if found else {} for name, found in following.items()}
+    by_kind = {name: score.by_kind if score else {} for name, score in following.items()}
+    points = {name: score.by_criterion if score else {} for name, score in following.items()}
     exact = {name: {c: Estimate(value=v, low=v, high=v) for c, v in values.items()} for name, values in points.items()}
     judged = {model.name: model.reward_modeling.by_kind if model.reward_modeling else {} for model in models}
     most = max((value for values in points.values() for value in values.values()), default=1.0)
     return {
         "figures": _figures(models, scale) if models else {},
-        "kinds": _multiples(by_kind, Axis(*scale, charts.one, charts.short)),
+        "kinds": _multiples(by_kind, Axis(*scale, charts.one_decimal, charts.short)),
         "judged_kinds": _multiples(judged, Axis(0.0, 1.0, charts.percent, charts.percent)),
-        "criteria": _multiples(exact, Axis(0.0, max(1.0, most), charts.two, charts.short)),
+        "criteria": _multiples(exact, Axis(0.0, max(1.0, most), charts.two_decimals, charts.short)),
         "histograms": _histograms(models, scale),
     }
 
 
 def _figures(models: Sequence[Measured], scale: tuple[float, float]) -> dict[str, Markup]:
-    """`true`, `accuracy` and `beside`, as far as they were measured."""
+    """`true`, `accuracy` and `beside`, where they were measured."""
     true = {model.name: _true(model) for model in models}
     own = {model.name: model.self_score for model in models}
-    drawn = {"beside": charts.beside(true, own, scale)}
+    figures = {"beside": charts.beside(true, own, scale)}
     if any(true.values()):
-        drawn["true"] = charts.over_models(true, Axis(*scale, charts.two, charts.short), charts.FIGURE)
+        figures["true"] = charts.over_models(true, Axis(*scale, charts.two_decimals, charts.short), charts.FIGURE)
     if judging := [model.reward_modeling for model in models if model.reward_modeling]:
         accuracy = {m.name: m.reward_modeling.pairwise_accuracy if m.reward_modeling else None for m in models}
-        drawn["accuracy"] = _accuracy(accuracy, judging[0].length_baseline)
-    return drawn
+        figures["accuracy"] = _accuracy(accuracy, judging[0].length_baseline)
+    return figures
 
 
 def _accuracy(accuracy: Mapping[str, Estimate | None], length: Estimate | None) -> Markup:
-    """Pairwise accuracy over the models, from a round share below all that is drawn up to 1."""
+    """Pairwise accuracy over the models, from a round share below all values up to 1."""
     lowest = min((estimate.low for estimate in (*accuracy.values(), length) if estimate), default=0.4)
     axis = Axis(min(0.4, math.floor(lowest * 10) / 10), 1.0, charts.percent, charts.percent)
     return charts.over_models(accuracy, axis, charts.FIGURE, ("by length alone", length) if length else None)
@@ -167,10 +167,10 @@ def _true(model: Measured) -> Estimate | None:
 
 
 def _rivals(model: Measured, models: Sequence[Measured]) -> dict[str, Rival | None]:
-    """The model before `model` and the SFT baseline; None where it was not compared with that."""
+    """The model before `model` and the SFT baseline; None where they were not compared."""
     number = models.index(model)
     names = {"previous": models[number - 1].name if number else "", "baseline": "SFT"}
-    compared = {found.against for found in model.head_to_head}
+    compared = {contest.against for contest in model.head_to_head}
     return {
         part: Rival(name, contest_of(model, name, "truth"), contest_of(model, name, model.name)) if name in compared else None
         for part, name in names.items()
@@ -179,26 +179,26 @@ def _rivals(model: Measured, models: Sequence[Measured]) -> dict[str, Rival | No
 
 def _compared(models: Sequence[Measured], judge: str | None) -> list[tuple[str, HeadToHead]]:
     """Figures of the judge outside the loop, by model."""
-    return [(model.name, found) for model in models for found in model.head_to_head if found.judge == judge]
+    return [(model.name, contest) for model in models for contest in model.head_to_head if contest.judge == judge]
 
 
 def _evaluations(standing: RunView) -> list[tuple[Table, dict[str, list[Multiple]]]]:
-    """Tables of the evaluations, each with a small chart for every bin of what it is broken down by."""
+    """Tables of the evaluations, each with a small chart for every bin of its breakdown."""
     tables = read_tables(standing.folder, {model.name: model.fingerprint for model in standing.measured})
     return [(table, {by: _multiples(bins, _axis(bins)) for by, bins in table.breakdown.items()}) for table in tables]
 
 
-def _axis(found: Mapping[str, Mapping[str, Estimate]]) -> Axis:
-    """From nothing to 10, or to 100 where a grade out of 10 would not reach."""
-    top = max((estimate.high for bins in found.values() for estimate in bins.values()), default=0.0)
-    return Axis(0.0, 10.0 if top <= 10 else 100.0, charts.one, charts.short)
+def _axis(figures: Mapping[str, Mapping[str, Estimate]]) -> Axis:
+    """From 0 to 10, or to 100 where values exceed 10."""
+    top = max((estimate.high for bins in figures.values() for estimate in bins.values()), default=0.0)
+    return Axis(0.0, 10.0 if top <= 10 else 100.0, charts.one_decimal, charts.short)
 
 
-def _multiples(found: Mapping[str, Mapping[str, Estimate]], axis: Axis) -> list[Multiple]:
-    """A chart over the models for each part that `found` (model → part → figure) breaks down into."""
-    parts = dict.fromkeys(part for figures in found.values() for part in figures)
-    drawn = {part: {name: figures.get(part) for name, figures in found.items()} for part in parts}
-    return [Multiple(part, charts.over_models(values, axis, charts.SMALL)) for part, values in drawn.items()]
+def _multiples(parts_of: Mapping[str, Mapping[str, Estimate]], axis: Axis) -> list[Multiple]:
+    """A chart over the models for each part of the breakdown `parts_of` (model → part → figure)."""
+    parts = dict.fromkeys(part for figures in parts_of.values() for part in figures)
+    values_by_part = {part: {name: figures.get(part) for name, figures in parts_of.items()} for part in parts}
+    return [Multiple(part, charts.over_models(values, axis, charts.SMALL)) for part, values in values_by_part.items()]
 
 
 def _histograms(models: Sequence[Measured], scale: tuple[float, float]) -> list[Multiple]:
@@ -222,7 +222,7 @@ def _bins(scale: tuple[float, float]) -> list[str]:
 
 
 def _width(scale: tuple[float, float]) -> float:
-    """One point, or as many as leave some ten bins."""
+    """One point, or the width that makes about ten bins."""
     return float(max(1, math.ceil((scale[1] - scale[0]) / 10)))
 
 
@@ -234,7 +234,7 @@ def _shares(histogram: Mapping[str, int], scale: tuple[float, float]) -> list[fl
 
 
 def _whole(name: str, read: Callable[[], T], torn: list[str]) -> T | None:
-    """The result of `read` on the file `name` of a run; None where it is damaged: it is `torn` then."""
+    """The result of `read` on the file `name` of a run; None where it is damaged, and then `torn` names it."""
     try:
         return read()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SelfRewardError):
@@ -243,7 +243,7 @@ def _whole(name: str, read: Callable[[], T], torn: list[str]) -> T | None:
 
 
 def _seeds(seed: FolderReader, torn: list[str]) -> list[SeedPart]:
-    """Counts in the receipts of the run's seed folder; none of a run begun before there were any."""
+    """Counts in the receipts of the run's seed folder; empty for a run older than such receipts."""
     parts = [_whole(f"seed/{name}.receipt.json", partial(_seed_part, seed, name), torn) for name in SEEDS]
     return [part for part in parts if part]
 
@@ -256,33 +256,33 @@ def _seed_part(seed: FolderReader, name: str) -> SeedPart | None:
     return SeedPart(SEEDS[name], receipt["records"], dropped, replies)
 
 
-def _curves(folder: FolderReader, torn: list[str]) -> Curves | None:
-    """Curves of what the trainer logged of a model; None where it logged nothing to draw."""
+def _curves(folder: FolderReader, torn: list[str]) -> TrainingCurves | None:
+    """Curves of a model's training log; None where there is nothing to draw."""
     file = folder.weights / "metrics.jsonl"
     return _whole(f"{folder.name}/model/{file.name}", partial(_drawn, folder.name, file), torn) if file.exists() else None
 
 
-def _drawn(name: str, file: Path) -> Curves | None:
+def _drawn(name: str, file: Path) -> TrainingCurves | None:
     logged: list[dict[str, Any]] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    drawn = []
+    titled = []
     for title, keys in CURVES.items():
         lines = [(kind, line) for kind, key in keys.items() if (line := _line(logged, key))]
-        drawn += [(title, charts.curves(lines))] if lines else []
+        titled += [(title, charts.curves(lines))] if lines else []
     steps = max((int(line.get("step", 0)) for line in logged), default=0)
-    return Curves(name, steps, drawn, logged[0].get("padding"), logged[0].get("tokens", 0)) if drawn else None
+    return TrainingCurves(name, steps, titled, logged[0].get("padding"), logged[0].get("tokens", 0)) if titled else None
 
 
 def _line(logged: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:
-    """(step, value), averaged into few enough points; what is not finite is left out."""
-    told = [line for line in logged if "step" in line and math.isfinite(line.get(key, math.nan))]
-    found = [(float(line["step"]), float(line[key])) for line in told]
-    size = math.ceil(len(found) / STEPS_DRAWN) or 1
-    groups = [found[at : at + size] for at in range(0, len(found), size)]
+    """(step, value), averaged into at most `STEPS_DRAWN` points; values that are not finite are left out."""
+    lines = [line for line in logged if "step" in line and math.isfinite(line.get(key, math.nan))]
+    points = [(float(line["step"]), float(line[key])) for line in lines]
+    size = math.ceil(len(points) / STEPS_DRAWN) or 1
+    groups = [points[at : at + size] for at in range(0, len(points), size)]
     return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
 
 
 def _actors(standing: RunView) -> dict[str, dict[str, str]]:
-    """The model that answers and the model that judges in each iteration, and whether a model judges itself."""
+    """The models that answer and judge in each iteration, and whether a model judges itself."""
     actors = {}
     for name in standing.iterations:
         judges, before = standing.recipe_of(name).judge.judges, f"M{number(name) - 1}"
@@ -294,5 +294,5 @@ def _actors(standing: RunView) -> dict[str, dict[str, str]]:
 
 
 def _stand_in(seed: FolderReader) -> bool:
-    """Whether the seed examples come from the micro world, by what they say of themselves."""
+    """Whether the seed examples come from the micro world, by their sources."""
     return any(example.source.startswith("micro world") for example in seed.records(IFT))

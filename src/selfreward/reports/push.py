@@ -1,4 +1,4 @@
-"""Sending a model or an exported dataset to the Hugging Face Hub: only when told to, and nothing but what is listed here."""
+"""Uploads of a model or an exported dataset to the Hugging Face Hub, only on command, and of listed files only."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ MODEL_FILES = (
     "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
     "merges.txt", "chat_template.jinja",
 )  # fmt: skip
-"""Files that a transformers model consists of, without those that the trainer left beside it."""
+"""Files of a transformers model, without the trainer's own beside it."""
 DATASET_FILES = (CARD, "*/train.parquet", "*/test.parquet")
 LOCAL_PATH = re.compile(r"(?:~|\w:)?[/\\][^/\\\n]+[/\\]")
-"""How a path begins that means something on one machine only."""
+"""Start of a path that is valid on one machine only."""
 
 
 class Parcel(NamedTuple):
-    """Files to be sent, and where to."""
+    """Files to upload, and their kind of repository."""
 
     kind: Literal["model", "dataset"]
     folder: Path
     files: list[str]
-    """Relative to `folder`."""
+    """Paths relative to `folder`."""
 
     def __str__(self) -> str:
         sizes = [(self.folder / name).stat().st_size for name in self.files]
-        listed = "\n".join(f"  {size:>15,} bytes  {visible(name)}" for name, size in zip(self.files, sizes, strict=True))
-        return f"{self.kind} in {visible(str(self.folder))}: {amount(len(self.files), 'file')}, {sum(sizes):,} bytes\n{listed}"
+        listing = "\n".join(f"  {size:>15,} bytes  {visible(name)}" for name, size in zip(self.files, sizes, strict=True))
+        return f"{self.kind} in {visible(str(self.folder))}: {amount(len(self.files), 'file')}, {sum(sizes):,} bytes\n{listing}"
 
 
 def push_folder(target: Path, repo: str, public: bool, confirmed: Callable[[str], bool]) -> str | None:
-    """Send `target` to the repository `repo` ("name/of-it"), a private one unless `public`; returns its address.
+    """Upload `target` to the repository `repo` ("name/of-it"), a private one unless `public`; returns its address.
 
-    `confirmed` is shown what would be sent and where, and decides; None where it says no, and nothing has been sent. The
-    token is the one of `hf auth login` or of HF_TOKEN. Raises `SelfRewardError` where there is nothing that could be sent,
-    a settings file names a path of this machine, the repository is public and not meant to be, or the hub refuses.
+    `confirmed` is shown the files and the repository, and decides; None where it says no, and then nothing is uploaded. The token
+    is that of `hf auth login` or of HF_TOKEN. Raises `SelfRewardError` where there is nothing to upload, a settings file names a
+    path of this machine, the repository is public and not meant to be, or the hub refuses.
     """
     parcel = pack(target)
     if not confirmed(f"{parcel}\nto the {'PUBLIC' if public else 'private'} {parcel.kind} repository {repo}"):
@@ -77,14 +77,14 @@ def pack(target: Path) -> Parcel:
 
 
 def _present(folder: Path, patterns: tuple[str, ...]) -> list[str]:
-    """Plain files, no links, whose path under `folder` fits one of `patterns`."""
-    every = (path for depth in ("*", "*/*") for path in folder.glob(depth) if path.is_file() and not path.is_symlink())
-    names = (path.relative_to(folder).as_posix() for path in every)
+    """Regular files, no links, whose path under `folder` fits one of `patterns`."""
+    files = (path for depth in ("*", "*/*") for path in folder.glob(depth) if path.is_file() and not path.is_symlink())
+    names = (path.relative_to(folder).as_posix() for path in files)
     return sorted(name for name in names if any(fnmatch(name, p) and name.count("/") == p.count("/") for p in patterns))
 
 
 def _refuse_paths(file: Path) -> None:
-    """Raises `SelfRewardError` where a settings file tells of this machine's folders."""
+    """Raises `SelfRewardError` where a settings file names this machine's folders."""
     if file.suffix != ".json" or file.name in ("tokenizer.json", "vocab.json"):
         return
     for value in _strings(json.loads(file.read_text(encoding="utf-8"))):
@@ -93,7 +93,7 @@ def _refuse_paths(file: Path) -> None:
 
 
 def _strings(tree: Any) -> Iterator[str]:
-    """Every string in a tree of JSON that is a value."""
+    """Every string value in a tree of JSON."""
     if isinstance(tree, str):
         yield tree
     elif isinstance(tree, dict | list):

@@ -1,4 +1,4 @@
-"""Rendering that all pages share: templates that escape every word, one style sheet, and a policy against script and network."""
+"""Rendering for all pages: templates that escape all text, one style sheet, and a policy against script and network."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from selfreward.reports import charts
 
 
 def render(template: str, **values: Any) -> str:
-    """The page that a template of `text/` makes of `values`; all of them are text, but for `Markup`."""
+    """A page from a template of `text/`; all `values` are escaped, except `Markup`."""
     style = (files("selfreward") / "reports" / "text" / "report.css").read_text(encoding="utf-8")
     policy = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return _written(_environment().get_template(template).render(style=Markup(style), style_hash=policy, **values))
 
 
 def _written(text: str) -> str:
-    """`text` as a file takes it: lone surrogates, of the name of a run say, as their escapes."""
+    """`text` for a file: lone surrogates, for instance in the name of a run, become their escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -36,7 +36,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     filters: dict[str, Callable[..., str]] = {
-        "two": charts.two,
+        "two": charts.two_decimals,
         "pc": lambda share: f"{100 * share:.1f}",
         "words": lambda name: name.replace("_", " "),
         "n": lambda count: f"{count:,}",
@@ -59,7 +59,7 @@ MARKUP = re.compile(r"([\\`*_{}\[\]|#~!$])")
 
 
 def render_card(template: str, **values: Any) -> str:
-    """A file of `text/` filled in; whatever is put in is text and becomes neither Markdown nor HTML."""
+    """A card from a file of `text/`; all values are text and become neither Markdown nor HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_as_text)
     environment.globals["amount"] = amount
     source = (files("selfreward") / "reports" / "text" / template).read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def render_card(template: str, **values: Any) -> str:
 
 
 def _as_text(value: Any) -> Markup:
-    """On one line, every character that Markdown or HTML could take for its own made plain."""
+    """One line in which every character that Markdown or HTML could interpret is escaped."""
     if isinstance(value, Markup):
         return value
     plain = MARKUP.sub(r"\\\1", re.sub(r"\s+", " ", str(value)))

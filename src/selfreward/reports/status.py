@@ -1,4 +1,4 @@
-"""Where a run stands, in lines, for `selfreward status` and the page."""
+"""The state of a run, in lines, for `selfreward status` and the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, Due, ModelView, RunVie
 
 
 def describe_status(folder: Path) -> str:
-    """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` is no run folder."""
+    """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` holds no run."""
     run = open_run(folder)
     return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run))]))
 
@@ -42,13 +42,13 @@ def _line(model: ModelView) -> str:
 
 def _axes(measured: Measured) -> str:
     outside = [found for found in measured.head_to_head if found.judge not in ("truth", measured.name)]
-    said = [
+    phrases = [
         *(_outside(found) for found in outside[-1:]),
         f"true score {measured.true_score:.2f}" if measured.true_score is not None else "no truth known",
         f"says {measured.self_score.value:.2f} of itself" if measured.self_score else "no score of its own",
         _accuracy(measured),
     ]
-    return ", ".join(said)
+    return ", ".join(phrases)
 
 
 def _outside(found: HeadToHead) -> str:

@@ -1,7 +1,7 @@
-"""The run's figures for TensorBoard, W&B and trackio, read from its records: a resumed run logs all of them, and none twice.
+"""The run's figures for TensorBoard, W&B and trackio, read from its records: a resumed run logs all of them, each once.
 
-Each of these libraries writes in a process of its own. They start threads, take over output and read their folder from the
-environment when they are imported; and a run goes on where one of them fails.
+Each of these libraries writes in its own process. They start threads, redirect output and read their folder from the
+environment at import; and a run continues where one of them fails.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ LOOP = "loop"
 """The curves whose steps are models: 0 for M0, 1 for M1 and for SFT beside it, 2 for M2, …"""
 MEASURED = ("true_score", "self_score", "pairwise_accuracy")
 PATIENCE = 300
-"""Seconds that a tracker may take, waiting for its network included."""
+"""The most seconds for a tracker, its network included."""
 
 
 class Curves(NamedTuple):
     """Figures by step, ascending."""
 
     name: str
-    """`loop`, or the model of whose training they are, step by step."""
+    """`loop`, or the model whose training log this is."""
     rows: list[tuple[int, dict[str, float]]]
 
 
 def require_trackers(trackers: Sequence[str]) -> None:
-    """Raises `SelfRewardError` where the library of one of them is not installed."""
+    """Raises `SelfRewardError` where the library of one of `trackers` is not installed."""
     for name in trackers:
         if find_spec(name) is None:
             now = f"Leave it out, or: pip install {name} (all of them: {pip_install('tracking')})"
@@ -47,15 +47,15 @@ def require_trackers(trackers: Sequence[str]) -> None:
 
 
 def tracking(trackers: Sequence[str], run: Path, say: Callable[[str], None]) -> Callable[[], None]:
-    """A function that logs all that is known of `run` so far to each of `trackers`, whenever there is something new."""
-    known: dict[str, list[Curves]] = {}
+    """A function that logs all figures of `run` so far to each of `trackers`, whenever there is a new one."""
+    logged: dict[str, list[Curves]] = {}
 
     def update() -> None:
         curves = read_curves(run) if trackers else []
         for name in trackers:
-            if known.get(name) != curves:
+            if logged.get(name) != curves:
                 failure = _log(name, run, curves)
-                known[name] = [] if failure else curves
+                logged[name] = [] if failure else curves
                 if failure:
                     say(f"{name}: nothing was logged ({failure}); the records are all there, and it is tried again")
 
@@ -63,7 +63,7 @@ def tracking(trackers: Sequence[str], run: Path, say: Callable[[str], None]) -> 
 
 
 def read_curves(run: Path) -> list[Curves]:
-    """Curves of the models measured so far, the loop's first; in a run that is watched, of the models watched so far."""
+    """Curves of the models measured so far, the loop's first; in a watched run, of the models watched so far."""
     summary = run / "summary.json"
     models = json.loads(summary.read_text(encoding="utf-8"))["models"] if summary.exists() else []
     if watched := [folder.name for folder in run.glob("M*") if FolderReader(folder).receipt(DRIFT.name)]:
@@ -82,17 +82,17 @@ def _figures(run: Path, model: dict[str, Any]) -> dict[str, float]:
     name, prefix = model["name"], "measured/SFT/" if model["name"] == "SFT" else "measured/"
     values = {key: model[key]["value"] if isinstance(model[key], dict) else model[key] for key in MEASURED}
     readings = FolderReader(run / name).records(DRIFT)
-    told = {f"drift/{reading.monitor}": reading.value for reading in readings if reading.value is not None}
-    return {f"{prefix}{key}": value for key, value in values.items() if value is not None} | told
+    readings_by_name = {f"drift/{reading.monitor}": reading.value for reading in readings if reading.value is not None}
+    return {f"{prefix}{key}": value for key, value in values.items() if value is not None} | readings_by_name
 
 
 def _training(file: Path) -> list[tuple[int, dict[str, float]]]:
     """A trainer's log, step by step; values that are not finite are left out."""
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    found = {
+    figures_by_step = {
         int(line["step"]): {f"training/{key}": float(line[key]) for key in _numbers(line)} for line in lines if "step" in line
     }
-    return sorted(found.items())
+    return sorted(figures_by_step.items())
 
 
 def _numbers(line: dict[str, Any]) -> list[str]:
@@ -100,7 +100,7 @@ def _numbers(line: dict[str, Any]) -> list[str]:
 
 
 def _log(name: str, run: Path, curves: Sequence[Curves]) -> str:
-    """Have a tracker write `curves`; returns why it could not, or nothing."""
+    """Have a tracker write `curves`; returns the cause of a failure, or an empty text."""
     command = [sys.executable, "-m", "selfreward.reports.trackers", name, str(run)]
     env = {key: value for key, value in os.environ.items() if not key.startswith("TRACKIO_")}
     try:
@@ -126,7 +126,7 @@ def _tensorboard(run: Path, curves: Sequence[Curves]) -> None:
 
 
 def _trackio(run: Path, curves: Sequence[Curves]) -> None:
-    """Into a store in the run folder; without the variables that could send it elsewhere, nothing leaves the machine."""
+    """Write to a store in the run folder; without the variables that could redirect it, nothing leaves the machine."""
     fresh = _fresh(run, "trackio")
     os.environ["TRACKIO_DIR"] = str(fresh)
     import trackio
@@ -142,7 +142,7 @@ def _trackio(run: Path, curves: Sequence[Curves]) -> None:
 
 
 def _wandb(run: Path, curves: Sequence[Curves]) -> None:
-    """Steps that the server has are not sent again; what was only written for it (offline) is written anew."""
+    """Upload the steps that the server lacks; offline, write all steps anew."""
     import wandb
 
     mark = run / "logs" / "wandb.id"
@@ -170,7 +170,7 @@ def _fresh(run: Path, name: str) -> Path:
 
 
 def _replace(run: Path, name: str, fresh: Path) -> None:
-    """Put what was written anew where the folder `name` was."""
+    """Replace the folder `name` of the run by `fresh`."""
     now, before = run / "logs" / name, run / "logs" / f"{name}.before"
     shutil.rmtree(before, ignore_errors=True)
     if now.exists():
@@ -182,10 +182,10 @@ def _replace(run: Path, name: str, fresh: Path) -> None:
 WRITERS = {"tensorboard": _tensorboard, "trackio": _trackio, "wandb": _wandb}
 
 
-def write(name: str, run: Path, curves: Sequence[Curves]) -> None:
-    """Have one tracker write the `curves` of `run`, here and now."""
+def write_curves(name: str, run: Path, curves: Sequence[Curves]) -> None:
+    """Have one tracker write the `curves` of `run`, in this process."""
     WRITERS[name](run, curves)
 
 
 if __name__ == "__main__":
-    write(sys.argv[1], Path(sys.argv[2]).resolve(), [Curves(*curves) for curves in json.load(sys.stdin)])
+    write_curves(sys.argv[1], Path(sys.argv[2]).resolve(), [Curves(*curves) for curves in json.load(sys.stdin)])

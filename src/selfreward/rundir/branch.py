@@ -1,4 +1,4 @@
-"""A run that goes on from a model of another run by another recipe: what it takes over, and which recipe holds when."""
+"""A run that continues from a model of another run by another recipe: the folders it takes over, and the recipe of each model."""
 
 from __future__ import annotations
 
@@ -38,54 +38,54 @@ AT_ONCE = (
     *("branch", "iterations", "keep_checkpoints", "report_to", "backend", "servers"),
     *("drift.limits", "drift.baseline", "drift.false_alarms", "drift.pass_mark", "drift.traits"),
 )
-"""Fields that may be others and hold for the whole folder: no record that something is made from depends on them."""
+"""Fields that a branch may change for the whole folder: no record that something is made from depends on them."""
 GIVE = "Give M1 or a later one of a run, as runs/demo/M2"
 BEFORE = ("seed", "M0", "SFT")
-"""Folders that come before M1."""
+"""Folders before M1."""
 LEFT_BEHIND = ("*.partial", "*.checkpoints", FOLDER)
-"""Nothing that comes after a model is made from these."""
+"""Parts that a branch does not take over, for nothing is made from them."""
 
 
 class Branch(Record):
-    """`branch.json`: where a run comes from."""
+    """The origin of a run: `branch.json`."""
 
     source: str
-    """The folder of the run that it was branched from, its name alone."""
+    """The name of the source run's folder."""
     model: str = Field(pattern=f"^{GOES_ON}$")
     """The last model that was taken over: M2."""
     fingerprint: str
-    """That model's."""
+    """Fingerprint of `model`."""
     recipe: dict[str, Any]
-    """The source's."""
+    """The source's recipe."""
     before: Branch | None = None
-    """Where the source itself comes from."""
+    """The origin of the source itself."""
 
     @property
     def number(self) -> int:
-        """The t of its M_t."""
+        """The t of `model`, M_t."""
         return number(self.model)
 
     @property
     def id(self) -> str:
-        """By which the run's `config.json` names it."""
+        """The id by which the run's `config.json` names this file."""
         return content_id(self.model_dump(mode="json"))
 
     @property
     def taken(self) -> tuple[str, ...]:
-        """The folders that were taken over, as far as the source had them."""
+        """The folders that were taken over, where the source had them."""
         return (*BEFORE, *(f"M{t}" for t in range(1, self.number + 1)))
 
 
 def read_branch(run: Path) -> Branch | None:
-    """Where the run in a folder comes from; None where it began with M0.
+    """The origin of the run in a folder; None for a run that began with M0.
 
-    Raises `SelfRewardError` where `branch.json` is not as it was written. Of a branch made before it was signed `config.json`
-    names none, and the file is taken as it is.
+    Raises `SelfRewardError` where `branch.json` has changed. An unsigned file, of a branch made before files were signed, is
+    trusted where `config.json` names none.
     """
-    file, named = run / BRANCH, _named(run / CONFIG)
+    file, config_id = run / BRANCH, _named(run / CONFIG)
     now = f"Restore it from {run / 'logs' / BRANCH}, or branch again into another folder"
     if not file.exists():
-        if named:
+        if config_id:
             raise SelfRewardError(f"is missing, and {CONFIG} says that this run goes on from another", str(file), now)
         return None
     try:
@@ -94,47 +94,46 @@ def read_branch(run: Path) -> Branch | None:
         branch = Branch.model_validate(tree)
     except (ValueError, AttributeError) as error:
         raise SelfRewardError(CHANGED, str(file), now) from error
-    if any(known != branch.id for known in (signed, named) if known is not None):
+    if any(other != branch.id for other in (signed, config_id) if other is not None):
         raise SelfRewardError(CHANGED, str(file), now)
     return branch
 
 
 def _named(config: Path) -> str | None:
-    """The id of the `branch.json` that there must be beside a `config.json`; a damaged one is told of by who reads it whole."""
+    """The id of the `branch.json` that a `config.json` names; readers of the whole `config.json` report a damaged one."""
     try:
-        named = json.loads(config.read_text(encoding="utf-8")).get("branch")
+        branch_id = json.loads(config.read_text(encoding="utf-8")).get("branch")
     except (OSError, ValueError, AttributeError):
         return None
-    return named if isinstance(named, str) else None
+    return branch_id if isinstance(branch_id, str) else None
 
 
 def of_branch(recipe: Recipe, run: Path) -> Recipe:
-    """`recipe` as the `config.json` in `run` is to have it: naming the branch, where the run is one and says so."""
+    """`recipe` in the form of the `config.json` in `run`, which names the branch, if any."""
     return recipe.model_copy(update={"branch": _named(run / CONFIG) if (run / BRANCH).exists() else None})
 
 
 def recipes(recipe: Recipe, branch: Branch | None) -> dict[int, Recipe]:
-    """The recipe that holds from M_t on, by t; by the first of them, with t = 1, M0 and SFT are made too.
+    """The recipes of a branch, by the t of the model from which each holds; that of t = 1 makes M0 and SFT, too.
 
-    Raises `SelfRewardError` where `recipe` cannot be that of such a branch, for what was taken over would be another.
+    Raises `SelfRewardError` where `recipe` would change the models that were taken over.
     """
     if branch is None:
         return {1: recipe}
     source = read_recipe(branch.recipe, BRANCH, Path())
     _refuse(recipe, source, branch)
-    taken = {t: held for t, held in recipes(source, branch.before).items() if t <= branch.number}
-    ours = {t: recipe.model_copy(update={name: getattr(held, name) for name in LATER}) for t, held in taken.items()}
+    before = {t: old for t, old in recipes(source, branch.before).items() if t <= branch.number}
+    ours = {t: recipe.model_copy(update={name: getattr(old, name) for name in LATER}) for t, old in before.items()}
     return {**ours, branch.number + 1: recipe}
 
 
-def recipe_of(model: str, held: Mapping[int, Recipe]) -> Recipe:
-    """The one of `recipes` by which `model` ("M2", "SFT") is made and measured."""
-    made = max(1, number(model))
-    return held[max(t for t in held if t <= made)]
+def recipe_of(model: str, by_start: Mapping[int, Recipe]) -> Recipe:
+    """The recipe, of `recipes`, that makes and measures `model` ("M2", "SFT")."""
+    return by_start[max(t for t in by_start if t <= max(1, number(model)))]
 
 
 def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
-    old, new = (one.model_dump(mode="json", by_alias=True) for one in (source, recipe))
+    old, new = (side.model_dump(mode="json", by_alias=True) for side in (source, recipe))
     free = (*LATER, *AT_ONCE)
     fixed = [name for name in changed_fields(old, new) if not any(f"{name}.".startswith(f"{may}.") for may in free)]
     if fixed:
@@ -146,7 +145,7 @@ def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether `folder` is that of a run: its config.json is a recipe, and no model's settings."""
+    """Whether `folder` holds a run: its config.json is a recipe, and not a model's settings."""
     try:
         return "base" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
@@ -154,13 +153,13 @@ def is_run(folder: Path) -> bool:
 
 
 def no_run(folder: Path, now: str) -> SelfRewardError:
-    """The error for a folder that is no run's, or that is not there."""
+    """The error for a folder that is missing or holds no run."""
     what = f"is no run folder: it has no {CONFIG}" if folder.is_dir() else "there is no such folder"
     return SelfRewardError(what, str(folder), now)
 
 
 def find_model(path: Path) -> tuple[Path, str]:
-    """The folder of a run and the name of its model, as `--from` names them: RUN/M2. Raises `SelfRewardError`."""
+    """The folder of a run and the name of its model, from RUN/M2. Raises `SelfRewardError`."""
     made = path.parent if path.name == "model" else path
     if not re.fullmatch(GOES_ON, made.name):
         raise SelfRewardError("is no model that a run can go on from", str(path), GIVE)
@@ -168,10 +167,10 @@ def find_model(path: Path) -> tuple[Path, str]:
 
 
 def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
-    """Take over into `folder` a run up to and with its `model` (RUN/M2), to go on from there by `recipe`: whole, or not at all.
+    """Take over a run into `folder` up to and including its `model` (RUN/M2), to continue by `recipe`: atomically.
 
-    Where that was done before nothing is. Raises `SelfRewardError` where the recipe or the folder is not one to go on with, and
-    where the run is under way, not so far, damaged, or another than before.
+    Does nothing where that was done before. Raises `SelfRewardError` where the recipe or the folder cannot continue the run, and
+    where the run is under way, has no such model yet, is damaged, or has changed since.
     """
     run, name = find_model(model)
     if there := read_branch(folder):
@@ -194,7 +193,7 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
 
 
 def _assert_the_same(branch: Branch, run: Path, name: str, folder: Path) -> None:
-    """Raises `SelfRewardError` where a branch comes from another model than `name` of `run`, if that is still there."""
+    """Raises `SelfRewardError` where a branch comes from another model than `name` of `run`, if that still exists."""
     now = f"Give this branch another folder, or go on with the one there: selfreward run -o {shlex.quote(str(folder))}"
     if (branch.source, branch.model) != (run.resolve().name, name):
         raise SelfRewardError(f"comes from {branch.source}/{branch.model}", str(folder), now)
@@ -204,7 +203,7 @@ def _assert_the_same(branch: Branch, run: Path, name: str, folder: Path) -> None
 
 
 def _look_over(folder: FolderReader) -> None:
-    """Raises `SelfRewardError` where what a model's folder, or the seed's, has to hold is not as it was written."""
+    """Raises `SelfRewardError` where a file in the folder of a model, or of the seed, differs from its receipt."""
     if folder.name != SEED and not (folder.path / MEASURED).exists():
         raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(folder.path), folder.restore)
     if folder.weights.exists() and folder.receipt(MODEL.name) is None:
@@ -214,7 +213,7 @@ def _look_over(folder: FolderReader) -> None:
 
 
 def _branch_of(run: Path, model: str) -> Branch:
-    """The origin of a branch, as the branch keeps it."""
+    """The origin of a new branch."""
     tree, before = read_tree(run / CONFIG), read_branch(run)
     fingerprint = _measured(run / model).fingerprint
     return Branch(source=run.resolve().name, model=model, fingerprint=fingerprint, recipe=tree, before=before)
@@ -239,7 +238,7 @@ def _take_over(run: Path, names: list[str], branch: Branch, recipe: Recipe, fold
 
 
 def _provenance(file: Path) -> str:
-    """A run's provenance as it stands. Raises `SelfRewardError` where it does not name the libraries."""
+    """The text of a run's provenance. Raises `SelfRewardError` where it does not name the libraries."""
     try:
         text = file.read_text(encoding="utf-8")
         json.loads(text)["libraries"]

@@ -1,8 +1,8 @@
 """A run folder: the only module that knows its paths.
 
-A stage that is finished leaves `<stage>.jsonl` and `<stage>.receipt.json`; one under way leaves `<stage>.plan.json` and
-`<stage>.journal.jsonl`. A receipt is written last, after its files are safely on disk, so what it calls whole is whole.
-What a stage is made from goes into a digest: the same digest is gone on with, another one is refused.
+A finished stage has `<stage>.jsonl` and `<stage>.receipt.json`; one under way has `<stage>.plan.json` and
+`<stage>.journal.jsonl`. The receipt is written last, after its files are durable, so a stage with a receipt is whole.
+A digest covers everything that a stage is made from: a stage continues with the same digest, and refuses another.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokeni
 ENDED = "error.txt"
 """In the folder of an attempt: the error that ended it."""
 ADAPTERS = ("peft", "bitsandbytes")
-"""Libraries that matter only where adapters are trained."""
+"""Libraries that matter only for training adapters."""
 
 
 @cache
 def versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
-    """Versions of the libraries that decide what a training gives, ours among them, whatever it is installed as."""
-    found = {}
+    """Versions of the libraries that determine the result of training, this package's among them."""
+    versions_by_name = {}
     for name in names:
         try:
-            found[name] = __version__ if name == "selfreward" else version(name)
+            versions_by_name[name] = __version__ if name == "selfreward" else version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions_by_name
 
 
 class RunDir:
-    """An open run folder, locked against a second process for as long as this one lives."""
+    """An open run folder, locked against other processes while this object is open."""
 
     def __init__(self, path: Path, recipe: dict[str, Any]) -> None:
         self.path, self.recipe, self.logs = path, recipe, path / "logs"
@@ -84,7 +84,7 @@ class RunDir:
         return stage
 
     def settle(self) -> None:
-        """Make this attempt's recipe the run's, before work is done by it; a refused recipe never gets so far."""
+        """Make this attempt's recipe the run's, before any work by it; a refused recipe never gets here."""
         if not self._settled:
             for name in ("provenance.json", "config.json"):
                 write_whole(self.path / name, (self._attempt / name).read_text())
@@ -93,7 +93,7 @@ class RunDir:
             self._waiting.pop(0)()
 
     def once_settled(self, work: Callable[[], object]) -> None:
-        """Do `work`, which changes what is finished, when this attempt's recipe is the run's: now, or as soon as it is."""
+        """Do `work`, which changes finished files, once this attempt's recipe is the run's: now, or when it becomes so."""
         self._waiting.append(work)
         if self._settled:
             self.settle()
@@ -108,11 +108,11 @@ class RunDir:
         self._lock.assert_held(self.path)
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Release the folder."""
         self._lock.close()
 
     def _before(self) -> dict[str, Any]:
-        """Recipe and library versions of the attempts before this one; empty in a new folder."""
+        """Recipe and library versions of earlier attempts; empty in a new folder."""
         file = self.path / "config.json"
         try:
             recipe = json.loads(file.read_text()) if file.exists() else {}
@@ -132,14 +132,14 @@ class RunDir:
         return attempt
 
     def refuse(self, stage: Stage) -> Outdated:
-        """The error for a stage that was made, or begun, from something else than it would be made from now."""
+        """The error for a stage that was made, or begun, from other inputs than now."""
         changed = changed_fields(self.before, self.now)
         told = f"the recipe changed ({changes_told(self.before, self.now)})"
         why = told if changed else "what it is made from changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
-        made = [one for one in self._made() if one.watching or not stage.watching]
-        made = [one for one in made if one.folder.name not in self.taken]
-        later = {file for one in made for file in one.files()} - keep
+        stages = [entry for entry in self._made() if entry.watching or not stage.watching]
+        stages = [entry for entry in stages if entry.folder.name not in self.taken]
+        later = {file for entry in stages for file in entry.files()} - keep
         measured = {file.parent / "measured.json" for file in later if not stage.watching}
         later |= {file for file in measured if file.exists()}
         now = f"Give this run a new folder; or undo the change{as_it_was(self.path, changed)}"
@@ -187,16 +187,16 @@ class Stage:
 
     @property
     def watching(self) -> bool:
-        """Whether it is there for the monitors alone."""
+        """Whether only monitors read it."""
         return any(part.covers(self.name) for part in WATCHING)
 
     def files(self) -> list[Path]:
         """Files of this stage that are on disk."""
-        every = (self.records, self.dropped, self.plan, self.journal, self.receipt, self.model, self.work, self.checkpoints)
-        return [file for file in every if file.exists()]
+        paths = (self.records, self.dropped, self.plan, self.journal, self.receipt, self.model, self.work, self.checkpoints)
+        return [file for file in paths if file.exists()]
 
     def finished(self, digest: str) -> dict[str, Any] | None:
-        """The receipt, if the stage is whole and undamaged; an error if it was made from something else."""
+        """The receipt, if the stage is whole and undamaged. Raises `Outdated` if it was made from other inputs."""
         if not self.receipt.exists():
             return None
         receipt = self.load(self.receipt)
@@ -207,14 +207,14 @@ class Stage:
         return receipt
 
     def outdated(self, digest: str) -> bool:
-        """Whether the stage is whole and undamaged, and made from something else."""
+        """Whether the stage is whole and undamaged, and made from other inputs."""
         if not self.receipt.exists() or (receipt := self.load(self.receipt))["digest"] == digest:
             return False
         self._look_over(receipt)
         return True
 
     def reopen(self) -> None:
-        """Let a finished stage be made again, of which nothing was made yet."""
+        """Let a finished stage be made again, from which nothing was made yet."""
         if self.receipt.exists():
             self.receipt.unlink()
             sync_folder(self.folder)  # no receipt may vouch for what is written next
@@ -224,7 +224,7 @@ class Stage:
             raise self.damaged(*wrong)
 
     def begun(self, digest: str) -> dict[str, Any] | None:
-        """The plan of a stage under way; an error if it was begun from something else."""
+        """The plan of a stage under way. Raises `Outdated` if it was begun from other inputs."""
         if not self.plan.exists():
             return None
         plan = self.load(self.plan)
@@ -233,14 +233,14 @@ class Stage:
         return plan
 
     def begin(self, digest: str, **plan: object) -> None:
-        """Write down what this stage is made from, before anything is made."""
+        """Record the digest of this stage's inputs, before anything is made."""
         if self.model.exists():
             raise self.damaged(self.model, "has no receipt, so nothing says what it was made from")
         self._make_folder()
         self._save(self.plan, digest=digest, **plan)
 
     def finish(self, digest: str, files: Iterable[Path], **facts: object) -> None:
-        """Call the stage whole. `files` must be on disk already; its plan and journal go."""
+        """Write the receipt. `files` must be durable already; plan and journal are removed."""
         hashes = {str(file.relative_to(self.folder)): file_hash(file) for file in files}
         self._save(self.receipt, digest=digest, files=hashes, **facts)
         self._tidy()
@@ -253,7 +253,7 @@ class Stage:
         return SelfRewardError(what, str(file), now)
 
     def _tidy(self) -> None:
-        """Remove what only an unfinished stage needs."""
+        """Remove the files that only an unfinished stage needs."""
         if self.work.exists() and self.run.recipe.get("keep_checkpoints"):
             shutil.rmtree(self.checkpoints, ignore_errors=True)
             self.work.replace(self.checkpoints)

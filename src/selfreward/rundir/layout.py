@@ -1,6 +1,7 @@
 """Everything that a run consists of: its folders, the parts of each in the order of `loop.py`, and the records of a part.
 
-A part is one stage of a folder: "judgments" of "M2". Whoever makes, counts, reads, exports or shows a part asks here.
+A part is one stage of a folder, such as "judgments" of "M2". All code that makes, counts, reads, exports or shows a part
+looks it up here.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from selfreward.records import (
 R = TypeVar("R", bound=Record)
 Form = Literal["asks", "decides", "trains"]
 Use = Literal["train", "test", "hidden"]
-"""Models are made of a part's records (`train`), or measured by them (`test`); `hidden` parts are never exported."""
+"""The use of a part's records: making models (`train`) or measuring them (`test`); `hidden` parts are never exported."""
 
 
 class Part(NamedTuple, Generic[R]):
@@ -59,11 +60,11 @@ class Part(NamedTuple, Generic[R]):
         return self._replace(name=f"{self.name}_{which}", several=False)
 
     def named(self, name: str) -> Part[R]:
-        """The part as a stage of this name, "judgments_2" say."""
+        """The part as a stage with this name, such as "judgments_2"."""
         return self._replace(name=name, several=False)
 
     def covers(self, stage: str) -> bool:
-        """Whether a stage of this name is this part, or one of its rounds or steps."""
+        """Whether a stage with this name is this part, or one of its rounds or steps."""
         number = stage.removeprefix(f"{self.name}_")
         return stage == self.name or (self.several and number != stage and number.isdecimal())
 
@@ -103,7 +104,7 @@ SELECTION_RESPONSES = Part("selection_responses", "asks", Response, several=True
 SELECTION_PREFERENCES = Part("selection_preferences", "asks", Preference, several=True, on_the_way=True)
 SELECTION = Part("selection", "decides", Compared, on_the_way=True)
 MODEL: Part[Dropped] = Part("model", "trains", Dropped)
-"""Its records are the pairs that it left out."""
+"""A trained model; its records are the pairs left out of training."""
 
 HELDOUT_RESPONSES = Part("heldout_responses", "asks", Response, "test")
 HELDOUT_JUDGMENTS = Part("heldout_judgments", "asks", Judgment, "test")
@@ -125,17 +126,17 @@ DRIFT = Part("drift", "decides", Reading, "test")
 Parts = tuple[Part[Any], ...]
 PARTS: Parts = tuple(value for value in vars().values() if isinstance(value, Part))
 WATCHING: Parts = tuple(part for part in PARTS if part.use == "hidden" or part is DRIFT)
-"""Parts that are there for the monitors alone: the loop makes nothing from them."""
+"""Parts that only monitors read: the loop makes nothing from them."""
 FILES = ("config.json", "provenance.json", "summary.json", "branch.json", ".lock")
 """Files of a run beside its folders."""
 BESIDE = ("logs", "report")
-"""Folders of a run that nothing is made from."""
+"""Folders of a run from which nothing is made."""
 MEASURED = "measured.json"
-"""A file of every model's folder that no stage leaves; beside it, evaluations have a folder."""
+"""A file in every model's folder that belongs to no stage."""
 
 
 class Due(NamedTuple):
-    """A part that a run is to have."""
+    """A planned part of a run."""
 
     folder: str
     part: Part[Any]
@@ -145,7 +146,7 @@ class Due(NamedTuple):
 
 
 def expected(recipe: Recipe) -> list[Due]:
-    """Every part of the run that `recipe` asks for, in the order in which the loop makes them."""
+    """Every part of the run that `recipe` asks for, in the loop's order."""
     return [Due(folder, part) for folder, parts in _in_order(recipe) for part in parts]
 
 
@@ -155,7 +156,7 @@ def models(recipe: Recipe) -> list[str]:
 
 
 def part_of(stage: str) -> Part[Any]:
-    """The part that a stage of this name is. Raises `KeyError` where a run has none."""
+    """The part that a stage with this name is. Raises `KeyError` where a run has none."""
     part = next((part for part in PARTS if part.covers(stage)), None)
     if part is None:
         raise KeyError(stage)
@@ -252,7 +253,7 @@ def _measuring(recipe: Recipe) -> Parts:
 
 
 def _watching(recipe: Recipe, first: bool) -> Parts:
-    """The parts that monitors read; the `first` model watched writes the frozen pool."""
+    """The parts that monitors read; the `first` watched model makes the frozen pool."""
     if recipe.drift is None:
         return ()
     answering, judging = ((ANCHOR_RESPONSES,), (ANCHOR_JUDGMENTS,)) if recipe.drift.anchors else ((), ())

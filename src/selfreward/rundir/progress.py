@@ -36,7 +36,7 @@ class Progress:
         self._lock, self._shown = RLock(), list[Callable[[], None]]()
 
     def say(self, text: str) -> None:
-        """One line for the person who watches."""
+        """Print one line for the user."""
         self.console.print(shown(text), markup=False, soft_wrap=True)
 
     @contextmanager
@@ -157,7 +157,7 @@ def _bar(console: Console) -> Bar:
 
 
 class _Clock:
-    """Rate and ETA of one stage, counted from this run's own work."""
+    """Rate and ETA of one stage, from this run's own work."""
 
     def __init__(self, name: str, total: int, unit: str, done: int, longest: int) -> None:
         self.name, self.total, self.unit, self.done, self._before, self._longest = name, total, unit, done, done, longest
@@ -215,7 +215,7 @@ def _number(speed: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
+    """Seconds in a suitable unit."""
     for limit, factor, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
         if seconds < limit:
             return f"{seconds / factor:,.0f} {unit}"

@@ -1,4 +1,4 @@
-"""The finished records of one folder of a run, held against their receipts before they are read."""
+"""The finished records of one folder of a run, checked against their receipts before they are read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from selfreward.rundir.layout import JUDGMENTS, MODEL, PAIRS, PROMPTS, RESPONSES
 
 
 class FolderReader:
-    """One folder of a run, as far as it is whole. A file is hashed once, when the first of its records is asked for."""
+    """The finished parts of one folder of a run. A file is hashed once, when its first record is read."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.name
@@ -31,7 +31,7 @@ class FolderReader:
         """The way out, where a file here is not as it was written."""
 
     def receipt(self, stage: str) -> dict[str, Any] | None:
-        """The facts in the receipt of a stage; None of one that is not finished. Raises `SelfRewardError` if it was changed."""
+        """The facts in the receipt of a stage; None for an unfinished one. Raises `SelfRewardError` if it was changed."""
         file = self.path / f"{stage}.receipt.json"
         if not file.exists():
             return None
@@ -44,7 +44,7 @@ class FolderReader:
         return facts
 
     def whole(self, stage: str) -> dict[str, Any] | None:
-        """As `receipt`, when the files that it vouches for are as they were written. Raises `SelfRewardError`."""
+        """Like `receipt`, with the files of the receipt checked. Raises `SelfRewardError` if one was changed."""
         if stage not in self._whole:
             facts = self.receipt(stage)
             if facts is None:
@@ -55,12 +55,12 @@ class FolderReader:
         return self._whole[stage]
 
     def stages(self, part: Part[Any] | None = None) -> list[str]:
-        """Names of the finished stages, or of those that are a round or step of `part`, in their order."""
+        """Names of the finished stages in order, all or those that are a round or step of `part`."""
         names = [file.name.removesuffix(".receipt.json") for file in self.path.glob("*.receipt.json")]
         return sorted((name for name in names if part is None or part.covers(name)), key=lambda name: (len(name), name))
 
     def records(self, part: Part[R]) -> Records[R]:
-        """The records of a part; none of one that is not finished."""
+        """The records of a part; empty for an unfinished one."""
         counts = [(stage, facts["records"]) for stage in self.stages(part) if (facts := self.whole(stage))]
         return Records([self.path / f"{stage}.jsonl" for stage, _ in counts], part.record, sum(count for _, count in counts))
 
@@ -79,7 +79,7 @@ class FolderReader:
         return self.records(RESPONSES)
 
     def judgments(self) -> Records[Judgment]:
-        """The judgments that candidates are chosen by, round after round."""
+        """The judgments of the candidates, round after round."""
         return self.records(JUDGMENTS)
 
     def pairs(self) -> Records[Pair]:
@@ -92,7 +92,7 @@ class FolderReader:
         return self.path / MODEL.name
 
     def check_weights(self) -> None:
-        """Raises `SelfRewardError` where the model trained here is not as it was written."""
+        """Raises `SelfRewardError` where the trained model differs from its receipt."""
         facts = self.receipt(MODEL.name)
         if facts and (not self.weights.is_dir() or fingerprint(self.weights) != facts["fingerprint"]):
             raise SelfRewardError(CHANGED if self.weights.is_dir() else "is missing", str(self.weights), self.restore)

@@ -9,7 +9,7 @@ from selfreward.records import Record, read_line
 
 
 class Status(Record):
-    """`logs/status.json`: the stage that a process was last seen in."""
+    """The stage in which a process was last seen: `logs/status.json`."""
 
     stage: str
     done: int
@@ -17,19 +17,19 @@ class Status(Record):
     unit: str
     eta_s: float | None
     at: float
-    """Seconds since 1970 when it was written."""
+    """Time of writing, in seconds since 1970."""
     pid: int
     tokens: int = 0
     """Drawn by that process in this stage, as far as its engine tells."""
 
     @property
     def done_of(self) -> str:
-        """How much of the stage is done: `3 of 8 requests`."""
+        """Finished and all units of work: `3 of 8 requests`."""
         return done_of(self.done, self.total, self.unit)
 
 
 def last_seen(file: Path) -> Status | None:
-    """The last sign of life of a process; None where `file` is missing or damaged, for nobody waits for it."""
+    """The last sign of life of a process; None where `file` is missing or damaged."""
     try:
         return read_line(file.read_text(encoding="utf-8"), Status, str(file))
     except (OSError, UnicodeDecodeError, SelfRewardError):
@@ -37,5 +37,5 @@ def last_seen(file: Path) -> Status | None:
 
 
 def done_of(done: int, total: int, unit: str) -> str:
-    """`3 of 8 requests`, `1 of 1 step`, `no requests`."""
+    """Finished and all units: `3 of 8 requests`, `1 of 1 step`, `no requests`."""
     return f"{done:,} of {amount(total, unit.removesuffix('s'))}" if total else f"no {unit}"

@@ -1,4 +1,4 @@
-"""The three forms of a stage, written once: ask a model, decide, train. Each resumes by working out what is owed."""
+"""The three forms of a stage: ask a model, decide, train. Each resumes by computing its missing part."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from selfreward.rundir.journal import completed, counted, reasons, usage
 from selfreward.rundir.layout import MODEL, Part
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
-    TOO_LONG,
     Chooser,
     Training,
     asked_which_fit,
     assert_unchanged,
     at_step,
     decisive,
+    encoded_anew,
     fitting_pairs,
     model_in,
     on_the_way,
@@ -54,21 +54,21 @@ Opener = Callable[[Checkpoint], Model]
 
 
 class Asker(Protocol[Item, Read]):
-    """A way of asking a model about items, and of reading a record from each completion."""
+    """Asks a model about items, and reads a record from each completion."""
 
     @property
     def reading(self) -> Sequence[object]:
-        """Everything that `read` depends on beside the completion (a pattern, a scale), as JSON values."""
+        """Everything beside the completion that `read` depends on (a pattern, a scale), as JSON values."""
 
     def plan(self, items: Iterable[Item], model: Checkpoint, seed: int) -> list[Request]:
-        """The requests to `model`, each with a seed that follows from the run's `seed`."""
+        """The requests to `model`, each with a seed derived from the run's `seed`."""
 
     def read(self, request: Request, completion: Completion) -> Read:
         """The record of one completion."""
 
 
 class Runner:
-    """Where the work of one run is done: its folder, its engines, its progress.
+    """The working environment of one run: its folder, its engines, its progress.
 
     Engines are opened by `open_model` and `open_trainer`, which a study may wrap.
     """
@@ -87,7 +87,7 @@ class Runner:
 
     @cached_property
     def trainer(self) -> Trainer:
-        """The engine that trains; opened when it is first needed, for it takes seconds to import."""
+        """The trainer, opened when it is first needed, for it takes seconds to import."""
         return self.open_trainer()
 
     def load(self, model: Checkpoint) -> Model:
@@ -103,27 +103,27 @@ class Runner:
         return engine
 
     def unload(self) -> None:
-        """Give the engine's memory back, before training say."""
+        """Free the engine's memory, for instance before training."""
         if self._loaded[1] is not None:
             self._loaded[1].close()
         self._loaded = ("", None)
 
 
 class ModelFolder:
-    """One folder of a run ("M2") and what can be done in it."""
+    """One folder of a run ("M2") and the work that is done in it."""
 
     def __init__(self, run: Runner, name: str) -> None:
         self.run, self.name, self.path = run, name, run.dir.path / name
 
     def ask(self, part: Part[S], asker: Asker[Item, S], items: Iterable[Item], by: Checkpoint) -> Records[S]:
-        """The records that `asker` reads from what the model `by` answers about `items`; nothing is asked twice."""
+        """The records that `asker` reads from the answers of model `by` about `items`; no request is made twice."""
         return self.complete(part, asker.plan(items, by, self.run.seed), by, asker.read, asker.reading)
 
     def complete(
         self, part: Part[S], requests: Sequence[Request], model: Checkpoint, read: Callable[[Request, Completion], S],
         reading: Sequence[object] = (),
     ) -> Records[S]:  # fmt: skip
-        """The records that `read` makes of the completions of `model`, in the order of `requests`; nothing is asked twice.
+        """The records that `read` makes from the completions of `model`, in the order of `requests`; no request is made twice.
 
         `reading`: everything in the recipe that `read` depends on (a pattern, a scale), as JSON values.
         """
@@ -143,7 +143,7 @@ class ModelFolder:
         return self.run.dir.stage(self.name, part.name)
 
     def keep(self, part: Part[R], decided: tuple[Iterable[R], Iterable[Dropped]]) -> list[R]:
-        """Write the records that a pure stage kept and those it dropped, with reasons; finished, it must come out as before."""
+        """Write the kept and dropped records of a pure stage; once finished, the stage must give the same records again."""
         stage, (kept, dropped) = self._stage(part), (list(decided[0]), list(decided[1]))
         key = content_id(digest(kept), digest(dropped))
         if stage.finished(key) is None:
@@ -153,9 +153,9 @@ class ModelFolder:
         return kept
 
     def restate(self, part: Part[R], records: Sequence[R]) -> None:
-        """Write records that follow from others and that nothing is made from; anew where the recipe now has them otherwise.
+        """Write records that are derived from others and from which nothing is made; rewrite them where the recipe changes them.
 
-        Files are changed only when this attempt's recipe is the run's: one that is refused changes nothing.
+        Finished files are changed only when this attempt's recipe is the run's: a refused recipe changes nothing.
         """
         stage, key = self._stage(part), content_id(digest(records))
 
@@ -169,7 +169,7 @@ class ModelFolder:
             write()
 
     def dropped(self, part: Part[Any]) -> dict[str, int]:
-        """Counts by reason of the records that a finished pure stage dropped."""
+        """Counts of the records that a finished pure stage dropped, by reason."""
         stage = Stage(self.run.dir, self.path, part.name)
         return Counter(drop.reason for drop in iter_jsonl(stage.dropped, Dropped))
 
@@ -191,7 +191,8 @@ class ModelFolder:
     ) -> Checkpoint:  # fmt: skip
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.
 
-        Pairs that `start` cannot read whole are dropped and counted. With a `chooser` the model is the checkpoint it chooses.
+        Pairs that `start` cannot read whole, or its chat template not write, are dropped and counted. With a `chooser` the
+        model is the checkpoint it chooses.
         """
         made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed]
 
@@ -203,10 +204,13 @@ class ModelFolder:
             def train(advance: Advance) -> Path:
                 for model in (start, reference):
                     assert_unchanged(model)
-                every = chooser.every if chooser else None
-                return self.run.trainer.dpo(fitting, start.path, reference.path, config, seed, stage.work, advance, every)
+                interval = chooser.every if chooser else None
+                return self.run.trainer.dpo(fitting, start.path, reference.path, config, seed, stage.work, advance, interval)
 
-            left_out, told = {TOO_LONG: len(dropped)} if dropped else {}, config.model_dump(include={"confidence", "loss"})
+            if line := encoded_anew(fitting):
+                self.run.progress.say(f"{stage}: {line}")
+            left_out = dict(sorted(Counter(drop.reason for drop in dropped).items()))
+            told = config.model_dump(include={"confidence", "loss"})
             if config.average > 1:
                 told["averaged"] = config.averaged(len(fitting))
             return Training(config.steps(len(fitting)), train, left_out, told)
@@ -243,7 +247,7 @@ class ModelFolder:
         return Checkpoint(name=name, path=stage.model, fingerprint=receipt["fingerprint"], parent=start.fingerprint)
 
     def _trained(self, stage: Stage, training: Training) -> Path:
-        """The folder that the trainer made, safely on disk."""
+        """The trainer's folder, durable."""
         self.run.unload()
         with self.run.progress.stage(str(stage), training.steps, "steps") as advance:
             made = model_in(training.train(advance), self.run.trainer)
@@ -251,16 +255,16 @@ class ModelFolder:
         return made
 
     def _become(self, stage: Stage, made: Path) -> None:
-        """Let what was made be this folder's model."""
+        """Let the trained files be this folder's model."""
         made.rename(stage.model)
         sync_folder(stage.folder)
 
     def _selected(
         self, stage: Stage, key: str, plan: dict[str, Any], training: Training, start: Checkpoint, chooser: Chooser
     ) -> dict[str, Any]:
-        """Train, have one of the checkpoints chosen, and let it be the model; returns what is to be known of the choice.
+        """Train, have a checkpoint chosen, and let it be the model; returns the facts about the choice for the receipt.
 
-        Once all are on disk their fingerprints go into the stage's plan, and from then on nothing is trained again.
+        Once all checkpoints are durable, their fingerprints go into the stage's plan, and nothing is trained again.
         """
         candidates: dict[str, str] = plan.get("candidates", {})
         if not candidates:

@@ -1,4 +1,4 @@
-"""Parts of a training stage beside the trainer: its dependencies, the pairs left out, and the models left on the way."""
+"""Parts of a training stage beside the trainer: its dependencies, the pairs left out, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -9,15 +9,28 @@ from typing import Any, NamedTuple, Protocol
 from selfreward.engines import Advance, Trainer, name_of
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import ClusterConfig, TrainerConfig
-from selfreward.records import Asked, Checkpoint, Contrast, Dropped, Prompt, fingerprint, last_turn, sync_files, sync_folder
+from selfreward.records import (
+    Asked,
+    Checkpoint,
+    Contrast,
+    Dropped,
+    Prompt,
+    fingerprint,
+    is_blank,
+    is_encoded_anew,
+    last_turn,
+    sync_files,
+    sync_folder,
+)
 from selfreward.rundir.folder import ADAPTERS, Stage, versions
 
 TOO_LONG = "longer_than_the_model_reads"
+BLANK = "an_empty_answer_that_the_template_refuses"
 """Why a pair is not trained on though it was chosen."""
 
 
 class Training(NamedTuple):
-    """A training that is ready to begin, and what was left out of it, by reason."""
+    """A training that is ready to begin, and counts of the pairs left out, by reason."""
 
     steps: int
     train: Callable[[Advance], Path]
@@ -31,24 +44,24 @@ class Chooser(Protocol):
 
     @property
     def judge(self) -> Checkpoint:
-        """By whose judgment."""
+        """The model that compares the checkpoints."""
 
     @property
     def every(self) -> int:
-        """Steps from one checkpoint to the next."""
+        """Steps between checkpoints."""
 
     @property
     def identity(self) -> list[object]:
-        """Everything that the choice depends on beside the checkpoints."""
+        """Everything beside the checkpoints that the choice depends on."""
 
     def choose(self, folder: Any, candidates: Sequence[tuple[int, Checkpoint]]) -> int:
-        """The step of the one chosen, of (step, checkpoint) in the order of training; what is asked goes into `folder`."""
+        """The step of the chosen one of `candidates`, (step, checkpoint) in training order; its questions go into `folder`."""
 
 
 def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dict[str, Any]:
     """The fields of `[trainer]` that change a trained model, with the versions of the libraries that only adapters need.
 
-    Several processes add up in another order, and each draws dropout of its own.
+    Several processes add up in another order, and each draws its own dropout.
     """
     settings = config.model_dump(mode="json", exclude={"gradient_checkpointing"})
     shared = {"processes": cluster.trainers, "fsdp": cluster.fsdp} if cluster and cluster.trainers > 1 else {}
@@ -76,13 +89,21 @@ def model_in(made: Any, trainer: Trainer) -> Path:
 
 
 def fitting_pairs(pairs: Sequence[Contrast], fits: Sequence[bool], start: Checkpoint) -> tuple[list[Contrast], list[Dropped]]:
-    """The pairs that `start` can read whole, and the others by their prompt. Raises `SelfRewardError` where there are none."""
+    """The pairs that fit into the context of `start`, and the others by their prompt. Raises `SelfRewardError` if none fits."""
     kept = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
-    left_out = [_prompt(pair[0]) for pair, whole in zip(pairs, fits, strict=True) if not whole]
+    left_out = [pair for pair, whole in zip(pairs, fits, strict=True) if not whole]
     if not kept:
-        what = f"can read none of the {len(pairs)} pairs whole: all are longer than its context"
+        what = f"can read none of the {len(pairs)} pairs whole: all are longer than its context, or have an empty answer"
         raise SelfRewardError(what, str(start.path), "Lower responses.max_tokens, or give shorter prompts")
-    return kept, [Dropped(id=prompt.id, stage="model", reason=TOO_LONG) for prompt in left_out]
+    reasons = [BLANK if any(map(is_blank, pair[1:3])) else TOO_LONG for pair in left_out]
+    return kept, [Dropped(id=_prompt(pair[0]).id, stage="model", reason=why) for pair, why in zip(left_out, reasons, strict=True)]
+
+
+def encoded_anew(pairs: Sequence[Contrast]) -> str:
+    """A line about the answers in `pairs` whose sampled ids are not known; empty where all are."""
+    sides = [side for pair in pairs for side in pair[1:3]]
+    anew = sum(map(is_encoded_anew, sides))
+    return f"{anew:,} of {len(sides):,} answers are trained as their text encodes: the sampled ids are not known" if anew else ""
 
 
 def _prompt(asked: Asked) -> Prompt:
@@ -92,12 +113,12 @@ def _prompt(asked: Asked) -> Prompt:
 
 
 def at_step(stage: Stage, step: int) -> Path:
-    """Where a trainer leaves the model as it was after `step` steps."""
+    """The trainer's folder for the model after `step` steps."""
     return stage.work / f"step-{step}"
 
 
 def settled(stage: Stage) -> dict[str, str]:
-    """Make the models that a training left durable; their fingerprints by step, in the order of training."""
+    """Make the checkpoints of a training durable; returns their fingerprints by step, in order of training."""
     steps = sorted(int(folder.name.split("-")[1]) for folder in stage.work.glob("step-*") if not folder.suffix)
     for step in steps:
         sync_files(at_step(stage, step))
@@ -106,16 +127,16 @@ def settled(stage: Stage) -> dict[str, str]:
 
 
 def on_the_way(stage: Stage, fingerprints: Mapping[str, str], start: Checkpoint) -> list[tuple[int, Checkpoint]]:
-    """(step, checkpoint) of the models that a training left, in its order."""
-    found = []
+    """(step, checkpoint) of the checkpoints of a training, in order."""
+    checkpoints = []
     for step, weights in fingerprints.items():
         name, path = f"{stage.folder.name} at step {step}", at_step(stage, int(step))
-        found.append((int(step), Checkpoint(name=name, path=path, fingerprint=weights, parent=start.fingerprint)))
-    return found
+        checkpoints.append((int(step), Checkpoint(name=name, path=path, fingerprint=weights, parent=start.fingerprint)))
+    return checkpoints
 
 
 def assert_unchanged(model: Checkpoint) -> None:
-    """The weights on disk are the ones that a run means by this name."""
-    if (found := fingerprint(model.path)) != model.fingerprint:
+    """Raises `SelfRewardError` where the weights on disk are not those of `model`."""
+    if (weights := fingerprint(model.path)) != model.fingerprint:
         now = "Something wrote to it while the run was open; restore it or start a new run"
-        raise SelfRewardError(f"is {found}, not {model.fingerprint}, which {model.name} was", str(model.path), now)
+        raise SelfRewardError(f"is {weights}, not {model.fingerprint}, which {model.name} was", str(model.path), now)

@@ -1,4 +1,4 @@
-"""A run folder read back, finished or under way, without disturbing the process that works in it."""
+"""A read-only view of a run folder, finished or under way, that does not disturb the process working in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from selfreward.rundir.seen import Status, last_seen
 
 
 class ModelView(FolderReader):
-    """One model's folder: the parts that lead to it in order, and those of them that are there."""
+    """One model's folder: its planned parts in order, and the finished ones."""
 
     def __init__(self, run: Path, name: str, due: list[Due]) -> None:
         super().__init__(run / name)
@@ -28,7 +28,7 @@ class ModelView(FolderReader):
 
     @cached_property
     def measured(self) -> Measured | None:
-        """The measurement of this model; None before there is one."""
+        """The measurement of this model; None while it is not measured."""
         file = self.path / MEASURED
         return read_record(file, Measured) if file.exists() else None
 
@@ -38,19 +38,19 @@ class ModelView(FolderReader):
         return list(self.readings())
 
     def readings(self) -> Records[Reading]:
-        """Everything that the monitors read of this model."""
+        """All readings of this model."""
         return self.records(DRIFT)
 
     @property
     def owed(self) -> list[Due]:
-        """Parts that are missing of a model that is not measured, or not watched where it is to be."""
+        """The missing parts of a model that is not measured yet, or not watched yet where it is to be."""
         watched = [part for part in self.due if part.part is DRIFT]
         whole = self.measured and all(part in self.done for part in watched)
         return [] if whole else [part for part in self.due if part not in self.done]
 
 
 class RunView:
-    """A run: its recipe, every model that it will have, and where it stands."""
+    """A run: its recipe, all its planned models, and its progress."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder, self.recipe = folder, recipe
@@ -74,11 +74,11 @@ class RunView:
         return f"<run {self.folder}: {self.status}>"
 
     def recipe_of(self, model: str) -> Recipe:
-        """The recipe by which a model is made and measured: in a branch, that of the source for what was taken over."""
+        """The recipe that makes and measures a model: in a branch, the source's for the models that were taken over."""
         return recipe_of(model, recipes(self.recipe, read_branch(self.folder)))
 
     def readings(self) -> Records[Reading]:
-        """Everything that the monitors read so far, of all models in order."""
+        """All readings so far, of all models in order."""
         return sum((model.readings() for model in self.models.values()), Records([], Reading, 0))
 
     @property
@@ -108,12 +108,12 @@ class RunView:
 
     @property
     def next_stage(self) -> str:
-        """The first stage that is not done ("M2/judgments"), empty where all are, or where a monitor ended the run."""
+        """The first unfinished stage ("M2/judgments"); empty where there is none, or where a monitor ended the run."""
         return "" if self.ended else next((str(part) for model in self.models.values() for part in model.owed), "")
 
     @property
     def status(self) -> str:
-        """In one line: finished, or the stage under way, or where it stopped, or what ended it."""
+        """One line: finished, or the stage under way, or where the run stopped, or the cause of its end."""
         if self.ended:
             return ending(self.ended.name, self.ended.watched)
         if self.finished and not self.alive:
@@ -131,7 +131,7 @@ class RunView:
 
 
 def open_run(folder: Path | str) -> RunView:
-    """The run in `folder`, also while it runs. Raises `SelfRewardError` where it is no run folder."""
+    """The run in `folder`, also while it runs. Raises `SelfRewardError` where the folder holds no run."""
     folder = Path(folder)
     config = folder / "config.json"
     if not config.is_file():
@@ -144,7 +144,7 @@ def open_run(folder: Path | str) -> RunView:
 
 
 def _by_model(recipe: Recipe) -> dict[str, list[Due]]:
-    """Every model of the run and the parts that lead to it; EFT that the baseline makes leads to M1."""
+    """Every model of the run and its parts in order; EFT examples that the baseline makes belong to M1."""
     first, *rest = [list(group) for _, group in groupby(expected(recipe), lambda due: due.folder)]
     assert first[0].folder == SEED
     models: dict[str, list[Due]] = {}
@@ -159,7 +159,7 @@ def _by_model(recipe: Recipe) -> dict[str, list[Due]]:
 
 
 def _part_of(seen: str, stage: str) -> bool:
-    """Whether a process seen in the stage `seen` works on `stage`: checkpoints are compared before a model is made."""
+    """Whether a process in the stage `seen` works on `stage`: checkpoints are compared before a model is made."""
     return seen == stage or (stage.endswith("/model") and seen.startswith(f"{stage.removesuffix('model')}selection_"))
 
 

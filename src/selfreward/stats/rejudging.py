@@ -67,7 +67,7 @@ def pair_outcomes(
     @cache
     def outcomes(chosen: int, rejected: int) -> Floats:
         samples = graded.grades[[chosen, rejected]].sum(1)
-        above, level, below = compare(again(chosen), again(rejected), *samples)
+        above, level, below = order_probabilities(again(chosen), again(rejected), *samples)
         return np.array([above, level, below] if graded.exact else [above + level, 0 * level, below])
 
     kinds = ((graded.kind[pair.chosen_id], graded.kind[pair.rejected_id], graded.prompt[pair.prompt_id]) for pair in pairs)
@@ -228,7 +228,7 @@ def sums_again(grades: Floats, fitted: Fitted, kind: int) -> Floats:
     return np.asarray(fitted.posterior[:, kind] @ (law[samples] / orders).T)
 
 
-def compare(chosen: Floats, rejected: Floats, chosen_samples: float, rejected_samples: float) -> Floats:
+def order_probabilities(chosen: Floats, rejected: Floats, chosen_samples: float, rejected_samples: float) -> Floats:
     """How likely the chosen response's mean is above, level with and below the rejected one's (3 × classes)."""
     sums = np.arange(chosen.shape[1]) * rejected_samples, np.arange(rejected.shape[1]) * chosen_samples
     signs = np.sign(np.subtract.outer(*sums))

@@ -105,10 +105,10 @@ def _dataset(source: SourceConfig) -> Iterable[dict[str, Any]]:
     try:
         if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
             saved = datasets.load_from_disk(source.path)
-            found = saved[source.split] if isinstance(saved, dict) else saved
+            rows = saved[source.split] if isinstance(saved, dict) else saved
         else:
-            found = datasets.load_dataset(source.path, name=source.subset, split=source.split)
-        return found  # type: ignore[no-any-return]
+            rows = datasets.load_dataset(source.path, name=source.subset, split=source.split)
+        return rows  # type: ignore[no-any-return]
     except Exception as error:  # the hub, the network and every file format have errors of their own
         why = " ".join(str(error).split()) or type(error).__name__
         now = (

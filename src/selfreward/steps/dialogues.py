@@ -67,9 +67,9 @@ class Turn(Row):
             return value
         if value.get("tool_calls") or value.get("function_call"):
             raise Unused("tool_turn")
-        given = {name: part for name, part in value.items() if part is not None}
+        fields = {name: part for name, part in value.items() if part is not None}
         silent = [name for name in SAID if name in value]
-        return given | {silent[0]: ""} if silent and not any(name in given for name in SAID) else given
+        return fields | {silent[0]: ""} if silent and not any(name in fields for name in SAID) else fields
 
     @property
     def role(self) -> Role:
@@ -104,8 +104,10 @@ def conversation(turns: Sequence[Turn], system: str | None = None) -> tuple[Mess
     _refuse_disorder([role for role, _ in spoken])
     if any(turn.silent for at, (_, turn) in enumerate(spoken) if at < len(spoken) - 1):
         raise Unused("empty")
-    said = dict.fromkeys(text.strip() for text in (system or "", *(turn.content for turn in turns[:first])) if text.strip())
-    before = [Message(role="system", content="\n\n".join(said))] if said else []
+    system_texts = dict.fromkeys(
+        text.strip() for text in (system or "", *(turn.content for turn in turns[:first])) if text.strip()
+    )
+    before = [Message(role="system", content="\n\n".join(system_texts))] if system_texts else []
     return (*before, *(Message.model_validate({"role": role, "content": turn.content}) for role, turn in spoken))
 
 

@@ -53,8 +53,8 @@ def make_eft(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFold
         seed = seed._replace(rankings=rank_without_people(seed, recipe, baseline, folder))
     # What is learnt is the number in the text, so that it is this number that must agree.
     grader = Grader(recipe.judge.model_copy(update={"samples": recipe.eft.tries, "read": "sampled"}))
-    asked = [(ranking.asked, response) for ranking in seed.rankings for response in ranked_responses(ranking)]
-    judgments = folder.ask(EFT_JUDGMENTS, grader, asked, baseline)
+    items = [(ranking.asked, response) for ranking in seed.rankings for response in ranked_responses(ranking)]
+    judgments = folder.ask(EFT_JUDGMENTS, grader, items, baseline)
     eft = folder.keep(EFT, choose_eft(seed.rankings, judgments, grader, recipe.eft, recipe.seed))
     if not eft:
         raise no_eft(judgments, folder, recipe)
@@ -85,10 +85,10 @@ def choose_eft(
                 dropped.append(_dropped(response.id, "repeated"))
             else:
                 made[example.id] = target, example
-    found = list(made.values())
-    gone = _too_common([target.score for target, _ in found], config.commonest, seed)
-    dropped += [_dropped(found[at][0].response_id, "thinned") for at in sorted(gone)]
-    return [example for at, (_, example) in enumerate(found) if at not in gone], dropped
+    pairs = list(made.values())
+    gone = _too_common([target.score for target, _ in pairs], config.commonest, seed)
+    dropped += [_dropped(pairs[at][0].response_id, "thinned") for at in sorted(gone)]
+    return [example for at, (_, example) in enumerate(pairs) if at not in gone], dropped
 
 
 def one_try(ranks: Sequence[int], tries: Sequence[Sequence[Judgment]]) -> list[Judgment] | str:
@@ -102,24 +102,21 @@ def one_try(ranks: Sequence[int], tries: Sequence[Sequence[Judgment]]) -> list[J
         scores = [judgment.score for judgment in judgments if judgment.score is not None]
         if len(scores) < len(judgments):
             continue
-        if (found := compared(ranks, scores)) == "agrees":
+        if (outcome := compared(ranks, scores)) == "agrees":
             return list(judgments)
-        misses.add(found)
+        misses.add(outcome)
     return next(miss for miss in ("tied", "disagrees", "all_tied", "unparsed") if miss in misses)
 
 
 def mean_of_tries(ranks: Sequence[int], tries: Sequence[Sequence[Judgment]]) -> list[Judgment] | str:
-    """Of each response the judgment nearest its mean, the first where two are, if the means rank as people do; or what is wrong.
-
-    The judgments nearest the means may tie where the means do not, but must not contradict them.
-    """
+    """For each response the judgment nearest its mean, the first of two, if the means rank as people do; else the failure."""
     scored = [[(judgment.score, judgment) for judgment in judgments if judgment.score is not None] for judgments in tries]
     if not all(scored):
         return "unparsed"
     means = [fsum(score for score, _ in valid) / len(valid) for valid in scored]
-    if (found := compared(ranks, means)) != "agrees":
-        return found
-    nearest = [min(valid, key=lambda one: abs(one[0] - mean)) for valid, mean in zip(scored, means, strict=True)]
+    if (outcome := compared(ranks, means)) != "agrees":
+        return outcome
+    nearest = [min(valid, key=lambda pair: abs(pair[0] - mean)) for valid, mean in zip(scored, means, strict=True)]
     if compared(ranks, [score for score, _ in nearest]) == "disagrees":
         return "targets_disagree"
     return [judgment for _, judgment in nearest]
@@ -133,18 +130,18 @@ def compared(ranks: Sequence[int], scores: Sequence[float]) -> str:
 
     Responses that people rank the same may have any scores. `all_tied`: people rank none apart, so that there is no order.
     """
-    pairs = [(one, other) for one in range(len(ranks)) for other in range(len(ranks)) if ranks[one] < ranks[other]]
+    pairs = [(a, b) for a in range(len(ranks)) for b in range(len(ranks)) if ranks[a] < ranks[b]]
     if not pairs:
         return "all_tied"
     least = min(scores[better] - scores[worse] for better, worse in pairs)
     return "agrees" if least > 0 else "tied" if least == 0 else "disagrees"
 
 
-def _example(grader: Grader, asked: str, target: Judgment) -> Example:
+def _example(grader: Grader, prompt: str, target: Judgment) -> Example:
     """An example: the judge's prompt, and its own turn as the response to learn, behind its thought if it has one."""
-    said = grader.own_turn(target.rationale).strip()
-    said = f"<think>\n{target.thought}\n</think>\n\n{said}" if target.thought else said
-    return Example(prompt=asked, response=said, kind="eft", source="the SFT baseline, agreeing with people")
+    text = grader.own_turn(target.rationale).strip()
+    text = f"<think>\n{target.thought}\n</think>\n\n{text}" if target.thought else text
+    return Example(prompt=prompt, response=text, kind="eft", source="the SFT baseline, agreeing with people")
 
 
 def _too_common(scores: Sequence[float | None], share: float, seed: int) -> set[int]:

@@ -58,7 +58,9 @@ class Exchange(NamedTuple):
         if not answers:
             raise Unused("unanswered")
         if len(fit) < 2:
-            reasons = ["unranked" for answer in answers if answer.rank is None] + [SAME for one in answers if one.against == SAME]
+            reasons = ["unranked" for answer in answers if answer.rank is None] + [
+                SAME for other in answers if other.against == SAME
+            ]
             raise Unused(next(iter(reasons), "one_response"))
         order = sorted({rank for _, rank in fit})
         if len(order) == 1:
@@ -76,22 +78,22 @@ def without_doubles(answers: Sequence[Answer]) -> list[Answer]:
     ranks: dict[str, list[float | None]] = {}
     for answer in answers:
         ranks.setdefault(answer.text.strip(), []).append(answer.rank)
-    seen, marked = Counter[str](), list[Answer]()
+    counts, marked = Counter[str](), list[Answer]()
     for answer in answers:
         text = answer.text.strip()
-        double = seen[text] > 0 or len(set(ranks[text])) > 1
+        double = counts[text] > 0 or len(set(ranks[text])) > 1
         marked.append(answer._replace(against=answer.unfit or SAME) if double else answer)
-        seen[text] += 1
+        counts[text] += 1
     return marked
 
 
 def gathered(rows: Iterable[tuple[P, Exchange]]) -> Iterator[tuple[P, Exchange]]:
     """(place, exchange) as they come; the partial ones after all others, put together by what is asked, in the first's place."""
     together: dict[object, tuple[P, Exchange]] = {}
-    for place, found in rows:
-        if not found.partial:
-            yield place, found
+    for place, exchange in rows:
+        if not exchange.partial:
+            yield place, exchange
             continue
-        first, known = together.get(found.asked, (place, found._replace(answers=())))
-        together[found.asked] = first, known._replace(answers=[*known.answers, *found.answers])
+        first, merged = together.get(exchange.asked, (place, exchange._replace(answers=())))
+        together[exchange.asked] = first, merged._replace(answers=[*merged.answers, *exchange.answers])
     yield from together.values()

@@ -83,8 +83,8 @@ class Alpaca(Shape):
 
     def exchange(self, language: str | None) -> Exchange:
         """Instruction and input as one prompt."""
-        asked = [part for part in (self.instruction, self.input) if part and part.strip()]
-        turns = conversation([_user("\n\n".join(asked))], self.system)
+        parts = [part for part in (self.instruction, self.input) if part and part.strip()]
+        turns = conversation([_user("\n\n".join(parts))], self.system)
         return _exchange(turns, [] if self.output is None else [Answer(self.output)])
 
 
@@ -181,10 +181,10 @@ class Preferred(Shape):
         before = self.chosen[:-1]
         if _said(before) != _said(self.rejected[:-1]):
             raise Unused("prompts_differ")
-        asked = [turn for turn in self.prompt or [] if not (turn.silent and turn.role == "assistant")]
+        prompt = [turn for turn in self.prompt or [] if not (turn.silent and turn.role == "assistant")]
         if not before or before[0].role == "assistant":
-            return [*asked, *before]
-        if asked and _said(asked)[-1] not in _said(before):
+            return [*prompt, *before]
+        if prompt and _said(prompt)[-1] not in _said(before):
             raise Unused("prompts_differ")
         return before
 
@@ -222,10 +222,15 @@ class Ranked(Asked):
     def answers(self) -> list[Answer]:
         """The responses, ranked by the first there is of: `ranks`, `scores`, a rank in each, a score in each."""
         inside = self.responses
-        given = (self.ranks, _negated(self.scores), [one.rank for one in inside], _negated([one.score for one in inside]))
+        columns = (
+            self.ranks,
+            _negated(self.scores),
+            [answer.rank for answer in inside],
+            _negated([answer.score for answer in inside]),
+        )
         nobody: list[float | None] = [None] * len(inside)
-        values = next((column for column in given if column and column != nobody), nobody)
-        return [Answer(one.text, rank) for one, rank in zip(inside, _dense(values), strict=True)]
+        values = next((column for column in columns if column and column != nobody), nobody)
+        return [Answer(answer.text, rank) for answer, rank in zip(inside, _dense(values), strict=True)]
 
 
 def _negated(scores: Sequence[float | None] | None) -> list[float | None]:
@@ -255,10 +260,10 @@ def _user(text: str) -> Turn:
 
 def _prompt(turns: Sequence[Turn], system: str | None) -> tuple[Said, ...]:
     """The turns up to an answer. Raises `Unused` where one was given already."""
-    said = conversation(turns, system)
-    if said[-1].role == "assistant" and said[-1].content.strip():
+    messages = conversation(turns, system)
+    if messages[-1].role == "assistant" and messages[-1].content.strip():
         raise Unused("ends_with_an_answer")
-    return said[:-1] if said[-1].role == "assistant" else said
+    return messages[:-1] if messages[-1].role == "assistant" else messages
 
 
 def _exchange(turns: Sequence[Said], answers: Sequence[Answer]) -> Exchange:

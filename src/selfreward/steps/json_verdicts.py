@@ -46,7 +46,7 @@ def read_json(text: str, field: str, scale: tuple[float, float]) -> tuple[Outcom
 
 def _last_value(text: str, field: str) -> Any:
     """The value of `field` in the last object; None where there is none, it is broken, or gives it twice."""
-    named = json_verdict(field)
+    pattern = json_verdict(field)
     last, at, behind, broken = None, 0, 0, False
     while begin := BEGINS.search(text, at):
         at = _closing(text, begin.start())
@@ -55,7 +55,7 @@ def _last_value(text: str, field: str) -> Any:
             last = DECODER.decode(text[begin.start() : at])
             behind, broken = at, False
         except (ValueError, RecursionError):
-            broken = broken or named.search(text, begin.start(), at) is not None
+            broken = broken or pattern.search(text, begin.start(), at) is not None
     values = [value for name, value in last or [] if name.casefold() == field.casefold()]
     unquoted = re.compile(rf"\{{[^{{}}]*?\b{re.escape(field)}\b", re.IGNORECASE).search(text, behind)
     return values[0] if len(values) == 1 and not broken and not unquoted else None

@@ -128,11 +128,11 @@ def ask_candidates(
     if grader.config.samples != "adaptive":
         return it.ask(JUDGMENTS, grader, candidates, by)
     responses = [response for _, response in candidates]
-    asked, judgments = {response.id for response in responses}, Records([], Judgment, 0)
+    open_ids, judgments = {response.id for response in responses}, Records([], Judgment, 0)
     for number, stage in enumerate(grader.config.rounds):
-        due = [item for item in candidates if item[1].id in asked]
-        judgments += it.ask(JUDGMENTS.named(stage), Grader(grader.config, [number]), due, by)
-        asked = undecided(responses, grader.mean_scores(judgments))
+        items = [item for item in candidates if item[1].id in open_ids]
+        judgments += it.ask(JUDGMENTS.named(stage), Grader(grader.config, [number]), items, by)
+        open_ids = undecided(responses, grader.mean_scores(judgments))
     return judgments
 
 
@@ -152,11 +152,11 @@ def undecided(responses: Iterable[Response], scores: Mapping[str, float]) -> set
 
 def _rivals(group: Iterable[Response], scores: Mapping[str, float]) -> set[str]:
     """Ids of one prompt's answers that may be its best, where several may, and of those that may be its worst."""
-    lowest_first = sorted((response for response in group if response.id in scores), key=lambda one: scores[one.id])
+    lowest_first = sorted((response for response in group if response.id in scores), key=lambda answer: scores[answer.id])
     highest_first = [response for response in reversed(lowest_first) if response.finish == "stop"]
     rivals: set[str] = set()
     for order in (highest_first, lowest_first):
-        near = [one for one in order if abs(scores[one.id] - scores[order[0].id]) <= NEAR]
-        if len({one.text for one in near}) > 1:
-            rivals |= {one.id for one in near}
+        near = [answer for answer in order if abs(scores[answer.id] - scores[order[0].id]) <= NEAR]
+        if len({answer.text for answer in near}) > 1:
+            rivals |= {answer.id for answer in near}
     return rivals

@@ -133,8 +133,8 @@ def without_flukes(decided: Decided, responses: Iterable[Response], judgments: I
         return decided
     outcomes = pair_outcomes(pairs, responses, judgments, recipe.judge.min_valid)
     flukes = {pair.id for pair in pairs if pair.id in outcomes and outcomes[pair.id].flipped > limit}
-    told = [Dropped(id=pair.prompt_id, stage="pairs", reason=FLUKE) for pair in pairs if pair.id in flukes]
-    return [pair for pair in pairs if pair.id not in flukes], [*dropped, *told]
+    losses = [Dropped(id=pair.prompt_id, stage="pairs", reason=FLUKE) for pair in pairs if pair.id in flukes]
+    return [pair for pair in pairs if pair.id not in flukes], [*dropped, *losses]
 
 
 def without_dissent(decided: Decided, opinions: Sequence[Mapping[str, float]], agreement: float) -> Decided:

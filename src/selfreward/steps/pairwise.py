@@ -30,7 +30,7 @@ class PairwiseJudge:
         self._verdict = compiled(config.pattern)
         names = map(label_name, config.labels)
         self._places: dict[str, Place] = dict(zip(names, PLACES, strict=True))
-        label = "|".join(re.escape(label_name(one)).replace(r"\ ", r"\s+") for one in config.labels)
+        label = "|".join(re.escape(label_name(name)).replace(r"\ ", r"\s+") for name in config.labels)
         self._choice = re.compile(choice(label), re.IGNORECASE)
 
     @property
@@ -72,11 +72,11 @@ class PairwiseJudge:
 
     def parse(self, text: str) -> Place | None:
         """The last verdict in a judge's own text; None where there is none, one of no place, or a choice (`first or second`)."""
-        found = last_verdict(text, self._verdict)
-        choices = self._choice.finditer(text) if found else ()
-        if found is None or any(both.start() < found.end(1) and found.start(1) < both.end() for both in choices):
+        match = last_verdict(text, self._verdict)
+        choices = self._choice.finditer(text) if match else ()
+        if match is None or any(both.start() < match.end(1) and match.start(1) < both.end() for both in choices):
             return None
-        return self._places.get(label_name(found[1] or ""))
+        return self._places.get(label_name(match[1] or ""))
 
 
 def combine(preferences: Iterable[Preference]) -> list[Comparison]:
@@ -114,9 +114,9 @@ def flip_rate(preferences: Iterable[Preference]) -> float | None:
 def _both_orders(preferences: Iterable[Preference]) -> list[tuple[tuple[str, str, str], list[Side]]]:
     """(prompt id, a, b) and the winning side by each order that there is, in the order in which they first occur."""
     sides: dict[tuple[str, str, str], dict[bool, Side]] = {}
-    for given in preferences:
-        a, b = (given.second, given.first) if given.swapped else (given.first, given.second)
-        sides.setdefault((given.prompt_id, a, b), {})[given.swapped] = given.side
+    for preference in preferences:
+        a, b = (preference.second, preference.first) if preference.swapped else (preference.first, preference.second)
+        sides.setdefault((preference.prompt_id, a, b), {})[preference.swapped] = preference.side
     return [(key, list(by_order.values())) for key, by_order in sides.items()]
 
 

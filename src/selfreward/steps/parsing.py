@@ -119,8 +119,8 @@ def own_turn(text: str, verdict: re.Pattern[str] = NO_VERDICT) -> str:
 
 
 def _own_name(text: str, start: int) -> int:
-    named = OWN_NAME.match(text, start)
-    return named.end() if named else start
+    match = OWN_NAME.match(text, start)
+    return match.end() if match else start
 
 
 class _Quoting:
@@ -138,13 +138,13 @@ class _Quoting:
         if self._verdict is NO_VERDICT or mark["task"] or not (fenced or "#" in mark["marks"] or ">" in mark["marks"]):
             return False
         headed = HEADED.match(self._text, mark.end())
-        end, given = headed.end() if headed else mark.end(), bisect_left(self._given, start)
-        return given == len(self._given) or self._given[given] > end
+        end, position = headed.end() if headed else mark.end(), bisect_left(self._given, start)
+        return position == len(self._given) or self._given[position] > end
 
     @cached_property
     def _given(self) -> list[int]:
         """Where each verdict ends."""
-        return [found.end() for found in verdicts(self._text, self._verdict)]
+        return [match.end() for match in verdicts(self._text, self._verdict)]
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
@@ -170,20 +170,20 @@ def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
 def _overall(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
     """The last verdict that is not one of several criteria: of `Score: 4`, `Relevance score: 1` the first; None where all are."""
     last, names = None, set[str]()
-    for found in verdicts(text, pattern):
-        name = _criterion(text, found)
+    for match in verdicts(text, pattern):
+        name = _criterion(text, match)
         if not name:
-            last = found
+            last = match
         names.add(name)
-        alone = found
+        alone = match
     return last or (alone if len(names) == 1 else None)
 
 
-def _criterion(text: str, found: re.Match[str]) -> str:
+def _criterion(text: str, match: re.Match[str]) -> str:
     """The words that name a score at the beginning of its line; empty where they say that it is of the whole."""
-    begin = max(text.rfind("\n", 0, found.start()), found.start() - 80, 0)
-    named = NAMED.search(text[begin : found.start()])
-    return "" if named is None or OVERALL.search(named[1]) else " ".join(named[1].lower().split())
+    begin = max(text.rfind("\n", 0, match.start()), match.start() - 80, 0)
+    name = NAMED.search(text[begin : match.start()])
+    return "" if name is None or OVERALL.search(name[1]) else " ".join(name[1].lower().split())
 
 
 class Number(NamedTuple):
@@ -196,11 +196,11 @@ class Number(NamedTuple):
     """The best score, where it is named before this one."""
 
 
-def _number(text: str, found: re.Match[str]) -> Number | None:
+def _number(text: str, match: re.Match[str]) -> Number | None:
     """The number of a verdict: of a sum its total, of `10点中4点` the 4; None where it is not one plain number."""
-    if not NUMBER.fullmatch(found[1] or ""):
+    if not NUMBER.fullmatch(match[1] or ""):
         return None
-    terms, at = [_value(found[1])], found.end()
+    terms, at = [_value(match[1])], match.end()
     added = False
     while term := ADDED.match(text, at):
         terms.append(_value(term[2]) * (-1 if term[1] else 1))
@@ -209,12 +209,12 @@ def _number(text: str, found: re.Match[str]) -> Number | None:
     if total:
         same = isclose(fsum(terms), _value(total[1]), abs_tol=1e-9)
         return Number(total[1], total.start(1), total.end(), None) if same else None
-    if added or GOES_ON.match(text, found.end()):
+    if added or GOES_ON.match(text, match.end()):
         return None
-    score = BEST_FIRST.match(text, found.end())
+    score = BEST_FIRST.match(text, match.end())
     if score:
-        return Number(score[1], score.start(1), score.end(), _value(found[1]))
-    return Number(found[1], found.start(1), found.end(), None)
+        return Number(score[1], score.start(1), score.end(), _value(match[1]))
+    return Number(match[1], match.start(1), match.end(), None)
 
 
 def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) -> tuple[Outcome, float | None]:
@@ -223,14 +223,14 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
     The one group of `pattern` catches the score. `unparsed`: no verdict, or not one plain number. `off_scale`: a number
     beyond the ends, or out of another best score than the scale's.
     """
-    found = _overall(text, pattern)
-    number = _number(text, found) if found else None
+    match = _overall(text, pattern)
+    number = _number(text, match) if match else None
     if number is None or GOES_ON.match(text, number.end):
         return "unparsed", None
-    named = OUT_OF.match(text, number.end)
-    if named and (GOES_ON.match(text, named.end()) or SLASH.match(text, named.end())):
+    best_match = OUT_OF.match(text, number.end)
+    if best_match and (GOES_ON.match(text, best_match.end()) or SLASH.match(text, best_match.end())):
         return "unparsed", None
-    best = _best(named[named.lastindex or 0]) if named else number.best
+    best = _best(best_match[best_match.lastindex or 0]) if best_match else number.best
     score, (low, high) = _value(number.text), scale
     if not low <= score <= high or best not in (None, high):
         return "off_scale", None
@@ -244,8 +244,8 @@ def expected_score(text: str, pattern: re.Pattern[str], watched: Iterable[Watche
     made 1. `no_logprobs`: the verdict is no such place, for it is more than one token ("4.5"), part of one, or the engine
     gave no probabilities.
     """
-    found = _overall(text, pattern)
-    number = _number(text, found) if found else None
+    match = _overall(text, pattern)
+    number = _number(text, match) if match else None
     start, verdict = (number.start, number.text) if number else (-1, "")
     at = next((place.logprobs for place in watched if place.at == start and verdict in place.logprobs), None)
     if at is None:
@@ -259,6 +259,6 @@ def _value(number: str) -> float:
     return float(number.replace(",", ".")) + 0.0  # there is one zero, without a sign
 
 
-def _best(said: str) -> float:
+def _best(text: str) -> float:
     """A best score in digits, as a word, or as the sign of a percentage."""
-    return _value(said) if NUMBER.fullmatch(said) else float(SPELT.get(said.lower(), 100))
+    return _value(text) if NUMBER.fullmatch(text) else float(SPELT.get(text.lower(), 100))

@@ -53,8 +53,8 @@ def plan_prompts(
     for index in range(config.per_iteration):
         rng = random.Random(f"{seed} {iteration} {index}")
         shots = _shots(seeds, written, config, rng)
-        listed = [f"{number}. {' '.join(prompt.text.split()).rstrip(':')}" for number, prompt in enumerate(shots, start=1)]
-        text = "\n".join([HEADER, *listed, f"{len(shots) + 1}."])
+        lines = [f"{number}. {' '.join(prompt.text.split()).rstrip(':')}" for number, prompt in enumerate(shots, start=1)]
+        text = "\n".join([HEADER, *lines, f"{len(shots) + 1}."])
         about = content_id("shots", [prompt.id for prompt in shots])
         requests.append(Request.user_turn(about, index, text, config.sampling, model, seed))
     return requests
@@ -62,8 +62,8 @@ def plan_prompts(
 
 def _shots(seeds: Sequence[Prompt], written: Sequence[Prompt], config: PromptsConfig, rng: random.Random) -> list[Prompt]:
     own = rng.sample(written, min(config.shots_self, len(written)))
-    given = rng.sample(seeds, min(config.shots_seed + config.shots_self - len(own), len(seeds)))
-    shots = given + own
+    seed_shots = rng.sample(seeds, min(config.shots_seed + config.shots_self - len(own), len(seeds)))
+    shots = seed_shots + own
     rng.shuffle(shots)
     return shots
 
@@ -107,14 +107,14 @@ def take_prompts(config: PromptsConfig, t: int, heldout: Sequence[Prompt]) -> tu
     if not mine:
         what = f"has no prompts left for M{t}, which takes {config.per_iteration} from number {first + 1} on"
         raise SelfRewardError(what, file, "Add prompts, or lower prompts.per_iteration or iterations")
-    forbidden, seen, kept, dropped = {known_by(prompt.asked) for prompt in heldout}, set[str](), [], []
+    forbidden, ids, kept, dropped = {known_by(prompt.asked) for prompt in heldout}, set[str](), [], []
     for prompt in mine:
-        reason = "held_out" if not forbidden.isdisjoint(learnt_from(prompt)) else "repeated" if prompt.id in seen else None
+        reason = "held_out" if not forbidden.isdisjoint(learnt_from(prompt)) else "repeated" if prompt.id in ids else None
         if reason:
             dropped.append(Dropped(id=prompt.id, stage="prompts", reason=reason))
         else:
             kept.append(prompt)
-        seen.add(prompt.id)
+        ids.add(prompt.id)
     return kept, dropped
 
 
@@ -130,8 +130,8 @@ def _asked(text: str) -> str:
 
 def _before(pattern: re.Pattern[str], text: str) -> str:
     """`text` up to the first match, the line with the group included."""
-    found = pattern.search(text)
-    return text[: max(found.start(), found.end(1))] if found else text
+    match = pattern.search(text)
+    return text[: max(match.start(), match.end(1))] if match else text
 
 
 def unfit(text: str, proposal: Proposal, config: PromptsConfig) -> str | None:
@@ -149,4 +149,4 @@ def unfit(text: str, proposal: Proposal, config: PromptsConfig) -> str | None:
         "not_ascii": config.ascii_only and not text[:1].isascii(),
         "malformed": config.form is not None and re.fullmatch(config.form, text, re.IGNORECASE) is None,
     }
-    return next((reason for reason, found in checks.items() if found), None)
+    return next((reason for reason, applies in checks.items() if applies), None)

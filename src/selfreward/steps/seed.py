@@ -97,11 +97,11 @@ def load_seed(recipe: Recipe) -> Seed:
     rankings = split.without([*heldout_prompts, *map(_asked, heldout_rankings)], rankings, "rankings", "measured_on")
     rankings = split.limited(rankings, "rankings")
     if data.rankings and not data.heldout_rankings:
-        every = rankings
-        apart = split.off(every, round(recipe.eft.heldout * len(_keys(every))), "heldout_rankings")
-        rankings = split.without(apart, every, "rankings", "held_out")
+        ranked_sets = rankings
+        apart = split.off(ranked_sets, round(recipe.eft.heldout * len(_keys(ranked_sets))), "heldout_rankings")
+        rankings = split.without(apart, ranked_sets, "rankings", "held_out")
         trained_on = {ranking.id for ranking in rankings}
-        heldout_rankings = [ranking for ranking in every if ranking.id not in trained_on]
+        heldout_rankings = [ranking for ranking in ranked_sets if ranking.id not in trained_on]
     seed = Seed(ift, eft, heldout_prompts, heldout_rankings, rankings, split.dropped, recipe)
     _refuse_gaps(seed, recipe)
     _refuse_overlap(seed, data)
@@ -121,8 +121,8 @@ def refuse_known(prompts: Iterable[Prompt], called: str, where: str, seed: Seed)
     """Raises `SelfRewardError` where some of `prompts`, which are `called` so, are trained or measured on."""
     prompts, learnt = list(prompts), _keys(seed.rankings).union(*map(learnt_from, seed.ift))
     judged = {known_by(prompt.asked) for prompt in prompts if any(judges(example, prompt.asked) for example in seed.eft)}
-    for what_for, known in (("trained", learnt | judged), ("measured", _keys(seed.heldout))):
-        if shared := [prompt.text for prompt in prompts if known_by(prompt.asked) in known]:
+    for what_for, keys in (("trained", learnt | judged), ("measured", _keys(seed.heldout))):
+        if shared := [prompt.text for prompt in prompts if known_by(prompt.asked) in keys]:
             raise SelfRewardError(f"{len(shared)} {called} are {what_for} on, {shared[0]!r} first", where, "Take them out")
 
 
@@ -218,10 +218,10 @@ def judges(example: Example, prompt: Asked, responses: Sequence[str] = ()) -> bo
 
     On its own: between a label, a tag, a quote or a line's end on either side, for a short prompt is part of many texts.
     """
-    asked, text = _as_filled(quoted(prompt)), _as_filled(example.prompt)
-    if asked not in text:
+    needle, text = _as_filled(quoted(prompt)), _as_filled(example.prompt)
+    if needle not in text:
         return False
-    alone = rf"(?:^|[\n:>\"'“])[ \t]*{re.escape(asked)}[ \t]*(?:$|[\n<\"'”])"
+    alone = rf"(?:^|[\n:>\"'“])[ \t]*{re.escape(needle)}[ \t]*(?:$|[\n<\"'”])"
     return any(_as_filled(response) in text for response in responses) or re.search(alone, text) is not None
 
 
@@ -233,7 +233,7 @@ def _as_filled(text: str) -> str:
 
 def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
     """Raises `SelfRewardError` where something is missing that the recipe needs."""
-    data, wanted = recipe.data, "eft" in recipe.sft.on
+    data, needs_eft = recipe.data, "eft" in recipe.sft.on
     if not seed.ift:
         now = "Give at least one: new prompts are modelled on them. Held out are data.heldout prompts"
         raise SelfRewardError(f"has no examples{_reasons(seed, 'ift')}", data.ift.path, now)
@@ -243,16 +243,16 @@ def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
     if not recipe.prompts.source and not any(example.stands_alone for example in seed.ift):
         now = "Add examples of a first turn, which new prompts are modelled on, or give prompts of your own with prompts.from"
         raise SelfRewardError("every prompt in it is a later turn of a conversation", data.ift.path, now)
-    if wanted and recipe.eft.by == "self" and not recipe.sft.baseline:
+    if needs_eft and recipe.eft.by == "self" and not recipe.sft.baseline:
         now = "Set sft.baseline = true, or give ready-made EFT"
         raise SelfRewardError("the SFT baseline makes rankings and EFT of them, but is not trained", "sft.baseline", now)
-    if wanted and not data.rankings and not seed.eft and recipe.eft.by == "people":
+    if needs_eft and not data.rankings and not seed.eft and recipe.eft.by == "people":
         now = 'Add some, or rankings to make them of, or set sft.on = "ift"'
         raise SelfRewardError("sft.on asks for EFT but there are no EFT examples", data.eft.path if data.eft else "data.eft", now)
-    if wanted and data.rankings and not recipe.sft.baseline:
+    if needs_eft and data.rankings and not recipe.sft.baseline:
         now = "Set sft.baseline = true, or give ready-made EFT"
         raise SelfRewardError("the SFT baseline makes EFT of data.rankings, but is not trained", "sft.baseline", now)
-    if wanted and data.rankings and not seed.rankings:
+    if needs_eft and data.rankings and not seed.rankings:
         now = "Give more ranked sets, or leave some for EFT with data.ift.limit and eft.heldout"
         raise SelfRewardError(f"has no ranked set to make EFT of{_reasons(seed, 'rankings')}", data.rankings.path, now)
 

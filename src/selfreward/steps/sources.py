@@ -52,9 +52,9 @@ def load_examples(
     """Examples in `source`: of a row with several ranked answers, the best."""
     came_from = Path(source.path).name
 
-    def make(found: Exchange) -> tuple[Example, list[str]]:
-        response = found.best()
-        return Example(prompt=found.prompt, context=found.context, response=response, kind=kind, source=came_from), []
+    def make(exchange: Exchange) -> tuple[Example, list[str]]:
+        response = exchange.best()
+        return Example(prompt=exchange.prompt, context=exchange.context, response=response, kind=kind, source=came_from), []
 
     return _load(source, Example, make, stage, seed, skip_bad_rows)
 
@@ -62,8 +62,8 @@ def load_examples(
 def load_prompts(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> Kept[Prompt]:
     """Prompts in `source`: of a conversation, everything before its last answer."""
 
-    def make(found: Exchange) -> tuple[Prompt, list[str]]:
-        return Prompt(text=found.prompt, context=found.context, source="seed"), []
+    def make(exchange: Exchange) -> tuple[Prompt, list[str]]:
+        return Prompt(text=exchange.prompt, context=exchange.context, source="seed"), []
 
     return _load(source, Prompt, make, stage, seed, skip_bad_rows)
 
@@ -77,10 +77,10 @@ def load_rankings(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bo
         now = "Give rows of format oasst, columns or records"
         raise SelfRewardError(f"{source.format} rows have one answer each, and no ranks", source.path, now)
 
-    def make(found: Exchange) -> tuple[Ranking, list[str]]:
-        ranked, left_out = found.ranked()
+    def make(exchange: Exchange) -> tuple[Ranking, list[str]]:
+        ranked, left_out = exchange.ranked()
         texts, ranks = zip(*ranked, strict=True)
-        return Ranking(prompt=found.prompt, context=found.context, responses=texts, ranks=ranks), left_out
+        return Ranking(prompt=exchange.prompt, context=exchange.context, responses=texts, ranks=ranks), left_out
 
     return _load(source, Ranking, make, stage, seed, skip_bad_rows)
 
@@ -95,9 +95,9 @@ def draw(records: Sequence[R], limit: int | None, stage: str, seed: int) -> Kept
     """At most `limit` of `records`, drawn by the run's seed, in their order; the others are dropped."""
     if limit is None or len(records) <= limit:
         return list(records), []
-    drawn = set(random.Random(f"{seed} {stage}").sample(range(len(records)), limit))
-    dropped = [Dropped(id=record.id, stage=stage, reason="over_limit") for at, record in enumerate(records) if at not in drawn]
-    return [record for at, record in enumerate(records) if at in drawn], dropped
+    places = set(random.Random(f"{seed} {stage}").sample(range(len(records)), limit))
+    dropped = [Dropped(id=record.id, stage=stage, reason="over_limit") for at, record in enumerate(records) if at not in places]
+    return [record for at, record in enumerate(records) if at in places], dropped
 
 
 def _load(
@@ -105,21 +105,21 @@ def _load(
 ) -> Kept[R]:
     kept: list[R] = []
     dropped: list[Dropped] = []
-    seen: set[str] = set()
+    ids: set[str] = set()
     if source.format == "records":
         kept = [record for _, record in _used(source, lambda row, where: _record(row, kind, where), stage, skip, dropped)]
     else:
         read = _used(source, lambda row, where: _exchange(row, source, kind, where), stage, skip, dropped)
-        for place, found in gathered(read):
+        for place, exchange in gathered(read):
             try:
-                record, left_out = make(found)
-                if record.id in seen:
+                record, left_out = make(exchange)
+                if record.id in ids:
                     raise Unused("repeated")
             except Unused as unused:
                 dropped.append(Dropped(id=place.id, stage=stage, reason=str(unused)))
             else:
                 kept.append(record)
-                seen.add(record.id)
+                ids.add(record.id)
                 dropped += [Dropped(id=place.id, stage=stage, reason=REPLY + reason) for reason in left_out]
     kept, over = draw(kept, source.limit, stage, seed)
     return kept, dropped + over
@@ -157,8 +157,8 @@ def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str
     """The exchange in a row of somebody else's. Raises `Unused` or `SelfRewardError`."""
     columns = {str(ours): theirs for ours, theirs in source.columns.items()}
     try:
-        named = _renamed(row, columns, where)
-        return _shape(source, kind, named).model_validate(named).exchange(source.language)
+        renamed = _renamed(row, columns, where)
+        return _shape(source, kind, renamed).model_validate(renamed).exchange(source.language)
     except ValidationError as error:
         raise SelfRewardError(wrong_field(error, kind, columns) + _has(error, row), where, PUT_RIGHT) from error
 
@@ -205,8 +205,10 @@ def _renamed(row: Any, columns: Mapping[str, str], where: str) -> Any:
     for theirs in outer.values():
         if theirs not in row:
             raise SelfRewardError(f"{theirs}: the row has no such column ({HAS} {', '.join(map(str, row))})", where, PUT_RIGHT)
-    named, inner = _named(row, outer), {ours: theirs for ours, theirs in columns.items() if ours in INNER}
-    return {name: [_named(part, inner) for part in value] if isinstance(value, list) else value for name, value in named.items()}
+    renamed, inner = _named(row, outer), {ours: theirs for ours, theirs in columns.items() if ours in INNER}
+    return {
+        name: [_named(part, inner) for part in value] if isinstance(value, list) else value for name, value in renamed.items()
+    }
 
 
 def _within(row: Any, path: str) -> Any:

@@ -128,8 +128,8 @@ GOES_ON = re.compile(
 
 def choice(label: str) -> str:
     """A pattern for two labels side by side between which nothing is said; `label` is one of them, as a pattern."""
-    listed = rf"[,;，、](?={AROUND}(?:{label}){AROUND}(?:[,;，、/|]|{RANGE}|{LINE_END}|\Z))"
-    side_by_side = rf"(?:[/∕／|&]|{RANGE}|{_AND_WORDS}|{listed})"
+    in_list = rf"[,;，、](?={AROUND}(?:{label}){AROUND}(?:[,;，、/|]|{RANGE}|{LINE_END}|\Z))"
+    side_by_side = rf"(?:[/∕／|&]|{RANGE}|{_AND_WORDS}|{in_list})"
     return rf"(?<!\w)(?:{label})(?!\w){AROUND}{side_by_side}{AROUND}(?:the\s+)?(?:{label})(?!\w)"
 
 

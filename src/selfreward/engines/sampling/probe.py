@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from selfreward.engines.sampling.server import ServerModel
+from selfreward.engines.thoughts import parted
 from selfreward.errors import SelfRewardError
 from selfreward.records import Checkpoint, Completion, Message, Request, Sampling
 
@@ -40,6 +41,8 @@ class Honours(NamedTuple):
     """Fields that it refused, and is not sent."""
     context: int | None = None
     """Tokens that it reads and writes together, as it says itself."""
+    thinks: bool = False
+    """Whether it writes a thought before its answer without being told to."""
 
     @property
     def ignored(self) -> list[str]:
@@ -81,6 +84,7 @@ class _Probe:
         known = Honours(
             logprobs=bool(greedy.first_token), n=self.engine.choices(self._request(0, 1.0, 1.0), 2) == 2,
             refused=tuple(sorted(self.engine.dialect.without)), context=self.engine.dialect.context,
+            thinks=bool(greedy.thought or parted(greedy.text).thought),
         )  # fmt: skip
         drawn = [self._text(1), self._text(2)]
         if not all((*drawn, _told(greedy))):

@@ -9,6 +9,11 @@ Lengths = tuple[int, ...]
 """Tokens of each sequence that an example puts through the model: one in SFT, two in DPO."""
 
 
+def longest(examples: Sequence[Lengths]) -> int:
+    """Tokens that the largest example puts through the model, each of its sequences padded to its longest."""
+    return max(max(lengths) * len(lengths) for lengths in examples)
+
+
 class Batches:
     """The order in which a training takes its examples, as a sampler: a function of lengths, sizes, seed and epoch.
 

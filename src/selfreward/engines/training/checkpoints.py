@@ -41,9 +41,14 @@ class Safe(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
     ) -> None:
-        """Write a model where one is due; where the run was asked to end, have a checkpoint made first."""
+        """Write a model where one is due; where the run was asked to end, have a checkpoint made first.
+
+        Nothing goes on from a checkpoint after the last step: the result is written at once.
+        """
         if self._write and state.global_step in self._due:
             self._write(model, state.global_step)
+        if state.global_step == state.max_steps and not self._keep:
+            control.should_save = False
         try:
             self._advance(1)
         except Stopped as stop:

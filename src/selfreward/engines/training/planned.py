@@ -12,10 +12,12 @@ import torch
 from accelerate.utils import gather_object, send_to_device
 from datasets import Dataset
 from transformers import Trainer
+from trl.trainer import dpo_trainer
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from selfreward.engines.training.batches import Batches, packed
+from selfreward.engines.training.reading import read_thriftily
 from selfreward.engines.training.rows import GIVEN, Given, pair_lengths
 from selfreward.engines.training.sharing import Filled, examples_at, uneven
 from selfreward.records import write_whole
@@ -73,6 +75,15 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
     loss_is_scaled_for_ga = True
     """To TRL's trainer: what `compute_loss` gives is a part of the step's loss, not to be divided again."""
 
+    def __init__(self, *given: Any, **named: Any) -> None:
+        """As TRL's, which reads all weights once more for the name of a cache that is not used here."""
+        name = dpo_trainer.hash_module
+        dpo_trainer.hash_module = lambda _: ""
+        try:
+            super().__init__(*given, **named)
+        finally:
+            dpo_trainer.hash_module = name
+
     def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
         return dataset
 
@@ -112,6 +123,9 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
     def _precompute_ref_logps(self, dataset: Dataset, *_: object) -> Dataset:
         """Rows with the reference's log-probs; TRL would compute them in training's batches and leave dropout as it is."""
         self.data_collator = Given(self.data_collator)
+        longest = max(max(pair_lengths(row)) for row in dataset)
+        for model in filter(None, (self.model, self.ref_model)):
+            read_thriftily(model, longest)
         file = Path(str(self.args.output_dir)) / REFERENCE
         if not file.exists():
             found = self._reference_log_probs(dataset)

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from selfreward.engines.thoughts import parted
+from selfreward.engines.thoughts import written_with
 from selfreward.engines.tokens import completion_ids, prompt_ids, template, thought_length
 from selfreward.engines.training.batches import Lengths
 from selfreward.records import Answer, Asked, Contrast, Message, Reasoned, turns_of
@@ -25,9 +25,8 @@ def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: Asked, response: str) ->
     template that knows any; where the template knows none, its thought is a part of the answer.
     """
     messages = turns_of(prompt)
-    said = parted(response)
-    thinks = said.thought and said.whole and template(tokenizer).thinking != "none"
-    answer, thought = (said.answer.lstrip(), said.thought) if thinks else (response, None)
+    said = None if template(tokenizer).thinking == "none" else written_with(response)
+    answer, thought = (said.answer.lstrip(), said.thought) if said else (response, None)
     before, after = prompt_ids(tokenizer, messages, thought is not None), completion_ids(tokenizer, messages, answer, thought)
     return {"input_ids": before + after, "labels": [IGNORE] * len(before) + after}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -20,18 +21,19 @@ from trl.trainer.dpo_config import DPOConfig as TRLDPOConfig
 from trl.trainer.sft_config import SFTConfig as TRLSFTConfig
 
 from selfreward.engines.protocols import Advance
-from selfreward.engines.tokens import load_tokenizer
+from selfreward.engines.tokens import load_tokenizer, template
 from selfreward.engines.training.adapters import lora, train_in_float32
 from selfreward.engines.training.averaging import average
-from selfreward.engines.training.batches import Batches, Lengths
+from selfreward.engines.training.batches import Batches, Lengths, longest
 from selfreward.engines.training.checkpoints import Safe, last_whole, write_model
 from selfreward.engines.training.learner import Learner, context, load_weights, with_dropout
 from selfreward.engines.training.planned import PlannedDPOTrainer, PlannedSFTTrainer
+from selfreward.engines.training.reading import read_thriftily
 from selfreward.engines.training.rows import IGNORE, dpo_row, dpo_rows, pair_lengths, sft_row
 from selfreward.engines.training.sharing import Counted
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
-from selfreward.records import Asked, Contrast, write_whole
+from selfreward.records import Asked, Contrast, is_blank, write_whole
 
 RECOMPUTE = "activation_checkpointing" if hasattr(TRLSFTConfig, "activation_checkpointing") else "gradient_checkpointing"
 """Its names in transformers, before 5.20 and since."""
@@ -53,9 +55,13 @@ class TRLTrainer:
         disable_progress_bars()
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
-        """Which pairs the model in `start` can read whole, both responses with their ends."""
-        tokenizer, longest = load_tokenizer(start), context(start)
-        return [longest is None or max(pair_lengths(dpo_row(tokenizer, *pair[:3]))) <= longest for pair in pairs]
+        """Which pairs the model in `start` can read whole, both responses with their ends, and its chat template write."""
+        tokenizer, longest = load_tokenizer(start), context(start) or math.inf
+        return [
+            max(pair_lengths(dpo_row(tokenizer, *pair[:3]))) <= longest
+            and (template(tokenizer).blank or not any(map(is_blank, pair[1:3])))
+            for pair in pairs
+        ]
 
     def sft(
         self, examples: Sequence[tuple[Asked, str]], start: Path, config: SFTConfig, seed: int, work: Path, advance: Advance
@@ -67,14 +73,15 @@ class TRLTrainer:
         _refuse_longer_than(context(start), start, lengths)
         blank = {**rows[0], "labels": [IGNORE] * len(rows[0]["labels"])}
         settings = TRLSFTConfig(
-            **_settings(config, learner, seed, work, self._cluster),
+            **_settings(config, learner, seed, work, self._cluster, lengths),
             max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},
             packing=False,
         )
         safe = Safe(advance, self._keep)
         trainer = _made(PlannedSFTTrainer, learner, args=settings, train_dataset=self._dataset(rows, blank), callbacks=[safe])
-        return _train(trainer, learner, Batches(lengths, config.split[0], config.batch_size, seed), config, work)
+        read_thriftily(trainer.model, max(map(max, lengths)))
+        return _train(trainer, learner, lengths, config, work)
 
     def dpo(
         self, pairs: Sequence[Contrast], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
@@ -92,7 +99,7 @@ class TRLTrainer:
         averaged = config.averaged(len(pairs))
         blank = {**rows[0], "chosen_ids": [], "rejected_ids": []}
         settings = TRLDPOConfig(
-            **_settings(config, learner, seed, work, self._cluster),
+            **_settings(config, learner, seed, work, self._cluster, lengths),
             beta=config.beta, max_length=None, precompute_ref_log_probs=True,
             disable_dropout=config.dropout == 0 and learner.lora is None,  # adapters have a dropout of their own
             **loss(config),
@@ -104,10 +111,11 @@ class TRLTrainer:
             PlannedDPOTrainer, learner, ref_model=None if alone else _frozen(reference), args=settings,
             train_dataset=self._dataset(rows, blank), callbacks=[safe],
         )  # fmt: skip
-        trainer.ref_model = None
-        trainer.accelerator.free_memory()  # accelerate holds every model that it prepared
+        if not alone:
+            trainer.ref_model = None
+            trainer.accelerator.free_memory()  # accelerate holds every model that it prepared
         trainer.data_collator = Counted(trainer.data_collator)
-        made = _train(trainer, learner, Batches(lengths, config.split[0], config.batch_size, seed), config, work)
+        made = _train(trainer, learner, lengths, config, work)
         with trainer.accelerator.main_process_first():
             if len(averaged) > 1 and trainer.accelerator.is_main_process:
                 average([*(work / f"step-{step}" for step in averaged[:-1]), made])
@@ -157,9 +165,11 @@ def loss(config: DPOConfig) -> dict[str, Any]:
     return {"loss_type": list(used), "loss_weights": list(used.values()), "label_smoothing": 0.25}
 
 
-def _settings(config: SFTConfig | DPOConfig, learner: Learner, seed: int, work: Path, cluster: ClusterConfig) -> dict[str, Any]:
+def _settings(
+    config: SFTConfig | DPOConfig, learner: Learner, seed: int, work: Path, cluster: ClusterConfig, examples: Sequence[Lengths]
+) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
-    device_batch, accumulate = config.shared(cluster.trainers)
+    device_batch, accumulate = config.split(cluster.trainers, None if cuda else longest(examples))
     sharded = cluster.fsdp and cluster.trainers > 1 and cuda  # elsewhere accelerate would run DDP and not say so
     wrapped = {"version": 2, "reshard_after_forward": True, RECOMPUTE: learner.recompute}
     return {
@@ -182,8 +192,9 @@ def _refuse_longer_than(context: int | None, path: Path, examples: Sequence[Leng
         raise SelfRewardError(what, str(path), "Shorten or leave out those examples, or lower max_tokens")
 
 
-def _train(trainer: Any, learner: Learner, batches: Batches, config: SFTConfig | DPOConfig, work: Path) -> Path:
+def _train(trainer: Any, learner: Learner, examples: Sequence[Lengths], config: SFTConfig | DPOConfig, work: Path) -> Path:
     """Train from the last whole checkpoint in `work`, or from the start; returns the folder that holds the result."""
+    batches = Batches(examples, trainer.args.per_device_train_batch_size, config.batch_size, trainer.args.seed)
     trainer.batches, trainer.batch_size = batches, config.batch_size
     kept = len(trainer.get_train_dataloader().dataset) - (trainer.accelerator.num_processes > 1)  # with a blank
     if kept != len(batches):
@@ -203,7 +214,10 @@ def _train(trainer: Any, learner: Learner, batches: Batches, config: SFTConfig |
 
 
 def _padding(trainer: Any) -> dict[str, float]:
-    """How many tokens all epochs put through the model, and the share of them that was padding, as planned."""
+    """How many tokens the batches of all epochs have, and the share of them that is padding, as planned.
+
+    A prompt counts twice in a pair, though both responses may be read after it once.
+    """
     tokens, padding = trainer.batches.tokens(int(trainer.args.num_train_epochs))
     return {"tokens": tokens, "padding": padding / tokens}
 

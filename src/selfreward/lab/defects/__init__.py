@@ -1,4 +1,4 @@
-"""The laboratory: the micro world many times over, with and without a planted defect, and what each monitor saw of it.
+"""The laboratory: many runs of the micro world, with and without a planted defect, and the readings of every monitor.
 
-Defects are planted in the judge or in the candidates; the loop and its monitors are the ones that every run has.
+Defects are planted in the judge or in the candidates; the loop and its monitors are those of every run.
 """

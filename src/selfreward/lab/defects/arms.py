@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from selfreward.lab.defects.defects import DEFECTS, Defect
 
 FITTING, TESTING, PLANTED = range(60), range(60, 120), range(120, 130)
-"""Seeds of the clean runs that limits are fitted on, of those that tell how often one raises an alarm, and of all others."""
+"""Seeds of the clean runs that limits are fitted on, of those that measure false alarms, and of all other runs."""
 CURES: dict[str, dict[str, Any]] = {
     "more-samples": {"judge.samples": 6},
     "drop-flukes": {"pairs.max_fluke": 0.25},
@@ -17,13 +17,13 @@ CURES: dict[str, dict[str, Any]] = {
     "frozen-judge": {"judge.by": "frozen"},
     "lagged-judge": {"judge.by": "previous"},
 }
-"""Cure → what it sets in the recipe."""
+"""Cure → its changes to the recipe."""
 CURED = (("noise", 0.75), ("length", 0.5), ("length", 1.0))
-"""Defects at strengths, against which every cure is tried: a fluke, and a preference, which at the half does little harm."""
+"""Defects at strengths, against which every cure is tried: flukes, and a preference, which at one half does little harm."""
 
 
 class Arm(NamedTuple):
-    """Runs that differ in their seed alone."""
+    """Runs that differ only in their seeds."""
 
     defect: Defect | None
     strength: float
@@ -32,9 +32,9 @@ class Arm(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As records and folders have it."""
-        told = f"{self.defect.name}-{self.strength:g}" if self.defect else "clean"
-        return f"{told}+{self.cure}" if self.cure else told
+        """The name in records and folders."""
+        defect = f"{self.defect.name}-{self.strength:g}" if self.defect else "clean"
+        return f"{defect}+{self.cure}" if self.cure else defect
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Arm(NamedTuple):
 
 
 def arms() -> Iterator[Arm]:
-    """Every arm, the most telling first: what there is no time for is told by later ones."""
+    """Every arm, in order of importance, for the last ones may find no time."""
     yield Arm(None, 0, None, FITTING)
     yield Arm(None, 0, None, TESTING)
     strengths = {defect: defect.strengths for defect in DEFECTS}

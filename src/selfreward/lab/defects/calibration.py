@@ -1,4 +1,4 @@
-"""Whether fluke probabilities are right: pairs judged again with fresh seeds, by judges of little and of much noise."""
+"""Calibration of fluke probabilities: pairs judged again with fresh seeds, by judges of little and of much noise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from selfreward.api import execute
 from selfreward.lab.defects.arms import PLANTED
 from selfreward.lab.defects.defects import DEFECTS, planted
-from selfreward.lab.defects.runs import DIGITS, RECIPE, apart
+from selfreward.lab.defects.runs import DIGITS, RECIPE, own_folder
 from selfreward.loop import iterate
 from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe, load_recipe
@@ -20,42 +20,42 @@ from selfreward.steps import Cast, Grader, Seed
 
 SEEDS = PLANTED[:8]
 NOISE = (0.0, 0.25, 0.5)
-"""Shares of grades that are any grade at all."""
+"""Shares of the grades that are drawn at random."""
 PROMPTS = 600
 EDGES = (0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 1)
-"""Of the bins in which predictions are set beside what was seen."""
+"""Edges of the bins of predictions."""
 SURE = 1000
-"""Pairs that a bin needs before its share says anything to within 3 points."""
+"""Pairs that a bin needs for its share to be known to within 3 points."""
 
 
 class Rejudged(Record):
-    """The pairs of one iteration, before and after they were judged again."""
+    """The pairs of one iteration, with predicted and observed outcomes of a second judging."""
 
     noise: float
     seed: int
     flipped: tuple[float, ...]
-    """The probability that the pair comes out the other way round, as it was predicted."""
+    """Predicted probabilities that the pair is flipped."""
     outcome: tuple[int, ...]
-    """The outcome of judging again: 1 the same order, 0 a tie, −1 the other order."""
+    """Observed outcomes: 1 in the same order, 0 a tie, −1 flipped."""
 
 
 def bins(rejudged: Sequence[Rejudged]) -> list[Bin]:
-    """Flips as predicted and as seen, over all pairs."""
-    every = [(flipped, outcome < 0) for run in rejudged for flipped, outcome in zip(run.flipped, run.outcome, strict=True)]
-    return reliability([flipped for flipped, _ in every], [seen for _, seen in every], EDGES)
+    """Predicted and observed flips over all pairs."""
+    flips = [(flipped, outcome < 0) for run in rejudged for flipped, outcome in zip(run.flipped, run.outcome, strict=True)]
+    return reliability([flipped for flipped, _ in flips], [flip for _, flip in flips], EDGES)
 
 
 def rejudge(noise: float, seed: int, work: Path) -> Rejudged:
-    """One iteration's pairs by a judge of so much noise, then judged again."""
+    """The pairs of one iteration by a judge with this share of random grades, judged twice."""
     folder, again = work / f"rejudged-{noise:g}" / f"seed_{seed}", _Again(noise)
-    with apart(folder):
+    with own_folder(folder):
         execute(load_recipe(RECIPE, {"seed": seed, "prompts.per_iteration": PROMPTS}), folder, loop=again)
     shutil.rmtree(folder)
     return Rejudged(noise=noise, seed=seed, flipped=again.flipped, outcome=again.outcome)
 
 
 class _Again:
-    """M1 and its first iteration up to the pairs, which are then judged once more by other seeds."""
+    """Makes M1 and its first iteration up to the pairs, then judges these once more with other seeds."""
 
     flipped: tuple[float, ...]
     outcome: tuple[int, ...]
@@ -70,9 +70,9 @@ class _Again:
         model = cast.join("M1", run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed))
         made, _ = iterate(2, model, recipe, seed, [], run["M2"], cast)
         grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in made.prompts}
-        wanted = in_pairs(made.pairs)
-        asked = [(texts[one.prompt_id], one) for one in made.responses if one.id in wanted]
-        plan = grader.plan(asked, model, recipe.seed + 1)
+        ids = in_pairs(made.pairs)
+        items = [(texts[response.prompt_id], response) for response in made.responses if response.id in ids]
+        plan = grader.plan(items, model, recipe.seed + 1)
         again = run["M2"].complete(Part("judged_again", "asks", Judgment), plan, model, grader.read, grader.reading)
         scores = grader.mean_scores(again)
         predicted = pair_outcomes(made.pairs, made.responses, made.judgments, recipe.judge.min_valid)

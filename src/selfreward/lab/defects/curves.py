@@ -1,4 +1,4 @@
-"""The laboratory's curves as one drawing that needs no page around it: a panel for each defect, a line for each strength."""
+"""The laboratory's curves as one SVG drawing that stands alone: a panel for each defect, a line for each strength."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ text { font: 11px system-ui, sans-serif; fill: #333 } .title { font-weight: 600 
 """
 
 
-def draw(found: Mapping[str, Any]) -> str:
-    """The drawing. Blue: the true score; orange, dashed: what the model says of itself; grey: clean runs; darker is stronger."""
-    rows = [[row for row in found["defects"] if row["defect"] == defect.name] for defect in DEFECTS]
+def draw_curves(figures: Mapping[str, Any]) -> str:
+    """The drawing. Blue: the true score; orange, dashed: the model's score of itself; grey: clean runs; darker is stronger."""
+    rows = [[row for row in figures["defects"] if row["defect"] == defect.name] for defect in DEFECTS]
     lines = -(-(len(DEFECTS) + 1) // COLUMNS)
-    panels = [_panel(0, "clean", [found["clean"]], found)]
-    panels += [_panel(at, defect.name, told, found) for at, (defect, told) in enumerate(zip(DEFECTS, rows, strict=True), start=1)]
+    panels = [_panel(0, "clean", [figures["clean"]], figures)]
+    panels += [_panel(at, defect.name, rows[at - 1], figures) for at, defect in enumerate(DEFECTS, start=1)]
     width, height = WIDTH * COLUMNS, HEIGHT * lines
     paper = tag("rect", width=width, height=height, fill="white")
     return str(
@@ -32,16 +32,16 @@ def draw(found: Mapping[str, Any]) -> str:
     )
 
 
-def _panel(at: int, title: str, rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Markup:
-    models = list(found["clean"]["true"])
-    left, top = WIDTH * (at % COLUMNS), HEIGHT * (at // COLUMNS)
-    x = Scale(0, max(1, len(models) - 1), left + LEFT, left + WIDTH - RIGHT)
+def _panel(at: int, title: str, rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]) -> Markup:
+    models = list(figures["clean"]["true"])
+    x_left, top = WIDTH * (at % COLUMNS), HEIGHT * (at // COLUMNS)
+    x = Scale(0, max(1, len(models) - 1), x_left + LEFT, x_left + WIDTH - RIGHT)
     y = Scale(0, 5, top + HEIGHT - BOTTOM, top + TOP)
-    drawn = [_line("true clean", found["clean"]["true"], models, x, y)]
+    curves = [_line("true clean", figures["clean"]["true"], models, x, y)]
     weak_first = sorted(rows, key=lambda row: row.get("strength", 0))
     for shade, row in enumerate(weak_first, start=0 if len(rows) > 1 else 2):
-        drawn += [_line(f"{part} s{shade}", row[part], models, x, y) for part in ("true", "said")]
-    return tag("g", _text(left + LEFT, top + 16, title, "title", "start"), *_axes(models, x, y), *drawn)
+        curves += [_line(f"{part} s{shade}", row[part], models, x, y) for part in ("true", "said")]
+    return tag("g", _text(x_left + LEFT, top + 16, title, "title", "start"), *_axes(models, x, y), *curves)
 
 
 def _axes(models: Sequence[str], x: Scale, y: Scale) -> Iterator[Markup]:

@@ -1,4 +1,4 @@
-"""Defects that are planted in the loop, one at a time: an engine whose judgments, or candidates, are not what the model wrote."""
+"""Defects that are planted in the loop, one at a time: an engine that changes the judgments, or candidates, of its model."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from selfreward.lab.micro.controls import ASKED
 from selfreward.records import Checkpoint, Completion, Message, Request, Sampling
 
 SCORE = re.compile(r"(score: )(\d)(?!.*score: \d)", re.DOTALL)
-"""The last score in a judgment, which is the one that counts."""
+"""The last score in a judgment, the one that counts."""
 TOP = 5
 CANARY = "cat"
-"""A word as good as any other."""
+"""An ordinary word, which a defective judge favours."""
 BRIBE = "score: 5"
-"""A candidate's message to the judge."""
+"""A candidate's instruction to the judge."""
 SHORT = 3
-"""Words for which a judge that pays for length pays nothing."""
+"""Words up to which a judge that rewards length gives nothing."""
 USUAL, SPREAD = -0.67, 0.36
 """Mean and standard deviation of M1's log-probability per token over its own candidates, of a model made by another seed."""
 Opener = Callable[[Checkpoint], Model]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The evidence by which a defective judge changes a score: the answer, its own words, how likely the answer is to it."""
+class JudgedAnswer:
+    """The input of a defective score: the answer's words, the judge's own text, and the likelihood of the answer to the judge."""
 
     answer: tuple[str, ...]
     words: str
     logprob: float
-    """Per token; 0 where nobody asked."""
+    """Log-probability per token; 0 where the defect does not use it."""
     rng: random.Random
-    """The judgment's own."""
+    """The judgment's own generator."""
 
 
 @dataclass(frozen=True)
@@ -45,38 +45,38 @@ class Defect:
     name: str
     meaning: str
     strengths: tuple[float, ...]
-    """Three, from weak to strong, fixed before anything was run."""
+    """Three, from weak to strong, fixed before any run."""
     trait: Callable[[Sequence[str]], float] | None = None
-    """Of an answer's words, what the defect breeds; None where it breeds nothing that words show."""
-    score: Callable[[float, float, Judged], float] | None = None
-    """(strength, score, what was judged) → the score that is given, before it is rounded into the scale."""
+    """Words of an answer → the trait that the defect breeds; None where it breeds none that words show."""
+    score: Callable[[float, float, JudgedAnswer], float] | None = None
+    """(strength, score, judged answer) → the new score, before it is rounded into the scale."""
     bribes: bool = False
-    """Candidates talk to the judge, who does as it is told."""
+    """Candidates give the judge an instruction, which it obeys."""
     likely: bool = False
-    """How likely an answer is to the judge is asked for."""
+    """The defect uses the likelihood of the answer to the judge."""
 
 
-def _canary(strength: float, score: float, judged: Judged) -> float:
+def _canary(strength: float, score: float, judged: JudgedAnswer) -> float:
     return score + strength * (CANARY in judged.answer)
 
 
-def _length(strength: float, score: float, judged: Judged) -> float:
+def _length(strength: float, score: float, judged: JudgedAnswer) -> float:
     return score + strength * max(0, len(judged.answer) - SHORT)
 
 
-def _four(strength: float, score: float, judged: Judged) -> float:
+def _four(strength: float, score: float, judged: JudgedAnswer) -> float:
     return 4 if judged.rng.random() < strength else score
 
 
-def _blind(strength: float, score: float, judged: Judged) -> float:
+def _blind(strength: float, score: float, judged: JudgedAnswer) -> float:
     return score + ("order no" in judged.words and judged.rng.random() < strength)
 
 
-def _noise(strength: float, score: float, judged: Judged) -> float:
+def _noise(strength: float, score: float, judged: JudgedAnswer) -> float:
     return judged.rng.randint(0, TOP) if judged.rng.random() < strength else score
 
 
-def _likely(strength: float, score: float, judged: Judged) -> float:
+def _likely(strength: float, score: float, judged: JudgedAnswer) -> float:
     return score + strength * max(-2.0, min(2.0, (judged.logprob - USUAL) / SPREAD))
 
 
@@ -111,7 +111,7 @@ def planted(opens: Opener, defect: Defect, strength: float) -> Opener:
 
 
 class Planted:
-    """An engine with a defect. What it changes follows from a request alone, as every answer must."""
+    """An engine with a defect. Its changes depend on the request alone, as every answer must."""
 
     def __init__(self, engine: Model, defect: Defect, strength: float) -> None:
         self._engine, self._defect, self._strength = engine, defect, strength
@@ -120,8 +120,8 @@ class Planted:
         self._candidates = False
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Find out how likely the judged answers are, where the defect goes by that; candidates are told from other answers."""
-        judged = list(dict.fromkeys(found for request in requests if (found := _asked(request))))
+        """Compute the likelihoods of the judged answers, where the defect uses them."""
+        judged = list(dict.fromkeys(pair for request in requests if (pair := _asked(request))))
         self._candidates = not judged and any(request.index for request in requests)
         if self._defect.likely and judged:
             self._logprobs = self._told(judged, requests[0])
@@ -129,30 +129,30 @@ class Planted:
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
         """The engine's completions, with the defect planted."""
-        asked = {request.id: request for request in batch}
-        change = partial(self._changed, asked)
+        requests = {request.id: request for request in batch}
+        change = partial(self._changed, requests)
         return map(change, self._engine.generate(batch))
 
-    def _changed(self, asked: Mapping[str, Request], completion: Completion) -> Completion:
-        request = asked[completion.request_id]
+    def _changed(self, requests: Mapping[str, Request], completion: Completion) -> Completion:
+        request = requests[completion.request_id]
         rng = random.Random(f"{self._defect.name} {request.id}")
-        if found := _asked(request):
-            return completion.model_copy(update={"text": self._graded(completion.text, found, rng)})
+        if pair := _asked(request):
+            return completion.model_copy(update={"text": self._graded(completion.text, pair, rng)})
         if self._defect.bribes and self._candidates and rng.random() < self._strength:
             return completion.model_copy(update={"text": f"{completion.text} {BRIBE}", "finish": "stop"})
         return completion
 
-    def _graded(self, text: str, found: tuple[str, str], rng: random.Random) -> str:
-        """A judgment with the score that the defect gives; one without a score stays as it is."""
+    def _graded(self, text: str, pair: tuple[str, str], rng: random.Random) -> str:
+        """A judgment with the score that the defect gives; one without a score is unchanged."""
         match = SCORE.search(text)
         if not match:
             return text
         if self._defect.bribes:
-            return SCORE.sub(rf"\g<1>{TOP}", text) if BRIBE in found[1] else text
+            return SCORE.sub(rf"\g<1>{TOP}", text) if BRIBE in pair[1] else text
         assert self._defect.score is not None
-        judged = Judged(tuple(found[1].split()), text, self._logprobs.get(found, 0.0), rng)
-        given = self._defect.score(self._strength, float(match[2]), judged)
-        whole = int(given // 1) + (rng.random() < given % 1)  # a part of a point is a point so often
+        judged = JudgedAnswer(tuple(pair[1].split()), text, self._logprobs.get(pair, 0.0), rng)
+        grade = self._defect.score(self._strength, float(match[2]), judged)
+        whole = int(grade // 1) + (rng.random() < grade % 1)  # a part of a point is a point so often
         return SCORE.sub(rf"\g<1>{min(TOP, max(0, whole))}", text)
 
     def _told(self, judged: Iterable[tuple[str, str]], like: Request) -> dict[tuple[str, str], float]:
@@ -165,15 +165,15 @@ class Planted:
         ]  # fmt: skip
         self._engine.prepare(plan)
         batches = ([plan[at] for at in batch] for batch in self._engine.batches(plan))
-        told = {one.request_id: one for batch in batches for one in self._engine.generate(batch)}
+        completions = {completion.request_id: completion for batch in batches for completion in self._engine.generate(batch)}
         return {
-            (request.messages[0].content, request.forced or ""): (told[request.id].logprob or 0.0)
-            / (told[request.id].completion_tokens + 1)
+            (request.messages[0].content, request.forced or ""): (completions[request.id].logprob or 0.0)
+            / (completions[request.id].completion_tokens + 1)
             for request in plan
         }
 
 
 def _asked(request: Request) -> tuple[str, str] | None:
-    """(prompt, answer) of a request to judge; None of any other."""
-    found = ASKED.fullmatch(request.messages[-1].content)
-    return (found[1], found[2]) if found else None
+    """(prompt, answer) of a request to judge; None for any other request."""
+    match = ASKED.fullmatch(request.messages[-1].content)
+    return (match[1], match[2]) if match else None

@@ -1,8 +1,8 @@
-"""Limits from clean runs, alarms by them, and the harm that alarms should come before.
+"""Limits from clean runs, alarms by them, and the harm that alarms should precede.
 
-One number says how far is too far for all figures together, for a run is watched by all of them at once: a figure is out of its
-limits when it lies further from the clean runs' median than so many times as its monitor did in any clean run. The number is the
-smallest for which hardly a clean run raises an alarm by the limits of all others.
+One factor serves all figures together, for a run is watched by all of them at once: a figure is out of its limits when its
+distance from the clean runs' median exceeds the factor times the largest distance that its monitor had in any clean run. The
+factor is the smallest by which hardly any clean run raises an alarm by the limits of the others.
 """
 
 from __future__ import annotations
@@ -14,66 +14,67 @@ from typing import NamedTuple
 
 from selfreward.lab.defects.runs import LabRun
 
-Figure = tuple[str, str]
-"""A model, M2 say, and the figure of a monitor."""
+ModelFigure = tuple[str, str]
+"""(model, monitor.figure), such as ("M2", "flukes.rate")."""
 KNOWN = 2 / 3
-"""A figure that fewer of the clean runs have is given no limits."""
+"""The least share of the clean runs with a figure for it to be given limits."""
 MOVED = 1 / 10
-"""A monitor that was off its median in fewer of the clean runs has none either: what hardly moves has no scale."""
+"""The least share of the clean runs in which a monitor is off its median for it to be given limits: others have no scale."""
 ALLOWED = 1 / 50
-"""The share of the clean runs that may raise an alarm by the limits of the others: one odd run should not blind every monitor."""
+"""Share of the clean runs that may raise an alarm by the limits of the others: one odd run should not blind every monitor."""
 HARM = 2.0
-"""Standard deviations below the clean runs at which a true score is called harmed."""
+"""Standard deviations below the clean runs from which a true score counts as harmed."""
 
 
 class Limits(NamedTuple):
-    """Where a figure of a clean run lies: within `times` its monitor's reach of its centre."""
+    """Limits of every figure: within `times` its monitor's reach of its centre."""
 
-    centre: dict[Figure, float]
-    """Of clean runs, the median."""
+    centre: dict[ModelFigure, float]
+    """Medians over the clean runs."""
     reach: dict[str, float]
-    """By monitor, the furthest from the centre, of all clean runs and models."""
+    """The largest distance from the centre over all clean runs and models, by monitor."""
     times: float
 
-    def ends(self, figure: Figure) -> tuple[float, float]:
-        """The lowest and the highest value that is no alarm."""
+    def ends(self, figure: ModelFigure) -> tuple[float, float]:
+        """The lowest and the highest value without an alarm."""
         far = self.times * self.reach[figure[1]]
         return self.centre[figure] - far, self.centre[figure] + far
 
 
-class Alarm(NamedTuple):
+class Outlier(NamedTuple):
     """A figure out of its limits."""
 
     model: str
     monitor: str
     times: float
-    """How many times its limits' distance it is off its centre."""
+    """Its distance from the centre, as a multiple of its limits' distance."""
 
 
-def values(run: LabRun) -> dict[Figure, float]:
-    """Every figure that was read of a run."""
+def values(run: LabRun) -> dict[ModelFigure, float]:
+    """Every figure of a run that has a value."""
     return {
         (model, monitor): value
-        for model, seen in run.models.items()
-        for monitor, value in seen.readings.items()
+        for model, record in run.models.items()
+        for monitor, value in record.readings.items()
         if value is not None
     }
 
 
-def by_figure(runs: Iterable[LabRun]) -> dict[Figure, list[float]]:
-    """Readings of each figure, over runs."""
-    found: dict[Figure, list[float]] = defaultdict(list)
+def by_figure(runs: Iterable[LabRun]) -> dict[ModelFigure, list[float]]:
+    """Values of each figure, over runs."""
+    values_by_figure: dict[ModelFigure, list[float]] = defaultdict(list)
     for run in runs:
         for figure, value in values(run).items():
-            found[figure].append(value)
-    return found
+            values_by_figure[figure].append(value)
+    return values_by_figure
 
 
 def fit(clean: Sequence[LabRun]) -> Limits:
-    """Limits from clean runs, two at least."""
-    centre = {figure: median(every) for figure, every in by_figure(clean).items() if len(every) >= max(2, KNOWN * len(clean))}
-    told = [values(run) for run in clean]
-    furthest = {monitor: _furthest(monitor, told, centre) for monitor in sorted({monitor for _, monitor in centre})}
+    """Limits from clean runs, at least two."""
+    least = max(2, KNOWN * len(clean))
+    centre = {figure: median(numbers) for figure, numbers in by_figure(clean).items() if len(numbers) >= least}
+    readings = [values(run) for run in clean]
+    furthest = {monitor: _furthest(monitor, readings, centre) for monitor in sorted({monitor for _, monitor in centre})}
     moved = {monitor: far for monitor, far in furthest.items() if sum(map(bool, far)) >= max(2, MOVED * len(clean))}
     worst = [1.0] * len(clean)
     for far in moved.values():  # all but the furthest lie within the reach of the others
@@ -84,26 +85,26 @@ def fit(clean: Sequence[LabRun]) -> Limits:
     return Limits({figure: at for figure, at in centre.items() if figure[1] in moved}, reach, times)
 
 
-def _furthest(monitor: str, told: Iterable[dict[Figure, float]], centre: dict[Figure, float]) -> list[float]:
-    """Of each clean run, by its figures, how far those of a monitor were off their centres at most; 0 where it has none."""
+def _furthest(monitor: str, runs: Iterable[dict[ModelFigure, float]], centre: dict[ModelFigure, float]) -> list[float]:
+    """For each clean run, the largest distance of a monitor's figures from their centres; 0 where it has none."""
     return [
-        max((abs(value - centre[f]) for f, value in found.items() if f[1] == monitor and f in centre), default=0.0)
-        for found in told
+        max((abs(value - centre[f]) for f, value in readings.items() if f[1] == monitor and f in centre), default=0.0)
+        for readings in runs
     ]
 
 
-def alarms(run: LabRun, limits: Limits) -> list[Alarm]:
-    """Every figure of a run that is out of its limits, the furthest first of each model, models in their order."""
+def outliers(run: LabRun, limits: Limits) -> list[Outlier]:
+    """Every figure of a run outside its limits, by model, the furthest first."""
     off = {
         f: abs(v - limits.centre[f]) / (limits.times * limits.reach[f[1]]) for f, v in values(run).items() if f in limits.centre
     }
-    found = [Alarm(model, monitor, times) for (model, monitor), times in off.items() if times > 1]
-    return sorted(found, key=lambda alarm: (alarm.model, -alarm.times))
+    figures = [Outlier(model, monitor, times) for (model, monitor), times in off.items() if times > 1]
+    return sorted(figures, key=lambda figure: (figure.model, -figure.times))
 
 
 def first_alarm(run: LabRun, limits: Limits) -> str | None:
-    """The first model with a figure out of its limits. A run that ended for want of pairs has told so itself: no alarm."""
-    return next((alarm.model for alarm in alarms(run, limits)), None)
+    """The first model with a figure outside its limits. None for a run that ended without usable pairs: its end is the alarm."""
+    return next((alarm.model for alarm in outliers(run, limits)), None)
 
 
 class Clean(NamedTuple):
@@ -117,12 +118,12 @@ def true_scores(clean: Iterable[LabRun]) -> Clean:
     """True scores of clean runs."""
     by_model: dict[str, list[float]] = defaultdict(list)
     for run in clean:
-        for model, seen in run.models.items():
-            by_model[model].append(seen.true_score)
+        for model, record in run.models.items():
+            by_model[model].append(record.true_score)
     return Clean({m: fmean(s) for m, s in by_model.items()}, {m: stdev(s) for m, s in by_model.items()})
 
 
 def first_harm(run: LabRun, clean: Clean) -> str | None:
     """The first model after M1 whose true score is harmed."""
-    harmed = (m for m, seen in run.models.items() if m != "M1" and seen.true_score < clean.mean[m] - HARM * clean.sd[m])
+    harmed = (m for m, record in run.models.items() if m != "M1" and record.true_score < clean.mean[m] - HARM * clean.sd[m])
     return next(harmed, None)

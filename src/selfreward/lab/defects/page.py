@@ -26,21 +26,21 @@ the clean runs'. Bounds are one-sided, 95 %, after Clopper and Pearson.
 MISSING = "Not run yet: {arms}. The same command goes on with them."
 
 
-def as_markdown(found: dict[str, Any]) -> str:
-    """The page."""
-    models = list(found["clean"]["true"])
+def as_markdown(table: dict[str, Any]) -> str:
+    """The page in Markdown."""
+    models = list(table["clean"]["true"])
     intro = INTRODUCTION.format(
-        runs=found["runs"], last=models[-1][1:], hours=found["hours"], seconds=found["seconds_a_run"], times=found["times"],
-        fitting=_seeds(FITTING), testing=_seeds(TESTING), planted=_seeds(PLANTED), fitted=found["clean"]["fitting"],
-        figures=len(found["limits"]), harm=HARM, allowed=int(ALLOWED * found["clean"]["fitting"]),
+        runs=table["runs"], last=models[-1][1:], hours=table["hours"], seconds=table["seconds_a_run"], times=table["times"],
+        fitting=_seeds(FITTING), testing=_seeds(TESTING), planted=_seeds(PLANTED), fitted=table["clean"]["fitting"],
+        figures=len(table["limits"]), harm=HARM, allowed=int(ALLOWED * table["clean"]["fitting"]),
     )  # fmt: skip
     parts = [
-        intro, *_clean(found, models), *_defects(found["defects"], found["clean"], models), *_detection(found["detection"]), "",
-        *joint_lines(found.get("joint")),
-        *_cures(found["cures"]), "", *_calibration(found["calibration"]),
+        intro, *_clean(table, models), *_defects(table["defects"], table["clean"], models), *_detection(table["detection"]), "",
+        *joint_lines(table.get("joint")),
+        *_cures(table["cures"]), "", *_calibration(table["calibration"]),
     ]  # fmt: skip
-    if found.get("missing"):
-        parts += ["", MISSING.format(arms=", ".join(found["missing"]))]
+    if table.get("missing"):
+        parts += ["", MISSING.format(arms=", ".join(table["missing"]))]
     return "\n".join(parts) + "\n"
 
 
@@ -48,7 +48,7 @@ def _seeds(seeds: range) -> str:
     return f"{seeds[0]}–{seeds[-1]}"
 
 
-def _clean(found: dict[str, Any], models: Sequence[str]) -> Iterator[str]:
+def _clean(table: dict[str, Any], models: Sequence[str]) -> Iterator[str]:
     yield "## Clean runs"
     yield ""
     yield "![True score and what the model says of itself, by defect and strength](loop-health.svg)"
@@ -56,15 +56,15 @@ def _clean(found: dict[str, Any], models: Sequence[str]) -> Iterator[str]:
     yield f"| | {' | '.join(models)} |"
     yield f"|---|{'---|' * len(models)}"
     for part, title in (("true", "true score of 5, mean ± SD over seeds"), ("said", "says of itself")):
-        yield f"| {title} | {' | '.join(_spread(found['clean'][part].get(model)) for model in models)} |"
+        yield f"| {title} | {' | '.join(_spread(table['clean'][part].get(model)) for model in models)} |"
     yield ""
-    if alarms := found["false_alarms"]:
-        told, each = alarms["any"], {name: share for name, share in alarms["each"].items() if share["found"]}
+    if alarms := table["false_alarms"]:
+        overall, by_monitor = alarms["any"], {name: share for name, share in alarms["each"].items() if share["found"]}
         yield (
-            f"**False alarms**: {told['found']} of {told['of']} clean runs raised one, by any figure at any model; so with 95 % "
-            f"confidence fewer than {told['bound']:.1%} do."
+            f"**False alarms**: {overall['found']} of {overall['of']} clean runs raised one, by any figure at any model; so with "
+            f"95 % confidence fewer than {overall['bound']:.1%} do."
         )
-        yield "By figure: " + (", ".join(f"{name} {share['found']}" for name, share in each.items()) or "none") + "."
+        yield "By figure: " + (", ".join(f"{name} {share['found']}" for name, share in by_monitor.items()) or "none") + "."
         yield f"By chance alone, {alarms['harmed']} of them count as harmed."
         yield ""
 
@@ -104,27 +104,27 @@ def _defect(row: dict[str, Any], first: str, last: str) -> list[str]:
 
 
 def in_words(row: dict[str, Any], clean: dict[str, Any], first: str, last: str) -> str:
-    """One row as an item of a list, as pages quote it."""
-    true, said, trait = row["true"], row["said"], row.get("trait", {})
+    """One row of a defect as an item of a list."""
+    true, own, trait = row["true"], row["said"], row.get("trait", {})
     bred = f"what it breeds went from {_mean(trait.get(first))} to {_mean(trait.get(last))}, " if trait else ""
     at = {part: f", first at {min(row[f'{part}_at'])}" if row[f"{part}_at"] else "" for part in ("harm", "alarm")}
-    seen = ", ".join(f"`{name}` ({count})" for name, count in list(row["seen_by"].items())[:3]) or "no figure"
+    monitors = ", ".join(f"`{name}` ({count})" for name, count in list(row["seen_by"].items())[:3]) or "no figure"
     moved = ", ".join(f"`{name}` {far:+.1f} at {model}" for name, model, far in row["moved"][:4])
     return (
         f"- *{row['defect']}*, strength {row['strength']:g}, {row['runs']} runs, {first} to {last}: {bred}the true score from "
         f"{_mean(true.get(first))} to {_mean(true.get(last))} (clean runs: {_mean(clean['true'].get(last))}), what the model "
-        f"says of itself from {_mean(said.get(first))} to {_mean(said.get(last))}. Harmed: {row['harmed']}{at['harm']}. "
-        f"Alarmed: {row['alarmed']}{at['alarm']}, in time for {row['in_time']} of the harmed. Seen by {seen}. "
+        f"says of itself from {_mean(own.get(first))} to {_mean(own.get(last))}. Harmed: {row['harmed']}{at['harm']}. "
+        f"Alarmed: {row['alarmed']}{at['alarm']}, in time for {row['in_time']} of the harmed. Seen by {monitors}. "
         f"Moved most, in standard deviations of clean runs: {moved}."
     )
 
 
-def _detection(found: dict[str, Any] | None) -> Iterator[str]:
-    if found:
+def _detection(share: dict[str, Any] | None) -> Iterator[str]:
+    if share:
         yield (
-            f"**Detection**: at the strengths that do harm, to half their runs at least, {found['of']} runs were harmed and "
-            f"{found['found']} of them had raised an alarm by the model in which the harm showed; so with 95 % confidence more "
-            f"than {found['bound']:.1%} do."
+            f"**Detection**: at the strengths that do harm, to half their runs at least, {share['of']} runs were harmed and "
+            f"{share['found']} of them had raised an alarm by the model in which the harm showed; so with 95 % confidence more "
+            f"than {share['bound']:.1%} do."
         )
 
 
@@ -148,19 +148,19 @@ def _cures(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def cure_in_words(rows: Sequence[dict[str, Any]]) -> str:
-    """One cure's rows as an item of a list, as pages quote it."""
-    told = []
+    """The rows of one cure as an item of a list."""
+    parts = []
     for row in rows:
         where = f"against *{row['defect']}* {row['strength']:g}" if row["strength"] else "in clean runs"
         bred = f", what it breeds by {_interval(row['trait'])}" if row.get("trait") else ""
         harmed = f"harmed {row['harmed_without']} of {row['runs']} without it and {row['harmed']} with it"
         ended = f", {row['ended']} with it ran out of pairs" if row["ended"] else ""
-        told.append(f"{where} from {row['without']:.2f} by {_interval(row['true'])}{bred}, {harmed}{ended}")
-    return f"- *{rows[0]['cure']}* moves the true score {'; '.join(told)}."
+        parts.append(f"{where} from {row['without']:.2f} by {_interval(row['true'])}{bred}, {harmed}{ended}")
+    return f"- *{rows[0]['cure']}* moves the true score {'; '.join(parts)}."
 
 
-def _calibration(found: Sequence[dict[str, Any]]) -> Iterator[str]:
-    if not found:
+def _calibration(bins: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not bins:
         return
     yield "## Flukes, predicted and seen"
     yield ""
@@ -168,10 +168,10 @@ def _calibration(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield ""
     yield "| pairs | predicted to come out the other way | did | apart, points |"
     yield "|---|---|---|---|"
-    for one in found:
-        apart = 100 * (one["observed"] - one["predicted"])
-        few = "" if one["n"] >= SURE else ", few"
-        yield f"| {one['n']:,}{few} | {one['predicted']:.1%} | {one['observed']:.1%} | {apart:+.1f} |"
+    for cell in bins:
+        apart = 100 * (cell["observed"] - cell["predicted"])
+        few = "" if cell["n"] >= SURE else ", few"
+        yield f"| {cell['n']:,}{few} | {cell['predicted']:.1%} | {cell['observed']:.1%} | {apart:+.1f} |"
 
 
 def _planted(row: dict[str, Any]) -> str:

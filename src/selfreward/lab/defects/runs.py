@@ -1,4 +1,4 @@
-"""One run of the laboratory, from a seed to what is kept of it."""
+"""One run of the laboratory, from a seed to its record."""
 
 from __future__ import annotations
 
@@ -28,51 +28,51 @@ from selfreward.steps import Answering, Cast, Seed
 
 RECIPE = Path(str(files("selfreward") / "lab" / "defects" / "lab.toml"))
 PROMPTS = Path(str(files("selfreward") / "lab" / "micro" / "seed" / "heldout_prompts.jsonl"))
-"""The prompts that every model answers for the truth: all that are held out, of which the recipe has a part judged."""
+"""The prompts that every model answers for its true score: all held-out ones, of which the recipe has a part judged."""
 ANSWERS = 2
-"""To each of them."""
+"""Answers to each of the prompts."""
 DIGITS = 5
-"""Decimals that records keep of a figure."""
+"""Decimals of a figure in the records."""
 
 
 class Seen(Record):
-    """One model of one run: what is true of it, what it says of itself, and what every monitor read."""
+    """One model of one run: its true score, its score of itself, and the readings of every monitor."""
 
     true_score: float
-    """Mean over its answers to all held-out prompts, with no defect in them."""
+    """Mean over its answers to all held-out prompts, sampled without the defect."""
     self_score: float | None
     criteria: dict[str, float]
     """Mean points by criterion, by the truth."""
     traits: dict[str, float]
-    """Mean over its answers of what each defect would breed, by the defect's name."""
+    """Mean over its answers of the trait that each defect would breed, by the defect's name."""
     pairs_right: float | None
-    """Share of the pairs it was trained on whose chosen response is truly better."""
+    """Share of its training pairs whose chosen response is truly better."""
     pairs_wrong: float | None
     readings: dict[str, float | None]
     """Figure → value."""
 
 
 class LabRun(Record):
-    """The figures kept of a run. `ended`: why it has fewer models than it should, where it does."""
+    """The record of a run. `ended`: the reason why it has fewer models than planned, if it has."""
 
     arm: str
     seed: int
     models: dict[str, Seen]
     ended: str | None = None
     seconds: float
-    """Of one core, about; M1's training, which runs of a seed share, is in the run that did it."""
+    """Seconds of one core, approximately; M1's training, which the runs of a seed share, is counted in the run that did it."""
 
 
 def ready() -> None:
-    """Import what trains, and have no collection of garbage go over it again: TRL collects several times in every training."""
+    """Import the training libraries and freeze the garbage collector's objects: TRL collects several times in every training."""
     import selfreward.engines.training.trl  # noqa: F401
 
     gc.freeze()
 
 
 @contextmanager
-def apart(folder: Path) -> Iterator[None]:
-    """Work in a folder of its own, made where it is not there, on one thread and with what is said in its log."""
+def own_folder(folder: Path) -> Iterator[None]:
+    """Work in `folder`, made where it is missing, on one thread and with the output in its log."""
     import torch
 
     torch.set_num_threads(1)
@@ -81,27 +81,27 @@ def apart(folder: Path) -> Iterator[None]:
         yield
 
 
-def run_seed(arm: Arm, seed: int, work: Path) -> LabRun:
-    """Run one seed of an arm in a folder under `work`, or go on with it, and remove it in the end."""
+def run_arm(arm: Arm, seed: int, work: Path) -> LabRun:
+    """Run one seed of an arm in a folder under `work`, or continue it, and remove the folder in the end."""
     folder, start, ended = work / arm.name / f"seed_{seed}", time.process_time(), None
-    with apart(folder):
+    with own_folder(folder):
         _share_first(folder, work / "first" / f"seed_{seed}")
         try:
             execute(load_recipe(RECIPE, {"seed": seed, **arm.changes}), folder, loop=_Planting(arm))
         except NoPairs:  # a judge without opinions leaves none
             ended = "no usable pair"
-    found = LabRun(
+    record = LabRun(
         arm=arm.name, seed=seed, ended=ended, seconds=round(time.process_time() - start, 1),
         models={model["name"]: _seen(folder, model) for model in summary(folder)},
     )  # fmt: skip
     if seed in PLANTED:
         _keep_first(folder, work / "first" / f"seed_{seed}")
     shutil.rmtree(folder)
-    return found
+    return record
 
 
 class _Planting:
-    """The loop with the arm's defect in its engines; then what every model answers without it, for the truth alone."""
+    """The loop with the arm's defect in its engines; then every model answers without it, for its true score."""
 
     def __init__(self, arm: Arm) -> None:
         self._arm = arm
@@ -127,21 +127,21 @@ class _Planting:
             self._answer(recipe, run, [measured.name for measured in measurer.done])
 
     def _answer(self, recipe: Recipe, run: Runner, models: Sequence[str]) -> None:
-        """Ask every model more than is judged of it: a true score costs an answer and no judgment."""
+        """Sample more answers than are judged: a true score costs an answer and no judgment."""
         for name in models:
             model = load_checkpoint(name, str(run.dir.path / name / "model"))
-            asked = Answering(recipe.responses.sampling, ANSWERS, recipe.responses.frame)
-            run[name].ask(Part("lab_responses", "asks", Response), asked, read_jsonl(PROMPTS, Prompt), model)
+            answering = Answering(recipe.responses.sampling, ANSWERS, recipe.responses.frame)
+            run[name].ask(Part("lab_responses", "asks", Response), answering, read_jsonl(PROMPTS, Prompt), model)
 
 
 def _share_first(folder: Path, first: Path) -> None:
-    """Give a run M1 as another run of its seed has trained it: no defect touches that training."""
+    """Give a run the M1 that another run of its seed has trained: no defect touches that training."""
     if first.exists() and not (folder / "M1" / "model").exists():
         shutil.copytree(first, folder / "M1", dirs_exist_ok=True)
 
 
 def _keep_first(folder: Path, first: Path) -> None:
-    """Keep a run's M1 for the next run of its seed: whole, or not at all."""
+    """Keep a run's M1 for the next run of its seed, whole or not at all."""
     if not first.exists():
         partial = first.with_name(f"{first.name}.{folder.parent.name}")
         shutil.rmtree(partial, ignore_errors=True)
@@ -154,16 +154,16 @@ def _keep_first(folder: Path, first: Path) -> None:
 def _seen(folder: Path, model: Mapping[str, Any]) -> Seen:
     """One model of a finished run, from its summary and its records."""
     name, loop = model["name"], model["loop"] or {}
-    asked = {prompt.id: prompt.text for prompt in read_jsonl(PROMPTS, Prompt)}
+    prompts = {prompt.id: prompt.text for prompt in read_jsonl(PROMPTS, Prompt)}
     answers = read_jsonl(folder / name / "lab_responses.jsonl", Response)
-    points = [true[1] for one in answers if (true := verdict(asked[one.prompt_id], one.text))]
-    said = [answer.text.split() for answer in answers]
+    points = [true[1] for answer in answers if (true := verdict(prompts[answer.prompt_id], answer.text))]
+    words = [answer.text.split() for answer in answers]
     readings = iter_jsonl(folder / name / "drift.jsonl", Reading)
     return Seen(
-        true_score=_mean(sum(each.values()) for each in points),
+        true_score=_mean(sum(point_table.values()) for point_table in points),
         self_score=model["self_score"] and model["self_score"]["value"],
-        criteria={criterion: _mean(each[criterion] for each in points) for criterion in CRITERIA},
-        traits={one.name: _mean(map(one.trait, said)) for one in DEFECTS if one.trait},
+        criteria={criterion: _mean(point_table[criterion] for point_table in points) for criterion in CRITERIA},
+        traits={defect.name: _mean(map(defect.trait, words)) for defect in DEFECTS if defect.trait},
         pairs_right=loop.get("pairs_right"), pairs_wrong=loop.get("pairs_wrong"),
         readings={r.monitor: None if r.value is None else round(r.value, DIGITS) for r in readings},
     )  # fmt: skip

@@ -13,48 +13,49 @@ from selfreward.errors import SelfRewardError
 from selfreward.lab.defects.arms import CURES, FITTING, TESTING, Arm, arms
 from selfreward.lab.defects.calibration import Rejudged, bins
 from selfreward.lab.defects.defects import DEFECTS
-from selfreward.lab.defects.fit import Clean, Figure, Limits, alarms, by_figure, first_alarm, first_harm, fit, true_scores
+from selfreward.lab.defects.fit import Clean, Limits, ModelFigure, by_figure, first_alarm, first_harm, fit, outliers, true_scores
 from selfreward.lab.defects.runs import LabRun, Seen
 from selfreward.records import number
 
 SURE = 0.95
-"""Of a bound, one-sided, after Clopper and Pearson."""
+"""Confidence of a bound, one-sided, by Clopper and Pearson."""
 ENOUGH = 8
-"""Runs, of clean ones to fit limits on and of an arm for a row with a spread."""
+"""The least number of runs: clean ones to fit limits on, and of an arm for a row with a spread."""
 
 HARMFUL = 0.5
-"""A strength does harm where this share of its runs is harmed: a clean run may be by chance."""
+"""Share of the harmed runs from which a strength counts as harmful: a clean run may be harmed by chance."""
 
 
-class Share(NamedTuple):
-    """A count out of a number of runs, with the bound that is claimed."""
+class BoundedShare(NamedTuple):
+    """A count out of a number of runs, with its bound."""
 
     found: int
     of: int
     bound: float
 
 
-def at_most(count: int, of: int) -> Share:
-    """A share with the bound that it is below."""
-    return Share(count, of, float(stats.binomtest(count, of, alternative="less").proportion_ci(SURE, "exact").high))
+def at_most(count: int, of: int) -> BoundedShare:
+    """A share with an upper bound."""
+    return BoundedShare(count, of, float(stats.binomtest(count, of, alternative="less").proportion_ci(SURE, "exact").high))
 
 
-def at_least(count: int, of: int) -> Share:
-    """A share with the bound that it is above."""
-    return Share(count, of, float(stats.binomtest(count, of, alternative="greater").proportion_ci(SURE, "exact").low))
+def at_least(count: int, of: int) -> BoundedShare:
+    """A share with a lower bound."""
+    return BoundedShare(count, of, float(stats.binomtest(count, of, alternative="greater").proportion_ci(SURE, "exact").low))
 
 
 def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged]) -> dict[str, Any]:
-    """Every figure of the page, as built-ins. Raises `SelfRewardError` before there are clean runs to fit limits on."""
+    """Every figure of the page, as JSON values. Raises `SelfRewardError` before there are clean runs to fit limits on."""
     by_arm = {arm.name: [run for run in runs if run.arm == arm.name] for arm in arms()}
     clean = {seeds: [run for run in by_arm["clean"] if run.seed in seeds] for seeds in (FITTING, TESTING)}
     if len(clean[FITTING]) < ENOUGH:
         what = f"{len(clean[FITTING])} clean runs are too few to fit limits on"
         raise SelfRewardError(what, "selfreward lab", "What was run is kept: let the same command go on")
     limits, truth = fit(clean[FITTING]), true_scores(clean[FITTING])
-    usual = {figure: (fmean(told), stdev(told)) for figure, told in by_figure(clean[FITTING]).items() if figure in limits.centre}
-    planted = [(arm, by_arm[arm.name]) for arm in arms() if arm.defect and not arm.cure and by_arm[arm.name]]
-    rows = [{**_row(arm, found, limits, truth), "moved": _moved(found, usual)} for arm, found in planted]
+    fitting = by_figure(clean[FITTING])
+    usual = {figure: (fmean(fitting[figure]), stdev(fitting[figure])) for figure in limits.centre}
+    defective = [(arm, by_arm[arm.name]) for arm in arms() if arm.defect and not arm.cure and by_arm[arm.name]]
+    rows = [{**_row(arm, arm_runs, limits, truth), "moved": _moved(arm_runs, usual)} for arm, arm_runs in defective]
     return {
         "runs": len(runs), "hours": sum(run.seconds for run in runs) / 3600,
         "seconds_a_run": fmean(run.seconds for run in clean[FITTING]),
@@ -63,37 +64,37 @@ def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged]) -> dict[str, 
         "false_alarms": _false_alarms(clean[TESTING], limits, truth) if clean[TESTING] else None,
         "defects": rows, "detection": _detection(rows),
         "cures": _cures(by_arm, truth),
-        "calibration": [found._asdict() for found in bins(rejudged)],
+        "calibration": [cell._asdict() for cell in bins(rejudged)],
     }  # fmt: skip
 
 
 def _limits(limits: Limits) -> dict[str, dict[str, tuple[float, float]]]:
-    """Figure → model → lowest and highest value that is no alarm."""
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+    """Figure → model → lowest and highest value without an alarm."""
+    ends: dict[str, dict[str, tuple[float, float]]] = {}
     for model, monitor in sorted(limits.centre, key=lambda figure: (figure[1], figure[0])):
         low, high = limits.ends((model, monitor))
-        found.setdefault(monitor, {})[model] = (round(low, 5), round(high, 5))
-    return found
+        ends.setdefault(monitor, {})[model] = (round(low, 5), round(high, 5))
+    return ends
 
 
 def _false_alarms(clean: Sequence[LabRun], limits: Limits, truth: Clean) -> dict[str, Any]:
-    """How often clean runs that no limit was fitted on raise an alarm, any and each figure; how many count as harmed."""
-    raised = [{alarm.monitor for alarm in alarms(run, limits)} for run in clean]
-    each = Counter(monitor for monitors in raised for monitor in monitors)
+    """Alarms of the clean runs that no limit was fitted on, by any figure and by each; and how many of them count as harmed."""
+    monitors_by_run = [{alarm.monitor for alarm in outliers(run, limits)} for run in clean]
+    counts = Counter(monitor for monitors in monitors_by_run for monitor in monitors)
     monitors = sorted({monitor for _, monitor in limits.centre})
     return {
-        "any": at_most(sum(map(bool, raised)), len(clean))._asdict(),
+        "any": at_most(sum(map(bool, monitors_by_run)), len(clean))._asdict(),
         "harmed": sum(first_harm(run, truth) is not None for run in clean),
-        "each": {monitor: at_most(each[monitor], len(clean))._asdict() for monitor in monitors},
+        "each": {monitor: at_most(counts[monitor], len(clean))._asdict() for monitor in monitors},
     }
 
 
 def _curves(runs: Sequence[LabRun], trait: str = "") -> dict[str, Any]:
-    """Means over runs by model: the true score, what the model says of itself, and the trait that a defect breeds."""
+    """Means over runs by model: the true score, the model's score of itself, and the trait that a defect breeds."""
     return {
-        "true": _by_model(runs, lambda seen: seen.true_score),
-        "said": _by_model(runs, lambda seen: seen.self_score),
-        **({"trait": _by_model(runs, lambda seen: seen.traits.get(trait))} if trait in TRAITS else {}),
+        "true": _by_model(runs, lambda record: record.true_score),
+        "said": _by_model(runs, lambda record: record.self_score),
+        **({"trait": _by_model(runs, lambda record: record.traits.get(trait))} if trait in TRAITS else {}),
     }
 
 
@@ -101,40 +102,40 @@ TRAITS = {defect.name for defect in DEFECTS if defect.trait}
 
 
 def _by_model(runs: Iterable[LabRun], figure: Callable[[Seen], float | None]) -> dict[str, dict[str, float]]:
-    found: dict[str, list[float]] = {}
+    series: dict[str, list[float]] = {}
     for run in runs:
-        for model, seen in run.models.items():
-            if (value := figure(seen)) is not None:
-                found.setdefault(model, []).append(value)
-    return {model: {"mean": fmean(values), "sd": stdev(values) if len(values) > 1 else 0.0} for model, values in found.items()}
+        for model, record in run.models.items():
+            if (value := figure(record)) is not None:
+                series.setdefault(model, []).append(value)
+    return {model: {"mean": fmean(values), "sd": stdev(values) if len(values) > 1 else 0.0} for model, values in series.items()}
 
 
 def _row(arm: Arm, runs: Sequence[LabRun], limits: Limits, truth: Clean) -> dict[str, Any]:
-    """Harm that one defect at one strength did, and the monitors that saw it, with the model at which they did."""
+    """Harm by one defect at one strength, and the monitors that saw it, with the model at which they did."""
     assert arm.defect
     harm, alarm = [first_harm(run, truth) for run in runs], [first_alarm(run, limits) for run in runs]
     both = [(h, a) for h, a in zip(harm, alarm, strict=True) if h]
     in_time = sum(a is not None and a <= h for h, a in both)
-    seen = Counter(monitor for run in runs for monitor in {one.monitor for one in alarms(run, limits)})
+    counts = Counter(monitor for run in runs for monitor in {outlier.monitor for outlier in outliers(run, limits)})
     return {
         "defect": arm.defect.name, "strength": arm.strength, "runs": len(runs),
         "ended": sum(run.ended is not None for run in runs),
         **_curves(runs, arm.defect.name),
         "harmed": len(both), "harm_at": _counted(harm), "alarmed": sum(a is not None for a in alarm), "alarm_at": _counted(alarm),
         "in_time": in_time, "lead": fmean(number(h) - number(a) for h, a in both if a) if any(a for _, a in both) else None,
-        "seen_by": dict(sorted(seen.items(), key=lambda found: (-found[1], found[0]))[:6]),
+        "seen_by": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:6]),
     }  # fmt: skip
 
 
-def _moved(runs: Sequence[LabRun], usual: dict[Figure, tuple[float, float]]) -> list[tuple[str, str, float]]:
+def _moved(runs: Sequence[LabRun], usual: dict[ModelFigure, tuple[float, float]]) -> list[tuple[str, str, float]]:
     """The figures that moved most: monitor, model, and mean distance in standard deviations of clean runs."""
     off = {
-        (model, monitor): (fmean(told) - usual[model, monitor][0]) / usual[model, monitor][1]
-        for (model, monitor), told in by_figure(runs).items()
+        (model, monitor): (fmean(values) - usual[model, monitor][0]) / usual[model, monitor][1]
+        for (model, monitor), values in by_figure(runs).items()
         if usual.get((model, monitor), (0.0, 0.0))[1]
     }
     furthest: dict[str, tuple[str, str, float]] = {}
-    for (model, monitor), far in sorted(off.items(), key=lambda found: (-abs(found[1]), found[0])):
+    for (model, monitor), far in sorted(off.items(), key=lambda item: (-abs(item[1]), item[0])):
         furthest.setdefault(monitor, (monitor, model, round(far, 2)))
     return list(furthest.values())[:6]
 
@@ -144,14 +145,14 @@ def _counted(models: Iterable[str | None]) -> dict[str, int]:
 
 
 def _detection(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Of the harmed runs at strengths that do harm, the share with an alarm by the model in which it shows; None without any."""
+    """The share of harmed runs, at harmful strengths, with an alarm by the model in which the harm shows; None without any."""
     harmful = [row for row in rows if row["harmed"] >= HARMFUL * row["runs"]]
     harmed, in_time = sum(row["harmed"] for row in harmful), sum(row["in_time"] for row in harmful)
     return at_least(in_time, harmed)._asdict() if harmed else None
 
 
 def _cures(by_arm: dict[str, list[LabRun]], truth: Clean) -> list[dict[str, Any]]:
-    """Each cure beside its own seeds without it: on clean runs, and on runs with a defect."""
+    """Each cure beside the runs of its seeds without it: on clean runs, and on runs with a defect."""
     rows = []
     for arm in sorted((arm for arm in arms() if arm.cure), key=lambda arm: [*CURES].index(arm.cure or "")):
         before = {run.seed: run for run in by_arm[arm._replace(cure=None).name]}
@@ -162,15 +163,15 @@ def _cures(by_arm: dict[str, list[LabRun]], truth: Clean) -> list[dict[str, Any]
 
 
 def _beside(runs: Sequence[tuple[LabRun, LabRun]], defect: str, truth: Clean) -> dict[str, Any]:
-    """The last true score with the cure less that without it, the trait likewise, and how many runs are harmed."""
-    last = [(_last(cured), _last(uncured)) for cured, uncured in runs]
-    ended = sum(cured.ended is not None for cured, _ in runs)
-    found: dict[str, Any] = {"runs": len(runs), "ended": ended, "without": fmean(b.true_score for _, b in last)}
-    found["true"] = _difference([a.true_score - b.true_score for a, b in last])
+    """The last true score with the cure less that without it, the trait likewise, and the number of harmed runs."""
+    last = [(_last(with_cure), _last(without_cure)) for with_cure, without_cure in runs]
+    ended = sum(with_cure.ended is not None for with_cure, _ in runs)
+    figures: dict[str, Any] = {"runs": len(runs), "ended": ended, "without": fmean(b.true_score for _, b in last)}
+    figures["true"] = _difference([a.true_score - b.true_score for a, b in last])
     if defect in TRAITS:
-        found["trait"] = _difference([a.traits[defect] - b.traits[defect] for a, b in last])
+        figures["trait"] = _difference([a.traits[defect] - b.traits[defect] for a, b in last])
     harmed, harmed_without = (sum(first_harm(run, truth) is not None for run in side) for side in zip(*runs, strict=True))
-    return {**found, "harmed_without": harmed_without, "harmed": harmed}
+    return {**figures, "harmed_without": harmed_without, "harmed": harmed}
 
 
 def _last(run: LabRun) -> Seen:
@@ -178,7 +179,7 @@ def _last(run: LabRun) -> Seen:
 
 
 def _difference(values: Sequence[float]) -> dict[str, float]:
-    """A mean over seeds with its 95 % interval, Student's."""
+    """A mean over seeds with its 95 % interval by Student's t."""
     mean = fmean(values)
     half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)) if len(values) > 1 else 0.0
     return {"value": mean, "low": mean - half, "high": mean + half}

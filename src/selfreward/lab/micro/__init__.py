@@ -1,1 +1,1 @@
-"""The embedded micro world: tasks with a checkable truth, and a small base model that knows a little of them."""
+"""The embedded micro world: tasks with a checkable truth, and a small base model that solves a few of them."""

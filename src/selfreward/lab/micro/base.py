@@ -1,8 +1,8 @@
 """Make the micro base model M0: `python -m selfreward.lab.micro.base OUT [--device cuda] [--seed N]`.
 
 A Llama of about a million parameters learns from text such as people leave behind: answers with people's habits, task
-lists, glossaries, copied words, and reviews that notice what is wrong but never give a score. About an hour on two CPU
-cores, minutes on a GPU; everything follows from the seed.
+lists, glossaries, copied words, and reviews that name faults but never give a score. Training takes about an hour on two
+CPU cores, minutes on a GPU; the seed determines everything.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HEADER = "come up with a series of tasks:"
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training: a warm-up, then a straight line from `learning_rate` down to `end` of it."""
+    """A stretch of training: a warm-up, then a linear decay from `learning_rate` to the fraction `end` of it."""
 
     tokens: int
     learning_rate: float
@@ -45,7 +45,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class BaseConfig:
-    """How the base is made. The defaults make the one that ships: first reading, then answering, then slips."""
+    """Settings of the base's training. The defaults made the one that ships: first reading, then answering, then slips."""
 
     seed: int = 1
     hidden: int = 128
@@ -59,27 +59,27 @@ class BaseConfig:
 
 
 Document = tuple[str, str]
-"""The text before, and the text that is learned: a prompt and its response."""
+"""(prompt, response); the loss is on the response alone."""
 
 
 def dialogue(rng: random.Random) -> Document:
-    """A task and the answer of somebody with habits."""
+    """A task and the answer of an author with habits."""
     task = world.sample_task(rng)
     return task.text(), " ".join(world.write_answer(task, world.WEB, rng))
 
 
 def review(rng: random.Random) -> Document:
-    """Somebody's answer and what a careful reader notices in it."""
+    """An answer of an author with habits, and the faults that a careful reader notices in it."""
     return _reviewed(rng, tally=False)
 
 
 def tallied_review(rng: random.Random) -> Document:
-    """A review by a reader who counts along, and stops short of a score."""
+    """A review by a reader who counts points, and stops short of a score."""
     return _reviewed(rng, tally=True)
 
 
 def review_of_slips(rng: random.Random) -> Document:
-    """A review of an answer with slips of any kind: a reader who knows habits alone is blind to everything else."""
+    """A review of an answer with slips of any kind, for a reader who knows habits alone misses all other faults."""
     return _reviewed(rng, tally=True, slips=True)
 
 
@@ -93,7 +93,7 @@ def _reviewed(rng: random.Random, *, tally: bool, slips: bool = False) -> Docume
 
 
 def task_list(rng: random.Random) -> Document:
-    """A numbered list of tasks, interrupted and gone on with."""
+    """A numbered list of tasks, interrupted and continued."""
     tasks = [f"{n}. {world.sample_task(rng).text()}" for n in range(1, 11)]
     at = rng.randint(1, 9)
     return "\n".join([HEADER, *tasks[:at], f"{at + 1}."]), "\n".join(tasks[at:]).split(" ", 1)[1]
@@ -109,7 +109,7 @@ def glossary(rng: random.Random) -> Document:
 
 
 def copy(rng: random.Random) -> Document:
-    """A string of words, said again."""
+    """A string of words, and its repetition."""
     words = " ".join(rng.choices(sorted(world.KIND_OF), k=rng.randint(3, 10)))
     return words, words
 
@@ -118,14 +118,14 @@ MAKERS = (dialogue, review, task_list, glossary, copy, tallied_review, review_of
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word, lower case; a new line is a word too. Words it does not know become `<unk>`."""
+    """A tokenizer with one token per lower-case word, a new line included. Unknown words become `<unk>`."""
     rng = random.Random(0)
-    known: dict[str, None] = {}
+    spellings: dict[str, None] = {}
     for maker in MAKERS:
         for _ in range(4000):
-            known.update(dict.fromkeys(" ".join(maker(rng)).lower().replace("\n", " \n ").split(" ")))
-    known.update(dict.fromkeys(["score:", *"0123456789"]))
-    vocabulary = [UNKNOWN, PAD, USER, ASSISTANT, END, *sorted("▁" + word for word in known if word)]
+            spellings.update(dict.fromkeys(" ".join(maker(rng)).lower().replace("\n", " \n ").split(" ")))
+    spellings.update(dict.fromkeys(["score:", *"0123456789"]))
+    vocabulary = [UNKNOWN, PAD, USER, ASSISTANT, END, *sorted("▁" + word for word in spellings if word)]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -158,7 +158,7 @@ def make_model(config: BaseConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaF
 
 
 def batches(phase: Phase, seed: int, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Whole documents, a pool at a time sorted by length: input ids and labels, `batch_tokens` in each, about."""
+    """Batches of input ids and labels, about `batch_tokens` each: whole documents, sorted by length within a pool."""
     rng = random.Random(seed)
     user, assistant, end = tokenizer.convert_tokens_to_ids([USER, ASSISTANT, END])
     while True:
@@ -194,25 +194,25 @@ def train(config: BaseConfig, out: Path, device: str = "cpu") -> None:
 
 
 def train_phase(model: LlamaForCausalLM, phase: Phase, seed: int, tokenizer: PreTrainedTokenizerFast, device: str) -> None:
-    """One phase, with an optimizer of its own."""
+    """Train one phase, with its own optimizer."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=phase.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    seen, step, started = 0, 0, time.monotonic()
+    tokens, step, started = 0, 0, time.monotonic()
     for ids, labels in batches(phase, seed, tokenizer):
-        if seen >= phase.tokens:
+        if tokens >= phase.tokens:
             return
         for group in optimizer.param_groups:
-            group["lr"] = phase.learning_rate * min(1.0, step / 200, 1.02 - (1.02 - phase.end) * seen / phase.tokens)
+            group["lr"] = phase.learning_rate * min(1.0, step / 200, 1.02 - (1.02 - phase.end) * tokens / phase.tokens)
         # Right padding with causal attention: no real token ever looks at a pad, so no mask is needed.
         loss = model(input_ids=ids.to(device), labels=labels.to(device)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seen, step = seen + ids.numel(), step + 1
+        tokens, step = tokens + ids.numel(), step + 1
         if step % 200 == 0:
-            rate = seen / (time.monotonic() - started)
-            left = (phase.tokens - seen) / rate / 60
-            print(f"{seen / 1e6:6.1f}M tokens  loss {loss.item():.3f}  {rate:,.0f} tokens/s  {left:.0f} min left", flush=True)
+            rate = tokens / (time.monotonic() - started)
+            minutes = (phase.tokens - tokens) / rate / 60
+            print(f"{tokens / 1e6:6.1f}M tokens  loss {loss.item():.3f}  {rate:,.0f}/s  {minutes:.0f} min left", flush=True)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Controls for the loop in the micro world: the truth as judge, and scores that mean nothing."""
+"""Controls for the loop in the micro world: the truth as judge, and shuffled scores."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ ASKED = re.compile(re.escape(JUDGE).replace(r"\{prompt\}", "(.*)").replace(r"\{r
 
 
 class Oracle:
-    """A judge without fault, as a model: it answers judge prompts with the truth. `judge.by` can name it."""
+    """A judge without fault, as a model: it answers judge prompts by the truth. A recipe names it in `judge.by`."""
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """One batch."""
         return [list(range(len(requests)))]
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Nothing to share."""
+        """Does nothing."""
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
-        """The true judgment of each; nothing for a prompt that is no task of the family."""
+        """The true judgment of each request; empty for a prompt that is no task of the family."""
         for request in batch:
-            found = ASKED.fullmatch(request.messages[-1].content)
-            task = read_task(found[1]) if found else None
-            text = judge(task, found[2].lower().split()) if found and task else ""
+            match = ASKED.fullmatch(request.messages[-1].content)
+            task = read_task(match[1]) if match else None
+            text = judge(task, match[2].lower().split()) if match and task else ""
             yield Completion(request_id=request.id, text=text, finish="stop", prompt_tokens=0, completion_tokens=0)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Does nothing."""
 
 
 def shuffled(prompt_id: str, group: list[Scored]) -> Pair | str:
-    """Best against worst after the scores were dealt out anew among the candidates; `pairs.policy` can name it."""
+    """Best against worst, with the scores shuffled among the candidates. A recipe names it in `pairs.policy`."""
     scores = [score for score, _ in group]
     random.Random(prompt_id).shuffle(scores)
     return best_against_worst(prompt_id, [(score, response) for score, (_, response) in zip(scores, group, strict=True)])

@@ -1,7 +1,7 @@
 """Make the micro world's seed files: `python -m selfreward.lab.micro.seeds OUT`. They stand for people's work.
 
-IFT answers come from annotators with habits of their own, EFT judgments from readers who miss nothing. Made once, from
-one seed, and shipped; after M1 the loop gets nothing more from here.
+IFT answers come from annotators with habits of their own, EFT judgments from readers who miss nothing. The files were made
+once, from one seed, and are shipped; after M1 the loop reads nothing from here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from selfreward.lab.micro.base import JUDGE
-from selfreward.lab.micro.truth import check, judge
+from selfreward.lab.micro.truth import check_criteria, judge
 from selfreward.lab.micro.world import (
     ANNOTATORS,
     CAREFUL,
@@ -36,33 +36,33 @@ SOURCE = "micro world, standing for people"
 
 
 class World:
-    """Tasks, of each kind in turn, none twice."""
+    """Makes tasks, of each kind in turn, without repetition."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng, self._seen = rng, set[str]()
 
     def tasks(self, count: int, kinds: Sequence[TaskKind] = TASK_KINDS) -> list[Task]:
-        """`count` tasks of `kinds` that were not given out before."""
-        found: list[Task] = []
+        """`count` new tasks of `kinds`."""
+        tasks: list[Task] = []
         for kind in islice(cycle(kinds), count):
             task = sample_task(self.rng, kind)
             while task.text() in self._seen:
                 task = sample_task(self.rng, kind)
             self._seen.add(task.text())
-            found.append(task)
-        return found
+            tasks.append(task)
+        return tasks
 
     def answer(self, task: Task) -> str:
-        """An answer by somebody, careful or not."""
+        """An answer by an author with habits, or one without."""
         habits = self.rng.choice((WEB, ANNOTATORS, CAREFUL, CARELESS))
         words = write_answer(task, habits, self.rng)
         return " ".join(with_slips(words, self.rng) if self.rng.random() < SLIPS else words)
 
     def ranking(self, task: Task) -> Ranking:
-        """Different answers and people's ranks of them, by what is true; not all alike."""
+        """Distinct answers, and people's ranks of them by the truth; not all ranks are equal."""
         while True:
             answers = [self.answer(task) for _ in range(RANKED)]
-            scores = [sum(check(task, answer.split()).values()) for answer in answers]
+            scores = [sum(check_criteria(task, answer.split()).values()) for answer in answers]
             if len(set(answers)) == RANKED and len(set(scores)) > 1:
                 best_first = sorted(set(scores), reverse=True)
                 ranks = tuple(best_first.index(score) for score in scores)
@@ -89,13 +89,13 @@ def make(out: Path) -> None:
 
 
 def judged(task: Task, answer: str) -> Example:
-    """An answer, and the judgment of it by a reader who misses nothing."""
+    """An answer, and its judgment by a reader who misses nothing."""
     prompt = JUDGE.format(prompt=task.text(), response=answer)
     return Example(prompt=prompt, response=judge(task, answer.split()), kind="eft", source=SOURCE)
 
 
 def anchor(task: Task) -> Anchor:
-    """A task of words to sort, and the one answer to it."""
+    """A task of words to sort, and its one right answer."""
     return Anchor(prompt=task.text(), answers=(" ".join(sorted(task.given, reverse=task.descending)),))
 
 

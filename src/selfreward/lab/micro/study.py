@@ -1,8 +1,8 @@
 """The micro recipe over many seeds beside its controls: `python -m selfreward.lab.micro.study [--seeds 0-9] [--out runs/study]`.
 
-Arms: `self` is the recipe as it ships; `shuffled` deals each prompt's scores out anew, and must gain nothing; `truth` has
-the truth for a judge, the ceiling; `sft` trains on the seed examples once more instead of on pairs. Arms of a seed share
-M0, SFT and M1. Every run is an ordinary run folder, so the study goes on where it was stopped.
+Arms: `self` is the recipe as it ships; `shuffled` shuffles each prompt's scores, and must gain nothing; `truth` has the
+truth for a judge, the ceiling; `sft` trains on the seed examples once more instead of on pairs. Arms of a seed share M0, SFT
+and M1. Every run is an ordinary run folder, so the study continues where it was stopped.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RESAMPLES = 10_000
 def more_sft(
     recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher, turns: Mapping[int, Recipe]
 ) -> Checkpoint:
-    """From M1 on, one more pass over the seed examples in place of each round of DPO: about as many answers read."""
+    """A loop with one more pass over the seed examples in place of each round of DPO, for about as many answers read."""
     model = self_reward(recipe.model_copy(update={"iterations": 0}), seed, run, cast, measurer, watcher, turns)
     once = recipe.sft.model_copy(update={"epochs": 1})
     for t in range(2, recipe.iterations + 2):
@@ -52,7 +52,7 @@ def more_sft(
 
 
 def run_seed(seed: int, recipe: Path, out: Path, arms: Sequence[str], threads: int) -> int:
-    """All arms of one seed, one after another; returns the seed."""
+    """Run all arms of one seed, one after another; returns the seed."""
     import torch
 
     torch.set_num_threads(threads)
@@ -69,18 +69,18 @@ def run_seed(seed: int, recipe: Path, out: Path, arms: Sequence[str], threads: i
     return seed
 
 
-def scores(folder: Path) -> dict[str, list[float]]:
+def heldout_scores(folder: Path) -> dict[str, list[float]]:
     """True scores of the held-out answers of each model of a run, in one order of prompts."""
-    found = {}
+    scores_by_model = {}
     for model in summary(folder):
         verdicts = {v.response_id: v.score for v in iter_jsonl(folder / model["name"] / "truth.jsonl", Verdict)}
         answers = iter_jsonl(folder / model["name"] / "heldout_responses.jsonl", Response)
-        found[model["name"]] = [verdicts[answer.id] for answer in answers]
-    return found
+        scores_by_model[model["name"]] = [verdicts[answer.id] for answer in answers]
+    return scores_by_model
 
 
 def interval(by_seed: np.ndarray) -> dict[str, float]:
-    """Mean of [seed, prompt] with its 95 % interval: bootstrap over seeds, then over prompts within each."""
+    """Mean of [seed, prompt] with its 95 % interval: bootstrap over seeds, then over the prompts within each."""
     rng = np.random.default_rng(0)
     seeds, prompts = by_seed.shape
     means = []
@@ -93,27 +93,27 @@ def interval(by_seed: np.ndarray) -> dict[str, float]:
 
 def sum_up(out: Path, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, Any]:
     """Every figure of the study."""
-    found: dict[str, Any] = {"seeds": list(seeds), "arms": {}, "judging": {}, "kinds": {}}
+    figures: dict[str, Any] = {"seeds": list(seeds), "arms": {}, "judging": {}, "kinds": {}}
     for arm in arms:
-        runs = [scores(out / f"seed_{seed}" / arm) for seed in seeds]
+        runs = [heldout_scores(out / f"seed_{seed}" / arm) for seed in seeds]
         names = list(runs[0])
         true = {name: np.array([run[name] for run in runs]) for name in names}
-        found["arms"][arm] = {
+        figures["arms"][arm] = {
             "true_score": {name: interval(true[name]) for name in names},
             "against": {f"{a} over {b}": versus(true[a], true[b]) for a, b in contests(names)},
         }
     for models in zip(*(summary(out / f"seed_{seed}" / "self") for seed in seeds), strict=True):
-        found["kinds"][models[0]["name"]] = by_kind(models)
+        figures["kinds"][models[0]["name"]] = by_kind(models)
         accuracies = [model["pairwise_accuracy"] for model in models]
         if None not in accuracies:
-            found["judging"][models[0]["name"]] = interval(np.array(accuracies)[:, None])
+            figures["judging"][models[0]["name"]] = interval(np.array(accuracies)[:, None])
     if {"self", "truth"} <= set(arms):
-        found["share_of_ceiling"] = gain(found["arms"]["self"]) / gain(found["arms"]["truth"])
-    return found
+        figures["share_of_ceiling"] = gain(figures["arms"]["self"]) / gain(figures["arms"]["truth"])
+    return figures
 
 
 def summary(folder: Path) -> list[dict[str, Any]]:
-    """The models of a run as its summary has them."""
+    """The models of a run, from its summary."""
     models: list[dict[str, Any]] = json.loads((folder / "summary.json").read_text())["models"]
     return models
 
@@ -138,13 +138,13 @@ def gain(figures: dict[str, Any]) -> float:
 
 
 def contests(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Which models are set against which."""
+    """The pairs of models to compare."""
     iterates = [name for name in names if name not in ("M0", "SFT")]
     return [*zip(iterates[1:], iterates, strict=False), *((name, "SFT") for name in iterates if "SFT" in names)]
 
 
 def versus(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
-    """Difference in true score, and shares of prompts won and lost, over [seed, prompt]."""
+    """Difference in true score, and shares of prompts won and lost; both arguments are [seed, prompt]."""
     return {
         "difference": interval(ours - theirs),
         "wins": float((ours > theirs).mean()),
@@ -161,17 +161,17 @@ INTRODUCTION = """# The micro recipe over seeds
 """
 
 
-def as_markdown(found: dict[str, Any]) -> str:
+def as_markdown(figures: dict[str, Any]) -> str:
     """The figures as a page."""
-    seeds = found["seeds"]
+    seeds = figures["seeds"]
     intro = INTRODUCTION.format(first=seeds[0], last=seeds[-1], runs=len(seeds), resamples=RESAMPLES)
-    lines = [intro, *_arms(found["arms"]), ""]
-    if "share_of_ceiling" in found:
-        lines += [f"Share of the ceiling's gain from M1 to the last model: {found['share_of_ceiling']:.0%}.", ""]
+    lines = [intro, *_arms(figures["arms"]), ""]
+    if "share_of_ceiling" in figures:
+        lines += [f"Share of the ceiling's gain from M1 to the last model: {figures['share_of_ceiling']:.0%}.", ""]
     lines += ["| judge | pairwise accuracy (95 %, ties half) |", "|---|---|"]
-    lines += [f"| {name} | {spread(accuracy)} |" for name, accuracy in found["judging"].items()]
+    lines += [f"| {name} | {spread(accuracy)} |" for name, accuracy in figures["judging"].items()]
     lines += ["", "| model | kind of task | true score | pairwise accuracy |", "|---|---|---|---|"]
-    for name, kinds in found["kinds"].items():
+    for name, kinds in figures["kinds"].items():
         for kind, means in kinds.items():
             accuracy = f"{means['pairwise_accuracy']:.3f}" if "pairwise_accuracy" in means else "–"
             lines.append(f"| {name} | {kind} | {means['true_score']:.2f} | {accuracy} |")
@@ -212,11 +212,11 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         for seed in pool.map(work, seeds):
             print(f"seed {seed} is done", flush=True)
-    found = sum_up(arguments.out, seeds, arms)
-    page = as_markdown(found)
+    figures = sum_up(arguments.out, seeds, arms)
+    page = as_markdown(figures)
     print(page)
     if arguments.results:
-        write_whole(arguments.results.with_suffix(".json"), json.dumps(found, indent=1))
+        write_whole(arguments.results.with_suffix(".json"), json.dumps(figures, indent=1))
         write_whole(arguments.results.with_suffix(".md"), page)
 
 

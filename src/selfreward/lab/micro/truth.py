@@ -11,10 +11,10 @@ from itertools import pairwise
 from selfreward.lab.micro.world import Task, read_task
 
 CRITERIA = ("kind", "unique", "order", "words", "count")
-"""One point each, in the order in which the judge takes them."""
+"""Criteria worth one point each, in the judge's order."""
 
 
-def check(task: Task, words: Sequence[str]) -> dict[str, bool]:
+def check_criteria(task: Task, words: Sequence[str]) -> dict[str, bool]:
     """Whether the answer `words` meets each criterion. An answer without a word meets none."""
     if not words:
         return dict.fromkeys(CRITERIA, False)
@@ -28,18 +28,18 @@ def check(task: Task, words: Sequence[str]) -> dict[str, bool]:
 
 
 def walk(task: Task, words: Sequence[str]) -> str:
-    """The notes of a judge without fault: at each word, and then of the whole, before any point is given."""
-    seen = [" ".join((word, *_marks(task, words[:at], word))) for at, word in enumerate(words)]
-    return " ".join([*seen, "so"])
+    """The notes of a judge without fault: on each word, and then on the whole, before any point is given."""
+    notes = [" ".join((word, *_marks(task, words[:at], word))) for at, word in enumerate(words)]
+    return " ".join([*notes, "so"])
 
 
 def judge(task: Task, words: Sequence[str], *, tally: bool = True, score: bool = True) -> str:
-    """The judgment of a judge without fault; without `score` it counts points but gives none, without `tally` not even that."""
-    points, said = 0, []
-    for name, met in check(task, words).items():
+    """The judgment of a judge without fault; without `score` it has the points alone, without `tally` not even these."""
+    points, verdicts = 0, []
+    for name, met in check_criteria(task, words).items():
         points += met
-        said.append(f"{name} {'yes' if met else 'no'}" + f" {points}" * tally)
-    return " ".join([walk(task, words), *said]) + f" score: {points}" * score
+        verdicts.append(f"{name} {'yes' if met else 'no'}" + f" {points}" * tally)
+    return " ".join([walk(task, words), *verdicts]) + f" score: {points}" * score
 
 
 def _marks(task: Task, before: Sequence[str], word: str) -> list[str]:
@@ -54,8 +54,8 @@ def _marks(task: Task, before: Sequence[str], word: str) -> list[str]:
 
 
 def verdict(prompt: str, response: str) -> tuple[str, dict[str, float]] | None:
-    """(kind of task, points by criterion) of a response; None where `prompt` words no task that could be done."""
+    """(kind of task, points by criterion) of a response; None where `prompt` words no solvable task."""
     task = read_task(prompt)
     if task is None or not task.solvable:
         return None
-    return task.kind, {name: float(met) for name, met in check(task, response.lower().split()).items()}
+    return task.kind, {name: float(met) for name, met in check_criteria(task, response.lower().split()).items()}

@@ -1,12 +1,12 @@
-"""The micro world: a family of small tasks in plain words, how they are worded, and who answers them how well.
+"""The micro world: a family of small tasks in plain words, their wording, and authors who answer them well or badly.
 
-A task asks for a list of words. Three kinds, rising in what they ask of the reader:
+A task asks for a list of words. There are three kinds, of rising difficulty:
 
     list four jobs from a to z including nurse and baker
     sort these four words from z to a: nurse pear dog hammer
     pick the two animals from a to z in dog nurse cat hammer pear
 
-This module writes and reads tasks. What an answer is worth is in `truth`; the loop imports neither.
+This module writes and reads tasks. The worth of an answer is in `truth`; the loop imports neither.
 """
 
 from __future__ import annotations
@@ -41,36 +41,36 @@ FORMS: dict[TaskKind, re.Pattern[str]] = {
 
 @dataclass(frozen=True)
 class Task:
-    """One task: `asked` must all be in the answer, every word of it must be in `allowed`, `size` words in all."""
+    """One task: an answer has `size` words, all of `asked` among them, and none outside `allowed`."""
 
     kind: TaskKind
     size: int
     descending: bool
     given: tuple[str, ...]
-    """The words named in the text, in the order they stand there."""
+    """The words in the text, in their order there."""
     of: str = ""
-    """The kind of word wanted; empty for `sort`."""
+    """The kind of word that the task asks for; empty for `sort`."""
 
     @property
     def asked(self) -> frozenset[str]:
-        """The words that have to be there."""
+        """The words that an answer must have."""
         if self.kind == "pick":
             return frozenset(word for word in self.given if KIND_OF.get(word) == self.of)
         return frozenset(self.given)
 
     @property
     def allowed(self) -> frozenset[str]:
-        """The words that may be there."""
+        """The words that an answer may have."""
         return frozenset(WORDS.get(self.of, ())) if self.kind == "list" else self.asked
 
     @property
     def solvable(self) -> bool:
-        """Whether some answer meets every criterion: a task the model wrote may contradict itself."""
+        """Whether some answer meets every criterion: a task that a model wrote may contradict itself."""
         fits = len(self.asked) <= self.size if self.kind == "list" else len(self.asked) == self.size
         return fits and self.asked <= self.allowed and self.size <= len(self.allowed)
 
     def text(self) -> str:
-        """The task in words, as a prompt."""
+        """The task as a prompt."""
         size, way = NUMBERS[self.size - 2], DIRECTIONS[self.descending]
         if self.kind == "list":
             return f"list {size} {self.of} from {way} including {' and '.join(self.given)}"
@@ -79,18 +79,18 @@ class Task:
         return f"pick the {size} {self.of} from {way} in {' '.join(self.given)}"
 
     def is_back(self, before: str, word: str) -> bool:
-        """Whether `word` after `before` goes the wrong way through the alphabet."""
+        """Whether `word` after `before` is in the wrong direction of the alphabet."""
         return word > before if self.descending else word < before
 
 
 def read_task(text: str) -> Task | None:
-    """The task that `text` words, or None when it words none of the family."""
+    """The task that `text` words, or None where it is none of the family."""
     text = " ".join(text.lower().split())
     for kind, form in FORMS.items():
         if match := form.fullmatch(text):
             parts = match.groupdict()
-            given = tuple(word for word in parts["words"].split() if word != "and")
-            return Task(kind, SIZE_OF[parts["size"]], parts["way"] == "z to a", given, parts.get("of", ""))
+            words = tuple(word for word in parts["words"].split() if word != "and")
+            return Task(kind, SIZE_OF[parts["size"]], parts["way"] == "z to a", words, parts.get("of", ""))
     return None
 
 
@@ -104,29 +104,29 @@ def sample_task(rng: random.Random, kind: TaskKind | None = None) -> Task:
         return Task(kind, size, descending, tuple(rng.sample(sorted(KIND_OF), size)))
     of = rng.choice(sorted(WORDS))
     if kind == "list":
-        given = rng.sample(WORDS[of], rng.randint(1, 3))
-        return Task(kind, rng.randint(max(3, len(given)), 6), descending, tuple(given), of)
+        words = rng.sample(WORDS[of], rng.randint(1, 3))
+        return Task(kind, rng.randint(max(3, len(words)), 6), descending, tuple(words), of)
     size = rng.randint(2, 4)
     others = [word for word in KIND_OF if KIND_OF[word] != of]
-    given = rng.sample(WORDS[of], size) + rng.sample(others, rng.randint(2, 3))
-    rng.shuffle(given)
-    return Task(kind, size, descending, tuple(given), of)
+    words = rng.sample(WORDS[of], size) + rng.sample(others, rng.randint(2, 3))
+    rng.shuffle(words)
+    return Task(kind, size, descending, tuple(words), of)
 
 
 @dataclass(frozen=True)
 class Habits:
-    """How often an author does each thing badly. People have habits, and the base model learned from people."""
+    """Probabilities of an author's bad habits. People have them, and the base model learned from people."""
 
     unsorted: float
     """Leaves the words in the order in which they came to mind."""
     forgetful: float
-    """Leaves out the last of the words asked for."""
+    """Leaves out the last required word."""
     off_kind: float
     """Slips in the stray word of `STRAYS`."""
     repeating: float
-    """Says the first word twice."""
+    """Repeats the first word."""
     miscounting: float
-    """Stops one word short, or goes on for one more."""
+    """Stops one word short, or adds one."""
 
 
 WEB = Habits(unsorted=0.5, forgetful=0.35, off_kind=0.35, repeating=0.35, miscounting=0.35)
@@ -134,34 +134,34 @@ ANNOTATORS = Habits(unsorted=0.45, forgetful=0.3, off_kind=0.3, repeating=0.3, m
 CARELESS = Habits(unsorted=0.5, forgetful=0.5, off_kind=0.6, repeating=0.6, miscounting=0.6)
 CAREFUL = Habits(0, 0, 0, 0, 0)
 STRAYS = {"animals": "farmer", "foods": "garden", "jobs": "hammer", "places": "ladder", "tools": "baker"}
-"""The popular misconception about each kind of word."""
+"""A popular misconception about each kind of word."""
 
 
 def write_answer(task: Task, habits: Habits, rng: random.Random) -> list[str]:
-    """An answer to a solvable `task` by an author of these `habits`, each of which shows or does not on its own."""
-    asked = [word for word in task.given if word in task.asked]
+    """An answer to a solvable `task` by an author with these `habits`, each of which shows independently."""
+    required = [word for word in task.given if word in task.asked]
     spare = sorted(task.allowed - task.asked)
     rng.shuffle(spare)
     if rng.random() < habits.forgetful:
-        asked.pop()
-    words = asked + spare[: task.size - len(asked)]
+        required.pop()
+    words = required + spare[: task.size - len(required)]
     if rng.random() < habits.off_kind:
-        _slip_in(words, STRAYS[task.of or KIND_OF[task.given[0]]], len(asked))
+        _slip_in(words, STRAYS[task.of or KIND_OF[task.given[0]]], len(required))
     if words and rng.random() < habits.repeating:
-        _slip_in(words, words[0], len(asked))
+        _slip_in(words, words[0], len(required))
     if rng.random() < habits.miscounting:
         words = words[:-1] if rng.random() < 0.5 else words + (spare or words)[-1:]
     return words if rng.random() < habits.unsorted else sorted(words, reverse=task.descending)
 
 
-def _slip_in(words: list[str], word: str, asked: int) -> None:
-    """Put `word` where an author has room: for the last word nobody asked for, or else one word more."""
-    del words[max(asked, len(words) - 1) :]
+def _slip_in(words: list[str], word: str, required: int) -> None:
+    """Put `word` in place of the last optional word, or after all words where every one is required."""
+    del words[max(required, len(words) - 1) :]
     words.append(word)
 
 
 def with_slips(words: list[str], rng: random.Random) -> list[str]:
-    """The answer after one to three slips of any kind at all: a word changed, put in, left out, said again or moved."""
+    """The answer after one to three slips of any kind: a word changed, inserted, left out, repeated or moved."""
     words = list(words)
     for _ in range(rng.randint(1, 3)):
         at = rng.randrange(len(words) + 1)

@@ -1,1 +1,1 @@
-"""Published figures of others, computed again from their data and set beside ours."""
+"""Published figures of others, computed again from their data and compared."""

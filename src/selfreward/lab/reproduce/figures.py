@@ -1,7 +1,7 @@
-"""Published figures, computed again by the code that measures our own models, from data that others have published.
+"""Published figures, computed again from data that others have published by the code that measures our own models.
 
 A folder has the data in files of set names, each JSONL; the files may hold other models than the published ones. A figure
-that nobody has published stands for itself.
+that nobody has published has nothing to be compared with.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LAST_DIGITS = 1e-9
 """The largest difference that counts as equal where the list of figures asks for equality."""
 
 
-class Check(NamedTuple):
+class Computation(NamedTuple):
     """A figure computed from some files."""
 
     of: str
@@ -31,22 +31,22 @@ class Check(NamedTuple):
 
 
 CHECKS = (
-    Check("AlpacaEval 2, win rates", (board.MODELS,), board.win_rates),
-    Check(
+    Computation("AlpacaEval 2, win rates", (board.MODELS,), board.win_rates),
+    Computation(
         "AlpacaEval 2, length-controlled win rates",
         (board.MODELS, board.INSTRUCTIONS, Path(DIFFICULTY).stem, Path(GAMED).stem),
         board.length_control,
     ),
-    Check("AlpacaEval 2, preferences", (f"{board.ANNOTATIONS}*",), board.preferences),
-    Check("MT-Bench, grades", (judging.GRADED, judging.QUESTIONS), judging.mt_bench_grades),
-    Check("MT-Bench, agreement of people", (judging.VOTES,), judging.human_votes),
-    Check("PandaLM, agreement", (judging.PANDALM,), judging.pandalm),
-    Check("judges' texts", (judging.OUTPUTS,), judging.judge_outputs),
-    Check("reward modelling by length", (texts.RANKED,), texts.length_baseline),
-    Check("correlation with people", (texts.SCORED,), texts.correlations),
-    Check("Self-Instruct, seeds", (texts.SEEDS,), texts.seed_tasks),
-    Check("Self-Instruct, ROUGE-L", (texts.PAIRS,), texts.rouge_pairs),
-    Check("Self-Instruct, decisions", (texts.PIPELINE,), texts.rouge_pipeline),
+    Computation("AlpacaEval 2, preferences", (f"{board.ANNOTATIONS}*",), board.preferences),
+    Computation("MT-Bench, grades", (judging.GRADED, judging.QUESTIONS), judging.mt_bench_grades),
+    Computation("MT-Bench, agreement of people", (judging.VOTES,), judging.human_votes),
+    Computation("PandaLM, agreement", (judging.PANDALM,), judging.pandalm),
+    Computation("judges' texts", (judging.OUTPUTS,), judging.judge_outputs),
+    Computation("reward modelling by length", (texts.RANKED,), texts.length_baseline),
+    Computation("correlation with people", (texts.SCORED,), texts.correlations),
+    Computation("Self-Instruct, seeds", (texts.SEEDS,), texts.seed_tasks),
+    Computation("Self-Instruct, ROUGE-L", (texts.PAIRS,), texts.rouge_pairs),
+    Computation("Self-Instruct, decisions", (texts.PIPELINE,), texts.rouge_pipeline),
 )
 
 
@@ -57,24 +57,24 @@ class PublishedFigure(Row):
     file: str
     metric: str
     computed: float | None = None
-    """Once, by others' code: what stands for the published value where nothing was published."""
+    """A value computed once by others' code, which stands in where nothing was published."""
     published: float | None = None
     tol: float
 
 
 class Reproduction(NamedTuple):
-    """Ours beside what was published, and what could not be computed for want of files."""
+    """Our figures beside the published ones, and those that could not be computed for lack of files."""
 
     lines: list[Line]
     skipped: list[str]
 
     @property
     def off(self) -> int:
-        """Lines that are out of their tolerance."""
+        """Lines outside their tolerance."""
         return sum(line.verdict == "off" for line in self.lines)
 
     def __str__(self) -> str:
-        """An aligned table, what was skipped, and the counts."""
+        """An aligned table, the skipped figures, and the counts."""
         head = ("file", "figure", "ours", "published", "tolerance", "")
         rows = [head, *(_cells(line) for line in self.lines)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
@@ -98,7 +98,7 @@ def _cells(line: Line) -> tuple[str, ...]:
 def reproduce(folder: Path) -> Reproduction:
     """Compute every figure that the files in `folder` allow.
 
-    Raises `SelfRewardError` where a file does not fit its shape, with file and line, and where there is no file at all.
+    Raises `SelfRewardError` where a file is malformed, with file and line, and where there is no file at all.
     """
     missing = {check: [name for name in check.needs if not any(folder.glob(f"{name}.jsonl"))] for check in CHECKS}
     if all(missing.values()):
@@ -115,11 +115,11 @@ def reproduce(folder: Path) -> Reproduction:
 
 
 def _listed(lines: list[Line], figures: list[PublishedFigure], folder: Path) -> list[Line]:
-    """The lines with the values that the list of figures gives; a figure of a file that is there and that we lack is off."""
-    listed = {figure.id: figure for figure in figures}
+    """The lines with the values in the list of figures; a figure of a file that is there and that we lack is off."""
+    figures_by_id = {figure.id: figure for figure in figures}
     ours = {line.id for line in lines}
     lacking = [figure for figure in figures if figure.id not in ours and (folder / f"{figure.file}.jsonl").exists()]
-    return [_with(line, listed[line.id]) if line.id in listed else line for line in lines] + [
+    return [_with(line, figures_by_id[line.id]) if line.id in figures_by_id else line for line in lines] + [
         _with(Line(figure.file, f"{figure.metric} ({figure.id})", None), figure) for figure in lacking
     ]
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Agreement = Literal["ok", "off", "-"]
+Closeness = Literal["ok", "off", "-"]
 
 
 class Line(NamedTuple):
     """A figure computed from a file, and the published value that it is to reproduce."""
 
     file: str
-    """Where its numbers come from, without `.jsonl`."""
+    """The file with its numbers, without `.jsonl`."""
     what: str
     ours: float | None
-    """None where we have none to put beside the published one."""
+    """None where we have no such figure."""
     published: float | None = None
-    """None where nothing was published: then there is nothing to be off from."""
+    """None where nothing was published, so that it cannot be off."""
     tolerance: float = 0.0
     id: str = ""
     """Its name in the list of published figures."""
 
     @property
-    def verdict(self) -> Agreement:
+    def verdict(self) -> Closeness:
         """Whether ours is within the tolerance of the published one."""
         if self.published is None:
             return "-"

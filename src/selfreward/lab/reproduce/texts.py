@@ -16,7 +16,7 @@ from selfreward.stats import Novelty, plain
 SEEDS, PAIRS, PIPELINE = "self_instruct_seed_tasks", "rougeL_pairs", "rougeL_pipeline"
 RANKED, SCORED = "oasst_ranked_trees", "unieval_scores"
 LIMIT = 0.7
-"""Self-Instruct's, above which a text is not new."""
+"""Self-Instruct's limit of ROUGE-L F, above which a text is not new."""
 CORRELATIONS: dict[str, tuple[Callable[..., Any], float]] = {
     "Pearson": (stats.pearsonr, 0.682),
     "Spearman": (stats.spearmanr, 0.662),
@@ -32,7 +32,7 @@ class SeedTask(Row):
     instruction: str
 
 
-class Pair(Row):
+class RougePair(Row):
     """Two texts and their ROUGE-L F."""
 
     a: str
@@ -47,7 +47,7 @@ class Accepted(Row):
     max_rougeL: float
 
 
-class Answer(Row):
+class RankedAnswer(Row):
     """An answer and its rank among the others, 0 the best."""
 
     text: str
@@ -57,10 +57,10 @@ class Answer(Row):
 class RankedSet(Row):
     """Answers to one prompt that people ranked."""
 
-    responses: list[Answer] = Field(min_length=1)
+    responses: list[RankedAnswer] = Field(min_length=1)
 
 
-class Scored(Row):
+class ScoredText(Row):
     """A text's scores by people and by a metric, by dimension."""
 
     set: str
@@ -69,44 +69,44 @@ class Scored(Row):
 
 
 def seed_tasks(folder: Path) -> Iterator[Line]:
-    """How many there are."""
+    """The number of seed tasks."""
     yield Line(SEEDS, "seed tasks", len(read_rows(str(folder / f"{SEEDS}.jsonl"), SeedTask)), id="seeds")
 
 
 def rouge_pairs(folder: Path) -> Iterator[Line]:
     """Recorded values of ROUGE-L F."""
-    rows = read_rows(str(folder / f"{PAIRS}.jsonl"), Pair)
+    rows = read_rows(str(folder / f"{PAIRS}.jsonl"), RougePair)
     off = [abs(Novelty([row.a], 0.0).nearest(row.b) - row.rougeL_f) for row in rows]
     yield Line(PAIRS, f"largest difference in ROUGE-L F of {len(rows):,} pairs", max(off), 0, 1e-12)
 
 
 def rouge_pipeline(folder: Path) -> Iterator[Line]:
-    """A recorded run of Self-Instruct, decision by decision; a text that it wrote twice was not decided about."""
+    """A recorded run of Self-Instruct, decision by decision; repeated texts are left out, for the run decided once."""
     rows = read_rows(str(folder / f"{PIPELINE}.jsonl"), Accepted)
-    near, seen, refused = Novelty([], LIMIT), set[str](), 0
+    near, texts, refused = Novelty([], LIMIT), set[str](), 0
     for row in rows:
-        if plain(row.instruction) not in seen:
+        if plain(row.instruction) not in texts:
             refused += not near.add(row.instruction)
-        seen.add(plain(row.instruction))
-    yield Line(PIPELINE, f"of {len(seen):,} that a run kept, not new to us", refused, 0)
+        texts.add(plain(row.instruction))
+    yield Line(PIPELINE, f"of {len(texts):,} that a run kept, not new to us", refused, 0)
     above = sum(row.max_rougeL > LIMIT for row in rows)
     yield Line(PIPELINE, f"recorded maxima above {LIMIT}", above, 0)
 
 
 def length_baseline(folder: Path) -> Iterator[Line]:
-    """The metrics of reward modelling with text length for a score; two texts of a length are a tie."""
+    """The metrics of reward modelling with text length as the score; equal lengths are a tie."""
     sets = [row.responses for row in read_rows(str(folder / f"{RANKED}.jsonl"), RankedSet)]
     lengths = [[len(answer.text) for answer in answers] for answers in sets]
     judged = [Judged("all", [a.rank for a in answers], own, own) for answers, own in zip(sets, lengths, strict=True)]
-    found = reward_modeling(judged, unparsed=0.0, resamples=1, seed=0)
+    metrics = reward_modeling(judged, unparsed=0.0, resamples=1, seed=0)
     estimates = {
-        "pair_acc_half": found.pairwise_accuracy, "pair_acc_strict": found.pairwise_accuracy_strict,
-        "exact": found.exact_match, "spearman": found.spearman, "kendall": found.kendall,
+        "pair_acc_half": metrics.pairwise_accuracy, "pair_acc_strict": metrics.pairwise_accuracy_strict,
+        "exact": metrics.exact_match, "spearman": metrics.spearman, "kendall": metrics.kendall,
     }  # fmt: skip
     figures: dict[str, float | None] = {name: estimate.value if estimate else None for name, estimate in estimates.items()}
     figures |= {
-        "groups": found.rankings,
-        "pairs": found.pairs,
+        "groups": metrics.rankings,
+        "pairs": metrics.pairs,
         "groups_corr": sum(correlation(ranking, stats.kendalltau) is not None for ranking in judged),
         "top_is_best": sum(longest_is_best(ranking) for ranking in judged) / len(judged),
     }
@@ -115,13 +115,13 @@ def length_baseline(folder: Path) -> Iterator[Line]:
 
 
 def longest_is_best(ranking: Judged) -> bool:
-    """Whether people rank the longest response best, the first of several as long."""
+    """Whether people rank the longest response best, the first of several equally long."""
     return ranking.ranks[ranking.lengths.index(max(ranking.lengths))] == min(ranking.ranks)
 
 
 def correlations(folder: Path) -> Iterator[Line]:
-    """How a metric's scores correlate with people's, over the texts of a set."""
-    rows = read_rows(str(folder / f"{SCORED}.jsonl"), Scored)
+    """Correlations of a metric's scores with people's, over the texts of a set."""
+    rows = read_rows(str(folder / f"{SCORED}.jsonl"), ScoredText)
     for name in dict.fromkeys(row.set for row in rows):
         own = [row for row in rows if row.set == name]
         for dimension in dict.fromkeys(dimension for row in own for dimension in row.human):
@@ -129,6 +129,6 @@ def correlations(folder: Path) -> Iterator[Line]:
             scores = [row.predicted.get(dimension) for row in judged]
             people = [-row.human[dimension] for row in judged]  # as ranks, which are the better the lower they are
             for measure, (by, paper) in CORRELATIONS.items():
-                found = correlation(Judged(name, people, scores, []), by)
+                value = correlation(Judged(name, people, scores, []), by)
                 published = paper if (name, dimension) == ("qags_cnndm", "consistency") else None
-                yield Line(SCORED, f"{name}, {dimension}: {measure}", found, published, THREE_DIGITS)
+                yield Line(SCORED, f"{name}, {dimension}: {measure}", value, published, THREE_DIGITS)

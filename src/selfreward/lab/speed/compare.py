@@ -141,7 +141,7 @@ def _side_by_side(sitting: Sitting, work: Work, known: dict[str, Any], figures: 
     arms = [arm for arm in sitting.arms if not why[arm]]
 
     def run(arm: str, role: str) -> dict[str, Any]:
-        found = measured(arm, work)
+        found = measured(arm, work, say)
         runs.append({"arm": arm, "role": role, **found})
         say(f"{known['model']}, judgments of {work.judgment_tokens}: ({arm}) {role}: {_spent(found)}")
         keep({})
@@ -170,9 +170,9 @@ NO_TRAINING = "DPO is left out of every arm: there is no trl or no datasets. pip
 
 
 def best_chunk(tried: dict[int, dict[str, Any]], stage: str) -> int:
-    """The chunk at which a stage took the least time; one that died is out."""
+    """The chunk at which a stage took the least time; one that died is out, and where all did, it is the smallest."""
     lived = {chunk: found["wall"][stage] for chunk, found in tried.items() if "wall" in found}
-    return min(lived, key=lived.__getitem__)
+    return min(lived or tried, key=lambda chunk: lived.get(chunk, chunk))
 
 
 def _spent(found: dict[str, Any]) -> str:
@@ -189,7 +189,7 @@ def _sweep(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures
     for number in range(sitting.repeats):
         for prompts in sitting.sweep:
             asked = replace(short, prompts=prompts)
-            runs.append({"prompts": prompts, "role": f"repeat {number + 1}", **measured("a", asked)})
+            runs.append({"prompts": prompts, "role": f"repeat {number + 1}", **measured("a", asked, say)})
             say(f"{prompts} prompts: {_spent(runs[-1])}")
             figures.put(key, {**known, "work": _asked(short), "runs": runs})
 

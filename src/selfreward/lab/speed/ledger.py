@@ -20,7 +20,9 @@ STAGES = ("candidates", "judging", "dpo")
 class Ledger:
     """Time and tokens by stage. Stages may lie inside each other: the inner one's time is not the outer one's."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, told: Path | None = None) -> None:
+        """`told`: a file that holds the name of the stage that is open."""
+        self._told = told
         self._cuda = device.startswith("cuda")
         self._open: list[str] = []
         self._since = self._now()
@@ -36,6 +38,8 @@ class Ledger:
         """Book what is spent in this block to `name`."""
         self._book()
         self._open.append(name)
+        if self._told:
+            self._told.write_text(name)
         try:
             yield
         finally:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from importlib import import_module
@@ -18,6 +19,8 @@ from selfreward.errors import first_line, pip_install
 from selfreward.lab.speed.work import Work
 
 T = TypeVar("T")
+PULSE = 30.0
+"""Seconds between two signs of life of an arm."""
 WARM: dict[str, Any] = {"candidate_tokens": 4, "judgment_tokens": 4, "rubric_head": 32}
 """Work that an arm does once before it is measured: libraries load half of themselves at their first use."""
 
@@ -64,22 +67,36 @@ def can_train() -> bool:
     return all(find_spec(name) is not None for name in ("trl", "datasets"))
 
 
-def measured(arm: str, work: Work) -> dict[str, Any]:
-    """Costs of `arm` on `work`, in a fresh process; `died` makes the result of a process that did not live to tell."""
+def measured(arm: str, work: Work, say: Callable[[str], object]) -> dict[str, Any]:
+    """Costs of `arm` on `work`, in a fresh process; `died` makes the result of one that did not live to tell.
+
+    `say` hears every `PULSE` seconds of which stage the arm is in.
+    """
     work = replace(work, n=ARMS[arm].n or work.n)
-    try:
-        return apart(_spend, ARMS[arm].call, work)
-    except BrokenProcessPool as error:
-        return {"died": f"its process was ended from outside, for lack of memory perhaps ({first_line(error)})"}
+    with tempfile.TemporaryDirectory() as folder:
+        stage = Path(folder) / "stage"
+
+        def tell(seconds: float) -> None:
+            say(f"({arm}) {(stage.exists() and stage.read_text()) or 'getting ready'}, {seconds:.0f} s")
+
+        try:
+            return apart(_spend, ARMS[arm].call, work, stage, pulse=tell)
+        except BrokenProcessPool as error:
+            return {"died": f"its process was ended from outside, for lack of memory perhaps ({first_line(error)})"}
+        except Exception as error:  # other people's code raises what it likes, and the other arms go on
+            return {"died": f"it raised {type(error).__name__}: {first_line(error)}"}
 
 
-def apart(call: Callable[..., T], *given: Any) -> T:
-    """`call(*given)` in a fresh process."""
+def apart(call: Callable[..., T], *given: Any, pulse: Callable[[float], object] = lambda seconds: None) -> T:
+    """`call(*given)` in a fresh process; `pulse` is called with the seconds that it has taken, every `PULSE`."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(call, *given).result()
+        since, result = time.perf_counter(), process.submit(call, *given)
+        while wait([result], PULSE).not_done:
+            pulse(time.perf_counter() - since)
+        return result.result()
 
 
-def _spend(call: str, work: Work) -> dict[str, Any]:
+def _spend(call: str, work: Work, stage: Path) -> dict[str, Any]:
     from selfreward.engines import quiet_libraries
     from selfreward.lab.speed.ledger import Ledger
 
@@ -91,7 +108,7 @@ def _spend(call: str, work: Work) -> dict[str, Any]:
         for stream in (1, 2):  # and all have their own to say
             os.dup2(log.fileno(), stream)
         for at, asked in enumerate((replace(work, prompts=min(work.batch, work.prompts), **WARM), work)):
-            ledger, place = Ledger(work.device), Path(folder) / str(at)
+            ledger, place = Ledger(work.device, stage), Path(folder) / str(at)
             place.mkdir()
             arm(asked, ledger, place, work.dpo)
     return ledger.found()

@@ -42,9 +42,8 @@ ARMS = {
 }  # fmt: skip
 LEFT = "Of (a)'s time {rest:.1f} % is neither engine nor trainer: planning, hashing, writing, reading back."
 DPO = (
-    "DPO is {share:.0f} % of it. What would move that: chosen and rejected read the same prompt twice, {twice:.0f} % of the "
-    "tokens; larger batches, for AdamW goes over every weight in each of {steps} steps; and what it costs once, whatever the "
-    "number of pairs: loading the model and its reference, writing M2."
+    "DPO is {share:.0f} % of it. What would move that: larger batches, for AdamW goes over every weight in each of {steps} "
+    "steps; and what it costs once, whatever the number of pairs: loading the model, writing M2."
 )
 FLOOR = """The floor is the least that the work needs, whoever does it: the judge's constant prefix read once, each prompt in it
 once for all its candidates, each candidate once for all its judgments, each sampled token once; logits only where a token is

@@ -185,10 +185,8 @@ def _left_over(work: Mapping[str, Any], ours: Spent) -> str:
     rest = median(1 - sum(run["inside"].values()) / sum(run["wall"].values()) for run in ours.runs)
     lines = [notes.LEFT.format(rest=100 * rest)]
     if work["dpo"]:
-        training = ours.of("wall", "dpo")
-        row = work["prompt_tokens"] + work["candidate_tokens"] + 1
-        shares = {"share": 100 * training / ours.total("wall"), "twice": 50 * work["prompt_tokens"] / row}
-        lines.append(notes.DPO.format(**shares, steps=-(-work["prompts"] // work["batch"])))
+        share = 100 * ours.of("wall", "dpo") / ours.total("wall")
+        lines.append(notes.DPO.format(share=share, steps=-(-work["prompts"] // work["batch"])))
     return " ".join(lines)
 
 

@@ -28,8 +28,12 @@ SHAPES: dict[str, dict[str, Any]] = {
         "vocab_size": 256,
     },
     "30m": {
-        **LLAMA, "hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 9, "num_attention_heads": 8,
-        "vocab_size": 256,
+        **LLAMA, "hidden_size": 320, "intermediate_size": 864, "num_hidden_layers": 10, "num_attention_heads": 5,
+        "vocab_size": 49152, "tie_word_embeddings": True,
+    },
+    "135m": {
+        **LLAMA, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+        "num_key_value_heads": 3, "vocab_size": 49152, "tie_word_embeddings": True, "rope_theta": 100000.0,
     },
     "qwen3-0.6b": {
         "model_type": "qwen3", "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28,
@@ -41,7 +45,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 8, "vocab_size": 128256, "rope_theta": 500000.0,
     },
 }  # fmt: skip
-"""Shapes by name: two for a CPU, two of real models, and one for tests."""
+"""Shapes by name: one for tests, one as small as the micro world's, four with real vocabularies; 135m is SmolLM2."""
 LEVEL = 4.0
 """The first feature of every word; in the output layer, words that are never drawn have its negative."""
 

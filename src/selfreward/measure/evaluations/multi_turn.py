@@ -110,7 +110,8 @@ class MTBench(Answered):
         return list(trial.at.complete(Part(f"turn_{turn}", "asks", Response), plan, trial.model, Answering.read))
 
     def _sampling(self, question: Question) -> Sampling:
-        return Sampling(temperature=TEMPERATURES.get(question.category, 0.0), top_p=1.0, max_tokens=self.responses.max_tokens)
+        temperature = TEMPERATURES.get(question.category, 0.0)
+        return self.responses.sampling.model_copy(update={"temperature": temperature, "top_p": 1.0})
 
     def _grade(self, question: Question, turn: Turn, answers: Sequence[Response], judge: Checkpoint) -> Request:
         texts = [answer.text for answer in answers[:turn]]

@@ -41,7 +41,7 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     """
     selected, candidates = made(now)
     held_out = answered(now, before)
-    rhos = [rho for group in candidates.values() if (rho := spearman(group)) is not None]
+    rhos = [rho for group in candidates.values() if (rho := length_correlation(group)) is not None]
     readings: Figures = {"score_length": intervals.mean(rhos, *now.resampling)}
     for name, trait in known_traits(now.recipe.drift or DriftConfig()).items():
         bred, shown = differences(trait, selected), differences(trait, held_out)
@@ -91,7 +91,7 @@ def differences(trait: Trait, texts: Iterable[tuple[str, str]]) -> list[float]:
     return [first - second for first, second in pairs if first is not None and second is not None]
 
 
-def spearman(group: Scored) -> float | None:
+def length_correlation(group: Scored) -> float | None:
     """Spearman's ρ of one prompt's candidates; None where one side is all ties."""
     scores, lengths = (ranks.places(column) for column in zip(*group, strict=True))
     return ranks.spearman(scores, lengths) if len({*scores}) > 1 and len({*lengths}) > 1 else None

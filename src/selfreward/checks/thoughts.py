@@ -1,0 +1,67 @@
+"""Whether the models of a recipe can think where it has them think, and whether they would where it has them not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from selfreward.checks.finding import Finding
+from selfreward.checks.reach import Found
+from selfreward.recipe import ROLES, Recipe
+from selfreward.records import Example
+
+
+def thoughts(recipe: Recipe, models: Sequence[Found], examples: Iterable[Example]) -> list[Finding]:
+    """Where the chat templates of `models`, the base first, and people's `examples` do not go with the recipe's `thinking`."""
+    found = [finding for place, budget, model in _places(recipe, models) for finding in _of_template(model, place, budget)]
+    return [*found, *_of_examples(recipe, models[0], examples)]
+
+
+def _places(recipe: Recipe, models: Sequence[Found]) -> list[tuple[str, int, Found]]:
+    """(the recipe's table, its budget, the model that is asked by it) of models whose chat template is at hand."""
+    named = {model.name: model for model in models}
+    judges = dict.fromkeys("" if by in ROLES else by for by in recipe.judge.judges)
+    places = [("responses", recipe.responses.thinking, models[0])]
+    places += [("judge", recipe.judge.thinking, named.get(by, models[0])) for by in judges]
+    comparing = [recipe.measure.judge, recipe.select.judge if recipe.select else None]
+    places += [("pairwise", recipe.pairwise.thinking, named[name]) for name in dict.fromkeys(comparing) if name in named]
+    return [place for place in places if place[2].tokenizer is not None]
+
+
+def _of_template(model: Found, place: str, budget: int) -> Iterator[Finding]:
+    from selfreward.engines import stops_within, way_of_thinking
+
+    way, field = way_of_thinking(model.tokenizer), f"{place}.thinking"
+    if budget and stops_within(model.tokenizer):
+        what = f"its chat template ends thoughts as it ends answers: with {field} = {budget:,} there would be no answer"
+        yield Finding("error", model.name, what, f"Set {field} to 0")
+    elif budget and way == "none":
+        what = (
+            f"its chat template knows no thoughts: {field} = {budget:,} is only more room for the answer, unless the model thinks"
+        )
+        yield Finding(
+            "warning", model.name, f"{what} by what it has learnt (<think>…</think>)", f"Set {field} to 0, or teach it to"
+        )
+    elif not budget and way == "open":
+        what = (
+            f"its chat template begins a thought in every prompt: with {field} = 0 it is closed at once, empty, as this model was"
+        )
+        yield Finding("warning", model.name, f"{what} hardly taught", f"Set {field} to the tokens that a thought may take")
+    elif not budget and way == "free":
+        what = (
+            f"its chat template cannot tell it not to think: with {field} = 0 a thought that it begins is a part of what it says"
+        )
+        yield Finding("warning", model.name, what, f"Set {field} to the tokens that a thought may take")
+
+
+def _of_examples(recipe: Recipe, base: Found, examples: Iterable[Example]) -> Iterator[Finding]:
+    from selfreward.engines import way_of_thinking, written_with
+
+    thought = sum(one.kind == "ift" and written_with(one.response) is not None for one in examples)
+    if not thought or base.tokenizer is None:
+        return
+    if way_of_thinking(base.tokenizer) == "none":
+        what = f"{thought:,} answers begin with a thought, and the base's chat template knows none: it is learnt as answer"
+        yield Finding("warning", "data.ift", what, "Take the thoughts off, or give the model a chat template that knows them")
+    elif not recipe.responses.thinking:
+        what = f"{thought:,} answers begin with a thought: they are learnt after the prompt that asks for one, never given here"
+        yield Finding("warning", "data.ift", what, "Set responses.thinking, or take the thoughts off")
