@@ -117,7 +117,12 @@ def write_whole(path: Path, text: str | Iterable[str]) -> None:
         file.writelines([text] if isinstance(text, str) else text)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        partial.replace(path)
+    except OSError as error:  # a folder stands there, say
+        partial.unlink(missing_ok=True)
+        error.filename = str(path)
+        raise
     sync_folder(path.parent)
 
 

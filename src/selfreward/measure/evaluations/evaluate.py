@@ -27,7 +27,7 @@ from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
 from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
-from selfreward.rundir import BASE, SEED, Progress, RunDir, Runner, check_model, is_run
+from selfreward.rundir import BASE, CONFIG, SEED, Progress, RunDir, Runner, check_model, is_run
 
 COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
@@ -55,6 +55,10 @@ HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
 PARTS = ("judge", "against")
 RECORDS = "records"
 """Folder of an evaluation's stages."""
+JUDGING = ("grading", "pairwise")
+"""Settings of judging."""
+VERDICT = 256
+"""Tokens of a judgment at most where nobody says: the rubrics ask for a hundred words."""
 SERVER = re.compile(r"(https?://[^#]+)#(.+)")
 """`URL#MODEL`."""
 
@@ -88,18 +92,24 @@ def evaluate(
     the data where that run held some out. `folder` is the working folder, in place of `evaluations/NAME` beside the model.
     """
     subject = find_subject(model)
-    settings = read_settings(kind, recipe or subject.recipe, merged(_held_out(subject, kind), changes))
+    path, usual = folder or subject.home / name, recipe or subject.recipe
+    changed = merged(_held_out(subject, kind), changes)
+    settings = read_settings(kind, usual, changed)
+    if bounds := {} if usual else _verdicts(kind, changes, path):
+        settings = read_settings(kind, usual, merged(bounds, changed))
     settings.load()
     evaluated = _checkpoint(subject, settings)
     names = settings.model_dump(include=set(PARTS))
     others = {part: _checkpoint(find_subject(other), settings) for part, other in names.items()}
-    path = folder or subject.home / name
     _assert_reachable([evaluated, *others.values()], settings, finished=(path / RESULT).exists())
     models = assert_models([evaluated, *others.values()], settings.backend)
     rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)}, models)
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
         run = Runner(rundir, opener, _no_training, Progress(rundir.logs, stopping))
+        for table, bound in bounds.items():
+            longest = bound["max_tokens"]
+            run.progress.say(f"{name}: a judgment has {longest:,} tokens at most; --set {table}.max_tokens= sets another number")
         trial = Trial(run[RECORDS], path, evaluated, *(others.get(part, evaluated) for part in PARTS))
         findings = _found(settings, trial)
         result = _result(name, kind, settings, evaluated, others, findings)
@@ -108,6 +118,18 @@ def evaluate(
         return result, path / RESULT
     finally:
         rundir.close()
+
+
+def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, dict[str, int]]:
+    """How long a judgment may be where neither `changes` nor a recipe says: as it was when the evaluation in `path` was begun."""
+    try:
+        begun = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        before = {table: begun[table]["max_tokens"] for table in JUDGING if table in begun}
+    except (OSError, ValueError, KeyError, TypeError):
+        before = {}
+    tables = [table for table in JUDGING if table in KINDS[kind].model_fields]
+    open_tables = [table for table in tables if "max_tokens" not in (changes.get(table) or {})]
+    return {table: {"max_tokens": before.get(table, VERDICT)} for table in open_tables}
 
 
 def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished: bool) -> None:
