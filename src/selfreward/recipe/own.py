@@ -1,73 +1,13 @@
-"""Code of the user's own, which a recipe names by import path: where it is looked for, and how it may be called.
-
-Modules are looked for where Python looks, then in the recipe's folder, then in the current one. A name that stands for two
-files is refused: neither wins in silence.
-"""
+"""Code of the user's own, which a recipe names by import path: how it may be called."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
-import sys
 from collections.abc import Callable
-from importlib import import_module
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import Any
 
-from selfreward.errors import SelfRewardError, raised
-from selfreward.recipe.fields import MOVED_MODULES, moved
-
-_ours: list[str] = []
-"""Folders at the end of `sys.path` that this module put there."""
-_recipes: list[Path] = []
-"""The folder of the recipe read last."""
-
-
-def look_in(folder: Path) -> None:
-    """Let import paths see the modules in `folder`, that of a recipe; the folder of one read before is no longer seen."""
-    _recipes[:] = [folder.absolute()]
-
-
-def imported(path: str) -> Any:
-    """The object that `package.module:name` names. Raises `SelfRewardError`."""
-    module, _, name = moved(path, MOVED_MODULES).partition(":")
-    folders = _see()
-    try:
-        loaded = import_module(module)
-    except Exception as error:  # the module is another's code, and may raise anything
-        looked = f"Looked for where Python looks, then in {' and in '.join(folders) or 'no other folder'}"
-        now = f"Name it as package.module:name. {looked}"
-        why = error if isinstance(error, ImportError) else raised(error)
-        raise SelfRewardError(f"cannot be imported ({why})", path, now) from error
-    _refuse_two(path, module.partition(".")[0], folders)
-    if not hasattr(loaded, name):
-        near = difflib.get_close_matches(name, vars(loaded), n=1)
-        now = f"Did you mean {module}:{near[0]}?" if near else "Name it as package.module:name"
-        has_none = f"{getattr(loaded, '__file__', None) or module} has no {name}"
-        raise SelfRewardError(f"cannot be imported ({has_none})", path, now)
-    return getattr(loaded, name)
-
-
-def _see() -> list[str]:
-    """Put the recipe's folder and the current one at the end of `sys.path`; returns them."""
-    for folder in _ours:
-        if folder in sys.path:
-            sys.path.remove(folder)
-    folders = list(dict.fromkeys(str(folder) for folder in (*_recipes, Path.cwd())))
-    _ours[:] = [folder for folder in folders if folder not in sys.path]
-    sys.path.extend(_ours)
-    return folders
-
-
-def _refuse_two(path: str, name: str, folders: list[str]) -> None:
-    """Raises `SelfRewardError` where module `name` was loaded from elsewhere, and `folders` have another of that name."""
-    loaded, there = getattr(sys.modules.get(name), "__file__", None), PathFinder.find_spec(name, folders)
-    if name == __package__.partition(".")[0] or not loaded or there is None or not there.origin:
-        return
-    if Path(loaded).resolve() != Path(there.origin).resolve():
-        now = f"Rename one of them, or stand in another folder: {loaded} was loaded"
-        raise SelfRewardError(f"{name} is {loaded} and also {there.origin}", path, now)
+from selfreward.errors import SelfRewardError
+from selfreward.recipe.fields import imported
 
 
 def assert_takes(function: Any, where: str, *arguments: str) -> None:

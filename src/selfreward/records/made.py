@@ -10,8 +10,7 @@ from pydantic import Field, model_validator
 from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
 from selfreward.records.measured import Preference
-from selfreward.records.requests import Finish, Ids, Sampled, Thoughtful
-from selfreward.records.turns import NO_FRAME, Asked, Conversed, Frame
+from selfreward.records.requests import NO_FRAME, Asked, Conversed, Finish, Frame, Ids, Sampled, Thoughtful
 
 
 class Reasoned(Record):

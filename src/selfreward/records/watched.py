@@ -12,8 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from selfreward.errors import amount
 from selfreward.records.base import Record, compiles
 from selfreward.records.measured import number
-from selfreward.records.requests import Sampled
-from selfreward.records.turns import Conversed
+from selfreward.records.requests import Conversed, Sampled
 
 Severity = Literal["ok", "warn", "stop"]
 

@@ -1,4 +1,4 @@
-"""The records behind the monitors' figures: pairs that may be flukes, flattered answers, pairs that breed a trait.
+"""The records behind figures: how many a share is of, pairs that may be flukes, flattered answers, pairs that breed a trait.
 
 Files are read line by line; memory holds a number for each pair, or answer, and the few texts that are shown.
 """
@@ -17,7 +17,16 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
 from selfreward.records import Judgment, Pair, Reading, Records, Response, in_pairs
 from selfreward.reports.browse import shown_prompt
-from selfreward.rundir import DRIFT_FROZEN, HELDOUT_JUDGMENTS, HELDOUT_PROMPTS, HELDOUT_RESPONSES, RunView
+from selfreward.rundir import (
+    DRIFT_FROZEN,
+    HELDOUT_JUDGMENTS,
+    HELDOUT_PROMPTS,
+    HELDOUT_RESPONSES,
+    RANKING_JUDGMENTS,
+    TRUTH,
+    FolderReader,
+    RunView,
+)
 from selfreward.stats import TRAITS, Odds, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
 
 SHOWN = 10
@@ -254,3 +263,27 @@ def _furthest_apart(
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f}\u00a0%"
+
+
+class Of(NamedTuple):
+    """The numbers that the shares of one model are of."""
+
+    answers: int
+    """Held-out answers."""
+    judgments: int
+    """Judgments of held-out ranked responses."""
+    perfect: int
+    """Of these responses, those whose mean score is the highest there is."""
+    known: int
+    """Pairs that it was trained on both of whose responses have a truth."""
+
+
+def denominators(folder: FolderReader, recipe: Recipe) -> Of:
+    """Counts from the records of a model. Goes over them once."""
+    wanted = in_pairs(folder.pairs())
+    true = {verdict.response_id for verdict in folder.records(TRUTH).about("response_id", wanted)} if wanted else set[str]()
+    known = sum({pair.chosen_id, pair.rejected_id} <= true for pair in folder.pairs())
+    judgments = folder.records(RANKING_JUDGMENTS)
+    scores = mean_scores(judgments, recipe.judge.min_valid)
+    perfect = sum(score == recipe.judge.scale[1] for score in scores.values())
+    return Of(len(folder.records(HELDOUT_RESPONSES)), len(judgments), perfect, known)

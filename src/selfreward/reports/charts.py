@@ -10,9 +10,8 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from selfreward.records import Estimate
+from selfreward.reports.headline import BEFORE_THE_LOOP, two_decimals
 
-BEFORE_THE_LOOP = ("M0", "SFT")
-"""Models that the line through the loop's models leaves out."""
 Show = Callable[[float], str]
 """Formats a number."""
 Curve = tuple[str, Sequence[tuple[float, float]]]
@@ -173,11 +172,6 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     step = next(size * nice for nice in (1, 2, 2.5, 5, 10) if size * nice >= raw * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(step * n, 10) for n in range(first, last + 1)] or [low]
-
-
-def two_decimals(value: float) -> str:
-    """Two decimals, with a real minus."""
-    return f"{value:.2f}".replace("-", "−")
 
 
 def one_decimal(value: float) -> str:

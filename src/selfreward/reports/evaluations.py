@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from selfreward.errors import shown
 from selfreward.records import Estimate, Figure, Result, content_id, read_results
-from selfreward.reports.charts import two_decimals
+from selfreward.reports.headline import two_decimals
 
 INDECISIVE = {"seed", "bootstrap", "backend", "servers", "batch_size", "skip_bad_rows"} | {
     "judge", "against", "by", "data", "baseline", "include_path", "rubric", "template",

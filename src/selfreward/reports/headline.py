@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from selfreward.errors import amount
 from selfreward.records import Estimate, HeadToHead, Measured, Reading, RewardModeling, Severity, worst
-from selfreward.reports.charts import BEFORE_THE_LOOP, two_decimals
 
 MANY_UNSCORED = 0.1
 """Share of judgments without a score from which the page says that a model's own score rests on part of its answers."""
@@ -16,6 +15,8 @@ MANY_UNSCORED = 0.1
 NO_JUDGE = 0.5
 """From this share of judgments without a score on, a model is said to be no judge."""
 ALARM: dict[Severity, str] = {"ok": "", "warn": ", and a monitor warns", "stop": ", and a monitor says stop"}
+BEFORE_THE_LOOP = ("M0", "SFT")
+"""Models that the line through the loop's models leaves out."""
 
 
 class Headline(NamedTuple):
@@ -204,3 +205,8 @@ def of_rankings(found: RewardModeling) -> str:
 
 def _interval(estimate: Estimate) -> str:
     return f"{two_decimals(estimate.low)}–{two_decimals(estimate.high)}"
+
+
+def two_decimals(value: float) -> str:
+    """Two decimals, with a real minus."""
+    return f"{value:.2f}".replace("-", "−")

@@ -15,10 +15,10 @@ from selfreward.errors import SelfRewardError
 from selfreward.records import LOCK, REPLY, Estimate, HeadToHead, Measured, alone, number, write_whole
 from selfreward.reports import charts
 from selfreward.reports.browse import sample
+from selfreward.reports.cases import denominators
 from selfreward.reports.charts import Axis
-from selfreward.reports.denominators import count as count_of
 from selfreward.reports.evaluations import Table, read_tables
-from selfreward.reports.headline import NO_JUDGE, can_judge, contest_of, decided, no_judge, write_headline
+from selfreward.reports.headline import NO_JUDGE, can_judge, contest_of, decided, no_judge, two_decimals, write_headline
 from selfreward.reports.loop_health import health_of, write_health
 from selfreward.reports.render import render
 from selfreward.reports.status import model_lines
@@ -120,7 +120,7 @@ def _render(standing: RunView) -> str:
         actors=_actors(standing), seeds=seeds, torn=torn,
         stand_in="seed/ift.receipt.json" not in torn and _stand_in(standing.seed),
         compared=_compared(models, recipe.measure.judge), evaluations=_evaluations(standing),
-        of={model.name: count_of(standing[model.name], standing.recipe_of(model.name)) for model in models},
+        of={model.name: denominators(standing[model.name], standing.recipe_of(model.name)) for model in models},
         can_judge=can_judge, no_judge=no_judge, decided=decided, no_share=NO_JUDGE,
     )  # fmt: skip
 
@@ -137,7 +137,7 @@ def _charts(models: Sequence[Measured], scale: tuple[float, float]) -> dict[str,
         "figures": _figures(models, scale) if models else {},
         "kinds": _multiples(by_kind, Axis(*scale, charts.one_decimal, charts.short)),
         "judged_kinds": _multiples(judged, Axis(0.0, 1.0, charts.percent, charts.percent)),
-        "criteria": _multiples(exact, Axis(0.0, max(1.0, most), charts.two_decimals, charts.short)),
+        "criteria": _multiples(exact, Axis(0.0, max(1.0, most), two_decimals, charts.short)),
         "histograms": _histograms(models, scale),
     }
 
@@ -148,7 +148,7 @@ def _figures(models: Sequence[Measured], scale: tuple[float, float]) -> dict[str
     own = {model.name: model.self_score for model in models}
     figures = {"beside": charts.beside(true, own, scale)}
     if any(true.values()):
-        figures["true"] = charts.over_models(true, Axis(*scale, charts.two_decimals, charts.short), charts.FIGURE)
+        figures["true"] = charts.over_models(true, Axis(*scale, two_decimals, charts.short), charts.FIGURE)
     if judging := [model.reward_modeling for model in models if model.reward_modeling]:
         accuracy = {m.name: m.reward_modeling.pairwise_accuracy if m.reward_modeling else None for m in models}
         figures["accuracy"] = _accuracy(accuracy, judging[0].length_baseline)

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from selfreward.errors import amount
 from selfreward.reports import charts
+from selfreward.reports.headline import two_decimals
 
 
 def render(template: str, **values: Any) -> str:
@@ -36,7 +37,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     filters: dict[str, Callable[..., str]] = {
-        "two": charts.two_decimals,
+        "two": two_decimals,
         "pc": lambda share: f"{100 * share:.1f}",
         "words": lambda name: name.replace("_", " "),
         "n": lambda count: f"{count:,}",

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from selfreward.errors import SelfRewardError, pip_install
 from selfreward.records import number
-from selfreward.reports.charts import BEFORE_THE_LOOP
+from selfreward.reports.headline import BEFORE_THE_LOOP
 from selfreward.rundir import DRIFT, FolderReader
 
 LOOP = "loop"

@@ -39,10 +39,9 @@ from selfreward.records import (
 from selfreward.rundir.branch import BRANCH, read_branch
 from selfreward.rundir.changes import as_it_was, changes_told, remove
 from selfreward.rundir.layout import WATCHING
+from selfreward.rundir.seen import ENDED, attempts
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
-ENDED = "error.txt"
-"""In the folder of an attempt: the error that ended it."""
 MODELS = "models"
 """Where in `provenance.json` the models from outside are known by their settings."""
 ADAPTERS = ("peft", "bitsandbytes")
@@ -132,7 +131,7 @@ class RunDir:
             raise SelfRewardError("is not what this program wrote", str(file), now) from error
 
     def _new_attempt(self) -> Path:
-        attempt = self.logs / f"attempt_{1 + max(_attempts(self.logs), default=0)}"
+        attempt = self.logs / f"attempt_{1 + max(attempts(self.logs), default=0)}"
         attempt.mkdir(parents=True)
         argv = [starred(argument) for argument in sys.argv]
         provenance: dict[str, Any] = {
@@ -167,20 +166,6 @@ class RunDir:
     def _made(self) -> list[Stage]:
         marks = [*self.path.glob("*/*.receipt.json"), *self.path.glob("*/*.plan.json")]
         return [Stage(self, mark.parent, mark.name.split(".")[0]) for mark in marks]
-
-
-def _attempts(logs: Path) -> list[int]:
-    """Numbers of the attempts at a run."""
-    return [int(number) for path in logs.glob("attempt_*") if (number := path.name.split("_")[1]).isdigit()]
-
-
-def last_error(logs: Path) -> str:
-    """The error that ended the last attempt at a run; empty where none did."""
-    file = logs / f"attempt_{max(_attempts(logs), default=0)}" / ENDED
-    try:
-        return file.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
 
 
 class Stage:

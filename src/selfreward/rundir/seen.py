@@ -1,4 +1,4 @@
-"""The last sign of life of a run: `logs/status.json`."""
+"""The last sign of life of a run (`logs/status.json`), and the error that ended it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 
 from selfreward.errors import SelfRewardError, amount
 from selfreward.records import Record, read_line
+
+ENDED = "error.txt"
+"""In the folder of an attempt: the error that ended it."""
 
 
 class Status(Record):
@@ -39,3 +42,17 @@ def last_seen(file: Path) -> Status | None:
 def done_of(done: int, total: int, unit: str) -> str:
     """Finished and all units: `3 of 8 requests`, `1 of 1 step`, `no requests`."""
     return f"{done:,} of {amount(total, unit.removesuffix('s'))}" if total else f"no {unit}"
+
+
+def attempts(logs: Path) -> list[int]:
+    """Numbers of the attempts at a run."""
+    return [int(number) for path in logs.glob("attempt_*") if (number := path.name.split("_")[1]).isdigit()]
+
+
+def last_error(logs: Path) -> str:
+    """The error that ended the last attempt at a run; empty where none did."""
+    file = logs / f"attempt_{max(attempts(logs), default=0)}" / ENDED
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

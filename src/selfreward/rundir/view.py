@@ -12,10 +12,9 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
 from selfreward.records import Measured, Reading, Records, ending, is_held, read_record
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
-from selfreward.rundir.folder import last_error
 from selfreward.rundir.layout import DRIFT, MEASURED, PAIRS, SEED, Due, expected
 from selfreward.rundir.reading import FolderReader
-from selfreward.rundir.seen import Status, last_seen
+from selfreward.rundir.seen import Status, last_error, last_seen
 
 
 class ModelView(FolderReader):
