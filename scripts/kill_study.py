@@ -6,6 +6,7 @@ summary.json and model file must be what the undisturbed run has. Writes docs/re
 
 Where a kill fell is read from the folder it left behind, not from where it was aimed. The recipe is the shipped one,
 with fewer prompts, frequent checkpoints and small batches, so that there is much to interrupt; `--set` changes it further.
+`run --from`, `evaluate`, `compare`, `export`, `report` and `lab` are killed by scripts/kill_commands.py.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Study:
         for name, lines in LINES.items():
             if f"data.{name}" not in self.changes:
                 file = self.work / f"{name}.jsonl"
-                file.write_text("".join(Path(getattr(data, name)).read_text().splitlines(keepends=True)[:lines]))
+                file.write_text("".join(Path(getattr(data, name).path).read_text().splitlines(keepends=True)[:lines]))
                 short[f"data.{name}"] = str(file.resolve())
         return short
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from picky import Picky
+from picky import Patient, Picky
 from selfreward.checks import check
-from selfreward.engines import open_model
+from selfreward.engines import answers, heard, open_model
 from selfreward.engines.machine import connect, gpus_each
 from selfreward.engines.training import distributed
 from selfreward.engines.training.batches import Batches
@@ -136,24 +136,36 @@ def batched(model, requests):
 
 @needs_ray
 def test_a_batch_too_large_is_told_by_its_number_when_the_others_have_come(ray):
-    model, requests, come = fanned_out(Picky), numbered(40, odd=17), {}
+    model, requests, come = fanned_out(Picky), numbered(40, odd=17), []
     model.prepare(requests)
     with pytest.raises(OutOfMemory, match="of 8") as error:
-        come.update(model.spread(batched(model, requests)))
+        come.extend(model.spread(batched(model, requests)))  # which keeps what came before the error
     assert error.value.batch == 2
-    assert {0, 1} <= set(come) and 2 not in come and len(come) <= 4
-    assert {c.text.split()[1] for batch in come.values() for c in batch} == {"40"}  # each actor was told of all
+    numbers = {number for number, _ in come}
+    assert {0, 1} <= numbers and 2 not in numbers and len(numbers) <= 4
+    assert {completion.text.split()[1] for _, completion in come} == {"40"}  # each actor was told of all
     model.close()
 
 
 @needs_ray
 def test_an_engine_that_puts_requests_together_gets_many_batches_at_once(ray):
     model, requests = fanned_out(Picky, streams=True), numbered(40)
-    come = dict(model.spread(batched(model, requests)))
-    assert {n: sorted(int(c.text.split()[0]) for c in batch) for n, batch in come.items()} == {
-        n: list(range(8 * n, 8 * n + 8)) for n in range(5)
-    }
-    assert [c.request_id for c in model.generate(requests[:3])] == [r.id for r in reversed(requests[:3])]
+    come = {(number, int(completion.text.split()[0])) for number, completion in model.spread(batched(model, requests))}
+    assert come == {(number, 8 * number + at) for number in range(5) for at in range(8)}
+    assert {c.request_id for c in model.generate(requests[:3])} == {r.id for r in requests[:3]}
+    model.close()
+
+
+@needs_ray
+def test_tokens_and_answers_are_told_in_the_midst_of_a_batch(ray):
+    model, requests, told, come = fanned_out(Patient), numbered(4), [], []
+    with heard(model, told.append):
+        for number, completion in answers(model, {7: requests}):
+            come.append((number, completion.request_id))
+            if len(set(come)) < len(requests):
+                assert completion.text == "early"
+    assert set(come) == {(7, request.id) for request in requests} and len(come) > len(requests)  # early, and when all were there
+    assert 2 <= sum(told) <= 4
     model.close()
 
 

@@ -1,6 +1,7 @@
 """`evaluate`: whole commands on models and judges that follow rules, so that every figure is worked out by hand."""
 
 import gzip
+import io
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from rich.console import Console
 from test_server import Endpoint, said
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
@@ -550,3 +552,17 @@ def test_an_error_names_what_was_given_and_how_it_is_given(given, says, ranked):
     line = complaint(evaluate("judges:Length", ranked, "--set", given))
     assert re.search(says, line), line
     assert not re.search(r"--(data|judge|samples|key-env)\b", line) and "min_valid is" not in line
+
+
+def test_a_judgment_is_short_where_nobody_says_how_long_and_as_it_was_where_it_was_begun(ranked, monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr("selfreward.rundir.progress._stderr", lambda: Console(file=out, width=200))
+    found, _ = figures(evaluate("judges:Length", ranked, "--name", "short"))
+    assert found["settings"]["grading"]["max_tokens"] == 256
+    assert "short: a judgment has 256 tokens at most; --set grading.max_tokens= sets another number" in out.getvalue()
+    out.truncate(0)
+    figures(evaluate("judges:Length", ranked, "--name", "long", "--set", "grading.max_tokens=1024"))
+    assert "tokens at most" not in out.getvalue()
+    asked = ASKED.total()
+    figures(evaluate("judges:Length", ranked, "--name", "long"))  # as a build that gave it 1,024 left it
+    assert "a judgment has 1,024 tokens at most" in out.getvalue() and ASKED.total() == asked

@@ -1,5 +1,8 @@
 """An engine for actors, in a file of its own that is quickly loaded."""
 
+import time
+
+from selfreward.engines.protocols import untold
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.records import Completion
 
@@ -27,3 +30,15 @@ class Picky:
 
     def close(self):
         pass
+
+
+class Patient(Picky):
+    """Takes its time for every answer, and tells a token of each."""
+
+    tell = staticmethod(untold)
+
+    def generate(self, batch):
+        for request in batch:
+            time.sleep(1.1)
+            yield Completion(request_id=request.id, text="early", finish="stop", prompt_tokens=1, completion_tokens=1)
+            self.tell(1)

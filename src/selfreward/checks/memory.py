@@ -92,7 +92,7 @@ def in_flight(shape: Shape, backend: BackendConfig, cuda: bool, memory: int | No
     """Tokens held at once on a device of so many bytes (None: nobody knows)."""
     size = 2 if samples_in_bfloat16(backend, cuda) else 4
     room = PLENTY if memory is None else memory - size * shape.parameters
-    return backend.in_flight(max(room, 0), size * shape.kept or 1, cuda)
+    return backend.in_flight(max(room, 0), size * shape.kept or 1, cuda, shape.parameters)
 
 
 def sampling(shape: Shape, backend: BackendConfig, cuda: bool, longest: float, memory: int | None) -> dict[str, float]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +48,8 @@ app = typer.Typer(
 ALARMED, FAILED, SIGNALLED = 3, 1, 128
 """Exit codes: ended by a monitor; something for the user to put right; ended by a signal, whose number is added (143, 130)."""
 ENDING = (signal.SIGTERM, signal.SIGINT)
+GRACE = 5
+"""Seconds from being asked to end to ending where the work is, if it came to no safe point by then."""
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
 ChangesOption = Annotated[list[str] | None, typer.Option("--set", help="A field of the recipe, as dpo.beta=0.2; repeatable.")]
 
@@ -64,7 +68,7 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
         except Stopped as stop:
             _end(f"stopped in {stop} at a safe point; the same command goes on from here", SIGNALLED + (_asked or ENDING)[0])
         except (KeyboardInterrupt, typer.Abort):
-            _end(f"stopped{'; the same command goes on from here' if _asked else ''}", SIGNALLED + signal.SIGINT)
+            _end(f"stopped{'; the same command goes on from here' if _asked else ''}", SIGNALLED + (_asked or [signal.SIGINT])[0])
         except Alarm as alarm:
             _end(f"alarm: {alarm}", ALARMED)
         except Exception as error:
@@ -72,6 +76,7 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
                 raise
             _end(f"error: {known}", FAILED)
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
@@ -92,17 +97,36 @@ _asked: list[int] = []
 """Signals that asked the process to end."""
 
 
-def stopping() -> Callable[[], bool]:
-    """Tell, from now on, whether the process was asked to end: by SIGTERM, or by Ctrl-C. A second Ctrl-C ends it at once."""
+def stopping(grace: float = GRACE) -> Callable[[], bool]:
+    """Tell, from now on, whether the process was asked to end: by SIGTERM, or by Ctrl-C.
+
+    At a second Ctrl-C, or not at a safe point `grace` seconds later, it ends where it is, as if it had been killed, which loses
+    what a batch or a training did since it was last on disk.
+    """
+
+    def ask(number: int, frame: object) -> None:
+        _asked.append(number)
+        if _asked.count(signal.SIGINT) > 1:
+            raise KeyboardInterrupt
+        if len(_asked) == 1:
+            says = f"asked to end: at the next safe point, or in {grace:g} s where there is none; Ctrl-C again ends it at once"
+            os.write(2, f"\n{says}\n".encode())  # safe wherever the signal came in
+            signal.setitimer(signal.ITIMER_REAL, grace)
+
+    def noticed() -> bool:
+        """Whether it was asked; whoever notices is on the way to a safe point, and has the time that it takes."""
+        if _asked and current_thread() is main_thread():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        return bool(_asked)
+
     for number in ENDING:
-        signal.signal(number, _ask)
-    return lambda: bool(_asked)
+        signal.signal(number, ask)
+    signal.signal(signal.SIGALRM, _end_here)
+    return noticed
 
 
-def _ask(number: int, frame: object) -> None:
-    _asked.append(number)
-    if _asked.count(signal.SIGINT) > 1:
-        raise KeyboardInterrupt
+def _end_here(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def changed(changes: list[str] | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.cli.application import FAILED, ChangesOption, RunArgument, app, changed, say, stopping, told
+from selfreward.cli.application import FAILED, GRACE, ChangesOption, RunArgument, app, changed, say, stopping, told
 from selfreward.errors import Alarm, SelfRewardError
 
 RECIPE = "A recipe (TOML), or the name of one that comes with the package."
@@ -35,6 +35,10 @@ def run(
         Path | None,
         typer.Option("--from", help="A model of a run (runs/demo/M2): copy the run up to it into a folder, and go on there."),
     ] = None,
+    grace: Annotated[
+        float,
+        typer.Option(min=0.1, help="Seconds between SIGTERM or Ctrl-C and ending in the middle of a training's step."),
+    ] = GRACE,
 ) -> None:
     """Run a recipe from M0 to its last model; on a folder that was begun, go on. Exits 3 where a monitor ends it."""
     from selfreward.api import branch
@@ -44,7 +48,7 @@ def run(
     config = load_recipe(recipe or _begun(target, source), _changes(changes, skip_bad_rows))
     if source:
         branch(config, source, target)
-    _run(config, target)
+    _run(config, target, grace)
 
 
 def _target(recipe: Path | None, folder: Path | None, source: Path | None) -> Path:
@@ -127,13 +131,13 @@ def _has_screen() -> bool:
     return screen and sys.stdout.isatty()
 
 
-def _run(recipe: Any, folder: Path) -> None:
+def _run(recipe: Any, folder: Path, grace: float = GRACE) -> None:
     """Run, and tell the result, also of a run that its monitors end."""
     from selfreward.api import execute
     from selfreward.reports import describe_end
 
     try:
-        execute(recipe, folder, stopping())
+        execute(recipe, folder, stopping(grace))
     except Alarm:
         say(describe_end(folder))
         raise

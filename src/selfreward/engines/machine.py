@@ -135,3 +135,13 @@ def memory_here() -> int:
     everything = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = CONTAINER.read_text().strip() if CONTAINER.is_file() else "max"
     return min(everything, int(limit)) if limit.isdigit() else everything
+
+
+OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+"""Texts of errors without a class of their own that say that memory ran out."""
+
+
+def ran_out(error: Exception) -> bool:
+    """Whether an error says that memory ran out; torch has no class for it on a CPU, nor where CUDA's libraries asked."""
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, of any device
+    return known or any(words in str(error) for words in OUT_OF_MEMORY)

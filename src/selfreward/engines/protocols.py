@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from selfreward.errors import OutOfMemory, SelfRewardError, amount, raised
+from selfreward.errors import OutOfMemory, SelfRewardError, Stopped, amount, raised
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Asked, Completion, Contrast, Identified, Request
 
@@ -25,7 +26,7 @@ class Model(Protocol):
         """Told of all of a stage's requests before its first batch, so that what they share may be computed once."""
 
     def generate(self, batch: Sequence[Request]) -> Iterable[Completion]:
-        """One completion for each request of one batch, in any order; the same batch gives the same completions.
+        """One completion for each request of one batch, in any order, each as soon as it is there; the same batch gives the same.
 
         Raises `OutOfMemory` for a batch of more than one request that the device cannot hold.
         """
@@ -36,17 +37,30 @@ class Model(Protocol):
 
 @runtime_checkable
 class Streams(Protocol):
-    """A model that is asked many batches at once, and gives their completions in any order as they come."""
+    """A model that is asked many batches at once, and gives their completions in any order as they come.
 
-    streams: bool
+    A completion depends on its own request: of a batch that was answered in part, only the others are asked again.
+    """
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is such a model."""
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A model that says, while it answers, how many tokens it has drawn since it last said so."""
+
+    tell: Advance
+    """Called at least once a second, as far as its arithmetic allows."""
 
 
 @runtime_checkable
 class Spreads(Protocol):
     """A model that answers batches by number in several places at once."""
 
-    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterable[tuple[int, Iterable[Completion]]]:
-        """The completions of each batch, as soon as it is whole."""
+    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterable[tuple[int, Completion]]:
+        """(number of its batch, completion) as they come, perhaps some of them twice."""
 
 
 @runtime_checkable
@@ -101,11 +115,33 @@ def likeliest(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 class Batch(Identified):
-    """One line of a journal: the completions of one planned batch."""
+    """One line of a journal: completions of one planned batch, all of them or those that came together."""
 
     identity = ("number", "completions")
     number: int
     completions: tuple[Completion, ...]
+
+
+def untold(tokens: int) -> None:
+    """The `Tells.tell` of a model that nobody listens to."""
+
+
+@contextmanager
+def heard(engine: Model, tell: Advance) -> Iterator[None]:
+    """Have `engine` tell its tokens to `tell` meanwhile, if it is one that does."""
+    if not isinstance(engine, Tells):
+        yield
+        return
+    engine.tell = tell
+    try:
+        yield
+    finally:
+        engine.tell = untold
+
+
+def streams(engine: Model) -> bool:
+    """Whether a completion of `engine` depends on its own request alone."""
+    return isinstance(engine, Streams) and engine.streams
 
 
 def name_of(engine: object) -> str:
@@ -133,19 +169,18 @@ def plan_batches(engine: Model, requests: Sequence[Request]) -> list[list[int]]:
     return planned
 
 
-def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[Batch]:
-    """The batches in `asked`, each as soon as it is whole. Raises `OutOfMemory` with the number of one that is too large.
+def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
+    """(number of its batch, completion) of all batches in `asked`, each as soon as it is there, perhaps some of them twice.
 
-    Raises `SelfRewardError` where an engine leaves a request without an answer, or answers one twice, or one that it was not
-    asked.
+    Raises `OutOfMemory` with the number of a batch that is too large, and `SelfRewardError` where an engine leaves a request
+    without an answer, or answers one twice, or one that it was not asked.
     """
-    done: set[int] = set()
+    came: dict[int, set[str]] = {number: set() for number in asked}
     try:
-        for batch in _batches(engine, asked):
-            _assert_whole(engine, batch.completions, () if batch.number in done else asked.get(batch.number, ()))
-            done.add(batch.number)
-            yield batch
-    except (SelfRewardError, OutOfMemory, OSError, MemoryError):
+        for number, completion in _pieces(engine, asked):
+            came[number].add(completion.request_id)
+            yield number, completion
+    except (SelfRewardError, OutOfMemory, OSError, MemoryError, Stopped):
         raise
     except Exception as error:  # whatever may go wrong in another's code; in ours it is a bug, which keeps its traceback
         if type(engine).__module__.startswith("selfreward."):
@@ -153,8 +188,9 @@ def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[B
         raise SelfRewardError(
             f"generate raised {raised(error)}", name_of(engine), "Put it right, then run the same command"
         ) from error
-    if left := [request for number in asked.keys() - done for request in asked[number]]:
-        _assert_whole(engine, (), left)
+    for number, batch in asked.items():
+        if left := [request for request in batch if request.id not in came[number]]:
+            _assert_whole(engine, (), left if len(left) == len(batch) else batch)
 
 
 def _assert_whole(engine: Model, came: Sequence[Completion], asked: Sequence[Request]) -> None:
@@ -172,36 +208,40 @@ def _assert_whole(engine: Model, came: Sequence[Completion], asked: Sequence[Req
     raise SelfRewardError(what, name_of(engine), "Let generate give one Completion for each request of its batch, with its id")
 
 
-def _batches(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[Batch]:
+def _pieces(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
     if isinstance(engine, Spreads):
-        yield from (_batch(engine, number, completions) for number, completions in engine.spread(asked))
-        return
-    if not (isinstance(engine, Streams) and engine.streams):
+        yield from engine.spread(asked)
+    elif streams(engine):
+        yield from _streamed(engine, asked)
+    else:
         for number, requests in asked.items():
             try:
-                yield _batch(engine, number, engine.generate(requests))
+                yield from ((number, completion) for completion in _of_batch(engine, requests))
             except OutOfMemory as error:
                 error.batch = number
                 raise
-        return
+
+
+def _of_batch(engine: Model, requests: Sequence[Request]) -> Iterator[Completion]:
+    """What an engine answers to one batch, as it comes; that it is whole, and no more, shows at its end."""
+    wanted, came = Counter(request.id for request in requests), list[Completion]()
+    for completion in _each(engine, engine.generate(requests)):
+        came.append(completion)
+        if wanted[completion.request_id] > 0:
+            wanted[completion.request_id] -= 1
+            yield completion
+    _assert_whole(engine, came, requests)
+
+
+def _streamed(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
     owing: dict[str, list[int]] = defaultdict(list)
     for number, requests in asked.items():
         for request in requests:  # the same request may be in several batches, as where two rivals answer alike
             owing[request.id].append(number)
-    came: dict[int, list[Completion]] = defaultdict(list)
     for completion in _each(engine, engine.generate([request for requests in asked.values() for request in requests])):
         if not owing.get(completion.request_id):
             _assert_whole(engine, [completion], ())
-        number = owing[completion.request_id].pop(0)
-        came[number].append(completion)
-        if len(came[number]) == len(asked[number]):
-            yield Batch(number=number, completions=tuple(came.pop(number)))
-    for number, some in came.items():
-        _assert_whole(engine, some, asked[number])
-
-
-def _batch(engine: object, number: int, completions: Iterable[Completion]) -> Batch:
-    return Batch(number=number, completions=tuple(_each(engine, completions)))
+        yield owing[completion.request_id].pop(0), completion
 
 
 def _each(engine: object, came: Any) -> Iterator[Completion]:
@@ -227,11 +267,13 @@ def completions(engine: Model, requests: Sequence[Request]) -> dict[str, Complet
     done: dict[str, Completion] = {}
     while owed:
         try:
-            for batch in answers(engine, dict(owed)):
-                done |= {completion.request_id: completion for completion in batch.completions}
-                del owed[batch.number]
+            for _, completion in answers(engine, owed):
+                done[completion.request_id] = completion
+            return done
         except OutOfMemory as error:
             large, free = owed[error.batch], 1 + max(owed)
             half = (len(large) + 1) // 2
+            whole = {number for number, batch in owed.items() if all(request.id in done for request in batch)} - {error.batch}
+            owed = {number: batch for number, batch in owed.items() if number not in whole}
             owed |= {error.batch: large[:half], free: large[half:]}
     return done

@@ -230,9 +230,9 @@ class Measurer:
     def _write(self, file: Path, text: str) -> None:
         """Write new results, the summary first; a second pass over finished models changes neither file."""
         summary = self.run / "summary.json"
-        if _summed_up(summary) >= len(self.done) and file.exists() and file.read_text(encoding="utf-8") == text:
-            return
         models = [measured.model_dump(mode="json") for measured in self.done]
+        if _summed_up(summary)[: len(models)] == models and file.exists() and file.read_bytes() == text.encode():
+            return
         write_whole(summary, json.dumps({"models": models}, indent=1))
         write_whole(file, text)
 
@@ -276,12 +276,12 @@ def load_truth(path: str) -> Truth:
     return truth
 
 
-def _summed_up(summary: Path) -> int:
-    """The number of models in a summary; 0 where it is missing or damaged, for it can be made again from the models' records."""
+def _summed_up(summary: Path) -> list[Any]:
+    """The models in a summary; none where it is missing or damaged, for it can be made again from the models' records."""
     try:
-        return len(json.loads(summary.read_text(encoding="utf-8"))["models"])
+        return list(json.loads(summary.read_text(encoding="utf-8"))["models"])
     except (OSError, ValueError, KeyError, TypeError):
-        return 0
+        return []
 
 
 def _average(values: Sequence[float]) -> float:

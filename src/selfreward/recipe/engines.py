@@ -14,6 +14,11 @@ FOR_TOKENS = 0.5
 """Share of the memory beside the weights that keys and values may take by themselves; the rest is for computing with them."""
 ENOUGH_TOKENS = {"cpu": 32768, "cuda": 131072}
 """More at once make nothing faster."""
+UNDER_WAY = {"cpu": 6e12, "cuda": float("inf")}
+"""Products of a weight and a token in a batch that nobody bounded, some minutes of two processors: what is under way when a run
+is ended or killed is lost. A GPU fills its memory in less time than that."""
+LEAST = 2048
+"""Tokens that a batch may have however large the model is."""
 SAID_ELSEWHERE = {
     *("model", "messages", "prompt", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed"),
     *("n", "stream", "logprobs", "top_logprobs"),
@@ -31,7 +36,8 @@ class BackendConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 on CUDA, float32 elsewhere."""
     max_tokens_in_flight: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Tokens (prompts and longest completions, what is shared counted once) held in one batch; `auto`: what there is room for."""
+    """Tokens (prompts and longest completions, what is shared counted once) held in one batch, which is what
+    a run loses at most when it is ended or killed; `auto`: what there is room for and, on a CPU, what takes it some minutes."""
     tensor_parallel: int = Field(1, ge=1)
     """`vllm`: devices of this machine that a model is spread over."""
 
@@ -43,11 +49,16 @@ class BackendConfig(Section):
             raise ValueError('max_tokens_in_flight has no meaning for type = "vllm", which fills what memory there is')
         return self
 
-    def in_flight(self, room: float, token: float, cuda: bool) -> int:
-        """Tokens to hold at once where there are `room` bytes beside the weights and a token's keys and values take `token`."""
+    def in_flight(self, room: float, token: float, cuda: bool, weights: int = 0) -> int:
+        """Tokens to hold at once where there are `room` bytes beside the weights and a token's keys and values take `token`.
+
+        `weights`: how many the model has.
+        """
         if self.max_tokens_in_flight != "auto":
             return self.max_tokens_in_flight
-        return max(1, min(int(room * FOR_TOKENS / token), ENOUGH_TOKENS["cuda" if cuda else "cpu"]))
+        kind = "cuda" if cuda else "cpu"
+        in_time = max(LEAST, UNDER_WAY[kind] / max(1, 2 * weights))
+        return max(1, int(min(room * FOR_TOKENS / token, ENOUGH_TOKENS[kind], in_time)))
 
 
 class ServerConfig(Section):

@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from selfreward.records.base import Record
-from selfreward.records.jsonl import read_line
+from selfreward.records.jsonl import read_record
 from selfreward.records.measured import Estimate
 
 FOLDER, RESULT = "evaluations", "result.json"
@@ -76,4 +76,4 @@ class Result(Found):
 def read_results(model: Path) -> Iterator[Result]:
     """The finished evaluations of the model in this folder (RUN/M3), by name."""
     for file in sorted((model / FOLDER).glob(f"*/{RESULT}")):
-        yield read_line(file.read_text(encoding="utf-8"), Result, str(file))
+        yield read_record(file, Result)

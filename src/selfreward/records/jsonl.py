@@ -119,6 +119,14 @@ def read_line(line: str, kind: type[R], where: str, context: str | None = None) 
         raise SelfRewardError(wrong_field(error, kind), where, now) from error
 
 
+def read_record(file: Path, kind: type[R]) -> R:
+    """The record that a whole file is. Raises `SelfRewardError` where it is another, or no text."""
+    try:
+        return read_line(file.read_text(encoding="utf-8"), kind, str(file))
+    except UnicodeDecodeError as error:
+        raise SelfRewardError("is not UTF-8", str(file), "Restore the file from where it came") from error
+
+
 def wrong_field(error: ValidationError, kind: type[BaseModel], names: Mapping[str, str] | None = None) -> str:
     """The first field that is wrong in a value meant as a `kind`, and its fault; `names`: the file's names for the fields."""
     first = error.errors(include_url=False)[0]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from selfreward.errors import SelfRewardError
 from selfreward.recipe import HUB_ID, NO_MATTER, Recipe
 from selfreward.records import LOCK, HeadToHead, Measured, alarms, alone, describe, number, phrase, write_whole
 from selfreward.reports.render import render_card
@@ -116,8 +117,18 @@ def _model_card(standing: RunView, model: Measured) -> str:
         watched=describe(readings) if readings else "", alarms=[phrase(reading) for reading in alarms(readings)],
         truth=recipe.measure.truth, outside=[m for m in model.head_to_head if m.judge != model.name],
         own=[match for match in model.head_to_head if match.judge == model.name], share=_share,
-        settings=_settings(recipe), versions=json.loads((run / "provenance.json").read_text())["libraries"],
+        settings=_settings(recipe), versions=_libraries(run),
     )  # fmt: skip
+
+
+def _libraries(run: Path) -> dict[str, str]:
+    """Name → version of the libraries that the run was made with."""
+    file = run / "provenance.json"
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))["libraries"])
+    except (ValueError, KeyError, TypeError) as error:
+        now = f"Restore it from the last attempt in {run / 'logs'}"
+        raise SelfRewardError("is not what this program wrote", str(file), now) from error
 
 
 def _lineage(standing: RunView, model: Measured) -> Iterator[Ancestor]:

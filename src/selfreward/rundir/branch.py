@@ -22,7 +22,7 @@ from selfreward.records import (
     content_id,
     made_beside,
     number,
-    read_line,
+    read_record,
     undisturbed,
     write_whole,
 )
@@ -220,8 +220,7 @@ def _branch_of(run: Path, model: str) -> Branch:
 
 
 def _measured(folder: Path) -> Measured:
-    file = folder / MEASURED
-    return read_line(file.read_text(encoding="utf-8", errors="replace"), Measured, str(file))
+    return read_record(folder / MEASURED, Measured)
 
 
 def _take_over(run: Path, names: list[str], branch: Branch, recipe: Recipe, folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""Progress of long work: stage, bar, rate and ETA on a terminal; plain lines in a file; `logs/status.json`."""
+"""Progress of long work as people see it: stage, bar, rate and ETA on a terminal; plain lines in a file; `logs/status.json`.
+
+Whatever the work is held up by, a pass over a thousand prompts or a slow file system, something is said every ten seconds.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING
 
-from selfreward.engines import Advance
-from selfreward.errors import Stopped, shown
+from selfreward.errors import Stopped, amount, shown
 from selfreward.rundir.seen import done_of
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 EVERY = 10.0
 """Seconds between two plain lines of one stage."""
+BEAT = 1.0
+"""Seconds between two looks at whether a line is due."""
 
 
 class Progress:
@@ -28,42 +33,111 @@ class Progress:
     def __init__(self, logs: Path, stopping: Callable[[], bool] = lambda: False, console: Console | None = None) -> None:
         self.console = console or _stderr()
         self.status_file, self._stopping = logs / "status.json", stopping
+        self._lock, self._shown = RLock(), list[Callable[[], None]]()
 
     def say(self, text: str) -> None:
         """Print one line for the user."""
         self.console.print(shown(text), markup=False, soft_wrap=True)
 
     @contextmanager
-    def stage(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
-        """Show stage `name` ("M2/judgments") during `total` units of work, `done` of which are from an earlier run."""
-        clock = _Clock(name, total, unit, done)
+    def stage(self, name: str, total: int, unit: str, done: int = 0, longest: int = 0) -> Iterator[Work]:
+        """Show stage `name` ("M2/judgments") while `total` units of work are done, `done` of them in an earlier run.
+
+        `longest`: tokens of a unit, at most; 0 where units have none.
+        """
+        clock = _Clock(name, total, unit, done, longest)
         self._write(clock)
         with _bar(self.console) as bar:
-            task = bar.add_task(shown(name), total=total, completed=done, rate="")
+            task = bar.add_task(shown(name), total=total, completed=done, told="")
 
-            def advance(units: int) -> None:
-                clock.done += units
-                bar.update(task, completed=clock.done, rate=clock.rate())
+            def show() -> None:
+                bar.update(task, completed=clock.done, told=", ".join(clock.told()))
                 if clock.due():
                     self._write(clock)
                     if not self.console.is_terminal and clock.done < total:
                         self.say(clock.line())
-                if self._stopping():
-                    raise Stopped(name)
 
             try:
-                yield advance
+                with self._beating(show):
+                    yield Work(clock, lambda: self._refresh(show), lambda: self._assert_wanted(name))
             finally:
                 self._write(clock)
         self.say(clock.line())
 
+    @contextmanager
+    def meanwhile(self, what: str) -> Iterator[None]:
+        """Say every ten seconds that `what` ("M2: loading its weights") is being done, which has no parts to count."""
+        began = said = time.monotonic()
+
+        def show() -> None:
+            nonlocal said
+            if (now := time.monotonic()) - said >= EVERY:
+                said = now
+                self.say(f"{what}, {duration(now - began)} so far")
+
+        with self._beating(show):
+            yield
+
+    @contextmanager
+    def _beating(self, show: Callable[[], None]) -> Iterator[None]:
+        """Call `show` every second in a thread of its own; while there are several such, the last one alone."""
+        ended = Event()
+
+        def beat() -> None:
+            while not ended.wait(BEAT):
+                if self._shown[-1:] == [show]:
+                    self._refresh(show)
+
+        thread = Thread(target=beat, daemon=True)
+        self._shown.append(show)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._shown.remove(show)
+            ended.set()
+            thread.join()
+
+    def _refresh(self, show: Callable[[], None]) -> None:
+        with self._lock:
+            show()
+
+    def _assert_wanted(self, name: str) -> None:
+        if self._stopping():
+            raise Stopped(name)
+
     def _write(self, clock: _Clock) -> None:
         status = {"stage": clock.name, "done": clock.done, "total": clock.total, "unit": clock.unit}
         status |= {"eta_s": clock.eta(), "at": time.time(), "pid": os.getpid()}
+        status |= {"tokens": clock.tokens} if clock.tokens else {}
         partial = self.status_file.with_suffix(".partial")
         with suppress(OSError):  # nobody waits for this file
             partial.write_text(json.dumps(status))
             partial.replace(self.status_file)
+
+
+class Work:
+    """The work of one stage, told as it is done. Each call but `came` raises `Stopped` where the run was asked to end."""
+
+    def __init__(self, clock: _Clock, show: Callable[[], None], assert_wanted: Callable[[], None]) -> None:
+        self._clock, self._show, self._assert_wanted = clock, show, assert_wanted
+
+    def __call__(self, units: int) -> None:
+        """So many more units are done."""
+        self._clock.done += units
+        self._show()
+        self._assert_wanted()
+
+    def drew(self, tokens: int) -> None:
+        """So many more tokens are drawn, of units that are not done yet."""
+        self._clock.drawn += tokens
+        self._assert_wanted()
+
+    def came(self, tokens: int) -> None:
+        """One more unit, of so many tokens, is done, but this is no point to stop at."""
+        self._clock.done += 1
+        self._clock.came += tokens
+        self._show()
 
 
 def _stderr() -> Console:
@@ -74,20 +148,27 @@ def _stderr() -> Console:
 
 def _bar(console: Console) -> Bar:
     """A bar with name, rate and ETA on a terminal; nothing elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     return Progress(
-        TextColumn("{task.description:<24}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal,
+        TextColumn("{task.description:<24}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.fields[told]}"), console=console, transient=True, disable=not console.is_terminal,
     )  # fmt: skip
 
 
 class _Clock:
     """Rate and ETA of one stage, from this run's own work."""
 
-    def __init__(self, name: str, total: int, unit: str, done: int) -> None:
-        self.name, self.total, self.unit, self.done, self._before = name, total, unit, done, done
+    def __init__(self, name: str, total: int, unit: str, done: int, longest: int) -> None:
+        self.name, self.total, self.unit, self.done, self._before, self._longest = name, total, unit, done, done, longest
+        self.drawn = self.came = 0
+        """Tokens that an engine told of while it drew them, and those of units that are done."""
         self._started = self._said = time.monotonic()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens drawn, as far as is known."""
+        return max(self.drawn, self.came)
 
     def due(self) -> bool:
         """Whether it is time for another plain line."""
@@ -96,27 +177,41 @@ class _Clock:
         self._said = now if late else self._said
         return late
 
-    def per_second(self) -> float:
-        return (self.done - self._before) / max(1e-9, time.monotonic() - self._started)
-
-    def rate(self) -> str:
-        speed = self.per_second()
-        if 0 < speed < 0.5:
-            return f"{1 / speed:,.1f} s each"
-        return f"{speed:,.1f} {self.unit}/s" if speed < 100 else f"{speed:,.0f} {self.unit}/s"
+    def spent(self) -> float:
+        return max(1e-9, time.monotonic() - self._started)
 
     def eta(self) -> float | None:
-        speed = self.per_second()
-        return (self.total - self.done) / speed if speed > 0 else None
+        """Seconds left: by tokens where those of a unit are known or bounded, else by units; None where nothing tells."""
+        mine = self.done - self._before
+        if self.tokens and (each := self.came / mine if mine else self._longest):
+            wanted = (self.total - self.done) * each
+            under_way = min(self.drawn - min(self.drawn, self.came), 0.9 * wanted)  # the last ones are longer than most
+            return (wanted - under_way) * self.spent() / self.tokens
+        return (self.total - self.done) * self.spent() / mine if mine else None
+
+    def told(self) -> list[str]:
+        """Rates and ETA; nothing that is not known."""
+        mine, left = self.done - self._before, self.eta() if self.done < self.total else None
+        most = "at most " if not mine else ""  # of units that are all as long as they may be
+        return [
+            *([self._rate(mine / self.spent())] if mine or not self.tokens else []),
+            *([f"{_number(self.tokens / self.spent())} tokens/s"] if self.tokens else []),
+            *([f"{most}{duration(left)} left"] if left else []),
+        ]
+
+    def _rate(self, speed: float) -> str:
+        return f"{1 / speed:,.1f} s each" if 0 < speed < 0.5 else f"{_number(speed)} {self.unit}/s"
 
     def line(self) -> str:
         done = done_of(self.done, self.total, self.unit)
         if not self.total:
             return f"{self.name}: {done}"
-        eta = self.eta()
-        rest = f", {duration(eta)} left" if eta and self.done < self.total else ""
-        spent = time.monotonic() - self._started
-        return f"{self.name}: {done} in {spent:.1f} s ({self.rate()}{rest})"
+        tokens = f", {amount(self.tokens, 'token')}" if self.tokens else ""
+        return f"{self.name}: {done}{tokens} in {self.spent():.1f} s ({', '.join(self.told())})"
+
+
+def _number(speed: float) -> str:
+    return f"{speed:,.1f}" if speed < 100 else f"{speed:,.0f}"
 
 
 def duration(seconds: float) -> str:

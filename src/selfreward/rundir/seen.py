@@ -19,6 +19,8 @@ class Status(Record):
     at: float
     """Time of writing, in seconds since 1970."""
     pid: int
+    tokens: int = 0
+    """Drawn by that process in this stage, as far as its engine tells."""
 
     @property
     def done_of(self) -> str:

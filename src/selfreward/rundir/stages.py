@@ -96,7 +96,8 @@ class Runner:
         key, engine = self._loaded
         if engine is None or key != model.fingerprint:
             self.unload()
-            engine = self.open_model(model)
+            with self.progress.meanwhile(f"{model.name}: loading"):
+                engine = self.open_model(model)
             if isinstance(engine, Unshared) and engine.unshared:
                 self.progress.say(f"{model.name}: {engine.unshared}")
             self._loaded = (model.fingerprint, engine)
@@ -230,7 +231,8 @@ class ModelFolder:
         if receipt is None:
             if (plan := stage.begun(key)) is None:
                 stage.begin(key)
-            training = prepare(stage)
+            with self.run.progress.meanwhile(f"{stage}: preparing"):
+                training = prepare(stage)
             facts: dict[str, Any] = {"steps": training.steps, "dropped": training.dropped, **training.told}
             if processes := self.run.training.get("processes"):
                 facts["processes"] = processes
@@ -240,8 +242,9 @@ class ModelFolder:
             else:
                 facts |= self._selected(stage, key, plan or {}, training, start, chooser)
             weights = sorted(file for file in stage.model.rglob("*") if file.is_file())
-            receipt = {"fingerprint": fingerprint(stage.model), "start": start.fingerprint, **facts}
-            stage.finish(key, weights, **receipt)
+            with self.run.progress.meanwhile(f"{stage}: reading its weights"):
+                receipt = {"fingerprint": fingerprint(stage.model), "start": start.fingerprint, **facts}
+                stage.finish(key, weights, **receipt)
         elif chooser:
             chooser.choose(self, on_the_way(stage, receipt["candidates"], start))  # its records are looked over too
         name = self.name if part is MODEL else f"{self.name} {part.name}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
-from selfreward.records import Measured, Reading, Records, ending, is_held, read_line
+from selfreward.records import Measured, Reading, Records, ending, is_held, read_record
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
 from selfreward.rundir.folder import last_error
 from selfreward.rundir.layout import DRIFT, MEASURED, PAIRS, SEED, Due, expected
@@ -30,7 +30,7 @@ class ModelView(FolderReader):
     def measured(self) -> Measured | None:
         """The measurement of this model; None while it is not measured."""
         file = self.path / MEASURED
-        return read_line(file.read_text(encoding="utf-8"), Measured, str(file)) if file.exists() else None
+        return read_record(file, Measured) if file.exists() else None
 
     @cached_property
     def watched(self) -> list[Reading]:

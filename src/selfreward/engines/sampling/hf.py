@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from selfreward.engines.machine import find_device, memory_here
-from selfreward.engines.protocols import likeliest
+from selfreward.engines.machine import find_device, memory_here, ran_out
+from selfreward.engines.protocols import Advance, likeliest, untold
 from selfreward.engines.sampling.drawing import Spellings, draw
 from selfreward.engines.sampling.plain import CANNOT, Plain, shortest
 from selfreward.engines.sampling.sizes import SEES_AHEAD, keys
 from selfreward.engines.sampling.suited import suits, way_of
 from selfreward.engines.sampling.tree import Tree
+from selfreward.engines.soundness import assert_sound
 from selfreward.engines.thoughts import without_thought
 from selfreward.engines.tokens import answer_text, completion_ids, decode, end_of_turn, load_tokenizer, prompt_ids, template
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
@@ -34,8 +35,6 @@ from selfreward.records import Completion, Finish, Message, Posed, Request, Watc
 
 SHARED = 8
 """Fewer common first tokens than this are not worth a pass of their own."""
-OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
-"""Texts of errors without a class of their own that say that memory ran out."""
 
 
 @dataclass
@@ -62,22 +61,22 @@ class HFModel:
     """A transformers causal language model on one device."""
 
     def __init__(self, path: Path, config: BackendConfig) -> None:
+        self.tell: Advance = untold
         find_device(config.device)
         device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         dtype = config.dtype if config.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
         if device != "cpu":
             gc.collect()  # the parts of a trainer refer to each other, and would keep the device's memory
+        assert_sound(path)  # transformers would make up what is missing
         try:
             self.tokenizer = load_tokenizer(path)
-            self.model, loading = AutoModelForCausalLM.from_pretrained(
-                path, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True, output_loading_info=True
+            self.model = AutoModelForCausalLM.from_pretrained(
+                path, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
             )
         except SelfRewardError:
             raise
         except Exception as error:  # tokenizers and safetensors raise nothing more specific
             raise _unreadable(path, first_line(error)) from error
-        if loading["missing_keys"]:  # transformers would make them up
-            raise _unreadable(path, f"its weights lack {min(loading['missing_keys'])}")
         self.model.to(device).eval()
         self.device = torch.device(device)
         try:
@@ -88,7 +87,7 @@ class HFModel:
         if not self.shares and self.way is None:
             raise _unreadable(path, f"it {SEES_AHEAD}")
         room, cuda = _room(self.model), self.device.type == "cuda"
-        self.budget = config.in_flight(room, _token_bytes(self.model), cuda)
+        self.budget = config.in_flight(room, _token_bytes(self.model), cuda, self.model.num_parameters())
         held = sum(tensor.nbytes for tensor in shortest(self.model, self.way)) if self.way else 0
         self.rows = config.in_flight(room, held, cuda) if held else self.budget
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
@@ -161,7 +160,7 @@ class HFModel:
     # ——— one batch ———
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
-        """Complete one batch of what was prepared; its requests share their sampling parameters.
+        """Complete one batch of what was prepared, each request as soon as it stops; they share their sampling parameters.
 
         Raises `OutOfMemory` where it is more than the device can hold and has parts.
         """
@@ -175,11 +174,12 @@ class HFModel:
             if length >= self.context:
                 yield Completion(request_id=request.id, text="", finish="error", prompt_tokens=length, completion_tokens=0)
 
-    def _completed(self, batch: Sequence[Request]) -> list[Completion]:
+    def _completed(self, batch: Sequence[Request]) -> Iterator[Completion]:
         try:
-            return self._complete(batch)
+            yield from self._complete(batch)
+            return
         except (RuntimeError, MemoryError) as error:
-            if len(batch) == 1 or not _ran_out(error):
+            if len(batch) == 1 or not ran_out(error):
                 raise
         # Out here, where the error no longer holds on to what had been computed.
         self._reader.prune()
@@ -189,7 +189,7 @@ class HFModel:
         raise OutOfMemory(f"{len(batch)} requests at once are more than {self.device} can hold")
 
     @torch.inference_mode()
-    def _complete(self, batch: Sequence[Request]) -> list[Completion]:
+    def _complete(self, batch: Sequence[Request]) -> Iterator[Completion]:
         prompts = {asked: at for at, asked in enumerate(dict.fromkeys(request.posed for request in batch))}
         rows = [self._row(request) for request in batch]
         logits = self._reader.branch([self._ids(*asked)[self._reader.trunk :] for asked in prompts])
@@ -198,9 +198,10 @@ class HFModel:
             row.first_token = self._first_token(logits[place], row.request.top_logprobs)
         pick = torch.tensor(places, device=self.device)
         self._reader.fan(pick)
-        self._decode(rows, logits[pick])
-        self._reader.prune()
-        return [self._completion(row) for row in rows]
+        try:
+            yield from map(self._completion, self._decode(rows, logits[pick]))
+        finally:
+            self._reader.prune()
 
     def _row(self, request: Request) -> _Row:
         length = len(self._tokens(*request.posed))
@@ -215,16 +216,18 @@ class HFModel:
         if not count:
             return None
         values, words = torch.log_softmax(logits.double(), dim=-1).topk(min(count, len(logits)))
-        texts = (decode(self.tokenizer, [word]) for word in words.tolist())
-        return likeliest(zip(texts, values.tolist(), strict=True))
+        return likeliest(zip((decode(self.tokenizer, [word]) for word in words.tolist()), values.tolist(), strict=True))
 
-    def _decode(self, rows: list[_Row], logits: torch.Tensor) -> None:
-        """Extend `rows` token by token until each has stopped or reached its limit."""
+    def _decode(self, rows: list[_Row], logits: torch.Tensor) -> Iterator[_Row]:
+        """Extend `rows` token by token until each has stopped or reached its limit; each as soon as it has."""
         live = list(range(len(rows)))
         for step in range(max(row.limit for row in rows)):
             drawn = self._drawn([rows[at] for at in live], step, logits)
             tokens = drawn.tolist()
-            stay = [place for place, at in enumerate(live) if self._take(rows[at], tokens[place], logits[place])]
+            goes_on = [self._take(rows[at], tokens[place], logits[place]) for place, at in enumerate(live)]
+            yield from (rows[at] for at, on in zip(live, goes_on, strict=True) if not on)
+            self.tell(len(live))
+            stay = [place for place, on in enumerate(goes_on) if on]
             if not stay:
                 return
             if len(stay) < len(live):
@@ -290,11 +293,6 @@ def _room(model: PreTrainedModel) -> int:
 def _token_bytes(model: PreTrainedModel) -> int:
     """Bytes that one token's keys and values take in all layers, 1 where none has any."""
     return 2 * keys(model.config.get_text_config()) * int(model.dtype.itemsize) or 1
-
-
-def _ran_out(error: Exception) -> bool:
-    """Whether an error says that memory ran out; torch has no class for it on a CPU, nor where CUDA's libraries asked."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def _unreadable(path: Path, why: str) -> SelfRewardError:

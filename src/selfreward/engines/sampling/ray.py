@@ -8,13 +8,14 @@ computed anew, because whatever is asked comes with a reference to them.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any, TypeVar
 
 from selfreward.engines.machine import connect, gpus_each
-from selfreward.engines.protocols import Model, Streams, answers
+from selfreward.engines.protocols import Advance, Model, answers, heard, streams, untold
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
 from selfreward.recipe import ClusterConfig
 from selfreward.records import Completion, Request
@@ -22,6 +23,44 @@ from selfreward.records import Completion, Request
 T = TypeVar("T")
 LOAD = 2048
 """Batches that an engine which puts requests together itself is asked at once."""
+LOOK = 1.0
+"""Seconds between two tellings of tokens and answers of a batch that is not whole."""
+Came = list[tuple[int, Completion]]
+"""(number of a batch, completion) each."""
+
+
+class Ear:
+    """An actor that is told, in the midst of batches, how many tokens are drawn and what is answered."""
+
+    def __init__(self) -> None:
+        self._told: tuple[int, Came] = (0, [])
+
+    def tell(self, tokens: int, came: Came) -> None:
+        """Add to what is told."""
+        self._told = (self._told[0] + tokens, [*self._told[1], *came])
+
+    def take(self) -> tuple[int, Came]:
+        """All that was told since it was last taken."""
+        told, self._told = self._told, (0, [])
+        return told
+
+
+class Whisper:
+    """Tells an `Ear` of tokens and answers, once a second at most: neither is to slow the sampling down."""
+
+    def __init__(self, ear: Any) -> None:
+        self._ear, self._tokens, self._came, self._last = ear, 0, Came(), time.monotonic()
+
+    def tokens(self, tokens: int) -> None:
+        """So many more are drawn."""
+        self._tokens += tokens
+        if time.monotonic() - self._last >= LOOK:
+            self._ear.tell.remote(self._tokens, self._came)
+            self._tokens, self._came, self._last = 0, [], time.monotonic()
+
+    def answer(self, number: int, completion: Completion) -> None:
+        """One more is answered."""
+        self._came.append((number, completion))
 
 
 class Sampler:
@@ -30,8 +69,8 @@ class Sampler:
     Errors of ours come back as what they are, not raised, in the wrapping that Ray would put them in.
     """
 
-    def __init__(self, open_engine: Callable[[], Model], threads: int) -> None:
-        self._open, self._threads, self._prepared = open_engine, threads, ""
+    def __init__(self, open_engine: Callable[[], Model], threads: int, ear: Any) -> None:
+        self._open, self._threads, self._ear, self._prepared = open_engine, threads, ear, ""
 
     @cached_property
     def engine(self) -> Model:
@@ -43,25 +82,28 @@ class Sampler:
 
     def streams(self) -> bool | Exception:
         """Whether batches may be asked together."""
-        return _told(lambda: isinstance(self.engine, Streams) and self.engine.streams)
+        return _told(lambda: streams(self.engine))
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]] | Exception:
         """The engine's plan."""
         return _told(lambda: self.engine.batches(requests))
 
-    def answer(
-        self, asked: Mapping[int, Sequence[Request]], stage: Sequence[Any]
-    ) -> dict[int, tuple[Completion, ...]] | Exception:
-        """The completions of batches, by number; `stage`: in Ray's keeping, all requests of their stage, or nothing."""
+    def answer(self, asked: Mapping[int, Sequence[Request]], stage: Sequence[Any]) -> Came | Exception:
+        """The completions of batches; `stage`: in Ray's keeping, all requests of their stage, or nothing."""
         return _told(lambda: self._answer(asked, stage))
 
-    def _answer(self, asked: Mapping[int, Sequence[Request]], stage: Sequence[Any]) -> dict[int, tuple[Completion, ...]]:
+    def _answer(self, asked: Mapping[int, Sequence[Request]], stage: Sequence[Any]) -> Came:
         import ray
 
         if stage and stage[0].hex() != self._prepared:
             self.engine.prepare(ray.get(stage[0]))
             self._prepared = stage[0].hex()
-        return {batch.number: batch.completions for batch in answers(self.engine, asked)}
+        whisper, came = Whisper(self._ear), Came()
+        with heard(self.engine, whisper.tokens):
+            for number, completion in answers(self.engine, asked):
+                whisper.answer(number, completion)
+                came.append((number, completion))
+        return came
 
 
 def _told(work: Callable[[], T]) -> T | Exception:
@@ -80,8 +122,16 @@ class RayModel:
             num_cpus=cluster.threads, num_gpus=gpus_each(self._ray, cluster, cluster.samplers, cluster.gpus),
             max_restarts=cluster.retries, max_task_retries=cluster.retries, scheduling_strategy="SPREAD",
         )  # fmt: skip
-        self._actors = [actor.remote(open_engine, cluster.threads) for _ in range(cluster.samplers)]
+        self.tell: Advance = untold
+        endless = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+        self._ear = self._ray.remote(Ear).options(**endless).remote()
+        self._actors = [actor.remote(open_engine, cluster.threads, self._ear) for _ in range(cluster.samplers)]
         self._stage: list[Any] = []
+
+    @cached_property
+    def streams(self) -> bool:
+        """Whether batches may be asked together."""
+        return bool(self._result(self._actors[0].streams.remote()))
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """As one engine plans them: each would plan the same."""
@@ -92,30 +142,32 @@ class RayModel:
         """Have every actor compute what `requests` share, each before its next batch."""
         self._stage = [self._ray.put(list(requests))]
 
-    def generate(self, batch: Sequence[Request]) -> tuple[Completion, ...]:
+    def generate(self, batch: Sequence[Request]) -> list[Completion]:
         """One batch."""
-        [(_, completions)] = self.spread({0: batch})
-        return completions
+        return list({completion.request_id: completion for _, completion in self.spread({0: batch})}.values())
 
-    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
-        """Batches by number, as they come. An error is raised when what is under way has come too: it is kept."""
-        together = min(LOAD, -(-len(asked) // len(self._actors))) if self._result(self._actors[0].streams.remote()) else 1
+    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
+        """Completions as they come, perhaps twice. An error is raised when what is under way has come too: it is kept."""
+        together = min(LOAD, -(-len(asked) // len(self._actors))) if self.streams else 1
         free, left, failed = list(self._actors), iter(asked.items()), list[Exception]()
         under_way: dict[Any, Any] = {}
+        expected = {(number, request.id) for number, batch in asked.items() for request in batch}
         while True:
             while free and not failed and (load := dict(islice(left, together))):
                 actor = free.pop()
                 under_way[actor.answer.remote(load, self._stage)] = actor
             if not under_way:
                 break
-            [come], _ = self._ray.wait(list(under_way))
-            free.append(under_way.pop(come))
-            try:
-                answered = self._result(come)
-            except (SelfRewardError, OutOfMemory) as error:
-                failed.append(error)
-            else:
-                yield from answered.items()
+            come, _ = self._ray.wait(list(under_way), timeout=LOOK)
+            tokens, early = self._ray.get(self._ear.take.remote())
+            yield from ((number, answer) for number, answer in early if (number, answer.request_id) in expected)  # not of before
+            for each in come:
+                free.append(under_way.pop(each))
+                try:
+                    yield from self._result(each)
+                except (SelfRewardError, OutOfMemory) as error:
+                    failed.append(error)
+            self.tell(tokens)
         if failed:
             raise failed[0]
 
@@ -133,5 +185,5 @@ class RayModel:
 
     def close(self) -> None:
         """End the actors, so that their devices are free."""
-        for actor in self._actors:
+        for actor in (*self._actors, self._ear):
             self._ray.kill(actor)

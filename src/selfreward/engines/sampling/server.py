@@ -21,7 +21,7 @@ from itertools import islice
 from threading import Thread
 from typing import Any
 
-from selfreward.engines.protocols import unanswered
+from selfreward.engines.protocols import Advance, unanswered, untold
 from selfreward.engines.sampling.dialect import LLAMA_CPP, Dialect, is_llama_cpp, slot, window
 from selfreward.engines.sampling.failures import TOO_LONG, Passing, Refused, failure, gave_up, where
 from selfreward.engines.sampling.replies import BadReply, Reply, one_line, read_reply
@@ -36,6 +36,8 @@ try:
 except ImportError as error:
     raise SelfRewardError("needs the openai client", "a model under [servers]", pip_install("server")) from error
 
+LOOK = 1.0
+"""Seconds between two looks, while nothing comes, at whether to go on."""
 PATIENCE = 10.0
 """Seconds to wait for what a server says of itself."""
 NONE_YET = 200
@@ -61,6 +63,7 @@ class ServerModel:
         self._client = open_client(config, self._key)
         self._at_once = connections(config.concurrency)
         self.dialect, self._introduced = Dialect(), False
+        self.tell: Advance = untold
         # A loop in a thread of its own works inside a notebook's, and goes on while answers are written down.
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
@@ -132,9 +135,10 @@ class ServerModel:
                 under_way |= {asyncio.run_coroutine_threadsafe(self._answer(r), self._loop) for r in islice(left, free)}
                 if not under_way:
                     return
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                done, under_way = wait(under_way, LOOK, FIRST_COMPLETED)
                 # Those that failed last: what was answered is kept.
                 yield from (future.result() for future in sorted(done, key=lambda future: future.exception() is not None))
+                self.tell(0)  # how many tokens are drawn, no server says before an answer is whole
         finally:
             for future in under_way:
                 future.cancel()

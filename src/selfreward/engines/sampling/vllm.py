@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, GenerationConfig
 
-from selfreward.engines.protocols import likeliest, unanswered
+from selfreward.engines.protocols import Advance, likeliest, unanswered, untold
 from selfreward.engines.sampling.drawing import Spellings
 from selfreward.engines.sampling.leash import Leash
 from selfreward.engines.thoughts import without_thought
@@ -62,6 +62,7 @@ class VLLMModel:
 
     def __init__(self, path: Path, config: BackendConfig) -> None:
         _free_own()
+        self.tell: Advance = untold
         self._where, self._count, self._leash = str(path), 0, Leash()
         try:
             self._engine = self._opened(path, config)
@@ -69,7 +70,7 @@ class VLLMModel:
             self._leash.end()
             raise
         self._context = self._engine.vllm_config.model_config.max_model_len
-        self._room = AHEAD * self._engine.vllm_config.scheduler_config.max_num_seqs
+        self._seats = self._engine.vllm_config.scheduler_config.max_num_seqs
         self._spellings = Spellings(self._tokenizer)
         self._last: tuple[Posed, list[int]] = (((), False), [])
 
@@ -110,7 +111,7 @@ class VLLMModel:
         left, under_way = iter(requests), dict[str, Request]()
         try:
             while True:
-                new = list(islice(left, self._room - len(under_way)))
+                new = list(islice(left, AHEAD * self._seats - len(under_way)))
                 if not new and not under_way:
                     return
                 for request in new:
@@ -119,8 +120,10 @@ class VLLMModel:
                         under_way[self._ask(request, ids)] = request
                     else:
                         yield unanswered(request, len(ids))
+                drawn = min(len(under_way), self._seats)  # a step draws a token of each that has a seat
                 for output in self._step() if under_way else ():
                     yield self._completion(under_way.pop(output.request_id), output)
+                self.tell(drawn)
         finally:
             if under_way and self._engine:
                 with suppress(EngineDeadError):

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from selfreward.engines import assert_openable, open_model, outside_model
+from selfreward.engines import assert_models, assert_openable, open_model, outside_model
 from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.base import Settings, Trial
@@ -27,7 +27,7 @@ from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
 from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
-from selfreward.rundir import Progress, RunDir, Runner, is_run
+from selfreward.rundir import BASE, CONFIG, SEED, Progress, RunDir, Runner, check_model, is_run
 
 COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
@@ -55,6 +55,10 @@ HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
 PARTS = ("judge", "against")
 RECORDS = "records"
 """Folder of an evaluation's stages."""
+JUDGING = ("grading", "pairwise")
+"""Settings of judging."""
+VERDICT = 256
+"""Tokens of a judgment at most where nobody says: the rubrics ask for a hundred words."""
 SERVER = re.compile(r"(https?://[^#]+)#(.+)")
 """`URL#MODEL`."""
 
@@ -88,17 +92,24 @@ def evaluate(
     the data where that run held some out. `folder` is the working folder, in place of `evaluations/NAME` beside the model.
     """
     subject = find_subject(model)
-    settings = read_settings(kind, recipe or subject.recipe, merged(_held_out(subject, kind), changes))
+    path, usual = folder or subject.home / name, recipe or subject.recipe
+    changed = merged(_held_out(subject, kind), changes)
+    settings = read_settings(kind, usual, changed)
+    if bounds := {} if usual else _verdicts(kind, changes, path):
+        settings = read_settings(kind, usual, merged(bounds, changed))
     settings.load()
     evaluated = _checkpoint(subject, settings)
     names = settings.model_dump(include=set(PARTS))
     others = {part: _checkpoint(find_subject(other), settings) for part, other in names.items()}
-    path = folder or subject.home / name
     _assert_reachable([evaluated, *others.values()], settings, finished=(path / RESULT).exists())
-    rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)})
+    models = assert_models([evaluated, *others.values()], settings.backend)
+    rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)}, models)
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
         run = Runner(rundir, opener, _no_training, Progress(rundir.logs, stopping))
+        for table, bound in bounds.items():
+            longest = bound["max_tokens"]
+            run.progress.say(f"{name}: a judgment has {longest:,} tokens at most; --set {table}.max_tokens= sets another number")
         trial = Trial(run[RECORDS], path, evaluated, *(others.get(part, evaluated) for part in PARTS))
         findings = _found(settings, trial)
         result = _result(name, kind, settings, evaluated, others, findings)
@@ -107,6 +118,18 @@ def evaluate(
         return result, path / RESULT
     finally:
         rundir.close()
+
+
+def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, dict[str, int]]:
+    """How long a judgment may be where neither `changes` nor a recipe says: as it was when the evaluation in `path` was begun."""
+    try:
+        begun = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        before = {table: begun[table]["max_tokens"] for table in JUDGING if table in begun}
+    except (OSError, ValueError, KeyError, TypeError):
+        before = {}
+    tables = [table for table in JUDGING if table in KINDS[kind].model_fields]
+    open_tables = [table for table in tables if "max_tokens" not in (changes.get(table) or {})]
+    return {table: {"max_tokens": before.get(table, VERDICT)} for table in open_tables}
 
 
 def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished: bool) -> None:
@@ -144,7 +167,9 @@ def find_subject(name: str) -> Subject:
     made = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
     recipe = made.parent / "config.json"
     if any(made.glob("*.receipt.json")) and recipe.is_file():
-        weights = made / "model" if (made / "model").is_dir() else load_recipe(recipe).base
+        check_model(made)
+        converted = made.parent / SEED / BASE  # of a base that was a GGUF file
+        weights = made / "model" if (made / "model").is_dir() else converted if converted.is_dir() else load_recipe(recipe).base
         return Subject(made.name, str(weights), made / FOLDER, recipe)
     if path.is_dir():
         return Subject(path.resolve().name, name, path / FOLDER)

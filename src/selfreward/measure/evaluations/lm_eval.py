@@ -64,7 +64,8 @@ class Harness(Settings):
         if stage.finished(key) is None:
             if stage.begun(key) is None:
                 stage.begin(key)
-            write_whole(results, json.dumps(self._run(trial.model.path, stage.work), indent=1, default=str))
+            with trial.at.run.progress.meanwhile(f"lm-eval: {', '.join(self.tasks)}"):
+                write_whole(results, json.dumps(self._run(trial.model.path, stage.work), indent=1, default=str))
             stage.finish(key, [results])
         results_json = json.loads(results.read_text(encoding="utf-8"))
         return Found(

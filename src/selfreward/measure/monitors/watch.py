@@ -81,7 +81,8 @@ class Watcher:
 
     def _read(self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None) -> None:
         now = self._evidence(config, folder, model, taken, made)
-        self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits, self.joint)
+        with folder.run.progress.meanwhile(f"{folder.name}: reading the monitors"):
+            self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits, self.joint)
         self.seen.append((model, now))
         folder.restate(DRIFT, self.readings)
         folder.run.progress.say(f"{folder.name}: {describe(self.readings)}")

@@ -1,0 +1,75 @@
+"""The studies of kills and of damage, small: that they see what they are to see."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinyrun import quiet
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    yield importlib.import_module
+    for name in ("kill_commands", "damage_study"):
+        sys.modules.pop(name, None)
+
+
+def test_a_command_that_is_killed_and_given_again_leaves_the_files_of_an_undisturbed_one(script, tmp_path):
+    kills = script("kill_commands")
+    done = kills.study(tmp_path, 1, ["run"], seed=3)
+    assert sum(one["kills"] for one in done) == 1 and not any(one["differing"] or one["exit_code"] for one in done)
+    assert done[0]["changes"] > 100
+    assert "| `run` |" in kills.table(done) and "**0 files differ**" in kills.table(done)
+    assert kills.study(tmp_path, 1, ["run"], seed=3) == done  # from what is written down
+    assert len((tmp_path / "kills.jsonl").read_text().splitlines()) == len(done)
+    wrong = [{**done[0], "differing": ["M2/pairs.jsonl"]}]
+    assert "**1 files differ**" in kills.table(wrong)
+
+
+def test_two_folders_differ_where_a_file_does_and_not_where_it_names_its_place(script, tmp_path):
+    kills = script("kill_commands")
+    for name in ("a", "b"):
+        (tmp_path / name / "logs").mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text(json.dumps({"data": str(tmp_path / name / "ift.jsonl")}))
+        (tmp_path / name / "logs" / "status.json").write_text(name)
+    assert kills.differing(tmp_path / "a", tmp_path / "b") == []
+    (tmp_path / "b" / "pairs.jsonl").write_text("")
+    assert kills.differing(tmp_path / "a", tmp_path / "b") == ["pairs.jsonl"]
+
+
+def test_damage_is_noticed_and_mended_as_told_or_mended_by_itself_and_what_is_not_shows(script, tmp_path, monkeypatch):
+    damage = script("damage_study")
+    quiet(monkeypatch)
+    world = damage.World(tmp_path)
+    whole = damage.tree(world.states["finished"])
+
+    def outcome(state, file, how, whole=whole):
+        return damage.case(world, state, file, how, whole)
+
+    noticed = outcome("finished", "M2/judgments.jsonl", "a byte flipped")
+    assert noticed["run"] == "noticed, same bytes as told" and "judgments.jsonl" in noticed["said"]
+    assert noticed["export"] == "one line" and noticed["status"] == "does it"
+    assert outcome("finished", "M2/measured.json", "missing")["run"] == "same bytes"
+    no_text = outcome("finished", "M2/measured.json", "wrong UTF-8")  # ended with a traceback when the study was first run
+    assert no_text["run"] == "same bytes" and no_text["status"] == no_text["report"] == "one line"
+    assert outcome("finished", "provenance.json", "truncated")["export"] == "one line"
+    assert outcome("finished", "summary.json", damage.OTHER)["run"] == "same bytes"  # was taken for this run's
+    assert outcome("finished", "summary.json", "a folder")["run"] == "noticed, same bytes as told"  # left a summary.json.partial
+    [journal] = [str(path.relative_to(world.states["under way"])) for path in world.states["under way"].rglob("*.journal.jsonl")]
+    assert outcome("under way", journal, "truncated")["run"] == "same bytes"
+    assert outcome("under way", journal, "a byte flipped")["run"] == "noticed, same bytes as told"
+    assert outcome("finished", "M2/measured.json", "missing", {**whole, "M9": "x"})["run"] == "WRONG BYTES"
+    assert "M2/judgments.jsonl" not in damage.table([{**noticed, "seconds": 1.0}])
+
+
+def test_every_file_of_a_run_has_a_kind(script):
+    kind_of = script("damage_study").kind_of
+    assert kind_of("M2/judgments.jsonl") == kind_of("seed/ift.jsonl") == "records"
+    assert kind_of("M2/model/model.safetensors") == "model" and kind_of("M2/pairs.dropped.jsonl") == "dropped records"
+    assert kind_of("config.json") == "config.json" and kind_of("logs/attempt_1/config.json") == "recipe of an attempt"
