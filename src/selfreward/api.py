@@ -10,7 +10,7 @@ from typing import Any
 
 from selfreward.checks import Check, assert_ready, meet, models_of
 from selfreward.checks import check as check_recipe
-from selfreward.engines import open_model, open_trainer
+from selfreward.engines import assert_models, find_gguf, open_model, open_trainer
 from selfreward.errors import Alarm, SelfRewardError
 from selfreward.loop import self_reward
 from selfreward.measure import COMPARED, Measurer, Watcher, find_kind, name_servers
@@ -19,6 +19,7 @@ from selfreward.recipe import Recipe, assert_takes, change_recipe, load_recipe, 
 from selfreward.records import Checkpoint, Reading, Result, phrase
 from selfreward.reports import tracking, write_cards, write_report
 from selfreward.rundir import (
+    M0,
     MODEL,
     SEED,
     Progress,
@@ -26,6 +27,7 @@ from selfreward.rundir import (
     Runner,
     RunView,
     branch_off,
+    convert_base,
     models,
     of_branch,
     open_run,
@@ -108,7 +110,10 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     told = assert_ready(recipe, seed)
     cast = Cast(recipe)
     measurer = Measurer(first, seed, folder, cast)  # reads the rubrics: one that is not there leaves no folder behind
-    rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True))
+    outside = [cast.outside(name) for each in (first, *held.values()) for name in models_of(each) if name != each.base]
+    if (gguf := find_gguf(recipe.base)) is None:
+        outside.insert(0, cast.base)
+    rundir = RunDir(folder, recipe.model_dump(mode="json", by_alias=True), assert_models(outside, recipe.backend))
     try:
         progress = Progress(rundir.logs, stopping)
         opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)
@@ -118,6 +123,8 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         if not run[models(recipe)[-1]].receipt(MODEL):
             for each in (first, *held.values()):
                 meet(each, models_of(each), rundir.logs, progress.say)
+        if gguf:
+            cast.join(M0, convert_base(run, gguf))
         for name, part in seed.parts.items():
             run[SEED].keep(part_of(name), part)
         watcher = Watcher(first, seed, cast, tracking(recipe.report_to, folder, progress.say))

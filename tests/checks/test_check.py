@@ -22,10 +22,10 @@ from selfreward.checks.costs import TrainingStage
 from selfreward.checks.memory import Precision
 from selfreward.checks.planning import plan
 from selfreward.checks.reach import look_up, models_of
-from selfreward.checks.shapes import Shape, adapter_parameters, read_config, shape_of, size_by_name
+from selfreward.checks.shapes import Shape, adapter_parameters, shape_of, size_by_name
 from selfreward.checks.tables import short
 from selfreward.cli import app
-from selfreward.engines import Device, find_device, matmul_rate
+from selfreward.engines import Device, find_device, matmul_rate, read_config
 from selfreward.engines.fake import FakeModel
 from selfreward.errors import SelfRewardError
 from selfreward.measure import load_anchors

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from architectures import CPU, KINDS, NOT_CAUSAL, OUT, SHARED, SIZE, TOGETHER, ask, make, row, settings, table, texts, verdict
 from selfreward.checks.reach import NamedModel, _in_folder, unshared
-from selfreward.checks.shapes import read_config, shape_of
-from selfreward.engines import load_tokenizer
+from selfreward.checks.shapes import shape_of
+from selfreward.engines import load_tokenizer, read_config
 from selfreward.engines.fake import FakeTrainer
 from selfreward.engines.sampling import plain, states, suited
 from selfreward.engines.sampling.hf import HFModel

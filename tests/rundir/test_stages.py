@@ -184,8 +184,15 @@ def test_no_usable_pair_at_all_is_one_error_that_counts_why(tmp_path, monkeypatc
         with pytest.raises(SelfRewardError) as caught:
             go(recipe, tmp_path / "run", judge__pattern="nothing ([0-5])")
         assert caught.value.what.startswith("no usable pair (fewer_than_two_scored ")
-        assert caught.value.where == str(tmp_path / "run/M2/pairs.jsonl")
+        assert caught.value.where == str(tmp_path / "run/M2/judgments.jsonl")
         assert not (tmp_path / "run/M2/model.plan.json").exists()
+
+
+def test_fine_tuning_on_sampled_ids_is_refused_with_the_function_that_gives_texts(tmp_path, base):
+    folder, run = opened(tmp_path, None)
+    with pytest.raises(SelfRewardError, match=r"1 of 2 answers are sampled ids.*preference_texts"):
+        run["M1"].train_sft([("p", "text"), ("q", (1, 2))], base, SFTConfig(), 0)
+    folder.close()
 
 
 def test_a_model_without_a_receipt_or_a_plan_is_not_taken_for_the_one_asked(tmp_path, base):

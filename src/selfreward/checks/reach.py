@@ -5,16 +5,26 @@ Nothing is kept: settings and tokenizer of a model on the hub are fetched into a
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from selfreward.checks.finding import Finding
 from selfreward.checks.served import FROZEN, asked, findings
-from selfreward.checks.shapes import Shape, read_config, shape_of, size_by_name
+from selfreward.checks.shapes import Shape, shape_of, size_by_name
+from selfreward.engines import (
+    assert_finite,
+    assert_readable,
+    assert_sound,
+    find_gguf,
+    is_quantised,
+    outside_model,
+    read_config,
+    read_gguf,
+    weight_files,
+)
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, BackendConfig, Recipe, imported
 
@@ -72,7 +82,14 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
         return _served(name, parts, recipe)
     if re.fullmatch(IMPORT_PATH, name):
         return _of_yours(name, parts)
+    try:
+        if gguf := find_gguf(name):
+            return _in_gguf(gguf, NamedModel(name, parts, "GGUF, converted as the run begins"))
+    except SelfRewardError as error:
+        return NamedModel(name, parts, "GGUF", problems=(Finding.of(error),))
     if Path(name).is_dir():
+        if recipe.backend.type == "vllm" and "M0" not in parts and is_quantised(Path(name)):
+            return NamedModel(name, parts, "folder, quantised")
         return _in_folder(Path(name), NamedModel(name, parts, "folder"))
     if not HUB_ID.fullmatch(name):
         now = "Give a folder with a transformers model, a hub id, or a name under [servers]"
@@ -117,9 +134,11 @@ def _cached(name: str, parts: tuple[str, ...]) -> NamedModel | None:
         folder = Path(snapshot_download(name, local_files_only=True))
     except (LocalEntryNotFoundError, OSError):
         return None
-    return (
-        _in_folder(folder, NamedModel(name, parts, "in the hub's cache")) if _weights(folder) and not _missing(folder) else None
-    )
+    try:
+        weight_files(folder)
+    except SelfRewardError:
+        return None
+    return _in_folder(folder, NamedModel(name, parts, "in the hub's cache"))
 
 
 def _on_hub(name: str, parts: tuple[str, ...]) -> NamedModel:
@@ -154,23 +173,24 @@ def _out_of_reach(name: str, parts: tuple[str, ...], error: Exception) -> NamedM
 
 def _in_folder(folder: Path, model: NamedModel) -> NamedModel:
     """The model in a folder that has its weights as well."""
-    problems = [] if _weights(folder) else [_no_weights(model.name)]
-    if (missing := _missing(folder)) and not problems:
-        what = f"lacks {len(missing)} of its files of weights, {missing[0]} first"
-        problems.append(Finding("error", model.name, what, "Fetch it again"))
     read = _read(folder, model)
-    return read._replace(problems=(*problems, *read.problems))
+    wrong = (*_wrong(weight_files, folder, model), *read.problems) or _wrong(assert_sound, folder, model)
+    return read._replace(problems=wrong or _wrong(assert_finite, folder, model))
 
 
-def _weights(folder: Path) -> list[Path]:
-    return list(folder.glob("*.safetensors"))
+def _in_gguf(file: Path, model: NamedModel) -> NamedModel:
+    if "M0" not in model.parts:
+        outside_model(model.name, {})  # says why not
+    config, tokenizer = read_gguf(file)
+    return model._replace(config=config, shape=shape_of(config), tokenizer=tokenizer)
 
 
-def _missing(folder: Path) -> list[str]:
-    """Files of weights that the index of a model in several files names and that are not there."""
-    index = folder / "model.safetensors.index.json"
-    files = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
-    return sorted(name for name in files if not (folder / name).exists())
+def _wrong(look: Callable[[Path], object], folder: Path, model: NamedModel) -> tuple[Finding, ...]:
+    try:
+        look(folder)
+    except SelfRewardError as error:
+        return (Finding.of(error)._replace(where=model.name),)
+    return ()
 
 
 def _no_weights(name: str) -> Finding:
@@ -179,14 +199,9 @@ def _no_weights(name: str) -> Finding:
 
 def _read(folder: Path, model: NamedModel) -> NamedModel:
     """Settings and tokenizer in `folder`, and what is wrong with them."""
-    from selfreward.engines import load_tokenizer
-
     try:
         config = read_config(folder)
         model = model._replace(config=config, shape=shape_of(config), stored=config.dtype.itemsize if config.dtype else 4)
-        return model._replace(tokenizer=load_tokenizer(folder))
+        return model._replace(tokenizer=assert_readable(folder, config))
     except SelfRewardError as error:
         return model._replace(problems=(Finding.of(error)._replace(where=model.name),))
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        what, now = f"its tokenizer cannot be read ({first_line(error)})", "Give a folder with its tokenizer too"
-        return model._replace(problems=(Finding("error", model.name, what, now),))

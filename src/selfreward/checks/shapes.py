@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from selfreward.engines import GIVE
 from selfreward.engines.sampling.sizes import SEES_AHEAD, head_size, keys, sees_ahead, widest
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import LoRAConfig
 
 SIZE_IN_NAME = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z\d])", re.IGNORECASE)
 """`8B`, `0.6B`, `135M` as a part of a model's name."""
-SETTINGS = "Give a folder with a transformers causal language model: config.json, weights in safetensors, tokenizer"
 
 
 class Shape(NamedTuple):
@@ -88,24 +87,14 @@ def adapter_parameters(config: Any, lora: LoRAConfig) -> int:
     from selfreward.engines.training import adapters
 
     try:
-        adapted = get_peft_model(_without_memory(config), adapters.lora(lora))
+        model = _without_memory(config)
+        adapters.refuse_head(model, lora)
+        adapted = get_peft_model(model, adapters.lora(lora))
     except (ValueError, re.error) as error:
         now = "Name modules that this architecture has, or `all-linear`"
         raise SelfRewardError(f"no module is called so ({first_line(error)})", "trainer.lora.targets", now) from error
     trained: int = adapted.get_nb_trainable_parameters()[0]
     return trained
-
-
-def read_config(folder: Path) -> Any:
-    """The settings of the model in `folder`. Raises `SelfRewardError` where transformers has no code of its own for it."""
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
-        what = f"its config.json is no model that transformers knows ({first_line(error)})"
-        raise SelfRewardError(what, str(folder), SETTINGS) from error
 
 
 def size_by_name(name: str) -> int | None:
@@ -122,10 +111,10 @@ def _without_memory(config: Any) -> Any:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except ValueError as error:
-        raise SelfRewardError(f"{config.model_type} is no causal language model of transformers", "base", SETTINGS) from error
+        raise SelfRewardError(f"{config.model_type} is no causal language model of transformers", "base", GIVE) from error
     except (AssertionError, AttributeError, ImportError, KeyError, RuntimeError, TypeError) as error:
         what = f"transformers cannot make a {config.model_type} of its config.json ({first_line(error)})"
-        raise SelfRewardError(what, "base", SETTINGS) from error
+        raise SelfRewardError(what, "base", GIVE) from error
     if sees_ahead(model):
         raise SelfRewardError(f"this {config.model_type} {SEES_AHEAD}", "base", "Give a causal language model")
     return model

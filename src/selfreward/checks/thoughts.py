@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from selfreward.checks.finding import Finding
-from selfreward.checks.reach import Found
+from selfreward.checks.reach import NamedModel
 from selfreward.recipe import ROLES, Recipe
 from selfreward.records import Example
 
 
-def thoughts(recipe: Recipe, models: Sequence[Found], examples: Iterable[Example]) -> list[Finding]:
+def thoughts(recipe: Recipe, models: Sequence[NamedModel], examples: Iterable[Example]) -> list[Finding]:
     """Where the chat templates of `models`, the base first, and people's `examples` do not go with the recipe's `thinking`."""
     found = [finding for place, budget, model in _places(recipe, models) for finding in _of_template(model, place, budget)]
     return [*found, *_of_examples(recipe, models[0], examples)]
 
 
-def _places(recipe: Recipe, models: Sequence[Found]) -> list[tuple[str, int, Found]]:
+def _places(recipe: Recipe, models: Sequence[NamedModel]) -> list[tuple[str, int, NamedModel]]:
     """(the recipe's table, its budget, the model that is asked by it) of models whose chat template is at hand."""
     named = {model.name: model for model in models}
     judges = dict.fromkeys("" if by in ROLES else by for by in recipe.judge.judges)
@@ -27,7 +27,7 @@ def _places(recipe: Recipe, models: Sequence[Found]) -> list[tuple[str, int, Fou
     return [place for place in places if place[2].tokenizer is not None]
 
 
-def _of_template(model: Found, place: str, budget: int) -> Iterator[Finding]:
+def _of_template(model: NamedModel, place: str, budget: int) -> Iterator[Finding]:
     from selfreward.engines import stops_within, way_of_thinking
 
     way, field = way_of_thinking(model.tokenizer), f"{place}.thinking"
@@ -53,7 +53,7 @@ def _of_template(model: Found, place: str, budget: int) -> Iterator[Finding]:
         yield Finding("warning", model.name, what, f"Set {field} to the tokens that a thought may take")
 
 
-def _of_examples(recipe: Recipe, base: Found, examples: Iterable[Example]) -> Iterator[Finding]:
+def _of_examples(recipe: Recipe, base: NamedModel, examples: Iterable[Example]) -> Iterator[Finding]:
     from selfreward.engines import way_of_thinking, written_with
 
     thought = sum(one.kind == "ift" and written_with(one.response) is not None for one in examples)

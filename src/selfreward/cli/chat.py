@@ -6,11 +6,12 @@ import secrets
 import warnings
 from pathlib import Path
 
-from selfreward.engines import Model, quiet_libraries
+from selfreward.engines import Model, assert_finite, quiet_libraries
 from selfreward.errors import SelfRewardError, visible
 from selfreward.measure import find_subject
 from selfreward.recipe import BackendConfig, load_recipe
 from selfreward.records import HALVES, NO_FRAME, Frame, Message, Request, Sampling, turns_of
+from selfreward.rundir import check_model
 
 
 def converse(
@@ -21,7 +22,10 @@ def converse(
     `system`: a system prompt, where it is to be another than the one that the model's run gives it. With `thinking`, tokens,
     each thought is shown before its answer and forgotten.
     """
-    engine = _open(find_model(model))
+    folder = find_model(model)
+    check_model(folder)
+    assert_finite(folder)
+    engine = _open(folder)
     frame = _frame(model) if system is None else _frame(model)._replace(system=system)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, thinking=thinking or None)
     messages: tuple[Message, ...] = ()

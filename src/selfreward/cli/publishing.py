@@ -29,6 +29,19 @@ def export(
 
 @app.command()
 @told
+def convert(
+    file: Annotated[Path, typer.Argument(help="A GGUF file.")],
+    folder: Annotated[Path, typer.Argument(help="Where to; a folder that is not there yet.")],
+) -> None:
+    """Convert a model in a GGUF file into a folder as transformers has one: dequantised, with its chat template and stops."""
+    from selfreward.engines import convert_gguf
+
+    convert_gguf(file, folder)
+    say(f"{folder}: weights in float32, tokenizer, chat template")
+
+
+@app.command()
+@told
 def push(
     target: Annotated[Path, typer.Argument(help="A model of a run (runs/demo/M3), a folder with a model, or an export.")],
     repo: Annotated[str, typer.Argument(help="The repository: you/its-name.")],

@@ -1,10 +1,14 @@
+from .folders import (GIVE as GIVE, weight_files as weight_files)
+from .gguf import (convert_gguf as convert_gguf, find_gguf as find_gguf, read_gguf as read_gguf, write_gguf as write_gguf)
 from .machine import (Device as Device, find_device as find_device, load_ray as load_ray, matmul_rate as matmul_rate)
-from .opening import (load_checkpoint as load_checkpoint, open_model as open_model, open_trainer as open_trainer,
+from .opening import (assert_models as assert_models, load_checkpoint as load_checkpoint, open_model as open_model, open_trainer as open_trainer,
     outside_model as outside_model, quiet_hub as quiet_hub, quiet_libraries as quiet_libraries,
     assert_openable as assert_openable)
 from .protocols import (Advance as Advance, Batch as Batch, Model as Model, Trainer as Trainer, Unshared as Unshared,
     answers as answers, completions as completions, heard as heard, name_of as name_of, plan_batches as plan_batches,
     streams as streams)
+from .soundness import (assert_finite as assert_finite, assert_readable as assert_readable, assert_sound as assert_sound,
+    is_quantised as is_quantised, read_config as read_config)
 from .thoughts import (CLOSE as CLOSE, OPEN as OPEN, in_quotes as in_quotes, thought_of as thought_of,
     without_thought as without_thought, written_with as written_with)
 from .tokens import (completion_ids as completion_ids, encode as encode, load_tokenizer as load_tokenizer, neutral as neutral,

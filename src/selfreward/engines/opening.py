@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 import logging
 import re
+import shlex
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 from selfreward.engines.fake import FakeModel, FakeTrainer
+from selfreward.engines.gguf import find_gguf
 from selfreward.engines.machine import find_device
 from selfreward.engines.protocols import Model, Trainer
+from selfreward.engines.soundness import assert_finite, assert_sound, is_quantised
 from selfreward.errors import SelfRewardError, first_line, raised
 from selfreward.recipe import (
     HUB_ID,
@@ -25,7 +28,7 @@ from selfreward.recipe import (
     engine_at,
     first_spelling,
 )
-from selfreward.records import WEIGHTS, Checkpoint, content_id, fingerprint
+from selfreward.records import WEIGHTS, Checkpoint, content_id, fingerprint, settings_of
 
 
 def outside_model(name: str, servers: Mapping[str, ServerConfig]) -> Checkpoint:
@@ -40,11 +43,28 @@ def outside_model(name: str, servers: Mapping[str, ServerConfig]) -> Checkpoint:
 def load_checkpoint(name: str, path: str) -> Checkpoint:
     """The model in a folder, or, where there is no such folder, on the hub, from which it is fetched once."""
     folder = Path(path)
+    if gguf := find_gguf(path):
+        now = f"Convert it once and name the folder: selfreward convert {shlex.quote(str(gguf))} FOLDER"
+        raise SelfRewardError("is a GGUF file, and only a run's base is converted by itself", path, now)
     if not folder.is_dir():
         if not HUB_ID.fullmatch(path):
             raise SelfRewardError("there is no such folder", path, f"Give {name} as a folder with a transformers model")
         folder = _fetch(name, path)
     return Checkpoint(name=name, path=folder, fingerprint=fingerprint(folder))
+
+
+def assert_models(models: Iterable[Checkpoint], config: BackendConfig) -> dict[str, dict[str, str]]:
+    """Of each of `models` that is a folder, by its name: its fingerprint, and the hash of every file of its settings.
+
+    Raises `SelfRewardError` where one could not be sampled from by `config`, or M0 not be trained, before anything is asked.
+    """
+    known = {}
+    for model in [model for model in models if model.path.is_dir()]:
+        if config.type in ("hf", "vllm") and not (config.type == "vllm" and model.name != "M0" and is_quantised(model.path)):
+            assert_sound(model.path)
+            assert_finite(model.path)
+        known[model.name] = {"fingerprint": model.fingerprint, **settings_of(model.path)}
+    return known
 
 
 def _fetch(name: str, hub_id: str) -> Path:

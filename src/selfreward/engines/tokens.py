@@ -35,11 +35,12 @@ _TEMPLATES: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[str, Template]] = W
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in a folder; one without a chat template is given the default, which is saved with it from then on.
+    """The tokenizer in a folder or a GGUF file; one without a chat template is given the default, which is saved with it.
 
     Raises `SelfRewardError` where nothing ends an answer, or where the template does not write what is said.
     """
-    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    where = (path.parent, {"gguf_file": path.name}) if Path(path).is_file() else (path, {})
+    tokenizer = AutoTokenizer.from_pretrained(where[0], trust_remote_code=False, **where[1])
     if not tokenizer.chat_template:
         if tokenizer.eos_token is None:
             now = "Name an eos_token in its tokenizer_config.json, or put a chat template beside it"

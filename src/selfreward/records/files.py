@@ -10,10 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import Outdated, SelfRewardError
 from selfreward.records.base import content_id
 
 WEIGHTS = ("*.safetensors", "tokenizer.json", "chat_template.jinja")
+SETTINGS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "additional_chat_templates/*")
+"""Every other file of a model's folder that decides what it says: architecture, tokenizer, templates, generation settings."""
+INDEX = "model.safetensors.index.json"
+"""Tensor → file, of weights in several files."""
+Known = Mapping[str, Mapping[str, str]]
+"""Models by name: of each its `fingerprint`, and the hash of every file of its settings."""
 CHANGED = "was changed or damaged since it was written"
 
 
@@ -25,13 +31,52 @@ def file_hash(path: Path) -> str:
 
 def fingerprint(model: Path) -> str:
     """16 hexadecimal digits over a model's weights and tokenizer. Raises `SelfRewardError` where there are none."""
-    files = sorted(file for pattern in WEIGHTS for file in model.glob(pattern))
+    files = sorted({file for pattern in WEIGHTS for file in model.glob(pattern)} | _elsewhere(model))
     if not any(file.suffix == ".safetensors" for file in files):
         raise SelfRewardError("has no .safetensors weights", str(model), "Give a folder with a transformers model")
     total = hashlib.sha256()
     for file in files:
         total.update(f"{file.name} {file_hash(file)}\n".encode())
     return total.hexdigest()[:16]
+
+
+def listed_weights(model: Path) -> dict[str, str]:
+    """Tensor → file, as a model's folder lists them. Raises `ValueError` or `OSError` where there is no such list."""
+    tree = json.loads((model / INDEX).read_text(encoding="utf-8"))
+    listed = tree.get("weight_map") if isinstance(tree, dict) else None
+    if not isinstance(listed, dict) or not listed or not all(isinstance(name, str) for name in listed.values()):
+        raise ValueError("no weight_map")
+    return listed
+
+
+def _elsewhere(model: Path) -> set[Path]:
+    """Files of weights that are listed and lie deeper in a model's folder."""
+    try:
+        files = {model / name for name in listed_weights(model).values()}
+    except (OSError, ValueError):
+        return set()
+    return {file for file in files if file.parent != model and file.is_file()}
+
+
+def settings_of(model: Path) -> dict[str, str]:
+    """File → hash of the files that decide what a model says and are not in its fingerprint, by their paths in its folder."""
+    every = {file for pattern in SETTINGS for file in model.glob(pattern) if file.is_file()}
+    covered = {file for pattern in WEIGHTS for file in model.glob(pattern)}
+    return {file.relative_to(model).as_posix(): file_hash(file)[:16] for file in sorted(every - covered)}
+
+
+def same_models(now: Known, before: Known, run: Path) -> dict[str, Mapping[str, str]]:
+    """The models of a run: those of `before`, of which an older build kept none, and those that are new.
+
+    Raises `Outdated` where one has other settings than before; one with other weights is told of by what was made from it.
+    """
+    for name, files in now.items():
+        then = before.get(name, {})
+        changed = sorted(file for file in files.keys() | then.keys() if files.get(file) != then.get(file))
+        if changed and then.get("fingerprint") == files.get("fingerprint"):
+            what = f"is another model than when this was begun: {', '.join(changed)} changed, in its folder"
+            raise Outdated(what, name, f"Undo the change, or give this another folder than {run}")
+    return {**before, **now}
 
 
 def differing(folder: Path, hashes: Mapping[str, str]) -> tuple[Path, str] | None:

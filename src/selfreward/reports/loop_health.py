@@ -105,7 +105,7 @@ def unit_of(figure: str) -> str:
     texts = _texts().get(monitor, {})
     kind, of_a_trait, trait = name.partition("/")
     unit = str(texts.get("units", {}).get(f"{kind}/" if of_a_trait else name, ""))
-    return unit.replace("{unit}", texts.get("trait_units", {}).get(trait, ""))
+    return unit.replace("{unit}", texts.get("trait_units", {}).get(trait, f"of “{trait}”"))
 
 
 def draw_monitors(readings: Iterable[Reading]) -> list[Monitor]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from selfreward.errors import SelfRewardError, amount, first_line, visible
 from selfreward.reports.card import CARD
+from selfreward.rundir import check_model
 
 MODEL_FILES = (
     CARD, "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer.json",
@@ -59,6 +60,7 @@ def push_folder(target: Path, repo: str, public: bool, confirmed: Callable[[str]
 
 def pack(target: Path) -> Parcel:
     """The parcel for a model's folder, a model of a run ("runs/x/M3"), or an export."""
+    check_model(target)
     folder = target / "model" if (target / "model").is_dir() else target
     model, dataset = _present(folder, MODEL_FILES), _present(folder, DATASET_FILES)
     if any(name.endswith(".safetensors") for name in model):

@@ -1,8 +1,9 @@
 from .branch import (CONFIG as CONFIG, branch_off as branch_off, find_model as find_model, is_run as is_run,
     of_branch as of_branch, read_branch as read_branch,
     recipes as recipes)
+from .conversion import convert_base as convert_base
 from .folder import (RunDir as RunDir, versions as versions)
-from .layout import (ANCHOR_JUDGMENTS as ANCHOR_JUDGMENTS, ANCHOR_RESPONSES as ANCHOR_RESPONSES, DRIFT as DRIFT,
+from .layout import (ANCHOR_JUDGMENTS as ANCHOR_JUDGMENTS, ANCHOR_RESPONSES as ANCHOR_RESPONSES, BASE as BASE, DRIFT as DRIFT,
     DRIFT_CANDIDATES as DRIFT_CANDIDATES, DRIFT_CUT as DRIFT_CUT, DRIFT_FROZEN as DRIFT_FROZEN, DRIFT_POOL as DRIFT_POOL,
     EFT as EFT, CHANGED_PROMPTS as CHANGED_PROMPTS, WORSE_RESPONSES as WORSE_RESPONSES, EFT_JUDGMENTS as EFT_JUDGMENTS, HELDOUT_JUDGMENTS as HELDOUT_JUDGMENTS,
     HELDOUT_PREFERENCES as HELDOUT_PREFERENCES, HELDOUT_PROMPTS as HELDOUT_PROMPTS, HELDOUT_RANKINGS as HELDOUT_RANKINGS,
@@ -18,6 +19,6 @@ from .layout import (ANCHOR_JUDGMENTS as ANCHOR_JUDGMENTS, ANCHOR_RESPONSES as A
     part_of as part_of)
 from .progress import (Progress as Progress, duration as duration)
 from .seen import Status as Status
-from .reading import FolderReader as FolderReader
+from .reading import FolderReader as FolderReader, check_model as check_model
 from .stages import (ModelFolder as ModelFolder, Runner as Runner)
 from .view import (ModelView as ModelView, RunView as RunView, open_run as open_run)

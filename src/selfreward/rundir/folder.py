@@ -24,12 +24,14 @@ from selfreward.errors import Outdated, SelfRewardError, starred
 from selfreward.recipe import changed_fields
 from selfreward.records import (
     CHANGED,
+    Known,
     Record,
     content_id,
     differing,
     file_hash,
     lock_folder,
     read_signed,
+    same_models,
     sync_folder,
     to_line,
     write_whole,
@@ -41,6 +43,8 @@ from selfreward.rundir.layout import WATCHING
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 ENDED = "error.txt"
 """In the folder of an attempt: the error that ended it."""
+MODELS = "models"
+"""Where in `provenance.json` the models from outside are known by their settings."""
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only for training adapters."""
 
@@ -60,8 +64,9 @@ def versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
 class RunDir:
     """An open run folder, locked against other processes while this object is open."""
 
-    def __init__(self, path: Path, recipe: dict[str, Any]) -> None:
-        self.path, self.recipe, self.logs = path, recipe, path / "logs"
+    def __init__(self, path: Path, recipe: dict[str, Any], models: Known | None = None) -> None:
+        """`models`: of each model from outside its fingerprint, and the hash of every file of its settings."""
+        self.path, self.recipe, self.logs, self._models = path, recipe, path / "logs", dict(models or {})
         self._lock = lock_folder(path)
         self.visited: list[Stage] = []
         self.taken: tuple[str, ...] = ()
@@ -70,6 +75,7 @@ class RunDir:
             self.taken = branch.taken if (branch := read_branch(path)) else ()
             self.now = {**recipe, "versions": versions()}
             self.before = self._before() or self.now
+            self._models = same_models(self._models, self.before.pop(MODELS, {}), path)
             self._attempt = self._new_attempt()
             if self.before is self.now:
                 self.settle()
@@ -117,7 +123,10 @@ class RunDir:
         try:
             recipe = json.loads(file.read_text()) if file.exists() else {}
             file = self.path / "provenance.json"
-            return {**recipe, "versions": json.loads(file.read_text())["libraries"]} if recipe else {}
+            if not recipe:
+                return {}
+            provenance = json.loads(file.read_text())
+            return {**recipe, "versions": provenance["libraries"], MODELS: dict(provenance.get(MODELS, {}))}
         except (OSError, ValueError, KeyError, TypeError) as error:
             now = f"Restore it from the last attempt in {self.logs}"
             raise SelfRewardError("is not what this program wrote", str(file), now) from error
@@ -126,7 +135,13 @@ class RunDir:
         attempt = self.logs / f"attempt_{1 + max(_attempts(self.logs), default=0)}"
         attempt.mkdir(parents=True)
         argv = [starred(argument) for argument in sys.argv]
-        provenance = {"python": sys.version, "platform": platform.platform(), "argv": argv, "libraries": versions()}
+        provenance: dict[str, Any] = {
+            "python": sys.version,
+            "platform": platform.platform(),
+            "argv": argv,
+            "libraries": versions(),
+        }
+        provenance |= {MODELS: self._models} if self._models else {}
         write_whole(attempt / "provenance.json", json.dumps(provenance, indent=1))
         write_whole(attempt / "config.json", json.dumps(self.recipe, indent=1))
         return attempt

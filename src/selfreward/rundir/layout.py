@@ -131,6 +131,8 @@ FILES = ("config.json", "provenance.json", "summary.json", "branch.json", ".lock
 """Files of a run beside its folders."""
 BESIDE = ("logs", "report")
 """Folders of a run from which nothing is made."""
+BASE = "base"
+"""A stage of the seed's folder that a run has whose base is a GGUF file: that model as a folder."""
 MEASURED = "measured.json"
 """A file in every model's folder that belongs to no stage."""
 

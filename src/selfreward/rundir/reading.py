@@ -17,8 +17,11 @@ from selfreward.records import (
     differing,
     fingerprint,
     read_signed,
+    settings_of,
 )  # fmt: skip
 from selfreward.rundir.layout import JUDGMENTS, MODEL, PAIRS, PROMPTS, RESPONSES, Part, R
+
+ADDED = "was added since the model was written, and libraries would read it"
 
 
 class FolderReader:
@@ -94,5 +97,24 @@ class FolderReader:
     def check_weights(self) -> None:
         """Raises `SelfRewardError` where the trained model differs from its receipt."""
         facts = self.receipt(MODEL.name)
-        if facts and (not self.weights.is_dir() or fingerprint(self.weights) != facts["fingerprint"]):
-            raise SelfRewardError(CHANGED if self.weights.is_dir() else "is missing", str(self.weights), self.restore)
+        if facts is None:
+            return
+        if not self.weights.is_dir():
+            raise SelfRewardError("is missing", str(self.weights), self.restore)
+        self.whole(MODEL.name)
+        known = {Path(file).relative_to(MODEL.name).as_posix() for file in facts["files"]}
+        added = sorted(settings_of(self.weights).keys() - known)
+        if added or fingerprint(self.weights) != facts["fingerprint"]:
+            raise SelfRewardError(
+                ADDED if added else CHANGED, str(self.weights / added[0] if added else self.weights), self.restore
+            )
+
+
+def check_model(folder: Path) -> None:
+    """Raises `SelfRewardError` where `folder` is a model of a run, RUN/M3 or RUN/M3/model, and not as it was written."""
+    made = folder.parent if folder.name == MODEL.name else folder
+    reader = FolderReader(made)
+    if reader.receipt(MODEL.name):
+        reader.check_weights()
+    elif (made / f"{MODEL.name}.plan.json").exists() and reader.weights.is_dir():
+        raise SelfRewardError("has no receipt, so nothing says that it is whole", str(reader.weights), reader.restore)

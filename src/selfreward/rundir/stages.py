@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from selfreward.engines import Advance, Model, Trainer, Unshared
+from selfreward.errors import SelfRewardError
 from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (
     Asked,
@@ -174,7 +175,10 @@ class ModelFolder:
         return Counter(drop.reason for drop in iter_jsonl(stage.dropped, Dropped))
 
     def train_sft(self, examples: Sequence[tuple[Asked, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
-        """Fine-tune `start` on (prompt, response) into this folder's model."""
+        """Fine-tune `start` on (prompt, response) into this folder's model. Raises `SelfRewardError` for sampled ids."""
+        if ids := sum(not isinstance(answer, str) for _, answer in examples):
+            what = f"{ids:,} of {len(examples):,} answers are sampled ids, and fine-tuning learns from texts"
+            raise SelfRewardError(what, f"{self.name}, train_sft", "selfreward.records.preference_texts gives them as texts")
         made_from = ["sft", examples, start.fingerprint, config.model_dump(mode="json", exclude=NO_MATTER), seed]
 
         def prepare(stage: Stage) -> Training:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfreward.engines import load_checkpoint, outside_model
+from selfreward.engines import find_gguf, load_checkpoint, outside_model
 from selfreward.recipe import JudgeConfig, PromptsConfig, Recipe
 from selfreward.records import Checkpoint
 
@@ -11,10 +11,16 @@ class Cast:
     """The models of a run by the part they play."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.base = load_checkpoint("M0", recipe.base)
         self._servers = recipe.servers
-        self._members = {"M0": self.base}
+        self._members: dict[str, Checkpoint] = {}
         self._outside: dict[str, Checkpoint] = {}
+        if find_gguf(recipe.base) is None:
+            self.join("M0", load_checkpoint("M0", recipe.base))
+
+    @property
+    def base(self) -> Checkpoint:
+        """M0. One in a GGUF file joins when it is converted."""
+        return self._members["M0"]
 
     def join(self, name: str, model: Checkpoint) -> Checkpoint:
         """Let a model that was made take part under its name."""

@@ -26,6 +26,7 @@ from selfreward.engines.sampling.plain import CANNOT, Plain, shortest
 from selfreward.engines.sampling.sizes import SEES_AHEAD, keys
 from selfreward.engines.sampling.suited import suits, way_of
 from selfreward.engines.sampling.tree import Tree
+from selfreward.engines.soundness import assert_sound
 from selfreward.engines.thoughts import without_thought
 from selfreward.engines.tokens import answer_text, completion_ids, decode, end_of_turn, load_tokenizer, prompt_ids, template
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
@@ -66,17 +67,16 @@ class HFModel:
         dtype = config.dtype if config.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
         if device != "cpu":
             gc.collect()  # the parts of a trainer refer to each other, and would keep the device's memory
+        assert_sound(path)  # transformers would make up what is missing
         try:
             self.tokenizer = load_tokenizer(path)
-            self.model, loading = AutoModelForCausalLM.from_pretrained(
-                path, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True, output_loading_info=True
+            self.model = AutoModelForCausalLM.from_pretrained(
+                path, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
             )
         except SelfRewardError:
             raise
         except Exception as error:  # tokenizers and safetensors raise nothing more specific
             raise _unreadable(path, first_line(error)) from error
-        if loading["missing_keys"]:  # transformers would make them up
-            raise _unreadable(path, f"its weights lack {min(loading['missing_keys'])}")
         self.model.to(device).eval()
         self.device = torch.device(device)
         try:

@@ -72,6 +72,23 @@ def train_in_float32(model: PeftModel) -> None:
             parameter.data = parameter.data.float()
 
 
+def refuse_head(model: PreTrainedModel, config: LoRAConfig) -> None:
+    """Raises `SelfRewardError` where `config` puts an adapter on the output head, or on word embeddings that are tied to it.
+
+    Merged, that would change both; and TRL takes log-probabilities from the head's own weights, past an adapter.
+    """
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    head, words = model.get_output_embeddings(), model.get_input_embeddings()
+    tied = head is not None and getattr(head, "weight", None) is getattr(words, "weight", None)
+    apart = [name for name, layer in model.named_modules() if layer is head or (tied and layer is words)]
+    for name in apart if config.targets != "all-linear" else ():
+        if check_target_module_exists(lora(config), name):
+            why = "tied to the word embeddings: merged, it would change both" if tied else "which TRL reads past an adapter"
+            what = f"puts an adapter on {name}, the weights of the output head, {why}"
+            raise SelfRewardError(what, "trainer.lora.targets", "Leave it out of them")
+
+
 def merged(model: PeftModel, start: Path) -> PreTrainedModel:
     """The weights in `start`, in their own precision, with the adapters of `model` added: W + alpha / rank · B A."""
     result = _unquantised(start)

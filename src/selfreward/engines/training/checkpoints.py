@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -12,9 +13,10 @@ from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from selfreward.engines.protocols import Advance
+from selfreward.engines.soundness import assert_finite
 from selfreward.engines.training.learner import Learner
 from selfreward.engines.training.sharing import gathered
-from selfreward.errors import Stopped
+from selfreward.errors import SelfRewardError, Stopped
 from selfreward.records import sync_files, sync_folder
 
 MARK = "whole"
@@ -24,7 +26,8 @@ MARK = "whole"
 class Safe(TrainerCallback):
     """Tells of progress, marks checkpoints whole, and stops a training only where it can go on from.
 
-    After the steps in `due` it has the model written: before the checkpoint of that step is, so that
+    One that has run away ends with an error at the first step whose loss or gradient is not finite, before anything of it is
+    written. After the steps in `due` it has the model written: before the checkpoint of that step is, so that
     whoever goes on from a checkpoint has every model up to it.
     """
 
@@ -38,21 +41,28 @@ class Safe(TrainerCallback):
         """Tell of what an earlier attempt did."""
         self._advance(state.global_step)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: Any
-    ) -> None:
-        """Write a model where one is due; where the run was asked to end, have a checkpoint made first.
-
-        Nothing goes on from a checkpoint after the last step: the result is written at once.
-        """
-        if self._write and state.global_step in self._due:
-            self._write(model, state.global_step)
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Where the run was asked to end, have a checkpoint made first; after the last step none, for the result is written."""
         if state.global_step == state.max_steps and not self._keep:
             control.should_save = False
         try:
             self._advance(1)
         except Stopped as stop:
             self._stop, control.should_save = stop, True
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None,
+        model: Any = None, **_: Any,
+    ) -> None:  # fmt: skip
+        """After each step and before its checkpoint: refuse what is not finite, and write a model where one is due.
+
+        All processes are told the same loss and gradient, so that all end. Raises `SelfRewardError`.
+        """
+        if "loss" not in (logs or {}):
+            return
+        _refuse_runaway(logs or {}, state)
+        if self._write and state.global_step in self._due:
+            self._write(model, state.global_step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Mark the checkpoint, and let go of those before it unless all are kept."""
@@ -68,6 +78,14 @@ class Safe(TrainerCallback):
         for older in set(checkpoint.parent.glob("checkpoint-*")) - {checkpoint}:
             if not self._keep:
                 shutil.rmtree(older)
+
+
+def _refuse_runaway(logs: dict[str, Any], state: TrainerState) -> None:
+    for figure, name in (("loss", "loss"), ("grad_norm", "gradient norm")):
+        if not math.isfinite(logs.get(figure, 0.0)):
+            what = f"the {name} is {logs[figure]} at step {state.global_step} of {state.max_steps}, so nothing becomes a model"
+            now = 'Lower the learning rate, or train in float32 (trainer.dtype = "float32"); run the same command in a new folder'
+            raise SelfRewardError(what, "training", now)
 
 
 def last_whole(work: Path) -> str | None:
@@ -101,6 +119,7 @@ def _write_whole(learner: Learner, trained: Any, weights: dict[str, Any] | None,
     shutil.rmtree(partial, ignore_errors=True)
     with torch.random.fork_rng():  # libraries draw numbers for an adapter that they then load
         learner.write(trained, partial, weights)
+    assert_finite(partial)
     sync_files(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

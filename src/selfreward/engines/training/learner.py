@@ -14,8 +14,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from selfreward.engines.sampling.sizes import SEES_AHEAD, sees_ahead
+from selfreward.engines.soundness import assert_sound
 from selfreward.engines.tokens import end_of_turn, load_tokenizer
 from selfreward.engines.training import adapters
+from selfreward.engines.training.carried import carry_generation, carry_tokenizer
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import TrainerConfig
 
@@ -32,6 +34,7 @@ class Learner:
 
     def __init__(self, path: Path, dropout: float, trainer: TrainerConfig) -> None:
         """Load what is in `path`. Raises `SelfRewardError` where this device or model cannot do what `trainer` asks."""
+        assert_sound(path)
         self.path, self.lora = path, trainer.lora
         self.bfloat16 = wants_bfloat16(trainer)
         self.tokenizer = load_tokenizer(path)
@@ -40,7 +43,8 @@ class Learner:
         if sees_ahead(self.model):
             raise SelfRewardError(f"it {SEES_AHEAD}", str(path), "Give a causal language model")
         adapters.keep_differentiable(self.model)
-        self._generation = copy.deepcopy(self.model.generation_config)
+        self._generation = self.model.generation_config
+        self.model.generation_config = GenerationConfig()  # settings as they come may be none that transformers saves
         self.recompute = _recomputes(trainer, self.model, path)
 
     def _held(self) -> dict[str, Any]:
@@ -62,20 +66,19 @@ class Learner:
             self._write_model(adapters.merged(trained, self.path), made)
             adapters.save_adapter(trained, made)
             adapters.assert_reload(self.path, made)
-        self.tokenizer.save_pretrained(made)
+        carry_tokenizer(self.tokenizer, self.path, made)
+        carry_generation(self._generation, self.path, made, end_of_turn(self.tokenizer))
 
     def _write_model(self, model: PreTrainedModel, made: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
         in_training = model.config, model.generation_config
-        model.config, model.generation_config = (
-            copy.deepcopy(self._config),
-            _stopping(self._generation, end_of_turn(self.tokenizer)),
-        )
+        model.config, model.generation_config = copy.deepcopy(self._config), GenerationConfig()
         model.save_pretrained(made, state_dict=weights)
         model.config, model.generation_config = in_training
 
 
 def load_weights(path: Path, config: PretrainedConfig, **held: Any) -> PreTrainedModel:
-    """The model in a folder, with the settings in `config`."""
+    """The model in a folder, with the settings in `config`. Raises `SelfRewardError` where it is not sound."""
+    assert_sound(path)
     return AutoModelForCausalLM.from_pretrained(path, config=config, trust_remote_code=False, use_safetensors=True, **held)
 
 
@@ -111,12 +114,3 @@ def _recomputes(trainer: TrainerConfig, model: PreTrainedModel, path: Path) -> b
         now = "Set trainer.gradient_checkpointing to false"
         raise SelfRewardError(f"{type(model).__name__} knows no gradient checkpointing", str(path), now)
     return able and torch.cuda.is_available() if asked is None else asked
-
-
-def _stopping(generation: GenerationConfig, end: int) -> GenerationConfig:
-    """A copy of a model's generation settings that stops on `end` too."""
-    changed = copy.deepcopy(generation)
-    stops = changed.eos_token_id if isinstance(changed.eos_token_id, list) else [changed.eos_token_id]
-    stops = list(dict.fromkeys([stop for stop in stops if stop is not None] + [end]))
-    changed.eos_token_id = stops if len(stops) > 1 else end
-    return changed

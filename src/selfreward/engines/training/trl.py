@@ -21,8 +21,9 @@ from trl.trainer.dpo_config import DPOConfig as TRLDPOConfig
 from trl.trainer.sft_config import SFTConfig as TRLSFTConfig
 
 from selfreward.engines.protocols import Advance
+from selfreward.engines.soundness import assert_sound
 from selfreward.engines.tokens import load_tokenizer, template
-from selfreward.engines.training.adapters import lora, train_in_float32
+from selfreward.engines.training.adapters import lora, refuse_head, train_in_float32
 from selfreward.engines.training.averaging import average
 from selfreward.engines.training.batches import Batches, Lengths, longest
 from selfreward.engines.training.checkpoints import Safe, last_whole, write_model
@@ -56,6 +57,7 @@ class TRLTrainer:
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
         """Which pairs the model in `start` can read whole, both responses with their ends, and its chat template write."""
+        assert_sound(start)
         tokenizer, longest = load_tokenizer(start), context(start) or math.inf
         return [
             max(pair_lengths(dpo_row(tokenizer, *pair[:3]))) <= longest
@@ -135,6 +137,7 @@ def _made(kind: type[Trainer], learner: Learner, **parts: Any) -> Any:
     """A trainer of `learner`. It gets a tokenizer of its own: TRL gives one without padding its end of text to pad with."""
     parts["args"]._n_gpu = min(parts["args"].n_gpu, 1)  # more than one in a process means nn.DataParallel, which TRL refuses
     if learner.lora is not None:
+        refuse_head(learner.model, learner.lora)
         parts["peft_config"] = lora(learner.lora)
     try:
         trainer = kind(model=learner.model, processing_class=copy.deepcopy(learner.tokenizer), **parts)

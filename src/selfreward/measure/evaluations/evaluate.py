@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from selfreward.engines import assert_openable, open_model, outside_model
+from selfreward.engines import assert_models, assert_openable, open_model, outside_model
 from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.base import Settings, Trial
@@ -27,7 +27,7 @@ from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
 from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
-from selfreward.rundir import CONFIG, Progress, RunDir, Runner, is_run
+from selfreward.rundir import BASE, CONFIG, SEED, Progress, RunDir, Runner, check_model, is_run
 
 COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
@@ -102,12 +102,12 @@ def evaluate(
     names = settings.model_dump(include=set(PARTS))
     others = {part: _checkpoint(find_subject(other), settings) for part, other in names.items()}
     _assert_reachable([evaluated, *others.values()], settings, finished=(path / RESULT).exists())
-    rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)})
+    models = assert_models([evaluated, *others.values()], settings.backend)
+    rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)}, models)
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
         run = Runner(rundir, opener, _no_training, Progress(rundir.logs, stopping))
-        for table, bound in bounds.items():
-            longest = bound["max_tokens"]
+        for table, longest in ((table, bound["max_tokens"]) for table, bound in bounds.items()):
             run.progress.say(f"{name}: a judgment has {longest:,} tokens at most; --set {table}.max_tokens= sets another number")
         trial = Trial(run[RECORDS], path, evaluated, *(others.get(part, evaluated) for part in PARTS))
         findings = _found(settings, trial)
@@ -126,9 +126,10 @@ def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, di
         before = {table: begun[table]["max_tokens"] for table in JUDGING if table in begun}
     except (OSError, ValueError, KeyError, TypeError):
         before = {}
-    tables = [table for table in JUDGING if table in KINDS[kind].model_fields]
-    open_tables = [table for table in tables if "max_tokens" not in (changes.get(table) or {})]
-    return {table: {"max_tokens": before.get(table, VERDICT)} for table in open_tables}
+    tables = (table for table in JUDGING if table in KINDS[kind].model_fields)
+    return {
+        table: {"max_tokens": before.get(table, VERDICT)} for table in tables if "max_tokens" not in (changes.get(table) or {})
+    }
 
 
 def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished: bool) -> None:
@@ -166,7 +167,9 @@ def find_subject(name: str) -> Subject:
     made = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
     recipe = made.parent / "config.json"
     if any(made.glob("*.receipt.json")) and recipe.is_file():
-        weights = made / "model" if (made / "model").is_dir() else load_recipe(recipe).base
+        check_model(made)
+        converted = made.parent / SEED / BASE  # of a base that was a GGUF file
+        weights = made / "model" if (made / "model").is_dir() else converted if converted.is_dir() else load_recipe(recipe).base
         return Subject(made.name, str(weights), made / FOLDER, recipe)
     if path.is_dir():
         return Subject(path.resolve().name, name, path / FOLDER)

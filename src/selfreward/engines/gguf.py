@@ -1,0 +1,115 @@
+"""A model in a GGUF file, dequantised into a folder as transformers has one: weights in float32, tokenizer, template, stops.
+
+transformers reads such a file, and then refuses to save what it read for as long as it calls it quantised, which it no longer is.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from selfreward.engines.soundness import assert_finite, assert_readable, assert_sound, quietly
+from selfreward.errors import SelfRewardError, first_line, pip_install
+from selfreward.records import sync_files, sync_folder
+
+SUFFIX, MAGIC = ".gguf", b"GGUF"
+ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
+"""Names under `tokenizer.ggml` of the tokens on which generation stops."""
+
+
+def find_gguf(name: str) -> Path | None:
+    """The GGUF file that `name` means: itself, or the one of a folder that has no other weights; None where it means none."""
+    path = Path(name)
+    if path.is_file() and (path.suffix == SUFFIX or _begins(path) == MAGIC):  # a blob of the hub's cache has no suffix
+        return path
+    files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() and not any(path.glob("*.safetensors")) else []
+    if len(files) > 1:
+        raise SelfRewardError(f"has {len(files)} GGUF files", name, f"Name the one that is meant, {files[0]} say")
+    return files[0] if files else None
+
+
+def _begins(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(len(MAGIC))
+
+
+def read_gguf(file: Path) -> tuple[Any, Any]:
+    """Settings and tokenizer of the model in `file`. Raises `SelfRewardError` where it cannot be converted."""
+    from transformers import AutoConfig
+
+    _fields(file)
+    try:
+        with quietly():
+            config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
+    except Exception as error:  # readers of GGUF have no error in common
+        raise _unknown(file, error) from error
+    return config, assert_readable(file, config)
+
+
+def convert_gguf(file: Path, folder: Path) -> None:
+    """Write the model in `file` into `folder`, whole or not at all. Raises `SelfRewardError` where that cannot be done."""
+    if folder.exists():
+        raise SelfRewardError("is there already", str(folder), "Name a folder that is not, or use what is in it")
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write_gguf(file, partial)
+    sync_files(partial)
+    partial.rename(folder)
+    sync_folder(folder.parent)
+
+
+def write_gguf(file: Path, folder: Path) -> None:
+    """Write the model in `file` into an empty `folder`, and look it over. The same file gives the same bytes."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    _, tokenizer = read_gguf(file)
+    try:
+        with quietly():
+            model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    except Exception as error:  # readers of GGUF have no error in common
+        raise _unknown(file, error) from error
+    model.hf_quantizer = None
+    del model.config.quantization_config
+    with quietly():
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _write_ends(folder / "generation_config.json", _fields(file))
+    assert_sound(folder)
+    assert_finite(folder)
+
+
+def _fields(file: Path) -> dict[str, Any]:
+    """The facts in a GGUF file beside its tensors, which are all there. Raises `SelfRewardError` where they are not."""
+    if find_spec("gguf") is None:
+        raise SelfRewardError("cannot be read: gguf is not installed", str(file), pip_install("gguf"))
+    from gguf import GGUFReader
+
+    try:
+        fields = {name: field.contents() for name, field in GGUFReader(file).fields.items() if "ggml.tokens" not in name}
+    except Exception as error:  # of a torn file, whatever its reader stumbles over
+        raise SelfRewardError(f"is no whole GGUF file ({first_line(error)})", str(file), "Fetch it again") from error
+    if (parts := int(fields.get("split.count") or 1)) > 1:
+        now = f"Put them together: llama-gguf-split --merge {file.name} WHOLE.gguf"
+        raise SelfRewardError(f"is one of {parts} parts of a model", str(file), now)
+    return fields
+
+
+def _unknown(file: Path, error: Exception) -> SelfRewardError:
+    what = f"holds no model that transformers can read ({first_line(error)})"
+    return SelfRewardError(what, str(file), "Give the model that it was made of, as a folder or a hub id")
+
+
+def _write_ends(file: Path, fields: dict[str, Any]) -> None:
+    """Add to the settings of how to generate every token that ends a turn or a message by the GGUF file."""
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    known = settings.get("eos_token_id")
+    ends = [*(known if isinstance(known, list) else [known]), *(fields.get(f"tokenizer.ggml.{name}") for name in ENDS)]
+    stops = list(dict.fromkeys(int(end) for end in ends if end is not None))
+    if stops:
+        settings["eos_token_id"] = stops if len(stops) > 1 else stops[0]
+        file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

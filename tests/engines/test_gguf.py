@@ -1,0 +1,178 @@
+"""A model in a GGUF file becomes a folder with its very weights, its template and its stops; what cannot is told in a line."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
+
+from selfreward.checks.reach import look_up
+from selfreward.cli import app
+from selfreward.engines import convert_gguf, find_gguf, load_checkpoint
+from selfreward.errors import SelfRewardError
+from selfreward.recipe import Recipe
+from selfreward.records import file_hash
+
+gguf = pytest.importorskip("gguf")
+
+HIDDEN, FEED, LAYERS, HEADS, WORDS = 32, 64, 2, 4, 20
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|eot|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+TOKENS = ["<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|eot|>", *(chr(ord("a") + at) for at in range(WORDS - 7)), "ab"]
+
+
+def write_file(path, template=TEMPLATE, architecture="llama", parts=None):
+    """A tiny model, with linear layers in 8 bits and norms in 32."""
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_name("tiny")
+    writer.add_context_length(64)
+    writer.add_embedding_length(HIDDEN)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FEED)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(HIDDEN // HEADS)
+    writer.add_vocab_size(WORDS)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(TOKENS)
+    writer.add_token_types([3] * 6 + [1] * (WORDS - 6))
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_eot_token_id(5)
+    writer.add_pad_token_id(0)
+    if template:
+        writer.add_chat_template(template)
+    if parts:
+        writer.add_uint16("split.count", parts)
+    rng = np.random.default_rng(0)
+
+    def add(name, *shape):
+        data = rng.normal(size=shape).astype(np.float32) * 0.3
+        if len(shape) == 1:
+            writer.add_tensor(name, data)
+        else:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(name, gguf.quants.quantize(data, kind), raw_dtype=kind)
+
+    add("token_embd.weight", WORDS, HIDDEN)
+    add("output_norm.weight", HIDDEN)
+    add("output.weight", WORDS, HIDDEN)
+    for at in range(LAYERS):
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            add(f"blk.{at}.{name}.weight", HIDDEN, HIDDEN)
+        add(f"blk.{at}.ffn_gate.weight", FEED, HIDDEN)
+        add(f"blk.{at}.ffn_up.weight", FEED, HIDDEN)
+        add(f"blk.{at}.ffn_down.weight", HIDDEN, FEED)
+        add(f"blk.{at}.attn_norm.weight", HIDDEN)
+        add(f"blk.{at}.ffn_norm.weight", HIDDEN)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return write_file(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+@pytest.fixture(scope="module")
+def folder(file, tmp_path_factory):
+    made = tmp_path_factory.mktemp("made") / "tiny"
+    convert_gguf(file, made)
+    return made
+
+
+def in_file(file, name):
+    """A tensor as gguf's own reader has it."""
+    found = next(each for each in gguf.GGUFReader(file).tensors if each.name == name)
+    return gguf.dequantize(found.data, found.tensor_type).reshape([int(size) for size in reversed(found.shape)])
+
+
+def test_the_weights_are_those_of_the_file(file, folder):
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    own = {name: weight.numpy() for name, weight in model.state_dict().items()}
+    assert np.array_equal(own["model.embed_tokens.weight"], in_file(file, "token_embd.weight"))
+    assert np.array_equal(own["lm_head.weight"], in_file(file, "output.weight"))
+    assert np.array_equal(own["model.layers.1.mlp.down_proj.weight"], in_file(file, "blk.1.ffn_down.weight"))
+    assert np.array_equal(own["model.norm.weight"], in_file(file, "output_norm.weight"))
+    # llama.cpp keeps a head's rows of queries and keys in pairs; transformers keeps its two halves.
+    rows = in_file(file, "blk.0.attn_q.weight").reshape(HEADS, HIDDEN // HEADS // 2, 2, HIDDEN).swapaxes(1, 2)
+    assert np.array_equal(own["model.layers.0.self_attn.q_proj.weight"], rows.reshape(HIDDEN, HIDDEN))
+    assert model.dtype == torch.float32 and not hasattr(model.config, "quantization_config")
+
+
+def test_template_tokens_and_all_stops_are_kept(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.chat_template == TEMPLATE
+    assert [tokenizer.convert_ids_to_tokens(at) for at in range(6)] == TOKENS[:6]
+    assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [2, 5]
+
+
+def test_the_same_file_gives_the_same_bytes(file, folder, tmp_path):
+    convert_gguf(file, tmp_path / "again")
+    assert {each.name: file_hash(each) for each in (tmp_path / "again").iterdir()} == {
+        each.name: file_hash(each) for each in folder.iterdir()
+    }
+
+
+def test_the_command_converts_and_overwrites_nothing(file, tmp_path):
+    told = CliRunner().invoke(app, ["convert", str(file), str(tmp_path / "out")])
+    assert told.exit_code == 0 and (tmp_path / "out" / "model.safetensors").exists()
+    told = CliRunner().invoke(app, ["convert", str(file), str(tmp_path / "out")])
+    assert told.exit_code == 1 and "is there already" in told.output
+
+
+def torn(path):
+    write_file(path)
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (torn, "is no whole GGUF file"),
+        (lambda path: path.write_bytes(b"GGUF"), "is no whole GGUF file"),
+        (lambda path: path.write_text("no such thing"), "is no whole GGUF file"),
+        (lambda path: write_file(path, parts=3), "is one of 3 parts of a model. Put them together: llama-gguf-split --merge"),
+        (lambda path: write_file(path, architecture="rwkv6"), "holds no model that transformers can read (GGUF model with arch"),
+        (lambda path: write_file(path, template="{{ raise_exception('no') }}"), "its chat template refuses"),
+    ],
+    ids=["torn", "cut short", "text", "split", "architecture", "template"],
+)
+def test_a_file_that_cannot_be_converted_is_told_of_in_a_line_and_leaves_nothing(make, says, tmp_path):
+    path = tmp_path / "x.gguf"
+    make(path)
+    with pytest.raises(SelfRewardError) as caught:
+        convert_gguf(path, tmp_path / "out")
+    assert says in str(caught.value) and not (tmp_path / "out").exists()
+    (problem,) = look_up(str(path), ("M0",), Recipe(base=str(path), data={"ift": {"path": "x"}})).problems
+    assert says.partition(". ")[0] in problem.what
+
+
+def test_a_name_means_a_file_or_a_folder_that_has_nothing_else(file, tmp_path):
+    assert find_gguf(str(file)) == file and find_gguf(str(file.parent)) == file
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "a.gguf").touch()
+    assert find_gguf(str(tmp_path)) is None
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "b.gguf").touch()
+    with pytest.raises(SelfRewardError, match="has 2 GGUF files"):
+        find_gguf(str(tmp_path))
+
+
+def test_check_knows_such_a_base_and_another_part_is_to_be_converted_first(file):
+    found = look_up(str(file), ("M0",), Recipe(base=str(file), data={"ift": {"path": "x"}}))
+    assert not found.problems and found.shape.layers == LAYERS and found.tokenizer.chat_template == TEMPLATE
+    (problem,) = look_up(str(file), ("judge",), Recipe(base="org/x", data={"ift": {"path": "x"}})).problems
+    assert "selfreward convert" in problem.now
+    with pytest.raises(SelfRewardError, match="only a run's base is converted by itself"):
+        load_checkpoint("judge", str(file))
