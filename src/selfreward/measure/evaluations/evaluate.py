@@ -107,8 +107,7 @@ def evaluate(
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
         run = Runner(rundir, opener, _no_training, Progress(rundir.logs, stopping))
-        for table, bound in bounds.items():
-            longest = bound["max_tokens"]
+        for table, longest in ((table, bound["max_tokens"]) for table, bound in bounds.items()):
             run.progress.say(f"{name}: a judgment has {longest:,} tokens at most; --set {table}.max_tokens= sets another number")
         trial = Trial(run[RECORDS], path, evaluated, *(others.get(part, evaluated) for part in PARTS))
         findings = _found(settings, trial)
@@ -127,9 +126,10 @@ def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, di
         before = {table: begun[table]["max_tokens"] for table in JUDGING if table in begun}
     except (OSError, ValueError, KeyError, TypeError):
         before = {}
-    tables = [table for table in JUDGING if table in KINDS[kind].model_fields]
-    open_tables = [table for table in tables if "max_tokens" not in (changes.get(table) or {})]
-    return {table: {"max_tokens": before.get(table, VERDICT)} for table in open_tables}
+    tables = (table for table in JUDGING if table in KINDS[kind].model_fields)
+    return {
+        table: {"max_tokens": before.get(table, VERDICT)} for table in tables if "max_tokens" not in (changes.get(table) or {})
+    }
 
 
 def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished: bool) -> None:
