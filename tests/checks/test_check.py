@@ -612,7 +612,7 @@ def test_what_lies_on_the_disk_after_a_training_is_what_was_told(tmp_path):
     recipe = load_recipe(make_world(tmp_path / "world"), {"base": str(base), "backend.type": "hf"})
     models = [look_up(name, parts, recipe) for name, parts in models_of(recipe).items()]
     told = draw_up(recipe, models, weigh(load_seed(recipe), [], recipe, words, 0), Placement(CPU, CPU, PLAIN)).disk
-    made = TRLTrainer().sft([("bak", "del")] * 4, base, recipe.sft, 0, tmp_path / "work", lambda steps: None)
+    made = TRLTrainer(keep_checkpoints=True).sft([("bak", "del")] * 4, base, recipe.sft, 0, tmp_path / "work", lambda steps: None)
     checkpoint = next((tmp_path / "work").glob("checkpoint-*"))
     states = sum(file.stat().st_size for name in ("*.safetensors", "optimizer.pt") for file in checkpoint.glob(name))
     assert (made / "model.safetensors").stat().st_size == pytest.approx(told["models"] / 2, rel=0.05)  # M1 and M2

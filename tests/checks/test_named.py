@@ -231,5 +231,5 @@ def test_a_request_that_is_there_twice_is_answered_twice(streams, size):
     requests = asked("one", "two")
     batches = dict(enumerate([[*requests, *requests][at] for at in batch] for batch in engine.plan))
     given = list(answers(engine, batches))
-    assert sorted(batch.number for batch in given) == [*batches]
-    assert all({one.request_id for one in batch.completions} == {one.id for one in batches[batch.number]} for batch in given)
+    wanted = sorted((number, request.id) for number, batch in batches.items() for request in batch)
+    assert sorted((number, completion.request_id) for number, completion in given) == wanted

@@ -184,7 +184,7 @@ def test_a_lease_is_refreshed_and_goes_along_where_its_folder_is_renamed(tmp_pat
 def test_who_slept_past_its_lease_writes_nothing_more(tmp_path, no_flock, monkeypatch):
     quiet(monkeypatch)
     recipe, run = make_world(tmp_path / "world"), tmp_path / "run"
-    from selfreward.loop import choose_pairs
+    from selfreward.loop import pick_pairs
 
     def sleeping(*given):
         for lease in leases(run):
@@ -192,10 +192,10 @@ def test_who_slept_past_its_lease_writes_nothing_more(tmp_path, no_flock, monkey
             lease.write_text(json.dumps({**facts, "at": facts["at"] - locks.STALE}))
         assert not is_held(run / LOCK)
         others.append(lock_folder(run))
-        return choose_pairs(*given)
+        return pick_pairs(*given)
 
     others = []
-    monkeypatch.setattr("selfreward.loop.choose_pairs", sleeping)
+    monkeypatch.setattr("selfreward.loop.pick_pairs", sleeping)
     with pytest.raises(SelfRewardError, match="did not refresh its lease for 5 min, and another one works here now"):
         go(recipe, run)
     assert not (run / "M2" / "pairs.jsonl").exists() and len(leases(run)) == 1

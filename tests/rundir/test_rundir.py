@@ -135,7 +135,7 @@ def test_only_what_came_after_the_change_is_to_be_deleted(recipe, whole):
 
 def test_a_changed_recipe_is_refused_on_a_half_made_stage(recipe, half, tmp_path):
     error = refused(recipe, half, judge__max_tokens=7)
-    assert error.where == "M0/heldout_judgments" and "(judge.max_tokens)" in error.what
+    assert error.where == "M0/heldout_judgments" and "(judge.max_tokens: 1024 → 7)" in error.what
     error = refused(recipe, half, pairs__policy="selfreward.steps.pairs:best_against_worst", responses__n=3)
     assert error.where == "M2/responses" and names_in(error.what) == "responses.n"
     named = delete_what_it_says(error)
@@ -231,10 +231,10 @@ def test_a_changed_base_is_refused(recipe, whole):
 
 
 def test_weights_that_change_while_the_run_is_open_are_not_trained_on(recipe, tmp_path, monkeypatch):
-    choose = "selfreward.loop.choose_pairs"
-    from selfreward.loop import choose_pairs
+    choose = "selfreward.loop.pick_pairs"
+    from selfreward.loop import pick_pairs
 
-    monkeypatch.setattr(choose, lambda *given: flip(tmp_path / "run/M1/model/model.safetensors") or choose_pairs(*given))
+    monkeypatch.setattr(choose, lambda *given: flip(tmp_path / "run/M1/model/model.safetensors") or pick_pairs(*given))
     with pytest.raises(SelfRewardError, match="which M1 was"):
         go(recipe, tmp_path / "run")
 

@@ -17,7 +17,17 @@ from selfreward.checks.sources import Read, of_seed, read_of
 from selfreward.engines import assert_openable, find_device, load_ray, outside_model
 from selfreward.errors import SelfRewardError, amount
 from selfreward.measure import JOINT, MONITORS, load_anchors, load_joint, load_truth
-from selfreward.recipe import IMPORT_PATH, ROLES, WISE, ClusterConfig, JudgePairsConfig, LoRAConfig, Recipe, SourceConfig
+from selfreward.recipe import (
+    IMPORT_PATH,
+    ROLES,
+    WISE,
+    ClusterConfig,
+    JudgePairsConfig,
+    LoRAConfig,
+    Recipe,
+    SourceConfig,
+    function_at,
+)
 from selfreward.records import Anchor, Checkpoint, Prompt, content_id
 from selfreward.reports import require_trackers
 from selfreward.stats import known_traits
@@ -135,6 +145,9 @@ class Trial:
         if (drift := self.recipe.drift) is None:
             return
         self.attempt(partial(known_traits, drift))
+        for name, path in drift.traits.items():
+            if re.fullmatch(IMPORT_PATH, path):
+                self.attempt(partial(function_at, path, f"drift.traits.{name}", "text"))
         if drift.frozen in set(ROLES) - {"frozen"}:
             now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
             self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is no judge that stays as it is", now))

@@ -169,6 +169,9 @@ def plan_batches(engine: Model, requests: Sequence[Request]) -> list[list[int]]:
     return planned
 
 
+ONE_EACH = "Let generate give one Completion for each request of its batch, with its id"
+
+
 def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
     """(number of its batch, completion) of all batches in `asked`, each as soon as it is there, perhaps some of them twice.
 
@@ -189,8 +192,10 @@ def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[t
             f"generate raised {raised(error)}", name_of(engine), "Put it right, then run the same command"
         ) from error
     for number, batch in asked.items():
-        if left := [request for request in batch if request.id not in came[number]]:
-            _assert_whole(engine, (), left if len(left) == len(batch) else batch)
+        if left := sum(request.id not in came[number] for request in batch):
+            raise SelfRewardError(
+                f"left {left:,} of {amount(len(batch), 'request')} without an answer", name_of(engine), ONE_EACH
+            )
 
 
 def _assert_whole(engine: Model, came: Sequence[Completion], asked: Sequence[Request]) -> None:
@@ -205,7 +210,7 @@ def _assert_whole(engine: Model, came: Sequence[Completion], asked: Sequence[Req
         what = f"answered {amount(extra.total(), 'request')} that it was not asked"
     else:
         return
-    raise SelfRewardError(what, name_of(engine), "Let generate give one Completion for each request of its batch, with its id")
+    raise SelfRewardError(what, name_of(engine), ONE_EACH)
 
 
 def _pieces(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:

@@ -1,4 +1,4 @@
-from .base import (VERIFIED as VERIFIED, Identified as Identified, Record as Record, compiles as compiles,
+from .base import (REPLY as REPLY, VERIFIED as VERIFIED, Identified as Identified, Record as Record, compiles as compiles,
     content_id as content_id)
 from .evaluated import (FOLDER as FOLDER, RESULT as RESULT, Figure as Figure, Found as Found, Result as Result,
     read_results as read_results)
@@ -10,7 +10,7 @@ from .jsonl import (HALF as HALF, HALVES as HALVES, Records as Records, digest a
     wrong_field as wrong_field)
 from .locks import (LOCK as LOCK, Held as Held, alone as alone, is_held as is_held, lock_folder as lock_folder,
     made_beside as made_beside, undisturbed as undisturbed)
-from .made import (REPLY as REPLY, Answer as Answer, Contrast as Contrast, Dropped as Dropped, Example as Example,
+from .made import (Answer as Answer, Contrast as Contrast, Dropped as Dropped, Example as Example,
     Iteration as Iteration, JudgePair as JudgePair, Judgment as Judgment, MetaJudgment as MetaJudgment, Outcome as Outcome,
     Pair as Pair, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Reasoned as Reasoned, Response as Response,
     Vote as Vote, contrasts as contrasts, in_pairs as in_pairs, is_blank as is_blank,

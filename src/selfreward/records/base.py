@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, computed_field, mode
 
 VERIFIED = "verified"
 """Context of validation for a file whose hash was checked: its ids are taken without being computed again."""
+REPLY = "reply_"
+"""Begins the reasons for leaving single responses out of a ranked set that is kept."""
 
 
 def content_id(*parts: object) -> str:

@@ -300,7 +300,3 @@ def contrasts(
     said = {one.id: one.answer for one in responses if one.id in wanted}
     texts = [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
     return [text if pair.weight == 1 else (*text, pair.weight) for pair, text in zip(pairs, texts, strict=True)]
-
-
-REPLY = "reply_"
-"""Begins the reasons for leaving single responses out of a ranked set that is kept."""

@@ -11,7 +11,7 @@ from math import isfinite, sqrt
 from typing import Any
 
 from selfreward.errors import SelfRewardError, raised
-from selfreward.recipe import IMPORT_PATH, DriftConfig, function_at
+from selfreward.recipe import IMPORT_PATH, DriftConfig, imported
 from selfreward.records import Estimate
 from selfreward.stats.novelty import WORD_OF_ANY_SCRIPT
 
@@ -92,7 +92,7 @@ def known_traits(config: DriftConfig) -> dict[str, Trait]:
 
 def _own(name: str, told: str) -> Trait:
     if re.fullmatch(IMPORT_PATH, told):
-        return partial(_called, name, function_at(told, f"drift.traits.{name}", "text"))
+        return partial(_called, name, imported(told))
     return partial(matches, re.compile(told, re.IGNORECASE))
 
 

@@ -42,13 +42,9 @@ KINDS: dict[str, type[Settings]] = {
     "lm-eval": Harness,
 }
 SIGNS = {
-    "turns": "mt-bench",
-    "responses": "reward-modeling",
-    "response_A": "judgebench",
-    "instruction_id_list": "ifeval",
-    "chosen": "reward-modeling",
-    "instruction": "alpaca-eval",
-}
+    "turns": "mt-bench", "responses": "reward-modeling", "response_A": "judgebench", "instruction_id_list": "ifeval",
+    "chosen": "reward-modeling", "instruction": "alpaca-eval",
+}  # fmt: skip
 """A field in the rows of a file, and the evaluation that such a file is for."""
 HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
 """A run's held-out data, which an evaluation of one of its models uses where no data is given."""
