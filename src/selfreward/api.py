@@ -103,7 +103,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`. Raises `Alarm` where a
     monitor ended it, when all that it made is written.
     """
-    assert_takes(loop, f"{loop.__module__}:{loop.__qualname__}", *LOOP)
+    assert_takes(loop, f"{loop.__module__}:{getattr(loop, '__qualname__', type(loop).__qualname__)}", *LOOP)
     held, recipe = recipes(recipe, read_branch(folder)), of_branch(recipe, folder)
     first = held.pop(1)
     seed = load_seed(recipe)

@@ -176,6 +176,8 @@ INTERRUPTED = {
     "selfreward.reports.compare_runs": ["compare", "runs", "a", "b"],
     "selfreward.measure.find_kind": ["evaluate", "run/M1", "--on", "reward-modeling"],
     "selfreward.measure.find_subject": ["compare", "models", "a", "b"],
+    "selfreward.rundir.open_run": ["calibrate", "run"],
+    "selfreward.engines.convert_gguf": ["convert", "model.gguf", "here"],
     "selfreward.checks.check": ["check", "micro"],
     "selfreward.lab.run_lab": ["lab", "here"],
     "selfreward.lab.bench": ["bench", "arms", "a", "--out", "here"],

@@ -327,7 +327,7 @@ def test_four_bits_without_bitsandbytes_say_what_to_install(bases, tmp_path, mon
         sft(bases["llama"], tmp_path / "work", QLORA)
 
 
-@pytest.mark.parametrize("targets", [("no_such_layer",), ("lm_head",), ("embed_tokens",)], ids=str)
+@pytest.mark.parametrize("targets", [("no_such_layer",), ("embed_tokens",)], ids=str)
 def test_layers_that_take_no_adapter_are_named(targets, bases, tmp_path):
     with pytest.raises(SelfRewardError, match=rf"adapters on .*{targets[0]}.*Change trainer\.lora\.targets"):
         sft(bases["llama"], tmp_path / "work", LORA.model_copy(update={"targets": targets}))

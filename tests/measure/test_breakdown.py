@@ -176,9 +176,10 @@ def test_the_page_shows_evaluations_with_judge_interval_and_number_and_a_chart_f
 
 def test_the_page_shows_the_head_to_head_of_the_judge_outside_the_loop(run):
     shown = page(run)
-    assert "Head-to-head by judges:First" in shown
+    assert "What judges:First says, a judge outside the loop" in shown
     assert "<tr><th>M2</th><td>M1</td><td>" in shown
-    assert re.search(r"<th>M2</th><td>M1</td>.*?0\.0 / 100\.0 / 0\.0.*?<td>0\.0 .*?<td>100\.0</td></tr>", shown)
+    row = r"<th>M2</th><td>M1</td>.*?0\.0 / 100\.0 / 0\.0.*?<td>0\.0 .*?<td>100\.0 <span[^>]*>of \d+</span></td></tr>"
+    assert re.search(row, shown)
 
 
 def test_a_run_without_evaluations_has_no_such_section(here):
@@ -223,17 +224,22 @@ def by_judge(models, wins, losses, low, high):
 @pytest.mark.parametrize(
     ("low", "high", "title"),
     [
-        (0.1, 0.4, "M2 answers better than SFT, says judges:First"),
-        (-0.4, -0.1, "M2 answers worse than SFT, says judges:First"),
-        (-0.1, 0.1, "No clear difference between M2 and SFT, says judges:First"),
+        (0.1, 0.4, "Yes: M2 answers better than SFT, says judges:First"),
+        (-0.4, -0.1, "No: M2 answers worse than SFT, says judges:First"),
+        (-0.1, 0.1, "Not known: no clear difference between M2 and SFT, says judges:First"),
     ],
 )
 def test_without_a_truth_the_judge_outside_the_loop_has_the_headline_by_name_and_interval(here, low, high, title):
     found = by_judge(models_without_truth(here, measure__judge="judges:First"), 2, 1, low, high)
     assert found.title == title and "nothing outside the models" not in " ".join(found.sentences)
-    assert "Head to head by judges:First, M2 wins 66.7\u00a0% and loses 33.3\u00a0% against M1" in " ".join(found.sentences)
+    assert "Head to head by judges:First, M2 wins 66.7\u00a0% and loses 33.3\u00a0% of 3 prompts against M1" in " ".join(
+        found.sentences
+    )
 
 
 def test_without_truth_and_judge_the_headline_claims_nothing(here):
     found = write_headline(models_without_truth(here), 5)
-    assert found.title == "What M2 says of itself; no truth known" and "nothing outside the models says" in found.sentences[0]
+    assert (
+        found.title == "Not known: nobody but the models has looked at the answers"
+        and "nothing outside the models says" in found.sentences[0]
+    )

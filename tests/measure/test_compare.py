@@ -174,7 +174,7 @@ def test_another_judge_in_the_same_folder_is_refused_and_what_it_would_delete_is
     assert (
         result.exit_code == 1
         and "the recipe changed (judge: " in result.stderr
-        and "here/records/preferences.jsonl" in result.stderr
+        and "rm -r here/records/preferences.*" in result.stderr
         and "Give this evaluation a folder of its own with --name" in result.stderr
     )
     assert compare("--name", "second", judge="judges:First").exit_code == 0

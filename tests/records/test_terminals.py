@@ -70,6 +70,7 @@ def test_an_answer_in_a_chat(monkeypatch, capsys):
     lines = iter(["hello", ""])
     monkeypatch.setattr(chatting, "_open", Answering)
     monkeypatch.setattr(chatting, "find_model", lambda path: path)
+    monkeypatch.setattr(chatting, "assert_finite", lambda path: None)
     monkeypatch.setattr(chatting, "_ask", lambda: next(lines))
     chatting.converse(Path("x"), 1.0, 1.0, 5)
     assert_harmless(capsys.readouterr().out, "a\n\tbYes\\x1b[2J", r"\u202e", r"\x9b31m")
@@ -98,6 +99,7 @@ def test_a_chat_is_under_the_system_prompt_that_is_given(monkeypatch, capsys):
     lines = iter(["hello", "and", ""])
     monkeypatch.setattr(chatting, "_open", lambda path: Answering())
     monkeypatch.setattr(chatting, "find_model", lambda path: path)
+    monkeypatch.setattr(chatting, "assert_finite", lambda path: None)
     monkeypatch.setattr(chatting, "_ask", lambda: next(lines))
     chatting.converse(Path("x"), 1.0, 1.0, 5, system="Be brief")
     assert [[turn.role for turn in request.messages] for request in asked] == [

@@ -97,8 +97,12 @@ def test_what_datasets_loads_is_what_the_run_wrote(run, exported, tmp_path, kind
 
 def test_the_run_has_records_of_almost_every_kind(run):
     of_select = {"validation", "selection", "selection_responses", "selection_preferences"}
+    of_others = {
+        *("changed_prompts", "worse_responses", "preferences", "votes", "likelihoods", "likelihoods_before", "likelihoods_m1"),
+        *("pairs_ahead", "judgments_added", "meta_judgments", "eft_replayed", "judge_pairs"),
+    }
     none = {kind for kind in KINDS if not list(records(run, kind))}
-    assert none == {"eft_judgments", "rankings", "heldout_preferences", "judgments_before"} | of_select
+    assert none == {"eft_judgments", "rankings", "heldout_preferences", "judgments_before"} | of_select | of_others
 
 
 def test_pairs_load_first_as_conversations_with_the_texts_and_scores_of_the_records(run, exported, tmp_path):

@@ -215,7 +215,8 @@ def planted_trees():
     replies = {
         "unanswered": [], "one_response": [good], "unranked": [{**good, "rank": None}, other],
         "all_tied": [good, {**other, "rank": 0}],
-        "reply_deleted": [good, other, {**other, "deleted": True}], "reply_unranked": [good, other, {**other, "rank": None}],
+        "reply_deleted": [good, other, {**other, "deleted": True}],
+        "reply_unranked": [good, other, {**other, "rank": None, "text": "nobody ranked me"}],
         "reply_empty": [good, other, {**other, "rank": 2, "text": ""}],
         "unreadable": [{**good, "rank": 2, "text": UNREADABLE}, other],
         "unreadable too": [{**good, "rank": 2, "text": UNREADABLE}, other],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward.recipe import changed_values
+from selfreward.rundir.branch import is_run
 
 SHOWN, LONG = 6, 60
 """Changed fields that an error names, and characters of each value."""
@@ -27,7 +28,9 @@ def _value(value: Any) -> str:
 
 
 def as_it_was(run: Path, changed: list[str]) -> str:
-    """How to undo a change of the recipe of a run, in brackets; empty where no field changed."""
+    """How to undo a change of the recipe of a run, in brackets; empty where no field changed, and of an evaluation."""
+    if not is_run(run):
+        return ""
     libraries = [name for name in changed if name.startswith("versions.")]
     ways = ["install the versions it was begun with"] if libraries else []
     ways += [f"to go on as it was: selfreward run -o {shlex.quote(str(run))}"] if len(libraries) < len(changed) else []

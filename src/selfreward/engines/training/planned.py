@@ -63,7 +63,7 @@ class Weighed:
         """The output of the model, the chosen responses first."""
         output = self._model(**inputs)
         weights = self._weights.repeat(2)[:, None].to(output.log_probs.dtype)
-        output.log_probs = weights * output.log_probs + (1 - weights) * output.log_probs.detach()
+        output["log_probs"] = weights * output.log_probs + (1 - weights) * output.log_probs.detach()
         return output
 
 
