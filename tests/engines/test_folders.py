@@ -78,6 +78,16 @@ def twice(folder):
     (folder / WEIGHTS).write_bytes(whole)
 
 
+def reweigh_shard(folder, name, more):
+    save_file({**load_file(folder / name), **more}, folder / name, {"format": "pt"})
+
+
+def empty_vocabulary(folder):
+    tree = json.loads((folder / "tokenizer.json").read_text())
+    tree["model"]["vocab"] = {}
+    (folder / "tokenizer.json").write_text(json.dumps(tree))
+
+
 def lose(folder, key):
     shard(folder)
     reweighed = load_file(folder / "two.safetensors")
@@ -211,6 +221,24 @@ FAULTS = {
     ),
     "no layers": (lambda folder: settle(folder, num_hidden_layers=0), "num_hidden_layers = 0, which has no sense"),
     "dtype": (lambda folder: settle(folder, dtype="float8_e4m3fn"), "float8_e4m3fn"),
+    "no heads": (lambda folder: settle(folder, num_attention_heads=0), "num_attention_heads = 0, which has no sense"),
+    "heads of no size": (lambda folder: settle(folder, head_dim=0), "head_dim = 0, which has no sense"),
+    "not a number": (lambda folder: settle(folder, rms_norm_eps=float("nan")), "rms_norm_eps = nan, which has no sense"),
+    "dropout": (lambda folder: settle(folder, attention_dropout=5), "attention_dropout = 5, which has no sense"),
+    "positions stretched by less than nothing": (
+        lambda folder: settle(folder, rope_parameters={"rope_type": "linear", "factor": -2, "rope_theta": 1e4}),
+        "rope_parameters.factor = -2, which has no sense",
+    ),
+    "a part that is no table": (lambda folder: settle(folder, text_config="x"), "text_config = 'x', which has no sense"),
+    "list without end": (lambda folder: (folder / INDEX).write_text("[" * 100_000), f"{INDEX} is no list of tensors"),
+    "in two files": (
+        lambda folder: (shard(folder), reweigh_shard(folder, "two.safetensors", load_file(folder / "one.safetensors"))),
+        "two.safetensors has lm_head.weight, which is in one.safetensors too",
+    ),
+    "whole numbers": (lambda folder: reweigh(folder, kept_in(torch.int8)), f"model.safetensors holds {UP} in I8, a precision"),
+    "a pad that is nothing": (lambda folder: settle(folder, "tokenizer_config.json", pad_token=""), "pad_token = '', which is no token"),
+    "an end that is nothing": (lambda folder: settle(folder, "tokenizer_config.json", eos_token=""), "eos_token = '', which is no token"),
+    "no words": (empty_vocabulary, "its tokenizer cannot be read"),
     "tokenizer lost": (
         lambda folder: ((folder / "tokenizer.json").unlink(), (folder / "tokenizer_config.json").unlink()),
         "tokenizer",

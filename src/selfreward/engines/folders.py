@@ -56,6 +56,7 @@ def weight_files(folder: Path) -> dict[Path, dict[str, tuple[str, list[int]]]]:
         file = folder / name
         _refuse_outside(file, folder)
         headers[file] = _header(file)
+        _refuse_twice(file, headers)
         lacking = sorted(key for key, where in (listed or {}).items() if where == name and key not in headers[file])
         if lacking:
             raise wrong(
@@ -92,7 +93,7 @@ def _listed(folder: Path) -> dict[str, str] | None:
         return None
     try:
         return listed_weights(folder)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise wrong(folder / INDEX, f"is no list of tensors and their files ({first_line(error)})", AGAIN) from error
 
 
@@ -103,6 +104,13 @@ def _refuse_outside(file: Path, folder: Path) -> None:
     if not (real.is_relative_to(root) or real.is_relative_to(blobs)):
         what = f"takes weights from outside of the folder, {real}"
         raise SelfRewardError(what, str(folder), "Put the file itself into the folder, and name it without a path")
+
+
+def _refuse_twice(file: Path, headers: dict[Path, dict[str, tuple[str, list[int]]]]) -> None:
+    """Raises `SelfRewardError` where a tensor of `file` is in another one too: libraries do not agree which to load."""
+    for other in headers.keys() - {file}:
+        if both := sorted(headers[file].keys() & headers[other].keys()):
+            raise wrong(file, f"has {both[0]}, which is in {other.name} too", AGAIN)
 
 
 def _header(file: Path) -> dict[str, tuple[str, list[int]]]:
@@ -119,7 +127,7 @@ def _header(file: Path) -> dict[str, tuple[str, list[int]]]:
     except SafetensorError as error:
         raise wrong(file, f"is no whole safetensors file ({first_line(error)})", AGAIN) from error
     for name, (kind, _) in header.items():
-        if kind not in NUMBERS | COUNTS:
+        if kind not in NUMBERS | COUNTS or (kind in COUNTS and name.endswith(".weight")):
             now = "Give the model in float32, bfloat16 or float16; a server can serve it as it is, as a judge or writer"
             raise wrong(file, f"holds {name} in {kind}, a precision in which nothing is trained", now)
     return header

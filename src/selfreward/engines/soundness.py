@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,13 @@ from selfreward.errors import SelfRewardError, amount, first_line
 
 LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len")
 """Names of the longest text in tokens."""
-SIZES = (*LENGTHS, "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "rope_theta")
+SIZES = (
+    *LENGTHS, "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+    "n_embd", "n_layer", "n_head", "rope_theta",
+)  # fmt: skip
 """Settings that are more than nothing wherever they are given."""
+OF_ROTATION = ("factor", "rope_theta")
+"""Settings of how positions are rotated that are more than nothing."""
 PRECISIONS = {"float64", "float32", "float16", "bfloat16", "auto"}
 OF_EMBEDDINGS = "modules.json"
 """The file by which sentence-transformers knows a model that gives vectors and no text."""
@@ -63,7 +69,6 @@ def read_config(folder: Path) -> Any:
 
     Raises `SelfRewardError` where transformers has no code of its own for them, or they have no sense.
     """
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
@@ -71,14 +76,14 @@ def read_config(folder: Path) -> Any:
     except SelfRewardError as error:
         raise SelfRewardError(f"{UNKNOWN} ({error.what})", str(folder), error.now) from error
     _refuse_quantised(folder, settings)
+    _refuse_nonsense(folder, settings)
     if (folder / OF_EMBEDDINGS).is_file():
         raise SelfRewardError(f"gives vectors and no text ({OF_EMBEDDINGS})", str(folder), GIVE)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
+    except Exception as error:  # whatever its code stumbles over
         own = "it needs code that comes with the model (auto_map), which is never run"
         raise SelfRewardError(f"{UNKNOWN} ({own if 'auto_map' in settings else first_line(error)})", str(folder), GIVE) from error
-    _refuse_nonsense(folder, settings)
     _assert_ends(folder / "generation_config.json")
     return config
 
@@ -116,13 +121,11 @@ def _refuse_quantised(folder: Path, settings: dict[str, Any]) -> None:
 
 def _refuse_nonsense(folder: Path, settings: dict[str, Any]) -> None:
     """Raises `SelfRewardError` for a number below one or of no kind, and for a precision in which nothing is trained."""
-    text = settings.get("text_config")
+    text = settings.get("text_config") or {}
     for table in (settings, text if isinstance(text, dict) else {}):
-        for name in SIZES:
-            value = table.get(name)
-            if isinstance(value, bool | str) or (isinstance(value, int | float) and not 0 < value < float("inf")):
-                what = f"its config.json says {name} = {value!r}, which has no sense"
-                raise SelfRewardError(what, str(folder), "Put that right; the model's page has its settings")
+        for name, value in _senseless(table).items() if isinstance(text, dict) else [("text_config", text)]:
+            what = f"its config.json says {name} = {value!r}, which has no sense"
+            raise SelfRewardError(what, str(folder), "Put that right; the model's page has its settings")
         dtype = table.get("dtype", table.get("torch_dtype"))
         if isinstance(dtype, str) and dtype.removeprefix("torch.") not in PRECISIONS:
             now = "Give the model in float32, bfloat16 or float16"
@@ -131,24 +134,48 @@ def _refuse_nonsense(folder: Path, settings: dict[str, Any]) -> None:
             )
 
 
+def _senseless(table: dict[str, Any]) -> dict[str, Any]:
+    """Sizes that are none, those of the positions' rotation too, dropout beyond 0 and 1, and whatever is NaN."""
+    sizes = {name: table.get(name) for name in SIZES}
+    for key in ("rope_parameters", "rope_scaling"):
+        rope = table.get(key)
+        sizes |= {f"{key}.{name}": rope.get(name) for name in OF_ROTATION} if isinstance(rope, dict) else {}
+    none = {name: value for name, value in sizes.items() if _is_no_size(value)}
+    numbers = {name: value for name, value in table.items() if isinstance(value, int | float)}
+    shares = {name: value for name, value in numbers.items() if name.endswith(("dropout", "_pdrop")) and not 0 <= value <= 1}
+    return none | shares | {name: value for name, value in numbers.items() if isnan(value)}
+
+
+def _is_no_size(value: Any) -> bool:
+    return isinstance(value, bool | str) or (isinstance(value, int | float) and not 0 < value < float("inf"))
+
+
 def assert_readable(folder: Path, config: Any) -> Any:
     """The tokenizer in `folder`, or in a GGUF file. Raises `SelfRewardError` where none there fits the model of `config`."""
-    from selfreward.engines.tokens import load_tokenizer
-
     try:
         with quietly():
-            tokenizer = load_tokenizer(folder)
+            return _fitting_tokenizer(folder, config)
     except SelfRewardError:
         raise
     except Exception as error:  # tokenizers raise nothing more specific
         what, now = f"its tokenizer cannot be read ({first_line(error)})", "Give a folder with its tokenizer too"
         raise SelfRewardError(what, str(folder), now) from error
+
+
+def _fitting_tokenizer(folder: Path, config: Any) -> Any:
+    from selfreward.engines.tokens import load_tokenizer
+
+    tokenizer = load_tokenizer(folder)
     named = {*tokenizer.vocab_files_names.values(), "tokenizer.json"} - {None}
     if folder.is_dir() and tokenizer.vocab_files_names and not any((folder / name).is_file() for name in named):
         raise SelfRewardError(f"has no tokenizer (none of {', '.join(sorted(named))})", str(folder), GIVE)
     if tokenizer.pad_token_id is None and tokenizer.eos_token_id is None:
         now = "Name a pad_token or an eos_token in its tokenizer_config.json"
         raise SelfRewardError("its tokenizer has neither a padding token nor an end of text", str(folder), now)
+    if empty := [name for name in ("pad_token", "eos_token") if getattr(tokenizer, name) == ""]:
+        raise SelfRewardError(
+            f"its tokenizer_config.json says {empty[0]} = '', which is no token", str(folder), "Put that right, or leave it out"
+        )
     _refuse_beyond(folder, tokenizer, config.get_text_config().vocab_size)
     return tokenizer
 

@@ -53,7 +53,7 @@ def _elsewhere(model: Path) -> set[Path]:
     """Files of weights that are listed and lie deeper in a model's folder."""
     try:
         files = {model / name for name in listed_weights(model).values()}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return set()
     return {file for file in files if file.parent != model and file.is_file()}
 
