@@ -42,6 +42,13 @@ def fails(prompt_id, scored):
 def one_argument(prompt): ...
 
 
+async def awaited(prompt_id, scored): ...
+
+
+def yields(prompt, response):
+    yield "kind", {"all": 1.0}
+
+
 def a_number(prompt, response):
     return 3.0
 
@@ -66,6 +73,8 @@ class Halved(FakeModel):
         ({"pairs__policy": "nowhere_at_all:policy"}, r"nowhere_at_all:policy: cannot be imported"),
         ({"pairs__policy": "test_named:one_argument"}, r"pairs\.policy \(test_named:one_argument\): takes \(prompt\)"),
         ({"measure__truth": "test_named:one_argument"}, r"measure\.truth .*is called with \(prompt, response\)"),
+        ({"pairs__policy": "test_named:awaited"}, r"pairs\.policy \(test_named:awaited\): is an async function"),
+        ({"measure__truth": "test_named:yields"}, r"measure\.truth \(test_named:yields\): is a generator, which gives no value"),
         ({"judge__by": "test_named:Halved"}, r"Halved has no batches"),
         ({"judge__by": "test_named:none"}, r"cannot be imported"),
         ({"servers": {"s": {"url": "http://127.0.0.1:9/v1", "model": "m", "key_env": "NO_SUCH_KEY"}}, "judge__by": "s"},

@@ -236,8 +236,12 @@ FAULTS = {
         "two.safetensors has lm_head.weight, which is in one.safetensors too",
     ),
     "whole numbers": (lambda folder: reweigh(folder, kept_in(torch.int8)), f"model.safetensors holds {UP} in I8, a precision"),
-    "a pad that is nothing": (lambda folder: settle(folder, "tokenizer_config.json", pad_token=""), "pad_token = '', which is no token"),
-    "an end that is nothing": (lambda folder: settle(folder, "tokenizer_config.json", eos_token=""), "eos_token = '', which is no token"),
+    "a pad that is nothing": (lambda folder: settle(folder, "tokenizer_config.json", pad_token=""), "pad_token = '', which"),
+    "an end that is nothing": (lambda folder: settle(folder, "tokenizer_config.json", eos_token=""), "eos_token = '', which"),
+    "a letter beyond": (
+        lambda folder: add_tokens(folder, "a", special=True),  # too short to be broken up
+        "its tokenizer has 1 token (a, id 55) beyond its 55 embeddings",
+    ),
     "no words": (empty_vocabulary, "its tokenizer cannot be read"),
     "tokenizer lost": (
         lambda folder: ((folder / "tokenizer.json").unlink(), (folder / "tokenizer_config.json").unlink()),

@@ -124,6 +124,9 @@ def test_the_name_suggested_is_the_one_to_write_in_toml(tmp_path):
         ("dpo.device_batch_size", 32, "does not divide batch_size 16"),
         ("pairs.policy", "pairs.best", "match pattern"),
         ("sft", 3, "valid dictionary"),
+        ("seed", -1, "greater than or equal to 0"),
+        ("servers", {"s": {"url": "http://[::1", "model": "m"}}, "Invalid IPv6 URL"),
+        ("servers", {"s": {"url": "http://h:99999/v1", "model": "m"}}, "Port out of range"),
     ],
 )
 def test_a_value_that_could_not_work_is_refused_before_anything_is_made(tmp_path, path, value, why):

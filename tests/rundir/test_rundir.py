@@ -15,6 +15,7 @@ import pytest
 from selfreward.engines import fake
 from selfreward.errors import SelfRewardError
 from selfreward.records import fingerprint, write_whole
+from selfreward.rundir import open_run
 from selfreward.rundir.folder import Stage
 from tinyrun import Killed, count_requests, go, make_world, quiet, tree
 
@@ -204,6 +205,22 @@ def test_a_damaged_file_of_a_finished_stage_is_refused_and_made_again_once_the_n
     assert tree(whole) == undisturbed
 
 
+@pytest.mark.parametrize("name", ["M2/judgments.receipt.json", "config.json"])
+def test_a_file_nested_without_end_is_named_by_whoever_reads_the_run(name, recipe, whole):
+    (whole / name).write_text("[" * 100_000)
+    with pytest.raises(SelfRewardError) as caught:
+        list(open_run(whole)["M2"].judgments())
+    assert caught.value.where == str(whole / name)
+    assert refused(recipe, whole).where == str(whole / name)
+
+
+def test_a_summary_nested_without_end_is_written_anew(recipe, whole):
+    undisturbed = tree(whole)
+    (whole / "summary.json").write_text("[" * 100_000)
+    go(recipe, whole)
+    assert tree(whole) == undisturbed
+
+
 @pytest.mark.parametrize("name", ["M2/judgments.plan.json", "M2/judgments.journal.jsonl"])
 def test_a_damaged_file_of_a_half_made_stage_is_refused_and_made_again(name, recipe, half, tmp_path):
     flip(half / name)
@@ -215,9 +232,10 @@ def test_a_damaged_file_of_a_half_made_stage_is_refused_and_made_again(name, rec
     assert tree(half) == tree(tmp_path / "fresh")
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "null", "[" * 100_000], ids=["torn", "a list", "null", "endless"])
 @pytest.mark.parametrize("name", ["config.json", "provenance.json"])
-def test_a_damaged_config_is_refused_and_can_be_restored_from_the_logs(name, recipe, whole):
-    (whole / name).write_text("{")
+def test_a_damaged_config_is_refused_and_can_be_restored_from_the_logs(name, text, recipe, whole):
+    (whole / name).write_text(text)
     error = refused(recipe, whole)
     assert error.where == str(whole / name) and str(whole / "logs") in error.now
     shutil.copy(whole / "logs" / "attempt_1" / name, whole / name)

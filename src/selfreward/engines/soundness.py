@@ -191,7 +191,7 @@ def _refuse_beyond(folder: Path, tokenizer: Any, embeddings: int) -> None:
     asked = prompt_ids(tokenizer, [Message(role="user", content="Hi")])
     written = {*asked, end_of_turn(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
     added = tokenizer.added_tokens_decoder
-    never = {at for at, token in added.items() if token.special and at not in written}
+    never = {at for at, token in added.items() if token.special and at not in written and len(token.content) > 1}
     beyond = sorted(at for at in {*tokenizer.get_vocab().values(), *written} if at >= embeddings and at not in never)
     if beyond:
         token = tokenizer.convert_ids_to_tokens(beyond[0])

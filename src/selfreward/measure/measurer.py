@@ -280,7 +280,7 @@ def _summed_up(summary: Path) -> list[Any]:
     """The models in a summary; none where it is missing or damaged, for it can be made again from the models' records."""
     try:
         return list(json.loads(summary.read_text(encoding="utf-8"))["models"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -81,6 +82,14 @@ class ServerConfig(Section):
     extra: dict[str, JsonValue] = off({})
     """More fields of every request's body, for what this server alone understands: `{top_k = 0, min_p = 0.0}`. They stand in the
     run's files and are part of what the judge or writer is: another `extra` is another model."""
+
+    @field_validator("url")
+    @classmethod
+    def _parts(cls, url: str) -> str:
+        """An address whose host and port can be told apart: of others, clients raise what nobody expects."""
+        if not urlsplit(url).hostname or urlsplit(url).port == 0:
+            raise ValueError("names no host")
+        return url
 
     @field_validator("extra")
     @classmethod

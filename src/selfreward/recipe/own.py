@@ -37,10 +37,20 @@ def article(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
+LATER = {
+    inspect.iscoroutinefunction: "an async function", inspect.isgeneratorfunction: "a generator",
+    inspect.isasyncgenfunction: "an async generator",
+}  # fmt: skip
+"""Functions that give their values only to who waits for them or goes through them."""
+
+
 def function_at(path: str, where: str, *arguments: str) -> Callable[..., Any]:
     """The function that `path` names, for calls with `arguments`. Raises `SelfRewardError` where it is none, or takes others."""
     function: Callable[..., Any] = imported(path)
     assert_takes(function, f"{where} ({path})", *arguments)
+    for is_one, kind in LATER.items():
+        if is_one(function):
+            raise SelfRewardError(f"is {kind}, which gives no value when it is called", f"{where} ({path})", "Let it return one")
     return function
 
 

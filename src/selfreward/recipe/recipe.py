@@ -24,7 +24,7 @@ from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig
 class Recipe(Section):
     """Everything a run depends on."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Every random choice follows from it."""
     base: Located
     """M0: a folder with a transformers causal language model, or a hub id."""
@@ -189,7 +189,7 @@ def read_tree(path: Path) -> dict[str, Any]:
     except OSError as error:
         now = f"Give the path of a recipe, or the name of one that comes with the package: {', '.join(shipped_recipes())}"
         raise SelfRewardError(f"cannot be read ({error.strerror})", str(path), now) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SelfRewardError(f"is not {language} ({error})", str(path), "Put that line right") from error
 
 
@@ -203,6 +203,8 @@ def shipped_recipes() -> dict[str, Path]:
 
 def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
     """The recipe in a tree of built-ins; paths in it are taken from `folder`. Raises `SelfRewardError`."""
+    if not isinstance(tree, dict):
+        raise SelfRewardError("is no table of fields", where, "Give a recipe, or restore the file from where it came")
     assert_open(tree, where)
     try:
         return Recipe.model_validate(tree, context={"folder": str(folder), "servers": tuple(tree.get("servers") or ())})

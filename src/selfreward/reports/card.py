@@ -126,7 +126,7 @@ def _libraries(run: Path) -> dict[str, str]:
     file = run / "provenance.json"
     try:
         return dict(json.loads(file.read_text(encoding="utf-8"))["libraries"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         now = f"Restore it from the last attempt in {run / 'logs'}"
         raise SelfRewardError("is not what this program wrote", str(file), now) from error
 

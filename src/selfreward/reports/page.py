@@ -237,7 +237,7 @@ def _whole(name: str, read: Callable[[], T], torn: list[str]) -> T | None:
     """The result of `read` on the file `name` of a run; None where it is damaged, and then `torn` names it."""
     try:
         return read()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SelfRewardError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError, SelfRewardError):
         torn.append(name)
         return None
 

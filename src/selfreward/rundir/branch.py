@@ -92,7 +92,7 @@ def read_branch(run: Path) -> Branch | None:
         tree = json.loads(file.read_text(encoding="utf-8"))
         signed = tree.pop("id", None)
         branch = Branch.model_validate(tree)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, RecursionError, AttributeError) as error:
         raise SelfRewardError(CHANGED, str(file), now) from error
     if any(other != branch.id for other in (signed, config_id) if other is not None):
         raise SelfRewardError(CHANGED, str(file), now)
@@ -103,7 +103,7 @@ def _named(config: Path) -> str | None:
     """The id of the `branch.json` that a `config.json` names; readers of the whole `config.json` report a damaged one."""
     try:
         branch_id = json.loads(config.read_text(encoding="utf-8")).get("branch")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, RecursionError, AttributeError):
         return None
     return branch_id if isinstance(branch_id, str) else None
 
@@ -148,7 +148,7 @@ def is_run(folder: Path) -> bool:
     """Whether `folder` holds a run: its config.json is a recipe, and not a model's settings."""
     try:
         return "base" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, RecursionError, TypeError):
         return False
 
 
@@ -242,7 +242,7 @@ def _provenance(file: Path) -> str:
     try:
         text = file.read_text(encoding="utf-8")
         json.loads(text)["libraries"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         what = "is not what this program wrote" if file.exists() else "is missing"
         raise SelfRewardError(what, str(file), f"Restore it from the last attempt in {file.parent / 'logs'}") from error
     return text

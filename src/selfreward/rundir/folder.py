@@ -120,13 +120,13 @@ class RunDir:
         """Recipe and library versions of earlier attempts; empty in a new folder."""
         file = self.path / "config.json"
         try:
-            recipe = json.loads(file.read_text()) if file.exists() else {}
-            file = self.path / "provenance.json"
-            if not recipe:
+            if not file.exists():
                 return {}
+            recipe = dict(json.loads(file.read_text()).items())
+            file = self.path / "provenance.json"
             provenance = json.loads(file.read_text())
             return {**recipe, "versions": provenance["libraries"], MODELS: dict(provenance.get(MODELS, {}))}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
             now = f"Restore it from the last attempt in {self.logs}"
             raise SelfRewardError("is not what this program wrote", str(file), now) from error
 
@@ -281,7 +281,7 @@ class Stage:
         """The facts in a signed file of this stage. Raises `SelfRewardError` where it is damaged."""
         try:
             loaded = read_signed(path)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self.damaged(path, "is not what this program wrote") from error
         if loaded is None:
             raise self.damaged(path, CHANGED)

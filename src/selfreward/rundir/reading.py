@@ -40,7 +40,7 @@ class FolderReader:
             return None
         try:
             facts = read_signed(file)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             facts = None
         if facts is None:
             raise SelfRewardError(CHANGED, str(file), self.restore)

@@ -137,7 +137,7 @@ def open_run(folder: Path | str) -> RunView:
         raise no_run(folder, "Give the folder of a run, runs/demo say")
     try:
         return RunView(folder, read_recipe(json.loads(config.read_text()), str(config), folder))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         now = f"Restore it from the last attempt in {folder / 'logs'}"
         raise SelfRewardError("is not what this program wrote", str(config), now) from error
 

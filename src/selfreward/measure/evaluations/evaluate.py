@@ -120,7 +120,7 @@ def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, di
     try:
         begun = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         before = {table: begun[table]["max_tokens"] for table in JUDGING if table in begun}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         before = {}
     tables = (table for table in JUDGING if table in KINDS[kind].model_fields)
     return {
