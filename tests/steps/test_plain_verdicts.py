@@ -13,6 +13,7 @@ FORMS = {
         "Score: 4 su una scala dall'1 al 10",
         "Score: 4 sur une échelle allant de 1 à 10",
         "Score: 4 on a 1-to-10 scale",
+        "Score: 4 auf einer 10er-Skala",
         "Score: 4 (range 0-10)",
         "Score: 4 (Maximalpunktzahl: 10)",
         "Score: 4 (maximale Punktzahl: 10)",
@@ -111,6 +112,7 @@ FORMS = {
     4: [
         "**Score**: **4**\n\n**Justification of the score:**\n* 1 point",
         "Score:\n* 4",
+        "Score: 4 auf einer 5er-Skala",
         "Score:\n4 points",
         "Score: 4 en una escala del 0 al 5",
         "Score: 4 (maximale Punktzahl: 5)",

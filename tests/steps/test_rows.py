@@ -301,3 +301,22 @@ def test_half_a_surrogate_pair_in_a_name_is_told_too(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"prompt": "a", "response": "b", "\\ud83d": 1}\n')
     with pytest.raises(SelfRewardError, match="a name in it: holds half a surrogate pair"):
         examples(SourceConfig(path=str(tmp_path / "a.jsonl"), format="columns"))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_json_that_is_too_deep_is_one_line(name, tmp_path):
+    row = '{"prompt": "a", "response": "b", "more": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    (tmp_path / name).write_text(row if name == "a.jsonl" else f"[{row}]")
+    with pytest.raises(SelfRewardError, match=r"not JSON|cannot be read"):
+        examples(SourceConfig(path=str(tmp_path / name), format="columns"))
+
+
+def test_half_a_surrogate_pair_in_a_cell_of_turns_is_told_with_its_place(tmp_path):
+    (tmp_path / "a.csv").write_text('prompt,response\n"[{""role"": ""user"", ""content"": ""\\ud83d""}]",b\n')
+    with pytest.raises(SelfRewardError, match=r"row 1: prompt\.0\.content: holds half a surrogate pair"):
+        examples(SourceConfig(path=str(tmp_path / "a.csv"), format="columns"))
+
+
+def test_a_list_of_turns_that_is_null_gives_way_to_one_under_another_name(tmp_path):
+    row = {"messages": None, "conversations": [ASKED, GOOD]}
+    assert examples(rows_in(tmp_path, [row], "messages")) == ([("Name a bird", "the heron")], [])

@@ -159,7 +159,7 @@ def whole_json(text: str | bytes) -> Any:
     except ValueError as error:
         try:
             half = half_in(json.loads(text))
-        except ValueError:
+        except (ValueError, RecursionError):
             half = None
         raise ValueError(f"{half}: {HALF}" if half else f"not JSON ({error})") from error
 

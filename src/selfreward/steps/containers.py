@@ -48,7 +48,7 @@ def rows_of(source: SourceConfig) -> Iterator[tuple[Place, Any]]:
     except UnicodeDecodeError as error:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
             raise SelfRewardError("is not UTF-8 text", f"{path}:{first_undecodable(lines)}", "Save it as UTF-8") from error
-    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise SelfRewardError(f"cannot be read ({why})", str(path), "Give a file that exists and is whole") from error
 
@@ -98,8 +98,8 @@ def _cell(text: str) -> Any:
     if not TURNS.match(text):
         return text
     try:
-        turns = from_json(text)
-    except ValueError:
+        turns = json.loads(text)
+    except (ValueError, RecursionError):
         return text
     return turns if all(isinstance(turn, dict) and turn.keys() & {"role", "from"} for turn in turns) else text
 

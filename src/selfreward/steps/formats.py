@@ -69,6 +69,13 @@ class Conversation(Shape):
     messages: list[Turn] = Field(validation_alias=AliasChoices(*LISTS))
     system: Text | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _the_one_given(cls, value: Any) -> Any:
+        """Of lists under several names, those that are null in this row are none."""
+        given = isinstance(value, dict) and any(value.get(name) is not None for name in LISTS)
+        return {name: part for name, part in value.items() if name not in LISTS or part is not None} if given else value
+
     def exchange(self, language: str | None) -> Exchange:
         """The last turn of the user and the answer to it."""
         turns = conversation(self.messages, self.system)

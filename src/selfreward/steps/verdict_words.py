@@ -123,7 +123,7 @@ GOES_ON = re.compile(
     rf"|{_BRIEFLY}{_IN_BRACKETS}{_BRIEFLY}{_AND}{POSITIVE}{_BRIEFLY}[(（]"
     rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}(?:{SPACE}++[^\W\d_]++){{1,4}}+{_BRIEFLY}"
     rf"{_AND}\d++{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}{SPACE}"
-    rf"|[+＋](?=\s|[{WRAPPING}]|\Z)|(?:st|nd|rd|th|[eè]re?|[eè]me|te)(?!\w)|[ºª°]"
+    rf"|[+＋](?=\s|[{WRAPPING}]|\Z)|(?:st|nd|rd|th|[eè]re?(?!-)|[eè]me|te)(?!\w)|[ºª°]"
     rf"|{AROUND}(?:{HALF})|{AROUND}(?:point|comma|komma|virgule|coma|vírgula|virgola|запятая|целых){AROUND}\d|[点點]\d++(?![点點])",
     re.IGNORECASE,
 )
