@@ -9,6 +9,28 @@ from selfreward.steps.json_verdicts import read_json
 JUDGE = Grader(JudgeConfig())
 FORMS = {
     "off_scale": [
+        "Score: 4 en una escala del 1 al 10",
+        "Score: 4 su una scala dall'1 al 10",
+        "Score: 4 sur une échelle allant de 1 à 10",
+        "Score: 4 on a 1-to-10 scale",
+        "Score: 4 auf einer 10er-Skala",
+        "Score: 4 (range 0-10)",
+        "Score: 4 (Maximalpunktzahl: 10)",
+        "Score: 4 (maximale Punktzahl: 10)",
+        "Score: 4 (note maximale : 10)",
+        "Score: 4 (максимальный балл 10)",
+        "Score: 4 (максимальная оценка — 10)",
+        "Score: 4（共10分）",
+        "Score: 4 (10 में से)",
+        "Score: 4 (10 এর মধ্যে)",
+        "Score: 4 (10 میں سے)",
+        "Score: 4 শতাংশ",
+        "Score: 4 فیصد",
+        "Score: 4 في المئة",
+        "Score: 4 sur les 10 points possibles",
+        "Score: 4 de los 10 puntos posibles",
+        "Score: 4 dos 10 pontos possíveis",
+        "Score: 4 der 10 Punkte",
         "Score: <score>4</score>/10",
         "Score: <score>4</score> out of 10",
         "Score: \\boxed{4}/10",
@@ -88,6 +110,16 @@ FORMS = {
         "Score: 100/100",
     ],
     4: [
+        "**Score**: **4**\n\n**Justification of the score:**\n* 1 point",
+        "Score:\n* 4",
+        "Score: 4 auf einer 5er-Skala",
+        "Score:\n4 points",
+        "Score: 4 en una escala del 0 al 5",
+        "Score: 4 (maximale Punktzahl: 5)",
+        "Score: 4 (5 में से)",
+        "Score: 4 de los 5 puntos posibles",
+        "Score: 4 der Kriterien sind erfüllt",
+        "Score: 4 points - two are missing",
         "Score: <score>4</score>/5",
         "Score: \\(4\\)",
         "Score: \\[4\\]",
@@ -256,6 +288,18 @@ FORMS = {
         "Score: \\text{4}",
     ],
     "unparsed": [
+        "Score: 3 bzw. 4",
+        "Score: 3 beziehungsweise 4",
+        "Score: 3 или же 4",
+        "Score: 3 либо 4",
+        "Score: 3 atau bahkan 4",
+        "Score: 3 bis maximal 4",
+        "Score: 3 bis höchstens 4",
+        "Score: 3 ou bien 4",
+        "Score: 3 ou plutôt 4",
+        "Score: 3 o incluso 4",
+        "Score: 3 o quizás 4",
+        "Score: 3 балла – 4 балла",
         "Score: \\boxed{3-4}",
         "Score: \\boxed{3 \\text{ to } 4}",
         "Score: [3, 4]",
@@ -457,6 +501,7 @@ def test_a_choice_of_two_labels_of_your_own_is_none_either(labels):
     first, second, _ = labels
     assert judge.parse(f"I compare {first} and {second}. Verdict: {second}") == "second"
     assert judge.parse(f"Verdict: {first} or {second}") is None
+    assert judge.parse(f"Verdict: {'/'.join(labels)}") is None
 
 
 def test_an_object_is_read_as_text_is():

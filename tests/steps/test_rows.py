@@ -244,3 +244,79 @@ def test_parquet_has_turns_and_preferences_too(tmp_path):
     rows = [{"chosen": [ASKED, GOOD], "rejected": [ASKED, BAD], "score_chosen": 2.0}]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
     assert rankings(SourceConfig(path=str(tmp_path / "a.parquet"), format="columns")) == ([PLAIN], [])
+
+
+IN_PARTS = [{"type": "text", "text": "Name a "}, {"type": "text", "text": "bird"}]
+
+
+@pytest.mark.parametrize("prompt", [ASKED, IN_PARTS, [ASKED], "Name a bird"])
+def test_a_prompt_is_a_text_its_parts_a_turn_or_turns(prompt, tmp_path):
+    said = [{"type": "text", "text": "the heron"}]
+    for row in (
+        {"prompt": prompt, "chosen": said, "rejected": BAD},
+        {"prompt": prompt, "responses": [said, "a spoon"], "ranks": [0, 1]},
+    ):
+        assert rankings(rows_in(tmp_path, [row])) == ([PLAIN], [])
+
+
+def test_texts_in_a_list_are_no_parts_of_a_prompt(tmp_path):
+    for prompt in (["Name a bird", "Name a fish"], [{"text": "Name a bird"}], 5, None):
+        with pytest.raises(SelfRewardError, match="prompt"):
+            rankings(rows_in(tmp_path, [{"prompt": prompt, "chosen": "a", "rejected": "b"}] if prompt else [{"prompt": prompt}]))
+
+
+def test_a_system_turn_that_only_the_prompt_has_is_kept(tmp_path):
+    row = {"prompt": [SYSTEM, ASKED], "chosen": [ASKED, GOOD], "rejected": [ASKED, BAD]}
+    assert rankings(rows_in(tmp_path, [row])) == ([PLAIN.model_copy(update={"context": (Message(**SYSTEM),)})], [])
+
+
+def test_an_error_about_a_column_names_the_columns_that_are_there(tmp_path):
+    rated = {"q": "Name a bird", "response": "the heron", "reward": 3}
+    for row, columns, message in (
+        ({"q": "Name a bird", "chosen": "a", "rejected": "b"}, {}, r"its columns are q, chosen, rejected"),
+        (rated, {"prompt": "q", "score": "rating"}, r"rating: the row has no such column \(its columns are q, response, reward"),
+    ):
+        with pytest.raises(SelfRewardError, match=message):
+            rankings(rows_in(tmp_path, [row], columns=columns))
+
+
+def test_cells_of_a_csv_file_hold_turns_as_json_and_an_empty_rating_is_none(tmp_path):
+    chosen, rejected = (json.dumps([one]).replace('"', '""') for one in (GOOD, BAD))
+    (tmp_path / "a.csv").write_text(f'prompt,chosen,rejected\nName a bird,"{chosen}","{rejected}"\n')
+    (tmp_path / "b.csv").write_text(
+        "prompt,response,score\nName a bird,the heron,2\nName a bird,an owl,\nName a bird,a spoon,1\n"
+    )
+    (tmp_path / "c.csv").write_text('prompt,response\n"[{""a"": 1}]",one\n')
+    assert rankings(SourceConfig(path=str(tmp_path / "a.csv"), format="columns")) == ([PLAIN], [])
+    assert rankings(SourceConfig(path=str(tmp_path / "b.csv"), format="columns")) == ([PLAIN], ["reply_unranked"])
+    assert examples(SourceConfig(path=str(tmp_path / "c.csv"), format="columns")) == ([('[{"a": 1}]', "one")], [])
+
+
+def test_lines_of_json_under_the_name_of_one_list_are_told_how_to_name_them(tmp_path):
+    with pytest.raises(SelfRewardError, match=r"name it \.jsonl"):
+        examples(rows_in(tmp_path, [{"prompt": "a", "response": "b"}, {"prompt": "c", "response": "d"}], name="rows.json"))
+
+
+def test_half_a_surrogate_pair_in_a_name_is_told_too(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"prompt": "a", "response": "b", "\\ud83d": 1}\n')
+    with pytest.raises(SelfRewardError, match="a name in it: holds half a surrogate pair"):
+        examples(SourceConfig(path=str(tmp_path / "a.jsonl"), format="columns"))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_json_that_is_too_deep_is_one_line(name, tmp_path):
+    row = '{"prompt": "a", "response": "b", "more": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    (tmp_path / name).write_text(row if name == "a.jsonl" else f"[{row}]")
+    with pytest.raises(SelfRewardError, match=r"not JSON|cannot be read"):
+        examples(SourceConfig(path=str(tmp_path / name), format="columns"))
+
+
+def test_half_a_surrogate_pair_in_a_cell_of_turns_is_told_with_its_place(tmp_path):
+    (tmp_path / "a.csv").write_text('prompt,response\n"[{""role"": ""user"", ""content"": ""\\ud83d""}]",b\n')
+    with pytest.raises(SelfRewardError, match=r"row 1: prompt\.0\.content: holds half a surrogate pair"):
+        examples(SourceConfig(path=str(tmp_path / "a.csv"), format="columns"))
+
+
+def test_a_list_of_turns_that_is_null_gives_way_to_one_under_another_name(tmp_path):
+    row = {"messages": None, "conversations": [ASKED, GOOD]}
+    assert examples(rows_in(tmp_path, [row], "messages")) == ([("Name a bird", "the heron")], [])

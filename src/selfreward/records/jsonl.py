@@ -141,6 +141,8 @@ def half_in(value: Any, path: str = "") -> str | None:
     """The dotted name of the first text in a tree of built-ins that holds half a surrogate pair; None where none does."""
     if isinstance(value, str):
         return path or "it" if HALVES.search(value) else None
+    if isinstance(value, dict) and any(HALVES.search(name) for name in value if isinstance(name, str)):
+        return f"a name in {path}" if path else "a name in it"
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return next(filter(None, (half_in(part, f"{path}.{name}".lstrip(".")) for name, part in parts)), None)
 
@@ -157,7 +159,7 @@ def whole_json(text: str | bytes) -> Any:
     except ValueError as error:
         try:
             half = half_in(json.loads(text))
-        except ValueError:
+        except (ValueError, RecursionError):
             half = None
         raise ValueError(f"{half}: {HALF}" if half else f"not JSON ({error})") from error
 

@@ -28,9 +28,8 @@ Answer = str | tuple[int, ...] | Reasoned
 
 def is_blank(answer: Answer) -> bool:
     """Whether an answer says nothing; of sampled ids nothing but the end."""
-    if isinstance(answer, Reasoned):
-        return not answer.text.strip()
-    return not answer.strip() if isinstance(answer, str) else len(answer) <= 1
+    said = answer.text if isinstance(answer, Reasoned) else answer
+    return not said.strip() if isinstance(said, str) else len(said) <= 1
 
 
 def is_encoded_anew(answer: Answer) -> bool:
@@ -284,9 +283,8 @@ def preference_texts(
     pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]
 ) -> list[tuple[Asked, str, str]]:
     """(prompt, chosen, rejected) as text, for training."""
-    prompt_of = {prompt.id: prompt.asked for prompt in prompts}
-    said = texts_in(pairs, responses)
-    return [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+    prompt_of, texts = {prompt.id: prompt.asked for prompt in prompts}, texts_in(pairs, responses)
+    return [(prompt_of[pair.prompt_id], texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs]
 
 
 def contrasts(

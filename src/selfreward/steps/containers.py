@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from selfreward.records import first_undecodable
 
 LONGEST_CELL = 2**31 - 1
 """Characters in a cell of a CSV file; Python's own limit of 131,072 is shorter than some conversations."""
+
+TURNS = re.compile(r"\s*\[\s*\{\s*\"")
+"""The beginning of a list of turns as JSON."""
 
 
 class Place(NamedTuple):
@@ -44,7 +48,7 @@ def rows_of(source: SourceConfig) -> Iterator[tuple[Place, Any]]:
     except UnicodeDecodeError as error:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
             raise SelfRewardError("is not UTF-8 text", f"{path}:{first_undecodable(lines)}", "Save it as UTF-8") from error
-    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise SelfRewardError(f"cannot be read ({why})", str(path), "Give a file that exists and is whole") from error
 
@@ -60,7 +64,12 @@ def _list(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     try:
         rows = from_json(text)
     except ValueError:
-        rows = json.loads(text)  # half a surrogate pair is for its row to tell
+        try:
+            rows = json.loads(text)  # half a surrogate pair is for its row to tell
+        except json.JSONDecodeError as error:
+            if error.msg != "Extra data":  # behind the first of several rows
+                raise
+            rows = None
     if not isinstance(rows, list):
         raise ValueError("not one list of rows; name it .jsonl if every line is one")
     yield from ((f", row {number}", row) for number, row in enumerate(rows, start=1))
@@ -81,7 +90,18 @@ def _csv(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     header = next(rows, [])
     for number, cells in enumerate(filter(None, rows), start=1):
         short = ValueError(f"{amount(len(cells), 'cell')}, and the first row names {len(header)}")
-        yield f", row {number}", dict(zip(header, cells, strict=True)) if len(cells) == len(header) else short
+        yield f", row {number}", dict(zip(header, map(_cell, cells), strict=True)) if len(cells) == len(header) else short
+
+
+def _cell(text: str) -> Any:
+    """The turns that a cell holds as JSON; any other text as it is."""
+    if not TURNS.match(text):
+        return text
+    try:
+        turns = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return turns if all(isinstance(turn, dict) and turn.keys() & {"role", "from"} for turn in turns) else text
 
 
 READERS: dict[str, Callable[[Any], Iterator[tuple[str, Any]]]] = {

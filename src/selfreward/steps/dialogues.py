@@ -14,7 +14,7 @@ from selfreward.records import Message
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: dict[Role, str] = {
     "system": "system|developer|sys|systemprompt|systemmessage",
-    "user": "user|human|prompter|person|customer|client|questioner|asker|instruction|question|usermessage",
+    "user": "user|human|prompter|person|customer|client|questioner|asker|instruction|question|query|input|usermessage",
     "assistant": r"(?:ai|helpful|virtual)*assistant|(?:chat)?gpt[\dox]*|bot|chatbot|model|ai|aimodel|llm|bard|claude|gemini|bing"
     "|agent|answer|response|output",
     "tool": r"tools?|functions?|(?:tool|function)(?:call|calls|result|results|response|output)|observation|ipython|environment",
@@ -128,6 +128,19 @@ def _refuse_disorder(roles: Sequence[Role]) -> None:
     twice = next((role for role, after in pairwise(roles) if role == after), None)
     if twice:
         raise Unused(f"two_{twice}_turns")
+
+
+def whole_text(value: Any) -> Any:
+    """Parts that name their type and stand where turns may stand, as one text; anything else as it is. Raises `Unused`."""
+    parts = value if isinstance(value, list) else []
+    typed = all(isinstance(part, dict) and "type" in part and not {"role", "from", "speaker"} & part.keys() for part in parts)
+    return in_text(value) if parts and typed else value
+
+
+def as_asked(value: Any) -> Any:
+    """A text, also in parts, or a turn alone, as turns; turns as they are."""
+    text = whole_text(value)
+    return [{"role": "user", "content": text}] if isinstance(text, str) else [value] if isinstance(value, dict) else value
 
 
 def as_turns(value: Any) -> Any:

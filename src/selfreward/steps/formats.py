@@ -9,14 +9,17 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from selfreward.errors import amount
 from selfreward.records import Message as Said
-from selfreward.steps.dialogues import Row, Text, Turn, Unused, as_turns, conversation
+from selfreward.steps.dialogues import Row, Text, Turn, Unused, as_asked, as_turns, conversation, whole_text
 from selfreward.steps.exchanges import Answer, Exchange
 
 LISTS = ("messages", "conversations", "conversation")
 """Names of a list of turns."""
+NO_PROMPT = "no_prompt"
+"""The type of pydantic's error where a preference has none."""
 
 
 class Shape(Row):
@@ -66,6 +69,13 @@ class Conversation(Shape):
     messages: list[Turn] = Field(validation_alias=AliasChoices(*LISTS))
     system: Text | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _the_one_given(cls, value: Any) -> Any:
+        """Of lists under several names, those that are null in this row are none."""
+        given = isinstance(value, dict) and any(value.get(name) is not None for name in LISTS)
+        return {name: part for name, part in value.items() if name not in LISTS or part is not None} if given else value
+
     def exchange(self, language: str | None) -> Exchange:
         """The last turn of the user and the answer to it."""
         turns = conversation(self.messages, self.system)
@@ -97,7 +107,7 @@ class Asked(Shape):
     @field_validator("prompt", mode="before")
     @classmethod
     def _text_alone(cls, value: Any) -> Any:
-        return [{"role": "user", "content": value}] if isinstance(value, str) else value
+        return as_asked(value)
 
     def exchange(self, language: str | None) -> Exchange:
         """The prompt and what was answered."""
@@ -131,6 +141,12 @@ class Rated(Answered):
     score: float | None = None
     """Higher is better."""
 
+    @field_validator("rank", "score", mode="before")
+    @classmethod
+    def _empty_cell(cls, value: Any) -> Any:
+        """Of a CSV file, no number."""
+        return None if isinstance(value, str) and not value.strip() else value
+
     def exchange(self, language: str | None) -> Exchange:
         """The prompt and this response."""
         return super().exchange(language)._replace(partial=True)
@@ -152,11 +168,12 @@ class Preferred(Shape):
     @field_validator("prompt", mode="before")
     @classmethod
     def _asked(cls, value: Any) -> Any:
-        return as_turns(value)
+        return as_turns(value) if isinstance(value, str) else as_asked(value)
 
     @field_validator("chosen", "rejected", mode="before")
     @classmethod
     def _answer_alone(cls, value: Any) -> Any:
+        value = whole_text(value)
         turns = as_turns(value)
         whole = not isinstance(value, str) or len(turns) > 1
         turns = turns if whole else [{"role": "assistant", "content": value}]
@@ -165,7 +182,7 @@ class Preferred(Shape):
     @model_validator(mode="after")
     def _has_a_prompt(self) -> Self:
         if self.prompt is None and len(self.chosen) < 2:
-            raise ValueError("prompt is missing, and chosen has no turns before its last that would be one")
+            raise PydanticCustomError(NO_PROMPT, "prompt is missing, and chosen has no turns before its last that would be one")
         return self
 
     def exchange(self, language: str | None) -> Exchange:
@@ -186,7 +203,8 @@ class Preferred(Shape):
             return [*prompt, *before]
         if prompt and _said(prompt)[-1] not in _said(before):
             raise Unused("prompts_differ")
-        return before
+        more = len(prompt) > len(before) and _said(prompt)[-len(before) :] == _said(before)
+        return prompt if more else before
 
 
 class Scored(Row):
@@ -199,7 +217,7 @@ class Scored(Row):
     @model_validator(mode="before")
     @classmethod
     def _text_alone(cls, value: Any) -> Any:
-        text = _alone(value)
+        text = _alone(whole_text(value))
         return {"text": text} if isinstance(text, str) else text
 
 

@@ -34,6 +34,7 @@ from selfreward.steps.verdict_words import (
     SPACE,
     SPELT,
     TOTAL,
+    UNITS,
     USERS,
 )
 
@@ -66,6 +67,10 @@ PLAIN = r"[\s*]*"
 """White space and bold, as the default patterns have it around a colon."""
 BRACKETED = re.compile(r"(?<![\\(\[（【])[(\[（【](?![(\[（【])")
 """A bracket that a list or a note may have, too."""
+BULLET = re.compile(rf"{LINE_END}{SPACE}*+\*{SPACE}")
+"""The beginning of a list's item, which is no emphasis."""
+OF_UNITS = re.compile(rf"{AROUND}{UNITS}(?![^\W\d_])", re.IGNORECASE)
+"""After a number: that it counts points, as the items of a list below a score do."""
 NO_VERDICT = re.compile("(?!)")
 
 
@@ -158,7 +163,11 @@ def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re
         before = text[found.start() : max(found.start(1), found.start())].lstrip()
         bracketed = found.end() == found.end(1) and BRACKETED.search(before)  # a pattern that closes a bracket means it
         below = (re.search(LINE_END, before) or bracketed) and not ENDS_LINE.match(text, found.end())
-        if not below and not (found[1] == "1" and LISTED.match(text, found.end())):
+        if (
+            not below
+            and not (BULLET.search(before) and OF_UNITS.match(text, found.end()))
+            and not (found[1] == "1" and LISTED.match(text, found.end()))
+        ):
             yield found
 
 

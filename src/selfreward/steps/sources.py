@@ -31,7 +31,7 @@ from selfreward.records import (
 from selfreward.steps.containers import Place, rows_of
 from selfreward.steps.dialogues import Unused
 from selfreward.steps.exchanges import Exchange, gathered
-from selfreward.steps.formats import Alpaca, Answered, Asked, Conversation, Preferred, Ranked, Rated, Shape, Tree
+from selfreward.steps.formats import NO_PROMPT, Alpaca, Answered, Asked, Conversation, Preferred, Ranked, Rated, Shape, Tree
 
 R = TypeVar("R", bound=Identified)
 T = TypeVar("T")
@@ -166,7 +166,7 @@ def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str
 def _has(error: ValidationError, row: Any) -> str:
     """The names of a row's columns, where one is missing."""
     first = error.errors(include_url=False)[0]
-    missing = isinstance(row, dict) and row and first["type"] == "missing" and len(first["loc"]) == 1
+    missing = isinstance(row, dict) and row and first["type"] in ("missing", NO_PROMPT) and len(first["loc"]) < 2
     return f" ({HAS} {', '.join(map(str, row))})" if missing else ""
 
 
@@ -201,7 +201,10 @@ def _renamed(row: Any, columns: Mapping[str, str], where: str) -> Any:
     row = row | {
         theirs: value for theirs in columns.values() if theirs not in row and (value := _within(row, theirs)) is not None
     }
-    outer = {ours: theirs for ours, theirs in columns.items() if ours not in INNER or (ours in RATING and theirs in row)}
+    alone = "response" in columns or ("response" in row and "responses" not in columns | row)  # then its rating stands beside it
+    outer = {
+        ours: theirs for ours, theirs in columns.items() if ours not in INNER or (ours in RATING and (alone or theirs in row))
+    }
     for theirs in outer.values():
         if theirs not in row:
             raise SelfRewardError(f"{theirs}: the row has no such column ({HAS} {', '.join(map(str, row))})", where, PUT_RIGHT)

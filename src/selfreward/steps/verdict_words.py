@@ -62,7 +62,7 @@ UNITS = _any(
 )
 RANGE = _any(
     "to or through till until bis oder à ou lub até от до или à_la tot ile ila veya sampai hingga atau đến hoặc"
-    " إلى أو से या থেকে বা سے یا 至 到 或 或者 から か または 에서 또는"
+    " إلى أو से या থেকে বা سے یا 至 到 或 或者 から か または 에서 또는 bzw\\.? beziehungsweise либо или_же ou_bien o_bien"
 )
 """Between the ends of a range, or of a choice."""
 JOINED = _any("and plus minus times less versus vs\\.? x und weniger et moins más menos mais più meno плюс минус en 和 と और و")
@@ -77,7 +77,9 @@ BRIEF = "(?:a|o|u|y|e|и|do)"
 MAYBE = _any(
     "maybe perhaps possibly even almost probably nearly rather eher vielleicht sogar fast peut-être presque quizás? tal_vez"
     " incluso casi talvez quase forse quasi может_быть возможно почти 或许 可能 甚至"
+    " plutôt même más_bien bahkan mungkin даже скорее"
 )
+_AT_MOST = _any("at_most maximal höchstens au_plus como_máximo no_máximo максимум")
 HALF = (
     _any("and_a_half und_ein_halber? einhalb et_demie? y_medi[oa] e_mei[oa] e_mezz[oa] с_половиной en_een_half")
     + rf"|{UNITS}?半|점{SPACE}*+반"
@@ -114,13 +116,14 @@ GOES_ON = re.compile(
     rf"|{SPACE}*+\*?{SPACE}*+{DIGIT}"
     rf"|[)\]}}）】」]{SPACE}*+{DIGIT}|[-−](?={LINE_END}|\Z)|{AROUND}\+/[-−]|{AROUND}[(,;]?{AROUND}{_ROUNDED}(?![^\W\d_])"
     rf"|{AROUND}(?:{SIGN}++|\.{{2,3}}|[:：∶]|{JOINED}|{_TEX_JOINED}){AROUND}(?:{MAYBE}{AROUND})?{DIGIT}"
-    rf"|{AROUND}(?:{UNITS}{AROUND})?{RANGE}{AROUND}(?:(?:{MAYBE}|an?){AROUND})?(?:{DIGIT}|{_SPELT})"
+    rf"|{AROUND}(?:{UNITS}{AROUND})?{RANGE}{AROUND}(?:(?:{MAYBE}|{_AT_MOST}|an?){AROUND})?(?:{DIGIT}|{_SPELT})"
     rf"|{AROUND}{MAYBE}{SPACE}++{DIGIT}"
-    rf"|{SPACE}++(?:{UNITS}{SPACE}++)?{BRIEF}{SPACE}++\d++(?![-–]?\w)"
+    rf"|{SPACE}++(?:{UNITS}{SPACE}++)?{BRIEF}{SPACE}++(?:{MAYBE}{SPACE}++)?\d++(?![-–]?\w)"
+    rf"|{AROUND}{UNITS}{AROUND}[-−–—~～]{AROUND}{POSITIVE}{AROUND}{UNITS}(?![^\W\d_])"
     rf"|{_BRIEFLY}{_IN_BRACKETS}{_BRIEFLY}{_AND}{POSITIVE}{_BRIEFLY}[(（]"
     rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}(?:{SPACE}++[^\W\d_]++){{1,4}}+{_BRIEFLY}"
     rf"{_AND}\d++{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}{SPACE}"
-    rf"|[+＋](?=\s|[{WRAPPING}]|\Z)|(?:st|nd|rd|th|[eè]re?|[eè]me|te)(?!\w)|[ºª°]"
+    rf"|[+＋](?=\s|[{WRAPPING}]|\Z)|(?:st|nd|rd|th|[eè]re?(?!-)|[eè]me|te)(?!\w)|[ºª°]"
     rf"|{AROUND}(?:{HALF})|{AROUND}(?:point|comma|komma|virgule|coma|vírgula|virgola|запятая|целых){AROUND}\d|[点點]\d++(?![点點])",
     re.IGNORECASE,
 )
@@ -128,10 +131,10 @@ GOES_ON = re.compile(
 
 
 def choice(label: str) -> str:
-    """A pattern for two labels side by side between which nothing is said; `label` is one of them, as a pattern."""
+    """A pattern for two labels or more side by side between which nothing is said; `label` is one of them, as a pattern."""
     in_list = rf"[,;，、](?={AROUND}(?:{label}){AROUND}(?:[,;，、/|]|{RANGE}|{LINE_END}|\Z))"
     side_by_side = rf"(?:[/∕／|&]|{RANGE}|{_AND_WORDS}|{in_list})"
-    return rf"(?<!\w)(?:{label})(?!\w){AROUND}{side_by_side}{AROUND}(?:the\s+)?(?:{label})(?!\w)"
+    return rf"(?<!\w)(?:{label})(?!\w)(?:{AROUND}{side_by_side}{AROUND}(?:the\s+)?(?:{label})(?!\w))+"
 
 
 # sums
@@ -155,40 +158,47 @@ TOTAL = re.compile(
 # the best score there is
 
 _BEST = rf"({POSITIVE}|{_SPELT}|[五十百])"
-_OF = _any("of von aus auf sur de sobre em su di из van z na dari trên من op")
+_OF = _any("of von der aus auf sur de sobre em dos su di из van z na dari trên من op")
 _FILLER = _any(
     "a an the possible maximum total of max\\.? maximal insgesamt möglichen maximalen einer einem? une? una un uno um uma"
     " m[áa]x(?:imo)? de massimo di возможных максимальных أصل أقصى maksimal maksimum maks\\.? tối_đa"
+    " les los las os der"
 )
 _MAX = _any(
-    "max\\.? maximal maximums? máx\\.? máxim[oa] maksimal maksimum maks\\.? макс\\.? максимум максимально massimo höchstens"
+    "max\\.? maximal(?:e[rns]?)? maximums? máx\\.? máxim[oa] maksimal maksimum maks\\.? макс\\.? максимум максимально"
+    " massimo höchstens максимальн(?:ый|ая|ое) massima (?:maximal|höchst)punktzahl 共"
     " 满分 滿分 满点 満点 总分 總分 最高分? 最大 만점 최대 अधिकतम সর্বোচ্চ الحد_الأقصى tối_đa highest_possible best_possible"
 )
+_MARK = _any("points? score punktzahl punkte note балл оценка nilai")
 _IS_THE = rf"(?:(?:is|being|as|[=:]){AROUND}(?:the{SPACE}++)?)"
 _WITH = _any("with where wobei mit où avec donde con onde com dove где при")
-_SCALE = _any("scale skala échelle escala scala шкал[еа] schaal skali ölçek(?:te)? مقياس thang(?:_điểm)? 量表 尺度 척도 पैमाने")
-_FROM = _any("of from out_of von vom de da do du od от van من из zero null one eins 0 1")
-_TO = (
-    rf"(?:[-–—−~～〜至到]|\.{{2,3}}|…|{_any('to bis à a até до tot do sampai hingga đến إلى से থেকে から 에서 and und et y e и')})"
+_SCALE = _any(
+    "scale range skala échelle escala scala шкал[еа] schaal skali ölçek(?:te)? مقياس thang(?:_điểm)? 量表 尺度 척도 पैमाने"
 )
+_FROM = _any("of from out_of von vom de del da dal dall do du allant_de od от van من из zero null one eins 0 1")
+_UP_TO = "to bis à a al até до tot do sampai hingga đến إلى से থেকে から 에서 and und et y e и"
+_TO = rf"(?:[-–—−~～〜至到]|\.{{2,3}}|…|{_any(_UP_TO)})"
 _WORD = rf"(?:[^\W\d_]++\.?{AROUND})"
 _POINTS = _any("points? punkte stufigen?e? er балл?льной puntos pontos punti punten puntowej")
 _PERCENT = (
     r"[%％٪]|"
     + _any("percent per_cent prozent pour_cent por_ciento por_cento per_cento процент(?:а|ов)? procent persen phần_trăm")
-    + r"(?!\w)|प्रतिशत|بالمئة|パーセント|퍼센트"
+    + r"(?!\w)|प्रतिशत|শতাংশ|فیصد|(?:ب|في )الم(?:ئة|ائة)|パーセント|퍼센트"
 )
+_LESS = _any("में_से এর_মধ্যে میں_سے üzerinden 중 中")
+"""After the best score: that so many of it were given."""
 _NAMED = rf"(?:{UNITS}{AROUND})?[,;，、]?{AROUND}"
 OUT_OF = re.compile(
     rf"{AROUND}(?:"
     rf"(?:{_WORD}?(?:[/∕／]|out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+{AROUND}{_BEST}"
-    rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+{AROUND}[=:：]?{AROUND}{_BEST}"
+    rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+(?:{AROUND}{_MARK}(?!\w))?{AROUND}[=:：–—]?{AROUND}{_BEST}"
     rf"|{_NAMED}(?:\d++{AROUND}[=:]{AROUND}{_WORD}{{1,2}}[,;]?{AROUND})?(?:{_WITH}{AROUND})?"
     rf"{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_IS_THE}?{_MAX}|{_IS_THE}(?:best|highest|top)(?!\w)|分制|点制|段階)"
     rf"|{_NAMED}{_WORD}{{0,4}}?{_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
     rf"{AROUND}(?:{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?"
-    rf"|{_NAMED}{_WORD}{{0,3}}?(?:\d++{AROUND}{_TO}{AROUND})?{_BEST}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{AROUND}{_SCALE}"
+    rf"|{_NAMED}{_WORD}{{0,3}}?(?:\d++{AROUND}-?{_TO}-?{AROUND})?{_BEST}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{AROUND}{_SCALE}"
     rf"|{_NAMED}(?<=[(（\[]){_BEST}{AROUND}{_TO}{AROUND}{_BEST}{SPACE}*+[)）\]]"
+    rf"|{_NAMED}(?<=[(（\[]){_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_LESS}){SPACE}*+[)）\]]"
     rf"|({_PERCENT}))",
     re.IGNORECASE,
 )
