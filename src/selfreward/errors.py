@@ -13,12 +13,13 @@ and paragraph separators."""
 STARS = "********"
 PASSWORD = r"""[^\s"/?#@:\[]*:(?!\d*(?:[/?#\s"]|$))"""
 """A user and a colon in a URL, where what follows is no port: up to the last @ it is a password, whatever is in it."""
+NAMED_SECRET = r"[\w.-]{0,20}(?i:key|token|secret|passw|auth)[\w.-]{0,20}"
 SECRET = re.compile(
     rf'(?<=:/)(?P<kept>/*)(?:{PASSWORD}[^\s"]*@|[^\s"/?#]*@)'  # of a URL, with one slash where it was taken for a path
-    r"""|(?<![^\s"'=(\[,])[^\s"'/@:=]+:[^\s"/@]+@(?=[\w\[])"""  # of an address without its scheme
-    r'|(?<=:/)(?P<address>[^\s"?#]*\?)(?:[^\s"#]*=|[\w.%-]{6})[^\s"#]*'
+    r"""|(?<![^\s"'=(\[,])(?://)?[^\s"'/@:=]+:[^\s"/@]+@(?=[\w\[])"""  # of an address without its scheme
+    rf'|(?<=:/)(?P<address>[^\s"?#]*(?:\?|[#;](?={NAMED_SECRET}=)))(?:[^\s"#]*=|[\w.%-]{{6}})[^\s"#]*'
 )
-"""User and password of an address, or its query, where keys may stand."""
+"""User and password of an address, or its query, where keys may stand, or a key by its name behind # or ;."""
 
 
 def visible(text: str, keep: str = "") -> str:

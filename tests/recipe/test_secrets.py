@@ -22,6 +22,7 @@ MARK = "S3cretM4rk"
 SECRETS = [
     f"https://user:{MARK}@host/v1", f"https://host/v1?api_key={MARK}", f"http://{MARK}@host/v1", f"user:{MARK}@host:8000/v1",
     f"https://user:{MARK}/with@slash@host/v1", f"hf://host/data.jsonl?{MARK}", f"https://user:{MARK} with spaces@host",
+    f"https://host/v1#access_token={MARK}", f"https://host/v1;Key={MARK}", f"//user:{MARK}@host/v1",
 ]  # fmt: skip
 PROGRAM = typer.main.get_command(app)
 
