@@ -211,7 +211,7 @@ def targets(state: Path) -> Iterator[str]:
 
 
 def case(world: World, state: str, name: str, damage: str, whole: dict[str, str]) -> dict[str, Any] | None:
-    """What a damaged file does to `run`, and to those that read; None where the damage changes nothing."""
+    """Tell what a damaged file does to `run`, and to the commands that read; None where the damage changes nothing."""
     found = {"state": state, "file": name, "kind": kind_of(name), "damage": damage}
     if not _damaged(world, state, name, damage):
         return None

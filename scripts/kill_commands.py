@@ -63,7 +63,7 @@ class Command(NamedTuple):
 
 
 def commands(world: Path) -> list[Command]:
-    """Those that are killed; `world` has the recipe, and a whole run."""
+    """List the commands that are killed; `world` has the recipe, and a whole run."""
     recipe, run = world / "recipe.toml", world / "run"
 
     def copied(at: Path) -> None:

@@ -38,7 +38,7 @@ def ask(engine: ServerModel, text: str, **more: Any) -> Completion | str:
 
 
 def keeps_to_schema(engine: ServerModel) -> bool:
-    """Whether what came to its own end is JSON of the schema; a model may lose itself in the white space that JSON allows."""
+    """Tell whether answers that ended by themselves are JSON of the schema; in white space a model may run on to its limit."""
     asked = [
         ask(engine, text, json_schema=json.dumps(SCHEMA)) for text in ("Tell me about Rome.", "Write a poem.", "What is 3 + 4?")
     ]
@@ -55,7 +55,7 @@ def _fits(text: str) -> bool:
 
 
 def longest(engine: ServerModel, context: int | None) -> str:
-    """What becomes of a short prompt with as many tokens to write as the context has, and 64 more."""
+    """Tell what a server makes of a short prompt that asks for as many tokens as the context has, and 64 more."""
     answer = ask(engine, "Say yes.", max_tokens=(context or 1024) + 64)
     return "answered" if isinstance(answer, Completion) and answer.finish in ("stop", "length") else "not answered"
 

@@ -33,7 +33,7 @@ from selfreward.recipe import BackendConfig, LoRAConfig, TrainerConfig, load_rec
 from selfreward.records import Anchor, to_line
 from selfreward.steps import load_seed
 from tinymodels import KINDS, make_model
-from tinyrun import go, make_world, quiet, tree
+from tinyrun import go, make_world, quiet, tree, write_by
 
 LLAMA_2_70B = {
     "vocab_size": 32000, "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
@@ -281,7 +281,7 @@ def test_pairs_of_all_prompts_make_the_planned_steps_of_dpo(tmp_path, monkeypatc
             return " ".join(hashlib.sha256(str(request.seed).encode()).hexdigest()[n : n + 6] for n in range(0, 48, 6)), "stop"
         return f"as it is. Score: {next(judged) % 6}", "stop"
 
-    monkeypatch.setattr(FakeModel, "__init__", lambda self: setattr(self, "_write", write))
+    write_by(monkeypatch, write)
     settings = {"iterations": 2, "dpo__batch_size": 4, "dpo__epochs": 2, "judge__samples": 1, "prompts__unsuited": []}
     go(path, tmp_path / "run", **settings)
     stages = planned(load_recipe(path, {name.replace("__", "."): value for name, value in settings.items()}), words, 0)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_training import base, policy
 from torch.nn.functional import logsigmoid, relu
 from transformers import AutoModelForCausalLM
 
@@ -14,23 +15,14 @@ from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import DPOConfig, load_recipe
 from selfreward.records import Pair, Prompt, Response, contrasts, read_line, to_line
-from tinymodels import WORDS, make_model, make_tokenizer, nudge
+from tinymodels import WORDS, make_tokenizer
 from tinyrun import go, make_world, quiet
 
+__all__ = ["base", "policy"]
 TOKENIZER = make_tokenizer()
 PAIRS = [(f"bak {WORDS[n]}", " ".join(WORDS[n : n + 1 + n % 4]), " ".join(WORDS[n + 9 : n + 11 + n % 3])) for n in range(6)]
 ONE_STEP = {"batch_size": 6, "device_batch_size": 3, "learning_rate": 1e-3, "end_learning_rate": 1e-4, "dropout": 0}
 BETA, EPSILON, TAU = 0.3, 0.2, 0.05
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("base"), initializer_range=0.1)
-
-
-@pytest.fixture(scope="module")
-def policy(base, tmp_path_factory):
-    return nudge(base, tmp_path_factory.mktemp("policy"), seed=1)
 
 
 def ratios(policy, reference):

@@ -12,26 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward.engines.fake import FakeModel, FakeTrainer, write_like_a_model
+from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import PairsConfig, load_recipe
-from selfreward.records import Checkpoint, Dropped, Iteration, Judgment, Pair, Prompt, Response, content_id, read_jsonl
+from selfreward.records import Checkpoint, Dropped, Iteration, Judgment, Pair, Prompt, Response, read_jsonl
 from selfreward.rundir import open_run
 from selfreward.stats import Odds, mean_scores, pair_outcomes
 from selfreward.steps import best_against_worst, pair_policy, pairs, trusted, without_flukes
 from selfreward.steps.pairs import shortest_of_the_best
-from tinyrun import Killed, go, make_world, quiet, tree
+from tinyrun import Killed, go, make_world, quiet, tree, write_apart
 
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     """The smallest run's recipe. Unlike the fake as it is, each model here has judgments of its own."""
     quiet(monkeypatch)
-
-    def write(request):
-        return write_like_a_model(request.model_copy(update={"seed": int(content_id(request.seed, request.model), 16)}))
-
-    monkeypatch.setattr(FakeModel, "__init__", lambda self: setattr(self, "_write", write))
+    write_apart(monkeypatch)
     return make_world(tmp_path / "world")
 
 

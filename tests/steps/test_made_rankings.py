@@ -7,12 +7,12 @@ import pytest
 
 from selfreward.checks.amounts import stand_in, weigh
 from selfreward.checks.planning import plan
-from selfreward.engines.fake import FakeModel, write_like_a_model
+from selfreward.engines.fake import write_like_a_model
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import load_recipe
 from selfreward.records import Dropped, Example, Judgment, Prompt, Ranking, Response, read_jsonl, to_line
 from selfreward.reports import export_run, write_report
-from tinyrun import count_requests, go, make_world, quiet, tree
+from tinyrun import count_requests, go, make_world, quiet, tree, write_by
 
 SELF = {"eft__by": "self", "sft__baseline": True, "eft__tries": 6}
 
@@ -31,7 +31,7 @@ def world(tmp_path, monkeypatch):
             return {"2": ("cut", "length"), "3": ("Amber 3", "stop")}.get(asked[-1], (f"worse {asked[-1]}", "stop"))
         return write_like_a_model(request)
 
-    monkeypatch.setattr(FakeModel, "__init__", lambda self: setattr(self, "_write", write))
+    write_by(monkeypatch, write)
     recipe = make_world(tmp_path / "world")
     recipe.write_text(recipe.read_text().replace('eft = "eft.jsonl"\n', "").replace('heldout_rankings = "rankings.jsonl"\n', ""))
     return recipe

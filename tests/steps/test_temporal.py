@@ -7,15 +7,15 @@ import pytest
 
 from selfreward.checks.amounts import stand_in, weigh
 from selfreward.checks.planning import plan
-from selfreward.engines.fake import FakeModel, FakeTrainer, write_like_a_model
+from selfreward.engines.fake import FakeTrainer
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import load_recipe
-from selfreward.records import Judgment, Pair, Prompt, Response, content_id, read_jsonl
+from selfreward.records import Judgment, Pair, Prompt, Response, read_jsonl
 from selfreward.reports import export_run, write_report
 from selfreward.rundir import DRIFT, open_run
 from selfreward.stats import mean_scores
 from selfreward.steps.temporal import across
-from tinyrun import count_requests, go, make_world, quiet, tree
+from tinyrun import count_requests, go, make_world, quiet, tree, write_apart
 
 BOTH = {
     "pairs": {"rejected_from": "M1", "chosen_from": "ahead"},
@@ -29,11 +29,7 @@ BOTH = {
 def world(tmp_path, monkeypatch):
     """The smallest run's recipe, whose models have words of their own."""
     quiet(monkeypatch)
-
-    def write(request):
-        return write_like_a_model(request.model_copy(update={"seed": int(content_id(request.seed, request.model), 16)}))
-
-    monkeypatch.setattr(FakeModel, "__init__", lambda self: setattr(self, "_write", write))
+    write_apart(monkeypatch)
     return make_world(tmp_path / "world")
 
 

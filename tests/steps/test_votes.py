@@ -7,13 +7,13 @@ import pytest
 
 from selfreward.checks.amounts import stand_in, weigh
 from selfreward.checks.planning import plan
-from selfreward.engines.fake import FakeModel, FakeTrainer, write_like_a_model
+from selfreward.engines.fake import FakeTrainer, write_like_a_model
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import JudgeConfig, load_recipe
 from selfreward.records import Dropped, Pair, Response, Vote, read_jsonl
 from selfreward.reports import export_run, write_report
 from selfreward.steps.votes import by_majority, count_votes
-from tinyrun import go, make_world, quiet, tree
+from tinyrun import go, make_world, quiet, tree, write_by
 
 ANSWER = r"answer is (\S+)"
 VOTES = {"judge__method": "votes", "judge__answer": ANSWER, "responses__n": 8, "prompts__per_iteration": 12}
@@ -35,7 +35,7 @@ def world(tmp_path, monkeypatch):
         told = request.seed % 7
         return (f"word {request.seed % 100}, so the answer is {told % 3}." if told < 6 else "no idea"), "stop"
 
-    monkeypatch.setattr(FakeModel, "__init__", lambda self: setattr(self, "_write", write))
+    write_by(monkeypatch, write)
     return make_world(tmp_path / "world")
 
 

@@ -15,7 +15,7 @@ import selfreward
 from selfreward.api import execute
 from selfreward.engines import fake
 from selfreward.recipe import load_recipe
-from selfreward.records import Example, Prompt, Ranking, to_line
+from selfreward.records import Example, Prompt, Ranking, content_id, to_line
 
 PYTHONPATH = os.pathsep.join(
     str(folder)
@@ -94,6 +94,21 @@ def tree(folder, logs=False):
 
 def _digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+
+
+def write_by(monkeypatch, write):
+    """Have every stand-in model answer by `write`: a request → text and finish."""
+    monkeypatch.setattr(fake.FakeModel, "__init__", lambda self: setattr(self, "_write", write))
+
+
+def write_apart(monkeypatch):
+    """Have each stand-in model answer in words of its own; by themselves all of them answer alike."""
+
+    def write(request):
+        seed = int(content_id(request.seed, request.model), 16)
+        return fake.write_like_a_model(request.model_copy(update={"seed": seed}))
+
+    write_by(monkeypatch, write)
 
 
 def count_requests(monkeypatch):

@@ -45,7 +45,7 @@ class Check(NamedTuple):
     drift: DriftConfig | None = None
     """The `[drift]` table, where there is one."""
     sources: Sequence[Read] = ()
-    """What was read of each source of rows, and how much of it was kept."""
+    """Counts of the rows that were read, kept and dropped, by source."""
 
     @property
     def works(self) -> bool:

@@ -107,7 +107,7 @@ class Trial:
             self.add(source.warning)
 
     def _own_prompts(self, seed: Seed) -> None:
-        """What the models take of the user's own prompts."""
+        """Try the prompts that `prompts.from` names, for every model."""
         recipe = self.recipe
         if recipe.prompts.source is None:
             return
@@ -141,7 +141,7 @@ class Trial:
             self.add(Finding("warning", "cluster.fsdp", what, "Leave it out, or run where there are GPUs"))
 
     def _monitors(self) -> None:
-        """What else of `[drift]` cannot work."""
+        """Find the fields of `[drift]` that cannot work, beside the anchors."""
         if (drift := self.recipe.drift) is None:
             return
         self.attempt(partial(known_traits, drift))

@@ -1,4 +1,4 @@
-"""What was read of each source that a recipe names: rows, and how many of them were kept and dropped, by reason."""
+"""Counts of the rows in each source that a recipe names: read, kept, and dropped by reason."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Read(NamedTuple):
 
     @property
     def lost(self) -> dict[str, int]:
-        """What was dropped for reasons that the recipe does not give itself."""
+        """Rows dropped for reasons that the recipe does not give itself."""
         return {reason: count for reason, count in self.dropped.items() if reason not in ASKED_FOR}
 
     @property

@@ -193,9 +193,11 @@ def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[t
         ) from error
     for number, batch in asked.items():
         if left := sum(request.id not in came[number] for request in batch):
-            raise SelfRewardError(
-                f"left {left:,} of {amount(len(batch), 'request')} without an answer", name_of(engine), ONE_EACH
-            )
+            raise SelfRewardError(_left(left, batch), name_of(engine), ONE_EACH)
+
+
+def _left(missing: int, asked: Sequence[Request]) -> str:
+    return f"left {missing:,} of {amount(len(asked), 'request')} without an answer"
 
 
 def _assert_whole(engine: Model, came: Sequence[Completion], asked: Sequence[Request]) -> None:
@@ -203,7 +205,7 @@ def _assert_whole(engine: Model, came: Sequence[Completion], asked: Sequence[Req
     times, wanted = Counter(completion.request_id for completion in came), Counter(request.id for request in asked)
     missing, extra = wanted - times, times - wanted
     if missing:
-        what = f"left {missing.total():,} of {amount(len(asked), 'request')} without an answer"
+        what = _left(missing.total(), asked)
     elif again := extra.keys() & wanted.keys():
         what = f"answered {len(again):,} of {amount(len(asked), 'request')} more than once"
     elif extra:

@@ -13,6 +13,7 @@ from statistics import fmean, median, stdev
 from typing import NamedTuple
 
 from selfreward.lab.defects.runs import LabRun
+from selfreward.records import number
 
 ModelFigure = tuple[str, str]
 """(model, monitor.figure), such as ("M2", "flukes.rate")."""
@@ -127,3 +128,18 @@ def first_harm(run: LabRun, clean: Clean) -> str | None:
     """The first model after M1 whose true score is harmed."""
     harmed = (m for m, record in run.models.items() if m != "M1" and record.true_score < clean.mean[m] - HARM * clean.sd[m])
     return next(harmed, None)
+
+
+class Caught(NamedTuple):
+    """Alarms beside the harm that they should come before."""
+
+    in_time: int
+    """Harmed runs that had raised an alarm by the model in which the harm shows."""
+    lead: float | None
+    """Models from the alarm to the harm, mean over harmed runs with an alarm; None without any."""
+
+
+def caught(harm: Iterable[str | None], alarm: Iterable[str | None]) -> Caught:
+    """Compare the first harm and the first alarm of each run."""
+    leads = [number(shown) - number(raised) for shown, raised in zip(harm, alarm, strict=True) if shown and raised]
+    return Caught(sum(lead >= 0 for lead in leads), fmean(leads) if leads else None)

@@ -57,7 +57,8 @@ def run_lab(out: Path, work: Path, workers: int, minutes: float, only: Sequence[
 def write_up(out: Path) -> dict[str, str]:
     """The page, its figures and its drawing, by file name, from the records in `out`."""
     runs, rejudged = read_kept(out / f"{NAME}.runs.jsonl", LabRun), read_kept(out / f"{NAME}.rejudged.jsonl", Rejudged)
-    figures = tabulate(runs, rejudged) | {"joint": tabulate_joint(runs), "missing": _missing(owed(runs, rejudged))}
+    figures = tabulate(runs, rejudged)
+    figures |= {"joint": tabulate_joint(runs, figures["defects"]), "missing": _missing(owed(runs, rejudged))}
     page, drawing = as_markdown(figures), draw_curves(figures)
     return {f"{NAME}.json": json.dumps(figures, indent=1), f"{NAME}.svg": drawing, f"{NAME}.md": page}
 

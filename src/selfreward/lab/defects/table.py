@@ -13,9 +13,19 @@ from selfreward.errors import SelfRewardError
 from selfreward.lab.defects.arms import CURES, FITTING, TESTING, Arm, arms
 from selfreward.lab.defects.calibration import Rejudged, bins
 from selfreward.lab.defects.defects import DEFECTS
-from selfreward.lab.defects.fit import Clean, Limits, ModelFigure, by_figure, first_alarm, first_harm, fit, outliers, true_scores
+from selfreward.lab.defects.fit import (
+    Clean,
+    Limits,
+    ModelFigure,
+    by_figure,
+    caught,
+    first_alarm,
+    first_harm,
+    fit,
+    outliers,
+    true_scores,
+)
 from selfreward.lab.defects.runs import LabRun, Seen
-from selfreward.records import number
 
 SURE = 0.95
 """Confidence of a bound, one-sided, by Clopper and Pearson."""
@@ -114,15 +124,13 @@ def _row(arm: Arm, runs: Sequence[LabRun], limits: Limits, truth: Clean) -> dict
     """Harm by one defect at one strength, and the monitors that saw it, with the model at which they did."""
     assert arm.defect
     harm, alarm = [first_harm(run, truth) for run in runs], [first_alarm(run, limits) for run in runs]
-    both = [(h, a) for h, a in zip(harm, alarm, strict=True) if h]
-    in_time = sum(a is not None and a <= h for h, a in both)
     counts = Counter(monitor for run in runs for monitor in {outlier.monitor for outlier in outliers(run, limits)})
     return {
         "defect": arm.defect.name, "strength": arm.strength, "runs": len(runs),
         "ended": sum(run.ended is not None for run in runs),
         **_curves(runs, arm.defect.name),
-        "harmed": len(both), "harm_at": _counted(harm), "alarmed": sum(a is not None for a in alarm), "alarm_at": _counted(alarm),
-        "in_time": in_time, "lead": fmean(number(h) - number(a) for h, a in both if a) if any(a for _, a in both) else None,
+        "harmed": sum(h is not None for h in harm), "harm_at": counted(harm),
+        "alarmed": sum(a is not None for a in alarm), "alarm_at": counted(alarm), **caught(harm, alarm)._asdict(),
         "seen_by": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:6]),
     }  # fmt: skip
 
@@ -140,7 +148,8 @@ def _moved(runs: Sequence[LabRun], usual: dict[ModelFigure, tuple[float, float]]
     return list(furthest.values())[:6]
 
 
-def _counted(models: Iterable[str | None]) -> dict[str, int]:
+def counted(models: Iterable[str | None]) -> dict[str, int]:
+    """How often each of `models` is there, in their order."""
     return dict(sorted(Counter(model for model in models if model).items()))
 
 

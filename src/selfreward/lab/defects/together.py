@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from selfreward.lab.defects.arms import FITTING, TESTING, arms
-from selfreward.lab.defects.fit import Clean, Limits, first_alarm, first_harm, fit, true_scores
+from selfreward.lab.defects.fit import Clean, caught, first_harm, true_scores
 from selfreward.lab.defects.runs import LabRun
-from selfreward.lab.defects.table import HARMFUL, at_least, at_most
+from selfreward.lab.defects.table import HARMFUL, at_least, at_most, counted
 from selfreward.measure import CAP, Joint, calibrate, first_beyond
-from selfreward.records import number
 
 FALSE_ALARMS = 0.04
 """The share of clean runs that may raise the joint alarm."""
@@ -26,17 +24,21 @@ def figures_of(run: LabRun) -> Figures:
     }
 
 
-def tabulate_joint(runs: Sequence[LabRun]) -> dict[str, Any] | None:
-    """What the joint alarm saw, as built-ins; None where too few clean runs were made to hold the share of false alarms."""
+def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Alarms by the joint figure, as built-ins; None where too few clean runs were made to hold the share of false alarms.
+
+    `single`: the rows of the planted defects by single limits, as `tabulate` gives them.
+    """
     clean = {seeds: [run for run in runs if run.arm == "clean" and run.seed in seeds] for seeds in (FITTING, TESTING)}
     baseline = calibrate([figures_of(run) for run in clean[FITTING]])
     limit = baseline.limit(FALSE_ALARMS)
     if limit is None or not clean[TESTING]:
         return None
-    joint, limits, truth = Joint(baseline, limit), fit(clean[FITTING]), true_scores(clean[FITTING])
+    joint, truth = Joint(baseline, limit), true_scores(clean[FITTING])
     false = sum(first_beyond(figures_of(run), joint) is not None for run in clean[TESTING])
-    planted = [(arm, [run for run in runs if run.arm == arm.name]) for arm in arms() if arm.defect and not arm.cure]
-    rows = [_row(arm.defect.name, arm.strength, found, joint, limits, truth) for arm, found in planted if found and arm.defect]
+    by_arm = {(arm.defect.name, arm.strength): arm.name for arm in arms() if arm.defect and not arm.cure}
+    planted = [(row, [run for run in runs if run.arm == by_arm[row["defect"], row["strength"]]]) for row in single]
+    rows = [_row(row, found, joint, truth) for row, found in planted]
     return {
         "spread_from": len(clean[FITTING]) // 2, "compared_with": len(baseline.furthest), "limit": limit,
         "holds": baseline.finest, "false_alarms": at_most(false, len(clean[TESTING]))._asdict(), "defects": rows,
@@ -44,21 +46,11 @@ def tabulate_joint(runs: Sequence[LabRun]) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _row(defect: str, strength: float, runs: Sequence[LabRun], joint: Joint, limits: Limits, truth: Clean) -> dict[str, Any]:
-    harm = [first_harm(run, truth) for run in runs]
-    single, together = ([first_alarm(run, limits) for run in runs], [first_beyond(figures_of(run), joint) for run in runs])
-    leads = [number(h) - number(a) for h, a in zip(harm, together, strict=True) if h and a]
-    return {
-        "defect": defect, "strength": strength, "runs": len(runs), "harmed": sum(h is not None for h in harm),
-        "single": _in_time(harm, single), "joint": _in_time(harm, together),
-        "alarm_at": dict(sorted(Counter(model for model in together if model).items())),
-        "lead": sum(leads) / len(leads) if leads else None,
-    }  # fmt: skip
-
-
-def _in_time(harm: Sequence[str | None], alarm: Sequence[str | None]) -> int:
-    """Harmed runs with an alarm by the model in which the harm shows."""
-    return sum(h is not None and a is not None and number(a) <= number(h) for h, a in zip(harm, alarm, strict=True))
+def _row(single: Mapping[str, Any], runs: Sequence[LabRun], joint: Joint, truth: Clean) -> dict[str, Any]:
+    alarm = [first_beyond(figures_of(run), joint) for run in runs]
+    seen = caught([first_harm(run, truth) for run in runs], alarm)
+    same = {name: single[name] for name in ("defect", "strength", "runs", "harmed")}
+    return {**same, "single": single["in_time"], "joint": seen.in_time, "alarm_at": counted(alarm), "lead": seen.lead}
 
 
 def _seen(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

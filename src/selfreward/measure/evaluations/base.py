@@ -13,6 +13,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import AnsweringConfig, BackendConfig, ModelName, Section, ServerConfig, SourceConfig
 from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response
 from selfreward.rundir import ModelFolder, Part
+from selfreward.stats import intervals
 from selfreward.steps import Answering, Kept, why_not
 
 T = TypeVar("T", bound=Identified)
@@ -60,6 +61,10 @@ class Settings(Section):
         """Run the evaluation, or continue it."""
         raise NotImplementedError
 
+    def share(self, name: str, values: Sequence[float]) -> list[Figure]:
+        """The mean of `values` in per cent, with its interval; an empty list without values."""
+        return Figure.of(name, intervals.mean(values, *self.resampling), len(values), 100)
+
 
 class Answered(Settings):
     """Settings of evaluations in which the model answers prompts and a judge looks at the answers."""
@@ -82,6 +87,14 @@ def some(loaded: Kept[T], source: SourceConfig) -> Kept[T]:
 def counted(outcomes: Iterable[str], unanswered: int) -> dict[str, int]:
     """The judge's answers by outcome, and `no_answer`: the questions that it was not asked because a model's answer failed."""
     return dict(sorted((Counter(outcomes) + Counter(no_answer=unanswered)).items()))
+
+
+def given(row: int, prompt: Prompt, texts: Sequence[str]) -> list[Response]:
+    """The answers that a published row gives to `prompt`; the row's number tells rows of equal texts apart."""
+    return [
+        Response(prompt_id=prompt.id, model="given", index=len(texts) * row + at, text=text, finish="stop")
+        for at, text in enumerate(texts)
+    ]
 
 
 def lengths(answers: Sequence[Response], whose: str = "") -> list[Figure]:

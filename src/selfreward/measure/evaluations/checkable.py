@@ -14,7 +14,6 @@ from selfreward.measure.evaluations.published import read_rows
 from selfreward.recipe import AnsweringConfig, Located
 from selfreward.records import Figure, Found, Prompt, Response, digest
 from selfreward.rundir import Part
-from selfreward.stats import intervals
 from selfreward.steps import Answering
 
 CHECKS = Part("checks", "decides", Check)
@@ -76,15 +75,14 @@ class Checkable(Settings):
             figure
             for name, values in (("prompts", prompts), ("instructions", single))
             for how in HOWS
-            for figure in self._share(f"{name} followed, {how} %", values[how])
+            for figure in self._known(f"{name} followed, {how} %", values[how])
         ]
 
     def _by_kind(self, every: Sequence[Check]) -> list[Figure]:
         kinds: dict[str, list[bool | None]] = defaultdict(list)
         for one in every:
             kinds[one.instruction].append(one.strict)
-        return [figure for kind, values in sorted(kinds.items()) for figure in self._share(kind, values)]
+        return [figure for kind, values in sorted(kinds.items()) for figure in self._known(kind, values)]
 
-    def _share(self, name: str, values: Sequence[float | None]) -> list[Figure]:
-        known = [float(value) for value in values if value is not None]
-        return Figure.of(name, intervals.mean(known, *self.resampling), len(known), 100)
+    def _known(self, name: str, values: Sequence[float | None]) -> list[Figure]:
+        return self.share(name, [value for value in values if value is not None])

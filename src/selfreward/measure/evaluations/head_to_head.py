@@ -10,7 +10,6 @@ from selfreward.measure.evaluations.breakdown import Labelled, break_down
 from selfreward.recipe import ModelName, PairwiseConfig, SourceConfig
 from selfreward.records import Comparison, Dropped, Figure, Found, Preference, Prompt, Side, content_id, digest
 from selfreward.rundir import PROMPTS, Part
-from selfreward.stats import intervals
 from selfreward.steps import Kept, PairwiseJudge, combine, flip_rate, load_prompts
 
 PREFERENCES = Part("preferences", "asks", Preference)
@@ -73,11 +72,7 @@ class Contest(Labelled):
         sides_by_name = {"wins %": "a", "ties %": "tie", "losses %": "b"}
         values = {name: [float(side == of_side) for side in sides] for name, of_side in sides_by_name.items()}
         values["wins less losses, points"] = [2 * WORTH[side] - 1 for side in sides]
-        return [
-            figure
-            for name, shares in values.items()
-            for figure in Figure.of(name, intervals.mean(shares, *self.resampling), len(sides), 100)
-        ]
+        return [figure for name, shares in values.items() for figure in self.share(name, shares)]
 
 
 def _flips(preferences: list[Preference]) -> list[Figure]:

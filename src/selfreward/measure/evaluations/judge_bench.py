@@ -13,12 +13,11 @@ from typing import Literal, NamedTuple
 
 from pydantic import AliasChoices, Field
 
-from selfreward.measure.evaluations.base import Settings, Trial, counted
+from selfreward.measure.evaluations.base import Settings, Trial, counted, given
 from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import Located, PairwiseConfig
 from selfreward.records import Figure, Found, Preference, Prompt, Response, Side, content_id, digest
 from selfreward.rundir import Part
-from selfreward.stats import intervals
 from selfreward.steps import PairwiseJudge
 
 PREFERENCES = Part("preferences", "asks", Preference)
@@ -109,33 +108,30 @@ class JudgeBench(Settings):
             outcomes=counted((preference.outcome for preference in preferences), 0),
             note="As published, a pair is right where more of its two verdicts name the right answer than the wrong one; a "
             "missing verdict names neither. Comparable with published figures as a judge with its rubric.",
-            breakdown={"group": [self._share(name, [one.most for one in part]) for name, part in sorted(groups.items())]},
+            breakdown={
+                "group": [
+                    share for name, part in sorted(groups.items()) for share in self.share(name, [tried.most for tried in part])
+                ]
+            },
             broken_down=AS_PUBLISHED,
         )
 
     def _figures(self, tried: Sequence[Tried]) -> list[Figure]:
-        turned = [float(one.turned) for one in tried if one.turned is not None]
         return [
-            self._share(AS_PUBLISHED, [one.most for one in tried]),
-            self._share("right in both orders %", [one.both for one in tried]),
-            *([self._share("verdicts that change with the order %", turned)] if turned else []),
-            self._share("accuracy of length alone %", [one.longer for one in tried]),
+            *self.share(AS_PUBLISHED, [one.most for one in tried]),
+            *self.share("right in both orders %", [one.both for one in tried]),
+            *self.share("verdicts that change with the order %", [one.turned for one in tried if one.turned is not None]),
+            *self.share("accuracy of length alone %", [one.longer for one in tried]),
         ]
-
-    def _share(self, name: str, values: Sequence[float]) -> Figure:
-        return Figure.of(name, intervals.mean(values, *self.resampling), len(values), 100)[0]
 
 
 AS_PUBLISHED = "accuracy, as published %"
 
 
 def _item(number: int, pair: Pair) -> tuple[Prompt, Response, Response]:
-    """A pair as a judge is asked of it; the row's number tells rows of equal texts apart."""
+    """A pair as a judge is asked of it."""
     prompt = Prompt(text=pair.question, source="seed")
-    a, b = (
-        Response(prompt_id=prompt.id, model="given", index=2 * number + at, text=text, finish="stop")
-        for at, text in enumerate((pair.first, pair.second))
-    )
+    a, b = given(number, prompt, (pair.first, pair.second))
     return prompt, a, b
 
 

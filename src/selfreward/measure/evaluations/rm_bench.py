@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from selfreward.measure.evaluations.base import Settings, Trial, counted
+from selfreward.measure.evaluations.base import Settings, Trial, counted, given
 from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import JudgeConfig, Located
-from selfreward.records import Figure, Found, Prompt, Response, content_id, digest
+from selfreward.records import Figure, Found, Prompt, content_id, digest
 from selfreward.rundir import JUDGMENTS
-from selfreward.stats import intervals
 from selfreward.steps import Grader
 
 STYLES = ("concise", "detailed", "markdown")
@@ -62,7 +61,11 @@ class StyleBench(Settings):
 
     def find(self, trial: Trial) -> Found:
         """The model scores every answer."""
-        answers = [_answers(number, case) for number, case in enumerate(self.cases)]
+        prompts = [Prompt(text=case.prompt, source="seed") for case in self.cases]
+        answers = [
+            given(number, prompt, (*case.chosen, *case.rejected))
+            for number, (prompt, case) in enumerate(zip(prompts, self.cases, strict=True))
+        ]
         items = [(case.prompt, answer) for case, six in zip(self.cases, answers, strict=True) for answer in six]
         judgments = list(trial.at.ask(JUDGMENTS, self.grader, items, trial.model))
         scores = self.grader.mean_scores(judgments)
@@ -70,7 +73,7 @@ class StyleBench(Settings):
         scored = [[scores.get(answer.id) for answer in six] for six in answers]
         lengths = [[float(len(answer.text)) for answer in six] for six in answers]
         return Found(
-            prompts_digest=digest(Prompt(text=case.prompt, source="seed") for case in self.cases),
+            prompts_digest=digest(prompts),
             rubric_digest=content_id(self.grader.rubric.text),
             figures=[
                 *self._levels(scored), *self._levels(scored, ", ties wrong", tie=0.0), *self._levels(lengths, " of length alone"),
@@ -89,18 +92,17 @@ class StyleBench(Settings):
         shares = {level: [_share(matrix, cells) for matrix in matrices] for level, cells in CELLS.items()}
         gaps = [easy - hard for easy, hard in zip(shares["easy"], shares["hard"], strict=True)]
         whole = [sum(values) / len(values) for values in zip(*shares.values(), strict=True)]
-        figures = [self._figure(f"{level}{of} %", values) for level, values in shares.items()]
-        return [*figures, self._figure(f"accuracy{of} %", whole), self._figure(f"style gap{of}, points", gaps)]
+        figures = {f"{level}{of} %": values for level, values in shares.items()}
+        figures |= {f"accuracy{of} %": whole, f"style gap{of}, points": gaps}
+        return [figure for name, values in figures.items() for figure in self.share(name, values)]
 
     def _cells(self, matrices: Sequence[Matrix]) -> list[Figure]:
         return [
-            self._figure(f"{right} against {wrong}", [matrix[i][j] for matrix in matrices])
+            figure
             for i, right in enumerate(STYLES)
             for j, wrong in enumerate(STYLES)
+            for figure in self.share(f"{right} against {wrong}", [matrix[i][j] for matrix in matrices])
         ]
-
-    def _figure(self, name: str, values: Sequence[float]) -> Figure:
-        return Figure.of(name, intervals.mean(values, *self.resampling), len(values), 100)[0]
 
 
 def matrix_of(scores: Sequence[float | None], tie: float = 0.5) -> Matrix:
@@ -116,12 +118,3 @@ def _higher(right: float | None, wrong: float | None, tie: float) -> float:
 
 def _share(matrix: Matrix, cells: Sequence[tuple[int, int]]) -> float:
     return sum(matrix[i][j] for i, j in cells) / len(cells)
-
-
-def _answers(number: int, case: Case) -> list[Response]:
-    """The six answers of a row as records; the row's number tells rows of equal texts apart."""
-    prompt = Prompt(text=case.prompt, source="seed")
-    return [
-        Response(prompt_id=prompt.id, model="given", index=6 * number + at, text=text, finish="stop")
-        for at, text in enumerate((*case.chosen, *case.rejected))
-    ]
