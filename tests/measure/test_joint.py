@@ -115,6 +115,14 @@ def test_a_baseline_that_cannot_hold_the_share_is_refused_with_one_that_it_can(t
     assert load_joint(DriftConfig()) is None
 
 
+def test_the_share_that_the_error_offers_is_accepted(tmp_path):
+    file = tmp_path / "baseline.jsonl"
+    file.write_text(to_line(Baseline(usual={}, furthest=(1.0,) * 8)) + "\n")
+    with pytest.raises(SelfRewardError, match=r"to 0\.112 or more"):  # a ninth, rounded up
+        load_joint(DriftConfig(baseline=str(file)))
+    assert load_joint(DriftConfig(baseline=str(file), false_alarms=0.112)).limit == 1
+
+
 def test_calibrate_writes_a_baseline_of_runs(tmp_path, monkeypatch):
     values = iter(range(7))
 

@@ -54,7 +54,7 @@ def load_joint(config: DriftConfig) -> Joint | None:
     limit = lines[0].limit(config.false_alarms)
     if limit is None:
         what = f"{amount(len(lines[0].furthest), 'clean run')} to compare with cannot hold {config.false_alarms:.1%} false alarms"
-        now = f"Set drift.false_alarms to {lines[0].finest:.2g} or more, or calibrate with more runs"
+        now = f"Set drift.false_alarms to {lines[0].finest:g} or more, or calibrate with more runs"
         raise SelfRewardError(what, config.baseline, now)
     return Joint(lines[0], limit)
 
