@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 
 from selfreward.errors import SelfRewardError, first_line
+from selfreward.records import NoFile
 
 
 def _then(do: str) -> str:
@@ -63,7 +64,8 @@ def system_error(error: Exception, place: str) -> SelfRewardError | None:
             what, now = KNOWN[code]
             return SelfRewardError(what, file or place, now)
         if code and file:
-            return SelfRewardError(os.strerror(code), file, _then("put that right"))
+            what = str(cause.strerror) if isinstance(cause, NoFile) else os.strerror(code)
+            return SelfRewardError(what, file, _then("put that right"))
     return None
 
 

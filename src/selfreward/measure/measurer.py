@@ -28,13 +28,13 @@ from selfreward.records import (
     RewardModeling,
     Verdict,
     number,
+    readable,
     write_whole,
 )
 from selfreward.rundir import (
     HELDOUT_JUDGMENTS,
     HELDOUT_PREFERENCES,
     HELDOUT_RESPONSES,
-    MEASURED,
     MODEL,
     PAIRS,
     PROMPTS,
@@ -72,6 +72,8 @@ class Measurer:
         self.pairwise = PairwiseJudge(recipe.pairwise)
         self.truth: Truth = load_truth(recipe.measure.truth) if recipe.measure.truth else lambda prompt, response: None
         self.done: list[Measured] = []
+        self.signed: dict[str, str] = {}
+        """Model → id of the receipt over its measurement."""
         self.answers: dict[str, list[Response]] = {}
 
     def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Taken:
@@ -84,7 +86,8 @@ class Measurer:
         ranked = self._judge_rankings(folder, model)
         measured = self._sum_up(folder, model, own, judgments, ranked, verdicts, made)
         self.done.append(measured)
-        self._write(folder.path / MEASURED, measured.model_dump_json(indent=1))
+        self._summarise()
+        self.signed[folder.name] = folder.sum_up(measured, self.signed)
         return Taken(measured, own, judgments, ranked)
 
     def follow(self, recipe: Recipe) -> None:
@@ -227,14 +230,12 @@ class Measurer:
             rejected_true=_average([rejected for _, rejected in true_scores]) if true_scores else None,
         )  # fmt: skip
 
-    def _write(self, file: Path, text: str) -> None:
-        """Write new results, the summary first; a second pass over finished models changes neither file."""
+    def _summarise(self) -> None:
+        """Write the measurements so far into the summary; a second pass over finished models does not change it."""
         summary = self.run / "summary.json"
         models = [measured.model_dump(mode="json") for measured in self.done]
-        if _summed_up(summary)[: len(models)] == models and file.exists() and file.read_bytes() == text.encode():
-            return
-        write_whole(summary, json.dumps({"models": models}, indent=1))
-        write_whole(file, text)
+        if _summed_up(summary)[: len(models)] != models:
+            write_whole(summary, json.dumps({"models": models}, indent=1))
 
 
 def _further(folder: ModelFolder, recipe: Recipe) -> dict[str, dict[str, int]]:
@@ -279,7 +280,7 @@ def load_truth(path: str) -> Truth:
 def _summed_up(summary: Path) -> list[Any]:
     """The models in a summary; none where it is missing or damaged, for it can be made again from the models' records."""
     try:
-        return list(json.loads(summary.read_text(encoding="utf-8"))["models"])
+        return list(json.loads(readable(summary).read_text(encoding="utf-8"))["models"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return []
 

@@ -23,7 +23,7 @@ from threading import Event, Thread
 from typing import IO
 
 from selfreward.errors import SelfRewardError, visible
-from selfreward.records.files import sync_files, sync_folder
+from selfreward.records.files import readable, sync_files, sync_folder
 
 LOCK = ".lock"
 TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
@@ -127,7 +127,7 @@ def _holder(lease: Path) -> str:
     try:
         written = lease.stat().st_mtime
         try:
-            facts = json.loads(lease.read_bytes())
+            facts = json.loads(readable(lease).read_bytes())
             host, pid, at = str(facts["host"]), int(facts["pid"]), float(facts["at"])
         except (ValueError, KeyError, TypeError):  # begun and not yet written
             host, pid, at = "", 0, written
@@ -162,6 +162,8 @@ def _knows_flock(file: IO[str], how: int) -> bool:
 
 def _take(lock: Path, mode: str, how: int) -> Held:
     """Hold `lock`, by a lease where its file system knows no flock and the folder can be written to. Raises `Taken`."""
+    if lock.exists():
+        readable(lock)
     file: IO[str] = lock.open(mode)
     try:
         if _knows_flock(file, how):
@@ -226,7 +228,7 @@ def is_held(lock: Path) -> bool:
     """Whether a process holds the lock; nothing is written."""
     if not lock.exists():
         return False
-    with lock.open() as file:
+    with readable(lock).open() as file:
         try:
             _knows_flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file gives back what this took
             assert_unleased(lock)

@@ -14,7 +14,7 @@ from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, Due, ModelView, RunVie
 def describe_status(folder: Path) -> str:
     """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` holds no run."""
     run = open_run(folder)
-    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run))]))
+    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run)), *unsigned(run)]))
 
 
 def describe_end(folder: Path) -> str:
@@ -31,6 +31,12 @@ def describe_end(folder: Path) -> str:
 def model_lines(run: RunView) -> list[str]:
     """A line for each model: its headline figures, or its stages done and to do."""
     return [f"{name:<4} {_line(model)}" for name, model in run.models.items()]
+
+
+def unsigned(run: RunView) -> list[str]:
+    """A line on figures that no receipt covers; none where all are covered."""
+    names, now = ", ".join(run.unsigned), f"the same command as before, on {run.folder}, computes and signs them"
+    return [f"Figures of {names} are as found: an older build wrote no receipts of measurements; {now}"] if names else []
 
 
 def _line(model: ModelView) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
-from selfreward.records import Measured, Reading, Records, ending, is_held, read_record
+from selfreward.records import Measured, Reading, Records, ending, is_held, readable
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
 from selfreward.rundir.layout import DRIFT, MEASURED, PAIRS, SEED, Due, expected
 from selfreward.rundir.reading import FolderReader
@@ -20,16 +20,10 @@ from selfreward.rundir.seen import Status, last_error, last_seen
 class ModelView(FolderReader):
     """One model's folder: its planned parts in order, and the finished ones."""
 
-    def __init__(self, run: Path, name: str, due: list[Due]) -> None:
-        super().__init__(run / name)
+    def __init__(self, run: Path, name: str, due: list[Due], under_way: bool = False) -> None:
+        super().__init__(run / name, under_way)
         self.due = due
         self.done = [part for part in due if (run / f"{part}.receipt.json").exists()]
-
-    @cached_property
-    def measured(self) -> Measured | None:
-        """The measurement of this model; None while it is not measured."""
-        file = self.path / MEASURED
-        return read_record(file, Measured) if file.exists() else None
 
     @cached_property
     def watched(self) -> list[Reading]:
@@ -58,7 +52,7 @@ class RunView:
         self.seen = last_seen(folder / "logs" / "status.json")
         """The last sign of life."""
         self.seed = FolderReader(folder / SEED)
-        self.models = {name: ModelView(folder, name, due) for name, due in _by_model(recipe).items()}
+        self.models = {name: ModelView(folder, name, due, self.alive) for name, due in _by_model(recipe).items()}
         """By name, in the order in which they are made."""
 
     def __getitem__(self, name: str) -> FolderReader:
@@ -89,6 +83,11 @@ class RunView:
     def measured(self) -> list[Measured]:
         """The measurements so far, in order."""
         return [model.measured for model in self.models.values() if model.measured]
+
+    @property
+    def unsigned(self) -> list[str]:
+        """Names of the measured models whose figures no receipt covers: an older build wrote none."""
+        return [model.name for model in self.models.values() if model.measured and not model.signed]
 
     @property
     def finished(self) -> bool:
@@ -136,10 +135,21 @@ def open_run(folder: Path | str) -> RunView:
     if not config.is_file():
         raise no_run(folder, "Give the folder of a run, runs/demo say")
     try:
-        return RunView(folder, read_recipe(json.loads(config.read_text()), str(config), folder))
+        run = RunView(folder, read_recipe(json.loads(readable(config).read_text()), str(config), folder))
     except (ValueError, RecursionError) as error:
         now = f"Restore it from the last attempt in {folder / 'logs'}"
         raise SelfRewardError("is not what this program wrote", str(config), now) from error
+    _assert_no_gap(run)
+    return run
+
+
+def _assert_no_gap(run: RunView) -> None:
+    """Raises `SelfRewardError` where a model is not measured and one after it is, by an older build, whose receipts name none."""
+    measured = [(model.path / MEASURED).exists() for model in run.models.values()]
+    for at, (model, later) in enumerate(pairwise(run.models.values())):
+        if not run.alive and not measured[at] and measured[at + 1] and not later.signed:
+            what = f"is missing, and {later.name} was made after it"
+            raise SelfRewardError(what, str(model.path / MEASURED if model.path.is_dir() else model.path), model.restore)
 
 
 def _by_model(recipe: Recipe) -> dict[str, list[Due]]:

@@ -26,7 +26,7 @@ from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
 from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
-from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
+from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, readable, write_whole
 from selfreward.rundir import BASE, CONFIG, SEED, Progress, RunDir, Runner, check_model, is_run
 
 COMPARED = "head-to-head"
@@ -118,7 +118,7 @@ def evaluate(
 def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, dict[str, int]]:
     """How long a judgment may be where neither `changes` nor a recipe says: as it was when the evaluation in `path` was begun."""
     try:
-        begun = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        begun = json.loads(readable(path / CONFIG).read_text(encoding="utf-8"))
         before = {table: begun[table]["max_tokens"] for table in JUDGING if table in begun}
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         before = {}

@@ -27,6 +27,7 @@ from selfreward.records import (
     describe,
     quoted,
     read_jsonl,
+    readable,
     worst,
 )
 from selfreward.rundir import (
@@ -173,4 +174,4 @@ def _cut(answer: Response) -> Response:
 
 def _metrics(model: Checkpoint) -> list[dict[str, Any]]:
     file = model.path / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [json.loads(line) for line in readable(file).read_text().splitlines()] if file.exists() else []
