@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selfreward.checks import Check, assert_ready, meet, models_of
+from selfreward.checks import Check, assert_ready, meet, meet_own, models_of
 from selfreward.checks import check as check_recipe
 from selfreward.engines import assert_models, find_gguf, open_model, open_trainer
 from selfreward.errors import Alarm, SelfRewardError
@@ -90,6 +90,7 @@ def evaluate(
 def branch(recipe: Recipe, start: Path, folder: Path) -> None:
     """Take over into `folder` what made `start`, a model of another run, to go on by `recipe`, if all is there that it names."""
     assert_ready(recipe)
+    meet_own(recipe, models_of(recipe))
     branch_off(recipe, start, folder)
 
 
@@ -110,6 +111,9 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     told = assert_ready(recipe, seed)
     cast = Cast(recipe)
     measurer = Measurer(first, seed, folder, cast)  # reads the rubrics: one that is not there leaves no folder behind
+    if not (folder / models(recipe)[-1] / f"{MODEL.name}.receipt.json").exists():
+        for each in (first, *held.values()):
+            meet_own(each, models_of(each))
     outside = [cast.outside(name) for each in (first, *held.values()) for name in models_of(each) if name != each.base]
     if (gguf := find_gguf(recipe.base)) is None:
         outside.insert(0, cast.base)

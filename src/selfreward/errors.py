@@ -86,7 +86,7 @@ def cut_short(text: str) -> str:
     return f"“{whole}”" if len(whole) <= SHORT else f"“{whole[: SHORT // 3].rstrip()} … {whole[-SHORT * 2 // 3 :].lstrip()}”"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of another library's error; the error's name where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
@@ -95,7 +95,7 @@ NOT_THEIRS = re.compile(rf"<|/lib/python3|/site-packages/|^{re.escape(str(Path(_
 """Files whose lines do not help whoever wrote a function of their own: Python's, libraries', and this package's."""
 
 
-def raised(error: Exception) -> str:
+def raised(error: BaseException) -> str:
     """The error that another's code raised, and where in it: `KeyError ('x') at mine.py:12`."""
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:

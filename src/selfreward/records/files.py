@@ -118,6 +118,11 @@ def read_signed(path: Path) -> dict[str, Any] | None:
         raise ValueError("no facts with an id") from error
 
 
+def signed(facts: Mapping[str, Any]) -> str:
+    """The text of a file that holds `facts` and their hash."""
+    return json.dumps({"id": content_id(facts), **facts}, indent=1)
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Let errors of the operating system that name no file, such as those of writing, name `path`."""

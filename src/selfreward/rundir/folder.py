@@ -26,13 +26,13 @@ from selfreward.records import (
     CHANGED,
     Known,
     Record,
-    content_id,
     differing,
     file_hash,
     lock_folder,
     read_signed,
     readable,
     same_models,
+    signed,
     sync_folder,
     to_line,
     write_whole,
@@ -278,7 +278,7 @@ class Stage:
 
     def _save(self, path: Path, **facts: object) -> None:
         self.run.assert_held()
-        write_whole(path, json.dumps({"id": content_id(facts), **facts}, indent=1))
+        write_whole(path, signed(facts))
 
     def load(self, path: Path) -> dict[str, Any]:
         """The facts in a signed file of this stage. Raises `SelfRewardError` where it is damaged."""
