@@ -10,6 +10,7 @@ from traceback import walk_tb
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories that steer a terminal or show nothing: controls, formats (bidirectional, zero-width), lone surrogates, line
 and paragraph separators."""
+NOT_PLAIN = re.compile("[^ -~]")
 STARS = "********"
 PASSWORD = r"""[^\s"/?#@:\[]*:(?!\d*(?:[/?#\s"]|$))"""
 """A user and a colon in a URL, where what follows is no port: up to the last @ it is a password, whatever is in it."""
@@ -27,10 +28,12 @@ def visible(text: str, keep: str = "") -> str:
 
     `keep`: such characters that stay, newlines say, where the text may have lines of its own.
     """
-    return "".join(
-        repr(character)[1:-1] if unicodedata.category(character) in UNSEEN and character not in keep else character
-        for character in text
-    )
+
+    def shown(match: re.Match[str]) -> str:
+        character = match[0]
+        return repr(character)[1:-1] if unicodedata.category(character) in UNSEEN and character not in keep else character
+
+    return NOT_PLAIN.sub(shown, text)
 
 
 def starred(text: str) -> str:

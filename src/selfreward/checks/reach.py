@@ -77,12 +77,12 @@ def models_of(recipe: Recipe) -> dict[str, tuple[str, ...]]:
 
 def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
     """Find the model `name`, which plays `parts`."""
-    if recipe.backend.type == "fake" and name not in recipe.servers:
-        return NamedModel(name, parts, "the fake backend stands in for it")
     if name in recipe.servers:
         return _served(name, parts, recipe)
     if re.fullmatch(IMPORT_PATH, name):
         return _of_yours(name, parts, elsewhere=bool(recipe.cluster and recipe.cluster.address))
+    if recipe.backend.type == "fake":
+        return NamedModel(name, parts, "the fake backend stands in for it")
     try:
         if gguf := find_gguf(name):
             return _in_gguf(gguf, NamedModel(name, parts, "GGUF, converted as the run begins"))

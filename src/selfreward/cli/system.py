@@ -20,6 +20,7 @@ FULL = ("the disk is full", _then("make room"))
 DENIED = ("there is no permission", _then("get it from who owns the file or folder, or name another"))
 OPEN = ("too many files are open", _then("raise the limit (`ulimit -n 65536`)"))
 IN_THE_WAY = ("a file stands where a folder should be", _then("move it away, or name another path"))
+AWAY = ("the disk, or the network to it, does not answer", _then("see that it is there, mount it again"))
 KNOWN = {
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
@@ -28,6 +29,8 @@ KNOWN = {
     errno.EPERM: DENIED,
     errno.EIO: ("the disk, or the network to it, failed (input/output error)", _then("see the system's log, put it right")),
     errno.ESTALE: ("the network file system lost it (stale file handle)", _then("mount it again")),
+    **dict.fromkeys((errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO), AWAY),
+    errno.EBUSY: ("something else uses it", _then("end that")),
     errno.EFBIG: ("it is larger than a file may be here", _then("raise the limit (`ulimit -f unlimited`) or use another disk")),
     errno.EMFILE: OPEN,
     errno.ENFILE: OPEN,

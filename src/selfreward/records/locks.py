@@ -128,8 +128,8 @@ def _holder(lease: Path) -> str:
         written = lease.stat().st_mtime
         try:
             facts = json.loads(readable(lease).read_bytes())
-            host, pid, at = str(facts["host"]), int(facts["pid"]), float(facts["at"])
-        except (ValueError, KeyError, TypeError):  # begun and not yet written
+            host, pid, at = str(facts["host"]), int(facts["pid"]), min(written, float(facts["at"]))  # its clock may be ahead
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # begun and not yet written
             host, pid, at = "", 0, written
     except FileNotFoundError:
         return ""

@@ -96,8 +96,16 @@ def run_arm(arm: Arm, seed: int, work: Path) -> LabRun:
     )  # fmt: skip
     if seed in PLANTED:
         _keep_first(folder, work / "first" / f"seed_{seed}")
-    shutil.rmtree(folder)
+    _remove(folder)
     return record
+
+
+def _remove(folder: Path) -> None:
+    """Remove a run's folder; killed meanwhile, none of it is left to go on with."""
+    gone = folder.with_name(f"{folder.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.rename(gone)
+    shutil.rmtree(gone)
 
 
 class _Planting:
