@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from selfreward.errors import amount
 from selfreward.records.base import Record, compiles
+from selfreward.records.checked import Instruction
 from selfreward.records.measured import number
 from selfreward.records.requests import Conversed, Sampled
 
@@ -82,10 +83,17 @@ class Anchor(Conversed):
     """Right answers, white space and case aside."""
     pattern: Annotated[str, AfterValidator(compiles)] | None = None
     """A regular expression that a right answer matches somewhere, ignoring case."""
+    checks: tuple[Instruction, ...] = Field((), exclude_if=lambda checks: not checks)
+    """What a program checks of a right answer, all of it (`judge.checks`)."""
+
+    @property
+    def added_identity(self) -> list[object]:
+        """The turns before and the checks, where there are any."""
+        return [*super().added_identity, *([self.checks] if self.checks else [])]
 
     @model_validator(mode="after")
     def _checkable(self) -> Anchor:
-        if not self.answers and self.pattern is None:
+        if not self.answers and self.pattern is None and not self.checks:
             raise ValueError("give answers, or a pattern that a right answer matches")
         return self
 

@@ -57,7 +57,7 @@ class Watcher:
         self.after = after
         """Called when a model is measured and watched."""
         self.config = recipe.drift
-        self.anchors = load_anchors(self.config, seed)
+        self.anchors = load_anchors(recipe, seed)
         self.joint = load_joint(self.config) if self.config else None
         self.seen: list[tuple[Checkpoint, Evidence]] = []
         self.readings: list[Reading] = []
@@ -144,19 +144,26 @@ class Watcher:
         return likelihoods
 
 
-def load_anchors(config: DriftConfig | None, seed: Seed) -> list[Anchor]:
-    """The first `sample` anchors of the file.
+def load_anchors(recipe: Recipe, seed: Seed) -> list[Anchor]:
+    """The first `sample` anchors: those of the file, and the held-out prompts that carry checks where these are anchors.
 
     Raises `SelfRewardError` where the file is malformed, or has a prompt twice, or one that `seed` has too.
     """
+    config, checked = recipe.drift, list[Anchor]()
+    if config and recipe.judge.checks == "anchor":
+        carrying = [prompt for prompt in seed.heldout_prompts if prompt.checks]
+        checked = [Anchor(prompt=prompt.text, context=prompt.context, checks=prompt.checks) for prompt in carrying]
+        if not checked:
+            now = 'Give data.heldout_prompts with checks, or set judge.checks to "measure"'
+            raise SelfRewardError('is "anchor", but no held-out prompt carries a check', "judge.checks", now)
     if config is None or config.anchors is None:
-        return []
+        return checked[: config.sample] if config else []
     anchors = read_jsonl(Path(config.anchors), Anchor)
     repeated = [prompt for prompt, count in Counter(plain(quoted(anchor.asked)) for anchor in anchors).items() if count > 1]
     if repeated:
         raise SelfRewardError(f"has {repeated[0]!r} more than once", config.anchors, "Leave one")
     refuse_known(map(_prompt, anchors), "anchors", config.anchors, seed)
-    return anchors[: config.sample]
+    return [*anchors, *checked][: config.sample]
 
 
 def _prompt(anchor: Anchor) -> Prompt:

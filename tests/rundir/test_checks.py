@@ -1,0 +1,160 @@
+"""Whole runs whose prompts carry checks: measured, as anchors, as scores; killed; and refused before anything is paid."""
+
+import json
+
+import pytest
+from tinyrun import go, make_world, tree, write_by
+
+from selfreward.checks import check
+from selfreward.errors import SelfRewardError
+from selfreward.recipe import load_recipe
+from selfreward.records import Check, Instruction, Judgment, Pair, Prompt, Response, iter_jsonl, to_line
+
+COMMA, WORD = Instruction(id="punctuation:no_comma"), Instruction(pattern="birch")
+SAID = ("birch", "a birch, tall", "an oak", "an oak, tall")
+"""Texts that pass both checks, the second, the first, none."""
+
+
+def world(folder, own=True):
+    """A world whose held-out prompts, and prompts of the user's own, carry two checks; its recipe."""
+    recipe = make_world(folder)
+    heldout = [Prompt(text=f"name the birch number {n}", source="seed", checks=(COMMA, WORD)) for n in range(3)]
+    mine = [Prompt(text=f"tell of tree number {n}", source="seed", checks=(COMMA, WORD)[: 2 - n % 2]) for n in range(5)]
+    mine.append(Prompt(text="tell of a stone", source="seed"))
+    for name, records in {"prompts": heldout, "own": mine}.items():
+        (folder / f"{name}.jsonl").write_text("".join(to_line(record) + "\n" for record in records))
+    if own:
+        recipe.write_text(recipe.read_text().replace("[prompts]", '[prompts]\nfrom = "own.jsonl"'))
+    return recipe
+
+
+def speak(monkeypatch):
+    """Let every model answer by the number of the sample, and judge every answer with 2."""
+
+    def write(request):
+        judging = "Score" in request.messages[-1].content
+        return ("so. Score: 2", "stop") if judging else (SAID[request.index * 2 % 4], "stop")
+
+    write_by(monkeypatch, write)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    speak(monkeypatch)
+    recipe = world(tmp_path / "world")
+
+    def begin(name="run", **changes):
+        go(recipe, tmp_path / name, **changes)
+        return tmp_path / name
+
+    return begin
+
+
+def records(folder, name, kind):
+    return list(iter_jsonl(folder / f"{name}.jsonl", kind))
+
+
+def test_checks_that_score_decide_the_pairs_and_the_judge_is_asked_about_no_other_prompt(run):
+    m2 = run(judge__checks="score", judge__scale=[0, 4], measure__truth="checks") / "M2"
+    said = {response.id: response for response in records(m2, "responses", Response)}
+    pairs = records(m2, "pairs", Pair)
+    assert len(pairs) == 5  # the stone's two answers are judged alike
+    for pair in pairs:
+        assert (said[pair.chosen_id].text, said[pair.rejected_id].text) == ("birch", "an oak") or pair.rejected_score == 0
+    two = [pair for pair in pairs if pair.rejected_score == 2]
+    assert {pair.chosen_score for pair in pairs} == {4.0} and len(two) == 3
+    stone = {response.id for response in said.values()} - {c.response_id for c in records(m2, "checks", Check)}
+    assert {judgment.response_id for judgment in records(m2, "judgments", Judgment)} == stone and len(stone) == 2
+
+
+def test_measured_checks_flow_nowhere_and_are_the_truth_where_that_is_asked(run):
+    off = run("off", measure__truth="tinyrun:truth")
+    on = run("on", judge__checks="measure", measure__truth="checks")
+    for name in ("responses", "judgments", "pairs"):
+        assert (off / "M2" / f"{name}.jsonl").read_bytes() == (on / "M2" / f"{name}.jsonl").read_bytes()
+    assert not list(off.rglob("*checks*"))
+    measured = json.loads((on / "M2" / "measured.json").read_text())
+    assert measured["checks"]["prompts"]["value"] == measured["checks"]["instructions"]["value"] == 1
+    assert measured["checks"]["outcomes"] == {"checked": 6} and set(measured["checks"]["by_kind"]) == {COMMA.id, "pattern"}
+    assert measured["true_score"] == 5 and measured["loop"]["true_score"]["value"] == pytest.approx(5 * (3 * 0.75 + 2 * 1) / 5)
+    assert "checks" not in json.loads((off / "M2" / "measured.json").read_text())
+
+
+def test_what_could_not_be_checked_has_no_score_and_is_counted_with_its_reason(run, tmp_path):
+    slow = Prompt(text="name the slow one", source="seed", checks=(Instruction(pattern="^(a|aa|a)+$"),))
+    (tmp_path / "world" / "prompts.jsonl").write_text(to_line(slow) + "\n")
+    SLOW = "a" * 70 + "!"
+    import selfreward.engines.fake as fake
+
+    fake.FakeModel.__init__ = lambda self: setattr(self, "_write", lambda request: (SLOW, "stop"))
+    with pytest.raises(SelfRewardError):  # all candidates read alike: no pairs; M1 is measured by then
+        run("slow", judge__checks="measure", measure__truth="checks")
+    measured = json.loads((tmp_path / "slow" / "M1" / "measured.json").read_text())
+    assert measured["checks"]["outcomes"] == {"unchecked (its pattern took more than 2 seconds)": 1}
+    assert measured["true_score"] is None and measured["checks"]["instructions"] is None
+
+
+def test_anchors_are_watched_and_never_trained_on(run):
+    folder = run(judge__checks="anchor", drift={"sample": 2})
+    assert [response.prompt_id for response in records(folder / "M2", "responses", Response)].count(
+        Prompt(text="tell of a stone", source="seed").id
+    ) == 2
+    assert len(records(folder / "M2", "responses", Response)) == 2
+    assert len(records(folder / "M2", "anchor_responses", Response)) == 2
+    figures = {row["monitor"]: row["value"] for row in map(json.loads, (folder / "M2" / "drift.jsonl").open())}
+    assert figures["people.anchor_accuracy"] == 1
+
+
+def test_a_run_with_checks_that_was_killed_ends_with_the_same_bytes(run, tmp_path, monkeypatch):
+    whole = tree(run(judge__checks="score", measure__truth="checks"))
+    from selfreward.rundir import ModelFolder
+
+    keep, calls = ModelFolder.keep, []
+
+    def dying(self, part, decided):
+        calls.append(part.name)
+        if len(calls) in (5, 11):
+            raise KeyboardInterrupt
+        return keep(self, part, decided)
+
+    monkeypatch.setattr(ModelFolder, "keep", dying)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run("killed", judge__checks="score", measure__truth="checks")
+    assert tree(run("killed", judge__checks="score", measure__truth="checks")) == whole
+
+
+@pytest.mark.parametrize("name", ["prompts", "own"])
+def test_a_check_that_cannot_be_made_is_refused_before_there_is_a_folder(run, tmp_path, name):
+    file = tmp_path / "world" / f"{name}.jsonl"
+    lines = file.read_text().splitlines()
+    lines[1] = lines[1].replace("no_comma", "no_dash")
+    file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(SelfRewardError, match=f"{name}.jsonl:2: checks.0.id: no checker knows 'punctuation:no_dash'"):
+        run(judge__checks="measure")
+    assert not (tmp_path / "run").exists()
+    found = check(load_recipe(tmp_path / "world" / "recipe.toml", {"judge.checks": "measure"}), tmp_path / "run").findings
+    assert any("checks.0.id" in finding.what for finding in found)
+    run("off")  # nobody asks
+
+
+@pytest.mark.parametrize(("changes", "complaint"), [
+    ({"measure__truth": "checks"}, 'truth = "checks" needs answers that are checked'),
+    ({"judge__checks": "anchor"}, 'judge.checks = "anchor" is for monitors'),
+    ({"judge__checks": "score", "judge__method": "votes"}, 'checks = "score" takes the place of one judge'),
+    ({"judge__checks": "score", "pairs__max_fluke": 0.1}, "max_fluke goes by the noise of one judge's scores"),
+])  # fmt: skip
+def test_a_recipe_in_which_checks_mean_nothing_is_refused(run, changes, complaint):
+    with pytest.raises(SelfRewardError, match=complaint):
+        run(**changes)
+
+
+def test_the_bill_counts_no_judgment_of_prompts_that_programs_score(tmp_path):
+    recipe = world(tmp_path / "world")
+
+    def judgments(**changes):
+        stages = check(load_recipe(recipe, changes), tmp_path / "run").bill.lines
+        return next(line.stage.requests for line in stages if line.stage.name == "M2/judgments")
+
+    assert judgments() == 6 * 2 * 3
+    assert judgments(**{"judge.checks": "score"}) == 1 * 2 * 3
