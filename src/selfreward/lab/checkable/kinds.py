@@ -186,6 +186,44 @@ def _add_forbidden(text: str, arguments: Arguments, rng: random.Random) -> str:
     return _add_words(text, {"keywords": [rng.choice(arguments["forbidden_words"])]}, rng)
 
 
+def _with_title(text: str, _: Arguments, rng: random.Random) -> str:
+    return f"<<{rng.choice(WORDS).capitalize()}>>\n{text}"
+
+
+def _without_title(text: str, _: Arguments, rng: random.Random) -> str:
+    text = re.sub(r"<<.*?>>", "", text)
+    return f"{rng.choice(WORDS).capitalize()}\n{text}" if rng.random() < 0.5 else text
+
+
+def _with_postscript(text: str, _: Arguments, rng: random.Random) -> str:
+    return f"{text}\nP.S. It is {rng.choice(WORDS)}."
+
+
+def _without_postscript(text: str, _: Arguments, __: random.Random) -> str:
+    return re.sub(r"p\.\s?s\.", "", text, flags=re.IGNORECASE)
+
+
+def _often(text: str, arguments: Arguments, rng: random.Random) -> str:
+    for _ in range(arguments["frequency"]):
+        text = _with_word(text, arguments["keyword"], rng)
+    return text
+
+
+def _seldom(text: str, arguments: Arguments, rng: random.Random) -> str:
+    text = _without(text, arguments["keyword"], "thing")
+    return _with_word(text, arguments["keyword"], rng) if rng.random() < 0.5 else text
+
+
+def _with_places(text: str, arguments: Arguments, rng: random.Random) -> str:
+    for _ in range(arguments["num_placeholders"]):
+        text = _with_word(text, f"[{rng.choice(WORDS)}]", rng)
+    return text
+
+
+def _without_places(text: str, _: Arguments, rng: random.Random) -> str:
+    return text.replace("[", "").replace("]", "")
+
+
 SEEN: tuple[Kind, ...] = (
     Kind(
         "punctuation:no_comma",
@@ -272,3 +310,36 @@ SEEN: tuple[Kind, ...] = (
         _note_bullets,
     ),
 )
+"""Kinds that seeds ask for, and judgments in EFT walk through."""
+
+UNSEEN: tuple[Kind, ...] = (
+    Kind(
+        "detectable_format:title",
+        ("Give it a title in double angle brackets, such as <<title>>.",),
+        lambda rng: {},
+        _with_title,
+        _without_title,
+    ),
+    Kind(
+        "detectable_content:postscript",
+        ("Add a postscript that begins with {postscript_marker}",),
+        lambda rng: {"postscript_marker": "P.S."},
+        _with_postscript,
+        _without_postscript,
+    ),
+    Kind(
+        "keywords:frequency",
+        ("Use the word {keyword} at least {frequency} times.",),
+        lambda rng: {"keyword": rng.choice(WORDS), "frequency": rng.randint(2, 3), "relation": "at least"},
+        _often,
+        _seldom,
+    ),
+    Kind(
+        "detectable_content:number_placeholders",
+        ("Put at least {num_placeholders} of these in it: a placeholder in square brackets, such as [name].",),
+        lambda rng: {"num_placeholders": rng.randint(1, 2)},
+        _with_places,
+        _without_places,
+    ),
+)
+"""Kinds that are in held-out prompts and rankings alone."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from selfreward.lab.checkable.kinds import SEEN, Kind
+from selfreward.records import Instruction, Prompt
 
 TOPICS = (
     "the sea", "a small garden", "old trains", "making bread", "rainy days", "a lost dog", "learning to swim", "the moon",
@@ -30,7 +31,7 @@ APART = ({"change_case:english_lowercase", "change_case:english_capital"},)
 """Kinds of which a task has one at most."""
 
 
-class Instruction(NamedTuple):
+class Rule(NamedTuple):
     """One instruction of a task."""
 
     kind: Kind
@@ -40,8 +41,14 @@ class Instruction(NamedTuple):
 class Task(NamedTuple):
     """A prompt and the instructions in it."""
 
-    prompt: str
-    instructions: tuple[Instruction, ...]
+    text: str
+    rules: tuple[Rule, ...]
+
+    @property
+    def prompt(self) -> Prompt:
+        """As a record, with its checks."""
+        checks = tuple(Instruction(id=kind.id, kwargs=dict(arguments)) for kind, arguments in self.rules)
+        return Prompt(text=self.text, source="seed", checks=checks)
 
 
 def sample_task(rng: random.Random, kinds: Sequence[Kind] = SEEN, sizes: Sequence[int] = (1, 2, 2, 3)) -> Task:
@@ -49,22 +56,22 @@ def sample_task(rng: random.Random, kinds: Sequence[Kind] = SEEN, sizes: Sequenc
     chosen = rng.sample(kinds, rng.choice(sizes))
     while any(len(apart & {kind.id for kind in chosen}) > 1 for apart in APART):
         chosen = rng.sample(kinds, len(chosen))
-    instructions = tuple(Instruction(kind, kind.draw(rng)) for kind in chosen)
+    rules = tuple(Rule(kind, kind.draw(rng)) for kind in chosen)
     asked = rng.choice(ASKS).format(topic=rng.choice(TOPICS))
-    return Task(" ".join([asked, *(kind.wording(arguments, rng) for kind, arguments in instructions)]), instructions)
+    return Task(" ".join([asked, *(kind.wording(arguments, rng) for kind, arguments in rules)]), rules)
 
 
 def judgment(task: Task, text: str, verdicts: Sequence[bool]) -> str:
     """A walk through the instructions one by one, and the score: the share that is followed, of `BEST`."""
     lines = [
         f"{number}. {kind.named(arguments)}: {kind.note(text, arguments) if kind.note else ''}, {'yes' if holds else 'no'}"
-        for number, ((kind, arguments), holds) in enumerate(zip(task.instructions, verdicts, strict=True), start=1)
+        for number, ((kind, arguments), holds) in enumerate(zip(task.rules, verdicts, strict=True), start=1)
     ]
     return "\n".join([*lines, f"Score: {BEST * sum(verdicts) // len(verdicts)}"])
 
 
 def varied(task: Task, text: str, rng: random.Random) -> str:
     """The text, changed so that it follows each instruction or not by the toss of a coin."""
-    for kind, arguments in task.instructions:
+    for kind, arguments in task.rules:
         text = (kind.follow if rng.random() < 0.5 else kind.breach)(text, arguments, rng)
     return text
