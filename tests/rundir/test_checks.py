@@ -3,12 +3,13 @@
 import json
 
 import pytest
-from tinyrun import go, make_world, tree, write_by
 
 from selfreward.checks import check
+from selfreward.checks.planning import plan
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import load_recipe
 from selfreward.records import Check, Instruction, Judgment, Pair, Prompt, Response, iter_jsonl, to_line
+from tinyrun import go, make_world, tree, write_by
 
 COMMA, WORD = Instruction(id="punctuation:no_comma"), Instruction(pattern="birch")
 SAID = ("birch", "a birch, tall", "an oak", "an oak, tall")
@@ -29,11 +30,13 @@ def world(folder, own=True):
 
 
 def speak(monkeypatch):
-    """Let every model answer by the number of the sample, and judge every answer with 2."""
+    """Let every model answer by the number of the sample, and as a judge like oaks best."""
 
     def write(request):
-        judging = "Score" in request.messages[-1].content
-        return ("so. Score: 2", "stop") if judging else (SAID[request.index * 2 % 4], "stop")
+        asked = request.messages[-1].content
+        if "Score" in asked:
+            return f"so. Score: {4 if 'oak' in asked else 1}", "stop"
+        return SAID[request.index * 2 % 4], "stop"
 
     write_by(monkeypatch, write)
 
@@ -58,11 +61,8 @@ def test_checks_that_score_decide_the_pairs_and_the_judge_is_asked_about_no_othe
     m2 = run(judge__checks="score", judge__scale=[0, 4], measure__truth="checks") / "M2"
     said = {response.id: response for response in records(m2, "responses", Response)}
     pairs = records(m2, "pairs", Pair)
-    assert len(pairs) == 5  # the stone's two answers are judged alike
-    for pair in pairs:
-        assert (said[pair.chosen_id].text, said[pair.rejected_id].text) == ("birch", "an oak") or pair.rejected_score == 0
-    two = [pair for pair in pairs if pair.rejected_score == 2]
-    assert {pair.chosen_score for pair in pairs} == {4.0} and len(two) == 3
+    told = [(said[p.chosen_id].text, said[p.rejected_id].text, p.chosen_score, p.rejected_score) for p in pairs]
+    assert told == [("birch", "an oak", 4, 2)] * 3 + [("an oak", "birch", 4, 1)]  # of two trees both answers pass the one check
     stone = {response.id for response in said.values()} - {c.response_id for c in records(m2, "checks", Check)}
     assert {judgment.response_id for judgment in records(m2, "judgments", Judgment)} == stone and len(stone) == 2
 
@@ -153,8 +153,9 @@ def test_the_bill_counts_no_judgment_of_prompts_that_programs_score(tmp_path):
     recipe = world(tmp_path / "world")
 
     def judgments(**changes):
-        stages = check(load_recipe(recipe, changes), tmp_path / "run").bill.lines
-        return next(line.stage.requests for line in stages if line.stage.name == "M2/judgments")
+        changed = load_recipe(recipe, changes)
+        stages = plan(changed, check(changed, tmp_path / "run").seed)
+        return next(stage.requests for stage in stages if stage.stage == "M2/judgments")
 
     assert judgments() == 6 * 2 * 3
     assert judgments(**{"judge.checks": "score"}) == 1 * 2 * 3

@@ -134,7 +134,7 @@ class _Planner:
         judge = self.recipe.judge
         named = judge.judges[judge.rounds.index(due.part.name)] if len(judge.judges) > 1 else judge.judges[0]
         by, samples = self.base if named in ROLES else named, 1 if judge.samples == "adaptive" else self.samples
-        return self._judging(due, by, self._candidates, samples, self._pair)
+        return self._judging(due, by, round(self._candidates * self.seed.judged), samples, self._pair)
 
     def _candidates_compared(self, due: Due) -> Stage | None:
         """Each candidate against each other one to its prompt."""

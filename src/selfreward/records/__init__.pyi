@@ -1,6 +1,5 @@
 from .base import (REPLY as REPLY, VERIFIED as VERIFIED, Identified as Identified, Record as Record, compiles as compiles,
     content_id as content_id)
-from .checked import (Check as Check, How as How, Instruction as Instruction, holds as holds, share as share)
 from .evaluated import (FOLDER as FOLDER, RESULT as RESULT, Figure as Figure, Found as Found, Result as Result,
     read_results as read_results)
 from .files import (CHANGED as CHANGED, INDEX as INDEX, Known as Known, WEIGHTS as WEIGHTS, differing as differing, file_hash as file_hash,
@@ -14,8 +13,8 @@ from .locks import (LOCK as LOCK, Held as Held, alone as alone, is_held as is_he
 from .made import (Answer as Answer, Contrast as Contrast, Dropped as Dropped, Example as Example,
     Iteration as Iteration, JudgePair as JudgePair, Judgment as Judgment, MetaJudgment as MetaJudgment, Outcome as Outcome,
     Pair as Pair, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Reasoned as Reasoned, Response as Response,
-    Vote as Vote, is_blank as is_blank, is_encoded_anew as is_encoded_anew)
-from .texts import contrasts as contrasts, in_pairs as in_pairs, preference_texts as preference_texts, texts_in as texts_in
+    Vote as Vote, contrasts as contrasts, in_pairs as in_pairs, is_blank as is_blank,
+    is_encoded_anew as is_encoded_anew, preference_texts as preference_texts, texts_in as texts_in)
 from .measured import (Comparison as Comparison, Place as Place, Preference as Preference, Side as Side, Verdict as Verdict,
     Compared as Compared, Estimate as Estimate, Followed as Followed, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
@@ -23,5 +22,5 @@ from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finis
     Posed as Posed, Request as Request, Sampled as Sampled, Sampling as Sampling, Thoughtful as Thoughtful, Watched as Watched)
 from .requests import (NO_FRAME as NO_FRAME, Asked as Asked, Conversed as Conversed, Frame as Frame, last_turn as last_turn,
     quoted as quoted, turns_of as turns_of)
-from .watched import (Anchor as Anchor, Baseline as Baseline, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
+from .watched import (Anchor as Anchor, Baseline as Baseline, Check as Check, How as How, Instruction as Instruction, holds as holds, share as share, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
     describe as describe, ending as ending, phrase as phrase, worst as worst)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
-from selfreward.records.checked import Instruction
 from selfreward.records.measured import Preference
-from selfreward.records.requests import Asked, Conversed, Finish, Ids, Sampled, Thoughtful
+from selfreward.records.requests import NO_FRAME, Asked, Conversed, Finish, Frame, Ids, Sampled, Thoughtful
+from selfreward.records.watched import Checks
 
 
 class Reasoned(Record):
@@ -59,7 +59,7 @@ class Prompt(Conversed):
     last = "text"
     text: str
     source: Literal["seed", "self"]
-    checks: tuple[Instruction, ...] = Field((), exclude_if=lambda checks: not checks)
+    checks: Checks = ()
     """What a program can check in an answer (`judge.checks`)."""
 
 
@@ -227,14 +227,8 @@ class JudgePair(Identified):
     """A preference between two judgments of one response: the one to learn from and the one to learn away from."""
 
     identity = (
-        "response_id",
-        "chosen_id",
-        "rejected_id",
-        "chosen_score",
-        "rejected_score",
-        "chosen_strength",
-        "rejected_strength",
-    )
+        "response_id", "chosen_id", "rejected_id", "chosen_score", "rejected_score", "chosen_strength", "rejected_strength",
+    )  # fmt: skip
     response_id: str
     """Of the response judged; of an EFT example its own id."""
     chosen_id: str
@@ -269,3 +263,35 @@ class Iteration(NamedTuple):
     """Of candidates that were compared with each other."""
     told: Mapping[str, float] = {}
     """Figures that the way of scoring found for itself."""
+
+
+def in_pairs(pairs: Iterable[Pair]) -> set[str]:
+    """Ids of the responses that are in one of `pairs`."""
+    return {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
+
+
+def texts_in(pairs: Iterable[Pair], responses: Iterable[Response]) -> dict[str, str]:
+    """Text by id of those of `responses` that are in one of `pairs`."""
+    wanted = in_pairs(pairs)
+    return {response.id: response.text for response in responses if response.id in wanted}
+
+
+def preference_texts(
+    pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]
+) -> list[tuple[Asked, str, str]]:
+    """(prompt, chosen, rejected) as text, for training."""
+    prompt_of, texts = {prompt.id: prompt.asked for prompt in prompts}, texts_in(pairs, responses)
+    return [(prompt_of[pair.prompt_id], texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs]
+
+
+def contrasts(
+    pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response], frame: Frame = NO_FRAME
+) -> list[Contrast]:
+    """(prompt, chosen, rejected) for training: the sampled ids of responses for which they are known, the text of others.
+
+    `frame`: how the prompts were asked when the responses were sampled. A pair of another weight than 1 has it beside them.
+    """
+    prompt_of, wanted = {prompt.id: frame(prompt.asked) for prompt in prompts}, in_pairs(pairs)
+    said = {one.id: one.answer for one in responses if one.id in wanted}
+    texts = [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+    return [text if pair.weight == 1 else (*text, pair.weight) for pair, text in zip(pairs, texts, strict=True)]

@@ -32,7 +32,7 @@ AT_THE_END = " \t\n*_`\"'“”’.!)]"
 
 
 @cache
-def checkers() -> Mapping[str, Any]:
+def known_checkers() -> Mapping[str, Any]:
     """Kind of instruction → its checker. Raises `SelfRewardError` where the library is missing."""
     try:
         with _nothing_downloaded():
@@ -108,7 +108,7 @@ def _verdicts(instruction: Instruction, prompt: str, text: str) -> tuple[bool, b
     from if_verifiable.common import evaluate_instructions
 
     with _nothing_downloaded():
-        verdicts, _ = evaluate_instructions(text, [instruction.id], [dict(instruction.kwargs)], prompt, dict(checkers()))
+        verdicts, _ = evaluate_instructions(text, [instruction.id], [dict(instruction.kwargs)], prompt, dict(known_checkers()))
     return (verdicts[0].strict_pass, verdicts[0].loose_pass) if verdicts else (False, False)
 
 
@@ -147,15 +147,15 @@ def _fault(instruction: Instruction) -> tuple[str, str] | None:
             return f"pattern: not a regular expression ({error})", "Put it right"
     if instruction.id is None:
         return None
-    if instruction.id not in checkers():
-        near = difflib.get_close_matches(instruction.id, checkers(), n=1)
+    if instruction.id not in known_checkers():
+        near = difflib.get_close_matches(instruction.id, known_checkers(), n=1)
         return f"id: no checker knows {instruction.id!r}", f"Did you mean {near[0]}?" if near else "Leave it out"
     return _fault_of_arguments(instruction)
 
 
 def _fault_of_arguments(instruction: Instruction) -> tuple[str, str] | None:
     """Whether a checker takes its arguments, tried on a text."""
-    checker = checkers()[instruction.id or ""](instruction.id)
+    checker = known_checkers()[instruction.id or ""](instruction.id)
     given = {name: value for name, value in instruction.kwargs.items() if value is not None}
     known = checker.get_instruction_args_keys()
     if unknown := [name for name in given if name not in known]:

@@ -15,7 +15,7 @@ from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import AnsweringConfig, Located
 from selfreward.records import Check, Figure, Found, How, Instruction, Prompt, Response, digest, holds
 from selfreward.rundir import CHECKS, Part
-from selfreward.steps import NO_DATA, Answering, check, checkers
+from selfreward.steps import NO_DATA, Answering, check, known_checkers
 
 HOWS: tuple[How, How] = ("strict", "loose")
 
@@ -58,7 +58,7 @@ class Checkable(Settings):
 
     def load(self) -> object:
         """Read the prompts. Raises `SelfRewardError` where no checker knows an instruction."""
-        known = checkers()
+        known = known_checkers()
         for number, task in enumerate(self.tasks, start=1):
             for kind in task.kinds:
                 if kind not in known:
