@@ -46,7 +46,6 @@ from selfreward.rundir import (
     Due,
     Part,
     expected,
-    models,
     part_of,
 )
 
@@ -72,7 +71,7 @@ class _Planner:
         self.comparison = _completion(recipe.pairwise, JUDGMENT).plus(recipe.pairwise.thinking)
         self.own = seed.prompt.plus(self.answer)
         """Tokens of a held-out prompt and its answer."""
-        self.measured = models(recipe)
+        self.measured = [due.folder for due in expected(recipe) if due.part is HELDOUT_RESPONSES]
 
     def run(self) -> Iterator[Stage]:
         for due in expected(self.recipe):

@@ -68,8 +68,10 @@ def _accuracy(measured: Measured) -> str:
 def _stages(model: ModelView) -> str:
     if not model.done:
         return "to do"
+    if not model.owed and not model.is_measured:
+        return "made, and not measured: measure.every passes over it"
     making = takewhile(lambda due: due.part is not HELDOUT_RESPONSES, model.due)
-    to_do = [_called(model, due) for due in making if due in model.owed] + ["measuring"]
+    to_do = [_called(model, due) for due in making if due in model.owed] + ["measuring"] * model.is_measured
     return f"done: {', '.join(_called(model, due) for due in model.done)}; to do: {', '.join(to_do)}"
 
 

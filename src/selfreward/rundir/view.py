@@ -12,7 +12,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
 from selfreward.records import Measured, Reading, Records, ending, is_held, read_record
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
-from selfreward.rundir.layout import DRIFT, MEASURED, PAIRS, SEED, Due, expected
+from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, MEASURED, PAIRS, SEED, Due, expected
 from selfreward.rundir.reading import FolderReader
 from selfreward.rundir.seen import Status, last_error, last_seen
 
@@ -46,6 +46,11 @@ class ModelView(FolderReader):
         watched = [part for part in self.due if part.part is DRIFT]
         whole = self.measured and all(part in self.done for part in watched)
         return [] if whole else [part for part in self.due if part not in self.done]
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the recipe has this model measured."""
+        return any(part.part is HELDOUT_RESPONSES for part in self.due)
 
 
 class RunView:
@@ -92,8 +97,8 @@ class RunView:
 
     @property
     def finished(self) -> bool:
-        """Whether every model is measured, and watched where it is to be."""
-        return all(model.measured and not model.owed for model in self.models.values())
+        """Whether every model is made, and measured and watched where it is to be."""
+        return all(not model.owed and (model.measured or not model.is_measured) for model in self.models.values())
 
     @property
     def ended(self) -> ModelView | None:
