@@ -84,9 +84,9 @@ def left(run):
 
 
 def test_every_stage_that_a_run_leaves_is_in_the_layout_and_the_other_way_round(run):
-    due = expected(open_run(run).recipe)
-    once = {(folder, part.name) for folder, part in due if not part.several or part is JUDGMENTS}
-    several = {(folder, part) for folder, part in due if part.several and part is not JUDGMENTS}
+    planned = expected(open_run(run).recipe)
+    once = {(folder, part.name) for folder, part in planned if not part.several or part is JUDGMENTS}
+    several = {(folder, part) for folder, part in planned if part.several and part is not JUDGMENTS}
     steps = {(folder, stage) for folder, stage in left(run) if any(f == folder and p.covers(stage) for f, p in several)}
     assert left(run) - steps == once and {(folder, part_of(stage)) for folder, stage in steps} == several
 
