@@ -140,7 +140,7 @@ def test_a_check_that_cannot_be_made_is_refused_before_there_is_a_folder(run, tm
 
 @pytest.mark.parametrize(("changes", "complaint"), [
     ({"measure__truth": "checks"}, 'truth = "checks" needs answers that are checked'),
-    ({"judge__checks": "anchor"}, 'judge.checks = "anchor" is for monitors'),
+    ({"judge__checks": "anchor"}, 'judge.checks: is "anchor", but no monitor watches'),
     ({"judge__checks": "score", "judge__method": "votes"}, 'checks = "score" takes the place of one judge'),
     ({"judge__checks": "score", "pairs__max_fluke": 0.1}, "max_fluke goes by the noise of one judge's scores"),
 ])  # fmt: skip

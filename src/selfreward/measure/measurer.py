@@ -60,7 +60,7 @@ from selfreward.steps import (
 )
 
 
-class Taken(NamedTuple):
+class Measurement(NamedTuple):
     """A measurement of one model, and the records behind it."""
 
     measured: Measured
@@ -85,7 +85,7 @@ class Measurer:
         self.done: list[Measured] = []
         self.answers: dict[str, list[Response]] = {}
 
-    def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Taken:
+    def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Measurement:
         """Measure `model` in its folder, on held-out prompts and rankings; writes `measured.json` and `summary.json`."""
         answering = Answering(self.recipe.responses.sampling, frame=self.recipe.responses.frame)
         own = list(folder.ask(HELDOUT_RESPONSES, answering, self.seed.heldout_prompts, model))
@@ -97,7 +97,7 @@ class Measurer:
         measured = self._sum_up(folder, model, own, judgments, ranked, verdicts, made)
         self.done.append(measured)
         self._write(folder.path / MEASURED, measured.model_dump_json(indent=1))
-        return Taken(measured, own, judgments, ranked)
+        return Measurement(measured, own, judgments, ranked)
 
     def follow(self, recipe: Recipe) -> None:
         """Measure by `recipe` from now on."""

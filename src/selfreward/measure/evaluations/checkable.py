@@ -13,7 +13,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.measure.evaluations.base import Settings, Trial, lengths
 from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import AnsweringConfig, Located
-from selfreward.records import Check, Figure, Found, How, Instruction, Prompt, Response, digest, holds
+from selfreward.records import Check, Figure, Findings, How, Instruction, Prompt, Response, digest, holds
 from selfreward.rundir import CHECKS, Part
 from selfreward.steps import NO_DATA, Answering, check, known_checkers
 
@@ -65,7 +65,7 @@ class Checkable(Settings):
                     raise SelfRewardError(f"no checker knows {kind!r}", f"{self.data}, row {number}", "Leave the row out")
         return self.tasks
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """The model answers, programs check."""
         prompts = [Prompt(text=task.prompt, source="seed") for task in self.tasks]
         part = Part("responses", "asks", Response)
@@ -79,7 +79,7 @@ class Checkable(Settings):
         every = [one for of_prompt in checked for one in of_prompt]
         outcomes = Counter(one.label for one in every)
         outcomes["no_answer"] = sum(not answer.answered for answer in answers)
-        return Found(
+        return Findings(
             prompts_digest=digest(prompts),
             figures=[*self._figures(checked, every), *lengths(answers)],
             outcomes=dict(sorted((+outcomes).items())),
