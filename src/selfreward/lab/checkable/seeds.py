@@ -1,6 +1,6 @@
 """Make the seeds of the checkable world: `python -m selfreward.lab.checkable.seeds BASE OUT`. They stand for people's work.
 
-BASE is SmolLM2-135M-Instruct as a folder. IFT answers are the base's own, the best of eight by the checkers. EFT judgments walk
+BASE is SmolLM2-135M-Instruct as a folder. IFT answers are the base's own, the best of four by the checkers. EFT judgments walk
 through the instructions one by one; they are written by a program that knows what the checkers say, and errs in `ERRORS` of its
 verdicts, as people do. The files were made once, from one seed, and are shipped; after M1 the loop is told nothing by a checker.
 """
@@ -14,19 +14,19 @@ from pathlib import Path
 
 from selfreward.engines import open_model
 from selfreward.lab.checkable.kinds import SEEN, UNSEEN, Kind
-from selfreward.lab.checkable.world import Task, judgment, sample_task, varied
+from selfreward.lab.checkable.world import SIZES, Task, judgment, sample_task, varied
 from selfreward.recipe import BackendConfig
 from selfreward.records import Checkpoint, Example, Ranking, Record, Request, Response, Sampling, to_line, write_whole
 from selfreward.steps import Rubric, check
 
 SEED = 20240118
-IFT, JUDGED, PROMPTS, HELDOUT, RANKED = 160, 100, 384, (64, 32), (40, 20)
+IFT, JUDGED, PROMPTS, HELDOUT, RANKED = 100, 90, 384, (40, 20), (24, 12)
 """Tasks for IFT, for EFT and for the iterations; held-out prompts and rankings of seen and of unseen kinds."""
-BEST_OF, OTHERS = 8, 2
+BEST_OF, OTHERS = 4, 2
 """Answers of the base to a task of IFT, and to each other one; of those as many are changed as are kept."""
 ERRORS = 0.03
 """Share of the verdicts in EFT that are wrong."""
-SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=80)
+SAMPLING = Sampling(temperature=0.7, top_p=0.9, max_tokens=64)
 SOURCE = "checkable world, standing for people"
 JUDGE = Path(__file__).with_name("judge.txt")
 Answers = Mapping[str, Sequence[Response]]
@@ -39,7 +39,7 @@ class World:
     def __init__(self, rng: random.Random) -> None:
         self.rng, self._seen = rng, set[str]()
 
-    def tasks(self, count: int, kinds: Sequence[Kind] = SEEN, sizes: Sequence[int] = (1, 2, 2, 3)) -> list[Task]:
+    def tasks(self, count: int, kinds: Sequence[Kind] = SEEN, sizes: Sequence[int] = SIZES) -> list[Task]:
         """`count` new tasks with instructions of `kinds`."""
         tasks: list[Task] = []
         while len(tasks) < count:

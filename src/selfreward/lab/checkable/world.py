@@ -25,6 +25,8 @@ ASKS = (
     "Write two sentences about {topic}.", "Tell me about {topic} in two sentences.", "Write a short note about {topic}.",
     "Describe {topic} in two sentences.", "Say something short about {topic}.",
 )  # fmt: skip
+SIZES = (1, 1, 2, 2, 3)
+"""Instructions of a task, equally likely each."""
 BEST = 6
 """The best score: one, two or three instructions have equal whole parts of it."""
 APART = ({"change_case:english_lowercase", "change_case:english_capital"},)
@@ -51,7 +53,7 @@ class Task(NamedTuple):
         return Prompt(text=self.text, source="seed", checks=checks)
 
 
-def sample_task(rng: random.Random, kinds: Sequence[Kind] = SEEN, sizes: Sequence[int] = (1, 2, 2, 3)) -> Task:
+def sample_task(rng: random.Random, kinds: Sequence[Kind] = SEEN, sizes: Sequence[int] = SIZES) -> Task:
     """A task with instructions of different `kinds`."""
     chosen = rng.sample(kinds, rng.choice(sizes))
     while any(len(apart & {kind.id for kind in chosen}) > 1 for apart in APART):

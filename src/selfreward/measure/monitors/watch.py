@@ -151,16 +151,7 @@ def load_anchors(recipe: Recipe, seed: Seed) -> list[Anchor]:
 
     Raises `SelfRewardError` where the file is malformed, or has a prompt twice, or one that `seed` has too.
     """
-    config, checked = recipe.drift, list[Anchor]()
-    if recipe.judge.checks == "anchor":
-        carrying = [prompt for prompt in seed.heldout_prompts if prompt.checks]
-        checked = [Anchor(prompt=prompt.text, context=prompt.context, checks=prompt.checks) for prompt in carrying]
-        if config is None:
-            now = 'Add a [drift] table, or set judge.checks to "measure"'
-            raise SelfRewardError('is "anchor", but no monitor watches', "judge.checks", now)
-        if not checked:
-            now = 'Give data.heldout_prompts with checks, or set judge.checks to "measure"'
-            raise SelfRewardError('is "anchor", but no held-out prompt carries a check', "judge.checks", now)
+    config, checked = recipe.drift, _checked(recipe, seed) if recipe.judge.checks == "anchor" else []
     if config is None or config.anchors is None:
         return checked[: config.sample] if config else []
     anchors = read_jsonl(Path(config.anchors), Anchor)
@@ -169,6 +160,18 @@ def load_anchors(recipe: Recipe, seed: Seed) -> list[Anchor]:
         raise SelfRewardError(f"has {repeated[0]!r} more than once", config.anchors, "Leave one")
     refuse_known(map(_prompt, anchors), "anchors", config.anchors, seed)
     return [*anchors, *checked][: config.sample]
+
+
+def _checked(recipe: Recipe, seed: Seed) -> list[Anchor]:
+    """The held-out prompts that carry checks, as anchors. Raises `SelfRewardError` where there are none, or nobody watches."""
+    where, measure = "judge.checks", 'or set judge.checks to "measure"'
+    if recipe.drift is None:
+        raise SelfRewardError('is "anchor", but no monitor watches', where, f"Add a [drift] table, {measure}")
+    carrying = [prompt for prompt in seed.heldout_prompts if prompt.checks]
+    if not carrying:
+        now = f"Give data.heldout_prompts with checks, {measure}"
+        raise SelfRewardError('is "anchor", but no held-out prompt carries a check', where, now)
+    return [Anchor(prompt=prompt.text, context=prompt.context, checks=prompt.checks) for prompt in carrying]
 
 
 def _prompt(anchor: Anchor) -> Prompt:
