@@ -75,8 +75,8 @@ def _with_word(text: str, word: str, rng: random.Random) -> str:
 
 
 def _note_comma(text: str, _: Arguments) -> str:
-    place = re.search(r"\S*,", text)
-    return f'"{place[0][-12:]}" has one' if place else "none"
+    place = re.search(r"(\S*),", text)
+    return f'"{place[1][-12:]}," has one' if place else "none"
 
 
 def _break_comma(text: str, _: Arguments, rng: random.Random) -> str:

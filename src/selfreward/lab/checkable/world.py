@@ -25,7 +25,7 @@ ASKS = (
     "Write two sentences about {topic}.", "Tell me about {topic} in two sentences.", "Write a short note about {topic}.",
     "Describe {topic} in two sentences.", "Say something short about {topic}.",
 )  # fmt: skip
-SIZES = (1, 1, 2, 2, 3)
+SIZES = (1, 2, 2, 3)
 """Instructions of a task, equally likely each."""
 BEST = 6
 """The best score: one, two or three instructions have equal whole parts of it."""
