@@ -2,6 +2,7 @@
 
 import json
 
+import pandas
 import pytest
 
 from selfreward.checks import check
@@ -9,9 +10,11 @@ from selfreward.checks.planning import plan
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import load_recipe
 from selfreward.records import Check, Instruction, Judgment, Pair, Prompt, Response, iter_jsonl, to_line
+from selfreward.reports import export_run, write_report
 from tinyrun import go, make_world, tree, write_by
 
 COMMA, WORD = Instruction(id="punctuation:no_comma"), Instruction(pattern="birch")
+WORDS = Instruction(id="length_constraints:number_words", kwargs={"num_words": 9, "relation": "less than"})
 SAID = ("birch", "a birch, tall", "an oak", "an oak, tall")
 """Texts that pass both checks, the second, the first, none."""
 
@@ -20,7 +23,7 @@ def world(folder, own=True):
     """A world whose held-out prompts, and prompts of the user's own, carry two checks; its recipe."""
     recipe = make_world(folder)
     heldout = [Prompt(text=f"name the birch number {n}", source="seed", checks=(COMMA, WORD)) for n in range(3)]
-    mine = [Prompt(text=f"tell of tree number {n}", source="seed", checks=(COMMA, WORD)[: 2 - n % 2]) for n in range(5)]
+    mine = [Prompt(text=f"tell of tree number {n}", source="seed", checks=(COMMA, WORD, WORDS)[:: 1 + n % 2]) for n in range(5)]
     mine.append(Prompt(text="tell of a stone", source="seed"))
     for name, records in {"prompts": heldout, "own": mine}.items():
         (folder / f"{name}.jsonl").write_text("".join(to_line(record) + "\n" for record in records))
@@ -62,7 +65,8 @@ def test_checks_that_score_decide_the_pairs_and_the_judge_is_asked_about_no_othe
     said = {response.id: response for response in records(m2, "responses", Response)}
     pairs = records(m2, "pairs", Pair)
     told = [(said[p.chosen_id].text, said[p.rejected_id].text, p.chosen_score, p.rejected_score) for p in pairs]
-    assert told == [("birch", "an oak", 4, 2)] * 3 + [("an oak", "birch", 4, 1)]  # of two trees both answers pass the one check
+    assert told == [("birch", "an oak", 4, pytest.approx(8 / 3))] * 3 + [("an oak", "birch", 4, 1)]
+    # of the two other trees both answers pass all
     stone = {response.id for response in said.values()} - {c.response_id for c in records(m2, "checks", Check)}
     assert {judgment.response_id for judgment in records(m2, "judgments", Judgment)} == stone and len(stone) == 2
 
@@ -76,7 +80,7 @@ def test_measured_checks_flow_nowhere_and_are_the_truth_where_that_is_asked(run)
     measured = json.loads((on / "M2" / "measured.json").read_text())
     assert measured["checks"]["prompts"]["value"] == measured["checks"]["instructions"]["value"] == 1
     assert measured["checks"]["outcomes"] == {"checked": 6} and set(measured["checks"]["by_kind"]) == {COMMA.id, "pattern"}
-    assert measured["true_score"] == 5 and measured["loop"]["true_score"]["value"] == pytest.approx(5 * (3 * 0.75 + 2 * 1) / 5)
+    assert measured["true_score"] == 5 and measured["loop"]["true_score"]["value"] == pytest.approx(5 * (3 * 5 / 6 + 2 * 1) / 5)
     assert "checks" not in json.loads((off / "M2" / "measured.json").read_text())
 
 
@@ -159,3 +163,21 @@ def test_the_bill_counts_no_judgment_of_prompts_that_programs_score(tmp_path):
 
     assert judgments() == 6 * 2 * 3
     assert judgments(**{"judge.checks": "score"}) == 1 * 2 * 3
+
+
+def test_checks_are_exported_with_the_arguments_that_each_has(run, tmp_path):
+    folder = run(judge__checks="measure", measure__truth="checks")
+    export_run(folder, tmp_path / "export", ["prompts", "heldout_prompts", "heldout_checks"])
+    asked = pandas.read_parquet(tmp_path / "export" / "prompts").set_index("text")["checks"]
+    assert [check["id"] for check in asked["tell of tree number 0"]] == [COMMA.id, None, WORDS.id]
+    assert asked["tell of tree number 0"][2]["kwargs"]["num_words"] == 9 and asked["tell of a stone"] is None
+    checks = pandas.read_parquet(tmp_path / "export" / "heldout_checks")
+    assert set(checks["iteration"]) == {"M0", "M1", "M2"} and checks["strict"].notna().all()
+
+
+def test_the_page_has_the_checks_of_every_model_and_of_each_candidate(run):
+    folder = run(judge__checks="measure", measure__truth="checks")
+    page = write_report(folder).read_text()
+    assert "Checks by programs" in page and "Checks passed by kind" in page and "punctuation:no comma: passed" in page
+    assert "pattern: failed" in page
+    assert "Checks by programs" not in write_report(run("off")).read_text()
