@@ -8,7 +8,7 @@ import pytest
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import SourceConfig
 from selfreward.records import Anchor, Check, Instruction, Prompt, Response, share, to_line
-from selfreward.steps import assert_checkable, check, check_all
+from selfreward.steps import assert_checkable, check, check_all, load_prompts
 
 
 def answer(text, prompt_id="p", finish="stop"):
@@ -101,3 +101,23 @@ def test_a_check_that_cannot_be_made_is_refused_with_its_line_and_field(tmp_path
     with pytest.raises(SelfRewardError) as error:
         assert_checkable(SourceConfig(path=str(file)))
     assert str(error.value).startswith(f"{file}:2: {complaint}") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("checks", ['"all"', '[{"id": 3}]', '[{"pattern": "("}]', "[{}]", "[3]", "{", "null"])
+def test_malformed_rows_are_left_to_whoever_loads_the_file(tmp_path, checks):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(f'{{"text": "Say it.", "source": "seed", "checks": {checks}}}\n[1]\n')
+    assert_checkable(SourceConfig(path=str(file)))
+
+
+@pytest.mark.parametrize(("checks", "complaint"), [
+    ('[{"pattern": "("}]', "prompts.jsonl:1: checks.0.pattern: Value error, not a regular expression"),
+    ('[{"id": "a", "answer": "b"}]', "prompts.jsonl:1: checks.0: Value error, give one of id, pattern and answer"),
+    ('[{"answer": " "}]', "checks.0: Value error, answer is empty"), ('[{"ids": "a"}]', "prompts.jsonl:1: checks.0.ids"),
+])  # fmt: skip
+def test_a_malformed_check_is_refused_with_its_line_and_field_when_it_is_loaded(tmp_path, checks, complaint):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(f'{{"text": "Say it.", "source": "seed", "checks": {checks}}}\n')
+    with pytest.raises(SelfRewardError) as error:
+        load_prompts(SourceConfig(path=str(file)), "heldout_prompts", 0)
+    assert complaint in str(error.value) and "\n" not in str(error.value)

@@ -93,6 +93,8 @@ class Measurer:
         judgments = self._judge(folder, model)
         self._check(folder, own, made)
         verdicts = folder.keep(TRUTH, (self._verdicts(chain(own, made.responses if made else ()), made), []))
+        for candidate in made.responses if made else ():
+            self.checked.pop(candidate.id, None)
         ranked = self._judge_rankings(folder, model)
         measured = self._sum_up(folder, model, own, judgments, ranked, verdicts, made)
         self.done.append(measured)

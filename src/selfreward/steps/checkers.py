@@ -16,10 +16,11 @@ from functools import cache
 from typing import Any
 
 import regex
+from pydantic import TypeAdapter
 
 from selfreward.errors import SelfRewardError, first_line, pip_install
 from selfreward.recipe import SourceConfig
-from selfreward.records import Check, Instruction, Prompt, Response, whole_json
+from selfreward.records import Check, Checks, Instruction, Prompt, Response, whole_json
 from selfreward.steps.containers import rows_of
 
 NO_DATA = "Give it NLTK's data (python -m nltk.downloader punkt punkt_tab stopwords averaged_perceptron_tagger_eng)"
@@ -129,13 +130,24 @@ def _lacks_data(error: Exception) -> bool:
 
 
 def assert_checkable(source: SourceConfig) -> None:
-    """Raises `SelfRewardError`, with the line and the field, where a prompt in a file carries a check that cannot be made."""
+    """Raises `SelfRewardError`, with the line and the field, where a prompt in a file carries a check that cannot be made.
+
+    Rows that are malformed are passed over: whoever loads the file tells of them.
+    """
     for place, raw in rows_of(source):
-        row = whole_json(raw) if isinstance(raw, str) else raw
-        for number, given in enumerate(row.get("checks") or () if isinstance(row, dict) else ()):
-            if fault := _fault(Instruction.model_validate(given)):
+        for number, instruction in enumerate(_instructions(raw)):
+            if fault := _fault(instruction):
                 what, now = fault
                 raise SelfRewardError(f"checks.{number}.{what}", place.where, now)
+
+
+def _instructions(raw: Any) -> Checks:
+    """The checks in a row, a line of JSON as text; none where it is malformed."""
+    try:
+        row = whole_json(raw) if isinstance(raw, str) else raw
+        return TypeAdapter(Checks).validate_python(row.get("checks") or ()) if isinstance(row, dict) else ()
+    except ValueError:
+        return ()
 
 
 def _fault(instruction: Instruction) -> tuple[str, str] | None:
