@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Annotated, Any, Literal
@@ -165,12 +164,14 @@ class Anchor(Conversed):
             raise ValueError("give answers, or a pattern that a right answer matches")
         return self
 
-    def right(self, text: str) -> bool:
-        """Whether `text` is a right answer."""
-        plain = _plain(text)
-        if any(plain == _plain(answer) for answer in self.answers):
-            return True
-        return self.pattern is not None and re.search(self.pattern, text, re.IGNORECASE) is not None
+    def names(self, text: str) -> bool:
+        """Whether `text` is one of `answers`."""
+        return any(_plain(text) == _plain(answer) for answer in self.answers)
+
+    @property
+    def checked(self) -> tuple[Instruction, ...]:
+        """What a program checks of an answer that is not one of `answers`."""
+        return self.checks or (() if self.pattern is None else (Instruction(pattern=self.pattern),))
 
 
 def _plain(text: str) -> str:

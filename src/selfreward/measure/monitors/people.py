@@ -100,9 +100,9 @@ def _checked(
 
 def _right(anchor: Anchor, answer: Response, seed: int) -> bool | None:
     """Whether an answer is right by an anchor; None where its program could not check it."""
-    if not anchor.checks:
-        return anchor.right(answer.text)
-    held = holds(check(anchor.checks, anchor.prompt, answer, seed), "strict")
+    if anchor.names(answer.text) or not anchor.checked:
+        return anchor.names(answer.text)
+    held = holds(check(anchor.checked, anchor.prompt, answer, seed), "strict")
     return None if held is None else held == 1
 
 
