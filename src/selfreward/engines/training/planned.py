@@ -47,7 +47,7 @@ class Planned(Trainer):
 
 
 class PlannedSFTTrainer(Planned, SFTTrainer):
-    """TRL's SFT, so."""
+    """TRL's SFT trainer on planned batches."""
 
 
 class Weighed:
@@ -68,15 +68,15 @@ class Weighed:
 
 
 class PlannedDPOTrainer(Planned, DPOTrainer):
-    """TRL's DPO, so, on rows that hold token ids already and with a reference that has its say once."""
+    """TRL's DPO trainer on planned batches, with rows of token ids and a reference that is computed once."""
 
     data_collator: Any
     _signature_columns: Any
     loss_is_scaled_for_ga = True
-    """To TRL's trainer: what `compute_loss` gives is a part of the step's loss, not to be divided again."""
+    """Tells TRL's trainer that `compute_loss` returns a part of the step's loss, not to be divided again."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
-        """As TRL's, which reads all weights once more for the name of a cache that is not used here."""
+        """Set TRL's trainer up without hashing all weights for the name of a cache that is not used here."""
         name = dpo_trainer.hash_module
         dpo_trainer.hash_module = lambda _: ""
         try:
