@@ -140,6 +140,7 @@ class HFModel:
 
     def _shared(self, requests: Sequence[Request]) -> int:
         """The number of first tokens that all prompts share, each keeping one of its own; 0 where sharing would not pay."""
+        prompts = [self._tokens(*asked) for asked in {request.posed: None for request in requests}]
         if (self.way and not self.way.shares) or len(prompts) < 2:
             return 0
         first, last = min(prompts), max(prompts)  # in the order of their tokens, all others lie between
