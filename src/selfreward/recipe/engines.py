@@ -101,7 +101,7 @@ class ServerConfig(Section):
         return extra
 
     _starred = field_validator("extra", mode="before")(without_secrets)
-    """After `_adds`, so that it comes first and an error shows stars."""
+    """Runs before `_adds`, though declared after it, so that an error shows stars."""
 
     @property
     def identity(self) -> list[Any]:

@@ -232,7 +232,7 @@ def _numbers(low: float, high: float) -> Iterator[str]:
 
 
 class PairsConfig(Section):
-    """From scored candidates to preference pairs."""
+    """The choice of preference pairs among scored candidates."""
 
     policy: ImportPath = BEST_AGAINST_WORST
     """The function that chooses the two responses of a pair."""

@@ -53,7 +53,7 @@ class DriftConfig(Section):
     baseline: Located | None = off(None)
     """A file that `selfreward calibrate` made of clean runs: one alarm over all figures and models, `joint.distance`."""
     false_alarms: float = off(0.05, gt=0, lt=1)
-    """At most this share of clean runs raises that alarm, however often one looks."""
+    """Largest share of clean runs that may raise this alarm over a whole run, however many models are read."""
 
 
 FIRST_SECOND_TIE = ("first", "second", "tie")

@@ -26,7 +26,7 @@ from selfreward.rundir.folder import ADAPTERS, Stage, versions
 
 TOO_LONG = "longer_than_the_model_reads"
 BLANK = "an_empty_answer_that_the_template_refuses"
-"""Why a pair is not trained on though it was chosen."""
+"""The reason why a chosen pair is not trained on."""
 
 
 class Training(NamedTuple):
@@ -69,7 +69,10 @@ def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dic
 
 
 def asked_which_fit(trainer: Trainer, pairs: Sequence[Contrast], start: Checkpoint) -> Sequence[bool]:
-    """Which of `pairs` the trainer says that `start` can read whole. Raises `SelfRewardError` where it leaves some out."""
+    """For each of `pairs`, True if the trainer can read it whole from `start`.
+
+    Raises `SelfRewardError` where answers are missing.
+    """
     fits: Any = trainer.fits(pairs, start.path)
     if not isinstance(fits, Sequence) or len(fits) != len(pairs):
         came = f"{len(fits)} answers" if isinstance(fits, Sequence) else f"{fits!r:.80}"

@@ -54,12 +54,12 @@ class RunView:
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder, self.recipe = folder, recipe
         self.alive = is_held(folder / ".lock")
-        """Whether a process works in the folder."""
+        """True if a process works in the folder."""
         self.seen = last_seen(folder / "logs" / "status.json")
         """The last sign of life."""
         self.seed = FolderReader(folder / SEED)
         self.models = {name: ModelView(folder, name, planned) for name, planned in _by_model(recipe).items()}
-        """By name, in the order in which they are made."""
+        """Models by name, in the order in which they are made."""
 
     def __getitem__(self, name: str) -> FolderReader:
         """The folder "M2", or "seed". Raises `SelfRewardError` where the run has no such folder."""
@@ -92,7 +92,7 @@ class RunView:
 
     @property
     def finished(self) -> bool:
-        """Whether every model is measured, and watched where it is to be."""
+        """True if every model is measured, and watched where the recipe says so."""
         return all(model.measured and not model.owed for model in self.models.values())
 
     @property
@@ -158,7 +158,7 @@ def _by_model(recipe: Recipe) -> dict[str, list[PlannedPart]]:
 
 
 def _part_of(seen: str, stage: str) -> bool:
-    """Whether a process in the stage `seen` works on `stage`: checkpoints are compared before a model is made."""
+    """True if a process in the stage `seen` works on `stage`: checkpoints are compared before a model is made."""
     return seen == stage or (stage.endswith("/model") and seen.startswith(f"{stage.removesuffix('model')}selection_"))
 
 

@@ -62,7 +62,7 @@ def _last_value(text: str, field: str) -> Any:
 
 
 def _closing(text: str, begin: int) -> int:
-    """Behind the brace that closes the one at `begin`; the end of the text where none does."""
+    """The place behind the brace that closes the one at `begin`; the end of the text where none does."""
     depth = 0
     for piece in IN_OBJECT.finditer(text, begin):
         depth += {"{": 1, "}": -1}.get(piece[0], 0)

@@ -75,7 +75,7 @@ class Turn(NamedTuple):
     """A judge's own turn, as a place in its text."""
 
     start: int
-    """Behind its last closed thought."""
+    """The place behind its last closed thought."""
     end: int
     thinking: bool
     """True if the text ends within a thought, so that nothing was said."""

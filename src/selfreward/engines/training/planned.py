@@ -101,9 +101,9 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         return loss * share if pairs else loss.nan_to_num() * 0
 
     def _weigh_likelihood(self, tokens: int, share: float) -> None:
-        """Let the chosen responses' likelihood count token by token in its step, whose pairs this pass has a `share` of.
+        """Weight the chosen responses' likelihood so that each token of its step counts the same; `share`: of its pairs.
 
-        TRL's is the mean over the `tokens` of a pass, so that it would hang on how a step is cut into passes.
+        TRL takes the mean over the `tokens` of a pass, which would depend on the division of a step into passes.
         """
         at = self.loss_types.index("sft")
         self.loss_weights = [*self.args.loss_weights]
