@@ -38,7 +38,7 @@ from selfreward.rundir import (
 from selfreward.steps import Cast, Seed, load_seed
 
 Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher, Mapping[int, Recipe]], Checkpoint]
-"""As `loop.self_reward`; the last argument holds the recipes of a branch, by the t of the model from which each holds."""
+"""A loop with the arguments of `loop.self_reward`; the last one holds a branch's recipes by the t of the first model of each."""
 
 
 LOOP = ("recipe", "seed", "run", "cast", "measurer", "watcher", "turns")
@@ -146,7 +146,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
 
 
 def _alarm(broken: list[Reading], watcher: Watcher, folder: Path) -> Alarm:
-    """Which figures of the last model broke which limits, the last good model, and how to go on from there."""
+    """The error where a monitor ended the run: its figures and their limits, the last good model, and the ways to go on."""
     last, good = watcher.seen[-1][0], watcher.seen[-2:][0][0]
     told = f"The last good model is {good.name}" if good is not last else "It is the first that was watched"
     on = f"selfreward run --from {shlex.quote(str(folder / good.name))} --set FIELD=VALUE -o NEW"

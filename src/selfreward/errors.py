@@ -39,7 +39,7 @@ def starred(text: str) -> str:
 
 
 def holds_secret(value: str) -> bool:
-    """Whether a single value, an address say, holds a password, which may have spaces, or a query."""
+    """True if a single value, such as an address, holds a query, or a password, which may have spaces."""
     return bool(SECRET.search(value) or re.search(rf':/+{PASSWORD}[^"]*@', value))
 
 

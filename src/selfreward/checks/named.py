@@ -124,7 +124,7 @@ class Trial:
         return Checkpoint(name=name, path=Path(name), fingerprint=content_id(name))
 
     def _judge_pairs(self, config: JudgePairsConfig) -> None:
-        """Whether judging can be learnt as the recipe says."""
+        """Check that judging can be learnt as the recipe says."""
         self.attempt(partial(load_meta_rubric, config))
         if config.share > WISE:
             what = f"is {config.share:g}: with more than {WISE:g} of the pairs judges were seen to give one score to everything"
@@ -133,7 +133,7 @@ class Trial:
             self.add(Finding("warning", "judge_pairs.replay", "there is no EFT to replay", "Give data.eft or data.rankings"))
 
     def _cluster(self, cluster: ClusterConfig) -> None:
-        """Whether there are the means to run in several processes; machines are asked for when the run begins."""
+        """Check that several processes can run; a cluster's machines are asked for when the run begins."""
         if cluster.type == "ray":
             self.attempt(load_ray)
         if cluster.fsdp and not cluster.address and find_device().type != "cuda":

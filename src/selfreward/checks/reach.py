@@ -98,7 +98,7 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
 
 
 def unshared(models: Sequence[NamedModel], backend: BackendConfig) -> list[Finding]:
-    """Which models cannot be sampled from as fast as others: those that hold more than keys and values of what they read."""
+    """The models that sample more slowly than others: they hold more than keys and values of their texts."""
     what = "its layers are of their own kind: every sample holds a copy of what was kept of its prompt, more may be read again"
     now = "Allow more time and memory for judging; the run says in a line what is not shared"
     copied = [model.name for model in models if backend.type == "hf" and model.shape and model.shape.own_kind]

@@ -21,7 +21,7 @@ FROZEN = "frozen judge"
 GRADES = {"judge", FROZEN}
 """Parts that give scores, `judge.samples` of each response."""
 ASKED = "servers.json"
-"""Beside the attempts of a run, the servers that were asked before it, and what they said."""
+"""A file beside the attempts of a run: the servers that were asked before it, and their answers."""
 
 
 def ask_servers(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: Callable[[str], None]) -> None:
@@ -56,7 +56,7 @@ def honoured_fields(name: str, recipe: Recipe, retries: int | None = None) -> Ho
 
 
 def findings(name: str, parts: tuple[str, ...], recipe: Recipe, honours: Honours) -> Iterator[Finding]:
-    """Where it matters to `recipe` that the server `name`, which plays `parts`, does not honour a field."""
+    """Findings about fields that `recipe` needs of the server `name` in its `parts`, and that the server does not honour."""
     if honours.failed:
         now = "Put right what it names, or name another server"
         yield Finding("error", name, f"does not answer a request of one sentence ({honours.failed})", now)
@@ -111,7 +111,7 @@ def _too_many(name: str, recipe: Recipe) -> Iterator[Finding]:
 
 
 def _samplings(parts: tuple[str, ...], recipe: Recipe) -> list[tuple[str, SamplingConfig]]:
-    """How each of `parts` is asked to sample."""
+    """The sampling settings of each of `parts`."""
     compares = dict.fromkeys(("selects checkpoints", "measures"), recipe.pairwise)
     tables: dict[str, SamplingConfig] = {**dict.fromkeys(GRADES, recipe.judge), "writer": recipe.prompts, **compares}
     return [(part, tables[part]) for part in parts if part in tables]

@@ -38,7 +38,7 @@ class Shape(NamedTuple):
     state: int = 0
     """Numbers that they keep of a text however long it is: the states of recurrent layers."""
     own_kind: bool = False
-    """Whether its layers are of a kind of which the samples of a prompt cannot share all that was read."""
+    """True if the samples of a prompt cannot share everything that its layers read."""
 
 
 def shape_of(config: Any) -> Shape:

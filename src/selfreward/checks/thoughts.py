@@ -1,4 +1,4 @@
-"""Whether the models of a recipe can think where it has them think, and whether they would where it has them not."""
+"""The check of chat templates against `thinking`: models that are to think must be able to, and others must not think."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from selfreward.records import Example
 
 
 def thoughts(recipe: Recipe, models: Sequence[NamedModel], examples: Iterable[Example]) -> list[Finding]:
-    """Where the chat templates of `models`, the base first, and people's `examples` do not go with the recipe's `thinking`."""
+    """Findings where the chat templates of `models` (base first) or people's `examples` contradict the recipe's `thinking`."""
     found = [finding for place, budget, model in _places(recipe, models) for finding in _of_template(model, place, budget)]
     return [*found, *_of_examples(recipe, models[0], examples)]
 

@@ -107,7 +107,7 @@ def _bench(out: Path, **fields: Any) -> None:
 
 
 def _fields(changes: list[str] | None, *known: str) -> dict[str, Any]:
-    """Fields given by --set. Raises `SelfRewardError` where one means nothing here."""
+    """The fields given by --set. Raises `SelfRewardError` for a field that does not exist here."""
     fields = changed(changes)
     if unknown := [name for name in fields if name not in known]:
         raise SelfRewardError(f"{unknown[0]} means nothing here", "--set", f"Leave it out; there are {', '.join(known)}")

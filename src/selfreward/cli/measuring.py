@@ -132,7 +132,7 @@ def _evaluate(
 
 
 def _imply(given: dict[str, Any]) -> None:
-    """Put in what follows from what is given: named columns are a format, and of the judgments asked for half must be valid."""
+    """Fill in settings that follow from others: named columns are a format, and half of the judgments asked for must be valid."""
     data, grading = given.get("data"), given.get("grading")
     if isinstance(data, dict) and "columns" in data:
         data.setdefault("format", "columns")

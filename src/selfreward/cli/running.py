@@ -52,7 +52,7 @@ def run(
 
 
 def _target(recipe: Path | None, folder: Path | None, source: Path | None) -> Path:
-    """Where to run."""
+    """The folder to run in."""
     if folder:
         return folder
     if source:
@@ -132,7 +132,7 @@ def _has_screen() -> bool:
 
 
 def _run(recipe: Any, folder: Path, grace: float = GRACE) -> None:
-    """Run, and tell the result, also of a run that its monitors end."""
+    """Run, and show the result, also of a run that its monitors end."""
     from selfreward.api import execute
     from selfreward.reports import describe_end
 

@@ -39,7 +39,7 @@ KNOWN = {
 }
 """Code of the error → what is wrong, and the way out."""
 WRITTEN = re.compile(r"os error (\d+)|\[errno (\d+)\]", re.IGNORECASE)
-"""How libraries that are not written in Python name a code in the text of an error of their own."""
+"""The error codes in texts of libraries that are not written in Python."""
 SAID = {
     "No space left on device": errno.ENOSPC,
     "PytorchStreamWriter failed": errno.ENOSPC,
@@ -49,7 +49,7 @@ SAID = {
 
 
 def system_error(error: Exception, place: str) -> SelfRewardError | None:
-    """`error` as one that users can put right; None where it is none of the system's. `place`: where no file is named."""
+    """`error` as one that users can put right; None where it is not the system's. `place` is named where no file is."""
     for cause in _behind(error):
         code = _code(cause)
         if code == errno.ENOMEM:
@@ -68,7 +68,7 @@ def system_error(error: Exception, place: str) -> SelfRewardError | None:
 
 
 def _behind(error: BaseException | None) -> Iterator[Exception]:
-    """An error, and those that it was raised from."""
+    """An error, and the errors that it was raised from."""
     while isinstance(error, Exception):
         yield error
         error = error.__cause__

@@ -1,4 +1,4 @@
-"""Where the weights of a model's folder come from, before any library opens it: its lists, the files, and their headers.
+"""The check of a model's folder before any library opens it: its lists of weights, the files, and their headers.
 
 Libraries follow what stands in a folder: a list may name files anywhere, an `adapter_config.json` another model, a name without
 `.safetensors` a pickle. So every file that weights come from is found here first, and is a whole safetensors file in the folder.

@@ -54,7 +54,7 @@ def load_checkpoint(name: str, path: str) -> Checkpoint:
 
 
 def assert_models(models: Iterable[Checkpoint], config: BackendConfig) -> dict[str, dict[str, str]]:
-    """Of each of `models` that is a folder, by its name: its fingerprint, and the hash of every file of its settings.
+    """The fingerprint of each of `models` that is a folder, and the hash of each of its settings files, by the model's name.
 
     Raises `SelfRewardError` where one could not be sampled from by `config`, or M0 not be trained, before anything is asked.
     """
@@ -159,12 +159,12 @@ def open_trainer(recipe: Recipe) -> Trainer:
 
 
 def quiet_hub() -> None:
-    """Let nothing be said of tries again to reach the hub; what comes of them is an error of one line."""
+    """Silence the hub's messages about retries; a lasting failure becomes an error of one line."""
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def quiet_libraries() -> None:
-    """One progress bar is enough, and it is ours; what libraries deprecate among themselves is for us to read."""
+    """Silence the progress bars and deprecation warnings of libraries; the run shows a progress bar of its own."""
     from transformers.utils import logging as of_transformers
 
     of_transformers.disable_progress_bar()

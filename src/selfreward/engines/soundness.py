@@ -1,4 +1,4 @@
-"""Whether the model in a folder can be sampled from and trained: one line for whatever it lacks, before anything is begun.
+"""The check that the model in a folder can be sampled from and trained: one line for whatever it lacks, before anything begins.
 
 `check`, a run as it begins, both engines and the trainer ask here, and so say the same of a folder. Nothing is listed by
 architecture: transformers itself lays the weights' headers over the model that it makes of config.json, with no memory behind it.
@@ -23,15 +23,15 @@ SIZES = (
     *LENGTHS, "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
     "n_embd", "n_layer", "n_head", "rope_theta",
 )  # fmt: skip
-"""Settings that are more than nothing wherever they are given."""
+"""Settings that must be at least 1 wherever they are given."""
 OF_ROTATION = ("factor", "rope_theta")
-"""Settings of how positions are rotated that are more than nothing."""
+"""Settings of the rotation of positions that must be above 0."""
 PRECISIONS = {"float64", "float32", "float16", "bfloat16", "auto"}
 OF_EMBEDDINGS = "modules.json"
 """The file by which sentence-transformers knows a model that gives vectors and no text."""
 UNKNOWN = "its config.json is no model that transformers knows"
 HELD = 1 << 24
-"""Numbers looked at together."""
+"""Numbers checked at a time."""
 Stamp = tuple[tuple[str, int, int], ...]
 
 
@@ -50,7 +50,7 @@ def assert_finite(folder: Path) -> None:
 
 
 def _stamp(folder: Path) -> Stamp:
-    """Names, sizes and times of a folder's files: what was found of it holds for as long as they stay."""
+    """Names, sizes and times of a folder's files: findings about the folder hold as long as these stay the same."""
     stats = ((path.name, path.stat()) for path in sorted(folder.glob("*")) if path.exists())
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
@@ -96,7 +96,7 @@ def _assert_ends(file: Path) -> None:
 
 
 def is_quantised(folder: Path) -> bool:
-    """Whether the weights in `folder` are said to be in fewer bits than they were trained in."""
+    """True if the settings in `folder` say that its weights are in fewer bits than they were trained in."""
     try:
         return bool(_quantised(read_settings(folder / "config.json")))
     except SelfRewardError:  # told of by who reads it whole
@@ -104,7 +104,7 @@ def is_quantised(folder: Path) -> bool:
 
 
 def _quantised(settings: dict[str, Any]) -> Any:
-    """The table of a config.json that tells how weights are quantised, MLX's too; nothing where they are not."""
+    """The table of a config.json that says how weights are quantised, MLX's too; empty where they are not."""
     tables = (settings, *(part for part in settings.values() if isinstance(part, dict)))
     return next(filter(None, (table.get("quantization_config") or table.get("quantization") for table in tables)), None)
 
@@ -255,7 +255,7 @@ def _finite(folder: Path, _: Stamp) -> None:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Let transformers say nothing of what it finds: it is said here."""
+    """Silence the messages of transformers about the weights: the errors here say the same."""
     from transformers.utils import logging as of_transformers
 
     logger = logging.getLogger("transformers")

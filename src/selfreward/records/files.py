@@ -102,7 +102,7 @@ def read_signed(path: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let errors of the operating system that name no file, such as those of writing, name `path`."""
+    """Add `path` to errors of the operating system that name no file, such as those of writing."""
     try:
         yield
     except OSError as error:

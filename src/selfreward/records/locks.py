@@ -82,7 +82,7 @@ class Leased:
 
     @property
     def lost(self) -> bool:
-        """Whether it once expired, and another process removed it."""
+        """True if it once expired, and another process removed it."""
         try:
             os.stat(self.name, dir_fd=self._folder)
         except FileNotFoundError:
@@ -148,7 +148,7 @@ def _is_dead(pid: int) -> bool:
 
 
 def _knows_flock(file: IO[str], how: int) -> bool:
-    """Whether `file` could be locked; False where its file system has no such locks. Raises `LockTaken`."""
+    """True if `file` is locked now, False where its file system has no such locks. Raises `LockTaken`."""
     try:
         fcntl.flock(file, how)
     except OSError as error:
@@ -223,7 +223,7 @@ def made_beside(folder: Path) -> Iterator[Path]:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process holds the lock; nothing is written."""
+    """True if a process holds the lock; nothing is written."""
     if not lock.exists():
         return False
     with lock.open() as file:
@@ -237,7 +237,7 @@ def is_held(lock: Path) -> bool:
 
 @contextmanager
 def undisturbed(run: Path) -> Iterator[None]:
-    """Let no process work in the folder meanwhile; the folder may be read-only."""
+    """Keep all processes from working in the folder inside this context; the folder may be read-only."""
     if not (run / LOCK).exists():
         yield
         return

@@ -32,16 +32,16 @@ class Reading(Record):
     """Lowest and highest value that is `ok`; None where the figure has no limit."""
     verdict: Severity
     behind: dict[str, float] | None = Field(None, exclude_if=lambda figures: figures is None)
-    """Of the joint figure: the figures behind it, the furthest first → standard deviations from clean runs' mean."""
+    """The figures behind the joint figure, the furthest first → standard deviations from clean runs' mean."""
 
 
 class Baseline(Record):
-    """How clean runs read, for one alarm over all figures (`measure.monitors.joint`)."""
+    """The readings of clean runs, for one alarm over all figures (`measure.monitors.joint`)."""
 
     usual: dict[str, dict[str, tuple[float, float]]]
     """Model → figure → mean and standard deviation over clean runs."""
     furthest: tuple[float, ...]
-    """Of clean runs that `usual` is not taken from, the distance of the furthest model, largest first."""
+    """The distance of the furthest model of each clean run that `usual` is not taken from, largest first."""
 
     def limit(self, false_alarms: float) -> float | None:
         """The distance that a clean run passes with probability `false_alarms` at most; None where there are too few to say."""
@@ -90,7 +90,7 @@ class Anchor(Conversed):
         return self
 
     def right(self, text: str) -> bool:
-        """Whether `text` is a right answer."""
+        """True if `text` is a right answer."""
         plain = _plain(text)
         if any(plain == _plain(answer) for answer in self.answers):
             return True

@@ -68,7 +68,7 @@ METHODS = {
 
 
 def scored_how(recipe: Recipe, model: str) -> str:
-    """How the candidates for `model` got their scores, where no judge graded them by the rubric; empty where one did."""
+    """The method that scored the candidates for `model`, where no judge graded them by the rubric; empty where one did."""
     told = METHODS.get(recipe.judge.method_for(number(model)), "")
     return told.format(model=model, judge=judge_of(recipe))
 

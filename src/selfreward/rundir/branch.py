@@ -145,7 +145,7 @@ def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether `folder` holds a run: its config.json is a recipe, and not a model's settings."""
+    """True if `folder` holds a run: its config.json is a recipe, and not a model's settings."""
     try:
         return "base" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, TypeError):

@@ -28,7 +28,7 @@ def _value(value: Any) -> str:
 
 
 def as_it_was(run: Path, changed: list[str]) -> str:
-    """How to undo a change of the recipe of a run, in brackets; empty where no field changed, and of an evaluation."""
+    """The way to undo a change of a run's recipe, in brackets; empty where no field changed, and for an evaluation."""
     if not is_run(run):
         return ""
     libraries = [name for name in changed if name.startswith("versions.")]

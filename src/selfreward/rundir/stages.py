@@ -267,7 +267,7 @@ class ModelFolder:
         return made
 
     def _become(self, stage: Stage, made: Path) -> None:
-        """Let the trained files be this folder's model."""
+        """Make the trained files this folder's model."""
         made.rename(stage.model)
         sync_folder(stage.folder)
 
@@ -295,6 +295,6 @@ class ModelFolder:
         return self.facts(part.name)
 
     def facts(self, name: str) -> dict[str, Any]:
-        """As `receipt`, of the stage with this name."""
+        """The facts of the receipt of the stage with this name."""
         stage = Stage(self.run.dir, self.path, name)
         return stage.load(stage.receipt) if stage.receipt.exists() else {}

@@ -28,7 +28,7 @@ from selfreward.rundir.layout import MODEL
 
 TOO_LONG = "longer_than_the_model_reads"
 BLANK = "an_empty_answer_that_the_template_refuses"
-"""Why a pair is not trained on though it was chosen."""
+"""The reason why a chosen pair is not trained on."""
 
 
 class Training(NamedTuple):
@@ -40,7 +40,7 @@ class Training(NamedTuple):
     told: Mapping[str, Any] = {}
     """Further facts for its receipt."""
     carries: bool = False
-    """Whether the optimizer's state is kept for the training after it."""
+    """True if the optimizer's state is kept for the training after it."""
 
 
 class Chooser(Protocol):
@@ -73,7 +73,10 @@ def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dic
 
 
 def asked_which_fit(trainer: Trainer, pairs: Sequence[Contrast], start: Checkpoint) -> Sequence[bool]:
-    """Which of `pairs` the trainer says that `start` can read whole. Raises `SelfRewardError` where it leaves some out."""
+    """For each of `pairs`, True if the trainer can read it whole from `start`.
+
+    Raises `SelfRewardError` where answers are missing.
+    """
     fits: Any = trainer.fits(pairs, start.path)
     if not isinstance(fits, Sequence) or len(fits) != len(pairs):
         came = f"{len(fits)} answers" if isinstance(fits, Sequence) else f"{fits!r:.80}"
@@ -131,7 +134,7 @@ def hand_on(states: Sequence[Path], work: Path) -> None:
 
 
 def keep_optimizer(stage: Stage, trainer: Trainer) -> None:
-    """Let the optimizer's state in a training's folder be this stage's. Raises `SelfRewardError` where there is none."""
+    """Move the optimizer's state from a training's folder into this stage's. Raises `SelfRewardError` where there is none."""
     if not (left := stage.work / OPTIMIZER).exists():
         what = f'left no {OPTIMIZER} in {stage.work}, which dpo.optimizer = "carried" needs'
         raise SelfRewardError(what, name_of(trainer), "Let dpo write it, or leave out dpo.optimizer")

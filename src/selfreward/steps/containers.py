@@ -27,7 +27,7 @@ TURNS = re.compile(r"\s*\[\s*\{\s*\"")
 
 
 class Place(NamedTuple):
-    """Where a row stands: for people, and as an id that is the same wherever the file lies."""
+    """The place of a row: for people, and as an id that does not depend on the file's folder."""
 
     where: str
     id: str

@@ -1,9 +1,9 @@
 """Checkpoint selection (paper, section 3.1): while M_t learns, each checkpoint is compared with the one before it.
 
-Answers to held-out validation prompts are compared pairwise, in both orders, by a judge from outside the loop. The rule:
-begin with the first checkpoint and go on to the next for as long as the judge prefers it, with more wins than losses,
-to the one before; the first that it does not prefer ends the search, and the one before it is the model. The end of the
-training is a checkpoint like the others. The paper does not say what follows from the comparisons; this is our choice.
+Answers to held-out validation prompts are compared pairwise, in both orders, by a judge from outside the loop. The rule: begin
+with the first checkpoint and go on to the next for as long as the judge prefers it, with more wins than losses, to the one
+before; the first that it does not prefer ends the search, and the one before it is the model. The end of the training is a
+checkpoint like the others. The paper does not say how the comparisons decide; this rule is our choice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from selfreward.steps.sources import KeptAndDropped, load_prompts, why_not
 
 
 class Selector(NamedTuple):
-    """A rule by which one of several checkpoints is chosen."""
+    """A rule that chooses one of several checkpoints."""
 
     every: int
     prompts: list[Prompt]
@@ -36,7 +36,7 @@ class Selector(NamedTuple):
 
     @property
     def identity(self) -> list[object]:
-        """Everything that the choice depends on beside the checkpoints."""
+        """Everything beside the checkpoints that the choice depends on."""
         how = [self.pairwise.rubric.text, *self.pairwise.reading, self.pairwise.config.sampling.model_dump()]
         framed = [] if self.frame == NO_FRAME else [list(self.frame)]
         return [self.every, digest(self.prompts), self.judge.fingerprint, *how, self.sampling.model_dump(), *framed]

@@ -1,4 +1,4 @@
-"""How wide a model's layers are and what they keep of a token, by its settings alone, whatever architecture they are of."""
+"""The width of a model's layers and the size of their caches, from its settings alone, for any architecture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEES_AHEAD = "sees what comes after a token, so that it cannot write"
 
 
 def sees_ahead(model: Any) -> bool:
-    """Whether `model`, with weights or without, is made to see what comes after a token (an encoder, as BERT is)."""
+    """True if `model`, with weights or without, is made to see the tokens that come after a token (an encoder, as BERT is)."""
     config = model.config
     encodes = getattr(config, "is_decoder", True) is False and config.model_type not in CAUSAL_ANYWAY
     return encodes or config.model_type in NEVER_CAUSAL or getattr(config, "causal", True) is False

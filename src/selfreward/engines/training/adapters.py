@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
 
 FOLDER = "adapter"
-"""Where the adapter lies in a model's folder, in safetensors, as peft loads it."""
+"""The folder of the adapter inside a model's folder: safetensors, as peft loads it."""
 NAME = "default"
 """peft's name for the only adapter of a model."""
 
@@ -40,7 +40,7 @@ def lora(config: LoRAConfig) -> LoraConfig:
 
 
 def frozen(config: LoRAConfig, dtype: torch.dtype, device: str) -> dict[str, Any]:
-    """How the frozen weights are loaded, as arguments of `from_pretrained`: in NF4 if quantised, else in `dtype`."""
+    """Arguments of `from_pretrained` that load the frozen weights: in NF4 if quantised, else in `dtype`."""
     if config.quantize == "no":
         return {"dtype": dtype}
     if find_spec("bitsandbytes") is None:

@@ -72,7 +72,7 @@ class Answered(Settings):
     judge: ModelName
     """The judge."""
     responses: AnsweringConfig = AnsweringConfig()
-    """How the answers are sampled."""
+    """The framing and sampling of the answers."""
 
 
 def some(loaded: KeptAndDropped[T], source: SourceConfig) -> KeptAndDropped[T]:

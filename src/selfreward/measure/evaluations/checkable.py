@@ -27,7 +27,7 @@ class Checkable(Settings):
     data: Located
     """The published prompts."""
     responses: AnsweringConfig = AnsweringConfig(temperature=0, max_tokens=1280)
-    """How the answers are sampled; greedily by default."""
+    """The framing and sampling of the answers; greedy by default."""
 
     @cached_property
     def tasks(self) -> list[Task]:

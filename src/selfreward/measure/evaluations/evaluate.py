@@ -116,7 +116,7 @@ def evaluate(
 
 
 def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, dict[str, int]]:
-    """How long a judgment may be where neither `changes` nor a recipe says: as it was when the evaluation in `path` was begun."""
+    """Lengths of judgments where `changes` does not set them: those with which the evaluation in `path` began."""
     try:
         begun = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         before = {table: begun[table]["max_tokens"] for table in JUDGING if table in begun}
