@@ -66,7 +66,8 @@ def self_reward(
         preferences = preferences + texts if recipe.pairs.accumulate else texts
         dpo = trusted(recipe, made, run[f"M{t}"], model, cast)
         model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, dpo, recipe.seed, selector))
-        verdict = watcher.watch(run[f"M{t}"], model, measurer.measure(run[f"M{t}"], model, made), made)
+        if recipe.measures(t):
+            verdict = watcher.watch(run[f"M{t}"], model, measurer.measure(run[f"M{t}"], model, made), made)
     return model
 
 

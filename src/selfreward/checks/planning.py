@@ -46,7 +46,6 @@ from selfreward.rundir import (
     Part,
     PlannedPart,
     expected,
-    models,
     part_of,
 )
 
@@ -72,7 +71,7 @@ class _Planner:
         self.comparison = _completion(recipe.pairwise, JUDGMENT).plus(recipe.pairwise.thinking)
         self.own = seed.prompt.plus(self.answer)
         """Tokens of a held-out prompt and its answer."""
-        self.measured = models(recipe)
+        self.measured = [planned.folder for planned in expected(recipe) if planned.part is HELDOUT_RESPONSES]
 
     def run(self) -> Iterator[Stage]:
         for planned in expected(self.recipe):

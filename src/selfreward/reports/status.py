@@ -68,8 +68,10 @@ def _accuracy(measured: Measured) -> str:
 def _stages(model: ModelView) -> str:
     if not model.done:
         return "to do"
+    if not model.owed and not model.is_measured:
+        return "made, and not measured: measure.every passes over it"
     making = takewhile(lambda planned: planned.part is not HELDOUT_RESPONSES, model.planned)
-    to_do = [_called(model, planned) for planned in making if planned in model.owed] + ["measuring"]
+    to_do = [_called(model, planned) for planned in making if planned in model.owed] + ["measuring"] * model.is_measured
     return f"done: {', '.join(_called(model, planned) for planned in model.done)}; to do: {', '.join(to_do)}"
 
 

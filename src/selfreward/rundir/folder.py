@@ -149,7 +149,7 @@ class RunDir:
         """The error for a stage that was made, or begun, from other inputs than now."""
         changed = changed_fields(self.before, self.now)
         told = f"the recipe changed ({changes_told(self.before, self.now)})"
-        why = told if changed else "what it is made from changed"
+        why = told if changed else "its inputs changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
         stages = [entry for entry in self._made() if entry.watching or not stage.watching]
         stages = [entry for entry in stages if entry.folder.name not in self.taken]
@@ -179,6 +179,7 @@ class Stage:
         self.journal = folder / f"{name}.journal.jsonl"
         self.receipt = folder / f"{name}.receipt.json"
         self.model = folder / name
+        self.optimizer = folder / f"{name}.optimizer.safetensors"
         self.work = folder / f"{name}.partial"
         self.checkpoints = folder / f"{name}.checkpoints"
 
@@ -192,8 +193,9 @@ class Stage:
 
     def files(self) -> list[Path]:
         """Files of this stage that are on disk."""
-        paths = (self.records, self.dropped, self.plan, self.journal, self.receipt, self.model, self.work, self.checkpoints)
-        return [file for file in paths if file.exists()]
+        logs = (self.records, self.dropped, self.plan, self.journal, self.receipt)
+        made = (self.model, self.optimizer, self.work, self.checkpoints)
+        return [file for file in (*logs, *made) if file.exists()]
 
     def finished(self, digest: str) -> dict[str, Any] | None:
         """The receipt, if the stage is whole and undamaged. Raises `Outdated` if it was made from other inputs."""

@@ -153,7 +153,7 @@ def expected(recipe: Recipe) -> list[PlannedPart]:
 
 
 def models(recipe: Recipe) -> list[str]:
-    """Names of the models that are measured, in order."""
+    """Names of the models that a run makes or measures, in order."""
     return list(dict.fromkeys(planned.folder for planned in expected(recipe) if planned.folder != SEED))
 
 
@@ -187,8 +187,7 @@ def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
                 *teaching(recipe, t),
                 *before,
                 *_training(recipe),
-                *_measuring(recipe),
-                *_watching(recipe, first=False),
+                *((*_measuring(recipe), *_watching(recipe, first=False)) if recipe.measures(t) else ()),
             ),
         )
 

@@ -12,7 +12,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
 from selfreward.records import Measured, Reading, Records, ending, is_held, read_record
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
-from selfreward.rundir.layout import DRIFT, MEASURED, PAIRS, SEED, PlannedPart, expected
+from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, MEASURED, PAIRS, SEED, PlannedPart, expected
 from selfreward.rundir.reading import FolderReader
 from selfreward.rundir.seen import Status, last_error, last_seen
 
@@ -46,6 +46,11 @@ class ModelView(FolderReader):
         watched = [part for part in self.planned if part.part is DRIFT]
         whole = self.measured and all(part in self.done for part in watched)
         return [] if whole else [part for part in self.planned if part not in self.done]
+
+    @property
+    def is_measured(self) -> bool:
+        """True if the recipe has this model measured."""
+        return any(part.part is HELDOUT_RESPONSES for part in self.planned)
 
 
 class RunView:
@@ -92,8 +97,8 @@ class RunView:
 
     @property
     def finished(self) -> bool:
-        """True if every model is measured, and watched where the recipe says so."""
-        return all(model.measured and not model.owed for model in self.models.values())
+        """True if every model is made, and measured and watched where the recipe says so."""
+        return all(not model.owed and (model.measured or not model.is_measured) for model in self.models.values())
 
     @property
     def ended(self) -> ModelView | None:
@@ -125,7 +130,7 @@ class RunView:
         if self.alive:
             return f"running, {progress}"
         if error := last_error(self.folder / "logs"):
-            return f"ended {progress} by an error, which the same command meets again until it is put right: {error}"
+            return f"ended {progress} by an error, which the same command meets again until it is corrected: {error}"
         return f"stopped {progress}; the same command goes on from here"
 
 
@@ -134,7 +139,7 @@ def open_run(folder: Path | str) -> RunView:
     folder = Path(folder)
     config = folder / "config.json"
     if not config.is_file():
-        raise no_run(folder, "Give the folder of a run, runs/demo say")
+        raise no_run(folder, "Give the folder of a run, such as runs/demo")
     try:
         return RunView(folder, read_recipe(json.loads(config.read_text()), str(config), folder))
     except (ValueError, RecursionError) as error:
