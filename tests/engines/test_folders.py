@@ -135,7 +135,7 @@ FAULTS = {
         lambda folder: (folder / WEIGHTS).rename(folder / "weights.safetensors"),
         "has weights under another name (weights.safetensors)",
     ),
-    "a list lost": (lambda folder: (shard(folder), (folder / INDEX).unlink()), "has weights under another name (one.safetensors)"),
+    "a list lost": (lambda folder: (shard(folder), (folder / INDEX).unlink()), "has weights under another name (one."),
     "gguf beside nothing": (
         lambda folder: ((folder / WEIGHTS).unlink(), (folder / "a.gguf").touch(), (folder / "b.gguf").touch()),
         "a.gguf",

@@ -295,7 +295,7 @@ def test_the_command_branches_with_the_runs_own_recipe_and_the_same_command_goes
     [
         (
             (),
-            "command line: no recipe is given. Give a recipe, or --folder with a run that was begun, or --from with a model of a run",
+            "command line: no recipe is given. Give a recipe, or --folder with a run that was begun, or --from with a model",
         ),
         (("--from", "run/M2"), "command line: a branch needs a folder of its own. Give it with --folder"),
         (("-o", "nowhere"), "nowhere/config.json: cannot be read (No such file or directory)."),

@@ -58,7 +58,7 @@ def _of_examples(recipe: Recipe, base: NamedModel, examples: Iterable[Example]) 
     if not thought or base.tokenizer is None:
         return
     if way_of_thinking(base.tokenizer) == "none":
-        what = f"{thought:,} answers begin with a thought, and the base's chat template knows none: the thought is learnt as part of the answer"
+        what = f"{thought:,} answers begin with a thought, and the base's template knows none: it is learnt as answer text"
         yield Finding("warning", "data.ift", what, "Remove the thoughts, or give the model a chat template that knows them")
     elif not recipe.responses.thinking:
         what = f"{thought:,} answers begin with a thought: they are learnt after the prompt that asks for one, never given here"
