@@ -434,11 +434,11 @@ def test_a_run_that_nothing_watched_says_so_and_how_to_have_it_watched(tmp_path)
     recipe, run = make_world(anchored(tmp_path)), tmp_path / "run"
     go(recipe, run)
     assert "Not known: nothing watched this loop." in shown(page(run, "index.html"))
-    assert "How to have it watched" in shown(page(run)) and "[drift]" in shown(page(run))
+    assert "How to watch this run" in shown(page(run)) and "[drift]" in shown(page(run))
     before = {name: digest for name, digest in tree(run).items() if name not in AS_IT_IS and "README" not in name}
     go(recipe, run, **{name: value for name, value in WATCHING.items() if name.startswith("drift")})
-    assert before.items() <= tree(run).items(), "the page promises that what was made stays as it is"
-    assert "figures watched" in shown(page(run, "index.html")) and "How to have it watched" not in shown(page(run))
+    assert before.items() <= tree(run).items(), "the page promises that finished stages stay as they are"
+    assert "figures watched" in shown(page(run, "index.html")) and "How to watch this run" not in shown(page(run))
 
 
 def test_the_stages_that_a_run_will_have_are_those_that_it_has(watched, ended, tmp_path):

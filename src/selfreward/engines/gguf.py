@@ -27,7 +27,7 @@ def find_gguf(name: str) -> Path | None:
         return path
     files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() and not any(path.glob("*.safetensors")) else []
     if len(files) > 1:
-        raise SelfRewardError(f"has {len(files)} GGUF files", name, f"Name the one that is meant, {files[0]} say")
+        raise SelfRewardError(f"has {len(files)} GGUF files", name, f"Name one of them, such as {files[0]}")
     return files[0] if files else None
 
 
