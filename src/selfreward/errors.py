@@ -25,7 +25,7 @@ SECRET = re.compile(
 def visible(text: str, keep: str = "") -> str:
     """`text` with the escape of each control, format and separator character and lone surrogate in its place (x1b, u202e).
 
-    `keep`: such characters that stay, newlines say, where the text may have lines of its own.
+    `keep`: characters to leave in place, such as newlines, where the text may have lines of its own.
     """
     return "".join(
         repr(character)[1:-1] if unicodedata.category(character) in UNSEEN and character not in keep else character

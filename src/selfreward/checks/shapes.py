@@ -92,7 +92,7 @@ def adapter_parameters(config: Any, lora: LoRAConfig) -> int:
         adapted = get_peft_model(model, adapters.lora(lora))
     except (ValueError, re.error) as error:
         now = "Name modules that this architecture has, or `all-linear`"
-        raise SelfRewardError(f"no module is called so ({first_line(error)})", "trainer.lora.targets", now) from error
+        raise SelfRewardError(f"the model has no such module ({first_line(error)})", "trainer.lora.targets", now) from error
     trained: int = adapted.get_nb_trainable_parameters()[0]
     return trained
 

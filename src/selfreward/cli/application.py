@@ -27,7 +27,7 @@ class Careful(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse a secret before anything uses it or shows it."""
         if any(holds_secret(argument) for argument in args):
-            what = "an argument holds a password, or an address with a query, where keys stand"
+            what = "an argument holds a password, or an address with a query, which may hold a key"
             now = "Leave it out: a key is read from the variable that --key-env, or key_env in [servers], names"
             _end(f"error: {SelfRewardError(what, 'command line', now)}", FAILED)
         return super().parse_args(ctx, args)
@@ -51,7 +51,9 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 GRACE = 5
 """Seconds from being asked to end to ending where the work is, if it came to no safe point by then."""
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
-ChangesOption = Annotated[list[str] | None, typer.Option("--set", help="A field of the recipe, as dpo.beta=0.2; repeatable.")]
+ChangesOption = Annotated[
+    list[str] | None, typer.Option("--set", help="A field of the recipe, such as dpo.beta=0.2; repeatable.")
+]
 
 
 def told(command: Callable[..., None]) -> Callable[..., None]:
@@ -109,7 +111,7 @@ def stopping(grace: float = GRACE) -> Callable[[], bool]:
         if _asked.count(signal.SIGINT) > 1:
             raise KeyboardInterrupt
         if len(_asked) == 1:
-            says = f"asked to end: at the next safe point, or in {grace:g} s where there is none; Ctrl-C again ends it at once"
+            says = f"ending at the next safe point, in {grace:g} s at the latest; Ctrl-C again ends it at once"
             os.write(2, f"\n{says}\n".encode())  # safe wherever the signal came in
             signal.setitimer(signal.ITIMER_REAL, grace)
 
@@ -151,7 +153,7 @@ def named_first(*names: str) -> type[TyperGroup]:
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             if args and args[0] not in self.commands and not args[0].startswith("-"):
                 ways = ", or ".join(f"{ctx.command_path} {name} …" for name in names)
-                _end(f"error: {ctx.command_path}: {args[0]} is none of its commands. Write {ways}", FAILED)
+                _end(f"error: {ctx.command_path}: {args[0]} is not one of its commands. Write {ways}", FAILED)
             return super().resolve_command(ctx, args)
 
     return Named

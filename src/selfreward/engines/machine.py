@@ -40,7 +40,7 @@ def find_device(asked: str = "auto") -> Device:
         device = torch.device(kind)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        now = "Run it where there is one, or set backend.device to one that is here"
+        now = "Run it on a machine that has one, or set backend.device to a device of this machine"
         raise SelfRewardError(f"there is no device {kind!r} here ({first_line(error)})", "backend.device", now) from error
     if device.type == "cuda":
         about = torch.cuda.get_device_properties(device)
@@ -79,7 +79,7 @@ def connect(cluster: ClusterConfig) -> Any:
         try:
             ray.init(**(_theirs(cluster.address) if cluster.address else _ours(cluster)), log_to_driver=False)
         except ConnectionError as error:
-            now = "Start one with `ray start --head`, give its address, or leave it out and have one started here"
+            now = "Start a cluster with `ray start --head` and give its address, or leave the address out to start one here"
             raise SelfRewardError(f"no Ray cluster answers ({first_line(error)})", "cluster.address", now) from error
     return ray
 

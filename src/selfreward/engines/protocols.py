@@ -155,7 +155,7 @@ def name_of(engine: object) -> str:
 
 def plan_batches(engine: Model, requests: Sequence[Request]) -> list[list[int]]:
     """Split `requests` into the engine's batches. Raises `SelfRewardError` where a request is in no batch or in two."""
-    now = f"Let batches give lists of positions, each from 0 to {len(requests) - 1:,} once"
+    now = f"Make batches return lists of positions, each from 0 to {len(requests) - 1:,} once"
     try:
         planned = [[int(at) for at in batch] for batch in engine.batches(requests)]
     except TypeError as error:
@@ -173,7 +173,7 @@ def plan_batches(engine: Model, requests: Sequence[Request]) -> list[list[int]]:
     return planned
 
 
-ONE_EACH = "Let generate give one Completion for each request of its batch, with its id"
+ONE_EACH = "Make generate yield one Completion for each request of its batch, with its id"
 
 
 def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
@@ -193,7 +193,7 @@ def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[t
         if type(engine).__module__.startswith("selfreward."):
             raise
         raise SelfRewardError(
-            f"generate raised {raised(error)}", name_of(engine), "Put it right, then run the same command"
+            f"generate raised {raised(error)}", name_of(engine), "Correct it, then run the same command"
         ) from error
     for number, batch in asked.items():
         if left := sum(request.id not in came[number] for request in batch):
@@ -257,7 +257,7 @@ def _streamed(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator
 
 def _each(engine: object, came: Any) -> Iterator[Completion]:
     """The completions that an engine gives. Raises `SelfRewardError` where they are something else."""
-    now = "Let generate yield a Completion for each request of its batch"
+    now = "Make generate yield a Completion for each request of its batch"
     if not isinstance(came, Iterable):
         raise SelfRewardError(f"generate gave {came!r:.80}, where completions are expected", name_of(engine), now)
     for completion in came:

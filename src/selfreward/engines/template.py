@@ -124,7 +124,7 @@ class Reader:
                     return self.form
         self.form = forms[0]
         self._write("u")
-        raise bad_template(self.tokenizer, "does not write what every turn says exactly once")
+        raise bad_template(self.tokenizer, "does not write the text of every turn exactly once")
 
     def _text(self, kind: str) -> str:
         return {"u": self.ASK, "a": self.ANSWER, "v": self.GO_ON, "s": self.SYSTEM}[kind]
@@ -248,5 +248,5 @@ def write(
 
 def bad_template(tokenizer: PreTrainedTokenizerBase, what: str) -> SelfRewardError:
     """The error for a chat template that does `what`."""
-    now = "Put a chat template into the model's folder (chat_template.jinja) that does"
+    now = "Put a chat template into the model's folder (chat_template.jinja) that can be used"
     return SelfRewardError(f"its chat template {what}", str(tokenizer.name_or_path), now)

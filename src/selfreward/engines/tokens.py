@@ -171,7 +171,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, 
     turns = [(turn.role, _hidden(texts[at], at)) for at, turn in enumerate(messages)]
     text = write(tokenizer, turns, prompt=prompt, parts=how.parts, tools=how.tools, think=think)
     if sorted(map(int, STAND_IN.findall(text))) != [at for at, said in enumerate(texts) if said.strip()]:
-        raise bad_template(tokenizer, "does not write what every turn says exactly once")
+        raise bad_template(tokenizer, "does not write the text of every turn exactly once")
     return STAND_IN.sub(lambda place: texts[int(place[1])].strip(), text)
 
 

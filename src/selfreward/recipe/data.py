@@ -41,7 +41,7 @@ class SourceConfig(Section):
     @model_validator(mode="after")
     def _of_use(self) -> Self:
         if self.language and self.format != "oasst":
-            raise ValueError('language is for format = "oasst" alone: other rows do not tell theirs')
+            raise ValueError('language works only with format = "oasst": other rows do not state theirs')
         if self.columns and self.format in ("records", "oasst"):
             raise ValueError(f"columns have no meaning for {self.format}, whose names are fixed")
         return self
@@ -68,7 +68,7 @@ class SeedConfig(Section):
     @model_validator(mode="after")
     def _one_eft(self) -> Self:
         if self.eft and self.rankings:
-            raise ValueError("give eft or rankings, of which it is made, and not both; to measure on, give heldout_rankings")
+            raise ValueError("give either eft or rankings, from which EFT is made; for measuring, give heldout_rankings")
         return self
 
 
@@ -101,7 +101,7 @@ class EFTConfig(Section):
     @model_validator(mode="after")
     def _of_its_own(self) -> Self:
         if self.by == "people" and (self.prompts is not None or self.change is not None):
-            raise ValueError('prompts and change are for by = "self"')
+            raise ValueError('prompts and change work only with by = "self"')
         if self.prompts is not None and self.prompts < 1:
-            raise ValueError("prompts must be 1 at least")
+            raise ValueError("prompts must be at least 1")
         return self

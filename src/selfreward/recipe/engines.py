@@ -45,9 +45,9 @@ class BackendConfig(Section):
     @model_validator(mode="after")
     def _of_use(self) -> Self:
         if self.type != "vllm" and self.tensor_parallel != 1:
-            raise ValueError('tensor_parallel is for type = "vllm" alone')
+            raise ValueError('tensor_parallel works only with type = "vllm"')
         if self.type == "vllm" and self.max_tokens_in_flight != "auto":
-            raise ValueError('max_tokens_in_flight has no meaning for type = "vllm", which fills what memory there is')
+            raise ValueError('max_tokens_in_flight cannot be set with type = "vllm", which fills the memory by itself')
         return self
 
     def in_flight(self, room: float, token: float, cuda: bool, weights: int = 0) -> int:
@@ -97,7 +97,7 @@ class ServerConfig(Section):
         if clashes := sorted(SAID_ELSEWHERE & extra.keys()):
             raise ValueError(f"{clashes[0]} is decided by other fields of the recipe")
         if STARS in json.dumps(extra):
-            raise ValueError("may hold a key or a password, which would stand in the run's files; key_env names a key's variable")
+            raise ValueError("may hold a key or a password, which would be in the run's files; name a key's variable in key_env")
         return extra
 
     _starred = field_validator("extra", mode="before")(without_secrets)
@@ -132,5 +132,5 @@ class ClusterConfig(Section):
     @model_validator(mode="after")
     def _of_use(self) -> Self:
         if self.type == "local" and (self.address or self.samplers > 1 or self.gpus is not None):
-            raise ValueError('address, samplers and gpus are for type = "ray": without it only trainings are shared')
+            raise ValueError('address, samplers and gpus work only with type = "ray": otherwise only trainings are shared')
         return self

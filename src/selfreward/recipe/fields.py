@@ -153,7 +153,7 @@ def secret_in(tree: Any, name: str = "") -> str | None:
 def assert_open(tree: Mapping[str, Any], where: str) -> None:
     """Raises `SelfRewardError` where a value in `tree` holds a secret, for all are written into files that people share."""
     if name := secret_in(tree):
-        what = f"{name} holds a password, or an address with a query, where keys stand"
+        what = f"{name} holds a password, or an address with a query, which may hold a key"
         raise SelfRewardError(what, where, "Leave it out: a key is read from the variable that servers.NAME.key_env names")
 
 
@@ -258,7 +258,7 @@ def imported(path: str) -> Any:
     try:
         loaded = import_module(module)
     except Exception as error:  # the module is another's code, and may raise anything
-        looked = f"Looked for where Python looks, then in {' and in '.join(folders) or 'no other folder'}"
+        looked = f"Searched: Python's own path, then {' and in '.join(folders) or 'no other folder'}"
         now = f"Name it as package.module:name. {looked}"
         why = error if isinstance(error, ImportError) else raised(error)
         raise SelfRewardError(f"cannot be imported ({why})", path, now) from error
@@ -288,5 +288,5 @@ def _refuse_two(path: str, name: str, folders: list[str]) -> None:
     if name == __package__.partition(".")[0] or not loaded or there is None or not there.origin:
         return
     if Path(loaded).resolve() != Path(there.origin).resolve():
-        now = f"Rename one of them, or stand in another folder: {loaded} was loaded"
+        now = f"Rename one of them, or run from another folder: {loaded} was loaded"
         raise SelfRewardError(f"{name} is {loaded} and also {there.origin}", path, now)

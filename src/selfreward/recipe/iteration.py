@@ -31,7 +31,7 @@ ADAPTIVE = 3
 def _adaptive_or_a_number(samples: Any) -> Any:
     """Check the value here, for a union's error lists the complaints of all its kinds."""
     if samples != "adaptive" and not (isinstance(samples, int) and samples >= 1):
-        raise ValueError('must be an integer, 1 at least, or "adaptive"')
+        raise ValueError('must be an integer of at least 1, or "adaptive"')
     return samples
 
 
@@ -40,7 +40,7 @@ def _one_or_several(by: Any) -> Any:
     if not isinstance(by, str) and not (isinstance(by, list | tuple) and all(isinstance(name, str) for name in by)):
         raise ValueError("must be a model, or a list of models")
     if not isinstance(by, str) and len(set(by)) < max(2, len(by)):
-        raise ValueError("a list of judges must name two at least, and each once")
+        raise ValueError("a list of judges must name at least two, each once")
     return by
 
 
@@ -50,7 +50,7 @@ Method = Literal["scores", "pairwise", "likelihood", "cream", "votes"]
 def _balanced_or_a_number(penalty: Any) -> Any:
     """Check the value here, for a union's error lists the complaints of all its kinds."""
     if penalty != "balanced" and (isinstance(penalty, bool) or not isinstance(penalty, int | float) or penalty < 0):
-        raise ValueError('must be a number, 0 at least, or "balanced"')
+        raise ValueError('must be a number of at least 0, or "balanced"')
     return penalty
 
 
@@ -175,7 +175,7 @@ class JudgeConfig(AskingConfig):
     @model_validator(mode="after")
     def _can_expect(self) -> Self:
         if self.read == "expected" and self.form == "json":
-            raise ValueError('read = "expected" needs form = "text": the place of a number in JSON is not watched')
+            raise ValueError('read = "expected" needs form = "text": numbers in JSON are not watched')
         if self.read == "expected" and not {*self.scale} <= {*range(10)}:
             raise ValueError('read = "expected" needs a scale of single digits, 0 to 9: each point must be one token')
         return self
@@ -185,7 +185,7 @@ class JudgeConfig(AskingConfig):
         if len(self.judges) > 1 and self.samples == "adaptive":
             raise ValueError('samples = "adaptive" asks one judge again where it is undecided: give a jury a number of samples')
         if len(self.judges) == 1 and self.agreement:
-            raise ValueError("agreement is for a jury: name several judges in by, or leave it out")
+            raise ValueError("agreement works only with a jury: name several judges in by, or leave it out")
         if self.method != "scores" and len(self.judges) > 1:
             raise ValueError(f'a jury gives scores: leave out method = "{self.method}", or name one judge in by')
         if self.method != "scores" and self.samples == "adaptive":
@@ -197,11 +197,13 @@ class JudgeConfig(AskingConfig):
         if self.method == "votes" and self.by != "current":
             raise ValueError('method = "votes" asks no judge: leave out by')
         if self.method != "votes" and (self.answer is not None or self.majority != 0.5):
-            raise ValueError('answer and majority are for method = "votes"')
+            raise ValueError('answer and majority work only with method = "votes"')
         if self.answer is not None and re.compile(self.answer).groups != 1:
-            raise ValueError("answer must have one group, what is voted for")
+            raise ValueError("answer must have one group, around the answer that is voted for")
         if self.length_penalty and self.method != "likelihood":
-            raise ValueError('length_penalty is for method = "likelihood": leave it out, or set pairs.length_rho in its place')
+            raise ValueError(
+                'length_penalty works only with method = "likelihood": leave it out, or set pairs.length_rho instead'
+            )
         return self
 
     @model_validator(mode="after")
@@ -217,7 +219,7 @@ class JudgeConfig(AskingConfig):
         if not self.field or self.field == "reasons" or (self.form == "text" and self.field != "score"):
             raise ValueError('field must be the name of the score in form = "json", and not "reasons", which come before it')
         if self.min_valid > self.most:
-            raise ValueError("min_valid is more than samples, so that nothing would ever have a score")
+            raise ValueError("min_valid is more than samples, so no response would ever have a score")
         return self
 
 

@@ -207,7 +207,7 @@ def shipped_recipes() -> dict[str, Path]:
 def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
     """The recipe in a tree of built-ins; paths in it are taken from `folder`. Raises `SelfRewardError`."""
     if not isinstance(tree, dict):
-        raise SelfRewardError("is no table of fields", where, "Give a recipe, or restore the file from where it came")
+        raise SelfRewardError("is no table of fields", where, "Give a recipe, or restore the file")
     assert_open(tree, where)
     try:
         return Recipe.model_validate(tree, context={"folder": str(folder), "servers": tuple(tree.get("servers") or ())})

@@ -34,9 +34,7 @@ REFRESHED, STALE = 20.0, 300.0
 """Seconds between two refreshes of a lease, and from the last refresh until the lease has no holder."""
 LOOK = 0.5
 """Seconds between two looks at whether a lease is free."""
-LEASED = (
-    "%s: the file system knows no flock, so a lease keeps others out: refreshed every %.0f s, nobody's after %.0f min without"
-)
+LEASED = "%s: the file system has no flock, so a lease keeps others out: refreshed every %.0f s, it expires after %.0f min"
 
 
 class LockTaken(Exception):
@@ -53,7 +51,7 @@ class Held:
         """Raises `SelfRewardError` where the lease on `folder` expired, such as in sleep, and another process took it."""
         if self.lease and self.lease.lost:
             what = f"this process did not refresh its lease for {STALE / 60:.0f} min, and another one works here now"
-            raise SelfRewardError(what, str(folder), "Let that one end; the same command then goes on")
+            raise SelfRewardError(what, str(folder), "Wait until that process ends; the same command then goes on")
 
     def close(self) -> None:
         """Release the lock."""
@@ -188,7 +186,7 @@ def lock_folder(path: Path) -> Held:
         now = "Give the run another folder"
         raise SelfRewardError(f"cannot be a run folder ({error.strerror})", str(path), now) from error
     except LockTaken as holder:
-        now = "Wait for it (`selfreward status` shows where it is), or give this run another folder"
+        now = "Wait for it (`selfreward status` shows its progress), or give this run another folder"
         raise SelfRewardError(f"another process is working in this run folder{_named(holder)}", str(path), now) from holder
     if lock.lease:
         logging.getLogger(__name__).warning(LEASED, visible(str(path)), REFRESHED, STALE / 60)

@@ -119,8 +119,8 @@ def describe(readings: Sequence[Reading]) -> str:
     for reading in alarms(readings):
         outside.setdefault(reading.monitor, reading)
     if not outside:
-        unlimited = 'none has a limit, so nothing can warn: set one, as drift.limits."flukes.rate".above = 0.2'
-        within = f"of {len(limited)} with limits none lies outside" if limited else unlimited
+        unlimited = 'none has a limit, so no monitor can warn: set a limit, such as drift.limits."flukes.rate".above = 0.2'
+        within = f"of {len(limited)} with limits none is outside" if limited else unlimited
         return f"{amount(len(read), 'figure')} watched, {within}" if read else "no figure could be read yet"
     phrases = [phrase(reading) for reading in outside.values()]
     more = f" and {len(phrases) - NAMED} more" if len(phrases) > NAMED else ""
@@ -139,7 +139,7 @@ def phrase(reading: Reading) -> str:
 def ending(model: str, readings: Sequence[Reading]) -> str:
     """The end of a run at `model`, whose `readings` say `stop`: the cause, and the last model before it."""
     why = ", ".join(phrase(reading) for reading in readings if reading.verdict == "stop")
-    good = f"the last good model is M{number(model) - 1}" if model != "M1" else "it is the first that was watched"
+    good = f"the last good model is M{number(model) - 1}" if model != "M1" else "it is the first model that was watched"
     return f"ended by its monitors at {model}: {why}; {good}"
 
 

@@ -90,7 +90,7 @@ def decided(found: HeadToHead) -> int:
 def no_judge(found: HeadToHead) -> str:
     """The sentence on a judge that cannot follow its rubric."""
     asked = decided(found) + found.unscored
-    return f"{found.judge} is no judge of this: it gave a verdict that can be read on {decided(found):,} of {asked:,} prompts"
+    return f"{found.judge} is no judge of this: it gave a readable verdict on {decided(found):,} of {asked:,} prompts"
 
 
 def _no_judges(model: Measured) -> Iterator[str]:

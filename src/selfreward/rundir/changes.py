@@ -33,7 +33,7 @@ def as_it_was(run: Path, changed: list[str]) -> str:
         return ""
     libraries = [name for name in changed if name.startswith("versions.")]
     ways = ["install the versions it was begun with"] if libraries else []
-    ways += [f"to go on as it was: selfreward run -o {shlex.quote(str(run))}"] if len(libraries) < len(changed) else []
+    ways += [f"to go on unchanged: selfreward run -o {shlex.quote(str(run))}"] if len(libraries) < len(changed) else []
     return f" ({', '.join(ways)})" if ways else ""
 
 

@@ -149,7 +149,7 @@ class RunDir:
         """The error for a stage that was made, or begun, from other inputs than now."""
         changed = changed_fields(self.before, self.now)
         told = f"the recipe changed ({changes_told(self.before, self.now)})"
-        why = told if changed else "what it is made from changed"
+        why = told if changed else "its inputs changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
         stages = [entry for entry in self._made() if entry.watching or not stage.watching]
         stages = [entry for entry in stages if entry.folder.name not in self.taken]

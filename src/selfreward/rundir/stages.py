@@ -140,7 +140,9 @@ class ModelFolder:
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
             if failed := reasons(completions.values()):
                 facts["failed"] = failed
-                self.run.progress.say(f"{stage}: {sum(failed.values()):,} requests failed, most of them so: {next(iter(failed))}")
+                self.run.progress.say(
+                    f"{stage}: {sum(failed.values()):,} requests failed, most of them with: {next(iter(failed))}"
+                )
             stage.finish(key, [stage.records], **facts)
         return Records([stage.records], part.record, len(requests))
 

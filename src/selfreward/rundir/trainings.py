@@ -81,7 +81,7 @@ def asked_which_fit(trainer: Trainer, pairs: Sequence[Contrast], start: Checkpoi
     if not isinstance(fits, Sequence) or len(fits) != len(pairs):
         came = f"{len(fits)} answers" if isinstance(fits, Sequence) else f"{fits!r:.80}"
         what = f"fits gave {came} for {len(pairs)} pairs"
-        raise SelfRewardError(what, name_of(trainer), "Let it give a list with True or False for each pair")
+        raise SelfRewardError(what, name_of(trainer), "Make it return a list with True or False for each pair")
     return fits
 
 
@@ -89,9 +89,9 @@ def model_in(made: Any, trainer: Trainer) -> Path:
     """The folder that a training left. Raises `SelfRewardError` where there is none, or no model in it."""
     if not isinstance(made, Path):
         what = f"gave {made!r:.80}, where the folder of the trained model is expected"
-        raise SelfRewardError(what, name_of(trainer), "Let sft and dpo return the folder that they wrote, a Path")
+        raise SelfRewardError(what, name_of(trainer), "Make sft and dpo return the folder that they wrote, a Path")
     if not list(made.glob("*.safetensors")):
-        raise SelfRewardError(f"left no weights in {made}", name_of(trainer), "Let it write them as .safetensors")
+        raise SelfRewardError(f"left no weights in {made}", name_of(trainer), "Make it write them as .safetensors")
     return made
 
 
@@ -137,7 +137,7 @@ def keep_optimizer(stage: Stage, trainer: Trainer) -> None:
     """Move the optimizer's state from a training's folder into this stage's. Raises `SelfRewardError` where there is none."""
     if not (left := stage.work / OPTIMIZER).exists():
         what = f'left no {OPTIMIZER} in {stage.work}, which dpo.optimizer = "carried" needs'
-        raise SelfRewardError(what, name_of(trainer), "Let dpo write it, or leave out dpo.optimizer")
+        raise SelfRewardError(what, name_of(trainer), "Make dpo write it, or leave out dpo.optimizer")
     left.replace(stage.optimizer)
     sync_files(stage.folder)
 

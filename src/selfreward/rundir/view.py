@@ -97,7 +97,7 @@ class RunView:
 
     @property
     def finished(self) -> bool:
-        """True if every model is made, and measured and watched where it is to be."""
+        """True if every model is made, and measured and watched where the recipe says so."""
         return all(not model.owed and (model.measured or not model.is_measured) for model in self.models.values())
 
     @property
@@ -130,7 +130,7 @@ class RunView:
         if self.alive:
             return f"running, {progress}"
         if error := last_error(self.folder / "logs"):
-            return f"ended {progress} by an error, which the same command meets again until it is put right: {error}"
+            return f"ended {progress} by an error, which the same command meets again until it is corrected: {error}"
         return f"stopped {progress}; the same command goes on from here"
 
 
@@ -139,7 +139,7 @@ def open_run(folder: Path | str) -> RunView:
     folder = Path(folder)
     config = folder / "config.json"
     if not config.is_file():
-        raise no_run(folder, "Give the folder of a run, runs/demo say")
+        raise no_run(folder, "Give the folder of a run, such as runs/demo")
     try:
         return RunView(folder, read_recipe(json.loads(config.read_text()), str(config), folder))
     except (ValueError, RecursionError) as error:

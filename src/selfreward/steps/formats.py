@@ -182,7 +182,7 @@ class Preferred(Shape):
     @model_validator(mode="after")
     def _has_a_prompt(self) -> Self:
         if self.prompt is None and len(self.chosen) < 2:
-            raise PydanticCustomError(NO_PROMPT, "prompt is missing, and chosen has no turns before its last that would be one")
+            raise PydanticCustomError(NO_PROMPT, "prompt is missing, and chosen has no turns before its last to take it from")
         return self
 
     def exchange(self, language: str | None) -> Exchange:

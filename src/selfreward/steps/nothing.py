@@ -34,8 +34,8 @@ EFT_FIELDS = {
 }  # fmt: skip
 ADVICE = {
     "prompts.by": "name another writer", "prompts.form": "change it, or leave it out", "prompts.from": "give other prompts",
-    "judge.pattern": "change it to match what the judge writes, or judge.rubric so that the judge writes what it matches",
-    "judge.field": "change it to what the judge calls the score, or judge.rubric so that the judge calls it so",
+    "judge.pattern": "change it to match the judge's verdicts, or change judge.rubric",
+    "judge.field": "change it to the judge's name for the score, or change judge.rubric",
     "judge.scale": "give the scale that judge.rubric asks for", "judge.max_tokens": "raise it",
     "judge.by": "look at the judge's server or engine, or name another judge", "judge.read": 'set it to "sampled"',
     "judge.samples": 'raise it, or set judge.read = "expected"', "judge.min_valid": "lower it, or have more judgments read",
@@ -137,7 +137,7 @@ def _no_prompts(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
 
 def _no_answers(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     what = f"none of the {len(made.responses):,} requests for responses was answered{_failed(it, 'responses')}"
-    return NoPairs(what, str(it.path / "responses.jsonl"), "Put right what it names, base or backend in the recipe say")
+    return NoPairs(what, str(it.path / "responses.jsonl"), "Correct what it names, such as base or backend in the recipe")
 
 
 def _no_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
@@ -164,7 +164,7 @@ def no_eft(judgments: Iterable[Judgment], it: ModelFolder, recipe: Recipe) -> Se
         what = f"no EFT example could be made ({counted(reasons)}): of its judgments {unread.told}"
         return SelfRewardError(what + _failed(it, "eft_judgments"), str(it.path / "eft_judgments.jsonl"), unread.now)
     told = Reason(counted(reasons), _first_judged(judgments), EFT_FIELDS.get(worst, "data.rankings"))
-    what = f"nowhere does the SFT baseline agree with people ({told.counts}). {told.example}"
+    what = f"the SFT baseline agrees with people on no ranked set ({told.counts}). {told.example}"
     return SelfRewardError(what, str(it.path / "eft_judgments.jsonl"), told.now)
 
 
@@ -190,4 +190,4 @@ def _first(records: Iterable[Identified], wanted: str | None, text: Callable[...
 def _failed(it: ModelFolder, stage: str) -> str:
     """The commonest reason that an engine gave for failing in a stage, in words; empty where it gave none."""
     reasons = it.facts(stage).get("failed", {})
-    return f"; most requests failed so: {cut_short(commonest(reasons))}" if reasons else ""
+    return f"; most requests failed with: {cut_short(commonest(reasons))}" if reasons else ""

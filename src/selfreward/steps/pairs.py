@@ -56,7 +56,7 @@ def pair_policy(config: PairsConfig) -> Policy:
 
 def _asked(policy: Policy, path: str, prompt_id: str, group: list[Scored]) -> Pair | str:
     """The decision of a user's own policy. Raises `SelfRewardError` where it is neither a pair of the candidates nor a reason."""
-    now = "Let it give a Pair of two of the candidates that it is passed, or, as text, the reason against having one"
+    now = "Make it return a Pair of two of its candidates, or a text with the reason against a pair"
     try:
         made = policy(prompt_id, list(group))
     except Exception as error:  # whatever may go wrong in another's code
@@ -151,7 +151,7 @@ def without_dissent(decided: Decided, opinions: Sequence[Mapping[str, float]], a
 
 
 def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint, cast: Cast) -> DPOConfig:
-    """Give the settings to train `model` with on what it `made`: this iteration's learning rates, and a number for `confidence`.
+    """The settings for training `model` on what it `made`: this iteration's learning rates, and a number for `confidence`.
 
     Measured (CREAM, arXiv 2410.12735), it is (τ + 1) / 2 from 0 to 1, with τ the mean over prompts of Kendall's τ-b between the
     scores of the judge and of the model before it, which is asked in `judgments_before`, or between the likelihoods that CREAM

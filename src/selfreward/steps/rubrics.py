@@ -34,7 +34,7 @@ class Rubric:
             raise SelfRewardError(f"cannot be read ({why})", path, f"Set {field} to a text file") from error
         missing = [slot for slot in slots if f"{{{slot}}}" not in self.text]
         if missing:
-            raise SelfRewardError(f"has no slot {{{missing[0]}}}", path, "Put it where that text is to stand")
+            raise SelfRewardError(f"has no slot {{{missing[0]}}}", path, "Put it where the text belongs")
         self._slot = re.compile(rf"\{{({'|'.join(slots)})\}}")
 
     @cached_property

@@ -68,7 +68,7 @@ class Selector(NamedTuple):
         count = Counter(comparison.winner for comparison in combine(preferences))
         if count["none"] == len(self.prompts):
             why = of_preferences(preferences, "select.judge")
-            now = f"{why.now if why else 'Put it right'}. Then delete {part.name}.* in {folder.path}"
+            now = f"{why.now if why else 'Correct it'}. Then delete {part.name}.* in {folder.path}"
             what = f"decided nothing on {len(self.prompts)} prompts{f' ({why.counts}). {why.example}' if why else ''}"
             raise SelfRewardError(what, self.judge.name, now)
         return Compared(
@@ -100,7 +100,7 @@ def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpo
     if config is None:
         return None
     if recipe.measure.judge and outside(recipe.measure.judge).fingerprint == outside(config.judge).fingerprint:
-        what, now = "is the model that measures too, and would measure what it has chosen itself", "Name another"
+        what, now = "also measures the models, and would measure its own choice", "Name another"
         raise SelfRewardError(what, f"select.judge ({config.judge})", now)
     prompts, dropped = load_prompts(config.prompts, "validation", recipe.seed, recipe.data.skip_bad_rows)
     if not prompts:

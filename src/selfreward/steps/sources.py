@@ -41,7 +41,7 @@ RATING = {"rank", "score"}
 INNER = RATING | {"text", "role", "content"}
 """Names of fields in the objects inside a row; a rank or a score may stand in the row itself."""
 HAS = "its columns are"
-PUT_RIGHT = "Put it right, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
+PUT_RIGHT = "Correct it, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
 KeptAndDropped = tuple[list[R], list[Dropped]]
 """The records that a source gave, and its rows that became none, each with a reason."""
 

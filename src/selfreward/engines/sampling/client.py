@@ -136,5 +136,5 @@ def unpacked(body: bytes, encoding: str) -> bytes:
     if len(content) > LARGEST_BODY:
         raise BadReply(f"an answer of more than {LARGEST_BODY:,} bytes unpacked")
     if not unpacking.eof:
-        raise BadReply("an answer that was torn off")
+        raise BadReply("an answer that broke off")
     return content

@@ -69,7 +69,7 @@ def assert_answers(engine: ServerModel, model: Checkpoint) -> None:
     answer = _Probe(engine, model).once()
     if answer.finish == "error":
         what = f"does not answer a request of one sentence ({answer.reason or 'no reason was given'})"
-        raise SelfRewardError(what, model.name, "Put right what it names, or name another server")
+        raise SelfRewardError(what, model.name, "Correct what it names, or name another server")
 
 
 class _Probe:

@@ -177,7 +177,7 @@ class RayModel:
         except self._ray.exceptions.RayActorError as error:
             times = self._cluster.retries
             what = f"a process that samples died, and so did the {times} started in its place ({first_line(error)})"
-            now = "Nothing answered is lost: look into Ray's logs, at its memory say, then run the same command"
+            now = "Nothing answered is lost: look into Ray's logs, for memory above all, then run the same command"
             raise SelfRewardError(what, "cluster", now) from error
         if isinstance(result, Exception):
             raise result

@@ -97,7 +97,7 @@ class ServerModel:
             failed.append(completion)
             if len(failed) >= NONE_YET:
                 what = f"not one of the first {NONE_YET} requests was answered (the last: {completion.reason})"
-                raise SelfRewardError(what, where(self.config), "Put right what it names, or name another server under [servers]")
+                raise SelfRewardError(what, where(self.config), "Correct what it names, or name another server under [servers]")
         yield from failed or ()
 
     def choices(self, request: Request, n: int) -> int:

@@ -11,7 +11,7 @@ KEYLESS = {"linear_attention", "conv", "mamba", "recurrent", "moe", "mlp"}
 CAUSAL_ANYWAY = {"gpt_neox", "gpt_neox_japanese"}
 """Architectures that are causal whatever `is_decoder` says."""
 NEVER_CAUSAL = {"cpmant", "prophetnet", "xlnet"}
-SEES_AHEAD = "sees what comes after a token, so that it cannot write"
+SEES_AHEAD = "sees the tokens after each token, so it cannot generate text"
 
 
 def sees_ahead(model: Any) -> bool:

@@ -146,7 +146,7 @@ class VLLMModel:
         try:
             self._engine.add_request(str(self._count), tokens_input(ids), self._params(request, self._context - len(ids)))
         except ValueError as error:
-            now = "Put the sampling in the recipe right, or use the hf backend"
+            now = "Correct the sampling in the recipe, or use the hf backend"
             raise SelfRewardError(f"vLLM refuses a request ({first_line(error)})", self._where, now) from error
         return str(self._count)
 
@@ -234,7 +234,7 @@ def _engine_args(path: Path, config: BackendConfig) -> EngineArgs:
     """The settings of the engine. Its share of a device's memory is vLLM's own: nothing else is held there while it samples."""
     kind = current_platform.device_type
     if config.device not in ("auto", kind):
-        now = 'Leave backend.device at "auto"; which devices it sees, CUDA_VISIBLE_DEVICES says'
+        now = 'Leave backend.device at "auto"; CUDA_VISIBLE_DEVICES sets the devices that it sees'
         raise SelfRewardError(f"this vLLM is built for {kind!r}, not {config.device!r}", "backend.device", now)
     usual = "float32" if kind == "cpu" else "bfloat16"
     return EngineArgs(

@@ -83,7 +83,7 @@ class Safe(TrainerCallback):
 def _refuse_runaway(logs: dict[str, Any], state: TrainerState) -> None:
     for figure, name in (("loss", "loss"), ("grad_norm", "gradient norm")):
         if not math.isfinite(logs.get(figure, 0.0)):
-            what = f"the {name} is {logs[figure]} at step {state.global_step} of {state.max_steps}, so nothing becomes a model"
+            what = f"the {name} is {logs[figure]} at step {state.global_step} of {state.max_steps}, so no model was made"
             now = 'Lower the learning rate, or train in float32 (trainer.dtype = "float32"); run the same command in a new folder'
             raise SelfRewardError(what, "training", now)
 

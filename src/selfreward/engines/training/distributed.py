@@ -158,4 +158,4 @@ def _launched(job: Job) -> int:
 
 def _died(cluster: ClusterConfig, log: str) -> SelfRewardError:
     what = f"a process of the training died, and so did the {cluster.retries} attempts after it"
-    return SelfRewardError(what, log, "See there why; the same command goes on from the last whole checkpoint")
+    return SelfRewardError(what, log, "Look there for the cause; the same command goes on from the last whole checkpoint")

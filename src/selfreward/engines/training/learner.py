@@ -112,5 +112,5 @@ def _recomputes(trainer: TrainerConfig, model: PreTrainedModel, path: Path) -> b
     asked, able = trainer.gradient_checkpointing, bool(model.supports_gradient_checkpointing)
     if asked and not able:
         now = "Set trainer.gradient_checkpointing to false"
-        raise SelfRewardError(f"{type(model).__name__} knows no gradient checkpointing", str(path), now)
+        raise SelfRewardError(f"{type(model).__name__} does not support gradient checkpointing", str(path), now)
     return able and torch.cuda.is_available() if asked is None else asked

@@ -160,7 +160,9 @@ def length_controlled(
     shares = _shares(preferences)
     scored = ~np.isnan(shares)
     if not scored.any():
-        raise SelfRewardError("length control needs preferences, and there are none", "the judge", "See what became of them")
+        raise SelfRewardError(
+            "length control needs preferences, and there are none", "the judge", "Look at the failed comparisons"
+        )
     rows = _Rows(
         features=np.concatenate([board.gamed, own[scored]]),
         targets=np.concatenate([board.preferred, shares[scored]]),
