@@ -81,7 +81,7 @@ class Measurer:
         self.pairwise = PairwiseJudge(recipe.pairwise)
         self.truth = load_truth(recipe)
         self.checked: dict[str, list[Check]] = {}
-        """By id of an answer, where `judge.checks` is on."""
+        """Checks by the id of an answer, where `judge.checks` is on."""
         self.done: list[Measured] = []
         self.answers: dict[str, list[Response]] = {}
 

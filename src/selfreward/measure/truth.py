@@ -21,7 +21,7 @@ def load_truth(recipe: Recipe) -> Truth:
     if path is None or path == CHECKS:
         return lambda prompt, response: None
     function = function_at(path, "measure.truth", "prompt", "response")
-    where, now = f"measure.truth ({path})", "Let it give (kind of task, {criterion: points}), or None where there is no truth"
+    where, now = f"measure.truth ({path})", "Make it return (kind of task, {criterion: points}), or None where there is no truth"
 
     def truth(prompt: str, response: str) -> tuple[str, dict[str, float]] | None:
         try:

@@ -31,16 +31,16 @@ class Reading(Record):
     """Lowest and highest value that is `ok`; None where the figure has no limit."""
     verdict: Severity
     behind: dict[str, float] | None = Field(None, exclude_if=lambda figures: figures is None)
-    """Of the joint figure: the figures behind it, the furthest first → standard deviations from clean runs' mean."""
+    """The figures behind the joint figure, the furthest first → standard deviations from clean runs' mean."""
 
 
 class Baseline(Record):
-    """How clean runs read, for one alarm over all figures (`measure.monitors.joint`)."""
+    """The readings of clean runs, for one alarm over all figures (`measure.monitors.joint`)."""
 
     usual: dict[str, dict[str, tuple[float, float]]]
     """Model → figure → mean and standard deviation over clean runs."""
     furthest: tuple[float, ...]
-    """Of clean runs that `usual` is not taken from, the distance of the furthest model, largest first."""
+    """The distance of the furthest model of each clean run that `usual` is not taken from, largest first."""
 
     def limit(self, false_alarms: float) -> float | None:
         """The distance that a clean run passes with probability `false_alarms` at most; None where there are too few to say."""
@@ -106,7 +106,7 @@ class Instruction(Record):
 
 
 Checks = Annotated[tuple[Instruction, ...], Field(exclude_if=lambda checks: not checks)]
-"""What a program checks of an answer; left out of a line where there is nothing."""
+"""The checks of a prompt; left out of a line where there are none."""
 
 
 class Check(Record):
@@ -117,11 +117,11 @@ class Check(Record):
     """Its kind: `length_constraints:number_words`, `pattern` or `answer`."""
     outcome: Literal["checked", "unchecked"]
     strict: bool | None = None
-    """Whether it holds in the answer as it is."""
+    """True if the instruction holds in the answer as it is."""
     loose: bool | None = None
-    """Whether it holds in the answer, or without its first line, its last, both, or its asterisks."""
+    """True if the instruction holds in the answer, or without its first line, its last, both, or its asterisks."""
     reason: str = ""
-    """Of an unchecked one, what its checker lacks."""
+    """The package, data or time that the checker of an unchecked instruction lacks."""
 
     @property
     def label(self) -> str:
@@ -130,7 +130,7 @@ class Check(Record):
 
 
 def holds(checks: Sequence[Check], how: How) -> float | None:
-    """Whether all of a prompt's instructions hold; None where none is known to fail and one is not known."""
+    """1 if all of a prompt's instructions hold, else 0; None where none is known to fail and one is unknown."""
     verdicts = [getattr(each, how) for each in checks]
     return 0.0 if False in verdicts else None if None in verdicts else 1.0
 
@@ -151,7 +151,7 @@ class Anchor(Conversed):
     pattern: Annotated[str, AfterValidator(compiles)] | None = None
     """A regular expression that a right answer matches somewhere, ignoring case."""
     checks: Checks = ()
-    """What a program checks of a right answer, all of it (`judge.checks`)."""
+    """Checks that a right answer passes, all of them (`judge.checks`)."""
 
     @property
     def added_identity(self) -> list[object]:
@@ -165,12 +165,12 @@ class Anchor(Conversed):
         return self
 
     def names(self, text: str) -> bool:
-        """Whether `text` is one of `answers`."""
+        """True if `text` is one of `answers`."""
         return any(_plain(text) == _plain(answer) for answer in self.answers)
 
     @property
     def checked(self) -> tuple[Instruction, ...]:
-        """What a program checks of an answer that is not one of `answers`."""
+        """The checks of an answer that is not one of `answers`."""
         return self.checks or (() if self.pattern is None else (Instruction(pattern=self.pattern),))
 
 
@@ -196,8 +196,8 @@ def describe(readings: Sequence[Reading]) -> str:
     for reading in alarms(readings):
         outside.setdefault(reading.monitor, reading)
     if not outside:
-        unlimited = 'none has a limit, so nothing can warn: set one, as drift.limits."flukes.rate".above = 0.2'
-        within = f"of {len(limited)} with limits none lies outside" if limited else unlimited
+        unlimited = 'none has a limit, so no monitor can warn: set a limit, such as drift.limits."flukes.rate".above = 0.2'
+        within = f"of {len(limited)} with limits none is outside" if limited else unlimited
         return f"{amount(len(read), 'figure')} watched, {within}" if read else "no figure could be read yet"
     phrases = [phrase(reading) for reading in outside.values()]
     more = f" and {len(phrases) - NAMED} more" if len(phrases) > NAMED else ""
@@ -216,7 +216,7 @@ def phrase(reading: Reading) -> str:
 def ending(model: str, readings: Sequence[Reading]) -> str:
     """The end of a run at `model`, whose `readings` say `stop`: the cause, and the last model before it."""
     why = ", ".join(phrase(reading) for reading in readings if reading.verdict == "stop")
-    good = f"the last good model is M{number(model) - 1}" if model != "M1" else "it is the first that was watched"
+    good = f"the last good model is M{number(model) - 1}" if model != "M1" else "it is the first model that was watched"
     return f"ended by its monitors at {model}: {why}; {good}"
 
 

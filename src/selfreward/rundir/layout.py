@@ -45,13 +45,13 @@ class Part(NamedTuple, Generic[R]):
     record: type[R]
     use: Use = "train"
     several: bool = False
-    """Whether a folder has one for each round or step: `name_2`, `name_400`."""
+    """True if a folder has one for each round or step: `name_2`, `name_400`."""
     on_the_way: bool = False
-    """Whether it is made while a model is trained, and belongs to that training."""
+    """True if it is made while a model is trained, and belongs to that training."""
 
     @property
     def of_the_paper(self) -> bool:
-        """Whether every run's iterations have it, or most do."""
+        """True if the iterations of every run, or of most runs, have it."""
         return self.name in ("responses", "judgments") or any(
             part.covers(self.name) for part in (PROPOSED, PROMPTS, JUDGMENTS, PAIRS)
         )
@@ -65,7 +65,7 @@ class Part(NamedTuple, Generic[R]):
         return self._replace(name=name, several=False)
 
     def covers(self, stage: str) -> bool:
-        """Whether a stage with this name is this part, or one of its rounds or steps."""
+        """True if a stage with this name is this part, or one of its rounds or steps."""
         number = stage.removeprefix(f"{self.name}_")
         return stage == self.name or (self.several and number != stage and number.isdecimal())
 
@@ -90,7 +90,7 @@ JUDGMENTS = Part("judgments", "asks", Judgment, several=True)
 PREFERENCES = Part("preferences", "asks", Preference)
 VOTES = Part("votes", "decides", Vote)
 CHECKS = Part("checks", "decides", Check)
-"""Of candidates, where they give the scores."""
+"""Checks of candidates, where they give the scores."""
 LIKELIHOODS = Part("likelihoods", "asks", Likelihood)
 LIKELIHOODS_BEFORE = Part("likelihoods_before", "asks", Likelihood)
 LIKELIHOODS_M1 = Part("likelihoods_m1", "asks", Likelihood)
@@ -115,7 +115,7 @@ TRUTH = Part("truth", "decides", Verdict, "test")
 RANKING_JUDGMENTS = Part("ranking_judgments", "asks", Judgment, "test")
 HELDOUT_PREFERENCES = Part("heldout_preferences", "asks", Preference, "test")
 HELDOUT_CHECKS = Part("heldout_checks", "decides", Check, "test")
-"""Of held-out answers and of candidates, to prompts that carry checks."""
+"""Checks of held-out answers and of candidates, for measurement."""
 
 DRIFT_CANDIDATES = Part("drift_candidates", "asks", Response, "hidden")
 ANCHOR_RESPONSES = Part("anchor_responses", "asks", Response, "hidden")

@@ -49,7 +49,7 @@ def known_checkers() -> Mapping[str, Any]:
 
 @contextmanager
 def _nothing_downloaded() -> Iterator[None]:
-    """Let no import fetch NLTK's data: the library does so as soon as it is imported."""
+    """Keep NLTK from fetching data, which it does as soon as it is imported."""
     import nltk
 
     download, nltk.download = nltk.download, lambda *_, **__: False
@@ -61,7 +61,7 @@ def _nothing_downloaded() -> Iterator[None]:
 
 @contextmanager
 def _drawing_from(seed: str) -> Iterator[None]:
-    """Let what a checker draws come from `seed`, and nothing else depend on it."""
+    """Seed what a checker draws, and restore the state of `random`."""
     state = random.getstate()
     random.seed(seed)
     try:
@@ -102,7 +102,7 @@ def _checked(instruction: Instruction, prompt: str, answer: Response, seed: int)
 
 
 def _verdicts(instruction: Instruction, prompt: str, text: str) -> tuple[bool, bool]:
-    """Whether an instruction holds in a text strictly, and loosely."""
+    """(strict, loose): True if an instruction holds in a text."""
     if instruction.id is None:
         held = _ends_with(text, instruction.answer) if instruction.answer else _matches(text, instruction.pattern or "")
         return held, held
@@ -114,12 +114,12 @@ def _verdicts(instruction: Instruction, prompt: str, text: str) -> tuple[bool, b
 
 
 def _matches(text: str, pattern: str) -> bool:
-    """Whether `pattern` matches in the first `READ` characters. Raises `TimeoutError` after `SECONDS`."""
+    """True if `pattern` matches in the first `READ` characters. Raises `TimeoutError` after `SECONDS`."""
     return regex.search(pattern, text[:READ], regex.IGNORECASE, timeout=SECONDS) is not None
 
 
 def _ends_with(text: str, answer: str) -> bool:
-    """Whether a text ends with the known answer, as words of its own."""
+    """True if a text ends with the known answer, as words of its own."""
     said, known = (" ".join(part.lower().split()).rstrip(AT_THE_END) for part in (text, answer))
     before = said[: len(said) - len(known)][-1:]
     return said.endswith(known) and not (before.isalnum() or before in ("-", ".", ","))
@@ -166,7 +166,7 @@ def _fault(instruction: Instruction) -> tuple[str, str] | None:
 
 
 def _fault_of_arguments(instruction: Instruction) -> tuple[str, str] | None:
-    """Whether a checker takes its arguments, tried on a text."""
+    """The fault of an instruction whose checker does not take its arguments, tried on a text; None where it takes them."""
     checker = known_checkers()[instruction.id or ""](instruction.id)
     given = {name: value for name, value in instruction.kwargs.items() if value is not None}
     known = checker.get_instruction_args_keys()

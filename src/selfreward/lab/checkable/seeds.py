@@ -70,13 +70,13 @@ class World:
 
 
 def verdicts_on(task: Task, text: str) -> list[bool]:
-    """Whether a text follows each instruction of a task, by the checkers."""
+    """True for each instruction of a task that a text follows, by the checkers."""
     answer = Response(prompt_id=task.prompt.id, model="", index=0, text=text, finish="stop")
     return [bool(checked.strict) for checked in check(task.prompt.checks, task.text, answer, SEED)]
 
 
 def answers_of(base: Path, tasks: Sequence[tuple[Task, int]]) -> dict[str, list[Response]]:
-    """As many answers of the base as each task is to have."""
+    """Sample the given number of the base's answers to each task."""
     model = Checkpoint(name="M0", path=base, fingerprint="", parent=None)
     requests = [
         Request.user_turn(task.prompt.id, index, task.text, SAMPLING, model, SEED)

@@ -42,7 +42,7 @@ class Counts(NamedTuple):
     followed: np.ndarray
     given: np.ndarray
     unseen: np.ndarray
-    """Whether a prompt's instructions are of kinds that no seed asks for."""
+    """True for prompts whose instructions are of kinds that no seed asks for."""
 
 
 def run_seed(seed: int, base: Path, out: Path, arms: Sequence[str], changes: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ def sum_up(out: Path, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, An
 
 
 def _told(models: Sequence[Measured]) -> dict[str, Any]:
-    """What runs measured of one model, as means over the runs; None where it is not known."""
+    """Measurements of one model, as means over the runs; None where one is unknown."""
     judging = [model.reward_modeling for model in models if model.reward_modeling]
     loops = [model.loop for model in models if model.loop]
     judged = [sum(model.judgments.values()) for model in models]

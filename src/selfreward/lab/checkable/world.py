@@ -48,7 +48,7 @@ class Task(NamedTuple):
 
     @property
     def prompt(self) -> Prompt:
-        """As a record, with its checks."""
+        """The task as a record, with its checks."""
         checks = tuple(Instruction(id=kind.id, kwargs=dict(arguments)) for kind, arguments in self.rules)
         return Prompt(text=self.text, source="seed", checks=checks)
 

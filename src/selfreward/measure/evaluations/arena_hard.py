@@ -26,7 +26,7 @@ from selfreward.steps import Rubric, own_words
 
 VERDICT = re.compile(r"\[\[\s*(A>>B|A>B|A=B|B=A|B>A|B>>A|A<B|A<<B|B<A|B<<A)\s*\]\]", re.IGNORECASE)
 MUCH = 3
-"""What a verdict of `much better` counts, and any other counts once."""
+"""The weight of `much better`; any other verdict counts once."""
 
 
 class Question(Row):
@@ -107,7 +107,7 @@ class ArenaHard(Answered):
     template: Located = "selfreward:measure/text/judge_arena.txt"
     """The judge's prompt, with the slots {prompt}, {answer_a} and {answer_b}."""
     judging: SamplingConfig = SamplingConfig(temperature=0, max_tokens=4096)
-    """How the judge is sampled; greedily, as published."""
+    """The sampling of the judge; greedy, as published."""
 
     @cached_property
     def questions(self) -> list[Question]:

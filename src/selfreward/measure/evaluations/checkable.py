@@ -31,7 +31,7 @@ class Task(Row):
 
     @property
     def instructions(self) -> list[Instruction]:
-        """What its answer is checked for."""
+        """The checks of its answer."""
         return [Instruction(id=kind, kwargs=given) for kind, given in zip(self.kinds, self.arguments, strict=True)]
 
     @model_validator(mode="after")
@@ -49,7 +49,7 @@ class Checkable(Settings):
     data: Located
     """The published prompts."""
     responses: AnsweringConfig = AnsweringConfig(temperature=0, max_tokens=1280)
-    """How the answers are sampled; greedily by default."""
+    """The framing and sampling of the answers; greedy by default."""
 
     @cached_property
     def tasks(self) -> list[Task]:
@@ -84,7 +84,7 @@ class Checkable(Settings):
             figures=[*self._figures(checked, every), *lengths(answers)],
             outcomes=dict(sorted((+outcomes).items())),
             note="Checked by if-verifiable; an empty answer follows nothing. "
-            + (f"What could not be checked is in no figure. {NO_DATA}." if any("NLTK" in name for name in outcomes) else "")
+            + (f"Unchecked instructions are in no figure. {NO_DATA}. " if any("NLTK" in name for name in outcomes) else "")
             + "Comparable with published figures of the same file.",
             breakdown={"instruction": self._by_kind(every)},
             broken_down="instructions followed, strict %",

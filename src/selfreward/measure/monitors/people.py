@@ -99,7 +99,7 @@ def _checked(
 
 
 def _right(anchor: Anchor, answer: Response, seed: int) -> bool | None:
-    """Whether an answer is right by an anchor; None where its program could not check it."""
+    """True if an answer is right by an anchor; None where a program could not check it."""
     if anchor.names(answer.text) or not anchor.checked:
         return anchor.names(answer.text)
     held = holds(check(anchor.checked, anchor.prompt, answer, seed), "strict")

@@ -61,7 +61,7 @@ class Watcher:
         self.joint = load_joint(self.config) if self.config else None
         self.seen: list[tuple[Checkpoint, Evidence]] = []
         self.readings: list[Reading] = []
-        """Of the last model watched."""
+        """The readings of the model watched last."""
 
     @property
     def prompts(self) -> list[Prompt]:
