@@ -42,7 +42,7 @@ class Figure(Record):
         return Estimate(value=self.value, low=low, high=high)
 
 
-class Found(Record):
+class Findings(Record):
     """The findings of an evaluation."""
 
     prompts_digest: str
@@ -61,7 +61,7 @@ class Found(Record):
     broken_down: str = ""
 
 
-class Result(Found):
+class Result(Findings):
     """A finished evaluation: `result.json`."""
 
     name: str
@@ -97,7 +97,7 @@ def read_results(model: Path) -> Iterator[Result]:
 
 
 def _vouches(receipt: Path) -> bool:
-    """Whether a receipt is as it was written, and so is what it covers."""
+    """True if a receipt is as it was written, and so is what it covers."""
     try:
         facts = read_signed(receipt)
     except (OSError, ValueError, RecursionError):

@@ -8,16 +8,19 @@ from typing import Any
 
 from selfreward.records import content_id, read_signed, readable, write_whole
 from selfreward.rundir.folder import Stage
-from selfreward.rundir.layout import MEASURED, SEED
+from selfreward.rundir.layout import MEASURED, MEASUREMENT
 
 
 def sign(stage: Stage, text: str, before: Mapping[str, str]) -> str:
     """Write `text` as the measurement of a model, and its receipt last; returns the receipt's id. A second pass changes neither.
 
-    `before`: receipt → id of the models that were measured before. A finished measurement that comes out otherwise, by another
-    recipe, or without a receipt, by an older build, is written once this attempt's recipe is the run's.
+    `before`: receipt → id of the models that were measured before; one in between that is not measured is covered here. A
+    finished measurement that comes out otherwise, by another recipe, or without a receipt, by an older build, is written once
+    this attempt's recipe is the run's.
     """
-    made_from = {str(each): content_id(each.load(each.receipt)) for each in stage.run.visited if _goes_into(each, stage)}
+    covered = {name.split("/")[0] for name in before}
+    parts = [part for part in stage.run.visited if part.folder.name not in covered and _goes_into(part)]
+    made_from = {str(part): content_id(part.load(part.receipt)) for part in parts}
     file, digest = stage.folder / MEASURED, content_id(text)
     hashes = {MEASURED: sha256(text.encode()).hexdigest()}
     facts = {"digest": digest, "files": hashes, "made_from": {**made_from, **before}}
@@ -35,10 +38,9 @@ def sign(stage: Stage, text: str, before: Mapping[str, str]) -> str:
     return content_id(facts)
 
 
-def _goes_into(part: Stage, stage: Stage) -> bool:
-    """Whether a finished part of the run lies behind the measurement `stage`."""
-    here = part.folder.name in (SEED, stage.folder.name) and part.name != stage.name
-    return here and not part.watching and part.receipt.exists()
+def _goes_into(part: Stage) -> bool:
+    """True if a part of the run is finished, and is no measurement and nothing that monitors read."""
+    return part.name != MEASUREMENT and not part.watching and part.receipt.exists()
 
 
 def _signed(stage: Stage) -> dict[str, Any] | None:

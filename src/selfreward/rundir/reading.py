@@ -38,7 +38,7 @@ class FolderReader:
         self.path, self.name, self.under_way = path, path.name, under_way
         self._whole: dict[str, dict[str, Any]] = {}
         self._complete = False
-        self.restore = f"Let the same command as before go on with {path.parent}: it tells what to restore or to delete"
+        self.restore = f"Run the same command as before on {path.parent}: it names what to restore or delete"
         """The way out, where a file here is not as it was written."""
 
     def receipt(self, stage: str) -> dict[str, Any] | None:
@@ -77,7 +77,7 @@ class FolderReader:
 
     @property
     def signed(self) -> bool:
-        """Whether a receipt covers the measurement, which older builds did not write."""
+        """True if a receipt covers the measurement, which older builds did not write."""
         return self.receipt(MEASUREMENT) is not None
 
     def assert_complete(self) -> None:
@@ -153,7 +153,7 @@ class FolderReader:
         if not self.weights.is_dir():
             raise SelfRewardError("is missing", str(self.weights), self.restore)
         self.whole(MODEL.name)
-        known = {Path(file).relative_to(MODEL.name).as_posix() for file in facts["files"]}
+        known = {file.removeprefix(f"{MODEL.name}/") for file in facts["files"]}
         added = sorted(settings_of(self.weights).keys() - known)
         if added or fingerprint(self.weights) != facts["fingerprint"]:
             raise SelfRewardError(
