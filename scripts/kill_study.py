@@ -41,7 +41,7 @@ SMALLER = {
 }  # fmt: skip
 LINES = {"heldout_prompts": 24, "heldout_rankings": 12}
 """How many lines of these seed files are used."""
-PER_CHAIN = 15
+PER_CHAIN = 10
 """The most kills of one run."""
 NOT_COMPARED = ("logs", "report", ".lock", "provenance.json")
 IN_TRAINING, IN_CHECKPOINT = 0.25, 0.05
