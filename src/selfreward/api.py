@@ -80,11 +80,11 @@ def evaluate(
     by default `evaluations/NAME` beside the model. Raises `SelfRewardError`.
     """
     kind, file = (on, None) if on == COMPARED else find_kind(str(on))
-    given = written({"data": file, **fields} if file else fields)
-    named = [str(model), *(given[part] for part in ("judge", "against") if part in given)]
-    given["servers"] = {**name_servers(named, key_env), **given.get("servers", {})}
+    values = written({"data": file, **fields} if file else fields)
+    named = [str(model), *(values[part] for part in ("judge", "against") if part in values)]
+    values["servers"] = {**name_servers(named, key_env), **values.get("servers", {})}
     recipe, folder = Path(recipe) if recipe else None, Path(folder) if folder else None
-    return evaluate_model(str(model), str(kind), given, name or Path(on).stem, recipe, folder)[0]
+    return evaluate_model(str(model), str(kind), values, name or Path(on).stem, recipe, folder)[0]
 
 
 def branch(recipe: Recipe, start: Path, folder: Path) -> None:
@@ -107,7 +107,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     held, recipe = recipes(recipe, read_branch(folder)), of_branch(recipe, folder)
     first = held.pop(1)
     seed = load_seed(recipe)
-    told = assert_ready(recipe, seed)
+    findings = assert_ready(recipe, seed)
     cast = Cast(recipe)
     measurer = Measurer(first, seed, folder, cast)  # reads the rubrics: one that is not there leaves no folder behind
     outside = [cast.outside(name) for each in (first, *held.values()) for name in models_of(each) if name != each.base]
@@ -117,7 +117,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     try:
         progress = Progress(rundir.logs, stopping)
         opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)
-        for line in told:
+        for line in findings:
             progress.say(line)
         run = Runner(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
         if not run[models(recipe)[-1]].receipt(MODEL):
@@ -148,6 +148,8 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
 def _alarm(broken: list[Reading], watcher: Watcher, folder: Path) -> Alarm:
     """The error where a monitor ended the run: its figures and their limits, the last good model, and the ways to go on."""
     last, good = watcher.seen[-1][0], watcher.seen[-2:][0][0]
-    told = f"The last good model is {good.name}" if good is not last else "It is the first model that was watched"
+    last_good = f"The last good model is {good.name}" if good is not last else "It is the first model that was watched"
     on = f"selfreward run --from {shlex.quote(str(folder / good.name))} --set FIELD=VALUE -o NEW"
-    return Alarm(f"{folder}: {', '.join(map(phrase, broken))}. {told}: {good.path}. Go on from there with another recipe: {on}")
+    return Alarm(
+        f"{folder}: {', '.join(map(phrase, broken))}. {last_good}: {good.path}. Go on from there with another recipe: {on}"
+    )

@@ -112,7 +112,7 @@ class Trial:
         if recipe.prompts.source is None:
             return
         taken = [self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout)) for t in range(2, recipe.iterations + 2)]
-        known = [one for one in taken if one]
+        known = [prompts for prompts in taken if prompts]
         dropped = [drop for _, gone in known for drop in gone]
         source = SourceConfig(path=recipe.prompts.source)
         self.read(read_of("prompts.from", source, sum(len(kept) for kept, _ in known), dropped))

@@ -125,21 +125,21 @@ def _evaluate(
     from selfreward.recipe import set_field
     from selfreward.reports import describe_result
 
-    given: dict[str, Any] = {field: value for field, value in options.items() if value is not None}
+    values: dict[str, Any] = {field: value for field, value in options.items() if value is not None}
     for field, value in changed(changes).items():
-        if field.startswith("data.") and isinstance(given.get("data"), str):
-            given["data"] = {"path": given["data"]}
-        set_field(given, field.split("."), value)
-    _imply(given)
-    named = [given.get("judge"), model, given.get("against")]
-    servers = name_servers([one for one in named if isinstance(one, str)], key_env)
-    result, file = evaluate(model, kind, {**given, "servers": servers}, name, recipe, folder, stopping())
+        if field.startswith("data.") and isinstance(values.get("data"), str):
+            values["data"] = {"path": values["data"]}
+        set_field(values, field.split("."), value)
+    _imply(values)
+    named = [values.get("judge"), model, values.get("against")]
+    servers = name_servers([text for text in named if isinstance(text, str)], key_env)
+    result, file = evaluate(model, kind, {**values, "servers": servers}, name, recipe, folder, stopping())
     say(f"{describe_result(result)}\n{file}")
 
 
-def _imply(given: dict[str, Any]) -> None:
+def _imply(values: dict[str, Any]) -> None:
     """Fill in settings that follow from others: named columns are a format, and half of the judgments asked for must be valid."""
-    data, grading = given.get("data"), given.get("grading")
+    data, grading = values.get("data"), values.get("grading")
     if isinstance(data, dict) and "columns" in data:
         data.setdefault("format", "columns")
     if isinstance(grading, dict) and isinstance(samples := grading.get("samples"), int):

@@ -82,7 +82,7 @@ def _code(error: Exception) -> int | None:
     text = str(error)
     if written := WRITTEN.search(text):
         return int(written[1] or written[2])
-    return next((code for said, code in SAID.items() if said in text), None)
+    return next((code for phrase, code in SAID.items() if phrase in text), None)
 
 
 def _file(error: Exception, code: int | None) -> str:

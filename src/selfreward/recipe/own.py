@@ -60,11 +60,11 @@ ENGINE = {"batches": ("requests",), "prepare": ("requests",), "generate": ("batc
 
 def engine_at(path: str) -> Callable[[], Any]:
     """The class, or function without arguments, that makes an engine. Raises `SelfRewardError` where it is none."""
-    made: Any = imported(path)
-    assert_takes(made, path)
-    if isinstance(made, type):
-        assert_engine(made, path, ("self",))
-    return made  # type: ignore[no-any-return]
+    factory: Any = imported(path)
+    assert_takes(factory, path)
+    if isinstance(factory, type):
+        assert_engine(factory, path, ("self",))
+    return factory  # type: ignore[no-any-return]
 
 
 def assert_engine(engine: Any, path: str, first: tuple[str, ...] = ()) -> None:

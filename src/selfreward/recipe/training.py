@@ -185,8 +185,8 @@ class DPOConfig(BatchConfig):
 
     def assert_goes_with(self, other: TrainerConfig | SelectConfig) -> None:
         """Raises `ValueError` where these settings cannot be combined with `other`."""
-        asked = {"dpo.average": self.average > 1, "dpo.optimizer": self.optimizer == "carried"}
-        name = next((name for name, wanted in asked.items() if wanted), None)
+        needs = {"dpo.average": self.average > 1, "dpo.optimizer": self.optimizer == "carried"}
+        name = next((name for name, wanted in needs.items() if wanted), None)
         if name and isinstance(other, SelectConfig):
             raise ValueError(f"{name} goes by the end of a training, and select by another checkpoint: leave out one of them")
         if name and isinstance(other, TrainerConfig) and other.lora:

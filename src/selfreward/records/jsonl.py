@@ -65,9 +65,9 @@ class Records(Collection[R]):
 
 def even(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows, each with every name that one of them has: `datasets` takes the columns of the first."""
-    found = list(rows)
-    names = dict.fromkeys(name for row in found for name in row)
-    return [{name: row.get(name) for name in names} for row in found]
+    rows_read = list(rows)
+    names = dict.fromkeys(name for row in rows_read for name in row)
+    return [{name: row.get(name) for name in names} for row in rows_read]
 
 
 def iter_jsonl(path: Path, kind: type[R], context: str | None = None) -> Iterator[R]:

@@ -69,8 +69,8 @@ METHODS = {
 
 def scored_how(recipe: Recipe, model: str) -> str:
     """The method that scored the candidates for `model`, where no judge graded them by the rubric; empty where one did."""
-    told = METHODS.get(recipe.judge.method_for(number(model)), "")
-    return told.format(model=model, judge=judge_of(recipe))
+    text = METHODS.get(recipe.judge.method_for(number(model)), "")
+    return text.format(model=model, judge=judge_of(recipe))
 
 
 def judge_of(recipe: Recipe) -> str:

@@ -286,8 +286,8 @@ def _actors(standing: RunView) -> dict[str, dict[str, str]]:
     actors = {}
     for name in standing.iterations:
         judges, before = standing.recipe_of(name).judge.judges, f"M{number(name) - 1}"
-        told = {"current": before, "frozen": "M1", "previous": f"M{max(1, number(name) - 2)}"}
-        grader = " and ".join(told.get(judge, judge) for judge in judges)
+        answering = {"current": before, "frozen": "M1", "previous": f"M{max(1, number(name) - 2)}"}
+        grader = " and ".join(answering.get(judge, judge) for judge in judges)
         says = f"{grader} says of itself" if grader == before else f"{grader} says"
         actors[name] = {"answers": before, "judges": grader, "says": says}
     return actors

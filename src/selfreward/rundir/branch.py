@@ -160,10 +160,10 @@ def no_run(folder: Path, now: str) -> SelfRewardError:
 
 def find_model(path: Path) -> tuple[Path, str]:
     """The folder of a run and the name of its model, from RUN/M2. Raises `SelfRewardError`."""
-    made = path.parent if path.name == "model" else path
-    if not re.fullmatch(GOES_ON, made.name):
+    folder = path.parent if path.name == "model" else path
+    if not re.fullmatch(GOES_ON, folder.name):
         raise SelfRewardError("is no model that a run can go on from", str(path), GIVE)
-    return made.parent, made.name
+    return folder.parent, folder.name
 
 
 def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:

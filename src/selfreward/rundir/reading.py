@@ -112,9 +112,9 @@ class FolderReader:
 
 def check_model(folder: Path) -> None:
     """Raises `SelfRewardError` where `folder` is a model of a run, RUN/M3 or RUN/M3/model, and not as it was written."""
-    made = folder.parent if folder.name == MODEL.name else folder
-    reader = FolderReader(made)
+    model_folder = folder.parent if folder.name == MODEL.name else folder
+    reader = FolderReader(model_folder)
     if reader.receipt(MODEL.name):
         reader.check_weights()
-    elif (made / f"{MODEL.name}.plan.json").exists() and reader.weights.is_dir():
+    elif (model_folder / f"{MODEL.name}.plan.json").exists() and reader.weights.is_dir():
         raise SelfRewardError("has no receipt, so nothing says that it is whole", str(reader.weights), reader.restore)

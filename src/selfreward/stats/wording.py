@@ -90,10 +90,10 @@ def known_traits(config: DriftConfig) -> dict[str, Trait]:
     return {**TRAITS, **{name: _own(name, value) for name, value in config.traits.items()}}
 
 
-def _own(name: str, told: str) -> Trait:
-    if re.fullmatch(IMPORT_PATH, told):
-        return partial(_called, name, imported(told))
-    return partial(matches, re.compile(told, re.IGNORECASE))
+def _own(name: str, pattern: str) -> Trait:
+    if re.fullmatch(IMPORT_PATH, pattern):
+        return partial(_called, name, imported(pattern))
+    return partial(matches, re.compile(pattern, re.IGNORECASE))
 
 
 def _called(name: str, function: Callable[[str], Any], text: str) -> float:

@@ -62,8 +62,8 @@ class Seed(NamedTuple):
         """Name of a stage in the run's seed folder → its records, and the dropped ones."""
         dropped = {drop.stage for drop in self.dropped}
         judged = ("rankings",) if self.rankings or "rankings" in dropped else ("eft",)
-        given = () if self.recipe and self.recipe.eft.by == "self" else judged
-        names = ("ift", *given, "heldout_prompts", "heldout_rankings")
+        judged_parts = () if self.recipe and self.recipe.eft.by == "self" else judged
+        names = ("ift", *judged_parts, "heldout_prompts", "heldout_rankings")
         return {name: (getattr(self, name), [drop for drop in self.dropped if drop.stage == name]) for name in names}
 
     def examples(self, on: str) -> list[tuple[Asked, str]]:

@@ -24,10 +24,10 @@ def look(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, cap: 
     return (weights.to(values.dtype) @ values).float() / total, top + total.log()
 
 
-def merged(found: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def merged(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Combine attention over several parts of the keys into attention over all keys, each part by its weight."""
-    shares = torch.softmax(torch.stack([weight for _, weight in found]), dim=0)
-    return (torch.stack([part for part, _ in found]) * shares).sum(0)
+    shares = torch.softmax(torch.stack([weight for _, weight in parts]), dim=0)
+    return (torch.stack([part for part, _ in parts]) * shares).sum(0)
 
 
 def unseen(seen: Tensor) -> Tensor:

@@ -242,8 +242,8 @@ class HFModel:
             uniforms = torch.tensor([row.uniforms[step] for row in rows], device=self.device)
             return draw(logits, uniforms, rows[0].request.sampling.temperature, rows[0].request.sampling.top_p)
         tokens = torch.tensor([row.forced[step] for row in rows if row.forced], device=self.device)
-        told = torch.log_softmax(logits.double(), dim=-1).gather(-1, tokens[:, None])[:, 0].tolist()
-        for row, logprob in zip(rows, told, strict=True):
+        logprobs = torch.log_softmax(logits.double(), dim=-1).gather(-1, tokens[:, None])[:, 0].tolist()
+        for row, logprob in zip(rows, logprobs, strict=True):
             row.logprob += logprob
         return tokens
 

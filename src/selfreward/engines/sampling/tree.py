@@ -218,10 +218,10 @@ class Tree(Cache):
         shared = layer.parts["branch"][0].shape[1]
         groups = heads // shared
         query = query.view(rows, shared, groups, size)
-        found = [self._from_own(layer, query, window, cap), self._from_branch(layer, query, window, cap)]
+        parts = [self._from_own(layer, query, window, cap), self._from_branch(layer, query, window, cap)]
         if self.trunk:
-            found.append(self._from_trunk(layer, query, window, cap))
-        return merged(found).to(query.dtype).view(rows, heads, 1, -1)
+            parts.append(self._from_trunk(layer, query, window, cap))
+        return merged(parts).to(query.dtype).view(rows, heads, 1, -1)
 
     def _from_own(self, layer: Layer, query: Tensor, window: int | None, cap: float | None) -> tuple[Tensor, Tensor]:
         keys, values = layer.parts["own"] if window is None else (part[..., -window:, :] for part in layer.parts["own"])
@@ -232,8 +232,8 @@ class Tree(Cache):
         prompts, shared, _, size = keys.shape
         grouped = query[self._slots].view(prompts, -1, *query.shape[1:]).transpose(1, 2)  # [prompt, head, sample, group, size]
         samples, groups = grouped.shape[2:4]
-        found = look(grouped.reshape(prompts, shared, -1, size), keys, values, self._branch_bias(window, samples, groups), cap)
-        apart = (part.view(prompts, shared, samples, groups, -1).transpose(1, 2).flatten(0, 1) for part in found)
+        parts = look(grouped.reshape(prompts, shared, -1, size), keys, values, self._branch_bias(window, samples, groups), cap)
+        apart = (part.view(prompts, shared, samples, groups, -1).transpose(1, 2).flatten(0, 1) for part in parts)
         return tuple(part[self._place] for part in apart)  # type: ignore[return-value]
 
     def _branch_bias(self, window: int | None, samples: int, groups: int) -> Tensor:
@@ -269,7 +269,7 @@ def attend(
     dropout: float = 0.0, sliding_window: int | None = None, softcap: float | None = None, **others: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Attention as transformers calls it; `key` is the `Layer` that `Layer.update` gave the model in place of keys."""
-    more = sorted(name for name, given in others.items() if given is not None and name not in HARMLESS)
+    more = sorted(name for name, value in others.items() if value is not None and name not in HARMLESS)
     if more or not isinstance(key, Layer):
         raise Unsuited(", ".join(more) or "keys of its own")
     scaled = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)

@@ -38,7 +38,7 @@ def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]]) 
     false = sum(first_beyond(figures_of(run), joint) is not None for run in clean[TESTING])
     by_arm = {(arm.defect.name, arm.strength): arm.name for arm in arms() if arm.defect and not arm.cure}
     planted = [(row, [run for run in runs if run.arm == by_arm[row["defect"], row["strength"]]]) for row in single]
-    rows = [_row(row, found, joint, truth) for row, found in planted]
+    rows = [_row(row, figures, joint, truth) for row, figures in planted]
     return {
         "spread_from": len(clean[FITTING]) // 2, "compared_with": len(baseline.furthest), "limit": limit,
         "holds": baseline.finest, "false_alarms": at_most(false, len(clean[TESTING]))._asdict(), "defects": rows,
@@ -73,17 +73,17 @@ never passed: a clean run passes it with probability {holds:.1%} at most, over a
 |---|---|---|---|---|---|---|"""
 
 
-def joint_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
+def joint_lines(figures: Mapping[str, Any] | None) -> Iterator[str]:
     """The section of the page."""
-    if found is None:
+    if figures is None:
         return
-    false = found["false_alarms"]
+    false = figures["false_alarms"]
     yield INTRODUCTION.format(
-        **{name: found[name] for name in ("spread_from", "limit", "compared_with", "holds")}, cap=CAP,
+        **{name: figures[name] for name in ("spread_from", "limit", "compared_with", "holds")}, cap=CAP,
         false=f"{false['found']} of {false['of']} clean runs", false_bound=false["bound"],
-        harmful=_share(found["harmful"]), every=_share(found["all"]),
+        harmful=_share(figures["harmful"]), every=_share(figures["all"]),
     )  # fmt: skip
-    for row in sorted(found["defects"], key=lambda row: (row["defect"], row["strength"])):
+    for row in sorted(figures["defects"], key=lambda row: (row["defect"], row["strength"])):
         at = ", ".join(f"{model} {count}" for model, count in row["alarm_at"].items()) or "nobody"
         lead = "–" if row["lead"] is None else f"{row['lead']:.1f}"
         harmed = f"{row['harmed']} of {row['runs']}"
@@ -91,5 +91,5 @@ def joint_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
     yield ""
 
 
-def _share(found: Mapping[str, Any] | None) -> str:
-    return f"{found['found']} of {found['of']} (more than {found['bound']:.1%})" if found else "none was harmed"
+def _share(figures: Mapping[str, Any] | None) -> str:
+    return f"{figures['found']} of {figures['of']} (more than {figures['bound']:.1%})" if figures else "none was harmed"
