@@ -103,7 +103,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`. Raises `Alarm` where a
     monitor ended it, when all that it made is written.
     """
-    assert_takes(loop, f"{loop.__module__}:{getattr(loop, '__qualname__', type(loop).__qualname__)}", *LOOP)
+    assert_takes(loop, _name(loop), *LOOP)
     held, recipe = recipes(recipe, read_branch(folder)), of_branch(recipe, folder)
     first = held.pop(1)
     seed = load_seed(recipe)
@@ -128,10 +128,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         for name, part in seed.parts.items():
             run[SEED].keep(part_of(name), part)
         watcher = Watcher(first, seed, cast, tracking(recipe.report_to, folder, progress.say))
-        model: Any = loop(first, seed, run, cast, measurer, watcher, held)
-        if not isinstance(model, Checkpoint):
-            what, where = f"gave {model!r:.80}, where the last model is expected", f"{loop.__module__}:{loop.__qualname__}"
-            raise SelfRewardError(what, where, "Make it return the Checkpoint that train_dpo or train_sft gave")
+        model = _last_model(loop, loop(first, seed, run, cast, measurer, watcher, held))
         rundir.settle()
         write_report(folder)
         write_cards(folder)
@@ -143,6 +140,17 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         raise
     finally:
         rundir.close()
+
+
+def _name(loop: Loop) -> str:
+    return f"{loop.__module__}:{getattr(loop, '__qualname__', type(loop).__qualname__)}"
+
+
+def _last_model(loop: Loop, returned: Any) -> Checkpoint:
+    if not isinstance(returned, Checkpoint):
+        what = f"gave {returned!r:.80}, where the last model is expected"
+        raise SelfRewardError(what, _name(loop), "Make it return the Checkpoint that train_dpo or train_sft gave")
+    return returned
 
 
 def _alarm(broken: list[Reading], watcher: Watcher, folder: Path) -> Alarm:
