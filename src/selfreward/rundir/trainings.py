@@ -136,7 +136,7 @@ def hand_on(states: Sequence[Path], work: Path) -> None:
 
 
 def keep_optimizer(stage: Stage, trainer: Trainer) -> None:
-    """Let the optimizer's state in a training's folder be this stage's. Raises `SelfRewardError` where there is none."""
+    """Move the optimizer's state from a training's folder into this stage's. Raises `SelfRewardError` where there is none."""
     if not (left := stage.work / OPTIMIZER).exists():
         what = f'left no {OPTIMIZER} in {stage.work}, which dpo.optimizer = "carried" needs'
         raise SelfRewardError(what, name_of(trainer), "Make dpo write it, or leave out dpo.optimizer")
