@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.cli.application import FAILED, app, changed, named_first, say, stopping, told
+from selfreward.cli.application import FAILED, app, changed, errors_in_a_line, named_first, say, stopping
 
 MODEL = "A model of a run (runs/demo/M3), a folder, a hub id, or a server as URL#MODEL"
 JudgeOption = Annotated[
@@ -24,11 +24,11 @@ NameOption = Annotated[str | None, typer.Option(help="The evaluation's name.")]
 FieldsOption = Annotated[list[str] | None, typer.Option("--set", help="A field listed above, such as seed=1; repeatable.")]
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Measure")
+@errors_in_a_line
 def evaluate(
     model: Annotated[str, typer.Argument(help=f"{MODEL}.")],
-    on: Annotated[str, typer.Option(help="One of the evaluations listed below, or a data file that shows which.")],
+    on: Annotated[str, typer.Option(help="One of the evaluations listed above, or a data file that shows which.")],
     data: Annotated[
         str | None, typer.Option(help="The evaluation's file; for reward-modeling the rankings of a run's model by default.")
     ] = None,
@@ -39,9 +39,9 @@ def evaluate(
     name: NameOption = None,
     key_env: KeyOption = None,
 ) -> None:
-    """Evaluate any model; the result lands beside it. Killed, the same command goes on.
+    """Evaluate any model; the result is written beside it. After a kill, the same command goes on.
 
-    What --set may set:
+    Fields of --set:
 
     \b
     alpaca-eval      template, baseline, board, labels, responses.temperature,
@@ -66,11 +66,11 @@ def evaluate(
 
 
 compare = typer.Typer(cls=named_first("models", "runs"), no_args_is_help=True, help="Compare two models, or runs side by side.")
-app.add_typer(compare, name="compare")
+app.add_typer(compare, name="compare", rich_help_panel="Measure")
 
 
 @compare.command("models")
-@told
+@errors_in_a_line
 def compare_models(
     model: Annotated[str, typer.Argument(help=f"{MODEL}.")],
     against: Annotated[str, typer.Argument(help="The model to compare it with.")],
@@ -84,9 +84,9 @@ def compare_models(
     name: NameOption = None,
     key_env: KeyOption = None,
 ) -> None:
-    """Two models' answers before a judge, in both orders: win, tie, lose.
+    """Compare two models' answers before a judge, in both orders: win, tie, lose.
 
-    What --set may set:
+    Fields of --set:
 
     \b
     pairwise.rubric, pairwise.pattern, labels, responses.temperature,
@@ -101,14 +101,14 @@ def compare_models(
 
 
 @compare.command("runs")
-@told
+@errors_in_a_line
 def compare_runs(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, two or more, finished or under way.")],
     folder: Annotated[
         Path | None, typer.Option("--folder", "-o", help="Folder for a page of the comparison, compare.html.")
     ] = None,
 ) -> None:
-    """Runs side by side: where their recipes differ, both axes of every model, and all monitors."""
+    """Show runs side by side: differences of their recipes, both axes of every model, and all monitors."""
     from selfreward.reports import compare_runs, show_comparison, write_comparison
 
     comparison = compare_runs(runs)
@@ -146,12 +146,12 @@ def _imply(values: dict[str, Any]) -> None:
         grading.setdefault("min_valid", (samples + 1) // 2)
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Measure")
+@errors_in_a_line
 def reproduce(
     data_dir: Annotated[Path, typer.Argument(help="A folder with the published data, JSONL files of set names.")],
 ) -> None:
-    """Compute published figures again, row by row; exit code 1 if one is out of its tolerance."""
+    """Compute published figures again, row by row. Exit code 1: a figure is outside its tolerance."""
     from selfreward.lab.reproduce.figures import reproduce as compute
 
     reproduction = compute(data_dir)
@@ -160,8 +160,8 @@ def reproduce(
         raise typer.Exit(FAILED)
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Measure")
+@errors_in_a_line
 def calibrate(
     runs: Annotated[
         list[Path], typer.Argument(help="Folders of finished runs that went well, of one recipe and different seeds.")
@@ -170,7 +170,7 @@ def calibrate(
         "baseline.jsonl"
     ),
 ) -> None:
-    """Make a baseline of clean runs: one alarm over all figures and models, with the error rate that so many runs can hold."""
+    """Make a baseline of clean runs, for one alarm over all figures and models with a known error rate."""
     from selfreward.measure import calibrate, figures_of
     from selfreward.records import to_line, write_whole
     from selfreward.rundir import open_run
