@@ -117,7 +117,7 @@ def _own(path: str) -> Model:
         engine: Model = make()
     except (SelfRewardError, OSError, MemoryError):
         raise
-    except Exception as error:  # whatever may go wrong in another's code
+    except Exception as error:  # the user's code may raise anything
         now = "Make it open without arguments"
         raise SelfRewardError(f"cannot be opened: raised {raised(error)}", path, now) from error
     assert_engine(engine, path)

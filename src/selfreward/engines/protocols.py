@@ -189,7 +189,7 @@ def answers(engine: Model, numbered: Mapping[int, Sequence[Request]]) -> Iterato
             yield number, completion
     except (SelfRewardError, OutOfMemory, OSError, MemoryError, Stopped):
         raise
-    except Exception as error:  # whatever may go wrong in another's code; in ours it is a bug, which keeps its traceback
+    except Exception as error:  # the user's code may raise anything; in ours it is a bug, which keeps its traceback
         if type(engine).__module__.startswith("selfreward."):
             raise
         raise SelfRewardError(

@@ -81,7 +81,7 @@ def read_config(folder: Path) -> Any:
         raise SelfRewardError(f"gives vectors and no text ({OF_EMBEDDINGS})", str(folder), GIVE)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # whatever its code stumbles over
+    except Exception as error:  # transformers may raise anything
         own = "it needs code that comes with the model (auto_map), which is never run"
         raise SelfRewardError(f"{UNKNOWN} ({own if 'auto_map' in settings else first_line(error)})", str(folder), GIVE) from error
     _assert_ends(folder / "generation_config.json")
@@ -211,7 +211,7 @@ def _assert_fitting(folder: Path, config: Any, tensors: dict[str, list[int]]) ->
                 folder, config=config, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True,
                 trust_remote_code=False, use_safetensors=True,
             )  # fmt: skip
-    except Exception as error:  # whatever its code may stumble over
+    except Exception as error:  # transformers may raise anything
         raise SelfRewardError(f"transformers fails on it: {first_line(error)}", str(folder), GIVE) from error
     kind = config.model_type
     for name, stored, meant in sorted(report["mismatched_keys"]):

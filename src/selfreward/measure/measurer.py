@@ -260,7 +260,7 @@ def load_truth(path: str) -> Truth:
     def truth(prompt: str, response: str) -> tuple[str, dict[str, float]] | None:
         try:
             answer = function(prompt, response)
-        except Exception as error:  # whatever may go wrong in another's code
+        except Exception as error:  # the user's code may raise anything
             raise SelfRewardError(f"raised {raised(error)} for the prompt {prompt[:80]!r}", where, now) from error
         if answer is None:
             return None

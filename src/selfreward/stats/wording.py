@@ -100,7 +100,7 @@ def _called(name: str, function: Callable[[str], Any], text: str) -> float:
     """The number that the user's function gives for `text`. Raises `SelfRewardError` where it is not finite."""
     try:
         value = float(function(text))
-    except Exception as error:  # whatever may go wrong in another's code
+    except Exception as error:  # the user's code may raise anything
         raise _no_number(name, text, f"raised {raised(error)}") from error
     if not isfinite(value):
         raise _no_number(name, text, f"gave {value}")

@@ -59,7 +59,7 @@ def _asked(policy: Policy, path: str, prompt_id: str, group: list[Scored]) -> Pa
     now = "Make it return a Pair of two of its candidates, or a text with the reason against a pair"
     try:
         decision = policy(prompt_id, list(group))
-    except Exception as error:  # whatever may go wrong in another's code
+    except Exception as error:  # the user's code may raise anything
         raise SelfRewardError(f"raised {raised(error)} for prompt {prompt_id}", f"pairs.policy ({path})", now) from error
     candidates = {response.id for _, response in group}
     if isinstance(decision, str) and decision:
