@@ -155,7 +155,7 @@ class Trial:
         for name in drift.limits:
             if name.split(".")[0] not in MONITORS and not (joint and name == JOINT):
                 now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(MONITORS)}"
-                self.add(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
+                self.add(Finding("error", f"drift.limits.{name}", "no monitor has this figure", now))
 
 
 def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:

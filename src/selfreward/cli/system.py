@@ -30,7 +30,7 @@ KNOWN = {
     errno.EFBIG: ("it is larger than a file may be here", _then("raise the limit (`ulimit -f unlimited`) or use another disk")),
     errno.EMFILE: OPEN,
     errno.ENFILE: OPEN,
-    errno.ENAMETOOLONG: ("the name is too long", "Give a shorter one"),
+    errno.ENAMETOOLONG: ("the name is too long", "Give a shorter name"),
     errno.EISDIR: ("a folder stands where a file should be", _then("move it away, or name another path")),
     errno.ENOTDIR: IN_THE_WAY,
     errno.EEXIST: IN_THE_WAY,

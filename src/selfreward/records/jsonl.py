@@ -124,7 +124,7 @@ def read_record(file: Path, kind: type[R]) -> R:
     try:
         return read_line(file.read_text(encoding="utf-8"), kind, str(file))
     except UnicodeDecodeError as error:
-        raise SelfRewardError("is not UTF-8", str(file), "Restore the file from where it came") from error
+        raise SelfRewardError("is not UTF-8", str(file), "Restore the file") from error
 
 
 def wrong_field(error: ValidationError, kind: type[BaseModel], names: Mapping[str, str] | None = None) -> str:

@@ -179,7 +179,7 @@ class Pair(Identified):
     @model_validator(mode="after")
     def _best_first(self) -> Self:
         if self.chosen_id == self.rejected_id or not self.chosen_score > self.rejected_score:
-            raise ValueError("chosen must be another response than rejected, with a higher score")
+            raise ValueError("chosen and rejected must be different responses, chosen with the higher score")
         return self
 
 

@@ -78,7 +78,7 @@ def judge_of(recipe: Recipe) -> str:
     phrases = {
         "current": "the model itself, as it was before each iteration",
         "frozen": "M1, throughout",
-        "previous": "the model one iteration before the one that answered",
+        "previous": "the model one iteration before the answering model",
     }
     names = [phrases.get(name) or str(without_folders(name)) for name in recipe.judge.judges]
     return names[0] if len(names) == 1 else f"a jury of {len(names)} ({'; '.join(names)})"

@@ -43,7 +43,7 @@ def export_run(run: Path, to: Path, kinds: Sequence[str] = KINDS) -> list[Export
     exists yet, one was changed, or `to` is not empty.
     """
     if unknown := sorted(set(kinds) - set(KINDS)):
-        raise SelfRewardError(f"no records are called {unknown[0]}", "--what", f"Choose among {', '.join(KINDS)}")
+        raise SelfRewardError(f"there are no records named {unknown[0]}", "--what", f"Choose among {', '.join(KINDS)}")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise SelfRewardError("is not empty", str(to), "Delete it, or name another folder with --to")
     standing = open_run(run)

@@ -101,7 +101,7 @@ def _no_judges(model: Measured) -> Iterator[str]:
 def _verdict(model: Measured) -> str:
     compared = _outside(model)
     if not compared:
-        return "Not known: nobody but the models has looked at the answers"
+        return "Not known: only the models themselves have judged the answers"
     last, net = compared[-1], compared[-1].net
     if not can_judge(last):
         return f"Not known: {no_judge(last)}"
@@ -114,7 +114,7 @@ def _verdict(model: Measured) -> str:
 def _answers(first: Measured, last: Measured, top: float) -> Iterator[str]:
     before, after = _true(first), _true(last)
     if not before or not after:
-        alone = "nothing outside the models says what their answers are worth, so what follows is opinion"
+        alone = "nothing outside the models measures their answers, so the rest is opinion"
         yield f"No truth known: {'a judge outside the loop compares the answers' if _outside(last) else alone}."
     elif first is last:
         yield f"By the truth, {last.name} answers at {two_decimals(after.value)} of {top:g} ({_interval(after)})."

@@ -194,7 +194,7 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
 
 def _assert_the_same(branch: Branch, run: Path, name: str, folder: Path) -> None:
     """Raises `SelfRewardError` where a branch comes from another model than `name` of `run`, if that still exists."""
-    now = f"Give this branch another folder, or go on with the one there: selfreward run -o {shlex.quote(str(folder))}"
+    now = f"Give this branch another folder, or go on with the branch there: selfreward run -o {shlex.quote(str(folder))}"
     if (branch.source, branch.model) != (run.resolve().name, name):
         raise SelfRewardError(f"comes from {branch.source}/{branch.model}", str(folder), now)
     if (run / name / MEASURED).exists() and (weights := _measured(run / name).fingerprint) != branch.fingerprint:
@@ -207,7 +207,7 @@ def _look_over(folder: FolderReader) -> None:
     if folder.name != SEED and not (folder.path / MEASURED).exists():
         raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(folder.path), folder.restore)
     if folder.weights.exists() and folder.receipt(MODEL.name) is None:
-        raise SelfRewardError("has no receipt, so nothing says what it was made from", str(folder.weights), folder.restore)
+        raise SelfRewardError("has no receipt, so its inputs are unknown", str(folder.weights), folder.restore)
     for stage in folder.stages():
         folder.whole(stage)
 

@@ -237,7 +237,7 @@ class Stage:
     def begin(self, digest: str, **plan: object) -> None:
         """Record the digest of this stage's inputs, before anything is made."""
         if self.model.exists():
-            raise self.damaged(self.model, "has no receipt, so nothing says what it was made from")
+            raise self.damaged(self.model, "has no receipt, so its inputs are unknown")
         self._make_folder()
         self._save(self.plan, digest=digest, **plan)
 

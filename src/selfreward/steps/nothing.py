@@ -129,7 +129,7 @@ def _no_prompts(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPair
     example = "" if source else _first(iter_jsonl(it.path / f"{PROPOSED.name}.jsonl", Proposal), ids.get(worst), lambda p: p.text)
     field = PROMPT_FIELDS.get(worst, "prompts.by")
     reason = Reason(counted(reasons), f"{worst}, for example: {cut_short(example)}" if example else "", field)
-    of = f"the {iteration.proposals:,} that the writer wrote" if not source else f"those taken from {source}"
+    of = f"the {iteration.proposals:,} that the writer wrote" if not source else f"the prompts from {source}"
     failed = _failed(it, PROPOSED.name)
     where = str(it.path / f"{PROMPTS.name}.dropped.jsonl")
     return NoPairs(

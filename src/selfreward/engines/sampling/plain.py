@@ -34,11 +34,15 @@ class Way(NamedTuple):
     def unshared(self) -> str:
         """A line: tensors that are held or computed more often than they need be."""
         less = "for every token the whole text is read again" if self.together == "anew" else HOLDS
-        own = [less, SAYS[self.together], "" if self.shares else "what prompts begin with is read with every prompt"]
+        own = [
+            less,
+            SAYS[self.together],
+            "" if self.shares else "the prompts' common beginning is read again for every prompt",
+        ]
         return f"its layers are of their own kind: {', '.join(filter(None, own))}"
 
 
-HOLDS = "every sample holds a copy of what was kept of its prompt"
+HOLDS = "every sample holds a copy of its prompt's cache"
 SAYS = {
     "all": "", "anew": "", "alike": "samples grow together only where their prompts are of one length",
     "none": "samples are written one by one",

@@ -114,7 +114,7 @@ def assert_reload(start: Path, folder: Path) -> None:
     again = PeftModel.from_pretrained(_unquantised(start), folder / FOLDER, torch_device="cpu").merge_and_unload()
     reloaded, saved = _weights_id(again), _weights_id(_unquantised(folder))
     if reloaded != saved:
-        what = f"read back and merged it gives other weights ({reloaded}) than those that were saved ({saved})"
+        what = f"read back and merged it gives other weights ({reloaded}) than the saved ones ({saved})"
         now = "Use neither: the installed peft does not load what it saves; install the tested version, and train again"
         raise SelfRewardError(what, str(folder / FOLDER), now)
 
