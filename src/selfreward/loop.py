@@ -33,6 +33,8 @@ def self_reward(
 ) -> Checkpoint:  # fmt: skip
     """Train, measure and watch M0, SFT, M1, M2, …; returns the last model, or the one of which a monitor says `stop`.
 
+    A model of which a monitor says `back` is left behind: the next iteration begins at the model before it.
+
     `turns`: t → another recipe, which holds from M_t on, in a run that was branched from another.
     """
     selector = load_selector(recipe, seed, cast, run[SEED])
@@ -63,10 +65,15 @@ def self_reward(
             watcher.follow(recipe)
         made, texts = iterate(t, model, recipe, guarded, written, run[f"M{t}"], cast)
         written += made.prompts
-        preferences = preferences + texts if recipe.pairs.accumulate else texts
+        taught = preferences + texts if recipe.pairs.accumulate else texts
         dpo = trusted(recipe, made, run[f"M{t}"], model, cast)
-        model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, dpo, recipe.seed, selector))
-        verdict = watcher.watch(run[f"M{t}"], model, measurer.measure(run[f"M{t}"], model, made), made)
+        trained = cast.join(f"M{t}", run[f"M{t}"].train_dpo(taught, model, model, dpo, recipe.seed, selector))
+        verdict = watcher.watch(run[f"M{t}"], trained, measurer.measure(run[f"M{t}"], trained, made), made)
+        if verdict == "back":
+            cast.leave(trained.name)
+            measurer.leave(trained.name)
+        else:
+            model, preferences = trained, taught
     return model
 
 

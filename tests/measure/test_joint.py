@@ -91,12 +91,12 @@ def test_many_small_moves_raise_the_alarm_that_no_single_figure_does():
 def test_a_reading_names_what_is_behind_it_and_takes_a_limit_of_the_recipe_before_the_baselines():
     joint = Joint(Baseline(usual={"M2": USUAL}, furthest=(1.0,)), 2.0)
     readings = [reading("a", 2.0), reading("b", -2.0), reading("c", 7.0), reading("d", None)]
-    read = read_joint(readings, "M2", {}, joint)
+    read = read_joint(readings, "M2", DriftConfig(), joint)
     assert (read.monitor, read.value, read.limit, read.verdict) == (JOINT, 2.5, (None, 2.0), "warn")
     assert read.behind == {"a": 2.0, "b": -1.0}
-    assert read_joint(readings, "M2", {JOINT: Limit(stop_above=2.4)}, joint).verdict == "stop"
-    assert read_joint(readings, "M2", {JOINT: Limit(above=3)}, joint).verdict == "ok"
-    assert read_joint(readings, "M9", {}, joint).value is None
+    assert read_joint(readings, "M2", DriftConfig(limits={JOINT: Limit(stop_above=2.4)}), joint).verdict == "stop"
+    assert read_joint(readings, "M2", DriftConfig(limits={JOINT: Limit(above=3)}), joint).verdict == "ok"
+    assert read_joint(readings, "M9", DriftConfig(), joint).value is None
 
 
 def test_readings_without_it_are_written_as_they_were():
@@ -124,7 +124,7 @@ def test_the_share_that_the_error_offers_is_accepted(tmp_path):
 
 
 def test_calibrate_writes_a_baseline_of_runs(tmp_path, monkeypatch):
-    values = iter(range(7))
+    values = iter(range(8))
 
     def opened(folder):
         at = float(next(values))
@@ -139,6 +139,6 @@ def test_calibrate_writes_a_baseline_of_runs(tmp_path, monkeypatch):
     baseline = Baseline.model_validate_json(out.read_text())
     assert baseline.usual == {"M1": {"a": (1.0, 1.0)}}
     assert baseline.furthest == (16.0, 9.0, 4.0)
-    too_few = CliRunner().invoke(app, ["calibrate", "only"])
+    too_few = CliRunner().invoke(app, ["calibrate", "one", "two"])
     assert "4 is the fewest" in too_few.output
     assert too_few.exit_code != 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -33,7 +33,7 @@ class Limit(Section):
 
 
 class DriftConfig(Section):
-    """Monitors: what is watched at every iteration. Nothing of it flows back into the loop, but that `stop` ends the run."""
+    """Monitors: what is watched at every iteration. Nothing of it flows back into the loop, but what alarms do by `on_alarm`."""
 
     sample: int = Field(64, ge=1)
     """On so many of the held-out prompts' answers, and of the anchors, models are asked more for the monitors alone."""
@@ -50,6 +50,12 @@ class DriftConfig(Section):
     function from an answer's text to a number."""
     limits: dict[str, Limit] = Field({})
     """Figure (`flukes.rate`, as drift.jsonl names it) → its limits."""
+    also: tuple[Literal["progress", "runaway", "style"], ...] = off(())
+    """Monitors beside the eight that always read. `progress`: later answers against earlier ones. `runaway`: whether the judge's
+    taste grows with what it breeds. `style`: whether it tells better from worse where the worse answer has more of a trait."""
+    on_alarm: Literal["stop", "rollback"] | None = off(None)
+    """What `below`, `above` and the baseline's limit do beside warning. Not given: nothing. `stop`: they end the run, as
+    `stop_below` and `stop_above` do. `rollback`: a model is left behind, and the next begins at the last without an alarm."""
     baseline: Located | None = off(None)
     """A file that `selfreward calibrate` made of clean runs: one alarm over all figures and models, `joint.distance`."""
     false_alarms: float = off(0.05, gt=0, lt=1)

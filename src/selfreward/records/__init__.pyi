@@ -23,4 +23,4 @@ from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finis
 from .requests import (NO_FRAME as NO_FRAME, Asked as Asked, Conversed as Conversed, Frame as Frame, last_turn as last_turn,
     quoted as quoted, turns_of as turns_of)
 from .watched import (Anchor as Anchor, Baseline as Baseline, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
-    describe as describe, ending as ending, phrase as phrase, worst as worst)
+    describe as describe, ending as ending, left_behind as left_behind, phrase as phrase, unread as unread, worst as worst)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
-from selfreward.records import Measured, Reading, Records, ending, is_held, read_record
+from selfreward.records import Measured, Reading, Records, ending, is_held, left_behind, read_record, worst
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
-from selfreward.rundir.layout import DRIFT, MEASURED, PAIRS, SEED, Due, expected
+from selfreward.rundir.layout import DRIFT, M1, MEASURED, PAIRS, SEED, Due, expected
 from selfreward.rundir.reading import FolderReader
 from selfreward.rundir.seen import Status, last_error, last_seen
 
@@ -100,6 +100,22 @@ class RunView:
         """The model at which a monitor's `stop` ended the run; None where none did."""
         return next((m for m in self.models.values() if any(reading.verdict == "stop" for reading in m.watched)), None)
 
+    @cached_property
+    def left(self) -> list[ModelView]:
+        """The models that an alarm left behind (`drift.on_alarm = "rollback"`)."""
+        return [model for model in self.models.values() if worst(model.watched) == "back"]
+
+    @property
+    def standing(self) -> list[Measured]:
+        """The measurements so far, in order, but those of models left behind."""
+        left = {model.name for model in self.left}
+        return [measured for measured in self.measured if measured.name not in left]
+
+    def before(self, model: str) -> str:
+        """The last model before `model` that was not left behind: of M2, M3, … the one it is made from; or empty."""
+        left, names = {behind.name for behind in self.left}, [*self.models]
+        return next((name for name in reversed(names[: names.index(model)]) if name not in left), "")
+
     @property
     def iterations(self) -> list[str]:
         """Names of the models that an iteration of the loop makes."""
@@ -114,9 +130,11 @@ class RunView:
     def status(self) -> str:
         """One line: finished, or the stage under way, or where the run stopped, or the cause of its end."""
         if self.ended:
-            return ending(self.ended.name, self.ended.watched)
+            name = self.ended.name
+            return ending(name, self.ended.watched, None if name == M1 else self.before(name))
         if self.finished and not self.alive:
-            return "finished"
+            left = [left_behind(model.name, model.watched, self.before(model.name)) for model in self.left]
+            return "; ".join(["finished", *left])
         stage, seen = self.next_stage, self.seen
         if seen is None or not _part_of(seen.stage, stage):
             progress = f"before {stage}" if stage else "at its end"

@@ -27,6 +27,10 @@ class Cast:
         self._members[name] = model.model_copy(update={"name": name})
         return self._members[name]
 
+    def leave(self, name: str) -> None:
+        """Let a model take no further part: the one before it stands in its place."""
+        del self._members[name]
+
     def writer(self, config: PromptsConfig, model: Checkpoint) -> Checkpoint:
         """The model that writes new prompts."""
         if config.by == "current":

@@ -66,7 +66,7 @@ def _right_and_wrong(answers: Sequence[Checked]) -> Sides:
 
 def _anchored(now: Evidence) -> Figures:
     scores, (low, high) = now.scores(now.anchor_judgments), now.recipe.judge.scale
-    own, others = (_checked(answers, now.anchors, scores) for answers in (now.anchor_answers, now.anchor_others))
+    own, others = (checked(answers, now.anchors, scores) for answers in (now.anchor_answers, now.anchor_others))
     biases = [(answer.score - low) / (high - low) - answer.right for answer in own.values() if answer.score is not None]
     both = [[[side[prompt_id]] if prompt_id in side else [] for side in (own, others)] for prompt_id in own | others]
     return {
@@ -80,7 +80,7 @@ def _anchored(now: Evidence) -> Figures:
     }
 
 
-def _checked(answers: Iterable[Response], anchors: Iterable[Anchor], scores: Mapping[str, float]) -> dict[str, Checked]:
+def checked(answers: Iterable[Response], anchors: Iterable[Anchor], scores: Mapping[str, float]) -> dict[str, Checked]:
     """The answers that did not fail, by prompt id; an answer is right that any of the anchors with that prompt calls right."""
     by_prompt: dict[str, list[Anchor]] = defaultdict(list)
     for anchor in anchors:
