@@ -7,7 +7,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from selfreward.lab.defects.defects import DEFECTS
 from selfreward.reports import Scale, tag
 
 WIDTH, HEIGHT, MIDDLE = 720.0, 230.0, 380.0
@@ -24,10 +23,9 @@ text.true { fill: #1b6ca8; stroke: none } text.said { fill: #c2571a; stroke: non
 
 
 def draw_pictures(figures: Mapping[str, Any]) -> dict[str, str]:
-    """Name of a defect → the drawing of its strongest dose, of those planted from M1 on."""
-    planted = [row for row in figures["defects"] if not row["how"]]
-    strongest = {row["defect"]: row for row in sorted(planted, key=lambda row: row["strength"])}
-    return {defect.name: draw(strongest[defect.name], figures["clean"]) for defect in DEFECTS if defect.name in strongest}
+    """Name of an arm → its drawing, of every defect's strongest dose: from M1 on, on the way, and growing."""
+    strongest = {(row["defect"], row["how"]): row for row in sorted(figures["defects"], key=lambda row: row["strength"])}
+    return {row["arm"]: draw(row, figures["clean"]) for row in strongest.values()}
 
 
 def draw(row: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
