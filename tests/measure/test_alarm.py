@@ -12,10 +12,11 @@ from selfreward.cli import app
 from selfreward.errors import Alarm
 from selfreward.measure.monitors import verdicts
 from selfreward.records import Estimate, Reading, read_jsonl
+from selfreward.reports import write_report
 from selfreward.rundir import JUDGMENTS, LIKELIHOOD_BEFORE, PAIRS, PROMPTS, RESPONSES, open_run
 from tinyrun import Moments, count_requests, go, make_world, quiet, tree
 
-FIGURES = {"M1": 0.1, "M2": 0.2, "M3": 0.3}
+FIGURES = {"M1": 0.1, "M2": 0.2, "M3": 0.3, "M4": 0.4}
 STOP_AT_M2 = {"planted.rise": {"stop_above": 0.15}}
 NEVER = {"planted.rise": {"above": 0.5, "stop_above": 0.9}}
 
@@ -222,6 +223,7 @@ def test_the_page_the_status_and_the_end_say_that_a_model_was_left_behind(world,
     told = "M2 is left behind, and the loop goes back to M1: planted.rise at M2 (0.2, above 0.15: left behind)"
     status = CliRunner().invoke(app, ["status", str(tmp_path / "run")]).stdout
     assert f"finished; {told}" in status
+    write_report(tmp_path / "run")
     page = (tmp_path / "run" / "report" / "health.html").read_text()
     assert "No: M2 was left behind" in page and "made from M1" in page
     assert "and a model was left behind" in (tmp_path / "run" / "report" / "index.html").read_text()
@@ -231,6 +233,16 @@ def test_where_the_last_model_is_left_behind_too_the_result_is_the_last_good_one
     go(world, tmp_path / "run", drift__limits={"planted.rise": {"above": 0.15}}, drift__on_alarm="rollback")
     found = open_run(tmp_path / "run")
     assert [model.name for model in found.left] == ["M2", "M3"] and found.standing[-1].name == "M1"
+    assert "M3 is left behind, and the loop goes back to M1" in found.status
+
+
+def test_a_model_that_was_not_watched_is_no_good_one_to_go_back_to(world, tmp_path):
+    ends = {"planted.rise": {"above": (1.0, 1.0, 0.25, 0.9)}}
+    go(world, tmp_path / "run", iterations=3, measure__every=2, drift__limits=ends, drift__on_alarm="rollback")
+    found = open_run(tmp_path / "run")
+    assert [found.models[name].is_measured for name in ("M2", "M3", "M4")] == [False, True, True]
+    assert [model.name for model in found.left] == ["M2", "M3"]
+    assert found.models["M4"].measured.parent == found.models["M1"].measured.fingerprint
     assert "M3 is left behind, and the loop goes back to M1" in found.status
 
 

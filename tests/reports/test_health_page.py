@@ -447,7 +447,7 @@ def test_the_stages_that_a_run_will_have_are_those_that_it_has(watched, ended, t
     bare = make_run(tmp_path, iterations=1, drift__sample=2, drift__pool=2)
     for run in (watched, ended, bare):
         for model in open_run(run).models.values():
-            there, done, due = (set(names) for names in (model.stages(), map(str, model.done), map(str, model.due)))
+            there, done, due = (set(names) for names in (model.stages(), map(str, model.done), map(str, model.planned)))
             there = {f"{model.name}/{stage}" for stage in there}
             assert there == done and (there == due or not model.measured), model.name
 

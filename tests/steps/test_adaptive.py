@@ -214,8 +214,8 @@ def test_everything_that_tells_of_judgments_tells_of_all_rounds(runs, tmp_path):
 def test_where_a_run_stands_has_a_place_for_every_round(runs):
     run = runs[0] / "adaptive"
     m2 = open_run(run).models["M2"]
-    names = [due.part.name for due in m2.due]
-    assert names[2:7] == ["responses", *ROUNDS, "pairs"] and m2.done == m2.due and not m2.owed
+    names = [planned.part.name for planned in m2.planned]
+    assert names[2:7] == ["responses", *ROUNDS, "pairs"] and m2.done == m2.planned and not m2.owed
     assert describe_status(run).splitlines()[0].endswith("finished")
 
 

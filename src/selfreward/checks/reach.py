@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from selfreward.checks.finding import Finding
-from selfreward.checks.served import FROZEN, asked, findings
+from selfreward.checks.served import FROZEN, findings, honoured_fields
 from selfreward.checks.shapes import Shape, shape_of, size_by_name
 from selfreward.engines import (
     assert_finite,
@@ -109,7 +109,7 @@ def _served(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
     """The model of a server, which is asked a few words: that its list has a model tells nothing of the key and the limits."""
     where = f"server {recipe.servers[name].url}"
     try:
-        honours = asked(name, recipe, retries=0)
+        honours = honoured_fields(name, recipe, retries=0)
         problems = tuple(findings(name, parts, recipe, honours))
     except SelfRewardError as error:
         return NamedModel(name, parts, where, problems=(Finding.of(error),))

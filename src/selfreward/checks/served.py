@@ -24,7 +24,7 @@ ASKED = "servers.json"
 """Beside the attempts of a run, the servers that were asked before it, and what they said."""
 
 
-def meet(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: Callable[[str], None]) -> None:
+def ask_servers(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: Callable[[str], None]) -> None:
     """Ask each server of `recipe` once for all what it honours; `parts` by model. Raises where the run would come to nothing."""
     answers = _read(logs / ASKED)
     for name in [name for name in parts if name in recipe.servers]:
@@ -33,7 +33,7 @@ def meet(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: 
         )
         if key in answers:
             continue
-        honours = asked(name, recipe)
+        honours = honoured_fields(name, recipe)
         for finding in findings(name, parts[name], recipe, honours):
             if finding.level == "error":
                 raise SelfRewardError(finding.what, finding.where, finding.now)
@@ -42,7 +42,7 @@ def meet(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: 
         write_whole(logs / ASKED, json.dumps(answers, indent=1))
 
 
-def asked(name: str, recipe: Recipe, retries: int | None = None) -> Honours:
+def honoured_fields(name: str, recipe: Recipe, retries: int | None = None) -> Honours:
     """The fields that the server `name` honours. Raises `SelfRewardError` where it does not answer."""
     from selfreward.engines.sampling.probe import probe
     from selfreward.engines.sampling.server import ServerModel

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from selfreward.engines.protocols import Advance
+from selfreward.engines.protocols import OPTIMIZER, OPTIMIZER_BEFORE, Advance
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Asked, Completion, Contrast, Request, Watched, content_id
 
@@ -129,6 +129,10 @@ class FakeTrainer:
             shutil.copytree(made, work / f"step-{step}", dirs_exist_ok=True)
             weight = np.full(1, step % 256, dtype=np.uint8)
             save_file({"weight": weight}, work / f"step-{step}" / "model.safetensors")
+        if config.optimizer == "carried":
+            before = work / OPTIMIZER_BEFORE
+            total = int(load_file(before)["steps"][0]) if before.exists() else 0
+            save_file({"steps": np.array([total + steps])}, work / OPTIMIZER)
         return made
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:

@@ -12,6 +12,8 @@ from selfreward.errors import OutOfMemory, SelfRewardError, Stopped, amount, rai
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Asked, Completion, Contrast, Identified, Request
 
+OPTIMIZER, OPTIMIZER_BEFORE = "optimizer.safetensors", "optimizer_before.safetensors"
+"""Files in a training's folder: the optimizer's state that it ends with, and that of the training before it."""
 Advance = Callable[[int], None]
 """Called with how many more units of work are done. Raises `Stopped` where the run was asked to end."""
 
@@ -87,6 +89,8 @@ class Trainer(Protocol):
         """Train on (prompt, chosen, rejected), answers as text or as sampled ids; returns as `sft` does.
 
         Beside it, in `work/step-N`, lie such folders of the model as it was after every N-th step, the last step excepted.
+        With `config.optimizer = "carried"` it begins with the optimizer's state in `work/OPTIMIZER_BEFORE`, where there is such
+        a file, and leaves its own in `work/OPTIMIZER`.
         """
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:

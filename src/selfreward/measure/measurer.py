@@ -51,7 +51,7 @@ Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
 """(prompt, response) → (kind of task, points by criterion); None for a prompt that has no truth."""
 
 
-class Taken(NamedTuple):
+class Measurement(NamedTuple):
     """A measurement of one model, and the records behind it."""
 
     measured: Measured
@@ -75,7 +75,7 @@ class Measurer:
         self.answers: dict[str, list[Response]] = {}
         self.left: set[str] = set()
 
-    def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Taken:
+    def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Measurement:
         """Measure `model` in its folder, on held-out prompts and rankings; writes `measured.json` and `summary.json`."""
         answering = Answering(self.recipe.responses.sampling, frame=self.recipe.responses.frame)
         own = list(folder.ask(HELDOUT_RESPONSES, answering, self.seed.heldout_prompts, model))
@@ -86,7 +86,7 @@ class Measurer:
         measured = self._sum_up(folder, model, own, judgments, ranked, verdicts, made)
         self.done.append(measured)
         self._write(folder.path / MEASURED, measured.model_dump_json(indent=1))
-        return Taken(measured, own, judgments, ranked)
+        return Measurement(measured, own, judgments, ranked)
 
     def follow(self, recipe: Recipe) -> None:
         """Measure by `recipe` from now on."""

@@ -129,3 +129,5 @@ class MeasureConfig(Section):
     """Measure judging too; off, only instruction following is."""
     bootstrap: int = Field(1000, ge=100)
     """Resamples behind every interval."""
+    every: int = off(1, ge=1)
+    """Iterations from one model that is measured and watched to the next; M1 and the last model always are."""

@@ -76,6 +76,10 @@ class Recipe(Section):
         """Whether the SFT baseline makes the EFT examples that M1 is trained on."""
         return "eft" in self.sft.on and (bool(self.data.rankings) or self.eft.by == "self")
 
+    def measures(self, t: int) -> bool:
+        """Whether M_t is measured and watched."""
+        return t == self.iterations + 1 or (t - 1) % self.measure.every == 0
+
     def judged_before(self, t: int) -> bool:
         """Whether the candidates behind M_t are judged by the model before their judge too (`dpo.confidence`)."""
         first = 4 if self.judge.by == "previous" else 3  # up to then M1 is the judge, with none before it
@@ -144,12 +148,9 @@ class Recipe(Section):
 
     @field_validator("trainer", "select")
     @classmethod
-    def _can_be_averaged(cls, value: Any, info: ValidationInfo) -> Any:
-        averages = "dpo" in info.data and info.data["dpo"].average > 1
-        if averages and isinstance(value, TrainerConfig) and value.lora:
-            raise ValueError("dpo.average takes the mean of whole weights: leave out trainer.lora, or dpo.average")
-        if averages and isinstance(value, SelectConfig):
-            raise ValueError("one checkpoint is chosen or some are averaged: leave out select, or dpo.average")
+    def _goes_with_dpo(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and "dpo" in info.data:
+            info.data["dpo"].assert_goes_with(value)
         return value
 
     @field_validator("cluster")
@@ -160,6 +161,8 @@ class Recipe(Section):
                 info.data[name].split(cluster.trainers)
             if cluster.fsdp and info.data["trainer"].lora:
                 raise ValueError("fsdp is for training all weights: leave it out, or trainer.lora")
+            if cluster.trainers > 1 and info.data["dpo"].optimizer == "carried":
+                raise ValueError("dpo.optimizer is carried by one process alone: leave it out, or trainers")
         return cluster
 
 

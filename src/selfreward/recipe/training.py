@@ -163,6 +163,33 @@ class DPOConfig(BatchConfig):
     """Where the architecture has dropout."""
     checkpoint_every: int = Field(200, ge=1)
     """Steps between checkpoints to resume from."""
+    schedule: Literal["iteration", "run"] = off("iteration")
+    """The learning rate falls from `learning_rate` to `end_learning_rate` in each `iteration`, or once over the whole `run`: a
+    training begins at the rate at which the one before it ended. With both rates alike it stays as it is."""
+    optimizer: Literal["fresh", "carried"] = off("fresh")
+    """`carried`: each training but the first goes on with the state of AdamW (both moments and the step) that the one before
+    it ended with, as one training in several parts would (semi-online DPO, arXiv 2506.21495)."""
+
+    def of_iteration(self, t: int, last: int) -> DPOConfig:
+        """The settings that train M_t in a run to M_`last`: with `schedule = "run"`, its part of the one cosine."""
+        if self.schedule == "iteration":
+            return self
+        begin, end = (self._rate((at - 2) / (last - 1)) for at in (t, t + 1))
+        return self.model_copy(update={"learning_rate": begin, "end_learning_rate": end})
+
+    def _rate(self, share: float) -> float:
+        """The learning rate after this share of the run's trainings."""
+        fall = self.learning_rate - self.end_learning_rate
+        return self.end_learning_rate + fall * (1 + math.cos(math.pi * share)) / 2
+
+    def assert_goes_with(self, other: TrainerConfig | SelectConfig) -> None:
+        """Raises `ValueError` where these settings cannot be combined with `other`."""
+        asked = {"dpo.average": self.average > 1, "dpo.optimizer": self.optimizer == "carried"}
+        name = next((name for name, wanted in asked.items() if wanted), None)
+        if name and isinstance(other, SelectConfig):
+            raise ValueError(f"{name} goes by the end of a training, and select by another checkpoint: leave out one of them")
+        if name and isinstance(other, TrainerConfig) and other.lora:
+            raise ValueError(f"{name} needs whole weights, and adapters are made anew: leave out trainer.lora, or {name}")
 
     @property
     def decisive(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 from .base import (REPLY as REPLY, VERIFIED as VERIFIED, Identified as Identified, Record as Record, compiles as compiles,
     content_id as content_id)
-from .evaluated import (FOLDER as FOLDER, RESULT as RESULT, Figure as Figure, Found as Found, Result as Result,
+from .evaluated import (FOLDER as FOLDER, RESULT as RESULT, Figure as Figure, Findings as Findings, Result as Result,
     read_results as read_results)
 from .files import (CHANGED as CHANGED, INDEX as INDEX, Known as Known, WEIGHTS as WEIGHTS, differing as differing, file_hash as file_hash,
     fingerprint as fingerprint, listed_weights as listed_weights, read_signed as read_signed, same_models as same_models, settings_of as settings_of,

@@ -175,7 +175,7 @@ def _net(run: RunView, at: int, judged_by: Callable[[RunView], str | None]) -> E
     """Wins less losses of a model against the one before it."""
     models: Sequence[Measured] = run.measured
     judge = judged_by(run)
-    contest = contest_of(models[at], run.before(models[at].name), judge) if judge else None
+    contest = contest_of(models[at], run.rival(models[at].name), judge) if judge else None
     return contest.net if contest else None
 
 

@@ -149,7 +149,7 @@ def _render(standing: RunView) -> str:
         "health.html",
         run=standing.folder.resolve().name, health=health_of(standing), drift=standing.recipe.drift,
         alarms=alarms(standing.watched), monitors=draw_monitors(standing.watched), ended=standing.ended,
-        left=[(model.name, standing.before(model.name)) for model in standing.left], before=standing.before,
+        left=[(model.name, standing.rival(model.name)) for model in standing.left], before=standing.rival,
         records={
             "flukes": fitting(doubtful_pairs(standing), TEXTS),
             "flattery": fitting(flattered_answers(standing), TEXTS),

@@ -168,7 +168,7 @@ def _true(model: Measured) -> Estimate | None:
 
 def _rivals(model: Measured, standing: RunView) -> dict[str, Rival | None]:
     """The model before `model` and the SFT baseline; None where they were not compared."""
-    names = {"previous": standing.before(model.name), "baseline": "SFT"}
+    names = {"previous": standing.rival(model.name), "baseline": "SFT"}
     compared = {contest.against for contest in model.head_to_head}
     return {
         part: Rival(name, contest_of(model, name, "truth"), contest_of(model, name, model.name)) if name in compared else None

@@ -15,7 +15,7 @@ from .layout import (ANCHOR_JUDGMENTS as ANCHOR_JUDGMENTS, ANCHOR_RESPONSES as A
     PREFERENCES as PREFERENCES, EFT_REPLAYED as EFT_REPLAYED, JUDGE_PAIRS as JUDGE_PAIRS, JUDGMENTS_ADDED as JUDGMENTS_ADDED,
     META_JUDGMENTS as META_JUDGMENTS, SELECTION_PREFERENCES as SELECTION_PREFERENCES, SELECTION_RESPONSES as SELECTION_RESPONSES, SFT as SFT, TRUTH as TRUTH,
     VOTES as VOTES,
-    VALIDATION as VALIDATION, Due as Due, Part as Part, expected as expected, making as making, teaching as teaching, models as models,
+    VALIDATION as VALIDATION, PlannedPart as PlannedPart, Part as Part, expected as expected, making as making, teaching as teaching, models as models,
     part_of as part_of)
 from .progress import (Progress as Progress, duration as duration)
 from .seen import Status as Status

@@ -179,6 +179,7 @@ class Stage:
         self.journal = folder / f"{name}.journal.jsonl"
         self.receipt = folder / f"{name}.receipt.json"
         self.model = folder / name
+        self.optimizer = folder / f"{name}.optimizer.safetensors"
         self.work = folder / f"{name}.partial"
         self.checkpoints = folder / f"{name}.checkpoints"
 
@@ -192,8 +193,9 @@ class Stage:
 
     def files(self) -> list[Path]:
         """Files of this stage that are on disk."""
-        paths = (self.records, self.dropped, self.plan, self.journal, self.receipt, self.model, self.work, self.checkpoints)
-        return [file for file in paths if file.exists()]
+        logs = (self.records, self.dropped, self.plan, self.journal, self.receipt)
+        made = (self.model, self.optimizer, self.work, self.checkpoints)
+        return [file for file in (*logs, *made) if file.exists()]
 
     def finished(self, digest: str) -> dict[str, Any] | None:
         """The receipt, if the stage is whole and undamaged. Raises `Outdated` if it was made from other inputs."""

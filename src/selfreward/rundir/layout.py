@@ -137,7 +137,7 @@ MEASURED = "measured.json"
 """A file in every model's folder that belongs to no stage."""
 
 
-class Due(NamedTuple):
+class PlannedPart(NamedTuple):
     """A planned part of a run."""
 
     folder: str
@@ -147,14 +147,14 @@ class Due(NamedTuple):
         return f"{self.folder}/{self.part.name}"
 
 
-def expected(recipe: Recipe) -> list[Due]:
+def expected(recipe: Recipe) -> list[PlannedPart]:
     """Every part of the run that `recipe` asks for, in the loop's order."""
-    return [Due(folder, part) for folder, parts in _in_order(recipe) for part in parts]
+    return [PlannedPart(folder, part) for folder, parts in _in_order(recipe) for part in parts]
 
 
 def models(recipe: Recipe) -> list[str]:
-    """Names of the models that are measured, in order."""
-    return list(dict.fromkeys(due.folder for due in expected(recipe) if due.folder != SEED))
+    """Names of the models that a run makes or measures, in order."""
+    return list(dict.fromkeys(planned.folder for planned in expected(recipe) if planned.folder != SEED))
 
 
 def part_of(stage: str) -> Part[Any]:
@@ -187,8 +187,7 @@ def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
                 *teaching(recipe, t),
                 *before,
                 *_training(recipe),
-                *_measuring(recipe),
-                *_watching(recipe, first=False),
+                *((*_measuring(recipe), *_watching(recipe, first=False)) if recipe.measures(t) else ()),
             ),
         )
 

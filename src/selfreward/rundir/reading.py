@@ -102,7 +102,7 @@ class FolderReader:
         if not self.weights.is_dir():
             raise SelfRewardError("is missing", str(self.weights), self.restore)
         self.whole(MODEL.name)
-        known = {Path(file).relative_to(MODEL.name).as_posix() for file in facts["files"]}
+        known = {file.removeprefix(f"{MODEL.name}/") for file in facts["files"]}
         added = sorted(settings_of(self.weights).keys() - known)
         if added or fingerprint(self.weights) != facts["fingerprint"]:
             raise SelfRewardError(

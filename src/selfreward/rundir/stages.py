@@ -24,6 +24,7 @@ from selfreward.records import (
     Sampled,
     content_id,
     digest,
+    file_hash,
     fingerprint,
     iter_jsonl,
     sync_files,
@@ -42,8 +43,11 @@ from selfreward.rundir.trainings import (
     decisive,
     encoded_anew,
     fitting_pairs,
+    hand_on,
+    keep_optimizer,
     model_in,
     on_the_way,
+    optimizer_of,
     settled,
 )
 
@@ -198,7 +202,8 @@ class ModelFolder:
         Pairs that `start` cannot read whole, or its chat template not write, are dropped and counted. With a `chooser` the
         model is the checkpoint it chooses.
         """
-        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed]
+        before = optimizer_of(self.run.dir, start, config)
+        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed, *map(file_hash, before)]
 
         def prepare(stage: Stage) -> Training:
             fitting, dropped = fitting_pairs(pairs, asked_which_fit(self.run.trainer, pairs, start), start)
@@ -208,6 +213,7 @@ class ModelFolder:
             def train(advance: Advance) -> Path:
                 for model in (start, reference):
                     assert_unchanged(model)
+                hand_on(before, stage.work)
                 interval = chooser.every if chooser else None
                 return self.run.trainer.dpo(fitting, start.path, reference.path, config, seed, stage.work, advance, interval)
 
@@ -217,7 +223,7 @@ class ModelFolder:
             told = config.model_dump(include={"confidence", "loss"})
             if config.average > 1:
                 told["averaged"] = config.averaged(len(fitting))
-            return Training(config.steps(len(fitting)), train, left_out, told)
+            return Training(config.steps(len(fitting)), train, left_out, told, config.optimizer == "carried" and part is MODEL)
 
         return self._train(made_from, start, prepare, chooser, part)
 
@@ -241,7 +247,7 @@ class ModelFolder:
                     self._become(stage, self._trained(stage, training))
             else:
                 facts |= self._selected(stage, key, plan or {}, training, start, chooser)
-            weights = sorted(file for file in stage.model.rglob("*") if file.is_file())
+            weights = sorted(file for file in (*stage.model.rglob("*"), stage.optimizer) if file.is_file())
             with self.run.progress.meanwhile(f"{stage}: reading its weights"):
                 receipt = {"fingerprint": fingerprint(stage.model), "start": start.fingerprint, **facts}
                 stage.finish(key, weights, **receipt)
@@ -255,6 +261,8 @@ class ModelFolder:
         self.run.unload()
         with self.run.progress.stage(str(stage), training.steps, "steps") as advance:
             made = model_in(training.train(advance), self.run.trainer)
+        if training.carries:
+            keep_optimizer(stage, self.run.trainer)
         sync_files(made)
         return made
 

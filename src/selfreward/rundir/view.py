@@ -12,7 +12,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
 from selfreward.records import Measured, Reading, Records, ending, is_held, left_behind, read_record, worst
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
-from selfreward.rundir.layout import DRIFT, M1, MEASURED, PAIRS, SEED, Due, expected
+from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, M1, MEASURED, PAIRS, SEED, PlannedPart, expected
 from selfreward.rundir.reading import FolderReader
 from selfreward.rundir.seen import Status, last_error, last_seen
 
@@ -20,10 +20,10 @@ from selfreward.rundir.seen import Status, last_error, last_seen
 class ModelView(FolderReader):
     """One model's folder: its planned parts in order, and the finished ones."""
 
-    def __init__(self, run: Path, name: str, due: list[Due]) -> None:
+    def __init__(self, run: Path, name: str, planned: list[PlannedPart]) -> None:
         super().__init__(run / name)
-        self.due = due
-        self.done = [part for part in due if (run / f"{part}.receipt.json").exists()]
+        self.planned = planned
+        self.done = [part for part in planned if (run / f"{part}.receipt.json").exists()]
 
     @cached_property
     def measured(self) -> Measured | None:
@@ -41,11 +41,16 @@ class ModelView(FolderReader):
         return self.records(DRIFT)
 
     @property
-    def owed(self) -> list[Due]:
+    def owed(self) -> list[PlannedPart]:
         """The missing parts of a model that is not measured yet, or not watched yet where it is to be."""
-        watched = [part for part in self.due if part.part is DRIFT]
+        watched = [part for part in self.planned if part.part is DRIFT]
         whole = self.measured and all(part in self.done for part in watched)
-        return [] if whole else [part for part in self.due if part not in self.done]
+        return [] if whole else [part for part in self.planned if part not in self.done]
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the recipe has this model measured."""
+        return any(part.part is HELDOUT_RESPONSES for part in self.planned)
 
 
 class RunView:
@@ -58,7 +63,7 @@ class RunView:
         self.seen = last_seen(folder / "logs" / "status.json")
         """The last sign of life."""
         self.seed = FolderReader(folder / SEED)
-        self.models = {name: ModelView(folder, name, due) for name, due in _by_model(recipe).items()}
+        self.models = {name: ModelView(folder, name, planned) for name, planned in _by_model(recipe).items()}
         """By name, in the order in which they are made."""
 
     def __getitem__(self, name: str) -> FolderReader:
@@ -92,8 +97,8 @@ class RunView:
 
     @property
     def finished(self) -> bool:
-        """Whether every model is measured, and watched where it is to be."""
-        return all(model.measured and not model.owed for model in self.models.values())
+        """Whether every model is made, and measured and watched where it is to be."""
+        return all(not model.owed and (model.measured or not model.is_measured) for model in self.models.values())
 
     @property
     def ended(self) -> ModelView | None:
@@ -102,8 +107,15 @@ class RunView:
 
     @cached_property
     def left(self) -> list[ModelView]:
-        """The models that an alarm left behind (`drift.on_alarm = "rollback"`)."""
-        return [model for model in self.models.values() if worst(model.watched) == "back"]
+        """The models that an alarm left behind (`drift.on_alarm = "rollback"`), and those made unwatched on the way to it."""
+        left: list[ModelView] = []
+        unwatched: list[ModelView] = []
+        for model in (self.models[name] for name in self.iterations):
+            unwatched.append(model)
+            if model.watched:
+                left += unwatched if worst(model.watched) == "back" else []
+                unwatched = []
+        return left
 
     @property
     def standing(self) -> list[Measured]:
@@ -116,10 +128,15 @@ class RunView:
         left, names = {behind.name for behind in self.left}, [*self.models]
         return next((name for name in reversed(names[: names.index(model)]) if name not in left), "")
 
+    def rival(self, model: str) -> str:
+        """The last model before `model` that was measured and not left behind, with which it is compared; or empty."""
+        name = self.before(model)
+        return name if not name or self.models[name].is_measured else self.rival(name)
+
     @property
     def iterations(self) -> list[str]:
         """Names of the models that an iteration of the loop makes."""
-        return [name for name, model in self.models.items() if any(part.part is PAIRS for part in model.due)]
+        return [name for name, model in self.models.items() if any(part.part is PAIRS for part in model.planned)]
 
     @property
     def next_stage(self) -> str:
@@ -131,10 +148,10 @@ class RunView:
         """One line: finished, or the stage under way, or where the run stopped, or the cause of its end."""
         if self.ended:
             name = self.ended.name
-            return ending(name, self.ended.watched, None if name == M1 else self.before(name))
+            return ending(name, self.ended.watched, None if name == M1 else self.rival(name))
         if self.finished and not self.alive:
-            left = [left_behind(model.name, model.watched, self.before(model.name)) for model in self.left]
-            return "; ".join(["finished", *left])
+            alarmed = [model for model in self.left if model.watched]
+            return "; ".join(["finished", *(left_behind(m.name, m.watched, self.rival(m.name)) for m in alarmed)])
         stage, seen = self.next_stage, self.seen
         if seen is None or not _part_of(seen.stage, stage):
             progress = f"before {stage}" if stage else "at its end"
@@ -160,17 +177,17 @@ def open_run(folder: Path | str) -> RunView:
         raise SelfRewardError("is not what this program wrote", str(config), now) from error
 
 
-def _by_model(recipe: Recipe) -> dict[str, list[Due]]:
+def _by_model(recipe: Recipe) -> dict[str, list[PlannedPart]]:
     """Every model of the run and its parts in order; EFT examples that the baseline makes belong to M1."""
-    first, *rest = [list(group) for _, group in groupby(expected(recipe), lambda due: due.folder)]
+    first, *rest = [list(group) for _, group in groupby(expected(recipe), lambda planned: planned.folder)]
     assert first[0].folder == SEED
-    models: dict[str, list[Due]] = {}
-    making_eft: list[Due] = []
+    models: dict[str, list[PlannedPart]] = {}
+    making_eft: list[PlannedPart] = []
     for group in rest:
         if group[0].folder == SEED:
             making_eft = group
         else:
-            models[group[0].folder] = [*making_eft, *(due for due in group if not due.part.on_the_way)]
+            models[group[0].folder] = [*making_eft, *(planned for planned in group if not planned.part.on_the_way)]
             making_eft = []
     return models
 

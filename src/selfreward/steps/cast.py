@@ -27,9 +27,11 @@ class Cast:
         self._members[name] = model.model_copy(update={"name": name})
         return self._members[name]
 
-    def leave(self, name: str) -> None:
-        """Let a model take no further part: the one before it stands in its place."""
-        del self._members[name]
+    def go_back(self, name: str) -> None:
+        """Let the models that joined after `name` take no further part."""
+        names = list(self._members)
+        for later in names[names.index(name) + 1 :]:
+            del self._members[later]
 
     def writer(self, config: PromptsConfig, model: Checkpoint) -> Checkpoint:
         """The model that writes new prompts."""

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from selfreward.errors import SelfRewardError, raised
 from selfreward.recipe import BEST_AGAINST_WORST, DPOConfig, PairsConfig, Recipe, function_at
-from selfreward.records import Checkpoint, Dropped, Iteration, Judgment, Pair, Prompt, Response
+from selfreward.records import Checkpoint, Dropped, Iteration, Judgment, Pair, Prompt, Response, number
 from selfreward.rundir import JUDGMENTS_BEFORE, ModelFolder
 from selfreward.stats import pair_outcomes, rank_consistency
 from selfreward.steps.cast import Cast
@@ -151,20 +151,22 @@ def without_dissent(decided: Decided, opinions: Sequence[Mapping[str, float]], a
 
 
 def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint, cast: Cast) -> DPOConfig:
-    """How to train `model` on what it `made`: `[dpo]`, with a number for its confidence (CREAM, arXiv 2410.12735).
+    """Give the settings to train `model` with on what it `made`: this iteration's learning rates, and a number for `confidence`.
 
-    Measured, it is (τ + 1) / 2 from 0 to 1, with τ the mean over prompts of Kendall's τ-b between the scores of the judge and of
-    the model before it, which is asked in `judgments_before`, or between the likelihoods that CREAM ranks by. It is 1 where there
-    is no model before, or no prompt has a τ. Pairs of earlier iterations that are trained on again are trusted as far.
+    Measured (CREAM, arXiv 2410.12735), it is (τ + 1) / 2 from 0 to 1, with τ the mean over prompts of Kendall's τ-b between the
+    scores of the judge and of the model before it, which is asked in `judgments_before`, or between the likelihoods that CREAM
+    ranks by. It is 1 where there is no model before, or no prompt has a τ. Pairs of earlier iterations that are trained on again
+    are trusted as far.
     """
-    if recipe.dpo.confidence != "consistency":
-        return recipe.dpo
+    dpo = recipe.dpo.of_iteration(number(it.name), recipe.iterations + 1)
+    if dpo.confidence != "consistency":
+        return dpo
     if made.scores is not None:
         taus = rank_consistency(_groups(made.responses), made.scores, made.scores_before or {})
     else:
         earlier = cast.before(cast.judge(recipe.judge, model))
         taus = _taus(made, it, earlier, recipe) if earlier else []
-    return recipe.dpo.model_copy(update={"confidence": (fmean(taus) + 1) / 2 if taus else 1.0})
+    return dpo.model_copy(update={"confidence": (fmean(taus) + 1) / 2 if taus else 1.0})
 
 
 def _taus(made: Iteration, it: ModelFolder, earlier: Checkpoint, recipe: Recipe) -> list[float]:

@@ -25,7 +25,7 @@ from selfreward.records import (
     turns_of,
 )
 from selfreward.stats import plain
-from selfreward.steps.sources import Kept, draw, load_examples, load_prompts, load_rankings, why_not
+from selfreward.steps.sources import KeptAndDropped, draw, load_examples, load_prompts, load_rankings, why_not
 
 Key = tuple[str, ...]
 """What is the same of two prompts that are one: their turns, but for case, spaces and the system turn."""
@@ -168,7 +168,7 @@ class _Split:
     def rankings(self, name: str) -> list[Ranking]:
         return self._read(name, load_rankings)
 
-    def _read(self, name: str, load: Callable[..., Kept[R]]) -> list[R]:
+    def _read(self, name: str, load: Callable[..., KeptAndDropped[R]]) -> list[R]:
         """The records of a source, none where it is not given. IFT and ranked sets are limited when they have been split."""
         source: SourceConfig | None = getattr(self._data, name)
         if source is None:

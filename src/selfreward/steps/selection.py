@@ -21,7 +21,7 @@ from selfreward.steps.nothing import of_preferences
 from selfreward.steps.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.steps.responses import Answering
 from selfreward.steps.seed import Seed, refuse_known
-from selfreward.steps.sources import Kept, load_prompts, why_not
+from selfreward.steps.sources import KeptAndDropped, load_prompts, why_not
 
 
 class Selector(NamedTuple):
@@ -90,7 +90,7 @@ def load_selector(recipe: Recipe, seed: Seed, cast: Cast, folder: ModelFolder) -
     return Selector(recipe.select.every, prompts, judge, PairwiseJudge(recipe.pairwise), answering.sampling, answering.frame)
 
 
-def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpoint]) -> Kept[Prompt] | None:
+def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpoint]) -> KeptAndDropped[Prompt] | None:
     """The prompts that checkpoints are compared on, and those dropped; None where `[select]` is not given.
 
     `outside` finds the model that a name in a recipe means. Raises `SelfRewardError` where the judge also measures, or where

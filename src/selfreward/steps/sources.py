@@ -42,13 +42,13 @@ INNER = RATING | {"text", "role", "content"}
 """Names of what is in the objects inside a row; a rank or a score may stand in the row itself."""
 HAS = "its columns are"
 PUT_RIGHT = "Put it right, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
-Kept = tuple[list[R], list[Dropped]]
-"""The records, and what did not become one."""
+KeptAndDropped = tuple[list[R], list[Dropped]]
+"""The records that a source gave, and its rows that became none, each with a reason."""
 
 
 def load_examples(
     source: SourceConfig, kind: Literal["ift", "eft"], stage: str, seed: int, skip_bad_rows: bool = False
-) -> Kept[Example]:
+) -> KeptAndDropped[Example]:
     """Examples in `source`: of a row with several ranked answers, the best."""
     came_from = Path(source.path).name
 
@@ -59,7 +59,7 @@ def load_examples(
     return _load(source, Example, make, stage, seed, skip_bad_rows)
 
 
-def load_prompts(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> Kept[Prompt]:
+def load_prompts(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> KeptAndDropped[Prompt]:
     """Prompts in `source`: of a conversation, everything before its last answer."""
 
     def make(exchange: Exchange) -> tuple[Prompt, list[str]]:
@@ -68,7 +68,7 @@ def load_prompts(source: SourceConfig, stage: str, seed: int, skip_bad_rows: boo
     return _load(source, Prompt, make, stage, seed, skip_bad_rows)
 
 
-def load_rankings(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> Kept[Ranking]:
+def load_rankings(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> KeptAndDropped[Ranking]:
     """Sets of two or more ranked responses in `source`, in a row each or in a row a response.
 
     Responses left out of a set are dropped as `reply_…`.
@@ -91,7 +91,7 @@ def why_not(dropped: Iterable[Dropped]) -> str:
     return f" ({', '.join(f'{reason} {count}' for reason, count in sorted(reasons.items()))})" if reasons else ""
 
 
-def draw(records: Sequence[R], limit: int | None, stage: str, seed: int) -> Kept[R]:
+def draw(records: Sequence[R], limit: int | None, stage: str, seed: int) -> KeptAndDropped[R]:
     """At most `limit` of `records`, drawn by the run's seed, in their order; the others are dropped."""
     if limit is None or len(records) <= limit:
         return list(records), []
@@ -102,7 +102,7 @@ def draw(records: Sequence[R], limit: int | None, stage: str, seed: int) -> Kept
 
 def _load(
     source: SourceConfig, kind: type[R], make: Callable[[Exchange], tuple[R, list[str]]], stage: str, seed: int, skip: bool
-) -> Kept[R]:
+) -> KeptAndDropped[R]:
     kept: list[R] = []
     dropped: list[Dropped] = []
     ids: set[str] = set()

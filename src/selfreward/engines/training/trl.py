@@ -27,6 +27,7 @@ from selfreward.engines.training.adapters import lora, refuse_head, train_in_flo
 from selfreward.engines.training.averaging import average
 from selfreward.engines.training.batches import Batches, Lengths, longest
 from selfreward.engines.training.checkpoints import Safe, last_whole, write_model
+from selfreward.engines.training.continued import Carried
 from selfreward.engines.training.learner import Learner, context, load_weights, with_dropout
 from selfreward.engines.training.planned import PlannedDPOTrainer, PlannedSFTTrainer
 from selfreward.engines.training.reading import read_thriftily
@@ -116,6 +117,8 @@ class TRLTrainer:
         if not alone:
             trainer.ref_model = None
             trainer.accelerator.free_memory()  # accelerate holds every model that it prepared
+        if config.optimizer == "carried":
+            trainer.add_callback(Carried(work))
         trainer.data_collator = Counted(trainer.data_collator)
         made = _train(trainer, learner, lengths, config, work)
         with trainer.accelerator.main_process_first():

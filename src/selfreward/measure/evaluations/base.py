@@ -11,10 +11,10 @@ from pydantic import Field
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import AnsweringConfig, BackendConfig, ModelName, Section, ServerConfig, SourceConfig
-from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response
+from selfreward.records import Checkpoint, Figure, Findings, Identified, Prompt, Response
 from selfreward.rundir import ModelFolder, Part
 from selfreward.stats import intervals
-from selfreward.steps import Answering, Kept, why_not
+from selfreward.steps import Answering, KeptAndDropped, why_not
 
 T = TypeVar("T", bound=Identified)
 
@@ -57,7 +57,7 @@ class Settings(Section):
         """Read and return the evaluation's data, before any model is asked. Raises `SelfRewardError`."""
         raise NotImplementedError
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """Run the evaluation, or continue it."""
         raise NotImplementedError
 
@@ -75,7 +75,7 @@ class Answered(Settings):
     """How the answers are sampled."""
 
 
-def some(loaded: Kept[T], source: SourceConfig) -> Kept[T]:
+def some(loaded: KeptAndDropped[T], source: SourceConfig) -> KeptAndDropped[T]:
     """`loaded` as it is. Raises `SelfRewardError` where nothing is left to ask."""
     if not loaded[0]:
         raise SelfRewardError(

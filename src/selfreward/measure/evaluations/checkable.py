@@ -12,7 +12,7 @@ from selfreward.measure.evaluations.base import Settings, Trial, lengths
 from selfreward.measure.evaluations.checkers import NO_DATA, Check, Task, check, checkers, holds
 from selfreward.measure.evaluations.published import read_rows
 from selfreward.recipe import AnsweringConfig, Located
-from selfreward.records import Figure, Found, Prompt, Response, digest
+from selfreward.records import Figure, Findings, Prompt, Response, digest
 from selfreward.rundir import Part
 from selfreward.steps import Answering
 
@@ -43,7 +43,7 @@ class Checkable(Settings):
                     raise SelfRewardError(f"no checker knows {kind!r}", f"{self.data}, row {number}", "Leave the row out")
         return self.tasks
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """The model answers, programs check."""
         prompts = [Prompt(text=task.prompt, source="seed") for task in self.tasks]
         part = Part("responses", "asks", Response)
@@ -56,7 +56,7 @@ class Checkable(Settings):
         every = [one for of_prompt in checked for one in of_prompt]
         outcomes = Counter(f"unchecked ({one.reason})" if one.outcome == "unchecked" else "checked" for one in every)
         outcomes["no_answer"] = sum(not answer.answered for answer in answers)
-        return Found(
+        return Findings(
             prompts_digest=digest(prompts),
             figures=[*self._figures(checked, every), *lengths(answers)],
             outcomes=dict(sorted((+outcomes).items())),

@@ -26,7 +26,7 @@ from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
 from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
-from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
+from selfreward.records import FOLDER, RESULT, Checkpoint, Findings, Result, write_whole
 from selfreward.rundir import BASE, CONFIG, SEED, Progress, RunDir, Runner, check_model, is_run
 
 COMPARED = "head-to-head"
@@ -143,7 +143,7 @@ def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished
                 engine.close()
 
 
-def _found(settings: Settings, trial: Trial) -> Found:
+def _found(settings: Settings, trial: Trial) -> Findings:
     """The findings of `settings`. Where the folder has another evaluation of this name, the error says how to keep both."""
     try:
         return settings.find(trial)
@@ -274,7 +274,7 @@ def _checkpoint(subject: Subject, settings: Settings) -> Checkpoint:
 
 
 def _result(
-    name: str, kind: str, settings: Settings, model: Checkpoint, others: Mapping[str, Checkpoint], findings: Found
+    name: str, kind: str, settings: Settings, model: Checkpoint, others: Mapping[str, Checkpoint], findings: Findings
 ) -> Result:
     judge, rival = others.get("judge"), others.get("against")
     return Result(

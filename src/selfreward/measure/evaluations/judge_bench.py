@@ -16,7 +16,7 @@ from pydantic import AliasChoices, Field
 from selfreward.measure.evaluations.base import Settings, Trial, counted, given
 from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import Located, PairwiseConfig
-from selfreward.records import Figure, Found, Preference, Prompt, Response, Side, content_id, digest
+from selfreward.records import Figure, Findings, Preference, Prompt, Response, Side, content_id, digest
 from selfreward.rundir import Part
 from selfreward.steps import PairwiseJudge
 
@@ -93,7 +93,7 @@ class JudgeBench(Settings):
         """Read pairs and rubric."""
         return self.pairs, self.judge
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """The model compares both answers of every pair, in both orders."""
         items = [_item(number, pair) for number, pair in enumerate(self.pairs)]
         preferences = list(trial.at.ask(PREFERENCES, self.judge, items, trial.model))
@@ -101,7 +101,7 @@ class JudgeBench(Settings):
         groups: dict[str, list[Tried]] = defaultdict(list)
         for each in tried:
             groups[each.pair.group].append(each)
-        return Found(
+        return Findings(
             prompts_digest=digest(prompt for prompt, _, _ in items),
             rubric_digest=content_id(self.judge.rubric.text),
             figures=self._figures(tried),

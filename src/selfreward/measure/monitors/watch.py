@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward.errors import SelfRewardError
-from selfreward.measure.measurer import Taken
+from selfreward.measure.measurer import Measurement
 from selfreward.measure.monitors.base import Evidence
 from selfreward.measure.monitors.joint import load_joint
 from selfreward.measure.monitors.verdicts import read_monitors
@@ -74,15 +74,17 @@ class Watcher:
         """Watch by `recipe` from now on; its `drift` is the same."""
         self.recipe, self.grader = recipe, Grader(recipe.judge)
 
-    def watch(self, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None = None) -> Severity:
-        """Read every monitor of `model`, whose measurement is `taken`; writes `drift.jsonl` into its folder."""
+    def watch(self, folder: ModelFolder, model: Checkpoint, measurement: Measurement, made: Iteration | None = None) -> Severity:
+        """Read every monitor of `model`, with its `measurement`; writes `drift.jsonl` into its folder."""
         if self.config:
-            self._read(self.config, folder, model, taken, made)
+            self._read(self.config, folder, model, measurement, made)
         self.after()
         return worst(self.readings)
 
-    def _read(self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None) -> None:
-        now = self._evidence(config, folder, model, taken, made)
+    def _read(
+        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurement: Measurement, made: Iteration | None
+    ) -> None:
+        now = self._evidence(config, folder, model, measurement, made)
         with folder.run.progress.meanwhile(f"{folder.name}: reading the monitors"):
             self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config, self.joint)
         folder.restate(DRIFT, self.readings)
@@ -93,10 +95,10 @@ class Watcher:
             self.seen.append((model, now))
 
     def _evidence(
-        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None
+        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurement: Measurement, made: Iteration | None
     ) -> Evidence:
         """All records about `model`. Each model is asked everything at once, for one is held in memory at a time."""
-        prompts, answers = self.seed.heldout_prompts, taken.answers
+        prompts, answers = self.seed.heldout_prompts, measurement.answers
         answered = [(prompt.asked, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.answered]
         answered = answered[: config.sample]
         cut = [(asked, _cut(answer)) for asked, answer in answered]
@@ -108,8 +110,8 @@ class Watcher:
         first, before = (self.seen[0][0], self.seen[-1][0]) if self.seen else (model, None)
         frozen = first if config.frozen == "frozen" else self.cast.outside(config.frozen)
         return Evidence(
-            name=folder.name, recipe=self.recipe, measured=taken.measured, prompts=prompts, answers=answers,
-            judgments=taken.judgments, rankings=self.seed.heldout_rankings, ranking_judgments=taken.ranking_judgments,
+            name=folder.name, recipe=self.recipe, measured=measurement.measured, prompts=prompts, answers=answers,
+            judgments=measurement.judgments, rankings=self.seed.heldout_rankings, ranking_judgments=measurement.ranking_judgments,
             made=made, metrics=_metrics(model) if made else (),
             cut=[answer for _, answer in cut], cut_judgments=folder.ask(DRIFT_CUT, self.grader, cut, model),
             pool=pool, pool_judgments=folder.ask(DRIFT_POOL, self.grader, pool_items, model),
