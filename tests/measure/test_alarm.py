@@ -16,7 +16,7 @@ from selfreward.reports import write_report
 from selfreward.rundir import JUDGMENTS, LIKELIHOOD_BEFORE, PAIRS, PROMPTS, RESPONSES, open_run
 from tinyrun import Moments, count_requests, go, make_world, quiet, tree
 
-FIGURES = {"M1": 0.1, "M2": 0.2, "M3": 0.3, "M4": 0.4}
+FIGURES = {"M1": 0.1, "M2": 0.2, "M3": 0.3, "M4": 0.4, "M5": 0.5}
 STOP_AT_M2 = {"planted.rise": {"stop_above": 0.15}}
 NEVER = {"planted.rise": {"above": 0.5, "stop_above": 0.9}}
 
@@ -204,6 +204,15 @@ def test_rollback_leaves_the_model_behind_and_makes_the_next_one_from_the_last_g
     assert {judgment.judge for judgment in run["M3"].records(JUDGMENTS)} == {made["M1"].fingerprint}
     assert {contest.against for contest in made["M3"].head_to_head} == {"M1"}
     assert run.before("M3") == "M1" and [measured.name for measured in run.standing] == ["M0", "M1", "M3"]
+
+
+def test_after_a_rollback_the_previous_judge_is_no_model_that_was_left_behind(world, tmp_path):
+    ends = {"planted.rise": {"above": (1.0, 1.0, 0.25, 1.0)}}
+    go(world, tmp_path / "run", iterations=4, judge__by="previous", drift__limits=ends, drift__on_alarm="rollback")
+    run = open_run(tmp_path / "run")
+    assert [model.name for model in run.left] == ["M3"]
+    judged = {name: {judgment.judge for judgment in run[name].records(JUDGMENTS)} for name in ("M4", "M5")}
+    assert judged == {"M4": {run.models["M1"].measured.fingerprint}, "M5": {run.models["M2"].measured.fingerprint}}
 
 
 def test_after_a_rollback_no_prompt_is_asked_again_and_no_pair_of_the_model_left_behind_is_learnt_from(world, tmp_path):
