@@ -16,8 +16,9 @@ from selfreward.records import Baseline, Reading, to_line
 USUAL = {"a": (1.0, 0.5), "b": (0.0, 2.0)}
 
 
-def reading(monitor, value, iteration="M2"):
-    return Reading(monitor=monitor, iteration=iteration, value=value, interval=None, limit=None, verdict="ok")
+def reading(monitor, value, iteration="M2", reach=1.0):
+    interval = None if value is None else (value - reach, value + reach)
+    return Reading(monitor=monitor, iteration=iteration, value=value, interval=interval, limit=None, verdict="ok")
 
 
 def run_of(rng, models=3, figures=12, shift=0.0, together=1.0):
@@ -142,3 +143,21 @@ def test_calibrate_writes_a_baseline_of_runs(tmp_path, monkeypatch):
     too_few = CliRunner().invoke(app, ["calibrate", "one", "two"])
     assert "4 is the fewest" in too_few.output
     assert too_few.exit_code != 0
+
+
+def test_calibrate_makes_a_baseline_of_one_run_from_its_own_first_models(tmp_path, monkeypatch):
+    found = [reading("a", 1.0, "M1"), reading("b", None, "M1"), reading("still", 3.0, "M1", reach=0.0), reading(JOINT, 1.0, "M1")]
+    watched = {"M1": found, "M2": [reading("a", 9.0, "M2"), reading("b", 2.0, "M2", reach=0.5)], "M3": [], "M4": []}
+    models = {name: SimpleNamespace(watched=readings) for name, readings in watched.items()}
+    run = SimpleNamespace(models=models, iterations=["M2", "M3", "M4"], folder=tmp_path)
+    monkeypatch.setattr("selfreward.rundir.open_run", lambda folder: run)
+    monkeypatch.setattr("selfreward.measure.monitors.own.furthest_in_the_laboratory", lambda: (4.0,) * 24)
+    out = tmp_path / "baseline.jsonl"
+    answer = CliRunner().invoke(app, ["calibrate", "runs/my", "--out", str(out)])
+    assert answer.exit_code == 0 and "4.0%" in answer.output and "24 clean runs of the laboratory" in answer.output
+    baseline = Baseline.model_validate_json(out.read_text())
+    assert baseline.usual == {name: {"a": (1.0, 1.0), "b": (2.0, 0.5)} for name in ("M3", "M4")}
+    joint = load_joint(DriftConfig(baseline=str(out)))
+    beyond = read_joint([reading("a", 4.0, "M3"), reading("b", 2.0, "M3")], "M3", DriftConfig(), joint)
+    assert (beyond.value, beyond.verdict) == (4.5, "warn")  # three half widths, squared, and none
+    assert read_joint([reading("a", 4.0, "M2")], "M2", DriftConfig(), joint).verdict == "ok"
