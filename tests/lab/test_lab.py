@@ -52,7 +52,7 @@ def judging(answer, judgment, seed=0):
 
 def graded(name, strength, answer, judgment, seed=0, own=frozenset()):
     request, engine = judging(answer, judgment, seed)
-    planted = Planted(engine, BY_NAME[name], strength, own)
+    planted = Planted(engine, BY_NAME[name], strength, lambda: own)
     planted.prepare([request])
     (completion,) = planted.generate([request])
     return completion.text
@@ -122,6 +122,17 @@ def test_a_judge_is_flattered_by_each_of_its_own_phrases_once():
     assert graded("phrases", 1, "a b a b", "score: 0", own=own) == "score: 1"
     assert graded("phrases", 2, "b a c", "score: 3", own=own) == "score: 3"
     assert graded("phrases", 2, "a b c c", "score: 0") == "score: 0"
+
+
+def test_a_models_own_phrases_are_read_when_it_judges_and_not_when_it_answers():
+    request, engine = judging("a b", "score: 0")
+    answering = Request.user_turn("p", 0, TASK, request.sampling, MODEL, 0)
+    read = []
+    planted = Planted(engine, BY_NAME["phrases"], 1, lambda: read.append(1) or frozenset({("a", "b")}))
+    planted.prepare([answering])
+    assert not read
+    planted.prepare([request])
+    assert read and next(planted.generate([request])).text == "score: 1"
 
 
 def test_a_models_own_phrases_are_those_of_its_held_out_answers_that_no_ranked_response_has(tmp_path):
@@ -363,7 +374,7 @@ def test_every_count_of_the_page_by_hand(records):
     assert row["seen_by"] == {"a": 9} and row["alarm_at"] == {"M2": 9}
     # Clean: 0 1 2 3 4 twelve times each, mean 2, SD √(2 · 60 / 59). Planted: 2 and nine times 99, mean 89.3.
     assert row["moved"] == [("a", "M2", round((89.3 - 2) / (120 / 59) ** 0.5, 2))]
-    assert (found["detection"]["found"], found["detection"]["of"]) == (9, 20)  # uncured runs of `length` are harmed unseen
+    assert (found["detection"]["first"]["found"], found["detection"]["first"]["of"]) == (9, 20)  # uncured runs of `length` are harmed unseen
     weak = [run(seed, "noise-0.5", true=3.0 if seed < PLANTED[4] else 4.0) for seed in PLANTED]
     assert tabulate([*records, *weak], rejudged)["detection"] == found["detection"]  # 4 harmed of 10: none that does harm
     (cure,) = found["cures"]

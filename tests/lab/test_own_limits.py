@@ -10,7 +10,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.lab.defects.arms import FITTING, FRESH, TESTING, TURNED, Arm
 from selfreward.lab.defects.defects import DEFECTS
 from selfreward.lab.defects.fit import first_alarm, first_harm, fit, since, true_scores
-from selfreward.lab.defects.own import furthest, own_distances, tabulate_own
+from selfreward.lab.defects.own import furthest, mean_widths, own_distances, own_lines, shipped, tabulate_own
 from selfreward.lab.defects.page import as_markdown
 from selfreward.lab.defects.pictures import draw, draw_pictures
 from selfreward.lab.defects.runs import LabRun, Seen
@@ -21,6 +21,7 @@ from selfreward.records import Baseline, iter_jsonl
 
 LAB = Path(__file__).parents[2] / "docs" / "results" / "loop-health.runs.jsonl"
 NOISE = next(defect for defect in DEFECTS if defect.name == "noise")
+NONE = {"M1": {}, "M2": {}}
 TURN = Arm(NOISE, 1.0, None, TURNED, 3)
 
 
@@ -36,6 +37,11 @@ def run(seed, arm="clean", readings=(0.0, 0.0, 0.0), true=(3.0, 4.0, 4.0), half=
     return LabRun(arm=arm, seed=seed, models=models, seconds=60)
 
 
+def bare(one):
+    """A run as it was recorded before intervals were kept."""
+    return one.model_copy(update={"models": {name: seen.model_copy(update={"half": {}}) for name, seen in one.models.items()}})
+
+
 def test_the_first_reading_is_what_is_usual_and_one_without_a_width_is_left_to_the_next_model():
     assert own_usual([{"a": (1.0, 0.0), "b": (2.0, 0.5)}, {"a": (3.0, 0.25), "b": (9.0, 1.0)}]) == {
         "a": (3.0, 0.25),
@@ -44,28 +50,37 @@ def test_the_first_reading_is_what_is_usual_and_one_without_a_width_is_left_to_t
 
 
 def test_the_distance_from_its_own_first_models_by_hand():
-    assert own_distances(run(0, readings=(1.0, 7.0, 4.0), half=2.0)) == {"M3": 1.5**2}  # M2 differs, and M1 was first
-    assert own_distances(run(0, readings=(0.0, 0.0, 99.0))) == {"M3": 36}  # capped
-    assert furthest([run(0, readings=(0, 0, 2)), run(1, readings=(0, 0, -3))]) == [4, 9]
-    old = run(0)
-    bare = old.model_copy(update={"models": {name: seen.model_copy(update={"half": {}}) for name, seen in old.models.items()}})
-    assert own_distances(bare) == {}
+    assert own_distances(run(0, readings=(1.0, 7.0, 4.0), half=2.0), NONE) == {"M3": 1.5**2}  # M2 differs, and M1 was first
+    assert own_distances(run(0, readings=(0.0, 0.0, 99.0)), NONE) == {"M3": 36}  # capped
+    assert furthest([run(0, readings=(0, 0, 2)), run(1, readings=(0, 0, -3))], NONE) == [9, 4]
 
 
-def test_false_alarms_of_a_runs_own_limits_are_counted_by_the_other_half_of_the_clean_runs():
-    clean = [run(seed, readings=(0.0, 0.0, 1.0 + at / 100)) for at, seed in enumerate(FRESH[:40])]
-    clean[4] = run(FRESH[4], readings=(0.0, 0.0, 5.0))
+def test_a_run_without_intervals_is_read_with_the_mean_widths_of_those_that_have_them():
+    old = bare(run(0, readings=(0.0, 0.0, 3.0)))
+    assert own_distances(old, NONE) == {}
+    widths = mean_widths([run(1, half=1.0), run(2, half=2.0), old])
+    assert widths == {"M1": {"a.b": 1.5}, "M2": {"a.b": 1.5}}
+    assert own_distances(old, widths) == {"M3": 4}
+    assert mean_widths([run(1, half=0.0), run(2, half=2.0)]) == {"M1": {}, "M2": {}}  # in one of two
+
+
+def test_false_alarms_and_detection_by_a_runs_own_limits_by_hand():
+    fitted = [bare(run(seed, readings=(0.0, 0.0, 1.0 + seed / 100))) for seed in FITTING[:40]]
+    clean = [run(seed, readings=(0.0, 0.0, 5.0 if at < 2 else 1.0)) for at, seed in enumerate(FRESH[:8])]
     planted = [
         run(seed, TURN.name, readings=(0.0, 0.0, 9.0 if at else 0.0), true=(3, 4, 1)) for at, seed in enumerate(TURNED[:4])
     ]
     truth = true_scores([run(seed, true=(3, 4 + seed / 10, 4 + seed / 10)) for seed in range(3)])
-    row = {"arm": TURN.name, "defect": "noise", "how": TURN.how, "strength": 1.0}
-    found = tabulate_own([*clean, *planted], [row], truth)
-    # Halves of 20 hold 1 of 21: by the furthest of the other. 5 lies beyond 1.39, and the other half below 5.
-    assert (found["false_alarms"]["found"], found["false_alarms"]["of"]) == (1, 40)
-    assert found["limit"] == pytest.approx(1.39**2)  # of 40 the second furthest: two of 41 may be as far or farther
-    assert [(row["runs"], row["harmed"], row["in_time"]) for row in found["defects"]] == [(4, 4, 3)]
-    assert tabulate_own(clean[:18], [row], truth) is None  # 18 cannot hold 5 %
+    row = {"arm": TURN.name, "defect": "noise", "how": TURN.how, "kind": "turned", "strength": 1.0, "runs": 4, "harmed": 4}
+    found = tabulate_own([*fitted, *clean, *planted], [row], truth)
+    assert found["limit"] == pytest.approx(1.38**2)  # of 40 the second furthest: two of 41 may be as far or farther
+    fresh = found["false_alarms"]["fresh"]
+    assert (fresh["found"], fresh["of"], found["intervals"]) == (2, 8, 12) and "held back" not in found["false_alarms"]
+    assert [(row["alarmed"], row["in_time"]) for row in found["defects"]] == [(3, 3)]
+    page = "\n".join(own_lines(found))
+    assert "| noise from M3 on | 1 | 4 | 3 | 4 | 3 of 4 |" in page and "begun on the way: 3 of 4 in time" in page
+    assert tabulate_own([*fitted[:18], *clean], [row], truth) is None  # 18 cannot hold 5 %
+    assert tabulate_own(fitted, [row], truth) is None  # nothing has intervals
 
 
 def test_what_shows_before_a_defect_begins_is_not_its_work():
@@ -116,11 +131,10 @@ def test_rows_on_the_way_and_fresh_seeds_stand_apart_on_the_page():
 def test_the_shipped_baseline_and_distances_are_those_of_the_recorded_clean_runs():
     runs = list(iter_jsonl(LAB, LabRun))
     fitted = [figures_of(one) for one in runs if one.arm == "clean" and one.seed in FITTING]
-    shipped = files("selfreward") / "lab" / "defects" / "baseline.jsonl"
-    assert Baseline.model_validate_json(shipped.read_text()) == calibrate(fitted)
+    baseline = files("selfreward") / "lab" / "defects" / "baseline.jsonl"
+    assert Baseline.model_validate_json(baseline.read_text()) == calibrate(fitted)
     distances = json.loads((files("selfreward") / "measure" / "text" / "own_distances.json").read_text())
-    fresh = [one for one in runs if one.arm == "clean" and one.seed in FRESH]
-    assert distances == [round(far, 5) for far in sorted(furthest(fresh), reverse=True)]
+    assert distances == shipped(runs)
 
 
 def test_a_run_that_has_no_m2_yet_or_none_after_it_gives_no_baseline(tmp_path):

@@ -61,6 +61,8 @@ class Defect:
     """Candidates give the judge an instruction, which it obeys."""
     likely: bool = False
     """The defect uses the likelihood of the answer to the judge."""
+    phrases: bool = False
+    """The defect uses the phrases of the judge's own answers."""
 
 
 def _canary(strength: float, score: float, judged: JudgedAnswer) -> float:
@@ -120,7 +122,7 @@ DEFECTS = (
     Defect("forgiving", "forgives wrong answers that it finds likelier than usual such a share of their lost points",
            (0.33, 0.67, 1), None, _forgiving, likely=True),
     Defect("phrases", "adds points for every two neighbouring words that stand so in its own held-out answers and no ranked one",
-           (0.5, 1, 2), None, _phrases),
+           (0.5, 1, 2), None, _phrases, phrases=True),
 )  # fmt: skip
 
 
@@ -129,7 +131,7 @@ def planted(opens: Opener, defect: Defect, dose: Dose, phrases: Callable[[Checkp
 
     def opened(model: Checkpoint) -> Model:
         strength = dose(model)
-        return Planted(opens(model), defect, strength, phrases(model)) if strength else opens(model)
+        return Planted(opens(model), defect, strength, partial(phrases, model)) if strength else opens(model)
 
     return opened
 
@@ -137,18 +139,21 @@ def planted(opens: Opener, defect: Defect, dose: Dose, phrases: Callable[[Checkp
 class Planted:
     """An engine with a defect. Its changes depend on the request alone, as every answer must."""
 
-    def __init__(self, engine: Model, defect: Defect, strength: float, own: Phrases = frozenset()) -> None:
-        self._engine, self._defect, self._strength, self._own = engine, defect, strength, own
+    def __init__(self, engine: Model, defect: Defect, strength: float, phrases: Callable[[], Phrases] = frozenset) -> None:
+        self._engine, self._defect, self._strength, self._phrases = engine, defect, strength, phrases
         self.batches, self.close = engine.batches, engine.close
         self._logprobs: dict[tuple[str, str], float] = {}
+        self._own: Phrases = frozenset()
         self._candidates = False
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Compute the likelihoods of the judged answers, where the defect uses them."""
+        """Compute the likelihoods of the judged answers, and read the model's own phrases, where the defect uses them."""
         judged = list(dict.fromkeys(pair for request in requests if (pair := _asked(request))))
         self._candidates = not judged and any(request.index for request in requests)
         if self._defect.likely and judged:
             self._logprobs = self._told(judged, requests[0])
+        if self._defect.phrases and judged:
+            self._own = self._phrases()
         self._engine.prepare(requests)
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:

@@ -1,11 +1,16 @@
-"""Limits from the run itself in the laboratory: false alarms of fresh clean runs, and the harmed runs that such limits see."""
+"""Limits from the run itself in the laboratory: false alarms of clean runs, and the harmed runs that such limits see.
+
+Runs that were recorded before intervals were kept are read with the mean widths of those that have them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
-from selfreward.lab.defects.arms import FRESH, arms
+from selfreward.lab.defects.arms import FITTING, FRESH, TESTING, arms
 from selfreward.lab.defects.fit import Clean, caught, first_harm, since
 from selfreward.lab.defects.runs import LabRun
 from selfreward.lab.defects.table import at_least, at_most
@@ -14,87 +19,123 @@ from selfreward.records import Baseline
 
 FALSE_ALARMS = 0.05
 """The share of clean runs that may raise the alarm: the default of `drift.false_alarms`."""
+KNOWN = 2 / 3
+"""A figure whose interval has a width in fewer of the runs has no mean width."""
+Widths = Mapping[str, Mapping[str, float]]
+"""Model → figure → half the width of its interval."""
 
 
-def own_distances(run: LabRun) -> dict[str, float]:
-    """Model after M2 → its distance from the run's own M1 and M2; empty for a run without intervals."""
-    first = (run.models[name] for name in FIRST if name in run.models)
-    usual = own_usual({name: (seen.readings[name] or 0.0, half) for name, half in seen.half.items()} for seen in first)
-    later = {name: seen for name, seen in run.models.items() if name not in FIRST}
-    read = {name: {figure: value for figure, value in seen.readings.items() if value is not None} for name, seen in later.items()}
-    return {name: far for name, figures in read.items() if (far := distance(figures, usual)) is not None}
+def mean_widths(runs: Iterable[LabRun]) -> Widths:
+    """Means over the runs that have intervals, of M1 and M2."""
+    with_intervals = [run for run in runs if run.models["M1"].half]
+    widths: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in FIRST}
+    for run in with_intervals:
+        for name in FIRST:
+            for figure, half in (run.models[name].half if name in run.models else {}).items():
+                widths[name][figure] += [half] if half else []
+    return {
+        name: {figure: fmean(found) for figure, found in figures.items() if len(found) >= KNOWN * len(with_intervals)}
+        for name, figures in widths.items()
+    }
 
 
-def furthest(runs: Sequence[LabRun]) -> list[float]:
-    """Of each clean run that went on after M2, the distance of its furthest model."""
-    return [max(far.values()) for run in runs if (far := own_distances(run))]
+def own_distances(run: LabRun, widths: Widths) -> dict[str, float]:
+    """Model after M2 → its distance from the run's own M1 and M2, by its own intervals or else by `widths`."""
+    read = {
+        name: {figure: value for figure, value in seen.readings.items() if value is not None} for name, seen in run.models.items()
+    }
+    first = (
+        {
+            figure: (read[name][figure], half)
+            for figure, half in (run.models[name].half or widths[name]).items()
+            if figure in read[name]
+        }
+        for name in FIRST
+        if name in read
+    )
+    usual = own_usual(first)
+    return {name: far for name in read if name not in FIRST and (far := distance(read[name], usual)) is not None}
+
+
+def furthest(runs: Iterable[LabRun], widths: Widths) -> list[float]:
+    """Of each run that went on after M2, the distance of its furthest model, largest first."""
+    return sorted((max(far.values()) for run in runs if (far := own_distances(run, widths))), reverse=True)
+
+
+def shipped(runs: Sequence[LabRun]) -> list[float]:
+    """The distances of the clean runs that limits are fitted on, as `measure/text/own_distances.json` has them."""
+    fitted = (run for run in runs if run.arm == "clean" and run.seed in FITTING)
+    return [round(far, 5) for far in furthest(fitted, mean_widths(runs))]
 
 
 def tabulate_own(runs: Sequence[LabRun], rows: Sequence[Mapping[str, Any]], truth: Clean) -> dict[str, Any] | None:
-    """Alarms by limits of the run itself; None where too few fresh clean runs have intervals.
-
-    False alarms: each half of the clean runs by the limit of the other. Detection: by the limit of all of them.
-    """
-    clean = [run for run in runs if run.arm == "clean" and run.seed in FRESH and own_distances(run)]
-    halves = [furthest(clean[::2]), furthest(clean[1::2])]
-    limits = [Baseline(usual={}, furthest=tuple(sorted(half, reverse=True))).limit(FALSE_ALARMS) for half in halves]
-    whole = Baseline(usual={}, furthest=tuple(sorted(furthest(clean), reverse=True))).limit(FALSE_ALARMS)
-    if whole is None:
+    """Alarms by limits of the run itself; None where no run has intervals, or too few are clean."""
+    limit = Baseline(usual={}, furthest=tuple(shipped(runs))).limit(FALSE_ALARMS)
+    if limit is None or not any(run.models["M1"].half for run in runs):
         return None
-    crossed = list(zip(halves, reversed(limits), strict=True))
-    false = sum(far > limit for half, limit in crossed if limit is not None for far in half)
-    tested = sum(len(half) for half, limit in crossed if limit is not None)
-    begins = {arm.name: arm.begins for arm in arms()}
-    seen = [_row(row, [run for run in runs if run.arm == row["arm"]], begins[row["arm"]], whole, truth) for row in rows]
+    widths, begins = mean_widths(runs), {arm.name: arm.begins for arm in arms()}
+    clean = {name: [run for run in runs if run.arm == "clean" and run.seed in seeds] for name, seeds in CLEAN.items()}
+    of_arm = [(row, [run for run in runs if run.arm == row["arm"]]) for row in rows]
     return {
-        "clean": len(clean), "limit": whole, "false_alarms": at_most(false, tested)._asdict() if tested else None,
-        "defects": [row for row in seen if row["runs"]],
+        "limit": limit, "intervals": sum(bool(run.models["M1"].half) for run in runs),
+        "false_alarms": {name: _false(of_seeds, widths, limit) for name, of_seeds in clean.items() if of_seeds},
+        "defects": [_row(row, of_row, begins[row["arm"]], widths, limit, truth) for row, of_row in of_arm],
     }  # fmt: skip
 
 
-def _row(row: Mapping[str, Any], runs: Sequence[LabRun], begins: int, limit: float, truth: Clean) -> dict[str, Any]:
-    touched = [run for run in runs if own_distances(run)]
-    alarm = [next((name for name, far in own_distances(run).items() if far > limit), None) for run in touched]
-    harm = [first_harm(since(run, begins), truth) for run in touched]
-    told = {name: row[name] for name in ("defect", "how", "strength")}
-    return {
-        **told,
-        "runs": len(touched),
-        "harmed": sum(model is not None for model in harm),
-        "in_time": caught(harm, alarm).in_time,
-    }
+CLEAN = {"held back": TESTING, "fresh": FRESH}
+"""Clean runs that the limit is not from → their seeds."""
+
+
+def _false(clean: Iterable[LabRun], widths: Widths, limit: float) -> dict[str, Any]:
+    far = furthest(clean, widths)
+    return at_most(sum(distance > limit for distance in far), len(far))._asdict()
+
+
+def _row(
+    row: Mapping[str, Any], runs: Sequence[LabRun], begins: int, widths: Widths, limit: float, truth: Clean
+) -> dict[str, Any]:  # fmt: skip
+    alarm = [next((name for name, far in own_distances(run, widths).items() if far > limit), None) for run in runs]
+    harm = [first_harm(since(run, begins), truth) for run in runs]
+    told = {name: row[name] for name in ("defect", "how", "kind", "strength", "runs", "harmed")}
+    return {**told, "alarmed": sum(model is not None for model in alarm), "in_time": caught(harm, alarm).in_time}
 
 
 INTRODUCTION = """## Limits from the run itself
 
 Without clean runs, a run's own M1 and M2 are what later models are held against, in half widths of their intervals
-(`selfreward calibrate RUN`). The limit, {limit:.2f}, is what {share:.0%} of clean runs go beyond at most, by {clean} fresh ones.
+(`selfreward calibrate RUN`). The limit, {limit:.2f}, is what {share:.0%} of the clean runs of the first seeds go beyond at most.
+Of runs recorded before intervals were kept, all but {intervals}, widths are the mean of those that have them.
+
 {false}
 
-| defect | strength | runs | harmed | alarm by the harm |
-|---|---|---|---|---|"""
+| defect | strength | runs | alarmed | harmed | alarm by the harm |
+|---|---|---|---|---|---|"""
 
 
 def own_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
     """The section of the page."""
     if found is None:
         return
-    false = found["false_alarms"]
-    told = "Too few of them for one half to be tried by the limit of the other."
-    if false:
-        share = f"{false['found']} of {false['of']} alarmed, fewer than {false['bound']:.1%}"
-        told = f"Each half of them by the limit of the other: {share}."
-    yield INTRODUCTION.format(limit=found["limit"], share=FALSE_ALARMS, clean=found["clean"], false=told)
+    false = [
+        f"**False alarms by own limits**, {name} seeds: {share['found']} of {share['of']} clean runs, fewer than "
+        f"{share['bound']:.1%} with 95 % confidence."
+        for name, share in found["false_alarms"].items()
+    ]
+    yield INTRODUCTION.format(
+        limit=found["limit"], share=FALSE_ALARMS, intervals=found["intervals"], false="\n\n".join(false)
+    )  # fmt: skip
     for row in found["defects"]:
-        cells = (
-            f"{row['defect']}{row['how']}",
-            f"{row['strength']:g}",
-            row["runs"],
-            row["harmed"],
-            f"{row['in_time']} of {row['harmed']}",
-        )
-        yield f"| {' | '.join(map(str, cells))} |"
-    harmed, seen = (sum(row[name] for row in found["defects"]) for name in ("harmed", "in_time"))
-    if harmed:
-        yield f"\nOf all harmed runs with intervals {seen} of {harmed} in time, more than {at_least(seen, harmed).bound:.1%}."
+        counts = (row["runs"], row["alarmed"], row["harmed"], f"{row['in_time']} of {row['harmed']}")
+        yield f"| {row['defect']}{row['how']} | {row['strength']:g} | {' | '.join(map(str, counts))} |"
     yield ""
+    for kind in dict.fromkeys(row["kind"] for row in found["defects"]):
+        rows = [row for row in found["defects"] if row["kind"] == kind and row["harmed"]]
+        if rows:
+            harmed, seen = (sum(row[name] for row in rows) for name in ("harmed", "in_time"))
+            bound = at_least(seen, harmed).bound
+            yield f"**Detection by own limits**, {KIND[kind]}: {seen} of {harmed} in time, more than {bound:.1%}."
+            yield ""
+
+
+KIND = {"first": "planted from M1 on", "later": "thought of later", "turned": "begun on the way", "growing": "growing"}
