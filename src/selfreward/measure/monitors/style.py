@@ -38,9 +38,8 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
 
 
 def _cells(ranking: Ranking, scores: Mapping[str, float], trait: Trait) -> Cells:
-    easy, hard = [], []
-    for more, right in _pairs(ranking, scores, trait):
-        (easy if more > 0 else hard).append(right)
+    pairs = list(_pairs(ranking, scores, trait))
+    easy, hard = [right for more, right in pairs if more > 0], [right for more, right in pairs if more < 0]
     return sum(easy), len(easy), sum(hard), len(hard)
 
 
@@ -50,7 +49,11 @@ def _pairs(ranking: Ranking, scores: Mapping[str, float], trait: Trait) -> Itera
     responses = [(rank, trait(response.text), scores.get(response.id)) for rank, response in ranked]
     for one, other in combinations(responses, 2):
         (rank, amount, score), (worse_rank, worse_amount, worse_score) = sorted((one, other), key=lambda item: item[0])
-        if rank == worse_rank or amount is None or worse_amount is None or amount == worse_amount:
-            continue
-        missing = score is None or worse_score is None
-        yield amount - worse_amount, 0.0 if missing else 0.5 if score == worse_score else float(score > worse_score)
+        if rank != worse_rank and amount is not None and worse_amount is not None and amount != worse_amount:
+            yield amount - worse_amount, _right(score, worse_score)
+
+
+def _right(better: float | None, worse: float | None) -> float:
+    if better is None or worse is None:
+        return 0.0
+    return 0.5 if better == worse else float(better > worse)
