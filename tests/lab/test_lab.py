@@ -374,7 +374,10 @@ def test_every_count_of_the_page_by_hand(records):
     assert row["seen_by"] == {"a": 9} and row["alarm_at"] == {"M2": 9}
     # Clean: 0 1 2 3 4 twelve times each, mean 2, SD √(2 · 60 / 59). Planted: 2 and nine times 99, mean 89.3.
     assert row["moved"] == [("a", "M2", round((89.3 - 2) / (120 / 59) ** 0.5, 2))]
-    assert (found["detection"]["first"]["found"], found["detection"]["first"]["of"]) == (9, 20)  # uncured runs of `length` are harmed unseen
+    assert (found["detection"]["first"]["found"], found["detection"]["first"]["of"]) == (
+        9,
+        20,
+    )  # uncured runs of `length` are harmed unseen
     weak = [run(seed, "noise-0.5", true=3.0 if seed < PLANTED[4] else 4.0) for seed in PLANTED]
     assert tabulate([*records, *weak], rejudged)["detection"] == found["detection"]  # 4 harmed of 10: none that does harm
     (cure,) = found["cures"]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from selfreward.lab.defects.arms import FITTING, FRESH, TESTING, arms
+from selfreward.lab.defects.arms import FITTING, FRESH, KINDS, TESTING, arms
 from selfreward.lab.defects.fit import Clean, caught, first_harm, since
 from selfreward.lab.defects.runs import LabRun
 from selfreward.lab.defects.table import at_least, at_most
@@ -125,7 +125,7 @@ def own_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
     yield INTRODUCTION.format(
         limit=found["limit"], share=FALSE_ALARMS, intervals=found["intervals"], false="\n\n".join(false)
     )  # fmt: skip
-    for row in found["defects"]:
+    for row in sorted(found["defects"], key=lambda row: (KINDS.index(row["kind"]), row["defect"], row["strength"])):
         counts = (row["runs"], row["alarmed"], row["harmed"], f"{row['in_time']} of {row['harmed']}")
         yield f"| {row['defect']}{row['how']} | {row['strength']:g} | {' | '.join(map(str, counts))} |"
     yield ""
