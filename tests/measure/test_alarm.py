@@ -72,7 +72,7 @@ def test_all_figures_that_stop_are_named_with_the_end_that_they_broke_and_no_oth
         "planted.a": {"stop_below": -1.0, "stop_above": 1.0}, "planted.b": {"below": 0.0, "stop_above": (4.0, 3.0)},
         "planted.c": {"stop_below": 1.0, "stop_above": 1.0}, "planted.d": {"above": 0.5},
     }  # fmt: skip
-    first = r"run: planted\.a at M1 \(-2, below -1: stop\)\. It is the first that was watched: .*run/M1/model\."
+    first = r"run: planted\.a at M1 \(-2, below -1: stop\)\. It is the first model that was watched: .*run/M1/model\."
     with pytest.raises(Alarm, match=first):
         go(world, tmp_path / "run", drift__limits=ends)
     del ends["planted.a"]
@@ -256,7 +256,7 @@ def test_a_model_that_was_not_watched_is_no_good_one_to_go_back_to(world, tmp_pa
 
 
 def test_before_m1_there_is_nothing_to_go_back_to(world, tmp_path):
-    with pytest.raises(Alarm, match=r"planted\.rise at M1 \(0\.1, above 0\.05: stop\)\. It is the first that was watched"):
+    with pytest.raises(Alarm, match=r"planted\.rise at M1 \(0\.1, above 0\.05: stop\)\. It is the first model that was watched"):
         go(world, tmp_path / "run", drift__limits={"planted.rise": {"above": 0.05}}, drift__on_alarm="rollback")
 
 

@@ -175,7 +175,7 @@ def test_of_the_papers_recipe_check_says_that_it_fits_on_no_device(monkeypatch, 
     errors = {finding.where: finding.what for finding in check(recipe, tmp_path).findings if finding.level == "error"}
     assert errors["SFT on the largest GPU"].startswith("needs 1,120.0 GB before any text is in it (weights 280.0 GB")
     assert errors["DPO on the largest GPU"].startswith("needs 1,400.0 GB")
-    assert errors[TREES].startswith("cannot be read") and "cannot be had from the hub" in errors[recipe.base]
+    assert errors[TREES].startswith("cannot be read") and "cannot be fetched from the hub" in errors[recipe.base]
 
 
 @pytest.mark.parametrize(("name", "memory"), [("llama3-8b", 80e9), ("qwen3-0.6b", 24e9), ("smollm2-135m", 16e9)])

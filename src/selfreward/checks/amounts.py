@@ -42,7 +42,7 @@ class Material(NamedTuple):
 
     ift: int
     eft: int
-    """At most so many, where they are made from ranks."""
+    """Most EFT examples that can be made from ranks."""
     to_rank: int
     """Responses from whose ranks EFT is made; 0 where it comes ready made."""
     heldout: int
@@ -110,7 +110,7 @@ def _meta_rubric(recipe: Recipe, count: Count) -> int:
 
 
 def _made_ranked(seed: Seed, recipe: Recipe, count: Count) -> list[int]:
-    """As `_ranked`, of the rankings of two that the SFT baseline is to make; none where people give them."""
+    """Like `_ranked`, for the rankings of two that the SFT baseline is to make; none where people give rankings."""
     if not (recipe.makes_eft and recipe.eft.by == "self"):
         return []
     alone = [example for example in seed.ift if example.stands_alone][: recipe.eft.prompts]

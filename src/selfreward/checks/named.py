@@ -78,7 +78,7 @@ class Trial:
         self.attempt(partial(PairwiseJudge, recipe.pairwise))
         if recipe.measure.judge in ROLES:
             now = "Name a model from outside: a folder, a hub id, or one of [servers]"
-            self.add(Finding("error", "measure.judge", f"{recipe.measure.judge!r} is a part in the loop", now))
+            self.add(Finding("error", "measure.judge", f"{recipe.measure.judge!r} is a role in the loop", now))
         self.attempt(partial(require_trackers, recipe.report_to))
         if recipe.eft.by == "self":
             self.attempt(partial(load_change_rubric, recipe.eft))
@@ -124,20 +124,20 @@ class Trial:
         return Checkpoint(name=name, path=Path(name), fingerprint=content_id(name))
 
     def _judge_pairs(self, config: JudgePairsConfig) -> None:
-        """Whether judging can be learnt as the recipe says."""
+        """Check that judging can be learnt as the recipe says."""
         self.attempt(partial(load_meta_rubric, config))
         if config.share > WISE:
-            what = f"is {config.share:g}: with more than {WISE:g} of the pairs judges were seen to give one score to everything"
+            what = f"is {config.share:g}: with more than {WISE:g} of all pairs, judges were seen to give everything one score"
             self.add(Finding("warning", "judge_pairs.share", what, f"Set it to {WISE:g} or less, or watch health.top"))
         if config.replay and not self.recipe.data.eft and not self.recipe.makes_eft:
             self.add(Finding("warning", "judge_pairs.replay", "there is no EFT to replay", "Give data.eft or data.rankings"))
 
     def _cluster(self, cluster: ClusterConfig) -> None:
-        """Whether there are the means to run in several processes; machines are asked for when the run begins."""
+        """Check that several processes can run; a cluster's machines are asked for when the run begins."""
         if cluster.type == "ray":
             self.attempt(load_ray)
         if cluster.fsdp and not cluster.address and find_device().type != "cuda":
-            what = "shards over GPUs alone: here every process will hold the whole model (DDP)"
+            what = "shards over GPUs only: here every process will hold the whole model (DDP)"
             self.add(Finding("warning", "cluster.fsdp", what, "Leave it out, or run where there are GPUs"))
 
     def _monitors(self) -> None:
@@ -150,7 +150,7 @@ class Trial:
                 self.attempt(partial(function_at, path, f"drift.traits.{name}", "text"))
         if drift.frozen in set(ROLES) - {"frozen"}:
             now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
-            self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is no judge that stays as it is", now))
+            self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is a judge that changes during the run", now))
         joint = self.attempt(partial(load_joint, drift))
         monitors = [*MONITORS, *drift.also]
         for name in drift.limits:

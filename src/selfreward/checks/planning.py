@@ -242,7 +242,7 @@ class _Planner:
         )
 
     def _rivals(self, planned: PlannedPart) -> int:
-        """How many models a model is compared with: the one before it, and the SFT baseline."""
+        """The number of models that a model is compared with: the model before it, and the SFT baseline."""
         before = self.measured[: self.measured.index(planned.folder)]
         return len({*before[-1:], *({SFT} & set(before))})
 

@@ -27,8 +27,8 @@ HOW = (
     "parameters on a CPU sampling took 1.3 times as long, and training 1.8 times."
 )
 UNLIMITED = (
-    "no figure has a limit: they show, and neither warn nor end the run. selfreward calibrate makes a baseline: of this run, "
-    "once M2 is watched, at no price; or of {runs} clean runs of other seeds, at this run's price each"
+    "no figure has a limit: figures are shown, and neither warn nor end the run. selfreward calibrate makes a baseline: of this "
+    "run, once M2 is watched, at no price; or of {runs} clean runs of other seeds, at this run's price each"
 )
 COLOUR = {"error": "bold red", "warning": "yellow"}
 
@@ -98,8 +98,8 @@ def _seed(seed: Material, assumed: bool) -> str:
 
 
 def _limits(drift: DriftConfig) -> str:
-    """Whether anything that is watched can alarm."""
-    joint = f"all figures together alarm in at most {drift.false_alarms:.1%} of runs like the baseline's"
+    """The number of figures with limits, the alarms by all figures together, and their consequences, in words."""
+    joint = f"all figures together raise an alarm in at most {drift.false_alarms:.1%} of runs like the baseline's"
     if not drift.limits:
         return joint + _on_alarm(drift) if drift.baseline else UNLIMITED.format(runs=2 * ceil(1 / drift.false_alarms - 1))
     stops = sum((limit.stop_below, limit.stop_above) != (None, None) for limit in drift.limits.values())

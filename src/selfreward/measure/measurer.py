@@ -260,7 +260,7 @@ def _counts(facts: Mapping[str, Any]) -> dict[str, int]:
 def load_truth(path: str) -> Truth:
     """The function that `measure.truth` names. Raises `SelfRewardError` where there is none; what it gives is looked over."""
     function = function_at(path, "measure.truth", "prompt", "response")
-    where, now = f"measure.truth ({path})", "Let it give (kind of task, {criterion: points}), or None where there is no truth"
+    where, now = f"measure.truth ({path})", "Make it return (kind of task, {criterion: points}), or None where there is no truth"
 
     def truth(prompt: str, response: str) -> tuple[str, dict[str, float]] | None:
         try:

@@ -53,7 +53,7 @@ class Preference(Thoughtful):
     """Id of the response that was shown first."""
     second: str
     swapped: bool
-    """Whether the first response is side `b` of the comparison."""
+    """True if the first response is side `b` of the comparison."""
     judge: str
     """Fingerprint of the judging model."""
     rationale: str
@@ -171,7 +171,7 @@ class Compared(Record):
 
     @property
     def preferred(self) -> bool:
-        """Whether the judge prefers this checkpoint."""
+        """True if the judge prefers this checkpoint."""
         return self.wins > self.losses
 
 
@@ -204,7 +204,7 @@ class LoopStats(Record):
     told: dict[str, float] = Field({}, exclude_if=lambda told: not told)
     """Figures that a way of scoring found for itself."""
     position_flips: float | None = Field(None, exclude_if=lambda share: share is None)
-    """Of candidates compared with each other, the share of comparisons whose verdict changed with the order."""
+    """Share of comparisons between candidates whose verdict changed with the order."""
     pairs_right: float | None
     """Share of pairs whose chosen response is truly better."""
     pairs_wrong: float | None

@@ -33,16 +33,16 @@ class Reading(Record):
     """Lowest and highest value that is `ok`; None where the figure has no limit."""
     verdict: Severity
     behind: dict[str, float] | None = Field(None, exclude_if=lambda figures: figures is None)
-    """Of the joint figure: the figures behind it, the furthest first → how many of the baseline's spreads each is away."""
+    """The figures behind the joint figure, the furthest first → their distances in spreads of the baseline."""
 
 
 class Baseline(Record):
-    """How clean runs read, or the run's own first models (`measure.monitors.own`), for one alarm over all figures."""
+    """The readings of clean runs, or of the run's own first models, for one alarm over all figures (`measure.monitors.joint`)."""
 
     usual: dict[str, dict[str, tuple[float, float]]]
     """Model → figure → its usual value and spread: mean and standard deviation over clean runs."""
     furthest: tuple[float, ...]
-    """Of clean runs that `usual` is not taken from, the distance of the furthest model, largest first."""
+    """The distance of the furthest model of each clean run that `usual` is not taken from, largest first."""
 
     def limit(self, false_alarms: float) -> float | None:
         """The distance that a clean run passes with probability `false_alarms` at most; None where there are too few to say."""
@@ -91,7 +91,7 @@ class Anchor(Conversed):
         return self
 
     def right(self, text: str) -> bool:
-        """Whether `text` is a right answer."""
+        """True if `text` is a right answer."""
         plain = _plain(text)
         if any(plain == _plain(answer) for answer in self.answers):
             return True
@@ -126,8 +126,8 @@ def describe(readings: Sequence[Reading]) -> str:
     for reading in alarms(readings):
         outside.setdefault(reading.monitor, reading)
     if not outside:
-        unlimited = 'none has a limit, so nothing can warn: set one, as drift.limits."flukes.rate".above = 0.2'
-        within = f"of {len(limited)} with limits none lies outside" if limited else unlimited
+        unlimited = 'none has a limit, so no monitor can warn: set a limit, such as drift.limits."flukes.rate".above = 0.2'
+        within = f"of {len(limited)} with limits none is outside" if limited else unlimited
         unknown = [reading.monitor for reading in unread(readings)]
         more = f", and {_names(unknown)} with limits could not be read at {unread(readings)[0].iteration}" if unknown else ""
         return f"{amount(len(read), 'figure')} watched, {within}{more}" if read else "no figure could be read yet"
@@ -152,7 +152,7 @@ def phrase(reading: Reading) -> str:
 def ending(model: str, readings: Sequence[Reading], good: str | None) -> str:
     """The end of a run at `model`, whose `readings` say `stop`: the cause, and the last `good` model, if there is one."""
     why = ", ".join(phrase(reading) for reading in readings if reading.verdict == "stop")
-    told = f"the last good model is {good}" if good else "it is the first that was watched"
+    told = f"the last good model is {good}" if good else "it is the first model that was watched"
     return f"ended by its monitors at {model}: {why}; {told}"
 
 

@@ -24,9 +24,9 @@ TEXTS = 500_000
 UNWATCHED = "Not known: nothing watched this loop"
 TO_COME = "Not known yet: no model has been read"
 ANSWER = {"free": "Not known", "ok": "Yes", "warn": "No", "back": "No", "stop": "No"}
-"""How the question whether the loop is healthy is answered, by how it stands with its monitors."""
+"""The answer to "is the loop healthy?", by the severity of its monitors."""
 OUTSIDE = ("warn", "back", "stop")
-"""Verdicts on what is outside its limits."""
+"""The verdicts on what is outside its limits."""
 SHOWN = 3
 """Curves of a monitor that are shown beside those outside their limits; the rest is folded."""
 
@@ -48,11 +48,11 @@ class FigureCurve(NamedTuple):
     chart: Markup
     meaning: str
     unit: str
-    """What its value is in."""
+    """The unit of its value."""
     moved: float
-    """How far it went over the models, in half widths of its interval."""
+    """The distance that it moved over the models, in half widths of its interval."""
     remedy: str
-    """What to do about it; empty where it is within its limits, on the good side of 0, or no remedy is known."""
+    """The remedy; empty where it is within its limits, on the good side of 0, or no remedy is known."""
 
 
 class Monitor(NamedTuple):
@@ -62,7 +62,7 @@ class Monitor(NamedTuple):
     title: str
     meaning: str
     curves: list[FigureCurve]
-    """Those outside their limits first, then what moved most."""
+    """The curves: those outside their limits first, then those that moved most."""
 
     @property
     def shown(self) -> list[FigureCurve]:
@@ -116,7 +116,7 @@ def unit_of(figure: str) -> str:
 
 
 def remedy_of(latest: Reading) -> str:
-    """What to do about a figure that is outside its limits, or clearly on the wrong side of 0 where it has one; else empty."""
+    """The remedy for a figure outside its limits, or clearly on the wrong side of 0 where it has one; else empty."""
     monitor, _, name = latest.monitor.partition(".")
     texts = _texts().get(monitor, {})
     low, high = latest.interval or (0.0, 0.0)
@@ -186,7 +186,7 @@ def _curve(readings: Sequence[Reading]) -> FigureCurve:
 
 
 def moved(readings: Sequence[Reading]) -> float:
-    """How far a figure went from its lowest value to its highest, in mean half widths of its interval; inf where it has none."""
+    """The distance of a figure's lowest value from its highest, in mean half widths of its interval; inf where it has none."""
     values = [one.value for one in readings if one.value is not None]
     widths = [high - low for one in readings if one.interval for low, high in [one.interval]]
     span, half = max(values, default=0.0) - min(values, default=0.0), sum(widths) / (2 * len(widths) or 1)

@@ -188,7 +188,7 @@ def _evaluations(standing: RunView) -> list[tuple[Table, dict[str, list[Multiple
 
 
 def _axis(figures: Mapping[str, Mapping[str, Estimate]]) -> Axis:
-    """From 0 to 10, or to 100 where values exceed 10."""
+    """An axis from 0 to 10, or to 100 where values exceed 10."""
     top = max((estimate.high for bins in figures.values() for estimate in bins.values()), default=0.0)
     return Axis(0.0, 10.0 if top <= 10 else 100.0, charts.one_decimal, charts.short)
 
@@ -293,5 +293,5 @@ def _actors(standing: RunView) -> dict[str, dict[str, str]]:
 
 
 def _stand_in(seed: FolderReader) -> bool:
-    """Whether the seed examples come from the micro world, by their sources."""
+    """True if the sources of the seed examples are the micro world's."""
     return any(example.source.startswith("micro world") for example in seed.records(IFT))

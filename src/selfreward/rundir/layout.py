@@ -44,13 +44,13 @@ class Part(NamedTuple, Generic[R]):
     record: type[R]
     use: Use = "train"
     several: bool = False
-    """Whether a folder has one for each round or step: `name_2`, `name_400`."""
+    """True if a folder has one for each round or step: `name_2`, `name_400`."""
     on_the_way: bool = False
-    """Whether it is made while a model is trained, and belongs to that training."""
+    """True if it is made while a model is trained, and belongs to that training."""
 
     @property
     def of_the_paper(self) -> bool:
-        """Whether every run's iterations have it, or most do."""
+        """True if the iterations of every run, or of most runs, have it."""
         return self.name in ("responses", "judgments") or any(
             part.covers(self.name) for part in (PROPOSED, PROMPTS, JUDGMENTS, PAIRS)
         )
@@ -64,7 +64,7 @@ class Part(NamedTuple, Generic[R]):
         return self._replace(name=name, several=False)
 
     def covers(self, stage: str) -> bool:
-        """Whether a stage with this name is this part, or one of its rounds or steps."""
+        """True if a stage with this name is this part, or one of its rounds or steps."""
         number = stage.removeprefix(f"{self.name}_")
         return stage == self.name or (self.several and number != stage and number.isdecimal())
 

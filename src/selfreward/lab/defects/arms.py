@@ -75,12 +75,12 @@ class Arm(NamedTuple):
 
     @property
     def how(self) -> str:
-        """When and how its defect comes, in words; empty for one that is there from M1 on and stays as it is."""
+        """The course of its defect, in words; empty for a defect that is there from M1 on and stays as it is."""
         return f" from M{self.begins} on" * (self.begins > 1) + f" growing by {self.gain:g}" * (self.gain > 0)
 
     @property
     def kind(self) -> Kind:
-        """What it is planted for; the kinds are reported apart."""
+        """The kind of its defect; kinds are reported apart."""
         return "turned" if self.begins > 1 else "growing" if self.gain else "later" if self.seeds == TURNED else "first"
 
     @property

@@ -58,7 +58,7 @@ def own_distances(run: LabRun, widths: Widths) -> dict[str, float]:
 
 
 def furthest(runs: Iterable[LabRun], widths: Widths) -> list[float]:
-    """Of each run that went on after M2, the distance of its furthest model, largest first."""
+    """The distance of the furthest model of each run that went on after M2, largest first."""
     return sorted((max(far.values()) for run in runs if (far := own_distances(run, widths))), reverse=True)
 
 

@@ -27,7 +27,7 @@ class Checkable(Settings):
     data: Located
     """The published prompts."""
     responses: AnsweringConfig = AnsweringConfig(temperature=0, max_tokens=1280)
-    """How the answers are sampled; greedily by default."""
+    """The framing and sampling of the answers; greedy by default."""
 
     @cached_property
     def tasks(self) -> list[Task]:
@@ -61,7 +61,7 @@ class Checkable(Settings):
             figures=[*self._figures(checked, every), *lengths(answers)],
             outcomes=dict(sorted((+outcomes).items())),
             note="Checked by if-verifiable; an empty answer follows nothing. "
-            + (f"What could not be checked is in no figure. {NO_DATA}." if any("NLTK" in name for name in outcomes) else "")
+            + (f"Unchecked instructions are in no figure. {NO_DATA}. " if any("NLTK" in name for name in outcomes) else "")
             + "Comparable with published figures of the same file.",
             breakdown={"instruction": self._by_kind(every)},
             broken_down="instructions followed, strict %",

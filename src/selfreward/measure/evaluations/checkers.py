@@ -48,11 +48,11 @@ class Check(Record):
     """Its kind: `length_constraints:number_words`."""
     outcome: Literal["checked", "unchecked"]
     strict: bool | None = None
-    """Whether it holds in the answer as it is."""
+    """True if the instruction holds in the answer as it is."""
     loose: bool | None = None
-    """Whether it holds in the answer, or without its first line, its last, both, or its asterisks."""
+    """True if the instruction holds in the answer, or without its first line, its last, both, or its asterisks."""
     reason: str = ""
-    """Of an unchecked one, what its checker lacks."""
+    """The package or data that the checker of an unchecked instruction lacks."""
 
 
 @cache
@@ -72,7 +72,7 @@ def checkers() -> Mapping[str, Any]:
 
 @contextmanager
 def _nothing_downloaded() -> Iterator[None]:
-    """Let no import fetch NLTK's data: the library does so as soon as it is imported."""
+    """Keep NLTK from fetching data, which it does as soon as it is imported."""
     import nltk
 
     download, nltk.download = nltk.download, lambda *_, **__: False
@@ -111,6 +111,6 @@ def _named(error: Exception) -> str:
 
 
 def holds(checks: Sequence[Check], how: Literal["strict", "loose"]) -> float | None:
-    """Whether all of a prompt's instructions hold; None where none is known to fail and one is not known."""
+    """True if all of a prompt's instructions hold; None where none is known to fail and one is unknown."""
     verdicts = [getattr(each, how) for each in checks]
     return 0.0 if False in verdicts else None if None in verdicts else 1.0

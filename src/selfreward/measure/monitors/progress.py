@@ -47,7 +47,7 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
 
 
 def _signs(later: Sequence[Response], earlier: Iterable[Response], scores: Mapping[str, float]) -> Signs:
-    """Which of two answers to a prompt has the higher score, for the prompts on which both have one."""
+    """The sign of the later answer's score less the earlier one's, for the prompts on which both have a score."""
     old = {answer.prompt_id: scores[answer.id] for answer in earlier if answer.id in scores}
     new = {answer.prompt_id: scores[answer.id] for answer in later if answer.id in scores}
     return {prompt: (new[prompt] > old[prompt]) - (new[prompt] < old[prompt]) for prompt in new if prompt in old}

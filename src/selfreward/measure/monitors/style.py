@@ -15,11 +15,11 @@ from selfreward.stats import Trait, difference_of_shares, intervals, known_trait
 from selfreward.steps import ranked_responses
 
 Cells = tuple[float, float, float, float]
-"""Of one ranking: easy pairs in people's order, easy pairs, hard pairs in people's order, hard pairs. A tie is a half."""
+"""Counts of one ranking: easy pairs in people's order, easy pairs, hard pairs in people's order, hard pairs. A tie is a half."""
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
-    """Of the pairs that people rank apart and that differ in a trait, the share in people's order; intervals resample rankings.
+    """Shares, in people's order, of the pairs that they rank apart and that differ in a trait; intervals resample rankings.
 
     - `hard/<trait>`: where the worse response has more of the trait, 0 to 1;
     - `gap/<trait>`: that share where the better response has more of it, less `hard/<trait>`, −1 to 1. Near 0 the judge does not
@@ -44,7 +44,7 @@ def _cells(ranking: Ranking, scores: Mapping[str, float], trait: Trait) -> Cells
 
 
 def _pairs(ranking: Ranking, scores: Mapping[str, float], trait: Trait) -> Iterator[tuple[float, float]]:
-    """Of each pair ranked apart that differs in the trait: how much more the better one has, and 1, ½ or 0 by the judge."""
+    """Pairs ranked apart that differ in the trait: the surplus of the better one, and 1, ½ or 0 by the judge."""
     ranked = zip(ranking.ranks, ranked_responses(ranking), strict=True)
     responses = [(rank, trait(response.text), scores.get(response.id)) for rank, response in ranked]
     for one, other in combinations(responses, 2):

@@ -63,7 +63,7 @@ class Watcher:
         self.seen: list[tuple[Checkpoint, Evidence]] = []
         """The models watched so far, but those left behind."""
         self.readings: list[Reading] = []
-        """Of the last model watched."""
+        """The readings of the model watched last."""
 
     @property
     def prompts(self) -> list[Prompt]:
