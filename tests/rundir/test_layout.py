@@ -47,6 +47,7 @@ OTHERWISE = [
     {"sft__baseline": True, "judge__method": "pairwise", "judge_pairs": {"by": "none", "replay": 1}, **WIDE},
     {"sft__baseline": True, "judge_pairs": {"by": "meta", "samples": 4, "share": 0.5, "commonest": 1}, **WIDE},
     {"sft__baseline": True, "iterations": 4, "dpo__optimizer": "carried", "dpo__schedule": "run", "measure__every": 3, **WIDE},
+    {"sft__baseline": True, "judge__checks": "score", **WIDE},
 ]
 """Fields that do not go with all others."""
 
@@ -54,7 +55,7 @@ OTHERWISE = [
 @pytest.fixture(
     scope="module",
     params=[EVERYTHING, *OTHERWISE],
-    ids=["everything", "made", "temporal", "votes", "likely", "compared", "meta", "small"],
+    ids=["everything", "made", "temporal", "votes", "likely", "compared", "meta", "small", "checked"],
 )
 def run(request, tmp_path_factory):
     """A whole run with everything on, and others with what does not go with it."""

@@ -35,6 +35,7 @@ from selfreward.steps import (
     Grader,
     PairwiseJudge,
     Seed,
+    assert_checkable,
     load_change_rubric,
     load_meta_rubric,
     load_validation,
@@ -72,8 +73,7 @@ class Trial:
         for name in models_of(recipe):
             self.attempt(partial(assert_openable, name, recipe.backend, recipe.servers, recipe.cluster))
         self.attempt(partial(pair_policy, recipe.pairs))
-        if recipe.measure.truth:
-            self.attempt(partial(load_truth, recipe.measure.truth))
+        self.attempt(partial(load_truth, recipe))
         self.attempt(partial(Grader, recipe.judge))
         self.attempt(partial(PairwiseJudge, recipe.pairwise))
         if recipe.measure.judge in ROLES:
@@ -94,10 +94,11 @@ class Trial:
         """Try what is read beside `seed`: prompts of the user's own, validation prompts (returned), anchors (returned)."""
         recipe = self.recipe
         self._own_prompts(seed)
+        self._checks()
         loaded = self.attempt(partial(load_validation, recipe, seed, self._named))
         if loaded and recipe.select:
             self.read(read_of("select.prompts", recipe.select.prompts, len(loaded[0]), loaded[1]))
-        anchors = self.attempt(partial(load_anchors, recipe.drift, seed)) or []
+        anchors = self.attempt(partial(load_anchors, recipe, seed)) or []
         return loaded[0] if loaded else None, anchors
 
     def read(self, source: Read) -> None:
@@ -111,11 +112,23 @@ class Trial:
         recipe = self.recipe
         if recipe.prompts.source is None:
             return
-        taken = [self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout)) for t in range(2, recipe.iterations + 2)]
+        anchors = recipe.judge.checks == "anchor"
+        turns = range(2, recipe.iterations + 2)
+        taken = [self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout, anchors)) for t in turns]
         known = [one for one in taken if one]
         dropped = [drop for _, gone in known for drop in gone]
         source = SourceConfig(path=recipe.prompts.source)
         self.read(read_of("prompts.from", source, sum(len(kept) for kept, _ in known), dropped))
+
+    def _checks(self) -> None:
+        """Try what prompts say that programs check, where anything is made of it."""
+        recipe = self.recipe
+        files = [recipe.drift.anchors] if recipe.drift else []
+        if recipe.judge.checks != "off":
+            held_out = recipe.data.heldout_prompts
+            files += [recipe.prompts.source, held_out.path if held_out and held_out.format == "records" else None]
+        for file in filter(None, files):
+            self.attempt(partial(assert_checkable, SourceConfig(path=file)))
 
     def _named(self, name: str) -> Checkpoint:
         """The model outside the loop that `name` means; none is loaded or fetched."""

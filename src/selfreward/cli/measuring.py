@@ -55,6 +55,8 @@ def evaluate(
     judgebench       pairwise.rubric, pairwise.pattern, pairwise.labels
     rm-bench         grading.rubric, grading.pattern, grading.scale='[1, 10]',
                      grading.samples
+    arena-hard       baseline, template, judging.max_tokens,
+                     responses.temperature, responses.max_tokens
     lm-eval          tasks=arc_easy,piqa, include_path, few_shot, limit,
                      batch_size, chat_template
     all              seed, bootstrap, backend.device, backend.dtype

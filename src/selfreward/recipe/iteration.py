@@ -138,6 +138,11 @@ class JudgeConfig(AskingConfig):
     samples: Samples = 3
     """Judgments per response, averaged. `adaptive`: one of every candidate, then more where best or worst is undecided, up to 3;
     held-out answers are always judged 3 times."""
+    checks: Literal["off", "measure", "anchor", "score"] = off("off")
+    """The use of what programs can check in answers to prompts that carry `checks`. `measure`: they are checked, and nothing is
+    made of it. `anchor`: such prompts are watched and never trained on: held-out ones are anchors of `[drift]`, those of
+    `prompts.from` are dropped. `score`: the share of its checks that a candidate passes, on the scale, is its score, and not the
+    judge's."""
     min_valid: int = Field(2, ge=1)
     """A response with fewer valid judgments is unscored; of a response that was judged less often, all must be valid."""
 
@@ -158,7 +163,7 @@ class JudgeConfig(AskingConfig):
     @property
     def averages(self) -> bool:
         """True if a candidate's score is the mean of one judge's judgments of it."""
-        return self.method == "scores" and len(self.judges) == 1
+        return self.method == "scores" and len(self.judges) == 1 and self.checks != "score"
 
     @property
     def rounds(self) -> tuple[str, ...]:
@@ -192,6 +197,8 @@ class JudgeConfig(AskingConfig):
             raise ValueError(
                 f'samples = "adaptive" is for scores: leave out method = "{self.method}", or give a number of samples'
             )
+        if self.checks == "score" and (self.method != "scores" or len(self.judges) > 1 or self.samples == "adaptive"):
+            raise ValueError('checks = "score" takes the place of one judge: leave out method, the jury and "adaptive"')
         if self.method in ("likelihood", "cream") and self.by != "current":
             raise ValueError(f'method = "{self.method}" asks the models of the loop: leave out by, or set it to "current"')
         if self.method == "votes" and self.by != "current":

@@ -8,7 +8,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from selfreward.recipe.fields import IMPORT_PATH, ImportPath, Located, ModelName, Pattern, Section, ThinkingConfig, catches, off
+from selfreward.recipe.fields import (
+    IMPORT_PATH,
+    MOVED_MODULES,
+    Located,
+    ModelName,
+    Pattern,
+    Section,
+    ThinkingConfig,
+    catches,
+    moved,
+    off,
+)
 from selfreward.records import compiles
 
 Ends = float | tuple[float, ...]
@@ -61,6 +72,9 @@ class DriftConfig(Section):
     false_alarms: float = off(0.05, gt=0, lt=1)
     """Largest share of clean runs that may raise this alarm over a whole run, however many models are read."""
 
+
+CHECKS = "checks"
+Truth = Annotated[str, Field(pattern=f"^({CHECKS}|{IMPORT_PATH})$"), AfterValidator(lambda path: moved(path, MOVED_MODULES))]
 
 FIRST_SECOND_TIE = ("first", "second", "tie")
 
@@ -119,8 +133,9 @@ class PairwiseConfig(ThinkingConfig):
 class MeasureConfig(Section):
     """Measurements of every model; nothing of them flows back into the loop."""
 
-    truth: ImportPath | None = None
-    """The world's truth, where it has one: a function (prompt, response) → (kind of task, points by criterion), or None."""
+    truth: Truth | None = None
+    """The world's truth, where it has one: a function (prompt, response) → (kind of task, points by criterion), or None. Or
+    `checks`: the share of its checks that an answer passes, for prompts that carry some (`judge.checks`)."""
     judge: ModelName | None = None
     """The judge that compares every model's held-out answers with its rivals', pairwise; no judge where not given."""
     base: bool = True

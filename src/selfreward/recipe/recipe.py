@@ -17,7 +17,7 @@ from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
 from selfreward.recipe.fields import Located, Section, assert_open, look_in, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
-from selfreward.recipe.measuring import DriftConfig, MeasureConfig, PairwiseConfig
+from selfreward.recipe.measuring import CHECKS, DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
 
 
@@ -119,13 +119,20 @@ class Recipe(Section):
         if config is None or config.by == "none" or "judge" not in info.data:
             return config
         judge, samples = info.data["judge"], config.samples or info.data["judge"].most
-        if judge.by != "current" or judge.method != "scores":
+        if judge.by != "current" or not judge.averages:
             raise ValueError('a model learns from its own judgments: judge.by must be "current", and judge.method "scores"')
         if judge.samples == "adaptive":
             raise ValueError("judgments are compared of a response with all its samples: judge.samples must be a number")
         if samples < max(2, judge.most):
             raise ValueError(f"of {judge.most} judgments of a response at least two must be compared, and all of them")
         return config
+
+    @field_validator("measure")
+    @classmethod
+    def _has_checks(cls, measure: MeasureConfig, info: ValidationInfo) -> MeasureConfig:
+        if measure.truth == CHECKS and "judge" in info.data and info.data["judge"].checks == "off":
+            raise ValueError('truth = "checks" needs answers that are checked: set judge.checks to "measure"')
+        return measure
 
     @field_validator("dpo")
     @classmethod

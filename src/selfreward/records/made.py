@@ -11,6 +11,7 @@ from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
 from selfreward.records.measured import Preference
 from selfreward.records.requests import NO_FRAME, Asked, Conversed, Finish, Frame, Ids, Sampled, Thoughtful
+from selfreward.records.watched import Checks
 
 
 class Reasoned(Record):
@@ -58,6 +59,8 @@ class Prompt(Conversed):
     last = "text"
     text: str
     source: Literal["seed", "self"]
+    checks: Checks = ()
+    """Checks that a program can make of an answer (`judge.checks`)."""
 
 
 class Ranking(Conversed):
@@ -224,14 +227,8 @@ class JudgePair(Identified):
     """A preference between two judgments of one response: the one to learn from and the one to learn away from."""
 
     identity = (
-        "response_id",
-        "chosen_id",
-        "rejected_id",
-        "chosen_score",
-        "rejected_score",
-        "chosen_strength",
-        "rejected_strength",
-    )
+        "response_id", "chosen_id", "rejected_id", "chosen_score", "rejected_score", "chosen_strength", "rejected_strength",
+    )  # fmt: skip
     response_id: str
     """Id of the response judged; of an EFT example its own id."""
     chosen_id: str

@@ -100,6 +100,19 @@ class TrueScore(Record):
     """Answers by score."""
 
 
+class Followed(Record):
+    """Checks that programs made of answers, strictly: an answer passes one as it is."""
+
+    prompts: Estimate | None
+    """Share of the prompts of which an answer passes all; None where none is known."""
+    instructions: Estimate | None
+    """Share of the checks that are passed; intervals resample prompts."""
+    by_kind: dict[str, Estimate]
+    """The share of checks passed, by kind of check."""
+    outcomes: dict[str, int]
+    """Counts of checks that could be made, and of others by reason."""
+
+
 class HeadToHead(Record):
     """Counts of prompts on which a model wins, ties and loses against `against`, by `judge`'s scores."""
 
@@ -237,6 +250,8 @@ class Measured(Record):
     """Judgments of its own held-out answers by outcome."""
     reward_modeling: RewardModeling | None
     """None where `measure.judging` is off, or no ranked responses are held out."""
+    checks: Followed | None = Field(None, exclude_if=lambda checks: checks is None)
+    """Checks of its held-out answers; None where no prompt carries any, or nothing is checked."""
     loop: LoopStats | None = None
     """The iteration that made it; None for models that no iteration made."""
     selected: Selected | None = None

@@ -1,11 +1,10 @@
-"""Records of watching the loop: readings, likelihoods, anchors; and descriptions of readings outside their limits."""
+"""Records of watching the loop: readings, likelihoods, anchors, checks; and descriptions of readings outside their limits."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from math import ceil
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -74,6 +73,75 @@ class Likelihood(Sampled):
         return self.outcome
 
 
+How = Literal["strict", "loose"]
+
+
+class Instruction(Record):
+    """Something that a program can check in an answer. Exactly one of `id`, `pattern` and `answer` is given."""
+
+    id: str | None = Field(None, exclude_if=lambda value: value is None)
+    """The name that IFEval or IFBench has for the kind of instruction: `length_constraints:number_words`."""
+    kwargs: dict[str, Any] = Field({}, exclude_if=lambda value: not value)
+    """Arguments of an `id`, as IFEval and IFBench have them."""
+    pattern: Annotated[str | None, AfterValidator(lambda value: value if value is None else compiles(value))] = Field(
+        None, exclude_if=lambda value: value is None
+    )
+    """A regular expression that the answer matches somewhere, ignoring case."""
+    answer: str | None = Field(None, exclude_if=lambda value: value is None)
+    """The known answer, with which the answer ends; case, white space, and marks at the end aside."""
+
+    @property
+    def name(self) -> str:
+        """Its kind, as checks are counted by."""
+        return self.id or ("pattern" if self.pattern is not None else "answer")
+
+    @model_validator(mode="after")
+    def _of_one_sort(self) -> Instruction:
+        if sum(value is not None for value in (self.id, self.pattern, self.answer)) != 1:
+            raise ValueError("give one of id, pattern and answer")
+        if self.kwargs and self.id is None:
+            raise ValueError("kwargs are the arguments of an id")
+        if self.answer is not None and not self.answer.strip():
+            raise ValueError("answer is empty")
+        return self
+
+
+Checks = Annotated[tuple[Instruction, ...], Field(exclude_if=lambda checks: not checks)]
+"""The checks of a prompt; left out of a line where there are none."""
+
+
+class Check(Record):
+    """One instruction checked in one answer. Only a `checked` one is known to hold or not."""
+
+    response_id: str
+    instruction: str
+    """Its kind: `length_constraints:number_words`, `pattern` or `answer`."""
+    outcome: Literal["checked", "unchecked"]
+    strict: bool | None = None
+    """True if the instruction holds in the answer as it is."""
+    loose: bool | None = None
+    """True if the instruction holds in the answer, or without its first line, its last, both, or its asterisks."""
+    reason: str = ""
+    """The package, data or time that the checker of an unchecked instruction lacks."""
+
+    @property
+    def label(self) -> str:
+        """The outcome, with the reason of an unchecked one."""
+        return f"unchecked ({self.reason})" if self.outcome == "unchecked" else self.outcome
+
+
+def holds(checks: Sequence[Check], how: How) -> float | None:
+    """1 if all of a prompt's instructions hold, else 0; None where none is known to fail and one is unknown."""
+    verdicts = [getattr(each, how) for each in checks]
+    return 0.0 if False in verdicts else None if None in verdicts else 1.0
+
+
+def share(checks: Sequence[Check]) -> float | None:
+    """The share of a prompt's instructions that hold strictly; None where one is not known, or there is none."""
+    verdicts = [each.strict for each in checks]
+    return None if None in verdicts or not verdicts else sum(map(bool, verdicts)) / len(verdicts)
+
+
 class Anchor(Conversed):
     """A prompt with known right answers, for asking and never for training."""
 
@@ -83,19 +151,28 @@ class Anchor(Conversed):
     """Right answers, white space and case aside."""
     pattern: Annotated[str, AfterValidator(compiles)] | None = None
     """A regular expression that a right answer matches somewhere, ignoring case."""
+    checks: Checks = ()
+    """Checks that a right answer passes, all of them (`judge.checks`)."""
+
+    @property
+    def added_identity(self) -> list[object]:
+        """The turns before and the checks, where there are any."""
+        return [*super().added_identity, *([self.checks] if self.checks else [])]
 
     @model_validator(mode="after")
     def _checkable(self) -> Anchor:
-        if not self.answers and self.pattern is None:
+        if not self.answers and self.pattern is None and not self.checks:
             raise ValueError("give answers, or a pattern that a right answer matches")
         return self
 
-    def right(self, text: str) -> bool:
-        """True if `text` is a right answer."""
-        plain = _plain(text)
-        if any(plain == _plain(answer) for answer in self.answers):
-            return True
-        return self.pattern is not None and re.search(self.pattern, text, re.IGNORECASE) is not None
+    def names(self, text: str) -> bool:
+        """True if `text` is one of `answers`."""
+        return any(_plain(text) == _plain(answer) for answer in self.answers)
+
+    @property
+    def checked(self) -> tuple[Instruction, ...]:
+        """The checks of an answer that is not one of `answers`."""
+        return self.checks or (() if self.pattern is None else (Instruction(pattern=self.pattern),))
 
 
 def _plain(text: str) -> str:

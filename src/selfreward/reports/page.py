@@ -27,6 +27,7 @@ from selfreward.rundir import IFT, M1, FolderReader, RunView, open_run
 T = TypeVar("T")
 DRILLDOWN = 2_200_000
 """The most bytes of samples to browse, over all iterations; with the rest the page stays below 3 MB."""
+SHARES = Axis(0.0, 1.0, charts.percent, charts.percent)
 STEPS_DRAWN = 160
 """The most points of a training curve; further ones are averaged."""
 CURVES = {
@@ -136,7 +137,8 @@ def _charts(models: Sequence[Measured], scale: tuple[float, float]) -> dict[str,
     return {
         "figures": _figures(models, scale) if models else {},
         "kinds": _multiples(by_kind, Axis(*scale, charts.one_decimal, charts.short)),
-        "judged_kinds": _multiples(judged, Axis(0.0, 1.0, charts.percent, charts.percent)),
+        "judged_kinds": _multiples(judged, SHARES),
+        "checked_kinds": _multiples({m.name: m.checks.by_kind if m.checks else {} for m in models}, SHARES),
         "criteria": _multiples(exact, Axis(0.0, max(1.0, most), two_decimals, charts.short)),
         "histograms": _histograms(models, scale),
     }

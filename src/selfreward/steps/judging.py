@@ -7,10 +7,21 @@ from itertools import combinations, groupby
 from typing import Any, NamedTuple
 
 from selfreward.recipe import Recipe
-from selfreward.records import Asked, Checkpoint, Judgment, Likelihood, Preference, Prompt, Records, Response, number
-from selfreward.rundir import JUDGMENTS, LIKELIHOODS, LIKELIHOODS_BEFORE, LIKELIHOODS_M1, PREFERENCES, VOTES, ModelFolder, Part
+from selfreward.records import Asked, Checkpoint, Judgment, Likelihood, Preference, Prompt, Records, Response, number, share
+from selfreward.rundir import (
+    CHECKS,
+    JUDGMENTS,
+    LIKELIHOODS,
+    LIKELIHOODS_BEFORE,
+    LIKELIHOODS_M1,
+    PREFERENCES,
+    VOTES,
+    ModelFolder,
+    Part,
+)
 from selfreward.stats import mean_places
 from selfreward.steps.cast import Cast
+from selfreward.steps.checkers import check_all
 from selfreward.steps.judgments import Grader, ask_candidates
 from selfreward.steps.likelihoods import Likely, log_ratios, per_token, without_length
 from selfreward.steps.pairs import Decided, without_dissent, without_flukes
@@ -60,10 +71,28 @@ def judge_candidates(
         return Judged((), {vote.response_id: vote.votes / vote.of for vote in votes}, averages=False)
     if method != "scores":
         return (_by_likelihood if method == "likelihood" else _by_cream)(it, candidates, recipe, model, cast)
+    if recipe.judge.checks == "score":
+        return _by_checks(it, prompts, candidates, grader, by[0], recipe.seed)
     if len(by) == 1:
         judgments = ask_candidates(it, candidates, grader, by[0])
         return Judged(judgments, grader.mean_scores(judgments))
     return _by_jury(it, candidates, grader, by)
+
+
+def _by_checks(
+    it: ModelFolder, prompts: Sequence[Prompt], candidates: Candidates, grader: Grader, by: Checkpoint, seed: int
+) -> Judged:
+    """Candidates of prompts that carry checks by the share that they pass, on the scale; the judge is asked about all others.
+
+    A candidate of which something could not be checked has no score; the reason is in its check.
+    """
+    checked = check_all(prompts, (response for _, response in candidates), seed)
+    it.keep(CHECKS, ([check for of_answer in checked.values() for check in of_answer], []))
+    low, high = grader.config.scale
+    scores = {name: low + passed * (high - low) for name, checks in checked.items() if (passed := share(checks)) is not None}
+    carrying = {prompt.id for prompt in prompts if prompt.checks}
+    judgments = ask_candidates(it, [item for item in candidates if item[1].prompt_id not in carrying], grader, by)
+    return Judged(judgments, {**grader.mean_scores(judgments), **scores}, averages=False)
 
 
 def _by_jury(it: ModelFolder, candidates: Candidates, grader: Grader, by: Sequence[Checkpoint]) -> Judged:

@@ -15,7 +15,7 @@ PROMPT_FIELDS = {
     "writer_failed": "prompts.by", "ran_on": "prompts.max_tokens", "too_short": "prompts.min_words",
     "too_long": "prompts.max_words", "not_for_text": "prompts.unsuited", "not_ascii": "prompts.ascii_only",
     "malformed": "prompts.form", "not_novel": "prompts.max_rouge_l", "held_out": "data.heldout_prompts",
-    "repeated": "prompts.from",
+    "repeated": "prompts.from", "anchor": "judge.checks",
 }  # fmt: skip
 """Reason against a new prompt → the field that decides it; `prompts.by`, the writer itself, for other reasons."""
 JUDGMENT_FIELDS = {
@@ -40,7 +40,8 @@ ADVICE = {
     "judge.by": "look at the judge's server or engine, or name another judge", "judge.read": 'set it to "sampled"',
     "judge.samples": 'raise it, or set judge.read = "expected"', "judge.min_valid": "lower it, or have more judgments read",
     "responses.max_tokens": "raise it", "responses.temperature": "raise it", "prompts.max_tokens": "raise it",
-    "judge.agreement": "lower it", "judge.majority": "lower it",
+    "judge.checks": 'set it to "measure", or give prompts without checks', "judge.agreement": "lower it",
+    "judge.majority": "lower it",
     "pairs.max_fluke": "raise it, or judge.samples", "pairs.policy": "name another",
     "eft.tries": 'raise it, or set eft.agree = "mean", or give more ranked sets', "eft.agree": 'set it to "one"',
     "eft.commonest": "raise it", "data.rankings": "give sets that people rank apart",

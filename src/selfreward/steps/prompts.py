@@ -98,8 +98,13 @@ def choose_prompts(
     return kept, dropped
 
 
-def take_prompts(config: PromptsConfig, t: int, heldout: Sequence[Prompt]) -> tuple[list[Prompt], list[Dropped]]:
-    """M_t's part of the user's own prompt file; repeated and held-out ones are dropped."""
+def take_prompts(
+    config: PromptsConfig, t: int, heldout: Sequence[Prompt], anchors: bool = False
+) -> tuple[list[Prompt], list[Dropped]]:  # fmt: skip
+    """M_t's part of the user's own prompt file; repeated and held-out ones are dropped.
+
+    With `anchors` those that carry checks are dropped too, for they are watched and never trained on.
+    """
     file, first = str(config.source), (t - 2) * config.per_iteration
     mine = read_jsonl(Path(file), Prompt)[first : first + config.per_iteration]
     if not mine:
@@ -108,6 +113,7 @@ def take_prompts(config: PromptsConfig, t: int, heldout: Sequence[Prompt]) -> tu
     forbidden, ids, kept, dropped = {known_by(prompt.asked) for prompt in heldout}, set[str](), [], []
     for prompt in mine:
         reason = "held_out" if not forbidden.isdisjoint(learnt_from(prompt)) else "repeated" if prompt.id in ids else None
+        reason = reason or ("anchor" if anchors and prompt.checks else None)
         if reason:
             dropped.append(Dropped(id=prompt.id, stage="prompts", reason=reason))
         else:

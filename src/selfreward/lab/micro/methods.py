@@ -72,7 +72,7 @@ METHODS = [
 
 
 def arms(recipe: Recipe) -> Iterator[Method]:
-    """All that is compared, with the number of prompts of each; plain self-rewarding first, for the others begin from its M1."""
+    """The compared arms, with the number of prompts of each; plain self-rewarding first, for the others begin from its M1."""
     for method in (*controls(recipe), *METHODS):
         prompts = round(recipe.prompts.per_iteration * method.prompts)
         yield method._replace(changes={**method.changes, "drift": None, "measure.base": False, "prompts.per_iteration": prompts})

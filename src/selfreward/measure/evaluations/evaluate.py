@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from selfreward.engines import assert_models, assert_openable, open_model, outside_model
 from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
+from selfreward.measure.evaluations.arena_hard import ArenaHard
 from selfreward.measure.evaluations.base import Settings, Trial
 from selfreward.measure.evaluations.checkable import Checkable
 from selfreward.measure.evaluations.head_to_head import Contest
@@ -39,6 +40,7 @@ KINDS: dict[str, type[Settings]] = {
     "ifbench": Checkable,
     "judgebench": JudgeBench,
     "rm-bench": StyleBench,
+    "arena-hard": ArenaHard,
     "lm-eval": Harness,
 }
 SIGNS = {

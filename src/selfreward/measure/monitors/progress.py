@@ -32,7 +32,7 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     right = {
         answer.id: float(sheet[answer.prompt_id].right)
         for side in (now, before)
-        for sheet in (checked(side.anchor_answers, side.anchors, {}),)
+        for sheet in (checked(side.anchor_answers, side, {}),)
         for answer in side.anchor_answers
         if answer.prompt_id in sheet
     }
