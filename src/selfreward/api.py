@@ -98,11 +98,13 @@ def _read(recipe: Recipe | Path | str, changes: Mapping[str, Any] | None) -> Rec
     return change_recipe(recipe, changes or {}) if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
 
 
-def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda: False, loop: Loop = self_reward) -> Checkpoint:
+def execute(
+    recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda: False, loop: Loop = self_reward, pages: bool = True
+) -> Checkpoint:
     """Run `recipe` in `folder`, or go on with it; returns the last model.
 
-    `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`. Raises `Alarm` where a
-    monitor ended it, when all that it made is written.
+    `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`. `pages`: whether the
+    report and the models' cards are written. Raises `Alarm` where a monitor ended it, when all that it made is written.
     """
     assert_takes(loop, f"{loop.__module__}:{getattr(loop, '__qualname__', type(loop).__qualname__)}", *LOOP)
     held, recipe = recipes(recipe, read_branch(folder)), of_branch(recipe, folder)
@@ -137,8 +139,9 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
             what, where = f"gave {model!r:.80}, where the last model is expected", f"{loop.__module__}:{loop.__qualname__}"
             raise SelfRewardError(what, where, "Make it return the Checkpoint that train_dpo or train_sft gave")
         rundir.settle()
-        write_report(folder)
-        write_cards(folder)
+        if pages:
+            write_report(folder)
+            write_cards(folder)
         if recipe.drift and (broken := [reading for reading in watcher.readings if reading.verdict == "stop"]):
             raise _alarm(broken, watcher, folder)
         return model

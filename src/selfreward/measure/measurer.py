@@ -86,6 +86,7 @@ class Measurer:
         self.signed: dict[str, str] = {}
         """Model → id of the receipt over its measurement."""
         self.answers: dict[str, list[Response]] = {}
+        self.left: set[str] = set()
 
     def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Measurement:
         """Measure `model` in its folder, on held-out prompts and rankings; writes `measured.json` and `summary.json`."""
@@ -108,9 +109,13 @@ class Measurer:
         """Measure by `recipe` from now on."""
         self.recipe, self.grader = recipe, Grader(recipe.judge)
 
+    def leave(self, name: str) -> None:
+        """Compare no later model with `name`."""
+        self.left.add(name)
+
     def rivals(self, name: str) -> list[str]:
-        """The models that `name` is compared with: the model before it, and the SFT baseline."""
-        before = [measured.name for measured in self.done]
+        """The models that `name` is compared with: the model before it that was not left behind, and the SFT baseline."""
+        before = [measured.name for measured in self.done if measured.name not in self.left]
         return list(dict.fromkeys([*before[-1:], *(["SFT"] if "SFT" in before else [])]))
 
     def _judge(self, folder: ModelFolder, model: Checkpoint) -> Collection[Judgment]:

@@ -22,5 +22,6 @@ from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finis
     Posed as Posed, Request as Request, Sampled as Sampled, Sampling as Sampling, Thoughtful as Thoughtful, Watched as Watched)
 from .requests import (NO_FRAME as NO_FRAME, Asked as Asked, Conversed as Conversed, Frame as Frame, last_turn as last_turn,
     quoted as quoted, turns_of as turns_of)
-from .watched import (Anchor as Anchor, Baseline as Baseline, Check as Check, Checks as Checks, How as How, Instruction as Instruction, holds as holds, share as share, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
-    describe as describe, ending as ending, phrase as phrase, worst as worst)
+from .watched import (Anchor as Anchor, Baseline as Baseline, Check as Check, Checks as Checks, How as How, Instruction as Instruction,
+    holds as holds, share as share, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
+    describe as describe, ending as ending, left_behind as left_behind, phrase as phrase, unread as unread, worst as worst)

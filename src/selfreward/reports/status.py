@@ -20,9 +20,9 @@ def describe_status(folder: Path) -> str:
 def describe_end(folder: Path) -> str:
     """A run's result in three lines: whether its last model is better than M1, with both axes; its monitors; its page."""
     run = open_run(folder)
-    measured = {model.name: model for model in run.measured if model.name not in (M0, SFT)}
+    measured = {model.name: model for model in run.standing if model.name not in (M0, SFT)}
     ends = dict.fromkeys([*measured][:1] + [*measured][-1:])
-    answer = write_headline(run.measured, run.recipe.judge.scale[1]).title
+    answer = write_headline(run.standing, run.recipe.judge.scale[1]).title
     axes = f"{answer}. " + "; ".join(f"{name}: {_axes(measured[name])}" for name in reversed(ends))
     watched = describe(run.watched) if run.recipe.drift else "not watched: a table [drift] lets monitors read every model"
     return "\n".join(map(shown, [axes, watched, str(folder / "report" / "index.html")]))

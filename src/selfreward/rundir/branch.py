@@ -36,7 +36,7 @@ LATER = ("prompts", "responses", "judge", "pairs", "judge_pairs", "dpo")
 """Fields of a recipe that may be others in a branch: they hold from its first model on."""
 AT_ONCE = (
     *("branch", "iterations", "keep_checkpoints", "report_to", "backend", "servers"),
-    *("drift.limits", "drift.baseline", "drift.false_alarms", "drift.pass_mark", "drift.traits"),
+    *("drift.limits", "drift.baseline", "drift.false_alarms", "drift.on_alarm", "drift.also", "drift.pass_mark", "drift.traits"),
 )
 """Fields that a branch may change for the whole folder: no record that something is made from depends on them."""
 GIVE = "Give M1 or a later model of a run, such as runs/demo/M2"
