@@ -78,7 +78,7 @@ def iterate(
     config, answering = recipe.prompts, recipe.responses
     proposals: list[Proposal] = []
     if config.source:
-        prompts = it.keep(PROMPTS, take_prompts(config, t, seed.heldout))
+        prompts = it.keep(PROMPTS, take_prompts(config, t, seed.heldout, recipe.judge.checks == "anchor"))
     else:
         writer = cast.writer(config, model)
         asked = plan_prompts(seed.prompts, written, config, writer, recipe.seed, t)

@@ -107,9 +107,9 @@ def test_the_recipe_says_adaptive_and_no_other_word():
     assert (config.most, config.rounds) == (3, ROUNDS)
     assert (JudgeConfig(samples=5).most, JudgeConfig(samples=5).rounds) == (5, ("judgments",))
     for wrong in ("often", 0, 1.5, None):
-        with pytest.raises(ValueError, match='integer, 1 at least, or "adaptive"'):
+        with pytest.raises(ValueError, match='integer of at least 1, or "adaptive"'):
             JudgeConfig(samples=wrong)
-    with pytest.raises(ValueError, match="nothing would ever have a score"):
+    with pytest.raises(ValueError, match="no response would ever have a score"):
         JudgeConfig(samples="adaptive", min_valid=4)
 
 

@@ -133,7 +133,7 @@ class _Planner:
         judge = self.recipe.judge
         named = judge.judges[judge.rounds.index(planned.part.name)] if len(judge.judges) > 1 else judge.judges[0]
         by, samples = self.base if named in ROLES else named, 1 if judge.samples == "adaptive" else self.samples
-        return self._judging(planned, by, self._candidates, samples, self._pair)
+        return self._judging(planned, by, round(self._candidates * self.seed.judged), samples, self._pair)
 
     def _candidates_compared(self, planned: PlannedPart) -> Stage | None:
         """Each candidate against each other one to its prompt."""
@@ -242,7 +242,7 @@ class _Planner:
         )
 
     def _rivals(self, planned: PlannedPart) -> int:
-        """How many models a model is compared with: the one before it, and the SFT baseline."""
+        """The number of models that a model is compared with: the model before it, and the SFT baseline."""
         before = self.measured[: self.measured.index(planned.folder)]
         return len({*before[-1:], *({SFT} & set(before))})
 

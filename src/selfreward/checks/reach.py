@@ -98,8 +98,8 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
 
 
 def unshared(models: Sequence[NamedModel], backend: BackendConfig) -> list[Finding]:
-    """Which models cannot be sampled from as fast as others: those that hold more than keys and values of what they read."""
-    what = "its layers are of their own kind: every sample holds a copy of what was kept of its prompt, more may be read again"
+    """The models that sample more slowly than others: they hold more than keys and values of their texts."""
+    what = "its layers cannot share a prompt between samples: every sample holds a copy of it, and more may be read again"
     now = "Allow more time and memory for judging; the run says in a line what is not shared"
     copied = [model.name for model in models if backend.type == "hf" and model.shape and model.shape.own_kind]
     return [Finding("warning", name, what, now) for name in copied]
@@ -162,9 +162,9 @@ def _out_of_reach(name: str, parts: tuple[str, ...], error: Exception) -> NamedM
     if isinstance(error, GatedRepoError):
         what, now = "is open only to those who accepted its licence", f"Accept it at huggingface.co/{name} and set HF_TOKEN"
     elif isinstance(error, RepositoryNotFoundError):
-        what, now = "is no folder here and no model on the hub", "Put the name right; for a private model set HF_TOKEN"
+        what, now = "is no folder here and no model on the hub", "Correct the name; for a private model set HF_TOKEN"
     else:
-        what = f"is no folder here and cannot be had from the hub ({first_line(error)})"
+        what = f"is no folder here and cannot be fetched from the hub ({first_line(error)})"
         now = "Give a folder with the model, or download it where the hub can be reached"
     size = size_by_name(name)
     shape = Shape(size) if size else None
@@ -194,7 +194,9 @@ def _wrong(look: Callable[[Path], object], folder: Path, model: NamedModel) -> t
 
 
 def _no_weights(name: str) -> Finding:
-    return Finding("error", name, "has no .safetensors weights", "Give a model that has; others are never loaded")
+    return Finding(
+        "error", name, "has no .safetensors weights", "Give a model with .safetensors weights; other files are never loaded"
+    )
 
 
 def _read(folder: Path, model: NamedModel) -> NamedModel:

@@ -34,9 +34,7 @@ REFRESHED, STALE = 20.0, 300.0
 """Seconds between two refreshes of a lease, and from the last refresh until the lease has no holder."""
 LOOK = 0.5
 """Seconds between two looks at whether a lease is free."""
-LEASED = (
-    "%s: the file system knows no flock, so a lease keeps others out: refreshed every %.0f s, nobody's after %.0f min without"
-)
+LEASED = "%s: the file system has no flock, so a lease keeps others out: refreshed every %.0f s, it expires after %.0f min"
 
 
 class LockTaken(Exception):
@@ -53,7 +51,7 @@ class Held:
         """Raises `SelfRewardError` where the lease on `folder` expired, such as in sleep, and another process took it."""
         if self.lease and self.lease.lost:
             what = f"this process did not refresh its lease for {STALE / 60:.0f} min, and another one works here now"
-            raise SelfRewardError(what, str(folder), "Let that one end; the same command then goes on")
+            raise SelfRewardError(what, str(folder), "Wait until that process ends; the same command then goes on")
 
     def close(self) -> None:
         """Release the lock."""
@@ -82,7 +80,7 @@ class Leased:
 
     @property
     def lost(self) -> bool:
-        """Whether it once expired, and another process removed it."""
+        """True if it once expired, and another process removed it."""
         try:
             os.stat(self.name, dir_fd=self._folder)
         except FileNotFoundError:
@@ -148,7 +146,7 @@ def _is_dead(pid: int) -> bool:
 
 
 def _knows_flock(file: IO[str], how: int) -> bool:
-    """Whether `file` could be locked; False where its file system has no such locks. Raises `LockTaken`."""
+    """True if `file` is locked now, False where its file system has no such locks. Raises `LockTaken`."""
     try:
         fcntl.flock(file, how)
     except OSError as error:
@@ -188,7 +186,7 @@ def lock_folder(path: Path) -> Held:
         now = "Give the run another folder"
         raise SelfRewardError(f"cannot be a run folder ({error.strerror})", str(path), now) from error
     except LockTaken as holder:
-        now = "Wait for it (`selfreward status` shows where it is), or give this run another folder"
+        now = "Wait for it (`selfreward status` shows its progress), or give this run another folder"
         raise SelfRewardError(f"another process is working in this run folder{_named(holder)}", str(path), now) from holder
     if lock.lease:
         logging.getLogger(__name__).warning(LEASED, visible(str(path)), REFRESHED, STALE / 60)
@@ -223,7 +221,7 @@ def made_beside(folder: Path) -> Iterator[Path]:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process holds the lock; nothing is written."""
+    """True if a process holds the lock; nothing is written."""
     if not lock.exists():
         return False
     with lock.open() as file:
@@ -237,7 +235,7 @@ def is_held(lock: Path) -> bool:
 
 @contextmanager
 def undisturbed(run: Path) -> Iterator[None]:
-    """Let no process work in the folder meanwhile; the folder may be read-only."""
+    """Keep all processes from working in the folder inside this context; the folder may be read-only."""
     if not (run / LOCK).exists():
         yield
         return

@@ -140,7 +140,9 @@ class ModelFolder:
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
             if failed := reasons(completions.values()):
                 facts["failed"] = failed
-                self.run.progress.say(f"{stage}: {sum(failed.values()):,} requests failed, most of them so: {next(iter(failed))}")
+                self.run.progress.say(
+                    f"{stage}: {sum(failed.values()):,} requests failed, most of them with: {next(iter(failed))}"
+                )
             stage.finish(key, [stage.records], **facts)
         return Records([stage.records], part.record, len(requests))
 
@@ -267,7 +269,7 @@ class ModelFolder:
         return made
 
     def _become(self, stage: Stage, made: Path) -> None:
-        """Let the trained files be this folder's model."""
+        """Make the trained files this folder's model."""
         made.rename(stage.model)
         sync_folder(stage.folder)
 
@@ -295,6 +297,6 @@ class ModelFolder:
         return self.facts(part.name)
 
     def facts(self, name: str) -> dict[str, Any]:
-        """As `receipt`, of the stage with this name."""
+        """The facts of the receipt of the stage with this name."""
         stage = Stage(self.run.dir, self.path, name)
         return stage.load(stage.receipt) if stage.receipt.exists() else {}

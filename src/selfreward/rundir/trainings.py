@@ -28,7 +28,7 @@ from selfreward.rundir.layout import MODEL
 
 TOO_LONG = "longer_than_the_model_reads"
 BLANK = "an_empty_answer_that_the_template_refuses"
-"""Why a pair is not trained on though it was chosen."""
+"""The reason why a chosen pair is not trained on."""
 
 
 class Training(NamedTuple):
@@ -40,7 +40,7 @@ class Training(NamedTuple):
     told: Mapping[str, Any] = {}
     """Further facts for its receipt."""
     carries: bool = False
-    """Whether the optimizer's state is kept for the training after it."""
+    """True if the optimizer's state is kept for the training after it."""
 
 
 class Chooser(Protocol):
@@ -73,12 +73,15 @@ def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dic
 
 
 def asked_which_fit(trainer: Trainer, pairs: Sequence[Contrast], start: Checkpoint) -> Sequence[bool]:
-    """Which of `pairs` the trainer says that `start` can read whole. Raises `SelfRewardError` where it leaves some out."""
+    """For each of `pairs`, True if the trainer can read it whole from `start`.
+
+    Raises `SelfRewardError` where answers are missing.
+    """
     fits: Any = trainer.fits(pairs, start.path)
     if not isinstance(fits, Sequence) or len(fits) != len(pairs):
         came = f"{len(fits)} answers" if isinstance(fits, Sequence) else f"{fits!r:.80}"
         what = f"fits gave {came} for {len(pairs)} pairs"
-        raise SelfRewardError(what, name_of(trainer), "Let it give a list with True or False for each pair")
+        raise SelfRewardError(what, name_of(trainer), "Make it return a list with True or False for each pair")
     return fits
 
 
@@ -86,9 +89,9 @@ def model_in(made: Any, trainer: Trainer) -> Path:
     """The folder that a training left. Raises `SelfRewardError` where there is none, or no model in it."""
     if not isinstance(made, Path):
         what = f"gave {made!r:.80}, where the folder of the trained model is expected"
-        raise SelfRewardError(what, name_of(trainer), "Let sft and dpo return the folder that they wrote, a Path")
+        raise SelfRewardError(what, name_of(trainer), "Make sft and dpo return the folder that they wrote, a Path")
     if not list(made.glob("*.safetensors")):
-        raise SelfRewardError(f"left no weights in {made}", name_of(trainer), "Let it write them as .safetensors")
+        raise SelfRewardError(f"left no weights in {made}", name_of(trainer), "Make it write them as .safetensors")
     return made
 
 
@@ -131,10 +134,10 @@ def hand_on(states: Sequence[Path], work: Path) -> None:
 
 
 def keep_optimizer(stage: Stage, trainer: Trainer) -> None:
-    """Let the optimizer's state in a training's folder be this stage's. Raises `SelfRewardError` where there is none."""
+    """Move the optimizer's state from a training's folder into this stage's. Raises `SelfRewardError` where there is none."""
     if not (left := stage.work / OPTIMIZER).exists():
         what = f'left no {OPTIMIZER} in {stage.work}, which dpo.optimizer = "carried" needs'
-        raise SelfRewardError(what, name_of(trainer), "Let dpo write it, or leave out dpo.optimizer")
+        raise SelfRewardError(what, name_of(trainer), "Make dpo write it, or leave out dpo.optimizer")
     left.replace(stage.optimizer)
     sync_files(stage.folder)
 

@@ -49,7 +49,7 @@ class ModelView(FolderReader):
 
     @property
     def is_measured(self) -> bool:
-        """Whether the recipe has this model measured."""
+        """True if the recipe has this model measured."""
         return any(part.part is HELDOUT_RESPONSES for part in self.planned)
 
 
@@ -59,12 +59,12 @@ class RunView:
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder, self.recipe = folder, recipe
         self.alive = is_held(folder / ".lock")
-        """Whether a process works in the folder."""
+        """True if a process works in the folder."""
         self.seen = last_seen(folder / "logs" / "status.json")
         """The last sign of life."""
         self.seed = FolderReader(folder / SEED)
         self.models = {name: ModelView(folder, name, planned) for name, planned in _by_model(recipe).items()}
-        """By name, in the order in which they are made."""
+        """Models by name, in the order in which they are made."""
 
     def __getitem__(self, name: str) -> FolderReader:
         """The folder "M2", or "seed". Raises `SelfRewardError` where the run has no such folder."""
@@ -97,7 +97,7 @@ class RunView:
 
     @property
     def finished(self) -> bool:
-        """Whether every model is made, and measured and watched where it is to be."""
+        """True if every model is made, and measured and watched where the recipe says so."""
         return all(not model.owed and (model.measured or not model.is_measured) for model in self.models.values())
 
     @property
@@ -130,7 +130,7 @@ class RunView:
         if self.alive:
             return f"running, {progress}"
         if error := last_error(self.folder / "logs"):
-            return f"ended {progress} by an error, which the same command meets again until it is put right: {error}"
+            return f"ended {progress} by an error, which the same command meets again until it is corrected: {error}"
         return f"stopped {progress}; the same command goes on from here"
 
 
@@ -139,7 +139,7 @@ def open_run(folder: Path | str) -> RunView:
     folder = Path(folder)
     config = folder / "config.json"
     if not config.is_file():
-        raise no_run(folder, "Give the folder of a run, runs/demo say")
+        raise no_run(folder, "Give the folder of a run, such as runs/demo")
     try:
         return RunView(folder, read_recipe(json.loads(config.read_text()), str(config), folder))
     except (ValueError, RecursionError) as error:
@@ -163,7 +163,7 @@ def _by_model(recipe: Recipe) -> dict[str, list[PlannedPart]]:
 
 
 def _part_of(seen: str, stage: str) -> bool:
-    """Whether a process in the stage `seen` works on `stage`: checkpoints are compared before a model is made."""
+    """True if a process in the stage `seen` works on `stage`: checkpoints are compared before a model is made."""
     return seen == stage or (stage.endswith("/model") and seen.startswith(f"{stage.removesuffix('model')}selection_"))
 
 

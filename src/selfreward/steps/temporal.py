@@ -32,7 +32,7 @@ class Chosen(NamedTuple):
 
 
 class Another(NamedTuple):
-    """The candidates of another model than M_t."""
+    """The candidates of a model other than M_t."""
 
     responses: Records[Response]
     judgments: Records[Judgment]
@@ -118,7 +118,7 @@ def _asked(
 def _ahead(
     it: ModelFolder, prompts: Sequence[Prompt], responses: Records[Response], decided: Decided, recipe: Recipe, model: Checkpoint
 ) -> Checkpoint:  # fmt: skip
-    """A model that is trained as M_t would be, on the pairs that are known so far."""
+    """A model trained as M_t would be, on the pairs that are known so far."""
     pairs = it.keep(PAIRS_AHEAD, decided)
     dpo = recipe.dpo.of_iteration(number(it.name), recipe.iterations + 1)
     learnt = contrasts(pairs, prompts, responses, recipe.responses.frame)

@@ -25,7 +25,7 @@ def look(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, cap: 
 
 
 def merged(found: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """One attention of several over parts of the keys, each counted by its weight."""
+    """Combine attention over several parts of the keys into attention over all keys, each part by its weight."""
     shares = torch.softmax(torch.stack([weight for _, weight in found]), dim=0)
     return (torch.stack([part for part, _ in found]) * shares).sum(0)
 

@@ -60,7 +60,7 @@ class Spellings:
         return self.read(words, ids, {token: float(logprobs[token]) for tokens in spelled.values() for token in tokens})
 
     def read(self, words: tuple[str, ...], ids: list[int], logprobs: Mapping[int, float]) -> Watched | None:
-        """As `look`, from the log-probabilities of the tokens that read as `words`."""
+        """Like `look`, from the log-probabilities of the tokens that read as `words`."""
         spelled = self.spellings(words)
         drawn = next((word for word, tokens in spelled.items() if ids[-1] in tokens), None)
         if drawn is None:

@@ -46,15 +46,15 @@ class _Row:
     limit: int
     uniforms: np.ndarray
     forced: list[int] | None = None
-    """The tokens that are to be drawn, whatever the model would rather draw."""
+    """The tokens to draw, whatever the model's probabilities."""
     logprob: float = 0.0
-    """Of the tokens of `forced` so far."""
+    """The log-probability of the tokens of `forced` so far."""
     ids: list[int] = field(default_factory=list)
     finish: Finish = "length"
     first_token: dict[str, float] | None = None
     watched: list[Watched] = field(default_factory=list)
     stop: list[int] = field(default_factory=list)
-    """The token on which it stopped, if it did."""
+    """The token that ended the row, if a token did."""
 
 
 class HFModel:
@@ -106,7 +106,7 @@ class HFModel:
 
     @torch.inference_mode()
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Read what the prompts of all of a stage's requests begin with."""
+        """Read the common beginning of the prompts of all requests of a stage."""
         self._reader = Plain(self.model, self.way) if self.way else Tree(self.model)
         self._encoded = {asked: self._tokens(*asked) for asked in {request.posed for request in requests}}
         if shared := self._shared(requests):
@@ -135,11 +135,11 @@ class HFModel:
         return batches
 
     def _fits(self, prompts: int, rows: int, length: int, longest: int) -> bool:
-        """Whether so many rows of so many prompts fit, none of which holds more than `length` of its own."""
+        """True if so many rows of so many prompts fit, where no row adds more than `length` tokens of its own."""
         return rows <= self.rows and (prompts if self.shares else rows) * length + rows * longest <= self.budget
 
     def _shared(self, requests: Sequence[Request]) -> int:
-        """How many first tokens all prompts share, leaving each at least one of its own; 0 where sharing would not pay."""
+        """The number of first tokens that all prompts share, each keeping one of its own; 0 where sharing would not pay."""
         prompts = [self._tokens(*asked) for asked in {request.posed: None for request in requests}]
         if (self.way and not self.way.shares) or len(prompts) < 2:
             return 0
@@ -149,7 +149,7 @@ class HFModel:
         return shared if shared >= SHARED else 0
 
     def _tokens(self, messages: tuple[Message, ...], think: bool = False) -> array[int]:
-        """A prompt's ids at four bytes each, for all those of a stage are held; in a list they take forty."""
+        """A prompt's ids at four bytes each; a list would take forty, and all prompts of a stage are held."""
         if (messages, think) not in self._encoded:
             self._encoded[messages, think] = array("i", prompt_ids(self.tokenizer, messages, think))
         return self._encoded[messages, think]
@@ -237,7 +237,7 @@ class HFModel:
             logits = self._reader.grow(drawn)
 
     def _drawn(self, rows: list[_Row], step: int, logits: torch.Tensor) -> torch.Tensor:
-        """The next token of each row, drawn from `logits` [row, word], or the one it is to have; a batch is all of one kind."""
+        """The next token of each row: drawn from `logits` [row, word], or the forced one. All rows are of one kind."""
         if rows[0].forced is None:
             uniforms = torch.tensor([row.uniforms[step] for row in rows], device=self.device)
             return draw(logits, uniforms, rows[0].request.sampling.temperature, rows[0].request.sampling.top_p)
@@ -248,7 +248,7 @@ class HFModel:
         return tokens
 
     def _take(self, row: _Row, token: int, logits: torch.Tensor) -> bool:
-        """Let `row` have the token drawn from `logits` [word]; whether it goes on."""
+        """Append the token drawn from `logits` [word] to `row`; returns True if the row goes on."""
         if row.forced is not None and len(row.ids) + 1 < len(row.forced):
             row.ids.append(token)
             return len(row.ids) < row.limit

@@ -71,22 +71,22 @@ class Layer(CacheLayerMixin):
             self.parts[part] = (keys[rows], values[rows])
 
     def forget(self) -> None:
-        """Let everything go but the trunk."""
+        """Drop everything but the trunk."""
         self.parts, self._rooms = {name: part for name, part in self.parts.items() if name == "trunk"}, ()
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing is set up before there are keys."""
+        """Do nothing: there is nothing to set up before there are keys."""
 
     def get_seq_length(self) -> int:
         """Tokens of the longest row."""
         return self.tree.length
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """No mask is made: the tree knows who sees whom."""
+        """The sizes that transformers asks for; no mask is made, for the tree knows who sees whom."""
         return self.tree.length + query_length, 0
 
     def get_max_length(self) -> int:
-        """None."""
+        """None: there is no longest length."""
         return -1
 
 
@@ -107,7 +107,7 @@ class Tree(Cache):
         return self.trunk + self.real.shape[1] + self.own
 
     def plant(self, ids: list[int]) -> None:
-        """Read what all prompts begin with."""
+        """Read the common beginning of all prompts."""
         self._at = torch.arange(len(ids), device=self.device)[None]
         self.real = torch.ones_like(self._at, dtype=torch.bool)
         self._read("trunk", torch.tensor([ids], device=self.device), self._at)
@@ -131,7 +131,7 @@ class Tree(Cache):
         self._group()
 
     def grow(self, tokens: Tensor) -> Tensor:
-        """One more token [row] for every sample; returns the logits [row, word] after it."""
+        """Append one token [row] to every sample; returns the logits [row, word] after it."""
         self.own += 1
         return self._read("own", tokens[:, None], self._own_at[:, None] + self.own - 1)
 
@@ -146,13 +146,13 @@ class Tree(Cache):
         self._group()
 
     def prune(self) -> None:
-        """Let everything go but the trunk."""
+        """Drop everything but the trunk."""
         self.real, self.own, self._masks = self.real[:1, :0], 0, {}
         for layer in self.layers:
             layer.forget()
 
     def _group(self) -> None:
-        """Samples of one prompt next to each other, so that its keys are read once for all of them."""
+        """Put samples of one prompt next to each other, so that its keys are read once for all of them."""
         order = self._of.argsort(stable=True)
         counts = self._of.bincount(minlength=len(self.real))
         rank = torch.arange(len(order), device=self.device) - (counts.cumsum(0) - counts)[self._of[order]]
@@ -196,7 +196,7 @@ class Tree(Cache):
         return [(keys, values), new]
 
     def _bias(self, window: int | None) -> Tensor | None:
-        """The keys that a query does not see [prompt, 1, token, token of trunk and branch]; None where only later ones."""
+        """The bias that hides keys [prompt, 1, token, token of trunk and branch]; None where it hides only later tokens."""
         if window is None and (self.growing == "trunk" or (not self.trunk and bool(self.real.all()))):
             return None
         if window not in self._masks:
@@ -237,7 +237,7 @@ class Tree(Cache):
         return tuple(part[self._place] for part in apart)  # type: ignore[return-value]
 
     def _branch_bias(self, window: int | None, samples: int, groups: int) -> Tensor:
-        """[prompt, 1, sample and group, token]."""
+        """The bias over the branch's keys [prompt, 1, sample and group, token]."""
         if ("branch", window) not in self._masks:
             seen = self.real[:, None].expand(-1, samples, -1)
             if window is not None:
@@ -256,7 +256,7 @@ class Tree(Cache):
         )
 
     def _trunk_bias(self, window: int, groups: int) -> Tensor:
-        """[row and group, token]."""
+        """The bias over the trunk's keys [row and group, token]."""
         if ("trunk", window) not in self._masks:
             now = self._own_at + self.own - 1
             seen = torch.arange(self.trunk, device=self.device) > now[:, None] - window

@@ -27,7 +27,7 @@ class Carried(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, optimizer: Any = None,
         **_: Any,
     ) -> None:  # fmt: skip
-        """Before the first step, and only then. Raises `SelfRewardError` where the state is another model's."""
+        """Load the carried state before the first step only. Raises `SelfRewardError` where the state is another model's."""
         if state.global_step == 0 and self._before.exists():
             _restore(optimizer, model, self._before)
 
@@ -35,7 +35,7 @@ class Carried(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, optimizer: Any = None,
         **_: Any,
     ) -> None:  # fmt: skip
-        """After the last step."""
+        """Save the state after the last step."""
         tensors = {
             f"{key}/{name}": value.contiguous()
             for name, parameter in model.named_parameters()

@@ -15,7 +15,7 @@ CRITERIA = ("kind", "unique", "order", "words", "count")
 
 
 def check_criteria(task: Task, words: Sequence[str]) -> dict[str, bool]:
-    """Whether the answer `words` meets each criterion. An answer without a word meets none."""
+    """For each criterion, True if the answer `words` meets it. An answer without a word meets none."""
     if not words:
         return dict.fromkeys(CRITERIA, False)
     return {

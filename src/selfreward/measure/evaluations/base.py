@@ -72,14 +72,14 @@ class Answered(Settings):
     judge: ModelName
     """The judge."""
     responses: AnsweringConfig = AnsweringConfig()
-    """How the answers are sampled."""
+    """The framing and sampling of the answers."""
 
 
 def some(loaded: KeptAndDropped[T], source: SourceConfig) -> KeptAndDropped[T]:
     """`loaded` as it is. Raises `SelfRewardError` where nothing is left to ask."""
     if not loaded[0]:
         raise SelfRewardError(
-            f"has nothing to evaluate on{why_not(loaded[1])}", source.path, "Give a file with at least one row that is used"
+            f"has nothing to evaluate on{why_not(loaded[1])}", source.path, "Give a file with at least one usable row"
         )
     return loaded
 

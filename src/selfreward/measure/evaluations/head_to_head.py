@@ -26,7 +26,7 @@ class Contest(Labelled):
     skip_bad_rows: bool = False
     """Count and list rows that do not fit their format, where they would be an error."""
     pairwise: PairwiseConfig = PairwiseConfig()
-    """How two answers are compared."""
+    """The comparison of two answers."""
 
     @cached_property
     def prompts(self) -> KeptAndDropped[Prompt]:

@@ -50,23 +50,23 @@ class Tried(NamedTuple):
 
     @property
     def both(self) -> bool:
-        """Whether both verdicts name the right answer."""
+        """True if both verdicts name the right answer."""
         return all(side == RIGHT[self.pair.label] for side in self.sides)
 
     @property
     def most(self) -> bool:
-        """Whether more of them name the right answer than the wrong one, as published: right and tie is right."""
+        """True if more of them name the right answer than the wrong one, as published: right and tie is right."""
         right = RIGHT[self.pair.label]
         return sum((side == right) - (side == ("b" if right == "a" else "a")) for side in self.sides) > 0
 
     @property
     def turned(self) -> float | None:
-        """Whether the verdict changed with the order; None where one of the two is missing."""
+        """True if the verdict changed with the order; None where one of the two is missing."""
         return None if "none" in self.sides else float(len({*self.sides}) > 1)
 
     @property
     def longer(self) -> bool:
-        """Whether the longer answer is the right one, in characters."""
+        """True if the right answer is the longer one, in characters."""
         right, wrong = (self.pair.first, self.pair.second)[:: 1 if self.pair.label == "A>B" else -1]
         return len(right) > len(wrong)
 

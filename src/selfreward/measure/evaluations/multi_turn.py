@@ -88,7 +88,7 @@ class MTBench(Answered):
             rubric_digest=content_id(*(prompt.model_dump() for prompt in self.prompts.values())),
             figures=[*self._means(graded), *by_category, *lengths([answer for _, answers in dialogues for answer in answers])],
             outcomes=counted((judgment.outcome for judgment in judgments), len(TURNS) * len(dialogues) - len(answered)),
-            note="Grades from 1 to 10; intervals resample questions. Comparable with published ones only by the same judge.",
+            note="Grades from 1 to 10; intervals resample questions. Comparable with published grades only by the same judge.",
             breakdown={"category": by_category},
             broken_down="grade",
         )

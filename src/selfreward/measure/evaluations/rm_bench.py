@@ -18,7 +18,7 @@ from selfreward.rundir import JUDGMENTS
 from selfreward.steps import Grader
 
 STYLES = ("concise", "detailed", "markdown")
-"""How the answers of a row are written, in its order."""
+"""The styles of the answers of a row, in its order."""
 Matrix = list[list[float]]
 """[right answer's style, wrong answer's style]: 1 where the right one scores higher, 0 where not; for equal scores as asked."""
 CELLS = {

@@ -57,11 +57,11 @@ class Watcher:
         self.after = after
         """Called when a model is measured and watched."""
         self.config = recipe.drift
-        self.anchors = load_anchors(self.config, seed)
+        self.anchors = load_anchors(recipe, seed)
         self.joint = load_joint(self.config) if self.config else None
         self.seen: list[tuple[Checkpoint, Evidence]] = []
         self.readings: list[Reading] = []
-        """Of the last model watched."""
+        """The readings of the model watched last."""
 
     @property
     def prompts(self) -> list[Prompt]:
@@ -146,19 +146,32 @@ class Watcher:
         return likelihoods
 
 
-def load_anchors(config: DriftConfig | None, seed: Seed) -> list[Anchor]:
-    """The first `sample` anchors of the file.
+def load_anchors(recipe: Recipe, seed: Seed) -> list[Anchor]:
+    """The first `sample` anchors: those of the file, and the held-out prompts that carry checks where these are anchors.
 
     Raises `SelfRewardError` where the file is malformed, or has a prompt twice, or one that `seed` has too.
     """
+    config, checked = recipe.drift, _checked(recipe, seed) if recipe.judge.checks == "anchor" else []
     if config is None or config.anchors is None:
-        return []
+        return checked[: config.sample] if config else []
     anchors = read_jsonl(Path(config.anchors), Anchor)
     repeated = [prompt for prompt, count in Counter(plain(quoted(anchor.asked)) for anchor in anchors).items() if count > 1]
     if repeated:
         raise SelfRewardError(f"has {repeated[0]!r} more than once", config.anchors, "Leave one")
     refuse_known(map(_prompt, anchors), "anchors", config.anchors, seed)
-    return anchors[: config.sample]
+    return [*anchors, *checked][: config.sample]
+
+
+def _checked(recipe: Recipe, seed: Seed) -> list[Anchor]:
+    """The held-out prompts that carry checks, as anchors. Raises `SelfRewardError` where there are none, or nobody watches."""
+    where, measure = "judge.checks", 'or set judge.checks to "measure"'
+    if recipe.drift is None:
+        raise SelfRewardError('is "anchor", but no monitor watches', where, f"Add a [drift] table, {measure}")
+    carrying = [prompt for prompt in seed.heldout_prompts if prompt.checks]
+    if not carrying:
+        now = f"Give data.heldout_prompts with checks, {measure}"
+        raise SelfRewardError('is "anchor", but no held-out prompt carries a check', where, now)
+    return [Anchor(prompt=prompt.text, context=prompt.context, checks=prompt.checks) for prompt in carrying]
 
 
 def _prompt(anchor: Anchor) -> Prompt:
