@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from selfreward.lab.micro import truth
 from selfreward.lab.micro.world import KIND_OF, TASK_KINDS, WORDS, Habits, Task, TaskKind
 
-OVERLOOKED, LATER = 0.38, 0.02
+OVERLOOKED, LATER = 0.2, 0.03
 """How likely people overlook what is to be said of an answer's first word, and how much more with every word."""
 ANNOTATORS = Habits(unsorted=0.3, forgetful=0.2, off_kind=0.2, repeating=0.2, miscounting=0.2)
 MISCOUNTED = 0.03
