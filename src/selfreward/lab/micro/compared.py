@@ -91,7 +91,7 @@ def _mean(models: Sequence[Sequence[Mapping[str, Any]]], at: int, figure: str) -
 def judging(run: Path, name: str) -> Floats:
     """[ranking, (pairs rightly ordered, pairs, scored answers, Σ said − true, said 5, truly 5)] of a model."""
     recipe = open_run(run).recipe
-    truth = load_truth(str(recipe.measure.truth))
+    truth = load_truth(recipe)
     judgments = list(iter_jsonl(run / name / "ranking_judgments.jsonl", Judgment))
     scores = mean_scores(judgments, recipe.judge.min_valid)
     rows = []
