@@ -206,10 +206,8 @@ def read_tree(path: Path) -> dict[str, Any]:
 
 def shipped_recipes() -> dict[str, Path]:
     """Name → file of the recipes that come with the package."""
-    return {
-        path.name.removesuffix(".toml"): path
-        for path in sorted(Path(str(files("selfreward") / "recipe" / "shipped")).glob("*.toml"))
-    }
+    shipped = Path(str(files("selfreward") / "recipe" / "shipped")).glob("*.toml")
+    return dict(sorted((path.stem, path) for path in shipped))
 
 
 def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
