@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selfreward.checks import Check, assert_ready, meet, models_of
+from selfreward.checks import Check, ask_servers, assert_ready, models_of
 from selfreward.checks import check as check_recipe
 from selfreward.engines import assert_models, find_gguf, open_model, open_trainer
 from selfreward.errors import Alarm, SelfRewardError
@@ -38,7 +38,7 @@ from selfreward.rundir import (
 from selfreward.steps import Cast, Seed, load_seed
 
 Loop = Callable[[Recipe, Seed, Runner, Cast, Measurer, Watcher, Mapping[int, Recipe]], Checkpoint]
-"""As `loop.self_reward`; the last argument holds the recipes of a branch, by the t of the model from which each holds."""
+"""A loop with the arguments of `loop.self_reward`; the last one holds a branch's recipes by the t of the first model of each."""
 
 
 LOOP = ("recipe", "seed", "run", "cast", "measurer", "watcher", "turns")
@@ -122,7 +122,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         run = Runner(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
         if not run[models(recipe)[-1]].receipt(MODEL):
             for each in (first, *held.values()):
-                meet(each, models_of(each), rundir.logs, progress.say)
+                ask_servers(each, models_of(each), rundir.logs, progress.say)
         if gguf:
             cast.join(M0, convert_base(run, gguf))
         for name, part in seed.parts.items():
@@ -131,7 +131,7 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
         model: Any = loop(first, seed, run, cast, measurer, watcher, held)
         if not isinstance(model, Checkpoint):
             what, where = f"gave {model!r:.80}, where the last model is expected", f"{loop.__module__}:{loop.__qualname__}"
-            raise SelfRewardError(what, where, "Let it return what train_dpo or train_sft gave, a Checkpoint")
+            raise SelfRewardError(what, where, "Make it return the Checkpoint that train_dpo or train_sft gave")
         rundir.settle()
         write_report(folder)
         write_cards(folder)
@@ -146,8 +146,8 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
 
 
 def _alarm(broken: list[Reading], watcher: Watcher, folder: Path) -> Alarm:
-    """Which figures of the last model broke which limits, the last good model, and how to go on from there."""
+    """The error where a monitor ended the run: its figures and their limits, the last good model, and the ways to go on."""
     last, good = watcher.seen[-1][0], watcher.seen[-2:][0][0]
-    told = f"The last good model is {good.name}" if good is not last else "It is the first that was watched"
+    told = f"The last good model is {good.name}" if good is not last else "It is the first model that was watched"
     on = f"selfreward run --from {shlex.quote(str(folder / good.name))} --set FIELD=VALUE -o NEW"
     return Alarm(f"{folder}: {', '.join(map(phrase, broken))}. {told}: {good.path}. Go on from there with another recipe: {on}")

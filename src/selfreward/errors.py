@@ -25,7 +25,7 @@ SECRET = re.compile(
 def visible(text: str, keep: str = "") -> str:
     """`text` with the escape of each control, format and separator character and lone surrogate in its place (x1b, u202e).
 
-    `keep`: such characters that stay, newlines say, where the text may have lines of its own.
+    `keep`: characters to leave in place, such as newlines, where the text may have lines of its own.
     """
     return "".join(
         repr(character)[1:-1] if unicodedata.category(character) in UNSEEN and character not in keep else character
@@ -39,7 +39,7 @@ def starred(text: str) -> str:
 
 
 def holds_secret(value: str) -> bool:
-    """Whether a single value, an address say, holds a password, which may have spaces, or a query."""
+    """True if a single value, such as an address, holds a query, or a password, which may have spaces."""
     return bool(SECRET.search(value) or re.search(rf':/+{PASSWORD}[^"]*@', value))
 
 

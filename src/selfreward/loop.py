@@ -66,7 +66,8 @@ def self_reward(
         preferences = preferences + texts if recipe.pairs.accumulate else texts
         dpo = trusted(recipe, made, run[f"M{t}"], model, cast)
         model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, dpo, recipe.seed, selector))
-        verdict = watcher.watch(run[f"M{t}"], model, measurer.measure(run[f"M{t}"], model, made), made)
+        if recipe.measures(t):
+            verdict = watcher.watch(run[f"M{t}"], model, measurer.measure(run[f"M{t}"], model, made), made)
     return model
 
 
@@ -77,7 +78,7 @@ def iterate(
     config, answering = recipe.prompts, recipe.responses
     proposals: list[Proposal] = []
     if config.source:
-        prompts = it.keep(PROMPTS, take_prompts(config, t, seed.heldout))
+        prompts = it.keep(PROMPTS, take_prompts(config, t, seed.heldout, recipe.judge.checks == "anchor"))
     else:
         writer = cast.writer(config, model)
         asked = plan_prompts(seed.prompts, written, config, writer, recipe.seed, t)

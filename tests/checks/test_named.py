@@ -79,7 +79,7 @@ class Halved(FakeModel):
         ({"judge__by": "test_named:none"}, r"cannot be imported"),
         ({"servers": {"s": {"url": "http://127.0.0.1:9/v1", "model": "m", "key_env": "NO_SUCH_KEY"}}, "judge__by": "s"},
          "NO_SUCH_KEY is not set"),
-        ({"measure__judge": "current"}, r"measure\.judge: 'current' is a part in the loop"),
+        ({"measure__judge": "current"}, r"measure\.judge: 'current' is a role in the loop"),
         ({"drift": {"limits": {"nothing.at": {"above": 1}}}}, "no monitor reads such a figure"),
         ({"drift": {"traits": {"t": "test_named:a_number"}}}, r"drift\.traits\.t .*is called with \(text\)"),
         ({"report_to": ["trackio"]}, "trackio is not installed"),
@@ -111,7 +111,7 @@ def test_a_branch_is_refused_before_anything_is_copied(recipe, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"pairs__policy": "test_named:none_given"}, r"pairs\.policy .*gave None for prompt \w+\. Let it give a Pair"),
+        ({"pairs__policy": "test_named:none_given"}, r"pairs\.policy .*gave None for prompt \w+\. Make it return a Pair"),
         ({"pairs__policy": "test_named:of_others"}, "gave a Pair of other responses"),
         ({"pairs__policy": "test_named:fails"}, r"raised KeyError \('no such thing'\) at test_named\.py:\d+"),
         ({"measure__truth": "test_named:a_number"}, r"measure\.truth .*gave 3\.0 for the prompt 'name the birch"),

@@ -129,13 +129,13 @@ FAULTS = {
     "no weights": (lambda folder: (folder / WEIGHTS).unlink(), "has no .safetensors weights"),
     "pickles alone": (
         lambda folder: (folder / WEIGHTS).rename(folder / "pytorch_model.bin"),
-        "has no .safetensors weights; pytorch_model.bin is of a kind that may run code as it is read",
+        "has no .safetensors weights; pytorch_model.bin is of a kind that may run code when it is read",
     ),
     "misnamed": (
         lambda folder: (folder / WEIGHTS).rename(folder / "weights.safetensors"),
-        "has weights of another name (weights.safetensors)",
+        "has weights under another name (weights.safetensors)",
     ),
-    "a list lost": (lambda folder: (shard(folder), (folder / INDEX).unlink()), "has weights of another name (one.safetensors)"),
+    "a list lost": (lambda folder: (shard(folder), (folder / INDEX).unlink()), "has weights under another name (one."),
     "gguf beside nothing": (
         lambda folder: ((folder / WEIGHTS).unlink(), (folder / "a.gguf").touch(), (folder / "b.gguf").touch()),
         "a.gguf",
@@ -144,13 +144,13 @@ FAULTS = {
     "empty": (lambda folder: (folder / WEIGHTS).write_bytes(b""), "model.safetensors is no whole safetensors file"),
     "lfs": (
         lambda folder: (folder / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
-        "model.safetensors is a pointer of Git LFS",
+        "model.safetensors is a Git LFS pointer",
     ),
     "shard lost": (
         lambda folder: (shard(folder), (folder / "two.safetensors").unlink()),
-        "lacks 1 of its files of weights, two.safetensors first",
+        "lacks 1 of its weight files, two.safetensors first",
     ),
-    "tensor lost from a shard": (lambda folder: lose(folder, UP), "two.safetensors lacks 1 tensor of those that"),
+    "tensor lost from a shard": (lambda folder: lose(folder, UP), "two.safetensors lacks 1 tensor that"),
     "no list": (lambda folder: (folder / INDEX).write_text('{"metadata": {}}'), f"{INDEX} is no list of tensors"),
     "broken list": (lambda folder: (folder / INDEX).write_text("{"), f"{INDEX} is no list of tensors"),
     "numbers for files": (lambda folder: settle(folder, INDEX, weight_map={"a": 1}), "is no list of tensors"),
@@ -159,9 +159,9 @@ FAULTS = {
         f"{INDEX} has no metadata",
     ),
     "two stories": (twice, "libraries do not agree which to load"),
-    "absolute": (absolute, "takes weights from outside of the folder"),
-    "upwards": (upwards, "takes weights from outside of the folder"),
-    "linked": (linked, "takes weights from outside of the folder"),
+    "absolute": (absolute, "takes weights from outside the folder"),
+    "upwards": (upwards, "takes weights from outside the folder"),
+    "linked": (linked, "takes weights from outside the folder"),
     "a pickle in the list": (pickled, "names two.bin, which is no safetensors file"),
     "weights of another file": (
         lambda folder: settle(folder, transformers_weights="other.safetensors"),
@@ -180,7 +180,7 @@ FAULTS = {
     "another vocabulary": (lambda folder: settle(folder, vocab_size=99), "is 55 × 32, and 99 × 32 by its config"),
     "float8": (
         lambda folder: reweigh(folder, kept_in(torch.float8_e4m3fn)),
-        f"model.safetensors holds {UP} in F8_E4M3, a precision in which nothing is trained",
+        f"model.safetensors holds {UP} in F8_E4M3, a precision that cannot be trained",
     ),
     "adapter beside": (
         lambda folder: settle(folder, "adapter_config.json", base_model_name_or_path="/other", peft_type="LORA"),
@@ -191,7 +191,7 @@ FAULTS = {
             settle(folder, "adapter_config.json", base_model_name_or_path="org/base", peft_type="LORA"),
             (folder / WEIGHTS).rename(folder / "adapter_model.safetensors"),
         ),
-        "is an adapter (LoRA) and no model: it goes on org/base",
+        "is an adapter (LoRA) and no model: it belongs on org/base",
     ),
     "bitsandbytes": (
         lambda folder: settle(folder, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
@@ -217,19 +217,19 @@ FAULTS = {
     "vectors": (lambda folder: (folder / "modules.json").write_text("[]"), "gives vectors and no text (modules.json)"),
     "negative context": (
         lambda folder: settle(folder, max_position_embeddings=-1),
-        "its config.json says max_position_embeddings = -1, which has no sense",
+        "its config.json says max_position_embeddings = -1, which makes no sense",
     ),
-    "no layers": (lambda folder: settle(folder, num_hidden_layers=0), "num_hidden_layers = 0, which has no sense"),
+    "no layers": (lambda folder: settle(folder, num_hidden_layers=0), "num_hidden_layers = 0, which makes no sense"),
     "dtype": (lambda folder: settle(folder, dtype="float8_e4m3fn"), "float8_e4m3fn"),
-    "no heads": (lambda folder: settle(folder, num_attention_heads=0), "num_attention_heads = 0, which has no sense"),
-    "heads of no size": (lambda folder: settle(folder, head_dim=0), "head_dim = 0, which has no sense"),
-    "not a number": (lambda folder: settle(folder, rms_norm_eps=float("nan")), "rms_norm_eps = nan, which has no sense"),
-    "dropout": (lambda folder: settle(folder, attention_dropout=5), "attention_dropout = 5, which has no sense"),
+    "no heads": (lambda folder: settle(folder, num_attention_heads=0), "num_attention_heads = 0, which makes no sense"),
+    "heads of no size": (lambda folder: settle(folder, head_dim=0), "head_dim = 0, which makes no sense"),
+    "not a number": (lambda folder: settle(folder, rms_norm_eps=float("nan")), "rms_norm_eps = nan, which makes no sense"),
+    "dropout": (lambda folder: settle(folder, attention_dropout=5), "attention_dropout = 5, which makes no sense"),
     "positions stretched by less than nothing": (
         lambda folder: settle(folder, rope_parameters={"rope_type": "linear", "factor": -2, "rope_theta": 1e4}),
-        "rope_parameters.factor = -2, which has no sense",
+        "rope_parameters.factor = -2, which makes no sense",
     ),
-    "a part that is no table": (lambda folder: settle(folder, text_config="x"), "text_config = 'x', which has no sense"),
+    "a part that is no table": (lambda folder: settle(folder, text_config="x"), "text_config = 'x', which makes no sense"),
     "list without end": (lambda folder: (folder / INDEX).write_text("[" * 100_000), f"{INDEX} is no list of tensors"),
     "in two files": (
         lambda folder: (shard(folder), reweigh_shard(folder, "two.safetensors", load_file(folder / "one.safetensors"))),

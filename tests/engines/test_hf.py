@@ -20,6 +20,7 @@ from selfreward.engines.fake import FakeModel
 from selfreward.engines.sampling import attention, drawing, hf, plain, tree
 from selfreward.engines.sampling.hf import HFModel, draw
 from selfreward.engines.sampling.plain import Way
+from selfreward.engines.sampling.sizes import token_bytes
 from selfreward.engines.sampling.tree import Tree
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.recipe import BackendConfig
@@ -547,7 +548,7 @@ def test_what_a_library_of_cudas_could_not_have_is_memory_too(words, llama, monk
 
 
 def test_by_itself_the_budget_is_what_there_is_room_for(llama):
-    assert hf._token_bytes(llama.model) == 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, their size, bytes
+    assert token_bytes(llama.model) == 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, their size, bytes
     config = BackendConfig()
     assert config.in_flight(room=1e6, token=256, cuda=False) == 1_000_000 // 2 // 256
     assert config.in_flight(room=1e12, token=256, cuda=False) == 32768

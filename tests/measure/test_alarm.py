@@ -70,7 +70,7 @@ def test_all_figures_that_stop_are_named_with_the_end_that_they_broke_and_no_oth
         "planted.a": {"stop_below": -1.0, "stop_above": 1.0}, "planted.b": {"below": 0.0, "stop_above": (4.0, 3.0)},
         "planted.c": {"stop_below": 1.0, "stop_above": 1.0}, "planted.d": {"above": 0.5},
     }  # fmt: skip
-    first = r"run: planted\.a at M1 \(-2, below -1: stop\)\. It is the first that was watched: .*run/M1/model\."
+    first = r"run: planted\.a at M1 \(-2, below -1: stop\)\. It is the first model that was watched: .*run/M1/model\."
     with pytest.raises(Alarm, match=first):
         go(world, tmp_path / "run", drift__limits=ends)
     del ends["planted.a"]

@@ -176,7 +176,7 @@ def test_the_page_shows_evaluations_with_judge_interval_and_number_and_a_chart_f
 
 def test_the_page_shows_the_head_to_head_of_the_judge_outside_the_loop(run):
     shown = page(run)
-    assert "What judges:First says, a judge outside the loop" in shown
+    assert "The verdicts of judges:First, a judge outside the loop" in shown
     assert "<tr><th>M2</th><td>M1</td><td>" in shown
     row = r"<th>M2</th><td>M1</td>.*?0\.0 / 100\.0 / 0\.0.*?<td>0\.0 .*?<td>100\.0 <span[^>]*>of \d+</span></td></tr>"
     assert re.search(row, shown)

@@ -16,7 +16,10 @@ from selfreward.records import Reading, iter_jsonl
 from selfreward.reports import compare_runs, write_comparison
 from tinyrun import quiet
 
-NETS = {"wins less losses against the model before, by the truth": "truth", "the same, by the judge outside": "judges:First"}
+NETS = {
+    "wins less losses against the model before, by the truth": "truth",
+    "wins less losses against the model before, by the outside judge": "judges:First",
+}
 """Figure → judge whose head-to-head it shows."""
 
 

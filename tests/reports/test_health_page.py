@@ -373,7 +373,7 @@ def test_the_run_says_what_it_found_after_every_model(tmp_path, monkeypatch):
     monkeypatch.setattr("selfreward.rundir.progress.Progress.say", lambda self, text: said.append(text))
     make_run(anchored(tmp_path), drift__limits=WORRY, **{**WATCHING, "iterations": 1})
     found = [text for text in said if "figures" in text]
-    assert re.fullmatch(r"M1: \d+ figures watched, of 1 with limits none lies outside", found[0])
+    assert re.fullmatch(r"M1: \d+ figures watched, of 1 with limits none is outside", found[0])
     assert re.fullmatch(r"M2: 1 of \d+ figures outside its limits: policy\.distinct_answers at M2 \(.*, below 2\)", found[1])
 
 
@@ -392,7 +392,7 @@ def test_a_run_that_a_monitor_ended_is_called_so_and_its_last_good_model_named(e
 def test_what_ends_a_run_at_its_first_model_leaves_no_good_one(tmp_path):
     with pytest.raises(Alarm):
         make_run(anchored(tmp_path), drift__limits={"policy.distinct_answers": {"stop_below": 2}}, **WATCHING)
-    assert describe_status(tmp_path / "run<b>").splitlines()[0].endswith("it is the first that was watched")
+    assert describe_status(tmp_path / "run<b>").splitlines()[0].endswith("it is the first model that was watched")
 
 
 def test_a_run_that_was_ended_at_its_last_model_is_called_so_too(tmp_path):
@@ -422,7 +422,7 @@ def test_a_summary_names_the_gravest_and_counts_the_rest():
     )
     assert [one.verdict for one in alarms(found)] == ["stop", "warn", "warn", "warn", "warn"]
     assert describe(found[-2:]) == (
-        '1 figure watched, none has a limit, so nothing can warn: set one, as drift.limits."flukes.rate".above = 0.2'
+        '1 figure watched, none has a limit, so no monitor can warn: set a limit, such as drift.limits."flukes.rate".above = 0.2'
     )
     assert describe([]) == "no figure could be read yet"
 
@@ -434,18 +434,18 @@ def test_a_run_that_nothing_watched_says_so_and_how_to_have_it_watched(tmp_path)
     recipe, run = make_world(anchored(tmp_path)), tmp_path / "run"
     go(recipe, run)
     assert "Not known: nothing watched this loop." in shown(page(run, "index.html"))
-    assert "How to have it watched" in shown(page(run)) and "[drift]" in shown(page(run))
+    assert "How to watch this run" in shown(page(run)) and "[drift]" in shown(page(run))
     before = {name: digest for name, digest in tree(run).items() if name not in AS_IT_IS and "README" not in name}
     go(recipe, run, **{name: value for name, value in WATCHING.items() if name.startswith("drift")})
-    assert before.items() <= tree(run).items(), "the page promises that what was made stays as it is"
-    assert "figures watched" in shown(page(run, "index.html")) and "How to have it watched" not in shown(page(run))
+    assert before.items() <= tree(run).items(), "the page promises that finished stages stay as they are"
+    assert "figures watched" in shown(page(run, "index.html")) and "How to watch this run" not in shown(page(run))
 
 
 def test_the_stages_that_a_run_will_have_are_those_that_it_has(watched, ended, tmp_path):
     bare = make_run(tmp_path, iterations=1, drift__sample=2, drift__pool=2)
     for run in (watched, ended, bare):
         for model in open_run(run).models.values():
-            there, done, due = (set(names) for names in (model.stages(), map(str, model.done), map(str, model.due)))
+            there, done, due = (set(names) for names in (model.stages(), map(str, model.done), map(str, model.planned)))
             there = {f"{model.name}/{stage}" for stage in there}
             assert there == done and (there == due or not model.measured), model.name
 

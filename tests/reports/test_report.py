@@ -304,7 +304,7 @@ def test_the_outside_judge_comes_first_and_one_that_decides_little_is_said_to_be
     rival = {"against": "M1", "judge": "referee", "wins": 1, "ties": 0, "losses": 1, "unscored": 8, "net": None}
     model = Measured.model_validate(measured(run)["M2"] | {"head_to_head": [rival]})
     told = write_headline([model.model_copy(update={"name": "M1", "head_to_head": []}), model], 5)
-    assert told.title == ("Not known: referee is no judge of this: it gave a verdict that can be read on 2 of 10 prompts")
+    assert told.title == ("Not known: referee is no judge of this: it gave a readable verdict on 2 of 10 prompts")
     assert told.sentences[0].startswith("referee is no judge of this")
 
 

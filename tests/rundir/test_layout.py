@@ -46,12 +46,16 @@ OTHERWISE = [
     {"sft__baseline": True, "iterations": 3, "judge__method": "cream", "dpo__confidence": "consistency", **WIDE},
     {"sft__baseline": True, "judge__method": "pairwise", "judge_pairs": {"by": "none", "replay": 1}, **WIDE},
     {"sft__baseline": True, "judge_pairs": {"by": "meta", "samples": 4, "share": 0.5, "commonest": 1}, **WIDE},
+    {"sft__baseline": True, "iterations": 4, "dpo__optimizer": "carried", "dpo__schedule": "run", "measure__every": 3, **WIDE},
+    {"sft__baseline": True, "judge__checks": "score", **WIDE},
 ]
 """Fields that do not go with all others."""
 
 
 @pytest.fixture(
-    scope="module", params=[EVERYTHING, *OTHERWISE], ids=["everything", "made", "temporal", "votes", "likely", "compared", "meta"]
+    scope="module",
+    params=[EVERYTHING, *OTHERWISE],
+    ids=["everything", "made", "temporal", "votes", "likely", "compared", "meta", "small", "checked"],
 )
 def run(request, tmp_path_factory):
     """A whole run with everything on, and others with what does not go with it."""
@@ -81,9 +85,9 @@ def left(run):
 
 
 def test_every_stage_that_a_run_leaves_is_in_the_layout_and_the_other_way_round(run):
-    due = expected(open_run(run).recipe)
-    once = {(folder, part.name) for folder, part in due if not part.several or part is JUDGMENTS}
-    several = {(folder, part) for folder, part in due if part.several and part is not JUDGMENTS}
+    planned = expected(open_run(run).recipe)
+    once = {(folder, part.name) for folder, part in planned if not part.several or part is JUDGMENTS}
+    several = {(folder, part) for folder, part in planned if part.several and part is not JUDGMENTS}
     steps = {(folder, stage) for folder, stage in left(run) if any(f == folder and p.covers(stage) for f, p in several)}
     assert left(run) - steps == once and {(folder, part_of(stage)) for folder, stage in steps} == several
 

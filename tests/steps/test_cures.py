@@ -300,7 +300,7 @@ def test_a_run_measures_its_confidence_from_the_first_judge_that_has_one_before_
         confidence = receipt(folder, "model")["confidence"]
         assert confidence == pytest.approx((fmean(taus) + 1) / 2) and 0.2 < confidence < 0.8
     assert open_run(tmp_path / "run").finished
-    stages = {name: [due.part.name for due in model.due] for name, model in open_run(tmp_path / "run").models.items()}
+    stages = {name: [planned.part.name for planned in model.planned] for name, model in open_run(tmp_path / "run").models.items()}
     assert {name for name, found in stages.items() if "judgments_before" in found} == set(asked)
 
 

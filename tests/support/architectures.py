@@ -96,7 +96,7 @@ OWN["qwen4_exp"] = OWN["qwen4_exp_text"] = {
     "indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8, "indexer_compress_ratio": 2,
 }  # fmt: skip
 DISAGREES = "as its forward pass says, which is what is trained; `generate()` disagrees with it"
-NOT_CAUSAL = "sees what comes after a token, so that it cannot write"
+NOT_CAUSAL = "sees the tokens after each token, so it cannot generate text"
 OUT = {
     "blt": "no tiny one was found: bytes in patches, between parts of fixed widths",
     "cpmant": NOT_CAUSAL,

@@ -157,3 +157,15 @@ class Labeller(Longer):
         prompt = re.search(r"<instruction>(.*)</instruction>", asked, re.DOTALL)[1]
         category = "oddities" if "odd" in prompt else "coding" if "code" in prompt else "travel and places"
         return f"Category: {category}\nComplexity: {len(prompt.split())}\nLength: one paragraph"
+
+
+class Arena(Scripted):
+    """Prefers the longer answer with Arena-Hard's labels: much, from ten characters more on; of `mute` ones it says nothing."""
+
+    def say(self, asked):
+        a, b = re.search(r"<answer_a>(.*)</answer_a>\s*<answer_b>(.*)</answer_b>", asked, re.DOTALL).groups()
+        if "mute" in asked:
+            return "I would rather not."
+        ahead = len(a) - len(b)
+        label = "A=B" if not ahead else ("A>>B" if ahead > 9 else "A>B") if ahead > 0 else ("A<<B" if ahead < -9 else "B>A")
+        return f"My answer: [[A>>B]] is no answer.\nMy final verdict: [[{label}]]"

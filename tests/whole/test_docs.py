@@ -16,7 +16,7 @@ from selfreward.cli import app
 from selfreward.recipe import Recipe, SourceConfig, read_recipe
 from selfreward.recipe.recipe import _table
 from selfreward.records import Ranking
-from selfreward.steps import load_rankings
+from selfreward.steps import assert_checkable, load_prompts, load_rankings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -192,6 +192,15 @@ def test_every_name_in_the_map_is_defined_in_a_module_of_its_row(row):
     names = [re.sub(r"\(.*\)$|^\w+\.", "", span) for span in spans if not span.endswith(".py")]
     for name in (name for name in names if name.isidentifier()):
         assert re.search(rf"^\s*(?:def|class) {name}\b|^\s*{name}\b[^=\n]*[:=]", code, re.MULTILINE), f"{name} is not there"
+
+
+def test_the_prompts_with_checks_on_the_page_about_your_own_model_can_be_checked(tmp_path):
+    (rows,) = re.findall(r"```jsonl\n(.*?)```", OWN_MODEL, re.DOTALL)
+    source = SourceConfig(path=str(tmp_path / "prompts.jsonl"))
+    Path(source.path).write_text(rows)
+    assert_checkable(source)
+    prompts, dropped = load_prompts(source, "heldout_prompts", 0)
+    assert all(prompt.checks for prompt in prompts) and len(prompts) == 3 and not dropped
 
 
 def test_the_ranked_rows_on_the_page_about_your_own_model_are_read(tmp_path):

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from selfreward.checks.finding import Finding
-from selfreward.checks.served import FROZEN, asked, findings
+from selfreward.checks.served import FROZEN, findings, honoured_fields
 from selfreward.checks.shapes import Shape, shape_of, size_by_name
 from selfreward.engines import (
     assert_finite,
@@ -98,8 +98,8 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
 
 
 def unshared(models: Sequence[NamedModel], backend: BackendConfig) -> list[Finding]:
-    """Which models cannot be sampled from as fast as others: those that hold more than keys and values of what they read."""
-    what = "its layers are of their own kind: every sample holds a copy of what was kept of its prompt, more may be read again"
+    """The models that sample more slowly than others: they hold more than keys and values of their texts."""
+    what = "its layers cannot share a prompt between samples: every sample holds a copy of it, and more may be read again"
     now = "Allow more time and memory for judging; the run says in a line what is not shared"
     copied = [model.name for model in models if backend.type == "hf" and model.shape and model.shape.own_kind]
     return [Finding("warning", name, what, now) for name in copied]
@@ -109,7 +109,7 @@ def _served(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
     """The model of a server, which is asked a few words: that its list has a model tells nothing of the key and the limits."""
     where = f"server {recipe.servers[name].url}"
     try:
-        honours = asked(name, recipe, retries=0)
+        honours = honoured_fields(name, recipe, retries=0)
         problems = tuple(findings(name, parts, recipe, honours))
     except SelfRewardError as error:
         return NamedModel(name, parts, where, problems=(Finding.of(error),))
@@ -162,9 +162,9 @@ def _out_of_reach(name: str, parts: tuple[str, ...], error: Exception) -> NamedM
     if isinstance(error, GatedRepoError):
         what, now = "is open only to those who accepted its licence", f"Accept it at huggingface.co/{name} and set HF_TOKEN"
     elif isinstance(error, RepositoryNotFoundError):
-        what, now = "is no folder here and no model on the hub", "Put the name right; for a private model set HF_TOKEN"
+        what, now = "is no folder here and no model on the hub", "Correct the name; for a private model set HF_TOKEN"
     else:
-        what = f"is no folder here and cannot be had from the hub ({first_line(error)})"
+        what = f"is no folder here and cannot be fetched from the hub ({first_line(error)})"
         now = "Give a folder with the model, or download it where the hub can be reached"
     size = size_by_name(name)
     shape = Shape(size) if size else None
@@ -194,7 +194,9 @@ def _wrong(look: Callable[[Path], object], folder: Path, model: NamedModel) -> t
 
 
 def _no_weights(name: str) -> Finding:
-    return Finding("error", name, "has no .safetensors weights", "Give a model that has; others are never loaded")
+    return Finding(
+        "error", name, "has no .safetensors weights", "Give a model with .safetensors weights; other files are never loaded"
+    )
 
 
 def _read(folder: Path, model: NamedModel) -> NamedModel:

@@ -38,7 +38,7 @@ class Shape(NamedTuple):
     state: int = 0
     """Numbers that they keep of a text however long it is: the states of recurrent layers."""
     own_kind: bool = False
-    """Whether its layers are of a kind of which the samples of a prompt cannot share all that was read."""
+    """True if the samples of a prompt cannot share everything that its layers read."""
 
 
 def shape_of(config: Any) -> Shape:
@@ -92,7 +92,7 @@ def adapter_parameters(config: Any, lora: LoRAConfig) -> int:
         adapted = get_peft_model(model, adapters.lora(lora))
     except (ValueError, re.error) as error:
         now = "Name modules that this architecture has, or `all-linear`"
-        raise SelfRewardError(f"no module is called so ({first_line(error)})", "trainer.lora.targets", now) from error
+        raise SelfRewardError(f"the model has no such module ({first_line(error)})", "trainer.lora.targets", now) from error
     trained: int = adapted.get_nb_trainable_parameters()[0]
     return trained
 

@@ -93,9 +93,9 @@ def _seed(seed: Material, assumed: bool) -> str:
 
 
 def _limits(drift: DriftConfig) -> str:
-    """Whether anything that is watched can alarm."""
+    """The number of figures with limits, and of those that can end the run, in words."""
     if not drift.limits:
-        return "no figure has a limit: they show, and neither warn nor end the run"
+        return "no figure has a limit: figures are shown, and neither warn nor end the run"
     stops = sum((limit.stop_below, limit.stop_above) != (None, None) for limit in drift.limits.values())
     have = "has" if len(drift.limits) == 1 else "have"
     return f"{amount(len(drift.limits), 'figure')} {have} limits, and {stops or 'none'} can end the run"

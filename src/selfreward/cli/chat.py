@@ -19,8 +19,8 @@ def converse(
 ) -> None:
     """Read lines and answer them, remembering the conversation, until an empty one or the end of input.
 
-    `system`: a system prompt, where it is to be another than the one that the model's run gives it. With `thinking`, tokens,
-    each thought is shown before its answer and forgotten.
+    `system` replaces the system prompt of the model's run. With `thinking`, tokens, each thought is shown before its answer and
+    forgotten.
     """
     folder = find_model(model)
     check_model(folder)
@@ -49,13 +49,13 @@ def converse(
 
 
 def _frame(model: Path) -> Frame:
-    """How the run that made a model asks it; plainly where none did."""
+    """The framing of prompts in the run that made the model; none where no run did."""
     recipe = find_subject(str(model)).recipe
     return load_recipe(recipe).responses.frame if recipe else NO_FRAME
 
 
 def _open(model: Path) -> Model:
-    """The engine, with nothing said by the libraries below it: what stands on the screen is the conversation."""
+    """Open the engine with the libraries below it silenced, so that only the conversation is on the screen."""
     quiet_libraries()
     warnings.simplefilter("ignore")
     from transformers.utils import logging

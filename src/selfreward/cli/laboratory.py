@@ -18,13 +18,13 @@ OutOption = Annotated[Path, typer.Option(help="Folder for speed.md and speed.jso
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
 DtypeOption = Annotated[str, typer.Option(help="float32 or bfloat16.")]
 LoraOption = Annotated[bool, typer.Option("--lora", help="Train adapters instead of all weights.")]
-RepeatsOption = Annotated[int, typer.Option(min=1, help="Times that each is measured.")]
-SeedOption = Annotated[int, typer.Option(help="Of weights, prompts and samples.")]
-WorkOption = Annotated[list[str] | None, typer.Option("--set", help="A field listed above, as seed=1; repeatable.")]
+RepeatsOption = Annotated[int, typer.Option(min=1, help="Number of times to measure each.")]
+SeedOption = Annotated[int, typer.Option(help="The seed of weights, prompts and samples.")]
+WorkOption = Annotated[list[str] | None, typer.Option("--set", help="A field listed above, such as seed=1; repeatable.")]
 
 bench = typer.Typer(
     cls=named_first("arms", "sweep", "training", "overhead"), no_args_is_help=True,
-    help="Measure speed on random weights: beside what people would use instead, and the floor of the machine.",
+    help="Measure speed on random weights, against common alternatives and the limit of the machine.",
 )  # fmt: skip
 app.add_typer(bench, name="bench")
 
@@ -33,9 +33,7 @@ app.add_typer(bench, name="bench")
 @told
 def arms(
     out: OutOption,
-    arms: Annotated[
-        str, typer.Argument(help="Ways to do it, with commas between; the page tells what each is.")
-    ] = "a,b,c,d,a2,e",
+    arms: Annotated[str, typer.Argument(help="Arms to measure, separated by commas; the page describes each.")] = "a,b,c,d,a2,e",
     model: ModelOption = "1m",
     repeats: RepeatsOption = 3,
     device: DeviceOption = "cpu",
@@ -61,14 +59,14 @@ def arms(
 @bench.command()
 @told
 def sweep(
-    prompts: Annotated[str, typer.Argument(help="Numbers of prompts, as 64,256,1024.")],
+    prompts: Annotated[str, typer.Argument(help="Numbers of prompts, such as 64,256,1024.")],
     out: OutOption,
     model: ModelOption = "1m",
     repeats: RepeatsOption = 3,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
     lora: LoraOption = False,
-    dpo: Annotated[bool, typer.Option("--dpo/--no-dpo", help="Whether an iteration trains on its pairs.")] = True,
+    dpo: Annotated[bool, typer.Option("--dpo/--no-dpo", help="Train on the pairs of an iteration.")] = True,
     seed: SeedOption = 0,
 ) -> None:
     """Our own cost of an iteration at several numbers of prompts."""
@@ -94,7 +92,7 @@ def training(
 
 @bench.command()
 @told
-def overhead(recipe: Annotated[str, typer.Argument(help="The recipe that is run.")], out: OutOption) -> None:
+def overhead(recipe: Annotated[str, typer.Argument(help="The recipe to run.")], out: OutOption) -> None:
     """The share of a run's time that is not the model."""
     _bench(out, overhead=recipe)
 
@@ -107,10 +105,10 @@ def _bench(out: Path, **fields: Any) -> None:
 
 
 def _fields(changes: list[str] | None, *known: str) -> dict[str, Any]:
-    """Fields given by --set. Raises `SelfRewardError` where one means nothing here."""
+    """The fields given by --set. Raises `SelfRewardError` for a field that does not exist here."""
     fields = changed(changes)
     if unknown := [name for name in fields if name not in known]:
-        raise SelfRewardError(f"{unknown[0]} means nothing here", "--set", f"Leave it out; there are {', '.join(known)}")
+        raise SelfRewardError(f"{unknown[0]} is no field here", "--set", f"Leave it out; the fields are {', '.join(known)}")
     return fields
 
 
@@ -119,7 +117,7 @@ def _numbers(where: str, text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     wrong = [part for part in parts if not part.isdecimal() or int(part) < 1]
     if wrong:
-        raise SelfRewardError(f"{wrong[0]!r} is no positive whole number", where, "Write them with commas between, as 64,256")
+        raise SelfRewardError(f"{wrong[0]!r} is no positive whole number", where, "Separate them with commas, such as 64,256")
     return tuple(map(int, parts))
 
 
@@ -129,8 +127,10 @@ def lab(
     out: Annotated[Path, typer.Argument(help="Folder for loop-health.md, .json and .svg, and the records behind them.")],
     work: Annotated[Path | None, typer.Option(help="Folder for runs under way; OUT/under-way by default.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, each on one thread.")] = 2,
-    minutes: Annotated[float, typer.Option(min=0, help="Begin no run after so many; 0 only makes the page anew.")] = 110,
-    only: Annotated[list[str] | None, typer.Option(help="Only arms whose names begin so, as noise-0.75; repeatable.")] = None,
+    minutes: Annotated[float, typer.Option(min=0, help="Begin no run after this many minutes; 0 only rewrites the page.")] = 110,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only arms whose names begin with this, such as noise-0.75; repeatable.")
+    ] = None,
 ) -> None:
     """Run the micro world with and without planted defects, and report what every monitor saw, and when.
 

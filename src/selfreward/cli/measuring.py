@@ -11,20 +11,24 @@ from selfreward.cli.application import FAILED, app, changed, named_first, say, s
 
 MODEL = "A model of a run (runs/demo/M3), a folder, a hub id, or a server as URL#MODEL"
 JudgeOption = Annotated[
-    str | None, typer.Option(help="Who judges: a folder, RUN/M1, a hub id, package.module:name, or a server as URL#MODEL.")
+    str | None, typer.Option(help="The judge: a folder, RUN/M1, a hub id, package.module:name, or a server as URL#MODEL.")
 ]
-KeyOption = Annotated[str | None, typer.Option(help="Environment variable with the server's key; none is sent without it.")]
-RecipeOption = Annotated[Path | None, typer.Option(help="A recipe, for all that is not given; a run's model has its run's.")]
-FolderOption = Annotated[Path | None, typer.Option("--folder", "-o", help="Where; evaluations/NAME beside the model by default.")]
-NameOption = Annotated[str | None, typer.Option(help="What the evaluation is called.")]
-FieldsOption = Annotated[list[str] | None, typer.Option("--set", help="A field listed above, as seed=1; repeatable.")]
+KeyOption = Annotated[str | None, typer.Option(help="Environment variable with the server's key; not given: no key is sent.")]
+RecipeOption = Annotated[
+    Path | None, typer.Option(help="A recipe for the settings that are not given; a run's model uses its run's recipe.")
+]
+FolderOption = Annotated[
+    Path | None, typer.Option("--folder", "-o", help="Folder of the result; evaluations/NAME beside the model by default.")
+]
+NameOption = Annotated[str | None, typer.Option(help="The evaluation's name.")]
+FieldsOption = Annotated[list[str] | None, typer.Option("--set", help="A field listed above, such as seed=1; repeatable.")]
 
 
 @app.command()
 @told
 def evaluate(
     model: Annotated[str, typer.Argument(help=f"{MODEL}.")],
-    on: Annotated[str, typer.Option(help="One of the evaluations listed below, or a file that tells which.")],
+    on: Annotated[str, typer.Option(help="One of the evaluations listed below, or a data file that shows which.")],
     data: Annotated[
         str | None, typer.Option(help="The evaluation's file; for reward-modeling the rankings of a run's model by default.")
     ] = None,
@@ -51,6 +55,8 @@ def evaluate(
     judgebench       pairwise.rubric, pairwise.pattern, pairwise.labels
     rm-bench         grading.rubric, grading.pattern, grading.scale='[1, 10]',
                      grading.samples
+    arena-hard       baseline, template, judging.max_tokens,
+                     responses.temperature, responses.max_tokens
     lm-eval          tasks=arc_easy,piqa, include_path, few_shot, limit,
                      batch_size, chat_template
     all              seed, bootstrap, backend.device, backend.dtype
@@ -69,9 +75,9 @@ app.add_typer(compare, name="compare")
 @told
 def compare_models(
     model: Annotated[str, typer.Argument(help=f"{MODEL}.")],
-    against: Annotated[str, typer.Argument(help="The one it is compared with.")],
+    against: Annotated[str, typer.Argument(help="The model to compare it with.")],
     data: Annotated[
-        str | None, typer.Option("--data", "--on", help="The prompts; those that a run's model was measured on by default.")
+        str | None, typer.Option("--data", "--on", help="The prompts; by default those on which a run's model was measured.")
     ] = None,
     judge: JudgeOption = None,
     changes: FieldsOption = None,
@@ -100,7 +106,9 @@ def compare_models(
 @told
 def compare_runs(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, two or more, finished or under way.")],
-    folder: Annotated[Path | None, typer.Option("--folder", "-o", help="Write a page there too, compare.html.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", "-o", help="Folder for a page of the comparison, compare.html.")
+    ] = None,
 ) -> None:
     """Runs side by side: where their recipes differ, both axes of every model, and all monitors."""
     from selfreward.reports import compare_runs, show_comparison, write_comparison
@@ -132,7 +140,7 @@ def _evaluate(
 
 
 def _imply(given: dict[str, Any]) -> None:
-    """Put in what follows from what is given: named columns are a format, and of the judgments asked for half must be valid."""
+    """Fill in settings that follow from others: named columns are a format, and half of the judgments asked for must be valid."""
     data, grading = given.get("data"), given.get("grading")
     if isinstance(data, dict) and "columns" in data:
         data.setdefault("format", "columns")
@@ -160,7 +168,9 @@ def calibrate(
     runs: Annotated[
         list[Path], typer.Argument(help="Folders of finished runs that went well, of one recipe and different seeds.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file, for drift.baseline of a recipe.")] = Path("baseline.jsonl"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, for drift.baseline of a recipe.")] = Path(
+        "baseline.jsonl"
+    ),
 ) -> None:
     """Make a baseline of clean runs: one alarm over all figures and models, with the error rate that so many runs can hold."""
     from selfreward.measure import calibrate, figures_of

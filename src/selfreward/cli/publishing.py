@@ -15,7 +15,7 @@ from selfreward.cli.application import RunArgument, app, say, told
 def export(
     folder: RunArgument,
     what: Annotated[list[str] | None, typer.Option(help="Only these records (pairs, responses, …); repeatable.")] = None,
-    to: Annotated[Path | None, typer.Option(help="Where; RUN/export by default.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder to write; RUN/export by default.")] = None,
 ) -> None:
     """Write a run's records as a dataset that `datasets` loads, and a card beside each of its models."""
     from selfreward.reports import KINDS, export_run, write_cards
@@ -31,7 +31,7 @@ def export(
 @told
 def convert(
     file: Annotated[Path, typer.Argument(help="A GGUF file.")],
-    folder: Annotated[Path, typer.Argument(help="Where to; a folder that is not there yet.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist yet.")],
 ) -> None:
     """Convert a model in a GGUF file into a folder as transformers has one: dequantised, with its chat template and stops."""
     from selfreward.engines import convert_gguf
@@ -45,8 +45,8 @@ def convert(
 def push(
     target: Annotated[Path, typer.Argument(help="A model of a run (runs/demo/M3), a folder with a model, or an export.")],
     repo: Annotated[str, typer.Argument(help="The repository: you/its-name.")],
-    public: Annotated[bool, typer.Option("--public/--private", help="Who may see a repository that is new.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    public: Annotated[bool, typer.Option("--public/--private", help="Visibility of a new repository.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Send without asking.")] = False,
 ) -> None:
     """Send a model or an exported dataset to the Hugging Face Hub, after showing what would be sent."""
     from selfreward.reports import push_folder

@@ -16,7 +16,7 @@ from selfreward.errors import Alarm, SelfRewardError
 RECIPE = "A recipe (TOML), or the name of one that comes with the package."
 RecipeArgument = Annotated[Path, typer.Argument(help=RECIPE)]
 OptionalRecipeArgument = Annotated[
-    Path | None, typer.Argument(help=f"{RECIPE} Left out: that of the run in --folder, or of --from.")
+    Path | None, typer.Argument(help=f"{RECIPE} Not given: the recipe of the run in --folder, or of --from.")
 ]
 RunFolderOption = Annotated[Path | None, typer.Option("--folder", "-o", help="Run folder; runs/NAME of the recipe by default.")]
 SkipBadRowsOption = Annotated[
@@ -52,13 +52,13 @@ def run(
 
 
 def _target(recipe: Path | None, folder: Path | None, source: Path | None) -> Path:
-    """Where to run."""
+    """The folder to run in."""
     if folder:
         return folder
     if source:
         raise SelfRewardError("a branch needs a folder of its own", "command line", "Give it with --folder")
     if recipe is None:
-        now = "Give one, or --folder of a run that was begun, or --from a model of a run"
+        now = "Give a recipe, or --folder with a run that was begun, or --from with a model of a run"
         raise SelfRewardError("no recipe is given", "command line", now)
     return _run_folder(recipe)
 
@@ -91,14 +91,14 @@ def check(
 @app.command()
 @told
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="One of them, to be printed: selfreward recipes micro > my.toml")] = None,
+    name: Annotated[str | None, typer.Argument(help="The recipe to print: selfreward recipes micro > my.toml")] = None,
 ) -> None:
     """List the recipes that come with the package, or print one to start your own from."""
     from selfreward.recipe import shipped_recipes
 
     shipped = shipped_recipes()
     if name and name not in shipped:
-        raise SelfRewardError("no recipe is called so", name, f"There are {', '.join(shipped)}")
+        raise SelfRewardError("there is no such recipe", name, f"There are {', '.join(shipped)}")
     for known, file in shipped.items():
         text = file.read_text(encoding="utf-8")
         if known == name:
@@ -132,7 +132,7 @@ def _has_screen() -> bool:
 
 
 def _run(recipe: Any, folder: Path, grace: float = GRACE) -> None:
-    """Run, and tell the result, also of a run that its monitors end."""
+    """Run, and show the result, also of a run that its monitors end."""
     from selfreward.api import execute
     from selfreward.reports import describe_end
 
@@ -174,7 +174,7 @@ def chat(
     top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.9,
     max_tokens: Annotated[int, typer.Option(min=1)] = 256,
     thinking: Annotated[int, typer.Option(min=0, help="Tokens to think in before each answer; 0: no thoughts.")] = 0,
-    system: Annotated[str | None, typer.Option(help="A system prompt; that of the model's run by default.")] = None,
+    system: Annotated[str | None, typer.Option(help="A system prompt; by default the one of the model's run.")] = None,
 ) -> None:
     """Talk to a model; an empty line or Ctrl-D ends it."""
     from selfreward.cli.chat import converse

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from selfreward.engines.protocols import Advance
+from selfreward.engines.protocols import OPTIMIZER, OPTIMIZER_BEFORE, Advance
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Asked, Completion, Contrast, Request, Watched, content_id
 
@@ -55,7 +55,7 @@ def write_like_a_model(request: Request) -> tuple[str, str]:
 
 
 def first_token(request: Request, text: str) -> dict[str, float] | None:
-    """As many tokens as are asked for, the one that `text` begins with first, each half as likely as the one before."""
+    """The `count` likeliest tokens: first the one that `text` begins with, each next one half as likely as the one before."""
     begin = text.split(maxsplit=1)[:1]
     others = random.Random(request.seed).sample(WORDS, k=len(WORDS))
     tokens = list(dict.fromkeys([*begin, *others]))[: request.top_logprobs]
@@ -63,7 +63,7 @@ def first_token(request: Request, text: str) -> dict[str, float] | None:
 
 
 def watched(request: Request, text: str) -> tuple[Watched, ...]:
-    """The words of `text` that are watched, the word drawn the likeliest, each other half as likely as the one before."""
+    """The watched words in `text`, each with the log-probabilities of all watched words: the drawn word is likeliest."""
     found = []
     for word in re.finditer(r"\S+", text):
         if word[0] in request.watch:
@@ -74,7 +74,7 @@ def watched(request: Request, text: str) -> tuple[Watched, ...]:
 
 
 def forced_logprob(request: Request) -> float:
-    """Some nats for every word that is forced; another model finds the same text another few likely."""
+    """A log-probability for the words of `forced`; another model finds the same text more or less likely."""
     per_word = random.Random(f"{request.model} {request.forced}").uniform(0.5, 2.5)
     return -per_word * (1 + len((request.forced or "").split()))
 
@@ -90,10 +90,10 @@ class FakeModel:
         return [list(range(start, min(start + BATCH, len(requests)))) for start in range(0, len(requests), BATCH)]
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Nothing to share."""
+        """Do nothing: requests share nothing here."""
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
-        """Last request first: the order of arrival must not show."""
+        """Complete the last request first, so that nothing depends on the order of arrival."""
         for request in reversed(batch):
             text, finish = self._write(request) if request.forced is None else (request.forced, "stop")
             yield Completion.model_validate(
@@ -106,7 +106,7 @@ class FakeModel:
             )  # fmt: skip
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is no memory to free."""
 
 
 class FakeTrainer:
@@ -129,10 +129,14 @@ class FakeTrainer:
             shutil.copytree(made, work / f"step-{step}", dirs_exist_ok=True)
             weight = np.full(1, step % 256, dtype=np.uint8)
             save_file({"weight": weight}, work / f"step-{step}" / "model.safetensors")
+        if config.optimizer == "carried":
+            before = work / OPTIMIZER_BEFORE
+            total = int(load_file(before)["steps"][0]) if before.exists() else 0
+            save_file({"steps": np.array([total + steps])}, work / OPTIMIZER)
         return made
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
-        """All of them."""
+        """Every pair fits."""
         return [True] * len(pairs)
 
     def _train(

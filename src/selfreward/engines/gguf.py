@@ -27,7 +27,7 @@ def find_gguf(name: str) -> Path | None:
         return path
     files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() and not any(path.glob("*.safetensors")) else []
     if len(files) > 1:
-        raise SelfRewardError(f"has {len(files)} GGUF files", name, f"Name the one that is meant, {files[0]} say")
+        raise SelfRewardError(f"has {len(files)} GGUF files", name, f"Name one of them, such as {files[0]}")
     return files[0] if files else None
 
 
@@ -52,7 +52,7 @@ def read_gguf(file: Path) -> tuple[Any, Any]:
 def convert_gguf(file: Path, folder: Path) -> None:
     """Write the model in `file` into `folder`, whole or not at all. Raises `SelfRewardError` where that cannot be done."""
     if folder.exists():
-        raise SelfRewardError("is there already", str(folder), "Name a folder that is not, or use what is in it")
+        raise SelfRewardError("is there already", str(folder), "Name a new folder, or use the model in this one")
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -101,7 +101,7 @@ def _fields(file: Path) -> dict[str, Any]:
 
 def _unknown(file: Path, error: Exception) -> SelfRewardError:
     what = f"holds no model that transformers can read ({first_line(error)})"
-    return SelfRewardError(what, str(file), "Give the model that it was made of, as a folder or a hub id")
+    return SelfRewardError(what, str(file), "Give the model that it was made from, as a folder or a hub id")
 
 
 def _write_ends(file: Path, fields: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ CLOSE = (
     r"|<\|(?:END_THINKING|end_of_thought)\|>(?:\s*+<\|(?:START_RESPONSE|START_TEXT|begin_of_solution)\|>)?"
     r"|(?:<\|end\|>\s*+<\|start\|>\s*+assistant\s*+)?<\|channel\|>\s*+final\b[^<\n]*+<\|message\|>"
 )
-"""Its end, with the header of the answer where one follows."""
+"""The end of a thought, with the header of the answer where one follows."""
 _RARE_OPEN = r"\bto=self<\|message\|>|Here are my reasoning steps:"
 _RARE_CLOSE = r"(?:<\|eom\|>\s*+<\|start\|>\s*+assistant\s*+)?\bto=user<\|message\|>|\[BEGIN FINAL RESPONSE\]"
 """Marks of single models (Muse Glimmer, Apriel), which stand in other texts too."""
@@ -30,12 +30,12 @@ class Said(NamedTuple):
     """A completion of a model that may think."""
 
     thought: str
-    """Without its marks; empty where there is none."""
+    """The thought without its marks; empty where there is none."""
     answer: str
     start: int
-    """Where the answer begins, in characters."""
+    """The character at which the answer begins."""
     whole: bool
-    """Whether the thought came to its end; where it did not there is no answer."""
+    """True if the thought came to its end; without an end there is no answer."""
 
 
 def parted(text: str, opened: bool = False) -> Said:
@@ -93,6 +93,6 @@ def thought_of(request: Request, completion: Completion) -> str | None:
 
 
 def in_quotes(text: str, mark: re.Match[str]) -> bool:
-    """Whether a mark is one that the text speaks of: between quotes of which the first ends nothing."""
+    """True if the text only mentions the mark: it stands between quotes, and the first quote ends nothing."""
     before, after = text[max(mark.start() - 2, 0) : mark.start()], text[mark.end() : mark.end() + 1]
     return before[-1:] in QUOTED and after in QUOTED and (before[-1:] in "“‘«" or not re.match(r"[\w.,;!?)\]]", before[:-1]))

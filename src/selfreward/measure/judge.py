@@ -32,7 +32,7 @@ class Graded(NamedTuple):
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """How each judgment ended: `scored`, or the name of what is wrong with it."""
+        """The outcome of each judgment: `scored`, or the name of the failure."""
         return [judgment.outcome for judgment in self.judgments]
 
     @property

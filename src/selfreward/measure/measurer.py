@@ -6,16 +6,16 @@ Nothing in this module returns anything to the loop: it writes records and `meas
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain, islice
-from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.errors import SelfRewardError, raised
 from selfreward.measure import axes
-from selfreward.recipe import Recipe, function_at
+from selfreward.measure.truth import by_checks, followed, load_truth
+from selfreward.recipe import CHECKS, Recipe
 from selfreward.records import (
+    Check,
     Checkpoint,
     HeadToHead,
     Iteration,
@@ -31,6 +31,7 @@ from selfreward.records import (
     write_whole,
 )
 from selfreward.rundir import (
+    HELDOUT_CHECKS,
     HELDOUT_JUDGMENTS,
     HELDOUT_PREFERENCES,
     HELDOUT_RESPONSES,
@@ -45,13 +46,21 @@ from selfreward.rundir import (
     teaching,
 )  # fmt: skip
 from selfreward.stats import Tally, intervals
-from selfreward.steps import Answering, Cast, Grader, PairwiseJudge, Seed, combine, flip_rate, of_preferences, ranked_responses
+from selfreward.steps import (
+    Answering,
+    Cast,
+    Grader,
+    PairwiseJudge,
+    Seed,
+    check_all,
+    combine,
+    flip_rate,
+    of_preferences,
+    ranked_responses,
+)
 
-Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
-"""(prompt, response) → (kind of task, points by criterion); None for a prompt that has no truth."""
 
-
-class Taken(NamedTuple):
+class Measurement(NamedTuple):
     """A measurement of one model, and the records behind it."""
 
     measured: Measured
@@ -70,22 +79,27 @@ class Measurer:
         self.recipe, self.seed, self.run, self.cast = recipe, seed, run, cast
         self.grader = Grader(recipe.judge)
         self.pairwise = PairwiseJudge(recipe.pairwise)
-        self.truth: Truth = load_truth(recipe.measure.truth) if recipe.measure.truth else lambda prompt, response: None
+        self.truth = load_truth(recipe)
+        self.checked: dict[str, list[Check]] = {}
+        """Checks by the id of an answer, where `judge.checks` is on."""
         self.done: list[Measured] = []
         self.answers: dict[str, list[Response]] = {}
 
-    def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Taken:
+    def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Measurement:
         """Measure `model` in its folder, on held-out prompts and rankings; writes `measured.json` and `summary.json`."""
         answering = Answering(self.recipe.responses.sampling, frame=self.recipe.responses.frame)
         own = list(folder.ask(HELDOUT_RESPONSES, answering, self.seed.heldout_prompts, model))
         self.answers[folder.name] = own
         judgments = self._judge(folder, model)
+        self._check(folder, own, made)
         verdicts = folder.keep(TRUTH, (self._verdicts(chain(own, made.responses if made else ()), made), []))
+        for candidate in made.responses if made else ():
+            self.checked.pop(candidate.id, None)
         ranked = self._judge_rankings(folder, model)
         measured = self._sum_up(folder, model, own, judgments, ranked, verdicts, made)
         self.done.append(measured)
         self._write(folder.path / MEASURED, measured.model_dump_json(indent=1))
-        return Taken(measured, own, judgments, ranked)
+        return Measurement(measured, own, judgments, ranked)
 
     def follow(self, recipe: Recipe) -> None:
         """Measure by `recipe` from now on."""
@@ -103,7 +117,18 @@ class Measurer:
         judged = [answer for name in (folder.name, *self.rivals(folder.name)) for answer in self.answers[name]]
         return folder.ask(HELDOUT_JUDGMENTS, self.grader, [(asked_of[answer.prompt_id], answer) for answer in judged], model)
 
+    def _check(self, folder: ModelFolder, own: list[Response], made: Iteration | None) -> None:
+        """Check the answers to prompts that carry checks."""
+        if self.recipe.judge.checks == "off":
+            return
+        prompts = (*self.seed.heldout_prompts, *(made.prompts if made else ()))
+        checked = check_all(prompts, chain(own, made.responses if made else ()), self.recipe.seed)
+        folder.keep(HELDOUT_CHECKS, ([check for checks in checked.values() for check in checks], []))
+        self.checked |= checked
+
     def _verdicts(self, responses: Iterable[Response], made: Iteration | None) -> list[Verdict]:
+        if self.recipe.measure.truth == CHECKS:
+            return by_checks(responses, self.checked, self.grader.config.scale)
         texts = {prompt.id: prompt.text for prompt in (*self.seed.heldout_prompts, *(made.prompts if made else []))}
         truths = ((response, self.truth(texts[response.prompt_id], response.text)) for response in responses if response.answered)
         return [Verdict(response_id=response.id, kind=true[0], points=true[1]) for response, true in truths if true]
@@ -135,6 +160,7 @@ class Measurer:
             distinct_answers=len({a.text for a in own}) / len(own),
             score_histogram=tally.histogram, judgments=_ordered(tally.outcomes),
             reward_modeling=judging,
+            checks=followed([self.checked[a.id] for a in own if a.id in self.checked], *self._resampling),
             loop=self.loop_stats(made, by_response, folder) if made else None,
             selected=folder.receipt(MODEL).get("selected"),
         )  # fmt: skip
@@ -250,30 +276,6 @@ def _counts(facts: Mapping[str, Any]) -> dict[str, int]:
         **({"kept": facts["records"]} if "records" in facts else {"steps": facts["steps"]}),
         **facts["dropped"],
     }
-
-
-def load_truth(path: str) -> Truth:
-    """The function that `measure.truth` names. Raises `SelfRewardError` where there is none; what it gives is looked over."""
-    function = function_at(path, "measure.truth", "prompt", "response")
-    where, now = f"measure.truth ({path})", "Let it give (kind of task, {criterion: points}), or None where there is no truth"
-
-    def truth(prompt: str, response: str) -> tuple[str, dict[str, float]] | None:
-        try:
-            told = function(prompt, response)
-        except Exception as error:  # whatever may go wrong in another's code
-            raise SelfRewardError(f"raised {raised(error)} for the prompt {prompt[:80]!r}", where, now) from error
-        if told is None:
-            return None
-        try:
-            kind, points = told
-            told = kind, {str(criterion): float(point) for criterion, point in points.items()}
-        except (TypeError, ValueError, AttributeError) as error:
-            raise SelfRewardError(f"gave {told!r:.80} for the prompt {prompt[:80]!r}", where, now) from error
-        if not isinstance(kind, str) or not all(map(isfinite, told[1].values())):
-            raise SelfRewardError(f"gave {told!r:.80} for the prompt {prompt[:80]!r}", where, now)
-        return told
-
-    return truth
 
 
 def _summed_up(summary: Path) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Code of the user's own, which a recipe names by import path: how it may be called."""
+"""Code of the user's own, which a recipe names by import path, and the check that it can be called."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LATER = {
     inspect.iscoroutinefunction: "an async function", inspect.isgeneratorfunction: "a generator",
     inspect.isasyncgenfunction: "an async generator",
 }  # fmt: skip
-"""Functions that give their values only to who waits for them or goes through them."""
+"""Functions that give their values only to callers that await them or iterate."""
 
 
 def function_at(path: str, where: str, *arguments: str) -> Callable[..., Any]:

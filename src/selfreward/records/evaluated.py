@@ -40,7 +40,7 @@ class Figure(Record):
         return Estimate(value=self.value, low=low, high=high)
 
 
-class Found(Record):
+class Findings(Record):
     """The findings of an evaluation."""
 
     prompts_digest: str
@@ -59,7 +59,7 @@ class Found(Record):
     broken_down: str = ""
 
 
-class Result(Found):
+class Result(Findings):
     """A finished evaluation: `result.json`."""
 
     name: str

@@ -74,7 +74,7 @@ def same_models(now: Known, before: Known, run: Path) -> dict[str, Mapping[str, 
         then = before.get(name, {})
         changed = sorted(file for file in files.keys() | then.keys() if files.get(file) != then.get(file))
         if changed and then.get("fingerprint") == files.get("fingerprint"):
-            what = f"is another model than when this was begun: {', '.join(changed)} changed, in its folder"
+            what = f"is no longer the model that this began with: {', '.join(changed)} changed, in its folder"
             raise Outdated(what, name, f"Undo the change, or give this another folder than {run}")
     return {**before, **now}
 
@@ -102,7 +102,7 @@ def read_signed(path: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let errors of the operating system that name no file, such as those of writing, name `path`."""
+    """Add `path` to errors of the operating system that name no file, such as those of writing."""
     try:
         yield
     except OSError as error:

@@ -115,7 +115,7 @@ def read_line(line: str, kind: type[R], where: str, context: str | None = None) 
     try:
         return kind.model_validate_json(line, context=context)
     except ValidationError as error:
-        now = "Put the line right, or restore the file from where it came"
+        now = "Correct the line, or restore the file"
         raise SelfRewardError(wrong_field(error, kind), where, now) from error
 
 

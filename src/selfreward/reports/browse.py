@@ -10,8 +10,21 @@ from typing import NamedTuple
 from markupsafe import escape
 
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Judgment, Likelihood, MetaJudgment, Pair, Preference, Prompt, Response, Verdict, Vote, quoted
+from selfreward.records import (
+    Check,
+    Judgment,
+    Likelihood,
+    MetaJudgment,
+    Pair,
+    Preference,
+    Prompt,
+    Response,
+    Verdict,
+    Vote,
+    quoted,
+)
 from selfreward.rundir import (
+    HELDOUT_CHECKS,
     LIKELIHOODS,
     LIKELIHOODS_BEFORE,
     LIKELIHOODS_M1,
@@ -139,6 +152,8 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
     votes = list(folder.records(VOTES).about("response_id", response_ids))
     scores |= {vote.response_id: vote.votes / vote.of for vote in votes}
     remarks = _remarks(votes, preferences, likely, list(folder.records(META_JUDGMENTS).about("response_id", response_ids)))
+    for check in folder.records(HELDOUT_CHECKS).about("response_id", response_ids):
+        remarks[check.response_id].append(Remark(_of_check(check), ""))
     for prompt in prompts:
         pair = pairs.get(prompt.id)
         part = {pair.chosen_id: "chosen", pair.rejected_id: "rejected"} if pair else {}
@@ -149,6 +164,10 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
             for r in responses[prompt.id]
         ]
         yield Browsed(prompt, shown_of, pair, "" if pair else reasons.get(prompt.id, ""))
+
+
+def _of_check(check: Check) -> str:
+    return f"{check.instruction}: {check.label if check.strict is None else 'passed' if check.strict else 'failed'}"
 
 
 def _remarks(

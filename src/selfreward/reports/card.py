@@ -60,15 +60,15 @@ def without_folders(value: Any) -> Any:
 
 METHODS = {
     "pairwise": "The candidates for {model} were compared two at a time, in both orders, by {judge}: a score is a share of wins.",
-    "likelihood": "The candidates for {model} have for a score how much likelier the model found them than the model before it.",
-    "cream": "The candidates for {model} have for a score how much likelier the model found them than M1.",
-    "votes": "The candidates for {model} have for a score the share of a prompt's candidates that came to the same answer.",
+    "likelihood": "The candidates for {model} are scored by their log-likelihood ratio, that model over the model before it.",
+    "cream": "The candidates for {model} are scored by their log-likelihood ratio, that model over M1.",
+    "votes": "The candidates for {model} are scored by the share of a prompt's candidates that came to the same answer.",
 }
 """Ways of scoring in which no judge grades by a rubric."""
 
 
 def scored_how(recipe: Recipe, model: str) -> str:
-    """How the candidates for `model` got their scores, where no judge graded them by the rubric; empty where one did."""
+    """The method that scored the candidates for `model`, where no judge graded them by the rubric; empty where one did."""
     told = METHODS.get(recipe.judge.method_for(number(model)), "")
     return told.format(model=model, judge=judge_of(recipe))
 

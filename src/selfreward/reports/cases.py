@@ -65,7 +65,7 @@ class Case(NamedTuple):
     files: str
     """The files with its records."""
     shown: bool = True
-    """Whether its texts fit in the page."""
+    """True if its texts fit in the page."""
 
     @property
     def size(self) -> int:
@@ -273,7 +273,7 @@ class Of(NamedTuple):
     judgments: int
     """Judgments of held-out ranked responses."""
     perfect: int
-    """Of these responses, those whose mean score is the highest there is."""
+    """The number of these responses whose mean score is the highest possible."""
     known: int
     """Pairs that it was trained on both of whose responses have a truth."""
 

@@ -149,7 +149,9 @@ def _axes(sides: Sequence[ComparedRun]) -> list[Group]:
         "says of itself": lambda run, at: run.measured[at].self_score,
         "pairwise accuracy": lambda run, at: _accuracy(run.measured[at]),
         "wins less losses against the model before, by the truth": partial(_net, judged_by=lambda run: "truth"),
-        "the same, by the judge outside": partial(_net, judged_by=lambda run: run.recipe.measure.judge),
+        "wins less losses against the model before, by the outside judge": partial(
+            _net, judged_by=lambda run: run.recipe.measure.judge
+        ),
     }
     figures = []
     for title, of in columns.items():

@@ -51,7 +51,7 @@ def export_run(run: Path, to: Path, kinds: Sequence[str] = KINDS) -> list[Export
     with made_beside(to) as made:
         tables = [table for kind in KINDS if kind in kinds if (table := _write(kind, _rows(standing, kind), made))]
         if not tables:
-            raise SelfRewardError(f"has no finished records yet of {', '.join(kinds)}", str(run), "Let the run get further")
+            raise SelfRewardError(f"has no finished records yet of {', '.join(kinds)}", str(run), "Wait until the run is further")
         write_whole(made / CARD, _dataset_card(standing, tables))
     return tables
 

@@ -13,7 +13,7 @@ MANY_UNSCORED = 0.1
 """Share of judgments without a score from which the page says that a model's own score rests on part of its answers."""
 
 NO_JUDGE = 0.5
-"""From this share of judgments without a score on, a model is said to be no judge."""
+"""The share of judgments without a score from which a model is said to be no judge."""
 ALARM: dict[Severity, str] = {"ok": "", "warn": ", and a monitor warns", "stop": ", and a monitor says stop"}
 BEFORE_THE_LOOP = ("M0", "SFT")
 """Models that the line through the loop's models leaves out."""
@@ -56,7 +56,7 @@ def _true(model: Measured) -> Estimate | None:
 
 
 def _headline(first: Measured, last: Measured) -> str:
-    """Whether the loop made a better model: yes, no, or not known and why. The truth is asked before a judge from outside."""
+    """The answer to "is it better?": yes, no, or not known and the reason. The truth is asked before a judge from outside."""
     before, after = _true(first), _true(last)
     if not before or not after:
         return _verdict(last)
@@ -78,7 +78,7 @@ def _judges(loop: Sequence[Measured]) -> list[str]:
 
 
 def can_judge(found: HeadToHead) -> bool:
-    """Whether a judge decided at least half of what it was asked: one that decides less cannot follow its rubric."""
+    """True if a judge decided at least half of its judgments: a judge that decides less cannot follow its rubric."""
     return decided(found) >= found.unscored
 
 
@@ -90,7 +90,7 @@ def decided(found: HeadToHead) -> int:
 def no_judge(found: HeadToHead) -> str:
     """The sentence on a judge that cannot follow its rubric."""
     asked = decided(found) + found.unscored
-    return f"{found.judge} is no judge of this: it gave a verdict that can be read on {decided(found):,} of {asked:,} prompts"
+    return f"{found.judge} is no judge of this: it gave a readable verdict on {decided(found):,} of {asked:,} prompts"
 
 
 def _no_judges(model: Measured) -> Iterator[str]:
@@ -150,7 +150,7 @@ def _match(model: Measured, found: HeadToHead) -> str:
 
 
 def of(known: int, unknown: int) -> str:
-    """What a share is of: `250 prompts`, or `250 of 256 prompts` where of some nothing is known."""
+    """The base of a share: `250 prompts`, or `250 of 256 prompts` where nothing is known of some."""
     return f"{known:,} of {known + unknown:,} prompts" if unknown else amount(known, "prompt")
 
 

@@ -24,7 +24,7 @@ TEXTS = 500_000
 UNWATCHED = "Not known: nothing watched this loop"
 TO_COME = "Not known yet: no model has been read"
 ANSWER = {"free": "Not known", "ok": "Yes", "warn": "No", "stop": "No"}
-"""How the question whether the loop is healthy is answered, by how it stands with its monitors."""
+"""The answer to "is the loop healthy?", by the severity of its monitors."""
 SHOWN = 3
 """Curves of a monitor that are shown beside those outside their limits; the rest is folded."""
 
@@ -46,9 +46,9 @@ class FigureCurve(NamedTuple):
     chart: Markup
     meaning: str
     unit: str
-    """What its value is in."""
+    """The unit of its value."""
     moved: float
-    """How far it went over the models, in half widths of its interval."""
+    """The distance that it moved over the models, in half widths of its interval."""
 
 
 class Monitor(NamedTuple):
@@ -58,7 +58,7 @@ class Monitor(NamedTuple):
     title: str
     meaning: str
     curves: list[FigureCurve]
-    """Those outside their limits first, then what moved most."""
+    """The curves: those outside their limits first, then those that moved most."""
 
     @property
     def shown(self) -> list[FigureCurve]:
@@ -168,7 +168,7 @@ def _curve(readings: Sequence[Reading]) -> FigureCurve:
 
 
 def moved(readings: Sequence[Reading]) -> float:
-    """How far a figure went from its lowest value to its highest, in mean half widths of its interval; inf where it has none."""
+    """The distance of a figure's lowest value from its highest, in mean half widths of its interval; inf where it has none."""
     values = [one.value for one in readings if one.value is not None]
     widths = [high - low for one in readings if one.interval for low, high in [one.interval]]
     span, half = max(values, default=0.0) - min(values, default=0.0), sum(widths) / (2 * len(widths) or 1)

@@ -27,6 +27,7 @@ from selfreward.rundir import IFT, FolderReader, RunView, open_run
 T = TypeVar("T")
 DRILLDOWN = 2_200_000
 """The most bytes of samples to browse, over all iterations; with the rest the page stays below 3 MB."""
+SHARES = Axis(0.0, 1.0, charts.percent, charts.percent)
 STEPS_DRAWN = 160
 """The most points of a training curve; further ones are averaged."""
 CURVES = {
@@ -136,7 +137,8 @@ def _charts(models: Sequence[Measured], scale: tuple[float, float]) -> dict[str,
     return {
         "figures": _figures(models, scale) if models else {},
         "kinds": _multiples(by_kind, Axis(*scale, charts.one_decimal, charts.short)),
-        "judged_kinds": _multiples(judged, Axis(0.0, 1.0, charts.percent, charts.percent)),
+        "judged_kinds": _multiples(judged, SHARES),
+        "checked_kinds": _multiples({m.name: m.checks.by_kind if m.checks else {} for m in models}, SHARES),
         "criteria": _multiples(exact, Axis(0.0, max(1.0, most), two_decimals, charts.short)),
         "histograms": _histograms(models, scale),
     }
@@ -189,7 +191,7 @@ def _evaluations(standing: RunView) -> list[tuple[Table, dict[str, list[Multiple
 
 
 def _axis(figures: Mapping[str, Mapping[str, Estimate]]) -> Axis:
-    """From 0 to 10, or to 100 where values exceed 10."""
+    """An axis from 0 to 10, or to 100 where values exceed 10."""
     top = max((estimate.high for bins in figures.values() for estimate in bins.values()), default=0.0)
     return Axis(0.0, 10.0 if top <= 10 else 100.0, charts.one_decimal, charts.short)
 
@@ -294,5 +296,5 @@ def _actors(standing: RunView) -> dict[str, dict[str, str]]:
 
 
 def _stand_in(seed: FolderReader) -> bool:
-    """Whether the seed examples come from the micro world, by their sources."""
+    """True if the sources of the seed examples are the micro world's."""
     return any(example.source.startswith("micro world") for example in seed.records(IFT))

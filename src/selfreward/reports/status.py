@@ -8,7 +8,7 @@ from pathlib import Path
 from selfreward.errors import amount, shown
 from selfreward.records import HeadToHead, Measured, alarms, describe
 from selfreward.reports.headline import can_judge, decided, no_judge, of, write_headline
-from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, Due, ModelView, RunView, open_run
+from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, ModelView, PlannedPart, RunView, open_run
 
 
 def describe_status(folder: Path) -> str:
@@ -68,10 +68,12 @@ def _accuracy(measured: Measured) -> str:
 def _stages(model: ModelView) -> str:
     if not model.done:
         return "to do"
-    making = takewhile(lambda due: due.part is not HELDOUT_RESPONSES, model.due)
-    to_do = [_called(model, due) for due in making if due in model.owed] + ["measuring"]
-    return f"done: {', '.join(_called(model, due) for due in model.done)}; to do: {', '.join(to_do)}"
+    if not model.owed and not model.is_measured:
+        return "made, and not measured: measure.every passes over it"
+    making = takewhile(lambda planned: planned.part is not HELDOUT_RESPONSES, model.planned)
+    to_do = [_called(model, planned) for planned in making if planned in model.owed] + ["measuring"] * model.is_measured
+    return f"done: {', '.join(_called(model, planned) for planned in model.done)}; to do: {', '.join(to_do)}"
 
 
-def _called(model: ModelView, due: Due) -> str:
-    return due.part.name if due.folder == model.name else str(due)
+def _called(model: ModelView, planned: PlannedPart) -> str:
+    return planned.part.name if planned.folder == model.name else str(planned)

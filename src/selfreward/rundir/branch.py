@@ -39,7 +39,7 @@ AT_ONCE = (
     *("drift.limits", "drift.baseline", "drift.false_alarms", "drift.pass_mark", "drift.traits"),
 )
 """Fields that a branch may change for the whole folder: no record that something is made from depends on them."""
-GIVE = "Give M1 or a later one of a run, as runs/demo/M2"
+GIVE = "Give M1 or a later model of a run, such as runs/demo/M2"
 BEFORE = ("seed", "M0", "SFT")
 """Folders before M1."""
 LEFT_BEHIND = ("*.partial", "*.checkpoints", FOLDER)
@@ -137,7 +137,7 @@ def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
     free = (*LATER, *AT_ONCE)
     fixed = [name for name in changed_fields(old, new) if not any(f"{name}.".startswith(f"{may}.") for may in free)]
     if fixed:
-        what = f"{branch.model} was made or is measured by it, so a branch cannot change it"
+        what = f"{branch.model} depends on it, so a branch cannot change it"
         raise SelfRewardError(what, fixed[0], "Leave it as it was, or start a run of its own with this recipe")
     if recipe.iterations < branch.number:
         what = f"the recipe ends at M{recipe.iterations + 1}, and {branch.model} is there"
@@ -145,7 +145,7 @@ def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether `folder` holds a run: its config.json is a recipe, and not a model's settings."""
+    """True if `folder` holds a run: its config.json is a recipe, and not a model's settings."""
     try:
         return "base" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, TypeError):

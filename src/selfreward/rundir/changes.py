@@ -28,12 +28,12 @@ def _value(value: Any) -> str:
 
 
 def as_it_was(run: Path, changed: list[str]) -> str:
-    """How to undo a change of the recipe of a run, in brackets; empty where no field changed, and of an evaluation."""
+    """The way to undo a change of a run's recipe, in brackets; empty where no field changed, and for an evaluation."""
     if not is_run(run):
         return ""
     libraries = [name for name in changed if name.startswith("versions.")]
     ways = ["install the versions it was begun with"] if libraries else []
-    ways += [f"to go on as it was: selfreward run -o {shlex.quote(str(run))}"] if len(libraries) < len(changed) else []
+    ways += [f"to go on unchanged: selfreward run -o {shlex.quote(str(run))}"] if len(libraries) < len(changed) else []
     return f" ({', '.join(ways)})" if ways else ""
 
 

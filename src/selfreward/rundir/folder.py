@@ -43,7 +43,7 @@ from selfreward.rundir.seen import ENDED, attempts
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 MODELS = "models"
-"""Where in `provenance.json` the models from outside are known by their settings."""
+"""The key in `provenance.json` under which the settings of models from outside stand."""
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only for training adapters."""
 
@@ -149,7 +149,7 @@ class RunDir:
         """The error for a stage that was made, or begun, from other inputs than now."""
         changed = changed_fields(self.before, self.now)
         told = f"the recipe changed ({changes_told(self.before, self.now)})"
-        why = told if changed else "what it is made from changed"
+        why = told if changed else "its inputs changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
         stages = [entry for entry in self._made() if entry.watching or not stage.watching]
         stages = [entry for entry in stages if entry.folder.name not in self.taken]
@@ -179,6 +179,7 @@ class Stage:
         self.journal = folder / f"{name}.journal.jsonl"
         self.receipt = folder / f"{name}.receipt.json"
         self.model = folder / name
+        self.optimizer = folder / f"{name}.optimizer.safetensors"
         self.work = folder / f"{name}.partial"
         self.checkpoints = folder / f"{name}.checkpoints"
 
@@ -187,13 +188,14 @@ class Stage:
 
     @property
     def watching(self) -> bool:
-        """Whether only monitors read it."""
+        """True if only monitors read it."""
         return any(part.covers(self.name) for part in WATCHING)
 
     def files(self) -> list[Path]:
         """Files of this stage that are on disk."""
-        paths = (self.records, self.dropped, self.plan, self.journal, self.receipt, self.model, self.work, self.checkpoints)
-        return [file for file in paths if file.exists()]
+        logs = (self.records, self.dropped, self.plan, self.journal, self.receipt)
+        made = (self.model, self.optimizer, self.work, self.checkpoints)
+        return [file for file in (*logs, *made) if file.exists()]
 
     def finished(self, digest: str) -> dict[str, Any] | None:
         """The receipt, if the stage is whole and undamaged. Raises `Outdated` if it was made from other inputs."""
@@ -207,14 +209,14 @@ class Stage:
         return receipt
 
     def outdated(self, digest: str) -> bool:
-        """Whether the stage is whole and undamaged, and made from other inputs."""
+        """True if the stage is whole and undamaged, and made from other inputs."""
         if not self.receipt.exists() or (receipt := self.load(self.receipt))["digest"] == digest:
             return False
         self._look_over(receipt)
         return True
 
     def reopen(self) -> None:
-        """Let a finished stage be made again, from which nothing was made yet."""
+        """Make a finished stage unfinished, so that it is made again; nothing may have been made from it yet."""
         if self.receipt.exists():
             self.receipt.unlink()
             sync_folder(self.folder)  # no receipt may vouch for what is written next

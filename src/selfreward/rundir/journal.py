@@ -158,7 +158,7 @@ def usage(completions: Iterable[Completion]) -> dict[str, int]:
 
 
 def reasons(completions: Iterable[Completion]) -> dict[str, int]:
-    """Why requests were not answered, where the engine says it, with how often; the commonest first."""
+    """The reasons why requests were not answered, by the engine's words, with counts; the commonest first."""
     return dict(Counter(completion.reason for completion in completions if completion.reason).most_common())
 
 

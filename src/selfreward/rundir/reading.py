@@ -30,7 +30,7 @@ class FolderReader:
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.name
         self._whole: dict[str, dict[str, Any]] = {}
-        self.restore = f"Let the same command as before go on with {path.parent}: it tells what to restore or to delete"
+        self.restore = f"Run the same command as before on {path.parent}: it names what to restore or delete"
         """The way out, where a file here is not as it was written."""
 
     def receipt(self, stage: str) -> dict[str, Any] | None:
@@ -102,7 +102,7 @@ class FolderReader:
         if not self.weights.is_dir():
             raise SelfRewardError("is missing", str(self.weights), self.restore)
         self.whole(MODEL.name)
-        known = {Path(file).relative_to(MODEL.name).as_posix() for file in facts["files"]}
+        known = {file.removeprefix(f"{MODEL.name}/") for file in facts["files"]}
         added = sorted(settings_of(self.weights).keys() - known)
         if added or fingerprint(self.weights) != facts["fingerprint"]:
             raise SelfRewardError(

@@ -24,6 +24,7 @@ from selfreward.records import (
     Sampled,
     content_id,
     digest,
+    file_hash,
     fingerprint,
     iter_jsonl,
     sync_files,
@@ -42,8 +43,11 @@ from selfreward.rundir.trainings import (
     decisive,
     encoded_anew,
     fitting_pairs,
+    hand_on,
+    keep_optimizer,
     model_in,
     on_the_way,
+    optimizer_of,
     settled,
 )
 
@@ -136,7 +140,9 @@ class ModelFolder:
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
             if failed := reasons(completions.values()):
                 facts["failed"] = failed
-                self.run.progress.say(f"{stage}: {sum(failed.values()):,} requests failed, most of them so: {next(iter(failed))}")
+                self.run.progress.say(
+                    f"{stage}: {sum(failed.values()):,} requests failed, most of them with: {next(iter(failed))}"
+                )
             stage.finish(key, [stage.records], **facts)
         return Records([stage.records], part.record, len(requests))
 
@@ -198,7 +204,8 @@ class ModelFolder:
         Pairs that `start` cannot read whole, or its chat template not write, are dropped and counted. With a `chooser` the
         model is the checkpoint it chooses.
         """
-        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed]
+        before = optimizer_of(self.run.dir, start, config)
+        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed, *map(file_hash, before)]
 
         def prepare(stage: Stage) -> Training:
             fitting, dropped = fitting_pairs(pairs, asked_which_fit(self.run.trainer, pairs, start), start)
@@ -208,6 +215,7 @@ class ModelFolder:
             def train(advance: Advance) -> Path:
                 for model in (start, reference):
                     assert_unchanged(model)
+                hand_on(before, stage.work)
                 interval = chooser.every if chooser else None
                 return self.run.trainer.dpo(fitting, start.path, reference.path, config, seed, stage.work, advance, interval)
 
@@ -217,7 +225,7 @@ class ModelFolder:
             told = config.model_dump(include={"confidence", "loss"})
             if config.average > 1:
                 told["averaged"] = config.averaged(len(fitting))
-            return Training(config.steps(len(fitting)), train, left_out, told)
+            return Training(config.steps(len(fitting)), train, left_out, told, config.optimizer == "carried" and part is MODEL)
 
         return self._train(made_from, start, prepare, chooser, part)
 
@@ -241,7 +249,7 @@ class ModelFolder:
                     self._become(stage, self._trained(stage, training))
             else:
                 facts |= self._selected(stage, key, plan or {}, training, start, chooser)
-            weights = sorted(file for file in stage.model.rglob("*") if file.is_file())
+            weights = sorted(file for file in (*stage.model.rglob("*"), stage.optimizer) if file.is_file())
             with self.run.progress.meanwhile(f"{stage}: reading its weights"):
                 receipt = {"fingerprint": fingerprint(stage.model), "start": start.fingerprint, **facts}
                 stage.finish(key, weights, **receipt)
@@ -255,11 +263,13 @@ class ModelFolder:
         self.run.unload()
         with self.run.progress.stage(str(stage), training.steps, "steps") as advance:
             made = model_in(training.train(advance), self.run.trainer)
+        if training.carries:
+            keep_optimizer(stage, self.run.trainer)
         sync_files(made)
         return made
 
     def _become(self, stage: Stage, made: Path) -> None:
-        """Let the trained files be this folder's model."""
+        """Make the trained files this folder's model."""
         made.rename(stage.model)
         sync_folder(stage.folder)
 
@@ -287,6 +297,6 @@ class ModelFolder:
         return self.facts(part.name)
 
     def facts(self, name: str) -> dict[str, Any]:
-        """As `receipt`, of the stage with this name."""
+        """The facts of the receipt of the stage with this name."""
         stage = Stage(self.run.dir, self.path, name)
         return stage.load(stage.receipt) if stage.receipt.exists() else {}

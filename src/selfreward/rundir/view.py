@@ -12,7 +12,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
 from selfreward.records import Measured, Reading, Records, ending, is_held, read_record
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
-from selfreward.rundir.layout import DRIFT, MEASURED, PAIRS, SEED, Due, expected
+from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, MEASURED, PAIRS, SEED, PlannedPart, expected
 from selfreward.rundir.reading import FolderReader
 from selfreward.rundir.seen import Status, last_error, last_seen
 
@@ -20,10 +20,10 @@ from selfreward.rundir.seen import Status, last_error, last_seen
 class ModelView(FolderReader):
     """One model's folder: its planned parts in order, and the finished ones."""
 
-    def __init__(self, run: Path, name: str, due: list[Due]) -> None:
+    def __init__(self, run: Path, name: str, planned: list[PlannedPart]) -> None:
         super().__init__(run / name)
-        self.due = due
-        self.done = [part for part in due if (run / f"{part}.receipt.json").exists()]
+        self.planned = planned
+        self.done = [part for part in planned if (run / f"{part}.receipt.json").exists()]
 
     @cached_property
     def measured(self) -> Measured | None:
@@ -41,11 +41,16 @@ class ModelView(FolderReader):
         return self.records(DRIFT)
 
     @property
-    def owed(self) -> list[Due]:
+    def owed(self) -> list[PlannedPart]:
         """The missing parts of a model that is not measured yet, or not watched yet where it is to be."""
-        watched = [part for part in self.due if part.part is DRIFT]
+        watched = [part for part in self.planned if part.part is DRIFT]
         whole = self.measured and all(part in self.done for part in watched)
-        return [] if whole else [part for part in self.due if part not in self.done]
+        return [] if whole else [part for part in self.planned if part not in self.done]
+
+    @property
+    def is_measured(self) -> bool:
+        """True if the recipe has this model measured."""
+        return any(part.part is HELDOUT_RESPONSES for part in self.planned)
 
 
 class RunView:
@@ -54,12 +59,12 @@ class RunView:
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder, self.recipe = folder, recipe
         self.alive = is_held(folder / ".lock")
-        """Whether a process works in the folder."""
+        """True if a process works in the folder."""
         self.seen = last_seen(folder / "logs" / "status.json")
         """The last sign of life."""
         self.seed = FolderReader(folder / SEED)
-        self.models = {name: ModelView(folder, name, due) for name, due in _by_model(recipe).items()}
-        """By name, in the order in which they are made."""
+        self.models = {name: ModelView(folder, name, planned) for name, planned in _by_model(recipe).items()}
+        """Models by name, in the order in which they are made."""
 
     def __getitem__(self, name: str) -> FolderReader:
         """The folder "M2", or "seed". Raises `SelfRewardError` where the run has no such folder."""
@@ -92,8 +97,8 @@ class RunView:
 
     @property
     def finished(self) -> bool:
-        """Whether every model is measured, and watched where it is to be."""
-        return all(model.measured and not model.owed for model in self.models.values())
+        """True if every model is made, and measured and watched where the recipe says so."""
+        return all(not model.owed and (model.measured or not model.is_measured) for model in self.models.values())
 
     @property
     def ended(self) -> ModelView | None:
@@ -103,7 +108,7 @@ class RunView:
     @property
     def iterations(self) -> list[str]:
         """Names of the models that an iteration of the loop makes."""
-        return [name for name, model in self.models.items() if any(part.part is PAIRS for part in model.due)]
+        return [name for name, model in self.models.items() if any(part.part is PAIRS for part in model.planned)]
 
     @property
     def next_stage(self) -> str:
@@ -125,7 +130,7 @@ class RunView:
         if self.alive:
             return f"running, {progress}"
         if error := last_error(self.folder / "logs"):
-            return f"ended {progress} by an error, which the same command meets again until it is put right: {error}"
+            return f"ended {progress} by an error, which the same command meets again until it is corrected: {error}"
         return f"stopped {progress}; the same command goes on from here"
 
 
@@ -134,7 +139,7 @@ def open_run(folder: Path | str) -> RunView:
     folder = Path(folder)
     config = folder / "config.json"
     if not config.is_file():
-        raise no_run(folder, "Give the folder of a run, runs/demo say")
+        raise no_run(folder, "Give the folder of a run, such as runs/demo")
     try:
         return RunView(folder, read_recipe(json.loads(config.read_text()), str(config), folder))
     except (ValueError, RecursionError) as error:
@@ -142,23 +147,23 @@ def open_run(folder: Path | str) -> RunView:
         raise SelfRewardError("is not what this program wrote", str(config), now) from error
 
 
-def _by_model(recipe: Recipe) -> dict[str, list[Due]]:
+def _by_model(recipe: Recipe) -> dict[str, list[PlannedPart]]:
     """Every model of the run and its parts in order; EFT examples that the baseline makes belong to M1."""
-    first, *rest = [list(group) for _, group in groupby(expected(recipe), lambda due: due.folder)]
+    first, *rest = [list(group) for _, group in groupby(expected(recipe), lambda planned: planned.folder)]
     assert first[0].folder == SEED
-    models: dict[str, list[Due]] = {}
-    making_eft: list[Due] = []
+    models: dict[str, list[PlannedPart]] = {}
+    making_eft: list[PlannedPart] = []
     for group in rest:
         if group[0].folder == SEED:
             making_eft = group
         else:
-            models[group[0].folder] = [*making_eft, *(due for due in group if not due.part.on_the_way)]
+            models[group[0].folder] = [*making_eft, *(planned for planned in group if not planned.part.on_the_way)]
             making_eft = []
     return models
 
 
 def _part_of(seen: str, stage: str) -> bool:
-    """Whether a process in the stage `seen` works on `stage`: checkpoints are compared before a model is made."""
+    """True if a process in the stage `seen` works on `stage`: checkpoints are compared before a model is made."""
     return seen == stage or (stage.endswith("/model") and seen.startswith(f"{stage.removesuffix('model')}selection_"))
 
 

@@ -14,11 +14,11 @@ Wins = Mapping[tuple[str, str], float]
 PRIOR = 1e-3
 """Weight of a pull of all strengths to 0: who never lost would be infinitely strong by likelihood alone."""
 DIGITS = 4
-"""Of a strength; finer differences are those of arithmetic."""
+"""Digits of a strength; finer differences come from rounding."""
 
 
 def place_weights(battles: Iterable[MetaJudgment]) -> tuple[float, float]:
-    """What a win in the first place counts, and one in the second: each as often as the other place wins, of all wins.
+    """The weight of a win in the first place, and of a win in the second: the share of all wins in the other place.
 
     ½ each where nothing was decided.
     """

@@ -108,7 +108,7 @@ def _called(name: str, function: Callable[[str], Any], text: str) -> float:
 
 
 def _no_number(name: str, text: str, what: str) -> SelfRewardError:
-    now = "Let the function give a finite number for any text, an empty one too"
+    now = "Make the function return a finite number for any text, an empty text too"
     return SelfRewardError(f"{what} for {text[:80]!r}", f"drift.traits.{name}", now)
 
 

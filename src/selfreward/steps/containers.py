@@ -27,7 +27,7 @@ TURNS = re.compile(r"\s*\[\s*\{\s*\"")
 
 
 class Place(NamedTuple):
-    """Where a row stands: for people, and as an id that is the same wherever the file lies."""
+    """The place of a row: for people, and as an id that does not depend on the file's folder."""
 
     where: str
     id: str
@@ -71,7 +71,7 @@ def _list(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
                 raise
             rows = None
     if not isinstance(rows, list):
-        raise ValueError("not one list of rows; name it .jsonl if every line is one")
+        raise ValueError("not a list of rows; name the file .jsonl if every line is a row")
     yield from ((f", row {number}", row) for number, row in enumerate(rows, start=1))
 
 
@@ -114,7 +114,7 @@ def _dataset(source: SourceConfig) -> Iterable[dict[str, Any]]:
     path = Path(source.path)
     if path.is_file():
         raise SelfRewardError(
-            "is no kind of file that is read", str(path), "Give .jsonl, .json, .csv or .parquet, also .gz, or a folder"
+            "is of a kind that cannot be read", str(path), "Give .jsonl, .json, .csv or .parquet, also .gz, or a folder"
         )
     if not path.is_dir() and not HUB_ID.fullmatch(source.path):
         raise SelfRewardError("cannot be read (No such file or directory)", source.path, "Give a file that exists")

@@ -1,4 +1,4 @@
-"""Pairs of judgments, by which a model learns to judge: by a meta-judge, by consensus, and by EFT replayed."""
+"""Pairs of judgments that teach a model to judge: by a meta-judge, by consensus, and by EFT replayed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from selfreward.steps.meta_judgments import Battle, MetaJudge
 
 
 class Lesson(NamedTuple):
-    """A pair of judgments as it is trained on."""
+    """A pair of judgments for training."""
 
     pair: JudgePair
     task: Asked
@@ -84,7 +84,7 @@ def _compared(it: ModelFolder, made: Iteration, config: JudgePairsConfig, grader
 
 
 def most_varied(made: Iteration) -> tuple[set[str], list[Dropped]]:
-    """Of each prompt the response whose scores vary most, the lowest id of several; and why a prompt has none."""
+    """The response of each prompt whose scores vary most, the lowest id of several; and the reason where a prompt has none."""
     scores: dict[str, list[float]] = defaultdict(list)
     for judgment in made.judgments:
         if judgment.score is not None:
@@ -107,7 +107,7 @@ def _by_battles(
     it: ModelFolder, scored: Mapping[str, Sequence[Judgment]], tasks: Mapping[str, str], config: JudgePairsConfig,
     grader: Grader, model: Checkpoint,
 ) -> dict[str, float]:  # fmt: skip
-    """Strengths by judgment id; judgments that read alike without their scores do not meet."""
+    """Strengths by judgment id; judgments that read alike without their scores are not compared."""
     judge = MetaJudge(config, grader)
     battles = [
         Battle(tasks[response], a, b)
@@ -133,7 +133,7 @@ def nearness(groups: Iterable[Sequence[Judgment]]) -> dict[str, float]:
 def best_against_worst_judgment(
     group: Sequence[Judgment], worth: Mapping[str, float], config: JudgePairsConfig
 ) -> tuple[Judgment, Judgment] | Dropped:  # fmt: skip
-    """The strongest judgment of a response and the weakest, or why they are no pair. Among equals the content id decides."""
+    """The strongest judgment of a response and the weakest, or the reason why they are no pair. The content id breaks ties."""
     best = max(group, key=lambda judgment: (worth[judgment.id], judgment.id))
     worst = min(group, key=lambda judgment: (worth[judgment.id], judgment.id))
     if worth[best.id] == worth[worst.id]:
@@ -154,7 +154,7 @@ def _lesson(best: Judgment, worst: Judgment, worth: Mapping[str, float], task: s
 
 
 def _answer(judgment: Judgment, grader: Grader) -> Answer:
-    """A judge's own turn as it is trained on, after the thought that it was given with, if it was."""
+    """A judge's own turn for training, after its thought if it had one."""
     own = grader.own_turn(judgment.rationale).strip()
     return own if judgment.thought is None else Reasoned(thought=judgment.thought, text=own)
 
@@ -162,7 +162,7 @@ def _answer(judgment: Judgment, grader: Grader) -> Answer:
 def _replayed(
     it: ModelFolder, examples: Sequence[Example], config: JudgePairsConfig, grader: Grader, model: Checkpoint
 ) -> Lessons:  # fmt: skip
-    """EFT's judgment against the one of M_t's own that is farthest from its score, of every example that M_t misjudges."""
+    """EFT's judgment against M_t's own judgment farthest from its score, for every example that M_t misjudges."""
     right = {example.id: example for example in examples}
     misjudged: dict[str, list[tuple[float, Judgment]]] = defaultdict(list)
     targets = {name: grader.parse(grader.own_turn(example.response))[1] for name, example in right.items()}
@@ -182,7 +182,7 @@ def _replayed(
 
 
 def limited(lessons: Sequence[Lesson], actor_pairs: int, config: JudgePairsConfig, seed: str) -> Lessons:
-    """As many as `config.share` of all pairs allows, no score of a chosen judgment above `config.commonest`; drawn by `seed`."""
+    """The pairs within `config.share` of all pairs, no score of a chosen judgment above `config.commonest`; drawn by `seed`."""
     rng, share = random.Random(f"{seed} judge pairs"), Fraction(str(config.share))
     room = len(lessons) if share == 1 else floor(share * actor_pairs / (1 - share))
     within = sorted(rng.sample(range(len(lessons)), min(room, len(lessons))))
@@ -200,7 +200,7 @@ def limited(lessons: Sequence[Lesson], actor_pairs: int, config: JudgePairsConfi
 
 
 def _largest(scores: Sequence[float], share: Fraction) -> int:
-    """How many of each score may stay at most so that none is more than `share` of what stays."""
+    """The largest number of each score for which no score is more than `share` of the rest."""
     counts = Counter(scores).values()
     most = max(counts, default=0)
     while most > share * sum(min(count, most) for count in counts):

@@ -1,6 +1,6 @@
-"""Scores without a judge's words: how much likelier a model finds an answer than an earlier one does.
+"""Scores without a judge's words: the likelihood of an answer by a model, against its likelihood by an earlier one.
 
-As DICE (arXiv 2406.09760) and CREAM (arXiv 2410.12735) have them, which go out from different earlier models.
+DICE (arXiv 2406.09760) and CREAM (arXiv 2410.12735) use different earlier models.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import NamedTuple
 from selfreward.records import NO_FRAME, Asked, Checkpoint, Completion, Frame, Likelihood, Request, Response, Sampling, turns_of
 
 STEPS = 1000
-"""Weights of length that are tried from 0 to 1, as DICE's code does."""
+"""Number of steps from 0 to 1 in the search for the weight of length, as in DICE's code."""
 
 
 class Likely(NamedTuple):
-    """Asks a model how likely an answer is to its prompt."""
+    """Asks a model for the likelihood of an answer to its prompt."""
 
     sampling: Sampling
     frame: Frame = NO_FRAME
@@ -54,7 +54,7 @@ class Likely(NamedTuple):
 
 
 def log_ratios(ours: Iterable[Likelihood], theirs: Iterable[Likelihood]) -> dict[str, float]:
-    """Log π(y | x) − log π′(y | x), in nats, by response id, of the answers whose likelihood both have told."""
+    """Log π(y | x) − log π′(y | x), in nats, by response id, for answers with a likelihood by both models."""
     earlier = {told.response_id: told.logprob for told in theirs if told.logprob is not None}
     return {
         told.response_id: told.logprob - earlier[told.response_id]
@@ -81,7 +81,7 @@ def without_length(
 
 
 def balancing(groups: Sequence[Sequence[tuple[float, int, str]]]) -> float:
-    """The weight of length, from 0 to 1, at which chosen and rejected answers are first as long as each other, as DICE finds it.
+    """The weight of length, from 0 to 1, at which chosen and rejected answers are first as long as each other, by DICE's search.
 
     `groups`: (reward, characters, id) of each prompt's answers. Weights are tried in steps of a thousandth, up to the last before
     the mean difference in length, whatever its sign, grows.

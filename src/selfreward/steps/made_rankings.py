@@ -45,7 +45,7 @@ class Changing(NamedTuple):
 
 
 def rank_without_people(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFolder) -> list[Ranking]:
-    """Rankings of two: the answer that IFT has of a prompt, above the answer of `baseline` to the changed prompt."""
+    """Rankings of two: IFT's answer to a prompt above `baseline`'s answer to the changed prompt."""
     drawn, unused = draw([one for one in seed.ift if one.stands_alone], recipe.eft.prompts, "rankings", recipe.seed)
     prompts = {one.id: Prompt(text=one.prompt, context=one.context, source="seed") for one in drawn}
     once = {prompt.id: prompt for prompt in prompts.values()}
@@ -63,7 +63,7 @@ def rank_without_people(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder
 
 
 def _unfit(changed: Response, prompt: Prompt, heldout: set[tuple[str, ...]]) -> str:
-    """Why a changed instruction is not asked; empty where it is."""
+    """The reason not to ask a changed instruction; empty where there is none."""
     if changed.finish != "stop" or not changed.text:
         return "not_changed"
     if plain(changed.text) == plain(prompt.text):

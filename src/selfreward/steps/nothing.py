@@ -1,4 +1,4 @@
-"""Why a stage yields nothing: the commonest reason, an example of it, and the field of the recipe that decides it."""
+"""The reason why a stage yields nothing: the commonest one, an example of it, and the field of the recipe that decides it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PROMPT_FIELDS = {
     "writer_failed": "prompts.by", "ran_on": "prompts.max_tokens", "too_short": "prompts.min_words",
     "too_long": "prompts.max_words", "not_for_text": "prompts.unsuited", "not_ascii": "prompts.ascii_only",
     "malformed": "prompts.form", "not_novel": "prompts.max_rouge_l", "held_out": "data.heldout_prompts",
-    "repeated": "prompts.from",
+    "repeated": "prompts.from", "anchor": "judge.checks",
 }  # fmt: skip
-"""Reason against a new prompt → the field that decides it; of others the writer itself, `prompts.by`."""
+"""Reason against a new prompt → the field that decides it; `prompts.by`, the writer itself, for other reasons."""
 JUDGMENT_FIELDS = {
     "unparsed": "judge.pattern", "off_scale": "judge.scale", "no_logprobs": "judge.read", "truncated": "judge.max_tokens",
     "error": "judge.by",
@@ -27,20 +27,21 @@ PAIR_FIELDS = {
     "likely_fluke": "pairs.max_fluke", "fewer_than_two_scored": "judge.min_valid",
     "jury_disagrees": "judge.agreement", "no_majority": "judge.majority",
 }  # fmt: skip
-"""Reason against a pair → the field that decides it; of others `pairs.policy`."""
+"""Reason against a pair → the field that decides it; `pairs.policy` for other reasons."""
 EFT_FIELDS = {
     "disagrees": "eft.tries", "tied": "eft.tries", "targets_disagree": "eft.agree", "all_tied": "data.rankings",
     "thinned": "eft.commonest", "repeated": "eft.commonest",
 }  # fmt: skip
 ADVICE = {
     "prompts.by": "name another writer", "prompts.form": "change it, or leave it out", "prompts.from": "give other prompts",
-    "judge.pattern": "change it to match what the judge writes, or judge.rubric so that the judge writes what it matches",
-    "judge.field": "change it to what the judge calls the score, or judge.rubric so that the judge calls it so",
+    "judge.pattern": "change it to match the judge's verdicts, or change judge.rubric",
+    "judge.field": "change it to the judge's name for the score, or change judge.rubric",
     "judge.scale": "give the scale that judge.rubric asks for", "judge.max_tokens": "raise it",
     "judge.by": "look at the judge's server or engine, or name another judge", "judge.read": 'set it to "sampled"',
     "judge.samples": 'raise it, or set judge.read = "expected"', "judge.min_valid": "lower it, or have more judgments read",
     "responses.max_tokens": "raise it", "responses.temperature": "raise it", "prompts.max_tokens": "raise it",
-    "judge.agreement": "lower it", "judge.majority": "lower it",
+    "judge.checks": 'set it to "measure", or give prompts without checks', "judge.agreement": "lower it",
+    "judge.majority": "lower it",
     "pairs.max_fluke": "raise it, or judge.samples", "pairs.policy": "name another",
     "eft.tries": 'raise it, or set eft.agree = "mean", or give more ranked sets', "eft.agree": 'set it to "one"',
     "eft.commonest": "raise it", "data.rankings": "give sets that people rank apart",
@@ -48,14 +49,14 @@ ADVICE = {
     "measure.judge": "look at its server or engine, or name another judge",
     "select.judge": "look at its server or engine, or name another judge",
 }  # fmt: skip
-"""Field → what to do with it; of others: change it."""
+"""Field → advice about it; "change it" for other fields."""
 
 
 class Reason(NamedTuple):
-    """Why most of a stage came to nothing."""
+    """The reason why most of a stage came to nothing."""
 
     counts: str
-    """How often each reason was met, the commonest first."""
+    """The count of each reason, the commonest first."""
     example: str
     """A case of the commonest, in words."""
     field: str
@@ -68,7 +69,7 @@ class Reason(NamedTuple):
 
     @property
     def now(self) -> str:
-        """What to do."""
+        """The advice for an error."""
         return f"{self.field} decides it: {ADVICE.get(self.field, 'change it')}"
 
 
@@ -83,7 +84,7 @@ def commonest(counts: Mapping[str, int]) -> str:
 
 
 def of_judgments(judgments: Iterable[Judgment], recipe: Recipe) -> Reason | None:
-    """Why judgments have no score; None where all have one, or there are none."""
+    """The reason why judgments have no score; None where all have one, or there are none."""
     reason = _of_texts(judgments, "scored", JUDGMENT_FIELDS, "the judge wrote")
     if reason and reason.field == "judge.pattern" and recipe.judge.form == "json":
         return reason._replace(field="judge.field")
@@ -91,7 +92,7 @@ def of_judgments(judgments: Iterable[Judgment], recipe: Recipe) -> Reason | None
 
 
 def of_preferences(preferences: Iterable[Preference], judge_field: str) -> Reason | None:
-    """Why comparisons decided nothing; `judge_field` is where the recipe names the judge."""
+    """The reason why comparisons decided nothing; `judge_field` is the recipe's field for the judge."""
     fields = {"unparsed": "pairwise.pattern", "truncated": "pairwise.max_tokens", "error": judge_field}
     return _of_texts(preferences, "decided", fields, "the judge wrote")
 
@@ -112,7 +113,7 @@ def _of_texts(
 
 
 def require_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> None:
-    """Raises `NoPairs` where the iteration `made` has nothing to train on: at which stage it came to nothing, and why."""
+    """Raises `NoPairs` where the iteration `made` has nothing to train on, with the stage at fault and the reason."""
     if made.pairs:
         return
     if not made.prompts:
@@ -137,7 +138,7 @@ def _no_prompts(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
 
 def _no_answers(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     what = f"none of the {len(made.responses):,} requests for responses was answered{_failed(it, 'responses')}"
-    return NoPairs(what, str(it.path / "responses.jsonl"), "Put right what it names, base or backend in the recipe say")
+    return NoPairs(what, str(it.path / "responses.jsonl"), "Correct what it names, such as base or backend in the recipe")
 
 
 def _no_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
@@ -156,7 +157,7 @@ def _no_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
 
 
 def no_eft(judgments: Iterable[Judgment], it: ModelFolder, recipe: Recipe) -> SelfRewardError:
-    """The error where the SFT baseline makes no EFT example of people's rankings."""
+    """The error where the SFT baseline makes no EFT example from people's rankings."""
     reasons, _ = _dropped(it, "eft")
     worst = commonest(reasons) if reasons else "unparsed"
     unread = of_judgments(judgments, recipe) if worst == "unparsed" else None
@@ -164,7 +165,7 @@ def no_eft(judgments: Iterable[Judgment], it: ModelFolder, recipe: Recipe) -> Se
         what = f"no EFT example could be made ({counted(reasons)}): of its judgments {unread.told}"
         return SelfRewardError(what + _failed(it, "eft_judgments"), str(it.path / "eft_judgments.jsonl"), unread.now)
     told = Reason(counted(reasons), _first_judged(judgments), EFT_FIELDS.get(worst, "data.rankings"))
-    what = f"nowhere does the SFT baseline agree with people ({told.counts}). {told.example}"
+    what = f"the SFT baseline agrees with people on no ranked set ({told.counts}). {told.example}"
     return SelfRewardError(what, str(it.path / "eft_judgments.jsonl"), told.now)
 
 
@@ -174,7 +175,7 @@ def _first_judged(judgments: Iterable[Judgment]) -> str:
 
 
 def _dropped(it: ModelFolder, stage: str) -> tuple[Counter[str], dict[str, str]]:
-    """How often each reason was met in a finished stage, and the id of a record that was dropped for it."""
+    """The count of each reason in a finished stage, and the id of a record that was dropped for it."""
     reasons, ids = Counter[str](), dict[str, str]()
     for drop in iter_jsonl(it.path / f"{stage}.dropped.jsonl", Dropped):
         reasons[drop.reason] += 1
@@ -183,11 +184,11 @@ def _dropped(it: ModelFolder, stage: str) -> tuple[Counter[str], dict[str, str]]
 
 
 def _first(records: Iterable[Identified], wanted: str | None, text: Callable[..., str]) -> str:
-    """The text of the record with the id that is wanted."""
+    """The text of the record with this id."""
     return next((text(record) for record in records if record.id == wanted), "")
 
 
 def _failed(it: ModelFolder, stage: str) -> str:
     """The commonest reason that an engine gave for failing in a stage, in words; empty where it gave none."""
     reasons = it.facts(stage).get("failed", {})
-    return f"; most requests failed so: {cut_short(commonest(reasons))}" if reasons else ""
+    return f"; most requests failed with: {cut_short(commonest(reasons))}" if reasons else ""

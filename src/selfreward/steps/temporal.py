@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, cast
 
 from selfreward.recipe import Recipe
-from selfreward.records import Checkpoint, Dropped, Judgment, Pair, Prompt, Records, Response, contrasts
+from selfreward.records import Checkpoint, Dropped, Judgment, Pair, Prompt, Records, Response, contrasts, number
 from selfreward.rundir import AHEAD, PAIRS_AHEAD, ModelFolder, of_model
 from selfreward.steps.cast import Cast
 from selfreward.steps.judging import Judged
@@ -32,7 +32,7 @@ class Chosen(NamedTuple):
 
 
 class Another(NamedTuple):
-    """The candidates of another model than M_t."""
+    """The candidates of a model other than M_t."""
 
     responses: Records[Response]
     judgments: Records[Judgment]
@@ -118,11 +118,11 @@ def _asked(
 def _ahead(
     it: ModelFolder, prompts: Sequence[Prompt], responses: Records[Response], decided: Decided, recipe: Recipe, model: Checkpoint
 ) -> Checkpoint:  # fmt: skip
-    """A model that is trained as M_t would be, on the pairs that are known so far."""
+    """A model trained as M_t would be, on the pairs that are known so far."""
     pairs = it.keep(PAIRS_AHEAD, decided)
-    return it.train_dpo(
-        contrasts(pairs, prompts, responses, recipe.responses.frame), model, model, recipe.dpo, recipe.seed, part=AHEAD
-    )
+    dpo = recipe.dpo.of_iteration(number(it.name), recipe.iterations + 1)
+    learnt = contrasts(pairs, prompts, responses, recipe.responses.frame)
+    return it.train_dpo(learnt, model, model, dpo, recipe.seed, part=AHEAD)
 
 
 def _together(

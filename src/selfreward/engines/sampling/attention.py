@@ -14,9 +14,9 @@ NEVER = -1e30
 def look(
     query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, cap: float | None, causal: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Attention of `query` [row, head, q, size] over keys [row, its heads, k, size], and the logarithm of the weights' sum.
+    """Attend with `query` [row, head, q, size] to keys [row, key head, k, size]; also returns the logarithm of the weights' sum.
 
-    The latter is [row, head, q, 1]; both are floats. `bias` [row, 1, q, k] is added to scores before the softmax, `cap` bounds
+    It is [row, head, q, 1]; both are floats. `bias` [row, 1, q, k] is added to scores before the softmax, `cap` bounds
     them by a tanh, and where it is `causal`, which no bias may go with, a query sees the keys up to its own place.
     """
     if cap is None and query.device.type == "cpu":
@@ -39,7 +39,10 @@ def look(
 
 
 def merged(found: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """One attention of several over parts of the keys, each counted by its weight; takes the first one's memory."""
+    """Combine attention over several parts of the keys into attention over all keys, each part by its weight.
+
+    The result takes the memory of the first part.
+    """
     if len(found) == 1:
         return found[0][0]
     shares = torch.softmax(torch.stack([weight for _, weight in found]), dim=0)

@@ -14,8 +14,8 @@ from selfreward.engines.tokens import decode
 from selfreward.records import Watched
 
 LIKELIEST = 512
-"""Beside a CPU, a nucleus is looked for among so many words first, and on one, words that no nucleus needs are only left out
-of a vocabulary larger than that: sorting a whole one costs more than a small model does."""
+"""The words among which a GPU looks for a nucleus first. A vocabulary of more than twice as many is drawn from row by row on a
+CPU, where sorting it costs more than a small model does."""
 
 
 def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> Tensor:
@@ -39,7 +39,7 @@ def likely(logits: Tensor, temperature: float) -> Tensor:
 
 
 def by_order(probabilities: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
-    """As `draw`, from the probabilities [row, word], by sorting words: fast on GPUs."""
+    """Draw from probabilities [row, word] by sorting the words, which is fast on GPUs."""
     values, words = _likeliest(probabilities, top_p)
     mass = values.masked_fill(values.cumsum(-1) - values >= top_p, 0.0).cumsum(-1)
     place = torch.searchsorted(mass, (uniforms.double() * mass[:, -1])[:, None], right=True)
@@ -53,13 +53,13 @@ def _likeliest(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
         # Words as likely as the last one found may be missing: only what is likelier is sure to be all there.
         if ((values * (values > values[:, -1:])).sum(-1) >= top_p).all():
             words, order = words.sort(dim=-1)
-            values, by_value = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
-            return values, words.gather(-1, by_value)
+            values, order = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
+            return values, words.gather(-1, order)
     return probabilities.sort(dim=-1, descending=True, stable=True)
 
 
 def by_value(probabilities: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
-    """As `by_order`, by sorting probabilities without their words, which is ten times as fast on a CPU."""
+    """Draw the words that `by_order` would by sorting probabilities without their words, which is ten times as fast on a CPU."""
     held = probabilities.numpy()
     if len(held) == 1:  # without those of which all together have less than what a nucleus leaves out
         held = held[held > (1 - top_p) / 2 / held.shape[-1]][None]
@@ -92,7 +92,7 @@ class Spellings:
         return self.read(words, ids, {token: float(logprobs[token]) for tokens in spelled.values() for token in tokens})
 
     def read(self, words: tuple[str, ...], ids: list[int], logprobs: Mapping[int, float]) -> Watched | None:
-        """As `look`, from the log-probabilities of the tokens that read as `words`."""
+        """Like `look`, from the log-probabilities of the tokens that read as `words`."""
         spelled = self.spellings(words)
         drawn = next((word for word, tokens in spelled.items() if ids[-1] in tokens), None)
         if drawn is None:

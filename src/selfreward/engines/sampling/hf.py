@@ -24,7 +24,7 @@ from selfreward.engines.machine import find_device, memory_here, ran_out
 from selfreward.engines.protocols import Advance, likeliest, untold
 from selfreward.engines.sampling.drawing import Spellings, draw
 from selfreward.engines.sampling.plain import CANNOT, Plain, shortest
-from selfreward.engines.sampling.sizes import SEES_AHEAD, keys
+from selfreward.engines.sampling.sizes import SEES_AHEAD, token_bytes
 from selfreward.engines.sampling.suited import suits, way_of
 from selfreward.engines.sampling.tree import Tree
 from selfreward.engines.soundness import assert_sound
@@ -47,15 +47,15 @@ class _Row:
     limit: int
     uniforms: np.ndarray
     forced: list[int] | None = None
-    """The tokens that are to be drawn, whatever the model would rather draw."""
+    """The tokens to draw, whatever the model's probabilities."""
     logprob: float = 0.0
-    """Of the tokens of `forced` so far."""
+    """The log-probability of the tokens of `forced` so far."""
     ids: list[int] = field(default_factory=list)
     finish: Finish = "length"
     first_token: dict[str, float] | None = None
     watched: list[Watched] = field(default_factory=list)
     stop: list[int] = field(default_factory=list)
-    """The token on which it stopped, if it did."""
+    """The token that ended the row, if a token did."""
 
 
 class HFModel:
@@ -88,7 +88,7 @@ class HFModel:
         if not self.shares and self.way is None:
             raise _unreadable(path, f"it {SEES_AHEAD}")
         room, cuda = _room(self.model), self.device.type == "cuda"
-        self.budget = config.in_flight(room, _token_bytes(self.model), cuda, self.model.num_parameters())
+        self.budget = config.in_flight(room, token_bytes(self.model), cuda, self.model.num_parameters())
         held = sum(tensor.nbytes for tensor in shortest(self.model, self.way)) if self.way else 0
         self.rows = config.in_flight(room, held, cuda) if held else self.budget
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
@@ -107,7 +107,7 @@ class HFModel:
 
     @torch.inference_mode()
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Read what the prompts of all of a stage's requests begin with."""
+        """Read the common beginning of the prompts of all requests of a stage."""
         self._reader = Plain(self.model, self.way) if self.way else Tree(self.model)
         self._encoded = {asked: self._tokens(*asked) for asked in {request.posed for request in requests}}
         if shared := self._shared(requests):
@@ -136,11 +136,11 @@ class HFModel:
         return batches
 
     def _fits(self, prompts: int, rows: int, length: int, longest: int) -> bool:
-        """Whether so many rows of so many prompts fit, none of which holds more than `length` of its own."""
+        """True if so many rows of so many prompts fit, where no row adds more than `length` tokens of its own."""
         return rows <= self.rows and (prompts if self.shares else rows) * length + rows * longest <= self.budget
 
     def _shared(self, requests: Sequence[Request]) -> int:
-        """How many first tokens all prompts share, leaving each at least one of its own; 0 where sharing would not pay."""
+        """The number of first tokens that all prompts share, each keeping one of its own; 0 where sharing would not pay."""
         prompts = [self._tokens(*asked) for asked in {request.posed: None for request in requests}]
         if (self.way and not self.way.shares) or len(prompts) < 2:
             return 0
@@ -150,7 +150,7 @@ class HFModel:
         return shared if shared >= SHARED else 0
 
     def _tokens(self, messages: tuple[Message, ...], think: bool = False) -> array[int]:
-        """A prompt's ids at four bytes each, for all those of a stage are held; in a list they take forty."""
+        """A prompt's ids at four bytes each; a list would take forty, and all prompts of a stage are held."""
         if (messages, think) not in self._encoded:
             self._encoded[messages, think] = array("i", prompt_ids(self.tokenizer, messages, think))
         return self._encoded[messages, think]
@@ -240,7 +240,7 @@ class HFModel:
             logits = self._reader.grow(torch.tensor(drawn, device=self.device))
 
     def _drawn(self, rows: list[_Row], step: int, logits: torch.Tensor) -> list[int]:
-        """The next token of each row, drawn from `logits` [row, word], or the one it is to have; a batch is all of one kind."""
+        """The next token of each row: drawn from `logits` [row, word], or the forced one. All rows are of one kind."""
         if rows[0].forced is None:
             uniforms = torch.tensor([row.uniforms[step] for row in rows], device=self.device)
             return draw(logits, uniforms, rows[0].request.sampling.temperature, rows[0].request.sampling.top_p).tolist()
@@ -252,7 +252,7 @@ class HFModel:
         return tokens
 
     def _take(self, row: _Row, token: int, logits: torch.Tensor) -> bool:
-        """Let `row` have the token drawn from `logits` [word]; whether it goes on."""
+        """Append the token drawn from `logits` [word] to `row`; returns True if the row goes on."""
         if row.forced is not None and len(row.ids) + 1 < len(row.forced):
             row.ids.append(token)
             return len(row.ids) < row.limit
@@ -292,11 +292,6 @@ def _room(model: PreTrainedModel) -> int:
     device = model.device
     memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else memory_here()
     return max(0, int(memory - sum(weight.nbytes for weight in model.parameters())))
-
-
-def _token_bytes(model: PreTrainedModel) -> int:
-    """Bytes that one token's keys and values take in all layers, 1 where none has any."""
-    return 2 * keys(model.config.get_text_config()) * int(model.dtype.itemsize) or 1
 
 
 def _unreadable(path: Path, why: str) -> SelfRewardError:

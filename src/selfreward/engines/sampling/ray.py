@@ -26,40 +26,40 @@ LOAD = 2048
 LOOK = 1.0
 """Seconds between two tellings of tokens and answers of a batch that is not whole."""
 Came = list[tuple[int, Completion]]
-"""(number of a batch, completion) each."""
+"""Pairs of (number of a batch, completion)."""
 
 
 class Ear:
-    """An actor that is told, in the midst of batches, how many tokens are drawn and what is answered."""
+    """An actor that collects, during batches, the number of tokens drawn and the completions answered."""
 
     def __init__(self) -> None:
         self._told: tuple[int, Came] = (0, [])
 
     def tell(self, tokens: int, came: Came) -> None:
-        """Add to what is told."""
+        """Add to the report."""
         self._told = (self._told[0] + tokens, [*self._told[1], *came])
 
     def take(self) -> tuple[int, Came]:
-        """All that was told since it was last taken."""
+        """The report since the last call."""
         told, self._told = self._told, (0, [])
         return told
 
 
 class Whisper:
-    """Tells an `Ear` of tokens and answers, once a second at most: neither is to slow the sampling down."""
+    """Reports tokens and answers to an `Ear`, once a second at most, so that reports do not slow the sampling down."""
 
     def __init__(self, ear: Any) -> None:
         self._ear, self._tokens, self._came, self._last = ear, 0, Came(), time.monotonic()
 
     def tokens(self, tokens: int) -> None:
-        """So many more are drawn."""
+        """Count these tokens as drawn."""
         self._tokens += tokens
         if time.monotonic() - self._last >= LOOK:
             self._ear.tell.remote(self._tokens, self._came)
             self._tokens, self._came, self._last = 0, [], time.monotonic()
 
     def answer(self, number: int, completion: Completion) -> None:
-        """One more is answered."""
+        """Add one answer."""
         self._came.append((number, completion))
 
 
@@ -81,7 +81,7 @@ class Sampler:
         return engine
 
     def streams(self) -> bool | Exception:
-        """Whether batches may be asked together."""
+        """True if batches may be asked together."""
         return _told(lambda: streams(self.engine))
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]] | Exception:
@@ -130,11 +130,11 @@ class RayModel:
 
     @cached_property
     def streams(self) -> bool:
-        """Whether batches may be asked together."""
+        """True if batches may be asked together."""
         return bool(self._result(self._actors[0].streams.remote()))
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """As one engine plans them: each would plan the same."""
+        """The plan of a single engine; every actor's would be the same."""
         plan: list[list[int]] = self._result(self._actors[0].batches.remote(list(requests)))
         return plan
 
@@ -177,7 +177,7 @@ class RayModel:
         except self._ray.exceptions.RayActorError as error:
             times = self._cluster.retries
             what = f"a process that samples died, and so did the {times} started in its place ({first_line(error)})"
-            now = "Nothing answered is lost: look into Ray's logs, at its memory say, then run the same command"
+            now = "Nothing answered is lost: look into Ray's logs, for memory above all, then run the same command"
             raise SelfRewardError(what, "cluster", now) from error
         if isinstance(result, Exception):
             raise result

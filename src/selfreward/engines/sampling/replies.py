@@ -139,7 +139,7 @@ class Reply(BaseModel):
         return without_thought(completion, request, apart=thought)
 
     def _end(self, choice: _Choice) -> tuple[Finish, str | None]:
-        """How an answer ended, and why where it is none."""
+        """The way in which an answer ended, and the reason where there is no answer."""
         named = str(choice.finish_reason).lower()
         if not self.choices:
             return "error", "the server gave no choice"
@@ -210,9 +210,9 @@ def _first_token(logprobs: Any, count: int, cleaned: Callable[[str], str]) -> di
 
 
 def _watched(logprobs: Any, text: str, watch: Sequence[str]) -> tuple[Watched, ...]:
-    """Where tokens of `text` read as one of `watch`; none where the server gave no tokens, or such as do not make up the text.
+    """The places where tokens of `text` read as one of `watch`; empty without tokens that make up the text.
 
-    What is not among the likeliest tokens of a place, as many as a server lists, is left out there.
+    A place lacks the words that are not among the likeliest tokens that the server lists.
     """
     try:
         tokens = _Tokens.model_validate(logprobs).content if watch else ()

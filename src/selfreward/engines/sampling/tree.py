@@ -71,22 +71,22 @@ class Layer(CacheLayerMixin):
             self.parts[part] = (keys[rows], values[rows])
 
     def forget(self) -> None:
-        """Let everything go but the trunk."""
+        """Drop everything but the trunk."""
         self.parts, self._rooms = {name: part for name, part in self.parts.items() if name == "trunk"}, ()
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing is set up before there are keys."""
+        """Do nothing: there is nothing to set up before there are keys."""
 
     def get_seq_length(self) -> int:
         """Tokens of the longest row."""
         return self.tree.length
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """No mask is made: the tree knows who sees whom."""
+        """The sizes that transformers asks for; no mask is made, for the tree knows who sees whom."""
         return self.tree.length + query_length, 0
 
     def get_max_length(self) -> int:
-        """None."""
+        """None: there is no longest length."""
         return -1
 
 
@@ -99,11 +99,11 @@ class Tree(Cache):
         self.growing, self.trunk, self.own = "trunk", 0, 0
         self.real = torch.ones(1, 0, dtype=torch.bool, device=self.device)
         self._at = torch.zeros(1, 0, dtype=torch.long, device=self.device)
-        self._masks: dict[object, Any] = {}
+        self._masks: dict[object, Tensor | None] = {}
 
     @property
     def at_once(self) -> bool:
-        """Whether prompts are read by one call of a GPU's attention, which tells no weights to merge by."""
+        """True where prompts are read by one call of attention: on GPUs, whose call tells no weights to merge by."""
         return str(self.device.type) != "cpu"
 
     @property
@@ -112,7 +112,7 @@ class Tree(Cache):
         return self.trunk + self.real.shape[1] + self.own
 
     def plant(self, ids: list[int]) -> None:
-        """Read what all prompts begin with."""
+        """Read the common beginning of all prompts."""
         self._at = torch.arange(len(ids), device=self.device)[None]
         self.real = torch.ones_like(self._at, dtype=torch.bool)
         self._read("trunk", torch.tensor([ids], device=self.device), self._at)
@@ -136,7 +136,7 @@ class Tree(Cache):
         self._group()
 
     def grow(self, tokens: Tensor) -> Tensor:
-        """One more token [row] for every sample; returns the logits [row, word] after it."""
+        """Append one token [row] to every sample; returns the logits [row, word] after it."""
         self.own += 1
         return self._read("own", tokens[:, None], self._own_at[:, None] + self.own - 1)
 
@@ -151,13 +151,13 @@ class Tree(Cache):
         self._group()
 
     def prune(self) -> None:
-        """Let everything go but the trunk."""
+        """Drop everything but the trunk."""
         self.real, self.own, self._masks = self.real[:1, :0], 0, {}
         for layer in self.layers:
             layer.forget()
 
     def _group(self) -> None:
-        """Samples of one prompt next to each other, so that its keys are read once for all of them."""
+        """Put samples of one prompt next to each other, so that its keys are read once for all of them."""
         order = self._of.argsort(stable=True)
         counts = self._of.bincount(minlength=len(self.real))
         rank = torch.arange(len(order), device=self.device) - (counts.cumsum(0) - counts)[self._of[order]]
@@ -207,15 +207,14 @@ class Tree(Cache):
         return attention
 
     def _bias(self, window: int | None, trunk: int) -> Tensor | None:
-        """The keys that a prompt's query does not see [prompt, 1, token, token of so much of the trunk and of the branch].
+        """The bias that hides keys [prompt, 1, token, last token of the trunk or token of the branch]; `trunk` counts the former.
 
-        None where it is the later ones alone.
+        None where it hides only later tokens.
         """
         if ("prompts", window) not in self._masks:
             alike = window is None and not trunk and bool(self.real.all())
             self._masks["prompts", window] = None if alike else self._make_bias(window, trunk)
-        bias: Tensor | None = self._masks["prompts", window]
-        return bias
+        return self._masks["prompts", window]
 
     def _make_bias(self, window: int | None, trunk: int) -> Tensor:
         before = torch.arange(self.trunk - trunk, self.trunk, device=self.device)[None].expand(len(self._at), -1)
@@ -242,7 +241,7 @@ class Tree(Cache):
         return tuple(part if self._in_order else part[self._place] for part in apart)  # type: ignore[return-value]
 
     def _branch_bias(self, window: int | None, samples: int, groups: int) -> Tensor | None:
-        """[prompt, 1, sample and group, token]; None where all is seen."""
+        """The bias over the branch's keys [prompt, 1, sample and group, token]; None where it hides none."""
         if ("branch", window) not in self._masks:
             seen = self.real[:, None].expand(-1, samples, -1)
             if window is not None:
@@ -250,14 +249,13 @@ class Tree(Cache):
                 seen = seen & (self._at[:, None] > now - window)
             hidden = None if bool(seen.all()) else unseen(seen.repeat_interleave(groups, dim=1)[:, None])
             self._masks["branch", window] = hidden
-        bias: Tensor | None = self._masks["branch", window]
-        return bias
+        return self._masks["branch", window]
 
     def _from_trunk(self, layer: Layer, query: Tensor, window: int | None, cap: float | None) -> tuple[Tensor, Tensor]:
-        """Attention to the trunk, for which the queries of all rows are one long text's."""
+        """Attend to the trunk, with the queries of all rows as if they were one long text's."""
         keys, values = layer.parts["trunk"]
         rows, shared, size = len(query), keys.shape[1], query.shape[-1]
-        bias = None if window is None else self._trunk_bias(window)
+        bias = self._trunk_bias(window)
         if bias is not None and self.growing == "branch":  # which would be a large one if it were a text's
             return look(query, keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), bias, cap)
         if bias is not None:
@@ -266,14 +264,15 @@ class Tree(Cache):
         apart = (part.view(shared, rows, -1, part.shape[-1]).transpose(0, 1) for part in look(flat, keys, values, bias, cap))
         return tuple(apart)  # type: ignore[return-value]
 
-    def _trunk_bias(self, window: int) -> Tensor:
-        """[row, 1, token, token of the trunk]."""
+    def _trunk_bias(self, window: int | None) -> Tensor | None:
+        """The bias over the trunk's keys [row, 1, token, token of the trunk]; None where it hides none."""
+        if window is None:
+            return None
         if ("trunk", window) not in self._masks:
             now = (self._own_at + self.own - 1)[:, None] if self.growing == "own" else self._at
             seen = torch.arange(self.trunk, device=self.device) > now[..., None] - window
             self._masks["trunk", window] = unseen(seen[:, None])
-        bias: Tensor = self._masks["trunk", window]
-        return bias
+        return self._masks["trunk", window]
 
 
 def attend(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
 
 FOLDER = "adapter"
-"""Where the adapter lies in a model's folder, in safetensors, as peft loads it."""
+"""The folder of the adapter inside a model's folder: safetensors, as peft loads it."""
 NAME = "default"
 """peft's name for the only adapter of a model."""
 
@@ -40,7 +40,7 @@ def lora(config: LoRAConfig) -> LoraConfig:
 
 
 def frozen(config: LoRAConfig, dtype: torch.dtype, device: str) -> dict[str, Any]:
-    """How the frozen weights are loaded, as arguments of `from_pretrained`: in NF4 if quantised, else in `dtype`."""
+    """Arguments of `from_pretrained` that load the frozen weights: in NF4 if quantised, else in `dtype`."""
     if config.quantize == "no":
         return {"dtype": dtype}
     if find_spec("bitsandbytes") is None:
@@ -84,9 +84,9 @@ def refuse_head(model: PreTrainedModel, config: LoRAConfig) -> None:
     apart = [name for name, layer in model.named_modules() if layer is head or (tied and layer is words)]
     for name in apart if config.targets != "all-linear" else ():
         if check_target_module_exists(lora(config), name):
-            why = "tied to the word embeddings: merged, it would change both" if tied else "which TRL reads past an adapter"
+            why = "tied to the word embeddings: merged, it would change both" if tied else "for which TRL ignores adapters"
             what = f"puts an adapter on {name}, the weights of the output head, {why}"
-            raise SelfRewardError(what, "trainer.lora.targets", "Leave it out of them")
+            raise SelfRewardError(what, "trainer.lora.targets", "Leave it out of the targets")
 
 
 def merged(model: PeftModel, start: Path) -> PreTrainedModel:
@@ -115,7 +115,7 @@ def assert_reload(start: Path, made: Path) -> None:
     reloaded, saved = _weights_id(again), _weights_id(_unquantised(made))
     if reloaded != saved:
         what = f"read back and merged it gives other weights ({reloaded}) than those that were saved ({saved})"
-        now = "Use neither: the installed peft does not load what it saves; try the tested version, then train again"
+        now = "Use neither: the installed peft does not load what it saves; install the tested version, and train again"
         raise SelfRewardError(what, str(made / FOLDER), now)
 
 

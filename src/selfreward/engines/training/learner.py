@@ -48,7 +48,7 @@ class Learner:
         self.recompute = _recomputes(trainer, self.model, path)
 
     def _held(self) -> dict[str, Any]:
-        """How the weights are held: frozen ones in the precision of the arithmetic, those that learn in float32."""
+        """The precision of the weights in memory: frozen ones in that of the arithmetic, trained ones in float32."""
         if self.lora is None:
             return {"dtype": torch.float32}
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -92,13 +92,13 @@ def with_dropout(config: PretrainedConfig, dropout: float) -> PretrainedConfig:
 
 
 def context(path: Path) -> int | None:
-    """How many tokens the model in a folder can read; None where its settings do not say."""
+    """The number of tokens that the model in a folder can read; None where its settings do not say."""
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def wants_bfloat16(trainer: TrainerConfig) -> bool:
-    """Whether the forward pass is in bfloat16: as the recipe says, or (`auto`) where a GPU has it."""
+    """True if the forward pass is in bfloat16: as the recipe says, or (`auto`) where a GPU supports it."""
     cuda = torch.cuda.is_available()
     has = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
     if trainer.dtype == "bfloat16" and cuda and not has:
@@ -108,9 +108,9 @@ def wants_bfloat16(trainer: TrainerConfig) -> bool:
 
 
 def _recomputes(trainer: TrainerConfig, model: PreTrainedModel, path: Path) -> bool:
-    """Whether activations are computed again for the backward pass."""
+    """True if activations are computed again for the backward pass."""
     asked, able = trainer.gradient_checkpointing, bool(model.supports_gradient_checkpointing)
     if asked and not able:
         now = "Set trainer.gradient_checkpointing to false"
-        raise SelfRewardError(f"{type(model).__name__} knows no gradient checkpointing", str(path), now)
+        raise SelfRewardError(f"{type(model).__name__} does not support gradient checkpointing", str(path), now)
     return able and torch.cuda.is_available() if asked is None else asked

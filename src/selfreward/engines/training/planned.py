@@ -47,7 +47,7 @@ class Planned(Trainer):
 
 
 class PlannedSFTTrainer(Planned, SFTTrainer):
-    """TRL's SFT, so."""
+    """TRL's SFT trainer on planned batches."""
 
 
 class Weighed:
@@ -68,15 +68,15 @@ class Weighed:
 
 
 class PlannedDPOTrainer(Planned, DPOTrainer):
-    """TRL's DPO, so, on rows that hold token ids already and with a reference that has its say once."""
+    """TRL's DPO trainer on planned batches, with rows of token ids and a reference that is computed once."""
 
     data_collator: Any
     _signature_columns: Any
     loss_is_scaled_for_ga = True
-    """To TRL's trainer: what `compute_loss` gives is a part of the step's loss, not to be divided again."""
+    """Tells TRL's trainer that `compute_loss` returns a part of the step's loss, not to be divided again."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
-        """As TRL's, which reads all weights once more for the name of a cache that is not used here."""
+        """Set TRL's trainer up without hashing all weights for the name of a cache that is not used here."""
         name = dpo_trainer.hash_module
         dpo_trainer.hash_module = lambda _: ""
         try:
@@ -101,9 +101,9 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         return loss * share if pairs else loss.nan_to_num() * 0
 
     def _weigh_likelihood(self, tokens: int, share: float) -> None:
-        """Let the chosen responses' likelihood count token by token in its step, whose pairs this pass has a `share` of.
+        """Weight the chosen responses' likelihood so that each token of its step counts the same; `share`: of its pairs.
 
-        TRL's is the mean over the `tokens` of a pass, so that it would hang on how a step is cut into passes.
+        TRL takes the mean over the `tokens` of a pass, which would depend on the division of a step into passes.
         """
         at = self.loss_types.index("sft")
         self.loss_weights = [*self.args.loss_weights]

@@ -121,7 +121,7 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
 
 @contextmanager
 def _deaf_children() -> Iterator[None]:
-    """Let child processes that start meanwhile ignore Ctrl-C: a terminal sends it to all, and each would print its own error."""
+    """Start child processes that ignore Ctrl-C: a terminal sends it to all, and each would print its own error."""
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

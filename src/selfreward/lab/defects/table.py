@@ -149,7 +149,7 @@ def _moved(runs: Sequence[LabRun], usual: dict[ModelFigure, tuple[float, float]]
 
 
 def counted(models: Iterable[str | None]) -> dict[str, int]:
-    """How often each of `models` is there, in their order."""
+    """The count of each of `models`, in their order."""
     return dict(sorted(Counter(model for model in models if model).items()))
 
 

@@ -57,16 +57,21 @@ def run_seed(seed: int, recipe: Path, out: Path, arms: Sequence[str], threads: i
 
     torch.set_num_threads(threads)
     for arm in arms:
-        folder = out / f"seed_{seed}" / arm
-        if arm != "self" and not folder.exists():
-            partial = folder.with_name(f"{arm}.partial")  # copied whole or not at all
-            shutil.rmtree(partial, ignore_errors=True)
-            for name in SHARED:
-                shutil.copytree(out / f"seed_{seed}" / "self" / name, partial / name)
-            partial.rename(folder)
-        loop = more_sft if arm == "sft" else self_reward
-        execute(load_recipe(recipe, {"seed": seed, **ARMS[arm]}), folder, loop=loop)
+        run_arm(out / f"seed_{seed}" / arm, recipe, {"seed": seed, **ARMS[arm]})
     return seed
+
+
+def run_arm(folder: Path, recipe: Path, changes: Mapping[str, Any]) -> None:
+    """Run one arm in `folder`, named like the arm, or go on with it; what arms share comes from the arm `self` beside it."""
+    shared = folder.with_name("self")
+    if folder != shared and not folder.exists():
+        partial = folder.with_name(f"{folder.name}.partial")  # copied whole or not at all
+        shutil.rmtree(partial, ignore_errors=True)
+        for name in SHARED:
+            if (shared / name).exists():
+                shutil.copytree(shared / name, partial / name)
+        partial.rename(folder)
+    execute(load_recipe(recipe, changes), folder, loop=more_sft if folder.name == "sft" else self_reward)
 
 
 def heldout_scores(folder: Path) -> dict[str, list[float]]:

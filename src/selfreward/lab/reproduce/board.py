@@ -92,7 +92,7 @@ class AnnotationRow(Row):
     """None where the two answers were equal texts and the judge was not asked."""
 
     def follows(self) -> bool | None:
-        """Whether our rule gives this preference for these log-probabilities; None where either is unknown."""
+        """True if our rule gives this preference for these log-probabilities; None where either is unknown."""
         logprobs = {"m": self.logprob_m, "M": self.logprob_M}
         given = {label: logprob for label, logprob in logprobs.items() if logprob is not None}
         if self.preference is None or (self.m_denotes is not None and not given):

@@ -46,7 +46,7 @@ class Sitting:
     lora: bool = False
     """Train adapters instead of all weights."""
     dpo: bool = True
-    """Whether the arms train on their pairs."""
+    """True if the arms train on their pairs."""
     overhead: str = ""
     """A recipe, of which the share of time that is not the model is measured, in place of the arms."""
     device: str = "cpu"

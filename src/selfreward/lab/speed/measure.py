@@ -52,7 +52,7 @@ ARMS = {
 
 
 def missing(arm: str, work: Work) -> str:
-    """Why an arm is left out of this work, and what to install; nothing where it can do it."""
+    """The reason why an arm cannot do this work, and the package to install; empty where it can."""
     told = f"({arm}) {ARMS[arm].title} is left out:"
     lacking = [name for name in ARMS[arm].needs if find_spec(name) is None]
     if lacking:
@@ -63,7 +63,7 @@ def missing(arm: str, work: Work) -> str:
 
 
 def can_train() -> bool:
-    """Whether DPO can be measured here."""
+    """True if DPO can be measured here."""
     return all(find_spec(name) is not None for name in ("trl", "datasets"))
 
 

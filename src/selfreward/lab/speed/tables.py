@@ -106,7 +106,7 @@ def _conditions(part: Part) -> str:
 
 
 def _load(part: Part) -> str:
-    """How busy the machine was with other things when it began; one that shares its cores gives no seconds to rely on."""
+    """The load of the machine when the measurement began; shared cores give no reliable seconds."""
     load = part["machine"].get("load")
     return "" if load is None else f", a load of {load:.1f} before it began"
 
@@ -181,7 +181,7 @@ def _pace(spent: Spent, stage: str) -> str:
 
 
 def _left_over(work: Mapping[str, Any], ours: Spent) -> str:
-    """Of (a)'s time, what is not the model, and what DPO is of it."""
+    """The share of arm (a)'s time that is not the model's, and DPO's part of that."""
     rest = median(1 - sum(run["inside"].values()) / sum(run["wall"].values()) for run in ours.runs)
     lines = [notes.LEFT.format(rest=100 * rest)]
     if work["dpo"]:

@@ -59,7 +59,7 @@ def _json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise SelfRewardError(f"is not JSON ({error})", where, "Put it right, or restore the file from where it came") from error
+        raise SelfRewardError(f"is not JSON ({error})", where, "Correct it, or restore the file") from error
 
 
 def _row(value: Any, kind: type[T], where: str, rename: dict[str, str]) -> T:
@@ -68,6 +68,6 @@ def _row(value: Any, kind: type[T], where: str, rename: dict[str, str]) -> T:
         return kind.model_validate(fields)
     except (TypeError, KeyError) as error:
         has = ", ".join(value) if isinstance(value, dict) else repr(value)[:40]
-        raise SelfRewardError(f"has no field {error}: it has {has}", where, "Name the field that is meant") from error
+        raise SelfRewardError(f"has no field {error}: it has {has}", where, "Name an existing field") from error
     except ValidationError as error:
-        raise SelfRewardError(wrong_field(error, kind), where, "Put the row right, or give another file") from error
+        raise SelfRewardError(wrong_field(error, kind), where, "Correct the row, or give another file") from error

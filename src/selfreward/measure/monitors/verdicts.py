@@ -1,4 +1,4 @@
-"""From figures to readings: every monitor is read, and its figures are held against the recipe's limits."""
+"""Readings from figures: every monitor is read, and its figures are compared with the recipe's limits."""
 
 from __future__ import annotations
 
