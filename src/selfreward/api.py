@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selfreward.checks import Check, ask_servers, assert_ready, models_of
+from selfreward.checks import Check, ask_servers, assert_ready, meet_own, models_of
 from selfreward.checks import check as check_recipe
 from selfreward.engines import assert_models, find_gguf, open_model, open_trainer
 from selfreward.errors import Alarm, SelfRewardError
@@ -90,6 +90,7 @@ def evaluate(
 def branch(recipe: Recipe, start: Path, folder: Path) -> None:
     """Take over into `folder` what made `start`, a model of another run, to go on by `recipe`, if all is there that it names."""
     assert_ready(recipe)
+    meet_own(recipe, models_of(recipe))
     branch_off(recipe, start, folder)
 
 
@@ -97,11 +98,13 @@ def _read(recipe: Recipe | Path | str, changes: Mapping[str, Any] | None) -> Rec
     return change_recipe(recipe, changes or {}) if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
 
 
-def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda: False, loop: Loop = self_reward) -> Checkpoint:
+def execute(
+    recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda: False, loop: Loop = self_reward, pages: bool = True
+) -> Checkpoint:
     """Run `recipe` in `folder`, or go on with it; returns the last model.
 
-    `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`. Raises `Alarm` where a
-    monitor ended it, when all that it made is written.
+    `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`. `pages`: whether the
+    report and the models' cards are written. Raises `Alarm` where a monitor ended it, when all that it made is written.
     """
     assert_takes(loop, f"{loop.__module__}:{getattr(loop, '__qualname__', type(loop).__qualname__)}", *LOOP)
     held, recipe = recipes(recipe, read_branch(folder)), of_branch(recipe, folder)
@@ -110,6 +113,9 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
     told = assert_ready(recipe, seed)
     cast = Cast(recipe)
     measurer = Measurer(first, seed, folder, cast)  # reads the rubrics: one that is not there leaves no folder behind
+    if not (folder / models(recipe)[-1] / f"{MODEL.name}.receipt.json").exists():
+        for each in (first, *held.values()):
+            meet_own(each, models_of(each))
     outside = [cast.outside(name) for each in (first, *held.values()) for name in models_of(each) if name != each.base]
     if (gguf := find_gguf(recipe.base)) is None:
         outside.insert(0, cast.base)
@@ -133,8 +139,9 @@ def execute(recipe: Recipe, folder: Path, stopping: Callable[[], bool] = lambda:
             what, where = f"gave {model!r:.80}, where the last model is expected", f"{loop.__module__}:{loop.__qualname__}"
             raise SelfRewardError(what, where, "Make it return the Checkpoint that train_dpo or train_sft gave")
         rundir.settle()
-        write_report(folder)
-        write_cards(folder)
+        if pages:
+            write_report(folder)
+            write_cards(folder)
         if recipe.drift and (broken := [reading for reading in watcher.readings if reading.verdict == "stop"]):
             raise _alarm(broken, watcher, folder)
         return model

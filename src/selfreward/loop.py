@@ -33,6 +33,8 @@ def self_reward(
 ) -> Checkpoint:  # fmt: skip
     """Train, measure and watch M0, SFT, M1, M2, …; returns the last model, or the one of which a monitor says `stop`.
 
+    A model of which a monitor says `back` is left behind: the next iteration begins at the last one watched without an alarm.
+
     `turns`: t → another recipe, which holds from M_t on, in a run that was branched from another.
     """
     selector = load_selector(recipe, seed, cast, run[SEED])
@@ -53,6 +55,7 @@ def self_reward(
     guarded = seed._replace(heldout_prompts=[*seed.heldout_prompts, *apart])
     written: list[Prompt] = []
     preferences: list[Contrast] = []
+    good = model, preferences
     for t in range(2, recipe.iterations + 2):
         if verdict == "stop":
             break
@@ -68,6 +71,11 @@ def self_reward(
         model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, dpo, recipe.seed, selector))
         if recipe.measures(t):
             verdict = watcher.watch(run[f"M{t}"], model, measurer.measure(run[f"M{t}"], model, made), made)
+            if verdict == "back":
+                measurer.leave(model.name)
+                model, preferences = good
+                cast.go_back(model.name)
+            good = model, preferences
     return model
 
 

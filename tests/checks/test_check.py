@@ -477,7 +477,11 @@ def test_a_limit_of_a_figure_that_there_is_not_ends_a_run_once_its_monitor_is_re
 @pytest.mark.parametrize(
     ("limits", "says"),
     [
-        ({}, "no figure has a limit: figures are shown, and neither warn nor end the run"),
+        (
+            {},
+            "no figure has a limit: figures are shown, and neither warn nor end the run. selfreward calibrate makes a baseline: "
+            "of this run, once M2 is watched, at no price; or of 38 clean runs of other seeds, at this run's price each",
+        ),
         (
             {"policy.kl_first": {"above": 1, "stop_above": 2}, "flukes.rate": {"above": 1}, "people.kendall": {"stop_below": 0}},
             "3 figures have limits, and 2 can end the run",
@@ -486,7 +490,7 @@ def test_a_limit_of_a_figure_that_there_is_not_ends_a_run_once_its_monitor_is_re
 )
 def test_whether_anything_can_alarm_is_told_in_a_line(limits, says, tmp_path, capsys):
     show(watched(tmp_path, limits=limits))
-    assert f"Monitors  {says}\n" in capsys.readouterr().out
+    assert f"Monitors {says} " in " ".join(capsys.readouterr().out.split())
     show(of(tmp_path))
     assert "Monitors" not in capsys.readouterr().out
 

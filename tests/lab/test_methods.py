@@ -36,6 +36,12 @@ def test_p_of_one_seed_is_that_of_a_test_over_its_prompts():
     assert difference(ours, theirs)["p"] == pytest.approx(expected, rel=0.25)
 
 
+def test_seeds_that_differ_widen_the_interval():
+    ours = np.zeros((4, 50)) + np.array([[1.0], [1.0], [-1.0], [0.0]])
+    found = difference(ours, np.zeros((4, 50)))
+    assert found["low"] < 0 < found["high"] and found["p"] > 0.05  # without seeds drawn anew it would be .25 for certain
+
+
 def test_a_difference_of_shares_weighs_rankings_by_their_pairs():
     ours, theirs = np.array([[[6.0, 6.0], [1.0, 2.0]]]), np.array([[[3.0, 6.0], [2.0, 2.0]]])
     assert difference_of_shares(ours, theirs)["value"] == pytest.approx((7 - 5) / 8)

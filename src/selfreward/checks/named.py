@@ -165,9 +165,10 @@ class Trial:
             now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
             self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is a judge that changes during the run", now))
         joint = self.attempt(partial(load_joint, drift))
+        monitors = [*MONITORS, *drift.also]
         for name in drift.limits:
-            if name.split(".")[0] not in MONITORS and not (joint and name == JOINT):
-                now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(MONITORS)}"
+            if name.split(".")[0] not in monitors and not (joint and name == JOINT):
+                now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(monitors)}"
                 self.add(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
 
 

@@ -166,17 +166,26 @@ def reproduce(
 @told
 def calibrate(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders of finished runs that went well, of one recipe and different seeds.")
+        list[Path],
+        typer.Argument(help="Folders of finished runs that went well, of one recipe and different seeds; or one run, its own."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, for drift.baseline of a recipe.")] = Path(
         "baseline.jsonl"
     ),
 ) -> None:
-    """Make a baseline of clean runs: one alarm over all figures and models, with the error rate that so many runs can hold."""
-    from selfreward.measure import calibrate, figures_of
+    """Make a baseline of clean runs: one alarm over all figures and models, with the error rate that so many runs can hold.
+
+    Of one run, finished or not, the baseline is its own M1 and M2, and later models are held against them. That asks no model
+    anything; its error rate is what clean runs of the laboratory had, and no promise for another world.
+    """
+    from selfreward.measure import calibrate, figures_of, own_baseline
     from selfreward.records import to_line, write_whole
     from selfreward.rundir import open_run
 
-    baseline = calibrate([figures_of(open_run(run)) for run in runs])
+    views = [open_run(run) for run in runs]
+    baseline = own_baseline(views[0]) if len(views) == 1 else calibrate(list(map(figures_of, views)))
     write_whole(out, to_line(baseline) + "\n")
-    say(f"{out}: false alarms in {baseline.finest:.1%} of clean runs or more (drift.false_alarms), from {len(runs)} runs")
+    source = (
+        f"its own M1 and M2, by {len(baseline.furthest)} clean runs of the laboratory" if len(views) == 1 else f"{len(runs)} runs"
+    )
+    say(f"{out}: false alarms in {baseline.finest:.1%} of clean runs or more (drift.false_alarms), from {source}")

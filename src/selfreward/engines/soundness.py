@@ -14,7 +14,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from selfreward.engines.folders import GIVE, NUMBERS, read_settings, weight_files, wrong
+from selfreward.engines.folders import GIVE, NUMBERS, assert_files, read_settings, weight_files, wrong
 from selfreward.errors import SelfRewardError, amount, first_line
 
 LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len")
@@ -71,6 +71,7 @@ def read_config(folder: Path) -> Any:
     """
     from transformers import AutoConfig
 
+    assert_files(folder)
     try:
         settings = read_settings(folder / "config.json")
     except SelfRewardError as error:

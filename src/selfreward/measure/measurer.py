@@ -28,6 +28,7 @@ from selfreward.records import (
     RewardModeling,
     Verdict,
     number,
+    readable,
     write_whole,
 )
 from selfreward.rundir import (
@@ -35,7 +36,6 @@ from selfreward.rundir import (
     HELDOUT_JUDGMENTS,
     HELDOUT_PREFERENCES,
     HELDOUT_RESPONSES,
-    MEASURED,
     MODEL,
     PAIRS,
     PROMPTS,
@@ -83,7 +83,10 @@ class Measurer:
         self.checked: dict[str, list[Check]] = {}
         """Checks by the id of an answer, where `judge.checks` is on."""
         self.done: list[Measured] = []
+        self.signed: dict[str, str] = {}
+        """Model → id of the receipt over its measurement."""
         self.answers: dict[str, list[Response]] = {}
+        self.left: set[str] = set()
 
     def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Measurement:
         """Measure `model` in its folder, on held-out prompts and rankings; writes `measured.json` and `summary.json`."""
@@ -98,16 +101,21 @@ class Measurer:
         ranked = self._judge_rankings(folder, model)
         measured = self._sum_up(folder, model, own, judgments, ranked, verdicts, made)
         self.done.append(measured)
-        self._write(folder.path / MEASURED, measured.model_dump_json(indent=1))
+        self._summarise()
+        self.signed[folder.name] = folder.sum_up(measured, self.signed)
         return Measurement(measured, own, judgments, ranked)
 
     def follow(self, recipe: Recipe) -> None:
         """Measure by `recipe` from now on."""
         self.recipe, self.grader = recipe, Grader(recipe.judge)
 
+    def leave(self, name: str) -> None:
+        """Compare no later model with `name`."""
+        self.left.add(name)
+
     def rivals(self, name: str) -> list[str]:
-        """The models that `name` is compared with: the model before it, and the SFT baseline."""
-        before = [measured.name for measured in self.done]
+        """The models that `name` is compared with: the model before it that was not left behind, and the SFT baseline."""
+        before = [measured.name for measured in self.done if measured.name not in self.left]
         return list(dict.fromkeys([*before[-1:], *(["SFT"] if "SFT" in before else [])]))
 
     def _judge(self, folder: ModelFolder, model: Checkpoint) -> Collection[Judgment]:
@@ -253,14 +261,12 @@ class Measurer:
             rejected_true=_average([rejected for _, rejected in true_scores]) if true_scores else None,
         )  # fmt: skip
 
-    def _write(self, file: Path, text: str) -> None:
-        """Write new results, the summary first; a second pass over finished models changes neither file."""
+    def _summarise(self) -> None:
+        """Write the measurements so far into the summary; a second pass over finished models does not change it."""
         summary = self.run / "summary.json"
         models = [measured.model_dump(mode="json") for measured in self.done]
-        if _summed_up(summary)[: len(models)] == models and file.exists() and file.read_bytes() == text.encode():
-            return
-        write_whole(summary, json.dumps({"models": models}, indent=1))
-        write_whole(file, text)
+        if _summed_up(summary)[: len(models)] != models:
+            write_whole(summary, json.dumps({"models": models}, indent=1))
 
 
 def _further(folder: ModelFolder, recipe: Recipe) -> dict[str, dict[str, int]]:
@@ -281,7 +287,7 @@ def _counts(facts: Mapping[str, Any]) -> dict[str, int]:
 def _summed_up(summary: Path) -> list[Any]:
     """The models in a summary; none where it is missing or damaged, for it can be made again from the models' records."""
     try:
-        return list(json.loads(summary.read_text(encoding="utf-8"))["models"])
+        return list(json.loads(readable(summary).read_text(encoding="utf-8"))["models"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return []
 

@@ -19,6 +19,7 @@ from selfreward.recipe.fields import Located, Section, assert_open, look_in, off
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import CHECKS, DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
+from selfreward.records import readable
 
 
 class Recipe(Section):
@@ -194,7 +195,7 @@ def read_tree(path: Path) -> dict[str, Any]:
     """The contents of a recipe's file, TOML, or of the JSON that a run keeps of it. Raises `SelfRewardError`."""
     language, loads = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
-        tree: dict[str, Any] = loads(path.read_text(encoding="utf-8"))
+        tree: dict[str, Any] = loads(readable(path).read_text(encoding="utf-8"))
         return tree
     except OSError as error:
         now = f"Give the path of a recipe, or the name of one that comes with the package: {', '.join(shipped_recipes())}"
@@ -205,10 +206,8 @@ def read_tree(path: Path) -> dict[str, Any]:
 
 def shipped_recipes() -> dict[str, Path]:
     """Name → file of the recipes that come with the package."""
-    return {
-        path.name.removesuffix(".toml"): path
-        for path in sorted(Path(str(files("selfreward") / "recipe" / "shipped")).glob("*.toml"))
-    }
+    shipped = Path(str(files("selfreward") / "recipe" / "shipped")).glob("*.toml")
+    return dict(sorted((path.stem, path) for path in shipped))
 
 
 def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:

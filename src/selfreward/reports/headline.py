@@ -14,7 +14,9 @@ MANY_UNSCORED = 0.1
 
 NO_JUDGE = 0.5
 """The share of judgments without a score from which a model is said to be no judge."""
-ALARM: dict[Severity, str] = {"ok": "", "warn": ", and a monitor warns", "stop": ", and a monitor says stop"}
+ALARM: dict[Severity, str] = {
+    "ok": "", "warn": ", and a monitor warns", "back": ", and a model was left behind", "stop": ", and a monitor says stop",
+}  # fmt: skip
 BEFORE_THE_LOOP = ("M0", "SFT")
 """Models that the line through the loop's models leaves out."""
 

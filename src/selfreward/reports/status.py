@@ -14,15 +14,15 @@ from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, ModelView, PlannedPart
 def describe_status(folder: Path) -> str:
     """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` holds no run."""
     run = open_run(folder)
-    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run))]))
+    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run)), *unsigned(run)]))
 
 
 def describe_end(folder: Path) -> str:
     """A run's result in three lines: whether its last model is better than M1, with both axes; its monitors; its page."""
     run = open_run(folder)
-    measured = {model.name: model for model in run.measured if model.name not in (M0, SFT)}
+    measured = {model.name: model for model in run.standing if model.name not in (M0, SFT)}
     ends = dict.fromkeys([*measured][:1] + [*measured][-1:])
-    answer = write_headline(run.measured, run.recipe.judge.scale[1]).title
+    answer = write_headline(run.standing, run.recipe.judge.scale[1]).title
     axes = f"{answer}. " + "; ".join(f"{name}: {_axes(measured[name])}" for name in reversed(ends))
     watched = describe(run.watched) if run.recipe.drift else "not watched: a table [drift] lets monitors read every model"
     return "\n".join(map(shown, [axes, watched, str(folder / "report" / "index.html")]))
@@ -31,6 +31,12 @@ def describe_end(folder: Path) -> str:
 def model_lines(run: RunView) -> list[str]:
     """A line for each model: its headline figures, or its stages done and to do."""
     return [f"{name:<4} {_line(model)}" for name, model in run.models.items()]
+
+
+def unsigned(run: RunView) -> list[str]:
+    """A line on figures that no receipt covers; none where all are covered."""
+    names, now = ", ".join(run.unsigned), f"the same command as before, on {run.folder}, computes and signs them"
+    return [f"Figures of {names} are as found: an older build wrote no receipts of measurements; {now}"] if names else []
 
 
 def _line(model: ModelView) -> str:

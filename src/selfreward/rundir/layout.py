@@ -138,7 +138,9 @@ BESIDE = ("logs", "report")
 """Folders of a run from which nothing is made."""
 BASE = "base"
 """A stage of the seed's folder that a run has whose base is a GGUF file: that model as a folder."""
-MEASURED = "measured.json"
+MEASUREMENT = "measured"
+"""The name of the receipt over a model's measurement, which names the receipts of all that it was made from."""
+MEASURED = f"{MEASUREMENT}.json"
 """A file in every model's folder that belongs to no stage."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -32,7 +32,8 @@ from selfreward.records import (
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
 from selfreward.rundir.journal import completed, counted, reasons, usage
-from selfreward.rundir.layout import MODEL, Part
+from selfreward.rundir.layout import MEASUREMENT, MODEL, Part
+from selfreward.rundir.measurement import sign
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
     Chooser,
@@ -174,6 +175,11 @@ class ModelFolder:
             self.run.dir.once_settled(write)
         elif stage.finished(key) is None:
             write()
+
+    def sum_up(self, measured: Record, before: Mapping[str, str]) -> str:
+        """Write this model's measurement, and a receipt over it; returns its id. `before`: those of earlier models, by folder."""
+        signed = {f"{folder}/{MEASUREMENT}": receipt for folder, receipt in before.items()}
+        return sign(self.run.dir.stage(self.name, MEASUREMENT), measured.model_dump_json(indent=1), signed)
 
     def dropped(self, part: Part[Any]) -> dict[str, int]:
         """Counts of the records that a finished pure stage dropped, by reason."""

@@ -13,6 +13,8 @@ from typing import Any
 
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
+from selfreward.records import readable
+
 GENERATION = "generation_config.json"
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model",
@@ -52,7 +54,7 @@ def carry_generation(generation: GenerationConfig, start: Path, made: Path, end:
         stopping.eos_token_id = _ends(generation.eos_token_id, end)
         stopping.to_json_file(made / GENERATION, use_diff=True, keys_to_pop=["compile_config"])
         return
-    settings = json.loads(file.read_text(encoding="utf-8-sig"))
+    settings = json.loads(readable(file).read_text(encoding="utf-8-sig"))
     ends = _ends(settings.get("eos_token_id"), end)
     if ends == settings.get("eos_token_id"):
         shutil.copyfile(file, made / GENERATION)

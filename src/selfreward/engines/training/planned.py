@@ -20,7 +20,7 @@ from selfreward.engines.training.batches import Batches, packed
 from selfreward.engines.training.reading import read_thriftily
 from selfreward.engines.training.rows import GIVEN, Given, pair_lengths
 from selfreward.engines.training.sharing import Filled, examples_at, uneven
-from selfreward.records import write_whole
+from selfreward.records import readable, write_whole
 
 REFERENCE = "reference.json"
 """A file beside the checkpoints: the reference's [log-prob of chosen, log-prob of rejected] of every pair, in their order."""
@@ -132,7 +132,7 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
             if self.accelerator.is_main_process:
                 write_whole(file, json.dumps(found))
         else:
-            found = json.loads(file.read_text())
+            found = json.loads(readable(file).read_text())
         chosen, rejected = zip(*found, strict=True)
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
 

@@ -66,7 +66,7 @@ class _Again:
     def __call__(
         self, recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher, turns: object
     ) -> Checkpoint:
-        run.open_model = planted(run.open_model, self._defect, self._noise)
+        run.open_model = planted(run.open_model, self._defect, lambda model: self._noise, lambda model: frozenset())
         model = cast.join("M1", run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed))
         made, _ = iterate(2, model, recipe, seed, [], run["M2"], cast)
         grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in made.prompts}

@@ -47,7 +47,8 @@ def more_sft(
     for t in range(2, recipe.iterations + 2):
         made = run[f"M{t}"].train_sft(seed.examples(recipe.sft.on), model, once, recipe.seed + t)
         model = cast.join(f"M{t}", made)
-        measurer.measure(run[f"M{t}"], model)
+        if recipe.measures(t):
+            measurer.measure(run[f"M{t}"], model)
     return model
 
 

@@ -25,8 +25,10 @@ from selfreward.records import (
     Response,
     Severity,
     describe,
+    left_behind,
     quoted,
     read_jsonl,
+    readable,
     worst,
 )
 from selfreward.rundir import (
@@ -60,6 +62,7 @@ class Watcher:
         self.anchors = load_anchors(recipe, seed)
         self.joint = load_joint(self.config) if self.config else None
         self.seen: list[tuple[Checkpoint, Evidence]] = []
+        """The models watched so far, but those left behind."""
         self.readings: list[Reading] = []
         """The readings of the model watched last."""
 
@@ -84,10 +87,13 @@ class Watcher:
     ) -> None:
         now = self._evidence(config, folder, model, measurement, made)
         with folder.run.progress.meanwhile(f"{folder.name}: reading the monitors"):
-            self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits, self.joint)
-        self.seen.append((model, now))
+            self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config, self.joint)
         folder.restate(DRIFT, self.readings)
         folder.run.progress.say(f"{folder.name}: {describe(self.readings)}")
+        if worst(self.readings) == "back":
+            folder.run.progress.say(left_behind(folder.name, self.readings, self.seen[-1][0].name))
+        else:
+            self.seen.append((model, now))
 
     def _evidence(
         self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurement: Measurement, made: Iteration | None
@@ -188,4 +194,4 @@ def _cut(answer: Response) -> Response:
 
 def _metrics(model: Checkpoint) -> list[dict[str, Any]]:
     file = model.path / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [json.loads(line) for line in readable(file).read_text().splitlines()] if file.exists() else []
