@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from selfreward.errors import amount
 from selfreward.lab.defects.arms import FITTING, KINDS, PLANTED, TESTING, TURN, Kind
 from selfreward.lab.defects.calibration import SURE
 from selfreward.lab.defects.defects import DEFECTS
@@ -134,7 +135,7 @@ def in_words(row: dict[str, Any], clean: dict[str, Any], first: str, last: str) 
     monitors = ", ".join(f"`{name}` ({count})" for name, count in list(row["seen_by"].items())[:3]) or "no figure"
     moved = ", ".join(f"`{name}` {far:+.1f} at {model}" for name, model, far in row["moved"][:4])
     return (
-        f"- *{row['defect']}*{row['how']}, strength {row['strength']:g}, {row['runs']} runs, {first} to {last}: {bred}"
+        f"- *{row['defect']}*{row['how']}, strength {row['strength']:g}, {amount(row['runs'], 'run')}, {first} to {last}: {bred}"
         f"the true score from {_mean(true.get(first))} to {_mean(true.get(last))} "
         f"(clean runs: {_mean(clean['true'].get(last))}), what the model says of itself from "
         f"{_mean(own.get(first))} to {_mean(own.get(last))}. Harmed: {row['harmed']}{at['harm']}. "
