@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from selfreward.errors import amount
-from selfreward.lab.defects.arms import FITTING, KINDS, PLANTED, TESTING, TURN, Kind
+from selfreward.lab.defects.arms import FITTING, KINDS, PLANTED, TESTING, TURN, TURNED, Kind
 from selfreward.lab.defects.calibration import SURE
 from selfreward.lab.defects.defects import DEFECTS
 from selfreward.lab.defects.fit import ALLOWED, HARM
@@ -24,6 +24,13 @@ than {allowed} of those runs raises an alarm by the limits of the others. No lim
 hardly ever moved in clean runs has no limits. Harm is the first model whose true score lies {harm:g} standard deviations below
 the clean runs'. Bounds are one-sided, 95 %, after Clopper and Pearson.
 """
+COURSES: dict[Kind, str] = {
+    "turned": f"""*From M{TURN} on*: the run is the clean one of its seed ({TURNED[0]}–{TURNED[-1]}) up to M{TURN - 1}. From the iteration that
+makes M{TURN} on, every judge has the defect but M1, which also stays the monitors' frozen judge. Alarms and harm count from M{TURN} on.""",
+    "growing": """*Growing by g*: the strength in M_t is that in M1 plus g times what the pairs behind it have bred, chosen less rejected,
+summed over M_2 … M_t, and never below M1's.""",
+}
+"""Kind of defects → the course of such a defect."""
 MISSING = "Not run yet: {arms}. The same command goes on with them."
 
 
@@ -97,6 +104,7 @@ def _defects(rows: Sequence[dict[str, Any]], clean: dict[str, Any], models: Sequ
     yield ""
     yield from (f"- *{defect.name}*: the judge {defect.meaning}." for defect in DEFECTS)
     yield ""
+    yield from (f"{told}\n" for kind, told in COURSES.items() if any(row["kind"] == kind for row in rows))
     last = models[-1]
     yield (
         f"| defect | strength | runs | trait M1 → {last} | true {last} | says of itself {last} | harmed, first at "
