@@ -26,8 +26,8 @@ the clean runs'. Bounds are one-sided, 95 %, after Clopper and Pearson.
 """
 COURSES: dict[Kind, str] = {
     "turned": f"""*From M{TURN} on*: the run is the clean one of its seed ({TURNED[0]}–{TURNED[-1]}) up to M{TURN - 1}. From the
-iteration that makes M{TURN} on, every judge has the defect but M1, which also stays the monitors' frozen judge. Alarms and harm count
-from M{TURN} on.""",
+iteration that makes M{TURN} on, every judge has the defect but M1, which also stays the monitors' frozen judge. Alarms and harm
+count from M{TURN} on.""",
     "growing": """*Growing by g*: the strength in M_t is that in M1 plus g times what the pairs behind it have bred, chosen less
 rejected, summed over M_2 … M_t, and never below M1's.""",
 }
