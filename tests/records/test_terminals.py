@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import threading
 import unicodedata
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -147,6 +148,7 @@ def test_the_status_of_a_run_with_such_a_name_and_such_traits(recipe, tmp_path):
     limits = {f"traits.S/{name}": {"above": -9.0, "below": 9.0} for name in drift["traits"]}
     go(recipe, run, iterations=2, drift={**drift, "limits": limits})
     assert_harmless(command("status", run).stdout, r"run\x1b[2J")
+    shutil.rmtree(run / "M3")
     for name in ("measured.json", "measured.receipt.json"):
         (run / "M2" / name).unlink()
     seen = {
