@@ -196,7 +196,7 @@ def _arms(arms: dict[str, Any]) -> list[str]:
     return lines
 
 
-def spread(figure: dict[str, float]) -> str:
+def spread(figure: Mapping[str, float]) -> str:
     """A figure and its interval."""
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
