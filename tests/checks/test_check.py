@@ -200,7 +200,7 @@ def receipts(run):
 def planned(recipe, count, turn):
     """Stage → what is planned of it."""
     seed = load_seed(recipe)
-    material = weigh(seed, [], recipe, count, turn, load_anchors(recipe.drift, seed))
+    material = weigh(seed, [], recipe, count, turn, load_anchors(recipe, seed))
     return {stage.stage: stage for stage in plan(recipe, material)}
 
 
