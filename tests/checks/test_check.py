@@ -798,7 +798,7 @@ def test_a_model_in_the_cache_is_found_there_with_no_hub_and_half_a_model_is_not
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("org/gated", "is open only to those who accepted its licence"), ("org/none", "is no folder here and no model on the hub")],
+    [("org/gated", "is open only to users who accepted its licence"), ("org/none", "is no folder here and no model on the hub")],
 )
 def test_a_model_that_the_hub_does_not_give_is_an_error_that_says_why(name, says, hub, tmp_path):
     assert complaints(of(tmp_path, base=name)) == [f"{name}: {says}"]

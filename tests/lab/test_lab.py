@@ -454,6 +454,22 @@ def test_a_run_leaves_its_record_and_its_m1_and_goes_the_same_way_from_that(smal
     assert json.loads(first.model_dump_json())["models"]["M2"]["traits"].keys() == {"canary", "length", "bribe"}
 
 
+def test_a_run_killed_while_its_folder_is_removed_is_made_again(small, monkeypatch):
+    class Killed(BaseException): ...
+
+    def torn(path, **how):
+        for file in path.glob("M2/judgments.jsonl"):
+            file.unlink()
+            raise Killed
+
+    arm = Arm(BY_NAME["always-4"], 1, None, PLANTED)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(of_runs.shutil, "rmtree", torn)
+        run_arm(arm, PLANTED[1], small)
+    assert run_arm(arm, PLANTED[1], small).ended == "no usable pair"
+    assert not list((small / arm.name).iterdir())
+
+
 def test_a_judge_without_opinions_ends_the_run_and_the_record_says_so(small):
     found = run_arm(Arm(BY_NAME["always-4"], 1, None, PLANTED), PLANTED[1], small)
     assert found.ended == "no usable pair" and [*found.models] == ["M1"]

@@ -115,7 +115,7 @@ class Trial:
         anchors = recipe.judge.checks == "anchor"
         turns = range(2, recipe.iterations + 2)
         taken = [self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout, anchors)) for t in turns]
-        known = [one for one in taken if one]
+        known = [prompts for prompts in taken if prompts]
         dropped = [drop for _, gone in known for drop in gone]
         source = SourceConfig(path=recipe.prompts.source)
         self.read(read_of("prompts.from", source, sum(len(kept) for kept, _ in known), dropped))
@@ -169,7 +169,7 @@ class Trial:
         for name in drift.limits:
             if name.split(".")[0] not in monitors and not (joint and name == JOINT):
                 now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(monitors)}"
-                self.add(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
+                self.add(Finding("error", f"drift.limits.{name}", "no monitor has this figure", now))
 
 
 def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:

@@ -177,8 +177,8 @@ def _monitor(name: str, figures: Sequence[Sequence[Reading]]) -> Monitor:
 
 def _curve(readings: Sequence[Reading]) -> FigureCurve:
     figure = readings[0].monitor
-    latest = next(one for one in reversed(readings) if one.value is not None)
-    chart = charts.monitor_chart([("", {one.iteration: mark_of(one, _kind([one])) for one in readings})])
+    latest = next(reading for reading in reversed(readings) if reading.value is not None)
+    chart = charts.monitor_chart([("", {reading.iteration: mark_of(reading, _kind([reading])) for reading in readings})])
     return FigureCurve(
         figure.partition(".")[2], latest, _kind(readings), chart, meaning_of(figure), unit_of(figure), moved(readings),
         remedy_of(latest),
@@ -187,8 +187,8 @@ def _curve(readings: Sequence[Reading]) -> FigureCurve:
 
 def moved(readings: Sequence[Reading]) -> float:
     """The distance of a figure's lowest value from its highest, in mean half widths of its interval; inf where it has none."""
-    values = [one.value for one in readings if one.value is not None]
-    widths = [high - low for one in readings if one.interval for low, high in [one.interval]]
+    values = [reading.value for reading in readings if reading.value is not None]
+    widths = [high - low for reading in readings if reading.interval for low, high in [reading.interval]]
     span, half = max(values, default=0.0) - min(values, default=0.0), sum(widths) / (2 * len(widths) or 1)
     return span / half if half else float("inf") if span else 0.0
 

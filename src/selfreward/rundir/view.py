@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
-from selfreward.records import Measured, Reading, Records, ending, is_held, left_behind, read_record, worst
+from selfreward.records import Measured, Reading, Records, ending, is_held, left_behind, readable, worst
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
 from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, M1, MEASURED, PAIRS, SEED, PlannedPart, expected
 from selfreward.rundir.reading import FolderReader
@@ -20,16 +20,10 @@ from selfreward.rundir.seen import Status, last_error, last_seen
 class ModelView(FolderReader):
     """One model's folder: its planned parts in order, and the finished ones."""
 
-    def __init__(self, run: Path, name: str, planned: list[PlannedPart]) -> None:
-        super().__init__(run / name)
+    def __init__(self, run: Path, name: str, planned: list[PlannedPart], under_way: bool = False) -> None:
+        super().__init__(run / name, under_way)
         self.planned = planned
         self.done = [part for part in planned if (run / f"{part}.receipt.json").exists()]
-
-    @cached_property
-    def measured(self) -> Measured | None:
-        """The measurement of this model; None while it is not measured."""
-        file = self.path / MEASURED
-        return read_record(file, Measured) if file.exists() else None
 
     @cached_property
     def watched(self) -> list[Reading]:
@@ -63,7 +57,7 @@ class RunView:
         self.seen = last_seen(folder / "logs" / "status.json")
         """The last sign of life."""
         self.seed = FolderReader(folder / SEED)
-        self.models = {name: ModelView(folder, name, planned) for name, planned in _by_model(recipe).items()}
+        self.models = {name: ModelView(folder, name, planned, self.alive) for name, planned in _by_model(recipe).items()}
         """Models by name, in the order in which they are made."""
 
     def __getitem__(self, name: str) -> FolderReader:
@@ -94,6 +88,11 @@ class RunView:
     def measured(self) -> list[Measured]:
         """The measurements so far, in order."""
         return [model.measured for model in self.models.values() if model.measured]
+
+    @property
+    def unsigned(self) -> list[str]:
+        """Names of the measured models whose figures no receipt covers: an older build wrote none."""
+        return [model.name for model in self.models.values() if model.measured and not model.signed]
 
     @property
     def finished(self) -> bool:
@@ -171,10 +170,22 @@ def open_run(folder: Path | str) -> RunView:
     if not config.is_file():
         raise no_run(folder, "Give the folder of a run, such as runs/demo")
     try:
-        return RunView(folder, read_recipe(json.loads(config.read_text()), str(config), folder))
+        run = RunView(folder, read_recipe(json.loads(readable(config).read_text()), str(config), folder))
     except (ValueError, RecursionError) as error:
         now = f"Restore it from the last attempt in {folder / 'logs'}"
         raise SelfRewardError("is not what this program wrote", str(config), now) from error
+    _assert_no_gap(run)
+    return run
+
+
+def _assert_no_gap(run: RunView) -> None:
+    """Raises `SelfRewardError` where a model is not measured and one after it is, by an older build, whose receipts name none."""
+    models = [] if run.alive else [model for model in run.models.values() if model.is_measured]
+    for model, later in pairwise(models):
+        measured, after = ((each.path / MEASURED).exists() for each in (model, later))
+        if after and not measured and not later.signed:
+            what = f"is missing, and {later.name} was made after it"
+            raise SelfRewardError(what, str(model.path / MEASURED if model.path.is_dir() else model.path), model.restore)
 
 
 def _by_model(recipe: Recipe) -> dict[str, list[PlannedPart]]:

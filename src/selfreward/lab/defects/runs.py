@@ -128,8 +128,16 @@ def run_arm(arm: Arm, seed: int, work: Path) -> LabRun:
         models={model["name"]: _seen(run, model) for model in summary(run)},
     )  # fmt: skip
     _keep_begun(arm, seed, run, work)
-    shutil.rmtree(folder)
+    _remove(folder)
     return record
+
+
+def _remove(folder: Path) -> None:
+    """Remove a run's folder; killed meanwhile, none of it is left to go on with."""
+    gone = folder.with_name(f"{folder.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.rename(gone)
+    shutil.rmtree(gone)
 
 
 class Planting:
