@@ -200,7 +200,7 @@ def receipts(run):
 def planned(recipe, count, turn):
     """Stage → what is planned of it."""
     seed = load_seed(recipe)
-    material = weigh(seed, [], recipe, count, turn, load_anchors(recipe.drift, seed))
+    material = weigh(seed, [], recipe, count, turn, load_anchors(recipe, seed))
     return {stage.stage: stage for stage in plan(recipe, material)}
 
 
@@ -477,7 +477,11 @@ def test_a_limit_of_a_figure_that_there_is_not_ends_a_run_once_its_monitor_is_re
 @pytest.mark.parametrize(
     ("limits", "says"),
     [
-        ({}, "no figure has a limit: figures are shown, and neither warn nor end the run"),
+        (
+            {},
+            "no figure has a limit: figures are shown, and neither warn nor end the run. selfreward calibrate makes a baseline: "
+            "of this run, once M2 is watched, at no price; or of 38 clean runs of other seeds, at this run's price each",
+        ),
         (
             {"policy.kl_first": {"above": 1, "stop_above": 2}, "flukes.rate": {"above": 1}, "people.kendall": {"stop_below": 0}},
             "3 figures have limits, and 2 can end the run",
@@ -486,7 +490,7 @@ def test_a_limit_of_a_figure_that_there_is_not_ends_a_run_once_its_monitor_is_re
 )
 def test_whether_anything_can_alarm_is_told_in_a_line(limits, says, tmp_path, capsys):
     show(watched(tmp_path, limits=limits))
-    assert f"Monitors  {says}\n" in capsys.readouterr().out
+    assert f"Monitors {says} " in " ".join(capsys.readouterr().out.split())
     show(of(tmp_path))
     assert "Monitors" not in capsys.readouterr().out
 
@@ -794,7 +798,7 @@ def test_a_model_in_the_cache_is_found_there_with_no_hub_and_half_a_model_is_not
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("org/gated", "is open only to those who accepted its licence"), ("org/none", "is no folder here and no model on the hub")],
+    [("org/gated", "is open only to users who accepted its licence"), ("org/none", "is no folder here and no model on the hub")],
 )
 def test_a_model_that_the_hub_does_not_give_is_an_error_that_says_why(name, says, hub, tmp_path):
     assert complaints(of(tmp_path, base=name)) == [f"{name}: {says}"]

@@ -85,7 +85,7 @@ def test_what_is_typed_and_no_text_is_one_line(typed, monkeypatch):
         return typed
 
     monkeypatch.setattr("builtins.input", ask)
-    with pytest.raises(SelfRewardError, match="what was typed is not UTF-8"):
+    with pytest.raises(SelfRewardError, match="the input is not UTF-8"):
         chatting._ask()
 
 

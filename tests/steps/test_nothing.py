@@ -78,7 +78,7 @@ def test_the_reason_the_example_and_the_field(by, change, says, field, recipe, t
     [
         ("It is fine.", r"no EFT example could be made \(unparsed \d+\): of its judgments unparsed \d+\. unparsed, for example: "
          r"the judge wrote “It is fine\.”", "judge.pattern"),
-        ("Score: 3", r"agree with people \(tied \d+\)\. One judgment, for example: “Score: 3”", "eft.tries"),
+        ("Score: 3", r"agrees with people on no ranked set \(tied \d+\)\. One judgment, for example: “Score: 3”", "eft.tries"),
     ],
 )  # fmt: skip
 def test_no_eft_at_all(text, says, field, recipe, tmp_path, monkeypatch):

@@ -138,11 +138,11 @@ def _disk(stages: Sequence[Stage], models: Sequence[NamedModel], adapters: int, 
     assert base.shape
     size = base.shape.parameters * (base.stored if recipe.trainer.lora else 4) + 4.0 * adapters
     state = 12.0 * (adapters or base.shape.parameters)
-    kept = [stage.steps // stage.config.checkpoint_every + 1 for stage in trainings] if recipe.keep_checkpoints else []
+    checkpoints = [stage.steps // stage.config.checkpoint_every + 1 for stage in trainings] if recipe.keep_checkpoints else []
     return {
         "models": size * len(trainings),
         "candidates": size * max(stage.candidates(recipe) - 1 for stage in trainings),
-        "checkpoints": state * (sum(kept) + 1 if kept else 2),  # the older goes when the newer is whole
+        "checkpoints": state * (sum(checkpoints) + 1 if checkpoints else 2),  # the older goes when the newer is whole
         "downloads": float(sum(model.download for model in models)),
         "records": WRITTEN * sum(stage.writes.likely for stage in stages if isinstance(stage, AskingStage)),
     }

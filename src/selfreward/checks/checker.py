@@ -69,7 +69,7 @@ class _Checker(Trial):
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         super().__init__(recipe)
         self.models = [look_up(name, parts, recipe) for name, parts in models_of(recipe).items()]
-        for problem in (problem for found in self.models for problem in found.problems):
+        for problem in (problem for model in self.models for problem in model.problems):
             self.add(problem)
         self.findings += unshared(self.models, recipe.backend)
         self.free = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free

@@ -101,7 +101,7 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
 def unshared(models: Sequence[NamedModel], backend: BackendConfig) -> list[Finding]:
     """The models that sample more slowly than others: they hold more than keys and values of their texts."""
     what = "its layers cannot share a prompt between samples: every sample holds a copy of it, and more may be read again"
-    now = "Allow more time and memory for judging; the run says in a line what is not shared"
+    now = "Allow more time and memory for judging; the run prints a line about it"
     copied = [model.name for model in models if backend.type == "hf" and model.shape and model.shape.own_kind]
     return [Finding("warning", name, what, now) for name in copied]
 
@@ -162,7 +162,7 @@ def _out_of_reach(name: str, parts: tuple[str, ...], error: Exception) -> NamedM
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     if isinstance(error, GatedRepoError):
-        what, now = "is open only to those who accepted its licence", f"Accept it at huggingface.co/{name} and set HF_TOKEN"
+        what, now = "is open only to users who accepted its licence", f"Accept it at huggingface.co/{name} and set HF_TOKEN"
     elif isinstance(error, RepositoryNotFoundError):
         what, now = "is no folder here and no model on the hub", "Correct the name; for a private model set HF_TOKEN"
     else:

@@ -12,8 +12,8 @@ from selfreward.records import Example
 
 def thoughts(recipe: Recipe, models: Sequence[NamedModel], examples: Iterable[Example]) -> list[Finding]:
     """Findings where the chat templates of `models` (base first) or people's `examples` contradict the recipe's `thinking`."""
-    found = [finding for place, budget, model in _places(recipe, models) for finding in _of_template(model, place, budget)]
-    return [*found, *_of_examples(recipe, models[0], examples)]
+    findings = [finding for place, budget, model in _places(recipe, models) for finding in _of_template(model, place, budget)]
+    return [*findings, *_of_examples(recipe, models[0], examples)]
 
 
 def _places(recipe: Recipe, models: Sequence[NamedModel]) -> list[tuple[str, int, NamedModel]]:
@@ -54,7 +54,7 @@ def _of_template(model: NamedModel, place: str, budget: int) -> Iterator[Finding
 def _of_examples(recipe: Recipe, base: NamedModel, examples: Iterable[Example]) -> Iterator[Finding]:
     from selfreward.engines import way_of_thinking, written_with
 
-    thought = sum(one.kind == "ift" and written_with(one.response) is not None for one in examples)
+    thought = sum(example.kind == "ift" and written_with(example.response) is not None for example in examples)
     if not thought or base.tokenizer is None:
         return
     if way_of_thinking(base.tokenizer) == "none":

@@ -31,11 +31,11 @@ class Device(NamedTuple):
     """Bytes in all, in use or not; None where nothing says."""
 
 
-def find_device(asked: str = "auto") -> Device:
+def find_device(wanted: str = "auto") -> Device:
     """The device that `backend.device` means here. Raises `SelfRewardError` where there is no such device."""
     import torch
 
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
     try:
         device = torch.device(kind)
         torch.empty(1, device=device)

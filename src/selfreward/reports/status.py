@@ -20,9 +20,9 @@ def describe_status(folder: Path) -> str:
 def describe_end(folder: Path) -> str:
     """A run's result in three lines: whether its last model is better than M1, with both axes; its monitors; its page."""
     run = open_run(folder)
-    measured = {model.name: model for model in run.measured if model.name not in (M0, SFT)}
+    measured = {model.name: model for model in run.standing if model.name not in (M0, SFT)}
     ends = dict.fromkeys([*measured][:1] + [*measured][-1:])
-    answer = write_headline(run.measured, run.recipe.judge.scale[1]).title
+    answer = write_headline(run.standing, run.recipe.judge.scale[1]).title
     axes = f"{answer}. " + "; ".join(f"{name}: {_axes(measured[name])}" for name in reversed(ends))
     watched = describe(run.watched) if run.recipe.drift else "not watched: a table [drift] lets monitors read every model"
     return "\n".join(map(shown, [axes, watched, str(folder / "report" / "index.html")]))
@@ -50,9 +50,9 @@ def _line(model: ModelView) -> str:
 
 
 def _axes(measured: Measured) -> str:
-    outside = [found for found in measured.head_to_head if found.judge not in ("truth", measured.name)]
+    outside = [compared for compared in measured.head_to_head if compared.judge not in ("truth", measured.name)]
     phrases = [
-        *(_outside(found) for found in outside[-1:]),
+        *(_outside(compared) for compared in outside[-1:]),
         f"true score {measured.true_score:.2f}" if measured.true_score is not None else "no truth known",
         f"says {measured.self_score.value:.2f} of itself" if measured.self_score else "no score of its own",
         _accuracy(measured),
@@ -60,12 +60,14 @@ def _axes(measured: Measured) -> str:
     return ", ".join(phrases)
 
 
-def _outside(found: HeadToHead) -> str:
+def _outside(compared: HeadToHead) -> str:
     """The verdict of a judge outside the loop."""
-    if not can_judge(found):
-        return no_judge(found)
-    net = 100 * (found.wins - found.losses) / decided(found)
-    return f"{found.judge} says {net:+.1f} points of 100 against {found.against} ({of(decided(found), found.unscored)})"
+    if not can_judge(compared):
+        return no_judge(compared)
+    net = 100 * (compared.wins - compared.losses) / decided(compared)
+    return (
+        f"{compared.judge} says {net:+.1f} points of 100 against {compared.against} ({of(decided(compared), compared.unscored)})"
+    )
 
 
 def _accuracy(measured: Measured) -> str:

@@ -36,7 +36,7 @@ LATER = ("prompts", "responses", "judge", "pairs", "judge_pairs", "dpo")
 """Fields of a recipe that may be others in a branch: they hold from its first model on."""
 AT_ONCE = (
     *("branch", "iterations", "keep_checkpoints", "report_to", "backend", "servers"),
-    *("drift.limits", "drift.baseline", "drift.false_alarms", "drift.pass_mark", "drift.traits"),
+    *("drift.limits", "drift.baseline", "drift.false_alarms", "drift.on_alarm", "drift.also", "drift.pass_mark", "drift.traits"),
 )
 """Fields that a branch may change for the whole folder: no record that something is made from depends on them."""
 GIVE = "Give M1 or a later model of a run, such as runs/demo/M2"
@@ -160,10 +160,10 @@ def no_run(folder: Path, now: str) -> SelfRewardError:
 
 def find_model(path: Path) -> tuple[Path, str]:
     """The folder of a run and the name of its model, from RUN/M2. Raises `SelfRewardError`."""
-    made = path.parent if path.name == "model" else path
-    if not re.fullmatch(GOES_ON, made.name):
+    folder = path.parent if path.name == "model" else path
+    if not re.fullmatch(GOES_ON, folder.name):
         raise SelfRewardError("is no model that a run can go on from", str(path), GIVE)
-    return made.parent, made.name
+    return folder.parent, folder.name
 
 
 def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
@@ -194,7 +194,7 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
 
 def _assert_the_same(branch: Branch, run: Path, name: str, folder: Path) -> None:
     """Raises `SelfRewardError` where a branch comes from another model than `name` of `run`, if that still exists."""
-    now = f"Give this branch another folder, or go on with the one there: selfreward run -o {shlex.quote(str(folder))}"
+    now = f"Give this branch another folder, or go on with the branch there: selfreward run -o {shlex.quote(str(folder))}"
     if (branch.source, branch.model) != (run.resolve().name, name):
         raise SelfRewardError(f"comes from {branch.source}/{branch.model}", str(folder), now)
     if (run / name / MEASURED).exists() and (weights := _measured(run / name, under_way=True).fingerprint) != branch.fingerprint:
@@ -207,7 +207,7 @@ def _look_over(folder: FolderReader) -> None:
     if folder.name != SEED and not (folder.path / MEASURED).exists():
         raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(folder.path), folder.restore)
     if folder.weights.exists() and folder.receipt(MODEL.name) is None:
-        raise SelfRewardError("has no receipt, so nothing says what it was made from", str(folder.weights), folder.restore)
+        raise SelfRewardError("has no receipt, so its inputs are unknown", str(folder.weights), folder.restore)
     for stage in folder.stages():
         folder.whole(stage)
 

@@ -150,8 +150,8 @@ class RunDir:
     def refuse(self, stage: Stage) -> Outdated:
         """The error for a stage that was made, or begun, from other inputs than now."""
         changed = changed_fields(self.before, self.now)
-        told = f"the recipe changed ({changes_told(self.before, self.now)})"
-        why = told if changed else "its inputs changed"
+        why = f"the recipe changed ({changes_told(self.before, self.now)})"
+        why = why if changed else "its inputs changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
         stages = [entry for entry in self._made() if entry.watching or not stage.watching]
         stages = [entry for entry in stages if entry.folder.name not in self.taken]
@@ -196,8 +196,8 @@ class Stage:
     def files(self) -> list[Path]:
         """Files of this stage that are on disk."""
         logs = (self.records, self.dropped, self.plan, self.journal, self.receipt)
-        made = (self.model, self.optimizer, self.work, self.checkpoints)
-        return [file for file in (*logs, *made) if file.exists()]
+        folders = (self.model, self.optimizer, self.work, self.checkpoints)
+        return [file for file in (*logs, *folders) if file.exists()]
 
     def finished(self, digest: str) -> dict[str, Any] | None:
         """The receipt, if the stage is whole and undamaged. Raises `Outdated` if it was made from other inputs."""
@@ -239,7 +239,7 @@ class Stage:
     def begin(self, digest: str, **plan: object) -> None:
         """Record the digest of this stage's inputs, before anything is made."""
         if self.model.exists():
-            raise self.damaged(self.model, "has no receipt, so nothing says what it was made from")
+            raise self.damaged(self.model, "has no receipt, so its inputs are unknown")
         self.make_folder()
         self._save(self.plan, digest=digest, **plan)
 

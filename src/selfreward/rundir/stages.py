@@ -228,10 +228,12 @@ class ModelFolder:
             if line := encoded_anew(fitting):
                 self.run.progress.say(f"{stage}: {line}")
             left_out = dict(sorted(Counter(drop.reason for drop in dropped).items()))
-            told = config.model_dump(include={"confidence", "loss"})
+            settings = config.model_dump(include={"confidence", "loss"})
             if config.average > 1:
-                told["averaged"] = config.averaged(len(fitting))
-            return Training(config.steps(len(fitting)), train, left_out, told, config.optimizer == "carried" and part is MODEL)
+                settings["averaged"] = config.averaged(len(fitting))
+            return Training(
+                config.steps(len(fitting)), train, left_out, settings, config.optimizer == "carried" and part is MODEL
+            )
 
         return self._train(made_from, start, prepare, chooser, part)
 
@@ -268,15 +270,15 @@ class ModelFolder:
         """The trainer's folder, durable."""
         self.run.unload()
         with self.run.progress.stage(str(stage), training.steps, "steps") as advance:
-            made = model_in(training.train(advance), self.run.trainer)
+            trained = model_in(training.train(advance), self.run.trainer)
         if training.carries:
             keep_optimizer(stage, self.run.trainer)
-        sync_files(made)
-        return made
+        sync_files(trained)
+        return trained
 
-    def _become(self, stage: Stage, made: Path) -> None:
+    def _become(self, stage: Stage, trained: Path) -> None:
         """Make the trained files this folder's model."""
-        made.rename(stage.model)
+        trained.rename(stage.model)
         sync_folder(stage.folder)
 
     def _selected(
@@ -288,9 +290,9 @@ class ModelFolder:
         """
         candidates: dict[str, str] = plan.get("candidates", {})
         if not candidates:
-            made, last = self._trained(stage, training), at_step(stage, training.steps)
+            trained, last = self._trained(stage, training), at_step(stage, training.steps)
             shutil.rmtree(last, ignore_errors=True)
-            made.rename(last)
+            trained.rename(last)
             candidates = settled(stage)
             stage.begin(key, candidates=candidates)
         chosen = chooser.choose(self, on_the_way(stage, candidates, start))

@@ -85,25 +85,27 @@ def asked_which_fit(trainer: Trainer, pairs: Sequence[Contrast], start: Checkpoi
     return fits
 
 
-def model_in(made: Any, trainer: Trainer) -> Path:
+def model_in(trained: Any, trainer: Trainer) -> Path:
     """The folder that a training left. Raises `SelfRewardError` where there is none, or no model in it."""
-    if not isinstance(made, Path):
-        what = f"gave {made!r:.80}, where the folder of the trained model is expected"
+    if not isinstance(trained, Path):
+        what = f"gave {trained!r:.80}, where the folder of the trained model is expected"
         raise SelfRewardError(what, name_of(trainer), "Make sft and dpo return the folder that they wrote, a Path")
-    if not list(made.glob("*.safetensors")):
-        raise SelfRewardError(f"left no weights in {made}", name_of(trainer), "Make it write them as .safetensors")
-    return made
+    if not list(trained.glob("*.safetensors")):
+        raise SelfRewardError(f"left no weights in {trained}", name_of(trainer), "Make it write them as .safetensors")
+    return trained
 
 
 def fitting_pairs(pairs: Sequence[Contrast], fits: Sequence[bool], start: Checkpoint) -> tuple[list[Contrast], list[Dropped]]:
     """The pairs that fit into the context of `start`, and the others by their prompt. Raises `SelfRewardError` if none fits."""
-    kept = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
+    fitting = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
     left_out = [pair for pair, whole in zip(pairs, fits, strict=True) if not whole]
-    if not kept:
+    if not fitting:
         what = f"can read none of the {len(pairs)} pairs whole: all are longer than its context, or have an empty answer"
         raise SelfRewardError(what, str(start.path), "Lower responses.max_tokens, or give shorter prompts")
     reasons = [BLANK if any(map(is_blank, pair[1:3])) else TOO_LONG for pair in left_out]
-    return kept, [Dropped(id=_prompt(pair[0]).id, stage="model", reason=why) for pair, why in zip(left_out, reasons, strict=True)]
+    return fitting, [
+        Dropped(id=_prompt(pair[0]).id, stage="model", reason=why) for pair, why in zip(left_out, reasons, strict=True)
+    ]
 
 
 def encoded_anew(pairs: Sequence[Contrast]) -> str:
@@ -121,8 +123,8 @@ def _prompt(asked: Asked) -> Prompt:
 
 def optimizer_of(run: RunDir, model: Checkpoint, config: DPOConfig) -> list[Path]:
     """The file with the optimizer's state that the training of `model` ended with; none where none was kept, or is asked for."""
-    kept = Stage(run, run.path / model.name, MODEL.name).optimizer
-    return [kept] if config.optimizer == "carried" and kept.exists() else []
+    optimizer = Stage(run, run.path / model.name, MODEL.name).optimizer
+    return [optimizer] if config.optimizer == "carried" and optimizer.exists() else []
 
 
 def hand_on(states: Sequence[Path], work: Path) -> None:

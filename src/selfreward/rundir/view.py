@@ -10,9 +10,9 @@ from pathlib import Path
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, read_recipe
-from selfreward.records import Measured, Reading, Records, ending, file_hash, is_held, readable
+from selfreward.records import Measured, Reading, Records, ending, file_hash, is_held, left_behind, readable, worst
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
-from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, MEASURED, PAIRS, SEED, PlannedPart, expected
+from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, M1, MEASURED, PAIRS, SEED, PlannedPart, expected
 from selfreward.rundir.reading import FolderReader
 from selfreward.rundir.seen import Status, attempts, last_error, last_seen
 
@@ -111,6 +111,34 @@ class RunView:
         """The model at which a monitor's `stop` ended the run; None where none did."""
         return next((m for m in self.models.values() if any(reading.verdict == "stop" for reading in m.watched)), None)
 
+    @cached_property
+    def left(self) -> list[ModelView]:
+        """The models that an alarm left behind (`drift.on_alarm = "rollback"`), and those made unwatched on the way to it."""
+        left: list[ModelView] = []
+        unwatched: list[ModelView] = []
+        for model in (self.models[name] for name in self.iterations):
+            unwatched.append(model)
+            if model.watched:
+                left += unwatched if worst(model.watched) == "back" else []
+                unwatched = []
+        return left
+
+    @property
+    def standing(self) -> list[Measured]:
+        """The measurements so far, in order, but those of models left behind."""
+        left = {model.name for model in self.left}
+        return [measured for measured in self.measured if measured.name not in left]
+
+    def before(self, model: str) -> str:
+        """The last model before `model` that was not left behind: of M2, M3, … the one it is made from; or empty."""
+        left, names = {behind.name for behind in self.left}, [*self.models]
+        return next((name for name in reversed(names[: names.index(model)]) if name not in left), "")
+
+    def rival(self, model: str) -> str:
+        """The last model before `model` that was measured and not left behind, with which it is compared; or empty."""
+        name = self.before(model)
+        return name if not name or self.models[name].is_measured else self.rival(name)
+
     @property
     def iterations(self) -> list[str]:
         """Names of the models that an iteration of the loop makes."""
@@ -125,9 +153,11 @@ class RunView:
     def status(self) -> str:
         """One line: finished, or the stage under way, or where the run stopped, or the cause of its end."""
         if self.ended:
-            return ending(self.ended.name, self.ended.watched)
+            name = self.ended.name
+            return ending(name, self.ended.watched, None if name == M1 else self.rival(name))
         if self.finished and not self.alive:
-            return "finished"
+            alarmed = [model for model in self.left if model.watched]
+            return "; ".join(["finished", *(left_behind(m.name, m.watched, self.rival(m.name)) for m in alarmed)])
         stage, seen = self.next_stage, self.seen
         if seen is None or not _part_of(seen.stage, stage):
             progress = f"before {stage}" if stage else "at its end"

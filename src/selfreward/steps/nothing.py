@@ -75,7 +75,7 @@ class Reason(NamedTuple):
 
 def counted(counts: Mapping[str, int]) -> str:
     """`unparsed 30, truncated 2`: the commonest first, equals by name."""
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def commonest(counts: Mapping[str, int]) -> str:
@@ -98,7 +98,7 @@ def of_preferences(preferences: Iterable[Preference], judge_field: str) -> Reaso
 
 
 def _of_texts(
-    records: Iterable[Judgment] | Iterable[Preference], good: str, fields: Mapping[str, str], said: str
+    records: Iterable[Judgment] | Iterable[Preference], good: str, fields: Mapping[str, str], source: str
 ) -> Reason | None:
     counts, texts = Counter[str](), dict[str, str]()
     for record in records:
@@ -108,52 +108,54 @@ def _of_texts(
     if not failed:
         return None
     worst = commonest(failed)
-    example = f"{worst}, for example: {said} {cut_short(texts[worst])}" if worst != "error" else ""
+    example = f"{worst}, for example: {source} {cut_short(texts[worst])}" if worst != "error" else ""
     return Reason(counted(counts), example, fields[worst])
 
 
-def require_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> None:
-    """Raises `NoPairs` where the iteration `made` has nothing to train on, with the stage at fault and the reason."""
-    if made.pairs:
+def require_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> None:
+    """Raises `NoPairs` where `iteration` has nothing to train on, with the stage at fault and the reason."""
+    if iteration.pairs:
         return
-    if not made.prompts:
-        raise _no_prompts(made, it, recipe)
-    if not any(response.answered for response in made.responses):
-        raise _no_answers(made, it, recipe)
-    raise _no_pairs(made, it, recipe)
+    if not iteration.prompts:
+        raise _no_prompts(iteration, it, recipe)
+    if not any(response.answered for response in iteration.responses):
+        raise _no_answers(iteration, it, recipe)
+    raise _no_pairs(iteration, it, recipe)
 
 
-def _no_prompts(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
+def _no_prompts(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     source = recipe.prompts.source
     reasons, ids = _dropped(it, PROMPTS.name)
     worst = commonest(reasons) if reasons else ""
     example = "" if source else _first(iter_jsonl(it.path / f"{PROPOSED.name}.jsonl", Proposal), ids.get(worst), lambda p: p.text)
     field = PROMPT_FIELDS.get(worst, "prompts.by")
-    told = Reason(counted(reasons), f"{worst}, for example: {cut_short(example)}" if example else "", field)
-    of = f"the {made.proposals:,} that the writer wrote" if not source else f"those taken from {source}"
+    reason = Reason(counted(reasons), f"{worst}, for example: {cut_short(example)}" if example else "", field)
+    of = f"the {iteration.proposals:,} that the writer wrote" if not source else f"the prompts from {source}"
     failed = _failed(it, PROPOSED.name)
     where = str(it.path / f"{PROMPTS.name}.dropped.jsonl")
-    return NoPairs(f"no usable pair (no prompts: {told.counts or 'none came'}) of {of}. {told.example}{failed}", where, told.now)
+    return NoPairs(
+        f"no usable pair (no prompts: {reason.counts or 'none came'}) of {of}. {reason.example}{failed}", where, reason.now
+    )
 
 
-def _no_answers(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
-    what = f"none of the {len(made.responses):,} requests for responses was answered{_failed(it, 'responses')}"
+def _no_answers(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
+    what = f"none of the {len(iteration.responses):,} requests for responses was answered{_failed(it, 'responses')}"
     return NoPairs(what, str(it.path / "responses.jsonl"), "Correct what it names, such as base or backend in the recipe")
 
 
-def _no_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
+def _no_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     reasons, ids = _dropped(it, PAIRS.name)
     worst = commonest(reasons)
-    unscored = of_judgments(made.judgments, recipe) if worst == "fewer_than_two_scored" else None
+    unscored = of_judgments(iteration.judgments, recipe) if worst == "fewer_than_two_scored" else None
     where = str(it.path / f"{PAIRS.name}.dropped.jsonl")
     if unscored:
-        none = "no judgment" if not any(judgment.score is not None for judgment in made.judgments) else "too few judgments"
+        none = "no judgment" if not any(judgment.score is not None for judgment in iteration.judgments) else "too few judgments"
         what = f"no usable pair ({counted(reasons)}), for {none} could be read: {unscored.told}"
         return NoPairs(what + _failed(it, "judgments"), str(it.path / "judgments.jsonl"), unscored.now)
     field = PAIR_FIELDS.get(worst, "pairs.policy" if recipe.pairs.policy != BEST_AGAINST_WORST else "judge.samples")
-    example = _first(made.prompts, ids.get(worst), lambda prompt: prompt.text)
-    told = Reason(counted(reasons), f"{worst}, for example: the answers to {cut_short(example)}", field)
-    return NoPairs(f"no usable pair ({told.counts}). {told.example}", where, told.now)
+    example = _first(iteration.prompts, ids.get(worst), lambda prompt: prompt.text)
+    reason = Reason(counted(reasons), f"{worst}, for example: the answers to {cut_short(example)}", field)
+    return NoPairs(f"no usable pair ({reason.counts}). {reason.example}", where, reason.now)
 
 
 def no_eft(judgments: Iterable[Judgment], it: ModelFolder, recipe: Recipe) -> SelfRewardError:
@@ -164,9 +166,9 @@ def no_eft(judgments: Iterable[Judgment], it: ModelFolder, recipe: Recipe) -> Se
     if unread:
         what = f"no EFT example could be made ({counted(reasons)}): of its judgments {unread.told}"
         return SelfRewardError(what + _failed(it, "eft_judgments"), str(it.path / "eft_judgments.jsonl"), unread.now)
-    told = Reason(counted(reasons), _first_judged(judgments), EFT_FIELDS.get(worst, "data.rankings"))
-    what = f"the SFT baseline agrees with people on no ranked set ({told.counts}). {told.example}"
-    return SelfRewardError(what, str(it.path / "eft_judgments.jsonl"), told.now)
+    reason = Reason(counted(reasons), _first_judged(judgments), EFT_FIELDS.get(worst, "data.rankings"))
+    what = f"the SFT baseline agrees with people on no ranked set ({reason.counts}). {reason.example}"
+    return SelfRewardError(what, str(it.path / "eft_judgments.jsonl"), reason.now)
 
 
 def _first_judged(judgments: Iterable[Judgment]) -> str:

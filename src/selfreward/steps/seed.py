@@ -62,8 +62,8 @@ class Seed(NamedTuple):
         """Name of a stage in the run's seed folder → its records, and the dropped ones."""
         dropped = {drop.stage for drop in self.dropped}
         judged = ("rankings",) if self.rankings or "rankings" in dropped else ("eft",)
-        given = () if self.recipe and self.recipe.eft.by == "self" else judged
-        names = ("ift", *given, "heldout_prompts", "heldout_rankings")
+        judged_parts = () if self.recipe and self.recipe.eft.by == "self" else judged
+        names = ("ift", *judged_parts, "heldout_prompts", "heldout_rankings")
         return {name: (getattr(self, name), [drop for drop in self.dropped if drop.stage == name]) for name in names}
 
     def examples(self, on: str) -> list[tuple[Asked, str]]:
@@ -235,10 +235,10 @@ def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
     """Raises `SelfRewardError` where something is missing that the recipe needs."""
     data, needs_eft = recipe.data, "eft" in recipe.sft.on
     if not seed.ift:
-        now = "Give at least one: new prompts are modelled on them. Held out are data.heldout prompts"
+        now = "Give at least one example: new prompts are modelled on examples. Held out are data.heldout prompts"
         raise SelfRewardError(f"has no examples{_reasons(seed, 'ift')}", data.ift.path, now)
     if not seed.heldout_prompts:
-        now = "Give at least one: following instructions is measured on them"
+        now = "Give at least one prompt: following instructions is measured on these prompts"
         raise SelfRewardError(f"has no prompts{_reasons(seed, 'heldout_prompts')}", _path(data.heldout_prompts), now)
     if not recipe.prompts.source and not any(example.stands_alone for example in seed.ift):
         now = "Add examples of a first turn, which new prompts are modelled on, or give prompts of your own with prompts.from"
@@ -276,7 +276,7 @@ def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
     for prompt, responses in [*measured, *((ranking.asked, ranking.responses) for ranking in seed.heldout_rankings)]:
         if any(judges(example, prompt, responses) for example in seed.eft):
             what = f"a held-out prompt is judged in EFT: {last_turn(prompt)[1]!r}"
-            raise SelfRewardError(what, _path(data.eft), "Take it out there, or out of what is held out")
+            raise SelfRewardError(what, _path(data.eft), "Remove it from EFT, or from the held-out prompts")
 
 
 def _path(source: SourceConfig | None) -> str:

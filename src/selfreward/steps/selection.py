@@ -105,7 +105,9 @@ def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpo
     prompts, dropped = load_prompts(config.prompts, "validation", recipe.seed, recipe.data.skip_bad_rows)
     if not prompts:
         raise SelfRewardError(
-            f"has no prompts{why_not(dropped)}", config.prompts.path, "Give at least one: checkpoints are compared on them"
+            f"has no prompts{why_not(dropped)}",
+            config.prompts.path,
+            "Give at least one prompt, to compare checkpoints on",
         )
     refuse_known(prompts, "validation prompts", config.prompts.path, seed)
     return prompts, dropped

@@ -120,11 +120,11 @@ class TRLTrainer:
         if config.optimizer == "carried":
             trainer.add_callback(Carried(work))
         trainer.data_collator = Counted(trainer.data_collator)
-        made = _train(trainer, learner, lengths, config, work)
+        folder = _train(trainer, learner, lengths, config, work)
         with trainer.accelerator.main_process_first():
             if len(averaged) > 1 and trainer.accelerator.is_main_process:
-                average([*(work / f"step-{step}" for step in averaged[:-1]), made])
-        return made
+                average([*(work / f"step-{step}" for step in averaged[:-1]), folder])
+        return folder
 
     def _dataset(self, rows: list[dict[str, list[int]]], blank: dict[str, list[int]]) -> Dataset:
         return Dataset.from_list([*rows, blank] if self._cluster.trainers > 1 else rows)
@@ -202,21 +202,21 @@ def _train(trainer: Any, learner: Learner, examples: Sequence[Lengths], config: 
     """Train from the last whole checkpoint in `work`, or from the start; returns the folder that holds the result."""
     batches = Batches(examples, trainer.args.per_device_train_batch_size, config.batch_size, trainer.args.seed)
     trainer.batches, trainer.batch_size = batches, config.batch_size
-    kept = len(trainer.get_train_dataloader().dataset) - (trainer.accelerator.num_processes > 1)  # with a blank
-    if kept != len(batches):
-        raise AssertionError(f"the trainer kept {kept} of {len(batches)} examples")
+    examples_kept = len(trainer.get_train_dataloader().dataset) - (trainer.accelerator.num_processes > 1)  # with a blank
+    if examples_kept != len(batches):
+        raise AssertionError(f"the trainer kept {examples_kept} of {len(batches)} examples")
     trainer.remove_callback(PrinterCallback)  # what it prints is in metrics.jsonl
     with trainer.accelerator.main_process_first():
         checkpoint = last_whole(work)
     trainer.train(resume_from_checkpoint=checkpoint)
     trained = trainer.accelerator.unwrap_model(trainer.model)
-    made = write_model(learner, trained, work / "made")
+    result = write_model(learner, trained, work / "made")
     about = {**_padding(trainer), **_shared(trainer), **config.model_dump(include={"confidence", "loss", "average"})}
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in (about, *_logged(trainer)))
     if trainer.accelerator.is_main_process:
-        for folder in (made, *work.glob("step-*")):
+        for folder in (result, *work.glob("step-*")):
             write_whole(folder / "metrics.jsonl", text)
-    return made
+    return result
 
 
 def _padding(trainer: Any) -> dict[str, float]:

@@ -163,13 +163,15 @@ def find_subject(name: str) -> Subject:
     path = Path(name)
     if is_run(path):
         raise SelfRewardError("is a run, and no model", name, f"Name a model of it: {path / 'M1'}; or `selfreward compare runs`")
-    made = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
-    recipe = made.parent / "config.json"
-    if any(made.glob("*.receipt.json")) and recipe.is_file():
-        check_model(made)
-        converted = made.parent / SEED / BASE  # of a base that was a GGUF file
-        weights = made / "model" if (made / "model").is_dir() else converted if converted.is_dir() else load_recipe(recipe).base
-        return Subject(made.name, str(weights), made / FOLDER, recipe)
+    folder = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
+    recipe = folder.parent / "config.json"
+    if any(folder.glob("*.receipt.json")) and recipe.is_file():
+        check_model(folder)
+        converted = folder.parent / SEED / BASE  # of a base that was a GGUF file
+        weights = (
+            folder / "model" if (folder / "model").is_dir() else converted if converted.is_dir() else load_recipe(recipe).base
+        )
+        return Subject(folder.name, str(weights), folder / FOLDER, recipe)
     if path.is_dir():
         return Subject(path.resolve().name, name, path / FOLDER)
     outside = Subject(name, name, Path(FOLDER))
