@@ -120,7 +120,8 @@ def ranked_responses(ranking: Ranking) -> list[Response]:
 def refuse_known(prompts: Iterable[Prompt], called: str, where: str, seed: Seed) -> None:
     """Raises `SelfRewardError` where some of `prompts`, which are `called` so, are trained or measured on."""
     prompts, learnt = list(prompts), _keys(seed.rankings).union(*map(learnt_from, seed.ift))
-    judged = {known_by(prompt.asked) for prompt in prompts if any(judges(example, prompt.asked) for example in seed.eft)}
+    is_judged = _judged_in(seed.eft)
+    judged = {known_by(prompt.asked) for prompt in prompts if is_judged(prompt.asked, ())}
     for what_for, keys in (("trained", learnt | judged), ("measured", _keys(seed.heldout))):
         if shared := [prompt.text for prompt in prompts if known_by(prompt.asked) in keys]:
             raise SelfRewardError(f"{len(shared)} {called} are {what_for} on, {shared[0]!r} first", where, "Take them out")
@@ -225,6 +226,16 @@ def judges(example: Example, prompt: Asked, responses: Sequence[str] = ()) -> bo
     return any(_as_filled(response) in text for response in responses) or re.search(alone, text) is not None
 
 
+def _judged_in(eft: Sequence[Example]) -> Callable[[Asked, Sequence[str]], bool]:
+    """Whether an example of `eft` is about a prompt, beside one of its responses or on its own (`judges`)."""
+    texts = "\n".join(_as_filled(example.prompt) for example in eft)  # most prompts are in none, which one search tells
+
+    def is_judged(prompt: Asked, responses: Sequence[str]) -> bool:
+        return _as_filled(quoted(prompt)) in texts and any(judges(example, prompt, responses) for example in eft)
+
+    return is_judged
+
+
 @lru_cache(4096)  # every prompt is looked for in every example
 def _as_filled(text: str) -> str:
     """A text but for case, and for the tags in it that are broken when it is put into a rubric."""
@@ -272,9 +283,10 @@ def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
         if shared := sorted(prompt.text for prompt in prompts if known_by(prompt.asked) in trained):
             what = f"{len(shared)} held-out prompts are trained on, {shared[0]!r} first"
             raise SelfRewardError(what, _path(source), f"Take them out of {data.ift.path}")
+    is_judged = _judged_in(seed.eft)
     measured: list[tuple[Asked, tuple[str, ...]]] = [(prompt.asked, ()) for prompt in seed.heldout_prompts]
     for prompt, responses in [*measured, *((ranking.asked, ranking.responses) for ranking in seed.heldout_rankings)]:
-        if any(judges(example, prompt, responses) for example in seed.eft):
+        if is_judged(prompt, responses):
             what = f"a held-out prompt is judged in EFT: {last_turn(prompt)[1]!r}"
             raise SelfRewardError(what, _path(data.eft), "Take it out there, or out of what is held out")
 
