@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeVar
 
@@ -25,7 +25,8 @@ from selfreward.records import (
     turns_of,
 )
 from selfreward.stats import plain
-from selfreward.steps.sources import Kept, draw, load_examples, load_prompts, load_rankings, why_not
+from selfreward.steps.gaps import Gap, why_none
+from selfreward.steps.sources import Kept, draw, load_examples, load_prompts, load_rankings
 
 Key = tuple[str, ...]
 """What is the same of two prompts that are one: their turns, but for case, spaces and the system turn."""
@@ -103,7 +104,7 @@ def load_seed(recipe: Recipe) -> Seed:
         trained_on = {ranking.id for ranking in rankings}
         heldout_rankings = [ranking for ranking in ranked_sets if ranking.id not in trained_on]
     seed = Seed(ift, eft, heldout_prompts, heldout_rankings, rankings, split.dropped, recipe)
-    _refuse_gaps(seed, recipe)
+    _refuse_gaps(seed, recipe, split.texts)
     _refuse_overlap(seed, data)
     return seed
 
@@ -159,6 +160,7 @@ class _Split:
     def __init__(self, recipe: Recipe) -> None:
         self._data, self._seed = recipe.data, recipe.seed
         self.dropped: list[Dropped] = []
+        self.texts: dict[str, str] = {}  # prompts of what belongs to another part, by id
 
     def examples(self, name: Literal["ift", "eft"]) -> list[Example]:
         return self._read(name, partial(load_examples, kind=name))
@@ -208,6 +210,7 @@ class _Split:
 
     def _part(self, records: Sequence[A], leaves: Callable[[A], bool], stage: str, reason: str) -> list[A]:
         gone = [leaves(record) for record in records]
+        self.texts |= {record.id: record.prompt for record, leaving in zip(records, gone, strict=True) if leaving}
         self.dropped += [
             Dropped(id=r.id, stage=stage, reason=reason) for r, leaving in zip(records, gone, strict=True) if leaving
         ]
@@ -242,15 +245,19 @@ def _as_filled(text: str) -> str:
     return text.replace("&lt;", "<").strip().lower()
 
 
-def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
-    """Raises `SelfRewardError` where something is missing that the recipe needs."""
+def _refuse_gaps(seed: Seed, recipe: Recipe, texts: Mapping[str, str]) -> None:
+    """Raises `SelfRewardError` where something is missing that the recipe needs. `texts`: prompts of dropped records by id."""
     data, needs_eft = recipe.data, "eft" in recipe.sft.on
+
+    def gap(name: str) -> Gap:
+        return why_none((drop for drop in seed.dropped if drop.stage == name), f"data.{name}", texts)
+
     if not seed.ift:
-        now = "Give at least one: new prompts are modelled on them. Held out are data.heldout prompts"
-        raise SelfRewardError(f"has no examples{_reasons(seed, 'ift')}", data.ift.path, now)
+        now = "Give at least one: new prompts are modelled on them"
+        raise gap("ift").error("has no examples", data.ift.path, now)
     if not seed.heldout_prompts:
         now = "Give at least one: following instructions is measured on them"
-        raise SelfRewardError(f"has no prompts{_reasons(seed, 'heldout_prompts')}", _path(data.heldout_prompts), now)
+        raise gap("heldout_prompts").error("has no prompts", _path(data.heldout_prompts), now)
     if not recipe.prompts.source and not any(example.stands_alone for example in seed.ift):
         now = "Add examples of a first turn, which new prompts are modelled on, or give prompts of your own with prompts.from"
         raise SelfRewardError("every prompt in it is a later turn of a conversation", data.ift.path, now)
@@ -259,18 +266,13 @@ def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
         raise SelfRewardError("the SFT baseline makes rankings and EFT of them, but is not trained", "sft.baseline", now)
     if needs_eft and not data.rankings and not seed.eft and recipe.eft.by == "people":
         now = 'Add some, or rankings to make them of, or set sft.on = "ift"'
-        raise SelfRewardError("sft.on asks for EFT but there are no EFT examples", data.eft.path if data.eft else "data.eft", now)
+        where = data.eft.path if data.eft else "data.eft"
+        raise gap("eft").error("sft.on asks for EFT but there are no EFT examples", where, now)
     if needs_eft and data.rankings and not recipe.sft.baseline:
         now = "Set sft.baseline = true, or give ready-made EFT"
         raise SelfRewardError("the SFT baseline makes EFT of data.rankings, but is not trained", "sft.baseline", now)
     if needs_eft and data.rankings and not seed.rankings:
-        now = "Give more ranked sets, or leave some for EFT with data.ift.limit and eft.heldout"
-        raise SelfRewardError(f"has no ranked set to make EFT of{_reasons(seed, 'rankings')}", data.rankings.path, now)
-
-
-def _reasons(seed: Seed, stage: str) -> str:
-    """The reasons for which everything was dropped, in brackets."""
-    return why_not(drop for drop in seed.dropped if drop.stage == stage)
+        raise gap("rankings").error("has no ranked set to make EFT of", data.rankings.path, "Give some, or ready-made EFT")
 
 
 def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:

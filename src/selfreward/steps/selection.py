@@ -17,11 +17,12 @@ from selfreward.recipe import Recipe
 from selfreward.records import NO_FRAME, Checkpoint, Compared, Frame, Prompt, Response, Sampling, digest
 from selfreward.rundir import SELECTION, SELECTION_PREFERENCES, SELECTION_RESPONSES, VALIDATION, ModelFolder
 from selfreward.steps.cast import Cast
+from selfreward.steps.gaps import why_none
 from selfreward.steps.nothing import of_preferences
 from selfreward.steps.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.steps.responses import Answering
 from selfreward.steps.seed import Seed, refuse_known
-from selfreward.steps.sources import Kept, load_prompts, why_not
+from selfreward.steps.sources import Kept, load_prompts
 
 
 class Selector(NamedTuple):
@@ -104,8 +105,7 @@ def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpo
         raise SelfRewardError(what, f"select.judge ({config.judge})", now)
     prompts, dropped = load_prompts(config.prompts, "validation", recipe.seed, recipe.data.skip_bad_rows)
     if not prompts:
-        raise SelfRewardError(
-            f"has no prompts{why_not(dropped)}", config.prompts.path, "Give at least one: checkpoints are compared on them"
-        )
+        now = "Give at least one: checkpoints are compared on them"
+        raise why_none(dropped, "select.prompts").error("has no prompts", config.prompts.path, now)
     refuse_known(prompts, "validation prompts", config.prompts.path, seed)
     return prompts, dropped
