@@ -244,7 +244,7 @@ def test_a_held_out_ranking_that_is_trained_on_is_refused_but_for_case_and_space
         (
             {"ift": [example("one")], "heldout_prompts": [held("two")], "rankings": [ranking("one"), ranking("two")]},
             {},
-            r"rankings\.jsonl: has no ranked set to make EFT of \(in_ift 1, measured_on 1; in_ift, for example: “one”\)\. data\.ift",
+            r"rankings\.jsonl: has no ranked set to make EFT of \(in_ift 1, measured_on 1; in_ift, for example: “one”\)",
         ),
         (
             {"ift": [example("one")], "heldout_prompts": [held("two")], "rankings": [ranking(n) for n in NAMES]},
