@@ -86,6 +86,8 @@ class Estimate(Record):
     value: float
     low: float
     high: float
+    n: int | None = Field(None, exclude=True)
+    """How many cases it is of, where it was just computed; not written."""
 
 
 class TrueScore(Record):

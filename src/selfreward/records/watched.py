@@ -31,6 +31,8 @@ class Reading(Record):
     limit: tuple[float | None, float | None] | None
     """Lowest and highest value that is `ok`; None where the figure has no limit."""
     verdict: Severity
+    n: int | None = Field(None, exclude_if=lambda number: number is None)
+    """How many cases the value is of; None where nothing tells, as in runs begun before this was kept."""
     behind: dict[str, float] | None = Field(None, exclude_if=lambda figures: figures is None)
     """Of the joint figure: the figures behind it, the furthest first → standard deviations from clean runs' mean."""
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from selfreward.errors import amount
 from selfreward.records import Estimate, Reading, alarms, describe, worst, write_whole
 from selfreward.reports import charts
 from selfreward.reports.cases import Bred, bred_traits, doubtful_pairs, favoured_words, fitting, flattered_answers
@@ -47,6 +48,8 @@ class FigureCurve(NamedTuple):
     meaning: str
     unit: str
     """What its value is in."""
+    of: str
+    """How many cases the latest reading is of, `818 pairs`; empty where nothing tells."""
     moved: float
     """How far it went over the models, in half widths of its interval."""
 
@@ -108,6 +111,14 @@ def unit_of(figure: str) -> str:
     return unit.replace("{unit}", texts.get("trait_units", {}).get(trait, f"of “{trait}”"))
 
 
+def cases_of(reading: Reading) -> str:
+    """How many cases a reading is of, in words (`818 pairs`); empty where nothing tells, or it is of no cases."""
+    monitor, _, name = reading.monitor.partition(".")
+    kind, of_a_trait, _ = name.partition("/")
+    case = _texts().get(monitor, {}).get("cases", {}).get(f"{kind}/" if of_a_trait else name)
+    return amount(reading.n, case) if case and reading.n else ""
+
+
 def draw_monitors(readings: Iterable[Reading]) -> list[Monitor]:
     """The curves of all figures that have a value, by monitor, in order of first appearance."""
     by_figure: dict[str, list[Reading]] = {}
@@ -132,7 +143,7 @@ def _render(standing: RunView) -> str:
     return render(
         "health.html",
         run=standing.folder.resolve().name, health=health_of(standing), drift=standing.recipe.drift,
-        alarms=alarms(standing.watched), monitors=draw_monitors(standing.watched), ended=standing.ended,
+        alarms=alarms(standing.watched), monitors=draw_monitors(standing.watched), ended=standing.ended, cases=cases_of,
         records={
             "flukes": fitting(doubtful_pairs(standing), TEXTS),
             "flattery": fitting(flattered_answers(standing), TEXTS),
@@ -163,7 +174,14 @@ def _curve(readings: Sequence[Reading]) -> FigureCurve:
     latest = next(one for one in reversed(readings) if one.value is not None)
     chart = charts.monitor_chart([("", {one.iteration: mark_of(one, _kind([one])) for one in readings})])
     return FigureCurve(
-        figure.partition(".")[2], latest, _kind(readings), chart, meaning_of(figure), unit_of(figure), moved(readings)
+        figure.partition(".")[2],
+        latest,
+        _kind(readings),
+        chart,
+        meaning_of(figure),
+        unit_of(figure),
+        cases_of(latest),
+        moved(readings),
     )
 
 

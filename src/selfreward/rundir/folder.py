@@ -44,6 +44,8 @@ from selfreward.rundir.seen import ENDED, attempts
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 MODELS = "models"
 """Where in `provenance.json` the models from outside are known by their settings."""
+COUNTED = "counted"
+"""Where in `provenance.json` a run says that its readings tell what they are of; those begun before go on without."""
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only for training adapters."""
 
@@ -74,6 +76,7 @@ class RunDir:
             self.taken = branch.taken if (branch := read_branch(path)) else ()
             self.now = {**recipe, "versions": versions()}
             self.before = self._before() or self.now
+            self.counted = bool(self.before.pop(COUNTED, True))
             self._models = same_models(self._models, self.before.pop(MODELS, {}), path)
             self._attempt = self._new_attempt()
             if self.before is self.now:
@@ -125,7 +128,8 @@ class RunDir:
             recipe = dict(json.loads(file.read_text()).items())
             file = self.path / "provenance.json"
             provenance = json.loads(file.read_text())
-            return {**recipe, "versions": provenance["libraries"], MODELS: dict(provenance.get(MODELS, {}))}
+            known = {MODELS: dict(provenance.get(MODELS, {})), COUNTED: provenance.get(COUNTED, False)}
+            return {**recipe, "versions": provenance["libraries"], **known}
         except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
             now = f"Restore it from the last attempt in {self.logs}"
             raise SelfRewardError("is not what this program wrote", str(file), now) from error
@@ -141,6 +145,7 @@ class RunDir:
             "libraries": versions(),
         }
         provenance |= {MODELS: self._models} if self._models else {}
+        provenance |= {COUNTED: True} if self.counted else {}
         write_whole(attempt / "provenance.json", json.dumps(provenance, indent=1))
         write_whole(attempt / "config.json", json.dumps(self.recipe, indent=1))
         return attempt

@@ -9,6 +9,7 @@ from selfreward.recipe import EFTConfig, Recipe
 from selfreward.records import Checkpoint, Completion, Dropped, Example, Prompt, Ranking, Request, Response, Sampling
 from selfreward.rundir import CHANGED_PROMPTS, RANKINGS, WORSE_RESPONSES, ModelFolder
 from selfreward.stats import plain
+from selfreward.steps.nothing import no_rankings
 from selfreward.steps.responses import Answering
 from selfreward.steps.rubrics import Rubric
 from selfreward.steps.seed import Seed, known_by
@@ -59,7 +60,10 @@ def rank_without_people(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder
     worse = {one.prompt_id: one for one in folder.ask(WORSE_RESPONSES, answering, asked.values(), baseline)}
     decided = [(one, fit[prompts[one.id].id] or _ranked(one, worse[new[prompts[one.id].id].id])) for one in drawn]
     dropped = [Dropped(id=one.id, stage="rankings", reason=made) for one, made in decided if isinstance(made, str)]
-    return folder.keep(RANKINGS, ([made for _, made in decided if isinstance(made, Ranking)], [*unused, *dropped]))
+    rankings = folder.keep(RANKINGS, ([made for _, made in decided if isinstance(made, Ranking)], [*unused, *dropped]))
+    if not rankings:
+        raise no_rankings(drawn, folder)
+    return rankings
 
 
 def _unfit(changed: Response, prompt: Prompt, heldout: set[tuple[str, ...]]) -> str:

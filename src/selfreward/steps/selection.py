@@ -18,8 +18,8 @@ from selfreward.records import NO_FRAME, Checkpoint, Compared, Frame, Prompt, Re
 from selfreward.rundir import SELECTION, SELECTION_PREFERENCES, SELECTION_RESPONSES, VALIDATION, ModelFolder
 from selfreward.steps.cast import Cast
 from selfreward.steps.gaps import why_none
-from selfreward.steps.nothing import of_preferences
 from selfreward.steps.pairwise import PairwiseJudge, combine, flip_rate
+from selfreward.steps.reasons import of_preferences
 from selfreward.steps.responses import Answering
 from selfreward.steps.seed import Seed, refuse_known
 from selfreward.steps.sources import Kept, load_prompts
