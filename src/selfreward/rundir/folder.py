@@ -21,7 +21,7 @@ from typing import Any
 
 from selfreward import __version__
 from selfreward.errors import Outdated, SelfRewardError, starred
-from selfreward.recipe import changed_fields
+from selfreward.recipe import LOOKED_IN, changed_fields, looked_in
 from selfreward.records import (
     CHANGED,
     Known,
@@ -143,6 +143,7 @@ class RunDir:
             "platform": platform.platform(),
             "argv": argv,
             "libraries": versions(),
+            LOOKED_IN: looked_in(),
         }
         provenance |= {MODELS: self._models} if self._models else {}
         provenance |= {COUNTED: True} if self.counted else {}

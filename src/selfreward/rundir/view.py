@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import Recipe, read_recipe
+from selfreward.recipe import Recipe, begun_with, look_in, read_recipe
 from selfreward.records import Measured, Reading, Records, ending, is_held, read_record
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
 from selfreward.rundir.layout import DRIFT, MEASURED, PAIRS, SEED, Due, expected
@@ -136,6 +136,8 @@ def open_run(folder: Path | str) -> RunView:
     if not config.is_file():
         raise no_run(folder, "Give the folder of a run, runs/demo say")
     try:
+        if folders := begun_with(folder):
+            look_in(*folders)
         return RunView(folder, read_recipe(json.loads(config.read_text()), str(config), folder))
     except (ValueError, RecursionError) as error:
         now = f"Restore it from the last attempt in {folder / 'logs'}"
