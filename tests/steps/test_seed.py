@@ -65,7 +65,7 @@ def test_m1_is_trained_on_what_the_recipe_says(on, kinds):
 
 
 def test_a_held_out_prompt_that_is_trained_on_is_refused(tmp_path):
-    with pytest.raises(SelfRewardError, match="1 held-out prompts are trained on, 'two' first"):
+    with pytest.raises(SelfRewardError, match="1 held-out prompt is trained on, 'two' first"):
         load(tmp_path, [example("one"), example("two")], EFT, [held("two"), held("three")])
 
 
@@ -228,7 +228,7 @@ def test_a_held_out_prompt_inside_a_longer_one_is_not_the_one_that_is_judged(tmp
 
 def test_a_held_out_ranking_that_is_trained_on_is_refused_but_for_case_and_space(tmp_path):
     data = write(tmp_path, ift=[example("Name  a BIRD\n")], heldout_prompts=[held("x")], heldout_rankings=[RANKING])
-    with pytest.raises(SelfRewardError, match=r"heldout_rankings\.jsonl: 1 held-out prompts are trained on, 'name a bird' first"):
+    with pytest.raises(SelfRewardError, match=r"heldout_rankings\.jsonl: 1 held-out prompt is trained on, 'name a bird' first"):
         load_seed(recipe(data, sft={"on": "ift"}))
 
 

@@ -163,10 +163,12 @@ def calibrate(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file, for drift.baseline of a recipe.")] = Path("baseline.jsonl"),
 ) -> None:
     """Make a baseline of clean runs: one alarm over all figures and models, with the error rate that so many runs can hold."""
+    from selfreward.errors import amount
     from selfreward.measure import calibrate, figures_of
     from selfreward.records import to_line, write_whole
     from selfreward.rundir import open_run
 
     baseline = calibrate([figures_of(open_run(run)) for run in runs])
     write_whole(out, to_line(baseline) + "\n")
-    say(f"{out}: false alarms in {baseline.finest:.1%} of clean runs or more (drift.false_alarms), from {len(runs)} runs")
+    held = f"false alarms in {baseline.finest:.1%} of clean runs or more (drift.false_alarms)"
+    say(f"{out}: {held}, from {amount(len(runs), 'run')}")

@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.errors import SelfRewardError, raised
+from selfreward.errors import SelfRewardError, amount, raised
 from selfreward.measure import axes
 from selfreward.recipe import Recipe, function_at
 from selfreward.records import (
@@ -166,7 +166,8 @@ class Measurer:
         items = [item for group in groups.values() for item in group]
         asked = folder.ask(HELDOUT_PREFERENCES, self.pairwise, items, judge)
         if (why := of_preferences(asked, "measure.judge")) and not any(preference.winner for preference in asked):
-            folder.run.progress.say(f"warning: {judge.name} decided none of {len(asked):,} comparisons: {why.told}. {why.now}")
+            none = f"decided none of {amount(len(asked), 'comparison')}"
+            folder.run.progress.say(f"warning: {judge.name} {none}: {why.told}. {why.now}")
         preferences = iter(asked)
         return [self._contest(rival, judge.name, list(islice(preferences, 2 * len(group)))) for rival, group in groups.items()]
 

@@ -90,7 +90,7 @@ def decided(found: HeadToHead) -> int:
 def no_judge(found: HeadToHead) -> str:
     """The sentence on a judge that cannot follow its rubric."""
     asked = decided(found) + found.unscored
-    return f"{found.judge} is no judge of this: it gave a verdict that can be read on {decided(found):,} of {asked:,} prompts"
+    return f"{found.judge} is no judge of this: it gave a verdict that can be read on {decided(found):,} of {amount(asked, 'prompt')}"
 
 
 def _no_judges(model: Measured) -> Iterator[str]:
@@ -151,7 +151,7 @@ def _match(model: Measured, found: HeadToHead) -> str:
 
 def of(known: int, unknown: int) -> str:
     """What a share is of: `250 prompts`, or `250 of 256 prompts` where of some nothing is known."""
-    return f"{known:,} of {known + unknown:,} prompts" if unknown else amount(known, "prompt")
+    return f"{known:,} of {amount(known + unknown, 'prompt')}" if unknown else amount(known, "prompt")
 
 
 def _opinion(first: Measured, last: Measured) -> Iterator[str]:
@@ -165,7 +165,7 @@ def _opinion(first: Measured, last: Measured) -> Iterator[str]:
     total = sum(last.judgments.values())
     lost = 1 - last.judgments.get("scored", 0) / (total or 1)
     if lost > NO_JUDGE:
-        yield f"It is no judge: {lost:.0%} of its {total:,} judgments gave no valid score, so that its opinion says little."
+        yield f"It is no judge: {lost:.0%} of {amount(total, 'judgment')} gave no valid score, so that its opinion says little."
     elif lost >= MANY_UNSCORED:
         yield f"That opinion rests on part of its judgments: {lost:.0%} of {total:,} gave no valid score."
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from selfreward.engines import Advance, Trainer, name_of
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import ClusterConfig, TrainerConfig
 from selfreward.records import (
     Asked,
@@ -72,8 +72,8 @@ def asked_which_fit(trainer: Trainer, pairs: Sequence[Contrast], start: Checkpoi
     """Which of `pairs` the trainer says that `start` can read whole. Raises `SelfRewardError` where it leaves some out."""
     fits: Any = trainer.fits(pairs, start.path)
     if not isinstance(fits, Sequence) or len(fits) != len(pairs):
-        came = f"{len(fits)} answers" if isinstance(fits, Sequence) else f"{fits!r:.80}"
-        what = f"fits gave {came} for {len(pairs)} pairs"
+        came = amount(len(fits), "answer") if isinstance(fits, Sequence) else f"{fits!r:.80}"
+        what = f"fits gave {came} for {amount(len(pairs), 'pair')}"
         raise SelfRewardError(what, name_of(trainer), "Let it give a list with True or False for each pair")
     return fits
 
@@ -93,7 +93,7 @@ def fitting_pairs(pairs: Sequence[Contrast], fits: Sequence[bool], start: Checkp
     kept = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
     left_out = [pair for pair, whole in zip(pairs, fits, strict=True) if not whole]
     if not kept:
-        what = f"can read none of the {len(pairs)} pairs whole: all are longer than its context, or have an empty answer"
+        what = f"of {amount(len(pairs), 'pair')} none can be read whole: longer than its context, or with an empty answer"
         raise SelfRewardError(what, str(start.path), "Lower responses.max_tokens, or give shorter prompts")
     reasons = [BLANK if any(map(is_blank, pair[1:3])) else TOO_LONG for pair in left_out]
     return kept, [Dropped(id=_prompt(pair[0]).id, stage="model", reason=why) for pair, why in zip(left_out, reasons, strict=True)]
@@ -103,7 +103,7 @@ def encoded_anew(pairs: Sequence[Contrast]) -> str:
     """A line about the answers in `pairs` whose sampled ids are not known; empty where all are."""
     sides = [side for pair in pairs for side in pair[1:3]]
     anew = sum(map(is_encoded_anew, sides))
-    return f"{anew:,} of {len(sides):,} answers are trained as their text encodes: the sampled ids are not known" if anew else ""
+    return f"{anew:,} of {amount(len(sides), 'answer')} came without sampled ids: trained as the text encodes" if anew else ""
 
 
 def _prompt(asked: Asked) -> Prompt:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from selfreward.errors import NoPairs, SelfRewardError, cut_short
+from selfreward.errors import NoPairs, SelfRewardError, amount, cut_short
 from selfreward.recipe import BEST_AGAINST_WORST, Recipe
 from selfreward.records import (
     Dropped,
@@ -70,7 +70,7 @@ def _no_prompts(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
 
 
 def _no_answers(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
-    what = f"none of the {len(made.responses):,} requests for responses was answered{_failed(it, 'responses')}"
+    what = f"of {amount(len(made.responses), 'request')} for responses none was answered{_failed(it, 'responses')}"
     return NoPairs(what, str(it.path / "responses.jsonl"), "Put right what it names, base or backend in the recipe say")
 
 
@@ -87,7 +87,16 @@ def _no_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
         field = TIE_FIELDS.get(recipe.judge.method_for(number(it.name)), by_judgments)
     example = _first(made.prompts, ids.get(worst), lambda prompt: prompt.text)
     told = Reason(counted(reasons), f"{worst}, for example: the answers to {cut_short(example)}", field)
-    return NoPairs(f"no usable pair ({told.counts}). {told.example}", str(it.path / f"{PAIRS.name}.dropped.jsonl"), told.now)
+    what = sentences(f"no usable pair ({told.counts})", _few_prompts(made, it), told.example)
+    return NoPairs(what, str(it.path / f"{PAIRS.name}.dropped.jsonl"), told.now)
+
+
+def _few_prompts(made: Iteration, it: ModelFolder) -> str:
+    """Why there were few prompts to have pairs of, where most proposals were dropped; empty where they were not."""
+    if 2 * len(made.prompts) >= made.proposals:
+        return ""
+    reasons, _ = _dropped(it, PROMPTS.name)
+    return f"Of {amount(made.proposals, 'proposal')} of the writer {len(made.prompts):,} came to be asked ({counted(reasons)})"
 
 
 def _unscored(made: Iteration, it: ModelFolder, recipe: Recipe) -> tuple[str, str, Reason] | None:

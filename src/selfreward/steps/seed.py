@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeVar
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import Recipe, SeedConfig, SourceConfig
 from selfreward.records import (
     NO_FRAME,
@@ -125,7 +125,8 @@ def refuse_known(prompts: Iterable[Prompt], called: str, where: str, seed: Seed)
     judged = {known_by(prompt.asked) for prompt in prompts if is_judged(prompt.asked, ())}
     for what_for, keys in (("trained", learnt | judged), ("measured", _keys(seed.heldout))):
         if shared := [prompt.text for prompt in prompts if known_by(prompt.asked) in keys]:
-            raise SelfRewardError(f"{len(shared)} {called} are {what_for} on, {shared[0]!r} first", where, "Take them out")
+            what = amount(len(shared), f"{called[:-1]} is {what_for} on", f"{called} are {what_for} on")
+            raise SelfRewardError(f"{what}, {shared[0]!r} first", where, "Take them out")
 
 
 def known_by(asked: Asked) -> Key:
@@ -275,6 +276,9 @@ def _refuse_gaps(seed: Seed, recipe: Recipe, texts: Mapping[str, str]) -> None:
         raise gap("rankings").error("has no ranked set to make EFT of", data.rankings.path, "Give some, or ready-made EFT")
 
 
+TRAINED_ON = ("held-out prompt is trained on", "held-out prompts are trained on")
+
+
 def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
     """Raises `SelfRewardError` where files that the user gave have what is measured on in what is trained on."""
     trained = set[Key]().union(*map(learnt_from, seed.ift))
@@ -283,7 +287,7 @@ def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
         (data.heldout_rankings, map(_asked, seed.heldout_rankings)),
     ):
         if shared := sorted(prompt.text for prompt in prompts if known_by(prompt.asked) in trained):
-            what = f"{len(shared)} held-out prompts are trained on, {shared[0]!r} first"
+            what = f"{amount(len(shared), *TRAINED_ON)}, {shared[0]!r} first"
             raise SelfRewardError(what, _path(source), f"Take them out of {data.ift.path}")
     is_judged = _judged_in(seed.eft)
     measured: list[tuple[Asked, tuple[str, ...]]] = [(prompt.asked, ()) for prompt in seed.heldout_prompts]

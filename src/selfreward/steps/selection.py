@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import Recipe
 from selfreward.records import NO_FRAME, Checkpoint, Compared, Frame, Prompt, Response, Sampling, digest
 from selfreward.rundir import SELECTION, SELECTION_PREFERENCES, SELECTION_RESPONSES, VALIDATION, ModelFolder
@@ -70,7 +70,7 @@ class Selector(NamedTuple):
         if count["none"] == len(self.prompts):
             why = of_preferences(preferences, "select.judge")
             now = f"{why.now if why else 'Put it right'}. Then delete {part.name}.* in {folder.path}"
-            what = f"decided nothing on {len(self.prompts)} prompts{f' ({why.counts}). {why.example}' if why else ''}"
+            what = f"decided nothing on {amount(len(self.prompts), 'prompt')}{f' ({why.counts}). {why.example}' if why else ''}"
             raise SelfRewardError(what, self.judge.name, now)
         return Compared(
             step=step, against=against, wins=count["a"], ties=count["tie"], losses=count["b"], undecided=count["none"],
