@@ -89,8 +89,8 @@ def decided(found: HeadToHead) -> int:
 
 def no_judge(found: HeadToHead) -> str:
     """The sentence on a judge that cannot follow its rubric."""
-    asked = decided(found) + found.unscored
-    return f"{found.judge} is no judge of this: it gave a verdict that can be read on {decided(found):,} of {amount(asked, 'prompt')}"
+    asked = amount(decided(found) + found.unscored, "prompt")
+    return f"{found.judge} is no judge of this: it gave a verdict that can be read on {decided(found):,} of {asked}"
 
 
 def _no_judges(model: Measured) -> Iterator[str]:

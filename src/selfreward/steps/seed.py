@@ -276,9 +276,6 @@ def _refuse_gaps(seed: Seed, recipe: Recipe, texts: Mapping[str, str]) -> None:
         raise gap("rankings").error("has no ranked set to make EFT of", data.rankings.path, "Give some, or ready-made EFT")
 
 
-TRAINED_ON = ("held-out prompt is trained on", "held-out prompts are trained on")
-
-
 def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
     """Raises `SelfRewardError` where files that the user gave have what is measured on in what is trained on."""
     trained = set[Key]().union(*map(learnt_from, seed.ift))
@@ -287,8 +284,8 @@ def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
         (data.heldout_rankings, map(_asked, seed.heldout_rankings)),
     ):
         if shared := sorted(prompt.text for prompt in prompts if known_by(prompt.asked) in trained):
-            what = f"{amount(len(shared), *TRAINED_ON)}, {shared[0]!r} first"
-            raise SelfRewardError(what, _path(source), f"Take them out of {data.ift.path}")
+            what = amount(len(shared), "held-out prompt is trained on", "held-out prompts are trained on")
+            raise SelfRewardError(f"{what}, {shared[0]!r} first", _path(source), f"Take them out of {data.ift.path}")
     is_judged = _judged_in(seed.eft)
     measured: list[tuple[Asked, tuple[str, ...]]] = [(prompt.asked, ()) for prompt in seed.heldout_prompts]
     for prompt, responses in [*measured, *((ranking.asked, ranking.responses) for ranking in seed.heldout_rankings)]:
