@@ -136,9 +136,8 @@ class ModelFolder:
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
             if failed := reasons(completions.values()):
                 facts["failed"] = failed
-                self.run.progress.say(
-                    f"{stage}: {amount(sum(failed.values()), 'request')} failed, most of them so: {next(iter(failed))}"
-                )
+                number = amount(sum(failed.values()), "request")
+                self.run.progress.say(f"{stage}: {number} failed, most of them so: {next(iter(failed))}")
             stage.finish(key, [stage.records], **facts)
         return Records([stage.records], part.record, len(requests))
 
