@@ -66,10 +66,12 @@ def _target(recipe: Path | None, folder: Path | None, source: Path | None) -> Pa
 
 def _begun(target: Path, source: Path | None) -> Path:
     """The recipe of a run that was begun in `target`, or else of the one that it is to be branched from."""
-    from selfreward.rundir import CONFIG, find_model
+    from selfreward.rundir import CONFIG, find_model, no_run
 
-    own = target / CONFIG
-    return find_model(source)[0] / CONFIG if source and not own.exists() else own
+    run = find_model(source)[0] if source and not (target / CONFIG).exists() else target
+    if not (run / CONFIG).is_file():
+        raise no_run(run, "Give a recipe, or the folder of a run that was begun")
+    return run / CONFIG
 
 
 @app.command()
