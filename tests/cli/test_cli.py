@@ -319,7 +319,7 @@ def test_a_count_agrees_with_its_noun():
 
 @pytest.mark.parametrize(
     "command",
-    ["status R", "report R", "export R", "compare runs R other", "run -o R", "run --from R/M2 -o X", "evaluate R/M3 --on rm-bench",
+    ["status R", "report R", "export R", "compare runs R x", "run -o R", "run --from R/M2 -o X", "evaluate R/M3 --on rm-bench",
      "evaluate R/SFT --on reward-modeling", "chat R/M3"],
 )  # fmt: skip
 def test_a_folder_that_is_not_there_is_said_not_to_be_there_and_nothing_is_written(command, tmp_path, monkeypatch):

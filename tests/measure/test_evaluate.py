@@ -25,6 +25,7 @@ from selfreward.measure.evaluations.evaluate import COMPARED, KINDS
 from selfreward.measure.evaluations.lm_eval import _figures as read_figures
 from selfreward.recipe import known_fields
 from selfreward.records import Ranking, fingerprint, to_line
+from selfreward.reports.evaluations import no_judge
 from tinymodels import WORDS, make_model
 from tinyrun import tree
 
