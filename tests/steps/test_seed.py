@@ -284,7 +284,7 @@ def test_rows_of_which_none_is_used_are_told_with_the_first_and_the_field_that_d
 
 
 def test_eft_is_given_or_made_and_not_both():
-    with pytest.raises(ValidationError, match="give eft or rankings"):
+    with pytest.raises(ValidationError, match="give either eft or rankings"):
         recipe({"ift": "a.jsonl", "eft": "b.jsonl", "rankings": "c.jsonl"})
 
 

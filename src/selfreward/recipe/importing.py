@@ -53,7 +53,7 @@ def imported(path: str) -> Any:
     try:
         loaded = import_module(module)
     except Exception as error:  # the module is another's code, and may raise anything
-        looked = f"Looked for where Python looks, then in {' and in '.join(folders) or 'no other folder'}"
+        looked = f"Searched: Python's own path, then {' and in '.join(folders) or 'no other folder'}"
         now = f"Name it as package.module:name. {looked}"
         why = error if isinstance(error, ImportError) else raised(error)
         raise SelfRewardError(f"cannot be imported ({why})", path, now) from error
@@ -83,5 +83,5 @@ def _refuse_two(path: str, name: str, folders: list[str]) -> None:
     if name == __package__.partition(".")[0] or not loaded or there is None or not there.origin:
         return
     if Path(loaded).resolve() != Path(there.origin).resolve():
-        now = f"Rename one of them, or stand in another folder: {loaded} was loaded"
+        now = f"Rename one of them, or run from another folder: {loaded} was loaded"
         raise SelfRewardError(f"{name} is {loaded} and also {there.origin}", path, now)

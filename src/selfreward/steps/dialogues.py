@@ -1,4 +1,4 @@
-"""Conversations in rows of other people's data: whose turns they are, under whatever names, and whether one follows the other."""
+"""Conversations in rows of other people's data: roles under any of their usual names, and turns in the right order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROLES: dict[Role, str] = {
 }
 """Names of roles, in small letters alone."""
 SAID = ("content", "text", "value")
-"""Names of what a turn says."""
+"""Names of the field with a turn's text."""
 HH = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant):[ \t]*")
 """A turn in a conversation that is written as one text, as Anthropic's HH is."""
 
@@ -31,13 +31,13 @@ class Unused(Exception):
 
 
 class Row(BaseModel):
-    """A row, or an object in one; what else it holds is none of our business."""
+    """A row, or an object in one; its other fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
 def in_text(content: Any) -> Any:
-    """Content in parts as one text. Raises `Unused` where a part is none."""
+    """Content in parts as one text. Raises `Unused` where a part is not text."""
     if not isinstance(content, list):
         return content
     parts = [{"text": part} if isinstance(part, str) else part for part in content]
@@ -62,7 +62,7 @@ class Turn(Row):
     @model_validator(mode="before")
     @classmethod
     def _as_said(cls, value: Any) -> Any:
-        """Nothing said is an empty text; a call of a tool is no text at all."""
+        """Read missing content as an empty text; a call of a tool is no text at all."""
         if not isinstance(value, dict):
             return value
         if value.get("tool_calls") or value.get("function_call"):
@@ -73,7 +73,7 @@ class Turn(Row):
 
     @property
     def role(self) -> Role:
-        """Whose turn it is. Raises `Unused` where the name is nobody's, or a tool's."""
+        """The role of the speaker. Raises `Unused` where the name is nobody's, or a tool's."""
         name = re.sub(r"[\W_]+", "", self.name.casefold())
         role = next((role for role, names in ROLES.items() if re.fullmatch(names, name)), None)
         if role is None:
@@ -82,7 +82,7 @@ class Turn(Row):
 
     @property
     def silent(self) -> bool:
-        """Whether it says nothing."""
+        """True if the turn is empty."""
         return not self.content.strip()
 
 
@@ -112,7 +112,7 @@ def conversation(turns: Sequence[Turn], system: str | None = None) -> tuple[Mess
 
 
 def _unanswered(spoken: Sequence[tuple[Role, Turn]]) -> bool:
-    """Whether the last turn, which says nothing, is the answer to what the user said."""
+    """True if the last turn, which is empty, is the answer to the user's last turn."""
     before = spoken[-2] if len(spoken) > 1 else None
     return spoken[-1][0] == "assistant" and before is not None and before[0] == "user" and not before[1].silent
 

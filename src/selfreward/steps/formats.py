@@ -1,4 +1,4 @@
-"""Rows of other people's data: what somebody asked, and the answers to it.
+"""Rows of other people's data: a request, and the answers to it.
 
 One class a format. Each reads what it needs, leaves the rest of a row alone, and turns into an `Exchange`.
 """
@@ -64,7 +64,7 @@ class Tree(Shape):
 
 
 class Conversation(Shape):
-    """Chat `messages`: the last answer, and everything before it. One that ends with the user's turn is a prompt."""
+    """Chat `messages`: the last answer, and everything before it. A list that ends with the user's turn is a prompt."""
 
     messages: list[Turn] = Field(validation_alias=AliasChoices(*LISTS))
     system: Text | None = None
@@ -72,9 +72,9 @@ class Conversation(Shape):
     @model_validator(mode="before")
     @classmethod
     def _the_one_given(cls, value: Any) -> Any:
-        """Of lists under several names, those that are null in this row are none."""
-        given = isinstance(value, dict) and any(value.get(name) is not None for name in LISTS)
-        return {name: part for name, part in value.items() if name not in LISTS or part is not None} if given else value
+        """The list among several names; a name that is null in this row counts as missing."""
+        has_turns = isinstance(value, dict) and any(value.get(name) is not None for name in LISTS)
+        return {name: part for name, part in value.items() if name not in LISTS or part is not None} if has_turns else value
 
     def exchange(self, language: str | None) -> Exchange:
         """The last turn of the user and the answer to it."""
@@ -110,11 +110,11 @@ class Asked(Shape):
         return as_asked(value)
 
     def exchange(self, language: str | None) -> Exchange:
-        """The prompt and what was answered."""
+        """The prompt and its answers."""
         return _exchange(_prompt(self.prompt, self.system), self.answers())
 
     def answers(self) -> list[Answer]:
-        """None, of a prompt alone."""
+        """No answers: a prompt alone."""
         return []
 
 
@@ -129,7 +129,7 @@ class Answered(Asked):
         return _alone(value)
 
     def answers(self) -> list[Answer]:
-        """The one there is."""
+        """The single answer."""
         return [] if self.response is None else [Answer(self.response)]
 
 
@@ -144,7 +144,7 @@ class Rated(Answered):
     @field_validator("rank", "score", mode="before")
     @classmethod
     def _empty_cell(cls, value: Any) -> Any:
-        """Of a CSV file, no number."""
+        """Read an empty cell of a CSV file as no number."""
         return None if isinstance(value, str) and not value.strip() else value
 
     def exchange(self, language: str | None) -> Exchange:
@@ -182,7 +182,7 @@ class Preferred(Shape):
     @model_validator(mode="after")
     def _has_a_prompt(self) -> Self:
         if self.prompt is None and len(self.chosen) < 2:
-            raise PydanticCustomError(NO_PROMPT, "prompt is missing, and chosen has no turns before its last that would be one")
+            raise PydanticCustomError(NO_PROMPT, "prompt is missing, and chosen has no turns before its last to take it from")
         return self
 
     def exchange(self, language: str | None) -> Exchange:
@@ -208,7 +208,7 @@ class Preferred(Shape):
 
 
 class Scored(Row):
-    """One of several responses, with what people gave it."""
+    """One of several responses, with people's rank or score."""
 
     text: Text = Field(validation_alias=AliasChoices("text", "content", "value", "response"))
     rank: float | None = None
@@ -238,7 +238,7 @@ class Ranked(Asked):
         return self
 
     def answers(self) -> list[Answer]:
-        """The responses, ranked by the first there is of: `ranks`, `scores`, a rank in each, a score in each."""
+        """The responses, ranked by the first field that is there: `ranks`, `scores`, a rank in each, a score in each."""
         inside = self.responses
         columns = (
             self.ranks,

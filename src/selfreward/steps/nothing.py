@@ -43,25 +43,25 @@ from selfreward.steps.reasons import (
 )
 
 
-def require_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> None:
+def require_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> None:
     """Raises `NoPairs` where the iteration `made` has nothing to train on: at which stage it came to nothing, and why."""
-    if made.pairs:
+    if iteration.pairs:
         return
-    if not made.prompts:
-        raise _no_prompts(made, it, recipe)
-    if not any(response.answered for response in made.responses):
-        raise _no_answers(made, it, recipe)
-    raise _no_pairs(made, it, recipe)
+    if not iteration.prompts:
+        raise _no_prompts(iteration, it, recipe)
+    if not any(response.answered for response in iteration.responses):
+        raise _no_answers(iteration, it, recipe)
+    raise _no_pairs(iteration, it, recipe)
 
 
-def _no_prompts(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
+def _no_prompts(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     source = recipe.prompts.source
     reasons, ids = _dropped(it, PROMPTS.name)
     worst = commonest(reasons) if reasons else ""
     if source:
-        of, example = f"those taken from {source}", _first(read_jsonl(Path(source), Prompt), ids.get(worst), lambda p: p.text)
+        of, example = f"the prompts from {source}", _first(read_jsonl(Path(source), Prompt), ids.get(worst), lambda p: p.text)
     else:
-        of = f"the {made.proposals:,} that the writer wrote"
+        of = f"the {iteration.proposals:,} that the writer wrote"
         example = _first(iter_jsonl(it.path / f"{PROPOSED.name}.jsonl", Proposal), ids.get(worst), lambda p: p.text)
     field = PROMPT_FIELDS.get(worst, "prompts.from" if source else "prompts.by")
     told = Reason(counted(reasons), example_of(worst, example), field)
@@ -69,15 +69,15 @@ def _no_prompts(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     return NoPairs(what + _failed(it, PROPOSED.name), str(it.path / f"{PROMPTS.name}.dropped.jsonl"), told.now)
 
 
-def _no_answers(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
-    what = f"of {amount(len(made.responses), 'request')} for responses none was answered{_failed(it, 'responses')}"
-    return NoPairs(what, str(it.path / "responses.jsonl"), "Put right what it names, base or backend in the recipe say")
+def _no_answers(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
+    what = f"of {amount(len(iteration.responses), 'request')} for responses none was answered{_failed(it, 'responses')}"
+    return NoPairs(what, str(it.path / "responses.jsonl"), "Correct what it names, such as base or backend in the recipe")
 
 
-def _no_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
+def _no_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     reasons, ids = _dropped(it, PAIRS.name)
     worst = commonest(reasons)
-    if worst == "fewer_than_two_scored" and (unscored := _unscored(made, it, recipe)):
+    if worst == "fewer_than_two_scored" and (unscored := _unscored(iteration, it, recipe)):
         what, stage, why = unscored
         what = f"no usable pair ({counted(reasons)}), for {what}: {why.told}{_failed(it, stage)}"
         return NoPairs(what, str(it.path / f"{stage}.jsonl"), why.now)
@@ -85,70 +85,71 @@ def _no_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     if field == "judge.samples":
         by_judgments = "judge.rubric" if recipe.judge.read == "expected" else field
         field = TIE_FIELDS.get(recipe.judge.method_for(number(it.name)), by_judgments)
-    example = _first(made.prompts, ids.get(worst), lambda prompt: prompt.text)
+    example = _first(iteration.prompts, ids.get(worst), lambda prompt: prompt.text)
     told = Reason(counted(reasons), f"{worst}, for example: the answers to {cut_short(example)}", field)
-    what = sentences(f"no usable pair ({told.counts})", _few_prompts(made, it), told.example)
+    what = sentences(f"no usable pair ({told.counts})", _few_prompts(iteration, it), told.example)
     return NoPairs(what, str(it.path / f"{PAIRS.name}.dropped.jsonl"), told.now)
 
 
-def _few_prompts(made: Iteration, it: ModelFolder) -> str:
+def _few_prompts(iteration: Iteration, it: ModelFolder) -> str:
     """Why there were few prompts to have pairs of, where most proposals were dropped; empty where they were not."""
-    if 2 * len(made.prompts) >= made.proposals:
+    if 2 * len(iteration.prompts) >= iteration.proposals:
         return ""
     reasons, _ = _dropped(it, PROMPTS.name)
-    return f"Of {amount(made.proposals, 'proposal')} of the writer {len(made.prompts):,} came to be asked ({counted(reasons)})"
+    proposed = amount(iteration.proposals, "proposal")
+    return f"Of {proposed} of the writer {len(iteration.prompts):,} came to be asked ({counted(reasons)})"
 
 
-def _unscored(made: Iteration, it: ModelFolder, recipe: Recipe) -> tuple[str, str, Reason] | None:
+def _unscored(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> tuple[str, str, Reason] | None:
     """Why candidates have no score, in the way that the recipe scores them: what came to nothing, the stage, and the reason."""
     method = recipe.judge.method_for(number(it.name))
     if method == "scores":
-        many = "too few judgments" if any(judgment.score is not None for judgment in made.judgments) else "no judgment"
-        reason, what, stage = of_judgments(made.judgments, recipe), f"{many} could be read", "judgments"
+        many = "too few judgments" if any(judgment.score is not None for judgment in iteration.judgments) else "no judgment"
+        reason, what, stage = of_judgments(iteration.judgments, recipe), f"{many} could be read", "judgments"
     elif method == "pairwise":
-        many = "too few comparisons" if any(preference.winner for preference in made.preferences) else "no comparison"
-        reason, what, stage = of_preferences(made.preferences, "judge.by"), f"{many} could be read", "preferences"
+        many = "too few comparisons" if any(preference.winner for preference in iteration.preferences) else "no comparison"
+        reason, what, stage = of_preferences(iteration.preferences, "judge.by"), f"{many} could be read", "preferences"
     elif method == "votes":
-        reason, what, stage = _of_votes(made, it), "too few responses come to an answer", VOTES.name
+        reason, what, stage = _of_votes(iteration, it), "too few responses come to an answer", VOTES.name
     else:
-        reason, what, stage = _of_likelihoods(made, it), "too few responses have a likelihood", LIKELIHOODS.name
+        reason, what, stage = _of_likelihoods(iteration, it), "too few responses have a likelihood", LIKELIHOODS.name
     return (what, stage, reason) if reason else None
 
 
-def _of_votes(made: Iteration, it: ModelFolder) -> Reason | None:
+def _of_votes(iteration: Iteration, it: ModelFolder) -> Reason | None:
     reasons, ids = _dropped(it, VOTES.name)
     if not reasons:
         return None
     worst = commonest(reasons)
-    example = _first(made.responses, ids[worst], lambda response: response.text)
+    example = _first(iteration.responses, ids[worst], lambda response: response.text)
     return Reason(counted(reasons), example_of(worst, example), VOTE_FIELDS[worst])
 
 
-def _of_likelihoods(made: Iteration, it: ModelFolder) -> Reason | None:
+def _of_likelihoods(iteration: Iteration, it: ModelFolder) -> Reason | None:
     """A response that did not end has no likelihood, and one that the engine tells none of has none either."""
-    cut = [response.text for response in made.responses if response.finish != "stop"]
+    cut = [response.text for response in iteration.responses if response.finish != "stop"]
     asked = iter_jsonl(it.path / f"{LIKELIHOODS.name}.jsonl", Likelihood)
     untold = [likelihood.response_id for likelihood in asked if likelihood.outcome == "untold"]
     reasons = {name: count for name, count in (("did_not_end", len(cut)), ("untold", len(untold))) if count}
     if not reasons:
         return None
     worst = commonest(reasons)
-    example = cut[0] if worst == "did_not_end" else _first(made.responses, untold[0], lambda response: response.text)
+    example = cut[0] if worst == "did_not_end" else _first(iteration.responses, untold[0], lambda response: response.text)
     return Reason(counted(reasons), example_of(worst, example), LIKELIHOOD_FIELDS[worst])
 
 
-def no_judge_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> str:
+def no_judge_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> str:
     """A line on an iteration that teaches no judging though it was to: why, an example, and the field that decides it."""
     reasons, ids = _dropped(it, JUDGE_PAIRS.name)
     if not reasons:
         return f"{it.name}/{JUDGE_PAIRS.name}: no pair of judgments to learn from, for none was compared"
     worst, why = commonest(reasons), None
     if worst == "fewer_than_two_scored":
-        why = of_judgments(made.judgments, recipe)
+        why = of_judgments(iteration.judgments, recipe)
     elif worst == "same_strength":
         why = _of_battles(it)
     if why is None:
-        example = _first([*made.prompts, *made.responses], ids[worst], lambda one: one.text)  # an id of either
+        example = _first([*iteration.prompts, *iteration.responses], ids[worst], lambda one: one.text)  # an id of either
         why = Reason("", example_of(worst, example), LESSON_FIELDS.get(worst, "judge_pairs.by"))
     what = f"no pair of judgments to learn from ({counted(reasons)})"
     return f"{it.name}/{JUDGE_PAIRS.name}: {sentences(what, why.counts, why.example)}. {why.now}"
@@ -180,7 +181,7 @@ def no_eft(judgments: Iterable[Judgment], it: ModelFolder, recipe: Recipe) -> Se
         what = f"no EFT example could be made ({counted(reasons)}): of its judgments {unread.told}"
         return SelfRewardError(what + _failed(it, "eft_judgments"), str(it.path / "eft_judgments.jsonl"), unread.now)
     told = Reason(counted(reasons), _first_judged(judgments), EFT_FIELDS.get(worst, "data.rankings"))
-    what = sentences(f"nowhere does the SFT baseline agree with people ({told.counts})", told.example)
+    what = sentences(f"the SFT baseline agrees with people on no ranked set ({told.counts})", told.example)
     return SelfRewardError(what, str(it.path / "eft_judgments.jsonl"), told.now)
 
 

@@ -1,7 +1,6 @@
-"""How the text of a judge is read; `docs/parsing.md` states the rule in words.
+"""The parser of a judge's text; `docs/parsing.md` states the rule in words.
 
-Where a verdict is not plainly one value it is not read at all: a score that is missing is counted, and one that is wrong
-becomes a preference.
+A verdict that is not plainly one value is not read at all: a missing score is counted, but a wrong score becomes a preference.
 """
 
 from __future__ import annotations
@@ -52,14 +51,12 @@ _ROLE = (
     rf"|(?:user|human|assistant|system|{USERS}|{ASSISTANTS}){AFTER_ROLE}(?={LINE_END}))"
 )
 TURNS = re.compile(rf"(?P<open>{OPEN})|(?P<close>{CLOSE})|(?P<token>{_TOKEN})|(?P<role>{_ROLE})", re.IGNORECASE)
-"""Where a thought opens or closes, and an end of turn or a role marker, as a token or spelt out.
-
-Models make up markers of their own (`<|im_answer|>`), so every name between pipes is one.
-"""
+"""The beginning or end of a thought, and an end of turn or a role marker, as a token or spelt out. Models make up markers of
+their own (`<|im_answer|>`), so every name between pipes is one."""
 OWN_NAME = re.compile(rf"\s*+{MARKS}(?:assistant|{ASSISTANTS}|{ANSWERS}){AFTER_ROLE}(?:[:：]|(?={LINE_END}))", re.IGNORECASE)
-"""At the start of a text: who writes names itself, as small models do, and forges no turn."""
+"""The writer's own name at the start of a text, which small models write, and which forges no turn."""
 HEADED = re.compile(rf"(?:{SPACE}|\*)*+(?:{LINE_END}\s*+)?{LINE_END.replace('[', '[^', 1)}*+")
-"""Behind a role: the rest of its line, or the next line with words where it stands alone."""
+"""The text behind a role: the rest of its line, or the next line with words where it stands alone."""
 NUMBER = re.compile(rf"[-+]?{POSITIVE}")
 """A plain number. A decimal comma is read as one, but before three digits it may stand for thousands."""
 SLASH = re.compile(rf"{AROUND}[/∕／]{AROUND}\d")
@@ -70,7 +67,7 @@ BRACKETED = re.compile(r"(?<![\\(\[（【])[(\[（【](?![(\[（【])")
 BULLET = re.compile(rf"{LINE_END}{SPACE}*+\*{SPACE}")
 """The beginning of a list's item, which is no emphasis."""
 OF_UNITS = re.compile(rf"{AROUND}{UNITS}(?![^\W\d_])", re.IGNORECASE)
-"""After a number: that it counts points, as the items of a list below a score do."""
+"""The words after a number that say it counts points, as the items of a list below a score do."""
 NO_VERDICT = re.compile("(?!)")
 
 
@@ -78,10 +75,10 @@ class Turn(NamedTuple):
     """A judge's own turn, as a place in its text."""
 
     start: int
-    """Behind its last closed thought."""
+    """The place behind its last closed thought."""
     end: int
     thinking: bool
-    """Whether it ends within a thought, so that nothing was said."""
+    """True if the text ends within a thought, so that nothing was said."""
 
 
 def find_turn(text: str, verdict: re.Pattern[str] = NO_VERDICT) -> Turn:
@@ -136,7 +133,7 @@ class _Quoting:
         self._fences, self._counted, self._last_fence = 0, 0, text.rfind("```")
 
     def at(self, mark: re.Match[str], start: int) -> bool:
-        """Whether a role is quoted, in a turn that begins at `start`."""
+        """True if a role is quoted, in a turn that begins at `start`."""
         self._fences += self._text.count("```", self._counted, mark.start())
         self._counted = mark.start()
         fenced = self._fences % 2 == 1 and mark.start() < self._last_fence
@@ -148,27 +145,27 @@ class _Quoting:
 
     @cached_property
     def _given(self) -> list[int]:
-        """Where each verdict ends."""
+        """The end of each verdict."""
         return [match.end() for match in verdicts(self._text, self._verdict)]
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """A recipe's pattern, in which `PLAIN` stands for all that changes nothing of a verdict, and either width of colon for it."""
+    """A recipe's pattern, in which `PLAIN` stands for any white space and bold, and either width of colon for a colon."""
     return re.compile(pattern.replace(f"{PLAIN}:{PLAIN}", f"{BEFORE}[:：]{BEFORE}").replace(PLAIN, BEFORE), re.IGNORECASE)
 
 
 def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re.Match[str]]:
-    """Where `pattern` matches, but for what stands on a line below, or in brackets, with words after it, and a list's first."""
-    for found in pattern.finditer(text, start):
-        before = text[found.start() : max(found.start(1), found.start())].lstrip()
-        bracketed = found.end() == found.end(1) and BRACKETED.search(before)  # a pattern that closes a bracket means it
-        below = (re.search(LINE_END, before) or bracketed) and not ENDS_LINE.match(text, found.end())
+    """The matches of `pattern` that count: none below its line or in brackets with words after it, and no list's first."""
+    for match in pattern.finditer(text, start):
+        before = text[match.start() : max(match.start(1), match.start())].lstrip()
+        bracketed = match.end() == match.end(1) and BRACKETED.search(before)  # a pattern that closes a bracket means it
+        below = (re.search(LINE_END, before) or bracketed) and not ENDS_LINE.match(text, match.end())
         if (
             not below
-            and not (BULLET.search(before) and OF_UNITS.match(text, found.end()))
-            and not (found[1] == "1" and LISTED.match(text, found.end()))
+            and not (BULLET.search(before) and OF_UNITS.match(text, match.end()))
+            and not (match[1] == "1" and LISTED.match(text, match.end()))
         ):
-            yield found
+            yield match
 
 
 def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
@@ -177,7 +174,7 @@ def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
 
 
 def _overall(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
-    """The last verdict that is not one of several criteria: of `Score: 4`, `Relevance score: 1` the first; None where all are."""
+    """The last verdict not about one of several criteria: the first of `Score: 4`, `Relevance score: 1`; None if all are."""
     last, names = None, set[str]()
     for match in verdicts(text, pattern):
         name = _criterion(text, match)
@@ -189,7 +186,7 @@ def _overall(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
 
 
 def _criterion(text: str, match: re.Match[str]) -> str:
-    """The words that name a score at the beginning of its line; empty where they say that it is of the whole."""
+    """The words that name a score at the beginning of its line; empty where they name the whole."""
     begin = max(text.rfind("\n", 0, match.start()), match.start() - 80, 0)
     name = NAMED.search(text[begin : match.start()])
     return "" if name is None or OVERALL.search(name[1]) else " ".join(name[1].lower().split())

@@ -1,8 +1,8 @@
-"""Words around a verdict in the languages that judges write: units, ranges, sums, best scores, and who speaks.
+"""Words around a verdict in the languages that judges write: units, ranges, sums, best scores, and roles.
 
-English, Chinese, Hindi, Spanish, Arabic, French, Bengali, Portuguese, Russian, Urdu, Indonesian and German are the twelve
-with the most speakers; Japanese, Korean, Italian, Dutch, Polish, Turkish and Vietnamese are here too. The verdicts are short
-forms, so that a word alone is no sign of its language: each list is the union over all of them.
+English, Chinese, Hindi, Spanish, Arabic, French, Bengali, Portuguese, Russian, Urdu, Indonesian and German are the twelve with
+the most speakers; Japanese, Korean, Italian, Dutch, Polish, Turkish and Vietnamese are here too. The verdicts are short forms, so
+that a word alone is no sign of its language: each list is the union over all of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TOKENS = "(?:pad|unk|s|bos|eos|mask|sep|cls)"
 AROUND = rf"(?:{SPACE}|[{WRAPPING}]|{_TEX}|</?(?!{_TOKENS}>)[a-z][\w-]{{0,20}}>)*+"
 """Spaces, emphasis, brackets, quotes and tags, which change nothing of what they stand around; tokens with names are no tags."""
 BEFORE = rf"(?:[\s|]|{AROUND[3:-3]})*+"
-"""The same before a verdict, lines and cells of a table among them."""
+"""`AROUND` before a verdict, with line ends and cells of a table."""
 DIGIT = r"[\d¼-¾²³¹⁰⁴-⁹₀-₉⅐-⅞↉]"
 SIGN = rf"[^\w\s.!?:∶/∕／。！？：{WRAPPING}]"
 POSITIVE = r"\d+(?:\.\d+|,(?!\d{3}\b)\d+)?"
@@ -51,7 +51,7 @@ SOLUTIONS = _any(
     " solution sortie solução saída"
     " решение вывод समाधान সমাধান الحل حل solusi keluaran soluzione oplossing rozwiązanie çözüm 해답 출력 lời_giải"
 )
-"""Words by which who writes a task begins to solve it, as do those for an answer."""
+"""Words with which the writer of a task begins to solve it, in addition to the words for an answer."""
 
 # a number goes on
 
@@ -64,7 +64,7 @@ RANGE = _any(
     "to or through till until bis oder à ou lub até от до или à_la tot ile ila veya sampai hingga atau đến hoặc"
     " إلى أو से या থেকে বা سے یا 至 到 或 或者 から か または 에서 또는 bzw\\.? beziehungsweise либо или_же ou_bien o_bien"
 )
-"""Between the ends of a range, or of a choice."""
+"""Words between the ends of a range, or of a choice."""
 JOINED = _any("and plus minus times less versus vs\\.? x und weniger et moins más menos mais più meno плюс минус en 和 と और و")
 _TEX_JOINED = r"\\(?:to|sim|l?dots|cdots|times|cdot|pm|approx|rightarrow|Rightarrow|geq?|leq?|div)(?![a-z])"
 _ROUNDED = _any(
@@ -73,7 +73,7 @@ _ROUNDED = _any(
 )
 _AND_WORDS = _any("and und et y e en dan и 和 与 與 और و")
 BRIEF = "(?:a|o|u|y|e|и|do)"
-"""Words of a range in a letter or two, which begin other things as well: between two whole numbers and spaces alone."""
+"""Words of a range in a letter or two, which begin other things as well: they need two whole numbers and only spaces between."""
 MAYBE = _any(
     "maybe perhaps possibly even almost probably nearly rather eher vielleicht sogar fast peut-être presque quizás? tal_vez"
     " incluso casi talvez quase forse quasi может_быть возможно почти 或许 可能 甚至"
@@ -107,7 +107,7 @@ SPELT = {
 """Numbers as words, as far as a best score or the end of a range is ever spelt out."""
 _SPELT = rf"(?<![^\W\d_])(?:{'|'.join(sorted(SPELT, key=len, reverse=True))})(?![^\W\d_])"
 _BRIEFLY = rf"(?:{SPACE}|[*_`\"'“”‘’$])*+"
-"""Of what stands around, all but brackets."""
+"""The marks of `AROUND` without brackets."""
 _IN_BRACKETS = r"(?:\([^()\n]{0,300}+\)|（[^（）\n]{0,300}+）|\[[^\[\]\n]{0,300}+\])"
 _FOR = _any("for für pour por para per за voor untuk için cho")
 _AND = rf"(?:[,;&，、]{_BRIEFLY})?(?:{_any('and und et y e и en dan ve và')}{_BRIEFLY})?"
@@ -186,7 +186,7 @@ _PERCENT = (
     + r"(?!\w)|प्रतिशत|শতাংশ|فیصد|(?:ب|في )الم(?:ئة|ائة)|パーセント|퍼센트"
 )
 _LESS = _any("में_से এর_মধ্যে میں_سے üzerinden 중 中")
-"""After the best score: that so many of it were given."""
+"""Words after the best score: the number given out of it follows."""
 _NAMED = rf"(?:{UNITS}{AROUND})?[,;，、]?{AROUND}"
 OUT_OF = re.compile(
     rf"{AROUND}(?:"
@@ -208,7 +208,7 @@ BEST_FIRST = re.compile(
     rf"{_any('中的 中 のうち で 에 에서 중 중에 중에서 में_से এর_মধ্যে میں_سے üzerinden')}{AROUND}({POSITIVE})",
     re.IGNORECASE,
 )
-"""After a best score that stands first: the score (`10点中4点`)."""
+"""The score after a best score that stands first (`10点中4点`)."""
 NAMED = re.compile(
     rf"(?:\A|{LINE_END})(?:{SPACE}|[-*#>•|]|\d++[.)])*+((?:[^\W\d_][^\W_'’-]*+(?:[-'’][^\W_]++)*+{SPACE}++){{1,3}})[*_`\"]*+\Z"
 )
@@ -220,9 +220,9 @@ OVERALL = re.compile(
     r"|(?:response|answer|judge|assistant|model)(?:['’]s)?)(?![\w'’-])",
     re.IGNORECASE,
 )
-"""A word that makes a score no one of several criteria."""
+"""A word that names the whole score, not one of several criteria."""
 LISTED = re.compile(rf"([.)）、]){SPACE}*+[^\n]{{1,400}}?(?:\n\s*+|{SPACE}|[;；,，。])2\1(?!\d)")
-"""After a 1: the list that it is the first number of."""
+"""The list that a 1 is the first number of."""
 ENDS_LINE = re.compile(
     rf"(?![.)）、]{SPACE}++\S)(?:</[a-z][\w-]{{0,20}}>|[^\w\n\r\v\f\x1c-\x1e\x85\u2028\u2029]|\d|out(?!\w)"
     rf"|(?:{UNITS}|{_OF}|{_MAX}|{_FILLER}|{RANGE})(?![^\W\d_]))*+(?:{LINE_END}|\Z)",

@@ -10,10 +10,10 @@ from typing import NamedTuple, TypeVar
 from pydantic import Field
 
 from selfreward.recipe import AnsweringConfig, BackendConfig, ModelName, Section, ServerConfig, SourceConfig
-from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response
+from selfreward.records import Checkpoint, Figure, Findings, Identified, Prompt, Response
 from selfreward.rundir import ModelFolder, Part
 from selfreward.stats import intervals
-from selfreward.steps import Answering, Kept, why_none
+from selfreward.steps import Answering, KeptAndDropped, why_none
 
 T = TypeVar("T", bound=Identified)
 
@@ -56,7 +56,7 @@ class Settings(Section):
         """Read and return the evaluation's data, before any model is asked. Raises `SelfRewardError`."""
         raise NotImplementedError
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """Run the evaluation, or continue it."""
         raise NotImplementedError
 
@@ -71,13 +71,13 @@ class Answered(Settings):
     judge: ModelName
     """The judge."""
     responses: AnsweringConfig = AnsweringConfig()
-    """How the answers are sampled."""
+    """The framing and sampling of the answers."""
 
 
-def some(loaded: Kept[T], source: SourceConfig) -> Kept[T]:
+def some(loaded: KeptAndDropped[T], source: SourceConfig) -> KeptAndDropped[T]:
     """`loaded` as it is. Raises `SelfRewardError` where nothing is left to ask."""
     if not loaded[0]:
-        now = "Give a file with at least one row that is used"
+        now = "Give a file with at least one usable row"
         raise why_none(loaded[1], "data").error("has nothing to evaluate on", source.path, now)
     return loaded
 
