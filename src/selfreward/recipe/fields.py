@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
@@ -228,3 +229,32 @@ def first_spelling(path: str) -> str:
 def spelt_now(value: Any) -> Any:
     """A value in a recipe as this layout spells it: paths in the package, and import paths of ours."""
     return moved(_where_now(value), MOVED_MODULES) if isinstance(value, str) else value
+
+
+_recipes: list[Path] = []
+"""The folder of the recipe read last, or the folders that its run was begun with; import paths are searched there too."""
+LOOKED_IN = "looked_in"
+"""The key in a run's `provenance.json` of the folders that were searched for import paths."""
+
+
+def look_in(*folders: Path) -> None:
+    """Make import paths see the modules in `folders`, such as a recipe's; folders given before are no longer seen.
+
+    Python's own path is searched first, then these folders, then the current folder. A name that means two files is refused:
+    neither is chosen silently.
+    """
+    _recipes[:] = [folder.absolute() for folder in folders]
+
+
+def looked_in() -> list[str]:
+    """The folders that are searched for import paths after Python's own path: the recipe's, then the current one."""
+    return list(dict.fromkeys(str(folder) for folder in (*_recipes, Path.cwd())))
+
+
+def begun_with(run: Path) -> list[Path]:
+    """The folders that a run searched for import paths; none where `run` is no run's folder, or does not tell."""
+    try:
+        known = json.loads((run / "provenance.json").read_text(encoding="utf-8"))[LOOKED_IN]
+        return [Path(folder) for folder in known]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return []
