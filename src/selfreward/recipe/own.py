@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe.fields import imported
+from selfreward.recipe.importing import imported
 
 
 def assert_takes(function: Any, where: str, *arguments: str) -> None:
