@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from selfreward.errors import STARS, SelfRewardError, holds_secret
-from selfreward.records import Frame, Sampling, compiles
+from selfreward.records import Frame, Sampling, compiles, readable
 
 PACKAGED = "selfreward:"
 """A path that begins so lies inside the installed package."""
@@ -254,7 +254,7 @@ def looked_in() -> list[str]:
 def begun_with(run: Path) -> list[Path]:
     """The folders that a run searched for import paths; none where `run` is no run's folder, or does not tell."""
     try:
-        known = json.loads((run / "provenance.json").read_text(encoding="utf-8"))[LOOKED_IN]
+        known = json.loads(readable(run / "provenance.json").read_text(encoding="utf-8"))[LOOKED_IN]
         return [Path(folder) for folder in known]
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return []
