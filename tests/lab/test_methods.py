@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from selfreward.lab.micro import compared, methods
-from selfreward.lab.micro.compared import agreeing, as_page, biases, compare, difference, difference_of_shares, holm, spent
+from selfreward.lab.micro.compared import agreeing, biases, compare, difference, difference_of_shares, holm, spent
 from selfreward.lab.micro.methods import METHODS, Method, arms, run_all
+from selfreward.lab.micro.methods_page import as_page
 from selfreward.measure.axes import Judged
 from selfreward.measure.axes import agreeing as by_the_measure
 from selfreward.recipe import load_recipe, shipped_recipes
@@ -34,6 +35,12 @@ def test_p_of_one_seed_is_that_of_a_test_over_its_prompts():
     expected = stats.ttest_1samp(ours[0], 0).pvalue
     assert 0.005 < expected < 0.5
     assert difference(ours, theirs)["p"] == pytest.approx(expected, rel=0.25)
+
+
+def test_seeds_that_differ_widen_the_interval():
+    ours = np.zeros((4, 50)) + np.array([[1.0], [1.0], [-1.0], [0.0]])
+    found = difference(ours, np.zeros((4, 50)))
+    assert found["low"] < 0 < found["high"] and found["p"] > 0.05  # without seeds drawn anew it would be .25 for certain
 
 
 def test_a_difference_of_shares_weighs_rankings_by_their_pairs():
@@ -104,7 +111,7 @@ def test_a_small_comparison_goes_from_its_runs_to_its_page(recipe, tmp_path):
     assert measured == pytest.approx(rows[..., 0].sum() / rows[..., 1].sum())
     assert json.loads(json.dumps(found)) == found
     page = as_page("micro", found)
-    assert page.count("| ipo |") == 2 and "Not run yet: hinge." in page and "too narrow" in page
+    assert page.count("| ipo |") == 4 and "Not run yet: hinge." in page and "too narrow" in page
 
 
 def test_without_time_nothing_is_run_and_the_page_says_so(recipe, tmp_path):
@@ -127,8 +134,9 @@ def test_all_arms_go_on_from_one_m1(recipe, tmp_path):
     assert len(weights) == 1 and len(list((tmp_path / "out" / "seed_0").iterdir())) == 3
 
 
-def test_the_command_names_a_wrong_world(capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["methods", "--world", "nothing"])
+@pytest.mark.parametrize(("wrong", "told"), [(("--world", "nothing"), "micro-hard"), (("--only", "self,ippo"), "called ippo")])
+def test_the_command_names_what_there_is_not(wrong, told, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["methods", *wrong])
     with pytest.raises(SystemExit):
         methods.main()
-    assert "micro-hard" in capsys.readouterr().err
+    assert told in capsys.readouterr().err

@@ -513,7 +513,7 @@ def test_without_the_library_the_extra_is_named(task, monkeypatch):
 def listed(command):
     """First word of a line of the help → the fields that it lists."""
     text = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "100"}).output
-    block = text.split("may set:")[1].split("╭")[0]
+    block = text.split("Fields of --set:")[1].split("╭")[0]
     found, kind = {}, ""
     for line in block.splitlines():
         for word in re.findall(r"[\w.\-]+(?:='[^']*'|=[\w,]+)?", line):

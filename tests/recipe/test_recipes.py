@@ -211,7 +211,7 @@ def test_the_other_recipes_fit_on_the_device_that_they_name(name, memory, tmp_pa
 
 def test_recipes_are_listed_with_what_they_are_and_printed_to_start_from(tmp_path):
     listed = CliRunner().invoke(app, ["recipes"]).output.splitlines()
-    assert [line.split()[0] for line in listed] == sorted([*KIND, "micro"])
+    assert [line.split()[0] for line in listed] == sorted([*KIND, "micro", "micro-hard"])
     assert all(len(line.split()) > 5 for line in listed)
     printed = CliRunner().invoke(app, ["recipes", "qwen3-0.6b"]).output
     (tmp_path / "mine.toml").write_text(printed)

@@ -227,8 +227,8 @@ class HFModel:
             return draw(logits, uniforms, rows[0].request.sampling.temperature, rows[0].request.sampling.top_p).tolist()
         tokens = [row.forced[step] for row in rows if row.forced]
         places = torch.tensor(tokens, device=self.device)[:, None]
-        told = torch.log_softmax(logits.double(), dim=-1).gather(-1, places)[:, 0].tolist()
-        for row, logprob in zip(rows, told, strict=True):
+        logprobs = torch.log_softmax(logits.double(), dim=-1).gather(-1, places)[:, 0].tolist()
+        for row, logprob in zip(rows, logprobs, strict=True):
             row.logprob += logprob
         return tokens
 

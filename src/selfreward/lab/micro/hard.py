@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from selfreward.lab.micro import truth
 from selfreward.lab.micro.world import KIND_OF, TASK_KINDS, WORDS, Habits, Task, TaskKind
 
-OVERLOOKED, LATER = 0.3, 0.03
+OVERLOOKED, LATER = 0.2, 0.03
 """Probability that people overlook a fault at an answer's first word, and its increase with every word."""
-ANNOTATORS = Habits(unsorted=0.36, forgetful=0.24, off_kind=0.24, repeating=0.24, miscounting=0.24)
+ANNOTATORS = Habits(unsorted=0.3, forgetful=0.2, off_kind=0.2, repeating=0.2, miscounting=0.2)
 MISCOUNTED = 0.03
 """For every word of an answer, how likely people count one too many or too few."""
 
@@ -39,7 +39,7 @@ def sample_task(rng: random.Random, kind: TaskKind | None = None) -> Task:
 
 
 def check_criteria(task: Task, words: Sequence[str]) -> dict[str, bool]:
-    """True if the answer `words` meets each criterion."""
+    """For each criterion, True if the answer `words` meets it."""
     return hang_together(truth.check_criteria(task, words))
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from selfreward.lab.micro.compared import as_page, compare
+from selfreward.lab.micro.compared import compare
+from selfreward.lab.micro.methods_page import as_page
 from selfreward.lab.micro.study import run_arm
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 from selfreward.records import write_whole
@@ -54,28 +55,34 @@ LOSSES: dict[str, dict[str, Any]] = {
 """Loss → what it needs besides, as its paper or TRL has it."""
 SEMI_ONLINE = {"iterations": 10, "measure.every": 10, "dpo.schedule": "run", "dpo.optimizer": "carried"}
 METHODS = [
-    Method("consensus", {"judge_pairs.by": "consensus"}),
-    Method("replay", {"judge_pairs.by": "none", "judge_pairs.replay": 1}),
-    Method("consensus+replay", {"judge_pairs.by": "consensus", "judge_pairs.replay": 1}),
-    Method("temporal", {"pairs.rejected_from": "M1", "pairs.chosen_from": "ahead"}),
-    Method("temporal-past", {"pairs.rejected_from": "M1"}),
-    Method("likelihood", {"judge.method": "likelihood"}),
-    Method("cream", {"judge.method": "cream", "dpo.confidence": "consistency"}),
-    Method("consistency", {"dpo.confidence": "consistency"}),
-    Method("votes", {"judge.method": "votes", "responses.n": 8}),
-    Method("jury", {"judge.by": ["current", "previous"]}),
-    Method("jury-agreeing", {"judge.by": ["current", "previous"], "judge.agreement": 1.0}),
+    Method("consensus", {"judge_pairs.by": "consensus"}, 0.88),
+    Method("replay", {"judge_pairs.by": "none", "judge_pairs.replay": 1}, 0.85),
+    Method("consensus+replay", {"judge_pairs.by": "consensus", "judge_pairs.replay": 1}, 0.85),
+    Method("temporal", {"pairs.rejected_from": "M1", "pairs.chosen_from": "ahead"}, 0.42),
+    Method("temporal-past", {"pairs.rejected_from": "M1"}, 0.72),
+    Method("likelihood", {"judge.method": "likelihood"}, 1.5),
+    Method("cream", {"judge.method": "cream", "dpo.confidence": "consistency"}, 3.3),
+    Method("consistency", {"dpo.confidence": "consistency"}, 0.74),
+    Method("votes", {"judge.method": "votes", "responses.n": 8}, 2.95),
+    Method("jury", {"judge.by": ["current", "previous"]}, 0.59),
+    Method("jury-agreeing", {"judge.by": ["current", "previous"], "judge.agreement": 1.0}, 0.59),
     Method("average", {"dpo.average": 3}),
-    Method("semi-online", SEMI_ONLINE, prompts=0.2),
+    Method("semi-online", SEMI_ONLINE, 0.2),
     *(Method(loss, {"dpo.loss": loss, **needed}) for loss, needed in LOSSES.items()),
 ]
 
 
 def arms(recipe: Recipe) -> Iterator[Method]:
-    """The compared arms, with the number of prompts of each; plain self-rewarding first, for the others begin from its M1."""
+    """The compared arms, with the number of prompts of each; plain self-rewarding first, for the others begin from its M1.
+
+    Of the others M1 and the last model alone are measured, for that takes as long as an iteration.
+    """
+    rounds = recipe.iterations
     for method in (*controls(recipe), *METHODS):
         prompts = round(recipe.prompts.per_iteration * method.prompts)
-        yield method._replace(changes={**method.changes, "drift": None, "measure.base": False, "prompts.per_iteration": prompts})
+        seldom = {} if method.name == "self" else {"measure.every": rounds}
+        fields = {**seldom, **method.changes, "drift": None, "measure.base": False, "prompts.per_iteration": prompts}
+        yield method._replace(changes=fields)
 
 
 def main() -> None:
@@ -91,9 +98,11 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = shipped_recipes()[arguments.world]
     first, last = map(int, arguments.seeds.split("-"))
-    chosen = [
-        arm for arm in arms(load_recipe(recipe)) if arm.name == "self" or arm.name in (arguments.only or arm.name).split(",")
-    ]
+    compared = list(arms(load_recipe(recipe)))
+    named = arguments.only.split(",") if arguments.only else [arm.name for arm in compared]
+    if unknown := set(named) - {arm.name for arm in compared}:
+        parser.error(f"no arm is called {min(unknown)}; there are {', '.join(arm.name for arm in compared)}")
+    chosen = [arm for arm in compared if arm.name in ("self", *named)]
     run_all(recipe, range(first, last + 1), chosen, arguments.out / arguments.world, arguments.minutes, arguments.threads)
     figures = compare(arguments.out / arguments.world, range(first, last + 1), [arm.name for arm in chosen])
     page = as_page(arguments.world, figures)

@@ -40,7 +40,7 @@ SOURCE = "micro world, standing for people"
 
 @dataclass(frozen=True)
 class Kind:
-    """A world: how its tasks are drawn, what counts in an answer, and how the people of it answer and judge."""
+    """A kind of world: its tasks, its criteria, and the way its people answer and judge."""
 
     seed: int
     eft: int
@@ -49,10 +49,14 @@ class Kind:
     check: Callable[[Task, Sequence[str]], dict[str, bool]]
     judge: Callable[[Task, Sequence[str], random.Random], str]
     annotators: Habits
+    """The habits of those whose answers are IFT."""
+    authors: tuple[Habits, ...]
+    """The habits of those whose answers are judged and ranked."""
 
 
-EASY = Kind(20240118, 800, sample_task, check_criteria, lambda task, words, _: judge(task, words), ANNOTATORS)
-HARD = Kind(20240119, 300, hard.sample_task, hard.check_criteria, hard.judge_as_people, hard.ANNOTATORS)
+MIXED = (WEB, ANNOTATORS, CAREFUL, CARELESS)
+EASY = Kind(20240118, 800, sample_task, check_criteria, lambda task, words, _: judge(task, words), ANNOTATORS, MIXED)
+HARD = Kind(20240119, 300, hard.sample_task, hard.check_criteria, hard.judge_as_people, hard.ANNOTATORS, (WEB, ANNOTATORS))
 KINDS = {"micro": EASY, "micro-hard": HARD}
 
 
@@ -74,9 +78,8 @@ class World:
         return tasks
 
     def answer(self, task: Task) -> str:
-        """An answer by an author with habits, or one without."""
-        habits = self.rng.choice((WEB, ANNOTATORS, CAREFUL, CARELESS))
-        words = write_answer(task, habits, self.rng)
+        """An answer by an author with habits or, in the easy world, without."""
+        words = write_answer(task, self.rng.choice(self.kind.authors), self.rng)
         return " ".join(with_slips(words, self.rng) if self.rng.random() < SLIPS else words)
 
     def ranking(self, task: Task) -> Ranking:
