@@ -200,7 +200,7 @@ def receipts(run):
 def planned(recipe, count, turn):
     """Stage → what is planned of it."""
     seed = load_seed(recipe)
-    material = weigh(seed, [], recipe, count, turn, load_anchors(recipe.drift, seed))
+    material = weigh(seed, [], recipe, count, turn, load_anchors(recipe, seed))
     return {stage.stage: stage for stage in plan(recipe, material)}
 
 
@@ -443,11 +443,11 @@ def test_what_the_monitors_ask_is_in_the_bill(tmp_path):
         ([to_line(ANCHORS[0])] * 2, "anchors.jsonl: has 'which of 0 is a larch' more than once"),
         (
             ['{"prompt": "describe amber NUMBER 2", "answers": ["2"]}'],
-            "1 anchors are trained on, 'describe amber NUMBER 2' first",
+            "1 anchor is trained on, 'describe amber NUMBER 2' first",
         ),
-        (['{"prompt": "grade number 1", "answers": ["1"]}'], "1 anchors are trained on, 'grade number 1' first"),
-        (['{"prompt": "name the birch number 1", "answers": ["1"]}'], "1 anchors are measured on, 'name the birch number 1'"),
-        (['{"prompt": "name cedar 1", "answers": ["1"]}'], "1 anchors are measured on, 'name cedar 1' first"),
+        (['{"prompt": "grade number 1", "answers": ["1"]}'], "1 anchor is trained on, 'grade number 1' first"),
+        (['{"prompt": "name the birch number 1", "answers": ["1"]}'], "1 anchor is measured on, 'name the birch number 1'"),
+        (['{"prompt": "name cedar 1", "answers": ["1"]}'], "1 anchor is measured on, 'name cedar 1' first"),
     ],
 )
 def test_anchors_that_could_not_be_asked_are_an_error_also_of_a_run(lines, says, tmp_path):
@@ -816,7 +816,7 @@ def test_the_command_prints_plain_tables_and_exits_0(tmp_path, monkeypatch):
     rows = {line.split()[0]: line.split() for line in result.output.splitlines() if line.strip()}
     assert rows["M2/judgments"][1:3] == ["…/base", "36"]  # 6 prompts, 2 answers, 3 judgments
     assert rows["M1/model"][-3] == "3" and rows["…/base"][1:4] == ["M0", "folder", f"{shape_of(read_config(base)).parameters:,}"]
-    assert "6 IFT examples, at most 3 EFT examples; held out 3 prompts and 4 ranked responses" in result.output
+    assert "6 IFT examples, 3 EFT examples; held out 3 prompts and 4 ranked responses" in result.output
     assert "\x1b" not in result.output and not (tmp_path / "runs").exists()
     assert result.output.rstrip().endswith("Nothing found that would keep it from running.")
 

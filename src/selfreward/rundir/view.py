@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import Recipe, read_recipe
+from selfreward.recipe import Recipe, begun_with, look_in, read_recipe
 from selfreward.records import Measured, Reading, Records, ending, is_held, left_behind, readable, worst
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
 from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, M1, MEASURED, PAIRS, SEED, PlannedPart, expected
@@ -170,6 +170,8 @@ def open_run(folder: Path | str) -> RunView:
     if not config.is_file():
         raise no_run(folder, "Give the folder of a run, such as runs/demo")
     try:
+        if folders := begun_with(folder):
+            look_in(*folders)
         run = RunView(folder, read_recipe(json.loads(readable(config).read_text()), str(config), folder))
     except (ValueError, RecursionError) as error:
         now = f"Restore it from the last attempt in {folder / 'logs'}"
