@@ -169,7 +169,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, 
     how = template(tokenizer)
     texts = [neutral(tokenizer, message.content) for message in messages]
     turns = [(turn.role, _hidden(texts[at], at)) for at, turn in enumerate(messages)]
-    text = write(tokenizer, turns, prompt=prompt, parts=how.parts, tools=how.tools, think=think)
+    text = write(tokenizer, turns, prompt=prompt, parts=how.parts, tools=how.tools, switch=how.switch, think=think)
     if sorted(map(int, STAND_IN.findall(text))) != [at for at, said in enumerate(texts) if said.strip()]:
         raise bad_template(tokenizer, "does not write what every turn says exactly once")
     return STAND_IN.sub(lambda place: texts[int(place[1])].strip(), text)
