@@ -132,7 +132,8 @@ def _no_prompts(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     of = f"the {made.proposals:,} that the writer wrote" if not source else f"those taken from {source}"
     failed = _failed(it, PROPOSED.name)
     where = str(it.path / f"{PROMPTS.name}.dropped.jsonl")
-    return NoPairs(f"no usable pair (no prompts: {told.counts or 'none came'}) of {of}. {told.example}{failed}", where, told.now)
+    more = f"{told.example}{failed}"
+    return NoPairs(f"no usable pair (no prompts: {told.counts or 'none came'}) of {of}{more and f'. {more}'}", where, told.now)
 
 
 def _no_answers(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
