@@ -2,6 +2,7 @@
 
 import pytest
 
+from selfreward.errors import SelfRewardError
 from selfreward.recipe import JudgeConfig, PairwiseConfig
 from selfreward.steps import Grader, PairwiseJudge
 from selfreward.steps.json_verdicts import read_json
@@ -9,6 +10,9 @@ from selfreward.steps.json_verdicts import read_json
 JUDGE = Grader(JudgeConfig())
 FORMS = {
     "off_scale": [
+        "Score: ৪/১০",
+        "Score: ४ में से १०",
+        "Score: １０点中４点",
         "Score: 4 from 10",
         "Score: <a>4</a>/<b>10</b>",
         "Score: 4 / max 10",
@@ -241,6 +245,71 @@ FORMS = {
         "Score: 100/100",
     ],
     4: [
+        "Score: 4 – sehr gut",
+        "Score: 4 (sehr gut)",
+        "Score: 4, parce que c'est clair",
+        "Score: 4 porque es claro",
+        "Score: 4, pois é claro",
+        "Score: 4, так как ясно",
+        "Score: 4 क्योंकि यह स्पष्ट है",
+        "Score: 4 কারণ এটি স্পষ্ট",
+        "Score: 4 لأنه واضح",
+        "Score: 4 کیونکہ یہ واضح ہے",
+        "Score: 4 karena jelas",
+        "Score: 4，因为很清楚",
+        "Score: 4因为很清楚",
+        "Score: 4 (von 5)",
+        "Score: 4 (sur 5)",
+        "Score: 4 (de 5)",
+        "Score: 4 (из 5)",
+        "Score: 4 (من 5)",
+        "Score: 4 (dari 5)",
+        "Score: 4（5分满分）",
+        "Score: 4（满分5）",
+        "Score: 4 (5 এর মধ্যে)",
+        "Score: 4 (max. 5)",
+        "Score: 4 (máx. 5)",
+        "Score: 4 (макс. 5)",
+        "Score: 4 (maks. 5)",
+        "Score: 4 (अधिकतम 5)",
+        "Score: 4 (الحد الأقصى 5)",
+        "Score: 4 (سب سے زیادہ 5)",
+        "Score: ४",
+        "Score: ৪",
+        "Score: ٤ من ٥",
+        "Score: ۴",
+        "Score: ४/५",
+        "Score: 4 i.e. four",
+        "Score: 4, i.e. 4",
+        "Score: 1 + 1 + 1 + 1 = 4",
+        "Score: 1+1+1+1=4/5",
+        "Score: 4 = 1+1+1+1",
+        "Score: 4 (1+1+1+1)",
+        "Score: 4 (=1+1+1+1)",
+        "Score: 4/5 (1+1+1+1)",
+        "Score: 4 points (1+1+1+1)",
+        "Score: 4 Punkte = 1+1+1+1",
+        "Score: 4 = 2 + 2/5",
+        "Score: **4** (1 + 1 + 1 + 1)",
+        "Score: 4\n\nGründe für diesen Score: 1. Relevant.",
+        "Score: 4\n\nRaison du score: 1. Pertinent.",
+        "Score: 4\nReasoning behind this score: 2 of the facts are wrong",
+        "Score: 4\nWhy this score: 1. relevant 2. clear",
+        "Score: 4\nWhy I gave this score: 1. relevant",
+        "Score: 4\nHow I arrived at this score: 1 for form",
+        "Score: 4\nDetails of the score: 1. x",
+        "Score: 4\nCriteria for the score: 1. x",
+        "Score: 4\nSummary of the score: 1. x",
+        "### Justification for the score: 1. It is relevant.\nScore: 4",
+        "Score: 4 (justification for the score: 1. relevant)",
+        "The final score: 4. It is good.",
+        "So the score: 4 because x",
+        "I would assign the score: 4 as it is good",
+        "Score: 4\nTotal possible score: 5",
+        "Score: 4\nBest possible score: 5",
+        "<think>Score: 1</think>Score: 4",
+        "<reflection>Score: 1</reflection>\nScore: 4",
+        "<|inner_prefix|>Score: 1<|inner_suffix|>Score: 4",
         "Score: 4\nJustification for the score: 1. It is relevant",
         "Score: 4\nReason for the score: 1. It is relevant and good.",
         "Score: 4\nExplanation of score: 1) It is relevant and good.",
@@ -513,6 +582,26 @@ FORMS = {
         "Score: \\text{4}",
     ],
     "unparsed": [
+        "Score: 3 bis 4 von 5",
+        "Score: 3 à 4 sur 5",
+        "Score: 3 a 4 de 5",
+        "Score: 3 из 5 или 4 из 5",
+        "Score: 3-4/5",
+        "Score: 3/5-4/5",
+        "Score: 3～4分",
+        "Score: 4٫5",
+        "Score: vier",
+        "Score: quatre",
+        "Score: 四",
+        "Score: चार",
+        "Score: 4 = 4",
+        "Score: 1+1+1+1",
+        "Score: 4/5 (1+1+1)",
+        "Score: 4 - 1+1+1+1",
+        "Score: 1 point (relevance), 1 point (use), total 2",
+        "Score (out of 5): 4",
+        "Score (0-5): 4",
+        "Score [0-5]: 4",
         "Justification for the score: 1. It is relevant",
         "Score: 3 = 1 + 1 + 2",
         "Score: 3 (1+1+2)",
@@ -761,6 +850,14 @@ FORMS = {
         "Score: 5",
     ],
     3: [
+        "Score: 1 Punkt + 2 Punkte = 3 Punkte",
+        "Score: 1 punto + 2 puntos = 3 puntos",
+        "Score: 1点＋2点＝3点",
+        "Score: 1分+2分=3分",
+        "Score: 1 балл + 2 балла = 3 балла",
+        "Score: 1 अंक + 2 अंक = 3 अंक",
+        "Possible score: 5\nScore: 3",
+        "<cot>Score: 1</cot>Score: 3",
         "Justification for score: good.\nScore: 3",
         "Score justification: 1. It is relevant.\nScore: 3",
         "Score: 3 = 1 + 1 + 1",
@@ -783,6 +880,9 @@ FORMS = {
         "Final Score: 4\nScore: 3",
     ],
     4.5: [
+        "Score: 4,5 von 5",
+        "Score: 4,5",
+        "Score: 4,5/5 Punkten",
         "Score: 4.5 out of 5.0",
         "Score: 4.5/5",
         "Score: 4,5/5",
@@ -792,7 +892,11 @@ FORMS = {
         "Score: 0",
     ],
     2: [
+        "Score: 1 for relevance + 1 for use = 2",
         "Score: 4\n---\nScore: 2",
+    ],
+    4.25: [
+        "Score: 4.25",
     ],
 }
 """The score, or the name of why there is none → texts."""
@@ -810,6 +914,8 @@ PAIRS = {
     ],
 }  # fmt: skip
 OBJECTS = {
+    '{"score": "3 = 1+1+1"}': 3, '{"score": "4 von 10"}': "off_scale", '{"score": "3 bis 4"}': "unparsed",
+    '{"score": "4 or more"}': "unparsed", '{"score": "4ish"}': "unparsed", '{"score": "٤"}': 4,
     '{"score": "[4]"}': 4, '{"score": "**4**"}': 4, '{"score": " 4 "}': 4, '{"score": "4 out of 5"}': 4, '{"score": 4e0}': 4,
     '[{"score": 4}]': 4, '{"reasons": "It says {\\"score\\": 1}", "score": 4}': 4, '<json>{"score": 4}</json>': 4,
     '{"score": "4/10"}': "off_scale", '{"score": "80%"}': "off_scale", '{"score": 1e400}': "off_scale",
@@ -829,6 +935,43 @@ def test_a_plain_number_is_read_in_whatever_stands_around_it_and_no_other(value)
 def test_one_label_is_a_verdict_and_a_choice_of_two_is_none(winner):
     judge = PairwiseJudge(PairwiseConfig())
     assert {text: judge.parse(text) for text in PAIRS[winner]} == dict.fromkeys(PAIRS[winner], winner)
+
+
+BY_LABELS = [
+    (("<a>", "<b>", "<tie>"), "<a>/<b>", None), (("<a>", "<b>", "<tie>"), "I take <b>", "second"),
+    (("回答A", "回答B", "平局"), "Verdict：回答B更好", "second"), (("回答A", "回答B", "平局"), "Verdict: 回答A或回答B", None),
+    (("第一", "第二", "平"), "Verdict: 第一个", "first"), (("Response A", "Response B", "Tie"), "Verdict: Response A or B", None),
+    (("Output (a)", "Output (b)", "tie"), "Verdict: Output (a)/(b)", None),
+    (("Output (a)", "Output (b)", "tie"), "Verdict: Output (b)", "second"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("labels", "text", "winner"), BY_LABELS)
+def test_labels_are_told_apart_in_tags_in_scripts_without_spaces_and_by_their_last_word(labels, text, winner):
+    assert PairwiseJudge(PairwiseConfig(labels=labels)).parse(text) == winner
+
+
+NEVER = [r"(\d)\d", r"score: (\d)\d", r"(\d)(?=\d)", r"(?<=\d)(\d)", r"^$(\d)", r"(\d)\Ascore", r"score: (\d+)\d"]
+EVER = [
+    r"\[\[(\d+(?:\.\d+)?)\]\]", r"(?m)^\s*(\d+)\s*\Z", r"(?m)\A\s*(\d+(?:\.\d+)?)[ \t]+\d+(?:\.\d+)?[ \t]*$", r"(?i:score): (\d)",
+    r"(?=.*rating)(\d)", r"score: (\d)(?!\d)", r"score[^\d\n]{0,20}(\d)", r"<score>(\d)</score>", r"(\d) out of (?:5|five)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", NEVER)
+def test_a_pattern_that_can_never_be_understood_is_refused_before_anything_is_asked(pattern):
+    with pytest.raises(SelfRewardError, match="judge.pattern = .* can never be understood"):
+        Grader(JudgeConfig(pattern=pattern))
+
+
+@pytest.mark.parametrize("pattern", EVER)
+def test_a_pattern_that_can_be_understood_somehow_is_not_refused(pattern):
+    Grader(JudgeConfig(pattern=pattern))
+
+
+def test_part_of_a_number_is_no_score():
+    judge = Grader(JudgeConfig(pattern=r"score: (\d)\d?"))
+    assert judge.parse("Score: 3") == ("scored", 3.0) and judge.parse("Score: 37") == ("unparsed", None)
 
 
 @pytest.mark.parametrize("labels", [("[[A]]", "[[B]]", "[[C]]"), ("Response A", "Response B", "Tie"), ("(a)", "(b)", "tie")])

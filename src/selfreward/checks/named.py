@@ -173,8 +173,8 @@ def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:
     for name, parts in models_of(recipe).items():
         if recipe.backend.type == "fake" or name in recipe.servers or re.fullmatch(IMPORT_PATH, name):
             continue
-        converted = name == recipe.base and trial.attempt(partial(find_gguf, name))
-        if not converted and trial.attempt(partial(outside_model, name, recipe.servers)) is None:
+        gguf = trial.attempt(partial(find_gguf, name)) if name == recipe.base else None
+        if gguf is None and trial.attempt(partial(outside_model, name, recipe.servers)) is None:
             continue
         for problem in look_up(name, parts, recipe).problems:
             trial.add(problem)

@@ -109,7 +109,7 @@ GOES_ON = re.compile(
     rf"|{AROUND}{MAYBE}{SPACE}++{DIGIT}"
     rf"|{SPACE}++(?:{UNITS}{SPACE}++)?{BRIEF}{SPACE}++(?:{MAYBE}{SPACE}++)?\d++(?![-–]?\w)"
     rf"|{AROUND}{UNITS}{AROUND}[-−–—~～]{AROUND}{POSITIVE}{AROUND}{UNITS}(?![^\W\d_])"
-    rf"|{_BRIEFLY}{_IN_BRACKETS}{_BRIEFLY}{_AND}{POSITIVE}{_BRIEFLY}[(（]"
+    rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_IN_BRACKETS}{_BRIEFLY}{_AND}{POSITIVE}{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?[(（]"
     rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}(?:{SPACE}++[^\W\d_]++){{1,4}}+{_BRIEFLY}"
     rf"{_AND}\d++{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}{SPACE}"
     rf"|[+＋](?=\s|[{WRAPPING}]|\Z)|(?:st|nd|rd|th|[eè]re?(?!-)|[eè]me|te)(?!\w)|[ºª°]"
@@ -150,7 +150,9 @@ def choice(labels: Iterable[str]) -> str:
 
 _IS = any_of("equals makes gives is_equal_to ergibt macht égale es_igual_a é_igual_a равно")
 _PLUS = any_of("plus más mais più плюс")
-_NOTE = rf"(?:{_BRIEFLY}(?:{_IN_BRACKETS}|(?!(?:{_IS}|{_PLUS})(?!\w))[^\W\d_]++)){{0,6}}+{AROUND}[,;、，]?{SPACE}*+"
+LETTER = r"(?:[^\W\d_]|[\u0900-\u0903\u093a-\u094f\u0981-\u0983\u09bc-\u09cd\u064b-\u065f])"
+"""A letter, or a vowel sign of Hindi, Bengali or Arabic."""
+_NOTE = rf"(?:{_BRIEFLY}(?:{_IN_BRACKETS}|(?!(?:{_IS}|{_PLUS})(?!\w)){LETTER}++)){{0,6}}+{AROUND}[,;、，]?{SPACE}*+"
 """The purpose of a term: something in brackets, or a few words."""
 _NEXT_LINE = rf"(?:\r?{LINE_END}{SPACE}*+)?"
 ADDED = re.compile(
@@ -185,7 +187,7 @@ _FILLER = any_of(
 _MAX = any_of(
     "max\\.? maximal(?:e[rns]?)? maximums? máx\\.? máxim[oa] maksimal maksimum maks\\.? макс\\.? максимум максимально"
     " massimo höchstens максимальн(?:ый|ая|ое) massima (?:maximal|höchst)punktzahl 共"
-    " 满分 滿分 满点 満点 总分 總分 最高分? 最大 만점 최대 अधिकतम সর্বোচ্চ الحد_الأقصى tối_đa زیادہ_سے_زیادہ"
+    " 满分 滿分 满点 満点 总分 總分 最高分? 最大 만점 최대 अधिकतम সর্বোচ্চ الحد_الأقصى tối_đa زیادہ_سے_زیادہ سب_سے_زیادہ"
     " (?:highest|best|top)(?:_possible)?(?:_(?:score|mark|grade))?(?![^\\W\\d]) bestnote höchstnote"
 )
 _MARK = any_of("points? score punktzahl punkte note балл оценка nilai")
@@ -265,7 +267,7 @@ _REASONS = any_of(
     " uzasadnienie gerekçe"
 )
 _REASONS_IN_ENGLISH = any_of(
-    "justifications? reasons? reasoning rationale explanations? breakdown basis comments? notes? remarks?"
+    "justifications? reasons? reasoning rationale explanations? breakdown basis comments? notes? details factors criteria summary"
 )
 _ARTICLES = any_of(
     "for of behind about on to the this that my our your its given final overall total für den das die der des diesen zum del"
@@ -273,7 +275,8 @@ _ARTICLES = any_of(
 )
 EXPLAINS = re.compile(
     rf"(?<![^\W\d_])(?:{_REASONS}|{_REASONS_IN_ENGLISH}(?={SPACE}++{_ARTICLES}{SPACE}))(?:{SPACE}++{_ARTICLES}){{0,4}}+"
-    rf"(?:{SPACE}|[*_`\"])*+\Z",
+    rf"(?:{SPACE}|[*_`\"])*+\Z"
+    rf"|(?:\A|{LINE_END})[\W_]*+(?:why|how)(?:{SPACE}++[^\W\d_]++){{0,6}}+[\W_]*+\Z",
     re.IGNORECASE,
 )
 """The end of a line's beginning: that reasons for a score follow, and not the score."""
