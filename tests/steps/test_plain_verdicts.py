@@ -960,7 +960,7 @@ EVER = [
 
 @pytest.mark.parametrize("pattern", NEVER)
 def test_a_pattern_that_can_never_be_understood_is_refused_before_anything_is_asked(pattern):
-    with pytest.raises(SelfRewardError, match="judge.pattern = .* can never be understood"):
+    with pytest.raises(SelfRewardError, match=r"judge\.pattern = .* can never be understood"):
         Grader(JudgeConfig(pattern=pattern))
 
 
