@@ -103,7 +103,7 @@ def test_the_parameters_of_adapters_by_hand(tmp_path):
     attention = (32 + 32) + (32 + 16) + (32 + 16) + (32 + 32)
     assert adapter_parameters(config, LoRAConfig(rank=4)) == 2 * 4 * (attention + 3 * (32 + 48))
     assert adapter_parameters(config, LoRAConfig(rank=4, targets=("q_proj", "v_proj"))) == 2 * 4 * (64 + 48)
-    with pytest.raises(SelfRewardError, match=r"^trainer\.lora\.targets: no module is called so"):
+    with pytest.raises(SelfRewardError, match=r"^trainer\.lora\.targets: the model has no such module"):
         adapter_parameters(config, LoRAConfig(targets=("query",)))
 
 
@@ -355,7 +355,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path, monkeypatch):
     found = "\n".join(complaints(checked))
     for part in (
         "none.jsonl: cannot be read", "none.txt: cannot be read", "nowhere:truth: cannot be imported", "NO_SUCH_KEY is not set",
-        "org/Writer-1.5B: is no folder here and cannot be had from the hub", "selfreward.steps.pairs:none: cannot be imported",
+        "org/Writer-1.5B: is no folder here and cannot be fetched from", "selfreward.steps.pairs:none: cannot be imported",
         "tests.nobody:Judge: cannot be imported", "there is no device", "trackio is not installed",
     ):  # fmt: skip
         assert part in found
@@ -366,7 +366,7 @@ def test_adapters_that_could_not_be_trained_are_errors(tmp_path, monkeypatch):
     monkeypatch.setattr("selfreward.engines.training.adapters.find_spec", lambda name: None)
     found = of(tmp_path, trainer__lora={"targets": ["query"], "quantize": "4bit"}).findings
     assert [finding.where for finding in found] == ["trainer.lora.quantize", "trainer.lora.targets"]
-    assert "selfreward-lm[qlora]" in found[0].now and "no module is called so" in found[1].what
+    assert "selfreward-lm[qlora]" in found[0].now and "the model has no such module" in found[1].what
 
 
 def test_a_client_that_is_not_installed_is_named_with_what_to_install(tmp_path, monkeypatch):
@@ -383,10 +383,10 @@ VALIDATION = {"path": "validation.jsonl"}
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"measure__judge": "frozen"}, "measure.judge: 'frozen' is a part in the loop"),
+        ({"measure__judge": "frozen"}, "measure.judge: 'frozen' is a role in the loop"),
         (
             {"select": {"judge": "test_check:Echo", "prompts": VALIDATION}, "measure__judge": "test_check:Echo"},
-            "select.judge (test_check:Echo): is the model that measures too, and would measure what it has chosen itself",
+            "select.judge (test_check:Echo): also measures the models, and would measure its own choice",
         ),
         (
             {"select": {"judge": "test_check:Echo", "prompts": {"path": "prompts.jsonl"}}},
@@ -477,7 +477,11 @@ def test_a_limit_of_a_figure_that_there_is_not_ends_a_run_once_its_monitor_is_re
 @pytest.mark.parametrize(
     ("limits", "says"),
     [
-        ({}, "no figure has a limit: they show, and neither warn nor end the run"),
+        (
+            {},
+            "no figure has a limit: figures are shown, and neither warn nor end the run. selfreward calibrate makes a baseline: "
+            "of this run, once M2 is watched, at no price; or of 38 clean runs of other seeds, at this run's price each",
+        ),
         (
             {"policy.kl_first": {"above": 1, "stop_above": 2}, "flukes.rate": {"above": 1}, "people.kendall": {"stop_below": 0}},
             "3 figures have limits, and 2 can end the run",
@@ -486,7 +490,7 @@ def test_a_limit_of_a_figure_that_there_is_not_ends_a_run_once_its_monitor_is_re
 )
 def test_whether_anything_can_alarm_is_told_in_a_line(limits, says, tmp_path, capsys):
     show(watched(tmp_path, limits=limits))
-    assert f"Monitors  {says}\n" in capsys.readouterr().out
+    assert f"Monitors {says} " in " ".join(capsys.readouterr().out.split())
     show(of(tmp_path))
     assert "Monitors" not in capsys.readouterr().out
 
@@ -525,7 +529,7 @@ def test_what_cannot_be_reached_is_sized_by_its_name_and_the_seed_assumed(tmp_pa
             lambda base: (base / "model.safetensors.index.json").write_text(
                 json.dumps({"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}})
             ),
-            "lacks 1 of its files of weights, model-2.safetensors first",
+            "lacks 1 of its weight files, model-2.safetensors first",
         ),
         (lambda base: (base / "tokenizer.json").unlink(), "its tokenizer cannot be read"),
         (lambda base: (base / "config.json").unlink(), "its config.json is no model that transformers knows"),
@@ -658,7 +662,7 @@ def test_a_judge_whose_expected_scores_are_wanted_must_give_log_probs(tmp_path, 
     frozen = {"drift": {"frozen": "referee"}, "judge__read": "expected"}
     assert "referee: gives no log-probabilities" in complaints(of(tmp_path, servers=servers, **frozen))[0]
     (error,) = complaints(of(tmp_path, servers=servers, judge__by="referee", judge__read="expected"))
-    assert 'referee: gives no log-probabilities, and judge.read = "expected" goes by them' in error
+    assert 'referee: gives no log-probabilities, which judge.read = "expected" needs' in error
     assert of(tmp_path, servers=servers, judge__by="referee").works
     assert of(tmp_path, servers=servers, measure__judge="referee", judge__read="expected").works  # no grades
     endpoint.play = lambda number, body, headers: drawing(body)
@@ -669,7 +673,7 @@ def test_a_judge_that_answers_every_seed_alike_is_an_error_where_several_judgmen
     servers = {"referee": {"url": endpoint.url, "model": "m"}}
     endpoint.script(said("fine"))
     (error,) = complaints(of(tmp_path, servers=servers, judge__by="referee"))
-    assert "referee: answers every seed alike: the 3 judgments of a response are one" in error
+    assert "referee: gives every seed the same answer: the 3 judgments of a response are one judgment" in error
     assert of(tmp_path, servers=servers, judge__by="referee", judge__samples=1).works
 
 
@@ -794,7 +798,7 @@ def test_a_model_in_the_cache_is_found_there_with_no_hub_and_half_a_model_is_not
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("org/gated", "is open only to those who accepted its licence"), ("org/none", "is no folder here and no model on the hub")],
+    [("org/gated", "is open only to users who accepted its licence"), ("org/none", "is no folder here and no model on the hub")],
 )
 def test_a_model_that_the_hub_does_not_give_is_an_error_that_says_why(name, says, hub, tmp_path):
     assert complaints(of(tmp_path, base=name)) == [f"{name}: {says}"]

@@ -384,7 +384,7 @@ def test_bfloat16_on_a_gpu_that_has_none_is_an_error_and_auto_does_without(monke
 def test_a_model_that_cannot_compute_activations_twice_is_an_error_only_if_asked_to(bases, monkeypatch):
     kind = type(AutoModelForCausalLM.from_pretrained(bases["gpt2"]))
     monkeypatch.setattr(kind, "supports_gradient_checkpointing", False)
-    with pytest.raises(SelfRewardError, match="GPT2LMHeadModel knows no gradient checkpointing"):
+    with pytest.raises(SelfRewardError, match="GPT2LMHeadModel does not support gradient checkpointing"):
         learner.Learner(bases["gpt2"], 0.1, TrainerConfig(gradient_checkpointing=True))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)

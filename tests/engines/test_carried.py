@@ -146,9 +146,7 @@ def runs_away(monkeypatch, kind, at, value=float("nan"), gradient=False):
 def test_a_loss_that_is_not_finite_ends_the_training_at_its_step(value, train, kind, lora, folder, tmp_path, monkeypatch):
     work = tmp_path / "work"
     runs_away(monkeypatch, kind, 3, value)
-    with pytest.raises(
-        SelfRewardError, match=r"^training: the loss is (nan|inf) at step 3 of 4, so nothing becomes a model\. Lower"
-    ):
+    with pytest.raises(SelfRewardError, match=r"^training: the loss is (nan|inf) at step 3 of 4, so no model was made\. Lower"):
         train(folder, work, lora)
     assert not (work / "made").exists()
     assert sorted(path.name for path in work.glob("checkpoint-*")) == ["checkpoint-2"]

@@ -115,13 +115,13 @@ def test_an_answer_ends_with_its_end_even_where_the_template_leaves_it_out():
 @pytest.mark.parametrize("written", ["{{ m.content }} {{ m.content }}", "", "{{ m.content | upper }}", "{{ m.content[:3] }}"])
 def test_a_template_that_does_not_write_what_is_said_once_as_it_stands_is_refused(written):
     what = refused(TEMPLATE.replace("<|user|> {{ m.content }}", f"<|user|> {written}"))
-    assert what == "its chat template does not write what every turn says exactly once"
+    assert what == "its chat template does not write the text of every turn exactly once"
 
 
 def test_a_template_that_leaves_out_one_turn_of_many_is_refused():
     deaf = TEMPLATE.replace("{% else %}", "{% elif m.role == 'user' %}")
     assert prompt_ids(make_tokenizer(deaf), user("bak")) == ids(USER, "bak", ASSISTANT)
-    with pytest.raises(SelfRewardError, match="does not write what every turn says exactly once"):
+    with pytest.raises(SelfRewardError, match="does not write the text of every turn exactly once"):
         prompt_ids(make_tokenizer(deaf), [Message(role="system", content="del"), *user("bak")])
 
 

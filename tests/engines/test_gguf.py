@@ -112,7 +112,7 @@ def test_check_knows_such_a_base_and_another_part_is_to_be_converted_first(file)
     assert not found.problems and found.shape.layers == LAYERS and found.tokenizer.chat_template == TEMPLATE
     (problem,) = look_up(str(file), ("judge",), Recipe(base="org/x", data={"ift": {"path": "x"}})).problems
     assert "selfreward convert" in problem.now
-    with pytest.raises(SelfRewardError, match="only a run's base is converted by itself"):
+    with pytest.raises(SelfRewardError, match="only a run's base is converted automatically"):
         load_checkpoint("judge", str(file))
 
 

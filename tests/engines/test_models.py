@@ -49,7 +49,9 @@ def test_what_is_no_folder_and_cannot_be_had_is_one_line(monkeypatch):
         raise OSError("no route\nand a long story")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(SelfRewardError, match=r"^org/tiny: is no folder and cannot be had from the hub \(no route\)\. Give M0"):
+    with pytest.raises(
+        SelfRewardError, match=r"^org/tiny: is no folder and cannot be fetched from the hub \(no route\)\. Give M0"
+    ):
         load_checkpoint("M0", "org/tiny")
     with pytest.raises(SelfRewardError, match="there is no such folder"):
         load_checkpoint("M0", "/no/such/folder")

@@ -131,26 +131,32 @@ def recipe_for(tmp_path, endpoint, part, **changes):
     ("part", "changes", "honours", "level", "what"),
     [
         ("judge", {}, EVERY, None, ""),
-        ("judge", {}, EVERY._replace(alike=True), "error", "the 3 judgments of a response are one"),
-        ("judge", {"judge__samples": "adaptive"}, EVERY._replace(alike=True), "error", "judgments of a response are one"),
+        ("judge", {}, EVERY._replace(alike=True), "error", "the 3 judgments of a response are one judgment"),
+        (
+            "judge",
+            {"judge__samples": "adaptive"},
+            EVERY._replace(alike=True),
+            "error",
+            "judgments of a response are one judgment",
+        ),
         ("judge", {"judge__samples": 1}, EVERY._replace(alike=True), "warning", "as if its temperature (judge) were 0"),
         ("judge", {"judge__samples": 1, "judge__temperature": 0}, EVERY._replace(alike=True), None, ""),
         ("writer", {}, EVERY._replace(alike=True), "warning", "as if its temperature (writer) were 0"),
         ("measures", {}, EVERY._replace(alike=True), None, ""),
-        ("measures", {}, EVERY._replace(temperature=False), "warning", "draws at temperature 0 too"),
+        ("measures", {}, EVERY._replace(temperature=False), "warning", "samples at temperature 0 too"),
         ("judge", {}, EVERY._replace(temperature=False), None, ""),
         ("judge", {}, EVERY._replace(top_p=False), "warning", "ignores top_p"),
         ("judge", {"judge__top_p": 1.0}, EVERY._replace(top_p=False), None, ""),
         ("judge", {}, EVERY._replace(seed=False, n=False), None, ""),
         ("judge", {}, EVERY._replace(logprobs=False), None, ""),
         ("judge", {"judge__read": "expected"}, EVERY._replace(logprobs=False), "error", "gives no log-probabilities"),
-        ("judge", {}, EVERY._replace(refused=("top_p",)), "warning", "refuses top_p as it is asked (judge)"),
+        ("judge", {}, EVERY._replace(refused=("top_p",)), "warning", "refuses top_p as it is set (judge)"),
         ("judge", {"judge__top_p": 1.0}, EVERY._replace(refused=("top_p",)), None, ""),
         ("judge", {}, Honours(failed="the server gave no choice"), "error", "(the server gave no choice)"),
         ("judge", {"judge__max_tokens": 4096}, EVERY._replace(context=4096), "warning", "answers are cut shorter"),
         ("judge", {"judge__max_tokens": 4095}, EVERY._replace(context=4096), None, ""),
         ("judge", {"judge__thinking": 3072}, EVERY._replace(context=4096), "warning", "(judge) with its thoughts is 4,096"),
-        ("judge", {}, EVERY._replace(thinks=True), "warning", "thinks though it is not asked to (judge)"),
+        ("judge", {}, EVERY._replace(thinks=True), "warning", "thinks although it is not asked to (judge)"),
         ("judge", {"judge__thinking": 64}, EVERY._replace(thinks=True), None, ""),
     ],
 )
@@ -182,7 +188,7 @@ def test_a_run_whose_judge_answers_every_seed_alike_stops_before_its_first_token
     endpoint.play = lambda number, body, headers: said(f"Score: {len(str(body['messages'])) % 6}")
     recipe = make_world(tmp_path / "world")
     served = {"judge__by": "other", "servers__other__url": endpoint.url, "servers__other__model": "m"}
-    with pytest.raises(SelfRewardError, match="the 3 judgments of a response are one"):
+    with pytest.raises(SelfRewardError, match="the 3 judgments of a response are one judgment"):
         go(recipe, tmp_path / "run", **served)
     assert not any(judging(call) for call in endpoint.calls) and not list((tmp_path / "run").glob("*/*.receipt.json"))
     go(recipe, tmp_path / "run", **served, judge__samples=1)  # the run that was stopped had made nothing

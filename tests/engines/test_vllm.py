@@ -297,8 +297,8 @@ def test_without_vllm_the_error_says_what_to_install(tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "wrong"),
     [
-        ({"backend.type": "hf", "backend.tensor_parallel": 2}, "tensor_parallel is for"),
-        ({"backend.type": "vllm", "backend.max_tokens_in_flight": 4096}, "max_tokens_in_flight has no meaning"),
+        ({"backend.type": "hf", "backend.tensor_parallel": 2}, "tensor_parallel works only with"),
+        ({"backend.type": "vllm", "backend.max_tokens_in_flight": 4096}, "max_tokens_in_flight cannot be set with"),
         ({"backend.type": "vllm", "backend.tensor_parallel": 0}, "greater than or equal to 1"),
     ],
     ids=str,

@@ -454,7 +454,10 @@ def test_the_command_refuses_what_is_no_number():
     [
         ("prompts=many", r"error: prompts: .*valid integer.*, and not 'many'\. Give it as in --set prompts=16$"),
         ("chunks=[0]", r"error: chunks: .*greater than 0, and not 0\. Give it as in --set chunks='\[1, 4, 16\]'$"),
-        ("sweep=[64]", r"error: --set: sweep means nothing here\. Leave it out; there are prompts, judgment_tokens, chunks, dpo"),
+        (
+            "sweep=[64]",
+            r"error: --set: sweep is no field here\. Leave it out; the fields are prompts, judgment_tokens, chunks, dpo",
+        ),
     ],
 )
 def test_a_field_of_the_work_is_refused_in_one_line_that_says_how_it_is_given(field, says, tmp_path):
@@ -466,7 +469,8 @@ def test_a_field_of_the_work_is_refused_in_one_line_that_says_how_it_is_given(fi
 def test_a_way_of_measuring_is_named_first():
     result = CliRunner().invoke(app, ["bench", "a,b", "--out", "nowhere"], prog_name="selfreward")
     assert (
-        result.exit_code == 1 and "selfreward bench: a,b is none of its commands. Write selfreward bench arms …" in result.stderr
+        result.exit_code == 1
+        and "selfreward bench: a,b is not one of its commands. Write selfreward bench arms …" in result.stderr
     )
 
 

@@ -237,5 +237,5 @@ def test_an_anchor_is_a_task_of_no_other_file_with_one_right_answer_that_is_give
         assert anchor.prompt not in others
         task, (answer,) = world.read_task(anchor.prompt), anchor.answers
         right = [tried for tried in itertools.permutations(task.given) if all(truth.check_criteria(task, tried).values())]
-        assert [" ".join(tried) for tried in right] == [answer] and anchor.right(answer.upper())
-        assert not anchor.right(" ".join(sorted(task.given, reverse=not task.descending)))
+        assert [" ".join(tried) for tried in right] == [answer] and anchor.names(answer.upper())
+        assert not anchor.names(" ".join(sorted(task.given, reverse=not task.descending)))

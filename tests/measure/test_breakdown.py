@@ -176,7 +176,7 @@ def test_the_page_shows_evaluations_with_judge_interval_and_number_and_a_chart_f
 
 def test_the_page_shows_the_head_to_head_of_the_judge_outside_the_loop(run):
     shown = page(run)
-    assert "What judges:First says, a judge outside the loop" in shown
+    assert "The verdicts of judges:First, a judge outside the loop" in shown
     assert "<tr><th>M2</th><td>M1</td><td>" in shown
     row = r"<th>M2</th><td>M1</td>.*?0\.0 / 100\.0 / 0\.0.*?<td>0\.0 .*?<td>100\.0 <span[^>]*>of \d+</span></td></tr>"
     assert re.search(row, shown)
@@ -240,6 +240,6 @@ def test_without_a_truth_the_judge_outside_the_loop_has_the_headline_by_name_and
 def test_without_truth_and_judge_the_headline_claims_nothing(here):
     found = write_headline(models_without_truth(here), 5)
     assert (
-        found.title == "Not known: nobody but the models has looked at the answers"
-        and "nothing outside the models says" in found.sentences[0]
+        found.title == "Not known: only the models themselves have judged the answers"
+        and "nothing outside the models measures" in found.sentences[0]
     )

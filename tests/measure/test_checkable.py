@@ -6,8 +6,9 @@ from collections import Counter
 import pytest
 from test_evaluate import complaint, evaluate, figures, here, write_rows
 
-from selfreward.measure.evaluations.checkers import Check, Task, check, checkers, holds
-from selfreward.records import Response
+from selfreward.measure.evaluations.checkable import Task
+from selfreward.records import Check, Instruction, Response, holds
+from selfreward.steps import check, known_checkers
 
 __all__ = ["here"]
 
@@ -17,7 +18,7 @@ def answer(text):
 
 
 def checked(kind, text, prompt="p", **arguments):
-    (verdict,) = check(Task(prompt=prompt, instruction_id_list=(kind,), kwargs=(arguments,)), answer(text), 0)
+    (verdict,) = check([Instruction(id=kind, kwargs=arguments)], prompt, answer(text), 0)
     return verdict.outcome, verdict.strict, verdict.loose
 
 
@@ -29,7 +30,7 @@ def row(prompt, *instructions):
 
 
 def test_the_two_lists_of_instructions_are_whole_and_share_none():
-    assert len(checkers()) == 25 + 58
+    assert len(known_checkers()) == 25 + 58
 
 
 def test_every_recorded_verdict_of_ifbench_that_can_be_checked_here_is_the_recorded_one(reference):
@@ -40,7 +41,8 @@ def test_every_recorded_verdict_of_ifbench_that_can_be_checked_here_is_the_recor
         if recorded["prompt"] not in tasks:  # four prompts have since been worded otherwise
             counts["reworded"] += 1
             continue
-        verdicts = check(Task.model_validate(tasks[recorded["prompt"]]), answer(said[recorded["prompt"]]), 0)
+        task = Task.model_validate(tasks[recorded["prompt"]])
+        verdicts = check(task.instructions, task.prompt, answer(said[task.prompt]), 0)
         for verdict, strict, loose in zip(verdicts, recorded["strict"], recorded["loose"], strict=True):
             counts[verdict.outcome] += 1
             if verdict.outcome == "checked" and (verdict.strict, verdict.loose) != (strict, loose):

@@ -194,8 +194,8 @@ def test_another_judge_in_the_same_folder_is_refused_and_what_it_would_delete_is
         ([], {"a": "nowhere/at/all"}, "nowhere/at/all: there is no such folder"),
         (["--set", "data.columns.prompt=nothing"], {}, "prompts.jsonl:1: nothing"),
         (["--set", "pairwise.pattern=("], {}, "head-to-head: pairwise.pattern: not a regular expression"),
-        (["--set", "board=x"], {}, "head-to-head: board means nothing to it. Leave it out; there are seed, bootstrap, "),
-        (["--set", "pairwise.samples=1"], {}, "pairwise.samples means nothing to it. Leave it out; there are temperature, "),
+        (["--set", "board=x"], {}, "head-to-head: board is no field of it. Leave it out; its fields are seed, bootstrap, "),
+        (["--set", "pairwise.samples=1"], {}, "pairwise.samples is no field of it. Leave it out; its fields are temperature, "),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_and_leaves_nothing(tmp_path, more, given, says):

@@ -126,7 +126,7 @@ def test_a_gzipped_file_tells_its_evaluation_too(ranked, here):
 
 
 def test_an_option_that_means_nothing_to_an_evaluation_is_refused(ranked):
-    assert "error: reward-modeling: template means nothing to it" in complaint(
+    assert "error: reward-modeling: template is no field of it" in complaint(
         evaluate("judges:Length", ranked, "--set", f"template={ranked}")
     )
     assert "judge means nothing" in complaint(evaluate("judges:Length", ranked, "--judge", "judges:First"))
@@ -429,7 +429,7 @@ def test_the_second_turn_is_asked_after_the_models_own_first_answer_at_the_categ
 
 
 def test_labels_are_for_evaluations_that_break_down_by_them(bench):
-    assert "error: mt-bench: labels means nothing to it" in complaint(evaluate("judges:Echo", *bench, "--set", "labels=judge"))
+    assert "error: mt-bench: labels is no field of it" in complaint(evaluate("judges:Echo", *bench, "--set", "labels=judge"))
 
 
 def test_a_question_that_needs_a_reference_and_has_none_is_refused(bench, here):
@@ -513,7 +513,7 @@ def test_without_the_library_the_extra_is_named(task, monkeypatch):
 def listed(command):
     """First word of a line of the help → the fields that it lists."""
     text = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "100"}).output
-    block = text.split("may set:")[1].split("╭")[0]
+    block = text.split("Fields of --set:")[1].split("╭")[0]
     found, kind = {}, ""
     for line in block.splitlines():
         for word in re.findall(r"[\w.\-]+(?:='[^']*'|=[\w,]+)?", line):
@@ -546,7 +546,7 @@ def test_the_help_lists_fields_that_are_there_and_every_kind_has_all_of_its_own(
         ("grading.scale=[1, \"x\"]", r"grading\.scale: .*valid number.*It is 'x'; give it as in --set grading\.scale="),
         ("grading.scale=[3, 1]", r"grading: scale must go from its lowest score to its highest\. Change one of scale$"),
         ("grading.samples=many", r"grading\.samples: must be an integer.* It is 'many'; give it as in --set grading\.samples=3$"),
-        ("grading.sample=1", r"grading\.sample means nothing to it\. Leave it out; there are .*samples, min_valid$"),
+        ("grading.sample=1", r"grading\.sample is no field of it\. Leave it out; its fields are .*samples, min_valid$"),
         ("seed", r"--set seed has no value\. Write it as --set seed=VALUE$"),
     ],
 )  # fmt: skip

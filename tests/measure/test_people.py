@@ -10,7 +10,7 @@ from evidence import answer, evidence, judged, recipe, values
 from selfreward.measure import reward_modeling
 from selfreward.measure.axes import beside_ranks
 from selfreward.measure.monitors.people import figures
-from selfreward.records import Anchor, Prompt, Ranking
+from selfreward.records import Anchor, Instruction, Prompt, Ranking
 from selfreward.stats import difference_of_shares
 from selfreward.steps import ranked_responses
 
@@ -172,6 +172,20 @@ def test_two_anchors_with_one_prompt_are_one_question_with_the_answers_of_both()
     for text, right in (("A", 1.0), ("be", 1.0), ("c", 0.0)):
         now = evidence(anchors=known, anchor_answers=[answer(asked, text)] * 2)
         assert figures(now, None)["anchor_accuracy"].value == right
+
+
+def test_anchors_with_checks_are_right_where_all_hold_and_left_out_where_nobody_knows():
+    slow, text = "^(a|aa)+$", "a" * 70 + "!"
+    known = [Anchor(prompt="q", checks=(Instruction(id="punctuation:no_comma"), Instruction(answer="4")))]
+    asked = Prompt(text="q", source="seed").id
+
+    def accuracy(anchors, said):
+        found = figures(evidence(anchors=anchors, anchor_answers=[answer(asked, said)]), None)["anchor_accuracy"]
+        return found and found.value
+
+    assert (accuracy(known, "it is 4"), accuracy(known, "so, 4")) == (1, 0)
+    assert accuracy([Anchor(prompt="q", checks=(Instruction(pattern=slow),))], text) is None
+    assert accuracy([Anchor(prompt="q", pattern=slow)], text) is None
 
 
 # the interval

@@ -67,7 +67,7 @@ def test_a_function_that_takes_other_arguments_is_told_what_it_is_called_with(tm
     told = complaint(function_at, "given:one", "pairs.policy", "prompt_id", "scored")
     assert (
         told
-        == "pairs.policy (given:one): takes (prompt), and is called with (prompt_id, scored). Let it take 2: prompt_id, scored"
+        == "pairs.policy (given:one): takes (prompt), and is called with (prompt_id, scored). Make it take 2: prompt_id, scored"
     )
     assert "is an int, where a function of (text) is expected" in complaint(function_at, "given:NUMBER", "drift.traits.x", "text")
     for fine in ("any_", "spare"):

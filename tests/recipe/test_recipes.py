@@ -35,9 +35,14 @@ SMALL = {
     "responses.max_tokens": 24, "judge.max_tokens": 64, "judge.pattern": r"(?<!\S)([0-5])(?!\S)", "measure.bootstrap": 100,
     "sft.learning_rate": 1e-4, "iterations": 1,
 }  # fmt: skip
+READY_MADE = {
+    **{name: value for name, value in SMALL.items() if name not in ("data.rankings.limit", "data.heldout")},
+    "data.eft.limit": 4, "data.heldout_prompts.limit": 3, "data.heldout_rankings.limit": 2,
+}  # fmt: skip
+"""Of a recipe whose EFT comes ready made."""
 ROOM = {"max_position_embeddings": 4096, "initializer_range": 0.02}
 """For the rubric; and every word about as likely, so that there are digits and ends."""
-KIND = {"llama2-70b": "llama", "llama3-8b": "llama", "qwen3-0.6b": "qwen3", "smollm2-135m": "llama"}
+KIND = {"llama2-70b": "llama", "llama3-8b": "llama", "qwen3-0.6b": "qwen3", "smollm2-135m": "llama", "smollm2-checkable": "llama"}
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +100,8 @@ def endpoint():
 def in_its_place(name, place, endpoint):
     """The recipe with what a tiny model needs, and nothing else, changed."""
     recipe = load_recipe(shipped_recipes()[name])
-    changes = {**SMALL, "base": str(make_model(place / "base", KIND[name], **ROOM)), "backend.device": "cpu"}
+    small = READY_MADE if recipe.data.eft else SMALL
+    changes = {**small, "base": str(make_model(place / "base", KIND[name], **ROOM)), "backend.device": "cpu"}
     if recipe.prompts.frozen and recipe.prompts.frozen not in recipe.servers:
         changes["prompts.frozen"] = str(make_model(place / "writer", KIND[name], seed=1, **ROOM))
     for server in recipe.servers:
@@ -175,7 +181,7 @@ def test_of_the_papers_recipe_check_says_that_it_fits_on_no_device(monkeypatch, 
     errors = {finding.where: finding.what for finding in check(recipe, tmp_path).findings if finding.level == "error"}
     assert errors["SFT on the largest GPU"].startswith("needs 1,120.0 GB before any text is in it (weights 280.0 GB")
     assert errors["DPO on the largest GPU"].startswith("needs 1,400.0 GB")
-    assert errors[TREES].startswith("cannot be read") and "cannot be had from the hub" in errors[recipe.base]
+    assert errors[TREES].startswith("cannot be read") and "cannot be fetched from the hub" in errors[recipe.base]
 
 
 @pytest.mark.parametrize(("name", "memory"), [("llama3-8b", 80e9), ("qwen3-0.6b", 24e9), ("smollm2-135m", 16e9)])
@@ -205,7 +211,7 @@ def test_the_other_recipes_fit_on_the_device_that_they_name(name, memory, tmp_pa
 
 def test_recipes_are_listed_with_what_they_are_and_printed_to_start_from(tmp_path):
     listed = CliRunner().invoke(app, ["recipes"]).output.splitlines()
-    assert [line.split()[0] for line in listed] == sorted([*KIND, "micro"])
+    assert [line.split()[0] for line in listed] == sorted([*KIND, "micro", "micro-hard"])
     assert all(len(line.split()) > 5 for line in listed)
     printed = CliRunner().invoke(app, ["recipes", "qwen3-0.6b"]).output
     (tmp_path / "mine.toml").write_text(printed)

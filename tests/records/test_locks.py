@@ -68,7 +68,7 @@ def test_a_run_on_a_file_system_without_flock_is_done_under_a_lease_and_says_so_
     caplog.clear()
     go(recipe, run)
     (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("selfreward")]
-    assert line.startswith(f"{run}: the file system knows no flock, so a lease keeps others out")
+    assert line.startswith(f"{run}: the file system has no flock, so a lease keeps others out")
     assert describe_status(run).splitlines()[0] == f"{run}: finished" and not leases(run)
     config = {"provenance.json"}
     assert {k: v for k, v in tree(run).items() if k not in config} == {
@@ -196,7 +196,7 @@ def test_who_slept_past_its_lease_writes_nothing_more(tmp_path, no_flock, monkey
 
     others = []
     monkeypatch.setattr("selfreward.loop.pick_pairs", sleeping)
-    with pytest.raises(SelfRewardError, match="did not refresh its lease for 5 min, and another one works here now"):
+    with pytest.raises(SelfRewardError, match="did not refresh its lease for 5 min, and another process works here now"):
         go(recipe, run)
     assert not (run / "M2" / "pairs.jsonl").exists() and len(leases(run)) == 1
     others[0].close()

@@ -172,7 +172,7 @@ def test_of_a_run_under_way_what_is_finished_is_exported(tmp_path):
 
 
 def test_what_cannot_be_exported_is_an_error_with_a_way_out(run, exported, tmp_path):
-    with pytest.raises(SelfRewardError, match=r"no records are called pears\. Choose among pairs, .*, prompts"):
+    with pytest.raises(SelfRewardError, match=r"there are no records named pears\. Choose among pairs, .*, prompts"):
         export_run(run, tmp_path / "new", ["pears"])
     with pytest.raises(SelfRewardError, match=r"is not empty\. Delete it, or name another folder with --to"):
         export_run(run, exported)
@@ -388,7 +388,7 @@ def test_a_repository_is_public_only_where_that_is_said(hub, model):
     hub.calls.clear()
     hub.private = False
     result = CliRunner().invoke(app, ["push", str(model), "me/mine", "--yes"])
-    assert result.exit_code == 1 and "it is public; nothing was sent" in result.stderr
+    assert result.exit_code == 1 and "is public; nothing was sent" in result.stderr
     assert [call[0] for call in hub.calls] == ["create_repo"]
 
 
@@ -418,7 +418,7 @@ def test_what_cannot_be_sent_is_said_in_one_line(model, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.HfApi", Hub(fails=RuntimeError("401 Unauthorized\nfor url …")))
     result = CliRunner().invoke(app, ["push", str(model), "me/mine", "--yes"])
     assert result.exit_code == 1 and len(result.stderr.splitlines()) == 1
-    assert "me/mine: the hub took nothing, or not all (401 Unauthorized). Log in with `hf auth login`" in result.stderr
+    assert "me/mine: the upload failed, or is incomplete (401 Unauthorized). Log in with `hf auth login`" in result.stderr
     (tmp_path / "empty").mkdir()
     with pytest.raises(SelfRewardError, match="holds neither a model nor an exported dataset"):
         push.pack(tmp_path / "empty")

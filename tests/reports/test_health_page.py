@@ -8,6 +8,7 @@ import re
 import shutil
 import tomllib
 from importlib.resources import files
+from types import SimpleNamespace
 
 import pytest
 from test_report import HOSTILE, SIZES, Page, chromium, make_run, shown
@@ -34,7 +35,7 @@ from selfreward.reports import charts, describe_status, write_cards, write_repor
 from selfreward.reports.cases import SHOWN, bred_traits, doubtful_pairs, favoured_words, fitting, flattered_answers
 from selfreward.reports.charts import Mark
 from selfreward.reports.headline import write_headline
-from selfreward.reports.loop_health import draw_monitors, meaning_of, unit_of
+from selfreward.reports.loop_health import draw_monitors, health_of, meaning_of, remedy_of, unit_of
 from selfreward.rundir import open_run
 from selfreward.stats import pair_outcomes
 from tinyrun import go, make_world, quiet, tree
@@ -45,7 +46,8 @@ END = {"policy.distinct_answers": {"below": [0, 2], "stop_below": [0, 0, 2]}}
 """The same, and M3 ends the run."""
 AS_IT_IS = ("config.json", "provenance.json")
 """Files of a run that tell of its last attempt."""
-WATCHING = {"drift__sample": 3, "drift__pool": 2, "drift__anchors": "anchors.jsonl", "sft__baseline": False}
+WATCHING = {"drift__sample": 3, "drift__pool": 2, "drift__anchors": "anchors.jsonl", "sft__baseline": False,
+            "drift__also": ["progress", "runaway", "style"]}  # fmt: skip
 __all__ = ["chromium"]
 
 
@@ -143,7 +145,7 @@ def test_every_figure_has_a_sentence_of_its_own_and_no_sentence_is_about_nothing
     told = {f"{monitor}.{figure}" for monitor, found in texts.items() for figure in found.get("figures", {})}
     given = {figure.split("/")[0] + "/" if "/" in figure else figure for figure in read}
     assert told == given
-    assert set(texts["traits"]["traits"]) == {figure.split("/", 1)[1] for figure in read if "/" in figure} - {
+    assert set(texts["wording"]["names"]) == {figure.split("/", 1)[1] for figure in read if "/" in figure} - {
         f"own{HOSTILE}", "long words",
     }  # fmt: skip
     assert meaning_of("traits.S/length").startswith("Words in the chosen answer") and "“cats”" in meaning_of("traits.R/cats")
@@ -373,7 +375,7 @@ def test_the_run_says_what_it_found_after_every_model(tmp_path, monkeypatch):
     monkeypatch.setattr("selfreward.rundir.progress.Progress.say", lambda self, text: said.append(text))
     make_run(anchored(tmp_path), drift__limits=WORRY, **{**WATCHING, "iterations": 1})
     found = [text for text in said if "figures" in text]
-    assert re.fullmatch(r"M1: \d+ figures watched, of 1 with limits none lies outside", found[0])
+    assert re.fullmatch(r"M1: \d+ figures watched, of 1 with limits none is outside", found[0])
     assert re.fullmatch(r"M2: 1 of \d+ figures outside its limits: policy\.distinct_answers at M2 \(.*, below 2\)", found[1])
 
 
@@ -386,13 +388,13 @@ def test_a_run_that_a_monitor_ended_is_called_so_and_its_last_good_model_named(e
     assert [line.split()[0] for line in lines] == ["M0", "M1", "M2", "M3", "M4", "M5"] and lines[-1] == "  M5   to do"
     index, health = shown(page(ended, "index.html")), shown(page(ended))
     assert "Ended. The run was ended by its monitors at M3" in index and "Not finished" not in index
-    assert "and a monitor says stop" in index and "the run ended after M3. The last good model is the one before it" in health
+    assert "and a monitor says stop" in index and "the run ended after M3. The last good model is M2" in health
 
 
 def test_what_ends_a_run_at_its_first_model_leaves_no_good_one(tmp_path):
     with pytest.raises(Alarm):
         make_run(anchored(tmp_path), drift__limits={"policy.distinct_answers": {"stop_below": 2}}, **WATCHING)
-    assert describe_status(tmp_path / "run<b>").splitlines()[0].endswith("it is the first that was watched")
+    assert describe_status(tmp_path / "run<b>").splitlines()[0].endswith("it is the first model that was watched")
 
 
 def test_a_run_that_was_ended_at_its_last_model_is_called_so_too(tmp_path):
@@ -422,7 +424,7 @@ def test_a_summary_names_the_gravest_and_counts_the_rest():
     )
     assert [one.verdict for one in alarms(found)] == ["stop", "warn", "warn", "warn", "warn"]
     assert describe(found[-2:]) == (
-        '1 figure watched, none has a limit, so nothing can warn: set one, as drift.limits."flukes.rate".above = 0.2'
+        '1 figure watched, none has a limit, so no monitor can warn: set a limit, such as drift.limits."flukes.rate".above = 0.2'
     )
     assert describe([]) == "no figure could be read yet"
 
@@ -434,18 +436,18 @@ def test_a_run_that_nothing_watched_says_so_and_how_to_have_it_watched(tmp_path)
     recipe, run = make_world(anchored(tmp_path)), tmp_path / "run"
     go(recipe, run)
     assert "Not known: nothing watched this loop." in shown(page(run, "index.html"))
-    assert "How to have it watched" in shown(page(run)) and "[drift]" in shown(page(run))
+    assert "How to watch this run" in shown(page(run)) and "[drift]" in shown(page(run))
     before = {name: digest for name, digest in tree(run).items() if name not in AS_IT_IS and "README" not in name}
     go(recipe, run, **{name: value for name, value in WATCHING.items() if name.startswith("drift")})
-    assert before.items() <= tree(run).items(), "the page promises that what was made stays as it is"
-    assert "figures watched" in shown(page(run, "index.html")) and "How to have it watched" not in shown(page(run))
+    assert before.items() <= tree(run).items(), "the page promises that finished stages stay as they are"
+    assert "figures watched" in shown(page(run, "index.html")) and "How to watch this run" not in shown(page(run))
 
 
 def test_the_stages_that_a_run_will_have_are_those_that_it_has(watched, ended, tmp_path):
     bare = make_run(tmp_path, iterations=1, drift__sample=2, drift__pool=2)
     for run in (watched, ended, bare):
         for model in open_run(run).models.values():
-            there, done, due = (set(names) for names in (model.stages(), map(str, model.done), map(str, model.due)))
+            there, done, due = (set(names) for names in (model.stages(), map(str, model.done), map(str, model.planned)))
             there = {f"{model.name}/{stage}" for stage in there}
             assert there == done and (there == due or not model.measured), model.name
 
@@ -491,3 +493,37 @@ def test_the_page_works_in_chromium(watched, chromium, width, height):
     assert judgment.is_displayed() and json.dumps(HOSTILE)[1:10] in judgment.text
     assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
     assert chromium.find_elements("css selector", "script, img") == [] and "owned" not in chromium.title[:10]
+
+
+# not known, and what to do
+
+
+def standing(*readings, left=()):
+    """A run with these readings."""
+    return SimpleNamespace(watched=list(readings), left=[SimpleNamespace(name=name) for name in left], recipe=None)
+
+
+def test_a_limit_whose_figure_could_not_be_had_is_not_known_and_never_ok():
+    near, none = reading("flukes.rate", "M2", 0.1, limit=(None, 0.2)), reading("people.kendall", "M2", None, limit=(0.5, None))
+    assert health_of(standing(near)).line.startswith("Yes: 1 figure watched, of 1 with limits none is outside")
+    line, kind = health_of(standing(near, none))
+    assert line.startswith("Not known: ") and line.endswith("and people.kendall with limits could not be read at M2")
+    assert kind == "free"
+    assert health_of(standing(none)).line == "Not known: no figure could be read yet"
+    beyond = reading("flukes.rate", "M2", 0.3, "warn", limit=(None, 0.2))
+    assert health_of(standing(beyond, none)).line.startswith("No: ")
+    later = reading("people.kendall", "M3", 0.6, limit=(0.5, None))  # what M2 did not have M3 does
+    assert health_of(standing(near, none, later)).line.startswith("Yes: ")
+
+
+def test_models_left_behind_are_named_in_the_answer():
+    beyond = reading("flukes.rate", "M2", 0.3, "back", limit=(None, 0.2))
+    assert health_of(standing(beyond, left=["M2"])).line.startswith("No: M2 was left behind; 1 of 1 figure outside its limits")
+
+
+def test_a_remedy_is_told_where_a_figure_is_outside_its_limits_or_clearly_on_the_wrong_side_of_0():
+    falling, rising = reading("policy.chosen_logp", "M2", -1.0), reading("policy.chosen_logp", "M2", 1.0)
+    unclear = reading("policy.chosen_logp", "M2", -0.05)  # 0.1 either way
+    assert "dpo.nll_weight" in remedy_of(falling) and remedy_of(rising) == remedy_of(unclear) == ""
+    assert "dpo.nll_weight" in remedy_of(reading("policy.chosen_logp", "M2", 1.0, "warn", limit=(None, 0.5)))
+    assert remedy_of(reading("policy.entropy", "M2", 1.0, "warn", limit=(None, 0.5))) == ""

@@ -304,7 +304,7 @@ def test_the_outside_judge_comes_first_and_one_that_decides_little_is_said_to_be
     rival = {"against": "M1", "judge": "referee", "wins": 1, "ties": 0, "losses": 1, "unscored": 8, "net": None}
     model = Measured.model_validate(measured(run)["M2"] | {"head_to_head": [rival]})
     told = write_headline([model.model_copy(update={"name": "M1", "head_to_head": []}), model], 5)
-    assert told.title == ("Not known: referee is no judge of this: it gave a verdict that can be read on 2 of 10 prompts")
+    assert told.title == ("Not known: referee is no judge of this: it gave a readable verdict on 2 of 10 prompts")
     assert told.sentences[0].startswith("referee is no judge of this")
 
 
@@ -315,7 +315,7 @@ def test_a_run_without_truth_says_so_and_shows_the_rest(tmp_path):
     recipe = make_world(tmp_path)
     page = write_report_of(recipe, tmp_path / "run", "", **BIG)
     words = shown(page)
-    assert "Not known: nobody but the models has looked at the answers" in words
+    assert "Not known: only the models themselves have judged the answers" in words
     assert words.count("no truth known") > 10 and "by its own judge" in words and "by the truth" not in words
 
 

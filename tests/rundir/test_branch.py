@@ -198,7 +198,7 @@ def test_every_field_of_a_recipe_either_stays_or_holds_at_once_or_from_the_branc
 )
 def test_what_came_before_cannot_be_changed_and_the_field_is_named(changes, field, recipe, whole, tmp_path):
     error = refused(recipe, whole / "M2", tmp_path / "new", **changes)
-    assert error.where.startswith(field) and "M2 was made or is measured by it" in error.what
+    assert error.where.startswith(field) and "M2 depends on it" in error.what
 
 
 def test_a_branch_that_would_make_nothing_is_refused(recipe, whole, tmp_path):
@@ -253,7 +253,7 @@ def test_damage_after_the_model_is_no_matter(recipe, whole, tmp_path):
     ("model", "says"),
     [
         ("run/M4", "M4: is not finished: it has no measured.json"),
-        ("run/M0", "is no model that a run can go on from. Give M1 or a later one"),
+        ("run/M0", "is no model that a run can go on from. Give M1 or a later model"),
         ("run/SFT", "is no model that a run can go on from"),
         ("run", "is no model that a run can go on from"),
         ("world/M2", "world: is no run folder: it has no config.json"),
@@ -293,10 +293,13 @@ def test_the_command_branches_with_the_runs_own_recipe_and_the_same_command_goes
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ((), "command line: no recipe is given. Give one, or --folder of a run that was begun, or --from a model of a run"),
+        (
+            (),
+            "command line: no recipe is given. Give a recipe, or --folder with a run that was begun, or --from with a model",
+        ),
         (("--from", "run/M2"), "command line: a branch needs a folder of its own. Give it with --folder"),
         (("-o", "nowhere"), "nowhere/config.json: cannot be read (No such file or directory)."),
-        (("--from", "run/M2", "-o", "new", "--set", "sft.epochs=2"), "sft.epochs: M2 was made or is measured by it, so"),
+        (("--from", "run/M2", "-o", "new", "--set", "sft.epochs=2"), "sft.epochs: M2 depends on it, so"),
     ],
 )
 def test_what_the_command_lacks_is_said_in_one_line(given, says, recipe, whole, tmp_path, monkeypatch):
@@ -496,7 +499,7 @@ def test_a_source_that_was_made_anew_since_is_noticed(recipe, whole, tmp_path):
     go(recipe, whole, sft__learning_rate=0.5)
     again = command("--from", whole / "M2", "-o", new)
     assert again.exit_code == 1 and "comes from run/M2 as it was, " in again.stderr
-    assert f"go on with the one there: selfreward run -o {new}" in again.stderr
+    assert f"go on with the branch there: selfreward run -o {new}" in again.stderr
     assert command("-o", new).exit_code == 0
 
 

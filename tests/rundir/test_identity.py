@@ -49,7 +49,7 @@ def test_a_base_with_other_settings_than_a_run_began_with_is_another_model(name,
     file.write_text(file.read_text() + " ")
     with pytest.raises(Outdated) as caught:
         go(world, run)
-    assert str(caught.value).startswith(f"M0: is another model than when this was begun: {name} changed, in its folder. Undo")
+    assert str(caught.value).startswith(f"M0: is no longer the model that this began with: {name} changed, in its folder. Undo")
     assert tree(run) == before
     file.write_text(SETTINGS[name])
     go(world, run)

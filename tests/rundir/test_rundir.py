@@ -156,7 +156,7 @@ def test_an_edit_that_changes_nothing_asked_refuses_nothing(changes, recipe, who
     after = tree(whole)
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     assert not asked
-    assert {Path(name).name for name in changed} <= {"config.json", "measured.json", "summary.json"}
+    assert {Path(name).name for name in changed} <= {"config.json", "measured.json", "measured.receipt.json", "summary.json"}
     assert json.loads((whole / "config.json").read_text()) != json.loads((whole / "logs/attempt_1/config.json").read_text())
 
 
@@ -245,7 +245,7 @@ def test_a_damaged_config_is_refused_and_can_be_restored_from_the_logs(name, tex
 def test_a_changed_base_is_refused(recipe, whole):
     flip(recipe.parent / "base" / "model.safetensors")
     error = refused(recipe, whole)
-    assert error.where == "M0/heldout_responses" and "what it is made from changed" in error.what
+    assert error.where == "M0/heldout_responses" and "its inputs changed" in error.what
 
 
 def test_weights_that_change_while_the_run_is_open_are_not_trained_on(recipe, tmp_path, monkeypatch):
@@ -268,7 +268,7 @@ def test_another_version_of_a_library_is_refused_by_name(recipe, whole, monkeypa
 
 
 def test_a_missing_base_or_one_without_weights_is_refused_before_a_folder_is_made(recipe, tmp_path):
-    with pytest.raises(SelfRewardError, match="is no folder and cannot be had from the hub"):
+    with pytest.raises(SelfRewardError, match="is no folder and cannot be fetched from the hub"):
         go(recipe, tmp_path / "new", base="nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(SelfRewardError, match=r"no \.safetensors weights"):

@@ -294,7 +294,7 @@ def test_a_process_that_is_asked_to_end_does_so_within_its_grace_says_so_and_goe
     _, told = process.communicate(timeout=30)
     assert time.monotonic() - asked_at < 10  # not the minute that it had before it
     assert process.returncode == 128 + number
-    assert "asked to end: at the next safe point, or in 0.5 s" in told
+    assert "ending at the next safe point, in 0.5 s at the latest" in told
     assert says in told.splitlines()[-1] and told.splitlines()[-1].endswith("the same command goes on from here")
     assert "Traceback" not in told
     go(recipe, tmp_path / "other")

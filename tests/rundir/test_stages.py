@@ -172,7 +172,7 @@ def test_a_pure_stage_writes_what_it_kept_and_what_it_dropped_and_counts_the_rea
     dropped = [Dropped(id=str(n), stage="prompts", reason=reason) for n, reason in enumerate(["long", "old", "long"])]
     assert run["M2"].keep(PROMPTS, (kept, dropped)) == kept
     assert run["M2"].dropped(PROMPTS) == {"long": 2, "old": 1}
-    with pytest.raises(SelfRewardError, match="what it is made from changed"):
+    with pytest.raises(SelfRewardError, match="its inputs changed"):
         run["M2"].keep(PROMPTS, (kept, dropped[1:]))
     folder.close()
 

@@ -107,9 +107,9 @@ def test_the_recipe_says_adaptive_and_no_other_word():
     assert (config.most, config.rounds) == (3, ROUNDS)
     assert (JudgeConfig(samples=5).most, JudgeConfig(samples=5).rounds) == (5, ("judgments",))
     for wrong in ("often", 0, 1.5, None):
-        with pytest.raises(ValueError, match='integer, 1 at least, or "adaptive"'):
+        with pytest.raises(ValueError, match='integer of at least 1, or "adaptive"'):
             JudgeConfig(samples=wrong)
-    with pytest.raises(ValueError, match="nothing would ever have a score"):
+    with pytest.raises(ValueError, match="no response would ever have a score"):
         JudgeConfig(samples="adaptive", min_valid=4)
 
 
@@ -214,8 +214,8 @@ def test_everything_that_tells_of_judgments_tells_of_all_rounds(runs, tmp_path):
 def test_where_a_run_stands_has_a_place_for_every_round(runs):
     run = runs[0] / "adaptive"
     m2 = open_run(run).models["M2"]
-    names = [due.part.name for due in m2.due]
-    assert names[2:7] == ["responses", *ROUNDS, "pairs"] and m2.done == m2.due and not m2.owed
+    names = [planned.part.name for planned in m2.planned]
+    assert names[2:7] == ["responses", *ROUNDS, "pairs"] and m2.done == m2.planned and not m2.owed
     assert describe_status(run).splitlines()[0].endswith("finished")
 
 

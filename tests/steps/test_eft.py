@@ -284,7 +284,7 @@ def test_a_change_of_how_eft_is_made_is_refused_and_one_of_what_it_does_not_depe
 
 def test_an_sft_baseline_that_agrees_with_nobody_ends_the_run_with_the_reasons(world, tmp_path, monkeypatch):
     monkeypatch.setattr("selfreward.engines.opening.FakeModel", lambda: FakeModel(lambda request: ("Score: 3", "stop")))
-    with pytest.raises(SelfRewardError, match=r"nowhere does the SFT baseline agree with people \(tied \d+\)"):
+    with pytest.raises(SelfRewardError, match=r"the SFT baseline agrees with people on no ranked set \(tied \d+\)"):
         go(world, tmp_path / "run", **MADE)
 
 

@@ -157,7 +157,7 @@ def test_a_summary_that_was_deleted_comes_back(world, tmp_path):
 
 def test_adapters_on_what_is_no_regular_expression_are_refused_before_anything_runs(tmp_path):
     config = AutoConfig.from_pretrained(make_model(tmp_path / "model"))
-    with pytest.raises(SelfRewardError, match=r"trainer\.lora\.targets: no module is called so"):
+    with pytest.raises(SelfRewardError, match=r"trainer\.lora\.targets: the model has no such module"):
         adapter_parameters(config, LoRAConfig(targets="("))
 
 

@@ -132,11 +132,11 @@ def test_the_bill_has_a_line_for_every_judge(world):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"judge.by": ["current"]}, "must name two at least, and each once"),
-        ({"judge.by": ["current", "current"]}, "must name two at least, and each once"),
+        ({"judge.by": ["current"]}, "must name at least two, each once"),
+        ({"judge.by": ["current", "current"]}, "must name at least two, each once"),
         ({"judge.by": 3}, "must be a model, or a list of models"),
         ({"judge.by": ["current", "frozen"], "judge.samples": "adaptive"}, "asks one judge again"),
-        ({"judge.agreement": 0.5}, "agreement is for a jury"),
+        ({"judge.agreement": 0.5}, "agreement works only with a jury"),
         ({"judge.by": ["current", "frozen"], "pairs.max_fluke": 0.2}, "one judge's scores"),
         ({"judge.by": ["current", "frozen"], "dpo.confidence": "consistency"}, "compares mean scores of one judge"),
     ],

@@ -110,7 +110,7 @@ def test_a_changed_recipe_is_told_from_what_to_what_with_the_way_back_and_the_fo
     with pytest.raises(SelfRewardError) as caught:
         go(recipe, tmp_path / "run", iterations=2, prompts__per_iteration=9, prompts__max_rouge_l=1.0, dpo__beta=0.2)
     assert "(dpo.beta: 0.1 → 0.2; prompts.per_iteration: 12 → 9)" in caught.value.what
-    assert f"to go on as it was: selfreward run -o {tmp_path}/run" in caught.value.now
+    assert f"to go on unchanged: selfreward run -o {tmp_path}/run" in caught.value.now
     assert shlex.split(caught.value.now.split("rm -r ")[1]) == [str(tmp_path / "run" / "M2"), str(tmp_path / "run" / "M3")]
 
 
@@ -130,6 +130,6 @@ def test_a_judge_outside_the_loop_that_decides_nothing_is_said_to_be_none(recipe
     said = capsys.readouterr().out
     assert "decided none of" in said and "“I cannot choose.”" in said and "pairwise.pattern decides it" in said
     status = describe_status(tmp_path / "run")
-    assert "is no judge of this: it gave a verdict that can be read on 0 of 3 prompts" in status
+    assert "is no judge of this: it gave a readable verdict on 0 of 3 prompts" in status
     found = json.loads((tmp_path / "run" / "M2" / "measured.json").read_text())["head_to_head"]
     assert any(one["unscored"] == 3 for one in found)

@@ -298,7 +298,7 @@ def test_cells_of_a_csv_file_hold_turns_as_json_and_an_empty_rating_is_none(tmp_
 def test_lines_of_json_under_the_name_of_one_list_are_rows_and_one_object_is_none(tmp_path):
     rows = [{"prompt": "a", "response": "b"}, {"prompt": "c", "response": "d"}]
     assert examples(rows_in(tmp_path, rows, name="rows.json"))[0] == [("a", "b"), ("c", "d")]
-    with pytest.raises(SelfRewardError, match=r"name it \.jsonl"):
+    with pytest.raises(SelfRewardError, match=r"name the file \.jsonl"):
         examples(rows_in(tmp_path, rows[:1], name="rows.json"))
 
 

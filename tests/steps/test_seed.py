@@ -260,7 +260,7 @@ def test_a_seed_that_lacks_what_the_recipe_needs_is_refused_with_the_reasons(fil
 
 
 def test_eft_is_given_or_made_and_not_both():
-    with pytest.raises(ValidationError, match="give eft or rankings"):
+    with pytest.raises(ValidationError, match="give either eft or rankings"):
         recipe({"ift": "a.jsonl", "eft": "b.jsonl", "rankings": "c.jsonl"})
 
 

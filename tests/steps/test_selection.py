@@ -274,7 +274,7 @@ def test_who_measures_cannot_choose_under_any_name(world):
     base = world.parent / "base"
     (world.parent / "alias").symlink_to(base)
     for judge, measures in [("test_selection:Outsider",) * 2, (str(base), str(world.parent / "alias"))]:
-        with pytest.raises(SelfRewardError, match="would measure what it has chosen itself"):
+        with pytest.raises(SelfRewardError, match="would measure its own choice"):
             go(world, world.parent / "run", select__judge=judge, measure__judge=measures)
     assert not (world.parent / "run" / "M0").exists()
 

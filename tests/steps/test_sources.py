@@ -320,10 +320,10 @@ def test_rows_with_one_answer_are_no_rankings(tmp_path):
         ("torn.jsonl.gz", gzip.compress(b'{"prompt": "p", "response": "r"}\n' * 99, mtime=0)[:-20], "cannot be read"),
         ("plain.jsonl.gz", b'{"prompt": "p"}', "cannot be read"),
         ("latin.jsonl", b"\xff\xfe", "is not UTF-8 text"),
-        ("object.json", b'{"data": []}', "not one list of rows"),
+        ("object.json", b'{"data": []}', "not a list of rows"),
         ("broken.json", b"[1, 2", "cannot be read"),
         ("text.parquet", b"no parquet at all", "cannot be read"),
-        ("rows.xlsx", b"a,b", "is no kind of file that is read"),
+        ("rows.xlsx", b"a,b", "is of a kind that cannot be read"),
         ("open.csv", b'prompt,response\n"p,r\n', "cannot be read"),
     ],
 )
@@ -350,7 +350,7 @@ def test_a_row_of_csv_with_other_cells_than_the_first_is_an_error_or_is_skipped_
     file = tmp_path / "rows.csv"
     file.write_text("instruction,input,output\nask,,answer\nan, unquoted, comma, here\nshort,\n")
     given = SourceConfig(path=str(file), format="alpaca")
-    with pytest.raises(SelfRewardError, match=r"rows\.csv, row 2: 4 cells, and the first row names 3\. Put it right"):
+    with pytest.raises(SelfRewardError, match=r"rows\.csv, row 2: 4 cells, and the first row names 3\. Correct it"):
         examples(given)
     kept, dropped = examples(given, skip_bad_rows=True)
     assert [example.response for example in kept] == ["answer"]

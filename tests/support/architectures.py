@@ -96,7 +96,7 @@ OWN["qwen4_exp"] = OWN["qwen4_exp_text"] = {
     "indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8, "indexer_compress_ratio": 2,
 }  # fmt: skip
 DISAGREES = "as its forward pass says, which is what is trained; `generate()` disagrees with it"
-NOT_CAUSAL = "sees what comes after a token, so that it cannot write"
+NOT_CAUSAL = "sees the tokens after each token, so it cannot generate text"
 OUT = {
     "blt": "no tiny one was found: bytes in patches, between parts of fixed widths",
     "cpmant": NOT_CAUSAL,
@@ -248,7 +248,7 @@ def row(found):
     return f"| `{found.kind}` | {SHARED[shares]} | {TOGETHER[together]} | {found.note} |"
 
 
-SHARED = {True: "read once", False: "read with every prompt"}
+SHARED = {True: "read once", False: "read again for every prompt"}
 TOGETHER = {
     None: "share their prompt, and grow together",
     "all": "hold copies, and grow together",

@@ -12,6 +12,12 @@ ASKED = Counter()
 """Requests by id, of every model here."""
 
 
+def swapped(comparison):
+    """The comparison as it is seen from the other side."""
+    winner = {"a": "b", "b": "a"}.get(comparison.winner, comparison.winner)
+    return comparison.model_copy(update={"a": comparison.b, "b": comparison.a, "winner": winner})
+
+
 def make_place(folder, monkeypatch, prompts=()):
     """Work in `folder`, with nothing asked yet and `prompts` (texts) in `prompts.jsonl`."""
     monkeypatch.chdir(folder)
@@ -157,3 +163,15 @@ class Labeller(Longer):
         prompt = re.search(r"<instruction>(.*)</instruction>", asked, re.DOTALL)[1]
         category = "oddities" if "odd" in prompt else "coding" if "code" in prompt else "travel and places"
         return f"Category: {category}\nComplexity: {len(prompt.split())}\nLength: one paragraph"
+
+
+class Arena(Scripted):
+    """Prefers the longer answer with Arena-Hard's labels: much, from ten characters more on; of `mute` ones it says nothing."""
+
+    def say(self, asked):
+        a, b = re.search(r"<answer_a>(.*)</answer_a>\s*<answer_b>(.*)</answer_b>", asked, re.DOTALL).groups()
+        if "mute" in asked:
+            return "I would rather not."
+        ahead = len(a) - len(b)
+        label = "A=B" if not ahead else ("A>>B" if ahead > 9 else "A>B") if ahead > 0 else ("A<<B" if ahead < -9 else "B>A")
+        return f"My answer: [[A>>B]] is no answer.\nMy final verdict: [[{label}]]"

@@ -97,7 +97,7 @@ THOUGHT = Example(prompt="Q", response="<think>T</think>A", kind="ift", source="
     [
         (PLAIN, {}, [], []),
         (PLAIN, {"responses.thinking": 64}, [], ["warning its chat template knows no thoughts: responses.thinking"]),
-        (PLAIN, {}, [THOUGHT], ["warning 1 answers begin with a thought, and the base's chat template knows none"]),
+        (PLAIN, {}, [THOUGHT], ["warning 1 answers begin with a thought, and the base's template knows none"]),
         (OPEN, {"responses.thinking": 64, "judge.thinking": 64}, [THOUGHT], []),
         (OPEN, {"responses.thinking": 64}, [], ["warning its chat template begins a thought in every prompt: with judge"]),
         (OPEN, {"judge.thinking": 64}, [THOUGHT], [

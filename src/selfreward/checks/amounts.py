@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from selfreward.recipe import Recipe
-from selfreward.records import Anchor, Example, Prompt, Ranking, quoted
+from selfreward.records import Anchor, Example, Prompt, Ranking, quoted, read_jsonl
 from selfreward.steps import HEADER, Grader, PairwiseJudge, Seed, load_meta_rubric
 
 R = TypeVar("R", Example, Prompt, Ranking)
@@ -42,7 +43,7 @@ class Material(NamedTuple):
 
     ift: int
     eft: int
-    """At most so many, where they are made from ranks."""
+    """Most EFT examples that can be made from ranks."""
     to_rank: int
     """Responses from whose ranks EFT is made; 0 where it comes ready made."""
     heldout: int
@@ -53,6 +54,8 @@ class Material(NamedTuple):
     """Prompts by which checkpoints are selected."""
     anchors: int
     """Prompts with known answers that monitors ask."""
+    judged: float
+    """Share of an iteration's prompts that a judge is asked about; programs score the others."""
     prompt: Span
     """The words of a prompt."""
     answer: Span
@@ -94,7 +97,7 @@ def weigh(
     judged = _span([*to_rank, *ranked] or [0]).plus(rubric, recipe.judge.max_tokens)
     return Material(
         ift=len(ift), eft=len(to_rank) or len(seed.eft), to_rank=len(to_rank), heldout=len(seed.heldout_prompts),
-        ranked=len(ranked), validation=len(validation), anchors=len(anchors),
+        ranked=len(ranked), validation=len(validation), anchors=len(anchors), judged=_judged(recipe),
         anchor=_span([count(quoted(frame(anchor.asked))) for anchor in anchors] or [0]),
         prompt=_span([*prompts, *measured]), answer=_span(answered),
         example=_span([ours + theirs + turn for ours, theirs in zip(prompts, answered, strict=True)]),
@@ -105,12 +108,18 @@ def weigh(
     )  # fmt: skip
 
 
+def _judged(recipe: Recipe) -> float:
+    source = recipe.prompts.source if recipe.judge.checks == "score" else None
+    own = read_jsonl(Path(source), Prompt)[: recipe.prompts.per_iteration * recipe.iterations] if source else []
+    return sum(not prompt.checks for prompt in own) / len(own) if own else 1.0
+
+
 def _meta_rubric(recipe: Recipe, count: Count) -> int:
     return count(load_meta_rubric(recipe.judge_pairs).fill(task="", first="", second="")) if recipe.judge_pairs else 0
 
 
 def _made_ranked(seed: Seed, recipe: Recipe, count: Count) -> list[int]:
-    """As `_ranked`, of the rankings of two that the SFT baseline is to make; none where people give them."""
+    """Like `_ranked`, for the rankings of two that the SFT baseline is to make; none where people give rankings."""
     if not (recipe.makes_eft and recipe.eft.by == "self"):
         return []
     alone = [example for example in seed.ift if example.stands_alone][: recipe.eft.prompts]

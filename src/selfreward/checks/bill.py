@@ -21,7 +21,7 @@ from selfreward.recipe import Recipe, SFTConfig
 
 ROWS = {"cpu": 256}
 MANY_ROWS = 1024
-"""Of the matrices by which the speed of training and of reading prompts is measured: enough that a device is at its fastest."""
+"""Rows of the matrices that measure the speed of training and of reading prompts: enough for a device's full speed."""
 WRITTEN = 10
 """Bytes on disk for each token that is written: in the journal, and in the record that is made of it."""
 GB = 1e9
@@ -87,7 +87,7 @@ def draw_up(recipe: Recipe, models: Sequence[NamedModel], seed: Material, place:
 
 
 def _clock(recipe: Recipe, place: Placement) -> Callable[[Stage, Shape | None], float | None]:
-    """How long a stage takes a model of a shape: its operations by the speed at which the device multiplies matrices."""
+    """The time of a stage for a model of a shape: its operations at the speed at which the device multiplies matrices."""
     rate = cache(matmul_rate)
     training, sampling = (ROWS.get(device.type, MANY_ROWS) for device in (place.training, place.sampling))
     cuda = place.sampling.type == "cuda"
@@ -138,11 +138,11 @@ def _disk(stages: Sequence[Stage], models: Sequence[NamedModel], adapters: int, 
     assert base.shape
     size = base.shape.parameters * (base.stored if recipe.trainer.lora else 4) + 4.0 * adapters
     state = 12.0 * (adapters or base.shape.parameters)
-    kept = [stage.steps // stage.config.checkpoint_every + 1 for stage in trainings] if recipe.keep_checkpoints else []
+    checkpoints = [stage.steps // stage.config.checkpoint_every + 1 for stage in trainings] if recipe.keep_checkpoints else []
     return {
         "models": size * len(trainings),
         "candidates": size * max(stage.candidates(recipe) - 1 for stage in trainings),
-        "checkpoints": state * (sum(kept) + 1 if kept else 2),  # the older goes when the newer is whole
+        "checkpoints": state * (sum(checkpoints) + 1 if checkpoints else 2),  # the older goes when the newer is whole
         "downloads": float(sum(model.download for model in models)),
         "records": WRITTEN * sum(stage.writes.likely for stage in stages if isinstance(stage, AskingStage)),
     }

@@ -37,7 +37,7 @@ class Check(NamedTuple):
     seed: Material | None
     """None where it could not be computed."""
     assumed: bool
-    """Whether the seed could not be read, so that one of usual size stands in."""
+    """True if the seed could not be read, so that a seed of usual size stands in."""
     bill: Bill
     free: int
     """Free bytes where the run folder will be."""
@@ -49,7 +49,7 @@ class Check(NamedTuple):
 
     @property
     def works(self) -> bool:
-        """Whether there is no error."""
+        """True if there is no error."""
         return not any(finding.level == "error" for finding in self.findings)
 
 
@@ -69,7 +69,7 @@ class _Checker(Trial):
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         super().__init__(recipe)
         self.models = [look_up(name, parts, recipe) for name, parts in models_of(recipe).items()]
-        for problem in (problem for found in self.models for problem in found.problems):
+        for problem in (problem for model in self.models for problem in model.problems):
             self.add(problem)
         self.findings += unshared(self.models, recipe.backend)
         self.free = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free
@@ -110,7 +110,10 @@ class _Checker(Trial):
         return weigh(seed, validation, self.recipe, count, turn, anchors) if all(judges) else None
 
     def _counting(self) -> tuple[Count, int]:
-        """How many tokens a text has, and the chat template around a turn. Raises `SelfRewardError` where that does not work."""
+        """A counter of a text's tokens, and the tokens of the chat template around a turn.
+
+        Raises `SelfRewardError` where it fails.
+        """
         from selfreward.engines import completion_ids, encode, neutral, prompt_ids
 
         tokenizer = self.models[0].tokenizer

@@ -28,7 +28,7 @@ class AskingStage(NamedTuple):
     shared: float = 0
     """Tokens that every prompt begins with, such as a rubric's."""
     forced: bool = False
-    """Whether the completions are given, and only read."""
+    """True if the completions are given, and only read."""
 
     @property
     def computed(self) -> float:
@@ -76,7 +76,7 @@ class TrainingStage(NamedTuple):
         return self.sequence.times(self.sequences * self.examples * self.config.epochs)
 
     def candidates(self, recipe: Recipe) -> int:
-        """How many checkpoints there are to select from, or to average, the last step's among them."""
+        """The number of checkpoints to select from, or to average, with the last step's."""
         if not isinstance(self.config, DPOConfig):
             return 1
         return 1 + (self.steps - 1) // recipe.select.every if recipe.select else len(self.config.averaged(self.examples))

@@ -26,7 +26,7 @@ PLENTY = 1 << 50
 
 
 class Precision(NamedTuple):
-    """How a training runs on the device at hand, `auto` resolved."""
+    """The precision of a training on the device at hand, with `auto` resolved."""
 
     bfloat16: bool
     checkpointing: bool
@@ -84,7 +84,7 @@ def _per_token(shape: Shape, precision: Precision, longest: float, dropout: floa
 
 
 def samples_in_bfloat16(backend: BackendConfig, cuda: bool) -> bool:
-    """Whether sampling computes in bfloat16, given `backend.dtype` and the device."""
+    """True if sampling computes in bfloat16, given `backend.dtype` and the device."""
     return backend.dtype == "bfloat16" or (backend.dtype == "auto" and cuda)
 
 

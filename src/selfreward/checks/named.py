@@ -35,6 +35,7 @@ from selfreward.steps import (
     Grader,
     PairwiseJudge,
     Seed,
+    assert_checkable,
     load_change_rubric,
     load_meta_rubric,
     load_validation,
@@ -72,13 +73,12 @@ class Trial:
         for name in models_of(recipe):
             self.attempt(partial(assert_openable, name, recipe.backend, recipe.servers, recipe.cluster))
         self.attempt(partial(pair_policy, recipe.pairs))
-        if recipe.measure.truth:
-            self.attempt(partial(load_truth, recipe.measure.truth))
+        self.attempt(partial(load_truth, recipe))
         self.attempt(partial(Grader, recipe.judge))
         self.attempt(partial(PairwiseJudge, recipe.pairwise))
         if recipe.measure.judge in ROLES:
             now = "Name a model from outside: a folder, a hub id, or one of [servers]"
-            self.add(Finding("error", "measure.judge", f"{recipe.measure.judge!r} is a part in the loop", now))
+            self.add(Finding("error", "measure.judge", f"{recipe.measure.judge!r} is a role in the loop", now))
         self.attempt(partial(require_trackers, recipe.report_to))
         if recipe.eft.by == "self":
             self.attempt(partial(load_change_rubric, recipe.eft))
@@ -94,10 +94,11 @@ class Trial:
         """Try what is read beside `seed`: prompts of the user's own, validation prompts (returned), anchors (returned)."""
         recipe = self.recipe
         self._own_prompts(seed)
+        self._checks()
         loaded = self.attempt(partial(load_validation, recipe, seed, self._named))
         if loaded and recipe.select:
             self.read(read_of("select.prompts", recipe.select.prompts, len(loaded[0]), loaded[1]))
-        anchors = self.attempt(partial(load_anchors, recipe.drift, seed)) or []
+        anchors = self.attempt(partial(load_anchors, recipe, seed)) or []
         return loaded[0] if loaded else None, anchors
 
     def read(self, source: Read) -> None:
@@ -111,11 +112,23 @@ class Trial:
         recipe = self.recipe
         if recipe.prompts.source is None:
             return
-        taken = [self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout)) for t in range(2, recipe.iterations + 2)]
-        known = [one for one in taken if one]
+        anchors = recipe.judge.checks == "anchor"
+        turns = range(2, recipe.iterations + 2)
+        taken = [self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout, anchors)) for t in turns]
+        known = [prompts for prompts in taken if prompts]
         dropped = [drop for _, gone in known for drop in gone]
         source = SourceConfig(path=recipe.prompts.source)
         self.read(read_of("prompts.from", source, sum(len(kept) for kept, _ in known), dropped))
+
+    def _checks(self) -> None:
+        """Try what prompts say that programs check, where anything is made of it."""
+        recipe = self.recipe
+        files = [recipe.drift.anchors] if recipe.drift else []
+        if recipe.judge.checks != "off":
+            held_out = recipe.data.heldout_prompts
+            files += [recipe.prompts.source, held_out.path if held_out and held_out.format == "records" else None]
+        for file in filter(None, files):
+            self.attempt(partial(assert_checkable, SourceConfig(path=file)))
 
     def _named(self, name: str) -> Checkpoint:
         """The model outside the loop that `name` means; none is loaded or fetched."""
@@ -124,20 +137,20 @@ class Trial:
         return Checkpoint(name=name, path=Path(name), fingerprint=content_id(name))
 
     def _judge_pairs(self, config: JudgePairsConfig) -> None:
-        """Whether judging can be learnt as the recipe says."""
+        """Check that judging can be learnt as the recipe says."""
         self.attempt(partial(load_meta_rubric, config))
         if config.share > WISE:
-            what = f"is {config.share:g}: with more than {WISE:g} of the pairs judges were seen to give one score to everything"
+            what = f"is {config.share:g}: with more than {WISE:g} of all pairs, judges were seen to give everything one score"
             self.add(Finding("warning", "judge_pairs.share", what, f"Set it to {WISE:g} or less, or watch health.top"))
         if config.replay and not self.recipe.data.eft and not self.recipe.makes_eft:
             self.add(Finding("warning", "judge_pairs.replay", "there is no EFT to replay", "Give data.eft or data.rankings"))
 
     def _cluster(self, cluster: ClusterConfig) -> None:
-        """Whether there are the means to run in several processes; machines are asked for when the run begins."""
+        """Check that several processes can run; a cluster's machines are asked for when the run begins."""
         if cluster.type == "ray":
             self.attempt(load_ray)
         if cluster.fsdp and not cluster.address and find_device().type != "cuda":
-            what = "shards over GPUs alone: here every process will hold the whole model (DDP)"
+            what = "shards over GPUs only: here every process will hold the whole model (DDP)"
             self.add(Finding("warning", "cluster.fsdp", what, "Leave it out, or run where there are GPUs"))
 
     def _monitors(self) -> None:
@@ -150,12 +163,13 @@ class Trial:
                 self.attempt(partial(function_at, path, f"drift.traits.{name}", "text"))
         if drift.frozen in set(ROLES) - {"frozen"}:
             now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
-            self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is no judge that stays as it is", now))
+            self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is a judge that changes during the run", now))
         joint = self.attempt(partial(load_joint, drift))
+        monitors = [*MONITORS, *drift.also]
         for name in drift.limits:
-            if name.split(".")[0] not in MONITORS and not (joint and name == JOINT):
-                now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(MONITORS)}"
-                self.add(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
+            if name.split(".")[0] not in monitors and not (joint and name == JOINT):
+                now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(monitors)}"
+                self.add(Finding("error", f"drift.limits.{name}", "no monitor has this figure", now))
 
 
 def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:

@@ -43,10 +43,9 @@ from selfreward.rundir import (
     SELECTION_RESPONSES,
     SFT,
     WORSE_RESPONSES,
-    Due,
     Part,
+    PlannedPart,
     expected,
-    models,
     part_of,
 )
 
@@ -72,28 +71,28 @@ class _Planner:
         self.comparison = _completion(recipe.pairwise, JUDGMENT).plus(recipe.pairwise.thinking)
         self.own = seed.prompt.plus(self.answer)
         """Tokens of a held-out prompt and its answer."""
-        self.measured = models(recipe)
+        self.measured = [planned.folder for planned in expected(recipe) if planned.part is HELDOUT_RESPONSES]
 
     def run(self) -> Iterator[Stage]:
-        for due in expected(self.recipe):
-            make = MAKING.get(part_of(due.part.name))
-            if make and (stage := make(self, due)):
+        for planned in expected(self.recipe):
+            make = MAKING.get(part_of(planned.part.name))
+            if make and (stage := make(self, planned)):
                 yield stage
 
-    def _trained(self, due: Due) -> Stage | None:
+    def _trained(self, planned: PlannedPart) -> Stage | None:
         """SFT on IFT, or on the mean and the longest of IFT and EFT; DPO on all pairs that there can be."""
         recipe, seed = self.recipe, self.seed
-        if due.folder not in (SFT, M1):
-            rounds = number(due.folder) - 1 if recipe.pairs.accumulate else 1
+        if planned.folder not in (SFT, M1):
+            rounds = number(planned.folder) - 1 if recipe.pairs.accumulate else 1
             pairs, sequence = recipe.prompts.per_iteration * rounds, self._prompt.plus(self.written, seed.turn)
-            if due.part is MODEL and recipe.teaches_judging(number(due.folder)):
+            if planned.part is MODEL and recipe.teaches_judging(number(planned.folder)):
                 pairs, sequence = self._with_judgments(pairs, sequence)
-            return TrainingStage(str(due), pairs, recipe.dpo, sequence)
-        on = "ift" if due.folder == SFT else recipe.sft.on
+            return TrainingStage(str(planned), pairs, recipe.dpo, sequence)
+        on = "ift" if planned.folder == SFT else recipe.sft.on
         parts = [(seed.ift, seed.example)] * ("ift" in on) + [(seed.eft, seed.graded)] * ("eft" in on)
         examples = sum(count for count, _ in parts)
         likely = sum(count * span.likely for count, span in parts) / max(examples, 1)
-        return TrainingStage(str(due), examples, recipe.sft, Span(likely, max(span.most for _, span in parts)))
+        return TrainingStage(str(planned), examples, recipe.sft, Span(likely, max(span.most for _, span in parts)))
 
     def _with_judgments(self, pairs: int, sequence: Span) -> tuple[int, Span]:
         """Pairs and the tokens of a sequence with as many pairs of judgments as there may be beside."""
@@ -105,144 +104,146 @@ class _Planner:
         likely = (pairs * sequence.likely + added * judged.likely) / (pairs + added)
         return pairs + added, Span(likely, max(sequence.most, judged.most))
 
-    def _made_eft(self, due: Due) -> Stage | None:
-        return self._judging(due, self.base, self.seed.to_rank, self.recipe.eft.tries, self.seed.ranked_pair)
+    def _made_eft(self, planned: PlannedPart) -> Stage | None:
+        return self._judging(planned, self.base, self.seed.to_rank, self.recipe.eft.tries, self.seed.ranked_pair)
 
-    def _changed(self, due: Due) -> Stage | None:
+    def _changed(self, planned: PlannedPart) -> Stage | None:
         """A changed prompt for each ranking of two; the text that asks for it is about as long as the rubric for comparing."""
         prompts = self.recipe.prompts
-        asked = self.seed.prompt.plus(self.seed.pairwise)
+        prompt = self.seed.prompt.plus(self.seed.pairwise)
         written = Span(self.seed.prompt.likely, prompts.max_tokens)
-        return AskingStage(str(due), self.base, self.seed.to_rank // 2, 1, asked, written)
+        return AskingStage(str(planned), self.base, self.seed.to_rank // 2, 1, prompt, written)
 
-    def _worse(self, due: Due) -> Stage | None:
-        return AskingStage(str(due), self.base, self.seed.to_rank // 2, 1, self.seed.prompt.plus(self.seed.turn), self.answer)
+    def _worse(self, planned: PlannedPart) -> Stage | None:
+        return AskingStage(str(planned), self.base, self.seed.to_rank // 2, 1, self.seed.prompt.plus(self.seed.turn), self.answer)
 
-    def _proposed(self, due: Due) -> Stage | None:
+    def _proposed(self, planned: PlannedPart) -> Stage | None:
         prompts = self.recipe.prompts  # a writer goes on to the next task, and the next, up to its limit
         by = prompts.frozen if prompts.by == "frozen" and prompts.frozen else self.base
         limit = Span(prompts.max_tokens, prompts.max_tokens)
-        return AskingStage(str(due), by, prompts.per_iteration, 1, self.seed.shots, limit)
+        return AskingStage(str(planned), by, prompts.per_iteration, 1, self.seed.shots, limit)
 
-    def _answered(self, due: Due) -> Stage | None:
+    def _answered(self, planned: PlannedPart) -> Stage | None:
         n = self.recipe.responses.n
         prompt = self._prompt.plus(self.seed.turn)
-        return AskingStage(str(due), self.base, self.recipe.prompts.per_iteration * n, n, prompt, self.written)
+        return AskingStage(str(planned), self.base, self.recipe.prompts.per_iteration * n, n, prompt, self.written)
 
-    def _judged(self, due: Due) -> Stage | None:
+    def _judged(self, planned: PlannedPart) -> Stage | None:
         """Judgments of all candidates in every round, at most."""
         judge = self.recipe.judge
-        named = judge.judges[judge.rounds.index(due.part.name)] if len(judge.judges) > 1 else judge.judges[0]
+        named = judge.judges[judge.rounds.index(planned.part.name)] if len(judge.judges) > 1 else judge.judges[0]
         by, samples = self.base if named in ROLES else named, 1 if judge.samples == "adaptive" else self.samples
-        return self._judging(due, by, self._candidates, samples, self._pair)
+        return self._judging(planned, by, round(self._candidates * self.seed.judged), samples, self._pair)
 
-    def _candidates_compared(self, due: Due) -> Stage | None:
+    def _candidates_compared(self, planned: PlannedPart) -> Stage | None:
         """Each candidate against each other one to its prompt."""
         named, n = self.recipe.judge.judges[0], self.recipe.responses.n
         pairs = self.recipe.prompts.per_iteration * n * (n - 1) // 2
         compared = self._prompt.plus(self.answer, self.answer, self.seed.pairwise)
-        return self._comparing(due, self.base if named in ROLES else named, pairs, compared)
+        return self._comparing(planned, self.base if named in ROLES else named, pairs, compared)
 
-    def _candidates_likely(self, due: Due) -> Stage | None:
-        asked = self._prompt.plus(self.seed.turn)
-        return AskingStage(str(due), self.base, self._candidates, 1, asked, self.answer, forced=True)
+    def _candidates_likely(self, planned: PlannedPart) -> Stage | None:
+        prompt = self._prompt.plus(self.seed.turn)
+        return AskingStage(str(planned), self.base, self._candidates, 1, prompt, self.answer, forced=True)
 
-    def _judged_before(self, due: Due) -> Stage | None:
-        return self._judging(due, self.base, self._candidates, self.samples, self._pair)
+    def _judged_before(self, planned: PlannedPart) -> Stage | None:
+        return self._judging(planned, self.base, self._candidates, self.samples, self._pair)
 
-    def _judged_more(self, due: Due) -> Stage | None:
+    def _judged_more(self, planned: PlannedPart) -> Stage | None:
         """Further judgments of one response of each prompt."""
         assert self.recipe.judge_pairs
         more = (self.recipe.judge_pairs.samples or 0) - self.samples
-        return self._judging(due, self.base, self.recipe.prompts.per_iteration, more, self._pair)
+        return self._judging(planned, self.base, self.recipe.prompts.per_iteration, more, self._pair)
 
-    def _meta_judged(self, due: Due) -> Stage | None:
+    def _meta_judged(self, planned: PlannedPart) -> Stage | None:
         """Each judgment of one response of each prompt against each other one, in both orders, at most."""
         assert self.recipe.judge_pairs
         config = self.recipe.judge_pairs
         k = config.samples or self.samples
-        asked = self._pair.plus(self.seed.rubric, self.judgment, self.judgment, self.seed.meta)
+        prompt = self._pair.plus(self.seed.rubric, self.judgment, self.judgment, self.seed.meta)
         requests = self.recipe.prompts.per_iteration * k * (k - 1)
-        return AskingStage(str(due), self.base, requests, 1, asked, _completion(config, JUDGMENT))
+        return AskingStage(str(planned), self.base, requests, 1, prompt, _completion(config, JUDGMENT))
 
-    def _replayed(self, due: Due) -> Stage | None:
+    def _replayed(self, planned: PlannedPart) -> Stage | None:
         assert self.recipe.judge_pairs
-        asked = Span(max(self.seed.graded.likely - self.judgment.likely, 0), self.seed.graded.most)
+        prompt = Span(max(self.seed.graded.likely - self.judgment.likely, 0), self.seed.graded.most)
         samples = self.recipe.judge_pairs.replay
-        return AskingStage(str(due), self.base, self.seed.eft * samples, samples, asked, self.judgment)
+        return AskingStage(str(planned), self.base, self.seed.eft * samples, samples, prompt, self.judgment)
 
-    def _selected(self, due: Due) -> Stage | None:
+    def _selected(self, planned: PlannedPart) -> Stage | None:
         """Answers of every checkpoint; the first that is not preferred to the one before it ends the comparing."""
-        answers = self._checkpoints(due) * self.seed.validation
-        asked = self.seed.prompt.plus(self.seed.turn)
-        return AskingStage(str(due), self.base, answers, 1, asked, self.written) if self._checkpoints(due) > 1 else None
+        answers = self._checkpoints(planned) * self.seed.validation
+        prompt = self.seed.prompt.plus(self.seed.turn)
+        return AskingStage(str(planned), self.base, answers, 1, prompt, self.written) if self._checkpoints(planned) > 1 else None
 
-    def _preferred(self, due: Due) -> Stage | None:
+    def _preferred(self, planned: PlannedPart) -> Stage | None:
         assert self.recipe.select
-        pairs = (self._checkpoints(due) - 1) * self.seed.validation
-        return self._comparing(due, self.recipe.select.judge, pairs) if pairs else None
+        pairs = (self._checkpoints(planned) - 1) * self.seed.validation
+        return self._comparing(planned, self.recipe.select.judge, pairs) if pairs else None
 
-    def _checkpoints(self, due: Due) -> int:
-        training = self._trained(due)
+    def _checkpoints(self, planned: PlannedPart) -> int:
+        training = self._trained(planned)
         assert isinstance(training, TrainingStage)
         return training.candidates(self.recipe)
 
-    def _held_out(self, due: Due) -> Stage | None:
-        return AskingStage(str(due), self.base, self.seed.heldout, 1, self.seed.prompt.plus(self.seed.turn), self.written)
+    def _held_out(self, planned: PlannedPart) -> Stage | None:
+        return AskingStage(str(planned), self.base, self.seed.heldout, 1, self.seed.prompt.plus(self.seed.turn), self.written)
 
-    def _own_judged(self, due: Due) -> Stage | None:
-        return self._judging(due, self.base, (1 + self._rivals(due)) * self.seed.heldout, self.samples, self.own)
+    def _own_judged(self, planned: PlannedPart) -> Stage | None:
+        return self._judging(planned, self.base, (1 + self._rivals(planned)) * self.seed.heldout, self.samples, self.own)
 
-    def _ranked(self, due: Due) -> Stage | None:
-        return self._judging(due, self.base, self.seed.ranked, self.samples, self.seed.ranked_pair)
+    def _ranked(self, planned: PlannedPart) -> Stage | None:
+        return self._judging(planned, self.base, self.seed.ranked, self.samples, self.seed.ranked_pair)
 
-    def _compared(self, due: Due) -> Stage | None:
+    def _compared(self, planned: PlannedPart) -> Stage | None:
         assert self.recipe.measure.judge
-        pairs = self._rivals(due) * self.seed.heldout
-        return self._comparing(due, self.recipe.measure.judge, pairs) if pairs else None
+        pairs = self._rivals(planned) * self.seed.heldout
+        return self._comparing(planned, self.recipe.measure.judge, pairs) if pairs else None
 
-    def _pooled(self, due: Due) -> Stage | None:
+    def _pooled(self, planned: PlannedPart) -> Stage | None:
         return AskingStage(
-            str(due), self.base, self._pool, self.recipe.responses.n, self.seed.prompt.plus(self.seed.turn), self.written
+            str(planned), self.base, self._pool, self.recipe.responses.n, self.seed.prompt.plus(self.seed.turn), self.written
         )
 
-    def _anchored(self, due: Due) -> Stage | None:
-        return AskingStage(str(due), self.base, self.seed.anchors, 1, self.seed.anchor.plus(self.seed.turn), self.written)
+    def _anchored(self, planned: PlannedPart) -> Stage | None:
+        return AskingStage(str(planned), self.base, self.seed.anchors, 1, self.seed.anchor.plus(self.seed.turn), self.written)
 
-    def _anchors_judged(self, due: Due) -> Stage | None:
+    def _anchors_judged(self, planned: PlannedPart) -> Stage | None:
         """Judgments of a model's own answers, and of M1's."""
-        answers = self.seed.anchors * (1 if due.folder == M1 else 2)
-        return self._judging(due, self.base, answers, self.samples, self.seed.anchor.plus(self.answer))
+        answers = self.seed.anchors * (1 if planned.folder == M1 else 2)
+        return self._judging(planned, self.base, answers, self.samples, self.seed.anchor.plus(self.answer))
 
-    def _cut_judged(self, due: Due) -> Stage | None:
+    def _cut_judged(self, planned: PlannedPart) -> Stage | None:
         half = self.seed.prompt.plus(self.answer.times(1 / 2), 1)
-        return self._judging(due, self.base, self._sample, self.samples, half)
+        return self._judging(planned, self.base, self._sample, self.samples, half)
 
-    def _pool_judged(self, due: Due) -> Stage | None:
-        return self._judging(due, self.base, self._pool, self.samples, self.own)
+    def _pool_judged(self, planned: PlannedPart) -> Stage | None:
+        return self._judging(planned, self.base, self._pool, self.samples, self.own)
 
-    def _likely(self, due: Due) -> Stage | None:
-        asked = self.seed.prompt.plus(self.seed.turn)
-        return AskingStage(str(due), self.base, self._sample, 1, asked, self.written, forced=True)
+    def _likely(self, planned: PlannedPart) -> Stage | None:
+        prompt = self.seed.prompt.plus(self.seed.turn)
+        return AskingStage(str(planned), self.base, self._sample, 1, prompt, self.written, forced=True)
 
-    def _frozen(self, due: Due) -> Stage | None:
+    def _frozen(self, planned: PlannedPart) -> Stage | None:
         assert self.recipe.drift
         by = self.base if self.recipe.drift.frozen in ROLES else self.recipe.drift.frozen
-        return self._judging(due, by, self._sample, self.samples, self.own)
+        return self._judging(planned, by, self._sample, self.samples, self.own)
 
-    def _comparing(self, due: Due, by: str, pairs: int, compared: Span | None = None) -> AskingStage:
+    def _comparing(self, planned: PlannedPart, by: str, pairs: int, compared: Span | None = None) -> AskingStage:
         """Comparisons of pairs of answers, each in both orders; `compared`: tokens of one, if not of a held-out prompt's."""
         compared = compared or self.seed.prompt.plus(self.answer, self.answer, self.seed.pairwise)
-        return AskingStage(str(due), by, 2 * pairs, 1, compared, self.comparison)
+        return AskingStage(str(planned), by, 2 * pairs, 1, compared, self.comparison)
 
-    def _judging(self, due: Due, by: str, answers: int, samples: int, pair: Span) -> AskingStage:
+    def _judging(self, planned: PlannedPart, by: str, answers: int, samples: int, pair: Span) -> AskingStage:
         """`samples` judgments of each answer; `pair`: tokens of a prompt and its answer."""
         rubric = self.seed.rubric
-        return AskingStage(str(due), by, answers * samples, samples, pair.plus(rubric), self.judgment, rubric if answers else 0)
+        return AskingStage(
+            str(planned), by, answers * samples, samples, pair.plus(rubric), self.judgment, rubric if answers else 0
+        )
 
-    def _rivals(self, due: Due) -> int:
-        """How many models a model is compared with: the one before it, and the SFT baseline."""
-        before = self.measured[: self.measured.index(due.folder)]
+    def _rivals(self, planned: PlannedPart) -> int:
+        """The number of models that a model is compared with: the model before it, and the SFT baseline."""
+        before = self.measured[: self.measured.index(planned.folder)]
         return len({*before[-1:], *({SFT} & set(before))})
 
     @property
@@ -272,7 +273,7 @@ class _Planner:
         return min(self.recipe.drift.pool, self.seed.heldout) * self.recipe.responses.n
 
 
-Making = Callable[[_Planner, Due], Stage | None]
+Making = Callable[[_Planner, PlannedPart], Stage | None]
 MAKING: dict[Part[Any], Making] = {
     MODEL: _Planner._trained, AHEAD: _Planner._trained, CHANGED_PROMPTS: _Planner._changed, WORSE_RESPONSES: _Planner._worse,
     EFT_JUDGMENTS: _Planner._made_eft, PROPOSED: _Planner._proposed,

@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from selfreward.checks.finding import Finding
-from selfreward.checks.served import FROZEN, asked, findings
+from selfreward.checks.served import FROZEN, findings, honoured_fields
 from selfreward.checks.shapes import Shape, shape_of, size_by_name
 from selfreward.engines import (
     assert_finite,
+    assert_opens,
     assert_readable,
     assert_sound,
     find_gguf,
@@ -94,12 +95,13 @@ def _strange_turns(model: NamedModel) -> list[Finding]:
 
 
 def _find(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
-    if recipe.backend.type == "fake" and name not in recipe.servers:
-        return NamedModel(name, parts, "the fake backend stands in for it")
+
     if name in recipe.servers:
         return _served(name, parts, recipe)
     if re.fullmatch(IMPORT_PATH, name):
-        return _of_yours(name, parts)
+        return _of_yours(name, parts, elsewhere=bool(recipe.cluster and recipe.cluster.address))
+    if recipe.backend.type == "fake":
+        return NamedModel(name, parts, "the fake backend stands in for it")
     try:
         if gguf := find_gguf(name):
             return _in_gguf(gguf, NamedModel(name, parts, IN_GGUF))
@@ -116,9 +118,9 @@ def _find(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
 
 
 def unshared(models: Sequence[NamedModel], backend: BackendConfig) -> list[Finding]:
-    """Which models cannot be sampled from as fast as others: those that hold more than keys and values of what they read."""
-    what = "its layers are of their own kind: every sample holds a copy of what was kept of its prompt, more may be read again"
-    now = "Allow more time and memory for judging; the run says in a line what is not shared"
+    """The models that sample more slowly than others: they hold more than keys and values of their texts."""
+    what = "its layers cannot share a prompt between samples: every sample holds a copy of it, and more may be read again"
+    now = "Allow more time and memory for judging; the run prints a line about it"
     copied = [model.name for model in models if backend.type == "hf" and model.shape and model.shape.own_kind]
     return [Finding("warning", name, what, now) for name in copied]
 
@@ -127,7 +129,7 @@ def _served(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
     """The model of a server, which is asked a few words: that its list has a model tells nothing of the key and the limits."""
     where = f"server {recipe.servers[name].url}"
     try:
-        honours = asked(name, recipe, retries=0)
+        honours = honoured_fields(name, recipe, retries=0)
         problems = tuple(findings(name, parts, recipe, honours))
     except SelfRewardError as error:
         return NamedModel(name, parts, where, problems=(Finding.of(error),))
@@ -135,9 +137,10 @@ def _served(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
     return NamedModel(name, parts, where, problems=problems, says=str(honours), context=honours.context)
 
 
-def _of_yours(name: str, parts: tuple[str, ...]) -> NamedModel:
+def _of_yours(name: str, parts: tuple[str, ...], elsewhere: bool) -> NamedModel:
+    """An engine of the user's own, which is tried, but not where it is opened on other machines."""
     try:
-        imported(name)
+        imported(name) if elsewhere else assert_opens(name)
     except SelfRewardError as error:
         return NamedModel(name, parts, "your code", problems=(Finding.of(error),))
     return NamedModel(name, parts, "your code")
@@ -178,11 +181,11 @@ def _out_of_reach(name: str, parts: tuple[str, ...], error: Exception) -> NamedM
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     if isinstance(error, GatedRepoError):
-        what, now = "is open only to those who accepted its licence", f"Accept it at huggingface.co/{name} and set HF_TOKEN"
+        what, now = "is open only to users who accepted its licence", f"Accept it at huggingface.co/{name} and set HF_TOKEN"
     elif isinstance(error, RepositoryNotFoundError):
-        what, now = "is no folder here and no model on the hub", "Put the name right; for a private model set HF_TOKEN"
+        what, now = "is no folder here and no model on the hub", "Correct the name; for a private model set HF_TOKEN"
     else:
-        what = f"is no folder here and cannot be had from the hub ({first_line(error)})"
+        what = f"is no folder here and cannot be fetched from the hub ({first_line(error)})"
         now = "Give a folder with the model, or download it where the hub can be reached"
     size = size_by_name(name)
     shape = Shape(size) if size else None
@@ -212,7 +215,9 @@ def _wrong(look: Callable[[Path], object], folder: Path, model: NamedModel) -> t
 
 
 def _no_weights(name: str) -> Finding:
-    return Finding("error", name, "has no .safetensors weights", "Give a model that has; others are never loaded")
+    return Finding(
+        "error", name, "has no .safetensors weights", "Give a model with .safetensors weights; other files are never loaded"
+    )
 
 
 def _read(folder: Path, model: NamedModel) -> NamedModel:

@@ -1,17 +1,20 @@
-"""The models behind endpoints: what each honours of what this recipe asks of it, in `check` and before a run's first token."""
+"""The models behind endpoints, met in `check` and before a run's first token: what each honours of what this recipe asks of it.
+
+Engines of the user's own are met here too: opened once.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfreward.checks.finding import Finding
-from selfreward.engines import outside_model
+from selfreward.engines import assert_opens, outside_model
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, SamplingConfig
-from selfreward.records import content_id, write_whole
+from selfreward.records import content_id, readable, write_whole
 
 if TYPE_CHECKING:
     from selfreward.engines.sampling.probe import Honours
@@ -21,10 +24,10 @@ FROZEN = "frozen judge"
 GRADES = {"judge", FROZEN}
 """Parts that give scores, `judge.samples` of each response."""
 ASKED = "servers.json"
-"""Beside the attempts of a run, the servers that were asked before it, and what they said."""
+"""A file beside the attempts of a run: the servers that were asked before it, and their answers."""
 
 
-def meet(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: Callable[[str], None]) -> None:
+def ask_servers(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: Callable[[str], None]) -> None:
     """Ask each server of `recipe` once for all what it honours; `parts` by model. Raises where the run would come to nothing."""
     answers = _read(logs / ASKED)
     for name in [name for name in parts if name in recipe.servers]:
@@ -33,7 +36,7 @@ def meet(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: 
         )
         if key in answers:
             continue
-        honours = asked(name, recipe)
+        honours = honoured_fields(name, recipe)
         for finding in findings(name, parts[name], recipe, honours):
             if finding.level == "error":
                 raise SelfRewardError(finding.what, finding.where, finding.now)
@@ -42,7 +45,15 @@ def meet(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: 
         write_whole(logs / ASKED, json.dumps(answers, indent=1))
 
 
-def asked(name: str, recipe: Recipe, retries: int | None = None) -> Honours:
+def meet_own(recipe: Recipe, parts: Iterable[str]) -> None:
+    """Open each engine of the user's own once, but not those of other machines. Raises `SelfRewardError` where one cannot be."""
+    if not (recipe.cluster and recipe.cluster.address):
+        for name in parts:
+            if name not in recipe.servers:
+                assert_opens(name)
+
+
+def honoured_fields(name: str, recipe: Recipe, retries: int | None = None) -> Honours:
     """The fields that the server `name` honours. Raises `SelfRewardError` where it does not answer."""
     from selfreward.engines.sampling.probe import probe
     from selfreward.engines.sampling.server import ServerModel
@@ -56,13 +67,13 @@ def asked(name: str, recipe: Recipe, retries: int | None = None) -> Honours:
 
 
 def findings(name: str, parts: tuple[str, ...], recipe: Recipe, honours: Honours) -> Iterator[Finding]:
-    """Where it matters to `recipe` that the server `name`, which plays `parts`, does not honour a field."""
+    """Findings about fields that `recipe` needs of the server `name` in its `parts`, and that the server does not honour."""
     if honours.failed:
-        now = "Put right what it names, or name another server"
+        now = "Correct what it names, or name another server"
         yield Finding("error", name, f"does not answer a request of one sentence ({honours.failed})", now)
         return
     if GRADES & {*parts} and recipe.judge.read == "expected" and not honours.logprobs:
-        what = 'gives no log-probabilities, and judge.read = "expected" goes by them'
+        what = 'gives no log-probabilities, which judge.read = "expected" needs'
         yield Finding("error", name, what, 'Set judge.read = "sampled", or name another judge')
     if honours.alike:
         yield from _alike(name, parts, recipe)
@@ -73,28 +84,35 @@ def findings(name: str, parts: tuple[str, ...], recipe: Recipe, honours: Honours
 
 def _alike(name: str, parts: tuple[str, ...], recipe: Recipe) -> Iterator[Finding]:
     """One answer whatever the seed, where several different ones are wanted."""
-    now = "Have the server draw (how, for each server: docs/servers.md)"
+    now = "Make the server sample (docs/servers.md says how, for each server)"
     for part, sampling in _samplings(parts, recipe):
         if part in GRADES and recipe.judge.most > 1 and sampling.temperature > 0:
-            what = f"answers every seed alike: the {recipe.judge.most} judgments of a response are one"
+            what = f"gives every seed the same answer: the {recipe.judge.most} judgments of a response are one judgment"
             yield Finding("error", name, what, f"{now}, or set judge.samples = 1")
         elif sampling.temperature > 0:
-            yield Finding("warning", name, f"answers every seed alike, as if its temperature ({part}) were 0", now)
+            yield Finding("warning", name, f"gives every seed the same answer, as if its temperature ({part}) were 0", now)
 
 
 def _not_honoured(name: str, part: str, sampling: SamplingConfig, honours: Honours) -> Iterator[Finding]:
     """Fields that `part` sets and that the server leaves out or refuses."""
-    now = "Look at the server's own settings, give what it needs in extra, or name another"
+    now = "Look at the server's own settings, give what it needs in extra, or name another server"
     if honours.temperature is False and sampling.temperature == 0:
-        yield Finding("warning", name, f"draws at temperature 0 too: its verdicts ({part}) are by chance", now)
+        yield Finding("warning", name, f"samples at temperature 0 too: its verdicts ({part}) are random", now)
     if honours.top_p is False and sampling.top_p < 1:
-        yield Finding("warning", name, f"ignores top_p: {part} draws from more than top_p = {sampling.top_p:g} leaves", now)
+        yield Finding(
+            "warning", name, f"ignores top_p: {part} samples from more tokens than top_p = {sampling.top_p:g} allows", now
+        )
     if honours.thinks and not sampling.sampling.thinking:
-        what = f"thinks though it is not asked to ({part}): its thoughts take of max_tokens, and are not kept"
+        what = f"thinks although it is not asked to ({part}): its thoughts use up max_tokens, and are not kept"
         way = "Set thinking, or turn it off in extra (docs/servers.md)"
         yield Finding("warning", name, what, way)
     for field in [field for field in honours.refused if getattr(sampling, field, 1) != 1]:
-        yield Finding("warning", name, f"refuses {field} as it is asked ({part}): it is left out", f"Set {field} to what it has")
+        yield Finding(
+            "warning",
+            name,
+            f"refuses {field} as it is set ({part}): the field is left out",
+            f"Set {field} to a value that it takes",
+        )
     longest, with_thoughts = sampling.sampling.longest, " with its thoughts" * bool(sampling.sampling.thinking)
     if honours.context and longest >= honours.context:
         what = f"reads and writes {honours.context:,} tokens together, and max_tokens ({part}){with_thoughts} is {longest:,}"
@@ -111,7 +129,7 @@ def _too_many(name: str, recipe: Recipe) -> Iterator[Finding]:
 
 
 def _samplings(parts: tuple[str, ...], recipe: Recipe) -> list[tuple[str, SamplingConfig]]:
-    """How each of `parts` is asked to sample."""
+    """The sampling settings of each of `parts`."""
     compares = dict.fromkeys(("selects checkpoints", "measures"), recipe.pairwise)
     tables: dict[str, SamplingConfig] = {**dict.fromkeys(GRADES, recipe.judge), "writer": recipe.prompts, **compares}
     return [(part, tables[part]) for part in parts if part in tables]
@@ -120,7 +138,7 @@ def _samplings(parts: tuple[str, ...], recipe: Recipe) -> list[tuple[str, Sampli
 def _read(file: Path) -> dict[str, str]:
     """The servers that were asked; one whose note is lost is asked again."""
     try:
-        answers = json.loads(file.read_text(encoding="utf-8"))
+        answers = json.loads(readable(file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return answers if isinstance(answers, dict) else {}

@@ -38,7 +38,7 @@ class Shape(NamedTuple):
     state: int = 0
     """Numbers that they keep of a text however long it is: the states of recurrent layers."""
     own_kind: bool = False
-    """Whether its layers are of a kind of which the samples of a prompt cannot share all that was read."""
+    """True if the samples of a prompt cannot share everything that its layers read."""
 
 
 def shape_of(config: Any) -> Shape:
@@ -92,7 +92,7 @@ def adapter_parameters(config: Any, lora: LoRAConfig) -> int:
         adapted = get_peft_model(model, adapters.lora(lora))
     except (ValueError, re.error) as error:
         now = "Name modules that this architecture has, or `all-linear`"
-        raise SelfRewardError(f"no module is called so ({first_line(error)})", "trainer.lora.targets", now) from error
+        raise SelfRewardError(f"the model has no such module ({first_line(error)})", "trainer.lora.targets", now) from error
     trained: int = adapted.get_nb_trainable_parameters()[0]
     return trained
 
@@ -112,7 +112,7 @@ def _without_memory(config: Any) -> Any:
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except ValueError as error:
         raise SelfRewardError(f"{config.model_type} is no causal language model of transformers", "base", GIVE) from error
-    except Exception as error:  # whatever its code stumbles over
+    except Exception as error:  # transformers may raise anything
         what = f"transformers cannot make a {config.model_type} of its config.json ({first_line(error)})"
         raise SelfRewardError(what, "base", GIVE) from error
     if sees_ahead(model):

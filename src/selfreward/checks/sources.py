@@ -23,12 +23,12 @@ class Read(NamedTuple):
     """One source of rows: what it gave."""
 
     field: str
-    """Where the recipe names it: `data.ift`."""
+    """The recipe's name for it: `data.ift`."""
     path: str
     rows: int
     kept: int
     dropped: dict[str, int]
-    """By reason, the commonest first."""
+    """Counts of dropped rows by reason, the commonest first."""
     replies: dict[str, int] = {}  # noqa: RUF012
     """Single responses left out of ranked sets that are kept, by reason."""
     first: str = ""
@@ -51,12 +51,12 @@ class Read(NamedTuple):
         if lost <= MANY * self.rows:
             return None
         what = f"{lost:,} of {amount(self.rows, 'row')} ({lost / self.rows:.0%}) are not used: {_counted(self.lost)}"
-        now = f"{self.first} is the first; docs/own-model.md says what is read of a row"
+        now = f"{self.first} is the first; docs/own-model.md describes the fields of a row"
         return Finding("warning", f"{self.field} ({self.path})", what, now)
 
 
 def read_of(field: str, source: SourceConfig, kept: int, dropped: Sequence[Dropped]) -> Read:
-    """What a source gave: `kept` records, and what was dropped on the way to them."""
+    """The yield of a source: the number of `kept` records, and of rows that were dropped, by reason."""
     rows = [drop for drop in dropped if not drop.reason.startswith(REPLY)]
     replies = Counter(drop.reason.removeprefix(REPLY) for drop in dropped if drop.reason.startswith(REPLY))
     reasons = dict(Counter(drop.reason for drop in rows).most_common())
@@ -66,7 +66,7 @@ def read_of(field: str, source: SourceConfig, kept: int, dropped: Sequence[Dropp
 
 
 def of_seed(seed: Seed, recipe: Recipe) -> Iterator[Read]:
-    """What each source of `[data]` gave."""
+    """The yield of each source of `[data]`."""
     parts = {"eft": seed.eft, "rankings": seed.rankings, "ift": seed.ift, "heldout_prompts": seed.heldout_prompts,
              "heldout_rankings": seed.heldout_rankings}  # fmt: skip
     for name in ("ift", "eft", "rankings", "heldout_prompts", "heldout_rankings"):

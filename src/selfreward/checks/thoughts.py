@@ -1,4 +1,4 @@
-"""Whether the models of a recipe can think where it has them think, and whether they would where it has them not."""
+"""The check of chat templates against `thinking`: models that are to think must be able to, and others must not think."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from selfreward.records import Example
 
 
 def thoughts(recipe: Recipe, models: Sequence[NamedModel], examples: Iterable[Example]) -> list[Finding]:
-    """Where the chat templates of `models`, the base first, and people's `examples` do not go with the recipe's `thinking`."""
-    found = [finding for place, budget, model in _places(recipe, models) for finding in _of_template(model, place, budget)]
-    return [*found, *_of_examples(recipe, models[0], examples)]
+    """Findings where the chat templates of `models` (base first) or people's `examples` contradict the recipe's `thinking`."""
+    findings = [finding for place, budget, model in _places(recipe, models) for finding in _of_template(model, place, budget)]
+    return [*findings, *_of_examples(recipe, models[0], examples)]
 
 
 def _places(recipe: Recipe, models: Sequence[NamedModel]) -> list[tuple[str, int, NamedModel]]:
@@ -39,7 +39,7 @@ def _of_template(model: NamedModel, place: str, budget: int) -> Iterator[Finding
             f"its chat template knows no thoughts: {field} = {budget:,} is only more room for the answer, unless the model thinks"
         )
         yield Finding(
-            "warning", model.name, f"{what} by what it has learnt (<think>…</think>)", f"Set {field} to 0, or teach it to"
+            "warning", model.name, f"{what} by what it has learnt (<think>…</think>)", f"Set {field} to 0, or train it to think"
         )
     elif not budget and way == "open":
         what = (
@@ -47,21 +47,19 @@ def _of_template(model: NamedModel, place: str, budget: int) -> Iterator[Finding
         )
         yield Finding("warning", model.name, f"{what} hardly taught", f"Set {field} to the tokens that a thought may take")
     elif not budget and way == "free":
-        what = (
-            f"its chat template cannot tell it not to think: with {field} = 0 a thought that it begins is a part of what it says"
-        )
+        what = f"its chat template cannot tell it not to think: with {field} = 0 a thought that it begins is part of its answer"
         yield Finding("warning", model.name, what, f"Set {field} to the tokens that a thought may take")
 
 
 def _of_examples(recipe: Recipe, base: NamedModel, examples: Iterable[Example]) -> Iterator[Finding]:
     from selfreward.engines import way_of_thinking, written_with
 
-    thought = sum(one.kind == "ift" and written_with(one.response) is not None for one in examples)
+    thought = sum(example.kind == "ift" and written_with(example.response) is not None for example in examples)
     if not thought or base.tokenizer is None:
         return
     if way_of_thinking(base.tokenizer) == "none":
-        what = f"{thought:,} answers begin with a thought, and the base's chat template knows none: it is learnt as answer"
-        yield Finding("warning", "data.ift", what, "Take the thoughts off, or give the model a chat template that knows them")
+        what = f"{thought:,} answers begin with a thought, and the base's template knows none: it is learnt as answer text"
+        yield Finding("warning", "data.ift", what, "Remove the thoughts, or give the model a chat template that knows them")
     elif not recipe.responses.thinking:
         what = f"{thought:,} answers begin with a thought: they are learnt after the prompt that asks for one, never given here"
         yield Finding("warning", "data.ift", what, "Set responses.thinking, or take the thoughts off")

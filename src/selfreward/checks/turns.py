@@ -27,7 +27,7 @@ JUDGING = "judge.system"
 
 
 def _in_answering(recipe: Recipe, asked: Iterable[Conversed]) -> str:
-    """Where system turns come from that answers are asked with; empty where there are none, or none are given as such."""
+    """The origins of system turns before answers; empty where there are none, or none are given as system turns."""
     if recipe.responses.system_role == "user":
         return ""
     if recipe.responses.system.strip():

@@ -18,22 +18,22 @@ from selfreward.cli.system import system_error
 from selfreward.errors import Alarm, SelfRewardError, Stopped, holds_secret, shown, visible
 
 UsageError: Any = typer.BadParameter.__base__
-"""Of the click that typer uses, which may be one of its own."""
+"""The base class of the errors of the click that typer uses, which may be a copy of its own."""
 
 
 class Careful(TyperGroup):
     """The commands, none of which is given a secret: arguments stand in the shell's history and in `provenance.json`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse a secret before anything is done with it, or shown."""
+        """Refuse a secret before anything uses it or shows it."""
         if any(holds_secret(argument) for argument in args):
-            what = "an argument holds a password, or an address with a query, where keys stand"
+            what = "an argument holds a password, or an address with a query, which may hold a key"
             now = "Leave it out: a key is read from the variable that --key-env, or key_env in [servers], names"
             _end(f"error: {SelfRewardError(what, 'command line', now)}", FAILED)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; what click says of a wrong argument is shown like any text."""
+        """Run the command; click's errors about arguments are shown like any text."""
         try:
             return super().invoke(ctx)
         except UsageError as error:
@@ -51,11 +51,13 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 GRACE = 5
 """Seconds from being asked to end to ending where the work is, if it came to no safe point by then."""
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
-ChangesOption = Annotated[list[str] | None, typer.Option("--set", help="A field of the recipe, as dpo.beta=0.2; repeatable.")]
+ChangesOption = Annotated[
+    list[str] | None, typer.Option("--set", help="A field of the recipe, such as dpo.beta=0.2; repeatable.")
+]
 
 
-def told(command: Callable[..., None]) -> Callable[..., None]:
-    """Show the errors that users can put right, and Ctrl-C, as one line."""
+def errors_in_a_line(command: Callable[..., None]) -> Callable[..., None]:
+    """Show errors that users can put right, and Ctrl-C, as one line."""
 
     @wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -98,10 +100,10 @@ _asked: list[int] = []
 
 
 def stopping(grace: float = GRACE) -> Callable[[], bool]:
-    """Tell, from now on, whether the process was asked to end: by SIGTERM, or by Ctrl-C.
+    """Return a function that tells whether the process was asked to end, by SIGTERM or by Ctrl-C.
 
-    At a second Ctrl-C, or not at a safe point `grace` seconds later, it ends where it is, as if it had been killed, which loses
-    what a batch or a training did since it was last on disk.
+    A second Ctrl-C, or `grace` seconds without a safe point, ends it at once, as a kill would: the work of a batch or a training
+    since the last write to disk is lost.
     """
 
     def ask(number: int, frame: object) -> None:
@@ -109,12 +111,12 @@ def stopping(grace: float = GRACE) -> Callable[[], bool]:
         if _asked.count(signal.SIGINT) > 1:
             raise KeyboardInterrupt
         if len(_asked) == 1:
-            says = f"asked to end: at the next safe point, or in {grace:g} s where there is none; Ctrl-C again ends it at once"
+            says = f"ending at the next safe point, in {grace:g} s at the latest; Ctrl-C again ends it at once"
             os.write(2, f"\n{says}\n".encode())  # safe wherever the signal came in
             signal.setitimer(signal.ITIMER_REAL, grace)
 
     def noticed() -> bool:
-        """Whether it was asked; whoever notices is on the way to a safe point, and has the time that it takes."""
+        """True if the process was asked to end; the caller is then on the way to a safe point, and has the time that it takes."""
         if _asked and current_thread() is main_thread():
             signal.setitimer(signal.ITIMER_REAL, 0)
         return bool(_asked)
@@ -145,13 +147,13 @@ def _change(text: str) -> tuple[str, Any]:
 
 
 def named_first(*names: str) -> type[TyperGroup]:
-    """A group of commands that tells whoever leaves their name out to give it."""
+    """A group of commands that asks for the name of a command where none is given."""
 
     class Named(TyperGroup):
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             if args and args[0] not in self.commands and not args[0].startswith("-"):
                 ways = ", or ".join(f"{ctx.command_path} {name} …" for name in names)
-                _end(f"error: {ctx.command_path}: {args[0]} is none of its commands. Write {ways}", FAILED)
+                _end(f"error: {ctx.command_path}: {args[0]} is not one of its commands. Write {ways}", FAILED)
             return super().resolve_command(ctx, args)
 
     return Named

@@ -19,8 +19,8 @@ def converse(
 ) -> None:
     """Read lines and answer them, remembering the conversation, until an empty one or the end of input.
 
-    `system`: a system prompt, where it is to be another than the one that the model's run gives it. With `thinking`, tokens,
-    each thought is shown before its answer and forgotten.
+    `system` replaces the system prompt of the model's run. With `thinking`, tokens, each thought is shown before its answer and
+    forgotten.
     """
     folder = find_model(model)
     check_model(folder)
@@ -37,7 +37,7 @@ def converse(
         )
         answer = next(iter(engine.generate([request])))
         if answer.finish == "error":
-            raise SelfRewardError("the conversation is longer than the model can read", str(model), "Start a new one")
+            raise SelfRewardError("the conversation is longer than the model can read", str(model), "Start a new conversation")
         if answer.thought:
             print(visible(f"(thought) {answer.thought}\n", keep="\n\t"), flush=True)
         if answer.finish == "truncated":
@@ -49,13 +49,13 @@ def converse(
 
 
 def _frame(model: Path) -> Frame:
-    """How the run that made a model asks it; plainly where none did."""
+    """The framing of prompts in the run that made the model; none where no run did."""
     recipe = find_subject(str(model)).recipe
     return load_recipe(recipe).responses.frame if recipe else NO_FRAME
 
 
 def _open(model: Path) -> Model:
-    """The engine, with nothing said by the libraries below it: what stands on the screen is the conversation."""
+    """Open the engine with the libraries below it silenced, so that only the conversation is on the screen."""
     quiet_libraries()
     warnings.simplefilter("ignore")
     from transformers.utils import logging
@@ -84,5 +84,5 @@ def _ask() -> str:
     except UnicodeDecodeError:
         text = "\udcff"
     if HALVES.search(text):
-        raise SelfRewardError("what was typed is not UTF-8 text", "chat", "Set the terminal to UTF-8")
+        raise SelfRewardError("the input is not UTF-8 text", "chat", "Set the terminal to UTF-8")
     return text

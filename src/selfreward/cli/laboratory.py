@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.cli.application import app, changed, named_first, say, told
+from selfreward.cli.application import app, changed, errors_in_a_line, named_first, say
 from selfreward.errors import SelfRewardError
 
 ModelOption = Annotated[
@@ -18,24 +18,22 @@ OutOption = Annotated[Path, typer.Option(help="Folder for speed.md and speed.jso
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
 DtypeOption = Annotated[str, typer.Option(help="float32 or bfloat16.")]
 LoraOption = Annotated[bool, typer.Option("--lora", help="Train adapters instead of all weights.")]
-RepeatsOption = Annotated[int, typer.Option(min=1, help="Times that each is measured.")]
-SeedOption = Annotated[int, typer.Option(help="Of weights, prompts and samples.")]
-WorkOption = Annotated[list[str] | None, typer.Option("--set", help="A field listed above, as seed=1; repeatable.")]
+RepeatsOption = Annotated[int, typer.Option(min=1, help="Number of times to measure each.")]
+SeedOption = Annotated[int, typer.Option(help="The seed of weights, prompts and samples.")]
+WorkOption = Annotated[list[str] | None, typer.Option("--set", help="A field listed above, such as seed=1; repeatable.")]
 
 bench = typer.Typer(
     cls=named_first("arms", "sweep", "training", "overhead"), no_args_is_help=True,
-    help="Measure speed on random weights: beside what people would use instead, and the floor of the machine.",
+    help="Measure speed on random weights, against common alternatives and the limit of the machine.",
 )  # fmt: skip
-app.add_typer(bench, name="bench")
+app.add_typer(bench, name="bench", rich_help_panel="Laboratory")
 
 
 @bench.command()
-@told
+@errors_in_a_line
 def arms(
     out: OutOption,
-    arms: Annotated[
-        str, typer.Argument(help="Ways to do it, with commas between; the page tells what each is.")
-    ] = "a,b,c,d,a2,e",
+    arms: Annotated[str, typer.Argument(help="Arms to measure, separated by commas; the page describes each.")] = "a,b,c,d,a2,e",
     model: ModelOption = "1m",
     repeats: RepeatsOption = 3,
     device: DeviceOption = "cpu",
@@ -43,35 +41,35 @@ def arms(
     lora: LoraOption = False,
     changes: WorkOption = None,
 ) -> None:
-    """An iteration by every arm, side by side.
+    """Measure an iteration by every arm, side by side.
 
-    What --set may set, with the defaults:
+    Fields of --set, with the defaults:
 
     \b
     prompts=16                  prompts in the iteration
     judgment_tokens='[32,128]'  lengths of a judgment
     chunks='[1,4,16]'           prompts in one generate(), the best for b
-    dpo=true                    whether the arms train on their pairs
-    seed=0                      of weights, prompts and samples
+    dpo=true                    train on the pairs
+    seed=0                      the seed of weights, prompts and samples
     """  # noqa: D301
     fields = _fields(changes, "prompts", "judgment_tokens", "chunks", "dpo", "seed")
     _bench(out, arms=tuple(arms.split(",")), model=model, repeats=repeats, device=device, dtype=dtype, lora=lora, **fields)
 
 
 @bench.command()
-@told
+@errors_in_a_line
 def sweep(
-    prompts: Annotated[str, typer.Argument(help="Numbers of prompts, as 64,256,1024.")],
+    prompts: Annotated[str, typer.Argument(help="Numbers of prompts, such as 64,256,1024.")],
     out: OutOption,
     model: ModelOption = "1m",
     repeats: RepeatsOption = 3,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
     lora: LoraOption = False,
-    dpo: Annotated[bool, typer.Option("--dpo/--no-dpo", help="Whether an iteration trains on its pairs.")] = True,
+    dpo: Annotated[bool, typer.Option("--dpo/--no-dpo", help="Train on the pairs of an iteration.")] = True,
     seed: SeedOption = 0,
 ) -> None:
-    """Our own cost of an iteration at several numbers of prompts."""
+    """Measure our own cost of an iteration at several numbers of prompts."""
     _bench(
         out, sweep=_numbers("PROMPTS", prompts), model=model, repeats=repeats, device=device, dtype=dtype, lora=lora, dpo=dpo,
         seed=seed,
@@ -79,7 +77,7 @@ def sweep(
 
 
 @bench.command()
-@told
+@errors_in_a_line
 def training(
     out: OutOption,
     model: ModelOption = "1m",
@@ -88,14 +86,14 @@ def training(
     lora: LoraOption = False,
     seed: SeedOption = 0,
 ) -> None:
-    """The utilisation of SFT and DPO."""
+    """Measure the utilisation of SFT and DPO."""
     _bench(out, train=True, model=model, device=device, dtype=dtype, lora=lora, seed=seed)
 
 
 @bench.command()
-@told
-def overhead(recipe: Annotated[str, typer.Argument(help="The recipe that is run.")], out: OutOption) -> None:
-    """The share of a run's time that is not the model."""
+@errors_in_a_line
+def overhead(recipe: Annotated[str, typer.Argument(help="The recipe to run.")], out: OutOption) -> None:
+    """Measure the share of a run's time that is not the model's."""
     _bench(out, overhead=recipe)
 
 
@@ -107,10 +105,10 @@ def _bench(out: Path, **fields: Any) -> None:
 
 
 def _fields(changes: list[str] | None, *known: str) -> dict[str, Any]:
-    """Fields given by --set. Raises `SelfRewardError` where one means nothing here."""
+    """The fields given by --set. Raises `SelfRewardError` for a field that does not exist here."""
     fields = changed(changes)
     if unknown := [name for name in fields if name not in known]:
-        raise SelfRewardError(f"{unknown[0]} means nothing here", "--set", f"Leave it out; there are {', '.join(known)}")
+        raise SelfRewardError(f"{unknown[0]} is no field here", "--set", f"Leave it out; the fields are {', '.join(known)}")
     return fields
 
 
@@ -119,18 +117,20 @@ def _numbers(where: str, text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     wrong = [part for part in parts if not part.isdecimal() or int(part) < 1]
     if wrong:
-        raise SelfRewardError(f"{wrong[0]!r} is no positive whole number", where, "Write them with commas between, as 64,256")
+        raise SelfRewardError(f"{wrong[0]!r} is no positive whole number", where, "Separate them with commas, such as 64,256")
     return tuple(map(int, parts))
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Laboratory")
+@errors_in_a_line
 def lab(
     out: Annotated[Path, typer.Argument(help="Folder for loop-health.md, .json and .svg, and the records behind them.")],
     work: Annotated[Path | None, typer.Option(help="Folder for runs under way; OUT/under-way by default.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs at a time, each on one thread.")] = 2,
-    minutes: Annotated[float, typer.Option(min=0, help="Begin no run after so many; 0 only makes the page anew.")] = 110,
-    only: Annotated[list[str] | None, typer.Option(help="Only arms whose names begin so, as noise-0.75; repeatable.")] = None,
+    minutes: Annotated[float, typer.Option(min=0, help="Begin no run after this many minutes; 0 only rewrites the page.")] = 110,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only arms whose names begin with this, such as noise-0.75; repeatable.")
+    ] = None,
 ) -> None:
     """Run the micro world with and without planted defects, and report what every monitor saw, and when.
 

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.cli.application import FAILED, GRACE, ChangesOption, RunArgument, app, changed, say, stopping, told
+from selfreward.cli.application import FAILED, GRACE, ChangesOption, RunArgument, app, changed, errors_in_a_line, say, stopping
 from selfreward.errors import Alarm, SelfRewardError
 
 RECIPE = "A recipe (TOML), or the name of one that comes with the package."
 RecipeArgument = Annotated[Path, typer.Argument(help=RECIPE)]
 OptionalRecipeArgument = Annotated[
-    Path | None, typer.Argument(help=f"{RECIPE} Left out: that of the run in --folder, or of --from.")
+    Path | None, typer.Argument(help=f"{RECIPE} Not given: the recipe of the run in --folder, or of --from.")
 ]
 RunFolderOption = Annotated[Path | None, typer.Option("--folder", "-o", help="Run folder; runs/NAME of the recipe by default.")]
 SkipBadRowsOption = Annotated[
@@ -24,8 +24,8 @@ SkipBadRowsOption = Annotated[
 ]
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Run")
+@errors_in_a_line
 def run(
     recipe: OptionalRecipeArgument = None,
     folder: RunFolderOption = None,
@@ -40,7 +40,7 @@ def run(
         typer.Option(min=0.1, help="Seconds between SIGTERM or Ctrl-C and ending in the middle of a training's step."),
     ] = GRACE,
 ) -> None:
-    """Run a recipe from M0 to its last model; on a folder that was begun, go on. Exits 3 where a monitor ends it."""
+    """Run a recipe from M0 to its last model, or go on with a run. Exit code 3: a monitor ended it."""
     from selfreward.api import branch
     from selfreward.recipe import load_recipe
 
@@ -52,13 +52,13 @@ def run(
 
 
 def _target(recipe: Path | None, folder: Path | None, source: Path | None) -> Path:
-    """Where to run."""
+    """The folder to run in."""
     if folder:
         return folder
     if source:
         raise SelfRewardError("a branch needs a folder of its own", "command line", "Give it with --folder")
     if recipe is None:
-        now = "Give one, or --folder of a run that was begun, or --from a model of a run"
+        now = "Give a recipe, or --folder with a run that was begun, or --from with a model of a run"
         raise SelfRewardError("no recipe is given", "command line", now)
     return _run_folder(recipe)
 
@@ -71,15 +71,15 @@ def _begun(target: Path, source: Path | None) -> Path:
     return find_model(source)[0] / CONFIG if source and not own.exists() else own
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Run")
+@errors_in_a_line
 def check(
     recipe: RecipeArgument,
     folder: RunFolderOption = None,
     changes: ChangesOption = None,
     skip_bad_rows: SkipBadRowsOption = False,
 ) -> None:
-    """Tell what a recipe would load, ask, write, train and cost, and what is missing; exits 1 where it cannot work."""
+    """Show what a recipe loads, asks, trains and costs, and what is missing. Exit code 1: it cannot run."""
     from selfreward.checks import check, show
     from selfreward.recipe import load_recipe
 
@@ -88,17 +88,17 @@ def check(
     raise typer.Exit(0 if result.works else FAILED)
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Run")
+@errors_in_a_line
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="One of them, to be printed: selfreward recipes micro > my.toml")] = None,
+    name: Annotated[str | None, typer.Argument(help="The recipe to print: selfreward recipes micro > my.toml")] = None,
 ) -> None:
-    """List the recipes that come with the package, or print one to start your own from."""
+    """List the recipes of the package, or print one to start your own from."""
     from selfreward.recipe import shipped_recipes
 
     shipped = shipped_recipes()
     if name and name not in shipped:
-        raise SelfRewardError("no recipe is called so", name, f"There are {', '.join(shipped)}")
+        raise SelfRewardError("there is no such recipe", name, f"There are {', '.join(shipped)}")
     for known, file in shipped.items():
         text = file.read_text(encoding="utf-8")
         if known == name:
@@ -111,8 +111,8 @@ def _run_folder(recipe: Path) -> Path:
     return Path("runs") / recipe.name.removesuffix(".toml")
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Run")
+@errors_in_a_line
 def demo(
     folder: Annotated[Path, typer.Option("--folder", "-o", help="Run folder.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="The run's seed.")] = 0,
@@ -132,7 +132,7 @@ def _has_screen() -> bool:
 
 
 def _run(recipe: Any, folder: Path, grace: float = GRACE) -> None:
-    """Run, and tell the result, also of a run that its monitors end."""
+    """Run, and show the result, also of a run that its monitors end."""
     from selfreward.api import execute
     from selfreward.reports import describe_end
 
@@ -148,33 +148,33 @@ def _changes(changes: list[str] | None, skip_bad_rows: bool) -> dict[str, Any]:
     return changed(changes) | ({"data.skip_bad_rows": True} if skip_bad_rows else {})
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Run")
+@errors_in_a_line
 def report(folder: RunArgument) -> None:
-    """Write the page of a run, also of one under way, and print its path."""
+    """Write the page of a run, finished or not, and print its path."""
     from selfreward.reports import write_report
 
     say(str(write_report(folder)))
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Run")
+@errors_in_a_line
 def status(folder: RunArgument) -> None:
-    """Tell where a run stands, also while it runs."""
+    """Show the state of a run, also while it runs."""
     from selfreward.reports import describe_status
 
     say(describe_status(folder))
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Run")
+@errors_in_a_line
 def chat(
     model: Annotated[Path, typer.Argument(help="A model of a run (runs/demo/M3), or a folder with a model.")],
-    temperature: Annotated[float, typer.Option(min=0.0)] = 0.7,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 0.9,
-    max_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature; 0 is greedy.")] = 0.7,
+    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Probability of the tokens to sample from.")] = 0.9,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     thinking: Annotated[int, typer.Option(min=0, help="Tokens to think in before each answer; 0: no thoughts.")] = 0,
-    system: Annotated[str | None, typer.Option(help="A system prompt; that of the model's run by default.")] = None,
+    system: Annotated[str | None, typer.Option(help="A system prompt; by default the one of the model's run.")] = None,
 ) -> None:
     """Talk to a model; an empty line or Ctrl-D ends it."""
     from selfreward.cli.chat import converse

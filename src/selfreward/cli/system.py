@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 
 from selfreward.errors import SelfRewardError, first_line
+from selfreward.records import NoFile
 
 
 def _then(do: str) -> str:
@@ -16,21 +17,24 @@ def _then(do: str) -> str:
 
 
 FULL = ("the disk is full", _then("make room"))
-DENIED = ("there is no permission", _then("get it from who owns the file or folder, or name another"))
+DENIED = ("there is no permission", _then("ask the owner of the file or folder for it, or name another"))
 OPEN = ("too many files are open", _then("raise the limit (`ulimit -n 65536`)"))
 IN_THE_WAY = ("a file stands where a folder should be", _then("move it away, or name another path"))
+AWAY = ("the disk, or the network to it, does not answer", _then("see that it is there, mount it again"))
 KNOWN = {
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
-    errno.EROFS: ("the file system is read-only", _then("let it be written to, or name another folder")),
+    errno.EROFS: ("the file system is read-only", _then("make it writable, or name another folder")),
     errno.EACCES: DENIED,
     errno.EPERM: DENIED,
-    errno.EIO: ("the disk, or the network to it, failed (input/output error)", _then("see the system's log, put it right")),
+    errno.EIO: ("the disk, or the network to it, failed (input/output error)", _then("look at the system's log, and repair it")),
     errno.ESTALE: ("the network file system lost it (stale file handle)", _then("mount it again")),
+    **dict.fromkeys((errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO), AWAY),
+    errno.EBUSY: ("something else uses it", _then("end that")),
     errno.EFBIG: ("it is larger than a file may be here", _then("raise the limit (`ulimit -f unlimited`) or use another disk")),
     errno.EMFILE: OPEN,
     errno.ENFILE: OPEN,
-    errno.ENAMETOOLONG: ("the name is too long", "Give a shorter one"),
+    errno.ENAMETOOLONG: ("the name is too long", "Give a shorter name"),
     errno.EISDIR: ("a folder stands where a file should be", _then("move it away, or name another path")),
     errno.ENOTDIR: IN_THE_WAY,
     errno.EEXIST: IN_THE_WAY,
@@ -39,7 +43,7 @@ KNOWN = {
 }
 """Code of the error → what is wrong, and the way out."""
 WRITTEN = re.compile(r"os error (\d+)|\[errno (\d+)\]", re.IGNORECASE)
-"""How libraries that are not written in Python name a code in the text of an error of their own."""
+"""The error codes in texts of libraries that are not written in Python."""
 SAID = {
     "No space left on device": errno.ENOSPC,
     "PytorchStreamWriter failed": errno.ENOSPC,
@@ -49,7 +53,7 @@ SAID = {
 
 
 def system_error(error: Exception, place: str) -> SelfRewardError | None:
-    """`error` as one that users can put right; None where it is none of the system's. `place`: where no file is named."""
+    """`error` as one that users can put right; None where it is not the system's. `place` is named where no file is."""
     for cause in _behind(error):
         code = _code(cause)
         if code == errno.ENOMEM:
@@ -63,12 +67,13 @@ def system_error(error: Exception, place: str) -> SelfRewardError | None:
             what, now = KNOWN[code]
             return SelfRewardError(what, file or place, now)
         if code and file:
-            return SelfRewardError(os.strerror(code), file, _then("put that right"))
+            what = str(cause.strerror) if isinstance(cause, NoFile) else os.strerror(code)
+            return SelfRewardError(what, file, _then("correct it"))
     return None
 
 
 def _behind(error: BaseException | None) -> Iterator[Exception]:
-    """An error, and those that it was raised from."""
+    """An error, and the errors that it was raised from."""
     while isinstance(error, Exception):
         yield error
         error = error.__cause__
@@ -82,7 +87,7 @@ def _code(error: Exception) -> int | None:
     text = str(error)
     if written := WRITTEN.search(text):
         return int(written[1] or written[2])
-    return next((code for said, code in SAID.items() if said in text), None)
+    return next((code for phrase, code in SAID.items() if phrase in text), None)
 
 
 def _file(error: Exception, code: int | None) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from selfreward.engines.protocols import Advance
+from selfreward.engines.protocols import OPTIMIZER, OPTIMIZER_BEFORE, Advance
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Asked, Completion, Contrast, Request, Watched, content_id
 
@@ -40,22 +40,22 @@ BATCH = 8
 
 def write_like_a_model(request: Request) -> tuple[str, str]:
     """(text, finish): a task if asked for tasks, a judgment if asked for a score, a few words otherwise; some go wrong."""
-    rng, asked = random.Random(request.seed), request.messages[-1].content
+    rng, prompt = random.Random(request.seed), request.messages[-1].content
     words = " ".join(rng.choices(WORDS, k=rng.randint(3, 9)))
-    if re.search(r"verdict: first", asked, re.IGNORECASE):
+    if re.search(r"verdict: first", prompt, re.IGNORECASE):
         return f"{words}. {rng.choice(['Verdict: first', 'Verdict: second', 'Verdict: tie', 'who knows'])}", "stop"
-    if re.search(r"winner: first", asked, re.IGNORECASE):
+    if re.search(r"winner: first", prompt, re.IGNORECASE):
         return f"{words}. {rng.choice(['Winner: first', 'Winner: second', 'who knows'])}", "stop"
-    if asked.startswith("Come up with"):
+    if prompt.startswith("Come up with"):
         return f"describe {words}\n10. {words}", "stop"
-    if re.search(r"score", asked, re.IGNORECASE):
+    if re.search(r"score", prompt, re.IGNORECASE):
         verdict = rng.choice([*(f"Score: {n}" for n in range(6)), "Score: 9", "no verdict"])
         return f"{words}. {verdict}", rng.choice(["stop"] * 15 + ["length"])
     return words, rng.choice(["stop"] * 15 + ["length"])
 
 
 def first_token(request: Request, text: str) -> dict[str, float] | None:
-    """As many tokens as are asked for, the one that `text` begins with first, each half as likely as the one before."""
+    """The `count` likeliest tokens: first the one that `text` begins with, each next one half as likely as the one before."""
     begin = text.split(maxsplit=1)[:1]
     others = random.Random(request.seed).sample(WORDS, k=len(WORDS))
     tokens = list(dict.fromkeys([*begin, *others]))[: request.top_logprobs]
@@ -63,18 +63,18 @@ def first_token(request: Request, text: str) -> dict[str, float] | None:
 
 
 def watched(request: Request, text: str) -> tuple[Watched, ...]:
-    """The words of `text` that are watched, the word drawn the likeliest, each other half as likely as the one before."""
-    found = []
+    """The watched words in `text`, each with the log-probabilities of all watched words: the drawn word is likeliest."""
+    places = []
     for word in re.finditer(r"\S+", text):
         if word[0] in request.watch:
             others = random.Random(request.seed + word.start()).sample(request.watch, k=len(request.watch))
             order = dict.fromkeys([word[0], *others])
-            found.append(Watched(at=word.start(), logprobs={one: -(n + 1) * math.log(2) for n, one in enumerate(order)}))
-    return tuple(found)
+            places.append(Watched(at=word.start(), logprobs={other: -(n + 1) * math.log(2) for n, other in enumerate(order)}))
+    return tuple(places)
 
 
 def forced_logprob(request: Request) -> float:
-    """Some nats for every word that is forced; another model finds the same text another few likely."""
+    """A log-probability for the words of `forced`; another model finds the same text more or less likely."""
     per_word = random.Random(f"{request.model} {request.forced}").uniform(0.5, 2.5)
     return -per_word * (1 + len((request.forced or "").split()))
 
@@ -90,10 +90,10 @@ class FakeModel:
         return [list(range(start, min(start + BATCH, len(requests)))) for start in range(0, len(requests), BATCH)]
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Nothing to share."""
+        """Do nothing: requests share nothing here."""
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
-        """Last request first: the order of arrival must not show."""
+        """Complete the last request first, so that nothing depends on the order of arrival."""
         for request in reversed(batch):
             text, finish = self._write(request) if request.forced is None else (request.forced, "stop")
             yield Completion.model_validate(
@@ -106,7 +106,7 @@ class FakeModel:
             )  # fmt: skip
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is no memory to free."""
 
 
 class FakeTrainer:
@@ -124,27 +124,31 @@ class FakeTrainer:
     ) -> Path:  # fmt: skip
         """Hash the pairs."""
         inputs, steps = [str(reference.name), *pairs], config.steps(len(pairs))
-        made = self._train(steps, inputs, start, config, seed, work, advance)
+        folder = self._train(steps, inputs, start, config, seed, work, advance)
         for step in range(every or steps, steps, every or steps):
-            shutil.copytree(made, work / f"step-{step}", dirs_exist_ok=True)
+            shutil.copytree(folder, work / f"step-{step}", dirs_exist_ok=True)
             weight = np.full(1, step % 256, dtype=np.uint8)
             save_file({"weight": weight}, work / f"step-{step}" / "model.safetensors")
-        return made
+        if config.optimizer == "carried":
+            before = work / OPTIMIZER_BEFORE
+            total = int(load_file(before)["steps"][0]) if before.exists() else 0
+            save_file({"steps": np.array([total + steps])}, work / OPTIMIZER)
+        return folder
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
-        """All of them."""
+        """Every pair fits."""
         return [True] * len(pairs)
 
     def _train(
         self, steps: int, inputs: Sequence[object], start: Path, config: SFTConfig | DPOConfig, seed: int, work: Path,
         advance: Advance,
     ) -> Path:  # fmt: skip
-        made = work / "made"
-        made.mkdir(parents=True, exist_ok=True)
+        folder = work / "made"
+        folder.mkdir(parents=True, exist_ok=True)
         for _ in range(steps):
             advance(1)
         parent = (start / "model.safetensors").read_bytes().hex()
         digits = content_id(inputs, config.model_dump(mode="json"), seed, parent)
-        save_file({"weight": np.array([int(digit, 16) for digit in digits], dtype=np.uint8)}, made / "model.safetensors")
-        (made / "metrics.jsonl").write_text(json.dumps({"step": steps}) + "\n")
-        return made
+        save_file({"weight": np.array([int(digit, 16) for digit in digits], dtype=np.uint8)}, folder / "model.safetensors")
+        (folder / "metrics.jsonl").write_text(json.dumps({"step": steps}) + "\n")
+        return folder

@@ -1,4 +1,4 @@
-"""Where the weights of a model's folder come from, before any library opens it: its lists, the files, and their headers.
+"""The check of a model's folder before any library opens it: its lists of weights, the files, and their headers.
 
 Libraries follow what stands in a folder: a list may name files anywhere, an `adapter_config.json` another model, a name without
 `.safetensors` a pickle. So every file that weights come from is found here first, and is a whole safetensors file in the folder.
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward.errors import SelfRewardError, amount, first_line
-from selfreward.records import INDEX, listed_weights
+from selfreward.records import INDEX, NoFile, listed_weights, readable
 
 WHOLE = "model.safetensors"
 """Weights in one file."""
@@ -34,7 +34,7 @@ def wrong(file: Path, what: str, now: str) -> SelfRewardError:
 def read_settings(file: Path) -> dict[str, Any]:
     """A JSON file of a model's folder that holds a table. Raises `SelfRewardError` where it does not."""
     try:
-        tree = json.loads(file.read_text(encoding="utf-8-sig"))
+        tree = json.loads(readable(file).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise wrong(file, "is not there", GIVE) from error
     except (OSError, ValueError, RecursionError) as error:
@@ -44,11 +44,23 @@ def read_settings(file: Path) -> dict[str, Any]:
     return tree
 
 
+def assert_files(folder: Path) -> None:
+    """Raises `SelfRewardError` where a pipe, say, is in a model's folder: libraries would wait for it."""
+    for path in sorted(folder.glob("*")):
+        try:
+            readable(path)
+        except FileNotFoundError:  # a link that leads nowhere
+            continue
+        except NoFile as error:
+            raise wrong(path, f"is no file: {error.strerror}", AGAIN) from error
+
+
 def weight_files(folder: Path) -> dict[Path, dict[str, tuple[str, list[int]]]]:
     """The files that weights come from; of each, tensor → (type, shape), by their headers. No weights are read.
 
     Raises `SelfRewardError` where libraries would take them from elsewhere, or one is missing or not whole.
     """
+    assert_files(folder)
     _refuse_adapter(folder)
     listed = _listed(folder)
     headers = {}
@@ -59,9 +71,7 @@ def weight_files(folder: Path) -> dict[Path, dict[str, tuple[str, list[int]]]]:
         _refuse_twice(file, headers)
         lacking = sorted(key for key, where in (listed or {}).items() if where == name and key not in headers[file])
         if lacking:
-            raise wrong(
-                file, f"lacks {amount(len(lacking), 'tensor')} of those that {INDEX} says it has, {lacking[0]} first", AGAIN
-            )
+            raise wrong(file, f"lacks {amount(len(lacking), 'tensor')} that {INDEX} lists, {lacking[0]} first", AGAIN)
     return headers
 
 
@@ -74,7 +84,7 @@ def _names(folder: Path, listed: dict[str, str] | None) -> list[str]:
         if not name.endswith(".safetensors"):
             raise wrong(folder / INDEX, f"names {name}, which is no safetensors file", "Others are never loaded")
     if missing := [name for name in names if not (folder / name).is_file()]:
-        raise SelfRewardError(f"lacks {len(missing)} of its files of weights, {missing[0]} first", str(folder), AGAIN)
+        raise SelfRewardError(f"lacks {len(missing)} of its weight files, {missing[0]} first", str(folder), AGAIN)
     if (folder / WHOLE).exists() and names != [WHOLE]:
         what = f"has {WHOLE} and {INDEX}, which names other files: libraries do not agree which to load"
         raise SelfRewardError(what, str(folder), "Leave one of the two")
@@ -88,7 +98,7 @@ def _listed(folder: Path) -> dict[str, str] | None:
     settings = read_settings(folder / "config.json") if (folder / "config.json").is_file() else {}
     if settings.get("transformers_weights") is not None:
         what = f"has weights taken from {settings['transformers_weights']} (transformers_weights)"
-        raise wrong(folder / "config.json", what, f"Leave that out, and call them {WHOLE} or list them in {INDEX}")
+        raise wrong(folder / "config.json", what, f"Leave that field out, and name the weights {WHOLE} or list them in {INDEX}")
     if not (folder / INDEX).is_file():
         return None
     try:
@@ -102,7 +112,7 @@ def _refuse_outside(file: Path, folder: Path) -> None:
     root, real = folder.resolve(), file.resolve()
     blobs = root.parent.parent / "blobs" if root.parent.name == "snapshots" else root
     if not (real.is_relative_to(root) or real.is_relative_to(blobs)):
-        what = f"takes weights from outside of the folder, {real}"
+        what = f"takes weights from outside the folder, {real}"
         raise SelfRewardError(what, str(folder), "Put the file itself into the folder, and name it without a path")
 
 
@@ -116,10 +126,10 @@ def _refuse_twice(file: Path, headers: dict[Path, dict[str, tuple[str, list[int]
 def _header(file: Path) -> dict[str, tuple[str, list[int]]]:
     from safetensors import SafetensorError, safe_open
 
-    with file.open("rb") as opened:
+    with readable(file).open("rb") as opened:
         pointer = opened.read(40).startswith(b"version https://git-lfs")
     if pointer:
-        raise wrong(file, "is a pointer of Git LFS and not the weights", "Fetch them: git lfs pull")
+        raise wrong(file, "is a Git LFS pointer and not the weights", "Fetch them: git lfs pull")
     try:
         with safe_open(file, "np") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
@@ -129,7 +139,7 @@ def _header(file: Path) -> dict[str, tuple[str, list[int]]]:
     for name, (kind, _) in header.items():
         if kind not in NUMBERS | COUNTS or (kind in COUNTS and name.endswith(".weight")):
             now = "Give the model in float32, bfloat16 or float16; a server can serve it as it is, as a judge or writer"
-            raise wrong(file, f"holds {name} in {kind}, a precision in which nothing is trained", now)
+            raise wrong(file, f"holds {name} in {kind}, a precision that cannot be trained", now)
     return header
 
 
@@ -142,8 +152,8 @@ def _refuse_adapter(folder: Path) -> None:
         now = "Move the adapter into a folder of its own if it is merged; merge it if it is not (peft: merge_and_unload)"
         raise SelfRewardError(what, str(folder), now)
     base = str(read_settings(file).get("base_model_name_or_path") or "its base")
-    what = f"is an adapter (LoRA) and no model: it goes on {base}"
-    now = "Merge it into that (peft: merge_and_unload, save_pretrained), and give the folder of the result"
+    what = f"is an adapter (LoRA) and no model: it belongs on {base}"
+    now = "Merge it into that model (peft: merge_and_unload, save_pretrained), and give the folder of the result"
     raise SelfRewardError(what, str(folder), now)
 
 
@@ -151,14 +161,14 @@ def _without(folder: Path) -> SelfRewardError:
     """The error for a folder in which no library finds weights: which files there are instead."""
     other = sorted(file.name for file in folder.glob("*.safetensors"))
     if other:
-        what = f"has weights of another name ({other[0]}): transformers looks for {WHOLE} or {INDEX}"
+        what = f"has weights under another name ({other[0]}): transformers looks for {WHOLE} or {INDEX}"
         return SelfRewardError(what, str(folder), f"Rename them, or fetch {INDEX} too")
     gguf = sorted(file.name for file in folder.glob("*.gguf"))
     if gguf:
         return SelfRewardError(f"has no .safetensors weights, but {gguf[0]}", str(folder), f"Give {folder / gguf[0]}")
     pickled = sorted(file.name for file in _pickles(folder))
-    what = "has no .safetensors weights" + (f"; {pickled[0]} is of a kind that may run code as it is read" if pickled else "")
-    return SelfRewardError(what, str(folder), "Give a model that has; others are never loaded")
+    what = "has no .safetensors weights" + (f"; {pickled[0]} is of a kind that may run code when it is read" if pickled else "")
+    return SelfRewardError(what, str(folder), "Give a model with .safetensors weights; other files are never loaded")
 
 
 def _pickles(folder: Path) -> Iterator[Path]:

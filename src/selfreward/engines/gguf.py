@@ -13,7 +13,7 @@ from typing import Any
 
 from selfreward.engines.soundness import assert_finite, assert_readable, assert_sound, quietly
 from selfreward.errors import SelfRewardError, first_line, pip_install
-from selfreward.records import sync_files, sync_folder
+from selfreward.records import readable, sync_files, sync_folder
 
 SUFFIX, MAGIC = ".gguf", b"GGUF"
 ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
@@ -27,12 +27,12 @@ def find_gguf(name: str) -> Path | None:
         return path
     files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() and not any(path.glob("*.safetensors")) else []
     if len(files) > 1:
-        raise SelfRewardError(f"has {len(files)} GGUF files", name, f"Name the one that is meant, {files[0]} say")
+        raise SelfRewardError(f"has {len(files)} GGUF files", name, f"Name one of them, such as {files[0]}")
     return files[0] if files else None
 
 
 def _begins(file: Path) -> bytes:
-    with file.open("rb") as opened:
+    with readable(file).open("rb") as opened:
         return opened.read(len(MAGIC))
 
 
@@ -52,7 +52,7 @@ def read_gguf(file: Path) -> tuple[Any, Any]:
 def convert_gguf(file: Path, folder: Path) -> None:
     """Write the model in `file` into `folder`, whole or not at all. Raises `SelfRewardError` where that cannot be done."""
     if folder.exists():
-        raise SelfRewardError("is there already", str(folder), "Name a folder that is not, or use what is in it")
+        raise SelfRewardError("is there already", str(folder), "Name a new folder, or use the model in this one")
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -101,12 +101,12 @@ def _fields(file: Path) -> dict[str, Any]:
 
 def _unknown(file: Path, error: Exception) -> SelfRewardError:
     what = f"holds no model that transformers can read ({first_line(error)})"
-    return SelfRewardError(what, str(file), "Give the model that it was made of, as a folder or a hub id")
+    return SelfRewardError(what, str(file), "Give the model that it was made from, as a folder or a hub id")
 
 
 def _write_ends(file: Path, fields: dict[str, Any]) -> None:
     """Add to the settings of how to generate every token that ends a turn or a message by the GGUF file."""
-    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings = json.loads(readable(file).read_text(encoding="utf-8"))
     known = settings.get("eos_token_id")
     ends = [*(known if isinstance(known, list) else [known]), *(fields.get(f"tokenizer.ggml.{name}") for name in ENDS)]
     stops = list(dict.fromkeys(int(end) for end in ends if end is not None))

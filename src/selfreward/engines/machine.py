@@ -14,7 +14,7 @@ from selfreward.errors import SelfRewardError, first_line, pip_install
 from selfreward.recipe import ClusterConfig
 
 WIDTH = 4096
-"""Of the matrix that is multiplied by: larger than a processor's caches, as a model's are."""
+"""Columns of the matrix in the speed measurement: larger than a processor's caches, as a model's matrices are."""
 LONG = 0.05
 """Seconds to measure for."""
 ENOUGH = 0.3
@@ -22,7 +22,7 @@ ENOUGH = 0.3
 
 
 class Device(NamedTuple):
-    """Where a model is held."""
+    """The device that holds a model."""
 
     type: str
     """"cuda" or "cpu", or another kind that torch knows."""
@@ -31,16 +31,16 @@ class Device(NamedTuple):
     """Bytes in all, in use or not; None where nothing says."""
 
 
-def find_device(asked: str = "auto") -> Device:
+def find_device(wanted: str = "auto") -> Device:
     """The device that `backend.device` means here. Raises `SelfRewardError` where there is no such device."""
     import torch
 
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
     try:
         device = torch.device(kind)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        now = "Run it where there is one, or set backend.device to one that is here"
+        now = "Run it on a machine that has one, or set backend.device to a device of this machine"
         raise SelfRewardError(f"there is no device {kind!r} here ({first_line(error)})", "backend.device", now) from error
     if device.type == "cuda":
         about = torch.cuda.get_device_properties(device)
@@ -79,7 +79,7 @@ def connect(cluster: ClusterConfig) -> Any:
         try:
             ray.init(**(_theirs(cluster.address) if cluster.address else _ours(cluster)), log_to_driver=False)
         except ConnectionError as error:
-            now = "Start one with `ray start --head`, give its address, or leave it out and have one started here"
+            now = "Start a cluster with `ray start --head` and give its address, or leave the address out to start one here"
             raise SelfRewardError(f"no Ray cluster answers ({first_line(error)})", "cluster.address", now) from error
     return ray
 
@@ -99,7 +99,7 @@ def _theirs(address: str) -> dict[str, Any]:
 
 
 def _keep_to_ourselves() -> None:
-    """A Ray of our own reports to nobody, and asks who comes for a token: its ports are open to the network, and run code."""
+    """Keep a Ray that we start to this machine: no usage reports, and a token for callers, for its ports run code."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:  # which reads it once, when it is imported
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
@@ -127,7 +127,7 @@ def gpus_each(ray: Any, cluster: ClusterConfig, processes: int, wanted: int | No
 
 
 CONTAINER = Path("/sys/fs/cgroup/memory.max")
-"""Where Linux says how much memory a container may have."""
+"""The file in which Linux states the memory limit of a container."""
 
 
 def memory_here() -> int:
@@ -142,6 +142,6 @@ OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA er
 
 
 def ran_out(error: Exception) -> bool:
-    """Whether an error says that memory ran out; torch has no class for it on a CPU, nor where CUDA's libraries asked."""
+    """True if the error says that memory ran out; torch has no class for it on a CPU, nor inside CUDA's libraries."""
     known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, of any device
     return known or any(words in str(error) for words in OUT_OF_MEMORY)

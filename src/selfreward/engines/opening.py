@@ -45,7 +45,7 @@ def load_checkpoint(name: str, path: str) -> Checkpoint:
     folder = Path(path)
     if gguf := find_gguf(path):
         now = f"Convert it once and name the folder: selfreward convert {shlex.quote(str(gguf))} FOLDER"
-        raise SelfRewardError("is a GGUF file, and only a run's base is converted by itself", path, now)
+        raise SelfRewardError("is a GGUF file, and only a run's base is converted automatically", path, now)
     if not folder.is_dir():
         if not HUB_ID.fullmatch(path):
             raise SelfRewardError("there is no such folder", path, f"Give {name} as a folder with a transformers model")
@@ -54,7 +54,7 @@ def load_checkpoint(name: str, path: str) -> Checkpoint:
 
 
 def assert_models(models: Iterable[Checkpoint], config: BackendConfig) -> dict[str, dict[str, str]]:
-    """Of each of `models` that is a folder, by its name: its fingerprint, and the hash of every file of its settings.
+    """The fingerprint of each of `models` that is a folder, and the hash of each of its settings files, by the model's name.
 
     Raises `SelfRewardError` where one could not be sampled from by `config`, or M0 not be trained, before anything is asked.
     """
@@ -77,7 +77,7 @@ def _fetch(name: str, hub_id: str) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except Exception as error:  # the hub, the network and the cache have no error in common
         now = f"Give {name} as a folder with a transformers model, or download it where the hub can be reached"
-        raise SelfRewardError(f"is no folder and cannot be had from the hub ({first_line(error)})", hub_id, now) from error
+        raise SelfRewardError(f"is no folder and cannot be fetched from the hub ({first_line(error)})", hub_id, now) from error
 
 
 def open_model(
@@ -115,13 +115,24 @@ def _own(path: str) -> Model:
     make = engine_at(path)
     try:
         engine: Model = make()
-    except (SelfRewardError, OSError, MemoryError):
+    except (SelfRewardError, MemoryError):
         raise
-    except Exception as error:  # whatever may go wrong in another's code
-        now = "Let it be opened without arguments"
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        now = "Correct that, and make it open without arguments"
         raise SelfRewardError(f"cannot be opened: raised {raised(error)}", path, now) from error
     assert_engine(engine, path)
     return engine
+
+
+def assert_opens(name: str) -> None:
+    """Open the model `name` and close it again, where it is an engine of the user's own. Raises `SelfRewardError`."""
+    if not re.fullmatch(IMPORT_PATH, name):
+        return
+    engine = _own(name)
+    try:
+        engine.close()
+    except Exception as error:  # the user's code may raise anything
+        raise SelfRewardError(f"cannot be closed: raised {raised(error)}", name, "Put that right") from error
 
 
 def assert_openable(
@@ -159,12 +170,12 @@ def open_trainer(recipe: Recipe) -> Trainer:
 
 
 def quiet_hub() -> None:
-    """Let nothing be said of tries again to reach the hub; what comes of them is an error of one line."""
+    """Silence the hub's messages about retries; a lasting failure becomes an error of one line."""
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def quiet_libraries() -> None:
-    """One progress bar is enough, and it is ours; what libraries deprecate among themselves is for us to read."""
+    """Silence the progress bars and deprecation warnings of libraries; the run shows a progress bar of its own."""
     from transformers.utils import logging as of_transformers
 
     of_transformers.disable_progress_bar()

@@ -12,6 +12,8 @@ from selfreward.errors import OutOfMemory, SelfRewardError, Stopped, amount, rai
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Asked, Completion, Contrast, Identified, Request
 
+OPTIMIZER, OPTIMIZER_BEFORE = "optimizer.safetensors", "optimizer_before.safetensors"
+"""Files in a training's folder: the optimizer's state that it ends with, and that of the training before it."""
 Advance = Callable[[int], None]
 """Called with how many more units of work are done. Raises `Stopped` where the run was asked to end."""
 
@@ -20,10 +22,10 @@ class Model(Protocol):
     """A language model that completes requests."""
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """How `requests` are split, as positions: a function of the requests alone, each position once."""
+        """Split `requests` into batches of positions: a function of the requests alone, with each position once."""
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Told of all of a stage's requests before its first batch, so that what they share may be computed once."""
+        """Learn of all requests of a stage before its first batch, so that their common beginning is computed once."""
 
     def generate(self, batch: Sequence[Request]) -> Iterable[Completion]:
         """One completion for each request of one batch, in any order, each as soon as it is there; the same batch gives the same.
@@ -44,7 +46,7 @@ class Streams(Protocol):
 
     @property
     def streams(self) -> bool:
-        """Whether it is such a model."""
+        """True if the model is one that streams."""
 
 
 @runtime_checkable
@@ -59,7 +61,7 @@ class Tells(Protocol):
 class Spreads(Protocol):
     """A model that answers batches by number in several places at once."""
 
-    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterable[tuple[int, Completion]]:
+    def spread(self, numbered: Mapping[int, Sequence[Request]]) -> Iterable[tuple[int, Completion]]:
         """(number of its batch, completion) as they come, perhaps some of them twice."""
 
 
@@ -87,14 +89,16 @@ class Trainer(Protocol):
         """Train on (prompt, chosen, rejected), answers as text or as sampled ids; returns as `sft` does.
 
         Beside it, in `work/step-N`, lie such folders of the model as it was after every N-th step, the last step excepted.
+        With `config.optimizer = "carried"` it begins with the optimizer's state in `work/OPTIMIZER_BEFORE`, where there is such
+        a file, and leaves its own in `work/OPTIMIZER`.
         """
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
-        """Which pairs the model in `start` can read whole."""
+        """For each pair, True if the model in `start` can read the whole pair."""
 
 
 def unanswered(request: Request, prompt_tokens: int = 0, reason: str | None = None) -> Completion:
-    """A request that its engine cannot do: an error that the request is, and never an answer to something else."""
+    """The error for a request that its engine cannot do; the engine never answers something else instead."""
     return Completion(
         request_id=request.id, text="", finish="error", prompt_tokens=prompt_tokens, completion_tokens=0, reason=reason
     )
@@ -107,11 +111,11 @@ def likeliest(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
     """
     import numpy as np
 
-    found: dict[str, float] = {}
+    likely: dict[str, float] = {}
     for text, logprob in tokens:
         if np.isfinite(logprob):
-            found[text] = float(np.logaddexp(found.get(text, -np.inf), logprob))
-    return found
+            likely[text] = float(np.logaddexp(likely.get(text, -np.inf), logprob))
+    return likely
 
 
 class Batch(Identified):
@@ -123,12 +127,12 @@ class Batch(Identified):
 
 
 def untold(tokens: int) -> None:
-    """The `Tells.tell` of a model that nobody listens to."""
+    """The default of `Tells.tell`, where nobody listens."""
 
 
 @contextmanager
 def heard(engine: Model, tell: Advance) -> Iterator[None]:
-    """Have `engine` tell its tokens to `tell` meanwhile, if it is one that does."""
+    """Have `engine` report its tokens to `tell` inside this context, if it is an engine that reports tokens."""
     if not isinstance(engine, Tells):
         yield
         return
@@ -140,7 +144,7 @@ def heard(engine: Model, tell: Advance) -> Iterator[None]:
 
 
 def streams(engine: Model) -> bool:
-    """Whether a completion of `engine` depends on its own request alone."""
+    """True if a completion of `engine` depends on its own request alone."""
     return isinstance(engine, Streams) and engine.streams
 
 
@@ -150,8 +154,8 @@ def name_of(engine: object) -> str:
 
 
 def plan_batches(engine: Model, requests: Sequence[Request]) -> list[list[int]]:
-    """The batches that `engine` splits `requests` into. Raises `SelfRewardError` where one is in none of them or in two."""
-    now = f"Let batches give lists of positions, each from 0 to {len(requests) - 1:,} once"
+    """Split `requests` into the engine's batches. Raises `SelfRewardError` where a request is in no batch or in two."""
+    now = f"Make batches return lists of positions, each from 0 to {len(requests) - 1:,} once"
     try:
         planned = [[int(at) for at in batch] for batch in engine.batches(requests)]
     except TypeError as error:
@@ -164,50 +168,50 @@ def plan_batches(engine: Model, requests: Sequence[Request]) -> list[list[int]]:
     }
     for what, places in wrong.items():
         if places:
-            told = f"batches split {amount(len(requests), 'request')}, and position {places[0]} is {what}"
-            raise SelfRewardError(told, name_of(engine), now)
+            what_is_wrong = f"batches split {amount(len(requests), 'request')}, and position {places[0]} is {what}"
+            raise SelfRewardError(what_is_wrong, name_of(engine), now)
     return planned
 
 
-ONE_EACH = "Let generate give one Completion for each request of its batch, with its id"
+ONE_EACH = "Make generate yield one Completion for each request of its batch, with its id"
 
 
-def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
-    """(number of its batch, completion) of all batches in `asked`, each as soon as it is there, perhaps some of them twice.
+def answers(engine: Model, numbered: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
+    """(number of its batch, completion) of all batches in `numbered`, each as soon as it is there, perhaps some of them twice.
 
     Raises `OutOfMemory` with the number of a batch that is too large, and `SelfRewardError` where an engine leaves a request
     without an answer, or answers one twice, or one that it was not asked.
     """
-    came: dict[int, set[str]] = {number: set() for number in asked}
+    came: dict[int, set[str]] = {number: set() for number in numbered}
     try:
-        for number, completion in _pieces(engine, asked):
+        for number, completion in _pieces(engine, numbered):
             came[number].add(completion.request_id)
             yield number, completion
     except (SelfRewardError, OutOfMemory, OSError, MemoryError, Stopped):
         raise
-    except Exception as error:  # whatever may go wrong in another's code; in ours it is a bug, which keeps its traceback
+    except Exception as error:  # the user's code may raise anything; in ours it is a bug, which keeps its traceback
         if type(engine).__module__.startswith("selfreward."):
             raise
         raise SelfRewardError(
-            f"generate raised {raised(error)}", name_of(engine), "Put it right, then run the same command"
+            f"generate raised {raised(error)}", name_of(engine), "Correct it, then run the same command"
         ) from error
-    for number, batch in asked.items():
+    for number, batch in numbered.items():
         if left := sum(request.id not in came[number] for request in batch):
             raise SelfRewardError(_left(left, batch), name_of(engine), ONE_EACH)
 
 
-def _left(missing: int, asked: Sequence[Request]) -> str:
-    return f"left {missing:,} of {amount(len(asked), 'request')} without an answer"
+def _left(missing: int, requests: Sequence[Request]) -> str:
+    return f"left {missing:,} of {amount(len(requests), 'request')} without an answer"
 
 
-def _assert_whole(engine: Model, came: Sequence[Completion], asked: Sequence[Request]) -> None:
-    """Raises `SelfRewardError` where `came` is not one completion of each request in `asked`."""
-    times, wanted = Counter(completion.request_id for completion in came), Counter(request.id for request in asked)
+def _assert_whole(engine: Model, completions: Sequence[Completion], requests: Sequence[Request]) -> None:
+    """Raises `SelfRewardError` where `completions` is not one completion of each request in `requests`."""
+    times, wanted = Counter(completion.request_id for completion in completions), Counter(request.id for request in requests)
     missing, extra = wanted - times, times - wanted
     if missing:
-        what = _left(missing.total(), asked)
+        what = _left(missing.total(), requests)
     elif again := extra.keys() & wanted.keys():
-        what = f"answered {len(again):,} of {amount(len(asked), 'request')} more than once"
+        what = f"answered {len(again):,} of {amount(len(requests), 'request')} more than once"
     elif extra:
         what = f"answered {amount(extra.total(), 'request')} that it was not asked"
     else:
@@ -215,13 +219,13 @@ def _assert_whole(engine: Model, came: Sequence[Completion], asked: Sequence[Req
     raise SelfRewardError(what, name_of(engine), ONE_EACH)
 
 
-def _pieces(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
+def _pieces(engine: Model, numbered: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
     if isinstance(engine, Spreads):
-        yield from engine.spread(asked)
+        yield from engine.spread(numbered)
     elif streams(engine):
-        yield from _streamed(engine, asked)
+        yield from _streamed(engine, numbered)
     else:
-        for number, requests in asked.items():
+        for number, requests in numbered.items():
             try:
                 yield from ((number, completion) for completion in _of_batch(engine, requests))
             except OutOfMemory as error:
@@ -230,7 +234,7 @@ def _pieces(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[t
 
 
 def _of_batch(engine: Model, requests: Sequence[Request]) -> Iterator[Completion]:
-    """What an engine answers to one batch, as it comes; that it is whole, and no more, shows at its end."""
+    """Yield the engine's completions of one batch as they come; the end of the batch shows whether any is missing or extra."""
     wanted, came = Counter(request.id for request in requests), list[Completion]()
     for completion in _each(engine, engine.generate(requests)):
         came.append(completion)
@@ -240,12 +244,12 @@ def _of_batch(engine: Model, requests: Sequence[Request]) -> Iterator[Completion
     _assert_whole(engine, came, requests)
 
 
-def _streamed(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
+def _streamed(engine: Model, numbered: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
     owing: dict[str, list[int]] = defaultdict(list)
-    for number, requests in asked.items():
+    for number, requests in numbered.items():
         for request in requests:  # the same request may be in several batches, as where two rivals answer alike
             owing[request.id].append(number)
-    for completion in _each(engine, engine.generate([request for requests in asked.values() for request in requests])):
+    for completion in _each(engine, engine.generate([request for requests in numbered.values() for request in requests])):
         if not owing.get(completion.request_id):
             _assert_whole(engine, [completion], ())
         yield owing[completion.request_id].pop(0), completion
@@ -253,7 +257,7 @@ def _streamed(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator
 
 def _each(engine: object, came: Any) -> Iterator[Completion]:
     """The completions that an engine gives. Raises `SelfRewardError` where they are something else."""
-    now = "Let generate yield a Completion for each request of its batch"
+    now = "Make generate yield a Completion for each request of its batch"
     if not isinstance(came, Iterable):
         raise SelfRewardError(f"generate gave {came!r:.80}, where completions are expected", name_of(engine), now)
     for completion in came:

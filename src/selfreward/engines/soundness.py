@@ -1,4 +1,4 @@
-"""Whether the model in a folder can be sampled from and trained: one line for whatever it lacks, before anything is begun.
+"""The check that the model in a folder can be sampled from and trained: one line for whatever it lacks, before anything begins.
 
 `check`, a run as it begins, both engines and the trainer ask here, and so say the same of a folder. Nothing is listed by
 architecture: transformers itself lays the weights' headers over the model that it makes of config.json, with no memory behind it.
@@ -14,7 +14,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from selfreward.engines.folders import GIVE, NUMBERS, read_settings, weight_files, wrong
+from selfreward.engines.folders import GIVE, NUMBERS, assert_files, read_settings, weight_files, wrong
 from selfreward.errors import SelfRewardError, amount, first_line
 
 LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len")
@@ -23,15 +23,15 @@ SIZES = (
     *LENGTHS, "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
     "n_embd", "n_layer", "n_head", "rope_theta",
 )  # fmt: skip
-"""Settings that are more than nothing wherever they are given."""
+"""Settings that must be at least 1 wherever they are given."""
 OF_ROTATION = ("factor", "rope_theta")
-"""Settings of how positions are rotated that are more than nothing."""
+"""Settings of the rotation of positions that must be above 0."""
 PRECISIONS = {"float64", "float32", "float16", "bfloat16", "auto"}
 OF_EMBEDDINGS = "modules.json"
 """The file by which sentence-transformers knows a model that gives vectors and no text."""
 UNKNOWN = "its config.json is no model that transformers knows"
 HELD = 1 << 24
-"""Numbers looked at together."""
+"""Numbers checked at a time."""
 Stamp = tuple[tuple[str, int, int], ...]
 
 
@@ -50,7 +50,7 @@ def assert_finite(folder: Path) -> None:
 
 
 def _stamp(folder: Path) -> Stamp:
-    """Names, sizes and times of a folder's files: what was found of it holds for as long as they stay."""
+    """Names, sizes and times of a folder's files: findings about the folder hold as long as these stay the same."""
     stats = ((path.name, path.stat()) for path in sorted(folder.glob("*")) if path.exists())
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
@@ -71,6 +71,7 @@ def read_config(folder: Path) -> Any:
     """
     from transformers import AutoConfig
 
+    assert_files(folder)
     try:
         settings = read_settings(folder / "config.json")
     except SelfRewardError as error:
@@ -81,7 +82,7 @@ def read_config(folder: Path) -> Any:
         raise SelfRewardError(f"gives vectors and no text ({OF_EMBEDDINGS})", str(folder), GIVE)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # whatever its code stumbles over
+    except Exception as error:  # transformers may raise anything
         own = "it needs code that comes with the model (auto_map), which is never run"
         raise SelfRewardError(f"{UNKNOWN} ({own if 'auto_map' in settings else first_line(error)})", str(folder), GIVE) from error
     _assert_ends(folder / "generation_config.json", int(getattr(config.get_text_config(), "vocab_size", 0)))
@@ -93,11 +94,11 @@ def _assert_ends(file: Path, embeddings: int) -> None:
     ends = read_settings(file).get("eos_token_id") if file.is_file() else None
     ids = [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
     if not all(type(end) is int and 0 <= end < (embeddings or end + 1) for end in ids):
-        raise wrong(file, f"says eos_token_id = {ends!r}, which is no token's id", "Put that right, or leave it out")
+        raise wrong(file, f"says eos_token_id = {ends!r}, which is no token's id", "Correct it, or leave it out")
 
 
 def is_quantised(folder: Path) -> bool:
-    """Whether the weights in `folder` are said to be in fewer bits than they were trained in."""
+    """True if the settings in `folder` say that its weights are in fewer bits than they were trained in."""
     try:
         return bool(_quantised(read_settings(folder / "config.json")))
     except SelfRewardError:  # told of by who reads it whole
@@ -105,34 +106,34 @@ def is_quantised(folder: Path) -> bool:
 
 
 def _quantised(settings: dict[str, Any]) -> Any:
-    """The table of a config.json that tells how weights are quantised, MLX's too; nothing where they are not."""
+    """The table of a config.json that says how weights are quantised, MLX's too; empty where they are not."""
     tables = (settings, *(part for part in settings.values() if isinstance(part, dict)))
     return next(filter(None, (table.get("quantization_config") or table.get("quantization") for table in tables)), None)
 
 
 def _refuse_quantised(folder: Path, settings: dict[str, Any]) -> None:
-    if said := _quantised(settings):
-        table = said if isinstance(said, dict) else {}
+    if quantised := _quantised(settings):
+        table = quantised if isinstance(quantised, dict) else {}
         bits = 4 if table.get("load_in_4bit") else 8 if table.get("load_in_8bit") else table.get("bits")
         kind = ", ".join(filter(None, (str(table.get("quant_method", "")), f"{bits} bits" if bits else "")))
-        what = f"its weights are quantised already ({kind or 'see config.json'}), and can be neither trained nor merged so"
-        now = 'Give the model it was made of (trainer.lora.quantize = "4bit" saves memory), or have a server serve it'
+        what = (
+            f"its weights are quantised already ({kind or 'see config.json'}), and can be neither trained nor merged in that form"
+        )
+        now = 'Give the model it was made of (trainer.lora.quantize = "4bit" saves memory), or use it through a server'
         raise SelfRewardError(what, str(folder), now)
 
 
 def _refuse_nonsense(folder: Path, settings: dict[str, Any]) -> None:
-    """Raises `SelfRewardError` for a number below one or of no kind, and for a precision in which nothing is trained."""
+    """Raises `SelfRewardError` for a number below one or of no kind, and for a precision that cannot be trained."""
     text = settings.get("text_config") or {}
     for table in (settings, text if isinstance(text, dict) else {}):
         for name, value in _senseless(table).items() if isinstance(text, dict) else [("text_config", text)]:
-            what = f"its config.json says {name} = {value!r}, which has no sense"
-            raise SelfRewardError(what, str(folder), "Put that right; the model's page has its settings")
+            what = f"its config.json says {name} = {value!r}, which makes no sense"
+            raise SelfRewardError(what, str(folder), "Correct it; the model's page has its settings")
         dtype = table.get("dtype", table.get("torch_dtype"))
         if isinstance(dtype, str) and dtype.removeprefix("torch.") not in PRECISIONS:
             now = "Give the model in float32, bfloat16 or float16"
-            raise SelfRewardError(
-                f"its config.json says dtype = {dtype!r}, a precision in which nothing is trained", str(folder), now
-            )
+            raise SelfRewardError(f"its config.json says dtype = {dtype!r}, a precision that cannot be trained", str(folder), now)
 
 
 def _senseless(table: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +176,7 @@ def _fitting_tokenizer(folder: Path, config: Any) -> Any:
         raise SelfRewardError("its tokenizer has neither a padding token nor an end of text", str(folder), now)
     if empty := [name for name in ("pad_token", "eos_token") if getattr(tokenizer, name) == ""]:
         raise SelfRewardError(
-            f"its tokenizer_config.json says {empty[0]} = '', which is no token", str(folder), "Put that right, or leave it out"
+            f"its tokenizer_config.json says {empty[0]} = '', which is no token", str(folder), "Correct it, or leave it out"
         )
     _refuse_beyond(folder, tokenizer, config.get_text_config().vocab_size)
     return tokenizer
@@ -189,8 +190,8 @@ def _refuse_beyond(folder: Path, tokenizer: Any, embeddings: int) -> None:
     from selfreward.engines.tokens import end_of_turn, prompt_ids
     from selfreward.records import Message
 
-    asked = prompt_ids(tokenizer, [Message(role="user", content="Hi")])
-    written = {*asked, end_of_turn(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
+    ids = prompt_ids(tokenizer, [Message(role="user", content="Hi")])
+    written = {*ids, end_of_turn(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
     added = tokenizer.added_tokens_decoder
     never = {at for at, token in added.items() if token.special and at not in written and len(token.content) > 1}
     beyond = sorted(at for at in {*tokenizer.get_vocab().values(), *written} if at >= embeddings and at not in never)
@@ -208,22 +209,22 @@ def _assert_fitting(folder: Path, config: Any, tensors: dict[str, list[int]]) ->
 
     try:
         with quietly():
-            _, found = AutoModelForCausalLM.from_pretrained(
+            _, report = AutoModelForCausalLM.from_pretrained(
                 folder, config=config, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True,
                 trust_remote_code=False, use_safetensors=True,
             )  # fmt: skip
-    except Exception as error:  # whatever its code may stumble over
-        raise SelfRewardError(f"transformers stumbles over it: {first_line(error)}", str(folder), GIVE) from error
+    except Exception as error:  # transformers may raise anything
+        raise SelfRewardError(f"transformers fails on it: {first_line(error)}", str(folder), GIVE) from error
     kind = config.model_type
-    for name, stored, meant in sorted(found["mismatched_keys"]):
+    for name, stored, meant in sorted(report["mismatched_keys"]):
         what = f"{name} in its weights is {_shape(stored)}, and {_shape(meant)} by its config.json"
         raise SelfRewardError(what, str(folder), "Give the config.json and tokenizer that belong to these weights")
-    if found["missing_keys"]:
-        what = f"its weights lack {_first(found['missing_keys'])} of a {kind}"
-        unknown = f", and have {_first(found['unexpected_keys'])}" if found["unexpected_keys"] else ""
+    if report["missing_keys"]:
+        what = f"its weights lack {_first(report['missing_keys'])} of a {kind}"
+        unknown = f", and have {_first(report['unexpected_keys'])}" if report["unexpected_keys"] else ""
         raise SelfRewardError(what + unknown, str(folder), GIVE)
-    if found["unexpected_keys"]:
-        what = f"its weights have {_first(found['unexpected_keys'])}, of which a {kind} knows nothing"
+    if report["unexpected_keys"]:
+        what = f"its weights have {_first(report['unexpected_keys'])}, which a {kind} does not have"
         raise SelfRewardError(what, str(folder), "Give the config.json that belongs to these weights")
     if not tensors:
         raise SelfRewardError("has no weights in its files", str(folder), GIVE)
@@ -250,13 +251,13 @@ def _finite(folder: Path, _: Stamp) -> None:
                     continue
                 for part in tensors.get_tensor(name).reshape(-1).split(HELD):
                     if part.numel() and not bool(torch.stack(torch.aminmax(part)).isfinite().all()):
-                        now = "Give weights from before that; a training that ran away leaves such ones"
+                        now = "Give weights from before the training diverged"
                         raise wrong(file, f"holds numbers that are not finite (NaN or infinity) in {name}", now)
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Let transformers say nothing of what it finds: it is said here."""
+    """Silence the messages of transformers about the weights: the errors here say the same."""
     from transformers.utils import logging as of_transformers
 
     logger = logging.getLogger("transformers")

@@ -46,10 +46,10 @@ System = Literal["kept", "prompt only", "dropped", "refused"]
 
 
 class Thought(NamedTuple):
-    """How a chat template asks for a thought before the answer, and how it writes one."""
+    """A chat template's way to ask for a thought before the answer, and to write one."""
 
     opened: bool
-    """Its prompt begins the thought."""
+    """True if the template's prompt begins the thought."""
     opening: str
     """Text between that prompt and the thought, which the model writes."""
     closing: str
@@ -57,26 +57,26 @@ class Thought(NamedTuple):
 
     @property
     def marks(self) -> str:
-        """Everything of it that the model writes."""
+        """Every mark of a thought that the model writes."""
         return self.opening + self.closing
 
 
 USUAL = Thought(False, "<think>\n", "\n</think>\n\n")
-"""Of templates that write no thoughts: the marks that most models put around theirs."""
+"""The marks that most models put around thoughts, for templates that write none."""
 RARER = (Thought(False, "<|inner_prefix|>", "<|inner_suffix|>"), Thought(False, "<|channel>thought\n", "\n<channel|>"))
 """Others, which templates name that write no `reasoning_content` (Apertus, Gemma 4)."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """How a chat template asks for an answer, with a thought before it and without, and how it writes both."""
+    """A chat template's way to ask for an answer, with a thought before it and without, and to write both."""
 
     parts: bool
-    """It reads contents as lists of parts, not as strings."""
+    """True if the template reads contents as lists of parts, not as strings."""
     switch: tuple[str, Any, Any] | None
     """A variable of `FURTHER`, its value off and on, that says whether to think; None where `SWITCHES` do, or nothing does."""
     tools: bool
-    """It cannot do without a list of tools and of documents, which are then empty."""
+    """True if the template fails without a list of tools and of documents; it is then given empty lists."""
     before: str
     """Text after the generation prompt, up to the answer, written by us where the model is not to think: a header (gpt-oss), the
     close of a thought."""
@@ -87,19 +87,20 @@ class Template:
     end: int
     """Id of the token that an answer ends with. Generation stops on it."""
     trims: bool
-    """It takes the white space around an answer away."""
+    """True if the template removes the white space around an answer."""
     thinking: Thinking
-    """`none`: it knows no thoughts; `free`: the model may begin one; `switch`: a variable says; `open`: its prompt begins one."""
+    """`none`: the template knows no thoughts; `free`: the model may begin one; `switch`: a variable decides; `open`: the prompt
+    begins one."""
     system: System
     """The fate of a system turn; `prompt only`: it is written until the answer to it is there."""
     thought: Thought = USUAL
-    """How the model is asked to think, and how it does."""
+    """The template's way to ask for a thought, and to write one."""
     blank: bool = True
-    """It writes an answer that says nothing, and does not refuse it."""
+    """True if the template writes an empty answer, and does not refuse it."""
 
 
 class Reader:
-    """Reads off a chat template how it asks and answers, by having it write conversations of stand-ins."""
+    """Reads off a chat template its way to ask and to answer, by having it write conversations of stand-ins."""
 
     ASK, ANSWER, GO_ON, SYSTEM, THOUGHT = (f"{PROBE}{at}x" for at in (91, 92, 93, 94, 95))
 
@@ -112,7 +113,7 @@ class Reader:
         self.answered = [text for text in both if text and text.count(self.ANSWER) == 1]
 
     def read(self) -> Template:
-        """Raises `SelfRewardError` where nothing ends an answer."""
+        """Read the template. Raises `SelfRewardError` where nothing ends an answer."""
         gap = self._gap()
         lead = gap if not gap.strip() else ""
         close = self._close()
@@ -137,7 +138,7 @@ class Reader:
                     return self.form
         self.form = forms[0]
         self._write("u")
-        raise bad_template(self.tokenizer, "does not write what every turn says exactly once")
+        raise bad_template(self.tokenizer, "does not write the text of every turn exactly once")
 
     def _switch(self) -> tuple[str, Any, Any] | None:
         """The first variable of `FURTHER` by which the end of a prompt changes; None where one of `SWITCHES` changes it."""
@@ -225,7 +226,7 @@ class Reader:
         return "free" if knows or CLOSED.search(self.tokenizer.get_chat_template()) else "none"
 
     def _thought(self, close: str | None) -> Thought:
-        """As the template's own conversation with a thought has it, or as its prompt for one ends."""
+        """The thought marks in the template's own conversation with a thought, or at the end of its prompt for one."""
         asked = self._attempt("u", think=True) or self.asked
         how: dict[str, Any] = {"think": True, "thought": self.THOUGHT}
         for written in (self._attempt("ua", prompt=False, **how), self._attempt("uav", **how)):
@@ -253,7 +254,7 @@ class Reader:
 
 
 def _closing(opening: str) -> str:
-    """The mark that closes a thought, by the one that opens it."""
+    """The mark that closes a thought, from the mark that opens it."""
     mark = opening.strip()
     return mark.replace("START", "END") if "START" in mark else f"{mark[0]}/{mark[1:]}"
 
@@ -269,13 +270,13 @@ def write(
     switch: tuple[str, Any, Any] | None = None, think: bool = False, thought: str | None = None,
 ) -> str:  # fmt: skip
     """The text that the template makes of (role, content). Raises `SelfRewardError` where it refuses."""
-    said = [{"role": role, "content": [{"type": "text", "text": text}] if parts else text} for role, text in turns]
+    messages = [{"role": role, "content": [{"type": "text", "text": text}] if parts else text} for role, text in turns]
     if thought is not None:
-        said[-1] |= {"reasoning_content": thought, "reasoning": thought}
+        messages[-1] |= {"reasoning_content": thought, "reasoning": thought}
     try:
         return str(
             tokenizer.apply_chat_template(
-                said, tokenize=False, add_generation_prompt=prompt, chat_template=SAME_DAY + tokenizer.get_chat_template(),
+                messages, tokenize=False, add_generation_prompt=prompt, chat_template=SAME_DAY + tokenizer.get_chat_template(),
                 tools=[] if tools else None, documents=[] if tools else None, **switches(think, switch),
             )
         )  # fmt: skip
@@ -289,6 +290,6 @@ def switches(think: bool, switch: tuple[str, Any, Any] | None) -> dict[str, Any]
 
 
 def bad_template(tokenizer: PreTrainedTokenizerBase, what: str) -> SelfRewardError:
-    """The error that a chat template is which does `what`."""
-    now = "Put a chat template into the model's folder (chat_template.jinja) that does"
+    """The error for a chat template that does `what`."""
+    now = "Put a chat template into the model's folder (chat_template.jinja) that can be used"
     return SelfRewardError(f"its chat template {what}", str(tokenizer.name_or_path), now)

@@ -21,7 +21,7 @@ CLOSE = (
     r"|<\|inner_suffix\|>|<\|(?:END_THINKING|end_of_thought)\|>(?:\s*+<\|(?:START_RESPONSE|START_TEXT|begin_of_solution)\|>)?"
     r"|(?:<\|end\|>\s*+<\|start\|>\s*+assistant\s*+)?<\|channel\|>\s*+final\b[^<\n]*+<\|message\|>"
 )
-"""Its end, with the header of the answer where one follows."""
+"""The end of a thought, with the header of the answer where one follows."""
 _RARE_OPEN = r"\bto=self<\|message\|>|Here are my reasoning steps:"
 _RARE_CLOSE = r"(?:<\|eom\|>\s*+<\|start\|>\s*+assistant\s*+)?\bto=user<\|message\|>|\[BEGIN FINAL RESPONSE\]"
 """Marks of single models (Muse Glimmer, Apriel), which stand in other texts too."""
@@ -33,12 +33,12 @@ class Said(NamedTuple):
     """A completion of a model that may think."""
 
     thought: str
-    """Without its marks; empty where there is none."""
+    """The thought without its marks; empty where there is none."""
     answer: str
     start: int
-    """Where the answer begins, in characters."""
+    """The character at which the answer begins."""
     whole: bool
-    """Whether the thought came to its end; where it did not there is no answer."""
+    """True if the thought came to its end; without an end there is no answer."""
 
 
 def parted(text: str, opened: bool = False) -> Said:
@@ -65,8 +65,8 @@ def parted(text: str, opened: bool = False) -> Said:
 
 def written_with(text: str) -> Said | None:
     """The thought and the answer of a text by people that begins with a thought (`<think>…</think>`); None of any other."""
-    mark, said = MARKS.match(text.lstrip()), parted(text)
-    return said if mark and mark["open"] and said.thought and said.whole else None
+    mark, completion = MARKS.match(text.lstrip()), parted(text)
+    return completion if mark and mark["open"] and completion.thought and completion.whole else None
 
 
 def without_thought(completion: Completion, request: Request, opened: bool = False, apart: str | None = None) -> Completion:
@@ -78,14 +78,14 @@ def without_thought(completion: Completion, request: Request, opened: bool = Fal
     thinks = request.sampling.thinking is not None and request.forced is None
     if not thinks or completion.thought is not None or completion.finish == "error":
         return completion
-    said = parted(completion.text, opened)
+    parts = parted(completion.text, opened)
     if apart:  # no server says of a thought whether it came to its end: it did where something follows
-        said = said._replace(thought=apart, whole=bool(said.answer.strip()))
-    watched = [place.model_copy(update={"at": place.at - said.start}) for place in completion.watched if place.at >= said.start]
+        parts = parts._replace(thought=apart, whole=bool(parts.answer.strip()))
+    watched = [place.model_copy(update={"at": place.at - parts.start}) for place in completion.watched if place.at >= parts.start]
     return completion.model_copy(
         update={
-            "text": said.answer, "thought": said.thought, "watched": tuple(watched),
-            "finish": completion.finish if said.whole else "truncated",
+            "text": parts.answer, "thought": parts.thought, "watched": tuple(watched),
+            "finish": completion.finish if parts.whole else "truncated",
         }
     )  # fmt: skip
 
@@ -96,6 +96,6 @@ def thought_of(request: Request, completion: Completion) -> str | None:
 
 
 def in_quotes(text: str, mark: re.Match[str]) -> bool:
-    """Whether a mark is one that the text speaks of: between quotes of which the first ends nothing."""
+    """True if the text only mentions the mark: it stands between quotes, and the first quote ends nothing."""
     before, after = text[max(mark.start() - 2, 0) : mark.start()], text[mark.end() : mark.end() + 1]
     return before[-1:] in QUOTED and after in QUOTED and (before[-1:] in "“‘«" or not re.match(r"[\w.,;!?)\]]", before[:-1]))

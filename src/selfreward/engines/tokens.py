@@ -53,12 +53,12 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 
 def came_without_template(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer was loaded from a folder or file without a chat template, and was given the default."""
+    """True if the tokenizer was loaded from a folder or file without a chat template, and was given the default."""
     return tokenizer in _WITHOUT
 
 
 def template(tokenizer: PreTrainedTokenizerBase) -> Template:
-    """How the tokenizer's chat template asks and answers, read once. Raises `SelfRewardError` where it cannot be used."""
+    """The chat template's way to ask and to answer, read once. Raises `SelfRewardError` where the template cannot be used."""
     source = tokenizer.get_chat_template()
     if tokenizer not in _TEMPLATES or _TEMPLATES[tokenizer][0] != source:
         _TEMPLATES[tokenizer] = source, Reader(tokenizer).read()
@@ -79,7 +79,7 @@ def system_turn(tokenizer: PreTrainedTokenizerBase) -> System:
 
 
 def way_of_thinking(tokenizer: PreTrainedTokenizerBase) -> Thinking:
-    """How its chat template has a model think; `free` only where nothing keeps it from a thought when it is not to think."""
+    """The chat template's way to have a model think; `free` only where nothing stops a thought when none is wanted."""
     how = template(tokenizer)
     return "switch" if how.thinking == "free" and how.before else how.thinking
 
@@ -100,11 +100,11 @@ def completion_ids(
     With a `thought`, the ids of both, after the prompt that asks for one; an empty thought is none that was written.
     """
     how, before = template(tokenizer), _prompt(tokenizer, messages, thought is not None)
-    said = neutral(tokenizer, response.strip() if how.trims else response)
+    text = neutral(tokenizer, response.strip() if how.trims else response)
     lead = how.lead
     if thought is not None:
         lead = how.thought.opening + neutral(tokenizer, thought) + how.thought.closing if thought else how.before + how.lead
-    return [*_continuation(tokenizer, before, before + lead + said + how.tail), how.end]
+    return [*_continuation(tokenizer, before, before + lead + text + how.tail), how.end]
 
 
 def said_by(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Said:
@@ -113,13 +113,13 @@ def said_by(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Said:
 
 
 def thought_length(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:
-    """How many of a completion's ids are its thought, the mark that closes it included; 0 where there is none."""
+    """The number of a completion's ids in its thought, the closing mark included; 0 where there is no thought."""
     start = said_by(tokenizer, ids).start
     return bisect_left(range(len(ids)), start, key=lambda upto: len(decode(tokenizer, ids[:upto]))) if start else 0
 
 
 def stops_within(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the token that ends an answer stands in a thought's marks too, so that generation would stop before the answer."""
+    """True if the token that ends an answer is also in a thought's marks, so that generation would stop before the answer."""
     return template(tokenizer).end in encode(tokenizer, template(tokenizer).thought.marks)
 
 
@@ -177,12 +177,12 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, 
     texts = [neutral(tokenizer, message.content) for message in messages]
     turns = [(turn.role, _hidden(texts[at], at)) for at, turn in enumerate(messages)]
     text = write(tokenizer, turns, prompt=prompt, parts=how.parts, tools=how.tools, switch=how.switch, think=think)
-    if sorted(map(int, STAND_IN.findall(text))) != [at for at, said in enumerate(texts) if said.strip()]:
-        raise bad_template(tokenizer, "does not write what every turn says exactly once")
+    if sorted(map(int, STAND_IN.findall(text))) != [at for at, content in enumerate(texts) if content.strip()]:
+        raise bad_template(tokenizer, "does not write the text of every turn exactly once")
     return STAND_IN.sub(lambda place: texts[int(place[1])].strip(), text)
 
 
 def _hidden(text: str, at: int) -> str:
     """A stand-in for what `text` says. The white space around it stays: it is the template that keeps or trims it."""
-    said = text.strip()
-    return text.replace(said, f"{PROBE}{at}x", 1) if said else text
+    stripped = text.strip()
+    return text.replace(stripped, f"{PROBE}{at}x", 1) if stripped else text

@@ -163,7 +163,7 @@ def perfect_that_are_best(ranking: Judged, perfect: float = 5.0) -> tuple[float,
 
 
 def same_order(ranking: Judged) -> bool:
-    """Whether the scores order every pair as people do, with ties where people have ties."""
+    """True if the scores order every pair as people do, with ties where people have ties."""
     scores = [score for score in ranking.scores if score is not None]
     return len(scores) == len(ranking.ranks) and places(scores) == places([-rank for rank in ranking.ranks])
 

@@ -6,7 +6,7 @@ from .fields import (HUB_ID as HUB_ID, IMPORT_PATH as IMPORT_PATH, ROLES as ROLE
     imported as imported)
 from .iteration import (BEST_AGAINST_WORST as BEST_AGAINST_WORST,
     JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, PromptsConfig as PromptsConfig)
-from .measuring import (FIRST_SECOND_TIE as FIRST_SECOND_TIE, DriftConfig as DriftConfig, Ends as Ends, Limit as Limit,
+from .measuring import (CHECKS as CHECKS, FIRST_SECOND_TIE as FIRST_SECOND_TIE, DriftConfig as DriftConfig, Ends as Ends, Limit as Limit,
     PairwiseConfig as PairwiseConfig, label_name as label_name)
 from .own import (assert_engine as assert_engine, assert_takes as assert_takes, engine_at as engine_at,
     function_at as function_at)

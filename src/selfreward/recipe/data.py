@@ -1,4 +1,4 @@
-"""Tables of a recipe: seed data, where its rows come from, and how EFT is made of people's rankings."""
+"""Tables of a recipe: the seed data and its sources, and the way from people's rankings to EFT."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ ColumnName = Literal[
 
 
 class SourceConfig(Section):
-    """Where rows come from, and what shape they have. A path alone stands for `{ path = … }`."""
+    """A source of rows, and their format. A path alone stands for `{ path = … }`."""
 
     path: Located
     """A file (.jsonl, .json, .csv, .tsv, .parquet; also .gz), or a dataset by hub id or folder, read through `datasets`."""
     format: Literal["records", "oasst", "messages", "alpaca", "columns"] = "records"
     """Rows as this program writes them; Open Assistant message trees; chat `messages`; Alpaca's fields; or named `columns`."""
     columns: dict[ColumnName, str] = Field({})
-    """Our name for a column, or for a part of an object in it → the rows' own, where that is another."""
+    """Our name for a column, or for a part of an object in it → the rows' own name, where they differ."""
     subset: str | None = None
-    """Of a dataset, the configuration."""
+    """The configuration of a dataset."""
     split: str = "train"
-    """Of a dataset, the split."""
+    """The split of a dataset."""
     language: str | None = None
     """Open Assistant: only trees in this language (`en` in the paper)."""
     limit: int | None = Field(None, ge=1)
-    """At most so many, drawn by the run's seed; 3,200 IFT examples in the paper. Of IFT and `rankings`, so many of what is left
-    when prompts that are measured on, and for `rankings` those of IFT, are taken out."""
+    """Most rows to use, drawn by the run's seed; 3,200 IFT examples in the paper. For IFT and `rankings` they are drawn from the
+    rows left when prompts to be measured on, and for `rankings` those of IFT, are taken out."""
 
     @model_validator(mode="before")
     @classmethod
@@ -41,14 +41,14 @@ class SourceConfig(Section):
     @model_validator(mode="after")
     def _of_use(self) -> Self:
         if self.language and self.format != "oasst":
-            raise ValueError('language is for format = "oasst" alone: other rows do not tell theirs')
+            raise ValueError('language works only with format = "oasst": other rows do not state theirs')
         if self.columns and self.format in ("records", "oasst"):
             raise ValueError(f"columns have no meaning for {self.format}, whose names are fixed")
         return self
 
 
 class SeedConfig(Section):
-    """Seed data: people's examples, and what is held out for measuring."""
+    """Seed data: people's examples, and the held-out part for measuring."""
 
     ift: SourceConfig
     """Examples of following instructions."""
@@ -61,31 +61,32 @@ class SeedConfig(Section):
     heldout_rankings: SourceConfig | None = None
     """Responses ranked by people, on which judging is measured. Not given: split from `rankings`."""
     heldout: int = Field(256, ge=1)
-    """How many prompts are split from `ift` where `heldout_prompts` is not given; the paper tests on 256."""
+    """Number of prompts split from `ift` where `heldout_prompts` is not given; the paper tests on 256."""
     skip_bad_rows: bool = False
-    """Count and list rows that do not fit their format, where they would be an error."""
+    """Count and list rows that do not fit their format, instead of ending with an error."""
 
     @model_validator(mode="after")
     def _one_eft(self) -> Self:
         if self.eft and self.rankings:
-            raise ValueError("give eft or rankings, of which it is made, and not both; to measure on, give heldout_rankings")
+            raise ValueError("give either eft or rankings, from which EFT is made; for measuring, give heldout_rankings")
         return self
 
 
 class EFTConfig(Section):
-    """How EFT is made of people's rankings (paper, section 2.1 and 3.1), or of rankings that the SFT baseline makes."""
+    """EFT made of people's rankings (paper, section 2.1 and 3.1), or of rankings that the SFT baseline makes."""
 
     by: Literal["people", "self"] = off("people")
-    """Whose rankings. `self` (Self-Taught Evaluators, arXiv 2408.02666): IFT's answer to a prompt is above the SFT baseline's
-    answer to a prompt that the baseline changed; neither `data.eft` nor `data.rankings` is given then."""
+    """The maker of the rankings. `self` (Self-Taught Evaluators, arXiv 2408.02666): IFT's answer to a prompt is above the SFT
+    baseline's answer to a prompt that the baseline changed; neither `data.eft` nor `data.rankings` is given then."""
     prompts: int | None = off(None)
-    """Of `self`, at most so many of IFT's prompts, drawn by the run's seed."""
+    """With `self`, most of IFT's prompts to use, drawn by the run's seed."""
     change: Located | None = off(None)
-    """Of `self`, the text with the slot {prompt} that asks for a changed prompt; not given, one that comes with the package."""
+    """With `self`, the text with the slot {prompt} that asks for a changed prompt; not given, a text that comes with the package.
+    """
     tries: int = Field(4, ge=1)
     """Judgments that the SFT baseline writes of each response; the paper does not say."""
     agree: Literal["one", "mean"] = "one"
-    """The ranking that must agree with people's: that of `one` of the tries as a whole, or of the `mean` of all."""
+    """The ranking that must agree with people's: the ranking by `one` of the tries as a whole, or by the `mean` of all."""
     commonest: Share = 0.4
     """The commonest score is thinned out to at most this share of the examples; the paper does not say."""
     heldout: Share = 0.25
@@ -100,7 +101,7 @@ class EFTConfig(Section):
     @model_validator(mode="after")
     def _of_its_own(self) -> Self:
         if self.by == "people" and (self.prompts is not None or self.change is not None):
-            raise ValueError('prompts and change are for by = "self"')
+            raise ValueError('prompts and change work only with by = "self"')
         if self.prompts is not None and self.prompts < 1:
-            raise ValueError("prompts must be 1 at least")
+            raise ValueError("prompts must be at least 1")
         return self

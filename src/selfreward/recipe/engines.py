@@ -1,4 +1,4 @@
-"""Tables of a recipe: what samples text, here, behind an endpoint, or on a cluster."""
+"""Tables of a recipe: the engines that sample text, here, behind an endpoint, or on a cluster."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from selfreward.errors import STARS
 from selfreward.recipe.fields import Address, EnvName, Section, off, without_secrets
 
 FOR_TOKENS = 0.5
-"""Share of the memory beside the weights that keys and values may take by themselves; the rest is for computing with them."""
+"""Share of the memory beside the weights that keys and values may take; the rest is for computing with them."""
 ENOUGH_TOKENS = {"cpu": 32768, "cuda": 131072}
-"""More at once make nothing faster."""
+"""Tokens at once above which nothing gets faster."""
 UNDER_WAY = {"cpu": 6e12, "cuda": float("inf")}
 """Products of a weight and a token in a batch that nobody bounded, some minutes of two processors: what is under way when a run
 is ended or killed is lost. A GPU fills its memory in less time than that."""
@@ -24,7 +24,7 @@ SAID_ELSEWHERE = {
     *("model", "messages", "prompt", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed"),
     *("n", "stream", "logprobs", "top_logprobs"),
 }
-"""Of a request's body what the recipe's other fields decide, or what would change how an answer is read."""
+"""Fields of a request's body that other fields of the recipe decide, or that would change how an answer is read."""
 
 
 class BackendConfig(Section):
@@ -37,23 +37,23 @@ class BackendConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 on CUDA, float32 elsewhere."""
     max_tokens_in_flight: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Tokens (prompts and longest completions, what is shared counted once) held in one batch, which is what
-    a run loses at most when it is ended or killed; `auto`: what there is room for and, on a CPU, what takes it some minutes."""
+    """Tokens (prompts and longest completions, shared ones counted once) held in one batch, the most that a run loses when it is
+    ended or killed; `auto`: as many as there is room for and, on a CPU, as take it some minutes."""
     tensor_parallel: int = Field(1, ge=1)
-    """`vllm`: devices of this machine that a model is spread over."""
+    """`vllm`: devices of this machine to spread a model over."""
 
     @model_validator(mode="after")
     def _of_use(self) -> Self:
         if self.type != "vllm" and self.tensor_parallel != 1:
-            raise ValueError('tensor_parallel is for type = "vllm" alone')
+            raise ValueError('tensor_parallel works only with type = "vllm"')
         if self.type == "vllm" and self.max_tokens_in_flight != "auto":
-            raise ValueError('max_tokens_in_flight has no meaning for type = "vllm", which fills what memory there is')
+            raise ValueError('max_tokens_in_flight cannot be set with type = "vllm", which fills the memory by itself')
         return self
 
     def in_flight(self, room: float, token: float, cuda: bool, weights: int = 0) -> int:
-        """Tokens to hold at once where there are `room` bytes beside the weights and a token's keys and values take `token`.
+        """Tokens to hold at once, with `room` bytes beside the weights and `token` bytes for a token's keys and values.
 
-        `weights`: how many the model has.
+        `weights`: the model's number of them.
         """
         if self.max_tokens_in_flight != "auto":
             return self.max_tokens_in_flight
@@ -74,11 +74,11 @@ class ServerConfig(Section):
     concurrency: int = Field(8, ge=1)
     """Requests under way at once."""
     requests_per_minute: int | None = Field(None, ge=1)
-    """At most so many are begun in a minute."""
+    """Most requests begun in a minute."""
     timeout: float = Field(120, gt=0)
     """Seconds to wait for one answer."""
     retries: int = Field(5, ge=0)
-    """How often a request is sent again after an error that may pass, each time after a longer pause."""
+    """Times that a request is sent again after an error that may pass, each time after a longer pause."""
     extra: dict[str, JsonValue] = off({})
     """More fields of every request's body, for what this server alone understands: `{top_k = 0, min_p = 0.0}`. They stand in the
     run's files and are part of what the judge or writer is: another `extra` is another model."""
@@ -86,7 +86,7 @@ class ServerConfig(Section):
     @field_validator("url")
     @classmethod
     def _parts(cls, url: str) -> str:
-        """An address whose host and port can be told apart: of others, clients raise what nobody expects."""
+        """Refuse an address whose host and port cannot be told apart: clients raise unexpected errors for it."""
         if not urlsplit(url).hostname or urlsplit(url).port == 0:
             raise ValueError("names no host")
         return url
@@ -97,11 +97,11 @@ class ServerConfig(Section):
         if clashes := sorted(SAID_ELSEWHERE & extra.keys()):
             raise ValueError(f"{clashes[0]} is decided by other fields of the recipe")
         if STARS in json.dumps(extra):
-            raise ValueError("may hold a key or a password, which would stand in the run's files; key_env names a key's variable")
+            raise ValueError("may hold a key or a password, which would be in the run's files; name a key's variable in key_env")
         return extra
 
     _starred = field_validator("extra", mode="before")(without_secrets)
-    """After `_adds`, so that it comes first and an error shows stars."""
+    """Runs before `_adds`, though declared after it, so that an error shows stars."""
 
     @property
     def identity(self) -> list[Any]:
@@ -125,12 +125,12 @@ class ClusterConfig(Section):
     threads: int = Field(1, ge=1)
     """CPU threads of each process, of one machine or another: they decide the last bits of its arithmetic."""
     retries: int = Field(3, ge=0)
-    """How often a process that died is replaced: each that samples, for one model; those of a training together."""
+    """Times that a dead process is replaced: each sampling process, for one model; the processes of a training together."""
     fsdp: bool = False
     """Shard a training's weights, gradients and optimizer over its processes (FSDP2); without GPUs each holds all (DDP)."""
 
     @model_validator(mode="after")
     def _of_use(self) -> Self:
         if self.type == "local" and (self.address or self.samplers > 1 or self.gpus is not None):
-            raise ValueError('address, samplers and gpus are for type = "ray": without it only trainings are shared')
+            raise ValueError('address, samplers and gpus work only with type = "ray": otherwise only trainings are shared')
         return self

@@ -26,15 +26,15 @@ HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 IMPORT_PATH = r"[\w.]+:\w+"
 """`package.module:name`."""
 ADDRESS = r"https?://[^\s@?#]+"
-"""Of an endpoint, with neither user and password nor a query."""
+"""An endpoint's address, with neither user and password nor a query."""
 ENV_NAME = r"[A-Z_][A-Z0-9_]*"
-"""In capitals alone, as keys never are."""
+"""An environment variable's name in capitals alone; keys are never written so."""
 SECRET_NAME = re.compile(
     r"(.*[_-])?((api|access|auth|secret|private|subscription)[_-]?(key|token)|passwd|password|secret|authorization)"
     r"|key|token|hf_token",
     re.IGNORECASE,
 )
-"""Names of what holds a secret; not `eos_token` nor `prompt_cache_key`."""
+"""Names of fields that hold a secret; not `eos_token` nor `prompt_cache_key`."""
 KEY = re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=-]{16}|\b(sk|gsk|pk|xai)[-_][\w-]{16}|\bhf_\w{16}")
 """Beginnings of keys."""
 MOVED_FILES = {
@@ -56,7 +56,7 @@ def _resolve(path: str, info: ValidationInfo) -> str:
 
 
 def _where_now(path: str) -> str:
-    """A file that an earlier layout had in the package, wherever that was installed: where it is now. Any other path: itself."""
+    """The path of today for a file of the package under an earlier layout, wherever it was installed; any other path as it is."""
     _, in_package, rest = path.rpartition("/selfreward/")
     now = packaged(rest) if in_package and rest.startswith(tuple(MOVED_FILES)) else path
     return now if Path(now).exists() else path
@@ -81,7 +81,7 @@ def _resolve_model(name: str, info: ValidationInfo) -> str:
 GROUPED = re.compile(
     r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+\]|(?P<negative>\(\?<?!)|(?P<group>\((?:\?P<|(?!\?)))|(?P<other>\()|(?P<close>\))", re.DOTALL
 )
-"""A piece of a regular expression that matters to where its groups are."""
+"""A piece of a regular expression that affects where its groups are."""
 HANGS_ON_MORE = re.compile(r"\(\?(?:<?[=!]|\(|P=)|\\[1-9B]")
 """A piece of a regular expression that depends on the text around its group."""
 
@@ -130,7 +130,7 @@ ImportPath = Annotated[str, Field(pattern=f"^{IMPORT_PATH}$"), AfterValidator(la
 Pattern = Annotated[str, AfterValidator(compiles)]
 """A regular expression."""
 Address = Annotated[str, BeforeValidator(_hide_unless(ADDRESS)), Field(pattern=f"^{ADDRESS}$")]
-"""Where an endpoint is; with a password in it, it is refused and not shown."""
+"""The address of an endpoint; one with a password in it is refused and not shown."""
 EnvName = Annotated[str, BeforeValidator(_hide_unless(ENV_NAME)), Field(pattern=f"^{ENV_NAME}$")]
 """The name of an environment variable; a key in its place is refused and not shown."""
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -153,12 +153,12 @@ def secret_in(tree: Any, name: str = "") -> str | None:
 def assert_open(tree: Mapping[str, Any], where: str) -> None:
     """Raises `SelfRewardError` where a value in `tree` holds a secret, for all are written into files that people share."""
     if name := secret_in(tree):
-        what = f"{name} holds a password, or an address with a query, where keys stand"
+        what = f"{name} holds a password, or an address with a query, which may hold a key"
         raise SelfRewardError(what, where, "Leave it out: a key is read from the variable that servers.NAME.key_env names")
 
 
 def off(value: Any, **bounds: Any) -> Any:
-    """A field that is off at `value`, its default, and is not written down then: digests stay what they were without it."""
+    """A field that is off at `value`, its default, and is not written then, so that digests stay those of before the field."""
     return Field(value, exclude_if=lambda given: bool(given == value), **bounds)
 
 
@@ -171,7 +171,7 @@ class Section(BaseModel):
 
 
 class SamplingConfig(Section):
-    """How text is sampled."""
+    """The sampling of text."""
 
     temperature: float = Field(0.7, ge=0)
     """0 is greedy."""
@@ -182,50 +182,50 @@ class SamplingConfig(Section):
 
     @property
     def sampling(self) -> Sampling:
-        """The three together, as a request carries them."""
+        """The three fields together, for a request."""
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
 
 
 class ThinkingConfig(SamplingConfig):
-    """How text is sampled of a model that may think before it answers."""
+    """The sampling of text from a model that may think before it answers."""
 
     thinking: int = off(0, ge=0)
-    """Tokens that the model may think in before it answers, beside `max_tokens`; 0: it is told not to think. What thoughts
-    leave of them may go into the answer; a thought that is not closed in all of them is `truncated`."""
+    """Tokens for a thought before the answer, beside `max_tokens`; 0: the model is told not to think. The answer may use the
+    tokens that the thought leaves; a thought that is not closed within all of them is `truncated`."""
 
     @property
     def sampling(self) -> Sampling:
-        """The four together."""
+        """The four fields together, for a request."""
         plain = super().sampling
         return plain.model_copy(update={"thinking": self.thinking}) if self.thinking else plain
 
 
 class AskingConfig(ThinkingConfig):
-    """How a model is asked, and its text sampled."""
+    """The framing of what a model is asked, and the sampling of its text."""
 
     system: str = off("")
     """A system prompt before everything that is asked. A prompt that has a system turn of its own keeps that one alone."""
 
     @property
     def frame(self) -> Frame:
-        """How a prompt is given to the model."""
+        """The framing of a prompt for the model."""
         return Frame(self.system)
 
 
 class AnsweringConfig(AskingConfig):
-    """How a model is asked for answers, and they are sampled."""
+    """The framing of prompts for answers, and the sampling of answers."""
 
     system_role: Literal["system", "user"] = off("system")
-    """Where system turns are given: as such, or (`user`) before the first user turn, for chat templates that refuse them."""
+    """The place of system turns: `system`, or (`user`) before the first user turn, for chat templates that refuse them."""
 
     @property
     def frame(self) -> Frame:
-        """How a prompt is given to the model."""
+        """The framing of a prompt for the model."""
         return Frame(self.system, self.system_role)
 
 
 def first_spelling(path: str) -> str:
-    """`package.module:name` as run folders of the earlier layout have it: records are known by a hash of it."""
+    """`package.module:name` as run folders of the earlier layout spell it: records are known by its hash."""
     return moved(path, {now: before for before, now in MOVED_MODULES.items()})
 
 
@@ -239,10 +239,10 @@ _recipes: list[Path] = []
 
 
 def look_in(folder: Path) -> None:
-    """Let import paths see the modules in `folder`, that of a recipe; the folder of one read before is no longer seen.
+    """Make import paths see the modules in `folder`, a recipe's; the folder of the recipe read before is no longer seen.
 
-    Modules are looked for where Python looks, then in the recipe's folder, then in the current one. A name that stands for two
-    files is refused: neither wins in silence.
+    Python's own path is searched first, then the recipe's folder, then the current folder. A name that means two files is
+    refused: neither is chosen silently.
     """
     _recipes[:] = [folder.absolute()]
 
@@ -258,7 +258,7 @@ def imported(path: str) -> Any:
     try:
         loaded = import_module(module)
     except Exception as error:  # the module is another's code, and may raise anything
-        looked = f"Looked for where Python looks, then in {' and in '.join(folders) or 'no other folder'}"
+        looked = f"Searched: Python's own path, then {' and in '.join(folders) or 'no other folder'}"
         now = f"Name it as package.module:name. {looked}"
         why = error if isinstance(error, ImportError) else raised(error)
         raise SelfRewardError(f"cannot be imported ({why})", path, now) from error
@@ -288,5 +288,5 @@ def _refuse_two(path: str, name: str, folders: list[str]) -> None:
     if name == __package__.partition(".")[0] or not loaded or there is None or not there.origin:
         return
     if Path(loaded).resolve() != Path(there.origin).resolve():
-        now = f"Rename one of them, or stand in another folder: {loaded} was loaded"
+        now = f"Rename one of them, or run from another folder: {loaded} was loaded"
         raise SelfRewardError(f"{name} is {loaded} and also {there.origin}", path, now)

@@ -1,18 +1,29 @@
-"""Tables of a recipe: measuring models, and watching the loop within limits."""
+"""Tables of a recipe: the measurements of models, and the monitors with their limits."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from selfreward.recipe.fields import IMPORT_PATH, ImportPath, Located, ModelName, Pattern, Section, ThinkingConfig, catches, off
+from selfreward.recipe.fields import (
+    IMPORT_PATH,
+    MOVED_MODULES,
+    Located,
+    ModelName,
+    Pattern,
+    Section,
+    ThinkingConfig,
+    catches,
+    moved,
+    off,
+)
 from selfreward.records import compiles
 
 Ends = float | tuple[float, ...]
-"""One for all models, or one each for M1, M2, …, the last of which holds for all later ones."""
+"""A number for all models, or one each for M1, M2, …, the last of which holds for all later models."""
 
 
 def _trait(text: str) -> str:
@@ -20,12 +31,12 @@ def _trait(text: str) -> str:
 
 
 class Limit(Section):
-    """Where one figure of a monitor should lie. An end that is not given is open."""
+    """The range that a figure of a monitor should be in. An end that is not given is open."""
 
     below: Ends | None = None
-    """A figure below this is warned of."""
+    """A figure below this raises a warning."""
     above: Ends | None = None
-    """A figure above this is warned of."""
+    """A figure above this raises a warning."""
     stop_below: Ends | None = None
     """A figure below this ends the run after its iteration."""
     stop_above: Ends | None = None
@@ -33,12 +44,12 @@ class Limit(Section):
 
 
 class DriftConfig(Section):
-    """Monitors: what is watched at every iteration. Nothing of it flows back into the loop, but that `stop` ends the run."""
+    """Monitors, read at every iteration. Nothing flows back into the loop, except what alarms do by `on_alarm`."""
 
     sample: int = Field(64, ge=1)
-    """On so many of the held-out prompts' answers, and of the anchors, models are asked more for the monitors alone."""
+    """Held-out prompts' answers, and anchors, about which models are asked more for the monitors alone."""
     pool: int = Field(16, ge=1)
-    """To so many held-out prompts M1 writes the frozen pool of candidates, which every later model judges too."""
+    """Held-out prompts for which M1 writes the frozen pool of candidates, which every later model judges too."""
     frozen: ModelName = "frozen"
     """The frozen judge whose scores are set beside the live one's: M1 (`frozen`), or a model outside the loop."""
     anchors: Located | None = None
@@ -50,17 +61,26 @@ class DriftConfig(Section):
     function from an answer's text to a number."""
     limits: dict[str, Limit] = Field({})
     """Figure (`flukes.rate`, as drift.jsonl names it) → its limits."""
+    also: tuple[Literal["progress", "runaway", "style"], ...] = off(())
+    """Monitors beside the eight that always read. `progress`: later answers against earlier ones. `runaway`: whether the judge's
+    taste grows with what it breeds. `style`: whether it tells better from worse where the worse answer has more of a trait."""
+    on_alarm: Literal["stop", "rollback"] | None = off(None)
+    """The effect of `below`, `above` and the baseline's limit beside a warning. Not given: none. `stop`: they end the run, as
+    `stop_below` and `stop_above` do. `rollback`: a model is left behind, and the next begins at the last without an alarm."""
     baseline: Located | None = off(None)
     """A file that `selfreward calibrate` made of clean runs: one alarm over all figures and models, `joint.distance`."""
     false_alarms: float = off(0.05, gt=0, lt=1)
-    """At most this share of clean runs raises that alarm, however often one looks."""
+    """Largest share of clean runs that may raise this alarm over a whole run, however many models are read."""
 
+
+CHECKS = "checks"
+Truth = Annotated[str, Field(pattern=f"^({CHECKS}|{IMPORT_PATH})$"), AfterValidator(lambda path: moved(path, MOVED_MODULES))]
 
 FIRST_SECOND_TIE = ("first", "second", "tie")
 
 
 def label_name(label: str) -> str:
-    """A verdict's word without case and without what stands around it."""
+    """A verdict's word without case and without the marks around it."""
     return " ".join(label.casefold().strip(" \t\n*_()[]{}\"'“”‘’`.,:;!（）【】：。").split())
 
 
@@ -72,15 +92,15 @@ def _pattern_for(labels: Sequence[str]) -> str:
 
 
 class PairwiseConfig(ThinkingConfig):
-    """How a judge compares two answers, always in both orders: where they disagree it is a tie (paper, section 3.1)."""
+    """The comparison of two answers by a judge, always in both orders: disagreement is a tie (paper, section 3.1)."""
 
     rubric: Located = "selfreward:recipe/rubrics/judge_pairwise.txt"
     """Prompt text with the slots {prompt}, {first} and {second}."""
     pattern: Pattern = r"verdict[\s*]*:[\s*]*(first|second|tie)\b"
-    """Where a verdict stands, ignoring case; the last match wins. One group, one of the `labels`. Not given and labels are: the
-    labels in this form, or, where they bring brackets of their own (`[[A]]`), alone."""
+    """The pattern of a verdict, ignoring case; the last match wins. One group, one of the `labels`. Not given, but labels given:
+    the labels in this form, or, where they have brackets of their own (`[[A]]`), alone."""
     labels: tuple[str, str, str] = off(FIRST_SECOND_TIE)
-    """How the rubric names the first answer, the second and a tie; case, and brackets or quotes around it, change nothing."""
+    """The rubric's names for the first answer, the second and a tie; case, and brackets or quotes around them, change nothing."""
     temperature: float = Field(0.0, ge=0)
     """0 is greedy."""
 
@@ -118,13 +138,16 @@ class PairwiseConfig(ThinkingConfig):
 class MeasureConfig(Section):
     """Measurements of every model; nothing of them flows back into the loop."""
 
-    truth: ImportPath | None = None
-    """Where the world has a truth: a function (prompt, response) → (kind of task, points by criterion), or None."""
+    truth: Truth | None = None
+    """The world's truth, where it has one: a function (prompt, response) → (kind of task, points by criterion), or None. Or
+    `checks`: the share of its checks that an answer passes, for prompts that carry some (`judge.checks`)."""
     judge: ModelName | None = None
     """The judge that compares every model's held-out answers with its rivals', pairwise; no judge where not given."""
     base: bool = True
     """Measure M0 too."""
     judging: bool = True
-    """Measure judging too; off, only instruction following is."""
+    """Measure judging too; off: measure only instruction following."""
     bootstrap: int = Field(1000, ge=100)
-    """Resamples behind every interval."""
+    """Number of resamples for every interval."""
+    every: int = off(1, ge=1)
+    """Iterations from one model that is measured and watched to the next; M1 and the last model always are."""

@@ -17,8 +17,9 @@ from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
 from selfreward.recipe.fields import Located, Section, assert_open, look_in, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
-from selfreward.recipe.measuring import DriftConfig, MeasureConfig, PairwiseConfig
+from selfreward.recipe.measuring import CHECKS, DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
+from selfreward.records import readable
 
 
 class Recipe(Section):
@@ -35,9 +36,9 @@ class Recipe(Section):
     data: SeedConfig
     """Seed data."""
     eft: EFTConfig = EFTConfig()
-    """From people's rankings to EFT."""
+    """EFT from people's rankings."""
     sft: SFTConfig = SFTConfig()
-    """From M0 to M1."""
+    """The training from M0 to M1."""
     prompts: PromptsConfig = PromptsConfig()
     """New prompts."""
     responses: ResponsesConfig = ResponsesConfig()
@@ -49,13 +50,13 @@ class Recipe(Section):
     judge_pairs: JudgePairsConfig | None = off(None)
     """Pairs of judgments, by which judging is learnt too; off where not given."""
     dpo: DPOConfig = DPOConfig()
-    """From M_t to M_{t+1}."""
+    """The training from M_t to M_{t+1}."""
     trainer: TrainerConfig = TrainerConfig()
-    """How trainings run."""
+    """The running of trainings."""
     select: SelectConfig | None = None
     """Checkpoint selection; off where not given."""
     pairwise: PairwiseConfig = PairwiseConfig()
-    """How two answers are compared, by `measure.judge` and `select.judge`."""
+    """The comparison of two answers, by `measure.judge` and `select.judge`."""
     measure: MeasureConfig = MeasureConfig()
     """Measurement."""
     drift: DriftConfig | None = None
@@ -67,17 +68,21 @@ class Recipe(Section):
     servers: dict[str, ServerConfig] = Field({})
     """Endpoints by name."""
     branch: str | None = off(None)
-    """Written by the program into the `config.json` of a run that goes on from another: the id of its `branch.json`."""
+    """The id of the `branch.json` of a run that goes on from another; the program writes it into the run's `config.json`."""
     cluster: ClusterConfig | None = None
-    """More processes than one, on this machine or on many; not given: everything is done in this one."""
+    """Several processes, on this machine or on many; not given: everything is done in this process."""
 
     @property
     def makes_eft(self) -> bool:
-        """Whether the SFT baseline makes the EFT examples that M1 is trained on."""
+        """True if the SFT baseline makes the EFT examples that M1 is trained on."""
         return "eft" in self.sft.on and (bool(self.data.rankings) or self.eft.by == "self")
 
+    def measures(self, t: int) -> bool:
+        """True if M_t is measured and watched."""
+        return t == self.iterations + 1 or (t - 1) % self.measure.every == 0
+
     def judged_before(self, t: int) -> bool:
-        """Whether the candidates behind M_t are judged by the model before their judge too (`dpo.confidence`)."""
+        """True if the model before their judge also judges the candidates behind M_t (`dpo.confidence`)."""
         first = 4 if self.judge.by == "previous" else 3  # up to then M1 is the judge, with none before it
         return self.dpo.confidence == "consistency" and self.judge.method == "scores" and t >= first
 
@@ -86,13 +91,13 @@ class Recipe(Section):
     def _can_tell_flukes(cls, pairs: PairsConfig, info: ValidationInfo) -> PairsConfig:
         judge = info.data.get("judge")
         if pairs.temporal and judge and (not judge.averages or judge.samples == "adaptive"):
-            raise ValueError("other models' candidates need scores of one judge, and a number of samples: see judge")
+            raise ValueError("candidates of other models need the scores of one judge, and a number for judge.samples")
         if pairs.max_fluke is None or "judge" not in info.data:
             return pairs
         if not info.data["judge"].averages:
-            raise ValueError("max_fluke goes by the noise of one judge's scores: leave it out, or a jury, or judge.method")
+            raise ValueError("max_fluke is computed from the noise of one judge's scores: leave out it, a jury or judge.method")
         if info.data["judge"].most == 1:
-            raise ValueError("max_fluke goes by how far judgments of one response differ: judge.samples must be 2 at least")
+            raise ValueError("max_fluke is computed from several judgments of one response: judge.samples must be at least 2")
         return pairs
 
     @field_validator("eft")
@@ -101,12 +106,12 @@ class Recipe(Section):
         data = info.data.get("data")
         if eft.by == "self" and data and (data.eft or data.rankings):
             raise ValueError(
-                'by = "self" makes rankings itself: leave out data.eft and data.rankings; to measure, give heldout_rankings'
+                'by = "self" makes the rankings: leave out data.eft and data.rankings; for measuring, give heldout_rankings'
             )
         return eft
 
     def teaches_judging(self, t: int) -> bool:
-        """Whether M_t learns from pairs of judgments too."""
+        """True if M_t learns from pairs of judgments too."""
         return self.judge_pairs is not None and t - 1 <= (self.judge_pairs.rounds or t)
 
     @field_validator("judge_pairs")
@@ -115,13 +120,20 @@ class Recipe(Section):
         if config is None or config.by == "none" or "judge" not in info.data:
             return config
         judge, samples = info.data["judge"], config.samples or info.data["judge"].most
-        if judge.by != "current" or judge.method != "scores":
+        if judge.by != "current" or not judge.averages:
             raise ValueError('a model learns from its own judgments: judge.by must be "current", and judge.method "scores"')
         if judge.samples == "adaptive":
-            raise ValueError("judgments are compared of a response with all its samples: judge.samples must be a number")
+            raise ValueError("all judgments of a response are compared: judge.samples must be a number")
         if samples < max(2, judge.most):
-            raise ValueError(f"of {judge.most} judgments of a response at least two must be compared, and all of them")
+            raise ValueError(f"at least two judgments of a response must be compared, and all {judge.most} of them")
         return config
+
+    @field_validator("measure")
+    @classmethod
+    def _has_checks(cls, measure: MeasureConfig, info: ValidationInfo) -> MeasureConfig:
+        if measure.truth == CHECKS and "judge" in info.data and info.data["judge"].checks == "off":
+            raise ValueError('truth = "checks" needs answers that are checked: set judge.checks to "measure"')
+        return measure
 
     @field_validator("dpo")
     @classmethod
@@ -130,26 +142,23 @@ class Recipe(Section):
             return dpo
         if "pairs" in info.data and info.data["pairs"].temporal:
             raise ValueError(
-                'confidence = "consistency" ranks the candidates of one model: leave it out, or other models\' candidates'
+                'confidence = "consistency" ranks the candidates of one model: leave out it or the candidates of others'
             )
         if not info.data["judge"].averages:
             raise ValueError(
-                'confidence = "consistency" compares mean scores of one judge: leave it out, or a jury, or judge.method'
+                'confidence = "consistency" compares mean scores of one judge: leave out either it or the jury or judge.method'
             )
         if info.data["judge"].by not in ("current", "previous"):
             raise ValueError(
-                'confidence = "consistency" is for judge.by = "current" or "previous": other judges stay as they are'
+                'confidence = "consistency" works only with judge.by = "current" or "previous": other judges do not change'
             )
         return dpo
 
     @field_validator("trainer", "select")
     @classmethod
-    def _can_be_averaged(cls, value: Any, info: ValidationInfo) -> Any:
-        averages = "dpo" in info.data and info.data["dpo"].average > 1
-        if averages and isinstance(value, TrainerConfig) and value.lora:
-            raise ValueError("dpo.average takes the mean of whole weights: leave out trainer.lora, or dpo.average")
-        if averages and isinstance(value, SelectConfig):
-            raise ValueError("one checkpoint is chosen or some are averaged: leave out select, or dpo.average")
+    def _goes_with_dpo(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and "dpo" in info.data:
+            info.data["dpo"].assert_goes_with(value)
         return value
 
     @field_validator("cluster")
@@ -159,7 +168,9 @@ class Recipe(Section):
             for name in ("sft", "dpo"):
                 info.data[name].split(cluster.trainers)
             if cluster.fsdp and info.data["trainer"].lora:
-                raise ValueError("fsdp is for training all weights: leave it out, or trainer.lora")
+                raise ValueError("fsdp trains all weights: leave out either fsdp or trainer.lora")
+            if cluster.trainers > 1 and info.data["dpo"].optimizer == "carried":
+                raise ValueError("dpo.optimizer is carried only in a single process: leave out either dpo.optimizer or trainers")
         return cluster
 
 
@@ -184,27 +195,25 @@ def read_tree(path: Path) -> dict[str, Any]:
     """The contents of a recipe's file, TOML, or of the JSON that a run keeps of it. Raises `SelfRewardError`."""
     language, loads = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
-        tree: dict[str, Any] = loads(path.read_text(encoding="utf-8"))
+        tree: dict[str, Any] = loads(readable(path).read_text(encoding="utf-8"))
         return tree
     except OSError as error:
         now = f"Give the path of a recipe, or the name of one that comes with the package: {', '.join(shipped_recipes())}"
         raise SelfRewardError(f"cannot be read ({error.strerror})", str(path), now) from error
     except (ValueError, RecursionError) as error:
-        raise SelfRewardError(f"is not {language} ({error})", str(path), "Put that line right") from error
+        raise SelfRewardError(f"is not {language} ({error})", str(path), "Correct that line") from error
 
 
 def shipped_recipes() -> dict[str, Path]:
     """Name → file of the recipes that come with the package."""
-    return {
-        path.name.removesuffix(".toml"): path
-        for path in sorted(Path(str(files("selfreward") / "recipe" / "shipped")).glob("*.toml"))
-    }
+    shipped = Path(str(files("selfreward") / "recipe" / "shipped")).glob("*.toml")
+    return dict(sorted((path.stem, path) for path in shipped))
 
 
 def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
     """The recipe in a tree of built-ins; paths in it are taken from `folder`. Raises `SelfRewardError`."""
     if not isinstance(tree, dict):
-        raise SelfRewardError("is no table of fields", where, "Give a recipe, or restore the file from where it came")
+        raise SelfRewardError("is no table of fields", where, "Give a recipe, or restore the file")
     assert_open(tree, where)
     try:
         return Recipe.model_validate(tree, context={"folder": str(folder), "servers": tuple(tree.get("servers") or ())})
@@ -266,17 +275,17 @@ def set_field(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
         if not isinstance(tree, dict):
-            raise SelfRewardError(f"{name} is a field and has none of its own", "--set", f"Set {name} itself, or another field")
+            raise SelfRewardError(f"{name} is a field without fields", "--set", f"Set {name} itself, or another field")
     tree[path[-1]] = value
 
 
 def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The dotted names of what differs in two trees by more than the spelling of an earlier layout."""
+    """The dotted names of fields in which two trees differ by more than the spelling of an earlier layout."""
     return list(changed_values(before, now))
 
 
 def changed_values(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """By the dotted names of `changed_fields`, what stood there and what stands there now; None where nothing does."""
+    """The values before and now, by the dotted names of `changed_fields`; None for a missing value."""
     old, new = _flat(before), _flat(now)
     names = sorted(old.keys() | new.keys())
     return {name: (old.get(name), new.get(name)) for name in names if spelt_now(old.get(name)) != spelt_now(new.get(name))}

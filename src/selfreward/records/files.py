@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +22,28 @@ INDEX = "model.safetensors.index.json"
 """Tensor → file, of weights in several files."""
 Known = Mapping[str, Mapping[str, str]]
 """Models by name: of each its `fingerprint`, and the hash of every file of its settings."""
+NO_FILES = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device"}
 CHANGED = "was changed or damaged since it was written"
+
+
+class NoFile(OSError):
+    """Something stands where a file should be that never ends, or for whose text its reader would wait."""
+
+    def __init__(self, kind: str, path: Path) -> None:
+        super().__init__(errno.EINVAL, f"{kind} stands where a file should be", str(path))
+
+
+def readable(path: Path) -> Path:
+    """`path`, to be read. Raises `NoFile` for a pipe, a socket and a device."""
+    mode = path.stat().st_mode
+    if kind := next((kind for is_one, kind in NO_FILES.items() if is_one(mode)), None):
+        raise NoFile(kind, path)
+    return path
 
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as source:
+    with readable(path).open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
@@ -42,7 +60,7 @@ def fingerprint(model: Path) -> str:
 
 def listed_weights(model: Path) -> dict[str, str]:
     """Tensor → file, as a model's folder lists them. Raises `ValueError` or `OSError` where there is no such list."""
-    tree = json.loads((model / INDEX).read_text(encoding="utf-8"))
+    tree = json.loads(readable(model / INDEX).read_text(encoding="utf-8"))
     listed = tree.get("weight_map") if isinstance(tree, dict) else None
     if not isinstance(listed, dict) or not listed or not all(isinstance(name, str) for name in listed.values()):
         raise ValueError("no weight_map")
@@ -74,7 +92,7 @@ def same_models(now: Known, before: Known, run: Path) -> dict[str, Mapping[str, 
         then = before.get(name, {})
         changed = sorted(file for file in files.keys() | then.keys() if files.get(file) != then.get(file))
         if changed and then.get("fingerprint") == files.get("fingerprint"):
-            what = f"is another model than when this was begun: {', '.join(changed)} changed, in its folder"
+            what = f"is no longer the model that this began with: {', '.join(changed)} changed, in its folder"
             raise Outdated(what, name, f"Undo the change, or give this another folder than {run}")
     return {**before, **now}
 
@@ -94,15 +112,20 @@ def read_signed(path: Path) -> dict[str, Any] | None:
     Raises `ValueError` where the file holds no facts.
     """
     try:
-        facts: dict[str, Any] = json.loads(path.read_text())
+        facts: dict[str, Any] = json.loads(readable(path).read_text())
         return facts if facts.pop("id") == content_id(facts) else None
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("no facts with an id") from error
 
 
+def signed(facts: Mapping[str, Any]) -> str:
+    """The text of a file that holds `facts` and their hash."""
+    return json.dumps({"id": content_id(facts), **facts}, indent=1)
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let errors of the operating system that name no file, such as those of writing, name `path`."""
+    """Add `path` to errors of the operating system that name no file, such as those of writing."""
     try:
         yield
     except OSError as error:
@@ -143,5 +166,5 @@ def sync_files(folder: Path) -> None:
 
 
 def _sync_file(path: Path) -> None:
-    with naming(path), path.open("rb") as opened:
+    with naming(path), readable(path).open("rb") as opened:
         os.fsync(opened.fileno())

@@ -23,7 +23,7 @@ from threading import Event, Thread
 from typing import IO
 
 from selfreward.errors import SelfRewardError, visible
-from selfreward.records.files import sync_files, sync_folder
+from selfreward.records.files import readable, sync_files, sync_folder
 
 LOCK = ".lock"
 TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
@@ -34,12 +34,10 @@ REFRESHED, STALE = 20.0, 300.0
 """Seconds between two refreshes of a lease, and from the last refresh until the lease has no holder."""
 LOOK = 0.5
 """Seconds between two looks at whether a lease is free."""
-LEASED = (
-    "%s: the file system knows no flock, so a lease keeps others out: refreshed every %.0f s, nobody's after %.0f min without"
-)
+LEASED = "%s: the file system has no flock, so a lease keeps others out: refreshed every %.0f s, it expires after %.0f min"
 
 
-class Taken(Exception):
+class LockTaken(Exception):
     """Another process holds the lock; by whom, where a lease tells."""
 
 
@@ -52,8 +50,8 @@ class Held:
     def assert_held(self, folder: Path) -> None:
         """Raises `SelfRewardError` where the lease on `folder` expired, such as in sleep, and another process took it."""
         if self.lease and self.lease.lost:
-            what = f"this process did not refresh its lease for {STALE / 60:.0f} min, and another one works here now"
-            raise SelfRewardError(what, str(folder), "Let that one end; the same command then goes on")
+            what = f"this process did not refresh its lease for {STALE / 60:.0f} min, and another process works here now"
+            raise SelfRewardError(what, str(folder), "Wait until that process ends; the same command then goes on")
 
     def close(self) -> None:
         """Release the lock."""
@@ -82,7 +80,7 @@ class Leased:
 
     @property
     def lost(self) -> bool:
-        """Whether it once expired, and another process removed it."""
+        """True if it once expired, and another process removed it."""
         try:
             os.stat(self.name, dir_fd=self._folder)
         except FileNotFoundError:
@@ -114,10 +112,10 @@ class Leased:
 
 
 def assert_unleased(lock: Path, mine: str = "") -> None:
-    """Raises `Taken` where a lease other than `mine` is live. A process with its own lease also removes those that are not."""
+    """Raises `LockTaken` where a lease other than `mine` is live. A process with its own lease also removes dead leases."""
     for file in lock.parent.glob(f"{glob.escape(lock.name)}-*"):
         if file.name != mine and (holder := _holder(file)):
-            raise Taken(holder)
+            raise LockTaken(holder)
         if mine and file.name != mine:
             file.unlink(missing_ok=True)
 
@@ -127,9 +125,9 @@ def _holder(lease: Path) -> str:
     try:
         written = lease.stat().st_mtime
         try:
-            facts = json.loads(lease.read_bytes())
-            host, pid, at = str(facts["host"]), int(facts["pid"]), float(facts["at"])
-        except (ValueError, KeyError, TypeError):  # begun and not yet written
+            facts = json.loads(readable(lease).read_bytes())
+            host, pid, at = str(facts["host"]), int(facts["pid"]), min(written, float(facts["at"]))  # its clock may be ahead
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # begun and not yet written
             host, pid, at = "", 0, written
     except FileNotFoundError:
         return ""
@@ -148,12 +146,12 @@ def _is_dead(pid: int) -> bool:
 
 
 def _knows_flock(file: IO[str], how: int) -> bool:
-    """Whether `file` could be locked; False where its file system has no such locks. Raises `Taken`."""
+    """True if `file` is locked now, False where its file system has no such locks. Raises `LockTaken`."""
     try:
         fcntl.flock(file, how)
     except OSError as error:
         if error.errno in TAKEN:
-            raise Taken from error
+            raise LockTaken from error
         if error.errno not in UNKNOWN:
             raise
         return False
@@ -161,7 +159,9 @@ def _knows_flock(file: IO[str], how: int) -> bool:
 
 
 def _take(lock: Path, mode: str, how: int) -> Held:
-    """Hold `lock`, by a lease where its file system knows no flock and the folder can be written to. Raises `Taken`."""
+    """Hold `lock`, by a lease where its file system knows no flock and the folder can be written to. Raises `LockTaken`."""
+    if lock.exists():
+        readable(lock)
     file: IO[str] = lock.open(mode)
     try:
         if _knows_flock(file, how):
@@ -187,9 +187,9 @@ def lock_folder(path: Path) -> Held:
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         now = "Give the run another folder"
         raise SelfRewardError(f"cannot be a run folder ({error.strerror})", str(path), now) from error
-    except Taken as taken:
-        now = "Wait for it (`selfreward status` shows where it is), or give this run another folder"
-        raise SelfRewardError(f"another process is working in this run folder{_named(taken)}", str(path), now) from taken
+    except LockTaken as holder:
+        now = "Wait for it (`selfreward status` shows its progress), or give this run another folder"
+        raise SelfRewardError(f"another process is working in this run folder{_named(holder)}", str(path), now) from holder
     if lock.lease:
         logging.getLogger(__name__).warning(LEASED, visible(str(path)), REFRESHED, STALE / 60)
     return lock
@@ -223,29 +223,29 @@ def made_beside(folder: Path) -> Iterator[Path]:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process holds the lock; nothing is written."""
+    """True if a process holds the lock; nothing is written."""
     if not lock.exists():
         return False
-    with lock.open() as file:
+    with readable(lock).open() as file:
         try:
             _knows_flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file gives back what this took
             assert_unleased(lock)
-        except Taken:
+        except LockTaken:
             return True
     return False
 
 
 @contextmanager
 def undisturbed(run: Path) -> Iterator[None]:
-    """Let no process work in the folder meanwhile; the folder may be read-only."""
+    """Keep all processes from working in the folder inside this context; the folder may be read-only."""
     if not (run / LOCK).exists():
         yield
         return
     try:
         lock = _take(run / LOCK, "r", fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except Taken as taken:
-        what = f"a process is working in it{_named(taken)}"
-        raise SelfRewardError(what, str(run), "Wait for it, or end it, and then branch") from taken
+    except LockTaken as holder:
+        what = f"a process is working in it{_named(holder)}"
+        raise SelfRewardError(what, str(run), "Wait for it, or end it, and then branch") from holder
     with closing(lock):
         yield
 
@@ -262,9 +262,9 @@ def alone(lock: Path) -> Iterator[None]:
 def _taken_or_none(lock: Path) -> Held | None:
     try:
         return _take(lock, "a", fcntl.LOCK_EX)
-    except Taken:
+    except LockTaken:
         return None
 
 
-def _named(holder: Taken) -> str:
+def _named(holder: LockTaken) -> str:
     return f" ({holder})" if str(holder) else ""

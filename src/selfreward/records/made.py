@@ -11,6 +11,7 @@ from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
 from selfreward.records.measured import Preference
 from selfreward.records.requests import NO_FRAME, Asked, Conversed, Finish, Frame, Ids, Sampled, Thoughtful
+from selfreward.records.watched import Checks
 
 
 class Reasoned(Record):
@@ -19,7 +20,7 @@ class Reasoned(Record):
     thought: str
     text: str
     ids: Ids = None
-    """Of both, as they were sampled."""
+    """Ids of both, as they were sampled."""
 
 
 Answer = str | tuple[int, ...] | Reasoned
@@ -27,13 +28,13 @@ Answer = str | tuple[int, ...] | Reasoned
 
 
 def is_blank(answer: Answer) -> bool:
-    """Whether an answer says nothing; of sampled ids nothing but the end."""
-    said = answer.text if isinstance(answer, Reasoned) else answer
-    return not said.strip() if isinstance(said, str) else len(said) <= 1
+    """True if an answer is empty; of sampled ids, if they are only the end."""
+    content = answer.text if isinstance(answer, Reasoned) else answer
+    return not content.strip() if isinstance(content, str) else len(content) <= 1
 
 
 def is_encoded_anew(answer: Answer) -> bool:
-    """Whether an answer's ids are made from its text, since those that were sampled are not known."""
+    """True if an answer's ids are made from its text, because the sampled ids are not known."""
     return answer.ids is None if isinstance(answer, Reasoned) else isinstance(answer, str)
 
 
@@ -58,6 +59,8 @@ class Prompt(Conversed):
     last = "text"
     text: str
     source: Literal["seed", "self"]
+    checks: Checks = ()
+    """Checks that a program can make of an answer (`judge.checks`)."""
 
 
 class Ranking(Conversed):
@@ -85,7 +88,7 @@ class Proposal(Sampled):
 
     @property
     def label(self) -> str:
-        """How it ended."""
+        """The outcome."""
         return self.finish
 
 
@@ -103,17 +106,17 @@ class Response(Thoughtful):
 
     @property
     def label(self) -> str:
-        """How it ended."""
+        """The outcome."""
         return self.finish
 
     @property
     def answered(self) -> bool:
-        """Whether there is an answer; an engine's failure and a thought without an end are none, and not empty ones."""
+        """True if there is an answer; an engine's failure and a thought without an end have none, not an empty one."""
         return self.finish not in ("error", "truncated")
 
     @property
     def answer(self) -> Answer:
-        """As it is trained on."""
+        """The answer for training."""
         if self.thought is not None:
             return Reasoned(thought=self.thought, text=self.text, ids=self.ids)
         return self.text if self.ids is None else self.ids
@@ -148,7 +151,7 @@ class Judgment(Thoughtful):
 
 
 class Vote(Identified):
-    """What a response comes to, and how many of its prompt's candidates come to the same."""
+    """The answer that a response comes to, and the number of its prompt's candidates that come to the same answer."""
 
     identity = ("response_id", "answer", "votes", "of")
     response_id: str
@@ -169,7 +172,7 @@ class Pair(Identified):
     chosen_score: float
     rejected_score: float
     weight: float = Field(1.0, gt=0, exclude_if=lambda weight: weight == 1)
-    """Of its loss in a training, beside other pairs."""
+    """Weight of its loss in a training, beside other pairs."""
 
     @property
     def added_identity(self) -> list[object]:
@@ -179,7 +182,7 @@ class Pair(Identified):
     @model_validator(mode="after")
     def _best_first(self) -> Self:
         if self.chosen_id == self.rejected_id or not self.chosen_score > self.rejected_score:
-            raise ValueError("chosen must be another response than rejected, with a higher score")
+            raise ValueError("chosen and rejected must be different responses, chosen with the higher score")
         return self
 
 
@@ -200,7 +203,7 @@ class MetaJudgment(Thoughtful):
     """Id of the judgment that was shown first."""
     second: str
     swapped: bool
-    """Whether it is the second time that the two are shown."""
+    """True if this is the second order in which the two are shown."""
     judge: str
     """Fingerprint of the meta-judge."""
     rationale: str
@@ -224,23 +227,17 @@ class JudgePair(Identified):
     """A preference between two judgments of one response: the one to learn from and the one to learn away from."""
 
     identity = (
-        "response_id",
-        "chosen_id",
-        "rejected_id",
-        "chosen_score",
-        "rejected_score",
-        "chosen_strength",
-        "rejected_strength",
-    )
+        "response_id", "chosen_id", "rejected_id", "chosen_score", "rejected_score", "chosen_strength", "rejected_strength",
+    )  # fmt: skip
     response_id: str
-    """Of the response judged; of an EFT example its own id."""
+    """Id of the response judged; of an EFT example its own id."""
     chosen_id: str
     rejected_id: str
     chosen_score: float
     """The score that the judgment gives."""
     rejected_score: float
     chosen_strength: float
-    """What it was chosen by: of a meta-judge's battles its strength in logits, else how near it is to the score to be given."""
+    """The reason for the choice as a number: strength in logits from a meta-judge's battles, else nearness to the right score."""
     rejected_strength: float
 
     @model_validator(mode="after")
@@ -259,18 +256,18 @@ class Iteration(NamedTuple):
     judgments: Collection[Judgment]
     pairs: Sequence[Pair]
     scores: Mapping[str, float] | None = None
-    """Of the candidates, by id, where they are no means of `judgments`."""
+    """Scores of the candidates by id, where they are no means of `judgments`."""
     scores_before: Mapping[str, float] | None = None
-    """Of the candidates, by id, as the model before would score them, where that is known."""
+    """Scores of the candidates by id, as the previous model would give them, where they are known."""
     preferences: Collection[Preference] = ()
-    """Of candidates that were compared with each other."""
+    """Comparisons of candidates with each other."""
     told: Mapping[str, float] = {}
     """Figures that the way of scoring found for itself."""
 
 
 def in_pairs(pairs: Iterable[Pair]) -> set[str]:
     """Ids of the responses that are in one of `pairs`."""
-    return {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
+    return {response_id for pair in pairs for response_id in (pair.chosen_id, pair.rejected_id)}
 
 
 def texts_in(pairs: Iterable[Pair], responses: Iterable[Response]) -> dict[str, str]:
@@ -295,6 +292,6 @@ def contrasts(
     `frame`: how the prompts were asked when the responses were sampled. A pair of another weight than 1 has it beside them.
     """
     prompt_of, wanted = {prompt.id: frame(prompt.asked) for prompt in prompts}, in_pairs(pairs)
-    said = {one.id: one.answer for one in responses if one.id in wanted}
-    texts = [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+    answers = {response.id: response.answer for response in responses if response.id in wanted}
+    texts = [(prompt_of[pair.prompt_id], answers[pair.chosen_id], answers[pair.rejected_id]) for pair in pairs]
     return [text if pair.weight == 1 else (*text, pair.weight) for pair, text in zip(pairs, texts, strict=True)]

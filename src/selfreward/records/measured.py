@@ -35,11 +35,6 @@ class Comparison(Record):
     b: str
     winner: Side
 
-    def swap(self) -> Comparison:
-        """Swap the sides of this comparison."""
-        winner: dict[Side, Side] = {"a": "b", "b": "a"}
-        return Comparison(prompt_id=self.prompt_id, a=self.b, b=self.a, winner=winner.get(self.winner, self.winner))
-
 
 Place = Literal["first", "second", "tie"]
 
@@ -53,7 +48,7 @@ class Preference(Thoughtful):
     """Id of the response that was shown first."""
     second: str
     swapped: bool
-    """Whether the first response is side `b` of the comparison."""
+    """True if the first response is side `b` of the comparison."""
     judge: str
     """Fingerprint of the judging model."""
     rationale: str
@@ -98,6 +93,19 @@ class TrueScore(Record):
     """Mean points by criterion."""
     histogram: dict[str, int]
     """Answers by score."""
+
+
+class Followed(Record):
+    """Checks that programs made of answers, strictly: an answer passes one as it is."""
+
+    prompts: Estimate | None
+    """Share of the prompts of which an answer passes all; None where none is known."""
+    instructions: Estimate | None
+    """Share of the checks that are passed; intervals resample prompts."""
+    by_kind: dict[str, Estimate]
+    """The share of checks passed, by kind of check."""
+    outcomes: dict[str, int]
+    """Counts of checks that could be made, and of others by reason."""
 
 
 class HeadToHead(Record):
@@ -171,7 +179,7 @@ class Compared(Record):
 
     @property
     def preferred(self) -> bool:
-        """Whether the judge prefers this checkpoint."""
+        """True if the judge prefers this checkpoint."""
         return self.wins > self.losses
 
 
@@ -204,7 +212,7 @@ class LoopStats(Record):
     told: dict[str, float] = Field({}, exclude_if=lambda told: not told)
     """Figures that a way of scoring found for itself."""
     position_flips: float | None = Field(None, exclude_if=lambda share: share is None)
-    """Of candidates compared with each other, the share of comparisons whose verdict changed with the order."""
+    """Share of comparisons between candidates whose verdict changed with the order."""
     pairs_right: float | None
     """Share of pairs whose chosen response is truly better."""
     pairs_wrong: float | None
@@ -237,6 +245,8 @@ class Measured(Record):
     """Judgments of its own held-out answers by outcome."""
     reward_modeling: RewardModeling | None
     """None where `measure.judging` is off, or no ranked responses are held out."""
+    checks: Followed | None = Field(None, exclude_if=lambda checks: checks is None)
+    """Checks of its held-out answers; None where no prompt carries any, or nothing is checked."""
     loop: LoopStats | None = None
     """The iteration that made it; None for models that no iteration made."""
     selected: Selected | None = None

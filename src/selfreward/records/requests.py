@@ -1,4 +1,4 @@
-"""What a model is asked, alone or after the turns of a conversation; requests to it, and the completions that come back."""
+"""Questions to a model, alone or after the turns of a conversation; requests, and the completions that come back."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Conversed(Identified):
 
     @property
     def stands_alone(self) -> bool:
-        """Whether nobody has spoken before it; a system turn may have been given."""
+        """True if nobody has spoken before it; a system turn may have been given."""
         return all(turn.role == "system" for turn in self.context)
 
     @property
@@ -74,7 +74,7 @@ def last_turn(asked: Asked) -> tuple[tuple[Message, ...], str]:
 
 
 def quoted(asked: Asked) -> str:
-    """What is asked as a text to read: an instruction as it is, a conversation turn by turn.
+    """The prompt as a text to read: an instruction as it is, a conversation turn by turn.
 
     Each turn is headed by its number and role, and each line of its content begins with `> `, so that no content can pose as
     another turn.
@@ -92,7 +92,7 @@ class Frame(NamedTuple):
     """A system prompt that a recipe adds to everything that it asks, and how system turns are given."""
 
     system: str = ""
-    """Of a prompt that has a system turn of its own, that one stands alone."""
+    """The system turn; a prompt with a system turn of its own keeps that turn alone."""
     role: Literal["system", "user"] = "system"
     """`user`: the text of the system turn stands before the first user turn, two line ends between them."""
 
@@ -159,7 +159,7 @@ class Request(Identified):
 
     @property
     def thinks(self) -> bool:
-        """Whether the model is to think before it answers, or a thought is forced on it."""
+        """True if the model is to think before it answers, or a thought is forced on it."""
         return self.sampling.thinking is not None if self.forced is None else self.forced_thought is not None
 
     @property

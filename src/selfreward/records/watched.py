@@ -1,11 +1,10 @@
-"""Records of watching the loop: readings, likelihoods, anchors; and descriptions of readings outside their limits."""
+"""Records of watching the loop: readings, likelihoods, anchors, checks; and descriptions of readings outside their limits."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from math import ceil
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -14,7 +13,8 @@ from selfreward.records.base import Record, compiles
 from selfreward.records.measured import number
 from selfreward.records.requests import Conversed, Sampled
 
-Severity = Literal["ok", "warn", "stop"]
+Severity = Literal["ok", "warn", "back", "stop"]
+"""Verdicts from light to grave: within the limits, warned of, left behind (`drift.on_alarm = "rollback"`), the run's end."""
 
 
 class Reading(Record):
@@ -32,16 +32,16 @@ class Reading(Record):
     """Lowest and highest value that is `ok`; None where the figure has no limit."""
     verdict: Severity
     behind: dict[str, float] | None = Field(None, exclude_if=lambda figures: figures is None)
-    """Of the joint figure: the figures behind it, the furthest first → standard deviations from clean runs' mean."""
+    """The figures behind the joint figure, the furthest first → their distances in spreads of the baseline."""
 
 
 class Baseline(Record):
-    """How clean runs read, for one alarm over all figures (`measure.monitors.joint`)."""
+    """The readings of clean runs, or of the run's own first models, for one alarm over all figures (`measure.monitors.joint`)."""
 
     usual: dict[str, dict[str, tuple[float, float]]]
-    """Model → figure → mean and standard deviation over clean runs."""
+    """Model → figure → its usual value and spread: mean and standard deviation over clean runs."""
     furthest: tuple[float, ...]
-    """Of clean runs that `usual` is not taken from, the distance of the furthest model, largest first."""
+    """The distance of the furthest model of each clean run that `usual` is not taken from, largest first."""
 
     def limit(self, false_alarms: float) -> float | None:
         """The distance that a clean run passes with probability `false_alarms` at most; None where there are too few to say."""
@@ -73,6 +73,75 @@ class Likelihood(Sampled):
         return self.outcome
 
 
+How = Literal["strict", "loose"]
+
+
+class Instruction(Record):
+    """Something that a program can check in an answer. Exactly one of `id`, `pattern` and `answer` is given."""
+
+    id: str | None = Field(None, exclude_if=lambda value: value is None)
+    """The name that IFEval or IFBench has for the kind of instruction: `length_constraints:number_words`."""
+    kwargs: dict[str, Any] = Field({}, exclude_if=lambda value: not value)
+    """Arguments of an `id`, as IFEval and IFBench have them."""
+    pattern: Annotated[str | None, AfterValidator(lambda value: value if value is None else compiles(value))] = Field(
+        None, exclude_if=lambda value: value is None
+    )
+    """A regular expression that the answer matches somewhere, ignoring case."""
+    answer: str | None = Field(None, exclude_if=lambda value: value is None)
+    """The known answer, with which the answer ends; case, white space, and marks at the end aside."""
+
+    @property
+    def name(self) -> str:
+        """Its kind, as checks are counted by."""
+        return self.id or ("pattern" if self.pattern is not None else "answer")
+
+    @model_validator(mode="after")
+    def _of_one_sort(self) -> Instruction:
+        if sum(value is not None for value in (self.id, self.pattern, self.answer)) != 1:
+            raise ValueError("give one of id, pattern and answer")
+        if self.kwargs and self.id is None:
+            raise ValueError("kwargs are the arguments of an id")
+        if self.answer is not None and not self.answer.strip():
+            raise ValueError("answer is empty")
+        return self
+
+
+Checks = Annotated[tuple[Instruction, ...], Field(exclude_if=lambda checks: not checks)]
+"""The checks of a prompt; left out of a line where there are none."""
+
+
+class Check(Record):
+    """One instruction checked in one answer. Only a `checked` one is known to hold or not."""
+
+    response_id: str
+    instruction: str
+    """Its kind: `length_constraints:number_words`, `pattern` or `answer`."""
+    outcome: Literal["checked", "unchecked"]
+    strict: bool | None = None
+    """True if the instruction holds in the answer as it is."""
+    loose: bool | None = None
+    """True if the instruction holds in the answer, or without its first line, its last, both, or its asterisks."""
+    reason: str = ""
+    """The package, data or time that the checker of an unchecked instruction lacks."""
+
+    @property
+    def label(self) -> str:
+        """The outcome, with the reason of an unchecked one."""
+        return f"unchecked ({self.reason})" if self.outcome == "unchecked" else self.outcome
+
+
+def holds(checks: Sequence[Check], how: How) -> float | None:
+    """1 if all of a prompt's instructions hold, else 0; None where none is known to fail and one is unknown."""
+    verdicts = [getattr(each, how) for each in checks]
+    return 0.0 if False in verdicts else None if None in verdicts else 1.0
+
+
+def share(checks: Sequence[Check]) -> float | None:
+    """The share of a prompt's instructions that hold strictly; None where one is not known, or there is none."""
+    verdicts = [each.strict for each in checks]
+    return None if None in verdicts or not verdicts else sum(map(bool, verdicts)) / len(verdicts)
+
+
 class Anchor(Conversed):
     """A prompt with known right answers, for asking and never for training."""
 
@@ -82,19 +151,28 @@ class Anchor(Conversed):
     """Right answers, white space and case aside."""
     pattern: Annotated[str, AfterValidator(compiles)] | None = None
     """A regular expression that a right answer matches somewhere, ignoring case."""
+    checks: Checks = ()
+    """Checks that a right answer passes, all of them (`judge.checks`)."""
+
+    @property
+    def added_identity(self) -> list[object]:
+        """The turns before and the checks, where there are any."""
+        return [*super().added_identity, *([self.checks] if self.checks else [])]
 
     @model_validator(mode="after")
     def _checkable(self) -> Anchor:
-        if not self.answers and self.pattern is None:
+        if not self.answers and self.pattern is None and not self.checks:
             raise ValueError("give answers, or a pattern that a right answer matches")
         return self
 
-    def right(self, text: str) -> bool:
-        """Whether `text` is a right answer."""
-        plain = _plain(text)
-        if any(plain == _plain(answer) for answer in self.answers):
-            return True
-        return self.pattern is not None and re.search(self.pattern, text, re.IGNORECASE) is not None
+    def names(self, text: str) -> bool:
+        """True if `text` is one of `answers`."""
+        return any(_plain(text) == _plain(answer) for answer in self.answers)
+
+    @property
+    def checked(self) -> tuple[Instruction, ...]:
+        """The checks of an answer that is not one of `answers`."""
+        return self.checks or (() if self.pattern is None else (Instruction(pattern=self.pattern),))
 
 
 def _plain(text: str) -> str:
@@ -106,9 +184,15 @@ NAMED = 3
 
 
 def alarms(readings: Sequence[Reading]) -> list[Reading]:
-    """The readings with a verdict of `warn` or `stop`: `stop` first, then the latest model's, else in order."""
+    """The readings outside their limits: those with `stop` first, then the latest model's, else in order."""
     outside = [reading for reading in readings if reading.verdict != "ok"]
     return sorted(outside, key=lambda reading: (reading.verdict != "stop", -number(reading.iteration)))
+
+
+def unread(readings: Sequence[Reading]) -> list[Reading]:
+    """The figures of the last model read that have limits and no value, so that nothing is known of them."""
+    last = max((number(reading.iteration) for reading in readings), default=0)
+    return [reading for reading in readings if number(reading.iteration) == last and reading.limit and reading.value is None]
 
 
 def describe(readings: Sequence[Reading]) -> str:
@@ -119,31 +203,42 @@ def describe(readings: Sequence[Reading]) -> str:
     for reading in alarms(readings):
         outside.setdefault(reading.monitor, reading)
     if not outside:
-        unlimited = 'none has a limit, so nothing can warn: set one, as drift.limits."flukes.rate".above = 0.2'
-        within = f"of {len(limited)} with limits none lies outside" if limited else unlimited
-        return f"{amount(len(read), 'figure')} watched, {within}" if read else "no figure could be read yet"
-    phrases = [phrase(reading) for reading in outside.values()]
-    more = f" and {len(phrases) - NAMED} more" if len(phrases) > NAMED else ""
+        unlimited = 'none has a limit, so no monitor can warn: set a limit, such as drift.limits."flukes.rate".above = 0.2'
+        within = f"of {len(limited)} with limits none is outside" if limited else unlimited
+        unknown = [reading.monitor for reading in unread(readings)]
+        more = f", and {_names(unknown)} with limits could not be read at {unread(readings)[0].iteration}" if unknown else ""
+        return f"{amount(len(read), 'figure')} watched, {within}{more}" if read else "no figure could be read yet"
     outside_of = "its limits" if len(outside) == 1 else "their limits"
-    return f"{len(outside)} of {amount(len(read), 'figure')} outside {outside_of}: {', '.join(phrases[:NAMED])}{more}"
+    return f"{len(outside)} of {amount(len(read), 'figure')} outside {outside_of}: {_names([*map(phrase, outside.values())])}"
+
+
+def _names(names: Sequence[str]) -> str:
+    """The first names, and how many there are more."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def phrase(reading: Reading) -> str:
     """The figure, the model, the value and the passed limit: `flukes.rate at M3 (0.41, above 0.2: stop)`."""
     value, (low, high) = reading.value or 0.0, reading.limit or (None, None)
     passed = f"below {low:g}" if low is not None and value < low else f"above {high:g}"
-    stop = ": stop" if reading.verdict == "stop" else ""
+    stop = {"stop": ": stop", "back": ": left behind"}.get(reading.verdict, "")
     return f"{reading.monitor} at {reading.iteration} ({value:.3g}, {passed}{stop})"
 
 
-def ending(model: str, readings: Sequence[Reading]) -> str:
-    """The end of a run at `model`, whose `readings` say `stop`: the cause, and the last model before it."""
+def ending(model: str, readings: Sequence[Reading], good: str | None) -> str:
+    """The end of a run at `model`, whose `readings` say `stop`: the cause, and the last `good` model, if there is one."""
     why = ", ".join(phrase(reading) for reading in readings if reading.verdict == "stop")
-    good = f"the last good model is M{number(model) - 1}" if model != "M1" else "it is the first that was watched"
-    return f"ended by its monitors at {model}: {why}; {good}"
+    told = f"the last good model is {good}" if good else "it is the first model that was watched"
+    return f"ended by its monitors at {model}: {why}; {told}"
+
+
+def left_behind(model: str, readings: Sequence[Reading], good: str) -> str:
+    """The line on a `model` whose `readings` say `back`: the cause, and the model that the next iteration begins at."""
+    why = ", ".join(phrase(reading) for reading in readings if reading.verdict == "back")
+    return f"{model} is left behind, and the loop goes back to {good}: {why}"
 
 
 def worst(readings: Iterable[Reading]) -> Severity:
     """The gravest verdict of all."""
-    verdicts: tuple[Severity, ...] = ("ok", "warn", "stop")
-    return max((reading.verdict for reading in readings), key=verdicts.index, default="ok")
+    return max((reading.verdict for reading in readings), key=get_args(Severity).index, default="ok")

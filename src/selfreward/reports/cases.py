@@ -65,7 +65,7 @@ class Case(NamedTuple):
     files: str
     """The files with its records."""
     shown: bool = True
-    """Whether its texts fit in the page."""
+    """True if its texts fit in the page."""
 
     @property
     def size(self) -> int:
@@ -131,12 +131,12 @@ def favoured_words(standing: RunView) -> list[Bred]:
 
 def fitting(cases: Iterable[Case], budget: int) -> list[Case]:
     """All of `cases`; those beyond `budget` bytes without their texts."""
-    kept = []
+    fitting_cases = []
     for case in cases:
         fits = case.size <= budget
         budget -= case.size if fits else 0
-        kept.append(case if fits else case._replace(shown=False, prompt="", texts=[]))
-    return kept
+        fitting_cases.append(case if fits else case._replace(shown=False, prompt="", texts=[]))
+    return fitting_cases
 
 
 def _made(standing: RunView) -> list[str]:
@@ -273,7 +273,7 @@ class Of(NamedTuple):
     judgments: int
     """Judgments of held-out ranked responses."""
     perfect: int
-    """Of these responses, those whose mean score is the highest there is."""
+    """The number of these responses whose mean score is the highest possible."""
     known: int
     """Pairs that it was trained on both of whose responses have a truth."""
 

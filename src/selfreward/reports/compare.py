@@ -28,7 +28,7 @@ COLOURS = 6
 PLAIN_WIDTH = 160
 """Columns of output to a file or a pipe."""
 MISSING = "–"
-SIGNS = {"ok": "", "warn": " !", "stop": " !!"}
+SIGNS = {"ok": "", "warn": " !", "back": " !", "stop": " !!"}
 Cells = list[tuple[str, str]]
 """(words, class) each."""
 
@@ -149,7 +149,9 @@ def _axes(sides: Sequence[ComparedRun]) -> list[Group]:
         "says of itself": lambda run, at: run.measured[at].self_score,
         "pairwise accuracy": lambda run, at: _accuracy(run.measured[at]),
         "wins less losses against the model before, by the truth": partial(_net, judged_by=lambda run: "truth"),
-        "the same, by the judge outside": partial(_net, judged_by=lambda run: run.recipe.measure.judge),
+        "wins less losses against the model before, by the outside judge": partial(
+            _net, judged_by=lambda run: run.recipe.measure.judge
+        ),
     }
     figures = []
     for title, of in columns.items():
@@ -174,8 +176,8 @@ def _accuracy(model: Measured) -> Estimate | None:
 def _net(run: RunView, at: int, judged_by: Callable[[RunView], str | None]) -> Estimate | None:
     """Wins less losses of a model against the one before it."""
     models: Sequence[Measured] = run.measured
-    judge, before = judged_by(run), models[at - 1].name if at else ""
-    contest = contest_of(models[at], before, judge) if judge else None
+    judge = judged_by(run)
+    contest = contest_of(models[at], run.rival(models[at].name), judge) if judge else None
     return contest.net if contest else None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from selfreward.errors import SelfRewardError, amount, first_line, visible
+from selfreward.records import readable
 from selfreward.reports.card import CARD
 from selfreward.rundir import check_model
 
@@ -54,8 +55,8 @@ def push_folder(target: Path, repo: str, public: bool, confirmed: Callable[[str]
         raise
     except Exception as error:  # the hub, the network and a wrong name have no error in common
         why = first_line(error)
-        now = "Log in with `hf auth login` or set HF_TOKEN to a token that may write there, and look at the name"
-        raise SelfRewardError(f"the hub took nothing, or not all ({why})", repo, now) from error
+        now = "Log in with `hf auth login` or set HF_TOKEN to a token that may write there, and check the name"
+        raise SelfRewardError(f"the upload failed, or is incomplete ({why})", repo, now) from error
 
 
 def pack(target: Path) -> Parcel:
@@ -71,7 +72,9 @@ def pack(target: Path) -> Parcel:
         now = "Give a model of a run (runs/x/M3), a folder with a model, or one that `selfreward export` wrote"
         raise SelfRewardError("holds neither a model nor an exported dataset", str(target), now)
     if CARD not in parcel.files:
-        now = "Write one: it says what this is and where it comes from. `selfreward export` does for every model of a run"
+        now = (
+            "Write a card: it says what this is and where it comes from. `selfreward export` writes one for every model of a run"
+        )
         raise SelfRewardError(f"has no {CARD}", str(folder), now)
     for name in parcel.files:
         _refuse_paths(folder / name)
@@ -89,9 +92,9 @@ def _refuse_paths(file: Path) -> None:
     """Raises `SelfRewardError` where a settings file names this machine's folders."""
     if file.suffix != ".json" or file.name in ("tokenizer.json", "vocab.json"):
         return
-    for value in _strings(json.loads(file.read_text(encoding="utf-8"))):
+    for value in _strings(json.loads(readable(file).read_text(encoding="utf-8"))):
         if LOCAL_PATH.match(value):
-            raise SelfRewardError(f"names the path {value} of this machine", str(file), "Take it out before you publish it")
+            raise SelfRewardError(f"names the path {value} of this machine", str(file), "Remove it before publishing")
 
 
 def _strings(tree: Any) -> Iterator[str]:
@@ -109,8 +112,8 @@ def _send(parcel: Parcel, repo: str, public: bool) -> str:
     api = HfApi()
     address = api.create_repo(repo, repo_type=parcel.kind, private=not public, exist_ok=True)
     if not public and not api.repo_info(repo, repo_type=parcel.kind).private:
-        now = "Make it private on the hub, or say --public"
-        raise SelfRewardError("there is such a repository, and it is public; nothing was sent", repo, now)
+        now = "Make it private on the hub, or pass --public"
+        raise SelfRewardError("the repository exists and is public; nothing was sent", repo, now)
     api.upload_folder(
         repo_id=repo, repo_type=parcel.kind, folder_path=parcel.folder, allow_patterns=parcel.files, commit_message="Upload"
     )

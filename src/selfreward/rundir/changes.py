@@ -28,12 +28,12 @@ def _value(value: Any) -> str:
 
 
 def as_it_was(run: Path, changed: list[str]) -> str:
-    """How to undo a change of the recipe of a run, in brackets; empty where no field changed, and of an evaluation."""
+    """The way to undo a change of a run's recipe, in brackets; empty where no field changed, and for an evaluation."""
     if not is_run(run):
         return ""
     libraries = [name for name in changed if name.startswith("versions.")]
     ways = ["install the versions it was begun with"] if libraries else []
-    ways += [f"to go on as it was: selfreward run -o {shlex.quote(str(run))}"] if len(libraries) < len(changed) else []
+    ways += [f"to go on unchanged: selfreward run -o {shlex.quote(str(run))}"] if len(libraries) < len(changed) else []
     return f" ({', '.join(ways)})" if ways else ""
 
 
@@ -45,7 +45,7 @@ def remove(files: Iterable[Path]) -> str:
         if inside == set(folder.iterdir()):
             named.append(shlex.quote(str(folder)))
         else:
-            named += [one for stage in sorted({_stage(file) for file in inside}) for one in _of_stage(folder, stage, inside)]
+            named += [path for stage in sorted({_stage(file) for file in inside}) for path in _of_stage(folder, stage, inside)]
     return f"rm -r {' '.join(named)}"
 
 
@@ -58,5 +58,5 @@ def _of_stage(folder: Path, stage: str, inside: set[Path]) -> list[str]:
     named = {file for file in inside if file.name == stage}
     dotted = {file for file in inside if _stage(file) == stage} - named
     whole = len(dotted) > 1 and set(folder.glob(f"{stage}.*")) == dotted
-    told = [f"{shlex.quote(str(folder / stage))}.*"] if whole else sorted(shlex.quote(str(file)) for file in dotted)
-    return [*(shlex.quote(str(file)) for file in named), *told]
+    paths = [f"{shlex.quote(str(folder / stage))}.*"] if whole else sorted(shlex.quote(str(file)) for file in dotted)
+    return [*(shlex.quote(str(file)) for file in named), *paths]

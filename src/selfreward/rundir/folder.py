@@ -26,24 +26,25 @@ from selfreward.records import (
     CHANGED,
     Known,
     Record,
-    content_id,
     differing,
     file_hash,
     lock_folder,
     read_signed,
+    readable,
     same_models,
+    signed,
     sync_folder,
     to_line,
     write_whole,
 )
 from selfreward.rundir.branch import BRANCH, read_branch
 from selfreward.rundir.changes import as_it_was, changes_told, remove
-from selfreward.rundir.layout import WATCHING
+from selfreward.rundir.layout import MEASURED, WATCHING
 from selfreward.rundir.seen import ENDED, attempts
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 MODELS = "models"
-"""Where in `provenance.json` the models from outside are known by their settings."""
+"""The key in `provenance.json` under which the settings of models from outside stand."""
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only for training adapters."""
 
@@ -94,8 +95,9 @@ class RunDir:
             for name in ("provenance.json", "config.json"):
                 write_whole(self.path / name, (self._attempt / name).read_text())
         self._settled = True
-        while self._waiting:
-            self._waiting.pop(0)()
+        waiting, self._waiting = self._waiting, []
+        for work in waiting:
+            work()
 
     def once_settled(self, work: Callable[[], object]) -> None:
         """Do `work`, which changes finished files, once this attempt's recipe is the run's: now, or when it becomes so."""
@@ -122,9 +124,9 @@ class RunDir:
         try:
             if not file.exists():
                 return {}
-            recipe = dict(json.loads(file.read_text()).items())
+            recipe = dict(json.loads(readable(file).read_text()).items())
             file = self.path / "provenance.json"
-            provenance = json.loads(file.read_text())
+            provenance = json.loads(readable(file).read_text())
             return {**recipe, "versions": provenance["libraries"], MODELS: dict(provenance.get(MODELS, {}))}
         except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
             now = f"Restore it from the last attempt in {self.logs}"
@@ -148,13 +150,13 @@ class RunDir:
     def refuse(self, stage: Stage) -> Outdated:
         """The error for a stage that was made, or begun, from other inputs than now."""
         changed = changed_fields(self.before, self.now)
-        told = f"the recipe changed ({changes_told(self.before, self.now)})"
-        why = told if changed else "what it is made from changed"
+        why = f"the recipe changed ({changes_told(self.before, self.now)})"
+        why = why if changed else "its inputs changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
         stages = [entry for entry in self._made() if entry.watching or not stage.watching]
         stages = [entry for entry in stages if entry.folder.name not in self.taken]
         later = {file for entry in stages for file in entry.files()} - keep
-        measured = {file.parent / "measured.json" for file in later if not stage.watching}
+        measured = {file.parent / MEASURED for file in later if not stage.watching}
         later |= {file for file in measured if file.exists()}
         now = f"Give this run a new folder; or undo the change{as_it_was(self.path, changed)}"
         if stage.folder.name in self.taken:
@@ -179,6 +181,7 @@ class Stage:
         self.journal = folder / f"{name}.journal.jsonl"
         self.receipt = folder / f"{name}.receipt.json"
         self.model = folder / name
+        self.optimizer = folder / f"{name}.optimizer.safetensors"
         self.work = folder / f"{name}.partial"
         self.checkpoints = folder / f"{name}.checkpoints"
 
@@ -187,13 +190,14 @@ class Stage:
 
     @property
     def watching(self) -> bool:
-        """Whether only monitors read it."""
+        """True if only monitors read it."""
         return any(part.covers(self.name) for part in WATCHING)
 
     def files(self) -> list[Path]:
         """Files of this stage that are on disk."""
-        paths = (self.records, self.dropped, self.plan, self.journal, self.receipt, self.model, self.work, self.checkpoints)
-        return [file for file in paths if file.exists()]
+        logs = (self.records, self.dropped, self.plan, self.journal, self.receipt)
+        folders = (self.model, self.optimizer, self.work, self.checkpoints)
+        return [file for file in (*logs, *folders) if file.exists()]
 
     def finished(self, digest: str) -> dict[str, Any] | None:
         """The receipt, if the stage is whole and undamaged. Raises `Outdated` if it was made from other inputs."""
@@ -207,14 +211,14 @@ class Stage:
         return receipt
 
     def outdated(self, digest: str) -> bool:
-        """Whether the stage is whole and undamaged, and made from other inputs."""
+        """True if the stage is whole and undamaged, and made from other inputs."""
         if not self.receipt.exists() or (receipt := self.load(self.receipt))["digest"] == digest:
             return False
         self._look_over(receipt)
         return True
 
     def reopen(self) -> None:
-        """Let a finished stage be made again, from which nothing was made yet."""
+        """Make a finished stage unfinished, so that it is made again; nothing may have been made from it yet."""
         if self.receipt.exists():
             self.receipt.unlink()
             sync_folder(self.folder)  # no receipt may vouch for what is written next
@@ -235,8 +239,8 @@ class Stage:
     def begin(self, digest: str, **plan: object) -> None:
         """Record the digest of this stage's inputs, before anything is made."""
         if self.model.exists():
-            raise self.damaged(self.model, "has no receipt, so nothing says what it was made from")
-        self._make_folder()
+            raise self.damaged(self.model, "has no receipt, so its inputs are unknown")
+        self.make_folder()
         self._save(self.plan, digest=digest, **plan)
 
     def finish(self, digest: str, files: Iterable[Path], **facts: object) -> None:
@@ -261,7 +265,8 @@ class Stage:
         self.journal.unlink(missing_ok=True)
         self.plan.unlink(missing_ok=True)
 
-    def _make_folder(self) -> None:
+    def make_folder(self) -> None:
+        """Make the folder of this stage, before any work in it."""
         self.run.assert_held()
         self.run.settle()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -269,13 +274,13 @@ class Stage:
 
     def write(self, path: Path, records: Iterable[Record]) -> Path:
         """Write records to a file of this stage."""
-        self._make_folder()
+        self.make_folder()
         write_whole(path, (to_line(record) + "\n" for record in records))
         return path
 
     def _save(self, path: Path, **facts: object) -> None:
         self.run.assert_held()
-        write_whole(path, json.dumps({"id": content_id(facts), **facts}, indent=1))
+        write_whole(path, signed(facts))
 
     def load(self, path: Path) -> dict[str, Any]:
         """The facts in a signed file of this stage. Raises `SelfRewardError` where it is damaged."""

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from selfreward.engines import Batch, Model, answers, heard, plan_batches, streams
 from selfreward.errors import OutOfMemory, SelfRewardError
-from selfreward.records import Completion, Request, Sampled, read_line, to_line
+from selfreward.records import Completion, Request, Sampled, read_line, readable, to_line
 from selfreward.rundir.folder import Stage
 from selfreward.rundir.progress import Progress, Work
 
@@ -131,7 +131,7 @@ def read_journal(stage: Stage, planned: Sequence[set[str]]) -> dict[str, Complet
     """
     if not stage.journal.exists():
         return {}
-    content = stage.journal.read_bytes()
+    content = readable(stage.journal).read_bytes()
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
         with stage.journal.open("r+b") as journal:
@@ -158,7 +158,7 @@ def usage(completions: Iterable[Completion]) -> dict[str, int]:
 
 
 def reasons(completions: Iterable[Completion]) -> dict[str, int]:
-    """Why requests were not answered, where the engine says it, with how often; the commonest first."""
+    """The reasons why requests were not answered, by the engine's words, with counts; the commonest first."""
     return dict(Counter(completion.reason for completion in completions if completion.reason).most_common())
 
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from selfreward.recipe import Recipe
 from selfreward.records import (
+    Check,
     Compared,
     Dropped,
     Example,
@@ -44,13 +45,13 @@ class Part(NamedTuple, Generic[R]):
     record: type[R]
     use: Use = "train"
     several: bool = False
-    """Whether a folder has one for each round or step: `name_2`, `name_400`."""
+    """True if a folder has one for each round or step: `name_2`, `name_400`."""
     on_the_way: bool = False
-    """Whether it is made while a model is trained, and belongs to that training."""
+    """True if it is made while a model is trained, and belongs to that training."""
 
     @property
     def of_the_paper(self) -> bool:
-        """Whether every run's iterations have it, or most do."""
+        """True if the iterations of every run, or of most runs, have it."""
         return self.name in ("responses", "judgments") or any(
             part.covers(self.name) for part in (PROPOSED, PROMPTS, JUDGMENTS, PAIRS)
         )
@@ -64,7 +65,7 @@ class Part(NamedTuple, Generic[R]):
         return self._replace(name=name, several=False)
 
     def covers(self, stage: str) -> bool:
-        """Whether a stage with this name is this part, or one of its rounds or steps."""
+        """True if a stage with this name is this part, or one of its rounds or steps."""
         number = stage.removeprefix(f"{self.name}_")
         return stage == self.name or (self.several and number != stage and number.isdecimal())
 
@@ -88,6 +89,8 @@ RESPONSES = Part("responses", "asks", Response, several=True)
 JUDGMENTS = Part("judgments", "asks", Judgment, several=True)
 PREFERENCES = Part("preferences", "asks", Preference)
 VOTES = Part("votes", "decides", Vote)
+CHECKS = Part("checks", "decides", Check)
+"""Checks of candidates, where they give the scores."""
 LIKELIHOODS = Part("likelihoods", "asks", Likelihood)
 LIKELIHOODS_BEFORE = Part("likelihoods_before", "asks", Likelihood)
 LIKELIHOODS_M1 = Part("likelihoods_m1", "asks", Likelihood)
@@ -111,6 +114,8 @@ HELDOUT_JUDGMENTS = Part("heldout_judgments", "asks", Judgment, "test")
 TRUTH = Part("truth", "decides", Verdict, "test")
 RANKING_JUDGMENTS = Part("ranking_judgments", "asks", Judgment, "test")
 HELDOUT_PREFERENCES = Part("heldout_preferences", "asks", Preference, "test")
+HELDOUT_CHECKS = Part("heldout_checks", "decides", Check, "test")
+"""Checks of held-out answers and of candidates, for measurement."""
 
 DRIFT_CANDIDATES = Part("drift_candidates", "asks", Response, "hidden")
 ANCHOR_RESPONSES = Part("anchor_responses", "asks", Response, "hidden")
@@ -133,11 +138,13 @@ BESIDE = ("logs", "report")
 """Folders of a run from which nothing is made."""
 BASE = "base"
 """A stage of the seed's folder that a run has whose base is a GGUF file: that model as a folder."""
-MEASURED = "measured.json"
+MEASUREMENT = "measured"
+"""The name of the receipt over a model's measurement, which names the receipts of all that it was made from."""
+MEASURED = f"{MEASUREMENT}.json"
 """A file in every model's folder that belongs to no stage."""
 
 
-class Due(NamedTuple):
+class PlannedPart(NamedTuple):
     """A planned part of a run."""
 
     folder: str
@@ -147,14 +154,14 @@ class Due(NamedTuple):
         return f"{self.folder}/{self.part.name}"
 
 
-def expected(recipe: Recipe) -> list[Due]:
+def expected(recipe: Recipe) -> list[PlannedPart]:
     """Every part of the run that `recipe` asks for, in the loop's order."""
-    return [Due(folder, part) for folder, parts in _in_order(recipe) for part in parts]
+    return [PlannedPart(folder, part) for folder, parts in _in_order(recipe) for part in parts]
 
 
 def models(recipe: Recipe) -> list[str]:
-    """Names of the models that are measured, in order."""
-    return list(dict.fromkeys(due.folder for due in expected(recipe) if due.folder != SEED))
+    """Names of the models that a run makes or measures, in order."""
+    return list(dict.fromkeys(planned.folder for planned in expected(recipe) if planned.folder != SEED))
 
 
 def part_of(stage: str) -> Part[Any]:
@@ -174,8 +181,8 @@ def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
         yield M0, _measuring(recipe)
     if recipe.sft.baseline:
         yield SFT, (MODEL, *_measuring(recipe))
-        made = (CHANGED_PROMPTS, WORSE_RESPONSES, RANKINGS) if by_itself else ()
-        yield SEED, (*made, EFT_JUDGMENTS, EFT) if recipe.makes_eft else ()
+        made_rankings = (CHANGED_PROMPTS, WORSE_RESPONSES, RANKINGS) if by_itself else ()
+        yield SEED, (*made_rankings, EFT_JUDGMENTS, EFT) if recipe.makes_eft else ()
     yield M1, () if recipe.sft.on == "none" else (MODEL,)
     yield M1, (*_measuring(recipe), *_watching(recipe, first=True))
     for t in range(2, recipe.iterations + 2):
@@ -187,8 +194,7 @@ def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
                 *teaching(recipe, t),
                 *before,
                 *_training(recipe),
-                *_measuring(recipe),
-                *_watching(recipe, first=False),
+                *((*_measuring(recipe), *_watching(recipe, first=False)) if recipe.measures(t) else ()),
             ),
         )
 
@@ -240,7 +246,8 @@ def _judging(recipe: Recipe, t: int) -> Parts:
     if method == "cream":
         first = (LIKELIHOODS_M1,) if t > 2 else ()
         return (LIKELIHOODS, *first, *((LIKELIHOODS_BEFORE,) if t > 3 and recipe.dpo.confidence == "consistency" else ()))
-    return tuple(JUDGMENTS.named(name) for name in recipe.judge.rounds)
+    checked = (CHECKS,) if recipe.judge.checks == "score" else ()
+    return (*checked, *(JUDGMENTS.named(name) for name in recipe.judge.rounds))
 
 
 def _training(recipe: Recipe) -> Parts:
@@ -248,16 +255,18 @@ def _training(recipe: Recipe) -> Parts:
 
 
 def _measuring(recipe: Recipe) -> Parts:
-    judging, comparing = recipe.measure.judging, (HELDOUT_PREFERENCES,) if recipe.measure.judge else ()
-    if not judging:
-        return (HELDOUT_RESPONSES, TRUTH, *comparing)
-    return (HELDOUT_RESPONSES, HELDOUT_JUDGMENTS, TRUTH, RANKING_JUDGMENTS, *comparing)
+    comparing = (HELDOUT_PREFERENCES,) if recipe.measure.judge else ()
+    truth = (TRUTH,) if recipe.judge.checks == "off" else (HELDOUT_CHECKS, TRUTH)
+    if not recipe.measure.judging:
+        return (HELDOUT_RESPONSES, *truth, *comparing)
+    return (HELDOUT_RESPONSES, HELDOUT_JUDGMENTS, *truth, RANKING_JUDGMENTS, *comparing)
 
 
 def _watching(recipe: Recipe, first: bool) -> Parts:
     """The parts that monitors read; the `first` watched model makes the frozen pool."""
     if recipe.drift is None:
         return ()
-    answering, judging = ((ANCHOR_RESPONSES,), (ANCHOR_JUDGMENTS,)) if recipe.drift.anchors else ((), ())
+    anchors = recipe.drift.anchors or recipe.judge.checks == "anchor"
+    answering, judging = ((ANCHOR_RESPONSES,), (ANCHOR_JUDGMENTS,)) if anchors else ((), ())
     pool, likely = ((DRIFT_CANDIDATES,), ()) if first else ((), (LIKELIHOOD_BEFORE, LIKELIHOOD_FIRST))
     return (*pool, *answering, DRIFT_CUT, DRIFT_POOL, *judging, LIKELIHOOD_OWN, *likely, DRIFT_FROZEN, DRIFT)

@@ -67,12 +67,12 @@ class Progress:
     @contextmanager
     def meanwhile(self, what: str) -> Iterator[None]:
         """Say every ten seconds that `what` ("M2: loading its weights") is being done, which has no parts to count."""
-        began = said = time.monotonic()
+        began = last_line = time.monotonic()
 
         def show() -> None:
-            nonlocal said
-            if (now := time.monotonic()) - said >= EVERY:
-                said = now
+            nonlocal last_line
+            if (now := time.monotonic()) - last_line >= EVERY:
+                last_line = now
                 self.say(f"{what}, {duration(now - began)} so far")
 
         with self._beating(show):
@@ -123,13 +123,13 @@ class Work:
         self._clock, self._show, self._assert_wanted = clock, show, assert_wanted
 
     def __call__(self, units: int) -> None:
-        """So many more units are done."""
+        """Count these units as done."""
         self._clock.done += units
         self._show()
         self._assert_wanted()
 
     def drew(self, tokens: int) -> None:
-        """So many more tokens are drawn, of units that are not done yet."""
+        """Count these tokens as drawn, in units that are not done yet."""
         self._clock.drawn += tokens
         self._assert_wanted()
 
@@ -171,7 +171,7 @@ class _Clock:
         return max(self.drawn, self.came)
 
     def due(self) -> bool:
-        """Whether it is time for another plain line."""
+        """True if it is time for another plain line."""
         now = time.monotonic()
         late = now - self._said >= EVERY
         self._said = now if late else self._said

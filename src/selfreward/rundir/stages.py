@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -24,6 +24,7 @@ from selfreward.records import (
     Sampled,
     content_id,
     digest,
+    file_hash,
     fingerprint,
     iter_jsonl,
     sync_files,
@@ -31,7 +32,8 @@ from selfreward.records import (
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
 from selfreward.rundir.journal import completed, counted, reasons, usage
-from selfreward.rundir.layout import MODEL, Part
+from selfreward.rundir.layout import MEASUREMENT, MODEL, Part
+from selfreward.rundir.measurement import sign
 from selfreward.rundir.progress import Progress
 from selfreward.rundir.trainings import (
     Chooser,
@@ -42,8 +44,11 @@ from selfreward.rundir.trainings import (
     decisive,
     encoded_anew,
     fitting_pairs,
+    hand_on,
+    keep_optimizer,
     model_in,
     on_the_way,
+    optimizer_of,
     settled,
 )
 
@@ -136,7 +141,9 @@ class ModelFolder:
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
             if failed := reasons(completions.values()):
                 facts["failed"] = failed
-                self.run.progress.say(f"{stage}: {sum(failed.values()):,} requests failed, most of them so: {next(iter(failed))}")
+                self.run.progress.say(
+                    f"{stage}: {sum(failed.values()):,} requests failed, most of them with: {next(iter(failed))}"
+                )
             stage.finish(key, [stage.records], **facts)
         return Records([stage.records], part.record, len(requests))
 
@@ -169,6 +176,11 @@ class ModelFolder:
         elif stage.finished(key) is None:
             write()
 
+    def sum_up(self, measured: Record, before: Mapping[str, str]) -> str:
+        """Write this model's measurement, and a receipt over it; returns its id. `before`: those of earlier models, by folder."""
+        signed = {f"{folder}/{MEASUREMENT}": receipt for folder, receipt in before.items()}
+        return sign(self.run.dir.stage(self.name, MEASUREMENT), measured.model_dump_json(indent=1), signed)
+
     def dropped(self, part: Part[Any]) -> dict[str, int]:
         """Counts of the records that a finished pure stage dropped, by reason."""
         stage = Stage(self.run.dir, self.path, part.name)
@@ -198,7 +210,8 @@ class ModelFolder:
         Pairs that `start` cannot read whole, or its chat template not write, are dropped and counted. With a `chooser` the
         model is the checkpoint it chooses.
         """
-        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed]
+        before = optimizer_of(self.run.dir, start, config)
+        made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed, *map(file_hash, before)]
 
         def prepare(stage: Stage) -> Training:
             fitting, dropped = fitting_pairs(pairs, asked_which_fit(self.run.trainer, pairs, start), start)
@@ -208,16 +221,19 @@ class ModelFolder:
             def train(advance: Advance) -> Path:
                 for model in (start, reference):
                     assert_unchanged(model)
+                hand_on(before, stage.work)
                 interval = chooser.every if chooser else None
                 return self.run.trainer.dpo(fitting, start.path, reference.path, config, seed, stage.work, advance, interval)
 
             if line := encoded_anew(fitting):
                 self.run.progress.say(f"{stage}: {line}")
             left_out = dict(sorted(Counter(drop.reason for drop in dropped).items()))
-            told = config.model_dump(include={"confidence", "loss"})
+            settings = config.model_dump(include={"confidence", "loss"})
             if config.average > 1:
-                told["averaged"] = config.averaged(len(fitting))
-            return Training(config.steps(len(fitting)), train, left_out, told)
+                settings["averaged"] = config.averaged(len(fitting))
+            return Training(
+                config.steps(len(fitting)), train, left_out, settings, config.optimizer == "carried" and part is MODEL
+            )
 
         return self._train(made_from, start, prepare, chooser, part)
 
@@ -241,7 +257,7 @@ class ModelFolder:
                     self._become(stage, self._trained(stage, training))
             else:
                 facts |= self._selected(stage, key, plan or {}, training, start, chooser)
-            weights = sorted(file for file in stage.model.rglob("*") if file.is_file())
+            weights = sorted(file for file in (*stage.model.rglob("*"), stage.optimizer) if file.is_file())
             with self.run.progress.meanwhile(f"{stage}: reading its weights"):
                 receipt = {"fingerprint": fingerprint(stage.model), "start": start.fingerprint, **facts}
                 stage.finish(key, weights, **receipt)
@@ -254,13 +270,15 @@ class ModelFolder:
         """The trainer's folder, durable."""
         self.run.unload()
         with self.run.progress.stage(str(stage), training.steps, "steps") as advance:
-            made = model_in(training.train(advance), self.run.trainer)
-        sync_files(made)
-        return made
+            trained = model_in(training.train(advance), self.run.trainer)
+        if training.carries:
+            keep_optimizer(stage, self.run.trainer)
+        sync_files(trained)
+        return trained
 
-    def _become(self, stage: Stage, made: Path) -> None:
-        """Let the trained files be this folder's model."""
-        made.rename(stage.model)
+    def _become(self, stage: Stage, trained: Path) -> None:
+        """Make the trained files this folder's model."""
+        trained.rename(stage.model)
         sync_folder(stage.folder)
 
     def _selected(
@@ -272,9 +290,9 @@ class ModelFolder:
         """
         candidates: dict[str, str] = plan.get("candidates", {})
         if not candidates:
-            made, last = self._trained(stage, training), at_step(stage, training.steps)
+            trained, last = self._trained(stage, training), at_step(stage, training.steps)
             shutil.rmtree(last, ignore_errors=True)
-            made.rename(last)
+            trained.rename(last)
             candidates = settled(stage)
             stage.begin(key, candidates=candidates)
         chosen = chooser.choose(self, on_the_way(stage, candidates, start))
@@ -287,6 +305,6 @@ class ModelFolder:
         return self.facts(part.name)
 
     def facts(self, name: str) -> dict[str, Any]:
-        """As `receipt`, of the stage with this name."""
+        """The facts of the receipt of the stage with this name."""
         stage = Stage(self.run.dir, self.path, name)
         return stage.load(stage.receipt) if stage.receipt.exists() else {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from selfreward.engines import Advance, Trainer, name_of
+from selfreward.engines import OPTIMIZER, OPTIMIZER_BEFORE, Advance, Trainer, name_of
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import ClusterConfig, TrainerConfig
+from selfreward.recipe import ClusterConfig, DPOConfig, TrainerConfig
 from selfreward.records import (
     Asked,
     Checkpoint,
@@ -22,11 +23,12 @@ from selfreward.records import (
     sync_files,
     sync_folder,
 )
-from selfreward.rundir.folder import ADAPTERS, Stage, versions
+from selfreward.rundir.folder import ADAPTERS, RunDir, Stage, versions
+from selfreward.rundir.layout import MODEL
 
 TOO_LONG = "longer_than_the_model_reads"
 BLANK = "an_empty_answer_that_the_template_refuses"
-"""Why a pair is not trained on though it was chosen."""
+"""The reason why a chosen pair is not trained on."""
 
 
 class Training(NamedTuple):
@@ -37,6 +39,8 @@ class Training(NamedTuple):
     dropped: Mapping[str, int]
     told: Mapping[str, Any] = {}
     """Further facts for its receipt."""
+    carries: bool = False
+    """True if the optimizer's state is kept for the training after it."""
 
 
 class Chooser(Protocol):
@@ -69,34 +73,39 @@ def decisive(config: TrainerConfig, cluster: ClusterConfig | None = None) -> dic
 
 
 def asked_which_fit(trainer: Trainer, pairs: Sequence[Contrast], start: Checkpoint) -> Sequence[bool]:
-    """Which of `pairs` the trainer says that `start` can read whole. Raises `SelfRewardError` where it leaves some out."""
+    """For each of `pairs`, True if the trainer can read it whole from `start`.
+
+    Raises `SelfRewardError` where answers are missing.
+    """
     fits: Any = trainer.fits(pairs, start.path)
     if not isinstance(fits, Sequence) or len(fits) != len(pairs):
         came = f"{len(fits)} answers" if isinstance(fits, Sequence) else f"{fits!r:.80}"
         what = f"fits gave {came} for {len(pairs)} pairs"
-        raise SelfRewardError(what, name_of(trainer), "Let it give a list with True or False for each pair")
+        raise SelfRewardError(what, name_of(trainer), "Make it return a list with True or False for each pair")
     return fits
 
 
-def model_in(made: Any, trainer: Trainer) -> Path:
+def model_in(trained: Any, trainer: Trainer) -> Path:
     """The folder that a training left. Raises `SelfRewardError` where there is none, or no model in it."""
-    if not isinstance(made, Path):
-        what = f"gave {made!r:.80}, where the folder of the trained model is expected"
-        raise SelfRewardError(what, name_of(trainer), "Let sft and dpo return the folder that they wrote, a Path")
-    if not list(made.glob("*.safetensors")):
-        raise SelfRewardError(f"left no weights in {made}", name_of(trainer), "Let it write them as .safetensors")
-    return made
+    if not isinstance(trained, Path):
+        what = f"gave {trained!r:.80}, where the folder of the trained model is expected"
+        raise SelfRewardError(what, name_of(trainer), "Make sft and dpo return the folder that they wrote, a Path")
+    if not list(trained.glob("*.safetensors")):
+        raise SelfRewardError(f"left no weights in {trained}", name_of(trainer), "Make it write them as .safetensors")
+    return trained
 
 
 def fitting_pairs(pairs: Sequence[Contrast], fits: Sequence[bool], start: Checkpoint) -> tuple[list[Contrast], list[Dropped]]:
     """The pairs that fit into the context of `start`, and the others by their prompt. Raises `SelfRewardError` if none fits."""
-    kept = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
+    fitting = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
     left_out = [pair for pair, whole in zip(pairs, fits, strict=True) if not whole]
-    if not kept:
+    if not fitting:
         what = f"can read none of the {len(pairs)} pairs whole: all are longer than its context, or have an empty answer"
         raise SelfRewardError(what, str(start.path), "Lower responses.max_tokens, or give shorter prompts")
     reasons = [BLANK if any(map(is_blank, pair[1:3])) else TOO_LONG for pair in left_out]
-    return kept, [Dropped(id=_prompt(pair[0]).id, stage="model", reason=why) for pair, why in zip(left_out, reasons, strict=True)]
+    return fitting, [
+        Dropped(id=_prompt(pair[0]).id, stage="model", reason=why) for pair, why in zip(left_out, reasons, strict=True)
+    ]
 
 
 def encoded_anew(pairs: Sequence[Contrast]) -> str:
@@ -110,6 +119,29 @@ def _prompt(asked: Asked) -> Prompt:
     """The prompt that a model was given, a recipe's system prompt and all."""
     context, text = last_turn(asked)
     return Prompt(text=text, context=context, source="self")
+
+
+def optimizer_of(run: RunDir, model: Checkpoint, config: DPOConfig) -> list[Path]:
+    """The file with the optimizer's state that the training of `model` ended with; none where none was kept, or is asked for."""
+    optimizer = Stage(run, run.path / model.name, MODEL.name).optimizer
+    return [optimizer] if config.optimizer == "carried" and optimizer.exists() else []
+
+
+def hand_on(states: Sequence[Path], work: Path) -> None:
+    """Put the optimizer's state in the one file of `states` where a training in `work` looks for it."""
+    work.mkdir(parents=True, exist_ok=True)
+    (work / OPTIMIZER_BEFORE).unlink(missing_ok=True)
+    for state in states:
+        (work / OPTIMIZER_BEFORE).symlink_to(os.path.relpath(state, work))
+
+
+def keep_optimizer(stage: Stage, trainer: Trainer) -> None:
+    """Move the optimizer's state from a training's folder into this stage's. Raises `SelfRewardError` where there is none."""
+    if not (left := stage.work / OPTIMIZER).exists():
+        what = f'left no {OPTIMIZER} in {stage.work}, which dpo.optimizer = "carried" needs'
+        raise SelfRewardError(what, name_of(trainer), "Make dpo write it, or leave out dpo.optimizer")
+    left.replace(stage.optimizer)
+    sync_files(stage.folder)
 
 
 def at_step(stage: Stage, step: int) -> Path:

@@ -14,11 +14,11 @@ Wins = Mapping[tuple[str, str], float]
 PRIOR = 1e-3
 """Weight of a pull of all strengths to 0: who never lost would be infinitely strong by likelihood alone."""
 DIGITS = 4
-"""Of a strength; finer differences are those of arithmetic."""
+"""Digits of a strength; finer differences come from rounding."""
 
 
 def place_weights(battles: Iterable[MetaJudgment]) -> tuple[float, float]:
-    """What a win in the first place counts, and one in the second: each as often as the other place wins, of all wins.
+    """The weight of a win in the first place, and of a win in the second: the share of all wins in the other place.
 
     ½ each where nothing was decided.
     """
@@ -47,7 +47,7 @@ def agreed_wins(battles: Iterable[MetaJudgment]) -> dict[tuple[str, str], float]
     for both, won in winners.items():
         if len(won) == 2:
             for winner in won:
-                wins[winner, next(one for one in both if one != winner)] += 0.5
+                wins[winner, next(side for side in both if side != winner)] += 0.5
     return dict(wins)
 
 
@@ -73,5 +73,5 @@ def strengths(fighters: Sequence[str], wins: Wins) -> dict[str, float]:
         np.add.at(slope, lost, push)
         return float(value), slope
 
-    found = minimize(loss, np.zeros(len(fighters)), jac=True, method="BFGS", options={"gtol": 1e-8}).x
-    return {name: round(float(found[place]), DIGITS) + 0.0 for name, place in at.items()}
+    logits = minimize(loss, np.zeros(len(fighters)), jac=True, method="BFGS", options={"gtol": 1e-8}).x
+    return {name: round(float(logits[place]), DIGITS) + 0.0 for name, place in at.items()}

@@ -59,7 +59,7 @@ def _estimate(value: float, resampled: Floats) -> Estimate:
 
 
 Statistic = Callable[[Floats], Floats]
-"""How often each unit counts, [resamples, units] → the statistic, [resamples]; not finite where it is undefined."""
+"""Counts of each unit [resamples, units] → the statistic [resamples]; not finite where it is undefined."""
 Counts = tuple[float, float, float, float]
 """Hits and trials of one unit, then hits and trials of the others."""
 

@@ -54,7 +54,7 @@ class Novelty:
             self._remember(text)
 
     def add(self, text: str) -> bool:
-        """Whether `text` is new; it is remembered if it is."""
+        """True if `text` is new; a new text is remembered."""
         new = plain(text) not in self._same and not self.nearest(text)
         if new:
             self._remember(text)

@@ -28,11 +28,11 @@ Floats = NDArray[np.float64]
 CELLS = 11
 """Grades that are told apart, at most; finer ones are rounded."""
 CLASSES = 8
-"""Of prompts."""
+"""Classes of prompts."""
 LIKENESS = (1.0, 10.0, 100.0)
 """Concentrations of a family, a Dirichlet distribution: from responses that are each graded in their own way to all alike."""
 STEPS = 100
-"""Of expectation maximisation."""
+"""Steps of expectation maximisation."""
 SEEN_BEFORE = 0.3
 """Draws of every grade that every law starts from, so that none is ever impossible."""
 
@@ -79,15 +79,15 @@ class _Graded(NamedTuple):
     """The scored responses. Those that were given the same grades are of one kind."""
 
     grades: Floats
-    """How often each grade was given (kinds × grades)."""
+    """The count of each grade (kinds × grades)."""
     kind: dict[str, int]
-    """By response id."""
+    """The kind of a response, by its id."""
     prompt: dict[str, int]
     """Row of `members` by prompt id."""
     members: csr_array[np.float64]
-    """How many of a prompt's responses are of each kind (prompts × kinds)."""
+    """The number of a prompt's responses of each kind (prompts × kinds)."""
     exact: bool
-    """Whether grades are scores, and not scores rounded."""
+    """True if grades are scores, and not rounded scores."""
 
 
 def _graded(responses: Iterable[Response], judgments: Iterable[Judgment], min_valid: int) -> _Graded:
@@ -136,9 +136,9 @@ class Fitted(NamedTuple):
     families: Floats
     """Parameters of the Dirichlet distributions (families × grades)."""
     posterior: Floats
-    """How likely a response of a kind is of each family (classes × kinds × families)."""
+    """The probability that a response of a kind is of each family (classes × kinds × families)."""
     classes: Floats
-    """How likely a prompt is of each class (prompts × classes)."""
+    """The probability that a prompt is of each class (prompts × classes)."""
 
 
 def _fit(graded: _Graded) -> Fitted:
@@ -179,9 +179,9 @@ def _families(laws: Floats) -> Floats:
 
 
 def likelihood(more: Floats, families: Floats) -> Floats:
-    """How likely each kind's grades are, one after the other, of a response of each family (kinds × families).
+    """The probability of each kind's grades, one after the other, for a response of each family (kinds × families).
 
-    `more[j]`: which grades a kind was given more than j times (kinds × grades).
+    `more[j]`: the grades that a kind was given more than j times (kinds × grades).
     """
     samples = more.sum((0, 2))
     logs = np.sum([graded @ np.log(families + j).T for j, graded in enumerate(more)], axis=0)
@@ -201,7 +201,10 @@ def mean_laws(more: Floats, families: Floats, responses: Floats) -> Floats:
 
 
 def _classes(members: csr_array[np.float64], mixed: Floats, before: Floats) -> Floats:
-    """How likely each prompt is of each class; `mixed`: how likely a kind is in each, `before`: how common the classes were."""
+    """The probability that each prompt is of each class.
+
+    `mixed`: the probability of a kind in each class, `before`: the shares of the classes before.
+    """
     logs = np.asarray(members @ np.log(mixed).T) + np.log(before + np.finfo(float).tiny)
     return _shares(np.exp(logs - logs.max(1, keepdims=True)))
 
@@ -211,7 +214,7 @@ def _shares(parts: Floats) -> Floats:
 
 
 def sums_again(grades: Floats, fitted: Fitted, kind: int) -> Floats:
-    """How likely each sum of as many fresh grades is of a response that was given `grades` (classes × sums)."""
+    """The probability of each sum of as many fresh grades, for a response that was given `grades` (classes × sums)."""
     samples, best = int(grades.sum()), len(grades) - 1
     posterior = fitted.families + grades
     law = np.zeros((samples + 1, samples * best + 1, len(posterior)))
@@ -229,7 +232,7 @@ def sums_again(grades: Floats, fitted: Fitted, kind: int) -> Floats:
 
 
 def order_probabilities(chosen: Floats, rejected: Floats, chosen_samples: float, rejected_samples: float) -> Floats:
-    """How likely the chosen response's mean is above, level with and below the rejected one's (3 × classes)."""
+    """The probability that the chosen response's mean is above, level with and below the rejected one's (3 × classes)."""
     sums = np.arange(chosen.shape[1]) * rejected_samples, np.arange(rejected.shape[1]) * chosen_samples
     signs = np.sign(np.subtract.outer(*sums))
     return np.array([np.einsum("cs,ct,st->c", chosen, rejected, signs == sign, optimize=True) for sign in (1, 0, -1)])

@@ -1,4 +1,5 @@
 from .cast import Cast as Cast
+from .checkers import (NO_DATA as NO_DATA, assert_checkable as assert_checkable, check as check, check_all as check_all, known_checkers as known_checkers)
 from .eft import make_eft as make_eft
 from .judge_pairs import teach_judge as teach_judge
 from .judging import (Judged as Judged, judge_candidates as judge_candidates, without_doubt as without_doubt)
@@ -19,4 +20,4 @@ from .seed import (Seed as Seed, load_seed as load_seed, ranked_responses as ran
 from .selection import (load_selector as load_selector, load_validation as load_validation)
 from .temporal import pick_pairs as pick_pairs
 from .turns import own_turn as own_turn
-from .sources import (Kept as Kept, load_prompts as load_prompts, load_rankings as load_rankings, why_not as why_not)
+from .sources import (KeptAndDropped as KeptAndDropped, load_prompts as load_prompts, load_rankings as load_rankings, why_not as why_not)

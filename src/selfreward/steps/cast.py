@@ -1,4 +1,4 @@
-"""The models of a run by their part in it: the base, the prompt writer, the judge."""
+"""The models of a run by their role: the base, the prompt writer, the judge."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from selfreward.records import Checkpoint
 
 
 class Cast:
-    """The models of a run by the part they play."""
+    """The models of a run by their role."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._servers = recipe.servers
@@ -23,9 +23,15 @@ class Cast:
         return self._members["M0"]
 
     def join(self, name: str, model: Checkpoint) -> Checkpoint:
-        """Let a model that was made take part under its name."""
+        """Add a trained model under its name."""
         self._members[name] = model.model_copy(update={"name": name})
         return self._members[name]
+
+    def go_back(self, name: str) -> None:
+        """Remove the models that joined after `name`."""
+        names = list(self._members)
+        for later in names[names.index(name) + 1 :]:
+            del self._members[later]
 
     def writer(self, config: PromptsConfig, model: Checkpoint) -> Checkpoint:
         """The model that writes new prompts."""
@@ -34,7 +40,7 @@ class Cast:
         return self.outside(config.frozen) if config.frozen else self.base
 
     def judges(self, config: JudgeConfig, model: Checkpoint) -> list[Checkpoint]:
-        """The models that judge the candidates; one, but of a jury."""
+        """The models that judge the candidates: a single one, except with a jury."""
         return [self._judge(name, model) for name in config.judges]
 
     def judge(self, config: JudgeConfig, model: Checkpoint) -> Checkpoint:
@@ -50,7 +56,7 @@ class Cast:
 
     @property
     def first(self) -> Checkpoint:
-        """M1, from whose likelihoods CREAM goes out."""
+        """M1, the start of CREAM's likelihoods."""
         return self._members["M1"]
 
     def before(self, model: Checkpoint) -> Checkpoint | None:

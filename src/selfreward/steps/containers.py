@@ -18,7 +18,7 @@ from pydantic_core import from_json
 from selfreward.engines import quiet_hub
 from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import HUB_ID, SourceConfig
-from selfreward.records import first_undecodable
+from selfreward.records import first_undecodable, readable
 from selfreward.steps.dialogues import as_listed
 
 LONGEST_CELL = 2**31 - 1
@@ -26,7 +26,7 @@ LONGEST_CELL = 2**31 - 1
 
 
 class Place(NamedTuple):
-    """Where a row stands: for people, and as an id that is the same wherever the file lies."""
+    """The place of a row: for people, and as an id that does not depend on the file's folder."""
 
     where: str
     id: str
@@ -42,11 +42,11 @@ def rows_of(source: SourceConfig) -> Iterator[tuple[Place, Any]]:
             yield Place(f"{source.path}, row {number}", f"{path.name}, row {number}"), row
         return
     try:
-        with packed(path, "rb") as file:
+        with packed(readable(path), "rb") as file:
             for at, row in reader(file):
                 yield Place(f"{path}{at}", f"{path.name}{at}"), row
     except UnicodeDecodeError as error:
-        with packed(path, "rb") as lines:
+        with packed(readable(path), "rb") as lines:
             raise SelfRewardError("is not UTF-8 text", f"{path}:{first_undecodable(lines)}", "Save it as UTF-8") from error
     except (OSError, EOFError, zlib.error, lzma.LZMAError, csv.Error, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
@@ -72,7 +72,7 @@ def _list(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
             yield from _lines(io.BytesIO(text.encode()))
             return
     if not isinstance(rows, list):
-        raise ValueError("not one list of rows; name it .jsonl if every line is one")
+        raise ValueError("not a list of rows; name the file .jsonl if every line is a row")
     yield from ((f", row {number}", row) for number, row in enumerate(rows, start=1))
 
 
@@ -110,7 +110,7 @@ def _dataset(source: SourceConfig) -> Iterable[dict[str, Any]]:
     path = Path(source.path)
     if path.is_file():
         raise SelfRewardError(
-            "is no kind of file that is read", str(path), "Give .jsonl, .json, .csv, .tsv or .parquet, also .gz, or a folder"
+            "is of a kind that cannot be read", str(path), "Give .jsonl, .json, .csv, .tsv or .parquet, also .gz, or a folder"
         )
     if not path.is_dir() and not HUB_ID.fullmatch(source.path):
         raise SelfRewardError("cannot be read (No such file or directory)", source.path, "Give a file that exists")

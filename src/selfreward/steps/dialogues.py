@@ -1,4 +1,4 @@
-"""Conversations in rows of other people's data: whose turns they are, under whatever names, and whether one follows the other."""
+"""Conversations in rows of other people's data: roles under any of their usual names, and turns in the right order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROLES: dict[Role, str] = {
 }
 """Names of roles, in small letters alone."""
 SAID = ("content", "text", "value", "message", "parts")
-"""Names of what a turn says."""
+"""Names of the field with a turn's text."""
 NAMED = ("role", "from", "speaker", "sender", "author", "type")
 """Names of whose turn it is."""
 THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
@@ -41,13 +41,13 @@ class Unused(Exception):
 
 
 class Row(BaseModel):
-    """A row, or an object in one; what else it holds is none of our business."""
+    """A row, or an object in one; its other fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
 def in_text(content: Any) -> Any:
-    """Content in parts, or an object that has them, as one text, without thoughts. Raises `Unused` where a part is none."""
+    """Content in parts, or an object that has them, as one text, without thoughts. Raises `Unused` where a part is not text."""
     if isinstance(content, dict) and isinstance(content.get("parts"), list):
         content = content["parts"]
     if not isinstance(content, list):
@@ -77,7 +77,7 @@ class Turn(Row):
     @model_validator(mode="before")
     @classmethod
     def _as_said(cls, value: Any) -> Any:
-        """Nothing said is an empty text; a call of a tool is no text at all."""
+        """Read missing content as an empty text; a call of a tool is no text at all."""
         if not isinstance(value, dict):
             return value
         if value.get("tool_calls") or value.get("function_call"):
@@ -88,7 +88,7 @@ class Turn(Row):
 
     @property
     def role(self) -> Role:
-        """Whose turn it is. Raises `Unused` where the name is nobody's, or a tool's."""
+        """The role of the speaker. Raises `Unused` where the name is nobody's, or a tool's."""
         name = re.sub(r"[\W_]+", "", self.name.casefold())
         role = next((role for role, names in ROLES.items() if re.fullmatch(names, name)), None)
         if role is None:
@@ -97,7 +97,7 @@ class Turn(Row):
 
     @property
     def silent(self) -> bool:
-        """Whether it says nothing."""
+        """True if the turn is empty."""
         return not self.content.strip()
 
 
@@ -127,7 +127,7 @@ def conversation(turns: Sequence[Turn], system: str | None = None) -> tuple[Mess
 
 
 def _unanswered(spoken: Sequence[tuple[Role, Turn]]) -> bool:
-    """Whether the last turn, which says nothing, is the answer to what the user said."""
+    """True if the last turn, which is empty, is the answer to the user's last turn."""
     before = spoken[-2] if len(spoken) > 1 else None
     return spoken[-1][0] == "assistant" and before is not None and before[0] == "user" and not before[1].silent
 

@@ -1,4 +1,4 @@
-"""EFT as the paper makes it (section 3.1): the SFT baseline judges what people ranked, and is believed where it agrees."""
+"""EFT as in the paper (section 3.1): the SFT baseline judges ranked responses, and is believed where it agrees with people."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Replaying(NamedTuple):
 
     @property
     def reading(self) -> list[object]:
-        """Everything that a judgment depends on beside the model's text."""
+        """Everything beside the model's text that a judgment depends on."""
         return self.grader.reading
 
     def plan(self, examples: Iterable[Example], model: Checkpoint, seed: int) -> list[Request]:
@@ -71,7 +71,7 @@ def choose_eft(
     tries: dict[str, list[Judgment]] = defaultdict(list)
     for judgment in sorted(judgments, key=lambda judgment: judgment.sample):
         tries[judgment.response_id].append(judgment)
-    made: dict[str, tuple[Judgment, Example]] = {}
+    examples: dict[str, tuple[Judgment, Example]] = {}
     dropped: list[Dropped] = []
     for ranking in rankings:
         responses = ranked_responses(ranking)
@@ -81,11 +81,11 @@ def choose_eft(
             continue
         for response, target in zip(responses, targets, strict=True):
             example = _example(grader, grader.fill(ranking.asked, response.text), target)
-            if example.id in made:  # two people ranked the same response
+            if example.id in examples:  # two people ranked the same response
                 dropped.append(_dropped(response.id, "repeated"))
             else:
-                made[example.id] = target, example
-    pairs = list(made.values())
+                examples[example.id] = target, example
+    pairs = list(examples.values())
     gone = _too_common([target.score for target, _ in pairs], config.commonest, seed)
     dropped += [_dropped(pairs[at][0].response_id, "thinned") for at in sorted(gone)]
     return [example for at, (_, example) in enumerate(pairs) if at not in gone], dropped
@@ -109,7 +109,7 @@ def one_try(ranks: Sequence[int], tries: Sequence[Sequence[Judgment]]) -> list[J
 
 
 def mean_of_tries(ranks: Sequence[int], tries: Sequence[Sequence[Judgment]]) -> list[Judgment] | str:
-    """For each response the judgment nearest its mean, the first of two, if the means rank as people do; else the failure."""
+    """The judgment of each response nearest its mean, the first of two, if the means rank as people do; else the failure."""
     scored = [[(judgment.score, judgment) for judgment in judgments if judgment.score is not None] for judgments in tries]
     if not all(scored):
         return "unparsed"
@@ -126,7 +126,7 @@ AGREE = {"one": one_try, "mean": mean_of_tries}
 
 
 def compared(ranks: Sequence[int], scores: Sequence[float]) -> str:
-    """Whether `scores` order the responses that people rank apart as people do: `agrees`, `disagrees` or, at best, `tied`.
+    """`agrees`, `disagrees` or, at best, `tied`: the order of `scores` against people's order of responses ranked apart.
 
     Responses that people rank the same may have any scores. `all_tied`: people rank none apart, so that there is no order.
     """
@@ -145,7 +145,7 @@ def _example(grader: Grader, prompt: str, target: Judgment) -> Example:
 
 
 def _too_common(scores: Sequence[float | None], share: float, seed: int) -> set[int]:
-    """Which of `scores` go so that the commonest (the lowest of several) is at most `share` of what stays."""
+    """The `scores` to drop so that the commonest (the lowest of several) is at most `share` of the rest."""
     if not scores:
         return set()
     counts = Counter(scores)

@@ -1,4 +1,4 @@
-"""Exchanges: what somebody asked, the answers to it, and the ranks that people gave them."""
+"""Exchanges: a user's request, the answers to it, and people's ranks of the answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ P = TypeVar("P")
 
 
 class Answer(NamedTuple):
-    """One answer: its rank among the others, 0 the best, None where nobody ranked it; and what is against it, if anything."""
+    """One answer: its rank among the others, 0 the best, None where nobody ranked it; and the reason against it, if any."""
 
     text: str
     rank: float | None = 0
@@ -21,7 +21,7 @@ class Answer(NamedTuple):
 
     @property
     def unfit(self) -> str:
-        """Why it is not to be used; empty where it is."""
+        """The reason not to use the answer; empty where there is none."""
         return self.against or ("" if self.text.strip() else "empty")
 
 
@@ -33,7 +33,7 @@ class Exchange(NamedTuple):
     context: tuple[Message, ...] = ()
     """A system turn or none, then exchanges."""
     partial: bool = False
-    """Whether other rows may have further answers to it."""
+    """True if other rows may have further answers to it."""
 
     @property
     def asked(self) -> tuple[object, str]:
@@ -70,11 +70,11 @@ class Exchange(NamedTuple):
 
 
 SAME = "same_text"
-"""Against an answer that reads as an earlier one does; against all of them where their ranks differ, for then none is known."""
+"""The reason against an answer that reads as an earlier one does; against all equal answers where their ranks differ."""
 
 
 def without_doubles(answers: Sequence[Answer]) -> list[Answer]:
-    """The answers, with `SAME` against those that are there twice."""
+    """The answers, with `SAME` as the reason against duplicates."""
     ranks: dict[str, list[float | None]] = {}
     for answer in answers:
         ranks.setdefault(answer.text.strip(), []).append(answer.rank)

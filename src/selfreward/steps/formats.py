@@ -1,4 +1,4 @@
-"""Rows of other people's data: what somebody asked, and the answers to it.
+"""Rows of other people's data: a request, and the answers to it.
 
 One class a format. Each reads what it needs, leaves the rest of a row alone, and turns into an `Exchange`.
 """
@@ -60,7 +60,7 @@ class Tree(Shape):
 
 
 class Conversation(Shape):
-    """Chat `messages`: the last answer, and everything before it. One that ends with the user's turn is a prompt."""
+    """Chat `messages`: the last answer, and everything before it. A list that ends with the user's turn is a prompt."""
 
     messages: list[Turn] = Field(validation_alias=AliasChoices(*LISTS))
     system: Text | None = Field(None, validation_alias=AliasChoices("system", "system_instruction", "systemInstruction"))
@@ -68,10 +68,10 @@ class Conversation(Shape):
     @model_validator(mode="before")
     @classmethod
     def _the_one_given(cls, value: Any) -> Any:
-        """Of lists under several names, those that are null in this row are none; a row may be the list, a list its JSON."""
+        """The list among several names, a name that is null counting as missing; a row may be the list, and the list its JSON."""
         value = {LISTS[0]: value} if isinstance(value, list) else value
-        given = isinstance(value, dict) and any(value.get(name) is not None for name in LISTS)
-        if not given:
+        has_turns = isinstance(value, dict) and any(value.get(name) is not None for name in LISTS)
+        if not has_turns:
             return value
         row = {name: part for name, part in value.items() if name not in LISTS or part is not None}
         return {name: as_listed(part) if name in LISTS and isinstance(part, str) else part for name, part in row.items()}
@@ -110,11 +110,11 @@ class Asked(Shape):
         return as_asked(value)
 
     def exchange(self, language: str | None) -> Exchange:
-        """The prompt and what was answered."""
+        """The prompt and its answers."""
         return as_exchange(_prompt(self.prompt, self.system), self.answers())
 
     def answers(self) -> list[Answer]:
-        """None, of a prompt alone."""
+        """No answers: a prompt alone."""
         return []
 
 
@@ -129,7 +129,7 @@ class Answered(Asked):
         return assistants_alone(value)
 
     def answers(self) -> list[Answer]:
-        """The one there is."""
+        """The single answer."""
         return [] if self.response is None else [Answer(self.response)]
 
 

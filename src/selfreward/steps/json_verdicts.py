@@ -11,15 +11,15 @@ from selfreward.steps.parsing import NUMBER, read_score
 from selfreward.steps.verdict_words import BEFORE
 
 BEGINS = re.compile(r"\{(?=\s*+[\"'}])")
-"""The brace of an object, of which prose, LaTeX and templates are not suspected."""
+"""The opening brace of an object, in a form that prose, LaTeX and templates do not have."""
 IN_OBJECT = re.compile(r"[^\"{}]++|\"(?:[^\"\\]|\\.)*+(?:\"|\Z)|[{}]", re.DOTALL)
-"""A piece of an object: what lies between braces, a string, a brace."""
+"""A piece of an object: text between braces, a string, a brace."""
 WHOLE = re.compile(rf"\A{BEFORE}({NUMBER.pattern})")
 """A string that begins with a number, which the rules for text then go on from."""
 
 
 def json_verdict(field: str) -> re.Pattern[str]:
-    """Where an object gives `field`."""
+    """The place where an object gives `field`."""
     return re.compile(rf"([\"']{re.escape(field)}[\"']\s*:)", re.IGNORECASE)
 
 
@@ -62,7 +62,7 @@ def _last_value(text: str, field: str) -> Any:
 
 
 def _closing(text: str, begin: int) -> int:
-    """Behind the brace that closes the one at `begin`; the end of the text where none does."""
+    """The place behind the brace that closes the one at `begin`; the end of the text where none does."""
     depth = 0
     for piece in IN_OBJECT.finditer(text, begin):
         depth += {"{": 1, "}": -1}.get(piece[0], 0)

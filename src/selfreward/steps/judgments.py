@@ -18,16 +18,16 @@ from selfreward.steps.turns import own_turn
 from selfreward.steps.witnesses import refuse_unreadable
 
 AFTER_SCORE = re.compile(r"(?:[\s*]*(?:[-+=/∕／]|out of)[\s*]*\d+(?:[.,]\d+)?)*+(?:[^\S\n]*(?:points?|stars?)\b)?", re.IGNORECASE)
-"""Behind a score: the rest of a sum, the best score there is, the unit."""
+"""The text behind a score: the rest of a sum, the best possible score, the unit."""
 AFTER_KEY = re.compile(r"\s*(?:\"(?:[^\"\\]|\\.)*+\"|'(?:[^'\\]|\\.)*+'|[^,}\n]*)\s*,?")
-"""Behind the key of the score in an object: its value."""
+"""The text behind the key of the score in an object: its value."""
 
 
 class Grader:
-    """A rubric, a scale and a parser: what a model is asked about a response, and how its answer becomes a judgment."""
+    """A rubric, a scale and a parser: they make a judge's prompt of a response, and a judgment of its answer."""
 
     def __init__(self, config: JudgeConfig, samples: Iterable[int] | None = None) -> None:
-        """Each response is judged `config.most` times, or only as the numbers `samples` of these judgments."""
+        """Judge each response `config.most` times, or only as the numbers `samples` of these judgments."""
         self.config, self.samples = config, range(config.most) if samples is None else tuple(samples)
         self.rubric = Rubric(config.rubric, ("prompt", "response"), "judge.rubric")
         self._verdict = compiled(config.pattern) if config.form == "text" else json_verdict(config.field)
@@ -39,7 +39,7 @@ class Grader:
 
     @property
     def reading(self) -> list[object]:
-        """Everything that a judgment depends on beside the judge's text."""
+        """Everything beside the judge's text that a judgment depends on."""
         json = ["json", self.config.field] if self.config.form == "json" else []
         return [self.config.pattern, *self.config.scale, self.config.read, *json]
 
@@ -63,11 +63,11 @@ class Grader:
         ]
 
     def read(self, request: Request, completion: Completion) -> Judgment:
-        """One opinion: a score on the scale, or the name of what is wrong with it."""
+        """One opinion: a score on the scale, or the name of the failure."""
         return read_judgment(request, completion, self.parse, self._verdict)
 
     def parse(self, text: str, watched: Iterable[Watched] = ()) -> tuple[Outcome, float | None]:
-        """The score in a judge's own turn, or the name of what is wrong with it; `watched` is what an expected score goes by."""
+        """The score in a judge's own turn, or the name of the failure; an expected score is computed from `watched`."""
         if self.config.form == "json":
             return read_json(text, self.config.field, self.config.scale)
         sampled = read_score(text, self._verdict, self.config.scale)
@@ -76,12 +76,12 @@ class Grader:
         return expected_score(text, self._verdict, watched)
 
     def without_score(self, text: str) -> str:
-        """A judge's words with the verdicts cut out of them, whatever they say."""
+        """A judge's words without their verdicts."""
         behind = AFTER_KEY if self.config.form == "json" else AFTER_SCORE
-        kept, at = "", 0
+        words, at = "", 0
         for verdict in self._verdict.finditer(text):
-            kept, at = kept + text[at : max(at, verdict.start())], max(at, behind.match(text, verdict.end()).end())  # type: ignore[union-attr]
-        return (kept + text[at:]).strip()
+            words, at = words + text[at : max(at, verdict.start())], max(at, behind.match(text, verdict.end()).end())  # type: ignore[union-attr]
+        return (words + text[at:]).strip()
 
     def own_turn(self, text: str) -> str:
         """The part of a judge's text that counts."""
@@ -118,7 +118,8 @@ def read_judgment(
 
 
 NEAR = 0.5
-"""Points from the best (or worst) mean within which another candidate may still be it; single scores are so near if equal."""
+"""Points from the best (or worst) mean within which another candidate may still be best (or worst); single scores only if equal.
+"""
 
 
 def ask_candidates(

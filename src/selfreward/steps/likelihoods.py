@@ -1,6 +1,6 @@
-"""Scores without a judge's words: how much likelier a model finds an answer than an earlier one does.
+"""Scores without a judge's words: the likelihood of an answer by a model, against its likelihood by an earlier one.
 
-As DICE (arXiv 2406.09760) and CREAM (arXiv 2410.12735) have them, which go out from different earlier models.
+DICE (arXiv 2406.09760) and CREAM (arXiv 2410.12735) use different earlier models.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import NamedTuple
 from selfreward.records import NO_FRAME, Asked, Checkpoint, Completion, Frame, Likelihood, Request, Response, Sampling, turns_of
 
 STEPS = 1000
-"""Weights of length that are tried from 0 to 1, as DICE's code does."""
+"""Number of steps from 0 to 1 in the search for the weight of length, as in DICE's code."""
 
 
 class Likely(NamedTuple):
-    """Asks a model how likely an answer is to its prompt."""
+    """Asks a model for the likelihood of an answer to its prompt."""
 
     sampling: Sampling
     frame: Frame = NO_FRAME
@@ -54,18 +54,22 @@ class Likely(NamedTuple):
 
 
 def log_ratios(ours: Iterable[Likelihood], theirs: Iterable[Likelihood]) -> dict[str, float]:
-    """Log π(y | x) − log π′(y | x), in nats, by response id, of the answers whose likelihood both have told."""
-    earlier = {told.response_id: told.logprob for told in theirs if told.logprob is not None}
+    """Log π(y | x) − log π′(y | x), in nats, by response id, for answers with a likelihood by both models."""
+    earlier = {likelihood.response_id: likelihood.logprob for likelihood in theirs if likelihood.logprob is not None}
     return {
-        told.response_id: told.logprob - earlier[told.response_id]
-        for told in ours
-        if told.logprob is not None and told.response_id in earlier
+        likelihood.response_id: likelihood.logprob - earlier[likelihood.response_id]
+        for likelihood in ours
+        if likelihood.logprob is not None and likelihood.response_id in earlier
     }
 
 
 def per_token(likelihoods: Iterable[Likelihood]) -> dict[str, float]:
     """Mean log-probability of a token of each answer, in nats, by response id."""
-    return {told.response_id: told.logprob / told.tokens for told in likelihoods if told.logprob is not None}
+    return {
+        likelihood.response_id: likelihood.logprob / likelihood.tokens
+        for likelihood in likelihoods
+        if likelihood.logprob is not None
+    }
 
 
 def without_length(
@@ -73,7 +77,7 @@ def without_length(
 ) -> tuple[dict[str, float], float]:  # fmt: skip
     """The rewards less `penalty` for every character of the answer, and the penalty; None: the one that balances lengths."""
     groups = [
-        [(rewards[one.id], len(one.text), one.id) for one in group if one.id in rewards]
+        [(rewards[response.id], len(response.text), response.id) for response in group if response.id in rewards]
         for _, group in groupby(responses, lambda response: response.prompt_id)
     ]
     weight = balancing(groups) if penalty is None else penalty
@@ -81,7 +85,7 @@ def without_length(
 
 
 def balancing(groups: Sequence[Sequence[tuple[float, int, str]]]) -> float:
-    """The weight of length, from 0 to 1, at which chosen and rejected answers are first as long as each other, as DICE finds it.
+    """The weight of length, from 0 to 1, at which chosen and rejected answers are first as long as each other, by DICE's search.
 
     `groups`: (reward, characters, id) of each prompt's answers. Weights are tried in steps of a thousandth, up to the last before
     the mean difference in length, whatever its sign, grows.
@@ -100,8 +104,8 @@ def balancing(groups: Sequence[Sequence[tuple[float, int, str]]]) -> float:
 
 def _difference(groups: Sequence[Sequence[tuple[float, int, str]]], weight: float) -> float:
     """|mean length of the chosen − of the rejected|, the highest and lowest reward of each group less `weight` a character."""
-    found = []
+    differences = []
     for group in groups:
         ranked = sorted((reward - weight * length, name, length) for reward, length, name in group)
-        found.append(ranked[-1][2] - ranked[0][2])
-    return abs(fmean(found))
+        differences.append(ranked[-1][2] - ranked[0][2])
+    return abs(fmean(differences))

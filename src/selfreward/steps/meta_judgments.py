@@ -40,7 +40,7 @@ class MetaJudge:
 
     @property
     def reading(self) -> list[object]:
-        """Everything that a verdict depends on beside the meta-judge's text."""
+        """Everything beside the meta-judge's text that a verdict depends on."""
         return [self.config.pattern]
 
     def plan(self, items: Iterable[Battle], model: Checkpoint, seed: int) -> list[Request]:
@@ -61,7 +61,7 @@ class MetaJudge:
         return self.grader.without_score(self.grader.own_turn(judgment.rationale))
 
     def read(self, request: Request, completion: Completion) -> MetaJudgment:
-        """One verdict, or the name of what is wrong with it."""
+        """One verdict, or the name of the failure."""
         response_id, first, second = request.about.split()
         completion = without_thought(completion, request)
         own, _, failure = own_words(completion, self._verdict)

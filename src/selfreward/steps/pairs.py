@@ -9,7 +9,7 @@ from statistics import fmean
 
 from selfreward.errors import SelfRewardError, raised
 from selfreward.recipe import BEST_AGAINST_WORST, DPOConfig, PairsConfig, Recipe, function_at
-from selfreward.records import Checkpoint, Dropped, Iteration, Judgment, Pair, Prompt, Response
+from selfreward.records import Checkpoint, Dropped, Iteration, Judgment, Pair, Prompt, Response, number
 from selfreward.rundir import JUDGMENTS_BEFORE, ModelFolder
 from selfreward.stats import pair_outcomes, rank_consistency
 from selfreward.steps.cast import Cast
@@ -24,11 +24,11 @@ TOO_FEW = "fewer_than_two_scored"
 def choose_pairs(
     prompts: Iterable[Prompt], responses: Iterable[Response], scores: Mapping[str, float], policy: Policy
 ) -> tuple[list[Pair], list[Dropped]]:
-    """One pair for each prompt that `policy` finds one for; every other prompt, with the reason.
+    """One pair for each prompt, by `policy`; prompts without a pair, with the reason.
 
-    `scores`: mean score by response id; a response that is not in it could not be scored and takes no part, nor does
-    one that was not generated at all: no failure of an engine is learned from. Responses to a prompt stand together in
-    `responses`, as they were planned, and only so many are in memory at once. Raises `ValueError` where they do not.
+    `scores`: mean score by response id; a response that is not in it could not be scored and takes no part, nor does one that was
+    not generated at all: no failure of an engine is learned from. Responses to a prompt stand together in `responses`, as they
+    were planned, and only so many are in memory at once. Raises `ValueError` where they do not.
     """
     decided: dict[str, Pair | str] = {}
     for prompt_id, candidates in groupby(responses, lambda response: response.prompt_id):
@@ -38,16 +38,16 @@ def choose_pairs(
         decided[prompt_id] = policy(prompt_id, group) if len(group) >= 2 else TOO_FEW
     pairs, dropped = [], []
     for prompt in prompts:
-        made = decided.get(prompt.id, TOO_FEW)
-        if isinstance(made, Pair):
-            pairs.append(made)
+        decision = decided.get(prompt.id, TOO_FEW)
+        if isinstance(decision, Pair):
+            pairs.append(decision)
         else:
-            dropped.append(Dropped(id=prompt.id, stage="pairs", reason=made))
+            dropped.append(Dropped(id=prompt.id, stage="pairs", reason=decision))
     return pairs, dropped
 
 
 def pair_policy(config: PairsConfig) -> Policy:
-    """The function by which `config` has pairs chosen. Raises `SelfRewardError` where it cannot be imported."""
+    """The function by which `config` chooses pairs. Raises `SelfRewardError` where it cannot be imported."""
     if config.length_rho:
         return partial(shortest_of_the_best, rho=config.length_rho)
     policy = function_at(config.policy, "pairs.policy", "prompt_id", "scored")
@@ -56,22 +56,26 @@ def pair_policy(config: PairsConfig) -> Policy:
 
 def _asked(policy: Policy, path: str, prompt_id: str, group: list[Scored]) -> Pair | str:
     """The decision of a user's own policy. Raises `SelfRewardError` where it is neither a pair of the candidates nor a reason."""
-    now = "Let it give a Pair of two of the candidates that it is passed, or, as text, the reason against having one"
+    now = "Make it return a Pair of two of its candidates, or a text with the reason against a pair"
     try:
-        made = policy(prompt_id, list(group))
-    except Exception as error:  # whatever may go wrong in another's code
+        decision = policy(prompt_id, list(group))
+    except Exception as error:  # the user's code may raise anything
         raise SelfRewardError(f"raised {raised(error)} for prompt {prompt_id}", f"pairs.policy ({path})", now) from error
     candidates = {response.id for _, response in group}
-    if isinstance(made, str) and made:
-        return made
-    if isinstance(made, Pair) and made.prompt_id == prompt_id and {made.chosen_id, made.rejected_id} <= candidates:
-        return made
-    came = "a Pair of other responses" if isinstance(made, Pair) else f"{made!r:.80}"
+    if isinstance(decision, str) and decision:
+        return decision
+    if (
+        isinstance(decision, Pair)
+        and decision.prompt_id == prompt_id
+        and {decision.chosen_id, decision.rejected_id} <= candidates
+    ):
+        return decision
+    came = "a Pair of other responses" if isinstance(decision, Pair) else f"{decision!r:.80}"
     raise SelfRewardError(f"gave {came} for prompt {prompt_id}", f"pairs.policy ({path})", now)
 
 
 def best_against_worst(prompt_id: str, group: list[Scored]) -> Pair | str:
-    """Highest mean score against lowest. Among equals the content id decides: never position, never length.
+    """Highest mean score against lowest. The content id breaks ties: never position, never length.
 
     An answer that ran out of length is never chosen.
     """
@@ -102,7 +106,7 @@ def shortest_of_the_best(prompt_id: str, group: list[Scored], rho: float) -> Pai
 
 
 def preference(prompt_id: str, best: Scored, worst: Scored) -> Pair | str:
-    """The pair of the two, or why they are none."""
+    """The pair of the two, or the reason why they are none."""
     if best[0] <= worst[0]:
         return "tie"
     if best[1].text == worst[1].text:
@@ -111,16 +115,16 @@ def preference(prompt_id: str, best: Scored, worst: Scored) -> Pair | str:
 
 
 def half_a_point_apart(prompt_id: str, group: list[Scored]) -> Pair | str:
-    """As `best_against_worst`, but no pair where the two are less than half a point apart: expected scores are never equal."""
-    made = best_against_worst(prompt_id, group)
-    return made if isinstance(made, str) or made.chosen_score - made.rejected_score >= 0.5 else "too_near"
+    """Like `best_against_worst`, but no pair of means less than half a point apart: expected scores are never equal."""
+    decision = best_against_worst(prompt_id, group)
+    return decision if isinstance(decision, str) or decision.chosen_score - decision.rejected_score >= 0.5 else "too_near"
 
 
 Decided = tuple[list[Pair], list[Dropped]]
 DISSENT = "jury_disagrees"
-"""Why a pair is dropped that too few of several judges would have."""
+"""The reason to drop a pair that too few judges of a jury would have."""
 FLUKE = "likely_fluke"
-"""Why a pair is dropped that judging again would too often turn round."""
+"""The reason to drop a pair that judging again would too often turn round."""
 
 
 def without_flukes(decided: Decided, responses: Iterable[Response], judgments: Iterable[Judgment], recipe: Recipe) -> Decided:
@@ -145,34 +149,36 @@ def without_dissent(decided: Decided, opinions: Sequence[Mapping[str, float]], a
     pairs, dropped = decided
     if not agreement:
         return decided
-    backed = {pair.id: fmean(said[pair.chosen_id] > said[pair.rejected_id] for said in opinions) for pair in pairs}
-    told = [Dropped(id=pair.prompt_id, stage="pairs", reason=DISSENT) for pair in pairs if backed[pair.id] < agreement]
-    return [pair for pair in pairs if backed[pair.id] >= agreement], [*dropped, *told]
+    backed = {pair.id: fmean(scores[pair.chosen_id] > scores[pair.rejected_id] for scores in opinions) for pair in pairs}
+    dropped_pairs = [Dropped(id=pair.prompt_id, stage="pairs", reason=DISSENT) for pair in pairs if backed[pair.id] < agreement]
+    return [pair for pair in pairs if backed[pair.id] >= agreement], [*dropped, *dropped_pairs]
 
 
-def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint, cast: Cast) -> DPOConfig:
-    """How to train `model` on what it `made`: `[dpo]`, with a number for its confidence (CREAM, arXiv 2410.12735).
+def trusted(recipe: Recipe, iteration: Iteration, it: ModelFolder, model: Checkpoint, cast: Cast) -> DPOConfig:
+    """The settings for training `model` on `iteration`: this iteration's learning rates, and a number for `confidence`.
 
-    Measured, it is (τ + 1) / 2 from 0 to 1, with τ the mean over prompts of Kendall's τ-b between the scores of the judge and of
-    the model before it, which is asked in `judgments_before`, or between the likelihoods that CREAM ranks by. It is 1 where there
-    is no model before, or no prompt has a τ. Pairs of earlier iterations that are trained on again are trusted as far.
+    Measured (CREAM, arXiv 2410.12735), it is (τ + 1) / 2 from 0 to 1, with τ the mean over prompts of Kendall's τ-b between the
+    scores of the judge and of the model before it, which is asked in `judgments_before`, or between the likelihoods that CREAM
+    ranks by. It is 1 where there is no model before, or no prompt has a τ. Pairs of earlier iterations that are trained on again
+    are trusted as far.
     """
-    if recipe.dpo.confidence != "consistency":
-        return recipe.dpo
-    if made.scores is not None:
-        taus = rank_consistency(_groups(made.responses), made.scores, made.scores_before or {})
+    dpo = recipe.dpo.of_iteration(number(it.name), recipe.iterations + 1)
+    if dpo.confidence != "consistency":
+        return dpo
+    if iteration.scores is not None:
+        taus = rank_consistency(_groups(iteration.responses), iteration.scores, iteration.scores_before or {})
     else:
         earlier = cast.before(cast.judge(recipe.judge, model))
-        taus = _taus(made, it, earlier, recipe) if earlier else []
-    return recipe.dpo.model_copy(update={"confidence": (fmean(taus) + 1) / 2 if taus else 1.0})
+        taus = _taus(iteration, it, earlier, recipe) if earlier else []
+    return dpo.model_copy(update={"confidence": (fmean(taus) + 1) / 2 if taus else 1.0})
 
 
-def _taus(made: Iteration, it: ModelFolder, earlier: Checkpoint, recipe: Recipe) -> list[float]:
-    """Kendall's τ-b of the prompts that have one, after `earlier` has judged all candidates as often as their judge at most."""
-    grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in made.prompts}
-    asked = ((texts[response.prompt_id], response) for response in made.responses)
-    before = it.ask(JUDGMENTS_BEFORE, grader, asked, earlier)
-    return rank_consistency(_groups(made.responses), grader.mean_scores(made.judgments), grader.mean_scores(before))
+def _taus(iteration: Iteration, it: ModelFolder, earlier: Checkpoint, recipe: Recipe) -> list[float]:
+    """Kendall's τ-b of the prompts that have one; `earlier` judges all candidates first, at most as often as their judge."""
+    grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in iteration.prompts}
+    items = ((texts[response.prompt_id], response) for response in iteration.responses)
+    before = it.ask(JUDGMENTS_BEFORE, grader, items, earlier)
+    return rank_consistency(_groups(iteration.responses), grader.mean_scores(iteration.judgments), grader.mean_scores(before))
 
 
 def _groups(responses: Iterable[Response]) -> list[list[str]]:

@@ -40,7 +40,7 @@ class PairwiseJudge:
 
     @property
     def reading(self) -> list[object]:
-        """Everything that a verdict depends on beside the judge's text."""
+        """Everything beside the judge's text that a verdict depends on."""
         labels = [] if self.config.labels == FIRST_SECOND_TIE else [list(self.config.labels)]
         return [self.config.pattern, *labels]
 
@@ -58,7 +58,7 @@ class PairwiseJudge:
         return Request.user_turn(about, index, text, self.config.sampling, model, seed)
 
     def read(self, request: Request, completion: Completion) -> Preference:
-        """One verdict, or the name of what is wrong with it."""
+        """One verdict, or the name of the failure."""
         prompt_id, first, second = request.about.split()
         completion = without_thought(completion, request)
         own, _, failure = own_words(completion, self._verdict)
@@ -97,7 +97,7 @@ def win_shares(preferences: Iterable[Preference], responses: Iterable[Response],
     Responses to a prompt stand together in `responses`; those that read the same are level, asked about or not. Comparisons that
     were not decided do not count; a response of fewer than `min_valid` has no share, unless it has fewer rivals, all decided.
     """
-    winners = {(one.a, one.b): one.winner for one in combine(preferences)}
+    winners = {(verdict.a, verdict.b): verdict.winner for verdict in combine(preferences)}
     won: dict[str, list[float]] = defaultdict(list)
     rivals: Counter[str] = Counter()
     for _, group in groupby(responses, lambda response: response.prompt_id):
@@ -117,7 +117,7 @@ def flip_rate(preferences: Iterable[Preference]) -> float | None:
 
 
 def _both_orders(preferences: Iterable[Preference]) -> list[tuple[tuple[str, str, str], list[Side]]]:
-    """(prompt id, a, b) and the winning side by each order that there is, in the order in which they first occur."""
+    """(prompt id, a, b) and the winning side in each order that was asked, in the order of their first occurrence."""
     sides: dict[tuple[str, str, str], dict[bool, Side]] = {}
     for preference in preferences:
         a, b = (preference.second, preference.first) if preference.swapped else (preference.first, preference.second)

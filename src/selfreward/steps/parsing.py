@@ -1,7 +1,6 @@
-"""How the text of a judge is read; `docs/parsing.md` states the rule in words.
+"""The parser of a judge's text; `docs/parsing.md` states the rule in words.
 
-Where a verdict is not plainly one value it is not read at all: a score that is missing is counted, and one that is wrong
-becomes a preference.
+A verdict that is not plainly one value is not read at all: a missing score is counted, but a wrong score becomes a preference.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from selfreward.steps.verdict_words import (
 NUMBER = re.compile(rf"[-+]?{POSITIVE}")
 """A plain number. A decimal comma is read as one, but before three digits it may stand for thousands."""
 WITHIN, LONGER = re.compile(r"\d\.?\Z"), re.compile(r"\.?\d")
-"""Beside the group of a pattern: that it catches a part of a number."""
+"""Digits directly beside the group of a pattern, which catches a part of a number then."""
 NO_WORD = r"(?!\w)"
 """The end of a label, as patterns made of labels have it."""
 PLAIN = r"[\s*]*"
@@ -51,12 +50,12 @@ BRACKETED = re.compile(r"(?<![\\(\[（【])[(\[（【](?![(\[（【])")
 BULLET = re.compile(rf"{LINE_END}{SPACE}*+\*{SPACE}")
 """The beginning of a list's item, which is no emphasis."""
 OF_UNITS = re.compile(rf"{AROUND}{UNITS}(?![^\W\d_])", re.IGNORECASE)
-"""After a number: that it counts points, as the items of a list below a score do."""
+"""The words after a number that say it counts points, as the items of a list below a score do."""
 NO_VERDICT = re.compile("(?!)")
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """A recipe's pattern, in which `PLAIN` stands for all that changes nothing of a verdict, and either width of colon for it."""
+    """A recipe's pattern, in which `PLAIN` stands for any white space and bold, and either width of colon for a colon."""
     around = {f"{PLAIN}:{PLAIN}": f"{BEFORE}[:：]{BEFORE}", f"{PLAIN}:": f"{BEFORE}[:：]", PLAIN: BEFORE, NO_WORD: NOT_JOINED}
     for recipes, ours in around.items():
         pattern = pattern.replace(recipes, ours)
@@ -64,23 +63,23 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 
 def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re.Match[str]]:
-    """Where `pattern` matches and a verdict may stand.
+    """The matches of `pattern` that count.
 
     An end of the scale is none, nor the first of a list, nor, with words after it, what stands on a line below, in brackets or in
     the place of reasons.
     """
-    for found in pattern.finditer(text, start):
-        before = text[found.start() : max(found.start(1), found.start())].lstrip()
-        bracketed = found.end() == found.end(1) and BRACKETED.search(before)  # a pattern that closes a bracket means it
-        line = text[_line_start(text, found.start()) : found.start()]
+    for match in pattern.finditer(text, start):
+        before = text[match.start() : max(match.start(1), match.start())].lstrip()
+        bracketed = match.end() == match.end(1) and BRACKETED.search(before)  # a pattern that closes a bracket means it
+        line = text[_line_start(text, match.start()) : match.start()]
         apart = re.search(LINE_END, before) or bracketed or EXPLAINS.search(line)
         if (
-            not (apart and not ENDS_LINE.match(text, found.end()))
+            not (apart and not ENDS_LINE.match(text, match.end()))
             and not BOUNDS.search(line)
-            and not (BULLET.search(before) and OF_UNITS.match(text, found.end()))
-            and not (found[1] == "1" and LISTED.match(text, found.end()))
+            and not (BULLET.search(before) and OF_UNITS.match(text, match.end()))
+            and not (match[1] == "1" and LISTED.match(text, match.end()))
         ):
-            yield found
+            yield match
 
 
 def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
@@ -89,7 +88,7 @@ def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
 
 
 def _overall(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
-    """The last verdict that is not one of several criteria: of `Score: 4`, `Relevance score: 1` the first; None where all are."""
+    """The last verdict not about one of several criteria: the first of `Score: 4`, `Relevance score: 1`; None if all are."""
     last, names = None, set[str]()
     for match in verdicts(text, pattern):
         name = _criterion(text, match)
@@ -101,7 +100,7 @@ def _overall(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
 
 
 def _criterion(text: str, match: re.Match[str]) -> str:
-    """The words that name a score at the beginning of its line; empty where they say that it is of the whole."""
+    """The words that name a score at the beginning of its line; empty where they name the whole."""
     name = NAMED.search(text[_line_start(text, match.start()) : match.start()])
     return "" if name is None or OVERALL.search(name[1]) else " ".join(name[1].lower().split())
 
@@ -140,7 +139,7 @@ def _number(text: str, match: re.Match[str]) -> Number | None:
 
 
 def _is_part(text: str, match: re.Match[str]) -> bool:
-    """Whether the group of a pattern has caught some of the digits of a number."""
+    """True if the group of a pattern has caught some of the digits of a number."""
     start, end = match.span(1)
     return bool(WITHIN.search(text[max(start - 2, 0) : start]) or LONGER.match(text, end))
 
@@ -155,7 +154,7 @@ def _terms(text: str, first: str, at: int) -> tuple[list[float], bool, int]:
 
 
 def _parts(text: str, at: int, total: float) -> tuple[bool, int]:
-    """Whether a sum behind the `total` that ends in `at` comes to it (true where there is none), and where it ends."""
+    """True if a sum behind the `total` that ends in `at` comes to it, or there is none; and the place where the sum ends."""
     first = PARTS.match(text, at)
     terms, added, end = _terms(text, first[2], first.end()) if first else ([], False, at)
     agrees = isclose(fsum(terms), total, abs_tol=1e-9)
@@ -187,7 +186,7 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
 
 
 def _goes_on_behind(text: str, at: int, score: float) -> bool:
-    """Whether something behind a best score that ends in `at` makes it another, or the score."""
+    """True if something behind a best score that ends in `at` makes it another, or the score."""
     return bool(GOES_ON.match(text, at) or AGAIN.match(text, at)) or not _parts(text, at, score)[0]
 
 

@@ -25,9 +25,9 @@ HEADER = "Come up with a series of tasks:"
 # In all of these, what is taken in is not gone back over (`*+`), and a run of blank lines and marks is entered at its first
 # character alone: writers repeat themselves without end.
 OWN_NUMBER = re.compile(r"\A[\s*#]*+\d++\s?\.\**+(?=\s)")
-"""The number that the list left open, which chat models write once more."""
+"""The number that the list left open, which chat models write again."""
 NEXT_ITEM = re.compile(r"(?<![\s*#])((?:[^\S\n]|[*#])*+)\n[\s*#]*+\d++\s?\.(?=[\s*]|\Z)")
-"""Where the writer goes on to the task after the one it was asked for; the group is still on the line before."""
+"""The end of the requested task, where the writer begins the next one; the group is still on the line before."""
 OWN_ANSWER = re.compile(
     r"(?<![\s*#>])((?:[^\S\n]|[*#>])*+)\n[\s*#>]*+(?:"
     r"(?:(?:the|my|sample|possible|suggested|correct)[ \t]++)*+(?:answer|response|output|solution|assistant)[*]*+\s*+[:：]"
@@ -36,10 +36,8 @@ OWN_ANSWER = re.compile(
     rf"|(?:(?<=[.?!؟।۔])[ \t]++|(?<=[。？！]))[*]*+(?:answer|response|solution|{ANSWERS}|{SOLUTIONS})[*]*+\s*+[:：]",
     re.IGNORECASE,
 )
-"""Where the writer stops asking and starts to answer: a separator, or a word for what follows (paper, appendix A.5).
-
-The group, where there is one, is still on the line before.
-"""
+"""The place where the writer begins to answer itself: a separator, or a word for what follows (paper, appendix A.5). The group,
+where there is one, is still on the line before."""
 
 
 def plan_prompts(
@@ -100,8 +98,13 @@ def choose_prompts(
     return kept, dropped
 
 
-def take_prompts(config: PromptsConfig, t: int, heldout: Sequence[Prompt]) -> tuple[list[Prompt], list[Dropped]]:
-    """M_t's part of the user's own prompt file; repeated and held-out ones are dropped."""
+def take_prompts(
+    config: PromptsConfig, t: int, heldout: Sequence[Prompt], anchors: bool = False
+) -> tuple[list[Prompt], list[Dropped]]:  # fmt: skip
+    """M_t's part of the user's own prompt file; repeated and held-out ones are dropped.
+
+    With `anchors` those that carry checks are dropped too, for they are watched and never trained on.
+    """
     file, first = str(config.source), (t - 2) * config.per_iteration
     mine = read_jsonl(Path(file), Prompt)[first : first + config.per_iteration]
     if not mine:
@@ -110,6 +113,7 @@ def take_prompts(config: PromptsConfig, t: int, heldout: Sequence[Prompt]) -> tu
     forbidden, ids, kept, dropped = {known_by(prompt.asked) for prompt in heldout}, set[str](), [], []
     for prompt in mine:
         reason = "held_out" if not forbidden.isdisjoint(learnt_from(prompt)) else "repeated" if prompt.id in ids else None
+        reason = reason or ("anchor" if anchors and prompt.checks else None)
         if reason:
             dropped.append(Dropped(id=prompt.id, stage="prompts", reason=reason))
         else:
@@ -119,7 +123,7 @@ def take_prompts(config: PromptsConfig, t: int, heldout: Sequence[Prompt]) -> tu
 
 
 def cut(text: str) -> str:
-    """The first task in what the writer wrote: up to the next number, or to where it begins to answer itself."""
+    """The first task in the writer's text: up to the next number, or to where it begins to answer itself."""
     task = " ".join(_asked(text).split()).removesuffix("**")
     return task[:1].upper() + task[1:]
 
@@ -135,7 +139,7 @@ def _before(pattern: re.Pattern[str], text: str) -> str:
 
 
 def unfit(text: str, proposal: Proposal, config: PromptsConfig) -> str | None:
-    """Why a prompt is not fit to be asked, or None."""
+    """The reason not to ask a prompt, or None."""
     words, lower = count_words(text), text.lower()
     went_on = _asked(proposal.text) != OWN_NUMBER.sub("", proposal.text)
     checks = {

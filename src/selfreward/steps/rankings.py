@@ -28,7 +28,7 @@ class Rating(Row):
     @field_validator("rank", "score", mode="before")
     @classmethod
     def _empty_cell(cls, value: Any) -> Any:
-        """Of a CSV file, no number."""
+        """Read an empty cell of a CSV file as no number."""
         return None if isinstance(value, str) and not value.strip() else value
 
     def rated(self, exchange: Exchange) -> Exchange:
@@ -55,7 +55,7 @@ class RatedConversation(Conversation, Rating):
         return self
 
     def exchange(self, language: str | None) -> Exchange:
-        """What was asked and the last answer."""
+        """The conversation up to its last answer, and that answer with its rating."""
         return self.rated(super().exchange(language))
 
 
@@ -84,7 +84,7 @@ class Preferred(Shape):
     @model_validator(mode="after")
     def _has_a_prompt(self) -> Self:
         if self.prompt is None and len(self.chosen) < 2:
-            raise PydanticCustomError(ABSENT, "prompt is missing, and chosen has no turns before its last that would be one")
+            raise PydanticCustomError(ABSENT, "prompt is missing, and chosen has no turns before its last to take it from")
         return self
 
     def exchange(self, language: str | None) -> Exchange:
@@ -110,7 +110,7 @@ class Preferred(Shape):
 
 
 class Scored(Row):
-    """One of several responses, with what people gave it."""
+    """One of several responses, with people's rank or score."""
 
     text: Text = Field(validation_alias=AliasChoices("text", "content", "value", "response"))
     rank: float | None = None
@@ -140,7 +140,7 @@ class Ranked(Asked):
         return self
 
     def answers(self) -> list[Answer]:
-        """The responses, ranked by the first there is of: `ranks`, `scores`, a rank in each, a score in each."""
+        """The responses, ranked by the first field that is there: `ranks`, `scores`, a rank in each, a score in each."""
         inside = self.responses
         columns = (
             self.ranks,

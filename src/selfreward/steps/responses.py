@@ -18,7 +18,7 @@ class Answering(NamedTuple):
 
     @property
     def reading(self) -> list[object]:
-        """Nothing: an answer is what was sampled."""
+        """Empty: an answer needs no parsing."""
         return []
 
     def plan(self, prompts: Iterable[Prompt], model: Checkpoint, seed: int) -> list[Request]:
@@ -32,7 +32,7 @@ class Answering(NamedTuple):
 
     @staticmethod
     def read(request: Request, completion: Completion) -> Response:
-        """A completion as a candidate; a thought that did not come to its end has none."""
+        """A completion as a candidate; an unfinished thought has no answer."""
         completion = without_thought(completion, request)
         return Response(
             prompt_id=request.about, model=request.model, index=request.index, text=completion.text.strip(),

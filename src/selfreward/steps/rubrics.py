@@ -1,7 +1,7 @@
-"""Rubrics: texts with slots, filled with hostile words; and the judge's own words in what came back.
+"""Rubrics: texts with slots, filled with hostile words; and the judge's own words in its completion.
 
-The text that is judged may forge verdicts, slots, markup or the end of itself. So slots are filled in one pass, the
-rubric's own tags are broken inside the texts, and only what the judge generated, up to its end of turn, is ever parsed.
+The text that is judged may forge verdicts, slots, markup or the end of itself. So slots are filled in one pass, the rubric's own
+tags are broken inside the texts, and only what the judge generated, up to its end of turn, is ever parsed.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import Asked, Completion, quoted
+from selfreward.records import Asked, Completion, quoted, readable
 from selfreward.steps.parsing import NO_VERDICT
 from selfreward.steps.turns import find_turn
 
 CONVERSATION = "conversation"
 """The tag around one."""
 LAST_TURN = "the last turn of this conversation"
-"""Stands where a rubric has the prompt: the turns are below it."""
+"""The text that stands for the prompt in a rubric: the turns are below it."""
 Failure = Literal["error", "truncated"]
 
 
@@ -27,15 +27,15 @@ class Rubric:
     """A judge's prompt with named slots, from a file."""
 
     def __init__(self, path: str, slots: tuple[str, ...], field: str) -> None:
-        """`field` is what the recipe calls it. Raises `SelfRewardError` where it cannot be read or lacks a slot."""
+        """Read the rubric that the recipe names in `field`. Raises `SelfRewardError` where it is unreadable or lacks a slot."""
         try:
-            self.text = Path(path).read_text(encoding="utf-8").strip()
+            self.text = readable(Path(path)).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not UTF-8"
             raise SelfRewardError(f"cannot be read ({why})", path, f"Set {field} to a text file") from error
         missing = [slot for slot in slots if f"{{{slot}}}" not in self.text]
         if missing:
-            raise SelfRewardError(f"has no slot {{{missing[0]}}}", path, "Put it where that text is to stand")
+            raise SelfRewardError(f"has no slot {{{missing[0]}}}", path, "Put it where the text belongs")
         self._slot = re.compile(rf"\{{({'|'.join(slots)})\}}")
 
     @cached_property
@@ -57,7 +57,7 @@ class Rubric:
 
 
 def _in_tags(shown: str, asked: Asked) -> str:
-    """What is asked as it stands in a rubric; `shown`: the text of it, without forged tags."""
+    """The prompt as it stands in a rubric; `shown`: its text, without forged tags."""
     return shown if isinstance(asked, str) else f"{LAST_TURN}\n<{CONVERSATION}>\n{shown}\n</{CONVERSATION}>"
 
 
@@ -66,15 +66,15 @@ class Said(NamedTuple):
 
     text: str
     start: int
-    """Where it begins in what the judge wrote, for thoughts come before it."""
+    """The character at which it begins in the judge's text, after thoughts."""
     failure: Failure | None
-    """Why it does not count."""
+    """The reason why it does not count."""
 
 
 def own_words(completion: Completion, verdict: re.Pattern[str] = NO_VERDICT) -> Said:
     """A judge's words behind its thoughts and before its end of turn, and the failure that keeps them from counting.
 
-    `verdict` tells where a verdict stands: until there is one, role headings may be quoted from what the judge was shown.
+    `verdict` finds verdicts: before the first one, role headings may be quotations of the judge's prompt.
     """
     if completion.finish == "error":
         return Said("", 0, "error")

@@ -1,4 +1,4 @@
-"""Seed data: what people wrote to start from, and what is held out for measuring. No prompt is in both."""
+"""Seed data: people's examples, and the held-out part for measuring. No prompt is in both."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from selfreward.records import (
     turns_of,
 )
 from selfreward.stats import plain
-from selfreward.steps.sources import Kept, draw, load_examples, load_prompts, load_rankings, why_not
+from selfreward.steps.sources import KeptAndDropped, draw, load_examples, load_prompts, load_rankings, why_not
 
 Key = tuple[str, ...]
-"""What is the same of two prompts that are one: their turns, but for case, spaces and the system turn."""
+"""The identity of a prompt: its turns, without case, spaces and the system turn."""
 A = TypeVar("A", Example, Ranking)
 R = TypeVar("R", bound=Identified)
 
@@ -41,7 +41,7 @@ class Seed(NamedTuple):
     heldout_prompts: Sequence[Prompt]
     heldout_rankings: Sequence[Ranking]
     rankings: Sequence[Ranking] = ()
-    """Ranked responses that EFT is made of, where it does not come ready made."""
+    """Ranked responses from which EFT is made, where no EFT is given."""
     dropped: Sequence[Dropped] = ()
     """Records that are in none of these; `stage` is the part that a record was meant for."""
     recipe: Recipe | None = None
@@ -49,21 +49,21 @@ class Seed(NamedTuple):
 
     @property
     def heldout(self) -> list[Prompt]:
-        """Every prompt that is measured on, which nothing may be trained on."""
+        """Every prompt that is measured on; nothing may be trained on them."""
         return [*self.heldout_prompts, *map(_asked, self.heldout_rankings)]
 
     @property
     def prompts(self) -> list[Prompt]:
-        """The prompts of the IFT examples, which new ones are modelled on; each once."""
+        """The prompts of the IFT examples, models for new ones; each once."""
         return list({prompt.id: prompt for prompt in map(_asked, self.ift)}.values())
 
     @property
     def parts(self) -> dict[str, tuple[Sequence[Identified], list[Dropped]]]:
-        """Name of a stage in the run's seed folder → its records, and what was dropped on the way to them."""
+        """Name of a stage in the run's seed folder → its records, and the dropped ones."""
         dropped = {drop.stage for drop in self.dropped}
         judged = ("rankings",) if self.rankings or "rankings" in dropped else ("eft",)
-        given = () if self.recipe and self.recipe.eft.by == "self" else judged
-        names = ("ift", *given, "heldout_prompts", "heldout_rankings")
+        judged_parts = () if self.recipe and self.recipe.eft.by == "self" else judged
+        names = ("ift", *judged_parts, "heldout_prompts", "heldout_rankings")
         return {name: (getattr(self, name), [drop for drop in self.dropped if drop.stage == name]) for name in names}
 
     def examples(self, on: str) -> list[tuple[Asked, str]]:
@@ -127,7 +127,7 @@ def refuse_known(prompts: Iterable[Prompt], called: str, where: str, seed: Seed)
 
 
 def known_by(asked: Asked) -> Key:
-    """What is the same of two prompts that are one: a question is the same one under another system prompt."""
+    """The identity of a prompt: a question is the same one under another system prompt."""
     return tuple(plain(turn.content) for turn in turns_of(asked) if turn.role != "system")
 
 
@@ -168,7 +168,7 @@ class _Split:
     def rankings(self, name: str) -> list[Ranking]:
         return self._read(name, load_rankings)
 
-    def _read(self, name: str, load: Callable[..., Kept[R]]) -> list[R]:
+    def _read(self, name: str, load: Callable[..., KeptAndDropped[R]]) -> list[R]:
         """The records of a source, none where it is not given. IFT and ranked sets are limited when they have been split."""
         source: SourceConfig | None = getattr(self._data, name)
         if source is None:
@@ -180,7 +180,7 @@ class _Split:
         return kept
 
     def limited(self, records: Sequence[R], name: str) -> list[R]:
-        """At most as many as the source named so is to give."""
+        """The records within the limit of the source with this name."""
         source: SourceConfig | None = getattr(self._data, name)
         kept, dropped = draw(records, source.limit if source else None, name, self._seed)
         self.dropped += dropped
@@ -214,9 +214,9 @@ class _Split:
 
 
 def judges(example: Example, prompt: Asked, responses: Sequence[str] = ()) -> bool:
-    """Whether an EFT example, by whatever rubric, is about `prompt`: has it beside one of `responses`, or on its own.
+    """True if an EFT example, by any rubric, is about `prompt`: it has the prompt beside one of `responses`, or on its own.
 
-    On its own: between a label, a tag, a quote or a line's end on either side, for a short prompt is part of many texts.
+    "On its own" means between a label, a tag, a quote or a line's end on either side, for a short prompt is part of many texts.
     """
     needle, text = _as_filled(quoted(prompt)), _as_filled(example.prompt)
     if needle not in text:
@@ -227,7 +227,7 @@ def judges(example: Example, prompt: Asked, responses: Sequence[str] = ()) -> bo
 
 @lru_cache(4096)  # every prompt is looked for in every example
 def _as_filled(text: str) -> str:
-    """A text but for case, and for the tags in it that are broken when it is put into a rubric."""
+    """A text without case, and with its tags broken as they are when it is put into a rubric."""
     return text.replace("&lt;", "<").strip().lower()
 
 
@@ -235,10 +235,10 @@ def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
     """Raises `SelfRewardError` where something is missing that the recipe needs."""
     data, needs_eft = recipe.data, "eft" in recipe.sft.on
     if not seed.ift:
-        now = "Give at least one: new prompts are modelled on them. Held out are data.heldout prompts"
+        now = "Give at least one example: new prompts are modelled on examples. Held out are data.heldout prompts"
         raise SelfRewardError(f"has no examples{_reasons(seed, 'ift')}", data.ift.path, now)
     if not seed.heldout_prompts:
-        now = "Give at least one: following instructions is measured on them"
+        now = "Give at least one prompt: following instructions is measured on these prompts"
         raise SelfRewardError(f"has no prompts{_reasons(seed, 'heldout_prompts')}", _path(data.heldout_prompts), now)
     if not recipe.prompts.source and not any(example.stands_alone for example in seed.ift):
         now = "Add examples of a first turn, which new prompts are modelled on, or give prompts of your own with prompts.from"
@@ -258,12 +258,12 @@ def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
 
 
 def _reasons(seed: Seed, stage: str) -> str:
-    """The reasons for which everything was dropped, in brackets."""
+    """The reasons why everything was dropped, in brackets."""
     return why_not(drop for drop in seed.dropped if drop.stage == stage)
 
 
 def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
-    """Raises `SelfRewardError` where files that the user gave have what is measured on in what is trained on."""
+    """Raises `SelfRewardError` where the user's own files train on records that are also measured on."""
     trained = set[Key]().union(*map(learnt_from, seed.ift))
     for source, prompts in (
         (data.heldout_prompts, seed.heldout_prompts),
@@ -276,7 +276,7 @@ def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
     for prompt, responses in [*measured, *((ranking.asked, ranking.responses) for ranking in seed.heldout_rankings)]:
         if any(judges(example, prompt, responses) for example in seed.eft):
             what = f"a held-out prompt is judged in EFT: {last_turn(prompt)[1]!r}"
-            raise SelfRewardError(what, _path(data.eft), "Take it out there, or out of what is held out")
+            raise SelfRewardError(what, _path(data.eft), "Remove it from EFT, or from the held-out prompts")
 
 
 def _path(source: SourceConfig | None) -> str:

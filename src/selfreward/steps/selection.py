@@ -1,9 +1,9 @@
 """Checkpoint selection (paper, section 3.1): while M_t learns, each checkpoint is compared with the one before it.
 
-Answers to held-out validation prompts are compared pairwise, in both orders, by a judge from outside the loop. The rule:
-begin with the first checkpoint and go on to the next for as long as the judge prefers it, with more wins than losses,
-to the one before; the first that it does not prefer ends the search, and the one before it is the model. The end of the
-training is a checkpoint like the others. The paper does not say what follows from the comparisons; this is our choice.
+Answers to held-out validation prompts are compared pairwise, in both orders, by a judge from outside the loop. The rule: begin
+with the first checkpoint and go on to the next for as long as the judge prefers it, with more wins than losses, to the one
+before; the first that it does not prefer ends the search, and the one before it is the model. The end of the training is a
+checkpoint like the others. The paper does not say how the comparisons decide; this rule is our choice.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from selfreward.steps.nothing import of_preferences
 from selfreward.steps.pairwise import PairwiseJudge, combine, flip_rate
 from selfreward.steps.responses import Answering
 from selfreward.steps.seed import Seed, refuse_known
-from selfreward.steps.sources import Kept, load_prompts, why_not
+from selfreward.steps.sources import KeptAndDropped, load_prompts, why_not
 
 
 class Selector(NamedTuple):
-    """A rule by which one of several checkpoints is chosen."""
+    """A rule that chooses one of several checkpoints."""
 
     every: int
     prompts: list[Prompt]
@@ -36,7 +36,7 @@ class Selector(NamedTuple):
 
     @property
     def identity(self) -> list[object]:
-        """Everything that the choice depends on beside the checkpoints."""
+        """Everything beside the checkpoints that the choice depends on."""
         how = [self.pairwise.rubric.text, *self.pairwise.reading, self.pairwise.config.sampling.model_dump()]
         framed = [] if self.frame == NO_FRAME else [list(self.frame)]
         return [self.every, digest(self.prompts), self.judge.fingerprint, *how, self.sampling.model_dump(), *framed]
@@ -68,7 +68,7 @@ class Selector(NamedTuple):
         count = Counter(comparison.winner for comparison in combine(preferences))
         if count["none"] == len(self.prompts):
             why = of_preferences(preferences, "select.judge")
-            now = f"{why.now if why else 'Put it right'}. Then delete {part.name}.* in {folder.path}"
+            now = f"{why.now if why else 'Correct it'}. Then delete {part.name}.* in {folder.path}"
             what = f"decided nothing on {len(self.prompts)} prompts{f' ({why.counts}). {why.example}' if why else ''}"
             raise SelfRewardError(what, self.judge.name, now)
         return Compared(
@@ -90,7 +90,7 @@ def load_selector(recipe: Recipe, seed: Seed, cast: Cast, folder: ModelFolder) -
     return Selector(recipe.select.every, prompts, judge, PairwiseJudge(recipe.pairwise), answering.sampling, answering.frame)
 
 
-def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpoint]) -> Kept[Prompt] | None:
+def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpoint]) -> KeptAndDropped[Prompt] | None:
     """The prompts that checkpoints are compared on, and those dropped; None where `[select]` is not given.
 
     `outside` finds the model that a name in a recipe means. Raises `SelfRewardError` where the judge also measures, or where
@@ -100,12 +100,14 @@ def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpo
     if config is None:
         return None
     if recipe.measure.judge and outside(recipe.measure.judge).fingerprint == outside(config.judge).fingerprint:
-        what, now = "is the model that measures too, and would measure what it has chosen itself", "Name another"
+        what, now = "also measures the models, and would measure its own choice", "Name another"
         raise SelfRewardError(what, f"select.judge ({config.judge})", now)
     prompts, dropped = load_prompts(config.prompts, "validation", recipe.seed, recipe.data.skip_bad_rows)
     if not prompts:
         raise SelfRewardError(
-            f"has no prompts{why_not(dropped)}", config.prompts.path, "Give at least one: checkpoints are compared on them"
+            f"has no prompts{why_not(dropped)}",
+            config.prompts.path,
+            "Give at least one prompt, to compare checkpoints on",
         )
     refuse_known(prompts, "validation prompts", config.prompts.path, seed)
     return prompts, dropped

@@ -37,21 +37,21 @@ from selfreward.steps.rankings import ABSENT, Preferred, Ranked, Rated, RatedCon
 R = TypeVar("R", bound=Identified)
 T = TypeVar("T")
 SHAPES: dict[str, type[Shape]] = {"oasst": Tree, "alpaca": Alpaca}
-"""Shapes of rows by format; the shape of a row with `columns` depends on what is wanted of it."""
+"""Shapes of rows by format; the shape of a row with `columns` depends on the kind of record."""
 RATING = {"rank", "score"}
 INNER = RATING | {"text", "role", "content"}
-"""Names of what is in the objects inside a row; a rank or a score may stand in the row itself."""
+"""Names of fields in the objects inside a row; a rank or a score may stand in the row itself."""
 ANSWERED = {"prompt", "response", "responses", "chosen"}
 """Columns beside which a list of turns says nothing new."""
 HAS = "its columns are"
-PUT_RIGHT = "Put it right, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
-Kept = tuple[list[R], list[Dropped]]
-"""The records, and what did not become one."""
+PUT_RIGHT = "Correct it, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
+KeptAndDropped = tuple[list[R], list[Dropped]]
+"""The records that a source gave, and its rows that became none, each with a reason."""
 
 
 def load_examples(
     source: SourceConfig, kind: Literal["ift", "eft"], stage: str, seed: int, skip_bad_rows: bool = False
-) -> Kept[Example]:
+) -> KeptAndDropped[Example]:
     """Examples in `source`: of a row with several ranked answers, the best."""
     came_from = Path(source.path).name
 
@@ -62,7 +62,7 @@ def load_examples(
     return _load(source, Example, make, stage, seed, skip_bad_rows)
 
 
-def load_prompts(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> Kept[Prompt]:
+def load_prompts(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> KeptAndDropped[Prompt]:
     """Prompts in `source`: of a conversation, everything before its last answer."""
 
     def make(exchange: Exchange) -> tuple[Prompt, list[str]]:
@@ -71,7 +71,7 @@ def load_prompts(source: SourceConfig, stage: str, seed: int, skip_bad_rows: boo
     return _load(source, Prompt, make, stage, seed, skip_bad_rows)
 
 
-def load_rankings(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> Kept[Ranking]:
+def load_rankings(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bool = False) -> KeptAndDropped[Ranking]:
     """Sets of two or more ranked responses in `source`, in a row each or in a row a response.
 
     Responses left out of a set are dropped as `reply_…`.
@@ -89,13 +89,13 @@ def load_rankings(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bo
 
 
 def why_not(dropped: Iterable[Dropped]) -> str:
-    """The reasons for which everything was dropped, with counts, in brackets after a space; empty where nothing was."""
+    """The reasons why everything was dropped, with counts, in brackets after a space; empty where nothing was."""
     reasons = Counter(drop.reason for drop in dropped)
     return f" ({', '.join(f'{reason} {count}' for reason, count in sorted(reasons.items()))})" if reasons else ""
 
 
-def draw(records: Sequence[R], limit: int | None, stage: str, seed: int) -> Kept[R]:
-    """At most `limit` of `records`, drawn by the run's seed, in their order; the others are dropped."""
+def draw(records: Sequence[R], limit: int | None, stage: str, seed: int) -> KeptAndDropped[R]:
+    """Draw at most `limit` of `records` by the run's seed; they keep their order, and the others are dropped."""
     if limit is None or len(records) <= limit:
         return list(records), []
     places = set(random.Random(f"{seed} {stage}").sample(range(len(records)), limit))
@@ -105,7 +105,7 @@ def draw(records: Sequence[R], limit: int | None, stage: str, seed: int) -> Kept
 
 def _load(
     source: SourceConfig, kind: type[R], make: Callable[[Exchange], tuple[R, list[str]]], stage: str, seed: int, skip: bool
-) -> Kept[R]:
+) -> KeptAndDropped[R]:
     kept: list[R] = []
     dropped: list[Dropped] = []
     ids: set[str] = set()
@@ -131,7 +131,7 @@ def _load(
 def _used(
     source: SourceConfig, read: Callable[[Any, str], T], stage: str, skip: bool, dropped: list[Dropped]
 ) -> Iterator[tuple[Place, T]]:
-    """What `read` makes of each row, given where it stands; rows of which it makes nothing gather in `dropped`."""
+    """The records that `read` makes of rows, each given with its place; rows that give none gather in `dropped`."""
     for place, raw in rows_of(source):
         try:
             if isinstance(raw, ValueError):
@@ -157,7 +157,7 @@ def _record(row: Any, kind: type[R], where: str) -> R:
 
 
 def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str) -> Exchange:
-    """The exchange in a row of somebody else's. Raises `Unused` or `SelfRewardError`."""
+    """The exchange in a row of another program. Raises `Unused` or `SelfRewardError`."""
     columns = {str(ours): theirs for ours, theirs in source.columns.items()}
     try:
         renamed = _renamed(row, columns, where)

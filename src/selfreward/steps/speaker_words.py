@@ -23,4 +23,4 @@ SOLUTIONS = any_of(
     " solution sortie solução saída"
     " решение вывод समाधान সমাধান الحل حل solusi keluaran soluzione oplossing rozwiązanie çözüm 해답 출력 lời_giải"
 )
-"""Words by which who writes a task begins to solve it, as do those for an answer."""
+"""Words with which the writer of a task begins to solve it, in addition to the words for an answer."""

@@ -26,24 +26,22 @@ _ROLE = (
     rf"|(?:user|human|assistant|system|{USERS}|{ASSISTANTS}){AFTER_ROLE}(?={LINE_END}))"
 )
 TURNS = re.compile(rf"(?P<open>{OPEN})|(?P<close>{CLOSE})|(?P<token>{_TOKEN})|(?P<role>{_ROLE})", re.IGNORECASE)
-"""Where a thought opens or closes, and an end of turn or a role marker, as a token or spelt out.
-
-Models make up markers of their own (`<|im_answer|>`), so every name between pipes is one.
-"""
+"""The beginning or end of a thought, and an end of turn or a role marker, as a token or spelt out. Models make up markers of
+their own (`<|im_answer|>`), so every name between pipes is one."""
 OWN_NAME = re.compile(rf"\s*+{MARKS}(?:assistant|{ASSISTANTS}|{ANSWERS}){AFTER_ROLE}(?:[:：]|(?={LINE_END}))", re.IGNORECASE)
-"""At the start of a text: who writes names itself, as small models do, and forges no turn."""
+"""The writer's own name at the start of a text, which small models write, and which forges no turn."""
 HEADED = re.compile(rf"(?:{SPACE}|\*)*+(?:{LINE_END}\s*+)?{LINE_END.replace('[', '[^', 1)}*+")
-"""Behind a role: the rest of its line, or the next line with words where it stands alone."""
+"""The text behind a role: the rest of its line, or the next line with words where it stands alone."""
 
 
 class Turn(NamedTuple):
     """A judge's own turn, as a place in its text."""
 
     start: int
-    """Behind its last closed thought."""
+    """The place behind its last closed thought."""
     end: int
     thinking: bool
-    """Whether it ends within a thought, so that nothing was said."""
+    """True if the text ends within a thought, so that nothing was said."""
 
 
 def find_turn(text: str, verdict: re.Pattern[str] = NO_VERDICT) -> Turn:
@@ -98,7 +96,7 @@ class _Quoting:
         self._fences, self._counted, self._last_fence = 0, 0, text.rfind("```")
 
     def at(self, mark: re.Match[str], start: int) -> bool:
-        """Whether a role is quoted, in a turn that begins at `start`."""
+        """True if a role is quoted, in a turn that begins at `start`."""
         self._fences += self._text.count("```", self._counted, mark.start())
         self._counted = mark.start()
         fenced = self._fences % 2 == 1 and mark.start() < self._last_fence
@@ -110,5 +108,5 @@ class _Quoting:
 
     @cached_property
     def _given(self) -> list[int]:
-        """Where each verdict ends."""
+        """The end of each verdict."""
         return [match.end() for match in verdicts(self._text, self._verdict)]

@@ -1,8 +1,8 @@
 """Words around a verdict in the languages that judges write: units, ranges, sums, best scores.
 
-English, Chinese, Hindi, Spanish, Arabic, French, Bengali, Portuguese, Russian, Urdu, Indonesian and German are the twelve
-with the most speakers; Japanese, Korean, Italian, Dutch, Polish, Turkish and Vietnamese are here too. The verdicts are short
-forms, so that a word alone is no sign of its language: each list is the union over all of them.
+English, Chinese, Hindi, Spanish, Arabic, French, Bengali, Portuguese, Russian, Urdu, Indonesian and German are the twelve with
+the most speakers; Japanese, Korean, Italian, Dutch, Polish, Turkish and Vietnamese are here too. The verdicts are short forms, so
+that a word alone is no sign of its language: each list is the union over all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TOKENS = "(?:pad|unk|s|bos|eos|mask|sep|cls)"
 AROUND = rf"(?:{SPACE}|[{WRAPPING}]|{_TEX}|</?(?!{_TOKENS}>)[a-z][\w-]{{0,20}}>)*+"
 """Spaces, emphasis, brackets, quotes and tags, which change nothing of what they stand around; tokens with names are no tags."""
 BEFORE = rf"(?:[\s|]|{AROUND[3:-3]})*+"
-"""The same before a verdict, lines and cells of a table among them."""
+"""`AROUND` before a verdict, with line ends and cells of a table."""
 DIGIT = r"[\d¼-¾²³¹⁰⁴-⁹₀-₉⅐-⅞↉]"
 SIGN = rf"[^\w\s.!?:∶/∕／。！？：{WRAPPING}]"
 POSITIVE = r"\d+(?:\.\d+|,(?!\d{3}\b)\d+)?"
@@ -43,7 +43,7 @@ RANGE = any_of(
     " إلى أو او से या अथवा থেকে বা অথবা سے یا 至 到 或 或者 还是 還是 から か または 에서 또는 bzw\\.? beziehungsweise либо или_же"
     " ou_bien o_bien oppure ovvero albo lub ofwel ya_da up_to as_much_as as_high_as bis_zu jusqu['’]à hasta fino_a"
 )
-"""Between the ends of a range, or of a choice."""
+"""Words between the ends of a range, or of a choice."""
 JOINED = any_of("and plus minus times less versus vs\\.? x und weniger et moins más menos mais più meno плюс минус en 和 と और و")
 _TEX_JOINED = r"\\(?:to|sim|l?dots|cdots|times|cdot|pm|approx|rightarrow|Rightarrow|geq?|leq?|div)(?![a-z])"
 _ROUNDED = any_of(
@@ -58,7 +58,7 @@ _OR_MORE = any_of(
 )
 _AND_WORDS = any_of("and und et y e en dan и 和 与 與 और و")
 BRIEF = "(?:a|o|u|y|e|и|do)"
-"""Words of a range in a letter or two, which begin other things as well: between two whole numbers and spaces alone."""
+"""Words of a range in a letter or two, which begin other things as well: they need two whole numbers and only spaces between."""
 MAYBE = any_of(
     "maybe perhaps possibly even almost probably nearly rather eher vielleicht sogar fast peut-être presque quizás? tal_vez"
     " incluso casi talvez quase forse quasi может_быть возможно почти 或许 可能 甚至"
@@ -93,7 +93,7 @@ SPELT = {
 _STEM = rf"(?<![^\W\d_])(?:{'|'.join(sorted(SPELT, key=len, reverse=True))})"
 _SPELT = rf"{_STEM}(?![^\W\d_])"
 _BRIEFLY = rf"(?:{SPACE}|[*_`\"'“”‘’$])*+"
-"""Of what stands around, all but brackets."""
+"""The marks of `AROUND` without brackets."""
 _IN_BRACKETS = r"(?:\([^()\n]{0,300}+\)|（[^（）\n]{0,300}+）|\[[^\[\]\n]{0,300}+\])"
 _FOR = any_of("for für pour por para per за voor untuk için cho")
 _AND = rf"(?:[,;&，、]{_BRIEFLY})?(?:{any_of('and und et y e и en dan ve và')}{_BRIEFLY})?"
@@ -128,7 +128,7 @@ ANOTHER = re.compile(
     rf"({POSITIVE}){AROUND}{UNITS}?{AROUND}[.!。]?{AROUND}(?:{LINE_END}|\Z)",
     re.IGNORECASE,
 )
-"""After a number: a few words of any language, and another number that ends the line."""
+"""Another number that ends the line, one to three words of any language after the first."""
 
 
 NOT_JOINED = r"(?![^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
@@ -170,7 +170,7 @@ PARTS = re.compile(
     rf"(?:{_BRIEFLY}(?P<opened>[(（\[]){SPACE}*+[=＝]?|{AROUND}[=＝]){_BRIEFLY}({POSITIVE})(?={_NOTE}(?:[+＋]|{_PLUS}(?!\w))|{AROUND}[-−–])",
     re.IGNORECASE,
 )
-"""After a total: the first of the terms that it is the sum of."""
+"""The first of the terms after a total that is their sum."""
 
 # the best score there is
 
@@ -209,7 +209,7 @@ _PERCENT = (
     + r"(?!\w)|प्रतिशत|শতাংশ|فیصد|(?:ب|في )الم(?:ئة|ائة)|パーセント|퍼센트"
 )
 _LESS = any_of("में_से এর_মধ্যে میں_سے üzerinden 중 中")
-"""After the best score: that so many of it were given."""
+"""Words after the best score: the number given out of it follows."""
 _NAMED = rf"(?:{UNITS}{AROUND})?[,;，、]?{AROUND}"
 OUT_OF = re.compile(
     rf"{AROUND}(?:"
@@ -233,13 +233,13 @@ OUT_OF = re.compile(
 AGAIN = re.compile(
     rf"{AROUND}[/∕／]{AROUND}\d|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?(?:out{SPACE}++of|{_OF})(?!\w){_BRIEFLY}{DIGIT}", re.IGNORECASE
 )
-"""After a best score: a second one."""
+"""A second best score behind the first."""
 BEST_FIRST = re.compile(
     rf"{AROUND}{UNITS}?{AROUND}(?:満点|满点|满分|滿分|만점|段階(?:評価)?)?{AROUND}"
     rf"{any_of('中的 中 のうち で 에 에서 중 중에 중에서 में_से এর_মধ্যে میں_سے üzerinden')}{AROUND}({POSITIVE})",
     re.IGNORECASE,
 )
-"""After a best score that stands first: the score (`10点中4点`)."""
+"""The score after a best score that stands first (`10点中4点`)."""
 NAMED = re.compile(
     rf"(?:\A|{LINE_END})(?:{SPACE}|[-*#>•|]|\d++[.)])*+((?:[^\W\d_][^\W_'’-]*+(?:[-'’][^\W_]++)*+{SPACE}++){{1,3}})[*_`\"]*+\Z"
 )
@@ -251,9 +251,9 @@ OVERALL = re.compile(
     r"|(?:response|answer|judge|assistant|model)(?:['’]s)?)(?![\w'’-])",
     re.IGNORECASE,
 )
-"""A word that makes a score no one of several criteria."""
+"""A word that names the whole score, not one of several criteria."""
 LISTED = re.compile(rf"([.)）、]){SPACE}*+[^\n]{{1,400}}?(?:\n\s*+|{SPACE}|[;；,，。])2\1(?!\d)")
-"""After a 1: the list that it is the first number of."""
+"""The list that a 1 is the first number of."""
 ENDS_LINE = re.compile(
     rf"(?![.)）、]{SPACE}++\S)(?:</[a-z][\w-]{{0,20}}>|[^\w\n\r\v\f\x1c-\x1e\x85\u2028\u2029]|\d|out(?!\w)"
     rf"|(?:{UNITS}|{_OF}|{_MAX}|{_FILLER}|{RANGE})(?![^\W\d_]))*+(?:{LINE_END}|\Z)",
@@ -279,10 +279,10 @@ EXPLAINS = re.compile(
     rf"|(?:\A|{LINE_END})[\W_]*+(?:why|how)(?:{SPACE}++[^\W\d_]++){{0,6}}+[\W_]*+\Z",
     re.IGNORECASE,
 )
-"""The end of a line's beginning: that reasons for a score follow, and not the score."""
+"""The end of a line's beginning: words after which reasons for a score follow, and not the score."""
 BOUNDS = re.compile(
     rf"(?<![^\W\d_])(?:max(?:imum|imal(?:er|e)?|\.)?|min(?:imum|imal(?:er|e)?|\.)?|(?:highest|lowest|best|worst|total){SPACE}++possible"
     rf"|possible|perfect|passing|höchste[rs]?|maksimal|максимальный){SPACE}++(?:possible{SPACE}++)?[*_`\"]*+\Z",
     re.IGNORECASE,
 )
-"""The same: that an end of the scale follows."""
+"""The end of a line's beginning: words that name an end of the scale."""

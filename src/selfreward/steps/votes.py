@@ -12,11 +12,11 @@ from selfreward.records import Dropped, Response, Vote
 from selfreward.steps.pairs import Decided
 
 NO_MAJORITY = "no_majority"
-"""Why a prompt has no pair though its candidates came to several answers."""
+"""The reason why a prompt has no pair though its candidates came to several answers."""
 
 
 def count_votes(responses: Iterable[Response], config: JudgeConfig) -> tuple[list[Vote], list[Dropped]]:
-    """The votes for what each response comes to; those that come to nothing, or did not end, are dropped.
+    """The votes for each response's answer; responses without an answer, or that did not end, are dropped.
 
     Responses to a prompt stand together. Answers are compared without case, white space, and marks around them or in numbers.
     """
@@ -35,18 +35,18 @@ def count_votes(responses: Iterable[Response], config: JudgeConfig) -> tuple[lis
 
 
 def _answer(response: Response, pattern: re.Pattern[str] | None) -> str:
-    """What a response comes to, as it is compared; empty where it comes to nothing."""
+    """The answer in a response, in the form that is compared; empty where there is none."""
     if response.finish != "stop":
         return ""
-    found = [*pattern.finditer(response.text)][-1:] if pattern else []
-    text = (found[0][1] or "" if found else "") if pattern else response.text
+    last = [*pattern.finditer(response.text)][-1:] if pattern else []
+    text = (last[0][1] or "" if last else "") if pattern else response.text
     joined = re.sub(r"(?<=\d),(?=\d{3}\b)", "", " ".join(text.casefold().split()))
     return joined.strip(" .,:;!*_$`\"'()")
 
 
 def by_majority(decided: Decided, majority: float) -> Decided:
-    """The pairs whose chosen response has enough of the votes, each of the weight by which it leads; and what was dropped."""
+    """The pairs whose chosen response has enough of the votes, each weighted by its lead; and the dropped ones."""
     pairs, dropped = decided
     kept = [pair for pair in pairs if pair.chosen_score >= majority]
-    told = [Dropped(id=pair.prompt_id, stage="pairs", reason=NO_MAJORITY) for pair in pairs if pair.chosen_score < majority]
-    return [pair.model_copy(update={"weight": pair.chosen_score - pair.rejected_score}) for pair in kept], [*dropped, *told]
+    minorities = [Dropped(id=pair.prompt_id, stage="pairs", reason=NO_MAJORITY) for pair in pairs if pair.chosen_score < majority]
+    return [pair.model_copy(update={"weight": pair.chosen_score - pair.rejected_score}) for pair in kept], [*dropped, *minorities]

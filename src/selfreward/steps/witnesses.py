@@ -30,7 +30,7 @@ def refuse_unreadable(verdict: re.Pattern[str], words: Iterable[str], understood
 
 
 def never_understood(verdict: re.Pattern[str], words: Iterable[str], understood: Callable[[str], bool]) -> bool:
-    """Whether no text that `verdict` matches, with one of `words` in its group, is `understood`; False where that cannot be told.
+    """True if no text that `verdict` matches, with one of `words` in its group, is `understood`; False where that cannot be told.
 
     Judged by texts drawn from the pattern's own parts, the same ones each time.
     """

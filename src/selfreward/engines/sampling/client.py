@@ -68,13 +68,13 @@ def stated_pause(headers: Mapping[str, str]) -> float | None:
 
 
 def connections(wanted: int) -> int:
-    """How many of `wanted` connections can be held at once: by the client, and among the files that this process may open."""
+    """The number of connections, `wanted` at most, that the client and this process's limit of open files allow at once."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return min(wanted, HELD, HELD if files == resource.RLIM_INFINITY else max(1, files - RESERVED))
 
 
 def read_key(config: ServerConfig) -> str:
-    """The key, or nothing where the endpoint has none."""
+    """The key of the endpoint; empty where the endpoint needs none."""
     if config.key_env is None:
         return ""
     key = os.environ.get(config.key_env, "").strip()
@@ -85,7 +85,7 @@ def read_key(config: ServerConfig) -> str:
 
 
 def open_client(config: ServerConfig, key: str) -> Any:
-    """The client, which sends what is ours alone: it would take a key and more from the environment."""
+    """Open the client, which takes no key and no other setting from the environment."""
 
     async def ours_alone(request: Any) -> None:
         for name in set(request.headers) - HEADERS:
@@ -119,6 +119,8 @@ class _Bounded(openai.DefaultAsyncHttpxClient):
         packed = response.headers.pop("content-encoding", "")
         response.headers.pop("transfer-encoding", None)
         response.headers["content-length"] = str(len(content := unpacked(bytes(body), packed)))
+        # Whatever it says: of Python's codecs some unpack, and some fail.
+        response.headers["content-type"] = f"{response.headers.get('content-type', '').partition(';')[0]}; charset=utf-8"
         return type(response)(response.status_code, headers=response.headers, content=content, request=request)
 
 
@@ -136,5 +138,5 @@ def unpacked(body: bytes, encoding: str) -> bytes:
     if len(content) > LARGEST_BODY:
         raise BadReply(f"an answer of more than {LARGEST_BODY:,} bytes unpacked")
     if not unpacking.eof:
-        raise BadReply("an answer that was torn off")
+        raise BadReply("an answer that broke off")
     return content

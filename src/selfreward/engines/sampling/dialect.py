@@ -1,4 +1,4 @@
-"""How an endpoint is asked: which fields it takes, under which names, and what it says of itself before it is asked anything."""
+"""The form of a request to an endpoint: the fields it takes, their names, and the facts that the endpoint states about itself."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Dialect:
     """The form of a request, as far as the endpoint has shown which it takes."""
 
     limit: str = "max_tokens"
-    """The name of the field that bounds an answer."""
+    """The name of the field that limits the length of an answer."""
     without: frozenset[str] = frozenset()
-    """Fields that it refused."""
+    """Fields that the endpoint refused."""
     more: Mapping[str, Any] = field(default_factory=dict)
-    """Fields that it needs to sample as it is asked to."""
+    """Fields that the endpoint needs in order to sample as asked."""
     context: int | None = None
-    """Tokens that it reads and writes together; None where it does not say."""
+    """Tokens of a prompt and its answer together; None where the endpoint does not state them."""
 
     def body(self, config: ServerConfig, request: Request) -> dict[str, Any]:
         """The call. Never `n`, which some servers ignore without a word."""
@@ -77,7 +77,7 @@ def window(listed: Any, model: str) -> int | None:
 
 
 def is_llama_cpp(listed: Any, model: str) -> bool:
-    """Whether a list of models is that of llama.cpp's own server."""
+    """True if the list of models is that of llama.cpp's own server."""
     return _entry(listed, model).get("owned_by") == "llamacpp"
 
 

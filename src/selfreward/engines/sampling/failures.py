@@ -50,12 +50,12 @@ def none_answered(config: ServerConfig, status: int, words: str) -> SelfRewardEr
     what, now = f"the server answers {status} ({words})", "Check url, up to and with /v1, and model under [servers]"
     if status in TOO_LONG:
         what = f"the server refuses every request ({words})"
-        now = "Put right what it names: the model or the sampling in the recipe, or the server"
+        now = "Correct what it names: the model or the sampling in the recipe, or the server"
     if status in (401, 403):
         what = f"the server does not accept the key in {config.key_env} ({status}: {words})"
         now = f"Set {config.key_env} to a key that may use this model"
         if not config.key_env:
-            what = f"the server wants a key ({status}: {words})"
+            what = f"the server requires a key ({status}: {words})"
             now = "Give key_env under [servers], the name of the environment variable that holds the key"
     return SelfRewardError(what, where(config), now)
 
@@ -63,9 +63,9 @@ def none_answered(config: ServerConfig, status: int, words: str) -> SelfRewardEr
 def gave_up(config: ServerConfig, failures: Counter[str], words: str) -> SelfRewardError:
     """The error where all tries failed; `failures` counts them by kind."""
     how = ", ".join(f"{count} × {what}" for what, count in failures.most_common())
-    said = f"; it said: {words}" if words else ""
-    now = "See that the server is up, or ask less of it at once (concurrency, requests_per_minute); the same command goes on"
-    return SelfRewardError(f"no completion in {amount(failures.total(), 'try', 'tries')} ({how}{said})", where(config), now)
+    quoted = f"; it said: {words}" if words else ""
+    now = "Make sure that the server is up, or send it less at once (concurrency, requests_per_minute); the same command goes on"
+    return SelfRewardError(f"no completion in {amount(failures.total(), 'try', 'tries')} ({how}{quoted})", where(config), now)
 
 
 def where(config: ServerConfig) -> str:

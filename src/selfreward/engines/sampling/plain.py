@@ -23,22 +23,26 @@ CACHES = ("past_key_values", "cache_params", "state")
 
 
 class Way(NamedTuple):
-    """How a model can be read."""
+    """One way to read a model."""
 
     shares: bool
-    """Whether the tokens that all prompts begin with are read once, and their cache is copied."""
+    """True if the common first tokens of all prompts are read once, and their cache is copied."""
     together: Literal["all", "alike", "none", "anew"]
-    """Which samples grow together: all, those whose prompts are of one length, or none; or all texts are read anew, without a
-    cache, for every token."""
+    """The samples that grow together: all, those whose prompts have one length, or none; `anew` reads whole texts without a cache
+    for every token."""
 
     def unshared(self) -> str:
         """A line: tensors that are held or computed more often than they need be."""
         less = "for every token the whole text is read again" if self.together == "anew" else HOLDS
-        own = [less, SAYS[self.together], "" if self.shares else "what prompts begin with is read with every prompt"]
+        own = [
+            less,
+            SAYS[self.together],
+            "" if self.shares else "the prompts' common beginning is read again for every prompt",
+        ]
         return f"its layers are of their own kind: {', '.join(filter(None, own))}"
 
 
-HOLDS = "every sample holds a copy of what was kept of its prompt"
+HOLDS = "every sample holds a copy of its prompt's cache"
 SAYS = {
     "all": "", "anew": "", "alike": "samples grow together only where their prompts are of one length",
     "none": "samples are written one by one",
@@ -47,7 +51,7 @@ WAYS = (
     Way(True, "all"), Way(False, "all"), Way(True, "alike"), Way(False, "alike"), Way(True, "none"), Way(False, "none"),
     Way(False, "anew"),
 )  # fmt: skip
-"""The best first."""
+"""All ways, the best first."""
 
 
 CANNOT = (
@@ -57,7 +61,7 @@ CANNOT = (
 
 
 class _Part:
-    """Rows that are read together, and how many of the first tokens that their cache has are not theirs."""
+    """Rows that are read together, and the number of leading tokens in their cache that belong to other rows."""
 
     def __init__(self, states: States, read: int, missing: Tensor | None = None) -> None:
         self.states, self.read, self.missing = states, read, missing
@@ -79,7 +83,7 @@ class Plain:
         self._rows: list[Tensor] = []  # which samples, or prompts, each part has
 
     def plant(self, ids: list[int]) -> None:
-        """Read what all prompts begin with."""
+        """Read the common beginning of all prompts."""
         part = self._begun(1)
         self._read(part, torch.tensor([ids], device=self.device))
         self._planted, self.trunk = part, len(ids)
@@ -116,9 +120,9 @@ class Plain:
         self._rows = [row[None] for _, _, row in split]
 
     def grow(self, tokens: Tensor) -> Tensor:
-        """One more token [row] for every sample; returns the logits [row, word] after it."""
-        found = [self._read(part, tokens[rows, None]) for part, rows in zip(self._parts, self._rows, strict=True)]
-        return torch.cat(found)[torch.cat(self._rows).argsort()]
+        """Append one token [row] to every sample; returns the logits [row, word] after it."""
+        logits = [self._read(part, tokens[rows, None]) for part, rows in zip(self._parts, self._rows, strict=True)]
+        return torch.cat(logits)[torch.cat(self._rows).argsort()]
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these samples alone."""
@@ -131,7 +135,7 @@ class Plain:
         self._parts, self._rows = parts, places
 
     def prune(self) -> None:
-        """Let everything go but the trunk."""
+        """Drop everything but the trunk."""
         self._parts, self._rows = [], []
 
     def states(self) -> States:
@@ -151,15 +155,15 @@ class Plain:
         if self.way.together == "anew":
             part.states.cache = torch.cat([part.states.cache, ids], dim=1)
             return self._forward(input_ids=part.states.cache, use_cache=False)[0]
-        given: dict[str, Any] = {"input_ids": ids, "use_cache": True, self._cache_name or CACHES[0]: part.states.cache}
+        arguments: dict[str, Any] = {"input_ids": ids, "use_cache": True, self._cache_name or CACHES[0]: part.states.cache}
         part.read += ids.shape[1]
         at = torch.arange(part.read, device=self.device)
         missing = torch.zeros(len(ids), dtype=torch.long, device=self.device) if part.missing is None else part.missing
-        given["position_ids"] = (at - missing[:, None])[:, -ids.shape[1] :]  # some count on from another layer's cache
+        arguments["position_ids"] = (at - missing[:, None])[:, -ids.shape[1] :]  # some count on from another layer's cache
         if part.missing is not None and part.states.attends():
-            given["attention_mask"] = (at >= missing[:, None]).long()
+            arguments["attention_mask"] = (at >= missing[:, None]).long()
         part.states.enter()
-        logits, cache = self._forward(**given)
+        logits, cache = self._forward(**arguments)
         part.states.leave(cache)
         return logits
 
@@ -174,7 +178,7 @@ class Plain:
 
 @torch.inference_mode()
 def shortest(model: PreTrainedModel, way: Way) -> list[Tensor]:
-    """All that is kept of a text of one token: what a row holds however short it is, the states of recurrent layers."""
+    """The tensors kept of a text of one token: the part of a row that does not grow, such as states of recurrent layers."""
     reader = Plain(model, way)
     reader.branch([[0]])
     return tensors(reader.states().cache)

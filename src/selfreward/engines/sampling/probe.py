@@ -22,45 +22,45 @@ SURE = 4
 
 
 class Honours(NamedTuple):
-    """The fields of a request that an endpoint honours. None: it could not be told."""
+    """The fields of a request that an endpoint honours. None: the probe could not tell."""
 
     failed: str | None = None
-    """Why even this was not answered; nothing else is known then."""
+    """The reason why the endpoint did not answer at all; nothing else is known then."""
     alike: bool | None = None
-    """Whether every seed gets the same answer at temperature 1: nothing is drawn."""
+    """True if every seed gets the same answer at temperature 1: the endpoint does not sample."""
     seed: bool | None = None
-    """Whether a seed gets the same answer again."""
+    """True if a seed gets the same answer again."""
     temperature: bool | None = None
-    """Whether nothing is drawn at temperature 0."""
+    """True if the endpoint is greedy at temperature 0."""
     top_p: bool | None = None
-    """Whether top-p cuts."""
+    """True if top-p cuts the distribution."""
     n: bool | None = None
-    """Whether several answers come of one call; selfreward never asks for that."""
+    """True if one call gives several answers; selfreward never asks for several."""
     logprobs: bool = False
     refused: tuple[str, ...] = ()
-    """Fields that it refused, and is not sent."""
+    """Fields that the endpoint refused, and that are not sent."""
     context: int | None = None
-    """Tokens that it reads and writes together, as it says itself."""
+    """Tokens of a prompt and its answer together, as the endpoint states them."""
     thinks: bool = False
-    """Whether it writes a thought before its answer without being told to."""
+    """True if the model writes a thought before its answer without being told to."""
 
     @property
     def ignored(self) -> list[str]:
-        """The fields that it takes and does not go by."""
-        told = {"seed": self.seed, "temperature": self.temperature, "top_p": self.top_p, "n": self.n}
-        ignored = [name for name, honoured in told.items() if honoured is False and name not in self.refused]
+        """The fields that the endpoint takes and ignores."""
+        fields = {"seed": self.seed, "temperature": self.temperature, "top_p": self.top_p, "n": self.n}
+        ignored = [name for name, honoured in fields.items() if honoured is False and name not in self.refused]
         return ["seed", "temperature", "top_p", *(["n"] if self.n is False else [])] if self.alike else ignored
 
     def __str__(self) -> str:
-        said = [f"context {self.context:,}"] if self.context else []
-        said += ["every seed gets one answer"] if self.alike else []
-        said += [f"ignores {', '.join(self.ignored)}"] if self.ignored else []
-        said += [f"refuses {', '.join(self.refused)}"] if self.refused else []
-        return "; ".join(said)
+        facts = [f"context {self.context:,}"] if self.context else []
+        facts += ["every seed gets one answer"] if self.alike else []
+        facts += [f"ignores {', '.join(self.ignored)}"] if self.ignored else []
+        facts += [f"refuses {', '.join(self.refused)}"] if self.refused else []
+        return "; ".join(facts)
 
 
 def probe(engine: ServerModel, model: Checkpoint) -> Honours:
-    """Ask `engine` what it honours. Raises `SelfRewardError` where it does not answer at all."""
+    """Ask `engine` which fields it honours. Raises `SelfRewardError` where it does not answer at all."""
     return _Probe(engine, model).honours()
 
 
@@ -69,7 +69,7 @@ def assert_answers(engine: ServerModel, model: Checkpoint) -> None:
     answer = _Probe(engine, model).once()
     if answer.finish == "error":
         what = f"does not answer a request of one sentence ({answer.reason or 'no reason was given'})"
-        raise SelfRewardError(what, model.name, "Put right what it names, or name another server")
+        raise SelfRewardError(what, model.name, "Correct what it names, or name another server")
 
 
 class _Probe:
@@ -77,7 +77,7 @@ class _Probe:
         self.engine, self.model, self._asked = engine, model, 0
 
     def honours(self) -> Honours:
-        """Everything that can be told, from six calls of a few tokens, nine at most."""
+        """Probe every field, with six calls of a few tokens, nine at most."""
         greedy = self._with_logprobs()
         if greedy.finish == "error":
             return Honours(failed=greedy.reason or "no reason was given", context=self.engine.dialect.context)
@@ -96,11 +96,11 @@ class _Probe:
         return self._sampling(known._replace(alike=False, seed=self._text(1) == drawn[0]), _told(greedy))
 
     def once(self) -> Completion:
-        """The answer to one request without anything that a server may refuse."""
+        """The answer to one request that has no field a server may refuse."""
         return self._answer(self._request(0, 1.0, 1.0))
 
     def _sampling(self, known: Honours, greedy: str) -> Honours:
-        """Temperature 0 and the narrowest top-p are the same thing, whatever the seed, where both are honoured."""
+        """Add whether temperature 0 and top-p are honoured: each alone must give the greedy text, whatever the seed."""
         narrow = self._text(5, top_p=NARROW)
         if narrow == greedy:
             return known._replace(temperature=True, top_p=True)

@@ -26,40 +26,40 @@ LOAD = 2048
 LOOK = 1.0
 """Seconds between two tellings of tokens and answers of a batch that is not whole."""
 Came = list[tuple[int, Completion]]
-"""(number of a batch, completion) each."""
+"""Pairs of (number of a batch, completion)."""
 
 
 class Ear:
-    """An actor that is told, in the midst of batches, how many tokens are drawn and what is answered."""
+    """An actor that collects, during batches, the number of tokens drawn and the completions answered."""
 
     def __init__(self) -> None:
         self._told: tuple[int, Came] = (0, [])
 
     def tell(self, tokens: int, came: Came) -> None:
-        """Add to what is told."""
+        """Add to the report."""
         self._told = (self._told[0] + tokens, [*self._told[1], *came])
 
     def take(self) -> tuple[int, Came]:
-        """All that was told since it was last taken."""
-        told, self._told = self._told, (0, [])
-        return told
+        """The report since the last call."""
+        report, self._told = self._told, (0, [])
+        return report
 
 
 class Whisper:
-    """Tells an `Ear` of tokens and answers, once a second at most: neither is to slow the sampling down."""
+    """Reports tokens and answers to an `Ear`, once a second at most, so that reports do not slow the sampling down."""
 
     def __init__(self, ear: Any) -> None:
         self._ear, self._tokens, self._came, self._last = ear, 0, Came(), time.monotonic()
 
     def tokens(self, tokens: int) -> None:
-        """So many more are drawn."""
+        """Count these tokens as drawn."""
         self._tokens += tokens
         if time.monotonic() - self._last >= LOOK:
             self._ear.tell.remote(self._tokens, self._came)
             self._tokens, self._came, self._last = 0, [], time.monotonic()
 
     def answer(self, number: int, completion: Completion) -> None:
-        """One more is answered."""
+        """Add one answer."""
         self._came.append((number, completion))
 
 
@@ -81,18 +81,18 @@ class Sampler:
         return engine
 
     def streams(self) -> bool | Exception:
-        """Whether batches may be asked together."""
+        """True if batches may be asked together."""
         return _told(lambda: streams(self.engine))
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]] | Exception:
         """The engine's plan."""
         return _told(lambda: self.engine.batches(requests))
 
-    def answer(self, asked: Mapping[int, Sequence[Request]], stage: Sequence[Any]) -> Came | Exception:
+    def answer(self, numbered: Mapping[int, Sequence[Request]], stage: Sequence[Any]) -> Came | Exception:
         """The completions of batches; `stage`: in Ray's keeping, all requests of their stage, or nothing."""
-        return _told(lambda: self._answer(asked, stage))
+        return _told(lambda: self._answer(numbered, stage))
 
-    def _answer(self, asked: Mapping[int, Sequence[Request]], stage: Sequence[Any]) -> Came:
+    def _answer(self, numbered: Mapping[int, Sequence[Request]], stage: Sequence[Any]) -> Came:
         import ray
 
         if stage and stage[0].hex() != self._prepared:
@@ -100,7 +100,7 @@ class Sampler:
             self._prepared = stage[0].hex()
         whisper, came = Whisper(self._ear), Came()
         with heard(self.engine, whisper.tokens):
-            for number, completion in answers(self.engine, asked):
+            for number, completion in answers(self.engine, numbered):
                 whisper.answer(number, completion)
                 came.append((number, completion))
         return came
@@ -130,11 +130,11 @@ class RayModel:
 
     @cached_property
     def streams(self) -> bool:
-        """Whether batches may be asked together."""
+        """True if batches may be asked together."""
         return bool(self._result(self._actors[0].streams.remote()))
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """As one engine plans them: each would plan the same."""
+        """The plan of a single engine; every actor's would be the same."""
         plan: list[list[int]] = self._result(self._actors[0].batches.remote(list(requests)))
         return plan
 
@@ -146,12 +146,12 @@ class RayModel:
         """One batch."""
         return list({completion.request_id: completion for _, completion in self.spread({0: batch})}.values())
 
-    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
+    def spread(self, numbered: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
         """Completions as they come, perhaps twice. An error is raised when what is under way has come too: it is kept."""
-        together = min(LOAD, -(-len(asked) // len(self._actors))) if self.streams else 1
-        free, left, failed = list(self._actors), iter(asked.items()), list[Exception]()
+        together = min(LOAD, -(-len(numbered) // len(self._actors))) if self.streams else 1
+        free, left, failed = list(self._actors), iter(numbered.items()), list[Exception]()
         under_way: dict[Any, Any] = {}
-        expected = {(number, request.id) for number, batch in asked.items() for request in batch}
+        expected = {(number, request.id) for number, batch in numbered.items() for request in batch}
         while True:
             while free and not failed and (load := dict(islice(left, together))):
                 actor = free.pop()
@@ -177,7 +177,7 @@ class RayModel:
         except self._ray.exceptions.RayActorError as error:
             times = self._cluster.retries
             what = f"a process that samples died, and so did the {times} started in its place ({first_line(error)})"
-            now = "Nothing answered is lost: look into Ray's logs, at its memory say, then run the same command"
+            now = "Nothing answered is lost: look into Ray's logs, for memory above all, then run the same command"
             raise SelfRewardError(what, "cluster", now) from error
         if isinstance(result, Exception):
             raise result

@@ -139,7 +139,7 @@ class Reply(BaseModel):
         return without_thought(completion, request, apart=thought)
 
     def _end(self, choice: _Choice) -> tuple[Finish, str | None]:
-        """How an answer ended, and why where it is none."""
+        """The way in which an answer ended, and the reason where there is no answer."""
         named = str(choice.finish_reason).lower()
         if not self.choices:
             return "error", "the server gave no choice"
@@ -210,9 +210,9 @@ def _first_token(logprobs: Any, count: int, cleaned: Callable[[str], str]) -> di
 
 
 def _watched(logprobs: Any, text: str, watch: Sequence[str]) -> tuple[Watched, ...]:
-    """Where tokens of `text` read as one of `watch`; none where the server gave no tokens, or such as do not make up the text.
+    """The places where tokens of `text` read as one of `watch`; empty without tokens that make up the text.
 
-    What is not among the likeliest tokens of a place, as many as a server lists, is left out there.
+    A place lacks the words that are not among the likeliest tokens that the server lists.
     """
     try:
         tokens = _Tokens.model_validate(logprobs).content if watch else ()
@@ -220,13 +220,13 @@ def _watched(logprobs: Any, text: str, watch: Sequence[str]) -> tuple[Watched, .
         return ()
     # Before the text may stand thoughts or white space that the server cut off, after it an end of turn.
     begin = b"".join(token.raw for token in tokens).rfind(raw := text.encode())
-    found = []
+    places = []
     for token, end in zip(tokens, accumulate(len(token.raw) for token in tokens), strict=True):
         word = token.token.strip()
         at = end - len(token.token.lstrip().encode()) - begin
         if begin >= 0 and word in watch and 0 <= at < len(raw):
-            found.append(Watched(at=len(raw[:at].decode(errors="replace")), logprobs=_alternatives(token, watch)))
-    return tuple(found)
+            places.append(Watched(at=len(raw[:at].decode(errors="replace")), logprobs=_alternatives(token, watch)))
+    return tuple(places)
 
 
 def _alternatives(drawn: _Drawn, watch: Sequence[str]) -> dict[str, float]:

@@ -39,9 +39,9 @@ except ImportError as error:
 LOOK = 1.0
 """Seconds between two looks, while nothing comes, at whether to go on."""
 PATIENCE = 10.0
-"""Seconds to wait for what a server says of itself."""
+"""Seconds to wait for the facts that a server states about itself."""
 NONE_YET = 200
-"""When so many requests have failed, each for a reason of its own, and none was answered, the run ends."""
+"""Requests, each failed for a reason of its own, after which the run ends if no request was answered."""
 SECRET = 16
 """A key of fewer characters ("EMPTY") is a placeholder, and may be a word of an answer."""
 
@@ -70,17 +70,17 @@ class ServerModel:
         self._thread.start()
 
     def introduce(self) -> None:
-        """Ask once what the endpoint says of itself, which may change how it is asked."""
+        """Ask the endpoint once for facts about itself, which may change the form of requests."""
         if not self._introduced:
             self.dialect = asyncio.run_coroutine_threadsafe(self._told(), self._loop).result()
         self._introduced = True
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Each on its own: what is answered is kept at once, whatever becomes of the others."""
+        """One batch for each request: each answer is kept at once, whatever becomes of the others."""
         return [[at] for at in range(len(requests))]
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Nothing to prepare: shared prefixes are the endpoint's business."""
+        """Do nothing: shared prefixes are the endpoint's business."""
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
         """Completions as they come. Raises `SelfRewardError` when the server does not answer, or not us, or nothing.
@@ -97,11 +97,11 @@ class ServerModel:
             failed.append(completion)
             if len(failed) >= NONE_YET:
                 what = f"not one of the first {NONE_YET} requests was answered (the last: {completion.reason})"
-                raise SelfRewardError(what, where(self.config), "Put right what it names, or name another server under [servers]")
+                raise SelfRewardError(what, where(self.config), "Correct what it names, or name another server under [servers]")
         yield from failed or ()
 
     def choices(self, request: Request, n: int) -> int:
-        """How many answers come where `n` are asked for in one call."""
+        """The number of answers that come where one call asks for `n`."""
         self.introduce()
         body = {**self.dialect.body(self.config, request), "n": n}
         try:
@@ -111,7 +111,7 @@ class ServerModel:
         return len(reply.choices or ())
 
     def close(self) -> None:
-        """Break off what is under way, and hang up."""
+        """Cancel the calls under way, and close the connections."""
         asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -125,7 +125,7 @@ class ServerModel:
         await self._client.close()
 
     def _completions(self, requests: Sequence[Request]) -> Iterator[Completion]:
-        """Completions of `requests` as they come, so many under way at once as are wanted and held."""
+        """Yield the completions of `requests` as they come, with as many calls under way as are configured and possible."""
         if requests:
             self.introduce()
         left, under_way = iter(requests), set[Future[Completion]]()
@@ -144,7 +144,7 @@ class ServerModel:
                 future.cancel()
 
     async def _told(self) -> Dialect:
-        """The form in which to ask, from what the endpoint says of itself; what it does not say changes nothing."""
+        """The form of requests that fits the facts that the endpoint states; facts that it leaves out change nothing."""
         listed, model = await self._got("/models"), self.config.model
         if not is_llama_cpp(listed, model):
             return Dialect(context=window(listed, model))
@@ -152,7 +152,7 @@ class ServerModel:
         return Dialect(more=LLAMA_CPP, context=slot(props) or window(listed, model))
 
     async def _got(self, path: str) -> Any:
-        """The JSON that a GET brings; None where it brings none."""
+        """The JSON that a GET returns; None where it returns none."""
         try:
             async with asyncio.timeout(min(PATIENCE, self.config.timeout)):
                 alone = {"headers": {"Connection": "close"}}  # some hang up after an error, under the next call
@@ -161,7 +161,7 @@ class ServerModel:
             return None
 
     async def _answer(self, request: Request) -> Completion:
-        """The completion of one request, however many attempts it takes."""
+        """The completion of one request, after as many attempts as it takes."""
         failures: Counter[str] = Counter()
         words = ""
         for attempt in range(self.config.retries + 1):
@@ -189,9 +189,10 @@ class ServerModel:
         return reply.completion(request, self._without_key)
 
     async def _refused(self, request: Request, body: Mapping[str, Any], refusal: Refused) -> Completion:
-        """The answer to a request that was refused for what it says: a shorter one, or the error that it is.
+        """The answer to a request that was refused for its text: a shorter answer, or an error with the reason.
 
-        Whether it was, the same call with nothing in it tells: if that is refused too, everything would be.
+        The same call with a greeting for its text tells whether the text was the cause: a server that refuses a greeting refuses
+        everything.
         """
         try:
             await self._post(self._greeting(body))
@@ -218,13 +219,13 @@ class ServerModel:
         return least
 
     def _greeting(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The call with nothing in it that could be refused, in an answer that is no longer than the context has room for."""
+        """A call of the same form whose text is a greeting, with an answer no longer than the context has room for."""
         bounds = {name: body[name] for name in ("max_tokens", "max_completion_tokens") if name in body}
         room = {name: min(most, max(1, (self.dialect.context or 2 * most) // 2)) for name, most in bounds.items()}
         return {**body, **room, "messages": [{**message, "content": "Hi"} for message in body["messages"]]}
 
     async def _greeted(self, request: Request) -> bool:
-        """Whether the call of `request` is answered with nothing in it."""
+        """True if the server answers the call of `request` with a greeting for its text."""
         try:
             await self._post(self._greeting(self.dialect.body(self.config, request)))
         except (Refused, Passing):

@@ -1,4 +1,4 @@
-"""How wide a model's layers are and what they keep of a token, by its settings alone, whatever architecture they are of."""
+"""The width of a model's layers and the size of their caches, from its settings alone, for any architecture."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ KEYLESS = {"linear_attention", "conv", "mamba", "recurrent", "moe", "mlp"}
 CAUSAL_ANYWAY = {"gpt_neox", "gpt_neox_japanese"}
 """Architectures that are causal whatever `is_decoder` says."""
 NEVER_CAUSAL = {"cpmant", "prophetnet", "xlnet"}
-SEES_AHEAD = "sees what comes after a token, so that it cannot write"
+SEES_AHEAD = "sees the tokens after each token, so it cannot generate text"
 
 
 def sees_ahead(model: Any) -> bool:
-    """Whether `model`, with weights or without, is made to see what comes after a token (an encoder, as BERT is)."""
+    """True if `model`, with weights or without, is made to see the tokens that come after a token (an encoder, as BERT is)."""
     config = model.config
     encodes = getattr(config, "is_decoder", True) is False and config.model_type not in CAUSAL_ANYWAY
     return encodes or config.model_type in NEVER_CAUSAL or getattr(config, "causal", True) is False
@@ -35,6 +35,11 @@ def keys(config: Any) -> int:
     layers = _layers(config)
     types = getattr(config, "layer_types", None) or getattr(config, "layers_block_type", None) or [""] * len(layers)
     return sum(_keys(layer) for layer, kind in zip(layers, types, strict=False) if kind not in KEYLESS)
+
+
+def token_bytes(model: Any) -> int:
+    """Bytes of one token's keys and values in all layers; 1 where no layer keeps any."""
+    return 2 * keys(model.config.get_text_config()) * int(model.dtype.itemsize) or 1
 
 
 def head_size(config: Any) -> int:

@@ -35,7 +35,7 @@ class States:
         self._inside: list[Tensor | None] = [None] * len(_inside(model))
 
     def enter(self) -> None:
-        """Let the model go on from here."""
+        """Make the model go on from here."""
         for (module, name), value in zip(_inside(self._model), self._inside, strict=True):
             setattr(module, name, value)
 
@@ -53,11 +53,11 @@ class States:
         return taken
 
     def attends(self) -> bool:
-        """Whether there are keys, of which some may have to be masked."""
+        """True if there are keys, some of which may have to be masked."""
         return any(isinstance(layer, CacheLayerMixin) for layer in getattr(self.cache, "layers", ()))
 
     def understood(self) -> bool:
-        """Whether all layers are of kinds in which a token's place matters only by its distance."""
+        """True if all layers are of kinds that use only the distance between tokens, not their absolute places."""
         return all(type(layer).__name__ in UNDERSTOOD for layer in getattr(self.cache, "layers", ()))
 
 

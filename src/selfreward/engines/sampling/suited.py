@@ -1,4 +1,4 @@
-"""How a model can be read, found out by trying: by a `Tree`, by copies of its own cache, or whole again for every token."""
+"""The search by trial for a way to read a model: by a `Tree`, by copies of its own cache, or whole again for every token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from selfreward.engines.sampling.tree import NAME, Tree, Unsuited
 
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
-"""Of the largest logit, how far this attention and a model's own may lie apart."""
+"""The largest difference between this attention's logits and the model's own, as a share of the largest logit."""
 
 ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 """The least error of logits by rounding alone, relative to their norm."""
@@ -21,7 +21,7 @@ ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 
 @torch.inference_mode()
 def suits(model: PreTrainedModel) -> bool:
-    """Let `model` use this attention from now on, if it then says the same of a short text; whether it does."""
+    """Switch `model` to this attention if a short text then gets the same logits; returns True if it switched."""
     if not may_suit(model):
         return False
     own = model.config._attn_implementation
@@ -38,7 +38,7 @@ def suits(model: PreTrainedModel) -> bool:
 
 
 def may_suit(model: PreTrainedModel) -> bool:
-    """Whether it is worth trying; of a model without weights, all that can be told."""
+    """True if this attention is worth trying; for a model without weights nothing more can be known."""
     layers = getattr(model.config.get_text_config(), "layer_types", None) or ()
     return bool(model._supports_attention_backend) and not set(layers) - KNOWN_LAYERS
 
@@ -105,13 +105,13 @@ def _plainly(model: PreTrainedModel, ids: list[int]) -> Tensor:
     return logits.float()
 
 
-def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+def _distance(logits: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     """The distance of two logits, relative to their norm."""
-    return float((torch.cat(list(found)) - torch.cat(list(expected))).norm() / torch.cat(list(expected)).norm())
+    return float((torch.cat(list(logits)) - torch.cat(list(expected))).norm() / torch.cat(list(expected)).norm())
 
 
-def _near(model: PreTrainedModel, found: Tensor, expected: Tensor) -> bool:
-    return bool(((found - expected).abs() <= TOLERANCE[model.dtype] * expected.abs().max()).all())
+def _near(model: PreTrainedModel, logits: Tensor, expected: Tensor) -> bool:
+    return bool(((logits - expected).abs() <= TOLERANCE[model.dtype] * expected.abs().max()).all())
 
 
 def _probe(model: PreTrainedModel, count: int) -> list[int]:

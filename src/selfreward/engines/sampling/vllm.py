@@ -47,7 +47,7 @@ except ImportError as error:
     raise SelfRewardError(what, 'backend.type = "vllm"', pip_install("vllm")) from error
 
 FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
-"""Any other reason to end is an error."""
+"""Our names for vLLM's reasons to end; any other reason is an error."""
 AHEAD = 2
 """Requests handed to vLLM, as a multiple of those it works on at once: more would only wait there, in memory."""
 SEEDS = 2**63
@@ -89,20 +89,20 @@ class VLLMModel:
             raise SelfRewardError(f"cannot be loaded by vLLM ({first_line(error)})", str(path), now) from error
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Each on its own: what is answered is kept at once, and vLLM puts together what it likes."""
+        """One batch for each request: each answer is kept at once, and vLLM batches as it likes."""
         return [[at] for at in range(len(requests))]
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Nothing: vLLM finds what prompts share."""
+        """Do nothing: vLLM finds the prefixes that prompts share."""
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
         """Completions as they finish. Raises `SelfRewardError` where the engine ends or refuses the sampling."""
         # Of a batch in which some ask for likely words and some for watched ones, vLLM answers only the latter.
-        for _, alike in groupby(batch, key=lambda one: (one.forced is None, bool(one.top_logprobs), one.watch)):
+        for _, alike in groupby(batch, key=lambda request: (request.forced is None, bool(request.top_logprobs), request.watch)):
             yield from self._stream(alike)
 
     def close(self) -> None:
-        """End the engine's processes, and with them what they hold."""
+        """End the engine's processes, which frees their memory."""
         self._engine.engine_core.shutdown()
         self._engine = None
         self._leash.end()
@@ -141,12 +141,12 @@ class VLLMModel:
         return completion_ids(self._tokenizer, request.messages, request.forced, request.forced_thought)
 
     def _ask(self, request: Request, ids: list[int]) -> str:
-        """Hand a request over; returns what it is called there."""
+        """Hand a request over; returns its name in vLLM."""
         self._count += 1
         try:
             self._engine.add_request(str(self._count), tokens_input(ids), self._params(request, self._context - len(ids)))
         except ValueError as error:
-            now = "Put the sampling in the recipe right, or use the hf backend"
+            now = "Correct the sampling in the recipe, or use the hf backend"
             raise SelfRewardError(f"vLLM refuses a request ({first_line(error)})", self._where, now) from error
         return str(self._count)
 
@@ -159,7 +159,7 @@ class VLLMModel:
             raise SelfRewardError("vLLM's engine has ended", self._where, now) from error
 
     def _params(self, request: Request, room: int) -> SamplingParams:
-        """All there is to say about the sampling of a request whose context has `room` tokens left."""
+        """The sampling parameters of a request whose context has `room` tokens left."""
         sampling, forced = request.sampling, request.forced is not None
         return SamplingParams(
             n=1, temperature=sampling.temperature, top_p=sampling.top_p, top_k=0, min_p=0.0,
@@ -170,7 +170,7 @@ class VLLMModel:
         )  # fmt: skip
 
     def _wanted(self, request: Request) -> dict[str, Any]:
-        """Which log-probabilities to return at every token: natural, before temperature and top-p, as `raw_logprobs` are."""
+        """The log-probabilities to return at every token: natural, before temperature and top-p, as `raw_logprobs` are."""
         if request.forced is not None:
             return {"prompt_logprobs": 0}  # of the prompt's own tokens alone
         spelled = self._spellings.spellings(request.watch) if request.watch else {}
@@ -191,14 +191,14 @@ class VLLMModel:
     def _likelihood(self, request: Request, output: Any) -> Completion:
         """A forced answer with what vLLM told of its tokens: prompt log-probabilities, one place after another."""
         ids, places = self._forced(request), output.prompt_logprobs
-        told = zip(ids, places[len(places) - len(ids) :], strict=True)
+        tokens = zip(ids, places[len(places) - len(ids) :], strict=True)
         return Completion(
             request_id=request.id,
             text=answer_text(self._tokenizer, ids[:-1]),
             finish="stop",
             prompt_tokens=len(output.prompt_token_ids) - len(ids),
             completion_tokens=len(ids) - 1,
-            logprob=sum(place[token].logprob for token, place in told),
+            logprob=sum(place[token].logprob for token, place in tokens),
         )
 
     def _answer(self, request: Request, output: Any) -> Completion:
@@ -231,10 +231,10 @@ class VLLMModel:
 
 
 def _engine_args(path: Path, config: BackendConfig) -> EngineArgs:
-    """How the engine is set up. Its share of a device's memory is vLLM's own: nothing else is held there while it samples."""
+    """The settings of the engine. Its share of a device's memory is vLLM's own: nothing else is held there while it samples."""
     kind = current_platform.device_type
     if config.device not in ("auto", kind):
-        now = 'Leave backend.device at "auto"; which devices it sees, CUDA_VISIBLE_DEVICES says'
+        now = 'Leave backend.device at "auto"; CUDA_VISIBLE_DEVICES sets the devices that it sees'
         raise SelfRewardError(f"this vLLM is built for {kind!r}, not {config.device!r}", "backend.device", now)
     usual = "float32" if kind == "cpu" else "bfloat16"
     return EngineArgs(

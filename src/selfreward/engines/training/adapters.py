@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
 
 FOLDER = "adapter"
-"""Where the adapter lies in a model's folder, in safetensors, as peft loads it."""
+"""The folder of the adapter inside a model's folder: safetensors, as peft loads it."""
 NAME = "default"
 """peft's name for the only adapter of a model."""
 
@@ -40,7 +40,7 @@ def lora(config: LoRAConfig) -> LoraConfig:
 
 
 def frozen(config: LoRAConfig, dtype: torch.dtype, device: str) -> dict[str, Any]:
-    """How the frozen weights are loaded, as arguments of `from_pretrained`: in NF4 if quantised, else in `dtype`."""
+    """Arguments of `from_pretrained` that load the frozen weights: in NF4 if quantised, else in `dtype`."""
     if config.quantize == "no":
         return {"dtype": dtype}
     if find_spec("bitsandbytes") is None:
@@ -84,9 +84,9 @@ def refuse_head(model: PreTrainedModel, config: LoRAConfig) -> None:
     apart = [name for name, layer in model.named_modules() if layer is head or (tied and layer is words)]
     for name in apart if config.targets != "all-linear" else ():
         if check_target_module_exists(lora(config), name):
-            why = "tied to the word embeddings: merged, it would change both" if tied else "which TRL reads past an adapter"
+            why = "tied to the word embeddings: merged, it would change both" if tied else "for which TRL ignores adapters"
             what = f"puts an adapter on {name}, the weights of the output head, {why}"
-            raise SelfRewardError(what, "trainer.lora.targets", "Leave it out of them")
+            raise SelfRewardError(what, "trainer.lora.targets", "Leave it out of the targets")
 
 
 def merged(model: PeftModel, start: Path) -> PreTrainedModel:
@@ -99,24 +99,24 @@ def merged(model: PeftModel, start: Path) -> PreTrainedModel:
     return result
 
 
-def save_adapter(model: PeftModel, made: Path) -> None:
+def save_adapter(model: PeftModel, folder: Path) -> None:
     """Write the adapters of `model` into the folder of the model that was made with them."""
     model.peft_config[NAME].base_model_name_or_path = ""  # a path of this machine means nothing elsewhere
     model.peft_config[NAME].target_modules = sorted(model.peft_config[NAME].target_modules)  # a set differs from run to run
-    model.save_pretrained(made / FOLDER, save_embedding_layers=False)
-    (made / FOLDER / "README.md").unlink(missing_ok=True)
+    model.save_pretrained(folder / FOLDER, save_embedding_layers=False)
+    (folder / FOLDER / "README.md").unlink(missing_ok=True)
 
 
-def assert_reload(start: Path, made: Path) -> None:
-    """Raises `SelfRewardError` where `start` with the adapter as it is on disk is not the model in `made`."""
+def assert_reload(start: Path, folder: Path) -> None:
+    """Raises `SelfRewardError` where `start` with the adapter as it is on disk is not the model in `folder`."""
     from peft import PeftModel
 
-    again = PeftModel.from_pretrained(_unquantised(start), made / FOLDER, torch_device="cpu").merge_and_unload()
-    reloaded, saved = _weights_id(again), _weights_id(_unquantised(made))
+    again = PeftModel.from_pretrained(_unquantised(start), folder / FOLDER, torch_device="cpu").merge_and_unload()
+    reloaded, saved = _weights_id(again), _weights_id(_unquantised(folder))
     if reloaded != saved:
-        what = f"read back and merged it gives other weights ({reloaded}) than those that were saved ({saved})"
-        now = "Use neither: the installed peft does not load what it saves; try the tested version, then train again"
-        raise SelfRewardError(what, str(made / FOLDER), now)
+        what = f"read back and merged it gives other weights ({reloaded}) than the saved ones ({saved})"
+        now = "Use neither: the installed peft does not load what it saves; install the tested version, and train again"
+        raise SelfRewardError(what, str(folder / FOLDER), now)
 
 
 def _unquantised(path: Path) -> PreTrainedModel:

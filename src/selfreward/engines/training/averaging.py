@@ -14,7 +14,7 @@ from selfreward.records import sync_files
 
 
 def average(folders: Sequence[Path]) -> None:
-    """Let the model in the last of `folders` have the mean of the weights of all; they are checkpoints of one training.
+    """Replace the weights of the model in the last of `folders` by the mean over all folders, checkpoints of one training.
 
     Sums are taken in float64, a tensor at a time; numbers that are no weights stay those of the last.
     """

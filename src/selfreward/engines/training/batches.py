@@ -1,4 +1,4 @@
-"""Which rows are put through a model together: as alike in length as can be, for what is padded is computed for nothing."""
+"""Batches of rows of like length, because the model also computes the padding."""
 
 from __future__ import annotations
 

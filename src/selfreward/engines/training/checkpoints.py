@@ -38,11 +38,11 @@ class Safe(TrainerCallback):
         self._stop: Stopped | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Tell of what an earlier attempt did."""
+        """Report the steps of an earlier attempt."""
         self._advance(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Where the run was asked to end, have a checkpoint made first; after the last step none, for the result is written."""
+        """Ask for a checkpoint where the run was asked to end; not after the last step, where the result is written."""
         if state.global_step == state.max_steps and not self._keep:
             control.should_save = False
         try:
@@ -54,7 +54,7 @@ class Safe(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None,
         model: Any = None, **_: Any,
     ) -> None:  # fmt: skip
-        """After each step and before its checkpoint: refuse what is not finite, and write a model where one is due.
+        """Refuse a loss or gradient that is not finite, and write a model where one is due, before the step's checkpoint.
 
         All processes are told the same loss and gradient, so that all end. Raises `SelfRewardError`.
         """
@@ -83,18 +83,18 @@ class Safe(TrainerCallback):
 def _refuse_runaway(logs: dict[str, Any], state: TrainerState) -> None:
     for figure, name in (("loss", "loss"), ("grad_norm", "gradient norm")):
         if not math.isfinite(logs.get(figure, 0.0)):
-            what = f"the {name} is {logs[figure]} at step {state.global_step} of {state.max_steps}, so nothing becomes a model"
+            what = f"the {name} is {logs[figure]} at step {state.global_step} of {state.max_steps}, so no model was made"
             now = 'Lower the learning rate, or train in float32 (trainer.dtype = "float32"); run the same command in a new folder'
             raise SelfRewardError(what, "training", now)
 
 
 def last_whole(work: Path) -> str | None:
     """The newest checkpoint marked whole; unmarked ones are torn and go."""
-    found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for torn in [path for path in found if not (path / MARK).exists()]:
+    checkpoints = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for torn in [path for path in checkpoints if not (path / MARK).exists()]:
         shutil.rmtree(torn)
     shutil.rmtree(work / "made", ignore_errors=True)
-    whole = [path for path in found if path.exists()]
+    whole = [path for path in checkpoints if path.exists()]
     return str(whole[-1]) if whole else None
 
 

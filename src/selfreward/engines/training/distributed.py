@@ -33,7 +33,7 @@ class DistributedTrainer:
         self._keep, self._config, self._cluster = keep_checkpoints, config, cluster
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
-        """Which pairs the model in `start` can read whole; a tokenizer is enough to tell."""
+        """For each pair, True if the model in `start` can read the whole pair; only the tokenizer is loaded."""
         from selfreward.engines.training.trl import TRLTrainer
 
         return TRLTrainer(self._keep, self._config).fits(pairs, start)
@@ -53,7 +53,7 @@ class DistributedTrainer:
         return self._train(advance, start, work, **call, every=every)
 
     def _train(self, advance: Advance, start: Path, work: Path, **call: Any) -> Path:
-        """Have the job that these make up done; returns the folder that holds the result."""
+        """Run a training job with these arguments in all processes; returns the folder that holds the result."""
         job = Job(
             **call, start=start.absolute(), work=work.absolute(), keep_checkpoints=self._keep, trainer=self._config,
             cluster=self._cluster,
@@ -72,19 +72,19 @@ class DistributedTrainer:
 
 @contextmanager
 def _watched(desk: Desk, advance: Advance) -> Iterator[None]:
-    """Pass on to `advance` how far the training is, and to the training that it is to stop; raises `Stopped` when it has."""
-    ended, told, stops = Event(), 0, list[Stopped]()
+    """Report the training's progress to `advance`, and the wish to stop to the training; raises `Stopped` when it has stopped."""
+    ended, reported, stops = Event(), 0, list[Stopped]()
 
     def tell() -> None:
-        nonlocal told
+        nonlocal reported
         done = desk.done
-        if done > told and not stops:
+        if done > reported and not stops:
             try:
-                advance(done - told)
+                advance(done - reported)
             except Stopped as stop:
                 stops.append(stop)
                 desk.stop.touch()
-            told = done
+            reported = done
 
     def watch() -> None:
         while not ended.wait(EVERY):
@@ -134,7 +134,7 @@ def _under_ray(job: Job) -> None:
 
 
 def _on_this_machine(job: Job) -> None:
-    """Begun anew after a death, not by the launcher: its next attempt may find the addresses of the dead, and wait for them."""
+    """Train on this machine; each attempt has a new launcher, because a launcher's own retry may wait for the dead."""
     for _ in range(job.cluster.retries + 1):
         if not _launched(job) or job.desk.error:
             return
@@ -142,7 +142,7 @@ def _on_this_machine(job: Job) -> None:
 
 
 def _launched(job: Job) -> int:
-    """The exit code of what `accelerate launch` runs, without the settings that `accelerate config` may have left at home."""
+    """Run `accelerate launch`, without the settings that `accelerate config` may have left at home; returns its exit code."""
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(job.cluster.trainers),
         "--max-restarts", "0", "-m", "selfreward.engines.training.worker", str(job.desk.job),
@@ -158,4 +158,4 @@ def _launched(job: Job) -> int:
 
 def _died(cluster: ClusterConfig, log: str) -> SelfRewardError:
     what = f"a process of the training died, and so did the {cluster.retries} attempts after it"
-    return SelfRewardError(what, log, "See there why; the same command goes on from the last whole checkpoint")
+    return SelfRewardError(what, log, "Look there for the cause; the same command goes on from the last whole checkpoint")

@@ -35,7 +35,7 @@ class Job(BaseModel):
 
     @property
     def desk(self) -> Desk:
-        """Where the processes and the run tell each other what they know."""
+        """The folder in which the processes and the run exchange messages."""
         return Desk(self.work / "job")
 
 
@@ -48,13 +48,13 @@ class Desk:
         self.log, self.ray, self.lock = folder / "log", folder / "ray", folder.with_name("lock")
 
     def clear(self) -> None:
-        """Empty it of what an earlier attempt left."""
+        """Remove the messages of an earlier attempt."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
 
     @property
     def done(self) -> int:
-        """Steps that are done, in this attempt or an earlier one."""
+        """The number of finished steps, in this attempt or an earlier one."""
         return int(self.steps.read_text()) if self.steps.exists() else 0
 
     @done.setter

@@ -48,31 +48,31 @@ class Learner:
         self.recompute = _recomputes(trainer, self.model, path)
 
     def _held(self) -> dict[str, Any]:
-        """How the weights are held: frozen ones in the precision of the arithmetic, those that learn in float32."""
+        """The precision of the weights in memory: frozen ones in that of the arithmetic, trained ones in float32."""
         if self.lora is None:
             return {"dtype": torch.float32}
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return adapters.frozen(self.lora, torch.bfloat16 if self.bfloat16 else torch.float32, device)
 
-    def write(self, trained: Any, made: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
-        """Write `trained`, this model after some steps, into the folder `made`, with its tokenizer.
+    def write(self, trained: Any, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+        """Write `trained`, this model after some steps, into `folder`, with its tokenizer.
 
         `weights`: all of them, where `trained` holds only a part of each. Adapters are merged into the weights in the
         precision in which those came, and checked; other weights are float32.
         """
         if self.lora is None:
-            self._write_model(trained, made, weights)
+            self._write_model(trained, folder, weights)
         else:
-            self._write_model(adapters.merged(trained, self.path), made)
-            adapters.save_adapter(trained, made)
-            adapters.assert_reload(self.path, made)
-        carry_tokenizer(self.tokenizer, self.path, made)
-        carry_generation(self._generation, self.path, made, end_of_turn(self.tokenizer))
+            self._write_model(adapters.merged(trained, self.path), folder)
+            adapters.save_adapter(trained, folder)
+            adapters.assert_reload(self.path, folder)
+        carry_tokenizer(self.tokenizer, self.path, folder)
+        carry_generation(self._generation, self.path, folder, end_of_turn(self.tokenizer))
 
-    def _write_model(self, model: PreTrainedModel, made: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+    def _write_model(self, model: PreTrainedModel, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
         in_training = model.config, model.generation_config
         model.config, model.generation_config = copy.deepcopy(self._config), GenerationConfig()
-        model.save_pretrained(made, state_dict=weights)
+        model.save_pretrained(folder, state_dict=weights)
         model.config, model.generation_config = in_training
 
 
@@ -93,13 +93,13 @@ def with_dropout(config: PretrainedConfig, dropout: float) -> PretrainedConfig:
 
 
 def context(path: Path) -> int | None:
-    """How many tokens the model in a folder can read; None where its settings do not say."""
+    """The number of tokens that the model in a folder can read; None where its settings do not say."""
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def wants_bfloat16(trainer: TrainerConfig) -> bool:
-    """Whether the forward pass is in bfloat16: as the recipe says, or (`auto`) where a GPU has it."""
+    """True if the forward pass is in bfloat16: as the recipe says, or (`auto`) where a GPU supports it."""
     cuda = torch.cuda.is_available()
     has = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
     if trainer.dtype == "bfloat16" and cuda and not has:
@@ -109,9 +109,9 @@ def wants_bfloat16(trainer: TrainerConfig) -> bool:
 
 
 def _recomputes(trainer: TrainerConfig, model: PreTrainedModel, path: Path) -> bool:
-    """Whether activations are computed again for the backward pass."""
-    asked, able = trainer.gradient_checkpointing, bool(model.supports_gradient_checkpointing)
-    if asked and not able:
+    """True if activations are computed again for the backward pass."""
+    wanted, able = trainer.gradient_checkpointing, bool(model.supports_gradient_checkpointing)
+    if wanted and not able:
         now = "Set trainer.gradient_checkpointing to false"
-        raise SelfRewardError(f"{type(model).__name__} knows no gradient checkpointing", str(path), now)
-    return able and torch.cuda.is_available() if asked is None else asked
+        raise SelfRewardError(f"{type(model).__name__} does not support gradient checkpointing", str(path), now)
+    return able and torch.cuda.is_available() if wanted is None else wanted

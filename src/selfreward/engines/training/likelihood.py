@@ -17,14 +17,14 @@ HELD = 1 << 24
 
 
 class Scores(NamedTuple):
-    """Of each word, [words], in float32; only the first has a gradient."""
+    """Scores of each word, [words], in float32; only the first has a gradient."""
 
     log_probs: Tensor
     entropy: Tensor
-    """Of the distribution that the word was taken from."""
+    """The entropy of the distribution that the word was taken from."""
     mean_logits: Tensor
     is_top1: Tensor
-    """Whether no other word was likelier."""
+    """True if no other word was likelier."""
 
 
 def score(hidden: Tensor, weight: Tensor, bias: Tensor | None, words: Tensor) -> Scores:

@@ -20,7 +20,7 @@ from selfreward.engines.training.batches import Batches, packed
 from selfreward.engines.training.reading import read_thriftily
 from selfreward.engines.training.rows import GIVEN, Given, pair_lengths
 from selfreward.engines.training.sharing import Filled, examples_at, uneven
-from selfreward.records import write_whole
+from selfreward.records import readable, write_whole
 
 REFERENCE = "reference.json"
 """A file beside the checkpoints: the reference's [log-prob of chosen, log-prob of rejected] of every pair, in their order."""
@@ -47,7 +47,7 @@ class Planned(Trainer):
 
 
 class PlannedSFTTrainer(Planned, SFTTrainer):
-    """TRL's SFT, so."""
+    """TRL's SFT trainer on planned batches."""
 
 
 class Weighed:
@@ -68,15 +68,15 @@ class Weighed:
 
 
 class PlannedDPOTrainer(Planned, DPOTrainer):
-    """TRL's DPO, so, on rows that hold token ids already and with a reference that has its say once."""
+    """TRL's DPO trainer on planned batches, with rows of token ids and a reference that is computed once."""
 
     data_collator: Any
     _signature_columns: Any
     loss_is_scaled_for_ga = True
-    """To TRL's trainer: what `compute_loss` gives is a part of the step's loss, not to be divided again."""
+    """Tells TRL's trainer that `compute_loss` returns a part of the step's loss, not to be divided again."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
-        """As TRL's, which reads all weights once more for the name of a cache that is not used here."""
+        """Set TRL's trainer up without hashing all weights for the name of a cache that is not used here."""
         name = dpo_trainer.hash_module
         dpo_trainer.hash_module = lambda _: ""
         try:
@@ -87,7 +87,7 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
     def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
         return dataset
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *given: Any, **named: Any) -> torch.Tensor:
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *more: Any, **named: Any) -> torch.Tensor:
         """The part of a pass in the loss of its step, in which every pair has equal weight."""
         pairs, processes = inputs.pop("pairs"), self.accelerator.num_processes
         step = examples_at(self.state.global_step, len(self.batches), self.batch_size)
@@ -96,14 +96,14 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         if (weights := inputs.pop("weights", None)) is not None:
             model = Weighed(model, weights)
         with uneven(self.accelerator, pairs) if step < self.batch_size else nullcontext():
-            loss: torch.Tensor = super().compute_loss(model, inputs, *given, **named)
+            loss: torch.Tensor = super().compute_loss(model, inputs, *more, **named)
         share = pairs * processes / step  # of the processes' losses the mean is taken
         return loss * share if pairs else loss.nan_to_num() * 0
 
     def _weigh_likelihood(self, tokens: int, share: float) -> None:
-        """Let the chosen responses' likelihood count token by token in its step, whose pairs this pass has a `share` of.
+        """Weight the chosen responses' likelihood so that each token of its step counts the same; `share`: of its pairs.
 
-        TRL's is the mean over the `tokens` of a pass, so that it would hang on how a step is cut into passes.
+        TRL takes the mean over the `tokens` of a pass, which would depend on the division of a step into passes.
         """
         at = self.loss_types.index("sft")
         self.loss_weights = [*self.args.loss_weights]
@@ -128,12 +128,12 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
             read_thriftily(model, longest)
         file = Path(str(self.args.output_dir)) / REFERENCE
         if not file.exists():
-            found = self._reference_log_probs(dataset)
+            logps = self._reference_log_probs(dataset)
             if self.accelerator.is_main_process:
-                write_whole(file, json.dumps(found))
+                write_whole(file, json.dumps(logps))
         else:
-            found = json.loads(file.read_text())
-        chosen, rejected = zip(*found, strict=True)
+            logps = json.loads(readable(file).read_text())
+        chosen, rejected = zip(*logps, strict=True)
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
 
     @torch.inference_mode()
@@ -143,11 +143,11 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         model.eval()
         lengths = [pair_lengths(row) for row in dataset]
         largest = self.args.per_device_train_batch_size * 2 * max(map(max, lengths))
-        found: list[tuple[int, list[float]]] = []
+        numbered: list[tuple[int, list[float]]] = []
         with self.accelerator.split_between_processes(packed(lengths, INFERENCE * largest), apply_padding=True) as batches:
             for batch in batches:
                 inputs = send_to_device(self.data_collator([dataset[at] for at in batch]), self.accelerator.device)
                 logps = torch.stack(self.compute_ref_log_probs(model, inputs), dim=1).tolist()
-                found += zip(batch, logps, strict=True)
-        by_row = dict(gather_object(found))
+                numbered += zip(batch, logps, strict=True)
+        by_row = dict(gather_object(numbered))
         return [by_row[at] for at in range(len(dataset))]

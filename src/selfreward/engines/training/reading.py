@@ -1,7 +1,7 @@
-"""How a batch is read in training on a CPU: a prompt once for both its responses, and logits only where a word is learnt.
+"""The forward pass of a training on a CPU: it reads a prompt once for both responses, and computes logits only for learnt words.
 
-TRL asks a model for the log-probabilities of labels (`fused_lm_head`); here the answer is worked out with less. Whether this says
-the same of a model is found out by trying; one of which it does not stays as TRL has it.
+TRL asks a model for the log-probabilities of labels (`fused_lm_head`); this module computes the same numbers with less work. A
+trial shows whether the numbers are the same for a model; where they are not, TRL's way stays.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from selfreward.engines.training.likelihood import Scores, score
 from selfreward.engines.training.rows import IGNORE
 
 USUAL = {"input_ids", "attention_mask", "labels", "use_cache"}
-"""What TRL gives a model that reads text alone."""
+"""Arguments that TRL passes to a model of text alone."""
 NEAR = 1e-4
-"""Of the largest number, how far two ways to the same log-probabilities may lie apart."""
+"""The largest difference between the log-probabilities of two ways, as a share of the largest."""
 
 
 class Twins(NamedTuple):
@@ -61,7 +61,7 @@ def twins(ids: Tensor, mask: Tensor) -> Twins | None:
 
 
 def read_thriftily(adapted: Any, longest: int) -> None:
-    """Let a model, of which TRL asks log-probabilities, work them out so from now on, where that says the same.
+    """Make a model compute TRL's log-probabilities in this way, where a trial gives the same numbers.
 
     `adapted`: the model, with its adapters if it has any. `longest`: tokens of the longest sequence to come.
     """
@@ -81,7 +81,7 @@ class Reader:
     """The forward of a model in training."""
 
     suits = shares = False
-    """Whether log-probabilities come out right so at all, and with prompts read once."""
+    """`suits`: the log-probabilities come out right; `shares`: they also do with prompts read once."""
 
     def __init__(self, model: PreTrainedModel, longest: int) -> None:
         self.model = model
@@ -131,7 +131,7 @@ class Reader:
 
     @torch.inference_mode()
     def try_out(self, theirs: Any) -> None:
-        """Find out what says the same as TRL's way of a pair of short texts that begin alike."""
+        """Find out by a pair of short texts that begin alike which ways give TRL's numbers."""
         words = [at % self.model.config.get_text_config().vocab_size for at in range(100, 114)]
         ids = torch.tensor([[*words[:9], 0, 0], words[:4] + words[7:]])
         mask = torch.tensor([[1] * 9 + [0, 0], [1] * 11])
@@ -140,10 +140,10 @@ class Reader:
 
         def near(together: Twins | None) -> bool:
             try:
-                found = self.read(ids, mask, labels, together).log_probs
+                log_probs = self.read(ids, mask, labels, together).log_probs
             except CANNOT:
                 return False
-            return bool(((found - expected).abs() <= NEAR * expected.abs().max()).all())
+            return bool(((log_probs - expected).abs() <= NEAR * expected.abs().max()).all())
 
         self.shares = self._may_share and near(twins(ids, mask))
         self.suits = self.shares or near(None)

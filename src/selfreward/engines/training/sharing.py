@@ -50,20 +50,20 @@ class Counted:
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """The batch, as tensors, its `pairs`, and their `weights` where they have any."""
         pairs = [row for row in rows if row["chosen_ids"]]
-        kept = pairs or rows[:1]
-        weights = {"weights": torch.tensor([row["weight"] for row in kept])} if "weight" in rows[0] else {}
-        return {**self._collate(kept), "pairs": len(pairs), **weights}
+        examples = pairs or rows[:1]
+        weights = {"weights": torch.tensor([row["weight"] for row in examples])} if "weight" in rows[0] else {}
+        return {**self._collate(examples), "pairs": len(pairs), **weights}
 
 
 def examples_at(step: int, examples: int, batch: int) -> int:
-    """How many examples a training's `step`, counted from 0, has: `batch`, or what is left at an epoch's end."""
+    """The number of examples in a training's `step`, counted from 0: `batch`, or the rest at an epoch's end."""
     within_epoch = step % -(-examples // batch)
     return min(batch, examples - within_epoch * batch)
 
 
 @contextmanager
 def uneven(accelerator: Accelerator, mine: int) -> Iterator[None]:
-    """Let figures be gathered of which each process has another number, this one the first `mine` of those that it gives."""
+    """Gather per-process tensors of unequal length; this process contributes its first `mine` rows."""
     gather: Callable[[torch.Tensor], torch.Tensor] = accelerator.gather
 
     def gather_all(figures: torch.Tensor) -> torch.Tensor:
@@ -80,7 +80,10 @@ def uneven(accelerator: Accelerator, mine: int) -> Iterator[None]:
 
 
 def gathered(model: Any) -> dict[str, Any] | None:
-    """All weights of a model that is sharded over processes, each of which must ask, in the first; None for one that is not."""
+    """In the first process, all weights of a sharded model; every process must call this.
+
+    None for a model that is not sharded.
+    """
     if not isinstance(model, FSDPModule) or not isinstance(model, torch.nn.Module):
         return None
     whole: dict[str, Any] = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))

@@ -27,6 +27,7 @@ from selfreward.engines.training.adapters import lora, refuse_head, train_in_flo
 from selfreward.engines.training.averaging import average
 from selfreward.engines.training.batches import Batches, Lengths, longest
 from selfreward.engines.training.checkpoints import Safe, last_whole, write_model
+from selfreward.engines.training.continued import Carried
 from selfreward.engines.training.learner import Learner, context, load_weights, with_dropout
 from selfreward.engines.training.planned import PlannedDPOTrainer, PlannedSFTTrainer
 from selfreward.engines.training.reading import read_thriftily
@@ -37,7 +38,7 @@ from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import Asked, Contrast, is_blank, write_whole
 
 RECOMPUTE = "activation_checkpointing" if hasattr(TRLSFTConfig, "activation_checkpointing") else "gradient_checkpointing"
-"""Its names in transformers, before 5.20 and since."""
+"""The argument's name in transformers since 5.20, or before."""
 NEVER_LOGGED = ("runtime", "per_second", "flos", "num_tokens", "train_loss")
 """Parts of the names of figures that differ from run to run, or are counted from the last resume only."""
 
@@ -56,7 +57,7 @@ class TRLTrainer:
         disable_progress_bars()
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
-        """Which pairs the model in `start` can read whole, both responses with their ends, and its chat template write."""
+        """For each pair, True if `start` can read both responses with their ends, and its chat template can write them."""
         assert_sound(start)
         tokenizer, longest = load_tokenizer(start), context(start) or math.inf
         return [
@@ -116,12 +117,14 @@ class TRLTrainer:
         if not alone:
             trainer.ref_model = None
             trainer.accelerator.free_memory()  # accelerate holds every model that it prepared
+        if config.optimizer == "carried":
+            trainer.add_callback(Carried(work))
         trainer.data_collator = Counted(trainer.data_collator)
-        made = _train(trainer, learner, lengths, config, work)
+        folder = _train(trainer, learner, lengths, config, work)
         with trainer.accelerator.main_process_first():
             if len(averaged) > 1 and trainer.accelerator.is_main_process:
-                average([*(work / f"step-{step}" for step in averaged[:-1]), made])
-        return made
+                average([*(work / f"step-{step}" for step in averaged[:-1]), folder])
+        return folder
 
     def _dataset(self, rows: list[dict[str, list[int]]], blank: dict[str, list[int]]) -> Dataset:
         return Dataset.from_list([*rows, blank] if self._cluster.trainers > 1 else rows)
@@ -199,25 +202,25 @@ def _train(trainer: Any, learner: Learner, examples: Sequence[Lengths], config: 
     """Train from the last whole checkpoint in `work`, or from the start; returns the folder that holds the result."""
     batches = Batches(examples, trainer.args.per_device_train_batch_size, config.batch_size, trainer.args.seed)
     trainer.batches, trainer.batch_size = batches, config.batch_size
-    kept = len(trainer.get_train_dataloader().dataset) - (trainer.accelerator.num_processes > 1)  # with a blank
-    if kept != len(batches):
-        raise AssertionError(f"the trainer kept {kept} of {len(batches)} examples")
+    examples_kept = len(trainer.get_train_dataloader().dataset) - (trainer.accelerator.num_processes > 1)  # with a blank
+    if examples_kept != len(batches):
+        raise AssertionError(f"the trainer kept {examples_kept} of {len(batches)} examples")
     trainer.remove_callback(PrinterCallback)  # what it prints is in metrics.jsonl
     with trainer.accelerator.main_process_first():
         checkpoint = last_whole(work)
     trainer.train(resume_from_checkpoint=checkpoint)
     trained = trainer.accelerator.unwrap_model(trainer.model)
-    made = write_model(learner, trained, work / "made")
+    result = write_model(learner, trained, work / "made")
     about = {**_padding(trainer), **_shared(trainer), **config.model_dump(include={"confidence", "loss", "average"})}
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in (about, *_logged(trainer)))
     if trainer.accelerator.is_main_process:
-        for folder in (made, *work.glob("step-*")):
+        for folder in (result, *work.glob("step-*")):
             write_whole(folder / "metrics.jsonl", text)
-    return made
+    return result
 
 
 def _padding(trainer: Any) -> dict[str, float]:
-    """How many tokens the batches of all epochs have, and the share of them that is padding, as planned.
+    """The planned number of tokens in the batches of all epochs, and the share of padding among them.
 
     A prompt counts twice in a pair, though both responses may be read after it once.
     """
@@ -226,7 +229,7 @@ def _padding(trainer: Any) -> dict[str, float]:
 
 
 def _shared(trainer: Any) -> dict[str, Any]:
-    """How many processes shared the training, and in what each held the model; nothing where it was one."""
+    """The number of processes that shared the training, and the wrapper that held the model; empty for a single process."""
     processes = trainer.accelerator.num_processes
     return {"processes": processes, "held_in": type(trainer.model_wrapped).__name__} if processes > 1 else {}
 

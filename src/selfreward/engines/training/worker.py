@@ -64,7 +64,7 @@ class Teller:
 
 @contextmanager
 def _alone(desk: Desk) -> Iterator[None]:
-    """Let the first process wait until no other one writes where it is to write: one whose run was killed, and not yet it."""
+    """Make the first process wait until no other process, such as one of a killed run, writes in the training's folder."""
     with alone(desk.lock) if int(os.environ["RANK"]) == 0 else nullcontext():
         yield
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from selfreward.lab.micro import hard, truth
 from selfreward.lab.micro.base import JUDGE
-from selfreward.lab.micro.truth import judge
-from selfreward.lab.micro.world import read_task
+from selfreward.lab.micro.world import Task, read_task
 from selfreward.records import Completion, Pair, Request
 from selfreward.steps import Scored, best_against_worst
 
@@ -17,6 +17,8 @@ ASKED = re.compile(re.escape(JUDGE).replace(r"\{prompt\}", "(.*)").replace(r"\{r
 
 class Oracle:
     """A judge without fault, as a model: it answers judge prompts by the truth. A recipe names it in `judge.by`."""
+
+    judge: Callable[[Task, Sequence[str]], str] = staticmethod(truth.judge)
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """One batch."""
@@ -30,11 +32,17 @@ class Oracle:
         for request in batch:
             match = ASKED.fullmatch(request.messages[-1].content)
             task = read_task(match[1]) if match else None
-            text = judge(task, match[2].lower().split()) if match and task else ""
+            text = self.judge(task, match[2].lower().split()) if match and task else ""
             yield Completion(request_id=request.id, text=text, finish="stop", prompt_tokens=0, completion_tokens=0)
 
     def close(self) -> None:
         """Does nothing."""
+
+
+class HardOracle(Oracle):
+    """The oracle of `micro-hard`."""
+
+    judge = staticmethod(hard.judge)
 
 
 def shuffled(prompt_id: str, group: list[Scored]) -> Pair | str:

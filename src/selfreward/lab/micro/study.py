@@ -45,9 +45,10 @@ def more_sft(
     model = self_reward(recipe.model_copy(update={"iterations": 0}), seed, run, cast, measurer, watcher, turns)
     once = recipe.sft.model_copy(update={"epochs": 1})
     for t in range(2, recipe.iterations + 2):
-        made = run[f"M{t}"].train_sft(seed.examples(recipe.sft.on), model, once, recipe.seed + t)
-        model = cast.join(f"M{t}", made)
-        measurer.measure(run[f"M{t}"], model)
+        trained = run[f"M{t}"].train_sft(seed.examples(recipe.sft.on), model, once, recipe.seed + t)
+        model = cast.join(f"M{t}", trained)
+        if recipe.measures(t):
+            measurer.measure(run[f"M{t}"], model)
     return model
 
 
@@ -57,16 +58,21 @@ def run_seed(seed: int, recipe: Path, out: Path, arms: Sequence[str], threads: i
 
     torch.set_num_threads(threads)
     for arm in arms:
-        folder = out / f"seed_{seed}" / arm
-        if arm != "self" and not folder.exists():
-            partial = folder.with_name(f"{arm}.partial")  # copied whole or not at all
-            shutil.rmtree(partial, ignore_errors=True)
-            for name in SHARED:
-                shutil.copytree(out / f"seed_{seed}" / "self" / name, partial / name)
-            partial.rename(folder)
-        loop = more_sft if arm == "sft" else self_reward
-        execute(load_recipe(recipe, {"seed": seed, **ARMS[arm]}), folder, loop=loop)
+        run_arm(out / f"seed_{seed}" / arm, recipe, {"seed": seed, **ARMS[arm]})
     return seed
+
+
+def run_arm(folder: Path, recipe: Path, changes: Mapping[str, Any]) -> None:
+    """Run one arm in `folder`, named like the arm, or go on with it; what arms share comes from the arm `self` beside it."""
+    shared = folder.with_name("self")
+    if folder != shared and not folder.exists():
+        partial = folder.with_name(f"{folder.name}.partial")  # copied whole or not at all
+        shutil.rmtree(partial, ignore_errors=True)
+        for name in SHARED:
+            if (shared / name).exists():
+                shutil.copytree(shared / name, partial / name)
+        partial.rename(folder)
+    execute(load_recipe(recipe, changes), folder, loop=more_sft if folder.name == "sft" else self_reward)
 
 
 def heldout_scores(folder: Path) -> dict[str, list[float]]:
@@ -190,7 +196,7 @@ def _arms(arms: dict[str, Any]) -> list[str]:
     return lines
 
 
-def spread(figure: dict[str, float]) -> str:
+def spread(figure: Mapping[str, float]) -> str:
     """A figure and its interval."""
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 

@@ -65,7 +65,7 @@ class Task:
 
     @property
     def solvable(self) -> bool:
-        """Whether some answer meets every criterion: a task that a model wrote may contradict itself."""
+        """True if some answer meets every criterion: a task that a model wrote may contradict itself."""
         fits = len(self.asked) <= self.size if self.kind == "list" else len(self.asked) == self.size
         return fits and self.asked <= self.allowed and self.size <= len(self.allowed)
 
@@ -79,7 +79,7 @@ class Task:
         return f"pick the {size} {self.of} from {way} in {' '.join(self.given)}"
 
     def is_back(self, before: str, word: str) -> bool:
-        """Whether `word` after `before` is in the wrong direction of the alphabet."""
+        """True if `word` after `before` is in the wrong direction of the alphabet."""
         return word > before if self.descending else word < before
 
 

@@ -33,7 +33,7 @@ class Vote(Row):
     """A vote on two models' answers to a question, in the published shape of MT-Bench."""
 
     judge: str
-    """Such as `expert_0` or `author_0`."""
+    """The judge's name, such as `expert_0` or `author_0`."""
     model_a: str
     model_b: str
     question_id: int | str

@@ -23,7 +23,7 @@ class Line(NamedTuple):
 
     @property
     def verdict(self) -> Closeness:
-        """Whether ours is within the tolerance of the published one."""
+        """True if our figure is within the tolerance of the published one."""
         if self.published is None:
             return "-"
         return "ok" if self.ours is not None and abs(self.ours - self.published) <= self.tolerance else "off"

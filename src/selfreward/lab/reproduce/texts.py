@@ -115,7 +115,7 @@ def length_baseline(folder: Path) -> Iterator[Line]:
 
 
 def longest_is_best(ranking: Judged) -> bool:
-    """Whether people rank the longest response best, the first of several equally long."""
+    """True if people rank the longest response best, the first of several equally long."""
     return ranking.ranks[ranking.lengths.index(max(ranking.lengths))] == min(ranking.ranks)
 
 

@@ -1,1 +1,1 @@
-"""How long one iteration takes here and with what people would use instead, on random weights. `selfreward bench`."""
+"""The time of one iteration here and with common alternatives, on random weights. `selfreward bench`."""

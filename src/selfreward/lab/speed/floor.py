@@ -19,7 +19,7 @@ BYTES = {"float32": 4, "bfloat16": 2}
 
 
 class Shape(NamedTuple):
-    """Of a decoder with gated feed-forward layers, what its arithmetic depends on."""
+    """The sizes that decide the arithmetic of a decoder with gated feed-forward layers."""
 
     hidden: int
     layers: int
@@ -82,11 +82,11 @@ class Asked(NamedTuple):
     """Sampling of one stage: a tree of texts that go on from one another, and samples that go on from the last of them."""
 
     texts: tuple[tuple[int, int], ...]
-    """From the root: how many different texts there are, and tokens of each."""
+    """For each level from the root: the number of different texts, and the tokens of each."""
     samples: int
     """In all."""
     tokens: int
-    """Of each sample."""
+    """Tokens of each sample."""
 
     def need(self, shape: Shape, width: int) -> Need:
         """Seconds that this work takes; `width`: bytes of a number."""

@@ -52,7 +52,7 @@ ARMS = {
 
 
 def missing(arm: str, work: Work) -> str:
-    """Why an arm is left out of this work, and what to install; nothing where it can do it."""
+    """The reason why an arm cannot do this work, and the package to install; empty where it can."""
     told = f"({arm}) {ARMS[arm].title} is left out:"
     lacking = [name for name in ARMS[arm].needs if find_spec(name) is None]
     if lacking:
@@ -63,7 +63,7 @@ def missing(arm: str, work: Work) -> str:
 
 
 def can_train() -> bool:
-    """Whether DPO can be measured here."""
+    """True if DPO can be measured here."""
     return all(find_spec(name) is not None for name in ("trl", "datasets"))
 
 
@@ -107,8 +107,8 @@ def _spend(call: str, work: Work, stage: Path) -> dict[str, Any]:
         os.chdir(folder)  # some write beside themselves
         for stream in (1, 2):  # and all have their own to say
             os.dup2(log.fileno(), stream)
-        for at, asked in enumerate((replace(work, prompts=min(work.batch, work.prompts), **WARM), work)):
+        for at, part in enumerate((replace(work, prompts=min(work.batch, work.prompts), **WARM), work)):
             ledger, place = Ledger(work.device, stage), Path(folder) / str(at)
             place.mkdir()
-            arm(asked, ledger, place, work.dpo)
+            arm(part, ledger, place, work.dpo)
     return ledger.found()

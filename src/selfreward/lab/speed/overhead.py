@@ -1,4 +1,4 @@
-"""How much of an iteration's time is not the model, on a recipe as it is run."""
+"""The share of an iteration's time that is not the model's, on a recipe as it is run."""
 
 from __future__ import annotations
 

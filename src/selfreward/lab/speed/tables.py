@@ -19,11 +19,11 @@ Part = Mapping[str, Any]
 Runs = Sequence[Mapping[str, Any]]
 
 
-def page(found: Mapping[str, Part]) -> str:
-    """The whole page. `found`: parts by key, of which the first word tells the kind."""
+def page(parts: Mapping[str, Part]) -> str:
+    """The whole page. `parts`: parts by key, of which the first word tells the kind."""
     of_kind = {"arms": _arms, "sweep": _sweep, "training": _training, "overhead": _overhead}
-    sections = [of_kind[key.split()[0]](part) for key, part in found.items()]
-    return "\n\n".join([notes.HEAD, *sections, notes.tail(found)]) + "\n"
+    sections = [of_kind[key.split()[0]](part) for key, part in parts.items()]
+    return "\n\n".join([notes.HEAD, *sections, notes.tail(parts)]) + "\n"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -67,8 +67,8 @@ class Spent:
 def _spent(part: Part) -> dict[str, Spent]:
     """The arms that lived, in the order in which they ran."""
     repeats = [run for run in part["runs"] if run["role"].startswith("repeat")]
-    found = {arm: Spent([run for run in repeats if run["arm"] == arm]) for arm in part["arms"]}
-    return {arm: spent for arm, spent in found.items() if spent.runs}
+    by_arm = {arm: Spent([run for run in repeats if run["arm"] == arm]) for arm in part["arms"]}
+    return {arm: spent for arm, spent in by_arm.items() if spent.runs}
 
 
 def _arms(part: Part) -> str:
@@ -106,7 +106,7 @@ def _conditions(part: Part) -> str:
 
 
 def _load(part: Part) -> str:
-    """How busy the machine was with other things when it began; one that shares its cores gives no seconds to rely on."""
+    """The load of the machine when the measurement began; shared cores give no reliable seconds."""
     load = part["machine"].get("load")
     return "" if load is None else f", a load of {load:.1f} before it began"
 
@@ -181,7 +181,7 @@ def _pace(spent: Spent, stage: str) -> str:
 
 
 def _left_over(work: Mapping[str, Any], ours: Spent) -> str:
-    """Of (a)'s time, what is not the model, and what DPO is of it."""
+    """The share of arm (a)'s time that is not the model's, and DPO's part of that."""
     rest = median(1 - sum(run["inside"].values()) / sum(run["wall"].values()) for run in ours.runs)
     lines = [notes.LEFT.format(rest=100 * rest)]
     if work["dpo"]:

@@ -1,4 +1,4 @@
-"""How much of the machine's matrix arithmetic SFT and DPO make use of, through the trainer that runs use."""
+"""The utilisation of the machine's matrix arithmetic by SFT and DPO, through the trainer that runs use."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from selfreward.records import Pair
 from selfreward.steps import Scored
 
 FIRST_WORD = 3
-"""Of the vocabulary, what comes before is special: unknown, padding, end of turn."""
+"""The first ordinary word of the vocabulary, after the special ones: unknown, padding, end of turn."""
 TOP_SCORE = 5.0
 
 
@@ -31,7 +31,7 @@ class Work:
     candidate_tokens: int = 48
     judgment_tokens: int = 32
     rubric_head: int = 1260
-    """Of the judge's prompt, what comes before the prompt and the response: the same for all."""
+    """Tokens of the judge's prompt before the prompt and the response: the same for all judgments."""
     rubric_tail: int = 206
     """Tokens after them; with a prompt of 56 and a response of 48 tokens, 1,570 in all."""
     batch: int = 4
@@ -42,7 +42,7 @@ class Work:
     dtype: str = "float32"
     seed: int = 0
     dpo: bool = True
-    """Whether the pairs are trained on."""
+    """True if the iteration trains on the pairs."""
     lora: bool = False
     """DPO by adapters, in place of all weights."""
     chunks: tuple[int, int] = (4, 4)
@@ -83,7 +83,7 @@ def mean(scores: Sequence[float]) -> float:
 
 
 def best_and_worst(responses: Sequence[str], scores: Mapping[str, float]) -> tuple[str, str]:
-    """Of one prompt's responses, the one scored highest and the one scored lowest."""
+    """The responses of one prompt with the highest and the lowest score."""
     return max(responses, key=scores.__getitem__), min(responses, key=scores.__getitem__)
 
 

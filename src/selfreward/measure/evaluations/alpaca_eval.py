@@ -32,7 +32,7 @@ from selfreward.records import (
     Checkpoint,
     Completion,
     Figure,
-    Found,
+    Findings,
     Message,
     Prompt,
     Request,
@@ -136,7 +136,7 @@ class AlpacaEval(Labelled):
             raise SelfRewardError(what, str(self.board), "Leave board out, or give the board's own instructions")
         return self.rubric, self.labels_given
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """The model answers, the judge annotates."""
         prompts = [Prompt(text=row.instruction, source="seed") for row in self.instructions]
         answers = trial.answers("responses", prompts, self, trial.model)
@@ -146,7 +146,7 @@ class AlpacaEval(Labelled):
         preferences = self._preferences(answers, annotations)
         failed = sum(not answer.answered for answer in answers)
         same = len(answers) - len(annotations) - failed
-        return Found(
+        return Findings(
             prompts_digest=content_id(*(row.model_dump() for row in self.instructions)),
             rubric_digest=content_id(self.rubric.text),
             figures=[*self._win_rates(preferences), *self._length_controlled(preferences, answers), *lengths(answers)],

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import AnsweringConfig, BackendConfig, ModelName, Section, ServerConfig, SourceConfig
-from selfreward.records import Checkpoint, Figure, Found, Identified, Prompt, Response
+from selfreward.records import Checkpoint, Figure, Findings, Identified, Prompt, Response
 from selfreward.rundir import ModelFolder, Part
 from selfreward.stats import intervals
-from selfreward.steps import Answering, Kept, why_not
+from selfreward.steps import Answering, KeptAndDropped, why_not
 
 T = TypeVar("T", bound=Identified)
 
@@ -57,7 +57,7 @@ class Settings(Section):
         """Read and return the evaluation's data, before any model is asked. Raises `SelfRewardError`."""
         raise NotImplementedError
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """Run the evaluation, or continue it."""
         raise NotImplementedError
 
@@ -72,14 +72,14 @@ class Answered(Settings):
     judge: ModelName
     """The judge."""
     responses: AnsweringConfig = AnsweringConfig()
-    """How the answers are sampled."""
+    """The framing and sampling of the answers."""
 
 
-def some(loaded: Kept[T], source: SourceConfig) -> Kept[T]:
+def some(loaded: KeptAndDropped[T], source: SourceConfig) -> KeptAndDropped[T]:
     """`loaded` as it is. Raises `SelfRewardError` where nothing is left to ask."""
     if not loaded[0]:
         raise SelfRewardError(
-            f"has nothing to evaluate on{why_not(loaded[1])}", source.path, "Give a file with at least one row that is used"
+            f"has nothing to evaluate on{why_not(loaded[1])}", source.path, "Give a file with at least one usable row"
         )
     return loaded
 

@@ -5,20 +5,42 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Any
+
+from pydantic import AliasChoices, Field, model_validator
 
 from selfreward.errors import SelfRewardError
 from selfreward.measure.evaluations.base import Settings, Trial, lengths
-from selfreward.measure.evaluations.checkers import NO_DATA, Check, Task, check, checkers, holds
-from selfreward.measure.evaluations.published import read_rows
+from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import AnsweringConfig, Located
-from selfreward.records import Figure, Found, Prompt, Response, digest
-from selfreward.rundir import Part
-from selfreward.steps import Answering
+from selfreward.records import Check, Figure, Findings, How, Instruction, Prompt, Response, digest, holds
+from selfreward.rundir import CHECKS, Part
+from selfreward.steps import NO_DATA, Answering, check, known_checkers
 
-CHECKS = Part("checks", "decides", Check)
-How = Literal["strict", "loose"]
 HOWS: tuple[How, How] = ("strict", "loose")
+
+
+class Task(Row):
+    """A row of either published file: a prompt, and what a program checks of the answer."""
+
+    prompt: str
+    kinds: tuple[str, ...] = Field(validation_alias=AliasChoices("instruction_id_list"))
+    """The instructions in it, each the kind of one."""
+    arguments: tuple[dict[str, Any], ...] = Field(validation_alias=AliasChoices("kwargs"))
+    """Arguments of each instruction; those that are null are not its."""
+
+    @property
+    def instructions(self) -> list[Instruction]:
+        """The checks of its answer."""
+        return [Instruction(id=kind, kwargs=given) for kind, given in zip(self.kinds, self.arguments, strict=True)]
+
+    @model_validator(mode="after")
+    def _known(self) -> Task:
+        if len(self.kinds) != len(self.arguments):
+            raise ValueError(f"{len(self.kinds)} instructions and arguments of {len(self.arguments)}")
+        if not self.kinds:
+            raise ValueError("no instruction to check")
+        return self
 
 
 class Checkable(Settings):
@@ -27,7 +49,7 @@ class Checkable(Settings):
     data: Located
     """The published prompts."""
     responses: AnsweringConfig = AnsweringConfig(temperature=0, max_tokens=1280)
-    """How the answers are sampled; greedily by default."""
+    """The framing and sampling of the answers; greedy by default."""
 
     @cached_property
     def tasks(self) -> list[Task]:
@@ -36,32 +58,33 @@ class Checkable(Settings):
 
     def load(self) -> object:
         """Read the prompts. Raises `SelfRewardError` where no checker knows an instruction."""
-        known = checkers()
+        known = known_checkers()
         for number, task in enumerate(self.tasks, start=1):
             for kind in task.kinds:
                 if kind not in known:
                     raise SelfRewardError(f"no checker knows {kind!r}", f"{self.data}, row {number}", "Leave the row out")
         return self.tasks
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """The model answers, programs check."""
         prompts = [Prompt(text=task.prompt, source="seed") for task in self.tasks]
         part = Part("responses", "asks", Response)
-        asked = Answering(self.responses.sampling, frame=self.responses.frame)
-        answers = list(trial.at.ask(part, asked, prompts, trial.model))
+        answering = Answering(self.responses.sampling, frame=self.responses.frame)
+        answers = list(trial.at.ask(part, answering, prompts, trial.model))
         checked = [
-            check(task, answer, self.seed) if answer.answered else [] for task, answer in zip(self.tasks, answers, strict=True)
+            check(task.instructions, task.prompt, answer, self.seed) if answer.answered else []
+            for task, answer in zip(self.tasks, answers, strict=True)
         ]
-        trial.at.keep(CHECKS, ([one for of_prompt in checked for one in of_prompt], []))
-        every = [one for of_prompt in checked for one in of_prompt]
-        outcomes = Counter(f"unchecked ({one.reason})" if one.outcome == "unchecked" else "checked" for one in every)
+        trial.at.keep(CHECKS, ([result for of_prompt in checked for result in of_prompt], []))
+        every = [result for of_prompt in checked for result in of_prompt]
+        outcomes = Counter(result.label for result in every)
         outcomes["no_answer"] = sum(not answer.answered for answer in answers)
-        return Found(
+        return Findings(
             prompts_digest=digest(prompts),
             figures=[*self._figures(checked, every), *lengths(answers)],
             outcomes=dict(sorted((+outcomes).items())),
             note="Checked by if-verifiable; an empty answer follows nothing. "
-            + (f"What could not be checked is in no figure. {NO_DATA}." if any("NLTK" in name for name in outcomes) else "")
+            + (f"Unchecked instructions are in no figure. {NO_DATA}. " if any("NLTK" in name for name in outcomes) else "")
             + "Comparable with published figures of the same file.",
             breakdown={"instruction": self._by_kind(every)},
             broken_down="instructions followed, strict %",
@@ -70,7 +93,7 @@ class Checkable(Settings):
     def _figures(self, checked: Sequence[Sequence[Check]], every: Sequence[Check]) -> list[Figure]:
         """Prompts of which all instructions hold, and instructions that hold."""
         prompts = {how: [holds(of_prompt, how) for of_prompt in checked if of_prompt] for how in HOWS}
-        single = {how: [getattr(one, how) for one in every] for how in HOWS}
+        single = {how: [getattr(result, how) for result in every] for how in HOWS}
         return [
             figure
             for name, values in (("prompts", prompts), ("instructions", single))
@@ -80,8 +103,8 @@ class Checkable(Settings):
 
     def _by_kind(self, every: Sequence[Check]) -> list[Figure]:
         kinds: dict[str, list[bool | None]] = defaultdict(list)
-        for one in every:
-            kinds[one.instruction].append(one.strict)
+        for result in every:
+            kinds[result.instruction].append(result.strict)
         return [figure for kind, values in sorted(kinds.items()) for figure in self._known(kind, values)]
 
     def _known(self, name: str, values: Sequence[float | None]) -> list[Figure]:

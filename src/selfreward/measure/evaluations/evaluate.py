@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from selfreward.engines import assert_models, assert_openable, open_model, outside_model
+from selfreward.engines import assert_models, assert_openable, assert_opens, open_model, outside_model
 from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
+from selfreward.measure.evaluations.arena_hard import ArenaHard
 from selfreward.measure.evaluations.base import Settings, Trial
 from selfreward.measure.evaluations.checkable import Checkable
 from selfreward.measure.evaluations.head_to_head import Contest
@@ -26,8 +27,8 @@ from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
 from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
-from selfreward.records import FOLDER, RESULT, Checkpoint, Found, Result, write_whole
-from selfreward.rundir import BASE, CONFIG, SEED, Progress, RunDir, Runner, check_model, is_run
+from selfreward.records import FOLDER, RESULT, Checkpoint, Findings, Result, readable, write_result
+from selfreward.rundir import BASE, CONFIG, SEED, FolderReader, Progress, RunDir, Runner, check_model, is_run
 
 COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
@@ -39,6 +40,7 @@ KINDS: dict[str, type[Settings]] = {
     "ifbench": Checkable,
     "judgebench": JudgeBench,
     "rm-bench": StyleBench,
+    "arena-hard": ArenaHard,
     "lm-eval": Harness,
 }
 SIGNS = {
@@ -109,16 +111,15 @@ def evaluate(
         findings = _found(settings, trial)
         result = _result(name, kind, settings, evaluated, others, findings)
         rundir.settle()
-        write_whole(path / RESULT, result.model_dump_json(indent=1))
-        return result, path / RESULT
+        return result, write_result(path, result)
     finally:
         rundir.close()
 
 
 def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, dict[str, int]]:
-    """How long a judgment may be where neither `changes` nor a recipe says: as it was when the evaluation in `path` was begun."""
+    """Lengths of judgments where `changes` does not set them: those with which the evaluation in `path` began."""
     try:
-        begun = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        begun = json.loads(readable(path / CONFIG).read_text(encoding="utf-8"))
         before = {table: begun[table]["max_tokens"] for table in JUDGING if table in begun}
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         before = {}
@@ -132,6 +133,8 @@ def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished
     """Raises `SelfRewardError` where one of `models` cannot be opened; servers are asked once, where anything is to be asked."""
     for model in models:
         assert_openable(str(model.path), settings.backend, settings.servers)
+        if not finished and str(model.path) not in settings.servers:
+            assert_opens(str(model.path))
         if not finished and (served := {Path(name): name for name in settings.servers}.get(model.path)):
             from selfreward.engines.sampling.probe import assert_answers
             from selfreward.engines.sampling.server import ServerModel
@@ -143,12 +146,12 @@ def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished
                 engine.close()
 
 
-def _found(settings: Settings, trial: Trial) -> Found:
+def _found(settings: Settings, trial: Trial) -> Findings:
     """The findings of `settings`. Where the folder has another evaluation of this name, the error says how to keep both."""
     try:
         return settings.find(trial)
     except Outdated as error:
-        now = f"Give this evaluation a folder of its own with --name, and both stand. Or: {error.now}"
+        now = f"Give this evaluation a folder of its own with --name, and both are kept. Or: {error.now}"
         raise SelfRewardError(error.what, str(trial.path / error.where), now) from error
 
 
@@ -160,13 +163,15 @@ def find_subject(name: str) -> Subject:
     path = Path(name)
     if is_run(path):
         raise SelfRewardError("is a run, and no model", name, f"Name a model of it: {path / 'M1'}; or `selfreward compare runs`")
-    made = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
-    recipe = made.parent / "config.json"
-    if any(made.glob("*.receipt.json")) and recipe.is_file():
-        check_model(made)
-        converted = made.parent / SEED / BASE  # of a base that was a GGUF file
-        weights = made / "model" if (made / "model").is_dir() else converted if converted.is_dir() else load_recipe(recipe).base
-        return Subject(made.name, str(weights), made / FOLDER, recipe)
+    folder = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
+    recipe = folder.parent / "config.json"
+    if any(folder.glob("*.receipt.json")) and recipe.is_file():
+        check_model(folder)
+        converted = folder.parent / SEED / BASE  # of a base that was a GGUF file
+        weights = (
+            folder / "model" if (folder / "model").is_dir() else converted if converted.is_dir() else load_recipe(recipe).base
+        )
+        return Subject(folder.name, str(weights), folder / FOLDER, recipe)
     if path.is_dir():
         return Subject(path.resolve().name, name, path / FOLDER)
     outside = Subject(name, name, Path(FOLDER))
@@ -175,8 +180,12 @@ def find_subject(name: str) -> Subject:
 
 def _held_out(subject: Subject, kind: str) -> dict[str, Any]:
     """The held-out data of the subject's run, as a setting; empty where there is none."""
-    file = subject.recipe.parent / "seed" / f"{HELD_OUT[kind]}.jsonl" if subject.recipe and kind in HELD_OUT else None
-    return {"data": {"path": str(file)}} if file and file.is_file() else {}
+    if not subject.recipe or kind not in HELD_OUT:
+        return {}
+    seed = FolderReader(subject.recipe.parent / SEED)
+    seed.whole(HELD_OUT[kind])
+    file = seed.path / f"{HELD_OUT[kind]}.jsonl"
+    return {"data": {"path": str(file)}} if file.is_file() else {}
 
 
 def find_kind(on: str) -> tuple[str, str | None]:
@@ -188,7 +197,7 @@ def find_kind(on: str) -> tuple[str, str | None]:
     try:
         fields = first_fields(on) if Path(on).is_file() else ()
     except SelfRewardError as error:
-        raise SelfRewardError(f"does not tell its evaluation: {error.what}", error.where, now) from error
+        raise SelfRewardError(f"does not show its evaluation: {error.what}", error.where, now) from error
     kind = next((kind for sign, kind in SIGNS.items() if sign in fields), None)
     if kind is None:
         says = f"its rows have none of {', '.join(SIGNS)}" if fields else "is no file and no evaluation"
@@ -209,7 +218,7 @@ def name_servers(models: Sequence[str], key_env: str | None) -> dict[str, dict[s
     matches = {model: server for model in models if (server := SERVER.fullmatch(model))}
     misnamed = [model for model in models if model.startswith(("http://", "https://")) and model not in matches]
     if misnamed or (key_env and not matches):
-        now = "Name a server as URL#MODEL, http://localhost:8000/v1#qwen say"
+        now = "Name a server as URL#MODEL, such as http://localhost:8000/v1#qwen"
         raise SelfRewardError("is no server", (misnamed or [*models])[0], now)
     key_url = next((server[1] for server in matches.values()), None)
     return {
@@ -235,7 +244,7 @@ def _wrong_setting(kind: str, first: Any) -> SelfRewardError:
     field, option = ".".join(path), f"--{path[0]}" if path in (["data"], ["judge"]) else f"--set {'.'.join(path)}="
     if first["type"] == "extra_forbidden":
         fields = ", ".join(known_fields(path[:-1], KINDS[kind]))
-        return SelfRewardError(f"{field} means nothing to it", kind, f"Leave it out; there are {fields}")
+        return SelfRewardError(f"{field} is no field of it", kind, f"Leave it out; its fields are {fields}")
     if first["type"] == "missing":
         return SelfRewardError(f"{field} is missing", kind, f"Give it with {option.rstrip('=')}")
     what = f"{field}: {first['msg'].removeprefix('Value error, ')}"
@@ -274,7 +283,7 @@ def _checkpoint(subject: Subject, settings: Settings) -> Checkpoint:
 
 
 def _result(
-    name: str, kind: str, settings: Settings, model: Checkpoint, others: Mapping[str, Checkpoint], findings: Found
+    name: str, kind: str, settings: Settings, model: Checkpoint, others: Mapping[str, Checkpoint], findings: Findings
 ) -> Result:
     judge, rival = others.get("judge"), others.get("against")
     return Result(

@@ -8,9 +8,9 @@ from functools import cached_property
 from selfreward.measure.evaluations.base import Trial, counted, lengths, some
 from selfreward.measure.evaluations.breakdown import Labelled, break_down
 from selfreward.recipe import ModelName, PairwiseConfig, SourceConfig
-from selfreward.records import Comparison, Dropped, Figure, Found, Preference, Prompt, Side, content_id, digest
+from selfreward.records import Comparison, Dropped, Figure, Findings, Preference, Prompt, Side, content_id, digest
 from selfreward.rundir import PROMPTS, Part
-from selfreward.steps import Kept, PairwiseJudge, combine, flip_rate, load_prompts
+from selfreward.steps import KeptAndDropped, PairwiseJudge, combine, flip_rate, load_prompts
 
 PREFERENCES = Part("preferences", "asks", Preference)
 WORTH: dict[Side, float] = {"a": 1.0, "tie": 0.5, "b": 0.0}
@@ -26,10 +26,10 @@ class Contest(Labelled):
     skip_bad_rows: bool = False
     """Count and list rows that do not fit their format, where they would be an error."""
     pairwise: PairwiseConfig = PairwiseConfig()
-    """How two answers are compared."""
+    """The comparison of two answers."""
 
     @cached_property
-    def prompts(self) -> Kept[Prompt]:
+    def prompts(self) -> KeptAndDropped[Prompt]:
         """The prompts without repetitions, and the dropped rows."""
         kept, dropped = load_prompts(self.data, "prompts", self.seed, self.skip_bad_rows)
         times = Counter(prompt.id for prompt in kept)
@@ -45,7 +45,7 @@ class Contest(Labelled):
         """Read prompts, rubric and labels."""
         return some(self.prompts, self.data), self.compared, self.labels_given
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """Both models answer, the judge compares."""
         prompts = trial.at.keep(PROMPTS, self.prompts)
         ours = trial.answers("responses", prompts, self, trial.model)
@@ -55,12 +55,12 @@ class Contest(Labelled):
         comparisons = combine(preferences)
         winners = {comparison.prompt_id: comparison.winner for comparison in comparisons}
         worth = [WORTH.get(winners.get(prompt.id, "none")) for prompt in prompts]
-        return Found(
+        return Findings(
             prompts_digest=digest(prompts),
             rubric_digest=content_id(self.compared.rubric.text),
             figures=[*self._shares(comparisons), *_flips(preferences), *lengths(ours), *lengths(theirs, "the rival's ")],
             outcomes=counted((preference.outcome for preference in preferences), 2 * (len(prompts) - len(pairs))),
-            note="Both orders asked; where they disagree it is a tie, and where one has no verdict the prompt is left out. "
+            note="Each pair is judged in both orders: disagreement is a tie, and a prompt without both verdicts is left out. "
             "Comparable only with figures by the same judge, rubric and prompts.",
             breakdown=break_down(trial, self, prompts, worth),
             broken_down="wins, a tie counting half, %",

@@ -16,7 +16,7 @@ from pydantic import AliasChoices, Field
 from selfreward.measure.evaluations.base import Settings, Trial, counted, given
 from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import Located, PairwiseConfig
-from selfreward.records import Figure, Found, Preference, Prompt, Response, Side, content_id, digest
+from selfreward.records import Figure, Findings, Preference, Prompt, Response, Side, content_id, digest
 from selfreward.rundir import Part
 from selfreward.steps import PairwiseJudge
 
@@ -50,23 +50,23 @@ class Tried(NamedTuple):
 
     @property
     def both(self) -> bool:
-        """Whether both verdicts name the right answer."""
+        """True if both verdicts name the right answer."""
         return all(side == RIGHT[self.pair.label] for side in self.sides)
 
     @property
     def most(self) -> bool:
-        """Whether more of them name the right answer than the wrong one, as published: right and tie is right."""
+        """True if more of them name the right answer than the wrong one, as published: right and tie is right."""
         right = RIGHT[self.pair.label]
         return sum((side == right) - (side == ("b" if right == "a" else "a")) for side in self.sides) > 0
 
     @property
     def turned(self) -> float | None:
-        """Whether the verdict changed with the order; None where one of the two is missing."""
+        """True if the verdict changed with the order; None where one of the two is missing."""
         return None if "none" in self.sides else float(len({*self.sides}) > 1)
 
     @property
     def longer(self) -> bool:
-        """Whether the longer answer is the right one, in characters."""
+        """True if the right answer is the longer one, in characters."""
         right, wrong = (self.pair.first, self.pair.second)[:: 1 if self.pair.label == "A>B" else -1]
         return len(right) > len(wrong)
 
@@ -93,7 +93,7 @@ class JudgeBench(Settings):
         """Read pairs and rubric."""
         return self.pairs, self.judge
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """The model compares both answers of every pair, in both orders."""
         items = [_item(number, pair) for number, pair in enumerate(self.pairs)]
         preferences = list(trial.at.ask(PREFERENCES, self.judge, items, trial.model))
@@ -101,7 +101,7 @@ class JudgeBench(Settings):
         groups: dict[str, list[Tried]] = defaultdict(list)
         for each in tried:
             groups[each.pair.group].append(each)
-        return Found(
+        return Findings(
             prompts_digest=digest(prompt for prompt, _, _ in items),
             rubric_digest=content_id(self.judge.rubric.text),
             figures=self._figures(tried),
@@ -118,10 +118,10 @@ class JudgeBench(Settings):
 
     def _figures(self, tried: Sequence[Tried]) -> list[Figure]:
         return [
-            *self.share(AS_PUBLISHED, [one.most for one in tried]),
-            *self.share("right in both orders %", [one.both for one in tried]),
-            *self.share("verdicts that change with the order %", [one.turned for one in tried if one.turned is not None]),
-            *self.share("accuracy of length alone %", [one.longer for one in tried]),
+            *self.share(AS_PUBLISHED, [pair.most for pair in tried]),
+            *self.share("right in both orders %", [pair.both for pair in tried]),
+            *self.share("verdicts that change with the order %", [pair.turned for pair in tried if pair.turned is not None]),
+            *self.share("accuracy of length alone %", [pair.longer for pair in tried]),
         ]
 
 

@@ -24,9 +24,9 @@ DRAW = 1.5
 STRENGTHS: tuple[float, ...] = tuple(np.logspace(-4, 4, 10).tolist())
 """Values that C, the inverse of the penalty, is chosen from."""
 FOLDS, SEED = 5, 123
-"""Of the cross-validation; the seed is the leaderboard's."""
+"""Folds and seed of the cross-validation; the seed is the leaderboard's."""
 GAMED_WEIGHT = 0.1
-"""Of a row of the gamed baselines, beside 1 for a row of the model."""
+"""Weight of a row of the gamed baselines, beside 1 for a row of the model."""
 
 
 class WinRate(NamedTuple):
@@ -91,7 +91,7 @@ def weighted_preference(first_token: Mapping[str, float], model_is: Literal["m",
 
 
 class Difficulty(Row):
-    """How hard an instruction is for models in general, as the leaderboard has fitted it."""
+    """The difficulty of an instruction for models in general, as the leaderboard has fitted it."""
 
     instruction_difficulty: float = Field(allow_inf_nan=False)
 
@@ -101,7 +101,7 @@ class Gamed(Row):
 
     preference: float = Field(ge=0, le=1)
     std_delta_len: float = Field(allow_inf_nan=False)
-    """How much longer the baseline's answer is, in standard deviations."""
+    """The length of the baseline's answer less that of the other, in standard deviations."""
     instruction_difficulty: float = Field(allow_inf_nan=False)
 
 
@@ -109,7 +109,7 @@ class Board(NamedTuple):
     """The leaderboard's own data, which its fit needs beside the model's."""
 
     difficulty: Floats
-    """Of each instruction, in the leaderboard's order."""
+    """The difficulty of each instruction, in the leaderboard's order."""
     gamed: Floats
     """Features of the gamed baselines' rows (rows, 3)."""
     preferred: Floats
@@ -132,7 +132,7 @@ class LengthControlled(NamedTuple):
 
     win_rate: float
     standard_error: float
-    """Of the mean over instructions; the fit counts as known, as on the leaderboard."""
+    """The standard error of the mean over instructions; the fit counts as known, as on the leaderboard."""
     strength: float
     """C of the fit."""
     length: float
@@ -160,7 +160,9 @@ def length_controlled(
     shares = _shares(preferences)
     scored = ~np.isnan(shares)
     if not scored.any():
-        raise SelfRewardError("length control needs preferences, and there are none", "the judge", "See what became of them")
+        raise SelfRewardError(
+            "length control needs preferences, and there are none", "the judge", "Look at the failed comparisons"
+        )
     rows = _Rows(
         features=np.concatenate([board.gamed, own[scored]]),
         targets=np.concatenate([board.preferred, shares[scored]]),

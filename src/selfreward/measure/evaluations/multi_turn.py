@@ -26,7 +26,7 @@ from selfreward.records import (
     Checkpoint,
     Completion,
     Figure,
-    Found,
+    Findings,
     Judgment,
     Message,
     Request,
@@ -70,7 +70,7 @@ class MTBench(Answered):
         """Read questions and judge prompts."""
         return self.questions, self.prompts
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """The model answers two turns of each question, the judge grades each answer."""
         dialogues = self._answers(trial)
         turns = [(question, turn, answers) for question, answers in dialogues for turn, _ in zip(TURNS, answers, strict=False)]
@@ -83,12 +83,12 @@ class MTBench(Answered):
             for question, answers in dialogues
         ]
         by_category = self._by_category(graded)
-        return Found(
+        return Findings(
             prompts_digest=content_id(*(question.model_dump() for question in self.questions)),
             rubric_digest=content_id(*(prompt.model_dump() for prompt in self.prompts.values())),
             figures=[*self._means(graded), *by_category, *lengths([answer for _, answers in dialogues for answer in answers])],
             outcomes=counted((judgment.outcome for judgment in judgments), len(TURNS) * len(dialogues) - len(answered)),
-            note="Grades from 1 to 10; intervals resample questions. Comparable with published ones only by the same judge.",
+            note="Grades from 1 to 10; intervals resample questions. Comparable with published grades only by the same judge.",
             breakdown={"category": by_category},
             broken_down="grade",
         )

@@ -10,9 +10,9 @@ from scipy.stats import kendalltau
 from selfreward.measure.axes import Judged, beside_ranks, correlation, perfect_that_are_best, reward_modeling
 from selfreward.measure.evaluations.base import Settings, Trial, counted, some
 from selfreward.recipe import JudgeConfig, SourceConfig
-from selfreward.records import Figure, Found, Ranking, RewardModeling, content_id, digest
+from selfreward.records import Figure, Findings, Ranking, RewardModeling, content_id, digest
 from selfreward.rundir import JUDGMENTS, RANKINGS
-from selfreward.steps import Grader, Kept, load_rankings, ranked_responses
+from selfreward.steps import Grader, KeptAndDropped, load_rankings, ranked_responses
 
 
 class Ranked(Settings):
@@ -26,7 +26,7 @@ class Ranked(Settings):
     """The model's rubric and sampling as a judge."""
 
     @cached_property
-    def rankings(self) -> Kept[Ranking]:
+    def rankings(self) -> KeptAndDropped[Ranking]:
         """The ranked set, and what was dropped."""
         return load_rankings(self.data, "rankings", self.seed, self.skip_bad_rows)
 
@@ -39,7 +39,7 @@ class Ranked(Settings):
         """Read the ranked set and the rubric."""
         return some(self.rankings, self.data), self.grader
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """The model judges every response."""
         rankings = trial.at.keep(RANKINGS, self.rankings)
         ranked = [(ranking, ranked_responses(ranking)) for ranking in rankings]
@@ -48,7 +48,7 @@ class Ranked(Settings):
         judged = beside_ranks(ranked, self.grader.mean_scores(judgments))
         unparsed = sum(judgment.score is None for judgment in judgments) / len(judgments)
         metrics = reward_modeling(judged, unparsed, *self.resampling, self.grading.scale[1])
-        return Found(
+        return Findings(
             prompts_digest=digest(rankings),
             rubric_digest=content_id(self.grader.rubric.text),
             figures=_figures(metrics, judged, len(judgments), self.grading.scale[1]),

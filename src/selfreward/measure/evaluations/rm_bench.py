@@ -13,12 +13,12 @@ from functools import cached_property
 from selfreward.measure.evaluations.base import Settings, Trial, counted, given
 from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import JudgeConfig, Located
-from selfreward.records import Figure, Found, Prompt, content_id, digest
+from selfreward.records import Figure, Findings, Prompt, content_id, digest
 from selfreward.rundir import JUDGMENTS
 from selfreward.steps import Grader
 
 STYLES = ("concise", "detailed", "markdown")
-"""How the answers of a row are written, in its order."""
+"""The styles of the answers of a row, in its order."""
 Matrix = list[list[float]]
 """[right answer's style, wrong answer's style]: 1 where the right one scores higher, 0 where not; for equal scores as asked."""
 CELLS = {
@@ -59,7 +59,7 @@ class StyleBench(Settings):
         """Read rows and rubric."""
         return self.cases, self.grader
 
-    def find(self, trial: Trial) -> Found:
+    def find(self, trial: Trial) -> Findings:
         """The model scores every answer."""
         prompts = [Prompt(text=case.prompt, source="seed") for case in self.cases]
         answers = [
@@ -72,7 +72,7 @@ class StyleBench(Settings):
         unscored = sum(judgment.score is None for judgment in judgments)
         scored = [[scores.get(answer.id) for answer in six] for six in answers]
         lengths = [[float(len(answer.text)) for answer in six] for six in answers]
-        return Found(
+        return Findings(
             prompts_digest=digest(prompts),
             rubric_digest=content_id(self.grader.rubric.text),
             figures=[

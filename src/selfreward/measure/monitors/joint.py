@@ -84,7 +84,7 @@ def calibrate(runs: Sequence[Figures]) -> Baseline:
 
 
 def distance(figures: Mapping[str, float], usual: Mapping[str, tuple[float, float]]) -> float | None:
-    """How far a model lies from clean runs: about 1 for a clean one, `CAP`² at most; None where it has no figure in `usual`."""
+    """The distance of a model from clean runs: about 1 for a clean one, `CAP`² at most; None without a figure in `usual`."""
     squares = [min(abs(off), CAP) ** 2 for off in deviations(figures, usual).values()]
     return fmean(squares) if squares else None
 

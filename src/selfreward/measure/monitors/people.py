@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.recipe import DriftConfig
-from selfreward.records import Anchor, Estimate, Prompt, Response
+from selfreward.records import Anchor, Estimate, Prompt, Response, holds
 from selfreward.stats import difference_of_shares, distance_skewness, intervals
-from selfreward.steps import ranked_responses
+from selfreward.steps import check, ranked_responses
 
 
 class Checked(NamedTuple):
@@ -66,7 +66,7 @@ def _right_and_wrong(answers: Sequence[Checked]) -> Sides:
 
 def _anchored(now: Evidence) -> Figures:
     scores, (low, high) = now.scores(now.anchor_judgments), now.recipe.judge.scale
-    own, others = (_checked(answers, now.anchors, scores) for answers in (now.anchor_answers, now.anchor_others))
+    own, others = (checked(answers, now, scores) for answers in (now.anchor_answers, now.anchor_others))
     biases = [(answer.score - low) / (high - low) - answer.right for answer in own.values() if answer.score is not None]
     both = [[[side[prompt_id]] if prompt_id in side else [] for side in (own, others)] for prompt_id in own | others]
     return {
@@ -80,16 +80,30 @@ def _anchored(now: Evidence) -> Figures:
     }
 
 
-def _checked(answers: Iterable[Response], anchors: Iterable[Anchor], scores: Mapping[str, float]) -> dict[str, Checked]:
-    """The answers that did not fail, by prompt id; an answer is right that any of the anchors with that prompt calls right."""
+def checked(answers: Iterable[Response], now: Evidence, scores: Mapping[str, float]) -> dict[str, Checked]:
+    """The answers to `now`'s anchors that did not fail, by prompt id; one is right that any anchor with its prompt calls right.
+
+    An answer that no anchor calls right and that could not be checked by some is left out.
+    """
     by_prompt: dict[str, list[Anchor]] = defaultdict(list)
-    for anchor in anchors:
+    for anchor in now.anchors:
         by_prompt[Prompt(text=anchor.prompt, context=anchor.context, source="seed").id].append(anchor)
-    return {
-        answer.prompt_id: Checked(any(anchor.right(answer.text) for anchor in by_prompt[answer.prompt_id]), scores.get(answer.id))
-        for answer in answers
-        if answer.answered
-    }
+    sheet: dict[str, Checked] = {}
+    for answer in answers:
+        rights = (
+            [_right(anchor, answer, now.recipe.seed) for anchor in by_prompt[answer.prompt_id]] if answer.answered else [None]
+        )
+        if any(rights) or None not in rights:
+            sheet[answer.prompt_id] = Checked(any(rights), scores.get(answer.id))
+    return sheet
+
+
+def _right(anchor: Anchor, answer: Response, seed: int) -> bool | None:
+    """True if an answer is right by an anchor; None where a program could not check it."""
+    if anchor.names(answer.text) or not anchor.checked:
+        return anchor.names(answer.text)
+    held = holds(check(anchor.checked, anchor.prompt, answer, seed), "strict")
+    return None if held is None else held == 1
 
 
 def _approved_more(units: Sequence[Sides], now: Evidence) -> Estimate | None:

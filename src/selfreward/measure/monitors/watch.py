@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward.errors import SelfRewardError
-from selfreward.measure.measurer import Taken
+from selfreward.measure.measurer import Measurement
 from selfreward.measure.monitors.base import Evidence
 from selfreward.measure.monitors.joint import load_joint
 from selfreward.measure.monitors.verdicts import read_monitors
@@ -25,8 +25,10 @@ from selfreward.records import (
     Response,
     Severity,
     describe,
+    left_behind,
     quoted,
     read_jsonl,
+    readable,
     worst,
 )
 from selfreward.rundir import (
@@ -57,11 +59,12 @@ class Watcher:
         self.after = after
         """Called when a model is measured and watched."""
         self.config = recipe.drift
-        self.anchors = load_anchors(self.config, seed)
+        self.anchors = load_anchors(recipe, seed)
         self.joint = load_joint(self.config) if self.config else None
         self.seen: list[tuple[Checkpoint, Evidence]] = []
+        """The models watched so far, but those left behind."""
         self.readings: list[Reading] = []
-        """Of the last model watched."""
+        """The readings of the model watched last."""
 
     @property
     def prompts(self) -> list[Prompt]:
@@ -72,26 +75,33 @@ class Watcher:
         """Watch by `recipe` from now on; its `drift` is the same."""
         self.recipe, self.grader = recipe, Grader(recipe.judge)
 
-    def watch(self, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None = None) -> Severity:
-        """Read every monitor of `model`, whose measurement is `taken`; writes `drift.jsonl` into its folder."""
+    def watch(
+        self, folder: ModelFolder, model: Checkpoint, measurement: Measurement, iteration: Iteration | None = None
+    ) -> Severity:
+        """Read every monitor of `model`, with its `measurement`; writes `drift.jsonl` into its folder."""
         if self.config:
-            self._read(self.config, folder, model, taken, made)
+            self._read(self.config, folder, model, measurement, iteration)
         self.after()
         return worst(self.readings)
 
-    def _read(self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None) -> None:
-        now = self._evidence(config, folder, model, taken, made)
+    def _read(
+        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurement: Measurement, iteration: Iteration | None
+    ) -> None:
+        now = self._evidence(config, folder, model, measurement, iteration)
         with folder.run.progress.meanwhile(f"{folder.name}: reading the monitors"):
-            self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config.limits, self.joint)
-        self.seen.append((model, now))
+            self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config, self.joint)
         folder.restate(DRIFT, self.readings)
         folder.run.progress.say(f"{folder.name}: {describe(self.readings)}")
+        if worst(self.readings) == "back":
+            folder.run.progress.say(left_behind(folder.name, self.readings, self.seen[-1][0].name))
+        else:
+            self.seen.append((model, now))
 
     def _evidence(
-        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, taken: Taken, made: Iteration | None
+        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurement: Measurement, iteration: Iteration | None
     ) -> Evidence:
         """All records about `model`. Each model is asked everything at once, for one is held in memory at a time."""
-        prompts, answers = self.seed.heldout_prompts, taken.answers
+        prompts, answers = self.seed.heldout_prompts, measurement.answers
         answered = [(prompt.asked, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.answered]
         answered = answered[: config.sample]
         cut = [(asked, _cut(answer)) for asked, answer in answered]
@@ -103,9 +113,9 @@ class Watcher:
         first, before = (self.seen[0][0], self.seen[-1][0]) if self.seen else (model, None)
         frozen = first if config.frozen == "frozen" else self.cast.outside(config.frozen)
         return Evidence(
-            name=folder.name, recipe=self.recipe, measured=taken.measured, prompts=prompts, answers=answers,
-            judgments=taken.judgments, rankings=self.seed.heldout_rankings, ranking_judgments=taken.ranking_judgments,
-            made=made, metrics=_metrics(model) if made else (),
+            name=folder.name, recipe=self.recipe, measured=measurement.measured, prompts=prompts, answers=answers,
+            judgments=measurement.judgments, rankings=self.seed.heldout_rankings, ranking_judgments=measurement.ranking_judgments,
+            made=iteration, metrics=_metrics(model) if iteration else (),
             cut=[answer for _, answer in cut], cut_judgments=folder.ask(DRIFT_CUT, self.grader, cut, model),
             pool=pool, pool_judgments=folder.ask(DRIFT_POOL, self.grader, pool_items, model),
             anchors=self.anchors, anchor_answers=own, anchor_others=others,
@@ -144,19 +154,32 @@ class Watcher:
         return likelihoods
 
 
-def load_anchors(config: DriftConfig | None, seed: Seed) -> list[Anchor]:
-    """The first `sample` anchors of the file.
+def load_anchors(recipe: Recipe, seed: Seed) -> list[Anchor]:
+    """The first `sample` anchors: those of the file, and the held-out prompts that carry checks where these are anchors.
 
     Raises `SelfRewardError` where the file is malformed, or has a prompt twice, or one that `seed` has too.
     """
+    config, checked = recipe.drift, _checked(recipe, seed) if recipe.judge.checks == "anchor" else []
     if config is None or config.anchors is None:
-        return []
+        return checked[: config.sample] if config else []
     anchors = read_jsonl(Path(config.anchors), Anchor)
     repeated = [prompt for prompt, count in Counter(plain(quoted(anchor.asked)) for anchor in anchors).items() if count > 1]
     if repeated:
         raise SelfRewardError(f"has {repeated[0]!r} more than once", config.anchors, "Leave one")
     refuse_known(map(_prompt, anchors), "anchors", config.anchors, seed)
-    return anchors[: config.sample]
+    return [*anchors, *checked][: config.sample]
+
+
+def _checked(recipe: Recipe, seed: Seed) -> list[Anchor]:
+    """The held-out prompts that carry checks, as anchors. Raises `SelfRewardError` where there are none, or nobody watches."""
+    where, measure = "judge.checks", 'or set judge.checks to "measure"'
+    if recipe.drift is None:
+        raise SelfRewardError('is "anchor", but no monitor watches', where, f"Add a [drift] table, {measure}")
+    carrying = [prompt for prompt in seed.heldout_prompts if prompt.checks]
+    if not carrying:
+        now = f"Give data.heldout_prompts with checks, {measure}"
+        raise SelfRewardError('is "anchor", but no held-out prompt carries a check', where, now)
+    return [Anchor(prompt=prompt.text, context=prompt.context, checks=prompt.checks) for prompt in carrying]
 
 
 def _prompt(anchor: Anchor) -> Prompt:
@@ -173,4 +196,4 @@ def _cut(answer: Response) -> Response:
 
 def _metrics(model: Checkpoint) -> list[dict[str, Any]]:
     file = model.path / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [json.loads(line) for line in readable(file).read_text().splitlines()] if file.exists() else []

@@ -1,0 +1,1 @@
+"""Prompts in plain English whose instructions a program can check, for a small real model."""

@@ -1,0 +1,80 @@
+"""The truth about answers, from outside the loop: a function of the user's, or what programs check in them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite
+
+from selfreward.errors import SelfRewardError, amount, raised
+from selfreward.recipe import CHECKS, Recipe, function_at
+from selfreward.records import Check, Estimate, Followed, Response, Verdict, holds, share
+from selfreward.stats import intervals
+
+Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
+"""(prompt, response) → (kind of task, points by criterion); None for a prompt that has no truth."""
+
+
+def load_truth(recipe: Recipe) -> Truth:
+    """The function that `measure.truth` names. Raises `SelfRewardError` where there is none; what it gives is looked over."""
+    path = recipe.measure.truth
+    if path is None or path == CHECKS:
+        return lambda prompt, response: None
+    function = function_at(path, "measure.truth", "prompt", "response")
+    where, now = f"measure.truth ({path})", "Make it return (kind of task, {criterion: points}), or None where there is no truth"
+
+    def truth(prompt: str, response: str) -> tuple[str, dict[str, float]] | None:
+        try:
+            answer = function(prompt, response)
+        except Exception as error:  # the user's code may raise anything
+            raise SelfRewardError(f"raised {raised(error)} for the prompt {prompt[:80]!r}", where, now) from error
+        if answer is None:
+            return None
+        try:
+            kind, points = answer
+            answer = kind, {str(criterion): float(point) for criterion, point in points.items()}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise SelfRewardError(f"gave {answer!r:.80} for the prompt {prompt[:80]!r}", where, now) from error
+        if not isinstance(kind, str) or not all(map(isfinite, answer[1].values())):
+            raise SelfRewardError(f"gave {answer!r:.80} for the prompt {prompt[:80]!r}", where, now)
+        return answer
+
+    return truth
+
+
+def by_checks(
+    responses: Iterable[Response], checked: Mapping[str, Sequence[Check]], scale: tuple[float, float]
+) -> list[Verdict]:  # fmt: skip
+    """The share of its checks that each response passes, on the judge's `scale`; none where one could not be made."""
+    low, high = scale
+    shares = ((response.id, share(checked.get(response.id, ()))) for response in responses)
+    return [
+        Verdict(
+            response_id=name, kind=amount(len(checked[name]), "instruction"), points={"followed": low + passed * (high - low)}
+        )
+        for name, passed in shares
+        if passed is not None
+    ]
+
+
+def followed(answers: Sequence[Sequence[Check]], resamples: int, seed: int) -> Followed | None:
+    """Summary of the checks of each answer; None where nothing is checked."""
+    if not answers:
+        return None
+    whole = [held for checks in answers if (held := holds(checks, "strict")) is not None]
+    every = [[check for check in checks if check.strict is not None] for checks in answers]
+    kinds: dict[str, list[Sequence[Check]]] = defaultdict(list)
+    for checks in every:
+        for name in {check.instruction for check in checks}:
+            kinds[name].append([check for check in checks if check.instruction == name])
+    by_kind = {name: _passed(kinds[name], resamples, seed) for name in sorted(kinds)}
+    return Followed(
+        prompts=intervals.mean(whole, resamples, seed),
+        instructions=_passed(every, resamples, seed),
+        by_kind={name: estimate for name, estimate in by_kind.items() if estimate},
+        outcomes=dict(sorted(Counter(check.label for checks in answers for check in checks).items())),
+    )
+
+
+def _passed(answers: Sequence[Sequence[Check]], resamples: int, seed: int) -> Estimate | None:
+    return intervals.ratio([sum(bool(c.strict) for c in checks) for checks in answers], [*map(len, answers)], resamples, seed)

@@ -1,0 +1,182 @@
+"""Instructions that a program can check: IFEval's 25 kinds and IFBench's 58, patterns, and known answers.
+
+IFEval: Zhou et al. 2023, arXiv 2311.07911. IFBench: Pyatkin et al. 2025, arXiv 2507.02833. Both are checked by the library
+if-verifiable. Some of its checkers read sentences and parts of speech with NLTK's data, some ask a language detector, some draw
+what their arguments leave open; here nothing is downloaded, and what is drawn comes from the seed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import regex
+from pydantic import TypeAdapter
+
+from selfreward.errors import SelfRewardError, first_line, pip_install
+from selfreward.recipe import SourceConfig
+from selfreward.records import Check, Checks, Instruction, Prompt, Response, whole_json
+from selfreward.steps.containers import rows_of
+
+NO_DATA = "Give it NLTK's data (python -m nltk.downloader punkt punkt_tab stopwords averaged_perceptron_tagger_eng)"
+READ, SECONDS = 20_000, 2.0
+"""Characters of an answer that a pattern is tried on, and seconds that it may take: answers are hostile, patterns go back."""
+SLOW = f"its pattern took more than {SECONDS:g} seconds"
+PROBE = "One word, then another."
+AT_THE_END = " \t\n*_`\"'“”’.!)]"
+"""Marks behind an answer that are no part of it."""
+
+
+@cache
+def known_checkers() -> Mapping[str, Any]:
+    """Kind of instruction → its checker. Raises `SelfRewardError` where the library is missing."""
+    try:
+        with _nothing_downloaded():
+            import langdetect
+            from if_verifiable.ifbench.instructions_registry import INSTRUCTION_DICT as IFBENCH
+            from if_verifiable.ifeval.instructions_registry import INSTRUCTION_DICT as IFEVAL
+    except ImportError as error:
+        what = f"needs the library if-verifiable ({error})"
+        raise SelfRewardError(what, "checks", f"Install it: {pip_install('eval')}") from error
+    langdetect.DetectorFactory.seed = 0
+    return {**IFEVAL, **IFBENCH}
+
+
+@contextmanager
+def _nothing_downloaded() -> Iterator[None]:
+    """Keep NLTK from fetching data, which it does as soon as it is imported."""
+    import nltk
+
+    download, nltk.download = nltk.download, lambda *_, **__: False
+    try:
+        yield
+    finally:
+        nltk.download = download
+
+
+@contextmanager
+def _drawing_from(seed: str) -> Iterator[None]:
+    """Seed what a checker draws, and restore the state of `random`."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def check(instructions: Sequence[Instruction], prompt: str, answer: Response, seed: int) -> list[Check]:
+    """Every instruction of a prompt in one answer. An empty answer follows none, though the library has no verdict on it."""
+    return [_checked(instruction, prompt, answer, seed) for instruction in instructions]
+
+
+def check_all(prompts: Iterable[Prompt], answers: Iterable[Response], seed: int) -> dict[str, list[Check]]:
+    """Response id → its checks, of every answer to a prompt that carries some; an answer that failed has none."""
+    carrying = {prompt.id: prompt for prompt in prompts if prompt.checks}
+    checked: dict[str, list[Check]] = defaultdict(list)
+    for answer in answers:
+        if answer.answered and (prompt := carrying.get(answer.prompt_id)):
+            checked[answer.id] = check(prompt.checks, prompt.text, answer, seed)
+    return checked
+
+
+def _checked(instruction: Instruction, prompt: str, answer: Response, seed: int) -> Check:
+    def outcome(strict: bool, loose: bool) -> Check:
+        return Check(response_id=answer.id, instruction=instruction.name, outcome="checked", strict=strict, loose=loose)
+
+    if not answer.text.strip():
+        return outcome(False, False)
+    try:
+        with _drawing_from(f"{seed} {instruction.name} {prompt}"):
+            return outcome(*_verdicts(instruction, prompt, answer.text))
+    except TimeoutError:
+        reason = SLOW
+    except Exception as error:  # a checker is a program of its own: it may lack data, or stumble over an answer
+        reason = "NLTK's data" if _lacks_data(error) else f"{type(error).__name__}: {first_line(error)}"
+    return Check(response_id=answer.id, instruction=instruction.name, outcome="unchecked", reason=reason)
+
+
+def _verdicts(instruction: Instruction, prompt: str, text: str) -> tuple[bool, bool]:
+    """(strict, loose): True if an instruction holds in a text."""
+    if instruction.id is None:
+        held = _ends_with(text, instruction.answer) if instruction.answer else _matches(text, instruction.pattern or "")
+        return held, held
+    from if_verifiable.common import evaluate_instructions
+
+    with _nothing_downloaded():
+        verdicts, _ = evaluate_instructions(text, [instruction.id], [dict(instruction.kwargs)], prompt, dict(known_checkers()))
+    return (verdicts[0].strict_pass, verdicts[0].loose_pass) if verdicts else (False, False)
+
+
+def _matches(text: str, pattern: str) -> bool:
+    """True if `pattern` matches in the first `READ` characters. Raises `TimeoutError` after `SECONDS`."""
+    return regex.search(pattern, text[:READ], regex.IGNORECASE, timeout=SECONDS) is not None
+
+
+def _ends_with(text: str, answer: str) -> bool:
+    """True if a text ends with the known answer, as words of its own."""
+    said, known = (" ".join(part.lower().split()).rstrip(AT_THE_END) for part in (text, answer))
+    before = said[: len(said) - len(known)][-1:]
+    return said.endswith(known) and not (before.isalnum() or before in ("-", ".", ","))
+
+
+def _lacks_data(error: Exception) -> bool:
+    return isinstance(error, LookupError) and "nltk" in str(error).lower()
+
+
+def assert_checkable(source: SourceConfig) -> None:
+    """Raises `SelfRewardError`, with the line and the field, where a prompt in a file carries a check that cannot be made.
+
+    Rows that are malformed are passed over: whoever loads the file tells of them.
+    """
+    for place, raw in rows_of(source):
+        for number, instruction in enumerate(_instructions(raw)):
+            if fault := _fault(instruction):
+                what, now = fault
+                raise SelfRewardError(f"checks.{number}.{what}", place.where, now)
+
+
+def _instructions(raw: Any) -> Checks:
+    """The checks in a row, a line of JSON as text; none where it is malformed."""
+    try:
+        row = whole_json(raw) if isinstance(raw, str) else raw
+        return TypeAdapter(Checks).validate_python(row.get("checks") or ()) if isinstance(row, dict) else ()
+    except ValueError:
+        return ()
+
+
+def _fault(instruction: Instruction) -> tuple[str, str] | None:
+    """(the fault of an instruction, behind the field it is in; what to do), or None."""
+    if instruction.pattern is not None:
+        try:
+            regex.compile(instruction.pattern, regex.IGNORECASE)
+        except regex.error as error:
+            return f"pattern: not a regular expression ({error})", "Put it right"
+    if instruction.id is None:
+        return None
+    if instruction.id not in known_checkers():
+        near = difflib.get_close_matches(instruction.id, known_checkers(), n=1)
+        return f"id: no checker knows {instruction.id!r}", f"Did you mean {near[0]}?" if near else "Leave it out"
+    return _fault_of_arguments(instruction)
+
+
+def _fault_of_arguments(instruction: Instruction) -> tuple[str, str] | None:
+    """The fault of an instruction whose checker does not take its arguments, tried on a text; None where it takes them."""
+    checker = known_checkers()[instruction.id or ""](instruction.id)
+    given = {name: value for name, value in instruction.kwargs.items() if value is not None}
+    known = checker.get_instruction_args_keys()
+    if unknown := [name for name in given if name not in known]:
+        return f"kwargs: {instruction.id} takes no {unknown[0]!r}", f"It takes {', '.join(known) or 'none'}"
+    try:
+        with _drawing_from(""), _nothing_downloaded():
+            checker.build_description(**given)
+            checker.check_following(PROBE)
+    except Exception as error:  # see _checked
+        if not _lacks_data(error):
+            return f"kwargs: {instruction.id} cannot work with {given!r:.80} ({first_line(error)})", "Put them right"
+    return None

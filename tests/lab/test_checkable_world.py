@@ -1,0 +1,94 @@
+"""The checkable world: what follows an instruction follows it by the checkers, judgments by hand, and the seeds that ship."""
+
+import random
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from selfreward.lab.checkable.kinds import SEEN, UNSEEN
+from selfreward.lab.checkable.seeds import ERRORS, verdicts_on
+from selfreward.lab.checkable.world import APART, BEST, Rule, Task, judgment, sample_task, varied
+from selfreward.recipe import load_recipe
+from selfreward.records import Example, Prompt, Ranking, read_jsonl
+from selfreward.steps import Grader, known_checkers
+
+TEXT = "The sea is wide, and old. It gives us fish and a lot of joy. People like it, for it is blue."
+SEED = Path(str(files("selfreward") / "lab" / "checkable" / "seed"))
+KINDS = {kind.id: kind for kind in (*SEEN, *UNSEEN)}
+
+
+def rows(name, kind):
+    return read_jsonl(SEED / f"{name}.jsonl", kind)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
+def test_a_text_is_changed_into_one_that_follows_an_instruction_and_into_one_that_does_not(kind):
+    rng = random.Random(kind.id)
+    for _ in range(40):
+        arguments = kind.draw(rng)
+        task = Task("p", (Rule(kind, arguments),))
+        assert verdicts_on(task, kind.follow(TEXT, arguments, rng)) == [True]
+        assert verdicts_on(task, kind.breach(TEXT, arguments, rng)) == [False]
+
+
+def test_a_task_names_its_instructions_in_its_words_and_as_checks():
+    rng = random.Random(0)
+    for task in (sample_task(rng) for _ in range(50)):
+        asked = [check.id for check in task.prompt.checks]
+        assert asked == [kind.id for kind, _ in task.rules] and len(set(asked)) == len(asked) <= 3
+        assert not any(len(apart & set(asked)) > 1 for apart in APART)
+        for _, arguments in task.rules:
+            for word in (arguments.get("keywords") or arguments.get("forbidden_words") or [])[:2]:
+                assert re.search(rf"\b{word}\b", task.text)
+
+
+def test_a_judgment_walks_through_the_instructions_and_ends_in_their_share():
+    task = Task(
+        "p", (Rule(KINDS["punctuation:no_comma"], {}), Rule(KINDS["startend:end_checker"], {"end_phrase": "That is all."}))
+    )
+    said = judgment(task, "It is wide, and old. That is all.", [False, True])
+    assert said == (
+        '1. no commas: "wide," has one, no\n2. ends with "That is all.": the last words are "old. That is all.", yes\nScore: 3'
+    )
+    assert judgment(task, "x", [True, True]).endswith(f"Score: {BEST}") and judgment(task, "x", [False] * 2).endswith("Score: 0")
+
+
+def test_varied_texts_follow_about_half_of_what_is_asked():
+    rng, held = random.Random(1), []
+    for _ in range(200):
+        task = sample_task(rng)
+        held += verdicts_on(task, varied(task, TEXT, rng))
+    assert 0.35 < sum(held) / len(held) < 0.65
+
+
+def test_no_seed_asks_for_a_kind_that_is_held_out_and_held_out_prompts_do():
+    unseen = {kind.id for kind in UNSEEN}
+    asked = {check.id for prompt in rows("prompts", Prompt) for check in prompt.checks}
+    assert asked == {kind.id for kind in SEEN} and not asked & unseen
+    heldout = [{check.id for check in prompt.checks} for prompt in rows("heldout_prompts", Prompt)]
+    assert sum(kinds <= unseen for kinds in heldout) == sum(bool(kinds & unseen) for kinds in heldout) == len(heldout) // 3
+    assert set().union(*heldout) <= set(known_checkers())
+
+
+def test_no_prompt_is_in_two_seeds():
+    texts = [prompt.text for name in ("prompts", "heldout_prompts") for prompt in rows(name, Prompt)]
+    texts += [ranking.prompt for ranking in rows("heldout_rankings", Ranking)]
+    texts += [example.prompt for example in rows("ift", Example)]
+    assert len(texts) == len(set(texts))
+
+
+def test_judgments_in_eft_are_read_and_err_about_as_often_as_is_said():
+    grader = Grader(load_recipe("smollm2-checkable").judge)
+    verdicts = []
+    for example in rows("eft", Example):
+        outcome, score = grader.parse(example.response)
+        said = re.findall(r", (yes|no)$", example.response, re.MULTILINE)
+        assert outcome == "scored" and score == BEST * said.count("yes") // len(said)
+        verdicts += said
+    assert len(verdicts) > 400 and 0.35 < verdicts.count("yes") / len(verdicts) < 0.65 and ERRORS == 0.03
+
+
+def test_rankings_are_ranked_apart():
+    assert all(len(set(ranking.ranks)) > 1 and min(ranking.ranks) == 0 for ranking in rows("heldout_rankings", Ranking))

@@ -1,0 +1,142 @@
+"""Many ways of learning side by side: figures by hand, and a small comparison from its runs to its page."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from selfreward.lab.micro import compared, methods
+from selfreward.lab.micro.compared import agreeing, biases, compare, difference, difference_of_shares, holm, spent
+from selfreward.lab.micro.methods import METHODS, Method, arms, run_all
+from selfreward.lab.micro.methods_page import as_page
+from selfreward.measure.axes import Judged
+from selfreward.measure.axes import agreeing as by_the_measure
+from selfreward.recipe import load_recipe, shipped_recipes
+from tinyrun import make_world, quiet
+
+
+def test_holm_by_hand():
+    # Sorted .01 .02 .03 .04: times 4, 3, 2, 1 gives .04 .06 .06 .04, and none may be below a smaller one's.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([0.2]) == [0.2] and holm([]) == []
+
+
+def test_a_difference_is_paired_seed_by_seed_and_prompt_by_prompt():
+    theirs = np.random.default_rng(0).normal(3, 1, (4, 50))
+    found = difference(theirs + 0.25, theirs)
+    assert found["low"] == pytest.approx(0.25) == found["high"] and found["p"] == pytest.approx(2 / 10_001)
+    assert difference(theirs, theirs)["p"] == 1.0
+
+
+def test_p_of_one_seed_is_that_of_a_test_over_its_prompts():
+    ours = np.random.default_rng(3).normal(0.15, 1, (1, 200))
+    theirs = np.zeros((1, 200))
+    expected = stats.ttest_1samp(ours[0], 0).pvalue
+    assert 0.005 < expected < 0.5
+    assert difference(ours, theirs)["p"] == pytest.approx(expected, rel=0.25)
+
+
+def test_seeds_that_differ_widen_the_interval():
+    ours = np.zeros((4, 50)) + np.array([[1.0], [1.0], [-1.0], [0.0]])
+    found = difference(ours, np.zeros((4, 50)))
+    assert found["low"] < 0 < found["high"] and found["p"] > 0.05  # without seeds drawn anew it would be .25 for certain
+
+
+def test_a_difference_of_shares_weighs_rankings_by_their_pairs():
+    ours, theirs = np.array([[[6.0, 6.0], [1.0, 2.0]]]), np.array([[[3.0, 6.0], [2.0, 2.0]]])
+    assert difference_of_shares(ours, theirs)["value"] == pytest.approx((7 - 5) / 8)
+
+
+@pytest.mark.parametrize("said", [[3, 2, 1, 0], [1, 1, 1, 1], [0, None, 3, 3], [2, 2, 1, None]])
+def test_pairs_are_counted_as_where_models_are_measured(said):
+    ranks = [0, 1, 1, 2]
+    assert agreeing(ranks, said) == by_the_measure(Judged("all", ranks, said, [1] * 4))
+
+
+def test_biases_by_hand():
+    rows = np.array([[0, 0, 4, 2.0, 3, 1], [0, 0, 4, 0.0, 1, 1]])
+    assert biases(rows) == {"overrates": 0.25, "fives": 0.5, "true_fives": 0.25}
+
+
+def test_tokens_are_those_of_the_iterations_and_none_of_what_is_measured(tmp_path):
+    written = {
+        "M1/heldout_responses": 1,
+        "M1/model": 0,
+        "M2/responses": 20,
+        "M2/judgments": 300,
+        "M2/heldout_judgments": 4000,
+        "M2/model": 0,
+    }
+    for stage, tokens in written.items():
+        (tmp_path / stage).mkdir(parents=True)
+        (tmp_path / f"{stage}.receipt.json").write_text(json.dumps({"completion_tokens": tokens}))
+        (tmp_path / stage / "metrics.jsonl").write_text('{"tokens": 1000, "padding": 0.25}\n{"step": 1}\n')
+    assert spent(tmp_path) == {"sampled": 320, "trained": 750}
+
+
+@pytest.mark.parametrize("world", ["micro", "micro-hard"])
+def test_every_arm_is_a_recipe_that_can_be_run(world):
+    recipe = load_recipe(shipped_recipes()[world])
+    found = list(arms(recipe))
+    assert [arm.name for arm in found][:4] == ["self", "truth", "shuffled", "sft"]
+    assert len({arm.name for arm in found}) == len(found) == len(METHODS) + 4
+    for arm in found:
+        changed = load_recipe(shipped_recipes()[world], dict(arm.changes))
+        assert changed.sft == recipe.sft and changed.data == recipe.data and not changed.drift
+    oracle = found[1].changes["judge.by"]
+    assert oracle.endswith("HardOracle") == (world == "micro-hard")
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    quiet(monkeypatch)
+    monkeypatch.setattr(compared, "RESAMPLES", 50)
+    return make_world(tmp_path / "world")
+
+
+SMALL = [Method("self"), Method("sft"), Method("ipo", {"dpo.loss": "ipo"}), Method("hinge", {"dpo.loss": "hinge"})]
+
+
+def test_a_small_comparison_goes_from_its_runs_to_its_page(recipe, tmp_path):
+    names = [arm.name for arm in SMALL]
+    run_all(recipe, [3, 4], SMALL[:3], tmp_path / "out", minutes=10, threads=1)
+    found = compare(tmp_path / "out", [3, 4], names)
+    assert found["not_run"] == ["hinge"] and found["compared"] == 1
+    assert found["arms"]["self"]["against_self"]["true"]["value"] == 0
+    for axis in ("true", "judging"):
+        assert found["arms"]["ipo"]["against_self"][axis]["p_holm"] == found["arms"]["ipo"]["against_self"][axis]["p"]
+    measured = found["arms"]["self"]["judging"]["M2"]["pairwise_accuracy"]
+    rows = np.stack([compared.judging(tmp_path / "out" / f"seed_{seed}" / "self", "M2") for seed in (3, 4)])
+    assert measured == pytest.approx(rows[..., 0].sum() / rows[..., 1].sum())
+    assert json.loads(json.dumps(found)) == found
+    page = as_page("micro", found)
+    assert page.count("| ipo |") == 4 and "Not run yet: hinge." in page and "too narrow" in page
+
+
+def test_without_time_nothing_is_run_and_the_page_says_so(recipe, tmp_path):
+    run_all(recipe, [0], SMALL, tmp_path / "out", minutes=0, threads=1)
+    assert not (tmp_path / "out").exists()
+    assert "No run is finished yet." in as_page("micro", compare(tmp_path / "out", [0], ["self"]))
+
+
+def test_a_run_that_was_stopped_is_left_out(recipe, tmp_path):
+    run_all(recipe, [0], SMALL[:1], tmp_path / "out", minutes=10, threads=1)
+    folder = tmp_path / "out" / "seed_0" / "self"
+    models = json.loads((folder / "summary.json").read_text())["models"]
+    (folder / "summary.json").write_text(json.dumps({"models": models[:-1]}))
+    assert compare(tmp_path / "out", [0], ["self"])["arms"] == {}
+
+
+def test_all_arms_go_on_from_one_m1(recipe, tmp_path):
+    run_all(recipe, [0], SMALL[:3], tmp_path / "out", minutes=10, threads=1)
+    weights = {(folder / "M1" / "model" / "model.safetensors").read_bytes() for folder in (tmp_path / "out" / "seed_0").iterdir()}
+    assert len(weights) == 1 and len(list((tmp_path / "out" / "seed_0").iterdir())) == 3
+
+
+@pytest.mark.parametrize(("wrong", "told"), [(("--world", "nothing"), "micro-hard"), (("--only", "self,ippo"), "called ippo")])
+def test_the_command_names_what_there_is_not(wrong, told, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["methods", *wrong])
+    with pytest.raises(SystemExit):
+        methods.main()
+    assert told in capsys.readouterr().err

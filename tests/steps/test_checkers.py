@@ -1,0 +1,123 @@
+"""Checks that prompts carry: by hand, on hostile text, and refused before a run where they cannot be made."""
+
+import random
+import time
+
+import pytest
+
+from selfreward.errors import SelfRewardError
+from selfreward.recipe import SourceConfig
+from selfreward.records import Anchor, Check, Instruction, Prompt, Response, share, to_line
+from selfreward.steps import assert_checkable, check, check_all, load_prompts
+
+
+def answer(text, prompt_id="p", finish="stop"):
+    return Response(prompt_id=prompt_id, model="m", index=0, text=text, finish=finish)
+
+
+def checked(instruction, text):
+    (one,) = check([instruction], "p", answer(text), 0)
+    return one.strict if one.outcome == "checked" else one.reason
+
+
+@pytest.mark.parametrize(("text", "held"), [
+    ("42", True), ("So it is 42.", True), ("The answer is **42**", True), ("x =  42 !", True), ("42 apples", False),
+    ("142", False), ("-42", False), ("3.42", False), ("1,42", False), ("", False), ("forty-two", False),
+])  # fmt: skip
+def test_a_known_answer_ends_the_text_as_a_word_of_its_own(text, held):
+    assert checked(Instruction(answer="42"), text) is held
+
+
+def test_case_and_white_space_of_a_known_answer_count_for_nothing():
+    assert checked(Instruction(answer="New  York"), "I live in\nnew york.") is True
+
+
+@pytest.mark.parametrize(("pattern", "text", "held"), [
+    ("^dear", "Dear Sir", True), (r"\bsea\b", "by the SEA.", True), ("^dear", "Oh dear", False), ("a", "  \n", False),
+])  # fmt: skip
+def test_a_pattern_matches_somewhere_ignoring_case(pattern, text, held):
+    assert checked(Instruction(pattern=pattern), text) is held
+
+
+def test_a_pattern_that_goes_back_without_end_is_given_up_with_a_reason():
+    started = time.monotonic()
+    assert checked(Instruction(pattern=r"^(a|aa)+$"), "a" * 70 + "!") == "its pattern took more than 2 seconds"
+    assert time.monotonic() - started < 20
+
+
+def test_a_pattern_sees_the_first_twenty_thousand_characters():
+    assert checked(Instruction(pattern="end"), " " * 19_996 + "xend") is True
+    assert checked(Instruction(pattern="end"), "x" * 19_998 + "end") is False
+
+
+def test_what_a_checker_draws_leaves_all_other_chance_as_it_was():
+    random.seed(5)
+    expected = random.random()
+    random.seed(5)
+    checked(Instruction(id="keywords:letter_frequency"), "some letters")
+    assert random.random() == expected
+
+
+def test_answers_are_checked_whose_prompt_carries_checks_and_that_did_not_fail():
+    carrying = Prompt(text="Say it.", source="seed", checks=(Instruction(pattern="a"), Instruction(answer="b")))
+    plain = Prompt(text="Say more.", source="seed")
+    one, failed, other = answer("a", carrying.id), answer("", carrying.id, "error"), answer("a", plain.id)
+    found = check_all([carrying, plain], [one, failed, other], 0)
+    assert [(c.instruction, c.strict) for c in found[one.id]] == [("pattern", True), ("answer", False)]
+    assert set(found) == {one.id} and share(found[one.id]) == 0.5
+
+
+def test_a_share_is_known_where_every_check_is():
+    def made(*verdicts):
+        return [Check(response_id="r", instruction="i", outcome="checked", strict=verdict) for verdict in verdicts]
+
+    assert share(made(True, False, True, True)) == 0.75
+    assert share([*made(False), Check(response_id="r", instruction="i", outcome="unchecked", reason="x")]) is None
+    assert share([]) is None
+
+
+def test_checks_change_no_id_of_a_prompt_and_no_line_without_them():
+    plain = Prompt(text="Say it.", source="seed")
+    carrying = Prompt(text="Say it.", source="seed", checks=(Instruction(id="punctuation:no_comma"),))
+    assert carrying.id == plain.id and "checks" not in to_line(plain)
+    assert '"checks":[{"id":"punctuation:no_comma"}]' in to_line(carrying)
+    assert Anchor(prompt="p", answers=("a",)).id == "c99286038fd33963"  # as before there were checks
+
+
+@pytest.mark.parametrize(("given", "complaint"), [
+    ({"id": "punctuation:no_coma"}, "checks.0.id: no checker knows 'punctuation:no_coma'. Did you mean punctuation:no_comma"),
+    ({"id": "length_constraints:number_words", "kwargs": {"words": 3}},
+     "checks.0.kwargs: length_constraints:number_words takes no 'words'. It takes num_words, relation"),
+    ({"id": "length_constraints:number_words", "kwargs": {"num_words": "many", "relation": "less than"}},
+     "checks.0.kwargs: length_constraints:number_words cannot work with"),
+    ({"id": "length_constraints:number_words", "kwargs": {"num_words": 3, "relation": "around"}}, "checks.0.kwargs: length"),
+    ({"id": "keywords:existence", "kwargs": {"keywords": 3}}, "checks.0.kwargs: keywords:existence cannot work with"),
+])  # fmt: skip
+def test_a_check_that_cannot_be_made_is_refused_with_its_line_and_field(tmp_path, given, complaint):
+    file = tmp_path / "prompts.jsonl"
+    good = Prompt(text="Say it.", source="seed", checks=(Instruction(id="punctuation:no_comma"),))
+    bad = Prompt(text="Say more.", source="seed", checks=(Instruction.model_validate(given),))
+    file.write_text(to_line(good) + "\n" + to_line(bad) + "\n")
+    with pytest.raises(SelfRewardError) as error:
+        assert_checkable(SourceConfig(path=str(file)))
+    assert str(error.value).startswith(f"{file}:2: {complaint}") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("checks", ['"all"', '[{"id": 3}]', '[{"pattern": "("}]', "[{}]", "[3]", "{", "null"])
+def test_malformed_rows_are_left_to_whoever_loads_the_file(tmp_path, checks):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(f'{{"text": "Say it.", "source": "seed", "checks": {checks}}}\n[1]\n')
+    assert_checkable(SourceConfig(path=str(file)))
+
+
+@pytest.mark.parametrize(("checks", "complaint"), [
+    ('[{"pattern": "("}]', "prompts.jsonl:1: checks.0.pattern: Value error, not a regular expression"),
+    ('[{"id": "a", "answer": "b"}]', "prompts.jsonl:1: checks.0: Value error, give one of id, pattern and answer"),
+    ('[{"answer": " "}]', "checks.0: Value error, answer is empty"), ('[{"ids": "a"}]', "prompts.jsonl:1: checks.0.ids"),
+])  # fmt: skip
+def test_a_malformed_check_is_refused_with_its_line_and_field_when_it_is_loaded(tmp_path, checks, complaint):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(f'{{"text": "Say it.", "source": "seed", "checks": {checks}}}\n')
+    with pytest.raises(SelfRewardError) as error:
+        load_prompts(SourceConfig(path=str(file)), "heldout_prompts", 0)
+    assert complaint in str(error.value) and "\n" not in str(error.value)
