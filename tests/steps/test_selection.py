@@ -281,7 +281,7 @@ def test_who_measures_cannot_choose_under_any_name(world):
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("Describe  amber number 3", "are trained on"), ("name the birch number 1", "are measured on"), (None, "has no prompts")],
+    [("Describe  amber number 3", "is trained on"), ("name the birch number 1", "is measured on"), (None, "has no prompts")],
 )
 def test_validation_prompts_are_neither_trained_nor_measured_on(text, what, world):
     prompts = [Prompt(text=text, source="seed")] if text else []
