@@ -1,6 +1,7 @@
 """A model in a GGUF file becomes a folder with its very weights, its template and its stops; what cannot is told in a line."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -78,20 +79,21 @@ def torn(path):
     ("make", "says"),
     [
         (torn, "is no whole GGUF file"),
+        (os.mkfifo, "a pipe stands where a file should be"),
         (lambda path: path.write_bytes(b"GGUF"), "is no whole GGUF file"),
         (lambda path: path.write_text("no such thing"), "is no whole GGUF file"),
         (lambda path: write_file(path, parts=3), "is one of 3 parts of a model. Put them together: llama-gguf-split --merge"),
         (lambda path: write_file(path, architecture="rwkv6"), "holds no model that transformers can read (GGUF model with arch"),
         (lambda path: write_file(path, template="{{ raise_exception('no') }}"), "its chat template refuses"),
     ],
-    ids=["torn", "cut short", "text", "split", "architecture", "template"],
+    ids=["torn", "a pipe", "cut short", "text", "split", "architecture", "template"],
 )
 def test_a_file_that_cannot_be_converted_is_told_of_in_a_line_and_leaves_nothing(make, says, tmp_path):
     path = tmp_path / "x.gguf"
     make(path)
     with pytest.raises(SelfRewardError) as caught:
         convert_gguf(path, tmp_path / "out")
-    assert says in str(caught.value) and not (tmp_path / "out").exists()
+    assert says in str(caught.value) and not list(tmp_path.glob("out*"))
     (problem,) = look_up(str(path), ("M0",), Recipe(base=str(path), data={"ift": {"path": "x"}})).problems
     assert says.partition(". ")[0] in problem.what
 

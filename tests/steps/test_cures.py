@@ -254,6 +254,8 @@ def judged(scores, judge):
 class Asked:
     """A folder in which `theirs` is what a model answers."""
 
+    name = "M3"
+
     def __init__(self, theirs):
         self.theirs, self.stages = theirs, []
 

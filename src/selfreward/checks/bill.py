@@ -100,11 +100,12 @@ def _clock(recipe: Recipe, place: Placement) -> Callable[[Stage, Shape | None], 
         if shape is None:
             return None
         tokens = memory.in_flight(shape, recipe.backend, cuda, place.sampling.memory)
-        needed = operations(stage, shape, recipe, place.precision.checkpointing, tokens)
+        needed = operations(stage, shape, recipe, place.precision.checkpointing, tokens, place.training.type == "cuda")
         if isinstance(stage, TrainingStage):
             return needed.at_once / rate(place.training, place.precision.bfloat16, training)
         reading = needed.at_once / rate(place.sampling, half, sampling)
-        return reading + needed.by_word / rate(place.sampling, half, 1 << (needed.rows - 1).bit_length())  # near ones are as fast
+        rows = min(1 << (needed.rows - 1).bit_length(), sampling)  # near ones are as fast, and more are no faster
+        return reading + needed.by_word / rate(place.sampling, half, rows)
 
     return seconds
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,7 +121,7 @@ class _Checker(Trial):
             return _guess, TURN
         greeting = [Message(role="user", content="Hi")]
         around = len(prompt_ids(tokenizer, greeting)) + len(completion_ids(tokenizer, greeting, "Hi"))
-        return lambda text: len(encode(tokenizer, neutral(tokenizer, text))), around
+        return cache(lambda text: len(encode(tokenizer, neutral(tokenizer, text)))), around
 
     def _place(self) -> Placement:
         """The devices at hand, also where the recipe asks for another."""

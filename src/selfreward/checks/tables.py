@@ -89,10 +89,11 @@ def _sources(sources: Sequence[Read]) -> Table:
 
 
 def _seed(seed: Material, assumed: bool) -> str:
-    source = f", from {amount(seed.to_rank, 'ranked response')}" if seed.to_rank else ""
+    eft = amount(seed.eft, "EFT example")
+    eft = f"at most {eft}, from {amount(seed.to_rank, 'ranked response')}" if seed.to_rank else eft
     whence = "[yellow]assumed, for it cannot be read[/]: " if assumed else ""
     return (
-        f"[bold]Seed[/]  {whence}{amount(seed.ift, 'IFT example')}, at most {amount(seed.eft, 'EFT example')}{source}; "
+        f"[bold]Seed[/]  {whence}{amount(seed.ift, 'IFT example')}, {eft}; "
         f"held out {amount(seed.heldout, 'prompt')} and {amount(seed.ranked, 'ranked response')}"
     )
 

@@ -178,6 +178,7 @@ def calibrate(
     From one run, finished or not, the baseline is its own M1 and M2, and later models are compared with them. That asks no model
     anything; its error rate is what clean runs of the laboratory had, and no promise for another world.
     """
+    from selfreward.errors import amount
     from selfreward.measure import calibrate, figures_of, own_baseline
     from selfreward.records import to_line, write_whole
     from selfreward.rundir import open_run
@@ -185,7 +186,6 @@ def calibrate(
     views = [open_run(run) for run in runs]
     baseline = own_baseline(views[0]) if len(views) == 1 else calibrate(list(map(figures_of, views)))
     write_whole(out, to_line(baseline) + "\n")
-    source = (
-        f"its own M1 and M2, by {len(baseline.furthest)} clean runs of the laboratory" if len(views) == 1 else f"{len(runs)} runs"
-    )
+    own = f"its own M1 and M2, by {amount(len(baseline.furthest), 'clean run')} of the laboratory"
+    source = own if len(views) == 1 else amount(len(runs), "run")
     say(f"{out}: false alarms in {baseline.finest:.1%} of clean runs or more (drift.false_alarms), from {source}")

@@ -180,4 +180,5 @@ def quiet_libraries() -> None:
 
     of_transformers.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)  # tells that tokens were aligned, as they are here
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|transformers|trl|peft|accelerate)\b")

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from selfreward.errors import amount
 from selfreward.measure import axes
 from selfreward.measure.truth import by_checks, followed, load_truth
 from selfreward.recipe import CHECKS, Recipe
@@ -200,7 +201,8 @@ class Measurer:
         items = [item for group in groups.values() for item in group]
         records = folder.ask(HELDOUT_PREFERENCES, self.pairwise, items, judge)
         if (why := of_preferences(records, "measure.judge")) and not any(record.winner for record in records):
-            folder.run.progress.say(f"warning: {judge.name} decided none of {len(records):,} comparisons: {why.told}. {why.now}")
+            none = f"decided none of {amount(len(records), 'comparison')}"
+            folder.run.progress.say(f"warning: {judge.name} {none}: {why.told}. {why.now}")
         preferences = iter(records)
         return [self._contest(rival, judge.name, list(islice(preferences, 2 * len(group)))) for rival, group in groups.items()]
 

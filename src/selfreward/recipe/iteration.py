@@ -19,9 +19,9 @@ from selfreward.recipe.fields import (
     SamplingConfig,
     Section,
     Share,
-    catches,
     off,
 )
+from selfreward.records import catches
 
 BEST_AGAINST_WORST = "selfreward.steps.pairs:best_against_worst"
 ADAPTIVE = 3

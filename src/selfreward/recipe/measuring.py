@@ -16,11 +16,10 @@ from selfreward.recipe.fields import (
     Pattern,
     Section,
     ThinkingConfig,
-    catches,
     moved,
     off,
 )
-from selfreward.records import compiles
+from selfreward.records import catches, compiles
 
 Ends = float | tuple[float, ...]
 """A number for all models, or one each for M1, M2, …, the last of which holds for all later models."""

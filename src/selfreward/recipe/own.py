@@ -1,4 +1,4 @@
-"""Code of the user's own, which a recipe names by import path, and the check that it can be called."""
+"""Code of the user's own, which a recipe names by import path: it is loaded, and checked that it can be called."""
 
 from __future__ import annotations
 

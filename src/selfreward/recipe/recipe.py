@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from selfreward.errors import SelfRewardError
 from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
-from selfreward.recipe.fields import Located, Section, assert_open, look_in, off, spelt_now
+from selfreward.recipe.fields import Located, Section, assert_open, begun_with, look_in, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import CHECKS, DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
@@ -182,7 +182,7 @@ def load_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> R
     path = Path(path)
     path = shipped_recipes().get(path.name.removesuffix(".toml"), path) if path.parent == Path() and not path.exists() else path
     tree = read_tree(path)
-    look_in(path.parent)
+    look_in(*(begun_with(path.parent) if path.name == "config.json" else ()) or [path.parent])
     return read_recipe(_changed(tree, changes or {}), str(path), path.parent)
 
 

@@ -81,6 +81,8 @@ class Estimate(Record):
     value: float
     low: float
     high: float
+    n: int | None = Field(None, exclude=True)
+    """The number of cases behind it, where it was just computed; not written."""
 
 
 class TrueScore(Record):

@@ -91,8 +91,8 @@ def decided(compared: HeadToHead) -> int:
 
 def no_judge(compared: HeadToHead) -> str:
     """The sentence on a judge that cannot follow its rubric."""
-    prompts = decided(compared) + compared.unscored
-    return f"{compared.judge} is no judge of this: it gave a readable verdict on {decided(compared):,} of {prompts:,} prompts"
+    prompts = amount(decided(compared) + compared.unscored, "prompt")
+    return f"{compared.judge} is no judge of this: it gave a readable verdict on {decided(compared):,} of {prompts}"
 
 
 def _no_judges(model: Measured) -> Iterator[str]:
@@ -154,7 +154,7 @@ def _match(model: Measured, compared: HeadToHead) -> str:
 
 def of(known: int, unknown: int) -> str:
     """The base of a share: `250 prompts`, or `250 of 256 prompts` where nothing is known of some."""
-    return f"{known:,} of {known + unknown:,} prompts" if unknown else amount(known, "prompt")
+    return f"{known:,} of {amount(known + unknown, 'prompt')}" if unknown else amount(known, "prompt")
 
 
 def _opinion(first: Measured, last: Measured) -> Iterator[str]:
@@ -168,7 +168,7 @@ def _opinion(first: Measured, last: Measured) -> Iterator[str]:
     total = sum(last.judgments.values())
     lost = 1 - last.judgments.get("scored", 0) / (total or 1)
     if lost > NO_JUDGE:
-        yield f"It is no judge: {lost:.0%} of its {total:,} judgments gave no valid score, so that its opinion says little."
+        yield f"It is no judge: {lost:.0%} of {amount(total, 'judgment')} gave no valid score, so that its opinion says little."
     elif lost >= MANY_UNSCORED:
         yield f"That opinion rests on part of its judgments: {lost:.0%} of {total:,} gave no valid score."
 

@@ -1,4 +1,4 @@
-from .branch import (CONFIG as CONFIG, branch_off as branch_off, find_model as find_model, is_run as is_run,
+from .branch import (CONFIG as CONFIG, branch_off as branch_off, find_model as find_model, is_run as is_run, no_run as no_run, GOES_ON as GOES_ON,
     of_branch as of_branch, read_branch as read_branch,
     recipes as recipes)
 from .conversion import convert_base as convert_base

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import Recipe, changed_fields, read_recipe, read_tree
+from selfreward.recipe import Recipe, changed_values, read_recipe, read_tree
 from selfreward.records import (
     CHANGED,
     FOLDER,
@@ -135,9 +135,11 @@ def recipe_of(model: str, by_start: Mapping[int, Recipe]) -> Recipe:
 def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
     old, new = (side.model_dump(mode="json", by_alias=True) for side in (source, recipe))
     free = (*LATER, *AT_ONCE)
-    fixed = [name for name in changed_fields(old, new) if not any(f"{name}.".startswith(f"{may}.") for may in free)]
+    changes = changed_values(old, new)
+    fixed = [name for name in changes if not any(f"{name}.".startswith(f"{may}.") for may in free)]
     if fixed:
-        what = f"{branch.model} depends on it, so a branch cannot change it"
+        was, would_be = (json.dumps(value, ensure_ascii=False)[:60] for value in changes[fixed[0]])
+        what = f"{branch.model} depends on it, so a branch cannot change it ({was} → {would_be})"
         raise SelfRewardError(what, fixed[0], "Leave it as it was, or start a run of its own with this recipe")
     if recipe.iterations < branch.number:
         what = f"the recipe ends at M{recipe.iterations + 1}, and {branch.model} is there"

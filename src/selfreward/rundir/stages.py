@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from selfreward.engines import Advance, Model, Trainer, Unshared
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (
     Asked,
@@ -141,9 +141,8 @@ class ModelFolder:
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
             if failed := reasons(completions.values()):
                 facts["failed"] = failed
-                self.run.progress.say(
-                    f"{stage}: {sum(failed.values()):,} requests failed, most of them with: {next(iter(failed))}"
-                )
+                number = amount(sum(failed.values()), "request")
+                self.run.progress.say(f"{stage}: {number} failed, most of them with: {next(iter(failed))}")
             stage.finish(key, [stage.records], **facts)
         return Records([stage.records], part.record, len(requests))
 
@@ -189,7 +188,7 @@ class ModelFolder:
     def train_sft(self, examples: Sequence[tuple[Asked, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
         """Fine-tune `start` on (prompt, response) into this folder's model. Raises `SelfRewardError` for sampled ids."""
         if ids := sum(not isinstance(answer, str) for _, answer in examples):
-            what = f"{ids:,} of {len(examples):,} answers are sampled ids, and fine-tuning learns from texts"
+            what = f"{ids:,} of {amount(len(examples), 'answer')} came as sampled ids, and fine-tuning learns from texts"
             raise SelfRewardError(what, f"{self.name}, train_sft", "selfreward.records.preference_texts gives them as texts")
         made_from = ["sft", examples, start.fingerprint, config.model_dump(mode="json", exclude=NO_MATTER), seed]
 

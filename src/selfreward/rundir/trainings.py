@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from selfreward.engines import OPTIMIZER, OPTIMIZER_BEFORE, Advance, Trainer, name_of
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import ClusterConfig, DPOConfig, TrainerConfig
 from selfreward.records import (
     Asked,
@@ -79,8 +79,8 @@ def asked_which_fit(trainer: Trainer, pairs: Sequence[Contrast], start: Checkpoi
     """
     fits: Any = trainer.fits(pairs, start.path)
     if not isinstance(fits, Sequence) or len(fits) != len(pairs):
-        came = f"{len(fits)} answers" if isinstance(fits, Sequence) else f"{fits!r:.80}"
-        what = f"fits gave {came} for {len(pairs)} pairs"
+        came = amount(len(fits), "answer") if isinstance(fits, Sequence) else f"{fits!r:.80}"
+        what = f"fits gave {came} for {amount(len(pairs), 'pair')}"
         raise SelfRewardError(what, name_of(trainer), "Make it return a list with True or False for each pair")
     return fits
 
@@ -100,7 +100,7 @@ def fitting_pairs(pairs: Sequence[Contrast], fits: Sequence[bool], start: Checkp
     fitting = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
     left_out = [pair for pair, whole in zip(pairs, fits, strict=True) if not whole]
     if not fitting:
-        what = f"can read none of the {len(pairs)} pairs whole: all are longer than its context, or have an empty answer"
+        what = f"can read none of {amount(len(pairs), 'pair')} whole: all are longer than its context, or have an empty answer"
         raise SelfRewardError(what, str(start.path), "Lower responses.max_tokens, or give shorter prompts")
     reasons = [BLANK if any(map(is_blank, pair[1:3])) else TOO_LONG for pair in left_out]
     return fitting, [
@@ -112,7 +112,7 @@ def encoded_anew(pairs: Sequence[Contrast]) -> str:
     """A line about the answers in `pairs` whose sampled ids are not known; empty where all are."""
     sides = [side for pair in pairs for side in pair[1:3]]
     anew = sum(map(is_encoded_anew, sides))
-    return f"{anew:,} of {len(sides):,} answers are trained as their text encodes: the sampled ids are not known" if anew else ""
+    return f"{anew:,} of {amount(len(sides), 'answer')} came without sampled ids: trained as the text encodes" if anew else ""
 
 
 def _prompt(asked: Asked) -> Prompt:

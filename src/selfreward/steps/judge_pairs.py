@@ -30,6 +30,7 @@ from selfreward.stats import agreed_wins, place_weights, strengths, weighed_wins
 from selfreward.steps.eft import Replaying
 from selfreward.steps.judgments import Grader
 from selfreward.steps.meta_judgments import Battle, MetaJudge
+from selfreward.steps.nothing import no_judge_pairs
 
 
 class Lesson(NamedTuple):
@@ -59,6 +60,8 @@ def teach_judge(
     replayed = _replayed(it, examples, config, grader, model) if config.replay else ([], [])
     limited_pairs, left_out = limited([*lessons, *replayed[0]], len(iteration.pairs), config, f"{recipe.seed} {it.name}")
     it.keep(JUDGE_PAIRS, ([lesson.pair for lesson in limited_pairs], [*dropped, *replayed[1], *left_out]))
+    if not limited_pairs:
+        it.run.progress.say(no_judge_pairs(iteration, it, recipe))
     return [(recipe.judge.frame(lesson.task), lesson.chosen, lesson.rejected) for lesson in limited_pairs]
 
 

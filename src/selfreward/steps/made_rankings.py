@@ -9,6 +9,7 @@ from selfreward.recipe import EFTConfig, Recipe
 from selfreward.records import Checkpoint, Completion, Dropped, Example, Prompt, Ranking, Request, Response, Sampling
 from selfreward.rundir import CHANGED_PROMPTS, RANKINGS, WORSE_RESPONSES, ModelFolder
 from selfreward.stats import plain
+from selfreward.steps.nothing import no_rankings
 from selfreward.steps.responses import Answering
 from selfreward.steps.rubrics import Rubric
 from selfreward.steps.seed import Seed, known_by
@@ -59,7 +60,10 @@ def rank_without_people(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder
     worse = {record.prompt_id: record for record in folder.ask(WORSE_RESPONSES, answering, changed_prompts.values(), baseline)}
     decided = [(record, fit[prompts[record.id].id] or _ranked(record, worse[new[prompts[record.id].id].id])) for record in drawn]
     dropped = [Dropped(id=record.id, stage="rankings", reason=ranking) for record, ranking in decided if isinstance(ranking, str)]
-    return folder.keep(RANKINGS, ([ranking for _, ranking in decided if isinstance(ranking, Ranking)], [*unused, *dropped]))
+    rankings = folder.keep(RANKINGS, ([ranking for _, ranking in decided if isinstance(ranking, Ranking)], [*unused, *dropped]))
+    if not rankings:
+        raise no_rankings(drawn, folder)
+    return rankings
 
 
 def _unfit(changed: Response, prompt: Prompt, heldout: set[tuple[str, ...]]) -> str:

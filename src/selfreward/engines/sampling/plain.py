@@ -16,10 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from selfreward.engines.sampling.states import States, joined, tensors
-from selfreward.engines.sampling.tree import Unsuited
-
-CACHES = ("past_key_values", "cache_params", "state")
-"""Names of a model's cache, as an argument and in its output."""
+from selfreward.engines.sampling.tree import CACHES, Unsuited, cache_name
 
 
 class Way(NamedTuple):
@@ -77,7 +74,7 @@ class Plain:
         self.model, self.device, self.way = model, model.device, way
         self.trunk = 0
         self._knows = inspect.signature(model.forward).parameters
-        self._cache_name = next((name for name in CACHES if name in self._knows), None)
+        self._cache_name = cache_name(model)
         self._planted: _Part | None = None
         self._parts: list[_Part] = []
         self._rows: list[Tensor] = []  # which samples, or prompts, each part has

@@ -33,7 +33,7 @@ from selfreward.engines.training.planned import PlannedDPOTrainer, PlannedSFTTra
 from selfreward.engines.training.reading import read_thriftily
 from selfreward.engines.training.rows import IGNORE, dpo_row, dpo_rows, pair_lengths, sft_row
 from selfreward.engines.training.sharing import Counted
-from selfreward.errors import SelfRewardError, first_line
+from selfreward.errors import SelfRewardError, amount, first_line
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import Asked, Contrast, is_blank, write_whole
 
@@ -194,7 +194,8 @@ def _refuse_longer_than(context: int | None, path: Path, examples: Sequence[Leng
     lengths = [max(example) for example in examples]
     if context and max(lengths) > context:
         over = sum(length > context for length in lengths)
-        what = f"reads {context} tokens at most, but {over} of {len(lengths)} examples are longer (up to {max(lengths)})"
+        of = f"of {amount(len(lengths), 'example')} {over} would not fit (up to {max(lengths)})"
+        what = f"reads {context} tokens at most, but {of}"
         raise SelfRewardError(what, str(path), "Shorten or leave out those examples, or lower max_tokens")
 
 

@@ -81,7 +81,7 @@ def read_figure(monitor: str, iteration: str, figure: Estimate | None, config: D
         monitor=monitor, iteration=iteration,
         value=figure.value if figure else None, interval=(figure.low, figure.high) if figure else None,
         limit=None if low is None and high is None else (low, high),
-        verdict="stop" if stopped else _on_alarm(config, iteration) if warned else "ok",
+        verdict="stop" if stopped else _on_alarm(config, iteration) if warned else "ok", n=figure.n if figure else None,
     )  # fmt: skip
 
 

@@ -90,6 +90,8 @@ class Watcher:
         now = self._evidence(config, folder, model, measurement, iteration)
         with folder.run.progress.meanwhile(f"{folder.name}: reading the monitors"):
             self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config, self.joint)
+        if not folder.run.dir.counted:
+            self.readings = [reading.model_copy(update={"n": None}) for reading in self.readings]
         folder.restate(DRIFT, self.readings)
         folder.run.progress.say(f"{folder.name}: {describe(self.readings)}")
         if worst(self.readings) == "back":
