@@ -20,6 +20,6 @@ from .rubrics import (Rubric as Rubric, own_words as own_words)
 from .seed import (Seed as Seed, load_seed as load_seed, ranked_responses as ranked_responses, refuse_known as refuse_known)
 from .selection import (load_selector as load_selector, load_validation as load_validation)
 from .temporal import pick_pairs as pick_pairs
-from .turns import own_turn as own_turn
 from .gaps import why_none as why_none
+from .turns import own_turn as own_turn
 from .sources import (KeptAndDropped as KeptAndDropped, load_prompts as load_prompts, load_rankings as load_rankings)
