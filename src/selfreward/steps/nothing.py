@@ -59,7 +59,7 @@ def _no_prompts(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPair
     reasons, ids = _dropped(it, PROMPTS.name)
     worst = commonest(reasons) if reasons else ""
     if source:
-        of, example = f"those taken from {source}", _first(read_jsonl(Path(source), Prompt), ids.get(worst), lambda p: p.text)
+        of, example = f"the prompts from {source}", _first(read_jsonl(Path(source), Prompt), ids.get(worst), lambda p: p.text)
     else:
         of = f"the {iteration.proposals:,} that the writer wrote"
         example = _first(iter_jsonl(it.path / f"{PROPOSED.name}.jsonl", Proposal), ids.get(worst), lambda p: p.text)

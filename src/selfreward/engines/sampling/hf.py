@@ -52,7 +52,7 @@ class HFModel:
         try:
             self.tokenizer = load_tokenizer(path)
             self.model = AutoModelForCausalLM.from_pretrained(
-                path, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
+                path, dtype=getattr(torch, dtype), return_dict=True, trust_remote_code=False, use_safetensors=True
             )
         except SelfRewardError:
             raise
