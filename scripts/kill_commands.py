@@ -4,13 +4,15 @@
 
 The world is the smallest whole run on the fake engine (tests/support/tinyrun.py): what is tried is the code around the engines.
 A killed command is given again until it ends; then every file must be as one undisturbed command leaves it. Pieces that are
-finished are in WORK/kills.jsonl and are not done again.
+finished are in WORK/kills.jsonl and are not done again. `lab, in its runs` owes a run of the micro world on the real engine, by a
+recipe that is smaller still; it is killed at a chance moment, with its processes.
 """
 
 import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -49,8 +51,16 @@ sys.argv = ["selfreward", *sys.argv[3:]]
 main()
 """
 """Runs a command, and dies just before change number `fatal` of what is below `folder`; 0: never."""
-SKIPPED = {"logs", ".lock", "provenance.json"}
+SKIPPED = {"logs", ".lock", "provenance.json", "status.json"}
 """Names of files that differ from attempt to attempt."""
+SECONDS = re.compile(rb'"seconds":[0-9.]+')
+"""What a run of the laboratory took."""
+SMALLER = {
+    "limit = 150": "limit = 40", "limit = 48 }": "limit = 6 }", "limit = 12 }": "limit = 2 }", "epochs = 4": "epochs = 1",
+    "iterations = 3 ": "iterations = 1 ", "per_iteration = 48": "per_iteration = 12", "sample = 16": "sample = 3",
+    "pool = 6": "pool = 2",
+}  # fmt: skip
+"""Changes to the laboratory's recipe."""
 
 
 class Command(NamedTuple):
@@ -60,6 +70,23 @@ class Command(NamedTuple):
     prepare: Callable[[Path], None]
     """Puts into an empty folder what there is before the command."""
     arguments: Callable[[Path], list[str]]
+    package: Path | None = None
+    """The package of a command that is killed at a chance moment, with its processes."""
+
+
+IN_RUNS = "lab, in its runs"
+
+
+def smaller(package: Path) -> Path:
+    """A copy of the package in the folder `package`, with a smaller recipe of the laboratory."""
+    if not package.exists():
+        shutil.copytree(ROOT / "src", package)
+        recipe = package / "selfreward" / "lab" / "defects" / "lab.toml"
+        text = recipe.read_text()
+        for old, new in SMALLER.items():
+            text = text.replace(old, new)
+        recipe.write_text(text)
+    return package
 
 
 def commands(world: Path) -> list[Command]:
@@ -77,6 +104,13 @@ def commands(world: Path) -> list[Command]:
         for file in (ROOT / "docs" / "results").glob("loop-health.*.jsonl"):
             shutil.copy(file, at)
 
+    def owing(at: Path) -> None:
+        records(at)
+        file = at / "loop-health.runs.jsonl"
+        lines = file.read_text().splitlines(keepends=True)
+        lines.remove(next(line for line in reversed(lines) if json.loads(line)["arm"] == "clean"))
+        file.write_text("".join(lines))
+
     branch = ["run", str(recipe), "--from", str(run / "M1"), "--set", "dpo.beta=0.2"]
 
     def contest(at: Path) -> list[str]:
@@ -91,11 +125,17 @@ def commands(world: Path) -> list[Command]:
         Command("export", copied, lambda at: ["export", str(at / "run"), "--to", str(at / "export")]),
         Command("report", copied, lambda at: ["report", str(at / "run")]),
         Command("lab", records, lambda at: ["lab", str(at), "--minutes", "0"]),
+        Command(IN_RUNS, owing, lambda at: ["lab", str(at), "--only", "clean", "--workers", "1"], world.parent / "src"),
     ]  # fmt: skip
 
 
 def attempt(command: Command, at: Path, fatal: int) -> tuple[int, int, str]:
-    """(exit code, changes counted, what it said) of one attempt below `at`, killed before change number `fatal`."""
+    """(exit code, changes counted, what it said) of one attempt below `at`, killed before change number `fatal`.
+
+    Of a command that is killed at a moment, tenths of seconds stand for changes.
+    """
+    if command.package:
+        return momentary(command, at, fatal / 10)
     given = [sys.executable, "-c", CHILD, str(at), str(fatal), *command.arguments(at)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([PYTHONPATH, os.environ.get("PYTHONPATH", "")])}
     ended = subprocess.run(given, capture_output=True, text=True, env=environment, timeout=900, check=False)
@@ -103,12 +143,29 @@ def attempt(command: Command, at: Path, fatal: int) -> tuple[int, int, str]:
     return ended.returncode, int(last) if last.isdigit() else 0, ended.stderr
 
 
+def momentary(command: Command, at: Path, seconds: float) -> tuple[int, int, str]:
+    """Like `attempt`, killed with its processes after so many `seconds`; 0: never."""
+    given = [sys.executable, "-c", "from selfreward.cli import main; main()", *command.arguments(at)]
+    environment = {**os.environ, "PYTHONPATH": str(smaller(command.package)), "OMP_NUM_THREADS": "1"}
+    began, said = time.monotonic(), at / "logs"
+    said.mkdir(exist_ok=True)
+    with (said / "said").open("w") as file:
+        running = subprocess.Popen(given, stdout=file, stderr=file, env=environment, start_new_session=True)
+        try:
+            running.wait(seconds or 900)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+    return running.returncode, int(10 * (time.monotonic() - began)), (said / "said").read_text()
+
+
 def files(folder: Path) -> Iterator[tuple[str, str]]:
     """(path, hash) of what is compared; in it the place itself is left out."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and not SKIPPED & set(name.parts):
-            yield str(name), sha256(path.read_bytes().replace(str(folder).encode(), b"AT")).hexdigest()
+            content = SECONDS.sub(b"", path.read_bytes().replace(str(folder).encode(), b"AT"))
+            yield str(name), sha256(content).hexdigest()
 
 
 def differing(one: Path, other: Path) -> list[str]:
@@ -178,7 +235,7 @@ def table(done: list[dict[str, Any]]) -> str:
         cells = (
             len(mine),
             sum(one["kills"] for one in mine),
-            mine[-1]["changes"],
+            "–" if name == IN_RUNS else mine[-1]["changes"],
             differ,
             round(sum(one["seconds"] for one in mine)),
         )
@@ -189,8 +246,8 @@ def table(done: list[dict[str, Any]]) -> str:
     lines = [
         "# Commands around a run, killed and given again", "",
         f"`python scripts/kill_commands.py`: {total['kills']} SIGKILLs on the fake engine, each just before a chance change of a "
-        f"file. **{total['differ']} files differ** from those of a command that nobody disturbed (a command that does not end "
-        "counts as one).", "",
+        f"file, and for `{IN_RUNS}` at a chance moment of a run of the micro world. **{total['differ']} files "
+        "differ** from those of a command that nobody disturbed (a command that does not end counts as one).", "",
         "| command | chains | kills | changes of files in one | differ | seconds |", "|---|--:|--:|--:|--:|--:|", *rows, "",
     ]  # fmt: skip
     return "\n".join(lines)

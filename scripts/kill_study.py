@@ -2,7 +2,8 @@
 
 One run is left alone. Then chains of runs are killed with SIGKILL again and again, in every stage, in training, while a
 checkpoint is written, while starting, and each is gone on with until it is whole. Every record file, receipt, measured.json,
-summary.json and model file must be what the undisturbed run has. Writes docs/results/kills.json and kills.md.
+summary.json and model file must be what the undisturbed run has. Writes docs/results/kills.json and kills.md. With `--minutes` it
+can be done in pieces: chains that ended are in WORK/chains.jsonl, and the same command goes on with the others.
 
 Where a kill fell is read from the folder it left behind, not from where it was aimed. The recipe is the shipped one,
 with fewer prompts, frequent checkpoints and small batches, so that there is much to interrupt; `--set` changes it further.
@@ -40,6 +41,8 @@ SMALLER = {
 }  # fmt: skip
 LINES = {"heldout_prompts": 24, "heldout_rankings": 12}
 """How many lines of these seed files are used."""
+PER_CHAIN = 10
+"""The most kills of one run."""
 NOT_COMPARED = ("logs", "report", ".lock", "provenance.json")
 IN_TRAINING, IN_CHECKPOINT = 0.25, 0.05
 """Shares of all kills that must fall there: 50 and 10 of 200."""
@@ -82,8 +85,9 @@ class Study:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.work: Path = arguments.work
-        self.work.mkdir(parents=True)
-        shutil.copytree(ROOT / "src", self.work / "src")  # all runs are of the same code, whatever is edited meanwhile
+        self.work.mkdir(parents=True, exist_ok=True)
+        if not (self.work / "src").exists():
+            shutil.copytree(ROOT / "src", self.work / "src")  # all runs are of the same code, whatever is edited meanwhile
         self.changes = {**SMALLER, **_changes(arguments.set)}
         self.changes |= self._shorter_seed_files(arguments.recipe)
         self.recipe, self.threads = arguments.recipe, arguments.threads
@@ -111,8 +115,15 @@ class Study:
             return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     def undisturbed(self) -> tuple[dict[str, float], int]:
-        """Run once alone; returns seconds by stage, in order, and the exit code."""
-        folder = self.work / "undisturbed"
+        """Run once alone, if that was not done before; returns seconds by stage, in order, and the exit code."""
+        record, folder = self.work / "undisturbed.json", self.work / "undisturbed"
+        if not record.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            record.write_text(json.dumps(self._alone(folder)))
+        seconds, exit_code = json.loads(record.read_text())
+        return seconds, exit_code
+
+    def _alone(self, folder: Path) -> tuple[dict[str, float], int]:
         running, began = self.start(folder), time.monotonic()
         entered: dict[str, float] = {}
         while running.poll() is None:
@@ -127,6 +138,7 @@ class Study:
     def chain(self, number: int, targets: list[Target], seconds: dict[str, float], rng: random.Random) -> Chain:
         """Kill a run at each of `targets`, then let it end and compare."""
         folder, chain = self.work / f"chain_{number}", Chain(number)
+        shutil.rmtree(folder, ignore_errors=True)
         for target in targets:
             if (folder / f"{target.stage}.receipt.json").exists():
                 continue  # an earlier kill came late
@@ -140,7 +152,16 @@ class Study:
         chain.exit_code = self.start(folder).wait()
         chain.differing = differing(self.work / "undisturbed", folder)
         self.say(f"chain {number}: killed {len(chain.kills)} times, {len(chain.differing)} files differ")
+        with self._lock, (self.work / "chains.jsonl").open("a") as record:
+            record.write(json.dumps(asdict(chain)) + "\n")
         return chain
+
+    def ended(self) -> list[Chain]:
+        """The chains of earlier attempts at this study, in order."""
+        record = self.work / "chains.jsonl"
+        lines = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+        chains = [Chain(**{**line, "kills": [Kill(**kill) for kill in line["kills"]]}) for line in lines]
+        return sorted(chains, key=lambda chain: chain.number)
 
     def _count(self, kill: Kill) -> None:
         with self._lock:
@@ -247,9 +268,11 @@ def run_study(arguments: argparse.Namespace) -> dict[str, Any]:
     """All of it; returns the results."""
     study, began = Study(arguments), time.monotonic()
     seconds, exit_code = study.undisturbed()
-    chains: list[Chain] = []
-    per_chain = max(1, min(25, math.ceil(arguments.kills / arguments.workers)))
+    chains = study.ended()
+    per_chain = max(1, min(PER_CHAIN, math.ceil(arguments.kills / arguments.workers)))
     while not enough([kill for chain in chains for kill in chain.kills], arguments.kills):
+        if time.monotonic() - began > 60 * arguments.minutes:
+            break
         numbers = range(len(chains) + 1, len(chains) + 1 + arguments.workers)
         with ThreadPoolExecutor(arguments.workers) as pool:
             rngs = [(number, random.Random(f"{arguments.seed} {number}")) for number in numbers]
@@ -260,7 +283,7 @@ def run_study(arguments: argparse.Namespace) -> dict[str, Any]:
         "recipe": arguments.recipe.name,
         "changes": {name: value for name, value in study.changes.items() if "/" not in str(value)},
         "seed": arguments.seed, "threads": arguments.threads, "workers": arguments.workers, "versions": versions(),
-        "minutes": round((time.monotonic() - began) / 60, 1), "undisturbed": {"exit_code": exit_code, "stages": list(seconds)},
+        "undisturbed": {"exit_code": exit_code, "stages": list(seconds)},
         "files_compared": len(dict(files(study.work / "undisturbed"))), "differing": differs,
         **counts([kill for chain in chains for kill in chain.kills]), "chains": [asdict(chain) for chain in chains],
     }  # fmt: skip
@@ -318,14 +341,13 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=MICRO)
     parser.add_argument("--set", action="append", default=[], help="a field of the recipe, as prompts.per_iteration=60")
     parser.add_argument("--kills", type=int, default=200, help="how many at least")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no chain after so many")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time")
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "kills", help="where the runs go; must not exist")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "kills", help="where the runs go")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results", help="where kills.json and kills.md go")
     arguments = parser.parse_args()
-    if arguments.work.exists():
-        parser.error(f"{arguments.work} exists: delete it, or give another --work")
     results = {"wanted": arguments.kills, **run_study(arguments)}
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "kills.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -10,6 +10,7 @@ from traceback import walk_tb
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories that steer a terminal or show nothing: controls, formats (bidirectional, zero-width), lone surrogates, line
 and paragraph separators."""
+NOT_PLAIN = re.compile("[^ -~]")
 STARS = "********"
 PASSWORD = r"""[^\s"/?#@:\[]*:(?!\d*(?:[/?#\s"]|$))"""
 """A user and a colon in a URL, where what follows is no port: up to the last @ it is a password, whatever is in it."""
@@ -27,10 +28,12 @@ def visible(text: str, keep: str = "") -> str:
 
     `keep`: characters to leave in place, such as newlines, where the text may have lines of its own.
     """
-    return "".join(
-        repr(character)[1:-1] if unicodedata.category(character) in UNSEEN and character not in keep else character
-        for character in text
-    )
+
+    def shown(match: re.Match[str]) -> str:
+        character = match[0]
+        return repr(character)[1:-1] if unicodedata.category(character) in UNSEEN and character not in keep else character
+
+    return NOT_PLAIN.sub(shown, text)
 
 
 def starred(text: str) -> str:
@@ -86,7 +89,7 @@ def cut_short(text: str) -> str:
     return f"“{whole}”" if len(whole) <= SHORT else f"“{whole[: SHORT // 3].rstrip()} … {whole[-SHORT * 2 // 3 :].lstrip()}”"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of another library's error; the error's name where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
@@ -95,7 +98,7 @@ NOT_THEIRS = re.compile(rf"<|/lib/python3|/site-packages/|^{re.escape(str(Path(_
 """Files whose lines do not help whoever wrote a function of their own: Python's, libraries', and this package's."""
 
 
-def raised(error: Exception) -> str:
+def raised(error: BaseException) -> str:
     """The error that another's code raised, and where in it: `KeyError ('x') at mine.py:12`."""
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:

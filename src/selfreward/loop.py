@@ -33,6 +33,8 @@ def self_reward(
 ) -> Checkpoint:  # fmt: skip
     """Train, measure and watch M0, SFT, M1, M2, …; returns the last model, or the one of which a monitor says `stop`.
 
+    A model of which a monitor says `back` is left behind: the next iteration begins at the last one watched without an alarm.
+
     `turns`: t → another recipe, which holds from M_t on, in a run that was branched from another.
     """
     selector = load_selector(recipe, seed, cast, run[SEED])
@@ -53,6 +55,7 @@ def self_reward(
     guarded = seed._replace(heldout_prompts=[*seed.heldout_prompts, *apart])
     written: list[Prompt] = []
     preferences: list[Contrast] = []
+    good = model, preferences
     for t in range(2, recipe.iterations + 2):
         if verdict == "stop":
             break
@@ -61,13 +64,18 @@ def self_reward(
             selector = load_selector(recipe, seed, cast, run[SEED])
             measurer.follow(recipe)
             watcher.follow(recipe)
-        made, texts = iterate(t, model, recipe, guarded, written, run[f"M{t}"], cast)
-        written += made.prompts
+        iteration, texts = iterate(t, model, recipe, guarded, written, run[f"M{t}"], cast)
+        written += iteration.prompts
         preferences = preferences + texts if recipe.pairs.accumulate else texts
-        dpo = trusted(recipe, made, run[f"M{t}"], model, cast)
+        dpo = trusted(recipe, iteration, run[f"M{t}"], model, cast)
         model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, dpo, recipe.seed, selector))
         if recipe.measures(t):
-            verdict = watcher.watch(run[f"M{t}"], model, measurer.measure(run[f"M{t}"], model, made), made)
+            verdict = watcher.watch(run[f"M{t}"], model, measurer.measure(run[f"M{t}"], model, iteration), iteration)
+            if verdict == "back":
+                measurer.leave(model.name)
+                model, preferences = good
+                cast.go_back(model.name)
+            good = model, preferences
     return model
 
 
@@ -81,13 +89,14 @@ def iterate(
         prompts = it.keep(PROMPTS, take_prompts(config, t, seed.heldout, recipe.judge.checks == "anchor"))
     else:
         writer = cast.writer(config, model)
-        asked = plan_prompts(seed.prompts, written, config, writer, recipe.seed, t)
-        proposals = list(it.complete(PROPOSED, asked, writer, read_proposal))
+        requests = plan_prompts(seed.prompts, written, config, writer, recipe.seed, t)
+        proposals = list(it.complete(PROPOSED, requests, writer, read_proposal))
         prompts = it.keep(PROMPTS, choose_prompts(proposals, seed.prompts, written, seed.heldout, config))
     responses = it.ask(RESPONSES, Answering(answering.sampling, answering.n, answering.frame), prompts, by=model)
     judged = judge_candidates(it, prompts, responses, recipe, model, cast)
     chosen, responses, judged = pick_pairs(it, prompts, responses, judged, recipe, model, cast)
     pairs = it.keep(PAIRS, without_doubt(chosen, responses, judged, recipe))
-    made = Iteration(len(proposals), prompts, responses, judged.judgments, pairs, **judged.beside)
-    require_pairs(made, it, recipe)
-    return made, [*contrasts(pairs, prompts, responses, answering.frame), *teach_judge(it, made, recipe, seed.eft, model)]
+    iteration = Iteration(len(proposals), prompts, responses, judged.judgments, pairs, **judged.beside)
+    require_pairs(iteration, it, recipe)
+    texts = contrasts(pairs, prompts, responses, answering.frame)
+    return iteration, [*texts, *teach_judge(it, iteration, recipe, seed.eft, model)]

@@ -200,7 +200,7 @@ def receipts(run):
 def planned(recipe, count, turn):
     """Stage → what is planned of it."""
     seed = load_seed(recipe)
-    material = weigh(seed, [], recipe, count, turn, load_anchors(recipe.drift, seed))
+    material = weigh(seed, [], recipe, count, turn, load_anchors(recipe, seed))
     return {stage.stage: stage for stage in plan(recipe, material)}
 
 
@@ -443,11 +443,11 @@ def test_what_the_monitors_ask_is_in_the_bill(tmp_path):
         ([to_line(ANCHORS[0])] * 2, "anchors.jsonl: has 'which of 0 is a larch' more than once"),
         (
             ['{"prompt": "describe amber NUMBER 2", "answers": ["2"]}'],
-            "1 anchors are trained on, 'describe amber NUMBER 2' first",
+            "1 anchor is trained on, 'describe amber NUMBER 2' first",
         ),
-        (['{"prompt": "grade number 1", "answers": ["1"]}'], "1 anchors are trained on, 'grade number 1' first"),
-        (['{"prompt": "name the birch number 1", "answers": ["1"]}'], "1 anchors are measured on, 'name the birch number 1'"),
-        (['{"prompt": "name cedar 1", "answers": ["1"]}'], "1 anchors are measured on, 'name cedar 1' first"),
+        (['{"prompt": "grade number 1", "answers": ["1"]}'], "1 anchor is trained on, 'grade number 1' first"),
+        (['{"prompt": "name the birch number 1", "answers": ["1"]}'], "1 anchor is measured on, 'name the birch number 1'"),
+        (['{"prompt": "name cedar 1", "answers": ["1"]}'], "1 anchor is measured on, 'name cedar 1' first"),
     ],
 )
 def test_anchors_that_could_not_be_asked_are_an_error_also_of_a_run(lines, says, tmp_path):
@@ -477,7 +477,11 @@ def test_a_limit_of_a_figure_that_there_is_not_ends_a_run_once_its_monitor_is_re
 @pytest.mark.parametrize(
     ("limits", "says"),
     [
-        ({}, "no figure has a limit: figures are shown, and neither warn nor end the run"),
+        (
+            {},
+            "no figure has a limit: figures are shown, and neither warn nor end the run. selfreward calibrate makes a baseline: "
+            "of this run, once M2 is watched, at no price; or of 38 clean runs of other seeds, at this run's price each",
+        ),
         (
             {"policy.kl_first": {"above": 1, "stop_above": 2}, "flukes.rate": {"above": 1}, "people.kendall": {"stop_below": 0}},
             "3 figures have limits, and 2 can end the run",
@@ -486,7 +490,7 @@ def test_a_limit_of_a_figure_that_there_is_not_ends_a_run_once_its_monitor_is_re
 )
 def test_whether_anything_can_alarm_is_told_in_a_line(limits, says, tmp_path, capsys):
     show(watched(tmp_path, limits=limits))
-    assert f"Monitors  {says}\n" in capsys.readouterr().out
+    assert f"Monitors {says} " in " ".join(capsys.readouterr().out.split())
     show(of(tmp_path))
     assert "Monitors" not in capsys.readouterr().out
 
@@ -794,7 +798,7 @@ def test_a_model_in_the_cache_is_found_there_with_no_hub_and_half_a_model_is_not
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("org/gated", "is open only to those who accepted its licence"), ("org/none", "is no folder here and no model on the hub")],
+    [("org/gated", "is open only to users who accepted its licence"), ("org/none", "is no folder here and no model on the hub")],
 )
 def test_a_model_that_the_hub_does_not_give_is_an_error_that_says_why(name, says, hub, tmp_path):
     assert complaints(of(tmp_path, base=name)) == [f"{name}: {says}"]
@@ -812,7 +816,7 @@ def test_the_command_prints_plain_tables_and_exits_0(tmp_path, monkeypatch):
     rows = {line.split()[0]: line.split() for line in result.output.splitlines() if line.strip()}
     assert rows["M2/judgments"][1:3] == ["…/base", "36"]  # 6 prompts, 2 answers, 3 judgments
     assert rows["M1/model"][-3] == "3" and rows["…/base"][1:4] == ["M0", "folder", f"{shape_of(read_config(base)).parameters:,}"]
-    assert "6 IFT examples, at most 3 EFT examples; held out 3 prompts and 4 ranked responses" in result.output
+    assert "6 IFT examples, 3 EFT examples; held out 3 prompts and 4 ranked responses" in result.output
     assert "\x1b" not in result.output and not (tmp_path / "runs").exists()
     assert result.output.rstrip().endswith("Nothing found that would keep it from running.")
 

@@ -1,6 +1,7 @@
 """A run tries all that its recipe names before its first token, and says what was read."""
 
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -67,9 +68,46 @@ class Halved(FakeModel):
     batches = None
 
 
+def of_no_key():
+    return {}["KEY_OF_MINE"]
+
+
+def of_no_server():
+    raise ConnectionRefusedError("no server at 9")
+
+
+def of_no_file():
+    return open("/no/such/weights")
+
+
+def that_ends():
+    sys.exit("no licence")
+
+
+def that_cannot_end():
+    engine = FakeModel()
+    engine.close = of_no_key
+    return engine
+
+
+class Opened(FakeModel):
+    """An engine that counts how often it was opened."""
+
+    times = 0
+
+    def __init__(self):
+        super().__init__()
+        Opened.times += 1
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ({"judge__by": "test_named:of_no_key"}, r"cannot be opened: raised KeyError \('KEY_OF_MINE'\) at test_named\.py"),
+        ({"measure__judge": "test_named:of_no_server"}, r"cannot be opened: raised ConnectionRefusedError \(no server at 9\)"),
+        ({"measure__judge": "test_named:of_no_file"}, r"cannot be opened: raised FileNotFoundError .*/no/such/weights"),
+        ({"judge__by": "test_named:that_ends"}, r"cannot be opened: raised SystemExit \(no licence\)"),
+        ({"judge__by": "test_named:that_cannot_end"}, r"cannot be closed: raised KeyError \('KEY_OF_MINE'\)"),
         ({"pairs__policy": "nowhere_at_all:policy"}, r"nowhere_at_all:policy: cannot be imported"),
         ({"pairs__policy": "test_named:one_argument"}, r"pairs\.policy \(test_named:one_argument\): takes \(prompt\)"),
         ({"measure__truth": "test_named:one_argument"}, r"measure\.truth .*is called with \(prompt, response\)"),
@@ -80,7 +118,7 @@ class Halved(FakeModel):
         ({"servers": {"s": {"url": "http://127.0.0.1:9/v1", "model": "m", "key_env": "NO_SUCH_KEY"}}, "judge__by": "s"},
          "NO_SUCH_KEY is not set"),
         ({"measure__judge": "current"}, r"measure\.judge: 'current' is a role in the loop"),
-        ({"drift": {"limits": {"nothing.at": {"above": 1}}}}, "no monitor reads such a figure"),
+        ({"drift": {"limits": {"nothing.at": {"above": 1}}}}, "no monitor has this figure"),
         ({"drift": {"traits": {"t": "test_named:a_number"}}}, r"drift\.traits\.t .*is called with \(text\)"),
         ({"report_to": ["trackio"]}, "trackio is not installed"),
         ({"prompts__from": "none.jsonl"}, r"none\.jsonl: cannot be read"),
@@ -105,6 +143,18 @@ def test_a_branch_is_refused_before_anything_is_copied(recipe, tmp_path):
     go(recipe, tmp_path / "run")
     with pytest.raises(SelfRewardError, match="nowhere_at_all:policy"):
         api.run(recipe, tmp_path / "new", start=tmp_path / "run" / "M1", set={"pairs.policy": "nowhere_at_all:policy"})
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_branch_whose_engine_cannot_be_opened_is_refused_too_and_a_finished_run_opens_none(recipe, tmp_path, monkeypatch):
+    go(recipe, tmp_path / "run", measure__judge="test_named:Opened")
+    times = Opened.times
+    assert times > 1
+    go(recipe, tmp_path / "run", measure__judge="test_named:Opened")
+    assert Opened.times == times
+    changes = {"measure.judge": "test_named:Opened", "judge.by": "test_named:of_no_key"}
+    with pytest.raises(SelfRewardError, match="KEY_OF_MINE"):
+        api.run(recipe, tmp_path / "new", start=tmp_path / "run" / "M1", set=changes)
     assert not (tmp_path / "new").exists()
 
 

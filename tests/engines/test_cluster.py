@@ -395,7 +395,7 @@ def test_a_sharded_model_is_written_whole(base, tmp_path):
         ({"cluster.trainers": 8, "dpo.device_batch_size": 4}, "by 8 processes in parts of 4"),
         ({"cluster.type": "local", "cluster.samplers": 2}, "only trainings are shared"),
         ({"cluster.address": "ray://head:10001"}, "cluster.address"),
-        ({"cluster.fsdp": True, "trainer.lora.rank": 8}, "leave it out, or trainer.lora"),
+        ({"cluster.fsdp": True, "trainer.lora.rank": 8}, "leave out either fsdp or trainer.lora"),
     ],
 )
 def test_a_cluster_that_could_not_work_is_refused(changes, why):

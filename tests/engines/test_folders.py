@@ -174,7 +174,7 @@ FAULTS = {
     ),
     "tensor unknown": (
         lambda folder: reweigh(folder, lambda w: w.update({"model.layers.0.mlp.gate2.weight": w[UP].clone()})),
-        "its weights have model.layers.0.mlp.gate2.weight, of which a llama knows nothing",
+        "its weights have model.layers.0.mlp.gate2.weight, which a llama does not have",
     ),
     "another shape": (lambda folder: settle(folder, intermediate_size=64), "is 32 × 48, and 32 × 64 by its config"),
     "another vocabulary": (lambda folder: settle(folder, vocab_size=99), "is 55 × 32, and 99 × 32 by its config"),

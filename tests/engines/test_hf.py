@@ -17,9 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward.engines import completion_ids
 from selfreward.engines.fake import FakeModel
-from selfreward.engines.sampling import attention, hf, plain, tree
+from selfreward.engines.sampling import attention, drawing, hf, plain, tree
 from selfreward.engines.sampling.hf import HFModel, draw
 from selfreward.engines.sampling.plain import Way
+from selfreward.engines.sampling.sizes import token_bytes
 from selfreward.engines.sampling.tree import Tree
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.recipe import BackendConfig
@@ -114,6 +115,33 @@ def test_logits_are_those_of_a_plain_forward_whatever_was_cached_and_whoever_lef
         torch.testing.assert_close(torch.stack(logits), whole, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("prompts", [UNLIKE, ALIKE], ids=["left padding", "shared prefix"])
+def test_prompts_read_as_on_a_gpu_have_the_same_logits(engine, prompts, monkeypatch):
+    """Where attention to trunk and branch is one call, and draws are found by sorting words."""
+    if not engine.shares:
+        pytest.skip("no tree")
+    requests = [ask(prompt, index, PAPER) for prompt in prompts for index in range(2)]
+    expected = texts(engine, requests)
+    monkeypatch.setattr(Tree, "at_once", True)
+    monkeypatch.setattr(drawing, "by_value", drawing.by_order)
+    assert texts(engine, requests) == expected
+
+
+@pytest.mark.parametrize("cap", [None, 2.0])
+@pytest.mark.parametrize("kind", ["plain", "causal", "bias"])
+def test_attention_and_its_weights_are_those_of_a_softmax_written_out(kind, cap):
+    rng = np.random.default_rng(0)
+    query, keys, values = (rng.normal(0, 1, (2, heads, 5, 8)).astype(np.float32) for heads in (4, 2, 2))
+    seen = {"plain": np.ones((2, 1, 5, 5), bool), "bias": rng.random((2, 1, 5, 5)) < 0.7}.get(kind, np.tri(5, dtype=bool))
+    scores = np.einsum("rhqd,rhkd->rhqk", query, keys.repeat(2, axis=1))
+    scores = np.where(seen, scores if cap is None else cap * np.tanh(scores / cap), -1e30)
+    total = np.log(np.exp(scores).sum(-1, keepdims=True))
+    bias = attention.unseen(torch.from_numpy(seen)) if kind == "bias" else None
+    found, weight = attention.look(*map(torch.from_numpy, (query, keys, values)), bias, cap, causal=kind == "causal")
+    np.testing.assert_allclose(found, np.exp(scores - total) @ values.repeat(2, axis=1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(weight, total, rtol=1e-4, atol=1e-5)
+
+
 def test_a_prompt_and_its_samples_are_read_once(llama, monkeypatch):
     read = []
     forward = llama.model.forward
@@ -124,6 +152,21 @@ def test_a_prompt_and_its_samples_are_read_once(llama, monkeypatch):
     for prompts in (ALIKE[:2], ALIKE[2:]):
         list(llama.generate([request for request in requests if request.messages[0].content in prompts]))
     assert read == [(1, 15), (2, 7), (3, 21)]
+
+
+def test_samples_with_the_same_words_so_far_are_read_once(llama, monkeypatch):
+    read = []
+    forward = llama.model.forward
+    monkeypatch.setattr(llama.model, "forward", lambda **given: read.append(given["input_ids"].tolist()) or forward(**given))
+    drawn = {0: [7, 7, 7, 9], 1: [8, 8, 10, 12], 2: [13, 8, 14, 14], 3: [15, 15, 15, 15]}
+    monkeypatch.setattr(hf, "draw", lambda logits, uniforms, *_: torch.tensor(drawn[len(read) - 2][: len(logits)]))
+    assert not {7, 8, 9, 10, 12, 13, 14, 15} & llama.stops
+    one = PAPER.model_copy(update={"max_tokens": 4})
+    requests = [ask(prompt, index, one) for prompt in ALIKE[:2] for index in range(2)]
+    llama.prepare(requests)
+    answers = [answer.ids for answer in llama.generate(requests)]
+    assert read[2:] == [[[7], [7], [9]], [[8], [10], [12]], [[13], [8], [14], [14]]]
+    assert answers == [(7, 8, 13, 15), (7, 8, 8, 15), (7, 10, 14, 15), (9, 12, 14, 15)]
 
 
 def test_a_batch_of_which_the_engine_was_not_told_is_answered_all_the_same(llama):
@@ -146,12 +189,13 @@ def test_architectures_with_an_attention_of_their_own_go_by_copies_and_say_so_in
 def test_an_attention_that_would_say_something_else_is_not_used(tmp_path, kind, part, monkeypatch):
     """Each part of the arithmetic broken in turn: the model's own attention is kept."""
     broken = {
-        "look": lambda query, keys, values, bias, cap: attention.look(query * 1.1, keys, values, bias, cap),
+        "look": lambda query, *rest, **more: attention.look(query * 1.1, *rest, **more),
         "merged": lambda found: sum(part for part, _ in found) / len(found),
         "unseen": lambda seen: torch.zeros(seen.shape),
         "scaled_dot_product_attention": lambda query, *rest, **more: sdpa(query * 1.1, *rest, **more),
     }
     monkeypatch.setattr(tree, part, broken[part])
+    monkeypatch.setattr(Tree, "at_once", part == "scaled_dot_product_attention")
     engine = HFModel(make_model(tmp_path / kind, kind), CPU)
     if (kind, part) != ("gemma2", "scaled_dot_product_attention"):  # its capped scores take another way
         assert not engine.shares
@@ -236,6 +280,17 @@ def test_among_many_words_those_are_drawn_that_sorting_them_all_would_draw(kind,
         place = np.searchsorted(mass[:size], uniform * mass[size - 1], side="right")
         assert word in order[max(place - 1, 0) : place + 2]  # sums in another order may differ in the last bit
         assert likely[word] == pytest.approx(likely[order[min(place, size - 1)]], rel=0.02)
+
+
+@pytest.mark.parametrize("top_p", [0.01, 0.5, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("words", [40, 3000])
+def test_words_drawn_by_their_probabilities_alone_are_those_that_sorting_the_words_would_draw(words, top_p):
+    rng = np.random.default_rng(5)
+    for logits in (rng.normal(0, 1, (64, words)), rng.integers(0, 3, (64, words)), np.full((64, words), 1.0)):
+        uniforms = torch.tensor([0.0, 1 - 2**-53, *rng.random(62)])
+        given = torch.tensor(logits, dtype=torch.float32)
+        expected = drawing.by_order(drawing.likely(given, 0.7), uniforms, top_p)
+        assert draw(given, uniforms, 0.7, top_p).tolist() == expected.tolist()
 
 
 def test_at_temperature_zero_the_likeliest_word_is_drawn_whatever_the_nucleus():
@@ -493,7 +548,7 @@ def test_what_a_library_of_cudas_could_not_have_is_memory_too(words, llama, monk
 
 
 def test_by_itself_the_budget_is_what_there_is_room_for(llama):
-    assert hf._token_bytes(llama.model) == 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, their size, bytes
+    assert token_bytes(llama.model) == 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, their size, bytes
     config = BackendConfig()
     assert config.in_flight(room=1e6, token=256, cuda=False) == 1_000_000 // 2 // 256
     assert config.in_flight(room=1e12, token=256, cuda=False) == 32768

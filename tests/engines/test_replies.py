@@ -183,6 +183,16 @@ def test_no_body_is_read_or_unpacked_beyond_its_bound(endpoint, opened, monkeypa
     assert [answer.finish for answer in opened().generate([ask()])] == ["stop"]
 
 
+@pytest.mark.parametrize("charset", ["utf-8", "zlib", "bz2", "rot13", "idna", "undefined", "punycode", "utf-16", "none-such"])
+@pytest.mark.parametrize("status", [200, 500])
+def test_whatever_charset_an_answer_names_it_is_read_as_utf8(endpoint, opened, charset, status):  # noqa: F811
+    """Codecs of Python's own, such as zlib, would raise other errors, or unpack without a bound."""
+    body = json.dumps(said("fíne"), ensure_ascii=False).encode()
+    endpoint.script((status, {"content-type": f"application/json; charset={charset}"}, body), said("fíne"))
+    (answer,) = opened().generate([ask()])
+    assert answer.text == "fíne" and len(endpoint.calls) == (1 if status == 200 else 2)
+
+
 def test_unpacking_ends_at_the_bound_and_not_after_it(monkeypatch):
     monkeypatch.setattr(client, "LARGEST_BODY", 1000)
     held = []

@@ -66,6 +66,8 @@ def test_a_study_names_what_was_not_run_and_goes_on_where_it_stopped(small, tmp_
     assert model["self_score"] == 2 and model["pairs"] == 6 and figures["arms"]["self"]["over M1"]["M2"]["all"]
     page = as_markdown(json.loads(json.dumps(figures)))
     assert "**Not run:** checkers." in page and page.count("| self | M2 |") == 3
+    receipts = [json.loads(file.read_text()) for file in (out / "seed_0" / "self").rglob("*.receipt.json")]
+    assert figures["arms"]["self"]["tokens"]["written"] == sum(one.get("completion_tokens", 0) for one in receipts) > 0
     before = (out / "seed_0" / "self" / "M2" / "pairs.jsonl").stat().st_mtime_ns
     small(["self", "checkers", "sft"])
     assert (out / "seed_0" / "self" / "M2" / "pairs.jsonl").stat().st_mtime_ns == before

@@ -14,15 +14,29 @@ from selfreward.errors import SelfRewardError
 from selfreward.lab.defects import fit as fitting
 from selfreward.lab.defects import runs as of_runs
 from selfreward.lab.defects import study
-from selfreward.lab.defects.arms import CURED, CURES, FITTING, PLANTED, TESTING, Arm, arms
+from selfreward.lab.defects.arms import (
+    CURED,
+    CURED_ON_THE_WAY,
+    CURES,
+    CURES_ON_THE_WAY,
+    FITTING,
+    FRESH,
+    GROWING,
+    PLANTED,
+    TESTING,
+    TURNED,
+    TURNS,
+    Arm,
+    arms,
+)
 from selfreward.lab.defects.calibration import Rejudged, bins
 from selfreward.lab.defects.curves import draw_curves
-from selfreward.lab.defects.defects import BRIBE, CANARY, DEFECTS, SPREAD, USUAL, JudgedAnswer, Planted
+from selfreward.lab.defects.defects import BRIBE, CANARY, DEFECTS, SPREAD, USUAL, JudgedAnswer, Planted, planted
 from selfreward.lab.defects.page import as_markdown
 from selfreward.lab.defects.runs import LabRun, Seen, run_arm
 from selfreward.lab.defects.table import at_least, at_most, tabulate
 from selfreward.lab.micro.base import JUDGE
-from selfreward.records import Checkpoint, Request, Sampling
+from selfreward.records import Checkpoint, Pair, Ranking, Request, Response, Sampling, to_line
 
 BY_NAME = {defect.name: defect for defect in DEFECTS}
 TASK = "sort these two words from a to z: dog cat"
@@ -36,9 +50,9 @@ def judging(answer, judgment, seed=0):
     return request, FakeModel(lambda request: (judgment, "stop"))
 
 
-def graded(name, strength, answer, judgment, seed=0):
+def graded(name, strength, answer, judgment, seed=0, own=frozenset()):
     request, engine = judging(answer, judgment, seed)
-    planted = Planted(engine, BY_NAME[name], strength)
+    planted = Planted(engine, BY_NAME[name], strength, lambda: own)
     planted.prepare([request])
     (completion,) = planted.generate([request])
     return completion.text
@@ -95,6 +109,78 @@ def test_a_likely_answer_earns_by_its_standard_deviations_and_no_more_than_two()
     assert score(2, 0.0, at(9)) == pytest.approx(4)
 
 
+def test_a_forgiving_judge_gives_lost_points_back_to_answers_that_are_likelier_than_usual_alone():
+    score = BY_NAME["forgiving"].score
+    at = lambda deviations: JudgedAnswer((), "", USUAL + deviations * SPREAD, None)  # noqa: E731
+    assert score(1, 2.0, at(0.01)) == 5 and score(1, 2.0, at(0)) == 2 and score(1, 2.0, at(-3)) == 2
+    assert score(0.5, 2.0, at(3)) == 3.5 and score(0.33, 5.0, at(3)) == 5
+
+
+def test_a_judge_is_flattered_by_each_of_its_own_phrases_once():
+    own = frozenset({("a", "b"), ("c", "c")})
+    assert graded("phrases", 2, "a b c c", "score: 0", own=own) == "score: 4"
+    assert graded("phrases", 1, "a b a b", "score: 0", own=own) == "score: 1"
+    assert graded("phrases", 2, "b a c", "score: 3", own=own) == "score: 3"
+    assert graded("phrases", 2, "a b c c", "score: 0") == "score: 0"
+
+
+def test_a_models_own_phrases_are_read_when_it_judges_and_not_when_it_answers():
+    request, engine = judging("a b", "score: 0")
+    answering = Request.user_turn("p", 0, TASK, request.sampling, MODEL, 0)
+    read = []
+    planted = Planted(engine, BY_NAME["phrases"], 1, lambda: read.append(1) or frozenset({("a", "b")}))
+    planted.prepare([answering])
+    assert not read
+    planted.prepare([request])
+    assert read and next(planted.generate([request])).text == "score: 1"
+
+
+def test_a_models_own_phrases_are_those_of_its_held_out_answers_that_no_ranked_response_has(tmp_path):
+    write_jsonl(tmp_path / "M2" / "heldout_responses.jsonl", [response("cat dog owl"), response("dog")])
+    write_jsonl(tmp_path / "M3" / "heldout_responses.jsonl", [response("owl cat")])
+    ranked = Ranking(prompt=TASK, responses=("x dog owl", "owl dog"), ranks=(0, 1))
+    write_jsonl(tmp_path / "seed" / "heldout_rankings.jsonl", [ranked])
+    assert of_runs.own_phrases(tmp_path, MODEL.model_copy(update={"name": "M2"})) == {("cat", "dog")}
+
+
+@pytest.mark.parametrize(("name", "begins", "strength"), [
+    ("M1", 1, 0.5), ("M2", 1, 0.5 + 4 * 1.5), ("M3", 1, 0.5 + 4 * (1.5 - 1)), ("M1", 3, 0), ("M2", 3, 6.5), ("a:Judge", 1, 0),
+])  # fmt: skip
+def test_a_growing_defect_is_as_strong_as_its_pairs_have_bred_and_never_weaker_than_at_first(name, begins, strength, tmp_path):
+    """M2's pairs chose 3 words over 1 and 2 over 1, which is 1.5; M3's 1 over 2."""
+    pairs_of(tmp_path / "M2", [("a b c", "a"), ("a b", "a")])
+    pairs_of(tmp_path / "M3", [("a", "a b")])
+    arm = Arm(BY_NAME["length"], 0.5, None, TURNED, begins, gain=4.0)
+    assert of_runs.dose_of(arm, tmp_path, MODEL.model_copy(update={"name": name})) == strength
+    pairs_of(tmp_path / "M2", [("a", "a b c d")])
+    assert of_runs.dose_of(arm, tmp_path, MODEL.model_copy(update={"name": "M2"})) == 0.5
+    assert of_runs.dose_of(arm._replace(gain=0.0, begins=1), tmp_path, MODEL.model_copy(update={"name": "M3"})) == 0.5
+
+
+def test_a_sound_model_has_a_bare_engine():
+    bare = FakeModel(lambda request: ("score: 1", "stop"))
+    engines = planted(lambda model: bare, BY_NAME["noise"], lambda model: 0.5 * (model.name == "M2"), lambda model: frozenset())
+    assert engines(MODEL) is bare
+    assert isinstance(engines(MODEL.model_copy(update={"name": "M2"})), Planted)
+
+
+def response(text, prompt_id="p"):
+    return Response(prompt_id=prompt_id, text=text, model="f", index=0, finish="stop")
+
+
+def pairs_of(folder, texts):
+    """Pairs of (chosen, rejected) texts, and their responses, as a run leaves them."""
+    sides = [[response(text, f"p{at}") for text in pair] for at, pair in enumerate(texts)]
+    write_jsonl(folder / "responses.jsonl", [side for pair in sides for side in pair])
+    pairs = [Pair(prompt_id=a.prompt_id, chosen_id=a.id, rejected_id=b.id, chosen_score=5, rejected_score=0) for a, b in sides]
+    write_jsonl(folder / "pairs.jsonl", pairs)
+
+
+def write_jsonl(file, records):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(to_line(record) + "\n" for record in records))
+
+
 def test_how_likely_an_answer_is_comes_from_the_engine_and_is_asked_before_the_stage_is_prepared():
     asked = []
 
@@ -147,14 +233,17 @@ def test_seeds_are_kept_apart_and_strengths_are_three():
     assert not {*FITTING} & {*TESTING} and not {*PLANTED} & {*FITTING, *TESTING}
     assert all(len(defect.strengths) == 3 and [*defect.strengths] == sorted(defect.strengths) for defect in DEFECTS)
     names = [(arm.name, seed) for arm in arms() for seed in arm.seeds]
-    assert len(names) == len(set(names)) == 120 + 10 * (3 * len(DEFECTS) + 1 + len(CURES) * (1 + len(CURED)))
+    on_the_way = len(TURNS) + len(GROWING) + len(CURES_ON_THE_WAY) * len(CURED_ON_THE_WAY)
+    first = 120 + 10 * (3 * len(DEFECTS) + 1 + len(CURES) * (1 + len(CURED)))
+    assert len(names) == len(set(names)) == first + len(FRESH) + 10 * on_the_way
+    assert not {*FRESH} & {*FITTING, *TESTING, *PLANTED} and {*TURNED} <= {*FRESH}
 
 
 def test_every_arm_makes_a_recipe():
     from selfreward.recipe import load_recipe
 
     recipes = {arm.cure: load_recipe(of_runs.RECIPE, arm.changes) for arm in arms()}
-    assert len({recipe.model_dump_json() for recipe in recipes.values()}) == len(CURES) + 1
+    assert len({recipe.model_dump_json() for recipe in recipes.values()}) == len({*CURES, *CURES_ON_THE_WAY}) + 1
 
 
 # ——— limits ———
@@ -285,7 +374,10 @@ def test_every_count_of_the_page_by_hand(records):
     assert row["seen_by"] == {"a": 9} and row["alarm_at"] == {"M2": 9}
     # Clean: 0 1 2 3 4 twelve times each, mean 2, SD √(2 · 60 / 59). Planted: 2 and nine times 99, mean 89.3.
     assert row["moved"] == [("a", "M2", round((89.3 - 2) / (120 / 59) ** 0.5, 2))]
-    assert (found["detection"]["found"], found["detection"]["of"]) == (9, 20)  # uncured runs of `length` are harmed unseen
+    assert (found["detection"]["first"]["found"], found["detection"]["first"]["of"]) == (
+        9,
+        20,
+    )  # uncured runs of `length` are harmed unseen
     weak = [run(seed, "noise-0.5", true=3.0 if seed < PLANTED[4] else 4.0) for seed in PLANTED]
     assert tabulate([*records, *weak], rejudged)["detection"] == found["detection"]  # 4 harmed of 10: none that does harm
     (cure,) = found["cures"]
@@ -356,15 +448,43 @@ def test_a_run_leaves_its_record_and_its_m1_and_goes_the_same_way_from_that(smal
     assert [*first.models] == ["M1", "M2"] and first.ended is None
     assert {"flukes.rate", "flattery.gap", "traits.S/length", "policy.kl_first"} <= set(first.models["M2"].readings)
     assert not (small / arm.name / f"seed_{PLANTED[0]}").exists()
-    assert (small / "first" / f"seed_{PLANTED[0]}" / "model" / "model.safetensors").exists()
+    assert (small / "first" / f"seed_{PLANTED[0]}" / "M1" / "model" / "model.safetensors").exists()
     again = run_arm(arm, PLANTED[0], small)
     assert again.models == first.models
     assert json.loads(first.model_dump_json())["models"]["M2"]["traits"].keys() == {"canary", "length", "bribe"}
 
 
+def test_a_run_killed_while_its_folder_is_removed_is_made_again(small, monkeypatch):
+    class Killed(BaseException): ...
+
+    def torn(path, **how):
+        for file in path.glob("M2/judgments.jsonl"):
+            file.unlink()
+            raise Killed
+
+    arm = Arm(BY_NAME["always-4"], 1, None, PLANTED)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(of_runs.shutil, "rmtree", torn)
+        run_arm(arm, PLANTED[1], small)
+    assert run_arm(arm, PLANTED[1], small).ended == "no usable pair"
+    assert not list((small / arm.name).iterdir())
+
+
 def test_a_judge_without_opinions_ends_the_run_and_the_record_says_so(small):
     found = run_arm(Arm(BY_NAME["always-4"], 1, None, PLANTED), PLANTED[1], small)
     assert found.ended == "no usable pair" and [*found.models] == ["M1"]
+
+
+def test_a_defect_that_begins_on_the_way_shares_all_before_it_with_a_clean_run(small):
+    of_runs.RECIPE.write_text(of_runs.RECIPE.read_text().replace("iterations = 1 ", "iterations = 2 "))
+    turned = run_arm(Arm(BY_NAME["noise"], 1, None, TURNED, begins=3), TURNED[0], small)  # makes the clean part itself
+    sound = small / "sound" / f"seed_{TURNED[0]}"
+    assert {path.name for path in sound.glob("M*")} == {"M1", "M2"}
+    clean = run_arm(of_runs.SOUND, TURNED[0], small)
+    assert [*clean.models] == [*turned.models] == ["M1", "M2", "M3"]
+    assert all(clean.models[name] == turned.models[name] for name in ("M1", "M2"))
+    assert clean.models["M3"].readings["flukes.noise"] != turned.models["M3"].readings["flukes.noise"]
+    assert run_arm(Arm(BY_NAME["noise"], 1, None, TURNED, begins=3), TURNED[0], small).models == turned.models
 
 
 def test_processes_of_the_laboratory_hear_no_ctrl_c():

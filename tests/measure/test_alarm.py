@@ -12,9 +12,11 @@ from selfreward.cli import app
 from selfreward.errors import Alarm
 from selfreward.measure.monitors import verdicts
 from selfreward.records import Estimate, Reading, read_jsonl
+from selfreward.reports import write_report
+from selfreward.rundir import JUDGMENTS, LIKELIHOOD_BEFORE, PAIRS, PROMPTS, RESPONSES, open_run
 from tinyrun import Moments, count_requests, go, make_world, quiet, tree
 
-FIGURES = {"M1": 0.1, "M2": 0.2, "M3": 0.3}
+FIGURES = {"M1": 0.1, "M2": 0.2, "M3": 0.3, "M4": 0.4, "M5": 0.5}
 STOP_AT_M2 = {"planted.rise": {"stop_above": 0.15}}
 NEVER = {"planted.rise": {"above": 0.5, "stop_above": 0.9}}
 
@@ -175,3 +177,114 @@ def test_what_the_monitors_are_asked_on_may_be_changed_without_losing_a_model(wo
     go(world, tmp_path / "run", drift__sample=1)
     go(world, tmp_path / "straight", drift__sample=1)
     assert tree(tmp_path / "run") == tree(tmp_path / "straight")
+
+
+# drift.on_alarm
+
+AT_M2 = {"planted.rise": {"above": (1.0, 0.15, 0.9)}}
+BACK = {"drift__limits": AT_M2, "drift__on_alarm": "rollback"}
+
+
+def test_on_alarm_stop_ends_a_run_at_a_limit_that_only_warns_else(world, tmp_path):
+    with pytest.raises(Alarm, match=r"run: planted\.rise at M2 \(0\.2, above 0\.15: stop\)\. The last good model is M1: "):
+        go(world, tmp_path / "run", drift__limits=AT_M2, drift__on_alarm="stop")
+    assert {path.name for path in (tmp_path / "run").glob("M*")} == {"M0", "M1", "M2"}
+    go(world, tmp_path / "run", drift__limits=AT_M2)  # as always: a warning, and on
+    assert [found[0].verdict for found in readings(tmp_path / "run").values()] == ["ok", "warn", "ok"]
+
+
+def test_rollback_leaves_the_model_behind_and_makes_the_next_one_from_the_last_good_one(world, tmp_path):
+    go(world, tmp_path / "run", **BACK)
+    run = open_run(tmp_path / "run")
+    made = {name: run.models[name].measured for name in ("M1", "M2", "M3")}
+    assert [found[0].verdict for found in readings(tmp_path / "run").values()] == ["ok", "back", "ok"]
+    assert made["M3"].parent == made["M2"].parent == made["M1"].fingerprint
+    asked = {part: {record.model for record in run["M3"].records(part)} for part in (RESPONSES, LIKELIHOOD_BEFORE)}
+    assert asked == {RESPONSES: {made["M1"].fingerprint}, LIKELIHOOD_BEFORE: {made["M1"].fingerprint}}
+    assert {judgment.judge for judgment in run["M3"].records(JUDGMENTS)} == {made["M1"].fingerprint}
+    assert {contest.against for contest in made["M3"].head_to_head} == {"M1"}
+    assert run.before("M3") == "M1" and [measured.name for measured in run.standing] == ["M0", "M1", "M3"]
+
+
+def test_after_a_rollback_the_previous_judge_is_no_model_that_was_left_behind(world, tmp_path):
+    ends = {"planted.rise": {"above": (1.0, 1.0, 0.25, 1.0)}}
+    go(world, tmp_path / "run", iterations=4, judge__by="previous", drift__limits=ends, drift__on_alarm="rollback")
+    run = open_run(tmp_path / "run")
+    assert [model.name for model in run.left] == ["M3"]
+    judged = {name: {judgment.judge for judgment in run[name].records(JUDGMENTS)} for name in ("M4", "M5")}
+    assert judged == {"M4": {run.models["M1"].measured.fingerprint}, "M5": {run.models["M2"].measured.fingerprint}}
+
+
+def test_after_a_rollback_no_prompt_is_asked_again_and_no_pair_of_the_model_left_behind_is_learnt_from(world, tmp_path):
+    go(world, tmp_path / "run", pairs__accumulate=True, **BACK)
+    run = open_run(tmp_path / "run")
+    second, third = ({prompt.id for prompt in run[name].records(PROMPTS)} for name in ("M2", "M3"))
+    assert not second & third
+    steps = {name: len(list(run[name].records(PAIRS))) for name in ("M2", "M3")}
+    go(world, tmp_path / "alone", **BACK)  # M3 is taught by its own pairs alone, accumulated or not
+    assert open_run(tmp_path / "alone").models["M3"].measured.fingerprint == run.models["M3"].measured.fingerprint
+    assert all(steps.values())
+
+
+def test_the_page_the_status_and_the_end_say_that_a_model_was_left_behind(world, tmp_path):
+    answer = run(world, tmp_path / "run", *limits(AT_M2), "--set", 'drift.on_alarm="rollback"')
+    assert answer.exit_code == 0, answer.output
+    told = "M2 is left behind, and the loop goes back to M1: planted.rise at M2 (0.2, above 0.15: left behind)"
+    status = CliRunner().invoke(app, ["status", str(tmp_path / "run")]).stdout
+    assert f"finished; {told}" in status
+    write_report(tmp_path / "run")
+    page = (tmp_path / "run" / "report" / "health.html").read_text()
+    assert "No: M2 was left behind" in page and "made from M1" in page
+    assert "and a model was left behind" in (tmp_path / "run" / "report" / "index.html").read_text()
+
+
+def test_where_the_last_model_is_left_behind_too_the_result_is_the_last_good_one(world, tmp_path):
+    go(world, tmp_path / "run", drift__limits={"planted.rise": {"above": 0.15}}, drift__on_alarm="rollback")
+    found = open_run(tmp_path / "run")
+    assert [model.name for model in found.left] == ["M2", "M3"] and found.standing[-1].name == "M1"
+    assert "M3 is left behind, and the loop goes back to M1" in found.status
+
+
+def test_a_model_that_was_not_watched_is_no_good_one_to_go_back_to(world, tmp_path):
+    ends = {"planted.rise": {"above": (1.0, 1.0, 0.25, 0.9)}}
+    go(world, tmp_path / "run", iterations=3, measure__every=2, drift__limits=ends, drift__on_alarm="rollback")
+    found = open_run(tmp_path / "run")
+    assert [found.models[name].is_measured for name in ("M2", "M3", "M4")] == [False, True, True]
+    assert [model.name for model in found.left] == ["M2", "M3"]
+    assert found.models["M4"].measured.parent == found.models["M1"].measured.fingerprint
+    assert "M3 is left behind, and the loop goes back to M1" in found.status
+
+
+def test_before_m1_there_is_nothing_to_go_back_to(world, tmp_path):
+    with pytest.raises(Alarm, match=r"planted\.rise at M1 \(0\.1, above 0\.05: stop\)\. It is the first model that was watched"):
+        go(world, tmp_path / "run", drift__limits={"planted.rise": {"above": 0.05}}, drift__on_alarm="rollback")
+
+
+def test_a_stop_limit_ends_the_run_under_rollback_and_names_the_last_model_that_was_not_left_behind(world, tmp_path):
+    ends = {"planted.rise": {"above": 0.15, "stop_above": 0.25}}
+    told = r"planted\.rise at M3 \(0\.3, above 0\.25: stop\)\. The last good model is M1: "
+    with pytest.raises(Alarm, match=told):
+        go(world, tmp_path / "run", drift__limits=ends, drift__on_alarm="rollback")
+    assert "the last good model is M1" in open_run(tmp_path / "run").status
+
+
+def test_a_run_that_rolls_back_is_the_same_wherever_it_was_killed(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("selfreward.api.write_cards", lambda folder: [])  # a second a run, and no part of this
+    monkeypatch.setattr("selfreward.api.write_report", lambda folder: None)
+    go(world, tmp_path / "straight", **BACK)
+    with monkeypatch.context() as patch:
+        moments = Moments(patch, tmp_path / "run", tmp_path / "copies")
+        go(world, tmp_path / "run", **BACK)
+    around = [at for at, (_, copy, _) in enumerate(moments.kept) if (copy / "killed" / "M2" / "measured.json").exists()]
+    assert len(around) > 40
+    for at in around[::9]:
+        for copy in ("killed", "cut"):
+            go(world, moments.kept[at][1] / copy, **BACK)
+            assert tree(moments.kept[at][1] / copy) == tree(tmp_path / "straight"), (at, copy)
+
+
+def test_a_finished_run_that_is_told_to_roll_back_after_all_refuses_the_models_made_from_what_it_leaves_behind(world, tmp_path):
+    go(world, tmp_path / "run", drift__limits=AT_M2)
+    error = refused(world, tmp_path / "run", **BACK)
+    assert error.where.startswith("M3/")
+    delete_what_it_says(error)

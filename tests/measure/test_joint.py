@@ -16,8 +16,9 @@ from selfreward.records import Baseline, Reading, to_line
 USUAL = {"a": (1.0, 0.5), "b": (0.0, 2.0)}
 
 
-def reading(monitor, value, iteration="M2"):
-    return Reading(monitor=monitor, iteration=iteration, value=value, interval=None, limit=None, verdict="ok")
+def reading(monitor, value, iteration="M2", reach=1.0):
+    interval = None if value is None else (value - reach, value + reach)
+    return Reading(monitor=monitor, iteration=iteration, value=value, interval=interval, limit=None, verdict="ok")
 
 
 def run_of(rng, models=3, figures=12, shift=0.0, together=1.0):
@@ -91,12 +92,12 @@ def test_many_small_moves_raise_the_alarm_that_no_single_figure_does():
 def test_a_reading_names_what_is_behind_it_and_takes_a_limit_of_the_recipe_before_the_baselines():
     joint = Joint(Baseline(usual={"M2": USUAL}, furthest=(1.0,)), 2.0)
     readings = [reading("a", 2.0), reading("b", -2.0), reading("c", 7.0), reading("d", None)]
-    read = read_joint(readings, "M2", {}, joint)
+    read = read_joint(readings, "M2", DriftConfig(), joint)
     assert (read.monitor, read.value, read.limit, read.verdict) == (JOINT, 2.5, (None, 2.0), "warn")
     assert read.behind == {"a": 2.0, "b": -1.0}
-    assert read_joint(readings, "M2", {JOINT: Limit(stop_above=2.4)}, joint).verdict == "stop"
-    assert read_joint(readings, "M2", {JOINT: Limit(above=3)}, joint).verdict == "ok"
-    assert read_joint(readings, "M9", {}, joint).value is None
+    assert read_joint(readings, "M2", DriftConfig(limits={JOINT: Limit(stop_above=2.4)}), joint).verdict == "stop"
+    assert read_joint(readings, "M2", DriftConfig(limits={JOINT: Limit(above=3)}), joint).verdict == "ok"
+    assert read_joint(readings, "M9", DriftConfig(), joint).value is None
 
 
 def test_readings_without_it_are_written_as_they_were():
@@ -124,7 +125,7 @@ def test_the_share_that_the_error_offers_is_accepted(tmp_path):
 
 
 def test_calibrate_writes_a_baseline_of_runs(tmp_path, monkeypatch):
-    values = iter(range(7))
+    values = iter(range(8))
 
     def opened(folder):
         at = float(next(values))
@@ -139,6 +140,24 @@ def test_calibrate_writes_a_baseline_of_runs(tmp_path, monkeypatch):
     baseline = Baseline.model_validate_json(out.read_text())
     assert baseline.usual == {"M1": {"a": (1.0, 1.0)}}
     assert baseline.furthest == (16.0, 9.0, 4.0)
-    too_few = CliRunner().invoke(app, ["calibrate", "only"])
+    too_few = CliRunner().invoke(app, ["calibrate", "one", "two"])
     assert "4 is the fewest" in too_few.output
     assert too_few.exit_code != 0
+
+
+def test_calibrate_makes_a_baseline_of_one_run_from_its_own_first_models(tmp_path, monkeypatch):
+    found = [reading("a", 1.0, "M1"), reading("b", None, "M1"), reading("still", 3.0, "M1", reach=0.0), reading(JOINT, 1.0, "M1")]
+    watched = {"M1": found, "M2": [reading("a", 9.0, "M2"), reading("b", 2.0, "M2", reach=0.5)], "M3": [], "M4": []}
+    models = {name: SimpleNamespace(watched=readings) for name, readings in watched.items()}
+    run = SimpleNamespace(models=models, iterations=["M2", "M3", "M4"], folder=tmp_path)
+    monkeypatch.setattr("selfreward.rundir.open_run", lambda folder: run)
+    monkeypatch.setattr("selfreward.measure.monitors.own.furthest_in_the_laboratory", lambda: (4.0,) * 24)
+    out = tmp_path / "baseline.jsonl"
+    answer = CliRunner().invoke(app, ["calibrate", "runs/my", "--out", str(out)])
+    assert answer.exit_code == 0 and "4.0%" in answer.output and "24 clean runs of the laboratory" in answer.output
+    baseline = Baseline.model_validate_json(out.read_text())
+    assert baseline.usual == {name: {"a": (1.0, 1.0), "b": (2.0, 0.5)} for name in ("M3", "M4")}
+    joint = load_joint(DriftConfig(baseline=str(out)))
+    beyond = read_joint([reading("a", 4.0, "M3"), reading("b", 2.0, "M3")], "M3", DriftConfig(), joint)
+    assert (beyond.value, beyond.verdict) == (4.5, "warn")  # three half widths, squared, and none
+    assert read_joint([reading("a", 4.0, "M2")], "M2", DriftConfig(), joint).verdict == "ok"

@@ -172,7 +172,7 @@ def test_of_a_run_under_way_what_is_finished_is_exported(tmp_path):
 
 
 def test_what_cannot_be_exported_is_an_error_with_a_way_out(run, exported, tmp_path):
-    with pytest.raises(SelfRewardError, match=r"no records are called pears\. Choose among pairs, .*, prompts"):
+    with pytest.raises(SelfRewardError, match=r"there are no records named pears\. Choose among pairs, .*, prompts"):
         export_run(run, tmp_path / "new", ["pears"])
     with pytest.raises(SelfRewardError, match=r"is not empty\. Delete it, or name another folder with --to"):
         export_run(run, exported)

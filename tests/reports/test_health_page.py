@@ -8,6 +8,7 @@ import re
 import shutil
 import tomllib
 from importlib.resources import files
+from types import SimpleNamespace
 
 import pytest
 from test_report import HOSTILE, SIZES, Page, chromium, make_run, shown
@@ -34,8 +35,8 @@ from selfreward.reports import charts, describe_status, write_cards, write_repor
 from selfreward.reports.cases import SHOWN, bred_traits, doubtful_pairs, favoured_words, fitting, flattered_answers
 from selfreward.reports.charts import Mark
 from selfreward.reports.headline import write_headline
-from selfreward.reports.loop_health import draw_monitors, meaning_of, unit_of
-from selfreward.rundir import open_run
+from selfreward.reports.loop_health import cases_of, draw_monitors, health_of, meaning_of, remedy_of, unit_of
+from selfreward.rundir import RunDir, open_run
 from selfreward.stats import pair_outcomes
 from tinyrun import go, make_world, quiet, tree
 
@@ -45,7 +46,8 @@ END = {"policy.distinct_answers": {"below": [0, 2], "stop_below": [0, 0, 2]}}
 """The same, and M3 ends the run."""
 AS_IT_IS = ("config.json", "provenance.json")
 """Files of a run that tell of its last attempt."""
-WATCHING = {"drift__sample": 3, "drift__pool": 2, "drift__anchors": "anchors.jsonl", "sft__baseline": False}
+WATCHING = {"drift__sample": 3, "drift__pool": 2, "drift__anchors": "anchors.jsonl", "sft__baseline": False,
+            "drift__also": ["progress", "runaway", "style"]}  # fmt: skip
 __all__ = ["chromium"]
 
 
@@ -143,7 +145,7 @@ def test_every_figure_has_a_sentence_of_its_own_and_no_sentence_is_about_nothing
     told = {f"{monitor}.{figure}" for monitor, found in texts.items() for figure in found.get("figures", {})}
     given = {figure.split("/")[0] + "/" if "/" in figure else figure for figure in read}
     assert told == given
-    assert set(texts["traits"]["traits"]) == {figure.split("/", 1)[1] for figure in read if "/" in figure} - {
+    assert set(texts["wording"]["names"]) == {figure.split("/", 1)[1] for figure in read if "/" in figure} - {
         f"own{HOSTILE}", "long words",
     }  # fmt: skip
     assert meaning_of("traits.S/length").startswith("Words in the chosen answer") and "“cats”" in meaning_of("traits.R/cats")
@@ -165,6 +167,31 @@ def test_of_a_monitor_what_is_outside_its_limits_comes_first_then_what_moved_mos
 def test_every_figure_has_a_unit(watched):
     figures = {one.monitor for one in open_run(watched).watched}
     assert len(figures) > 50 and not [figure for figure in figures if not unit_of(figure)]
+
+
+def test_every_share_on_the_page_says_of_how_many_cases_and_one_that_was_read_before_counts_were_kept_says_nothing(watched):
+    page = (watched / "report" / "health.html").read_text()
+    readings = [reading for file in sorted(watched.glob("M*/drift.jsonl")) for reading in read_jsonl(file, Reading)]
+    shares = [one for one in readings if one.value is not None and unit_of(one.monitor) in ("of 1", "difference of two shares")]
+    assert len({one.monitor for one in shares}) > 15
+    assert not [one.monitor for one in shares if not cases_of(one)]
+    pairs = len((watched / "M2" / "pairs.jsonl").read_text().splitlines())
+    (rate,) = (one for one in shares if (one.monitor, one.iteration) == ("flukes.rate", "M2"))
+    assert rate.n == pairs
+    last = {one.monitor: one for one in shares}["flukes.rate"]
+    assert f"of 1, over {cases_of(last)}</small>" in page
+    assert cases_of(rate.model_copy(update={"n": None})) == ""
+
+
+def test_a_run_begun_before_counts_were_kept_goes_on_without(watched, tmp_path):
+    run = shutil.copytree(watched, tmp_path / "run")
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["counted"] is True
+    del provenance["counted"]
+    (run / "provenance.json").write_text(json.dumps(provenance))
+    opened = RunDir(run, json.loads((run / "config.json").read_text()))
+    assert not opened.counted
+    opened.close()
 
 
 def test_a_curve_has_the_colours_of_its_verdicts_and_its_limits_where_they_are():
@@ -386,7 +413,7 @@ def test_a_run_that_a_monitor_ended_is_called_so_and_its_last_good_model_named(e
     assert [line.split()[0] for line in lines] == ["M0", "M1", "M2", "M3", "M4", "M5"] and lines[-1] == "  M5   to do"
     index, health = shown(page(ended, "index.html")), shown(page(ended))
     assert "Ended. The run was ended by its monitors at M3" in index and "Not finished" not in index
-    assert "and a monitor says stop" in index and "the run ended after M3. The last good model is the one before it" in health
+    assert "and a monitor says stop" in index and "the run ended after M3. The last good model is M2" in health
 
 
 def test_what_ends_a_run_at_its_first_model_leaves_no_good_one(tmp_path):
@@ -491,3 +518,37 @@ def test_the_page_works_in_chromium(watched, chromium, width, height):
     assert judgment.is_displayed() and json.dumps(HOSTILE)[1:10] in judgment.text
     assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
     assert chromium.find_elements("css selector", "script, img") == [] and "owned" not in chromium.title[:10]
+
+
+# not known, and what to do
+
+
+def standing(*readings, left=()):
+    """A run with these readings."""
+    return SimpleNamespace(watched=list(readings), left=[SimpleNamespace(name=name) for name in left], recipe=None)
+
+
+def test_a_limit_whose_figure_could_not_be_had_is_not_known_and_never_ok():
+    near, none = reading("flukes.rate", "M2", 0.1, limit=(None, 0.2)), reading("people.kendall", "M2", None, limit=(0.5, None))
+    assert health_of(standing(near)).line.startswith("Yes: 1 figure watched, of 1 with limits none is outside")
+    line, kind = health_of(standing(near, none))
+    assert line.startswith("Not known: ") and line.endswith("and people.kendall with limits could not be read at M2")
+    assert kind == "free"
+    assert health_of(standing(none)).line == "Not known: no figure could be read yet"
+    beyond = reading("flukes.rate", "M2", 0.3, "warn", limit=(None, 0.2))
+    assert health_of(standing(beyond, none)).line.startswith("No: ")
+    later = reading("people.kendall", "M3", 0.6, limit=(0.5, None))  # what M2 did not have M3 does
+    assert health_of(standing(near, none, later)).line.startswith("Yes: ")
+
+
+def test_models_left_behind_are_named_in_the_answer():
+    beyond = reading("flukes.rate", "M2", 0.3, "back", limit=(None, 0.2))
+    assert health_of(standing(beyond, left=["M2"])).line.startswith("No: M2 was left behind; 1 of 1 figure outside its limits")
+
+
+def test_a_remedy_is_told_where_a_figure_is_outside_its_limits_or_clearly_on_the_wrong_side_of_0():
+    falling, rising = reading("policy.chosen_logp", "M2", -1.0), reading("policy.chosen_logp", "M2", 1.0)
+    unclear = reading("policy.chosen_logp", "M2", -0.05)  # 0.1 either way
+    assert "dpo.nll_weight" in remedy_of(falling) and remedy_of(rising) == remedy_of(unclear) == ""
+    assert "dpo.nll_weight" in remedy_of(reading("policy.chosen_logp", "M2", 1.0, "warn", limit=(None, 0.5)))
+    assert remedy_of(reading("policy.entropy", "M2", 1.0, "warn", limit=(None, 0.5))) == ""

@@ -35,6 +35,8 @@ BRANCHED = [
 DIGITS = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 OWN = ("config.json", "provenance.json", "branch.json")
 """Files that name folders of a machine."""
+ADDED = "measured.receipt.json"
+"""A file that the build of then did not write."""
 
 
 @pytest.fixture
@@ -60,8 +62,8 @@ def go(*given):
 
 
 def records(run):
-    """Path → bytes of every file that names no folder of a machine; logs and pages (a model's card is one) are left out."""
-    files = [path for path in run.rglob("*") if path.is_file() and path.name not in (".lock", "README.md", *OWN)]
+    """Path → bytes of every file that names no folder of a machine and was written then; logs, pages and cards are left out."""
+    files = [path for path in run.rglob("*") if path.is_file() and path.name not in (".lock", "README.md", ADDED, *OWN)]
     named = {str(path.relative_to(run)): _alike(path) for path in files if path.name != "drift.receipt.json"}
     return {name: data for name, data in named.items() if name.split("/")[0] not in ("logs", "report")}
 
@@ -137,11 +139,24 @@ def test_a_recipe_that_changed_is_refused_for_what_changed_and_not_for_how_it_is
     assert result.exit_code == 1 and "the recipe changed (responses.n: " in result.stderr
 
 
-def test_its_page_and_its_status_are_shown(place):
+def test_its_page_and_its_status_are_shown_and_say_that_no_receipt_covers_its_figures(place):
     for command in ("report", "status"):
         result = CliRunner().invoke(app, [command, str(place / "begun")])
         assert result.exit_code == 0, result.output
-    assert "M2" in result.stdout and (place / "begun" / "report" / "index.html").exists()
+    page = (place / "begun" / "report" / "index.html").read_text()
+    assert "Figures of M0, SFT, M1, M2 are as found" in result.stdout and "Figures of M0, SFT, M1, M2 are as found" in page
+    go("--folder", place / "begun")
+    result = CliRunner().invoke(app, ["status", str(place / "begun")])
+    assert "are as found" not in result.stdout and {file.parent.name for file in (place / "begun").glob(f"*/{ADDED}")} == {
+        *("M0", "SFT", "M1", "M2", "M3")
+    }
+
+
+def test_a_model_that_is_gone_from_it_is_named(place):
+    shutil.rmtree(place / "whole" / "M1")
+    for command in ("report", "status"):
+        result = CliRunner().invoke(app, [command, str(place / "whole")])
+        assert result.exit_code == 1 and "M1: is missing, and M2 was made after it" in result.stderr
 
 
 # how things were spelt

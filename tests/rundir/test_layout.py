@@ -15,7 +15,7 @@ from selfreward.rundir import (
     open_run,
     part_of,
 )  # fmt: skip
-from selfreward.rundir.layout import BESIDE, FILES, MEASURED
+from selfreward.rundir.layout import BESIDE, FILES, MEASURED, MEASUREMENT
 from tinyrun import go, make_world, quiet
 
 
@@ -47,6 +47,7 @@ OTHERWISE = [
     {"sft__baseline": True, "judge__method": "pairwise", "judge_pairs": {"by": "none", "replay": 1}, **WIDE},
     {"sft__baseline": True, "judge_pairs": {"by": "meta", "samples": 4, "share": 0.5, "commonest": 1}, **WIDE},
     {"sft__baseline": True, "iterations": 4, "dpo__optimizer": "carried", "dpo__schedule": "run", "measure__every": 3, **WIDE},
+    {"sft__baseline": True, "judge__checks": "score", **WIDE},
 ]
 """Fields that do not go with all others."""
 
@@ -54,7 +55,7 @@ OTHERWISE = [
 @pytest.fixture(
     scope="module",
     params=[EVERYTHING, *OTHERWISE],
-    ids=["everything", "made", "temporal", "votes", "likely", "compared", "meta", "small"],
+    ids=["everything", "made", "temporal", "votes", "likely", "compared", "meta", "small", "checked"],
 )
 def run(request, tmp_path_factory):
     """A whole run with everything on, and others with what does not go with it."""
@@ -79,8 +80,9 @@ def make_run(folder, changes):
 
 
 def left(run):
-    """(folder, stage) of every receipt of a run."""
-    return {(receipt.parent.name, receipt.name.removesuffix(".receipt.json")) for receipt in run.glob("*/*.receipt.json")}
+    """(folder, stage) of every receipt of a run but those over measurements."""
+    receipts = [receipt for receipt in run.glob("*/*.receipt.json") if receipt.name != f"{MEASUREMENT}.receipt.json"]
+    return {(receipt.parent.name, receipt.name.removesuffix(".receipt.json")) for receipt in receipts}
 
 
 def test_every_stage_that_a_run_leaves_is_in_the_layout_and_the_other_way_round(run):
@@ -95,7 +97,7 @@ def test_every_file_of_a_run_belongs_to_a_part_or_is_named_in_the_layout(run):
     stages = left(run)
     for path in run.rglob("*"):
         top, *rest = path.relative_to(run).parts
-        if path.is_dir() or top in BESIDE or (not rest and top in FILES) or rest == [MEASURED]:
+        if path.is_dir() or top in BESIDE or (not rest and top in FILES) or rest in ([MEASURED], [f"{MEASUREMENT}.receipt.json"]):
             continue
         assert (top, rest[0].split(".")[0]) in stages, path
 

@@ -156,7 +156,7 @@ def test_an_edit_that_changes_nothing_asked_refuses_nothing(changes, recipe, who
     after = tree(whole)
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     assert not asked
-    assert {Path(name).name for name in changed} <= {"config.json", "measured.json", "summary.json"}
+    assert {Path(name).name for name in changed} <= {"config.json", "measured.json", "measured.receipt.json", "summary.json"}
     assert json.loads((whole / "config.json").read_text()) != json.loads((whole / "logs/attempt_1/config.json").read_text())
 
 

@@ -25,6 +25,7 @@ from tinyrun import Killed, go, make_world, quiet, tree
 
 CODES = [
     errno.EROFS, errno.EACCES, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENAMETOOLONG, errno.EISDIR, errno.ESTALE, errno.EBUSY,
+    errno.ETIMEDOUT,
 ]  # fmt: skip
 
 

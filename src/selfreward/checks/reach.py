@@ -16,6 +16,7 @@ from selfreward.checks.served import FROZEN, findings, honoured_fields
 from selfreward.checks.shapes import Shape, shape_of, size_by_name
 from selfreward.engines import (
     assert_finite,
+    assert_opens,
     assert_readable,
     assert_sound,
     find_gguf,
@@ -76,12 +77,12 @@ def models_of(recipe: Recipe) -> dict[str, tuple[str, ...]]:
 
 def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
     """Find the model `name`, which plays `parts`."""
-    if recipe.backend.type == "fake" and name not in recipe.servers:
-        return NamedModel(name, parts, "the fake backend stands in for it")
     if name in recipe.servers:
         return _served(name, parts, recipe)
     if re.fullmatch(IMPORT_PATH, name):
-        return _of_yours(name, parts)
+        return _of_yours(name, parts, elsewhere=bool(recipe.cluster and recipe.cluster.address))
+    if recipe.backend.type == "fake":
+        return NamedModel(name, parts, "the fake backend stands in for it")
     try:
         if gguf := find_gguf(name):
             return _in_gguf(gguf, NamedModel(name, parts, "GGUF, converted as the run begins"))
@@ -100,7 +101,7 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
 def unshared(models: Sequence[NamedModel], backend: BackendConfig) -> list[Finding]:
     """The models that sample more slowly than others: they hold more than keys and values of their texts."""
     what = "its layers cannot share a prompt between samples: every sample holds a copy of it, and more may be read again"
-    now = "Allow more time and memory for judging; the run says in a line what is not shared"
+    now = "Allow more time and memory for judging; the run prints a line about it"
     copied = [model.name for model in models if backend.type == "hf" and model.shape and model.shape.own_kind]
     return [Finding("warning", name, what, now) for name in copied]
 
@@ -117,9 +118,10 @@ def _served(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
     return NamedModel(name, parts, where, problems=problems, says=str(honours), context=honours.context)
 
 
-def _of_yours(name: str, parts: tuple[str, ...]) -> NamedModel:
+def _of_yours(name: str, parts: tuple[str, ...], elsewhere: bool) -> NamedModel:
+    """An engine of the user's own, which is tried, but not where it is opened on other machines."""
     try:
-        imported(name)
+        imported(name) if elsewhere else assert_opens(name)
     except SelfRewardError as error:
         return NamedModel(name, parts, "your code", problems=(Finding.of(error),))
     return NamedModel(name, parts, "your code")
@@ -160,7 +162,7 @@ def _out_of_reach(name: str, parts: tuple[str, ...], error: Exception) -> NamedM
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     if isinstance(error, GatedRepoError):
-        what, now = "is open only to those who accepted its licence", f"Accept it at huggingface.co/{name} and set HF_TOKEN"
+        what, now = "is open only to users who accepted its licence", f"Accept it at huggingface.co/{name} and set HF_TOKEN"
     elif isinstance(error, RepositoryNotFoundError):
         what, now = "is no folder here and no model on the hub", "Correct the name; for a private model set HF_TOKEN"
     else:

@@ -1,17 +1,20 @@
-"""The models behind endpoints: what each honours of what this recipe asks of it, in `check` and before a run's first token."""
+"""The models behind endpoints, met in `check` and before a run's first token: what each honours of what this recipe asks of it.
+
+Engines of the user's own are met here too: opened once.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfreward.checks.finding import Finding
-from selfreward.engines import outside_model
+from selfreward.engines import assert_opens, outside_model
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, SamplingConfig
-from selfreward.records import content_id, write_whole
+from selfreward.records import content_id, readable, write_whole
 
 if TYPE_CHECKING:
     from selfreward.engines.sampling.probe import Honours
@@ -40,6 +43,14 @@ def ask_servers(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path
             say(str(finding))
         answers[key] = f"{name}: {honours}"
         write_whole(logs / ASKED, json.dumps(answers, indent=1))
+
+
+def meet_own(recipe: Recipe, parts: Iterable[str]) -> None:
+    """Open each engine of the user's own once, but not those of other machines. Raises `SelfRewardError` where one cannot be."""
+    if not (recipe.cluster and recipe.cluster.address):
+        for name in parts:
+            if name not in recipe.servers:
+                assert_opens(name)
 
 
 def honoured_fields(name: str, recipe: Recipe, retries: int | None = None) -> Honours:
@@ -127,7 +138,7 @@ def _samplings(parts: tuple[str, ...], recipe: Recipe) -> list[tuple[str, Sampli
 def _read(file: Path) -> dict[str, str]:
     """The servers that were asked; one whose note is lost is asked again."""
     try:
-        answers = json.loads(file.read_text(encoding="utf-8"))
+        answers = json.loads(readable(file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return answers if isinstance(answers, dict) else {}

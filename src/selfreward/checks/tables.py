@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,6 +26,10 @@ HOW = (
     "device multiplies matrices, measured just now. Python, attention and memory traffic come on top: with 135 million "
     "parameters on a CPU sampling took 1.3 times as long, and training 1.8 times."
 )
+UNLIMITED = (
+    "no figure has a limit: figures are shown, and neither warn nor end the run. selfreward calibrate makes a baseline: of this "
+    "run, once M2 is watched, at no price; or of {runs} clean runs of other seeds, at this run's price each"
+)
 COLOUR = {"error": "bold red", "warning": "yellow"}
 
 
@@ -34,8 +39,8 @@ def show(check: Check, console: Console | None = None) -> None:
     if not console.is_terminal:
         console = Console(file=console.file, width=PLAIN_WIDTH, highlight=False)
     for finding in check.findings:
-        colour, told = COLOUR[finding.level], _plain(f"{finding.where}: {finding.what}. {finding.now}")
-        console.print(f"[{colour}]{finding.level}[/]: {told}", soft_wrap=True)
+        colour, line = COLOUR[finding.level], _plain(f"{finding.where}: {finding.what}. {finding.now}")
+        console.print(f"[{colour}]{finding.level}[/]: {line}", soft_wrap=True)
     if check.findings:
         console.print()
     console.print(_models(check))
@@ -78,27 +83,35 @@ def _sources(sources: Sequence[Read]) -> Table:
     for source in sources:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in source.dropped.items()) or "none"
         replies = ", ".join(f"{reason} {count:,}" for reason, count in source.replies.items())
-        told = f"{reasons}; of kept rows, responses: {replies}" if replies else reasons
-        table.add_row(*map(_plain, (source.field, called(source.path), f"{source.rows:,}", f"{source.kept:,}", told)))
+        text = f"{reasons}; of kept rows, responses: {replies}" if replies else reasons
+        table.add_row(*map(_plain, (source.field, called(source.path), f"{source.rows:,}", f"{source.kept:,}", text)))
     return table
 
 
 def _seed(seed: Material, assumed: bool) -> str:
-    made = f", from {amount(seed.to_rank, 'ranked response')}" if seed.to_rank else ""
+    eft = amount(seed.eft, "EFT example")
+    eft = f"at most {eft}, from {amount(seed.to_rank, 'ranked response')}" if seed.to_rank else eft
     whence = "[yellow]assumed, for it cannot be read[/]: " if assumed else ""
     return (
-        f"[bold]Seed[/]  {whence}{amount(seed.ift, 'IFT example')}, at most {amount(seed.eft, 'EFT example')}{made}; "
+        f"[bold]Seed[/]  {whence}{amount(seed.ift, 'IFT example')}, {eft}; "
         f"held out {amount(seed.heldout, 'prompt')} and {amount(seed.ranked, 'ranked response')}"
     )
 
 
 def _limits(drift: DriftConfig) -> str:
-    """The number of figures with limits, and of those that can end the run, in words."""
+    """The number of figures with limits, the alarms by all figures together, and their consequences, in words."""
+    joint = f"all figures together raise an alarm in at most {drift.false_alarms:.1%} of runs like the baseline's"
     if not drift.limits:
-        return "no figure has a limit: figures are shown, and neither warn nor end the run"
+        return joint + _on_alarm(drift) if drift.baseline else UNLIMITED.format(runs=2 * ceil(1 / drift.false_alarms - 1))
     stops = sum((limit.stop_below, limit.stop_above) != (None, None) for limit in drift.limits.values())
     have = "has" if len(drift.limits) == 1 else "have"
-    return f"{amount(len(drift.limits), 'figure')} {have} limits, and {stops or 'none'} can end the run"
+    ends = f"{amount(len(drift.limits), 'figure')} {have} limits, and {stops or 'none'} can end the run"
+    return ends + (f"; {joint}" if drift.baseline else "") + _on_alarm(drift)
+
+
+def _on_alarm(drift: DriftConfig) -> str:
+    told = {"stop": "any alarm ends the run", "rollback": "a model with an alarm is left behind, whose iteration is then lost"}
+    return f"; {told[drift.on_alarm]}" if drift.on_alarm else ""
 
 
 def _stages(lines: Sequence[StageTime]) -> Table:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 
 from selfreward.errors import SelfRewardError, first_line
+from selfreward.records import NoFile
 
 
 def _then(do: str) -> str:
@@ -19,6 +20,7 @@ FULL = ("the disk is full", _then("make room"))
 DENIED = ("there is no permission", _then("ask the owner of the file or folder for it, or name another"))
 OPEN = ("too many files are open", _then("raise the limit (`ulimit -n 65536`)"))
 IN_THE_WAY = ("a file stands where a folder should be", _then("move it away, or name another path"))
+AWAY = ("the disk, or the network to it, does not answer", _then("see that it is there, mount it again"))
 KNOWN = {
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
@@ -27,10 +29,12 @@ KNOWN = {
     errno.EPERM: DENIED,
     errno.EIO: ("the disk, or the network to it, failed (input/output error)", _then("look at the system's log, and repair it")),
     errno.ESTALE: ("the network file system lost it (stale file handle)", _then("mount it again")),
+    **dict.fromkeys((errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO), AWAY),
+    errno.EBUSY: ("something else uses it", _then("end that")),
     errno.EFBIG: ("it is larger than a file may be here", _then("raise the limit (`ulimit -f unlimited`) or use another disk")),
     errno.EMFILE: OPEN,
     errno.ENFILE: OPEN,
-    errno.ENAMETOOLONG: ("the name is too long", "Give a shorter one"),
+    errno.ENAMETOOLONG: ("the name is too long", "Give a shorter name"),
     errno.EISDIR: ("a folder stands where a file should be", _then("move it away, or name another path")),
     errno.ENOTDIR: IN_THE_WAY,
     errno.EEXIST: IN_THE_WAY,
@@ -63,7 +67,8 @@ def system_error(error: Exception, place: str) -> SelfRewardError | None:
             what, now = KNOWN[code]
             return SelfRewardError(what, file or place, now)
         if code and file:
-            return SelfRewardError(os.strerror(code), file, _then("correct it"))
+            what = str(cause.strerror) if isinstance(cause, NoFile) else os.strerror(code)
+            return SelfRewardError(what, file, _then("correct it"))
     return None
 
 
@@ -82,7 +87,7 @@ def _code(error: Exception) -> int | None:
     text = str(error)
     if written := WRITTEN.search(text):
         return int(written[1] or written[2])
-    return next((code for said, code in SAID.items() if said in text), None)
+    return next((code for phrase, code in SAID.items() if phrase in text), None)
 
 
 def _file(error: Exception, code: int | None) -> str:

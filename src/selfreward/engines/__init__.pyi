@@ -3,7 +3,7 @@ from .gguf import (convert_gguf as convert_gguf, find_gguf as find_gguf, read_gg
 from .machine import (Device as Device, find_device as find_device, load_ray as load_ray, matmul_rate as matmul_rate)
 from .opening import (assert_models as assert_models, load_checkpoint as load_checkpoint, open_model as open_model,
     open_trainer as open_trainer, outside_model as outside_model, quiet_hub as quiet_hub, quiet_libraries as quiet_libraries,
-    assert_openable as assert_openable)
+    assert_openable as assert_openable, assert_opens as assert_opens)
 from .protocols import (OPTIMIZER as OPTIMIZER, OPTIMIZER_BEFORE as OPTIMIZER_BEFORE, Advance as Advance, Batch as Batch,
     Model as Model, Trainer as Trainer, Unshared as Unshared,
     answers as answers, completions as completions, name_of as name_of, plan_batches as plan_batches, heard as heard,

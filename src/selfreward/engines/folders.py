@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward.errors import SelfRewardError, amount, first_line
-from selfreward.records import INDEX, listed_weights
+from selfreward.records import INDEX, NoFile, listed_weights, readable
 
 WHOLE = "model.safetensors"
 """Weights in one file."""
@@ -34,7 +34,7 @@ def wrong(file: Path, what: str, now: str) -> SelfRewardError:
 def read_settings(file: Path) -> dict[str, Any]:
     """A JSON file of a model's folder that holds a table. Raises `SelfRewardError` where it does not."""
     try:
-        tree = json.loads(file.read_text(encoding="utf-8-sig"))
+        tree = json.loads(readable(file).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise wrong(file, "is not there", GIVE) from error
     except (OSError, ValueError, RecursionError) as error:
@@ -44,11 +44,23 @@ def read_settings(file: Path) -> dict[str, Any]:
     return tree
 
 
+def assert_files(folder: Path) -> None:
+    """Raises `SelfRewardError` where a pipe, say, is in a model's folder: libraries would wait for it."""
+    for path in sorted(folder.glob("*")):
+        try:
+            readable(path)
+        except FileNotFoundError:  # a link that leads nowhere
+            continue
+        except NoFile as error:
+            raise wrong(path, f"is no file: {error.strerror}", AGAIN) from error
+
+
 def weight_files(folder: Path) -> dict[Path, dict[str, tuple[str, list[int]]]]:
     """The files that weights come from; of each, tensor → (type, shape), by their headers. No weights are read.
 
     Raises `SelfRewardError` where libraries would take them from elsewhere, or one is missing or not whole.
     """
+    assert_files(folder)
     _refuse_adapter(folder)
     listed = _listed(folder)
     headers = {}
@@ -114,7 +126,7 @@ def _refuse_twice(file: Path, headers: dict[Path, dict[str, tuple[str, list[int]
 def _header(file: Path) -> dict[str, tuple[str, list[int]]]:
     from safetensors import SafetensorError, safe_open
 
-    with file.open("rb") as opened:
+    with readable(file).open("rb") as opened:
         pointer = opened.read(40).startswith(b"version https://git-lfs")
     if pointer:
         raise wrong(file, "is a Git LFS pointer and not the weights", "Fetch them: git lfs pull")

@@ -13,7 +13,7 @@ from typing import Any
 
 from selfreward.engines.soundness import assert_finite, assert_readable, assert_sound, quietly
 from selfreward.errors import SelfRewardError, first_line, pip_install
-from selfreward.records import sync_files, sync_folder
+from selfreward.records import readable, sync_files, sync_folder
 
 SUFFIX, MAGIC = ".gguf", b"GGUF"
 ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
@@ -32,7 +32,7 @@ def find_gguf(name: str) -> Path | None:
 
 
 def _begins(file: Path) -> bytes:
-    with file.open("rb") as opened:
+    with readable(file).open("rb") as opened:
         return opened.read(len(MAGIC))
 
 
@@ -106,7 +106,7 @@ def _unknown(file: Path, error: Exception) -> SelfRewardError:
 
 def _write_ends(file: Path, fields: dict[str, Any]) -> None:
     """Add to the settings of how to generate every token that ends a turn or a message by the GGUF file."""
-    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings = json.loads(readable(file).read_text(encoding="utf-8"))
     known = settings.get("eos_token_id")
     ends = [*(known if isinstance(known, list) else [known]), *(fields.get(f"tokenizer.ggml.{name}") for name in ENDS)]
     stops = list(dict.fromkeys(int(end) for end in ends if end is not None))

@@ -115,13 +115,24 @@ def _own(path: str) -> Model:
     make = engine_at(path)
     try:
         engine: Model = make()
-    except (SelfRewardError, OSError, MemoryError):
+    except (SelfRewardError, MemoryError):
         raise
-    except Exception as error:  # whatever may go wrong in another's code
-        now = "Make it open without arguments"
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        now = "Correct that, and make it open without arguments"
         raise SelfRewardError(f"cannot be opened: raised {raised(error)}", path, now) from error
     assert_engine(engine, path)
     return engine
+
+
+def assert_opens(name: str) -> None:
+    """Open the model `name` and close it again, where it is an engine of the user's own. Raises `SelfRewardError`."""
+    if not re.fullmatch(IMPORT_PATH, name):
+        return
+    engine = _own(name)
+    try:
+        engine.close()
+    except Exception as error:  # the user's code may raise anything
+        raise SelfRewardError(f"cannot be closed: raised {raised(error)}", name, "Put that right") from error
 
 
 def assert_openable(
@@ -169,4 +180,5 @@ def quiet_libraries() -> None:
 
     of_transformers.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)  # tells that tokens were aligned, as they are here
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|transformers|trl|peft|accelerate)\b")

@@ -232,13 +232,13 @@ def write(
     think: bool = False, thought: str | None = None,
 ) -> str:  # fmt: skip
     """The text that the template makes of (role, content). Raises `SelfRewardError` where it refuses."""
-    said = [{"role": role, "content": [{"type": "text", "text": text}] if parts else text} for role, text in turns]
+    messages = [{"role": role, "content": [{"type": "text", "text": text}] if parts else text} for role, text in turns]
     if thought is not None:
-        said[-1] |= {"reasoning_content": thought, "reasoning": thought}
+        messages[-1] |= {"reasoning_content": thought, "reasoning": thought}
     try:
         return str(
             tokenizer.apply_chat_template(
-                said, tokenize=False, add_generation_prompt=prompt, chat_template=SAME_DAY + tokenizer.get_chat_template(),
+                messages, tokenize=False, add_generation_prompt=prompt, chat_template=SAME_DAY + tokenizer.get_chat_template(),
                 tools=[] if tools else None, documents=[] if tools else None, **SWITCHES[think],
             )
         )  # fmt: skip

@@ -62,8 +62,8 @@ def parted(text: str, opened: bool = False) -> Said:
 
 def written_with(text: str) -> Said | None:
     """The thought and the answer of a text by people that begins with a thought (`<think>…</think>`); None of any other."""
-    mark, said = MARKS.match(text.lstrip()), parted(text)
-    return said if mark and mark["open"] and said.thought and said.whole else None
+    mark, completion = MARKS.match(text.lstrip()), parted(text)
+    return completion if mark and mark["open"] and completion.thought and completion.whole else None
 
 
 def without_thought(completion: Completion, request: Request, opened: bool = False, apart: str | None = None) -> Completion:
@@ -75,14 +75,14 @@ def without_thought(completion: Completion, request: Request, opened: bool = Fal
     thinks = request.sampling.thinking is not None and request.forced is None
     if not thinks or completion.thought is not None or completion.finish == "error":
         return completion
-    said = parted(completion.text, opened)
+    parts = parted(completion.text, opened)
     if apart:  # no server says of a thought whether it came to its end: it did where something follows
-        said = said._replace(thought=apart, whole=bool(said.answer.strip()))
-    watched = [place.model_copy(update={"at": place.at - said.start}) for place in completion.watched if place.at >= said.start]
+        parts = parts._replace(thought=apart, whole=bool(parts.answer.strip()))
+    watched = [place.model_copy(update={"at": place.at - parts.start}) for place in completion.watched if place.at >= parts.start]
     return completion.model_copy(
         update={
-            "text": said.answer, "thought": said.thought, "watched": tuple(watched),
-            "finish": completion.finish if said.whole else "truncated",
+            "text": parts.answer, "thought": parts.thought, "watched": tuple(watched),
+            "finish": completion.finish if parts.whole else "truncated",
         }
     )  # fmt: skip
 

@@ -93,11 +93,11 @@ def completion_ids(
     With a `thought`, the ids of both, after the prompt that asks for one; an empty thought is none that was written.
     """
     how, before = template(tokenizer), _prompt(tokenizer, messages, thought is not None)
-    said = neutral(tokenizer, response.strip() if how.trims else response)
+    text = neutral(tokenizer, response.strip() if how.trims else response)
     lead = how.lead
     if thought is not None:
         lead = how.thought.opening + neutral(tokenizer, thought) + how.thought.closing if thought else how.before + how.lead
-    return [*_continuation(tokenizer, before, before + lead + said + how.tail), how.end]
+    return [*_continuation(tokenizer, before, before + lead + text + how.tail), how.end]
 
 
 def said_by(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Said:
@@ -170,12 +170,12 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, 
     texts = [neutral(tokenizer, message.content) for message in messages]
     turns = [(turn.role, _hidden(texts[at], at)) for at, turn in enumerate(messages)]
     text = write(tokenizer, turns, prompt=prompt, parts=how.parts, tools=how.tools, think=think)
-    if sorted(map(int, STAND_IN.findall(text))) != [at for at, said in enumerate(texts) if said.strip()]:
+    if sorted(map(int, STAND_IN.findall(text))) != [at for at, content in enumerate(texts) if content.strip()]:
         raise bad_template(tokenizer, "does not write the text of every turn exactly once")
     return STAND_IN.sub(lambda place: texts[int(place[1])].strip(), text)
 
 
 def _hidden(text: str, at: int) -> str:
     """A stand-in for what `text` says. The white space around it stays: it is the template that keeps or trims it."""
-    said = text.strip()
-    return text.replace(said, f"{PROBE}{at}x", 1) if said else text
+    stripped = text.strip()
+    return text.replace(stripped, f"{PROBE}{at}x", 1) if stripped else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -44,7 +44,7 @@ class Limit(Section):
 
 
 class DriftConfig(Section):
-    """Monitors, read at every iteration. Nothing flows back into the loop, except that `stop` ends the run."""
+    """Monitors, read at every iteration. Nothing flows back into the loop, except what alarms do by `on_alarm`."""
 
     sample: int = Field(64, ge=1)
     """Held-out prompts' answers, and anchors, about which models are asked more for the monitors alone."""
@@ -61,6 +61,12 @@ class DriftConfig(Section):
     function from an answer's text to a number."""
     limits: dict[str, Limit] = Field({})
     """Figure (`flukes.rate`, as drift.jsonl names it) → its limits."""
+    also: tuple[Literal["progress", "runaway", "style"], ...] = off(())
+    """Monitors beside the eight that always read. `progress`: later answers against earlier ones. `runaway`: whether the judge's
+    taste grows with what it breeds. `style`: whether it tells better from worse where the worse answer has more of a trait."""
+    on_alarm: Literal["stop", "rollback"] | None = off(None)
+    """The effect of `below`, `above` and the baseline's limit beside a warning. Not given: none. `stop`: they end the run, as
+    `stop_below` and `stop_above` do. `rollback`: a model is left behind, and the next begins at the last without an alarm."""
     baseline: Located | None = off(None)
     """A file that `selfreward calibrate` made of clean runs: one alarm over all figures and models, `joint.distance`."""
     false_alarms: float = off(0.05, gt=0, lt=1)

@@ -1,9 +1,9 @@
-from .base import (REPLY as REPLY, VERIFIED as VERIFIED, Identified as Identified, Record as Record, compiles as compiles,
+from .base import (REPLY as REPLY, Identified as Identified, Record as Record, compiles as compiles,
     content_id as content_id)
 from .evaluated import (FOLDER as FOLDER, RESULT as RESULT, Figure as Figure, Findings as Findings, Result as Result,
-    read_results as read_results)
+    read_results as read_results, write_result as write_result)
 from .files import (CHANGED as CHANGED, INDEX as INDEX, Known as Known, WEIGHTS as WEIGHTS, differing as differing, file_hash as file_hash,
-    fingerprint as fingerprint, listed_weights as listed_weights, read_signed as read_signed, same_models as same_models, settings_of as settings_of,
+    fingerprint as fingerprint, listed_weights as listed_weights, readable as readable, signed as signed, NoFile as NoFile, read_signed as read_signed, same_models as same_models, settings_of as settings_of,
     sync_files as sync_files, sync_folder as sync_folder, write_whole as write_whole)
 from .jsonl import (HALF as HALF, HALVES as HALVES, Records as Records, digest as digest, even as even, first_undecodable as first_undecodable, half_in as half_in, iter_about as iter_about, iter_jsonl as iter_jsonl,
     read_jsonl as read_jsonl, read_line as read_line, read_record as read_record, to_line as to_line, whole_json as whole_json,
@@ -19,8 +19,9 @@ from .measured import (Comparison as Comparison, Place as Place, Preference as P
     Compared as Compared, Estimate as Estimate, Followed as Followed, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
-    Posed as Posed, Request as Request, Sampled as Sampled, Sampling as Sampling, Thoughtful as Thoughtful, Watched as Watched)
+    Posed as Posed, Request as Request, Sampled as Sampled, Sampling as Sampling, Watched as Watched)
 from .requests import (NO_FRAME as NO_FRAME, Asked as Asked, Conversed as Conversed, Frame as Frame, last_turn as last_turn,
     quoted as quoted, turns_of as turns_of)
-from .watched import (Anchor as Anchor, Baseline as Baseline, Check as Check, Checks as Checks, How as How, Instruction as Instruction, holds as holds, share as share, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
-    describe as describe, ending as ending, phrase as phrase, worst as worst)
+from .watched import (Anchor as Anchor, Baseline as Baseline, Check as Check, Checks as Checks, How as How, Instruction as Instruction,
+    holds as holds, share as share, Likelihood as Likelihood, Reading as Reading, Severity as Severity, alarms as alarms,
+    describe as describe, ending as ending, left_behind as left_behind, phrase as phrase, unread as unread, worst as worst)

@@ -8,11 +8,13 @@ from typing import Any, Self
 
 from pydantic import Field
 
+from selfreward.errors import SelfRewardError
 from selfreward.records.base import Record
+from selfreward.records.files import CHANGED, differing, file_hash, read_signed, signed, write_whole
 from selfreward.records.jsonl import read_record
 from selfreward.records.measured import Estimate
 
-FOLDER, RESULT = "evaluations", "result.json"
+FOLDER, RESULT, RECEIPT = "evaluations", "result.json", "result.receipt.json"
 """The folder of evaluations beside a model, and the file of an evaluation's result."""
 
 
@@ -73,7 +75,31 @@ class Result(Findings):
     settings: dict[str, Any]
 
 
+def write_result(folder: Path, result: Result) -> Path:
+    """Write a result, and a receipt over it last; returns the result's file."""
+    file, receipt = folder / RESULT, folder / RECEIPT
+    receipt.unlink(missing_ok=True)
+    write_whole(file, result.model_dump_json(indent=1))
+    write_whole(receipt, signed({"files": {RESULT: file_hash(file)}}))
+    return file
+
+
 def read_results(model: Path) -> Iterator[Result]:
-    """The finished evaluations of the model in this folder (RUN/M3), by name."""
+    """The finished evaluations of the model in this folder (RUN/M3), by name.
+
+    Raises `SelfRewardError` where one differs from its receipt, which older builds did not write.
+    """
     for file in sorted((model / FOLDER).glob(f"*/{RESULT}")):
+        receipt = file.with_name(RECEIPT)
+        if receipt.exists() and not _vouches(receipt):
+            raise SelfRewardError(CHANGED, str(file), "The same `selfreward evaluate` as before computes it again")
         yield read_record(file, Result)
+
+
+def _vouches(receipt: Path) -> bool:
+    """True if a receipt is as it was written, and so is what it covers."""
+    try:
+        facts = read_signed(receipt)
+    except (OSError, ValueError, RecursionError):
+        return False
+    return facts is not None and differing(receipt.parent, facts["files"]) is None

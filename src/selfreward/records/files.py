@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +22,28 @@ INDEX = "model.safetensors.index.json"
 """Tensor → file, of weights in several files."""
 Known = Mapping[str, Mapping[str, str]]
 """Models by name: of each its `fingerprint`, and the hash of every file of its settings."""
+NO_FILES = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device"}
 CHANGED = "was changed or damaged since it was written"
+
+
+class NoFile(OSError):
+    """Something stands where a file should be that never ends, or for whose text its reader would wait."""
+
+    def __init__(self, kind: str, path: Path) -> None:
+        super().__init__(errno.EINVAL, f"{kind} stands where a file should be", str(path))
+
+
+def readable(path: Path) -> Path:
+    """`path`, to be read. Raises `NoFile` for a pipe, a socket and a device."""
+    mode = path.stat().st_mode
+    if kind := next((kind for is_one, kind in NO_FILES.items() if is_one(mode)), None):
+        raise NoFile(kind, path)
+    return path
 
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as source:
+    with readable(path).open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
@@ -42,7 +60,7 @@ def fingerprint(model: Path) -> str:
 
 def listed_weights(model: Path) -> dict[str, str]:
     """Tensor → file, as a model's folder lists them. Raises `ValueError` or `OSError` where there is no such list."""
-    tree = json.loads((model / INDEX).read_text(encoding="utf-8"))
+    tree = json.loads(readable(model / INDEX).read_text(encoding="utf-8"))
     listed = tree.get("weight_map") if isinstance(tree, dict) else None
     if not isinstance(listed, dict) or not listed or not all(isinstance(name, str) for name in listed.values()):
         raise ValueError("no weight_map")
@@ -94,10 +112,15 @@ def read_signed(path: Path) -> dict[str, Any] | None:
     Raises `ValueError` where the file holds no facts.
     """
     try:
-        facts: dict[str, Any] = json.loads(path.read_text())
+        facts: dict[str, Any] = json.loads(readable(path).read_text())
         return facts if facts.pop("id") == content_id(facts) else None
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("no facts with an id") from error
+
+
+def signed(facts: Mapping[str, Any]) -> str:
+    """The text of a file that holds `facts` and their hash."""
+    return json.dumps({"id": content_id(facts), **facts}, indent=1)
 
 
 @contextmanager
@@ -143,5 +166,5 @@ def sync_files(folder: Path) -> None:
 
 
 def _sync_file(path: Path) -> None:
-    with naming(path), path.open("rb") as opened:
+    with naming(path), readable(path).open("rb") as opened:
         os.fsync(opened.fileno())

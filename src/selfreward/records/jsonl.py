@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from selfreward.errors import SelfRewardError
 from selfreward.records.base import VERIFIED, Record
+from selfreward.records.files import readable
 
 R = TypeVar("R", bound=Record)
 
@@ -65,9 +66,9 @@ class Records(Collection[R]):
 
 def even(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows, each with every name that one of them has: `datasets` takes the columns of the first."""
-    found = list(rows)
-    names = dict.fromkeys(name for row in found for name in row)
-    return [{name: row.get(name) for name in names} for row in found]
+    rows_read = list(rows)
+    names = dict.fromkeys(name for row in rows_read for name in row)
+    return [{name: row.get(name) for name in names} for row in rows_read]
 
 
 def iter_jsonl(path: Path, kind: type[R], context: str | None = None) -> Iterator[R]:
@@ -92,7 +93,7 @@ def iter_about(path: Path, kind: type[R], field: str, values: Collection[object]
 
 def _numbered(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        with path.open(encoding="utf-8-sig") as lines:
+        with readable(path).open(encoding="utf-8-sig") as lines:
             yield from enumerate(lines, start=1)
     except OSError as error:
         raise SelfRewardError(f"cannot be read ({error.strerror})", str(path), "Give a file that exists") from error
@@ -122,9 +123,9 @@ def read_line(line: str, kind: type[R], where: str, context: str | None = None) 
 def read_record(file: Path, kind: type[R]) -> R:
     """The record that a whole file is. Raises `SelfRewardError` where it is another, or no text."""
     try:
-        return read_line(file.read_text(encoding="utf-8"), kind, str(file))
+        return read_line(readable(file).read_text(encoding="utf-8"), kind, str(file))
     except UnicodeDecodeError as error:
-        raise SelfRewardError("is not UTF-8", str(file), "Restore the file from where it came") from error
+        raise SelfRewardError("is not UTF-8", str(file), "Restore the file") from error
 
 
 def wrong_field(error: ValidationError, kind: type[BaseModel], names: Mapping[str, str] | None = None) -> str:

@@ -23,7 +23,7 @@ from threading import Event, Thread
 from typing import IO
 
 from selfreward.errors import SelfRewardError, visible
-from selfreward.records.files import sync_files, sync_folder
+from selfreward.records.files import readable, sync_files, sync_folder
 
 LOCK = ".lock"
 TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
@@ -50,7 +50,7 @@ class Held:
     def assert_held(self, folder: Path) -> None:
         """Raises `SelfRewardError` where the lease on `folder` expired, such as in sleep, and another process took it."""
         if self.lease and self.lease.lost:
-            what = f"this process did not refresh its lease for {STALE / 60:.0f} min, and another one works here now"
+            what = f"this process did not refresh its lease for {STALE / 60:.0f} min, and another process works here now"
             raise SelfRewardError(what, str(folder), "Wait until that process ends; the same command then goes on")
 
     def close(self) -> None:
@@ -125,9 +125,9 @@ def _holder(lease: Path) -> str:
     try:
         written = lease.stat().st_mtime
         try:
-            facts = json.loads(lease.read_bytes())
-            host, pid, at = str(facts["host"]), int(facts["pid"]), float(facts["at"])
-        except (ValueError, KeyError, TypeError):  # begun and not yet written
+            facts = json.loads(readable(lease).read_bytes())
+            host, pid, at = str(facts["host"]), int(facts["pid"]), min(written, float(facts["at"]))  # its clock may be ahead
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # begun and not yet written
             host, pid, at = "", 0, written
     except FileNotFoundError:
         return ""
@@ -160,6 +160,8 @@ def _knows_flock(file: IO[str], how: int) -> bool:
 
 def _take(lock: Path, mode: str, how: int) -> Held:
     """Hold `lock`, by a lease where its file system knows no flock and the folder can be written to. Raises `LockTaken`."""
+    if lock.exists():
+        readable(lock)
     file: IO[str] = lock.open(mode)
     try:
         if _knows_flock(file, how):
@@ -224,7 +226,7 @@ def is_held(lock: Path) -> bool:
     """True if a process holds the lock; nothing is written."""
     if not lock.exists():
         return False
-    with lock.open() as file:
+    with readable(lock).open() as file:
         try:
             _knows_flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file gives back what this took
             assert_unleased(lock)

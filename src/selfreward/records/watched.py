@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import ceil
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,7 +13,8 @@ from selfreward.records.base import Record, compiles
 from selfreward.records.measured import number
 from selfreward.records.requests import Conversed, Sampled
 
-Severity = Literal["ok", "warn", "stop"]
+Severity = Literal["ok", "warn", "back", "stop"]
+"""Verdicts from light to grave: within the limits, warned of, left behind (`drift.on_alarm = "rollback"`), the run's end."""
 
 
 class Reading(Record):
@@ -30,15 +31,17 @@ class Reading(Record):
     limit: tuple[float | None, float | None] | None
     """Lowest and highest value that is `ok`; None where the figure has no limit."""
     verdict: Severity
+    n: int | None = Field(None, exclude_if=lambda number: number is None)
+    """The number of cases behind the value; None where it is not known, as in runs begun before this was kept."""
     behind: dict[str, float] | None = Field(None, exclude_if=lambda figures: figures is None)
-    """The figures behind the joint figure, the furthest first → standard deviations from clean runs' mean."""
+    """The figures behind the joint figure, the furthest first → their distances in spreads of the baseline."""
 
 
 class Baseline(Record):
-    """The readings of clean runs, for one alarm over all figures (`measure.monitors.joint`)."""
+    """The readings of clean runs, or of the run's own first models, for one alarm over all figures (`measure.monitors.joint`)."""
 
     usual: dict[str, dict[str, tuple[float, float]]]
-    """Model → figure → mean and standard deviation over clean runs."""
+    """Model → figure → its usual value and spread: mean and standard deviation over clean runs."""
     furthest: tuple[float, ...]
     """The distance of the furthest model of each clean run that `usual` is not taken from, largest first."""
 
@@ -183,9 +186,15 @@ NAMED = 3
 
 
 def alarms(readings: Sequence[Reading]) -> list[Reading]:
-    """The readings with a verdict of `warn` or `stop`: `stop` first, then the latest model's, else in order."""
+    """The readings outside their limits: those with `stop` first, then the latest model's, else in order."""
     outside = [reading for reading in readings if reading.verdict != "ok"]
     return sorted(outside, key=lambda reading: (reading.verdict != "stop", -number(reading.iteration)))
+
+
+def unread(readings: Sequence[Reading]) -> list[Reading]:
+    """The figures of the last model read that have limits and no value, so that nothing is known of them."""
+    last = max((number(reading.iteration) for reading in readings), default=0)
+    return [reading for reading in readings if number(reading.iteration) == last and reading.limit and reading.value is None]
 
 
 def describe(readings: Sequence[Reading]) -> str:
@@ -198,29 +207,40 @@ def describe(readings: Sequence[Reading]) -> str:
     if not outside:
         unlimited = 'none has a limit, so no monitor can warn: set a limit, such as drift.limits."flukes.rate".above = 0.2'
         within = f"of {len(limited)} with limits none is outside" if limited else unlimited
-        return f"{amount(len(read), 'figure')} watched, {within}" if read else "no figure could be read yet"
-    phrases = [phrase(reading) for reading in outside.values()]
-    more = f" and {len(phrases) - NAMED} more" if len(phrases) > NAMED else ""
+        unknown = [reading.monitor for reading in unread(readings)]
+        more = f", and {_names(unknown)} with limits could not be read at {unread(readings)[0].iteration}" if unknown else ""
+        return f"{amount(len(read), 'figure')} watched, {within}{more}" if read else "no figure could be read yet"
     outside_of = "its limits" if len(outside) == 1 else "their limits"
-    return f"{len(outside)} of {amount(len(read), 'figure')} outside {outside_of}: {', '.join(phrases[:NAMED])}{more}"
+    return f"{len(outside)} of {amount(len(read), 'figure')} outside {outside_of}: {_names([*map(phrase, outside.values())])}"
+
+
+def _names(names: Sequence[str]) -> str:
+    """The first names, and how many there are more."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def phrase(reading: Reading) -> str:
     """The figure, the model, the value and the passed limit: `flukes.rate at M3 (0.41, above 0.2: stop)`."""
     value, (low, high) = reading.value or 0.0, reading.limit or (None, None)
     passed = f"below {low:g}" if low is not None and value < low else f"above {high:g}"
-    stop = ": stop" if reading.verdict == "stop" else ""
+    stop = {"stop": ": stop", "back": ": left behind"}.get(reading.verdict, "")
     return f"{reading.monitor} at {reading.iteration} ({value:.3g}, {passed}{stop})"
 
 
-def ending(model: str, readings: Sequence[Reading]) -> str:
-    """The end of a run at `model`, whose `readings` say `stop`: the cause, and the last model before it."""
+def ending(model: str, readings: Sequence[Reading], good: str | None) -> str:
+    """The end of a run at `model`, whose `readings` say `stop`: the cause, and the last `good` model, if there is one."""
     why = ", ".join(phrase(reading) for reading in readings if reading.verdict == "stop")
-    good = f"the last good model is M{number(model) - 1}" if model != "M1" else "it is the first model that was watched"
-    return f"ended by its monitors at {model}: {why}; {good}"
+    told = f"the last good model is {good}" if good else "it is the first model that was watched"
+    return f"ended by its monitors at {model}: {why}; {told}"
+
+
+def left_behind(model: str, readings: Sequence[Reading], good: str) -> str:
+    """The line on a `model` whose `readings` say `back`: the cause, and the model that the next iteration begins at."""
+    why = ", ".join(phrase(reading) for reading in readings if reading.verdict == "back")
+    return f"{model} is left behind, and the loop goes back to {good}: {why}"
 
 
 def worst(readings: Iterable[Reading]) -> Severity:
     """The gravest verdict of all."""
-    verdicts: tuple[Severity, ...] = ("ok", "warn", "stop")
-    return max((reading.verdict for reading in readings), key=verdicts.index, default="ok")
+    return max((reading.verdict for reading in readings), key=get_args(Severity).index, default="ok")

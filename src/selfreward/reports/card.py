@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import HUB_ID, NO_MATTER, Recipe
-from selfreward.records import LOCK, HeadToHead, Measured, alarms, alone, describe, number, phrase, write_whole
+from selfreward.records import LOCK, HeadToHead, Measured, alarms, alone, describe, number, phrase, readable, write_whole
 from selfreward.reports.render import render_card
 from selfreward.rundir import EFT, EFT_JUDGMENTS, IFT, MODEL, RANKINGS, SEED, FolderReader, RunView, making, open_run, teaching
 
@@ -69,8 +69,8 @@ METHODS = {
 
 def scored_how(recipe: Recipe, model: str) -> str:
     """The method that scored the candidates for `model`, where no judge graded them by the rubric; empty where one did."""
-    told = METHODS.get(recipe.judge.method_for(number(model)), "")
-    return told.format(model=model, judge=judge_of(recipe))
+    text = METHODS.get(recipe.judge.method_for(number(model)), "")
+    return text.format(model=model, judge=judge_of(recipe))
 
 
 def judge_of(recipe: Recipe) -> str:
@@ -78,7 +78,7 @@ def judge_of(recipe: Recipe) -> str:
     phrases = {
         "current": "the model itself, as it was before each iteration",
         "frozen": "M1, throughout",
-        "previous": "the model one iteration before the one that answered",
+        "previous": "the model one iteration before the answering model",
     }
     names = [phrases.get(name) or str(without_folders(name)) for name in recipe.judge.judges]
     return names[0] if len(names) == 1 else f"a jury of {len(names)} ({'; '.join(names)})"
@@ -91,7 +91,7 @@ def _counts(folder: FolderReader, stages: Iterable[str]) -> list[StageCount]:
 
 
 def _write(file: Path, text: str) -> Path:
-    if not file.exists() or file.read_bytes() != text.encode():
+    if not file.exists() or readable(file).read_bytes() != text.encode():
         logs = file.parents[2] / "logs"
         logs.mkdir(exist_ok=True)
         with alone(logs / LOCK):  # a run that ends and an export both write cards
@@ -108,7 +108,8 @@ def _model_card(standing: RunView, model: Measured) -> str:
     made_of = (IFT.name, *eft, *(part.name for part in parts if part.form != "trains"))
     return render_card(
         "model_card.md",
-        model=model, lineage=line, steps=model.selected.step if model.selected else receipt["steps"],
+        model=model, lineage=line, unsigned=model.name in standing.unsigned,
+        steps=model.selected.step if model.selected else receipt["steps"],
         base=str(without_folders(recipe.base)),
         hub_base=Markup(recipe.base) if HUB_ID.fullmatch(recipe.base) and not Path(recipe.base).exists() else None,
         counts={name: _counts(standing[name], made_of) for name in (SEED, *(ancestor.name for ancestor in line))},
@@ -125,7 +126,7 @@ def _libraries(run: Path) -> dict[str, str]:
     """Name → version of the libraries that the run was made with."""
     file = run / "provenance.json"
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))["libraries"])
+        return dict(json.loads(readable(file).read_text(encoding="utf-8"))["libraries"])
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         now = f"Restore it from the last attempt in {run / 'logs'}"
         raise SelfRewardError("is not what this program wrote", str(file), now) from error

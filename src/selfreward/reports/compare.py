@@ -28,7 +28,7 @@ COLOURS = 6
 PLAIN_WIDTH = 160
 """Columns of output to a file or a pipe."""
 MISSING = "–"
-SIGNS = {"ok": "", "warn": " !", "stop": " !!"}
+SIGNS = {"ok": "", "warn": " !", "back": " !", "stop": " !!"}
 Cells = list[tuple[str, str]]
 """(words, class) each."""
 
@@ -176,8 +176,8 @@ def _accuracy(model: Measured) -> Estimate | None:
 def _net(run: RunView, at: int, judged_by: Callable[[RunView], str | None]) -> Estimate | None:
     """Wins less losses of a model against the one before it."""
     models: Sequence[Measured] = run.measured
-    judge, before = judged_by(run), models[at - 1].name if at else ""
-    contest = contest_of(models[at], before, judge) if judge else None
+    judge = judged_by(run)
+    contest = contest_of(models[at], run.rival(models[at].name), judge) if judge else None
     return contest.net if contest else None
 
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from selfreward.records import Estimate, Reading, alarms, describe, worst, write_whole
+from selfreward.errors import amount
+from selfreward.records import Estimate, Reading, alarms, describe, unread, worst, write_whole
 from selfreward.reports import charts
 from selfreward.reports.cases import Bred, bred_traits, doubtful_pairs, favoured_words, fitting, flattered_answers
 from selfreward.reports.charts import Mark
@@ -23,8 +24,10 @@ TEXTS = 500_000
 """Bytes of each of the four parts with records; with the curves the page stays below 3 MB."""
 UNWATCHED = "Not known: nothing watched this loop"
 TO_COME = "Not known yet: no model has been read"
-ANSWER = {"free": "Not known", "ok": "Yes", "warn": "No", "stop": "No"}
+ANSWER = {"free": "Not known", "ok": "Yes", "warn": "No", "back": "No", "stop": "No"}
 """The answer to "is the loop healthy?", by the severity of its monitors."""
+OUTSIDE = ("warn", "back", "stop")
+"""The verdicts on what is outside its limits."""
 SHOWN = 3
 """Curves of a monitor that are shown beside those outside their limits; the rest is folded."""
 
@@ -47,8 +50,12 @@ class FigureCurve(NamedTuple):
     meaning: str
     unit: str
     """The unit of its value."""
+    of: str
+    """The number of cases behind the latest reading, `818 pairs`; empty where it is not known."""
     moved: float
     """The distance that it moved over the models, in half widths of its interval."""
+    remedy: str
+    """The remedy; empty where it is within its limits, on the good side of 0, or no remedy is known."""
 
 
 class Monitor(NamedTuple):
@@ -63,7 +70,7 @@ class Monitor(NamedTuple):
     @property
     def shown(self) -> list[FigureCurve]:
         """The curves that are seen at once."""
-        return [curve for at, curve in enumerate(self.curves) if at < SHOWN or curve.kind in ("warn", "stop")]
+        return [curve for at, curve in enumerate(self.curves) if at < SHOWN or curve.kind in OUTSIDE]
 
     @property
     def folded(self) -> list[FigureCurve]:
@@ -82,7 +89,10 @@ def health_of(standing: RunView) -> Health:
     if not standing.watched:
         return Health(TO_COME if standing.recipe.drift else UNWATCHED, "free")
     kind = _kind(standing.watched)
-    return Health(f"{ANSWER[kind]}: {describe(standing.watched)}", kind)
+    kind = "free" if kind == "ok" and unread(standing.watched) else kind
+    names = [model.name for model in standing.left]
+    left = f"{' and '.join(names)} {'was' if len(names) == 1 else 'were'} left behind; " if names else ""
+    return Health(f"{ANSWER[kind]}: {left}{describe(standing.watched)}", kind)
 
 
 def title_of(monitor: str) -> str:
@@ -96,7 +106,7 @@ def meaning_of(figure: str) -> str:
     texts = _texts().get(monitor, {})
     kind, of_a_trait, trait = name.partition("/")
     text = texts.get("figures", {}).get(f"{kind}/" if of_a_trait else name, "A figure of this monitor.")
-    return str(text).replace("{trait}", texts.get("traits", {}).get(trait, f"“{trait}”"))
+    return str(text).replace("{trait}", _texts()["wording"]["names"].get(trait, f"“{trait}”"))
 
 
 def unit_of(figure: str) -> str:
@@ -105,7 +115,24 @@ def unit_of(figure: str) -> str:
     texts = _texts().get(monitor, {})
     kind, of_a_trait, trait = name.partition("/")
     unit = str(texts.get("units", {}).get(f"{kind}/" if of_a_trait else name, ""))
-    return unit.replace("{unit}", texts.get("trait_units", {}).get(trait, f"of “{trait}”"))
+    return unit.replace("{unit}", _texts()["wording"]["units"].get(trait, f"of “{trait}”"))
+
+
+def remedy_of(latest: Reading) -> str:
+    """The remedy for a figure outside its limits, or clearly on the wrong side of 0 where it has one; else empty."""
+    monitor, _, name = latest.monitor.partition(".")
+    texts = _texts().get(monitor, {})
+    low, high = latest.interval or (0.0, 0.0)
+    turned = {"below": high < 0, "above": low > 0}.get(texts.get("turns", {}).get(name), False)
+    return str(texts.get("remedies", {}).get(name, "")) if turned or latest.verdict in OUTSIDE else ""
+
+
+def cases_of(reading: Reading) -> str:
+    """The number of cases behind a reading, in words (`818 pairs`); empty where it is not known, or there are none."""
+    monitor, _, name = reading.monitor.partition(".")
+    kind, of_a_trait, _ = name.partition("/")
+    case = _texts().get(monitor, {}).get("cases", {}).get(f"{kind}/" if of_a_trait else name)
+    return amount(reading.n, case) if case and reading.n else ""
 
 
 def draw_monitors(readings: Iterable[Reading]) -> list[Monitor]:
@@ -132,7 +159,8 @@ def _render(standing: RunView) -> str:
     return render(
         "health.html",
         run=standing.folder.resolve().name, health=health_of(standing), drift=standing.recipe.drift,
-        alarms=alarms(standing.watched), monitors=draw_monitors(standing.watched), ended=standing.ended,
+        alarms=alarms(standing.watched), monitors=draw_monitors(standing.watched), ended=standing.ended, cases=cases_of,
+        left=[(model.name, standing.rival(model.name)) for model in standing.left], before=standing.rival,
         records={
             "flukes": fitting(doubtful_pairs(standing), TEXTS),
             "flattery": fitting(flattered_answers(standing), TEXTS),
@@ -154,30 +182,31 @@ def _fitting(traits: Iterable[Bred], budget: int) -> list[Bred]:
 
 def _monitor(name: str, figures: Sequence[Sequence[Reading]]) -> Monitor:
     meaning = _texts().get(name, {}).get("meaning", "")
-    ordered = sorted(map(_curve, figures), key=lambda curve: (curve.kind not in ("warn", "stop"), -curve.moved))
+    ordered = sorted(map(_curve, figures), key=lambda curve: (curve.kind not in OUTSIDE, -curve.moved))
     return Monitor(name, title_of(name), meaning, ordered)
 
 
 def _curve(readings: Sequence[Reading]) -> FigureCurve:
     figure = readings[0].monitor
-    latest = next(one for one in reversed(readings) if one.value is not None)
-    chart = charts.monitor_chart([("", {one.iteration: mark_of(one, _kind([one])) for one in readings})])
+    latest = next(reading for reading in reversed(readings) if reading.value is not None)
+    chart = charts.monitor_chart([("", {reading.iteration: mark_of(reading, _kind([reading])) for reading in readings})])
     return FigureCurve(
-        figure.partition(".")[2], latest, _kind(readings), chart, meaning_of(figure), unit_of(figure), moved(readings)
-    )
+        figure.partition(".")[2], latest, _kind(readings), chart, meaning_of(figure), unit_of(figure), cases_of(latest),
+        moved(readings), remedy_of(latest),
+    )  # fmt: skip
 
 
 def moved(readings: Sequence[Reading]) -> float:
     """The distance of a figure's lowest value from its highest, in mean half widths of its interval; inf where it has none."""
-    values = [one.value for one in readings if one.value is not None]
-    widths = [high - low for one in readings if one.interval for low, high in [one.interval]]
+    values = [reading.value for reading in readings if reading.value is not None]
+    widths = [high - low for reading in readings if reading.interval for low, high in [reading.interval]]
     span, half = max(values, default=0.0) - min(values, default=0.0), sum(widths) / (2 * len(widths) or 1)
     return span / half if half else float("inf") if span else 0.0
 
 
 def _kind(readings: Sequence[Reading]) -> str:
-    """`ok`, `warn`, `stop`, or `free` without limits."""
-    return worst(readings) if any(reading.limit for reading in readings) else "free"
+    """The gravest verdict, or `free` without limits, and where no figure that has limits could be read."""
+    return worst(readings) if any(reading.limit and reading.value is not None for reading in readings) else "free"
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from markupsafe import Markup
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import LOCK, REPLY, Estimate, HeadToHead, Measured, alone, number, write_whole
+from selfreward.records import LOCK, REPLY, Estimate, HeadToHead, Measured, alone, readable, write_whole
 from selfreward.reports import charts
 from selfreward.reports.browse import sample
 from selfreward.reports.cases import denominators
@@ -21,8 +21,8 @@ from selfreward.reports.evaluations import Table, read_tables
 from selfreward.reports.headline import NO_JUDGE, can_judge, contest_of, decided, no_judge, two_decimals, write_headline
 from selfreward.reports.loop_health import health_of, write_health
 from selfreward.reports.render import render
-from selfreward.reports.status import model_lines
-from selfreward.rundir import IFT, FolderReader, RunView, open_run
+from selfreward.reports.status import model_lines, unsigned
+from selfreward.rundir import IFT, M1, FolderReader, RunView, open_run
 
 T = TypeVar("T")
 DRILLDOWN = 2_200_000
@@ -113,12 +113,12 @@ def _render(standing: RunView) -> str:
         "report.html",
         run=standing.folder.resolve().name, recipe=recipe, models=models, top=recipe.judge.scale[1],
         judging=any(model.reward_modeling for model in models),
-        headline=write_headline(models, recipe.judge.scale[1], standing.watched), health=health_of(standing),
+        headline=write_headline(standing.standing, recipe.judge.scale[1], standing.watched), health=health_of(standing),
         ended=standing.ended, truth=any(model.instruction_following for model in models),
         unfinished="" if standing.finished and not standing.ended else standing.status, lines=model_lines(standing),
-        rivals={model.name: _rivals(model, models) for model in models}, **_charts(models, recipe.judge.scale),
+        rivals={model.name: _rivals(model, standing) for model in models}, **_charts(models, recipe.judge.scale),
         curves=[item for item in curves if item], samples=[item for item in samples if item],
-        actors=_actors(standing), seeds=seeds, torn=torn,
+        actors=_actors(standing), seeds=seeds, torn=torn, unsigned=unsigned(standing),
         stand_in="seed/ift.receipt.json" not in torn and _stand_in(standing.seed),
         compared=_compared(models, recipe.measure.judge), evaluations=_evaluations(standing),
         of={model.name: denominators(standing[model.name], standing.recipe_of(model.name)) for model in models},
@@ -168,10 +168,9 @@ def _true(model: Measured) -> Estimate | None:
     return model.instruction_following.score if model.instruction_following else None
 
 
-def _rivals(model: Measured, models: Sequence[Measured]) -> dict[str, Rival | None]:
+def _rivals(model: Measured, standing: RunView) -> dict[str, Rival | None]:
     """The model before `model` and the SFT baseline; None where they were not compared."""
-    number = models.index(model)
-    names = {"previous": models[number - 1].name if number else "", "baseline": "SFT"}
+    names = {"previous": standing.rival(model.name), "baseline": "SFT"}
     compared = {contest.against for contest in model.head_to_head}
     return {
         part: Rival(name, contest_of(model, name, "truth"), contest_of(model, name, model.name)) if name in compared else None
@@ -265,7 +264,7 @@ def _curves(folder: FolderReader, torn: list[str]) -> TrainingCurves | None:
 
 
 def _drawn(name: str, file: Path) -> TrainingCurves | None:
-    logged: list[dict[str, Any]] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    logged: list[dict[str, Any]] = [json.loads(line) for line in readable(file).read_text(encoding="utf-8").splitlines()]
     titled = []
     for title, keys in CURVES.items():
         lines = [(kind, line) for kind, key in keys.items() if (line := _line(logged, key))]
@@ -287,9 +286,9 @@ def _actors(standing: RunView) -> dict[str, dict[str, str]]:
     """The models that answer and judge in each iteration, and whether a model judges itself."""
     actors = {}
     for name in standing.iterations:
-        judges, before = standing.recipe_of(name).judge.judges, f"M{number(name) - 1}"
-        told = {"current": before, "frozen": "M1", "previous": f"M{max(1, number(name) - 2)}"}
-        grader = " and ".join(told.get(judge, judge) for judge in judges)
+        judges, before = standing.recipe_of(name).judge.judges, standing.before(name)
+        answering = {"current": before, "frozen": M1, "previous": M1 if before == M1 else standing.before(before)}
+        grader = " and ".join(answering.get(judge, judge) for judge in judges)
         says = f"{grader} says of itself" if grader == before else f"{grader} says"
         actors[name] = {"answers": before, "judges": grader, "says": says}
     return actors

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from selfreward.errors import SelfRewardError, amount, first_line, visible
+from selfreward.records import readable
 from selfreward.reports.card import CARD
 from selfreward.rundir import check_model
 
@@ -91,7 +92,7 @@ def _refuse_paths(file: Path) -> None:
     """Raises `SelfRewardError` where a settings file names this machine's folders."""
     if file.suffix != ".json" or file.name in ("tokenizer.json", "vocab.json"):
         return
-    for value in _strings(json.loads(file.read_text(encoding="utf-8"))):
+    for value in _strings(json.loads(readable(file).read_text(encoding="utf-8"))):
         if LOCAL_PATH.match(value):
             raise SelfRewardError(f"names the path {value} of this machine", str(file), "Remove it before publishing")
 

@@ -13,9 +13,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from selfreward.errors import amount
+from selfreward.errors import amount, visible
 from selfreward.reports import charts
 from selfreward.reports.headline import two_decimals
+
+JOINERS = "\u200c\u200d"
 
 
 def render(template: str, **values: Any) -> str:
@@ -26,8 +28,11 @@ def render(template: str, **values: Any) -> str:
 
 
 def _written(text: str) -> str:
-    """`text` for a file: lone surrogates, for instance in the name of a run, become their escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """`text` for a file: what would reorder it or hide, in a model's words or a run's name, becomes its escape.
+
+    Joiners stay: scripts and emoji need them, and they move nothing.
+    """
+    return visible(text, keep=f"\n\t{JOINERS}")
 
 
 @cache

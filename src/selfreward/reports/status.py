@@ -14,15 +14,15 @@ from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, ModelView, PlannedPart
 def describe_status(folder: Path) -> str:
     """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` holds no run."""
     run = open_run(folder)
-    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run))]))
+    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run)), *unsigned(run)]))
 
 
 def describe_end(folder: Path) -> str:
     """A run's result in three lines: whether its last model is better than M1, with both axes; its monitors; its page."""
     run = open_run(folder)
-    measured = {model.name: model for model in run.measured if model.name not in (M0, SFT)}
+    measured = {model.name: model for model in run.standing if model.name not in (M0, SFT)}
     ends = dict.fromkeys([*measured][:1] + [*measured][-1:])
-    answer = write_headline(run.measured, run.recipe.judge.scale[1]).title
+    answer = write_headline(run.standing, run.recipe.judge.scale[1]).title
     axes = f"{answer}. " + "; ".join(f"{name}: {_axes(measured[name])}" for name in reversed(ends))
     watched = describe(run.watched) if run.recipe.drift else "not watched: a table [drift] lets monitors read every model"
     return "\n".join(map(shown, [axes, watched, str(folder / "report" / "index.html")]))
@@ -33,6 +33,12 @@ def model_lines(run: RunView) -> list[str]:
     return [f"{name:<4} {_line(model)}" for name, model in run.models.items()]
 
 
+def unsigned(run: RunView) -> list[str]:
+    """A line on figures that no receipt covers; none where all are covered."""
+    names, now = ", ".join(run.unsigned), f"the same command as before, on {run.folder}, computes and signs them"
+    return [f"Figures of {names} are as found: an older build wrote no receipts of measurements; {now}"] if names else []
+
+
 def _line(model: ModelView) -> str:
     if not model.measured:
         return _stages(model)
@@ -41,9 +47,9 @@ def _line(model: ModelView) -> str:
 
 
 def _axes(measured: Measured) -> str:
-    outside = [found for found in measured.head_to_head if found.judge not in ("truth", measured.name)]
+    outside = [compared for compared in measured.head_to_head if compared.judge not in ("truth", measured.name)]
     phrases = [
-        *(_outside(found) for found in outside[-1:]),
+        *(_outside(compared) for compared in outside[-1:]),
         f"true score {measured.true_score:.2f}" if measured.true_score is not None else "no truth known",
         f"says {measured.self_score.value:.2f} of itself" if measured.self_score else "no score of its own",
         _accuracy(measured),
@@ -51,12 +57,14 @@ def _axes(measured: Measured) -> str:
     return ", ".join(phrases)
 
 
-def _outside(found: HeadToHead) -> str:
+def _outside(compared: HeadToHead) -> str:
     """The verdict of a judge outside the loop."""
-    if not can_judge(found):
-        return no_judge(found)
-    net = 100 * (found.wins - found.losses) / decided(found)
-    return f"{found.judge} says {net:+.1f} points of 100 against {found.against} ({of(decided(found), found.unscored)})"
+    if not can_judge(compared):
+        return no_judge(compared)
+    net = 100 * (compared.wins - compared.losses) / decided(compared)
+    return (
+        f"{compared.judge} says {net:+.1f} points of 100 against {compared.against} ({of(decided(compared), compared.unscored)})"
+    )
 
 
 def _accuracy(measured: Measured) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfreward.errors import SelfRewardError, pip_install
-from selfreward.records import number
+from selfreward.records import number, readable
 from selfreward.reports.headline import BEFORE_THE_LOOP
 from selfreward.rundir import DRIFT, FolderReader
 
@@ -65,7 +65,7 @@ def tracking(trackers: Sequence[str], run: Path, say: Callable[[str], None]) -> 
 def read_curves(run: Path) -> list[Curves]:
     """Curves of the models measured so far, the loop's first; in a watched run, of the models watched so far."""
     summary = run / "summary.json"
-    models = json.loads(summary.read_text(encoding="utf-8"))["models"] if summary.exists() else []
+    models = json.loads(readable(summary).read_text(encoding="utf-8"))["models"] if summary.exists() else []
     if watched := [folder.name for folder in run.glob("M*") if FolderReader(folder).receipt(DRIFT.name)]:
         models = [model for model in models if model["name"] in (*BEFORE_THE_LOOP, *watched)]
     by_step: dict[int, dict[str, float]] = {}
@@ -88,7 +88,7 @@ def _figures(run: Path, model: dict[str, Any]) -> dict[str, float]:
 
 def _training(file: Path) -> list[tuple[int, dict[str, float]]]:
     """A trainer's log, step by step; values that are not finite are left out."""
-    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    lines = [json.loads(line) for line in readable(file).read_text().splitlines()] if file.exists() else []
     figures_by_step = {
         int(line["step"]): {f"training/{key}": float(line[key]) for key in _numbers(line)} for line in lines if "step" in line
     }

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import Recipe, changed_fields, read_recipe, read_tree
+from selfreward.recipe import Recipe, changed_values, read_recipe, read_tree
 from selfreward.records import (
     CHANGED,
     FOLDER,
@@ -22,7 +22,7 @@ from selfreward.records import (
     content_id,
     made_beside,
     number,
-    read_record,
+    readable,
     undisturbed,
     write_whole,
 )
@@ -36,7 +36,7 @@ LATER = ("prompts", "responses", "judge", "pairs", "judge_pairs", "dpo")
 """Fields of a recipe that may be others in a branch: they hold from its first model on."""
 AT_ONCE = (
     *("branch", "iterations", "keep_checkpoints", "report_to", "backend", "servers"),
-    *("drift.limits", "drift.baseline", "drift.false_alarms", "drift.pass_mark", "drift.traits"),
+    *("drift.limits", "drift.baseline", "drift.false_alarms", "drift.on_alarm", "drift.also", "drift.pass_mark", "drift.traits"),
 )
 """Fields that a branch may change for the whole folder: no record that something is made from depends on them."""
 GIVE = "Give M1 or a later model of a run, such as runs/demo/M2"
@@ -89,7 +89,7 @@ def read_branch(run: Path) -> Branch | None:
             raise SelfRewardError(f"is missing, and {CONFIG} says that this run goes on from another", str(file), now)
         return None
     try:
-        tree = json.loads(file.read_text(encoding="utf-8"))
+        tree = json.loads(readable(file).read_text(encoding="utf-8"))
         signed = tree.pop("id", None)
         branch = Branch.model_validate(tree)
     except (ValueError, RecursionError, AttributeError) as error:
@@ -102,7 +102,7 @@ def read_branch(run: Path) -> Branch | None:
 def _named(config: Path) -> str | None:
     """The id of the `branch.json` that a `config.json` names; readers of the whole `config.json` report a damaged one."""
     try:
-        branch_id = json.loads(config.read_text(encoding="utf-8")).get("branch")
+        branch_id = json.loads(readable(config).read_text(encoding="utf-8")).get("branch")
     except (OSError, ValueError, RecursionError, AttributeError):
         return None
     return branch_id if isinstance(branch_id, str) else None
@@ -135,9 +135,11 @@ def recipe_of(model: str, by_start: Mapping[int, Recipe]) -> Recipe:
 def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
     old, new = (side.model_dump(mode="json", by_alias=True) for side in (source, recipe))
     free = (*LATER, *AT_ONCE)
-    fixed = [name for name in changed_fields(old, new) if not any(f"{name}.".startswith(f"{may}.") for may in free)]
+    changes = changed_values(old, new)
+    fixed = [name for name in changes if not any(f"{name}.".startswith(f"{may}.") for may in free)]
     if fixed:
-        what = f"{branch.model} depends on it, so a branch cannot change it"
+        was, would_be = (json.dumps(value, ensure_ascii=False)[:60] for value in changes[fixed[0]])
+        what = f"{branch.model} depends on it, so a branch cannot change it ({was} → {would_be})"
         raise SelfRewardError(what, fixed[0], "Leave it as it was, or start a run of its own with this recipe")
     if recipe.iterations < branch.number:
         what = f"the recipe ends at M{recipe.iterations + 1}, and {branch.model} is there"
@@ -147,7 +149,7 @@ def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
 def is_run(folder: Path) -> bool:
     """True if `folder` holds a run: its config.json is a recipe, and not a model's settings."""
     try:
-        return "base" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return "base" in json.loads(readable(folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, TypeError):
         return False
 
@@ -160,10 +162,10 @@ def no_run(folder: Path, now: str) -> SelfRewardError:
 
 def find_model(path: Path) -> tuple[Path, str]:
     """The folder of a run and the name of its model, from RUN/M2. Raises `SelfRewardError`."""
-    made = path.parent if path.name == "model" else path
-    if not re.fullmatch(GOES_ON, made.name):
+    folder = path.parent if path.name == "model" else path
+    if not re.fullmatch(GOES_ON, folder.name):
         raise SelfRewardError("is no model that a run can go on from", str(path), GIVE)
-    return made.parent, made.name
+    return folder.parent, folder.name
 
 
 def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
@@ -194,10 +196,10 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
 
 def _assert_the_same(branch: Branch, run: Path, name: str, folder: Path) -> None:
     """Raises `SelfRewardError` where a branch comes from another model than `name` of `run`, if that still exists."""
-    now = f"Give this branch another folder, or go on with the one there: selfreward run -o {shlex.quote(str(folder))}"
+    now = f"Give this branch another folder, or go on with the branch there: selfreward run -o {shlex.quote(str(folder))}"
     if (branch.source, branch.model) != (run.resolve().name, name):
         raise SelfRewardError(f"comes from {branch.source}/{branch.model}", str(folder), now)
-    if (run / name / MEASURED).exists() and (weights := _measured(run / name).fingerprint) != branch.fingerprint:
+    if (run / name / MEASURED).exists() and (weights := _measured(run / name, under_way=True).fingerprint) != branch.fingerprint:
         what = f"comes from {branch.source}/{name} as it was, {branch.fingerprint}; it is {weights} now"
         raise SelfRewardError(what, str(folder), now)
 
@@ -207,7 +209,7 @@ def _look_over(folder: FolderReader) -> None:
     if folder.name != SEED and not (folder.path / MEASURED).exists():
         raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(folder.path), folder.restore)
     if folder.weights.exists() and folder.receipt(MODEL.name) is None:
-        raise SelfRewardError("has no receipt, so nothing says what it was made from", str(folder.weights), folder.restore)
+        raise SelfRewardError("has no receipt, so its inputs are unknown", str(folder.weights), folder.restore)
     for stage in folder.stages():
         folder.whole(stage)
 
@@ -219,8 +221,10 @@ def _branch_of(run: Path, model: str) -> Branch:
     return Branch(source=run.resolve().name, model=model, fingerprint=fingerprint, recipe=tree, before=before)
 
 
-def _measured(folder: Path) -> Measured:
-    return read_record(folder / MEASURED, Measured)
+def _measured(folder: Path, under_way: bool = False) -> Measured:
+    measured = FolderReader(folder, under_way).measured
+    assert measured is not None  # there is such a file
+    return measured
 
 
 def _take_over(run: Path, names: list[str], branch: Branch, recipe: Recipe, folder: Path) -> None:
@@ -240,7 +244,7 @@ def _take_over(run: Path, names: list[str], branch: Branch, recipe: Recipe, fold
 def _provenance(file: Path) -> str:
     """The text of a run's provenance. Raises `SelfRewardError` where it does not name the libraries."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = readable(file).read_text(encoding="utf-8")
         json.loads(text)["libraries"]
     except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         what = "is not what this program wrote" if file.exists() else "is missing"

@@ -21,29 +21,32 @@ from typing import Any
 
 from selfreward import __version__
 from selfreward.errors import Outdated, SelfRewardError, starred
-from selfreward.recipe import changed_fields
+from selfreward.recipe import LOOKED_IN, changed_fields, looked_in
 from selfreward.records import (
     CHANGED,
     Known,
     Record,
-    content_id,
     differing,
     file_hash,
     lock_folder,
     read_signed,
+    readable,
     same_models,
+    signed,
     sync_folder,
     to_line,
     write_whole,
 )
 from selfreward.rundir.branch import BRANCH, read_branch
 from selfreward.rundir.changes import as_it_was, changes_told, remove
-from selfreward.rundir.layout import WATCHING
+from selfreward.rundir.layout import MEASURED, WATCHING
 from selfreward.rundir.seen import ENDED, attempts
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 MODELS = "models"
 """The key in `provenance.json` under which the settings of models from outside stand."""
+COUNTED = "counted"
+"""The key in `provenance.json` of a run whose readings tell their number of cases; runs begun before go on without it."""
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only for training adapters."""
 
@@ -74,6 +77,7 @@ class RunDir:
             self.taken = branch.taken if (branch := read_branch(path)) else ()
             self.now = {**recipe, "versions": versions()}
             self.before = self._before() or self.now
+            self.counted = bool(self.before.pop(COUNTED, True))
             self._models = same_models(self._models, self.before.pop(MODELS, {}), path)
             self._attempt = self._new_attempt()
             if self.before is self.now:
@@ -94,8 +98,9 @@ class RunDir:
             for name in ("provenance.json", "config.json"):
                 write_whole(self.path / name, (self._attempt / name).read_text())
         self._settled = True
-        while self._waiting:
-            self._waiting.pop(0)()
+        waiting, self._waiting = self._waiting, []
+        for work in waiting:
+            work()
 
     def once_settled(self, work: Callable[[], object]) -> None:
         """Do `work`, which changes finished files, once this attempt's recipe is the run's: now, or when it becomes so."""
@@ -122,10 +127,11 @@ class RunDir:
         try:
             if not file.exists():
                 return {}
-            recipe = dict(json.loads(file.read_text()).items())
+            recipe = dict(json.loads(readable(file).read_text()).items())
             file = self.path / "provenance.json"
-            provenance = json.loads(file.read_text())
-            return {**recipe, "versions": provenance["libraries"], MODELS: dict(provenance.get(MODELS, {}))}
+            provenance = json.loads(readable(file).read_text())
+            known = {MODELS: dict(provenance.get(MODELS, {})), COUNTED: provenance.get(COUNTED, False)}
+            return {**recipe, "versions": provenance["libraries"], **known}
         except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
             now = f"Restore it from the last attempt in {self.logs}"
             raise SelfRewardError("is not what this program wrote", str(file), now) from error
@@ -139,8 +145,10 @@ class RunDir:
             "platform": platform.platform(),
             "argv": argv,
             "libraries": versions(),
+            LOOKED_IN: looked_in(),
         }
         provenance |= {MODELS: self._models} if self._models else {}
+        provenance |= {COUNTED: True} if self.counted else {}
         write_whole(attempt / "provenance.json", json.dumps(provenance, indent=1))
         write_whole(attempt / "config.json", json.dumps(self.recipe, indent=1))
         return attempt
@@ -148,13 +156,13 @@ class RunDir:
     def refuse(self, stage: Stage) -> Outdated:
         """The error for a stage that was made, or begun, from other inputs than now."""
         changed = changed_fields(self.before, self.now)
-        told = f"the recipe changed ({changes_told(self.before, self.now)})"
-        why = told if changed else "its inputs changed"
+        why = f"the recipe changed ({changes_told(self.before, self.now)})"
+        why = why if changed else "its inputs changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
         stages = [entry for entry in self._made() if entry.watching or not stage.watching]
         stages = [entry for entry in stages if entry.folder.name not in self.taken]
         later = {file for entry in stages for file in entry.files()} - keep
-        measured = {file.parent / "measured.json" for file in later if not stage.watching}
+        measured = {file.parent / MEASURED for file in later if not stage.watching}
         later |= {file for file in measured if file.exists()}
         now = f"Give this run a new folder; or undo the change{as_it_was(self.path, changed)}"
         if stage.folder.name in self.taken:
@@ -194,8 +202,8 @@ class Stage:
     def files(self) -> list[Path]:
         """Files of this stage that are on disk."""
         logs = (self.records, self.dropped, self.plan, self.journal, self.receipt)
-        made = (self.model, self.optimizer, self.work, self.checkpoints)
-        return [file for file in (*logs, *made) if file.exists()]
+        folders = (self.model, self.optimizer, self.work, self.checkpoints)
+        return [file for file in (*logs, *folders) if file.exists()]
 
     def finished(self, digest: str) -> dict[str, Any] | None:
         """The receipt, if the stage is whole and undamaged. Raises `Outdated` if it was made from other inputs."""
@@ -237,8 +245,8 @@ class Stage:
     def begin(self, digest: str, **plan: object) -> None:
         """Record the digest of this stage's inputs, before anything is made."""
         if self.model.exists():
-            raise self.damaged(self.model, "has no receipt, so nothing says what it was made from")
-        self._make_folder()
+            raise self.damaged(self.model, "has no receipt, so its inputs are unknown")
+        self.make_folder()
         self._save(self.plan, digest=digest, **plan)
 
     def finish(self, digest: str, files: Iterable[Path], **facts: object) -> None:
@@ -263,7 +271,8 @@ class Stage:
         self.journal.unlink(missing_ok=True)
         self.plan.unlink(missing_ok=True)
 
-    def _make_folder(self) -> None:
+    def make_folder(self) -> None:
+        """Make the folder of this stage, before any work in it."""
         self.run.assert_held()
         self.run.settle()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -271,13 +280,13 @@ class Stage:
 
     def write(self, path: Path, records: Iterable[Record]) -> Path:
         """Write records to a file of this stage."""
-        self._make_folder()
+        self.make_folder()
         write_whole(path, (to_line(record) + "\n" for record in records))
         return path
 
     def _save(self, path: Path, **facts: object) -> None:
         self.run.assert_held()
-        write_whole(path, json.dumps({"id": content_id(facts), **facts}, indent=1))
+        write_whole(path, signed(facts))
 
     def load(self, path: Path) -> dict[str, Any]:
         """The facts in a signed file of this stage. Raises `SelfRewardError` where it is damaged."""

@@ -138,7 +138,9 @@ BESIDE = ("logs", "report")
 """Folders of a run from which nothing is made."""
 BASE = "base"
 """A stage of the seed's folder that a run has whose base is a GGUF file: that model as a folder."""
-MEASURED = "measured.json"
+MEASUREMENT = "measured"
+"""The name of the receipt over a model's measurement, which names the receipts of all that it was made from."""
+MEASURED = f"{MEASUREMENT}.json"
 """A file in every model's folder that belongs to no stage."""
 
 
@@ -179,8 +181,8 @@ def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
         yield M0, _measuring(recipe)
     if recipe.sft.baseline:
         yield SFT, (MODEL, *_measuring(recipe))
-        made = (CHANGED_PROMPTS, WORSE_RESPONSES, RANKINGS) if by_itself else ()
-        yield SEED, (*made, EFT_JUDGMENTS, EFT) if recipe.makes_eft else ()
+        made_rankings = (CHANGED_PROMPTS, WORSE_RESPONSES, RANKINGS) if by_itself else ()
+        yield SEED, (*made_rankings, EFT_JUDGMENTS, EFT) if recipe.makes_eft else ()
     yield M1, () if recipe.sft.on == "none" else (MODEL,)
     yield M1, (*_measuring(recipe), *_watching(recipe, first=True))
     for t in range(2, recipe.iterations + 2):

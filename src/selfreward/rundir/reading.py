@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,33 @@ from selfreward.records import (
     CHANGED,
     Dropped,
     Judgment,
+    Measured,
     Pair,
     Prompt,
     Records,
     Response,
+    content_id,
     differing,
     fingerprint,
+    read_record,
     read_signed,
     settings_of,
 )  # fmt: skip
-from selfreward.rundir.layout import JUDGMENTS, MODEL, PAIRS, PROMPTS, RESPONSES, Part, R
+from selfreward.rundir.layout import JUDGMENTS, MEASURED, MEASUREMENT, MODEL, PAIRS, PROMPTS, RESPONSES, SEED, Part, R
 
 ADDED = "was added since the model was written, and libraries would read it"
 
 
 class FolderReader:
-    """The finished parts of one folder of a run. A file is hashed once, when its first record is read."""
+    """The finished parts of one folder of a run. A file is hashed once, when its first record is read.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.name = path, path.name
+    `under_way`: a process works in the run and may be making again what later models were made from.
+    """
+
+    def __init__(self, path: Path, under_way: bool = False) -> None:
+        self.path, self.name, self.under_way = path, path.name, under_way
         self._whole: dict[str, dict[str, Any]] = {}
+        self._complete = False
         self.restore = f"Run the same command as before on {path.parent}: it names what to restore or delete"
         """The way out, where a file here is not as it was written."""
 
@@ -57,8 +65,48 @@ class FolderReader:
             self._whole[stage] = facts
         return self._whole[stage]
 
+    @cached_property
+    def measured(self) -> Measured | None:
+        """The measurement of this model; None while it is not measured.
+
+        Raises `SelfRewardError` where it was changed, and where something that it was made from is missing, or another's.
+        """
+        self.assert_complete()
+        file = self.path / MEASURED
+        return read_record(file, Measured) if file.exists() else None
+
+    @property
+    def signed(self) -> bool:
+        """True if a receipt covers the measurement, which older builds did not write."""
+        return self.receipt(MEASUREMENT) is not None
+
+    def assert_complete(self) -> None:
+        """Raises `SelfRewardError` where a receipt that the measurement names is missing, or another than it was."""
+        facts = None if self.under_way or self._complete else self.whole(MEASUREMENT)
+        for part, receipt in facts["made_from"].items() if facts else ():
+            self._assert_same(part, receipt)
+        self._complete = True
+
+    def _assert_same(self, part: str, expected: str | None) -> None:
+        """Raises `SelfRewardError` where a part ("M2/pairs") has no receipt, or another than the measurement was made from."""
+        folder, stage = part.split("/")
+        there = FolderReader(self.path.parent / folder)
+        file = there.path / f"{stage}.receipt.json"
+        try:
+            facts = there.receipt(stage)
+        except SelfRewardError:
+            if folder == SEED:  # whoever reads that part of the seed tells of it
+                return
+            raise
+        if facts is None:
+            where = file if there.path.is_dir() else there.path
+            raise SelfRewardError(f"is missing, and {self.name} was measured after it was made", str(where), self.restore)
+        if content_id(facts) != expected:
+            raise SelfRewardError(f"is another than when {self.name} was measured", str(file), self.restore)
+
     def stages(self, part: Part[Any] | None = None) -> list[str]:
         """Names of the finished stages in order, all or those that are a round or step of `part`."""
+        self.assert_complete()
         names = [file.name.removesuffix(".receipt.json") for file in self.path.glob("*.receipt.json")]
         return sorted((name for name in names if part is None or part.covers(name)), key=lambda name: (len(name), name))
 
@@ -99,6 +147,9 @@ class FolderReader:
         facts = self.receipt(MODEL.name)
         if facts is None:
             return
+        if signed := self.whole(MEASUREMENT):
+            part = f"{self.name}/{MODEL.name}"
+            self._assert_same(part, signed["made_from"].get(part))
         if not self.weights.is_dir():
             raise SelfRewardError("is missing", str(self.weights), self.restore)
         self.whole(MODEL.name)
@@ -112,9 +163,10 @@ class FolderReader:
 
 def check_model(folder: Path) -> None:
     """Raises `SelfRewardError` where `folder` is a model of a run, RUN/M3 or RUN/M3/model, and not as it was written."""
-    made = folder.parent if folder.name == MODEL.name else folder
-    reader = FolderReader(made)
+    real = folder.resolve()  # by whatever link, or as `.`
+    reader = FolderReader(real.parent if real.name == MODEL.name else real)
+    begun = (reader.path / f"{MODEL.name}.plan.json").exists() or any(reader.path.glob("*.receipt.json"))
     if reader.receipt(MODEL.name):
         reader.check_weights()
-    elif (made / f"{MODEL.name}.plan.json").exists() and reader.weights.is_dir():
+    elif begun and reader.weights.is_dir():
         raise SelfRewardError("has no receipt, so nothing says that it is whole", str(reader.weights), reader.restore)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from selfreward.errors import SelfRewardError, amount
-from selfreward.records import Record, read_line
+from selfreward.records import Record, read_line, readable
 
 ENDED = "error.txt"
 """In the folder of an attempt: the error that ended it."""
@@ -34,7 +34,7 @@ class Status(Record):
 def last_seen(file: Path) -> Status | None:
     """The last sign of life of a process; None where `file` is missing or damaged."""
     try:
-        return read_line(file.read_text(encoding="utf-8"), Status, str(file))
+        return read_line(readable(file).read_text(encoding="utf-8"), Status, str(file))
     except (OSError, UnicodeDecodeError, SelfRewardError):
         return None
 
@@ -53,6 +53,6 @@ def last_error(logs: Path) -> str:
     """The error that ended the last attempt at a run; empty where none did."""
     file = logs / f"attempt_{max(attempts(logs), default=0)}" / ENDED
     try:
-        return file.read_text(encoding="utf-8", errors="replace").strip()
+        return readable(file).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import Recipe, read_recipe
-from selfreward.records import Measured, Reading, Records, ending, is_held, read_record
+from selfreward.recipe import Recipe, begun_with, look_in, read_recipe
+from selfreward.records import Measured, Reading, Records, ending, is_held, left_behind, readable, worst
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
-from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, MEASURED, PAIRS, SEED, PlannedPart, expected
+from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, M1, MEASURED, PAIRS, SEED, PlannedPart, expected
 from selfreward.rundir.reading import FolderReader
 from selfreward.rundir.seen import Status, last_error, last_seen
 
@@ -20,16 +20,10 @@ from selfreward.rundir.seen import Status, last_error, last_seen
 class ModelView(FolderReader):
     """One model's folder: its planned parts in order, and the finished ones."""
 
-    def __init__(self, run: Path, name: str, planned: list[PlannedPart]) -> None:
-        super().__init__(run / name)
+    def __init__(self, run: Path, name: str, planned: list[PlannedPart], under_way: bool = False) -> None:
+        super().__init__(run / name, under_way)
         self.planned = planned
         self.done = [part for part in planned if (run / f"{part}.receipt.json").exists()]
-
-    @cached_property
-    def measured(self) -> Measured | None:
-        """The measurement of this model; None while it is not measured."""
-        file = self.path / MEASURED
-        return read_record(file, Measured) if file.exists() else None
 
     @cached_property
     def watched(self) -> list[Reading]:
@@ -63,7 +57,7 @@ class RunView:
         self.seen = last_seen(folder / "logs" / "status.json")
         """The last sign of life."""
         self.seed = FolderReader(folder / SEED)
-        self.models = {name: ModelView(folder, name, planned) for name, planned in _by_model(recipe).items()}
+        self.models = {name: ModelView(folder, name, planned, self.alive) for name, planned in _by_model(recipe).items()}
         """Models by name, in the order in which they are made."""
 
     def __getitem__(self, name: str) -> FolderReader:
@@ -96,6 +90,11 @@ class RunView:
         return [model.measured for model in self.models.values() if model.measured]
 
     @property
+    def unsigned(self) -> list[str]:
+        """Names of the measured models whose figures no receipt covers: an older build wrote none."""
+        return [model.name for model in self.models.values() if model.measured and not model.signed]
+
+    @property
     def finished(self) -> bool:
         """True if every model is made, and measured and watched where the recipe says so."""
         return all(not model.owed and (model.measured or not model.is_measured) for model in self.models.values())
@@ -104,6 +103,34 @@ class RunView:
     def ended(self) -> ModelView | None:
         """The model at which a monitor's `stop` ended the run; None where none did."""
         return next((m for m in self.models.values() if any(reading.verdict == "stop" for reading in m.watched)), None)
+
+    @cached_property
+    def left(self) -> list[ModelView]:
+        """The models that an alarm left behind (`drift.on_alarm = "rollback"`), and those made unwatched on the way to it."""
+        left: list[ModelView] = []
+        unwatched: list[ModelView] = []
+        for model in (self.models[name] for name in self.iterations):
+            unwatched.append(model)
+            if model.watched:
+                left += unwatched if worst(model.watched) == "back" else []
+                unwatched = []
+        return left
+
+    @property
+    def standing(self) -> list[Measured]:
+        """The measurements so far, in order, but those of models left behind."""
+        left = {model.name for model in self.left}
+        return [measured for measured in self.measured if measured.name not in left]
+
+    def before(self, model: str) -> str:
+        """The last model before `model` that was not left behind: of M2, M3, … the one it is made from; or empty."""
+        left, names = {behind.name for behind in self.left}, [*self.models]
+        return next((name for name in reversed(names[: names.index(model)]) if name not in left), "")
+
+    def rival(self, model: str) -> str:
+        """The last model before `model` that was measured and not left behind, with which it is compared; or empty."""
+        name = self.before(model)
+        return name if not name or self.models[name].is_measured else self.rival(name)
 
     @property
     def iterations(self) -> list[str]:
@@ -119,9 +146,11 @@ class RunView:
     def status(self) -> str:
         """One line: finished, or the stage under way, or where the run stopped, or the cause of its end."""
         if self.ended:
-            return ending(self.ended.name, self.ended.watched)
+            name = self.ended.name
+            return ending(name, self.ended.watched, None if name == M1 else self.rival(name))
         if self.finished and not self.alive:
-            return "finished"
+            alarmed = [model for model in self.left if model.watched]
+            return "; ".join(["finished", *(left_behind(m.name, m.watched, self.rival(m.name)) for m in alarmed)])
         stage, seen = self.next_stage, self.seen
         if seen is None or not _part_of(seen.stage, stage):
             progress = f"before {stage}" if stage else "at its end"
@@ -141,10 +170,24 @@ def open_run(folder: Path | str) -> RunView:
     if not config.is_file():
         raise no_run(folder, "Give the folder of a run, such as runs/demo")
     try:
-        return RunView(folder, read_recipe(json.loads(config.read_text()), str(config), folder))
+        if folders := begun_with(folder):
+            look_in(*folders)
+        run = RunView(folder, read_recipe(json.loads(readable(config).read_text()), str(config), folder))
     except (ValueError, RecursionError) as error:
         now = f"Restore it from the last attempt in {folder / 'logs'}"
         raise SelfRewardError("is not what this program wrote", str(config), now) from error
+    _assert_no_gap(run)
+    return run
+
+
+def _assert_no_gap(run: RunView) -> None:
+    """Raises `SelfRewardError` where a model is not measured and one after it is, by an older build, whose receipts name none."""
+    models = [] if run.alive else [model for model in run.models.values() if model.is_measured]
+    for model, later in pairwise(models):
+        measured, after = ((each.path / MEASURED).exists() for each in (model, later))
+        if after and not measured and not later.signed:
+            what = f"is missing, and {later.name} was made after it"
+            raise SelfRewardError(what, str(model.path / MEASURED if model.path.is_dir() else model.path), model.restore)
 
 
 def _by_model(recipe: Recipe) -> dict[str, list[PlannedPart]]:

@@ -7,7 +7,8 @@ from .judgments import (Grader as Grader, ask_candidates as ask_candidates, read
 from .likelihoods import Likely as Likely
 from .made_rankings import load_change_rubric as load_change_rubric
 from .meta_judgments import load_meta_rubric as load_meta_rubric
-from .nothing import (of_preferences as of_preferences, require_pairs as require_pairs)
+from .nothing import (require_pairs as require_pairs)
+from .reasons import (of_preferences as of_preferences)
 from .pairs import (Scored as Scored, best_against_worst as best_against_worst, choose_pairs as choose_pairs,
     pair_policy as pair_policy, trusted as trusted, without_flukes as without_flukes)
 from .pairwise import (PairwiseJudge as PairwiseJudge, combine as combine, flip_rate as flip_rate)
@@ -19,4 +20,5 @@ from .rubrics import (Rubric as Rubric, own_words as own_words)
 from .seed import (Seed as Seed, load_seed as load_seed, ranked_responses as ranked_responses, refuse_known as refuse_known)
 from .selection import (load_selector as load_selector, load_validation as load_validation)
 from .temporal import pick_pairs as pick_pairs
-from .sources import (KeptAndDropped as KeptAndDropped, load_prompts as load_prompts, load_rankings as load_rankings, why_not as why_not)
+from .gaps import why_none as why_none
+from .sources import (KeptAndDropped as KeptAndDropped, load_prompts as load_prompts, load_rankings as load_rankings)

@@ -27,6 +27,12 @@ class Cast:
         self._members[name] = model.model_copy(update={"name": name})
         return self._members[name]
 
+    def go_back(self, name: str) -> None:
+        """Remove the models that joined after `name`."""
+        names = list(self._members)
+        for later in names[names.index(name) + 1 :]:
+            del self._members[later]
+
     def writer(self, config: PromptsConfig, model: Checkpoint) -> Checkpoint:
         """The model that writes new prompts."""
         if config.by == "current":

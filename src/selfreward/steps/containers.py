@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from selfreward.engines import quiet_hub
 from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import HUB_ID, SourceConfig
-from selfreward.records import first_undecodable
+from selfreward.records import first_undecodable, readable
 
 LONGEST_CELL = 2**31 - 1
 """Characters in a cell of a CSV file; Python's own limit of 131,072 is shorter than some conversations."""
@@ -42,11 +42,11 @@ def rows_of(source: SourceConfig) -> Iterator[tuple[Place, Any]]:
             yield Place(f"{source.path}, row {number}", f"{path.name}, row {number}"), row
         return
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(readable(path)) if path.suffix == ".gz" else readable(path).open("rb") as file:
             for at, row in reader(file):
                 yield Place(f"{path}{at}", f"{path.name}{at}"), row
     except UnicodeDecodeError as error:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+        with gzip.open(readable(path)) if path.suffix == ".gz" else readable(path).open("rb") as lines:
             raise SelfRewardError("is not UTF-8 text", f"{path}:{first_undecodable(lines)}", "Save it as UTF-8") from error
     except (OSError, EOFError, zlib.error, csv.Error, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())

@@ -73,8 +73,8 @@ class Conversation(Shape):
     @classmethod
     def _the_one_given(cls, value: Any) -> Any:
         """The list among several names; a name that is null in this row counts as missing."""
-        given = isinstance(value, dict) and any(value.get(name) is not None for name in LISTS)
-        return {name: part for name, part in value.items() if name not in LISTS or part is not None} if given else value
+        has_turns = isinstance(value, dict) and any(value.get(name) is not None for name in LISTS)
+        return {name: part for name, part in value.items() if name not in LISTS or part is not None} if has_turns else value
 
     def exchange(self, language: str | None) -> Exchange:
         """The last turn of the user and the answer to it."""

@@ -74,10 +74,10 @@ class Grader:
     def without_score(self, text: str) -> str:
         """A judge's words without their verdicts."""
         behind = AFTER_KEY if self.config.form == "json" else AFTER_SCORE
-        kept, at = "", 0
+        words, at = "", 0
         for verdict in self._verdict.finditer(text):
-            kept, at = kept + text[at : max(at, verdict.start())], max(at, behind.match(text, verdict.end()).end())  # type: ignore[union-attr]
-        return (kept + text[at:]).strip()
+            words, at = words + text[at : max(at, verdict.start())], max(at, behind.match(text, verdict.end()).end())  # type: ignore[union-attr]
+        return (words + text[at:]).strip()
 
     def own_turn(self, text: str) -> str:
         """The part of a judge's text that counts."""

@@ -92,7 +92,7 @@ def win_shares(preferences: Iterable[Preference], responses: Iterable[Response],
     Responses to a prompt stand together in `responses`; those that read the same are level, asked about or not. Comparisons that
     were not decided do not count; a response of fewer than `min_valid` has no share, unless it has fewer rivals, all decided.
     """
-    winners = {(one.a, one.b): one.winner for one in combine(preferences)}
+    winners = {(verdict.a, verdict.b): verdict.winner for verdict in combine(preferences)}
     won: dict[str, list[float]] = defaultdict(list)
     rivals: Counter[str] = Counter()
     for _, group in groupby(responses, lambda response: response.prompt_id):

@@ -156,16 +156,16 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re.Match[str]]:
     """The matches of `pattern` that count: none below its line or in brackets with words after it, and no list's first."""
-    for found in pattern.finditer(text, start):
-        before = text[found.start() : max(found.start(1), found.start())].lstrip()
-        bracketed = found.end() == found.end(1) and BRACKETED.search(before)  # a pattern that closes a bracket means it
-        below = (re.search(LINE_END, before) or bracketed) and not ENDS_LINE.match(text, found.end())
+    for match in pattern.finditer(text, start):
+        before = text[match.start() : max(match.start(1), match.start())].lstrip()
+        bracketed = match.end() == match.end(1) and BRACKETED.search(before)  # a pattern that closes a bracket means it
+        below = (re.search(LINE_END, before) or bracketed) and not ENDS_LINE.match(text, match.end())
         if (
             not below
-            and not (BULLET.search(before) and OF_UNITS.match(text, found.end()))
-            and not (found[1] == "1" and LISTED.match(text, found.end()))
+            and not (BULLET.search(before) and OF_UNITS.match(text, match.end()))
+            and not (match[1] == "1" and LISTED.match(text, match.end()))
         ):
-            yield found
+            yield match
 
 
 def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import Asked, Completion, quoted
+from selfreward.records import Asked, Completion, quoted, readable
 from selfreward.steps.parsing import NO_VERDICT, find_turn
 
 CONVERSATION = "conversation"
@@ -28,7 +28,7 @@ class Rubric:
     def __init__(self, path: str, slots: tuple[str, ...], field: str) -> None:
         """Read the rubric that the recipe names in `field`. Raises `SelfRewardError` where it is unreadable or lacks a slot."""
         try:
-            self.text = Path(path).read_text(encoding="utf-8").strip()
+            self.text = readable(Path(path)).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not UTF-8"
             raise SelfRewardError(f"cannot be read ({why})", path, f"Set {field} to a text file") from error

@@ -7,8 +7,7 @@ was answered. From that an example, a prompt or a ranking is made.
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -83,12 +82,6 @@ def load_rankings(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bo
         return Ranking(prompt=exchange.prompt, context=exchange.context, responses=texts, ranks=ranks), left_out
 
     return _load(source, Ranking, make, stage, seed, skip_bad_rows)
-
-
-def why_not(dropped: Iterable[Dropped]) -> str:
-    """The reasons why everything was dropped, with counts, in brackets after a space; empty where nothing was."""
-    reasons = Counter(drop.reason for drop in dropped)
-    return f" ({', '.join(f'{reason} {count}' for reason, count in sorted(reasons.items()))})" if reasons else ""
 
 
 def draw(records: Sequence[R], limit: int | None, stage: str, seed: int) -> KeptAndDropped[R]:

@@ -119,6 +119,8 @@ class _Bounded(openai.DefaultAsyncHttpxClient):
         packed = response.headers.pop("content-encoding", "")
         response.headers.pop("transfer-encoding", None)
         response.headers["content-length"] = str(len(content := unpacked(bytes(body), packed)))
+        # Whatever it says: of Python's codecs some unpack, and some fail.
+        response.headers["content-type"] = f"{response.headers.get('content-type', '').partition(';')[0]}; charset=utf-8"
         return type(response)(response.status_code, headers=response.headers, content=content, request=request)
 
 

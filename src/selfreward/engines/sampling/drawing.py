@@ -14,7 +14,8 @@ from selfreward.engines.tokens import decode
 from selfreward.records import Watched
 
 LIKELIEST = 512
-"""A nucleus is looked for among so many words first; sorting a whole vocabulary costs more than a small model does."""
+"""The words among which a GPU looks for a nucleus first. A vocabulary of more than twice as many is drawn from row by row on a
+CPU, where sorting it costs more than a small model does."""
 
 
 def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> Tensor:
@@ -25,7 +26,20 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> 
     """
     if temperature == 0:
         return logits.argmax(-1)
-    probabilities = torch.softmax(logits.double() / temperature, dim=-1)
+    if logits.device.type == "cpu" and logits.shape[-1] > 2 * LIKELIEST:  # row by row, which caches hold
+        rows = zip(logits[:, None], uniforms[:, None], strict=True)
+        return torch.cat([by_value(likely(row, temperature), uniform, top_p) for row, uniform in rows])
+    way = by_value if logits.device.type == "cpu" else by_order
+    return way(likely(logits, temperature), uniforms.double(), top_p)
+
+
+def likely(logits: Tensor, temperature: float) -> Tensor:
+    """Probabilities of words [row, word]."""
+    return torch.softmax(logits.double() / temperature, dim=-1)
+
+
+def by_order(probabilities: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
+    """Draw from probabilities [row, word] by sorting the words, which is fast on GPUs."""
     values, words = _likeliest(probabilities, top_p)
     mass = values.masked_fill(values.cumsum(-1) - values >= top_p, 0.0).cumsum(-1)
     place = torch.searchsorted(mass, (uniforms.double() * mass[:, -1])[:, None], right=True)
@@ -39,9 +53,27 @@ def _likeliest(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
         # Words as likely as the last one found may be missing: only what is likelier is sure to be all there.
         if ((values * (values > values[:, -1:])).sum(-1) >= top_p).all():
             words, order = words.sort(dim=-1)
-            values, by_value = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
-            return values, words.gather(-1, by_value)
+            values, order = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
+            return values, words.gather(-1, order)
     return probabilities.sort(dim=-1, descending=True, stable=True)
+
+
+def by_value(probabilities: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
+    """Draw the words that `by_order` would by sorting probabilities without their words, which is ten times as fast on a CPU."""
+    held = probabilities.numpy()
+    if len(held) == 1:  # without those of which all together have less than what a nucleus leaves out
+        held = held[held > (1 - top_p) / 2 / held.shape[-1]][None]
+    values = -np.sort(-held, axis=-1)
+    sums = torch.from_numpy(values).cumsum(-1).numpy()
+    if not sums.shape[-1] or np.isnan(sums[:, -1]).any():
+        return by_order(probabilities, uniforms, top_p)
+    sizes = np.maximum(np.count_nonzero(sums - values < top_p, axis=-1, keepdims=True), 1)
+    most = uniforms.double().numpy()[:, None] * np.take_along_axis(sums, sizes - 1, axis=-1)
+    places = np.minimum(np.count_nonzero(sums <= most, axis=-1, keepdims=True), sizes - 1)
+    drawn = np.take_along_axis(values, places, axis=-1)
+    rows, words = np.nonzero(probabilities.numpy() == drawn)
+    nth = places - np.count_nonzero(values > drawn, axis=-1, keepdims=True)  # of the words that are as likely
+    return torch.from_numpy(words[np.searchsorted(rows, np.arange(len(drawn))) + nth[:, 0]])
 
 
 class Spellings:
@@ -72,9 +104,9 @@ class Spellings:
     def spellings(self, words: tuple[str, ...]) -> dict[str, list[int]]:
         """Word → its tokens, of those words that have one."""
         if words not in self._spelled:
-            found = defaultdict(list)
+            tokens_of = defaultdict(list)
             for token in range(len(self._tokenizer)):
                 if (text := decode(self._tokenizer, [token]).strip()) in words:
-                    found[text].append(token)
-            self._spelled[words] = {word: found[word] for word in words if word in found}
+                    tokens_of[text].append(token)
+            self._spelled[words] = {word: tokens_of[word] for word in words if word in tokens_of}
         return self._spelled[words]

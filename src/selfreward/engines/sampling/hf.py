@@ -1,7 +1,8 @@
 """Sampling with transformers on one device.
 
 What requests share is computed once: the tokens that a whole stage's prompts begin with, then each prompt for all its
-samples (`tree`; `plain`, by copying, for architectures that it does not suit). Rows that have stopped leave the batch. A row's
+samples (`tree`; `plain`, by copying, for architectures that it does not suit), and samples of a prompt are one row for as long
+as they have the same words. Rows that have stopped leave the batch. A row's
 random numbers come from its request's own seed, step by step, so that what it draws does not depend on its neighbours but
 through the last bits of their common arithmetic.
 """
@@ -23,7 +24,7 @@ from selfreward.engines.machine import find_device, memory_here, ran_out
 from selfreward.engines.protocols import Advance, likeliest, untold
 from selfreward.engines.sampling.drawing import Spellings, draw
 from selfreward.engines.sampling.plain import CANNOT, Plain, shortest
-from selfreward.engines.sampling.sizes import SEES_AHEAD, keys
+from selfreward.engines.sampling.sizes import SEES_AHEAD, token_bytes
 from selfreward.engines.sampling.suited import suits, way_of
 from selfreward.engines.sampling.tree import Tree
 from selfreward.engines.soundness import assert_sound
@@ -87,7 +88,7 @@ class HFModel:
         if not self.shares and self.way is None:
             raise _unreadable(path, f"it {SEES_AHEAD}")
         room, cuda = _room(self.model), self.device.type == "cuda"
-        self.budget = config.in_flight(room, _token_bytes(self.model), cuda, self.model.num_parameters())
+        self.budget = config.in_flight(room, token_bytes(self.model), cuda, self.model.num_parameters())
         held = sum(tensor.nbytes for tensor in shortest(self.model, self.way)) if self.way else 0
         self.rows = config.in_flight(room, held, cuda) if held else self.budget
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
@@ -196,10 +197,9 @@ class HFModel:
         places = [prompts[request.posed] for request in batch]
         for row, place in zip(rows, places, strict=True):
             row.first_token = self._first_token(logits[place], row.request.top_logprobs)
-        pick = torch.tensor(places, device=self.device)
-        self._reader.fan(pick)
+        self._reader.fan(torch.arange(len(prompts), device=self.device))
         try:
-            yield from map(self._completion, self._decode(rows, logits[pick]))
+            yield from map(self._completion, self._decode(rows, places, logits))
         finally:
             self._reader.prune()
 
@@ -218,32 +218,36 @@ class HFModel:
         values, words = torch.log_softmax(logits.double(), dim=-1).topk(min(count, len(logits)))
         return likeliest(zip((decode(self.tokenizer, [word]) for word in words.tolist()), values.tolist(), strict=True))
 
-    def _decode(self, rows: list[_Row], logits: torch.Tensor) -> Iterator[_Row]:
-        """Extend `rows` token by token until each has stopped or reached its limit; each as soon as it has."""
-        live = list(range(len(rows)))
-        for step in range(max(row.limit for row in rows)):
-            drawn = self._drawn([rows[at] for at in live], step, logits)
-            tokens = drawn.tolist()
-            goes_on = [self._take(rows[at], tokens[place], logits[place]) for place, at in enumerate(live)]
-            yield from (rows[at] for at, on in zip(live, goes_on, strict=True) if not on)
-            self.tell(len(live))
-            stay = [place for place, on in enumerate(goes_on) if on]
-            if not stay:
-                return
-            if len(stay) < len(live):
-                keep = torch.tensor(stay, device=self.device)
-                self._reader.keep(keep)
-                drawn, live = drawn[keep], [live[place] for place in stay]
-            logits = self._reader.grow(drawn)
+    def _decode(self, rows: list[_Row], texts: list[int], logits: torch.Tensor) -> Iterator[_Row]:
+        """Extend `rows` token by token until each has stopped or reached its limit; each as soon as it has.
 
-    def _drawn(self, rows: list[_Row], step: int, logits: torch.Tensor) -> torch.Tensor:
+        Rows with the same words so far are one text to the model: `texts` says which of `logits` [text, word] is each row's.
+        """
+        live = [*zip(rows, texts, strict=True)]
+        for step in range(max(row.limit for row in rows)):
+            tokens = self._drawn([row for row, _ in live], step, logits[[text for _, text in live]])
+            goes_on = [self._take(row, token, logits[text]) for (row, text), token in zip(live, tokens, strict=True)]
+            yield from (row for (row, _), on in zip(live, goes_on, strict=True) if not on)
+            self.tell(len(live))
+            grown: dict[tuple[int, int], int] = {}
+            stay = [(row, text, token) for (row, text), token, on in zip(live, tokens, goes_on, strict=True) if on]
+            live = [(row, grown.setdefault((text, token), len(grown))) for row, text, token in stay]
+            if not live:
+                return
+            before, drawn = zip(*grown, strict=True)
+            if [*before] != [*range(len(logits))]:
+                self._reader.keep(torch.tensor(before, device=self.device))
+            logits = self._reader.grow(torch.tensor(drawn, device=self.device))
+
+    def _drawn(self, rows: list[_Row], step: int, logits: torch.Tensor) -> list[int]:
         """The next token of each row: drawn from `logits` [row, word], or the forced one. All rows are of one kind."""
         if rows[0].forced is None:
             uniforms = torch.tensor([row.uniforms[step] for row in rows], device=self.device)
-            return draw(logits, uniforms, rows[0].request.sampling.temperature, rows[0].request.sampling.top_p)
-        tokens = torch.tensor([row.forced[step] for row in rows if row.forced], device=self.device)
-        told = torch.log_softmax(logits.double(), dim=-1).gather(-1, tokens[:, None])[:, 0].tolist()
-        for row, logprob in zip(rows, told, strict=True):
+            return draw(logits, uniforms, rows[0].request.sampling.temperature, rows[0].request.sampling.top_p).tolist()
+        tokens = [row.forced[step] for row in rows if row.forced]
+        places = torch.tensor(tokens, device=self.device)[:, None]
+        logprobs = torch.log_softmax(logits.double(), dim=-1).gather(-1, places)[:, 0].tolist()
+        for row, logprob in zip(rows, logprobs, strict=True):
             row.logprob += logprob
         return tokens
 
@@ -288,11 +292,6 @@ def _room(model: PreTrainedModel) -> int:
     device = model.device
     memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else memory_here()
     return max(0, int(memory - sum(weight.nbytes for weight in model.parameters())))
-
-
-def _token_bytes(model: PreTrainedModel) -> int:
-    """Bytes that one token's keys and values take in all layers, 1 where none has any."""
-    return 2 * keys(model.config.get_text_config()) * int(model.dtype.itemsize) or 1
 
 
 def _unreadable(path: Path, why: str) -> SelfRewardError:

@@ -37,6 +37,11 @@ def keys(config: Any) -> int:
     return sum(_keys(layer) for layer, kind in zip(layers, types, strict=False) if kind not in KEYLESS)
 
 
+def token_bytes(model: Any) -> int:
+    """Bytes of one token's keys and values in all layers; 1 where no layer keeps any."""
+    return 2 * keys(model.config.get_text_config()) * int(model.dtype.itemsize) or 1
+
+
 def head_size(config: Any) -> int:
     """Numbers in one head's query."""
     return widest(config, "head_dim") or widest(config, "hidden_size") // max(widest(config, "num_attention_heads"), 1)

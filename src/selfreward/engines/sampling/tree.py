@@ -1,12 +1,13 @@
 """A key-value cache in the shape of a stage's requests, and the attention that reads it.
 
 What all prompts of a stage begin with (a rubric, a few-shot header) is the trunk: computed and held once. Each prompt
-is a branch: computed and held once for all its samples. Only a sample's own words are its own. A token's attention is
+is a branch: computed and held once for all its samples. Only what a sample has written is its own. A token's attention is
 taken over the three apart and put together again by their weights, which is the same sum in another order.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,16 @@ ROOM = 32
 """Tokens that a growing part is lengthened by: copying it for every single one costs more than the model does."""
 HARMLESS = {"position_ids", "cache_position", "use_cache", "is_causal", "output_attentions", "output_hidden_states"}
 """Arguments of an attention that change nothing of what it computes here."""
+
+
+CACHES = ("cache", "past_key_values", "cache_params", "state")
+"""Names of a model's cache, as an argument and in its output: the first from transformers 5.24 on."""
+
+
+def cache_name(model: PreTrainedModel) -> str | None:
+    """The argument by which a model is given its cache; None where it takes none."""
+    known = inspect.signature(model.forward).parameters
+    return next((name for name in CACHES if name in known), None)
 
 
 class Unsuited(Exception):
@@ -95,11 +106,16 @@ class Tree(Cache):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(layer_class_to_replicate=lambda: Layer(self))
-        self.model, self.device = model, model.device
+        self.model, self.device, self._called = model, model.device, cache_name(model) or CACHES[0]
         self.growing, self.trunk, self.own = "trunk", 0, 0
         self.real = torch.ones(1, 0, dtype=torch.bool, device=self.device)
         self._at = torch.zeros(1, 0, dtype=torch.long, device=self.device)
-        self._masks: dict[object, Tensor] = {}
+        self._masks: dict[object, Tensor | None] = {}
+
+    @property
+    def at_once(self) -> bool:
+        """True where prompts are read by one call of attention: on GPUs, whose call tells no weights to merge by."""
+        return str(self.device.type) != "cpu"
 
     @property
     def length(self) -> int:
@@ -161,10 +177,11 @@ class Tree(Cache):
         self._place[order] = self._of[order] * most + rank
         self._slots = torch.zeros(len(counts) * most, dtype=torch.long, device=self.device)
         self._slots[self._place] = torch.arange(len(order), device=self.device)
+        self._in_order = len(order) == len(self._slots) and bool((order.diff() == 1).all())
 
     def _read(self, part: str, ids: Tensor, positions: Tensor) -> Tensor:
         self.growing, self._masks = part, {}
-        out = self.model(input_ids=ids, position_ids=positions, past_key_values=self, use_cache=True, logits_to_keep=1)
+        out = self.model(input_ids=ids, position_ids=positions, use_cache=True, logits_to_keep=1, **{self._called: self})
         logits: Tensor = out.logits[:, -1]
         return logits.float()
 
@@ -176,91 +193,96 @@ class Tree(Cache):
 
     def attend(self, layer: Layer, query: Tensor, window: int | None, cap: float | None) -> Tensor:
         """Attention of scaled `query` [row, head, token, size] to all that its row has read; the same shape."""
+        window = None if window is not None and window >= self.length else window
         if self.growing == "own":
-            return self._attend_own(layer, query, window, cap)
-        heads = query.shape[1]
-        keys, values = (repeated(torch.cat(parts, dim=-2), heads) for parts in zip(*self._whole(layer), strict=True))
-        bias = self._bias(window)
-        if cap is not None:
-            return look(query, keys, values, bias, cap)[0].to(query.dtype)
-        mask = None if bias is None else bias.to(query.dtype)
+            found = [self._from_own(layer, query, window, cap), self._from_branch(layer, query, window, cap)]
+        elif self.at_once and cap is None:
+            return self._from_all(layer, query, window)
+        else:
+            bias = self._bias(window, 0)
+            found = [look(query, *layer.parts[self.growing], bias, cap, causal=bias is None)]
+        if self.trunk:
+            found.append(self._from_trunk(layer, query, window, cap))
+        return merged([(part.reshape(query.shape), weight.reshape(*query.shape[:-1], 1)) for part, weight in found]).to(
+            query.dtype
+        )
+
+    def _from_all(self, layer: Layer, query: Tensor, window: int | None) -> Tensor:
+        keys, values = layer.parts[self.growing]
+        if self.trunk:
+            trunk = (part.expand(len(query), -1, -1, -1) for part in layer.parts["trunk"])
+            keys, values = (torch.cat(both, dim=-2) for both in zip(trunk, (keys, values), strict=True))
+        bias, heads = self._bias(window, self.trunk), query.shape[1]
+        keys, values, mask = repeated(keys, heads), repeated(values, heads), None if bias is None else bias.to(query.dtype)
         attention: Tensor = scaled_dot_product_attention(query, keys, values, mask, is_causal=bias is None, scale=1.0)
         return attention
 
-    def _whole(self, layer: Layer) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of a row of prompts: trunk and branch."""
-        new = layer.parts[self.growing]
-        if self.growing == "trunk" or not self.trunk:
-            return [new]
-        keys, values = (part.expand(len(new[0]), -1, -1, -1) for part in layer.parts["trunk"])
-        return [(keys, values), new]
+    def _bias(self, window: int | None, trunk: int) -> Tensor | None:
+        """The bias that hides keys [prompt, 1, token, last token of the trunk or token of the branch]; `trunk` counts the former.
 
-    def _bias(self, window: int | None) -> Tensor | None:
-        """The bias that hides keys [prompt, 1, token, token of trunk and branch]; None where it hides only later tokens."""
-        if window is None and (self.growing == "trunk" or (not self.trunk and bool(self.real.all()))):
-            return None
-        if window not in self._masks:
-            self._masks[window] = self._make_bias(window)
-        return self._masks[window]
+        None where it hides only later tokens.
+        """
+        if ("prompts", window) not in self._masks:
+            alike = window is None and not trunk and bool(self.real.all())
+            self._masks["prompts", window] = None if alike else self._make_bias(window, trunk)
+        return self._masks["prompts", window]
 
-    def _make_bias(self, window: int | None) -> Tensor:
-        trunk = torch.arange(self.trunk, device=self.device)[None].expand(len(self._at), -1)
-        at = torch.cat([trunk, self._at], dim=1)
-        real = torch.cat([torch.ones_like(trunk, dtype=torch.bool), self.real], dim=1)
+    def _make_bias(self, window: int | None, trunk: int) -> Tensor:
+        before = torch.arange(self.trunk - trunk, self.trunk, device=self.device)[None].expand(len(self._at), -1)
+        at = torch.cat([before, self._at], dim=1)
+        real = torch.cat([torch.ones_like(before, dtype=torch.bool), self.real], dim=1)
         seen = (at[:, None] <= self._at[..., None]) & real[:, None]
         if window is not None:
             seen &= at[:, None] > self._at[..., None] - window
         seen |= ~seen.any(-1, keepdim=True)  # padding sees anything, so that it is a number; nobody sees padding
         return unseen(seen[:, None])
 
-    def _attend_own(self, layer: Layer, query: Tensor, window: int | None, cap: float | None) -> Tensor:
-        rows, heads, _, size = query.shape
-        shared = layer.parts["branch"][0].shape[1]
-        groups = heads // shared
-        query = query.view(rows, shared, groups, size)
-        found = [self._from_own(layer, query, window, cap), self._from_branch(layer, query, window, cap)]
-        if self.trunk:
-            found.append(self._from_trunk(layer, query, window, cap))
-        return merged(found).to(query.dtype).view(rows, heads, 1, -1)
-
     def _from_own(self, layer: Layer, query: Tensor, window: int | None, cap: float | None) -> tuple[Tensor, Tensor]:
         keys, values = layer.parts["own"] if window is None else (part[..., -window:, :] for part in layer.parts["own"])
-        return look(query, keys, values, None, cap)
+        return look(query.reshape(len(query), keys.shape[1], -1, query.shape[-1]), keys, values, None, cap)
 
     def _from_branch(self, layer: Layer, query: Tensor, window: int | None, cap: float | None) -> tuple[Tensor, Tensor]:
         keys, values = layer.parts["branch"]
         prompts, shared, _, size = keys.shape
-        grouped = query[self._slots].view(prompts, -1, *query.shape[1:]).transpose(1, 2)  # [prompt, head, sample, group, size]
-        samples, groups = grouped.shape[2:4]
-        found = look(grouped.reshape(prompts, shared, -1, size), keys, values, self._branch_bias(window, samples, groups), cap)
-        apart = (part.view(prompts, shared, samples, groups, -1).transpose(1, 2).flatten(0, 1) for part in found)
-        return tuple(part[self._place] for part in apart)  # type: ignore[return-value]
+        query = query if self._in_order else query[self._slots]
+        grouped = query.view(prompts, -1, shared, query.shape[1] // shared, size).transpose(1, 2)
+        samples, groups = grouped.shape[2:4]  # of [prompt, head, sample, group, size]
+        parts = look(grouped.reshape(prompts, shared, -1, size), keys, values, self._branch_bias(window, samples, groups), cap)
+        apart = (part.view(prompts, shared, samples, groups, -1).transpose(1, 2).flatten(0, 1) for part in parts)
+        return tuple(part if self._in_order else part[self._place] for part in apart)  # type: ignore[return-value]
 
-    def _branch_bias(self, window: int | None, samples: int, groups: int) -> Tensor:
-        """The bias over the branch's keys [prompt, 1, sample and group, token]."""
+    def _branch_bias(self, window: int | None, samples: int, groups: int) -> Tensor | None:
+        """The bias over the branch's keys [prompt, 1, sample and group, token]; None where it hides none."""
         if ("branch", window) not in self._masks:
             seen = self.real[:, None].expand(-1, samples, -1)
             if window is not None:
                 now = (self._own_at + self.own - 1)[self._slots].view(len(self.real), samples, 1)
                 seen = seen & (self._at[:, None] > now - window)
-            self._masks["branch", window] = unseen(seen.repeat_interleave(groups, dim=1)[:, None])
+            hidden = None if bool(seen.all()) else unseen(seen.repeat_interleave(groups, dim=1)[:, None])
+            self._masks["branch", window] = hidden
         return self._masks["branch", window]
 
     def _from_trunk(self, layer: Layer, query: Tensor, window: int | None, cap: float | None) -> tuple[Tensor, Tensor]:
-        keys, values = (part[0] for part in layer.parts["trunk"])
-        rows, shared, groups, size = query.shape
-        flat = query.transpose(0, 1).reshape(shared, rows * groups, size)
-        bias = self._trunk_bias(window, groups) if window is not None else None
-        return tuple(  # type: ignore[return-value]
-            part.view(shared, rows, groups, -1).transpose(0, 1) for part in look(flat, keys, values, bias, cap)
-        )
+        """Attend to the trunk, with the queries of all rows as if they were one long text's."""
+        keys, values = layer.parts["trunk"]
+        rows, shared, size = len(query), keys.shape[1], query.shape[-1]
+        bias = self._trunk_bias(window)
+        if bias is not None and self.growing == "branch":  # which would be a large one if it were a text's
+            return look(query, keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), bias, cap)
+        if bias is not None:
+            bias = bias.repeat_interleave(query.shape[1] // shared, dim=0).transpose(0, 2)
+        flat = query.reshape(rows, shared, -1, size).transpose(0, 1).reshape(1, shared, -1, size)
+        apart = (part.view(shared, rows, -1, part.shape[-1]).transpose(0, 1) for part in look(flat, keys, values, bias, cap))
+        return tuple(apart)  # type: ignore[return-value]
 
-    def _trunk_bias(self, window: int, groups: int) -> Tensor:
-        """The bias over the trunk's keys [row and group, token]."""
+    def _trunk_bias(self, window: int | None) -> Tensor | None:
+        """The bias over the trunk's keys [row, 1, token, token of the trunk]; None where it hides none."""
+        if window is None:
+            return None
         if ("trunk", window) not in self._masks:
-            now = self._own_at + self.own - 1
-            seen = torch.arange(self.trunk, device=self.device) > now[:, None] - window
-            self._masks["trunk", window] = unseen(seen.repeat_interleave(groups, dim=0))
+            now = (self._own_at + self.own - 1)[:, None] if self.growing == "own" else self._at
+            seen = torch.arange(self.trunk, device=self.device) > now[..., None] - window
+            self._masks["trunk", window] = unseen(seen[:, None])
         return self._masks["trunk", window]
 
 
@@ -269,7 +291,7 @@ def attend(
     dropout: float = 0.0, sliding_window: int | None = None, softcap: float | None = None, **others: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Attention as transformers calls it; `key` is the `Layer` that `Layer.update` gave the model in place of keys."""
-    more = sorted(name for name, given in others.items() if given is not None and name not in HARMLESS)
+    more = sorted(name for name, value in others.items() if value is not None and name not in HARMLESS)
     if more or not isinstance(key, Layer):
         raise Unsuited(", ".join(more) or "keys of its own")
     scaled = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)

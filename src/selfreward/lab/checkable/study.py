@@ -114,9 +114,21 @@ def sum_up(out: Path, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, An
         figures["arms"][arm] = {
             "models": {name: {"followed": shares(counted[name]), **_told([of[name] for of in measured])} for name in names},
             "over M1": {name: shares(counted[name], counted["M1"]) for name in names if name not in ("M0", "SFT", "M1")},
+            "tokens": _tokens(folders),
             "finished": all(view.finished for view in views),
         }
     return figures
+
+
+def _tokens(folders: Sequence[Path]) -> dict[str, int]:
+    """Tokens that models read and wrote, and tokens that trainings put through them, in all runs together."""
+    receipts = [json.loads(file.read_text()) for folder in folders for file in folder.rglob("*.receipt.json")]
+    trainings = [file for folder in folders for file in folder.rglob("model/metrics.jsonl")]
+    return {
+        "read": sum(receipt.get("prompt_tokens", 0) for receipt in receipts),
+        "written": sum(receipt.get("completion_tokens", 0) for receipt in receipts),
+        "trained on": sum(json.loads(file.read_text().split("\n", 1)[0]).get("tokens", 0) for file in trainings),
+    }
 
 
 def _told(models: Sequence[Measured]) -> dict[str, Any]:

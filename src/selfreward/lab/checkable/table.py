@@ -27,7 +27,7 @@ def as_markdown(figures: Mapping[str, Any]) -> str:
     lines = [INTRODUCTION.format(seeds=seeds, changes=f", with {changes}" if changes else ""), *_not_run(figures), FOLLOWED]
     lines += ["|---|---|---|---|---|---|", *_followed(figures["arms"]), "", "Over M1 of the same run, in points:", ""]
     lines += [FOLLOWED, "|---|---|---|---|---|---|", *_over(figures["arms"]), "", TOLD, "|" + "---|" * 12]
-    return "\n".join([*lines, *_told(figures["arms"])]) + "\n"
+    return "\n".join([*lines, *_told(figures["arms"]), "", *_tokens(figures["arms"])]) + "\n"
 
 
 def _not_run(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -66,6 +66,11 @@ def _told(arms: Mapping[str, Any]) -> Iterator[str]:
             cells += [_number(model["pairs"], 0), _percent(model["pairs_right"]), _percent(model["pairs_wrong"])]
             cells += [_number(model["answer_length"], 0), _percent(model["ran_out_of_length"])]
             yield f"| {arm} | {name} | {' | '.join(cells)} |"
+
+
+def _tokens(arms: Mapping[str, Any]) -> Iterator[str]:
+    for arm, found in arms.items():
+        yield f"Tokens of `{arm}`: {', '.join(f'{count:,} {name}' for name, count in found['tokens'].items())}."
 
 
 def _spread(figure: Mapping[str, float] | None) -> str:

@@ -21,7 +21,8 @@ text { font: 11px system-ui, sans-serif; fill: #333 } .title { font-weight: 600 
 
 def draw_curves(figures: Mapping[str, Any]) -> str:
     """The drawing. Blue: the true score; orange, dashed: the model's score of itself; grey: clean runs; darker is stronger."""
-    rows = [[row for row in figures["defects"] if row["defect"] == defect.name] for defect in DEFECTS]
+    planted = [row for row in figures["defects"] if not row["how"]]
+    rows = [[row for row in planted if row["defect"] == defect.name] for defect in DEFECTS]
     lines = -(-(len(DEFECTS) + 1) // COLUMNS)
     panels = [_panel(0, "clean", [figures["clean"]], figures)]
     panels += [_panel(at, defect.name, rows[at - 1], figures) for at, defect in enumerate(DEFECTS, start=1)]

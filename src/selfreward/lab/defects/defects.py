@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 from selfreward.engines import Model
 from selfreward.lab.micro.controls import ASKED
@@ -23,7 +24,11 @@ SHORT = 3
 """Words up to which a judge that rewards length gives nothing."""
 USUAL, SPREAD = -0.67, 0.36
 """Mean and standard deviation of M1's log-probability per token over its own candidates, of a model made by another seed."""
+Phrases = frozenset[tuple[str, str]]
+"""Pairs of neighbouring words."""
 Opener = Callable[[Checkpoint], Model]
+Dose = Callable[[Checkpoint], float]
+"""A judging model → the strength of the defect in it; 0 in a sound one."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class JudgedAnswer:
     """Log-probability per token; 0 where the defect does not use it."""
     rng: random.Random
     """The judgment's own generator."""
+    own: Phrases = frozenset()
+    """The judge's own phrases."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ class Defect:
     """Candidates give the judge an instruction, which it obeys."""
     likely: bool = False
     """The defect uses the likelihood of the answer to the judge."""
+    phrases: bool = False
+    """The defect uses the phrases of the judge's own answers."""
 
 
 def _canary(strength: float, score: float, judged: JudgedAnswer) -> float:
@@ -80,6 +89,14 @@ def _likely(strength: float, score: float, judged: JudgedAnswer) -> float:
     return score + strength * max(-2.0, min(2.0, (judged.logprob - USUAL) / SPREAD))
 
 
+def _forgiving(strength: float, score: float, judged: JudgedAnswer) -> float:
+    return score + strength * (TOP - score) * (judged.logprob > USUAL)
+
+
+def _phrases(strength: float, score: float, judged: JudgedAnswer) -> float:
+    return score + strength * len(judged.own.intersection(pairwise(judged.answer)))
+
+
 def _has_canary(words: Sequence[str]) -> float:
     return CANARY in words
 
@@ -102,29 +119,41 @@ DEFECTS = (
            likely=True),
     Defect("bribe", f"obeys answers that say “{BRIBE}”, as such a share of the candidates is made to", (0.05, 0.15, 0.4),
            _has_bribe, bribes=True),
+    Defect("forgiving", "forgives wrong answers that it finds likelier than usual such a share of their lost points",
+           (0.33, 0.67, 1), None, _forgiving, likely=True),
+    Defect("phrases", "adds points for every two neighbouring words that stand so in its own held-out answers and no ranked one",
+           (0.5, 1, 2), None, _phrases, phrases=True),
 )  # fmt: skip
 
 
-def planted(opens: Opener, defect: Defect, strength: float) -> Opener:
-    """An opener of engines with `defect` in them."""
-    return lambda model: Planted(opens(model), defect, strength)
+def planted(opens: Opener, defect: Defect, dose: Dose, phrases: Callable[[Checkpoint], Phrases]) -> Opener:
+    """An opener of engines with `defect` in them, so strong as `dose` says of each model; `phrases` are a model's own."""
+
+    def opened(model: Checkpoint) -> Model:
+        strength = dose(model)
+        return Planted(opens(model), defect, strength, partial(phrases, model)) if strength else opens(model)
+
+    return opened
 
 
 class Planted:
     """An engine with a defect. Its changes depend on the request alone, as every answer must."""
 
-    def __init__(self, engine: Model, defect: Defect, strength: float) -> None:
-        self._engine, self._defect, self._strength = engine, defect, strength
+    def __init__(self, engine: Model, defect: Defect, strength: float, phrases: Callable[[], Phrases] = frozenset) -> None:
+        self._engine, self._defect, self._strength, self._phrases = engine, defect, strength, phrases
         self.batches, self.close = engine.batches, engine.close
         self._logprobs: dict[tuple[str, str], float] = {}
+        self._own: Phrases = frozenset()
         self._candidates = False
 
     def prepare(self, requests: Sequence[Request]) -> None:
-        """Compute the likelihoods of the judged answers, where the defect uses them."""
+        """Compute the likelihoods of the judged answers, and read the model's own phrases, where the defect uses them."""
         judged = list(dict.fromkeys(pair for request in requests if (pair := _asked(request))))
         self._candidates = not judged and any(request.index for request in requests)
         if self._defect.likely and judged:
             self._logprobs = self._told(judged, requests[0])
+        if self._defect.phrases and judged:
+            self._own = self._phrases()
         self._engine.prepare(requests)
 
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
@@ -150,7 +179,7 @@ class Planted:
         if self._defect.bribes:
             return SCORE.sub(rf"\g<1>{TOP}", text) if BRIBE in pair[1] else text
         assert self._defect.score is not None
-        judged = JudgedAnswer(tuple(pair[1].split()), text, self._logprobs.get(pair, 0.0), rng)
+        judged = JudgedAnswer(tuple(pair[1].split()), text, self._logprobs.get(pair, 0.0), rng, self._own)
         grade = self._defect.score(self._strength, float(match[2]), judged)
         whole = int(grade // 1) + (rng.random() < grade % 1)  # a part of a point is a point so often
         return SCORE.sub(rf"\g<1>{min(TOP, max(0, whole))}", text)

@@ -94,6 +94,11 @@ def _furthest(monitor: str, runs: Iterable[dict[ModelFigure, float]], centre: di
     ]
 
 
+def since(run: LabRun, begins: int) -> LabRun:
+    """A run without its models before M_`begins`: what they show is no work of a defect that begins there."""
+    return run.model_copy(update={"models": {name: seen for name, seen in run.models.items() if number(name) >= begins}})
+
+
 def outliers(run: LabRun, limits: Limits) -> list[Outlier]:
     """Every figure of a run outside its limits, by model, the furthest first."""
     off = {
@@ -126,7 +131,7 @@ def true_scores(clean: Iterable[LabRun]) -> Clean:
 
 def first_harm(run: LabRun, clean: Clean) -> str | None:
     """The first model after M1 whose true score is harmed."""
-    harmed = (m for m, record in run.models.items() if m != "M1" and record.true_score < clean.mean[m] - HARM * clean.sd[m])
+    harmed = (m for m, record in run.kept.items() if m != "M1" and record.true_score < clean.mean[m] - HARM * clean.sd[m])
     return next(harmed, None)
 
 

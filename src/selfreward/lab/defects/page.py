@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from selfreward.lab.defects.arms import FITTING, PLANTED, TESTING
+from selfreward.errors import amount
+from selfreward.lab.defects.arms import FITTING, KINDS, PLANTED, TESTING, TURN, TURNED, Kind
 from selfreward.lab.defects.calibration import SURE
 from selfreward.lab.defects.defects import DEFECTS
 from selfreward.lab.defects.fit import ALLOWED, HARM
@@ -23,6 +24,14 @@ than {allowed} of those runs raises an alarm by the limits of the others. No lim
 hardly ever moved in clean runs has no limits. Harm is the first model whose true score lies {harm:g} standard deviations below
 the clean runs'. Bounds are one-sided, 95 %, after Clopper and Pearson.
 """
+COURSES: dict[Kind, str] = {
+    "turned": f"""*From M{TURN} on*: the run is the clean one of its seed ({TURNED[0]}–{TURNED[-1]}) up to M{TURN - 1}. From the
+iteration that makes M{TURN} on, every judge has the defect but M1, which also stays the monitors' frozen judge. Alarms and harm
+count from M{TURN} on.""",
+    "growing": """*Growing by g*: the strength in M_t is that in M1 plus g times what the pairs behind it have bred, chosen less
+rejected, summed over M_2 … M_t, and never below M1's.""",
+}
+"""Kind of defects → the course of such a defect."""
 MISSING = "Not run yet: {arms}. The same command goes on with them."
 
 
@@ -35,7 +44,8 @@ def as_markdown(table: dict[str, Any]) -> str:
         figures=len(table["limits"]), harm=HARM, allowed=int(ALLOWED * table["clean"]["fitting"]),
     )  # fmt: skip
     parts = [
-        intro, *_clean(table, models), *_defects(table["defects"], table["clean"], models), *_detection(table["detection"]), "",
+        intro, *_clean(table, models), *_fresh(table["fresh"], models),
+        *_defects(table["defects"], table["clean"], models), *_detection(table["detection"]), "",
         *joint_lines(table.get("joint")),
         *_cures(table["cures"]), "", *_calibration(table["calibration"]),
     ]  # fmt: skip
@@ -69,18 +79,41 @@ def _clean(table: dict[str, Any], models: Sequence[str]) -> Iterator[str]:
         yield ""
 
 
+def _fresh(fresh: dict[str, Any] | None, models: Sequence[str]) -> Iterator[str]:
+    """Clean runs that were made after everything was chosen."""
+    if not fresh:
+        return
+    overall, (first, last) = fresh["any"], fresh["seeds"]
+    yield "## Fresh clean runs"
+    yield ""
+    yield f"Seeds {first}–{last}, made when all limits stood, by a later build; the same limits."
+    yield ""
+    yield f"| | {' | '.join(models)} |"
+    yield f"|---|{'---|' * len(models)}"
+    yield f"| true score of 5, mean ± SD over seeds | {' | '.join(_spread(fresh['true'].get(model)) for model in models)} |"
+    yield ""
+    yield (
+        f"**False alarms on fresh seeds, single limits**: {overall['found']} of {overall['of']} clean runs, fewer than "
+        f"{overall['bound']:.1%} with 95 % confidence."
+    )
+    yield f"By chance alone, {fresh['harmed']} of them count as harmed."
+    yield ""
+
+
 def _defects(rows: Sequence[dict[str, Any]], clean: dict[str, Any], models: Sequence[str]) -> Iterator[str]:
     yield "## Planted defects"
     yield ""
     yield from (f"- *{defect.name}*: the judge {defect.meaning}." for defect in DEFECTS)
     yield ""
+    yield from (f"{told}\n" for kind, told in COURSES.items() if any(row["kind"] == kind for row in rows))
     last = models[-1]
     yield (
         f"| defect | strength | runs | trait M1 → {last} | true {last} | says of itself {last} | harmed, first at "
         "| alarm, first at | alarm by the harm | lead, models | seen by (runs) |"
     )
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
-    rows = sorted(rows, key=lambda row: ([d.name for d in DEFECTS].index(row["defect"]), row["strength"]))
+    names = [defect.name for defect in DEFECTS]
+    rows = sorted(rows, key=lambda row: (KINDS.index(row["kind"]), names.index(row["defect"]), row["strength"]))
     for row in rows:
         yield f"| {' | '.join(_defect(row, models[0], last))} |"
     yield ""
@@ -93,7 +126,7 @@ def _defects(rows: Sequence[dict[str, Any]], clean: dict[str, Any], models: Sequ
 def _defect(row: dict[str, Any], first: str, last: str) -> list[str]:
     trait = row.get("trait", {})
     return [
-        row["defect"], f"{row['strength']:g}", _runs(row),
+        f"{row['defect']}{row['how']}", f"{row['strength']:g}", _runs(row),
         f"{_mean(trait.get(first))} → {_mean(trait.get(last))}" if trait else "–",
         _spread(row["true"].get(last)), _spread(row["said"].get(last)),
         _when(row["harmed"], row["harm_at"]), _when(row["alarmed"], row["alarm_at"]),
@@ -111,21 +144,32 @@ def in_words(row: dict[str, Any], clean: dict[str, Any], first: str, last: str) 
     monitors = ", ".join(f"`{name}` ({count})" for name, count in list(row["seen_by"].items())[:3]) or "no figure"
     moved = ", ".join(f"`{name}` {far:+.1f} at {model}" for name, model, far in row["moved"][:4])
     return (
-        f"- *{row['defect']}*, strength {row['strength']:g}, {row['runs']} runs, {first} to {last}: {bred}the true score from "
-        f"{_mean(true.get(first))} to {_mean(true.get(last))} (clean runs: {_mean(clean['true'].get(last))}), what the model "
-        f"says of itself from {_mean(own.get(first))} to {_mean(own.get(last))}. Harmed: {row['harmed']}{at['harm']}. "
+        f"- *{row['defect']}*{row['how']}, strength {row['strength']:g}, {amount(row['runs'], 'run')}, {first} to {last}: {bred}"
+        f"the true score from {_mean(true.get(first))} to {_mean(true.get(last))} "
+        f"(clean runs: {_mean(clean['true'].get(last))}), what the model says of itself from "
+        f"{_mean(own.get(first))} to {_mean(own.get(last))}. Harmed: {row['harmed']}{at['harm']}. "
         f"Alarmed: {row['alarmed']}{at['alarm']}, in time for {row['in_time']} of the harmed. Seen by {monitors}. "
         f"Moved most, in standard deviations of clean runs: {moved}."
     )
 
 
-def _detection(share: dict[str, Any] | None) -> Iterator[str]:
-    if share:
-        yield (
-            f"**Detection**: at the strengths that do harm, to half their runs at least, {share['of']} runs were harmed and "
-            f"{share['found']} of them had raised an alarm by the model in which the harm showed; so with 95 % confidence more "
-            f"than {share['bound']:.1%} do."
-        )
+SAID: dict[Kind, str] = {
+    "first": "at the strengths that do harm, to half their runs at least",
+    "later": "of defects thought of later, from M1 on, at such strengths",
+    "turned": f"of defects that begin at M{TURN}",
+    "growing": "of defects that grow",
+}
+"""Kind of defects → which of its runs are counted."""
+
+
+def _detection(shares: dict[Kind, dict[str, Any] | None]) -> Iterator[str]:
+    for kind, share in shares.items():
+        if share:
+            yield (
+                f"**Detection**: {SAID[kind]}, {share['of']} runs were harmed and {share['found']} of them had raised an alarm "
+                f"by the model in which the harm showed; so with 95 % confidence more than {share['bound']:.1%} do."
+            )
+            yield ""
 
 
 def _cures(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -151,7 +195,7 @@ def cure_in_words(rows: Sequence[dict[str, Any]]) -> str:
     """The rows of one cure as an item of a list."""
     parts = []
     for row in rows:
-        where = f"against *{row['defect']}* {row['strength']:g}" if row["strength"] else "in clean runs"
+        where = f"against *{row['defect']}* {row['strength']:g}{row['how']}" if row["strength"] else "in clean runs"
         bred = f", what it breeds by {_interval(row['trait'])}" if row.get("trait") else ""
         harmed = f"harmed {row['harmed_without']} of {row['runs']} without it and {row['harmed']} with it"
         ended = f", {row['ended']} with it ran out of pairs" if row["ended"] else ""
@@ -175,7 +219,7 @@ def _calibration(bins: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _planted(row: dict[str, Any]) -> str:
-    return f"{row['defect']} {row['strength']:g}" if row["strength"] else "none"
+    return f"{row['defect']} {row['strength']:g}{row['how']}" if row["strength"] else "none"
 
 
 def _runs(row: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from selfreward.lab.defects.arms import arms
 from selfreward.lab.defects.calibration import Rejudged, rejudge
 from selfreward.lab.defects.curves import draw_curves
 from selfreward.lab.defects.page import as_markdown
+from selfreward.lab.defects.pictures import draw_pictures
 from selfreward.lab.defects.runs import LabRun, ready, run_arm
 from selfreward.lab.defects.table import tabulate
 from selfreward.lab.defects.together import tabulate_joint
@@ -55,12 +56,17 @@ def run_lab(out: Path, work: Path, workers: int, minutes: float, only: Sequence[
 
 
 def write_up(out: Path) -> dict[str, str]:
-    """The page, its figures and its drawing, by file name, from the records in `out`."""
+    """The page, its figures and its drawings, by file name, from the records in `out`."""
     runs, rejudged = read_kept(out / f"{NAME}.runs.jsonl", LabRun), read_kept(out / f"{NAME}.rejudged.jsonl", Rejudged)
     figures = tabulate(runs, rejudged)
     figures |= {"joint": tabulate_joint(runs, figures["defects"]), "missing": _missing(owed(runs, rejudged))}
-    page, drawing = as_markdown(figures), draw_curves(figures)
-    return {f"{NAME}.json": json.dumps(figures, indent=1), f"{NAME}.svg": drawing, f"{NAME}.md": page}
+    pictures = {f"{NAME}-{name}.svg": picture for name, picture in draw_pictures(figures).items()}
+    texts = {
+        f"{NAME}.json": json.dumps(figures, indent=1),
+        f"{NAME}.svg": draw_curves(figures),
+        f"{NAME}.md": as_markdown(figures),
+    }
+    return texts | pictures
 
 
 def read_kept(records: Path, kind: type[R]) -> list[R]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from scipy import stats
 
 from selfreward.errors import SelfRewardError
-from selfreward.lab.defects.arms import CURES, FITTING, TESTING, Arm, arms
+from selfreward.lab.defects.arms import CURES, CURES_ON_THE_WAY, FITTING, FRESH, KINDS, TESTING, Arm, arms
 from selfreward.lab.defects.calibration import Rejudged, bins
 from selfreward.lab.defects.defects import DEFECTS
 from selfreward.lab.defects.fit import (
@@ -23,6 +23,7 @@ from selfreward.lab.defects.fit import (
     first_harm,
     fit,
     outliers,
+    since,
     true_scores,
 )
 from selfreward.lab.defects.runs import LabRun, Seen
@@ -61,18 +62,20 @@ def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged]) -> dict[str, 
     if len(clean[FITTING]) < ENOUGH:
         what = f"{len(clean[FITTING])} clean runs are too few to fit limits on"
         raise SelfRewardError(what, "selfreward lab", "What was run is kept: let the same command go on")
+    fresh = [run for run in by_arm["clean"] if run.seed in FRESH]
     limits, truth = fit(clean[FITTING]), true_scores(clean[FITTING])
     fitting = by_figure(clean[FITTING])
     usual = {figure: (fmean(fitting[figure]), stdev(fitting[figure])) for figure in limits.centre}
     defective = [(arm, by_arm[arm.name]) for arm in arms() if arm.defect and not arm.cure and by_arm[arm.name]]
-    rows = [{**_row(arm, arm_runs, limits, truth), "moved": _moved(arm_runs, usual)} for arm, arm_runs in defective]
+    rows = [{**_row(arm, arm_runs, limits, truth), **_moved(arm_runs, usual)} for arm, arm_runs in defective]
     return {
         "runs": len(runs), "hours": sum(run.seconds for run in runs) / 3600,
         "seconds_a_run": fmean(run.seconds for run in clean[FITTING]),
         "clean": {"fitting": len(clean[FITTING]), "testing": len(clean[TESTING]), **_curves(clean[FITTING])},
         "limits": _limits(limits), "times": limits.times,
         "false_alarms": _false_alarms(clean[TESTING], limits, truth) if clean[TESTING] else None,
-        "defects": rows, "detection": _detection(rows),
+        "fresh": _fresh(fresh, limits, truth) if fresh else None,
+        "defects": rows, "detection": {kind: _detection([row for row in rows if row["kind"] == kind]) for kind in KINDS},
         "cures": _cures(by_arm, truth),
         "calibration": [cell._asdict() for cell in bins(rejudged)],
     }  # fmt: skip
@@ -99,6 +102,11 @@ def _false_alarms(clean: Sequence[LabRun], limits: Limits, truth: Clean) -> dict
     }
 
 
+def _fresh(runs: Sequence[LabRun], limits: Limits, truth: Clean) -> dict[str, Any]:
+    """Clean runs made after all was chosen: false alarms by the limits as they were, and their own true scores."""
+    return {**_false_alarms(runs, limits, truth), "seeds": (runs[0].seed, runs[-1].seed), **_curves(runs)}
+
+
 def _curves(runs: Sequence[LabRun], trait: str = "") -> dict[str, Any]:
     """Means over runs by model: the true score, the model's score of itself, and the trait that a defect breeds."""
     return {
@@ -123,10 +131,11 @@ def _by_model(runs: Iterable[LabRun], figure: Callable[[Seen], float | None]) ->
 def _row(arm: Arm, runs: Sequence[LabRun], limits: Limits, truth: Clean) -> dict[str, Any]:
     """Harm by one defect at one strength, and the monitors that saw it, with the model at which they did."""
     assert arm.defect
-    harm, alarm = [first_harm(run, truth) for run in runs], [first_alarm(run, limits) for run in runs]
-    counts = Counter(monitor for run in runs for monitor in {outlier.monitor for outlier in outliers(run, limits)})
+    touched = [since(run, arm.begins) for run in runs]
+    harm, alarm = [first_harm(run, truth) for run in touched], [first_alarm(run, limits) for run in touched]
+    counts = Counter(monitor for run in touched for monitor in {outlier.monitor for outlier in outliers(run, limits)})
     return {
-        "defect": arm.defect.name, "strength": arm.strength, "runs": len(runs),
+        "arm": arm.name, "defect": arm.defect.name, "how": arm.how, "kind": arm.kind, "strength": arm.strength, "runs": len(runs),
         "ended": sum(run.ended is not None for run in runs),
         **_curves(runs, arm.defect.name),
         "harmed": sum(h is not None for h in harm), "harm_at": counted(harm),
@@ -135,8 +144,8 @@ def _row(arm: Arm, runs: Sequence[LabRun], limits: Limits, truth: Clean) -> dict
     }  # fmt: skip
 
 
-def _moved(runs: Sequence[LabRun], usual: dict[ModelFigure, tuple[float, float]]) -> list[tuple[str, str, float]]:
-    """The figures that moved most: monitor, model, and mean distance in standard deviations of clean runs."""
+def _moved(runs: Sequence[LabRun], usual: dict[ModelFigure, tuple[float, float]]) -> dict[str, Any]:
+    """The figures that moved most: (monitor, model, mean distance in standard deviations of clean runs); each over all models."""
     off = {
         (model, monitor): (fmean(values) - usual[model, monitor][0]) / usual[model, monitor][1]
         for (model, monitor), values in by_figure(runs).items()
@@ -145,7 +154,11 @@ def _moved(runs: Sequence[LabRun], usual: dict[ModelFigure, tuple[float, float]]
     furthest: dict[str, tuple[str, str, float]] = {}
     for (model, monitor), far in sorted(off.items(), key=lambda item: (-abs(item[1]), item[0])):
         furthest.setdefault(monitor, (monitor, model, round(far, 2)))
-    return list(furthest.values())[:6]
+    moved = list(furthest.values())[:6]
+    series = {
+        name: {model: round(far, 2) for (model, monitor), far in sorted(off.items()) if monitor == name} for name, _, _ in moved
+    }
+    return {"moved": moved, "series": series}
 
 
 def counted(models: Iterable[str | None]) -> dict[str, int]:
@@ -163,11 +176,12 @@ def _detection(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 def _cures(by_arm: dict[str, list[LabRun]], truth: Clean) -> list[dict[str, Any]]:
     """Each cure beside the runs of its seeds without it: on clean runs, and on runs with a defect."""
     rows = []
-    for arm in sorted((arm for arm in arms() if arm.cure), key=lambda arm: [*CURES].index(arm.cure or "")):
+    for arm in sorted((arm for arm in arms() if arm.cure), key=lambda arm: [*CURES, *CURES_ON_THE_WAY].index(arm.cure or "")):
         before = {run.seed: run for run in by_arm[arm._replace(cure=None).name]}
         if runs := [(run, before[run.seed]) for run in by_arm[arm.name] if run.seed in before]:
             defect = arm.defect.name if arm.defect else "none"
-            rows.append({"cure": arm.cure, "defect": defect, "strength": arm.strength, **_beside(runs, defect, truth)})
+            told = {"cure": arm.cure, "defect": defect, "how": arm.how, "strength": arm.strength}
+            rows.append({**told, **_beside(runs, defect, truth)})
     return rows
 
 
@@ -184,7 +198,7 @@ def _beside(runs: Sequence[tuple[LabRun, LabRun]], defect: str, truth: Clean) ->
 
 
 def _last(run: LabRun) -> Seen:
-    return list(run.models.values())[-1]
+    return list(run.kept.values())[-1]
 
 
 def _difference(values: Sequence[float]) -> dict[str, float]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from selfreward.lab.defects.arms import FITTING, TESTING, arms
-from selfreward.lab.defects.fit import Clean, caught, first_harm, true_scores
+from selfreward.lab.defects.arms import FITTING, FRESH, KINDS, TESTING, TURN, arms
+from selfreward.lab.defects.fit import Clean, caught, first_harm, since, true_scores
+from selfreward.lab.defects.own import own_lines, tabulate_own
 from selfreward.lab.defects.runs import LabRun
 from selfreward.lab.defects.table import HARMFUL, at_least, at_most, counted
 from selfreward.measure import CAP, Joint, calibrate, first_beyond
@@ -29,27 +30,36 @@ def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]]) 
 
     `single`: the rows of the planted defects by single limits, as `tabulate` gives them.
     """
-    clean = {seeds: [run for run in runs if run.arm == "clean" and run.seed in seeds] for seeds in (FITTING, TESTING)}
+    clean = {seeds: [run for run in runs if run.arm == "clean" and run.seed in seeds] for seeds in (FITTING, TESTING, FRESH)}
     baseline = calibrate([figures_of(run) for run in clean[FITTING]])
     limit = baseline.limit(FALSE_ALARMS)
     if limit is None or not clean[TESTING]:
         return None
     joint, truth = Joint(baseline, limit), true_scores(clean[FITTING])
-    false = sum(first_beyond(figures_of(run), joint) is not None for run in clean[TESTING])
-    by_arm = {(arm.defect.name, arm.strength): arm.name for arm in arms() if arm.defect and not arm.cure}
-    planted = [(row, [run for run in runs if run.arm == by_arm[row["defect"], row["strength"]]]) for row in single]
-    rows = [_row(row, found, joint, truth) for row, found in planted]
+    by_name = {arm.name: arm for arm in arms()}
+    grouped = [(row, [run for run in runs if run.arm == row["arm"]]) for row in single]
+    rows = [_row(row, of_arm, by_name[row["arm"]].begins, joint, truth) for row, of_arm in grouped]
+    of_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
+    harmful = [row for row in rows if row["harmed"] >= HARMFUL * row["runs"]]
     return {
         "spread_from": len(clean[FITTING]) // 2, "compared_with": len(baseline.furthest), "limit": limit,
-        "holds": baseline.finest, "false_alarms": at_most(false, len(clean[TESTING]))._asdict(), "defects": rows,
-        "harmful": _seen([row for row in rows if row["harmed"] >= HARMFUL * row["runs"]]), "all": _seen(rows),
+        "holds": baseline.finest, "false_alarms": _false(clean[TESTING], joint), "defects": rows,
+        "fresh": _false(clean[FRESH], joint) if clean[FRESH] else None,
+        "harmful": {kind: _seen([row for row in harmful if row["kind"] == kind]) for kind in KINDS},
+        "all": {kind: _seen(rows) for kind, rows in of_kind.items()}, "own": tabulate_own(runs, rows, truth),
     }  # fmt: skip
 
 
-def _row(single: Mapping[str, Any], runs: Sequence[LabRun], joint: Joint, truth: Clean) -> dict[str, Any]:
-    alarm = [first_beyond(figures_of(run), joint) for run in runs]
-    seen = caught([first_harm(run, truth) for run in runs], alarm)
-    same = {name: single[name] for name in ("defect", "strength", "runs", "harmed")}
+def _false(clean: Sequence[LabRun], joint: Joint) -> dict[str, Any]:
+    alarm = [first_beyond(figures_of(run), joint) for run in clean]
+    return {**at_most(sum(model is not None for model in alarm), len(clean))._asdict(), "alarm_at": counted(alarm)}
+
+
+def _row(single: Mapping[str, Any], runs: Sequence[LabRun], begins: int, joint: Joint, truth: Clean) -> dict[str, Any]:
+    touched = [since(run, begins) for run in runs]
+    alarm = [first_beyond(figures_of(run), joint) for run in touched]
+    seen = caught([first_harm(run, truth) for run in touched], alarm)
+    same = {name: single[name] for name in ("arm", "defect", "how", "kind", "strength", "runs", "harmed")}
     return {**same, "single": single["in_time"], "joint": seen.in_time, "alarm_at": counted(alarm), "lead": seen.lead}
 
 
@@ -58,6 +68,13 @@ def _seen(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return at_least(sum(row["joint"] for row in rows), harmed)._asdict() if harmed else None
 
 
+FRESH_SEEDS = """**False alarms on fresh seeds**: {found} of {of} clean runs, fewer than {bound:.1%} with 95 % confidence.
+
+"""
+SAID = {
+    "first": "planted from M1 on", "later": "thought of later, from M1 on", "turned": f"from M{TURN} on", "growing": "growing",
+}  # fmt: skip
+"""Kind of defects → its name in a sentence."""
 INTRODUCTION = """## One alarm over all figures
 
 The joint figure (`joint.distance`) of a model is the mean of its figures' squared standard deviations from clean runs' mean,
@@ -67,29 +84,33 @@ never passed: a clean run passes it with probability {holds:.1%} at most, over a
 
 **False alarms**: {false}, fewer than {false_bound:.1%} with 95 % confidence.
 
-**Detection** in time: {harmful} at the strengths that harm half of their runs, and {every} of all harmed runs.
+{fresh}**Detection** in time, at the strengths that harm half of their runs, and of all harmed runs: {detection}.
 
 | defect | strength | harmed | in time by single limits | in time by the joint alarm | joint alarm, first at | lead, models |
 |---|---|---|---|---|---|---|"""
 
 
-def joint_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
+def joint_lines(figures: Mapping[str, Any] | None) -> Iterator[str]:
     """The section of the page."""
-    if found is None:
+    if figures is None:
         return
-    false = found["false_alarms"]
+    false, fresh = figures["false_alarms"], figures["fresh"]
+    kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in figures["defects"])]
     yield INTRODUCTION.format(
-        **{name: found[name] for name in ("spread_from", "limit", "compared_with", "holds")}, cap=CAP,
+        **{name: figures[name] for name in ("spread_from", "limit", "compared_with", "holds")}, cap=CAP,
         false=f"{false['found']} of {false['of']} clean runs", false_bound=false["bound"],
-        harmful=_share(found["harmful"]), every=_share(found["all"]),
+        fresh=FRESH_SEEDS.format(**fresh) if fresh else "",
+        detection="; ".join(f"{SAID[kind]} {_share(figures['harmful'][kind])}, {_share(figures['all'][kind])}" for kind in kinds),
     )  # fmt: skip
-    for row in sorted(found["defects"], key=lambda row: (row["defect"], row["strength"])):
+    for row in sorted(figures["defects"], key=lambda row: (KINDS.index(row["kind"]), row["defect"], row["strength"])):
         at = ", ".join(f"{model} {count}" for model, count in row["alarm_at"].items()) or "nobody"
         lead = "–" if row["lead"] is None else f"{row['lead']:.1f}"
         harmed = f"{row['harmed']} of {row['runs']}"
-        yield f"| {row['defect']} | {row['strength']:g} | {harmed} | {row['single']} | {row['joint']} | {at} | {lead} |"
+        cells = (f"{row['defect']}{row['how']}", f"{row['strength']:g}", harmed, row["single"], row["joint"], at, lead)
+        yield f"| {' | '.join(map(str, cells))} |"
     yield ""
+    yield from own_lines(figures["own"])
 
 
-def _share(found: Mapping[str, Any] | None) -> str:
-    return f"{found['found']} of {found['of']} (more than {found['bound']:.1%})" if found else "none was harmed"
+def _share(figures: Mapping[str, Any] | None) -> str:
+    return f"{figures['found']} of {figures['of']} (more than {figures['bound']:.1%})" if figures else "none was harmed"

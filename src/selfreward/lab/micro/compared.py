@@ -37,7 +37,7 @@ def compare(out: Path, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, A
 
 
 def finished(run: Path) -> bool:
-    """Whether a run has measured its last model."""
+    """True if a run has measured its last model."""
     if not (run / "summary.json").exists():
         return False
     return bool(summary(run)[-1]["name"] == f"M{open_run(run).recipe.iterations + 1}")
@@ -121,7 +121,7 @@ def agreeing(ranks: Sequence[float], said: Sequence[float | None]) -> tuple[floa
 
 
 def biases(rows: Floats) -> dict[str, float]:
-    """How much a judge overrates, in points, and its share of fives beside the true one, over ranked answers."""
+    """The excess of a judge's scores over the true ones, in points, and its share of fives beside the true share."""
     _, _, answers, over, fives, truly = rows.sum(0)
     return {"overrates": float(over / answers), "fives": float(fives / answers), "true_fives": float(truly / answers)}
 
@@ -146,7 +146,7 @@ def difference(ours: Floats, theirs: Floats) -> dict[str, float]:
 
 
 def difference_of_shares(ours: Floats, theirs: Floats) -> dict[str, float]:
-    """The same of shares, from [seed, ranking, (right, pairs)]; the pairs of both are the same."""
+    """The difference of shares, from [seed, ranking, (right, pairs)]; the pairs of both are the same."""
     both = np.stack([ours[..., 0] - theirs[..., 0], ours[..., 1]], axis=-1)
     return _tested(both, lambda rows: rows[..., 0].sum((0, 1)) / rows[..., 1].sum((0, 1)))
 

@@ -14,7 +14,7 @@ from selfreward.lab.micro import truth
 from selfreward.lab.micro.world import KIND_OF, TASK_KINDS, WORDS, Habits, Task, TaskKind
 
 OVERLOOKED, LATER = 0.33, 0.02
-"""How likely people overlook what is to be said of an answer's first word, and how much more with every word."""
+"""Probability that people overlook a fault at an answer's first word, and its increase with every word."""
 ANNOTATORS = Habits(unsorted=0.33, forgetful=0.22, off_kind=0.22, repeating=0.22, miscounting=0.22)
 MISCOUNTED = 0.03
 """For every word of an answer, how likely people count one too many or too few."""
@@ -39,7 +39,7 @@ def sample_task(rng: random.Random, kind: TaskKind | None = None) -> Task:
 
 
 def check_criteria(task: Task, words: Sequence[str]) -> dict[str, bool]:
-    """Whether the answer `words` meets each criterion."""
+    """For each criterion, True if the answer `words` meets it."""
     return hang_together(truth.check_criteria(task, words))
 
 

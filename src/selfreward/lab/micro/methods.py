@@ -73,7 +73,7 @@ METHODS = [
 
 
 def arms(recipe: Recipe) -> Iterator[Method]:
-    """All that is compared, with the number of prompts of each; plain self-rewarding first, for the others begin from its M1.
+    """The compared arms, with the number of prompts of each; plain self-rewarding first, for the others begin from its M1.
 
     Of the others M1 and the last model alone are measured, for that takes as long as an iteration.
     """

@@ -38,11 +38,11 @@ SOURCE = "micro world, standing for people"
 
 @dataclass(frozen=True)
 class Kind:
-    """Which world: how its tasks are drawn, what counts in an answer, and how the people of it answer and judge."""
+    """A kind of world: its tasks, its criteria, and the way its people answer and judge."""
 
     seed: int
     eft: int
-    """How many answers people judged."""
+    """Number of answers that people judged."""
     sample: Callable[[random.Random, TaskKind], Task]
     check: Callable[[Task, Sequence[str]], dict[str, bool]]
     judge: Callable[[Task, Sequence[str], random.Random], str]

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from selfreward.engines import assert_models, assert_openable, open_model, outside_model
+from selfreward.engines import assert_models, assert_openable, assert_opens, open_model, outside_model
 from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.arena_hard import ArenaHard
@@ -27,8 +27,8 @@ from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
 from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
-from selfreward.records import FOLDER, RESULT, Checkpoint, Findings, Result, write_whole
-from selfreward.rundir import BASE, CONFIG, SEED, Progress, RunDir, Runner, check_model, is_run
+from selfreward.records import FOLDER, RESULT, Checkpoint, Findings, Result, readable, write_result
+from selfreward.rundir import BASE, CONFIG, GOES_ON, SEED, FolderReader, Progress, RunDir, Runner, check_model, is_run, no_run
 
 COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
@@ -111,8 +111,7 @@ def evaluate(
         findings = _found(settings, trial)
         result = _result(name, kind, settings, evaluated, others, findings)
         rundir.settle()
-        write_whole(path / RESULT, result.model_dump_json(indent=1))
-        return result, path / RESULT
+        return result, write_result(path, result)
     finally:
         rundir.close()
 
@@ -120,7 +119,7 @@ def evaluate(
 def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, dict[str, int]]:
     """Lengths of judgments where `changes` does not set them: those with which the evaluation in `path` began."""
     try:
-        begun = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        begun = json.loads(readable(path / CONFIG).read_text(encoding="utf-8"))
         before = {table: begun[table]["max_tokens"] for table in JUDGING if table in begun}
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         before = {}
@@ -134,6 +133,8 @@ def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished
     """Raises `SelfRewardError` where one of `models` cannot be opened; servers are asked once, where anything is to be asked."""
     for model in models:
         assert_openable(str(model.path), settings.backend, settings.servers)
+        if not finished and str(model.path) not in settings.servers:
+            assert_opens(str(model.path))
         if not finished and (served := {Path(name): name for name in settings.servers}.get(model.path)):
             from selfreward.engines.sampling.probe import assert_answers
             from selfreward.engines.sampling.server import ServerModel
@@ -157,7 +158,7 @@ def _found(settings: Settings, trial: Trial) -> Findings:
 def find_subject(name: str) -> Subject:
     """The model of a run (RUN/M3), a folder with a transformers model, a server, or an outside model in a recipe's notation.
 
-    Raises `SelfRewardError` for a run.
+    Raises `SelfRewardError` for a run, and for a model of one that is not there.
     """
     path = Path(name)
     if is_run(path):
@@ -169,6 +170,8 @@ def find_subject(name: str) -> Subject:
         converted = made.parent / SEED / BASE  # of a base that was a GGUF file
         weights = made / "model" if (made / "model").is_dir() else converted if converted.is_dir() else load_recipe(recipe).base
         return Subject(made.name, str(weights), made / FOLDER, recipe)
+    if re.fullmatch(rf"SFT|M0|{GOES_ON}", path.name) and not path.is_dir() and "://" not in name:
+        raise no_run(path, "Give a model of a run that is there, as runs/demo/M3")
     if path.is_dir():
         return Subject(path.resolve().name, name, path / FOLDER)
     outside = Subject(name, name, Path(FOLDER))
@@ -177,8 +180,12 @@ def find_subject(name: str) -> Subject:
 
 def _held_out(subject: Subject, kind: str) -> dict[str, Any]:
     """The held-out data of the subject's run, as a setting; empty where there is none."""
-    file = subject.recipe.parent / "seed" / f"{HELD_OUT[kind]}.jsonl" if subject.recipe and kind in HELD_OUT else None
-    return {"data": {"path": str(file)}} if file and file.is_file() else {}
+    if not subject.recipe or kind not in HELD_OUT:
+        return {}
+    seed = FolderReader(subject.recipe.parent / SEED)
+    seed.whole(HELD_OUT[kind])
+    file = seed.path / f"{HELD_OUT[kind]}.jsonl"
+    return {"data": {"path": str(file)}} if file.is_file() else {}
 
 
 def find_kind(on: str) -> tuple[str, str | None]:

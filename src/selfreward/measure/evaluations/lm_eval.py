@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from selfreward.errors import SelfRewardError, pip_install
 from selfreward.measure.evaluations.base import Settings, Trial
 from selfreward.recipe import Located
-from selfreward.records import Figure, Findings, content_id, file_hash, write_whole
+from selfreward.records import Figure, Findings, content_id, file_hash, readable, write_whole
 
 PAPER = ("arc_easy", "arc_challenge", "hellaswag", "social_iqa", "piqa", "gsm8k", "mmlu", "openbookqa", "nq_open")
 """The paper's nine, as the library calls them."""
@@ -67,7 +67,7 @@ class Harness(Settings):
             with trial.at.run.progress.meanwhile(f"lm-eval: {', '.join(self.tasks)}"):
                 write_whole(results, json.dumps(self._run(trial.model.path, stage.work), indent=1, default=str))
             stage.finish(key, [results])
-        results_json = json.loads(results.read_text(encoding="utf-8"))
+        results_json = json.loads(readable(results).read_text(encoding="utf-8"))
         return Findings(
             prompts_digest=content_id(results_json["task_hashes"] or results_json["versions"]),
             figures=list(_figures(results_json, self.tasks)),

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import wrong_field
+from selfreward.records import readable, wrong_field
 
 
 class Row(BaseModel):
@@ -28,7 +28,7 @@ def read_rows(path: str, kind: type[T], rename: dict[str, str] | None = None) ->
     """The rows of a file as `kind`; `rename`: field → its name in the file. Raises `SelfRewardError` with the row's place."""
     rows = [_row(value, kind, where, rename or {}) for where, value in _values(Path(path))]
     if not rows:
-        raise SelfRewardError("has no rows", path, "Give a JSON list or JSONL with at least one")
+        raise SelfRewardError("has no rows", path, "Give a JSON list or JSONL with at least one row")
     return rows
 
 
@@ -41,7 +41,7 @@ def first_fields(path: str) -> tuple[str, ...]:
 def _values(path: Path) -> Iterator[tuple[str, Any]]:
     """(place, value) of each row."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(readable(path)) if path.suffix == ".gz" else readable(path).open("rb") as file:
             text = file.read().decode("utf-8")
     except UnicodeDecodeError as error:
         raise SelfRewardError("is not UTF-8 text", str(path), "Give a JSON list or JSONL, in UTF-8") from error

@@ -66,7 +66,7 @@ def _right_and_wrong(answers: Sequence[Checked]) -> Sides:
 
 def _anchored(now: Evidence) -> Figures:
     scores, (low, high) = now.scores(now.anchor_judgments), now.recipe.judge.scale
-    own, others = (_checked(answers, now.anchors, scores, now.recipe.seed) for answers in (now.anchor_answers, now.anchor_others))
+    own, others = (checked(answers, now, scores) for answers in (now.anchor_answers, now.anchor_others))
     biases = [(answer.score - low) / (high - low) - answer.right for answer in own.values() if answer.score is not None]
     both = [[[side[prompt_id]] if prompt_id in side else [] for side in (own, others)] for prompt_id in own | others]
     return {
@@ -80,22 +80,22 @@ def _anchored(now: Evidence) -> Figures:
     }
 
 
-def _checked(
-    answers: Iterable[Response], anchors: Iterable[Anchor], scores: Mapping[str, float], seed: int
-) -> dict[str, Checked]:  # fmt: skip
-    """The answers that did not fail, by prompt id; an answer is right that any of the anchors with that prompt calls right.
+def checked(answers: Iterable[Response], now: Evidence, scores: Mapping[str, float]) -> dict[str, Checked]:
+    """The answers to `now`'s anchors that did not fail, by prompt id; one is right that any anchor with its prompt calls right.
 
-    Left out is one that no anchor calls right and that could not be checked by some.
+    An answer that no anchor calls right and that could not be checked by some is left out.
     """
     by_prompt: dict[str, list[Anchor]] = defaultdict(list)
-    for anchor in anchors:
+    for anchor in now.anchors:
         by_prompt[Prompt(text=anchor.prompt, context=anchor.context, source="seed").id].append(anchor)
-    checked: dict[str, Checked] = {}
+    sheet: dict[str, Checked] = {}
     for answer in answers:
-        rights = [_right(anchor, answer, seed) for anchor in by_prompt[answer.prompt_id]] if answer.answered else [None]
+        rights = (
+            [_right(anchor, answer, now.recipe.seed) for anchor in by_prompt[answer.prompt_id]] if answer.answered else [None]
+        )
         if any(rights) or None not in rights:
-            checked[answer.prompt_id] = Checked(any(rights), scores.get(answer.id))
-    return checked
+            sheet[answer.prompt_id] = Checked(any(rights), scores.get(answer.id))
+    return sheet
 
 
 def _right(anchor: Anchor, answer: Response, seed: int) -> bool | None:

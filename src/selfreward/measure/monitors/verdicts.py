@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from selfreward.errors import SelfRewardError
-from selfreward.measure.monitors import consistency, flattery, flukes, health, lexicon, people, policy, traits
+from selfreward.measure.monitors import (
+    consistency,
+    flattery,
+    flukes,
+    health,
+    lexicon,
+    people,
+    policy,
+    progress,
+    runaway,
+    style,
+    traits,
+)
 from selfreward.measure.monitors.base import Evidence
 from selfreward.measure.monitors.joint import JOINT, Joint, deviations, distance
-from selfreward.recipe import Ends, Limit
-from selfreward.records import Estimate, Reading, number
+from selfreward.recipe import DriftConfig, Ends, Limit
+from selfreward.records import Estimate, Reading, Severity, number
 
 MONITORS = {
     "flukes": flukes.figures,
@@ -22,42 +34,44 @@ MONITORS = {
     "lexicon": lexicon.figures,
     "policy": policy.figures,
 }
+ALSO = {"progress": progress.figures, "runaway": runaway.figures, "style": style.figures}
+"""Monitors that read where `drift.also` names them: runs begun before they were there go on without."""
 
 BEHIND = 8
 """Figures that are named behind the joint one."""
 
 
-def read_monitors(
-    now: Evidence, before: Evidence | None, limits: Mapping[str, Limit], joint: Joint | None = None
-) -> list[Reading]:
+def read_monitors(now: Evidence, before: Evidence | None, config: DriftConfig, joint: Joint | None = None) -> list[Reading]:
     """All figures of all monitors, as readings named `monitor.figure`.
 
     Raises `SelfRewardError` where a limit names a figure that no monitor has: it could never raise an alarm.
     """
+    monitors = MONITORS | {name: ALSO[name] for name in config.also}
     readable = {
-        f"{monitor}.{name}": figure for monitor, figures in MONITORS.items() for name, figure in figures(now, before).items()
+        f"{monitor}.{name}": figure for monitor, figures in monitors.items() for name, figure in figures(now, before).items()
     }
     names = {*readable, *([JOINT] if joint else [])}
-    for unknown in sorted(limits.keys() - names):
+    for unknown in sorted(config.limits.keys() - names):
         near = difflib.get_close_matches(unknown, names, n=1, cutoff=0)[0]
-        raise SelfRewardError("no monitor reads such a figure", f"drift.limits.{unknown}", f"Did you mean {near}?")
-    readings = [read_figure(name, now.name, figure, limits) for name, figure in readable.items()]
-    return readings if joint is None else [read_joint(readings, now.name, limits, joint), *readings]
+        raise SelfRewardError("no monitor has this figure", f"drift.limits.{unknown}", f"Did you mean {near}?")
+    readings = [read_figure(name, now.name, figure, config) for name, figure in readable.items()]
+    return readings if joint is None else [read_joint(readings, now.name, config, joint), *readings]
 
 
-def read_joint(readings: Sequence[Reading], iteration: str, limits: Mapping[str, Limit], joint: Joint) -> Reading:
-    """The joint figure of one model, from its readings; its limit is the baseline's where `limits` has none."""
+def read_joint(readings: Sequence[Reading], iteration: str, config: DriftConfig, joint: Joint) -> Reading:
+    """The joint figure of one model, from its readings; its limit is the baseline's where `drift.limits` has none."""
     figures = {reading.monitor: reading.value for reading in readings if reading.value is not None}
     usual = joint.baseline.usual.get(iteration, {})
     far, behind = distance(figures, usual), list(deviations(figures, usual).items())[:BEHIND]
     figure = None if far is None else Estimate(value=far, low=far, high=far)
-    reading = read_figure(JOINT, iteration, figure, {JOINT: Limit(above=joint.limit)} | dict(limits))
+    limits = {JOINT: Limit(above=joint.limit)} | config.limits
+    reading = read_figure(JOINT, iteration, figure, config.model_copy(update={"limits": limits}))
     return reading.model_copy(update={"interval": None, "behind": dict(behind) if figure else None})
 
 
-def read_figure(monitor: str, iteration: str, figure: Estimate | None, limits: Mapping[str, Limit]) -> Reading:
+def read_figure(monitor: str, iteration: str, figure: Estimate | None, config: DriftConfig) -> Reading:
     """One figure held against its limits, if it has any; a figure without a value is `ok`."""
-    limit = limits.get(monitor, Limit())
+    limit = config.limits.get(monitor, Limit())
     ends = [end_at(end, iteration) for end in (limit.below, limit.above, limit.stop_below, limit.stop_above)]
     warn, stop = (ends[0], ends[1]), (ends[2], ends[3])
     warned, stopped = (figure is not None and _outside(figure.value, *pair) for pair in (warn, stop))
@@ -67,8 +81,15 @@ def read_figure(monitor: str, iteration: str, figure: Estimate | None, limits: M
         monitor=monitor, iteration=iteration,
         value=figure.value if figure else None, interval=(figure.low, figure.high) if figure else None,
         limit=None if low is None and high is None else (low, high),
-        verdict="stop" if stopped else "warn" if warned else "ok",
+        verdict="stop" if stopped else _on_alarm(config, iteration) if warned else "ok", n=figure.n if figure else None,
     )  # fmt: skip
+
+
+def _on_alarm(config: DriftConfig, iteration: str) -> Severity:
+    """The verdict on a model outside a limit that does not say `stop` itself. Before M1 there is no model to go back to."""
+    if config.on_alarm is None:
+        return "warn"
+    return "back" if config.on_alarm == "rollback" and iteration != "M1" else "stop"
 
 
 def end_at(ends: Ends | None, iteration: str) -> float | None:

@@ -1,0 +1,141 @@
+"""Limits from the run itself in the laboratory: false alarms of clean runs, and the harmed runs that such limits see.
+
+Runs that were recorded before intervals were kept are read with the mean widths of those that have them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from selfreward.lab.defects.arms import FITTING, FRESH, KINDS, TESTING, arms
+from selfreward.lab.defects.fit import Clean, caught, first_harm, since
+from selfreward.lab.defects.runs import LabRun
+from selfreward.lab.defects.table import at_least, at_most
+from selfreward.measure import FIRST, distance, own_usual
+from selfreward.records import Baseline
+
+FALSE_ALARMS = 0.05
+"""The share of clean runs that may raise the alarm: the default of `drift.false_alarms`."""
+KNOWN = 2 / 3
+"""A figure whose interval has a width in fewer of the runs has no mean width."""
+Widths = Mapping[str, Mapping[str, float]]
+"""Model → figure → half the width of its interval."""
+
+
+def mean_widths(runs: Iterable[LabRun]) -> Widths:
+    """Means over the clean runs that have intervals, of M1 and M2."""
+    with_intervals = [run for run in runs if run.arm == "clean" and run.models["M1"].half]
+    widths: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in FIRST}
+    for run in with_intervals:
+        for name in FIRST:
+            for figure, half in (run.models[name].half if name in run.models else {}).items():
+                widths[name][figure] += [half] if half else []
+    return {
+        name: {figure: fmean(found) for figure, found in figures.items() if len(found) >= KNOWN * len(with_intervals)}
+        for name, figures in widths.items()
+    }
+
+
+def own_distances(run: LabRun, widths: Widths) -> dict[str, float]:
+    """Model after M2 → its distance from the run's own M1 and M2, by its own intervals or else by `widths`."""
+    read = {
+        name: {figure: value for figure, value in seen.readings.items() if value is not None} for name, seen in run.models.items()
+    }
+    first = (
+        {
+            figure: (read[name][figure], half)
+            for figure, half in (run.models[name].half or widths[name]).items()
+            if figure in read[name]
+        }
+        for name in FIRST
+        if name in read
+    )
+    usual = own_usual(first)
+    return {name: far for name in read if name not in FIRST and (far := distance(read[name], usual)) is not None}
+
+
+def furthest(runs: Iterable[LabRun], widths: Widths) -> list[float]:
+    """The distance of the furthest model of each run that went on after M2, largest first."""
+    return sorted((max(far.values()) for run in runs if (far := own_distances(run, widths))), reverse=True)
+
+
+def shipped(runs: Sequence[LabRun]) -> list[float]:
+    """The distances of the clean runs that limits are fitted on, as `measure/text/own_distances.json` has them."""
+    fitted = (run for run in runs if run.arm == "clean" and run.seed in FITTING)
+    return [round(far, 5) for far in furthest(fitted, mean_widths(runs))]
+
+
+def tabulate_own(runs: Sequence[LabRun], rows: Sequence[Mapping[str, Any]], truth: Clean) -> dict[str, Any] | None:
+    """Alarms by limits of the run itself; None where no run has intervals, or too few are clean."""
+    limit = Baseline(usual={}, furthest=tuple(shipped(runs))).limit(FALSE_ALARMS)
+    if limit is None or not any(run.models["M1"].half for run in runs):
+        return None
+    widths, begins = mean_widths(runs), {arm.name: arm.begins for arm in arms()}
+    clean = {name: [run for run in runs if run.arm == "clean" and run.seed in seeds] for name, seeds in CLEAN.items()}
+    of_arm = [(row, [run for run in runs if run.arm == row["arm"]]) for row in rows]
+    return {
+        "limit": limit, "intervals": sum(bool(run.models["M1"].half) for run in runs),
+        "false_alarms": {name: _false(of_seeds, widths, limit) for name, of_seeds in clean.items() if of_seeds},
+        "defects": [_row(row, of_row, begins[row["arm"]], widths, limit, truth) for row, of_row in of_arm],
+    }  # fmt: skip
+
+
+CLEAN = {"held back": TESTING, "fresh": FRESH}
+"""Clean runs that the limit is not from → their seeds."""
+
+
+def _false(clean: Iterable[LabRun], widths: Widths, limit: float) -> dict[str, Any]:
+    far = furthest(clean, widths)
+    return at_most(sum(distance > limit for distance in far), len(far))._asdict()
+
+
+def _row(
+    row: Mapping[str, Any], runs: Sequence[LabRun], begins: int, widths: Widths, limit: float, truth: Clean
+) -> dict[str, Any]:  # fmt: skip
+    alarm = [next((name for name, far in own_distances(run, widths).items() if far > limit), None) for run in runs]
+    harm = [first_harm(since(run, begins), truth) for run in runs]
+    told = {name: row[name] for name in ("defect", "how", "kind", "strength", "runs", "harmed")}
+    return {**told, "alarmed": sum(model is not None for model in alarm), "in_time": caught(harm, alarm).in_time}
+
+
+INTRODUCTION = """## Limits from the run itself
+
+Without clean runs, a run's own M1 and M2 are what later models are held against, in half widths of their intervals
+(`selfreward calibrate RUN`). The limit, {limit:.2f}, is what {share:.0%} of the clean runs of the first seeds go beyond at most.
+Of runs recorded before intervals were kept, all but {intervals}, widths are the mean of those that have them.
+
+{false}
+
+| defect | strength | runs | alarmed | harmed | alarm by the harm |
+|---|---|---|---|---|---|"""
+
+
+def own_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
+    """The section of the page."""
+    if found is None:
+        return
+    false = [
+        f"**False alarms by own limits**, {name} seeds: {share['found']} of {share['of']} clean runs, fewer than "
+        f"{share['bound']:.1%} with 95 % confidence."
+        for name, share in found["false_alarms"].items()
+    ]
+    yield INTRODUCTION.format(
+        limit=found["limit"], share=FALSE_ALARMS, intervals=found["intervals"], false="\n\n".join(false)
+    )  # fmt: skip
+    for row in sorted(found["defects"], key=lambda row: (KINDS.index(row["kind"]), row["defect"], row["strength"])):
+        counts = (row["runs"], row["alarmed"], row["harmed"], f"{row['in_time']} of {row['harmed']}")
+        yield f"| {row['defect']}{row['how']} | {row['strength']:g} | {' | '.join(map(str, counts))} |"
+    yield ""
+    for kind in dict.fromkeys(row["kind"] for row in found["defects"]):
+        rows = [row for row in found["defects"] if row["kind"] == kind and row["harmed"]]
+        if rows:
+            harmed, seen = (sum(row[name] for row in rows) for name in ("harmed", "in_time"))
+            bound = at_least(seen, harmed).bound
+            yield f"**Detection by own limits**, {KIND[kind]}: {seen} of {harmed} in time, more than {bound:.1%}."
+            yield ""
+
+
+KIND = {"first": "planted from M1 on", "later": "thought of later", "turned": "begun on the way", "growing": "growing"}

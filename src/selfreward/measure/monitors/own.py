@@ -1,0 +1,62 @@
+"""A baseline from the run itself, for whom no clean runs have been made: its first models are what later ones are held against.
+
+The spread of a figure is half the width of its first interval, so that a distance of about 1 is what chance alone makes of it. A
+sound loop moves as well, for its models learn. How far clean runs go by this measure is known of the laboratory alone, and so is
+the share of false alarms: in another world it is no promise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+
+from selfreward.errors import SelfRewardError
+from selfreward.measure.monitors.joint import JOINT
+from selfreward.records import Baseline
+from selfreward.rundir import RunView
+
+FIRST = ("M1", "M2")
+"""The models that later ones are held against: M2 is the first of which the figures of candidates and pairs are known."""
+Spreads = Mapping[str, tuple[float, float]]
+"""Figure → value and half the width of its 95 % interval, of one model."""
+NO_LATER = "is watched to M2 or less, and M1 and M2 are what later models are held against"
+
+
+def own_usual(models: Iterable[Spreads]) -> dict[str, tuple[float, float]]:
+    """Figure → its first value, and half the width of that interval; figures whose interval has no width are left out."""
+    usual: dict[str, tuple[float, float]] = {}
+    for figures in models:
+        usual = {name: reading for name, reading in figures.items() if reading[1] > 0} | usual
+    return usual
+
+
+def spreads_of(run: RunView) -> dict[str, dict[str, tuple[float, float]]]:
+    """Model → figure → value and half width, of all figures that were read with an interval; the joint one is left out."""
+    return {
+        name: {
+            each.monitor: (each.value, (each.interval[1] - each.interval[0]) / 2)
+            for each in model.watched
+            if each.value is not None and each.interval and each.monitor != JOINT
+        }
+        for name, model in run.models.items()
+        if model.watched
+    }
+
+
+def own_baseline(run: RunView) -> Baseline:
+    """The baseline of one run, for M3 and later models; its limit is set by the laboratory's clean runs.
+
+    Raises `SelfRewardError` where M1 and M2 have not been watched, or no later model is to come.
+    """
+    spreads, later = spreads_of(run), [name for name in run.iterations if name not in FIRST]
+    if not later or not spreads.keys() >= {*FIRST}:
+        raise SelfRewardError(NO_LATER, str(run.folder), "Let it make M2 by a recipe with two iterations or more, and [drift]")
+    usual = own_usual(spreads[name] for name in FIRST)
+    return Baseline(usual=dict.fromkeys(later, usual), furthest=furthest_in_the_laboratory())
+
+
+def furthest_in_the_laboratory() -> tuple[float, ...]:
+    """The distances of the furthest models of the laboratory's clean runs from their own first ones, largest first."""
+    file = files("selfreward") / "measure" / "text" / "own_distances.json"
+    return tuple(sorted(json.loads(file.read_text(encoding="utf-8")), reverse=True))
