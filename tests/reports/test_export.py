@@ -99,7 +99,7 @@ def test_the_run_has_records_of_almost_every_kind(run):
     of_select = {"validation", "selection", "selection_responses", "selection_preferences"}
     of_others = {
         *("changed_prompts", "worse_responses", "preferences", "votes", "likelihoods", "likelihoods_before", "likelihoods_m1"),
-        *("pairs_ahead", "judgments_added", "meta_judgments", "eft_replayed", "judge_pairs"),
+        *("pairs_ahead", "judgments_added", "meta_judgments", "eft_replayed", "judge_pairs", "checks", "heldout_checks"),
     }
     none = {kind for kind in KINDS if not list(records(run, kind))}
     assert none == {"eft_judgments", "rankings", "heldout_preferences", "judgments_before"} | of_select | of_others

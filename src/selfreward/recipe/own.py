@@ -1,4 +1,4 @@
-"""Code of the user's own, which a recipe names by import path, and the check that it can be called."""
+"""Code of the user's own, which a recipe names by import path: it is loaded, and checked that it can be called."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe.importing import imported
+from selfreward.recipe.fields import imported
 
 
 def assert_takes(function: Any, where: str, *arguments: str) -> None:

@@ -14,7 +14,7 @@ from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, ModelView, PlannedPart
 def describe_status(folder: Path) -> str:
     """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` holds no run."""
     run = open_run(folder)
-    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run)), *unsigned(run)]))
+    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run)), *unchecked(run)]))
 
 
 def describe_end(folder: Path) -> str:
@@ -33,10 +33,13 @@ def model_lines(run: RunView) -> list[str]:
     return [f"{name:<4} {_line(model)}" for name, model in run.models.items()]
 
 
-def unsigned(run: RunView) -> list[str]:
-    """A line on figures that no receipt covers; none where all are covered."""
+def unchecked(run: RunView) -> list[str]:
+    """Lines on what no receipt covers: figures of an older build, and a recipe that no attempt at the run had."""
     names, now = ", ".join(run.unsigned), f"the same command as before, on {run.folder}, computes and signs them"
-    return [f"Figures of {names} are as found: an older build wrote no receipts of measurements; {now}"] if names else []
+    return [
+        *([f"Figures of {names} are as found: an older build wrote no receipts of measurements; {now}"] if names else []),
+        *([] if run.knows_recipe else ["config.json is the recipe of no attempt in logs: one of them was edited"]),
+    ]
 
 
 def _line(model: ModelView) -> str:

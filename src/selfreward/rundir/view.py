@@ -10,11 +10,11 @@ from pathlib import Path
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, begun_with, look_in, read_recipe
-from selfreward.records import Measured, Reading, Records, ending, is_held, left_behind, readable, worst
+from selfreward.records import Measured, Reading, Records, ending, file_hash, is_held, left_behind, readable, worst
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
 from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, M1, MEASURED, PAIRS, SEED, PlannedPart, expected
 from selfreward.rundir.reading import FolderReader
-from selfreward.rundir.seen import Status, last_error, last_seen
+from selfreward.rundir.seen import Status, attempts, last_error, last_seen
 
 
 class ModelView(FolderReader):
@@ -93,6 +93,13 @@ class RunView:
     def unsigned(self) -> list[str]:
         """Names of the measured models whose figures no receipt covers: an older build wrote none."""
         return [model.name for model in self.models.values() if model.measured and not model.signed]
+
+    @property
+    def knows_recipe(self) -> bool:
+        """True if `config.json` is the recipe of an attempt in `logs`, or no attempt is there to tell."""
+        logs = self.folder / "logs"
+        kept = {_hash(logs / f"attempt_{n}" / "config.json") for n in attempts(logs)} - {None}
+        return not kept or _hash(self.folder / "config.json") in kept
 
     @property
     def finished(self) -> bool:
@@ -188,6 +195,14 @@ def _assert_no_gap(run: RunView) -> None:
         if after and not measured and not later.signed:
             what = f"is missing, and {later.name} was made after it"
             raise SelfRewardError(what, str(model.path / MEASURED if model.path.is_dir() else model.path), model.restore)
+
+
+def _hash(file: Path) -> str | None:
+    """The hash of a file; None where it cannot be read."""
+    try:
+        return file_hash(file)
+    except OSError:
+        return None
 
 
 def _by_model(recipe: Recipe) -> dict[str, list[PlannedPart]]:

@@ -1,4 +1,4 @@
-"""Why a stage yields nothing: the commonest reason, an example of it, and the field of the recipe that decides it."""
+"""The reason why a stage yields nothing: the commonest one, an example of it, and the field of the recipe that decides it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from selfreward.steps.reasons import (
 
 
 def require_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> None:
-    """Raises `NoPairs` where the iteration `made` has nothing to train on: at which stage it came to nothing, and why."""
+    """Raises `NoPairs` where `iteration` has nothing to train on, with the stage at fault and the reason."""
     if iteration.pairs:
         return
     if not iteration.prompts:
@@ -173,7 +173,7 @@ def no_rankings(examples: Iterable[Example], it: ModelFolder) -> SelfRewardError
 
 
 def no_eft(judgments: Iterable[Judgment], it: ModelFolder, recipe: Recipe) -> SelfRewardError:
-    """The error where the SFT baseline makes no EFT example of people's rankings."""
+    """The error where the SFT baseline makes no EFT example from people's rankings."""
     reasons, _ = _dropped(it, "eft")
     worst = commonest(reasons) if reasons else "unparsed"
     unread = of_judgments(judgments, recipe) if worst == "unparsed" else None
@@ -191,7 +191,7 @@ def _first_judged(judgments: Iterable[Judgment]) -> str:
 
 
 def _dropped(it: ModelFolder, stage: str) -> tuple[Counter[str], dict[str, str]]:
-    """How often each reason was met in a finished stage, and the id of a record that was dropped for it."""
+    """The count of each reason in a finished stage, and the id of a record that was dropped for it."""
     reasons, ids = Counter[str](), dict[str, str]()
     for drop in iter_jsonl(it.path / f"{stage}.dropped.jsonl", Dropped):
         reasons[drop.reason] += 1
@@ -200,11 +200,11 @@ def _dropped(it: ModelFolder, stage: str) -> tuple[Counter[str], dict[str, str]]
 
 
 def _first(records: Iterable[Identified], wanted: str | None, text: Callable[..., str]) -> str:
-    """The text of the record with the id that is wanted."""
+    """The text of the record with this id."""
     return next((text(record) for record in records if record.id == wanted), "")
 
 
 def _failed(it: ModelFolder, stage: str) -> str:
     """The commonest reason that an engine gave for failing in a stage, in words; empty where it gave none."""
     reasons = it.facts(stage).get("failed", {})
-    return f"; most requests failed so: {cut_short(commonest(reasons))}" if reasons else ""
+    return f"; most requests failed with: {cut_short(commonest(reasons))}" if reasons else ""

@@ -75,7 +75,7 @@ class Layer(CacheLayerMixin):
         """Keep `rows` of a part."""
         if part == "own" and self._rooms:
             length = self.parts["own"][0].shape[-2]
-            self._rooms = tuple(room[rows] for room in self._rooms)
+            self._rooms = tuple(_moved(room, rows) for room in self._rooms)
             self.parts["own"] = (self._rooms[0][..., :length, :], self._rooms[1][..., :length, :])
         elif part in self.parts:
             keys, values = self.parts[part]
@@ -99,6 +99,15 @@ class Layer(CacheLayerMixin):
     def get_max_length(self) -> int:
         """None: there is no longest length."""
         return -1
+
+
+def _moved(room: Tensor, rows: Tensor) -> Tensor:
+    """The `rows` of `room`; those that stay in their places are not copied."""
+    if len(rows) > len(room):
+        return room[rows]
+    new = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+    room[new] = room[rows[new]]
+    return room[: len(rows)]
 
 
 class Tree(Cache):

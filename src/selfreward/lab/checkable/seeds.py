@@ -11,6 +11,7 @@ import random
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from selfreward.engines import open_model
 from selfreward.lab.checkable.kinds import SEEN, UNSEEN, Kind
@@ -103,12 +104,27 @@ def best(task: Task, answers: Answers) -> Example | None:
     return Example(prompt=task.text, response=answer.text, kind="ift", source=SOURCE) if answer else None
 
 
+class Drawn(NamedTuple):
+    """All tasks, by their use."""
+
+    ift: list[Task]
+    judged: list[Task]
+    prompts: list[Task]
+    heldout: list[Task]
+    ranked: list[Task]
+
+
+def draw(world: World) -> Drawn:
+    """Draw the tasks; those of unseen kinds come last in what is held out."""
+    ift, judged, prompts = world.tasks(IFT), world.tasks(JUDGED), world.tasks(PROMPTS)
+    heldout = [*world.tasks(HELDOUT[0]), *world.tasks(HELDOUT[1], UNSEEN, (1, 1, 2))]
+    return Drawn(ift, judged, prompts, heldout, [*world.tasks(RANKED[0]), *world.tasks(RANKED[1], UNSEEN, (1, 1, 2))])
+
+
 def make(base: Path, out: Path) -> None:
     """Write ift, eft, prompts, heldout_prompts and heldout_rankings (JSONL) to `out`."""
     world = World(random.Random(SEED))
-    ift, judged, prompts = world.tasks(IFT), world.tasks(JUDGED), world.tasks(PROMPTS)
-    heldout = [*world.tasks(HELDOUT[0]), *world.tasks(HELDOUT[1], UNSEEN, (1, 1, 2))]
-    ranked = [*world.tasks(RANKED[0]), *world.tasks(RANKED[1], UNSEEN, (1, 1, 2))]
+    ift, judged, prompts, heldout, ranked = draw(world)
     answers = answers_of(base, [*((task, BEST_OF) for task in ift), *((task, OTHERS) for task in (*judged, *ranked))])
     files: dict[str, Sequence[Record | None]] = {
         "ift": [best(task, answers) for task in ift],
