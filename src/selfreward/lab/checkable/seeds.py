@@ -1,9 +1,9 @@
 """Make the seeds of the checkable world: `python -m selfreward.lab.checkable.seeds BASE OUT`. They stand for people's work.
 
-BASE is SmolLM2-135M-Instruct as a folder. IFT answers are the base's own: the best of four by the checkers, which are few, and those
-to the tasks that EFT judges, mended by a program until they follow every instruction. EFT judgments walk through the instructions
-one by one; they are written by a program that knows what the checkers say, and errs in `ERRORS` of its verdicts, as people do. The
-files were made once, from one seed, and are shipped; after M1 the loop is told nothing by a checker.
+BASE is SmolLM2-135M-Instruct as a folder. IFT answers are the base's own: the best of four by the checkers, which are few, and
+those to the tasks that EFT judges, mended by a program until they follow every instruction. EFT judgments walk through the
+instructions one by one; they are written by a program that knows what the checkers say, and errs in `ERRORS` of its verdicts, as
+people do. The files were made once, from one seed, and are shipped; after M1 the loop is told nothing by a checker.
 """
 
 from __future__ import annotations
