@@ -80,11 +80,11 @@ def evaluate(
     by default `evaluations/NAME` beside the model. Raises `SelfRewardError`.
     """
     kind, file = (on, None) if on == COMPARED else find_kind(str(on))
-    given = written({"data": file, **fields} if file else fields)
-    named = [str(model), *(given[part] for part in ("judge", "against") if part in given)]
-    given["servers"] = {**name_servers(named, key_env), **given.get("servers", {})}
+    values = written({"data": file, **fields} if file else fields)
+    named = [str(model), *(values[part] for part in ("judge", "against") if part in values)]
+    values["servers"] = {**name_servers(named, key_env), **values.get("servers", {})}
     recipe, folder = Path(recipe) if recipe else None, Path(folder) if folder else None
-    return evaluate_model(str(model), str(kind), given, name or Path(on).stem, recipe, folder)[0]
+    return evaluate_model(str(model), str(kind), values, name or Path(on).stem, recipe, folder)[0]
 
 
 def branch(recipe: Recipe, start: Path, folder: Path) -> None:
@@ -106,11 +106,11 @@ def execute(
     `stopping` tells whether the run was asked to end, which it does at its next safe point: `Stopped`. `pages`: whether the
     report and the models' cards are written. Raises `Alarm` where a monitor ended it, when all that it made is written.
     """
-    assert_takes(loop, f"{loop.__module__}:{getattr(loop, '__qualname__', type(loop).__qualname__)}", *LOOP)
+    assert_takes(loop, _name(loop), *LOOP)
     held, recipe = recipes(recipe, read_branch(folder)), of_branch(recipe, folder)
     first = held.pop(1)
     seed = load_seed(recipe)
-    told = assert_ready(recipe, seed)
+    findings = assert_ready(recipe, seed)
     cast = Cast(recipe)
     measurer = Measurer(first, seed, folder, cast)  # reads the rubrics: one that is not there leaves no folder behind
     if not (folder / models(recipe)[-1] / f"{MODEL.name}.receipt.json").exists():
@@ -123,7 +123,7 @@ def execute(
     try:
         progress = Progress(rundir.logs, stopping)
         opener = partial(open_model, config=recipe.backend, servers=recipe.servers, cluster=recipe.cluster)
-        for line in told:
+        for line in findings:
             progress.say(line)
         run = Runner(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
         if not run[models(recipe)[-1]].receipt(MODEL):
@@ -134,10 +134,7 @@ def execute(
         for name, part in seed.parts.items():
             run[SEED].keep(part_of(name), part)
         watcher = Watcher(first, seed, cast, tracking(recipe.report_to, folder, progress.say))
-        model: Any = loop(first, seed, run, cast, measurer, watcher, held)
-        if not isinstance(model, Checkpoint):
-            what, where = f"gave {model!r:.80}, where the last model is expected", f"{loop.__module__}:{loop.__qualname__}"
-            raise SelfRewardError(what, where, "Make it return the Checkpoint that train_dpo or train_sft gave")
+        model = _last_model(loop, loop(first, seed, run, cast, measurer, watcher, held))
         rundir.settle()
         if pages:
             write_report(folder)
@@ -152,9 +149,22 @@ def execute(
         rundir.close()
 
 
+def _name(loop: Loop) -> str:
+    return f"{loop.__module__}:{getattr(loop, '__qualname__', type(loop).__qualname__)}"
+
+
+def _last_model(loop: Loop, returned: Any) -> Checkpoint:
+    if not isinstance(returned, Checkpoint):
+        what = f"gave {returned!r:.80}, where the last model is expected"
+        raise SelfRewardError(what, _name(loop), "Make it return the Checkpoint that train_dpo or train_sft gave")
+    return returned
+
+
 def _alarm(broken: list[Reading], watcher: Watcher, folder: Path) -> Alarm:
     """The error where a monitor ended the run: its figures and their limits, the last good model, and the ways to go on."""
     last, good = watcher.seen[-1][0], watcher.seen[-2:][0][0]
-    told = f"The last good model is {good.name}" if good is not last else "It is the first model that was watched"
+    last_good = f"The last good model is {good.name}" if good is not last else "It is the first model that was watched"
     on = f"selfreward run --from {shlex.quote(str(folder / good.name))} --set FIELD=VALUE -o NEW"
-    return Alarm(f"{folder}: {', '.join(map(phrase, broken))}. {told}: {good.path}. Go on from there with another recipe: {on}")
+    return Alarm(
+        f"{folder}: {', '.join(map(phrase, broken))}. {last_good}: {good.path}. Go on from there with another recipe: {on}"
+    )

@@ -64,13 +64,13 @@ def self_reward(
             selector = load_selector(recipe, seed, cast, run[SEED])
             measurer.follow(recipe)
             watcher.follow(recipe)
-        made, texts = iterate(t, model, recipe, guarded, written, run[f"M{t}"], cast)
-        written += made.prompts
+        iteration, texts = iterate(t, model, recipe, guarded, written, run[f"M{t}"], cast)
+        written += iteration.prompts
         preferences = preferences + texts if recipe.pairs.accumulate else texts
-        dpo = trusted(recipe, made, run[f"M{t}"], model, cast)
+        dpo = trusted(recipe, iteration, run[f"M{t}"], model, cast)
         model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, dpo, recipe.seed, selector))
         if recipe.measures(t):
-            verdict = watcher.watch(run[f"M{t}"], model, measurer.measure(run[f"M{t}"], model, made), made)
+            verdict = watcher.watch(run[f"M{t}"], model, measurer.measure(run[f"M{t}"], model, iteration), iteration)
             if verdict == "back":
                 measurer.leave(model.name)
                 model, preferences = good
@@ -89,13 +89,14 @@ def iterate(
         prompts = it.keep(PROMPTS, take_prompts(config, t, seed.heldout, recipe.judge.checks == "anchor"))
     else:
         writer = cast.writer(config, model)
-        asked = plan_prompts(seed.prompts, written, config, writer, recipe.seed, t)
-        proposals = list(it.complete(PROPOSED, asked, writer, read_proposal))
+        requests = plan_prompts(seed.prompts, written, config, writer, recipe.seed, t)
+        proposals = list(it.complete(PROPOSED, requests, writer, read_proposal))
         prompts = it.keep(PROMPTS, choose_prompts(proposals, seed.prompts, written, seed.heldout, config))
     responses = it.ask(RESPONSES, Answering(answering.sampling, answering.n, answering.frame), prompts, by=model)
     judged = judge_candidates(it, prompts, responses, recipe, model, cast)
     chosen, responses, judged = pick_pairs(it, prompts, responses, judged, recipe, model, cast)
     pairs = it.keep(PAIRS, without_doubt(chosen, responses, judged, recipe))
-    made = Iteration(len(proposals), prompts, responses, judged.judgments, pairs, **judged.beside)
-    require_pairs(made, it, recipe)
-    return made, [*contrasts(pairs, prompts, responses, answering.frame), *teach_judge(it, made, recipe, seed.eft, model)]
+    iteration = Iteration(len(proposals), prompts, responses, judged.judgments, pairs, **judged.beside)
+    require_pairs(iteration, it, recipe)
+    texts = contrasts(pairs, prompts, responses, answering.frame)
+    return iteration, [*texts, *teach_judge(it, iteration, recipe, seed.eft, model)]

@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from selfreward.checks import bill, check, memory, show
-from selfreward.checks.amounts import weigh
+from selfreward.checks.amounts import Span, weigh
 from selfreward.checks.bill import Placement, draw_up, gigabytes
-from selfreward.checks.costs import TrainingStage
+from selfreward.checks.costs import TrainingStage, operations
 from selfreward.checks.memory import Precision
 from selfreward.checks.planning import plan
 from selfreward.checks.reach import look_up, models_of
@@ -121,6 +121,14 @@ def test_a_name_tells_a_size_or_nothing(name, size):
 # memory
 
 
+def test_on_a_cpu_what_both_responses_of_a_pair_begin_with_is_computed_once(tmp_path):
+    recipe = load_recipe(make_world(tmp_path), {"dpo.epochs": 3})
+    stage = TrainingStage("M2/model", 10, recipe.dpo, Span(30, 40), 20)
+    shape = Shape(parameters=100, linear=60, layers=2, hidden=4, vocabulary=10)
+    needed = {cuda: operations(stage, shape, recipe, False, 1000, cuda).at_once for cuda in (True, False)}
+    assert needed == {True: 8 * 100 * 3 * 10 * 2 * 30, False: 8 * 100 * 3 * 10 * (20 + 2 * 10)}
+
+
 def held_by_autograd(config, sequences, tokens):
     """Bytes that a forward pass keeps for the backward one, weights and logits aside."""
     torch.manual_seed(0)
@@ -200,7 +208,7 @@ def receipts(run):
 def planned(recipe, count, turn):
     """Stage → what is planned of it."""
     seed = load_seed(recipe)
-    material = weigh(seed, [], recipe, count, turn, load_anchors(recipe.drift, seed))
+    material = weigh(seed, [], recipe, count, turn, load_anchors(recipe, seed))
     return {stage.stage: stage for stage in plan(recipe, material)}
 
 
@@ -304,7 +312,9 @@ def test_time_is_operations_by_speed(tmp_path):
     weights = 15360 + 55 * 32  # two layers and the output head
     sft, dpo, judging = (lines[name].stage for name in ("M1/model", "M2/model", "M2/judgments"))
     assert lines["M1/model"].seconds == pytest.approx(6 * weights * sft.reads.likely / 1e9)
-    assert lines["M2/model"].seconds == pytest.approx(8 * weights * dpo.reads.likely / 1e9)
+    prompt = lines["M2/responses"].stage.prompt.likely - material.turn  # which both responses of a pair go on from
+    computed = dpo.reads.likely - prompt * dpo.examples * recipe.dpo.epochs
+    assert prompt > 0 and lines["M2/model"].seconds == pytest.approx(8 * weights * computed / 1e9)
     each = judging.prompt.likely - material.rubric
     read_once = material.rubric + each * judging.requests / recipe.judge.samples
     assert lines["M2/judgments"].seconds == pytest.approx(2 * weights * (read_once + judging.writes.likely) / 1e9)
@@ -443,11 +453,11 @@ def test_what_the_monitors_ask_is_in_the_bill(tmp_path):
         ([to_line(ANCHORS[0])] * 2, "anchors.jsonl: has 'which of 0 is a larch' more than once"),
         (
             ['{"prompt": "describe amber NUMBER 2", "answers": ["2"]}'],
-            "1 anchors are trained on, 'describe amber NUMBER 2' first",
+            "1 anchor is trained on, 'describe amber NUMBER 2' first",
         ),
-        (['{"prompt": "grade number 1", "answers": ["1"]}'], "1 anchors are trained on, 'grade number 1' first"),
-        (['{"prompt": "name the birch number 1", "answers": ["1"]}'], "1 anchors are measured on, 'name the birch number 1'"),
-        (['{"prompt": "name cedar 1", "answers": ["1"]}'], "1 anchors are measured on, 'name cedar 1' first"),
+        (['{"prompt": "grade number 1", "answers": ["1"]}'], "1 anchor is trained on, 'grade number 1' first"),
+        (['{"prompt": "name the birch number 1", "answers": ["1"]}'], "1 anchor is measured on, 'name the birch number 1'"),
+        (['{"prompt": "name cedar 1", "answers": ["1"]}'], "1 anchor is measured on, 'name cedar 1' first"),
     ],
 )
 def test_anchors_that_could_not_be_asked_are_an_error_also_of_a_run(lines, says, tmp_path):
@@ -798,7 +808,7 @@ def test_a_model_in_the_cache_is_found_there_with_no_hub_and_half_a_model_is_not
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("org/gated", "is open only to those who accepted its licence"), ("org/none", "is no folder here and no model on the hub")],
+    [("org/gated", "is open only to users who accepted its licence"), ("org/none", "is no folder here and no model on the hub")],
 )
 def test_a_model_that_the_hub_does_not_give_is_an_error_that_says_why(name, says, hub, tmp_path):
     assert complaints(of(tmp_path, base=name)) == [f"{name}: {says}"]
@@ -816,7 +826,7 @@ def test_the_command_prints_plain_tables_and_exits_0(tmp_path, monkeypatch):
     rows = {line.split()[0]: line.split() for line in result.output.splitlines() if line.strip()}
     assert rows["M2/judgments"][1:3] == ["…/base", "36"]  # 6 prompts, 2 answers, 3 judgments
     assert rows["M1/model"][-3] == "3" and rows["…/base"][1:4] == ["M0", "folder", f"{shape_of(read_config(base)).parameters:,}"]
-    assert "6 IFT examples, at most 3 EFT examples; held out 3 prompts and 4 ranked responses" in result.output
+    assert "6 IFT examples, 3 EFT examples; held out 3 prompts and 4 ranked responses" in result.output
     assert "\x1b" not in result.output and not (tmp_path / "runs").exists()
     assert result.output.rstrip().endswith("Nothing found that would keep it from running.")
 

@@ -118,7 +118,7 @@ class Opened(FakeModel):
         ({"servers": {"s": {"url": "http://127.0.0.1:9/v1", "model": "m", "key_env": "NO_SUCH_KEY"}}, "judge__by": "s"},
          "NO_SUCH_KEY is not set"),
         ({"measure__judge": "current"}, r"measure\.judge: 'current' is a role in the loop"),
-        ({"drift": {"limits": {"nothing.at": {"above": 1}}}}, "no monitor reads such a figure"),
+        ({"drift": {"limits": {"nothing.at": {"above": 1}}}}, "no monitor has this figure"),
         ({"drift": {"traits": {"t": "test_named:a_number"}}}, r"drift\.traits\.t .*is called with \(text\)"),
         ({"report_to": ["trackio"]}, "trackio is not installed"),
         ({"prompts__from": "none.jsonl"}, r"none\.jsonl: cannot be read"),

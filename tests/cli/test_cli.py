@@ -315,3 +315,17 @@ def test_help_names_the_commands():
 def test_a_count_agrees_with_its_noun():
     counted = [amount(n, "try", "tries") for n in (0, 1, 2)] + [amount(1000, "step")]
     assert counted == ["no tries", "1 try", "2 tries", "1,000 steps"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["status R", "report R", "export R", "compare runs R other", "run -o R", "run --from R/M2 -o X",
+     "evaluate R/M3 --on rm-bench",
+     "evaluate R/SFT --on reward-modeling", "chat R/M3"],
+)  # fmt: skip
+def test_a_folder_that_is_not_there_is_said_not_to_be_there_and_nothing_is_written(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, command.replace("R", "nosuch").split())
+    assert result.exit_code == 1
+    assert re.fullmatch(r"error: nosuch(/\w+)?: there is no such folder\. Give .+\n", result.output), result.output
+    assert not list(tmp_path.iterdir())

@@ -150,7 +150,7 @@ def recipe_for(tmp_path, endpoint, part, **changes):
         ("judge", {}, EVERY._replace(seed=False, n=False), None, ""),
         ("judge", {}, EVERY._replace(logprobs=False), None, ""),
         ("judge", {"judge__read": "expected"}, EVERY._replace(logprobs=False), "error", "gives no log-probabilities"),
-        ("judge", {}, EVERY._replace(refused=("top_p",)), "warning", "refuses top_p as it is asked (judge)"),
+        ("judge", {}, EVERY._replace(refused=("top_p",)), "warning", "refuses top_p as it is set (judge)"),
         ("judge", {"judge__top_p": 1.0}, EVERY._replace(refused=("top_p",)), None, ""),
         ("judge", {}, Honours(failed="the server gave no choice"), "error", "(the server gave no choice)"),
         ("judge", {"judge__max_tokens": 4096}, EVERY._replace(context=4096), "warning", "answers are cut shorter"),

@@ -23,7 +23,7 @@ from selfreward.engines import outside_model
 from selfreward.engines.sampling.client import Pace, backoff, stated_pause
 from selfreward.engines.sampling.probe import ASKED
 from selfreward.engines.sampling.server import ServerModel
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import ServerConfig, load_recipe
 from selfreward.records import Checkpoint, Completion, Judgment, Message, Prompt, Request, Sampling, content_id, read_jsonl
 from selfreward.steps import Likely
@@ -954,7 +954,7 @@ def test_why_judgments_failed_is_kept_with_the_stage_and_said(tmp_path, endpoint
     assert 0 < len(flagged) == receipt["outcomes"]["error"]
     assert receipt["failed"] == {'status 403: {"error": "Bearer *** flagged"}': len(flagged)}
     assert "failed" not in json.loads((tmp_path / "run" / "M2" / "responses.receipt.json").read_text())
-    assert f"M2/judgments: {len(flagged)} requests failed, most of them with: status 403" in capfd.readouterr().err
+    assert f"M2/judgments: {amount(len(flagged), 'request')} failed, most of them with: status 403" in capfd.readouterr().err
 
 
 # ——— a real server ———

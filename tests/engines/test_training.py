@@ -512,9 +512,9 @@ def test_a_trainer_that_drops_examples_is_stopped(base, tmp_path, monkeypatch):
 
 def test_an_example_longer_than_the_model_reads_is_refused_with_counts(base, tmp_path):
     fits, over = " ".join(WORDS[:50] * 2 + WORDS[:23]), " ".join(WORDS[:50] * 2 + WORDS[:25])
-    with pytest.raises(SelfRewardError, match=r"reads 128 tokens at most, but 2 of 4 examples are longer \(up to 131\)"):
+    with pytest.raises(SelfRewardError, match=r"reads 128 tokens at most, but of 4 examples 2 would not fit \(up to 131\)"):
         sft(base, tmp_path / "work", examples=[("bak", "del"), (fits, "bak bak"), (over, "bak"), (over, "bak bak bak")])
-    with pytest.raises(SelfRewardError, match=r"but 1 of 2 examples are longer \(up to 129\)"):
+    with pytest.raises(SelfRewardError, match=r"but of 2 examples 1 would not fit \(up to 129\)"):
         dpo(base, base, tmp_path / "work", pairs=[(fits, "bak", "bak bak bak"), ("bak", fits, "bak")])
 
 

@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from selfreward.lab.micro import compared, methods
-from selfreward.lab.micro.compared import agreeing, as_page, biases, compare, difference, difference_of_shares, holm, spent
+from selfreward.lab.micro.compared import agreeing, biases, compare, difference, difference_of_shares, holm, spent
 from selfreward.lab.micro.methods import METHODS, Method, arms, run_all
+from selfreward.lab.micro.methods_page import as_page
 from selfreward.measure.axes import Judged
 from selfreward.measure.axes import agreeing as by_the_measure
 from selfreward.recipe import load_recipe, shipped_recipes
@@ -110,7 +111,7 @@ def test_a_small_comparison_goes_from_its_runs_to_its_page(recipe, tmp_path):
     assert measured == pytest.approx(rows[..., 0].sum() / rows[..., 1].sum())
     assert json.loads(json.dumps(found)) == found
     page = as_page("micro", found)
-    assert page.count("| ipo |") == 2 and "Not run yet: hinge." in page and "too narrow" in page
+    assert page.count("| ipo |") == 4 and "Not run yet: hinge." in page and "too narrow" in page
 
 
 def test_without_time_nothing_is_run_and_the_page_says_so(recipe, tmp_path):
@@ -133,8 +134,9 @@ def test_all_arms_go_on_from_one_m1(recipe, tmp_path):
     assert len(weights) == 1 and len(list((tmp_path / "out" / "seed_0").iterdir())) == 3
 
 
-def test_the_command_names_a_wrong_world(capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["methods", "--world", "nothing"])
+@pytest.mark.parametrize(("wrong", "told"), [(("--world", "nothing"), "micro-hard"), (("--only", "self,ippo"), "called ippo")])
+def test_the_command_names_what_there_is_not(wrong, told, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["methods", *wrong])
     with pytest.raises(SystemExit):
         methods.main()
-    assert "micro-hard" in capsys.readouterr().err
+    assert told in capsys.readouterr().err

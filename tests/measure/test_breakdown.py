@@ -240,6 +240,6 @@ def test_without_a_truth_the_judge_outside_the_loop_has_the_headline_by_name_and
 def test_without_truth_and_judge_the_headline_claims_nothing(here):
     found = write_headline(models_without_truth(here), 5)
     assert (
-        found.title == "Not known: nobody but the models has looked at the answers"
-        and "nothing outside the models says" in found.sentences[0]
+        found.title == "Not known: only the models themselves have judged the answers"
+        and "nothing outside the models measures" in found.sentences[0]
     )

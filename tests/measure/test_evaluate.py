@@ -25,6 +25,7 @@ from selfreward.measure.evaluations.evaluate import COMPARED, KINDS
 from selfreward.measure.evaluations.lm_eval import _figures as read_figures
 from selfreward.recipe import known_fields
 from selfreward.records import Ranking, fingerprint, to_line
+from selfreward.reports.evaluations import no_judge
 from tinymodels import WORDS, make_model
 from tinyrun import tree
 
@@ -513,7 +514,7 @@ def test_without_the_library_the_extra_is_named(task, monkeypatch):
 def listed(command):
     """First word of a line of the help → the fields that it lists."""
     text = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "100"}).output
-    block = text.split("may set:")[1].split("╭")[0]
+    block = text.split("Fields of --set:")[1].split("╭")[0]
     found, kind = {}, ""
     for line in block.splitlines():
         for word in re.findall(r"[\w.\-]+(?:='[^']*'|=[\w,]+)?", line):
@@ -568,3 +569,17 @@ def test_a_judgment_is_short_where_nobody_says_how_long_and_as_it_was_where_it_w
     asked = ASKED.total()
     figures(evaluate("judges:Length", ranked, "--name", "long"))  # as a build that gave it 1,024 left it
     assert "a judgment has 1,024 tokens at most" in out.getvalue() and ASKED.total() == asked
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "says"),
+    [
+        ({"scored": 1, "truncated": 25, "unparsed": 214}, "M2 is no judge of this: 239 of 240 answers gave no verdict that can "
+         "be read, most of them unparsed (no verdict stands where its pattern looks for one), so that its figures say little"),
+        ({"decided": 1, "error": 2, "no_answer": 9}, "M2 is no judge of this: 2 of 3 answers gave no verdict"),
+        ({"scored": 2, "unparsed": 2}, ""), ({"no_answer": 4}, ""), ({}, ""),
+    ],
+)  # fmt: skip
+def test_a_judge_that_reads_next_to_nothing_is_said_to_be_none(outcomes, says):
+    told = no_judge("M2", outcomes)
+    assert told.startswith(says) and bool(told) == bool(says)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from judges import swapped
 from selfreward.measure.axes import compare_scores, head_to_head, true_score
 from selfreward.records import Comparison, Response, Verdict
 from selfreward.stats import intervals
@@ -72,7 +73,7 @@ def test_answers_matched_by_position_would_be_caught():
 def test_seen_from_the_other_side_every_comparison_is_swapped():
     ours, theirs = answers("m2"), answers("m1")
     scores = {ours[0].id: 1, theirs[0].id: 2, ours[1].id: 3, theirs[1].id: 3}
-    assert [c.swap() for c in compare_scores(ours, theirs, scores)] == compare_scores(theirs, ours, scores)
+    assert [swapped(c) for c in compare_scores(ours, theirs, scores)] == compare_scores(theirs, ours, scores)
 
 
 def test_wins_ties_losses_and_the_unscored_are_counted_apart():

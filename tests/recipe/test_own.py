@@ -4,9 +4,12 @@ import sys
 
 import pytest
 
-from selfreward.errors import SelfRewardError
-from selfreward.recipe import engine_at, function_at, imported, load_recipe
-from tinyrun import make_world
+from selfreward.api import execute
+from selfreward.errors import SelfRewardError, Stopped
+from selfreward.measure import find_subject
+from selfreward.recipe import engine_at, function_at, imported, load_recipe, look_in
+from selfreward.rundir import open_run
+from tinyrun import go, make_world, quiet
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +70,7 @@ def test_a_function_that_takes_other_arguments_is_told_what_it_is_called_with(tm
     told = complaint(function_at, "given:one", "pairs.policy", "prompt_id", "scored")
     assert (
         told
-        == "pairs.policy (given:one): takes (prompt), and is called with (prompt_id, scored). Let it take 2: prompt_id, scored"
+        == "pairs.policy (given:one): takes (prompt), and is called with (prompt_id, scored). Make it take 2: prompt_id, scored"
     )
     assert "is an int, where a function of (text) is expected" in complaint(function_at, "given:NUMBER", "drift.traits.x", "text")
     for fine in ("any_", "spare"):
@@ -99,3 +102,29 @@ def test_an_engine_is_looked_over_before_it_is_opened(tmp_path):
         engine_at, "engines_of_mine:Wrong"
     )
     assert "takes (name), and is called with ()" in complaint(engine_at, "engines_of_mine:Asks")
+
+
+def test_a_run_sees_the_folders_that_it_began_with_when_it_goes_on_is_opened_or_evaluated_from_elsewhere(tmp_path, monkeypatch):
+    quiet(monkeypatch)
+    recipe = make_world(tmp_path / "world")
+    (tmp_path / "world" / "seen_from_afar.py").write_text(
+        "from selfreward.steps.pairs import best_against_worst as choose\ndef truth(p, r): return 'task', {'x': 1.0}\n"
+        "def vowels(text): return float(len(text))\n"
+    )
+    (tmp_path / "here" / "stood_here.py").write_text("from seen_from_afar import choose\n")
+    changes = {"pairs__policy": "stood_here:choose", "measure__truth": "seen_from_afar:truth"}
+    changes["drift"] = {"traits": {"vowels": "seen_from_afar:vowels"}, "sample": 2, "pool": 1}
+    with pytest.raises(Stopped):
+        go(recipe, tmp_path / "run", stopping=lambda: True, **changes)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for work in (
+        lambda: execute(load_recipe(tmp_path / "run" / "config.json"), tmp_path / "run"),
+        lambda: open_run(tmp_path / "run").recipe and imported("seen_from_afar:vowels"),
+        lambda: load_recipe(find_subject(str(tmp_path / "run" / "M2")).recipe) and imported("stood_here:choose"),
+    ):
+        for name in ("seen_from_afar", "stood_here"):
+            sys.modules.pop(name, None)
+        look_in()
+        work()
+    assert "vowels" in (tmp_path / "run" / "M2" / "drift.jsonl").read_text()

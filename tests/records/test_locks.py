@@ -196,7 +196,7 @@ def test_who_slept_past_its_lease_writes_nothing_more(tmp_path, no_flock, monkey
 
     others = []
     monkeypatch.setattr("selfreward.loop.pick_pairs", sleeping)
-    with pytest.raises(SelfRewardError, match="did not refresh its lease for 5 min, and another one works here now"):
+    with pytest.raises(SelfRewardError, match="did not refresh its lease for 5 min, and another process works here now"):
         go(recipe, run)
     assert not (run / "M2" / "pairs.jsonl").exists() and len(leases(run)) == 1
     others[0].close()

@@ -189,13 +189,6 @@ def test_a_ranking_has_a_rank_for_every_response():
         Ranking(prompt="p", responses=("a", "b"), ranks=(0,))
 
 
-@pytest.mark.parametrize(("winner", "seen_from_b"), [("a", "b"), ("b", "a"), ("tie", "tie"), ("none", "none")])
-def test_a_comparison_seen_from_the_other_side_swaps_who_won(winner, seen_from_b):
-    comparison = Comparison(prompt_id="p", a="x", b="y", winner=winner)
-    assert comparison.swap() == Comparison(prompt_id="p", a="y", b="x", winner=seen_from_b)
-    assert comparison.swap().swap() == comparison
-
-
 def test_every_request_has_a_seed_of_its_own_that_follows_from_the_runs():
     def seed(about="r", index=0, text="t", run=0):
         model, sampling = Checkpoint(name="M1", path="m", fingerprint="f"), Sampling(temperature=0.7, top_p=0.9, max_tokens=8)

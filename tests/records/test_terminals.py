@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import threading
 import unicodedata
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -84,7 +85,7 @@ def test_what_is_typed_and_no_text_is_one_line(typed, monkeypatch):
         return typed
 
     monkeypatch.setattr("builtins.input", ask)
-    with pytest.raises(SelfRewardError, match="what was typed is not UTF-8"):
+    with pytest.raises(SelfRewardError, match="the input is not UTF-8"):
         chatting._ask()
 
 
@@ -147,6 +148,7 @@ def test_the_status_of_a_run_with_such_a_name_and_such_traits(recipe, tmp_path):
     limits = {f"traits.S/{name}": {"above": -9.0, "below": 9.0} for name in drift["traits"]}
     go(recipe, run, iterations=2, drift={**drift, "limits": limits})
     assert_harmless(command("status", run).stdout, r"run\x1b[2J")
+    shutil.rmtree(run / "M3")
     for name in ("measured.json", "measured.receipt.json"):
         (run / "M2" / name).unlink()
     seen = {

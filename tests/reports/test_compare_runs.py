@@ -162,7 +162,7 @@ def test_a_run_beside_a_model_or_beside_itself_is_refused_in_one_line(runs):
         assert "compare: a run is compared with itself, or with nothing. Give two runs or more" in complaint(compare(*given))
     named = CliRunner().invoke(app, ["compare", one, other], prog_name="selfreward")
     ways = "Write selfreward compare models …, or selfreward compare runs …"
-    assert complaint(named) == f"error: selfreward compare: {one} is none of its commands. {ways}"
+    assert complaint(named) == f"error: selfreward compare: {one} is not one of its commands. {ways}"
     with pytest.raises(SelfRewardError, match="compared with itself"):
         compare_runs([runs[0], runs[0] / ".." / runs[0].name])
 

@@ -99,7 +99,7 @@ def test_the_run_has_records_of_almost_every_kind(run):
     of_select = {"validation", "selection", "selection_responses", "selection_preferences"}
     of_others = {
         *("changed_prompts", "worse_responses", "preferences", "votes", "likelihoods", "likelihoods_before", "likelihoods_m1"),
-        *("pairs_ahead", "judgments_added", "meta_judgments", "eft_replayed", "judge_pairs"),
+        *("pairs_ahead", "judgments_added", "meta_judgments", "eft_replayed", "judge_pairs", "checks", "heldout_checks"),
     }
     none = {kind for kind in KINDS if not list(records(run, kind))}
     assert none == {"eft_judgments", "rankings", "heldout_preferences", "judgments_before"} | of_select | of_others
@@ -172,7 +172,7 @@ def test_of_a_run_under_way_what_is_finished_is_exported(tmp_path):
 
 
 def test_what_cannot_be_exported_is_an_error_with_a_way_out(run, exported, tmp_path):
-    with pytest.raises(SelfRewardError, match=r"no records are called pears\. Choose among pairs, .*, prompts"):
+    with pytest.raises(SelfRewardError, match=r"there are no records named pears\. Choose among pairs, .*, prompts"):
         export_run(run, tmp_path / "new", ["pears"])
     with pytest.raises(SelfRewardError, match=r"is not empty\. Delete it, or name another folder with --to"):
         export_run(run, exported)

@@ -35,8 +35,8 @@ from selfreward.reports import charts, describe_status, write_cards, write_repor
 from selfreward.reports.cases import SHOWN, bred_traits, doubtful_pairs, favoured_words, fitting, flattered_answers
 from selfreward.reports.charts import Mark
 from selfreward.reports.headline import write_headline
-from selfreward.reports.loop_health import draw_monitors, health_of, meaning_of, remedy_of, unit_of
-from selfreward.rundir import open_run
+from selfreward.reports.loop_health import cases_of, draw_monitors, health_of, meaning_of, remedy_of, unit_of
+from selfreward.rundir import RunDir, open_run
 from selfreward.stats import pair_outcomes
 from tinyrun import go, make_world, quiet, tree
 
@@ -167,6 +167,31 @@ def test_of_a_monitor_what_is_outside_its_limits_comes_first_then_what_moved_mos
 def test_every_figure_has_a_unit(watched):
     figures = {one.monitor for one in open_run(watched).watched}
     assert len(figures) > 50 and not [figure for figure in figures if not unit_of(figure)]
+
+
+def test_every_share_on_the_page_says_of_how_many_cases_and_one_that_was_read_before_counts_were_kept_says_nothing(watched):
+    page = (watched / "report" / "health.html").read_text()
+    readings = [reading for file in sorted(watched.glob("M*/drift.jsonl")) for reading in read_jsonl(file, Reading)]
+    shares = [one for one in readings if one.value is not None and unit_of(one.monitor) in ("of 1", "difference of two shares")]
+    assert len({one.monitor for one in shares}) > 15
+    assert not [one.monitor for one in shares if not cases_of(one)]
+    pairs = len((watched / "M2" / "pairs.jsonl").read_text().splitlines())
+    (rate,) = (one for one in shares if (one.monitor, one.iteration) == ("flukes.rate", "M2"))
+    assert rate.n == pairs
+    last = {one.monitor: one for one in shares}["flukes.rate"]
+    assert f"of 1, over {cases_of(last)}</small>" in page
+    assert cases_of(rate.model_copy(update={"n": None})) == ""
+
+
+def test_a_run_begun_before_counts_were_kept_goes_on_without(watched, tmp_path):
+    run = shutil.copytree(watched, tmp_path / "run")
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["counted"] is True
+    del provenance["counted"]
+    (run / "provenance.json").write_text(json.dumps(provenance))
+    opened = RunDir(run, json.loads((run / "config.json").read_text()))
+    assert not opened.counted
+    opened.close()
 
 
 def test_a_curve_has_the_colours_of_its_verdicts_and_its_limits_where_they_are():

@@ -315,7 +315,7 @@ def test_a_run_without_truth_says_so_and_shows_the_rest(tmp_path):
     recipe = make_world(tmp_path)
     page = write_report_of(recipe, tmp_path / "run", "", **BIG)
     words = shown(page)
-    assert "Not known: nobody but the models has looked at the answers" in words
+    assert "Not known: only the models themselves have judged the answers" in words
     assert words.count("no truth known") > 10 and "by its own judge" in words and "by the truth" not in words
 
 

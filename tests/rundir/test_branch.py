@@ -253,7 +253,7 @@ def test_damage_after_the_model_is_no_matter(recipe, whole, tmp_path):
     ("model", "says"),
     [
         ("run/M4", "M4: is not finished: it has no measured.json"),
-        ("run/M0", "is no model that a run can go on from. Give M1 or a later one"),
+        ("run/M0", "is no model that a run can go on from. Give M1 or a later model"),
         ("run/SFT", "is no model that a run can go on from"),
         ("run", "is no model that a run can go on from"),
         ("world/M2", "world: is no run folder: it has no config.json"),
@@ -499,7 +499,7 @@ def test_a_source_that_was_made_anew_since_is_noticed(recipe, whole, tmp_path):
     go(recipe, whole, sft__learning_rate=0.5)
     again = command("--from", whole / "M2", "-o", new)
     assert again.exit_code == 1 and "comes from run/M2 as it was, " in again.stderr
-    assert f"go on with the one there: selfreward run -o {new}" in again.stderr
+    assert f"go on with the branch there: selfreward run -o {new}" in again.stderr
     assert command("-o", new).exit_code == 0
 
 

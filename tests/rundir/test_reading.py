@@ -145,6 +145,22 @@ def test_figures_without_a_receipt_are_told_and_signed_by_the_same_command(made,
     assert "as found" not in CliRunner().invoke(app, ["status", str(run)]).stdout
 
 
+def test_a_recipe_that_was_edited_is_told_and_a_damaged_log_of_another_attempt_is_not(made, run):
+    def lines():
+        result = CliRunner().invoke(app, ["status", str(run)])
+        assert result.exit_code == 0
+        return result.stdout
+
+    go(made / "world" / "recipe.toml", run, measure__bootstrap=200)
+    (run / "logs" / "attempt_1" / "config.json").write_bytes(b"\0")
+    assert "of no attempt" not in lines()
+    config = run / "config.json"
+    config.write_text(config.read_text().replace('"bootstrap": 200', '"bootstrap": 300'))
+    assert "config.json is the recipe of no attempt in logs" in lines()
+    shutil.rmtree(run / "logs")
+    assert "of no attempt" not in lines()
+
+
 def test_a_recipe_that_is_refused_leaves_figures_and_receipts_as_they_are(made, run):
     """Another number of resamples alone changes figures; beside a change that is refused it changes nothing."""
     before = tree(run)

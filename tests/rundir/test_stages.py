@@ -190,7 +190,7 @@ def test_no_usable_pair_at_all_is_one_error_that_counts_why(tmp_path, monkeypatc
 
 def test_fine_tuning_on_sampled_ids_is_refused_with_the_function_that_gives_texts(tmp_path, base):
     folder, run = opened(tmp_path, None)
-    with pytest.raises(SelfRewardError, match=r"1 of 2 answers are sampled ids.*preference_texts"):
+    with pytest.raises(SelfRewardError, match=r"1 of 2 answers came as sampled ids.*preference_texts"):
         run["M1"].train_sft([("p", "text"), ("q", (1, 2))], base, SFTConfig(), 0)
     folder.close()
 

@@ -83,7 +83,7 @@ def test_a_run_drops_the_pairs_that_would_flip_and_counts_them(world, tmp_path):
 
 
 def test_one_judgment_a_response_tells_nothing_of_flukes(world):
-    assert "judge.samples must be 2 at least" in refusal(world, pairs__max_fluke=0.2, judge__samples=1)
+    assert "judge.samples must be at least 2" in refusal(world, pairs__max_fluke=0.2, judge__samples=1)
 
 
 # the length rule
@@ -214,7 +214,7 @@ def test_a_judge_one_iteration_behind_is_named_on_the_page_and_the_card(world, t
     found = _actors(open_run(tmp_path / "run"))
     assert {name: actors["judges"] for name, actors in found.items()} == {"M2": "M1", "M3": "M1", "M4": "M2"}
     assert [actors["says"] for actors in found.values()] == ["M1 says of itself", "M1 says", "M2 says"]
-    assert judge_of(load_recipe(world, {"judge.by": "previous"})) == "the model one iteration before the one that answered"
+    assert judge_of(load_recipe(world, {"judge.by": "previous"})) == "the model one iteration before the answering model"
 
 
 @pytest.mark.parametrize("by", ["current", "frozen"])
@@ -253,6 +253,8 @@ def judged(scores, judge):
 
 class Asked:
     """A folder in which `theirs` is what a model answers."""
+
+    name = "M3"
 
     def __init__(self, theirs):
         self.theirs, self.stages = theirs, []

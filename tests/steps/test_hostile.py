@@ -71,7 +71,7 @@ def test_a_held_out_prompt_that_is_judged_in_eft_is_found_behind_broken_tags_and
 def test_a_validation_prompt_that_is_judged_in_eft_is_refused(world, tmp_path):
     write(world.parent / "eft.jsonl", about("name the willow number seven"))
     prompts = write(tmp_path / "validation.jsonl", Prompt(text="name the willow number seven", source="seed"))
-    with pytest.raises(SelfRewardError, match="validation prompts are trained on"):
+    with pytest.raises(SelfRewardError, match=r"validation prompts? (is|are) trained on"):
         go(world, tmp_path / "run", select={"judge": "judges:First", "prompts": prompts, "every": 1})
 
 

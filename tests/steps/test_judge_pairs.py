@@ -344,8 +344,11 @@ def test_check_warns_of_a_share_that_made_judges_give_one_score(world, tmp_path)
         ({"judge_pairs.by": "meta", "judge.by": ["current", "frozen"]}, 'judge.by must be "current"'),
         ({"judge_pairs.by": "consensus", "judge.method": "pairwise"}, 'judge.method "scores"'),
         ({"judge_pairs.by": "meta", "judge.samples": "adaptive"}, "judge.samples must be a number"),
-        ({"judge_pairs.samples": 2, "judge.samples": 3}, "at least two must be compared, and all of them"),
-        ({"judge_pairs.by": "meta", "judge.samples": 1, "judge.min_valid": 1}, "at least two must be compared"),
+        ({"judge_pairs.samples": 2, "judge.samples": 3}, "must be compared, and all 3 of them"),
+        (
+            {"judge_pairs.by": "meta", "judge.samples": 1, "judge.min_valid": 1},
+            "at least two judgments of a response must be compared",
+        ),
     ],
 )
 def test_what_cannot_teach_a_judge_is_refused_in_a_line(changes, reason, world):

@@ -173,7 +173,7 @@ def test_the_bill_has_a_forced_answer_a_candidate_and_no_judgment(world):
         ({"judge.method": "likelihood", "dpo.confidence": "consistency"}, "compares mean scores of one judge"),
         ({"judge.method": "cream", "judge.length_penalty": 0.1}, "length_penalty works only with"),
         ({"judge.method": "likelihood", "judge.length_penalty": -1}, 'must be a number of at least 0, or "balanced"'),
-        ({"judge.method": "cream", "pairs.max_fluke": 0.2}, "max_fluke goes by the noise"),
+        ({"judge.method": "cream", "pairs.max_fluke": 0.2}, "max_fluke is computed from the noise"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused_in_a_line(changes, reason, world):

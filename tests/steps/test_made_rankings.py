@@ -105,7 +105,7 @@ def test_the_bill_has_a_changed_prompt_and_its_answer_and_judgments_of_both(worl
         ({"eft.by": "self", "data.eft": "eft.jsonl"}, "leave out data.eft and data.rankings"),
         ({"eft.by": "self", "data.rankings": "rankings.jsonl"}, "leave out data.eft and data.rankings"),
         ({"eft.prompts": 3}, 'prompts and change work only with by = "self"'),
-        ({"eft.by": "self", "eft.prompts": 0}, "1 at least"),
+        ({"eft.by": "self", "eft.prompts": 0}, "at least 1"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused_in_a_line(changes, reason, world):

@@ -1,6 +1,7 @@
 """A stage that yields nothing ends the run with the commonest reason, an example of it, and the field that decides it."""
 
 import json
+import re
 import shlex
 
 import pytest
@@ -9,7 +10,7 @@ from selfreward.engines.fake import FakeModel
 from selfreward.errors import SHORT, NoPairs, SelfRewardError, cut_short
 from selfreward.records import Ranking, to_line
 from selfreward.reports import describe_status
-from selfreward.steps.nothing import commonest, counted
+from selfreward.steps.reasons import commonest, counted
 from tinyrun import go, make_world, quiet
 
 
@@ -39,6 +40,11 @@ def proposing(text, finish="stop"):
     return lambda asked: (text, finish) if asked.startswith("Come up") else None
 
 
+def comparing(text, finish="stop"):
+    """Models that compare so."""
+    return lambda asked: (text, finish) if "verdict" in asked.lower() else None
+
+
 def answering(text, finish="stop"):
     """Models that answer so."""
     return lambda asked: None if asked.startswith("Come up") or "score" in asked.lower() else (text, finish)
@@ -60,14 +66,27 @@ def answering(text, finish="stop"):
         (judging("Score: 3"), {}, r"no usable pair \(tie \d\)\. tie, for example: the answers to “Describe ", "judge.samples"),
         (answering("the same words"), {}, "same_text|tie", None),
         (answering("words without an end", "length"), {}, "all_ran_out_of_length", "responses.max_tokens"),
-        (answering("", "error"), {}, r"none of the \d+ requests for responses was answered", None),
+        (comparing("I cannot say."), {"judge__method": "pairwise"}, r"for no comparison could be read: unparsed \d+\. unparsed, "
+         r"for example: the judge wrote “I cannot say\.”", "pairwise.pattern"),
+        (comparing("", "error"), {"judge__method": "pairwise"}, r"no comparison could be read: error \d+$", "judge.by"),
+        (comparing("Verdict: first"), {"judge__method": "pairwise"}, r"tie, for example: the answers to “", "pairwise.rubric"),
+        (answering("It is four."), {"judge__method": "votes", "judge__answer": r"answer: (\d+)"},
+         r"too few responses come to an answer: no_answer \d+\. no_answer, for example: “It is four\.”", "judge.answer"),
+        (answering("It is four."), {"judge__method": "votes"}, r"tie \d\)\. tie, for example: the", "responses.temperature"),
+        (answering("It is", "length"), {"judge__method": "cream"},
+         r"too few responses have a likelihood: did_not_end \d+\. did_not_end, for example: “It is”", "responses.max_tokens"),
+        (lambda asked: None, {"prompts__from": "prompts.jsonl"},
+         r"no prompts: held_out 3\) of the prompts from .+\. held_out, for example: “name the birch", "prompts.from"),
+        (proposing("", "error"), {}, r"no prompts: writer_failed 6\) of the 6 that the writer wrote$", "prompts.by"),
+        (answering("", "error"), {}, r"of \d+ requests for responses none was answered", None),
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value and " " not in value else None,
 )  # fmt: skip
 def test_the_reason_the_example_and_the_field(by, change, says, field, recipe, tmp_path, monkeypatch):
     write(monkeypatch, by)
-    with pytest.raises(NoPairs, match=says) as caught:
+    with pytest.raises(NoPairs) as caught:
         go(recipe, tmp_path / "run", **change)
+    assert re.search(says, caught.value.what) and not caught.value.what.endswith(". ")
     assert field is None or caught.value.now.startswith(f"{field} decides it: ")
     assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
     assert f"{tmp_path}/run/M2/" in caught.value.where
@@ -78,7 +97,7 @@ def test_the_reason_the_example_and_the_field(by, change, says, field, recipe, t
     [
         ("It is fine.", r"no EFT example could be made \(unparsed \d+\): of its judgments unparsed \d+\. unparsed, for example: "
          r"the judge wrote “It is fine\.”", "judge.pattern"),
-        ("Score: 3", r"agree with people \(tied \d+\)\. One judgment, for example: “Score: 3”", "eft.tries"),
+        ("Score: 3", r"agrees with people on no ranked set \(tied \d+\)\. One judgment, for example: “Score: 3”", "eft.tries"),
     ],
 )  # fmt: skip
 def test_no_eft_at_all(text, says, field, recipe, tmp_path, monkeypatch):
@@ -89,6 +108,24 @@ def test_no_eft_at_all(text, says, field, recipe, tmp_path, monkeypatch):
     with pytest.raises(SelfRewardError, match=says) as caught:
         go(recipe, tmp_path / "run", **changes)
     assert caught.value.now.startswith(f"{field} decides it: ")
+
+
+def test_a_baseline_that_makes_no_ranking_is_told_with_the_prompt_and_the_field(recipe, tmp_path, monkeypatch):
+    write(monkeypatch, answering("words without an end", "length"))
+    with pytest.raises(
+        SelfRewardError, match=r"made no ranking \(not_changed 6\)\. not_changed, for example: “describe"
+    ) as caught:
+        go(recipe, tmp_path / "run", data__eft=None, eft__by="self", sft__baseline=True)
+    assert caught.value.now.startswith("prompts.max_tokens decides it: ")
+
+
+def test_an_iteration_that_teaches_no_judging_says_why(recipe, tmp_path, monkeypatch, capsys):
+    write(monkeypatch, comparing("no winner"))
+    monkeypatch.setattr("selfreward.rundir.progress.Progress.say", lambda self, line: print(line))
+    go(recipe, tmp_path / "run", judge_pairs={"by": "meta", "max_characters": 1})
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "judge_pairs" in line)
+    assert line.startswith("M2/judge_pairs: no pair of judgments to learn from (")
+    assert ", for example: " in line and " decides it: " in line
 
 
 def test_status_does_not_promise_that_the_same_command_goes_on_where_it_would_end_the_same_way(recipe, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from judges import swapped
 from selfreward.errors import SelfRewardError
 from selfreward.measure.axes import head_to_head
 from selfreward.recipe import PairwiseConfig
@@ -84,7 +85,7 @@ def test_only_a_verdict_that_survives_the_other_order_is_a_win(verdicts):
     (comparison,) = combine(found)
     assert comparison.model_dump() == {"prompt_id": PROMPT.id, "a": A.id, "b": B.id, "winner": AGREED[verdicts]}
     assert combine(reversed(found)) == [comparison]
-    assert combine(preferences(*reversed(verdicts), a=B, b=A)) == [comparison.swap()]
+    assert combine(preferences(*reversed(verdicts), a=B, b=A)) == [swapped(comparison)]
 
 
 @pytest.mark.parametrize("verdicts", [(None, "second"), ("first", None), (None, None), ("tie", None)], ids=str)

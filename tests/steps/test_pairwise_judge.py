@@ -125,7 +125,7 @@ def test_the_bill_counts_every_comparison_twice(world):
     [
         ({"judge.by": ["current", "frozen"]}, "a jury gives scores"),
         ({"judge.samples": "adaptive"}, 'samples = "adaptive" is for scores'),
-        ({"pairs.max_fluke": 0.2}, "max_fluke goes by the noise"),
+        ({"pairs.max_fluke": 0.2}, "max_fluke is computed from the noise"),
         ({"dpo.confidence": "consistency"}, "compares mean scores of one judge"),
     ],
 )

@@ -65,7 +65,7 @@ def test_m1_is_trained_on_what_the_recipe_says(on, kinds):
 
 
 def test_a_held_out_prompt_that_is_trained_on_is_refused(tmp_path):
-    with pytest.raises(SelfRewardError, match="1 held-out prompts are trained on, 'two' first"):
+    with pytest.raises(SelfRewardError, match="1 held-out prompt is trained on, 'two' first"):
         load(tmp_path, [example("one"), example("two")], EFT, [held("two"), held("three")])
 
 
@@ -228,19 +228,23 @@ def test_a_held_out_prompt_inside_a_longer_one_is_not_the_one_that_is_judged(tmp
 
 def test_a_held_out_ranking_that_is_trained_on_is_refused_but_for_case_and_space(tmp_path):
     data = write(tmp_path, ift=[example("Name  a BIRD\n")], heldout_prompts=[held("x")], heldout_rankings=[RANKING])
-    with pytest.raises(SelfRewardError, match=r"heldout_rankings\.jsonl: 1 held-out prompts are trained on, 'name a bird' first"):
+    with pytest.raises(SelfRewardError, match=r"heldout_rankings\.jsonl: 1 held-out prompt is trained on, 'name a bird' first"):
         load_seed(recipe(data, sft={"on": "ift"}))
 
 
 @pytest.mark.parametrize(
     ("files", "sections", "says"),
     [
-        ({"ift": [example(n) for n in NAMES[:6]]}, {"sft": {"on": "ift"}}, r"ift\.jsonl: has no examples \(held_out 6\)"),
+        (
+            {"ift": [example(n) for n in NAMES[:6]]},
+            {"sft": {"on": "ift"}},
+            r"ift\.jsonl: has no examples \(held_out 6; held_out, for example: “.+”\)\. data\.heldout decides it: lower it",
+        ),
         ({"ift": [example("one")], "heldout_prompts": []}, {"sft": {"on": "ift"}}, r"heldout_prompts\.jsonl: has no prompts"),
         (
             {"ift": [example("one")], "heldout_prompts": [held("two")], "rankings": [ranking("one"), ranking("two")]},
             {},
-            r"rankings\.jsonl: has no ranked set to make EFT of \(in_ift 1, measured_on 1\)",
+            r"rankings\.jsonl: has no ranked set to make EFT of \(in_ift 1, measured_on 1; in_ift, for example: “one”\)",
         ),
         (
             {"ift": [example("one")], "heldout_prompts": [held("two")], "rankings": [ranking(n) for n in NAMES]},
@@ -250,13 +254,33 @@ def test_a_held_out_ranking_that_is_trained_on_is_refused_but_for_case_and_space
         (
             {"ift": [example("one")], "heldout_prompts": [held("two")], "rankings": [ranking(n) for n in NAMES]},
             {"eft": {"heldout": 1.0}},
-            r"has no ranked set to make EFT of \(held_out 40\)",
+            r"has no ranked set to make EFT of \(held_out 40; .+eft\.heldout decides it: lower it",
         ),
     ],
 )
 def test_a_seed_that_lacks_what_the_recipe_needs_is_refused_with_the_reasons(files, sections, says, tmp_path):
     with pytest.raises(SelfRewardError, match=says):
         load_seed(recipe(write(tmp_path, **files), **sections))
+
+
+@pytest.mark.parametrize(
+    ("rows", "source", "says"),
+    [
+        ([{"messages": [{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]}] * 2, {"format": "messages"},
+         r"has no examples \(tool_turn 2; tool_turn, for example: chats\.jsonl:1\)\. data\.ift\.path decides it: give rows that"),
+        ([{"messages": [{"role": "user", "content": "a"}]}], {"format": "messages"},
+         r"\(unanswered 1; unanswered, for example: chats\.jsonl:1\)\. data\.ift\.columns decides it: name the columns"),
+        ([{"prompt": {"text": "a", "role": "prompter", "lang": "de", "review_result": True}}],
+         {"format": "oasst", "language": "en"}, r"\(language 1; .+chats\.jsonl:1\)\. data\.ift\.language decides it: name one"),
+        ([], {"format": "messages"}, r"chats\.jsonl: has no examples\. Give at least one"),
+    ],
+    ids=["rows", "columns", "language", "empty"],
+)  # fmt: skip
+def test_rows_of_which_none_is_used_are_told_with_the_first_and_the_field_that_decides_it(rows, source, says, tmp_path):
+    data = write(tmp_path, heldout_prompts=[held("two")])
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(SelfRewardError, match=says):
+        load_seed(recipe({**data, "ift": {"path": str(tmp_path / "chats.jsonl"), **source}}, sft={"on": "ift"}))
 
 
 def test_eft_is_given_or_made_and_not_both():

@@ -329,7 +329,7 @@ def test_pairs_that_cannot_be_read_whole_are_counted_listed_and_not_trained_on(s
 
 def test_without_any_pair_that_can_be_read_there_is_no_training(short_sighted):
     folder, base, trainer = short_sighted
-    with pytest.raises(SelfRewardError, match="can read none of the 2 pairs whole"):
+    with pytest.raises(SelfRewardError, match="of 2 pairs none can be read whole"):
         folder.train_dpo([("a prompt too long", "good", "bad")] * 2, base, base, DPOConfig(), 0)
     assert trainer.seen == []
 

@@ -182,9 +182,9 @@ def test_it_combines_with_pairs_of_judgments_another_loss_and_averages_and_eft_w
     ("changes", "reason"),
     [
         ({"pairs.length_rho": 0.3}, "have a rule of their own"),
-        ({"judge.by": ["current", "frozen"]}, "need scores of one judge"),
-        ({"judge.method": "votes"}, "need scores of one judge"),
-        ({"judge.samples": "adaptive"}, "and a number of samples"),
+        ({"judge.by": ["current", "frozen"]}, "need the scores of one judge"),
+        ({"judge.method": "votes"}, "need the scores of one judge"),
+        ({"judge.samples": "adaptive"}, "a number for judge.samples"),
         ({"dpo.confidence": "consistency"}, "ranks the candidates of one model"),
     ],
 )

@@ -130,7 +130,7 @@ def test_the_bill_has_no_judgment_of_a_candidate(world):
         ({"judge.by": "frozen"}, "asks no judge"),
         ({"judge.answer": "answer is .+"}, "answer must have one group"),
         ({"judge.method": "scores", "judge.majority": 0.7}, 'work only with method = "votes"'),
-        ({"pairs.max_fluke": 0.2}, "max_fluke goes by the noise"),
+        ({"pairs.max_fluke": 0.2}, "max_fluke is computed from the noise"),
         ({"judge_pairs.by": "consensus"}, 'judge.method "scores"'),
     ],
 )

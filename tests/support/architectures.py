@@ -248,7 +248,7 @@ def row(found):
     return f"| `{found.kind}` | {SHARED[shares]} | {TOGETHER[together]} | {found.note} |"
 
 
-SHARED = {True: "read once", False: "read with every prompt"}
+SHARED = {True: "read once", False: "read again for every prompt"}
 TOGETHER = {
     None: "share their prompt, and grow together",
     "all": "hold copies, and grow together",

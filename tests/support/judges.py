@@ -12,6 +12,12 @@ ASKED = Counter()
 """Requests by id, of every model here."""
 
 
+def swapped(comparison):
+    """The comparison as it is seen from the other side."""
+    winner = {"a": "b", "b": "a"}.get(comparison.winner, comparison.winner)
+    return comparison.model_copy(update={"a": comparison.b, "b": comparison.a, "winner": winner})
+
+
 def make_place(folder, monkeypatch, prompts=()):
     """Work in `folder`, with nothing asked yet and `prompts` (texts) in `prompts.jsonl`."""
     monkeypatch.chdir(folder)

@@ -177,12 +177,18 @@ def test_every_figure_and_field_in_what_can_go_wrong_exists():
 
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+METHODS = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+CODE_OF_METHODS = METHODS.split("## The code of each method")[1].split("## ")[0]
 PACKAGE = ROOT / "src" / "selfreward"
-MAP = [[cell.strip() for cell in line.strip("|").split("|")] for line in CONTRIBUTING.splitlines() if line.startswith("| ")]
+MAP = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in (CONTRIBUTING + CODE_OF_METHODS).splitlines()
+    if line.startswith("| ")
+]
 
 
-def test_every_path_in_contributing_exists():
-    paths = re.findall(r"`((?:\w+/)*\w+\.(?:py|toml|html)|(?:\w+/)+)`", CONTRIBUTING)
+def test_every_path_in_contributing_and_for_a_method_exists():
+    paths = re.findall(r"`((?:\w+/)*\w+\.(?:py|toml|html)|(?:\w+/)+)`", CONTRIBUTING + CODE_OF_METHODS)
     rooms = {path for path in paths if "/" in path}
     missing = [path for path in rooms if not (PACKAGE / path).exists() and not (ROOT / path).exists()]
     assert rooms and not [path for path in missing if not list(PACKAGE.glob(f"*/{path}"))]

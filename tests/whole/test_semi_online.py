@@ -83,8 +83,11 @@ def test_the_rates_of_a_run_are_one_cosine_in_parts():
     ("change", "named"),
     [
         ({"trainer.lora": {}}, "leave out trainer.lora, or dpo.optimizer"),
-        ({"select": {"judge": "some/model", "prompts": "validation.jsonl"}}, "dpo.optimizer goes by the end of a training"),
-        ({"cluster": {"trainers": 2}, "sft.batch_size": 2, "dpo.batch_size": 2}, "dpo.optimizer is carried by one process alone"),
+        ({"select": {"judge": "some/model", "prompts": "validation.jsonl"}}, "dpo.optimizer uses the end of a training"),
+        (
+            {"cluster": {"trainers": 2}, "sft.batch_size": 2, "dpo.batch_size": 2},
+            "dpo.optimizer is carried only in a single",
+        ),
         ({"measure.every": 0}, "measure.every"),
     ],
 )

@@ -100,11 +100,12 @@ def _clock(recipe: Recipe, place: Placement) -> Callable[[Stage, Shape | None], 
         if shape is None:
             return None
         tokens = memory.in_flight(shape, recipe.backend, cuda, place.sampling.memory)
-        needed = operations(stage, shape, recipe, place.precision.checkpointing, tokens)
+        needed = operations(stage, shape, recipe, place.precision.checkpointing, tokens, place.training.type == "cuda")
         if isinstance(stage, TrainingStage):
             return needed.at_once / rate(place.training, place.precision.bfloat16, training)
         reading = needed.at_once / rate(place.sampling, half, sampling)
-        return reading + needed.by_word / rate(place.sampling, half, 1 << (needed.rows - 1).bit_length())  # near ones are as fast
+        rows = min(1 << (needed.rows - 1).bit_length(), sampling)  # near ones are as fast, and more are no faster
+        return reading + needed.by_word / rate(place.sampling, half, rows)
 
     return seconds
 
@@ -138,11 +139,11 @@ def _disk(stages: Sequence[Stage], models: Sequence[NamedModel], adapters: int, 
     assert base.shape
     size = base.shape.parameters * (base.stored if recipe.trainer.lora else 4) + 4.0 * adapters
     state = 12.0 * (adapters or base.shape.parameters)
-    kept = [stage.steps // stage.config.checkpoint_every + 1 for stage in trainings] if recipe.keep_checkpoints else []
+    checkpoints = [stage.steps // stage.config.checkpoint_every + 1 for stage in trainings] if recipe.keep_checkpoints else []
     return {
         "models": size * len(trainings),
         "candidates": size * max(stage.candidates(recipe) - 1 for stage in trainings),
-        "checkpoints": state * (sum(kept) + 1 if kept else 2),  # the older goes when the newer is whole
+        "checkpoints": state * (sum(checkpoints) + 1 if checkpoints else 2),  # the older goes when the newer is whole
         "downloads": float(sum(model.download for model in models)),
         "records": WRITTEN * sum(stage.writes.likely for stage in stages if isinstance(stage, AskingStage)),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +69,7 @@ class _Checker(Trial):
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         super().__init__(recipe)
         self.models = [look_up(name, parts, recipe) for name, parts in models_of(recipe).items()]
-        for problem in (problem for found in self.models for problem in found.problems):
+        for problem in (problem for model in self.models for problem in model.problems):
             self.add(problem)
         self.findings += unshared(self.models, recipe.backend)
         self.free = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free
@@ -121,7 +121,7 @@ class _Checker(Trial):
             return _guess, TURN
         greeting = [Message(role="user", content="Hi")]
         around = len(prompt_ids(tokenizer, greeting)) + len(completion_ids(tokenizer, greeting, "Hi"))
-        return lambda text: len(encode(tokenizer, neutral(tokenizer, text))), around
+        return cache(lambda text: len(encode(tokenizer, neutral(tokenizer, text)))), around
 
     def _place(self) -> Placement:
         """The devices at hand, also where the recipe asks for another."""

@@ -14,7 +14,7 @@ from typing import TypeVar
 from selfreward.checks.finding import Finding
 from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.sources import Read, of_seed, read_of
-from selfreward.engines import assert_openable, find_device, load_ray, outside_model
+from selfreward.engines import assert_openable, find_device, find_gguf, load_ray, outside_model
 from selfreward.errors import SelfRewardError, amount
 from selfreward.measure import JOINT, MONITORS, load_anchors, load_joint, load_truth
 from selfreward.recipe import (
@@ -115,7 +115,7 @@ class Trial:
         anchors = recipe.judge.checks == "anchor"
         turns = range(2, recipe.iterations + 2)
         taken = [self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout, anchors)) for t in turns]
-        known = [one for one in taken if one]
+        known = [prompts for prompts in taken if prompts]
         dropped = [drop for _, gone in known for drop in gone]
         source = SourceConfig(path=recipe.prompts.source)
         self.read(read_of("prompts.from", source, sum(len(kept) for kept, _ in known), dropped))
@@ -169,7 +169,7 @@ class Trial:
         for name in drift.limits:
             if name.split(".")[0] not in monitors and not (joint and name == JOINT):
                 now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(monitors)}"
-                self.add(Finding("error", f"drift.limits.{name}", "no monitor reads such a figure", now))
+                self.add(Finding("error", f"drift.limits.{name}", "no monitor has this figure", now))
 
 
 def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:
@@ -187,7 +187,8 @@ def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:
     for name, parts in models_of(recipe).items():
         if recipe.backend.type == "fake" or name in recipe.servers or re.fullmatch(IMPORT_PATH, name):
             continue
-        if trial.attempt(partial(outside_model, name, recipe.servers)) is None:
+        gguf = trial.attempt(partial(find_gguf, name)) if name == recipe.base else None
+        if gguf is None and trial.attempt(partial(outside_model, name, recipe.servers)) is None:
             continue
         for problem in look_up(name, parts, recipe).problems:
             trial.add(problem)

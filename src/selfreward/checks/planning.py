@@ -84,25 +84,28 @@ class _Planner:
         recipe, seed = self.recipe, self.seed
         if planned.folder not in (SFT, M1):
             rounds = number(planned.folder) - 1 if recipe.pairs.accumulate else 1
-            pairs, sequence = recipe.prompts.per_iteration * rounds, self._prompt.plus(self.written, seed.turn)
+            pairs, prompt = recipe.prompts.per_iteration * rounds, self._prompt.likely
+            sequence = self._prompt.plus(self.written, seed.turn)
             if planned.part is MODEL and recipe.teaches_judging(number(planned.folder)):
-                pairs, sequence = self._with_judgments(pairs, sequence)
-            return TrainingStage(str(planned), pairs, recipe.dpo, sequence)
+                pairs, sequence, prompt = self._with_judgments(pairs, sequence)
+            return TrainingStage(str(planned), pairs, recipe.dpo, sequence, prompt)
         on = "ift" if planned.folder == SFT else recipe.sft.on
         parts = [(seed.ift, seed.example)] * ("ift" in on) + [(seed.eft, seed.graded)] * ("eft" in on)
         examples = sum(count for count, _ in parts)
         likely = sum(count * span.likely for count, span in parts) / max(examples, 1)
         return TrainingStage(str(planned), examples, recipe.sft, Span(likely, max(span.most for _, span in parts)))
 
-    def _with_judgments(self, pairs: int, sequence: Span) -> tuple[int, Span]:
-        """Pairs and the tokens of a sequence with as many pairs of judgments as there may be beside."""
+    def _with_judgments(self, pairs: int, sequence: Span) -> tuple[int, Span, float]:
+        """Pairs, and the tokens of a sequence and of its prompt, with as many pairs of judgments as there may be beside."""
         assert self.recipe.judge_pairs
         share, each = self.recipe.judge_pairs.share, self.recipe.prompts.per_iteration
         candidates = each * (self.recipe.judge_pairs.by != "none") + self.seed.eft * bool(self.recipe.judge_pairs.replay)
         added = min(candidates, int(share * pairs / (1 - share))) if share < 1 else candidates
-        judged = self._pair.plus(self.seed.rubric, self.judgment, self.seed.turn)
+        asked = self._pair.plus(self.seed.rubric)
+        judged = asked.plus(self.judgment, self.seed.turn)
         likely = (pairs * sequence.likely + added * judged.likely) / (pairs + added)
-        return pairs + added, Span(likely, max(sequence.most, judged.most))
+        prompt = (pairs * self._prompt.likely + added * asked.likely) / (pairs + added)
+        return pairs + added, Span(likely, max(sequence.most, judged.most)), prompt
 
     def _made_eft(self, planned: PlannedPart) -> Stage | None:
         return self._judging(planned, self.base, self.seed.to_rank, self.recipe.eft.tries, self.seed.ranked_pair)
@@ -110,9 +113,9 @@ class _Planner:
     def _changed(self, planned: PlannedPart) -> Stage | None:
         """A changed prompt for each ranking of two; the text that asks for it is about as long as the rubric for comparing."""
         prompts = self.recipe.prompts
-        asked = self.seed.prompt.plus(self.seed.pairwise)
+        prompt = self.seed.prompt.plus(self.seed.pairwise)
         written = Span(self.seed.prompt.likely, prompts.max_tokens)
-        return AskingStage(str(planned), self.base, self.seed.to_rank // 2, 1, asked, written)
+        return AskingStage(str(planned), self.base, self.seed.to_rank // 2, 1, prompt, written)
 
     def _worse(self, planned: PlannedPart) -> Stage | None:
         return AskingStage(str(planned), self.base, self.seed.to_rank // 2, 1, self.seed.prompt.plus(self.seed.turn), self.answer)
@@ -143,8 +146,8 @@ class _Planner:
         return self._comparing(planned, self.base if named in ROLES else named, pairs, compared)
 
     def _candidates_likely(self, planned: PlannedPart) -> Stage | None:
-        asked = self._prompt.plus(self.seed.turn)
-        return AskingStage(str(planned), self.base, self._candidates, 1, asked, self.answer, forced=True)
+        prompt = self._prompt.plus(self.seed.turn)
+        return AskingStage(str(planned), self.base, self._candidates, 1, prompt, self.answer, forced=True)
 
     def _judged_before(self, planned: PlannedPart) -> Stage | None:
         return self._judging(planned, self.base, self._candidates, self.samples, self._pair)
@@ -160,21 +163,21 @@ class _Planner:
         assert self.recipe.judge_pairs
         config = self.recipe.judge_pairs
         k = config.samples or self.samples
-        asked = self._pair.plus(self.seed.rubric, self.judgment, self.judgment, self.seed.meta)
+        prompt = self._pair.plus(self.seed.rubric, self.judgment, self.judgment, self.seed.meta)
         requests = self.recipe.prompts.per_iteration * k * (k - 1)
-        return AskingStage(str(planned), self.base, requests, 1, asked, _completion(config, JUDGMENT))
+        return AskingStage(str(planned), self.base, requests, 1, prompt, _completion(config, JUDGMENT))
 
     def _replayed(self, planned: PlannedPart) -> Stage | None:
         assert self.recipe.judge_pairs
-        asked = Span(max(self.seed.graded.likely - self.judgment.likely, 0), self.seed.graded.most)
+        prompt = Span(max(self.seed.graded.likely - self.judgment.likely, 0), self.seed.graded.most)
         samples = self.recipe.judge_pairs.replay
-        return AskingStage(str(planned), self.base, self.seed.eft * samples, samples, asked, self.judgment)
+        return AskingStage(str(planned), self.base, self.seed.eft * samples, samples, prompt, self.judgment)
 
     def _selected(self, planned: PlannedPart) -> Stage | None:
         """Answers of every checkpoint; the first that is not preferred to the one before it ends the comparing."""
         answers = self._checkpoints(planned) * self.seed.validation
-        asked = self.seed.prompt.plus(self.seed.turn)
-        return AskingStage(str(planned), self.base, answers, 1, asked, self.written) if self._checkpoints(planned) > 1 else None
+        prompt = self.seed.prompt.plus(self.seed.turn)
+        return AskingStage(str(planned), self.base, answers, 1, prompt, self.written) if self._checkpoints(planned) > 1 else None
 
     def _preferred(self, planned: PlannedPart) -> Stage | None:
         assert self.recipe.select
@@ -221,8 +224,8 @@ class _Planner:
         return self._judging(planned, self.base, self._pool, self.samples, self.own)
 
     def _likely(self, planned: PlannedPart) -> Stage | None:
-        asked = self.seed.prompt.plus(self.seed.turn)
-        return AskingStage(str(planned), self.base, self._sample, 1, asked, self.written, forced=True)
+        prompt = self.seed.prompt.plus(self.seed.turn)
+        return AskingStage(str(planned), self.base, self._sample, 1, prompt, self.written, forced=True)
 
     def _frozen(self, planned: PlannedPart) -> Stage | None:
         assert self.recipe.drift

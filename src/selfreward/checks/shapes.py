@@ -112,7 +112,7 @@ def _without_memory(config: Any) -> Any:
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except ValueError as error:
         raise SelfRewardError(f"{config.model_type} is no causal language model of transformers", "base", GIVE) from error
-    except Exception as error:  # whatever its code stumbles over
+    except Exception as error:  # transformers may raise anything
         what = f"transformers cannot make a {config.model_type} of its config.json ({first_line(error)})"
         raise SelfRewardError(what, "base", GIVE) from error
     if sees_ahead(model):

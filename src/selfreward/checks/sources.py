@@ -51,7 +51,7 @@ class Read(NamedTuple):
         if lost <= MANY * self.rows:
             return None
         what = f"{lost:,} of {amount(self.rows, 'row')} ({lost / self.rows:.0%}) are not used: {_counted(self.lost)}"
-        now = f"{self.first} is the first; docs/own-model.md says what is read of a row"
+        now = f"{self.first} is the first; docs/own-model.md describes the fields of a row"
         return Finding("warning", f"{self.field} ({self.path})", what, now)
 
 

@@ -39,8 +39,8 @@ def show(check: Check, console: Console | None = None) -> None:
     if not console.is_terminal:
         console = Console(file=console.file, width=PLAIN_WIDTH, highlight=False)
     for finding in check.findings:
-        colour, told = COLOUR[finding.level], _plain(f"{finding.where}: {finding.what}. {finding.now}")
-        console.print(f"[{colour}]{finding.level}[/]: {told}", soft_wrap=True)
+        colour, line = COLOUR[finding.level], _plain(f"{finding.where}: {finding.what}. {finding.now}")
+        console.print(f"[{colour}]{finding.level}[/]: {line}", soft_wrap=True)
     if check.findings:
         console.print()
     console.print(_models(check))
@@ -83,16 +83,17 @@ def _sources(sources: Sequence[Read]) -> Table:
     for source in sources:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in source.dropped.items()) or "none"
         replies = ", ".join(f"{reason} {count:,}" for reason, count in source.replies.items())
-        told = f"{reasons}; of kept rows, responses: {replies}" if replies else reasons
-        table.add_row(*map(_plain, (source.field, called(source.path), f"{source.rows:,}", f"{source.kept:,}", told)))
+        text = f"{reasons}; of kept rows, responses: {replies}" if replies else reasons
+        table.add_row(*map(_plain, (source.field, called(source.path), f"{source.rows:,}", f"{source.kept:,}", text)))
     return table
 
 
 def _seed(seed: Material, assumed: bool) -> str:
-    made = f", from {amount(seed.to_rank, 'ranked response')}" if seed.to_rank else ""
+    eft = amount(seed.eft, "EFT example")
+    eft = f"at most {eft}, from {amount(seed.to_rank, 'ranked response')}" if seed.to_rank else eft
     whence = "[yellow]assumed, for it cannot be read[/]: " if assumed else ""
     return (
-        f"[bold]Seed[/]  {whence}{amount(seed.ift, 'IFT example')}, at most {amount(seed.eft, 'EFT example')}{made}; "
+        f"[bold]Seed[/]  {whence}{amount(seed.ift, 'IFT example')}, {eft}; "
         f"held out {amount(seed.heldout, 'prompt')} and {amount(seed.ranked, 'ranked response')}"
     )
 

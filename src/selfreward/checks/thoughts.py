@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from selfreward.checks.finding import Finding
 from selfreward.checks.reach import NamedModel
+from selfreward.errors import amount
 from selfreward.recipe import ROLES, Recipe
 from selfreward.records import Example
 
 
 def thoughts(recipe: Recipe, models: Sequence[NamedModel], examples: Iterable[Example]) -> list[Finding]:
     """Findings where the chat templates of `models` (base first) or people's `examples` contradict the recipe's `thinking`."""
-    found = [finding for place, budget, model in _places(recipe, models) for finding in _of_template(model, place, budget)]
-    return [*found, *_of_examples(recipe, models[0], examples)]
+    findings = [finding for place, budget, model in _places(recipe, models) for finding in _of_template(model, place, budget)]
+    return [*findings, *_of_examples(recipe, models[0], examples)]
 
 
 def _places(recipe: Recipe, models: Sequence[NamedModel]) -> list[tuple[str, int, NamedModel]]:
@@ -51,15 +52,18 @@ def _of_template(model: NamedModel, place: str, budget: int) -> Iterator[Finding
         yield Finding("warning", model.name, what, f"Set {field} to the tokens that a thought may take")
 
 
+BEGIN = ("answer begins with a thought", "answers begin with a thought")
+
+
 def _of_examples(recipe: Recipe, base: NamedModel, examples: Iterable[Example]) -> Iterator[Finding]:
     from selfreward.engines import way_of_thinking, written_with
 
-    thought = sum(one.kind == "ift" and written_with(one.response) is not None for one in examples)
+    thought = sum(example.kind == "ift" and written_with(example.response) is not None for example in examples)
     if not thought or base.tokenizer is None:
         return
     if way_of_thinking(base.tokenizer) == "none":
-        what = f"{thought:,} answers begin with a thought, and the base's template knows none: it is learnt as answer text"
+        what = f"{amount(thought, *BEGIN)}, and the base's template knows none: it is learnt as answer text"
         yield Finding("warning", "data.ift", what, "Remove the thoughts, or give the model a chat template that knows them")
     elif not recipe.responses.thinking:
-        what = f"{thought:,} answers begin with a thought: they are learnt after the prompt that asks for one, never given here"
+        what = f"{amount(thought, *BEGIN)}: learnt after the prompt that asks for one, never given here"
         yield Finding("warning", "data.ift", what, "Set responses.thinking, or take the thoughts off")

@@ -56,7 +56,7 @@ ChangesOption = Annotated[
 ]
 
 
-def told(command: Callable[..., None]) -> Callable[..., None]:
+def errors_in_a_line(command: Callable[..., None]) -> Callable[..., None]:
     """Show errors that users can put right, and Ctrl-C, as one line."""
 
     @wraps(command)

@@ -37,7 +37,7 @@ def converse(
         )
         answer = next(iter(engine.generate([request])))
         if answer.finish == "error":
-            raise SelfRewardError("the conversation is longer than the model can read", str(model), "Start a new one")
+            raise SelfRewardError("the conversation is longer than the model can read", str(model), "Start a new conversation")
         if answer.thought:
             print(visible(f"(thought) {answer.thought}\n", keep="\n\t"), flush=True)
         if answer.finish == "truncated":
@@ -84,5 +84,5 @@ def _ask() -> str:
     except UnicodeDecodeError:
         text = "\udcff"
     if HALVES.search(text):
-        raise SelfRewardError("what was typed is not UTF-8 text", "chat", "Set the terminal to UTF-8")
+        raise SelfRewardError("the input is not UTF-8 text", "chat", "Set the terminal to UTF-8")
     return text

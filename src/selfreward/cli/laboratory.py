@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.cli.application import app, changed, named_first, say, told
+from selfreward.cli.application import app, changed, errors_in_a_line, named_first, say
 from selfreward.errors import SelfRewardError
 
 ModelOption = Annotated[
@@ -26,11 +26,11 @@ bench = typer.Typer(
     cls=named_first("arms", "sweep", "training", "overhead"), no_args_is_help=True,
     help="Measure speed on random weights, against common alternatives and the limit of the machine.",
 )  # fmt: skip
-app.add_typer(bench, name="bench")
+app.add_typer(bench, name="bench", rich_help_panel="Laboratory")
 
 
 @bench.command()
-@told
+@errors_in_a_line
 def arms(
     out: OutOption,
     arms: Annotated[str, typer.Argument(help="Arms to measure, separated by commas; the page describes each.")] = "a,b,c,d,a2,e",
@@ -41,23 +41,23 @@ def arms(
     lora: LoraOption = False,
     changes: WorkOption = None,
 ) -> None:
-    """An iteration by every arm, side by side.
+    """Measure an iteration by every arm, side by side.
 
-    What --set may set, with the defaults:
+    Fields of --set, with the defaults:
 
     \b
     prompts=16                  prompts in the iteration
     judgment_tokens='[32,128]'  lengths of a judgment
     chunks='[1,4,16]'           prompts in one generate(), the best for b
-    dpo=true                    whether the arms train on their pairs
-    seed=0                      of weights, prompts and samples
+    dpo=true                    train on the pairs
+    seed=0                      the seed of weights, prompts and samples
     """  # noqa: D301
     fields = _fields(changes, "prompts", "judgment_tokens", "chunks", "dpo", "seed")
     _bench(out, arms=tuple(arms.split(",")), model=model, repeats=repeats, device=device, dtype=dtype, lora=lora, **fields)
 
 
 @bench.command()
-@told
+@errors_in_a_line
 def sweep(
     prompts: Annotated[str, typer.Argument(help="Numbers of prompts, such as 64,256,1024.")],
     out: OutOption,
@@ -69,7 +69,7 @@ def sweep(
     dpo: Annotated[bool, typer.Option("--dpo/--no-dpo", help="Train on the pairs of an iteration.")] = True,
     seed: SeedOption = 0,
 ) -> None:
-    """Our own cost of an iteration at several numbers of prompts."""
+    """Measure our own cost of an iteration at several numbers of prompts."""
     _bench(
         out, sweep=_numbers("PROMPTS", prompts), model=model, repeats=repeats, device=device, dtype=dtype, lora=lora, dpo=dpo,
         seed=seed,
@@ -77,7 +77,7 @@ def sweep(
 
 
 @bench.command()
-@told
+@errors_in_a_line
 def training(
     out: OutOption,
     model: ModelOption = "1m",
@@ -86,14 +86,14 @@ def training(
     lora: LoraOption = False,
     seed: SeedOption = 0,
 ) -> None:
-    """The utilisation of SFT and DPO."""
+    """Measure the utilisation of SFT and DPO."""
     _bench(out, train=True, model=model, device=device, dtype=dtype, lora=lora, seed=seed)
 
 
 @bench.command()
-@told
+@errors_in_a_line
 def overhead(recipe: Annotated[str, typer.Argument(help="The recipe to run.")], out: OutOption) -> None:
-    """The share of a run's time that is not the model."""
+    """Measure the share of a run's time that is not the model's."""
     _bench(out, overhead=recipe)
 
 
@@ -121,8 +121,8 @@ def _numbers(where: str, text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Laboratory")
+@errors_in_a_line
 def lab(
     out: Annotated[Path, typer.Argument(help="Folder for loop-health.md, .json and .svg, and the records behind them.")],
     work: Annotated[Path | None, typer.Option(help="Folder for runs under way; OUT/under-way by default.")] = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from selfreward.cli.application import FAILED, app, changed, named_first, say, stopping, told
+from selfreward.cli.application import FAILED, app, changed, errors_in_a_line, named_first, say, stopping
 
 MODEL = "A model of a run (runs/demo/M3), a folder, a hub id, or a server as URL#MODEL"
 JudgeOption = Annotated[
@@ -24,11 +24,11 @@ NameOption = Annotated[str | None, typer.Option(help="The evaluation's name.")]
 FieldsOption = Annotated[list[str] | None, typer.Option("--set", help="A field listed above, such as seed=1; repeatable.")]
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Measure")
+@errors_in_a_line
 def evaluate(
     model: Annotated[str, typer.Argument(help=f"{MODEL}.")],
-    on: Annotated[str, typer.Option(help="One of the evaluations listed below, or a data file that shows which.")],
+    on: Annotated[str, typer.Option(help="One of the evaluations listed above, or a data file that shows which.")],
     data: Annotated[
         str | None, typer.Option(help="The evaluation's file; for reward-modeling the rankings of a run's model by default.")
     ] = None,
@@ -39,9 +39,9 @@ def evaluate(
     name: NameOption = None,
     key_env: KeyOption = None,
 ) -> None:
-    """Evaluate any model; the result lands beside it. Killed, the same command goes on.
+    """Evaluate any model; the result is written beside it. After a kill, the same command goes on.
 
-    What --set may set:
+    Fields of --set:
 
     \b
     alpaca-eval      template, baseline, board, labels, responses.temperature,
@@ -68,11 +68,11 @@ def evaluate(
 
 
 compare = typer.Typer(cls=named_first("models", "runs"), no_args_is_help=True, help="Compare two models, or runs side by side.")
-app.add_typer(compare, name="compare")
+app.add_typer(compare, name="compare", rich_help_panel="Measure")
 
 
 @compare.command("models")
-@told
+@errors_in_a_line
 def compare_models(
     model: Annotated[str, typer.Argument(help=f"{MODEL}.")],
     against: Annotated[str, typer.Argument(help="The model to compare it with.")],
@@ -86,9 +86,9 @@ def compare_models(
     name: NameOption = None,
     key_env: KeyOption = None,
 ) -> None:
-    """Two models' answers before a judge, in both orders: win, tie, lose.
+    """Compare two models' answers before a judge, in both orders: win, tie, lose.
 
-    What --set may set:
+    Fields of --set:
 
     \b
     pairwise.rubric, pairwise.pattern, labels, responses.temperature,
@@ -103,14 +103,14 @@ def compare_models(
 
 
 @compare.command("runs")
-@told
+@errors_in_a_line
 def compare_runs(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, two or more, finished or under way.")],
     folder: Annotated[
         Path | None, typer.Option("--folder", "-o", help="Folder for a page of the comparison, compare.html.")
     ] = None,
 ) -> None:
-    """Runs side by side: where their recipes differ, both axes of every model, and all monitors."""
+    """Show runs side by side: differences of their recipes, both axes of every model, and all monitors."""
     from selfreward.reports import compare_runs, show_comparison, write_comparison
 
     comparison = compare_runs(runs)
@@ -127,33 +127,33 @@ def _evaluate(
     from selfreward.recipe import set_field
     from selfreward.reports import describe_result
 
-    given: dict[str, Any] = {field: value for field, value in options.items() if value is not None}
+    values: dict[str, Any] = {field: value for field, value in options.items() if value is not None}
     for field, value in changed(changes).items():
-        if field.startswith("data.") and isinstance(given.get("data"), str):
-            given["data"] = {"path": given["data"]}
-        set_field(given, field.split("."), value)
-    _imply(given)
-    named = [given.get("judge"), model, given.get("against")]
-    servers = name_servers([one for one in named if isinstance(one, str)], key_env)
-    result, file = evaluate(model, kind, {**given, "servers": servers}, name, recipe, folder, stopping())
+        if field.startswith("data.") and isinstance(values.get("data"), str):
+            values["data"] = {"path": values["data"]}
+        set_field(values, field.split("."), value)
+    _imply(values)
+    named = [values.get("judge"), model, values.get("against")]
+    servers = name_servers([text for text in named if isinstance(text, str)], key_env)
+    result, file = evaluate(model, kind, {**values, "servers": servers}, name, recipe, folder, stopping())
     say(f"{describe_result(result)}\n{file}")
 
 
-def _imply(given: dict[str, Any]) -> None:
+def _imply(values: dict[str, Any]) -> None:
     """Fill in settings that follow from others: named columns are a format, and half of the judgments asked for must be valid."""
-    data, grading = given.get("data"), given.get("grading")
+    data, grading = values.get("data"), values.get("grading")
     if isinstance(data, dict) and "columns" in data:
         data.setdefault("format", "columns")
     if isinstance(grading, dict) and isinstance(samples := grading.get("samples"), int):
         grading.setdefault("min_valid", (samples + 1) // 2)
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Measure")
+@errors_in_a_line
 def reproduce(
     data_dir: Annotated[Path, typer.Argument(help="A folder with the published data, JSONL files of set names.")],
 ) -> None:
-    """Compute published figures again, row by row; exit code 1 if one is out of its tolerance."""
+    """Compute published figures again, row by row. Exit code 1: a figure is outside its tolerance."""
     from selfreward.lab.reproduce.figures import reproduce as compute
 
     reproduction = compute(data_dir)
@@ -162,8 +162,8 @@ def reproduce(
         raise typer.Exit(FAILED)
 
 
-@app.command()
-@told
+@app.command(rich_help_panel="Measure")
+@errors_in_a_line
 def calibrate(
     runs: Annotated[
         list[Path],
@@ -173,11 +173,12 @@ def calibrate(
         "baseline.jsonl"
     ),
 ) -> None:
-    """Make a baseline of clean runs: one alarm over all figures and models, with the error rate that so many runs can hold.
+    """Make a baseline of clean runs, for one alarm over all figures and models with a known error rate.
 
-    Of one run, finished or not, the baseline is its own M1 and M2, and later models are held against them. That asks no model
+    From one run, finished or not, the baseline is its own M1 and M2, and later models are compared with them. That asks no model
     anything; its error rate is what clean runs of the laboratory had, and no promise for another world.
     """
+    from selfreward.errors import amount
     from selfreward.measure import calibrate, figures_of, own_baseline
     from selfreward.records import to_line, write_whole
     from selfreward.rundir import open_run
@@ -185,7 +186,6 @@ def calibrate(
     views = [open_run(run) for run in runs]
     baseline = own_baseline(views[0]) if len(views) == 1 else calibrate(list(map(figures_of, views)))
     write_whole(out, to_line(baseline) + "\n")
-    source = (
-        f"its own M1 and M2, by {len(baseline.furthest)} clean runs of the laboratory" if len(views) == 1 else f"{len(runs)} runs"
-    )
+    own = f"its own M1 and M2, by {amount(len(baseline.furthest), 'clean run')} of the laboratory"
+    source = own if len(views) == 1 else amount(len(runs), "run")
     say(f"{out}: false alarms in {baseline.finest:.1%} of clean runs or more (drift.false_alarms), from {source}")

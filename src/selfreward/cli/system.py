@@ -34,7 +34,7 @@ KNOWN = {
     errno.EFBIG: ("it is larger than a file may be here", _then("raise the limit (`ulimit -f unlimited`) or use another disk")),
     errno.EMFILE: OPEN,
     errno.ENFILE: OPEN,
-    errno.ENAMETOOLONG: ("the name is too long", "Give a shorter one"),
+    errno.ENAMETOOLONG: ("the name is too long", "Give a shorter name"),
     errno.EISDIR: ("a folder stands where a file should be", _then("move it away, or name another path")),
     errno.ENOTDIR: IN_THE_WAY,
     errno.EEXIST: IN_THE_WAY,
@@ -87,7 +87,7 @@ def _code(error: Exception) -> int | None:
     text = str(error)
     if written := WRITTEN.search(text):
         return int(written[1] or written[2])
-    return next((code for said, code in SAID.items() if said in text), None)
+    return next((code for phrase, code in SAID.items() if phrase in text), None)
 
 
 def _file(error: Exception, code: int | None) -> str:

@@ -40,15 +40,15 @@ BATCH = 8
 
 def write_like_a_model(request: Request) -> tuple[str, str]:
     """(text, finish): a task if asked for tasks, a judgment if asked for a score, a few words otherwise; some go wrong."""
-    rng, asked = random.Random(request.seed), request.messages[-1].content
+    rng, prompt = random.Random(request.seed), request.messages[-1].content
     words = " ".join(rng.choices(WORDS, k=rng.randint(3, 9)))
-    if re.search(r"verdict: first", asked, re.IGNORECASE):
+    if re.search(r"verdict: first", prompt, re.IGNORECASE):
         return f"{words}. {rng.choice(['Verdict: first', 'Verdict: second', 'Verdict: tie', 'who knows'])}", "stop"
-    if re.search(r"winner: first", asked, re.IGNORECASE):
+    if re.search(r"winner: first", prompt, re.IGNORECASE):
         return f"{words}. {rng.choice(['Winner: first', 'Winner: second', 'who knows'])}", "stop"
-    if asked.startswith("Come up with"):
+    if prompt.startswith("Come up with"):
         return f"describe {words}\n10. {words}", "stop"
-    if re.search(r"score", asked, re.IGNORECASE):
+    if re.search(r"score", prompt, re.IGNORECASE):
         verdict = rng.choice([*(f"Score: {n}" for n in range(6)), "Score: 9", "no verdict"])
         return f"{words}. {verdict}", rng.choice(["stop"] * 15 + ["length"])
     return words, rng.choice(["stop"] * 15 + ["length"])
@@ -64,13 +64,13 @@ def first_token(request: Request, text: str) -> dict[str, float] | None:
 
 def watched(request: Request, text: str) -> tuple[Watched, ...]:
     """The watched words in `text`, each with the log-probabilities of all watched words: the drawn word is likeliest."""
-    found = []
+    places = []
     for word in re.finditer(r"\S+", text):
         if word[0] in request.watch:
             others = random.Random(request.seed + word.start()).sample(request.watch, k=len(request.watch))
             order = dict.fromkeys([word[0], *others])
-            found.append(Watched(at=word.start(), logprobs={one: -(n + 1) * math.log(2) for n, one in enumerate(order)}))
-    return tuple(found)
+            places.append(Watched(at=word.start(), logprobs={other: -(n + 1) * math.log(2) for n, other in enumerate(order)}))
+    return tuple(places)
 
 
 def forced_logprob(request: Request) -> float:
@@ -124,16 +124,16 @@ class FakeTrainer:
     ) -> Path:  # fmt: skip
         """Hash the pairs."""
         inputs, steps = [str(reference.name), *pairs], config.steps(len(pairs))
-        made = self._train(steps, inputs, start, config, seed, work, advance)
+        folder = self._train(steps, inputs, start, config, seed, work, advance)
         for step in range(every or steps, steps, every or steps):
-            shutil.copytree(made, work / f"step-{step}", dirs_exist_ok=True)
+            shutil.copytree(folder, work / f"step-{step}", dirs_exist_ok=True)
             weight = np.full(1, step % 256, dtype=np.uint8)
             save_file({"weight": weight}, work / f"step-{step}" / "model.safetensors")
         if config.optimizer == "carried":
             before = work / OPTIMIZER_BEFORE
             total = int(load_file(before)["steps"][0]) if before.exists() else 0
             save_file({"steps": np.array([total + steps])}, work / OPTIMIZER)
-        return made
+        return folder
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:
         """Every pair fits."""
@@ -143,12 +143,12 @@ class FakeTrainer:
         self, steps: int, inputs: Sequence[object], start: Path, config: SFTConfig | DPOConfig, seed: int, work: Path,
         advance: Advance,
     ) -> Path:  # fmt: skip
-        made = work / "made"
-        made.mkdir(parents=True, exist_ok=True)
+        folder = work / "made"
+        folder.mkdir(parents=True, exist_ok=True)
         for _ in range(steps):
             advance(1)
         parent = (start / "model.safetensors").read_bytes().hex()
         digits = content_id(inputs, config.model_dump(mode="json"), seed, parent)
-        save_file({"weight": np.array([int(digit, 16) for digit in digits], dtype=np.uint8)}, made / "model.safetensors")
-        (made / "metrics.jsonl").write_text(json.dumps({"step": steps}) + "\n")
-        return made
+        save_file({"weight": np.array([int(digit, 16) for digit in digits], dtype=np.uint8)}, folder / "model.safetensors")
+        (folder / "metrics.jsonl").write_text(json.dumps({"step": steps}) + "\n")
+        return folder

@@ -6,14 +6,13 @@ transformers reads such a file, and then refuses to save what it read for as lon
 from __future__ import annotations
 
 import json
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from selfreward.engines.soundness import assert_finite, assert_readable, assert_sound, quietly
 from selfreward.errors import SelfRewardError, first_line, pip_install
-from selfreward.records import readable, sync_files, sync_folder
+from selfreward.records import made_beside, readable
 
 SUFFIX, MAGIC = ".gguf", b"GGUF"
 ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
@@ -23,7 +22,8 @@ ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 def find_gguf(name: str) -> Path | None:
     """The GGUF file that `name` means: itself, or the one of a folder that has no other weights; None where it means none."""
     path = Path(name)
-    if path.is_file() and (path.suffix == SUFFIX or _begins(path) == MAGIC):  # a blob of the hub's cache has no suffix
+    named = path.suffix == SUFFIX and path.exists() and not path.is_dir()
+    if named or (path.is_file() and _begins(path) == MAGIC):  # a blob of the hub's cache has no suffix
         return path
     files = sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() and not any(path.glob("*.safetensors")) else []
     if len(files) > 1:
@@ -53,13 +53,9 @@ def convert_gguf(file: Path, folder: Path) -> None:
     """Write the model in `file` into `folder`, whole or not at all. Raises `SelfRewardError` where that cannot be done."""
     if folder.exists():
         raise SelfRewardError("is there already", str(folder), "Name a new folder, or use the model in this one")
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write_gguf(file, partial)
-    sync_files(partial)
-    partial.rename(folder)
-    sync_folder(folder.parent)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with made_beside(folder) as partial:
+        write_gguf(file, partial)
 
 
 def write_gguf(file: Path, folder: Path) -> None:
@@ -90,7 +86,9 @@ def _fields(file: Path) -> dict[str, Any]:
     from gguf import GGUFReader
 
     try:
-        fields = {name: field.contents() for name, field in GGUFReader(file).fields.items() if "ggml.tokens" not in name}
+        fields = {
+            name: field.contents() for name, field in GGUFReader(readable(file)).fields.items() if "ggml.tokens" not in name
+        }
     except Exception as error:  # of a torn file, whatever its reader stumbles over
         raise SelfRewardError(f"is no whole GGUF file ({first_line(error)})", str(file), "Fetch it again") from error
     if (parts := int(fields.get("split.count") or 1)) > 1:

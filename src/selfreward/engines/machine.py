@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.errors import SelfRewardError, first_line, pip_install
+from selfreward.errors import SelfRewardError, amount, first_line, pip_install
 from selfreward.recipe import ClusterConfig
 
 WIDTH = 4096
@@ -31,11 +31,11 @@ class Device(NamedTuple):
     """Bytes in all, in use or not; None where nothing says."""
 
 
-def find_device(asked: str = "auto") -> Device:
+def find_device(wanted: str = "auto") -> Device:
     """The device that `backend.device` means here. Raises `SelfRewardError` where there is no such device."""
     import torch
 
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
     try:
         device = torch.device(kind)
         torch.empty(1, device=device)
@@ -121,7 +121,8 @@ def gpus_each(ray: Any, cluster: ClusterConfig, processes: int, wanted: int | No
     each = wanted if wanted is not None else int(there.get("GPU", 0) > 0)
     for name, needed in (("GPU", each * processes), ("CPU", cluster.threads * processes)):
         if needed > there.get(name, 0):
-            what = f"{processes} processes need {needed} {name}s, but the cluster has {there.get(name, 0):g}"
+            asked = f"{amount(processes, 'process', 'processes')} on {amount(needed, name)}"
+            what = f"{asked}, but the cluster has {there.get(name, 0):g}"
             raise SelfRewardError(what, "cluster", "Ask for fewer, or start more machines first")
     return each
 

@@ -117,7 +117,7 @@ def _own(path: str) -> Model:
         engine: Model = make()
     except (SelfRewardError, MemoryError):
         raise
-    except (Exception, SystemExit) as error:  # whatever may go wrong in another's code
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         now = "Correct that, and make it open without arguments"
         raise SelfRewardError(f"cannot be opened: raised {raised(error)}", path, now) from error
     assert_engine(engine, path)
@@ -131,7 +131,7 @@ def assert_opens(name: str) -> None:
     engine = _own(name)
     try:
         engine.close()
-    except Exception as error:  # whatever may go wrong in another's code
+    except Exception as error:  # the user's code may raise anything
         raise SelfRewardError(f"cannot be closed: raised {raised(error)}", name, "Put that right") from error
 
 
@@ -180,4 +180,5 @@ def quiet_libraries() -> None:
 
     of_transformers.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)  # tells that tokens were aligned, as they are here
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|transformers|trl|peft|accelerate)\b")

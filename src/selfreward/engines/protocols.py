@@ -61,7 +61,7 @@ class Tells(Protocol):
 class Spreads(Protocol):
     """A model that answers batches by number in several places at once."""
 
-    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterable[tuple[int, Completion]]:
+    def spread(self, numbered: Mapping[int, Sequence[Request]]) -> Iterable[tuple[int, Completion]]:
         """(number of its batch, completion) as they come, perhaps some of them twice."""
 
 
@@ -111,11 +111,11 @@ def likeliest(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
     """
     import numpy as np
 
-    found: dict[str, float] = {}
+    likely: dict[str, float] = {}
     for text, logprob in tokens:
         if np.isfinite(logprob):
-            found[text] = float(np.logaddexp(found.get(text, -np.inf), logprob))
-    return found
+            likely[text] = float(np.logaddexp(likely.get(text, -np.inf), logprob))
+    return likely
 
 
 class Batch(Identified):
@@ -168,50 +168,50 @@ def plan_batches(engine: Model, requests: Sequence[Request]) -> list[list[int]]:
     }
     for what, places in wrong.items():
         if places:
-            told = f"batches split {amount(len(requests), 'request')}, and position {places[0]} is {what}"
-            raise SelfRewardError(told, name_of(engine), now)
+            what_is_wrong = f"batches split {amount(len(requests), 'request')}, and position {places[0]} is {what}"
+            raise SelfRewardError(what_is_wrong, name_of(engine), now)
     return planned
 
 
 ONE_EACH = "Make generate yield one Completion for each request of its batch, with its id"
 
 
-def answers(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
-    """(number of its batch, completion) of all batches in `asked`, each as soon as it is there, perhaps some of them twice.
+def answers(engine: Model, numbered: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
+    """(number of its batch, completion) of all batches in `numbered`, each as soon as it is there, perhaps some of them twice.
 
     Raises `OutOfMemory` with the number of a batch that is too large, and `SelfRewardError` where an engine leaves a request
     without an answer, or answers one twice, or one that it was not asked.
     """
-    came: dict[int, set[str]] = {number: set() for number in asked}
+    came: dict[int, set[str]] = {number: set() for number in numbered}
     try:
-        for number, completion in _pieces(engine, asked):
+        for number, completion in _pieces(engine, numbered):
             came[number].add(completion.request_id)
             yield number, completion
     except (SelfRewardError, OutOfMemory, OSError, MemoryError, Stopped):
         raise
-    except Exception as error:  # whatever may go wrong in another's code; in ours it is a bug, which keeps its traceback
+    except Exception as error:  # the user's code may raise anything; in ours it is a bug, which keeps its traceback
         if type(engine).__module__.startswith("selfreward."):
             raise
         raise SelfRewardError(
             f"generate raised {raised(error)}", name_of(engine), "Correct it, then run the same command"
         ) from error
-    for number, batch in asked.items():
+    for number, batch in numbered.items():
         if left := sum(request.id not in came[number] for request in batch):
             raise SelfRewardError(_left(left, batch), name_of(engine), ONE_EACH)
 
 
-def _left(missing: int, asked: Sequence[Request]) -> str:
-    return f"left {missing:,} of {amount(len(asked), 'request')} without an answer"
+def _left(missing: int, requests: Sequence[Request]) -> str:
+    return f"left {missing:,} of {amount(len(requests), 'request')} without an answer"
 
 
-def _assert_whole(engine: Model, came: Sequence[Completion], asked: Sequence[Request]) -> None:
-    """Raises `SelfRewardError` where `came` is not one completion of each request in `asked`."""
-    times, wanted = Counter(completion.request_id for completion in came), Counter(request.id for request in asked)
+def _assert_whole(engine: Model, completions: Sequence[Completion], requests: Sequence[Request]) -> None:
+    """Raises `SelfRewardError` where `completions` is not one completion of each request in `requests`."""
+    times, wanted = Counter(completion.request_id for completion in completions), Counter(request.id for request in requests)
     missing, extra = wanted - times, times - wanted
     if missing:
-        what = _left(missing.total(), asked)
+        what = _left(missing.total(), requests)
     elif again := extra.keys() & wanted.keys():
-        what = f"answered {len(again):,} of {amount(len(asked), 'request')} more than once"
+        what = f"answered {len(again):,} of {amount(len(requests), 'request')} more than once"
     elif extra:
         what = f"answered {amount(extra.total(), 'request')} that it was not asked"
     else:
@@ -219,13 +219,13 @@ def _assert_whole(engine: Model, came: Sequence[Completion], asked: Sequence[Req
     raise SelfRewardError(what, name_of(engine), ONE_EACH)
 
 
-def _pieces(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
+def _pieces(engine: Model, numbered: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
     if isinstance(engine, Spreads):
-        yield from engine.spread(asked)
+        yield from engine.spread(numbered)
     elif streams(engine):
-        yield from _streamed(engine, asked)
+        yield from _streamed(engine, numbered)
     else:
-        for number, requests in asked.items():
+        for number, requests in numbered.items():
             try:
                 yield from ((number, completion) for completion in _of_batch(engine, requests))
             except OutOfMemory as error:
@@ -244,12 +244,12 @@ def _of_batch(engine: Model, requests: Sequence[Request]) -> Iterator[Completion
     _assert_whole(engine, came, requests)
 
 
-def _streamed(engine: Model, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
+def _streamed(engine: Model, numbered: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
     owing: dict[str, list[int]] = defaultdict(list)
-    for number, requests in asked.items():
+    for number, requests in numbered.items():
         for request in requests:  # the same request may be in several batches, as where two rivals answer alike
             owing[request.id].append(number)
-    for completion in _each(engine, engine.generate([request for requests in asked.values() for request in requests])):
+    for completion in _each(engine, engine.generate([request for requests in numbered.values() for request in requests])):
         if not owing.get(completion.request_id):
             _assert_whole(engine, [completion], ())
         yield owing[completion.request_id].pop(0), completion

@@ -82,17 +82,18 @@ def read_config(folder: Path) -> Any:
         raise SelfRewardError(f"gives vectors and no text ({OF_EMBEDDINGS})", str(folder), GIVE)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # whatever its code stumbles over
+    except Exception as error:  # transformers may raise anything
         own = "it needs code that comes with the model (auto_map), which is never run"
         raise SelfRewardError(f"{UNKNOWN} ({own if 'auto_map' in settings else first_line(error)})", str(folder), GIVE) from error
-    _assert_ends(folder / "generation_config.json")
+    _assert_ends(folder / "generation_config.json", int(getattr(config.get_text_config(), "vocab_size", 0)))
     return config
 
 
-def _assert_ends(file: Path) -> None:
-    """Raises `SelfRewardError` where settings of how to generate, if there are any, do not say on which tokens to stop."""
+def _assert_ends(file: Path, embeddings: int) -> None:
+    """Raises `SelfRewardError` where settings of how to generate, if there are any, name an end that is no token's id."""
     ends = read_settings(file).get("eos_token_id") if file.is_file() else None
-    if not all(type(end) is int for end in (ends if isinstance(ends, list) else [ends]) if end is not None):
+    ids = [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
+    if not all(type(end) is int and 0 <= end < (embeddings or end + 1) for end in ids):
         raise wrong(file, f"says eos_token_id = {ends!r}, which is no token's id", "Correct it, or leave it out")
 
 
@@ -111,8 +112,8 @@ def _quantised(settings: dict[str, Any]) -> Any:
 
 
 def _refuse_quantised(folder: Path, settings: dict[str, Any]) -> None:
-    if said := _quantised(settings):
-        table = said if isinstance(said, dict) else {}
+    if quantised := _quantised(settings):
+        table = quantised if isinstance(quantised, dict) else {}
         bits = 4 if table.get("load_in_4bit") else 8 if table.get("load_in_8bit") else table.get("bits")
         kind = ", ".join(filter(None, (str(table.get("quant_method", "")), f"{bits} bits" if bits else "")))
         what = (
@@ -189,8 +190,8 @@ def _refuse_beyond(folder: Path, tokenizer: Any, embeddings: int) -> None:
     from selfreward.engines.tokens import end_of_turn, prompt_ids
     from selfreward.records import Message
 
-    asked = prompt_ids(tokenizer, [Message(role="user", content="Hi")])
-    written = {*asked, end_of_turn(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
+    ids = prompt_ids(tokenizer, [Message(role="user", content="Hi")])
+    written = {*ids, end_of_turn(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
     added = tokenizer.added_tokens_decoder
     never = {at for at, token in added.items() if token.special and at not in written and len(token.content) > 1}
     beyond = sorted(at for at in {*tokenizer.get_vocab().values(), *written} if at >= embeddings and at not in never)
@@ -208,22 +209,22 @@ def _assert_fitting(folder: Path, config: Any, tensors: dict[str, list[int]]) ->
 
     try:
         with quietly():
-            _, found = AutoModelForCausalLM.from_pretrained(
+            _, report = AutoModelForCausalLM.from_pretrained(
                 folder, config=config, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True,
                 trust_remote_code=False, use_safetensors=True,
             )  # fmt: skip
-    except Exception as error:  # whatever its code may stumble over
+    except Exception as error:  # transformers may raise anything
         raise SelfRewardError(f"transformers fails on it: {first_line(error)}", str(folder), GIVE) from error
     kind = config.model_type
-    for name, stored, meant in sorted(found["mismatched_keys"]):
+    for name, stored, meant in sorted(report["mismatched_keys"]):
         what = f"{name} in its weights is {_shape(stored)}, and {_shape(meant)} by its config.json"
         raise SelfRewardError(what, str(folder), "Give the config.json and tokenizer that belong to these weights")
-    if found["missing_keys"]:
-        what = f"its weights lack {_first(found['missing_keys'])} of a {kind}"
-        unknown = f", and have {_first(found['unexpected_keys'])}" if found["unexpected_keys"] else ""
+    if report["missing_keys"]:
+        what = f"its weights lack {_first(report['missing_keys'])} of a {kind}"
+        unknown = f", and have {_first(report['unexpected_keys'])}" if report["unexpected_keys"] else ""
         raise SelfRewardError(what + unknown, str(folder), GIVE)
-    if found["unexpected_keys"]:
-        what = f"its weights have {_first(found['unexpected_keys'])}, which a {kind} does not have"
+    if report["unexpected_keys"]:
+        what = f"its weights have {_first(report['unexpected_keys'])}, which a {kind} does not have"
         raise SelfRewardError(what, str(folder), "Give the config.json that belongs to these weights")
     if not tensors:
         raise SelfRewardError("has no weights in its files", str(folder), GIVE)

@@ -7,15 +7,18 @@ from typing import NamedTuple
 
 from selfreward.records import Completion, Request
 
-_NAME = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|antthinking)"
+_NAME = (
+    r"(?:(?!(?:no|end|stop)_)\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|antthinking|reflection|cot|chain[_-]of[_-]thought"
+    r"|(?:inner|internal)[_-](?:monologue|thoughts?))(?:_(?:fast|slow|deep|short|long))?(?::\w{1,20})?"
+)
 OPEN = (
-    rf"<\s*+\|?{_NAME}\|?\s*+>|\[THINK\]|◁think▷|<\|(?:START_THINKING|begin_of_thought)\|>"
+    rf"<\s*+\|?{_NAME}\|?\s*+>|\[THINK\]|◁think▷|<\|(?:START_THINKING|begin_of_thought|inner_prefix)\|>"
     r"|<\|channel\|>\s*+(?:analysis|commentary)\b[^<\n]*+(?:<\|message\|>)?|<\|channel>\s*+thought\b"
 )
-"""The beginning of a thought, ignoring case: of Qwen and most others, Mistral, Kimi, Cohere, gpt-oss, Gemma 4."""
+"""The beginning of a thought, ignoring case: of Qwen and most others, Mistral, Kimi, Cohere, Apertus, gpt-oss, Gemma 4."""
 CLOSE = (
     rf"<\s*+\|?/\s*+\|?{_NAME}\|?\s*+>|\[/THINK\]|◁/think▷|<channel\|>"
-    r"|<\|(?:END_THINKING|end_of_thought)\|>(?:\s*+<\|(?:START_RESPONSE|START_TEXT|begin_of_solution)\|>)?"
+    r"|<\|inner_suffix\|>|<\|(?:END_THINKING|end_of_thought)\|>(?:\s*+<\|(?:START_RESPONSE|START_TEXT|begin_of_solution)\|>)?"
     r"|(?:<\|end\|>\s*+<\|start\|>\s*+assistant\s*+)?<\|channel\|>\s*+final\b[^<\n]*+<\|message\|>"
 )
 """The end of a thought, with the header of the answer where one follows."""
@@ -62,8 +65,8 @@ def parted(text: str, opened: bool = False) -> Said:
 
 def written_with(text: str) -> Said | None:
     """The thought and the answer of a text by people that begins with a thought (`<think>…</think>`); None of any other."""
-    mark, said = MARKS.match(text.lstrip()), parted(text)
-    return said if mark and mark["open"] and said.thought and said.whole else None
+    mark, completion = MARKS.match(text.lstrip()), parted(text)
+    return completion if mark and mark["open"] and completion.thought and completion.whole else None
 
 
 def without_thought(completion: Completion, request: Request, opened: bool = False, apart: str | None = None) -> Completion:
@@ -75,14 +78,14 @@ def without_thought(completion: Completion, request: Request, opened: bool = Fal
     thinks = request.sampling.thinking is not None and request.forced is None
     if not thinks or completion.thought is not None or completion.finish == "error":
         return completion
-    said = parted(completion.text, opened)
+    parts = parted(completion.text, opened)
     if apart:  # no server says of a thought whether it came to its end: it did where something follows
-        said = said._replace(thought=apart, whole=bool(said.answer.strip()))
-    watched = [place.model_copy(update={"at": place.at - said.start}) for place in completion.watched if place.at >= said.start]
+        parts = parts._replace(thought=apart, whole=bool(parts.answer.strip()))
+    watched = [place.model_copy(update={"at": place.at - parts.start}) for place in completion.watched if place.at >= parts.start]
     return completion.model_copy(
         update={
-            "text": said.answer, "thought": said.thought, "watched": tuple(watched),
-            "finish": completion.finish if said.whole else "truncated",
+            "text": parts.answer, "thought": parts.thought, "watched": tuple(watched),
+            "finish": completion.finish if parts.whole else "truncated",
         }
     )  # fmt: skip
 

@@ -75,8 +75,10 @@ class Judge:
         A prompt is a text, or the messages of a conversation of which the response answers the last. Raises `ValueError` where
         there are not as many prompts as responses.
         """
-        given = enumerate(zip(prompts, responses, strict=True), start=1)
-        read = [(_asked(prompt, f"prompt {at}"), quoted(_asked(said, f"response {at}"))) for at, (prompt, said) in given]
+        numbered = enumerate(zip(prompts, responses, strict=True), start=1)
+        read = [
+            (_asked(prompt, f"prompt {at}"), quoted(_asked(response, f"response {at}"))) for at, (prompt, response) in numbered
+        ]
         items = [(prompt, _answer(prompt, response)) for prompt, response in read]
         requests = self.grader.plan(items, self.model, self._seed)
         answers = completions(self._engine, requests) if requests else {}
@@ -129,17 +131,17 @@ def _answer(prompt: Asked, response: str) -> Response:
 def _asked(turns: Turns, where: str) -> Asked:
     """A text or a conversation as it is judged, of one message its content. Raises `SelfRewardError` where it is no text."""
     if isinstance(turns, str):
-        said: Asked = turns
+        prompt: Asked = turns
     elif len(turns) == 1:
-        said = _content(turns[0], where)
+        prompt = _content(turns[0], where)
     else:
         roles: list[Any] = [" ".join(str(turn["role"]).split()) for turn in turns]  # a tool's may be among them
-        said = tuple(
+        prompt = tuple(
             Message.model_construct(role=role, content=_content(turn, where)) for role, turn in zip(roles, turns, strict=True)
         )
-    if HALVES.search(quoted(said)):
+    if HALVES.search(quoted(prompt)):
         raise SelfRewardError("holds half a surrogate pair, which is no text", where, "Leave it out")
-    return said
+    return prompt
 
 
 def _content(message: Mapping[str, Any], where: str) -> str:

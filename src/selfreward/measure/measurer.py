@@ -11,6 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from selfreward.errors import amount
 from selfreward.measure import axes
 from selfreward.measure.truth import by_checks, followed, load_truth
 from selfreward.recipe import CHECKS, Recipe
@@ -88,18 +89,18 @@ class Measurer:
         self.answers: dict[str, list[Response]] = {}
         self.left: set[str] = set()
 
-    def measure(self, folder: ModelFolder, model: Checkpoint, made: Iteration | None = None) -> Measurement:
+    def measure(self, folder: ModelFolder, model: Checkpoint, iteration: Iteration | None = None) -> Measurement:
         """Measure `model` in its folder, on held-out prompts and rankings; writes `measured.json` and `summary.json`."""
         answering = Answering(self.recipe.responses.sampling, frame=self.recipe.responses.frame)
         own = list(folder.ask(HELDOUT_RESPONSES, answering, self.seed.heldout_prompts, model))
         self.answers[folder.name] = own
         judgments = self._judge(folder, model)
-        self._check(folder, own, made)
-        verdicts = folder.keep(TRUTH, (self._verdicts(chain(own, made.responses if made else ()), made), []))
-        for candidate in made.responses if made else ():
+        self._check(folder, own, iteration)
+        verdicts = folder.keep(TRUTH, (self._verdicts(chain(own, iteration.responses if iteration else ()), iteration), []))
+        for candidate in iteration.responses if iteration else ():
             self.checked.pop(candidate.id, None)
         ranked = self._judge_rankings(folder, model)
-        measured = self._sum_up(folder, model, own, judgments, ranked, verdicts, made)
+        measured = self._sum_up(folder, model, own, judgments, ranked, verdicts, iteration)
         self.done.append(measured)
         self._summarise()
         self.signed[folder.name] = folder.sum_up(measured, self.signed)
@@ -125,19 +126,19 @@ class Measurer:
         judged = [answer for name in (folder.name, *self.rivals(folder.name)) for answer in self.answers[name]]
         return folder.ask(HELDOUT_JUDGMENTS, self.grader, [(asked_of[answer.prompt_id], answer) for answer in judged], model)
 
-    def _check(self, folder: ModelFolder, own: list[Response], made: Iteration | None) -> None:
+    def _check(self, folder: ModelFolder, own: list[Response], iteration: Iteration | None) -> None:
         """Check the answers to prompts that carry checks."""
         if self.recipe.judge.checks == "off":
             return
-        prompts = (*self.seed.heldout_prompts, *(made.prompts if made else ()))
-        checked = check_all(prompts, chain(own, made.responses if made else ()), self.recipe.seed)
+        prompts = (*self.seed.heldout_prompts, *(iteration.prompts if iteration else ()))
+        checked = check_all(prompts, chain(own, iteration.responses if iteration else ()), self.recipe.seed)
         folder.keep(HELDOUT_CHECKS, ([check for checks in checked.values() for check in checks], []))
         self.checked |= checked
 
-    def _verdicts(self, responses: Iterable[Response], made: Iteration | None) -> list[Verdict]:
+    def _verdicts(self, responses: Iterable[Response], iteration: Iteration | None) -> list[Verdict]:
         if self.recipe.measure.truth == CHECKS:
             return by_checks(responses, self.checked, self.grader.config.scale)
-        texts = {prompt.id: prompt.text for prompt in (*self.seed.heldout_prompts, *(made.prompts if made else []))}
+        texts = {prompt.id: prompt.text for prompt in (*self.seed.heldout_prompts, *(iteration.prompts if iteration else []))}
         truths = ((response, self.truth(texts[response.prompt_id], response.text)) for response in responses if response.answered)
         return [Verdict(response_id=response.id, kind=true[0], points=true[1]) for response, true in truths if true]
 
@@ -149,7 +150,7 @@ class Measurer:
         judgments: Iterable[Judgment],
         ranked: Collection[Judgment],
         verdicts: list[Verdict],
-        made: Iteration | None,
+        iteration: Iteration | None,
     ) -> Measured:
         own_ids = {answer.id for answer in own}
         tally, by_response = Tally(), {verdict.response_id: verdict for verdict in verdicts}
@@ -169,7 +170,7 @@ class Measurer:
             score_histogram=tally.histogram, judgments=_ordered(tally.outcomes),
             reward_modeling=judging,
             checks=followed([self.checked[a.id] for a in own if a.id in self.checked], *self._resampling),
-            loop=self.loop_stats(made, by_response, folder) if made else None,
+            loop=self.loop_stats(iteration, by_response, folder) if iteration else None,
             selected=folder.receipt(MODEL).get("selected"),
         )  # fmt: skip
 
@@ -198,10 +199,11 @@ class Measurer:
             for rival in self.rivals(folder.name)
         }
         items = [item for group in groups.values() for item in group]
-        asked = folder.ask(HELDOUT_PREFERENCES, self.pairwise, items, judge)
-        if (why := of_preferences(asked, "measure.judge")) and not any(preference.winner for preference in asked):
-            folder.run.progress.say(f"warning: {judge.name} decided none of {len(asked):,} comparisons: {why.told}. {why.now}")
-        preferences = iter(asked)
+        records = folder.ask(HELDOUT_PREFERENCES, self.pairwise, items, judge)
+        if (why := of_preferences(records, "measure.judge")) and not any(record.winner for record in records):
+            none = f"decided none of {amount(len(records), 'comparison')}"
+            folder.run.progress.say(f"warning: {judge.name} {none}: {why.told}. {why.now}")
+        preferences = iter(records)
         return [self._contest(rival, judge.name, list(islice(preferences, 2 * len(group)))) for rival, group in groups.items()]
 
     def _contest(self, rival: str, judge: str, preferences: Sequence[Preference]) -> HeadToHead:
@@ -229,34 +231,34 @@ class Measurer:
         true = self.truth(ranking.prompt, ranking.responses[0])
         return true[0] if true else "all"
 
-    def loop_stats(self, made: Iteration, true: dict[str, Verdict], folder: ModelFolder) -> LoopStats:
+    def loop_stats(self, iteration: Iteration, true: dict[str, Verdict], folder: ModelFolder) -> LoopStats:
         """Statistics of the iteration whose records are in `folder`, which are read once; `true`: verdicts by response id."""
         tally = Tally()
-        scores = self.grader.mean_scores(tally.of(made.judgments))
+        scores = self.grader.mean_scores(tally.of(iteration.judgments))
         true_scores = [
             (true[p.chosen_id].score, true[p.rejected_id].score)
-            for p in made.pairs
+            for p in iteration.pairs
             if {p.chosen_id, p.rejected_id} <= true.keys()
         ]
         characters, with_truth, judged = 0, set(), []
-        for response in made.responses:
+        for response in iteration.responses:
             characters += len(response.text)
             if response.id in true:
                 with_truth.add(response.prompt_id)
                 judged += [(scores[response.id], true[response.id].score)] if response.id in scores else []
         return LoopStats(
-            proposals=made.proposals, prompts=len(made.prompts), dropped_prompts=folder.dropped(PROMPTS),
-            well_formed=len(with_truth) / len(made.prompts) if true else None,
-            distinct_prompts=len({prompt.id for prompt in made.prompts}),
-            responses=len(made.responses), response_length=characters / len(made.responses) if made.responses else 0.0,
+            proposals=iteration.proposals, prompts=len(iteration.prompts), dropped_prompts=folder.dropped(PROMPTS),
+            well_formed=len(with_truth) / len(iteration.prompts) if true else None,
+            distinct_prompts=len({prompt.id for prompt in iteration.prompts}),
+            responses=len(iteration.responses), response_length=characters / max(len(iteration.responses), 1),
             judgments=_ordered(tally.outcomes), score_histogram=tally.histogram,
-            pairs=len(made.pairs), dropped_pairs=folder.dropped(PAIRS),
+            pairs=len(iteration.pairs), dropped_pairs=folder.dropped(PAIRS),
             untrained_pairs=folder.receipt(MODEL).get("dropped", {}),
             self_score=intervals.mean([own for own, _ in judged] or list(scores.values()), *self._resampling),
             true_score=intervals.mean([t for _, t in judged], *self._resampling),
             pairs_right=_average([chosen > rejected for chosen, rejected in true_scores]) if true_scores else None,
             pairs_wrong=_average([chosen < rejected for chosen, rejected in true_scores]) if true_scores else None,
-            further=_further(folder, self.recipe), position_flips=flip_rate(made.preferences), told=dict(made.told),
+            further=_further(folder, self.recipe), position_flips=flip_rate(iteration.preferences), told=dict(iteration.told),
             chosen_true=_average([chosen for chosen, _ in true_scores]) if true_scores else None,
             rejected_true=_average([rejected for _, rejected in true_scores]) if true_scores else None,
         )  # fmt: skip

@@ -25,19 +25,19 @@ def load_truth(recipe: Recipe) -> Truth:
 
     def truth(prompt: str, response: str) -> tuple[str, dict[str, float]] | None:
         try:
-            told = function(prompt, response)
-        except Exception as error:  # whatever may go wrong in another's code
+            answer = function(prompt, response)
+        except Exception as error:  # the user's code may raise anything
             raise SelfRewardError(f"raised {raised(error)} for the prompt {prompt[:80]!r}", where, now) from error
-        if told is None:
+        if answer is None:
             return None
         try:
-            kind, points = told
-            told = kind, {str(criterion): float(point) for criterion, point in points.items()}
+            kind, points = answer
+            answer = kind, {str(criterion): float(point) for criterion, point in points.items()}
         except (TypeError, ValueError, AttributeError) as error:
-            raise SelfRewardError(f"gave {told!r:.80} for the prompt {prompt[:80]!r}", where, now) from error
-        if not isinstance(kind, str) or not all(map(isfinite, told[1].values())):
-            raise SelfRewardError(f"gave {told!r:.80} for the prompt {prompt[:80]!r}", where, now)
-        return told
+            raise SelfRewardError(f"gave {answer!r:.80} for the prompt {prompt[:80]!r}", where, now) from error
+        if not isinstance(kind, str) or not all(map(isfinite, answer[1].values())):
+            raise SelfRewardError(f"gave {answer!r:.80} for the prompt {prompt[:80]!r}", where, now)
+        return answer
 
     return truth
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.resources import files
@@ -76,35 +77,6 @@ def moved(name: str, places: Mapping[str, str]) -> str:
 def _resolve_model(name: str, info: ValidationInfo) -> str:
     names = (*ROLES, *(info.context or {}).get("servers", ()))
     return name if name in names or re.fullmatch(IMPORT_PATH, name) else _resolve(name, info)
-
-
-GROUPED = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+\]|(?P<negative>\(\?<?!)|(?P<group>\((?:\?P<|(?!\?)))|(?P<other>\()|(?P<close>\))", re.DOTALL
-)
-"""A piece of a regular expression that affects where its groups are."""
-HANGS_ON_MORE = re.compile(r"\(\?(?:<?[=!]|\(|P=)|\\[1-9B]")
-"""A piece of a regular expression that depends on the text around its group."""
-
-
-def catches(pattern: str, texts: Iterable[str]) -> list[str]:
-    """The texts that the first group of `pattern` can catch, ignoring case; all of them where that cannot be told."""
-    opened: list[tuple[str, int]] = []
-    for piece in GROUPED.finditer(pattern):
-        if piece.lastgroup == "close" and opened:
-            kind, start = opened.pop()
-            if kind == "group" and not any(outer == "group" for outer, _ in opened):
-                never = any(outer == "negative" for outer, _ in opened)
-                return [] if never else _caught(pattern[start : piece.end()], re.compile(pattern).flags, texts)
-        elif piece.lastgroup:
-            opened.append((piece.lastgroup, piece.start()))
-    return list(texts)
-
-
-def _caught(group: str, flags: int, texts: Iterable[str]) -> list[str]:
-    if HANGS_ON_MORE.search(group):
-        return list(texts)
-    alone = re.compile(group, flags | re.IGNORECASE)
-    return [text for text in texts if alone.fullmatch(text)]
 
 
 def _hide_unless(pattern: str) -> Callable[[Any], Any]:
@@ -235,16 +207,32 @@ def spelt_now(value: Any) -> Any:
 
 
 _recipes: list[Path] = []
-"""The folder of the recipe read last, where import paths are looked for too."""
+"""The folder of the recipe read last, or the folders that its run was begun with; import paths are searched there too."""
+LOOKED_IN = "looked_in"
+"""The key in a run's `provenance.json` of the folders that were searched for import paths."""
 
 
-def look_in(folder: Path) -> None:
-    """Make import paths see the modules in `folder`, a recipe's; the folder of the recipe read before is no longer seen.
+def look_in(*folders: Path) -> None:
+    """Make import paths see the modules in `folders`, such as a recipe's; folders given before are no longer seen.
 
-    Python's own path is searched first, then the recipe's folder, then the current folder. A name that means two files is
-    refused: neither is chosen silently.
+    Python's own path is searched first, then these folders, then the current folder. A name that means two files is refused:
+    neither is chosen silently.
     """
-    _recipes[:] = [folder.absolute()]
+    _recipes[:] = [folder.absolute() for folder in folders]
+
+
+def looked_in() -> list[str]:
+    """The folders that are searched for import paths after Python's own path: the recipe's, then the current one."""
+    return list(dict.fromkeys(str(folder) for folder in (*_recipes, Path.cwd())))
+
+
+def begun_with(run: Path) -> list[Path]:
+    """The folders that a run searched for import paths; none where `run` is no run's folder, or does not tell."""
+    try:
+        known = json.loads((run / "provenance.json").read_text(encoding="utf-8"))[LOOKED_IN]
+        return [Path(folder) for folder in known]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return []
 
 
 _ours: list[str] = []
@@ -276,7 +264,7 @@ def _see() -> list[str]:
     for folder in _ours:
         if folder in sys.path:
             sys.path.remove(folder)
-    folders = list(dict.fromkeys(str(folder) for folder in (*_recipes, Path.cwd())))
+    folders = looked_in()
     _ours[:] = [folder for folder in folders if folder not in sys.path]
     sys.path.extend(_ours)
     return folders

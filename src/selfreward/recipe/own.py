@@ -1,4 +1,4 @@
-"""Code of the user's own, which a recipe names by import path, and the check that it can be called."""
+"""Code of the user's own, which a recipe names by import path: it is loaded, and checked that it can be called."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def assert_takes(function: Any, where: str, *arguments: str) -> None:
         signature.bind(*arguments)
     except TypeError as error:
         what = f"takes {signature}, and is called with {called}"
-        raise SelfRewardError(what, where, f"Let it take {amount_of(arguments)}") from error
+        raise SelfRewardError(what, where, f"Make it take {amount_of(arguments)}") from error
 
 
 def amount_of(arguments: tuple[str, ...]) -> str:
@@ -50,7 +50,7 @@ def function_at(path: str, where: str, *arguments: str) -> Callable[..., Any]:
     assert_takes(function, f"{where} ({path})", *arguments)
     for is_one, kind in LATER.items():
         if is_one(function):
-            raise SelfRewardError(f"is {kind}, which gives no value when it is called", f"{where} ({path})", "Let it return one")
+            raise SelfRewardError(f"is {kind}, which gives no value when called", f"{where} ({path})", "Make it return a value")
     return function
 
 
@@ -60,11 +60,11 @@ ENGINE = {"batches": ("requests",), "prepare": ("requests",), "generate": ("batc
 
 def engine_at(path: str) -> Callable[[], Any]:
     """The class, or function without arguments, that makes an engine. Raises `SelfRewardError` where it is none."""
-    made: Any = imported(path)
-    assert_takes(made, path)
-    if isinstance(made, type):
-        assert_engine(made, path, ("self",))
-    return made  # type: ignore[no-any-return]
+    factory: Any = imported(path)
+    assert_takes(factory, path)
+    if isinstance(factory, type):
+        assert_engine(factory, path, ("self",))
+    return factory  # type: ignore[no-any-return]
 
 
 def assert_engine(engine: Any, path: str, first: tuple[str, ...] = ()) -> None:
@@ -72,6 +72,6 @@ def assert_engine(engine: Any, path: str, first: tuple[str, ...] = ()) -> None:
     if missing := [name for name in ENGINE if not callable(getattr(engine, name, None))]:
         name = engine.__name__ if isinstance(engine, type) else type(engine).__name__
         what = f"{name} has no {' and no '.join(missing)}, and an engine has {', '.join(ENGINE)}"
-        raise SelfRewardError(what, path, "Add what is missing (docs/python.md shows a whole one)")
+        raise SelfRewardError(what, path, "Add what is missing (docs/python.md shows a whole engine)")
     for name, arguments in ENGINE.items():
         assert_takes(getattr(engine, name), f"{path}, {name}", *first, *arguments)

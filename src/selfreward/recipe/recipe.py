@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from selfreward.errors import SelfRewardError
 from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
-from selfreward.recipe.fields import Located, Section, assert_open, look_in, off, spelt_now
+from selfreward.recipe.fields import Located, Section, assert_open, begun_with, look_in, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import CHECKS, DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
@@ -91,13 +91,13 @@ class Recipe(Section):
     def _can_tell_flukes(cls, pairs: PairsConfig, info: ValidationInfo) -> PairsConfig:
         judge = info.data.get("judge")
         if pairs.temporal and judge and (not judge.averages or judge.samples == "adaptive"):
-            raise ValueError("other models' candidates need scores of one judge, and a number of samples: see judge")
+            raise ValueError("candidates of other models need the scores of one judge, and a number for judge.samples")
         if pairs.max_fluke is None or "judge" not in info.data:
             return pairs
         if not info.data["judge"].averages:
-            raise ValueError("max_fluke goes by the noise of one judge's scores: leave it out, or a jury, or judge.method")
+            raise ValueError("max_fluke is computed from the noise of one judge's scores: leave out it, a jury or judge.method")
         if info.data["judge"].most == 1:
-            raise ValueError("max_fluke goes by how far judgments of one response differ: judge.samples must be 2 at least")
+            raise ValueError("max_fluke is computed from several judgments of one response: judge.samples must be at least 2")
         return pairs
 
     @field_validator("eft")
@@ -106,7 +106,7 @@ class Recipe(Section):
         data = info.data.get("data")
         if eft.by == "self" and data and (data.eft or data.rankings):
             raise ValueError(
-                'by = "self" makes rankings itself: leave out data.eft and data.rankings; to measure, give heldout_rankings'
+                'by = "self" makes the rankings: leave out data.eft and data.rankings; for measuring, give heldout_rankings'
             )
         return eft
 
@@ -123,9 +123,9 @@ class Recipe(Section):
         if judge.by != "current" or not judge.averages:
             raise ValueError('a model learns from its own judgments: judge.by must be "current", and judge.method "scores"')
         if judge.samples == "adaptive":
-            raise ValueError("judgments are compared of a response with all its samples: judge.samples must be a number")
+            raise ValueError("all judgments of a response are compared: judge.samples must be a number")
         if samples < max(2, judge.most):
-            raise ValueError(f"of {judge.most} judgments of a response at least two must be compared, and all of them")
+            raise ValueError(f"at least two judgments of a response must be compared, and all {judge.most} of them")
         return config
 
     @field_validator("measure")
@@ -142,15 +142,15 @@ class Recipe(Section):
             return dpo
         if "pairs" in info.data and info.data["pairs"].temporal:
             raise ValueError(
-                'confidence = "consistency" ranks the candidates of one model: leave it out, or other models\' candidates'
+                'confidence = "consistency" ranks the candidates of one model: leave out it or the candidates of others'
             )
         if not info.data["judge"].averages:
             raise ValueError(
-                'confidence = "consistency" compares mean scores of one judge: leave it out, or a jury, or judge.method'
+                'confidence = "consistency" compares mean scores of one judge: leave out either it or the jury or judge.method'
             )
         if info.data["judge"].by not in ("current", "previous"):
             raise ValueError(
-                'confidence = "consistency" is for judge.by = "current" or "previous": other judges stay as they are'
+                'confidence = "consistency" works only with judge.by = "current" or "previous": other judges do not change'
             )
         return dpo
 
@@ -168,9 +168,9 @@ class Recipe(Section):
             for name in ("sft", "dpo"):
                 info.data[name].split(cluster.trainers)
             if cluster.fsdp and info.data["trainer"].lora:
-                raise ValueError("fsdp is for training all weights: leave it out, or trainer.lora")
+                raise ValueError("fsdp trains all weights: leave out either fsdp or trainer.lora")
             if cluster.trainers > 1 and info.data["dpo"].optimizer == "carried":
-                raise ValueError("dpo.optimizer is carried by one process alone: leave it out, or trainers")
+                raise ValueError("dpo.optimizer is carried only in a single process: leave out either dpo.optimizer or trainers")
         return cluster
 
 
@@ -182,7 +182,7 @@ def load_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> R
     path = Path(path)
     path = shipped_recipes().get(path.name.removesuffix(".toml"), path) if path.parent == Path() and not path.exists() else path
     tree = read_tree(path)
-    look_in(path.parent)
+    look_in(*(begun_with(path.parent) if path.name == "config.json" else ()) or [path.parent])
     return read_recipe(_changed(tree, changes or {}), str(path), path.parent)
 
 
@@ -201,7 +201,7 @@ def read_tree(path: Path) -> dict[str, Any]:
         now = f"Give the path of a recipe, or the name of one that comes with the package: {', '.join(shipped_recipes())}"
         raise SelfRewardError(f"cannot be read ({error.strerror})", str(path), now) from error
     except (ValueError, RecursionError) as error:
-        raise SelfRewardError(f"is not {language} ({error})", str(path), "Put that line right") from error
+        raise SelfRewardError(f"is not {language} ({error})", str(path), "Correct that line") from error
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -275,7 +275,7 @@ def set_field(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
         if not isinstance(tree, dict):
-            raise SelfRewardError(f"{name} is a field and has none of its own", "--set", f"Set {name} itself, or another field")
+            raise SelfRewardError(f"{name} is a field without fields", "--set", f"Set {name} itself, or another field")
     tree[path[-1]] = value
 
 

@@ -28,8 +28,8 @@ PASS = 2048
 """Tokens of a forward pass on a CPU, padding included, where no number of examples is given."""
 Confidence = Annotated[float | Literal["consistency"], BeforeValidator(_consistency_or_a_share)]
 NOT_BY_PAIR = {
-    "aot": "it sorts the pairs of a forward pass, so that what is learnt would hang on how a step is cut into passes",
-    "aot_unpaired": "it sorts the pairs of a forward pass, so that what is learnt would hang on how a step is cut into passes",
+    "aot": "it sorts the pairs of a forward pass, so the result would depend on the division of a step into passes",
+    "aot_unpaired": "it sorts the pairs of a forward pass, so the result would depend on the division of a step into passes",
     "sft": "it learns from no preference: dpo.nll_weight adds it to another loss",
 }
 """Losses of TRL that this program does not offer, with the reason."""
@@ -185,10 +185,10 @@ class DPOConfig(BatchConfig):
 
     def assert_goes_with(self, other: TrainerConfig | SelectConfig) -> None:
         """Raises `ValueError` where these settings cannot be combined with `other`."""
-        asked = {"dpo.average": self.average > 1, "dpo.optimizer": self.optimizer == "carried"}
-        name = next((name for name, wanted in asked.items() if wanted), None)
+        needs = {"dpo.average": self.average > 1, "dpo.optimizer": self.optimizer == "carried"}
+        name = next((name for name, wanted in needs.items() if wanted), None)
         if name and isinstance(other, SelectConfig):
-            raise ValueError(f"{name} goes by the end of a training, and select by another checkpoint: leave out one of them")
+            raise ValueError(f"{name} uses the end of a training, and select another checkpoint: leave out select, or {name}")
         if name and isinstance(other, TrainerConfig) and other.lora:
             raise ValueError(f"{name} needs whole weights, and adapters are made anew: leave out trainer.lora, or {name}")
 
@@ -206,15 +206,15 @@ class DPOConfig(BatchConfig):
     @model_validator(mode="after")
     def _takes_what_the_loss_takes(self) -> Self:
         if self.average < 1:
-            raise ValueError("average counts checkpoints: it must be 1 at least")
+            raise ValueError("average counts checkpoints: it must be at least 1")
         if self.confidence != 1 and self.loss != "sigmoid":
-            raise ValueError(f'confidence is for loss = "sigmoid": leave it out, or loss = "{self.loss}"')
+            raise ValueError(f'confidence works only with loss = "sigmoid": leave out either confidence or loss = "{self.loss}"')
         if self.loss == "exo_pair" and not self.label_smoothing:
             raise ValueError("exo_pair needs a label_smoothing above 0, as TRL does; its paper recommends 0.001")
         if self.label_smoothing and self.loss not in ("exo_pair", "robust"):
-            raise ValueError(f"label_smoothing is for exo_pair and robust: {self.loss} passes over it")
+            raise ValueError(f"label_smoothing works only with exo_pair and robust: {self.loss} ignores it")
         if self.label_smoothing >= 0.5:
-            raise ValueError("label_smoothing must be below 0.5: from there on the pairs say the opposite, or nothing")
+            raise ValueError("label_smoothing must be below 0.5: from 0.5 on the pairs say the opposite, or nothing")
         return self
 
 
@@ -272,7 +272,7 @@ class JudgePairsConfig(SamplingConfig):
         if re.compile(self.pattern).groups != 1:
             raise ValueError("pattern must have one group, the verdict")
         if self.by == "none" and not self.replay:
-            raise ValueError('by = "none" needs replay: nothing else teaches the judge then')
+            raise ValueError('by = "none" needs replay, which alone teaches the judge then')
         if not self.share:
-            raise ValueError("share must be above 0: leave out [judge_pairs] to train on answers alone")
+            raise ValueError("share must be above 0; to train on answers alone, leave out [judge_pairs]")
         return self

@@ -1,4 +1,4 @@
-from .base import (REPLY as REPLY, VERIFIED as VERIFIED, Identified as Identified, Record as Record, compiles as compiles,
+from .base import (REPLY as REPLY, Identified as Identified, Record as Record, catches as catches, compiles as compiles,
     content_id as content_id)
 from .evaluated import (FOLDER as FOLDER, RESULT as RESULT, Figure as Figure, Findings as Findings, Result as Result,
     read_results as read_results, write_result as write_result)
@@ -19,7 +19,7 @@ from .measured import (Comparison as Comparison, Place as Place, Preference as P
     Compared as Compared, Estimate as Estimate, Followed as Followed, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
-    Posed as Posed, Request as Request, Sampled as Sampled, Sampling as Sampling, Thoughtful as Thoughtful, Watched as Watched)
+    Posed as Posed, Request as Request, Sampled as Sampled, Sampling as Sampling, Watched as Watched)
 from .requests import (NO_FRAME as NO_FRAME, Asked as Asked, Conversed as Conversed, Frame as Frame, last_turn as last_turn,
     quoted as quoted, turns_of as turns_of)
 from .watched import (Anchor as Anchor, Baseline as Baseline, Check as Check, Checks as Checks, How as How, Instruction as Instruction,

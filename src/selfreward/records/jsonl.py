@@ -66,9 +66,9 @@ class Records(Collection[R]):
 
 def even(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows, each with every name that one of them has: `datasets` takes the columns of the first."""
-    found = list(rows)
-    names = dict.fromkeys(name for row in found for name in row)
-    return [{name: row.get(name) for name in names} for row in found]
+    rows_read = list(rows)
+    names = dict.fromkeys(name for row in rows_read for name in row)
+    return [{name: row.get(name) for name in names} for row in rows_read]
 
 
 def iter_jsonl(path: Path, kind: type[R], context: str | None = None) -> Iterator[R]:
@@ -125,7 +125,7 @@ def read_record(file: Path, kind: type[R]) -> R:
     try:
         return read_line(readable(file).read_text(encoding="utf-8"), kind, str(file))
     except UnicodeDecodeError as error:
-        raise SelfRewardError("is not UTF-8", str(file), "Restore the file from where it came") from error
+        raise SelfRewardError("is not UTF-8", str(file), "Restore the file") from error
 
 
 def wrong_field(error: ValidationError, kind: type[BaseModel], names: Mapping[str, str] | None = None) -> str:

@@ -50,7 +50,7 @@ class Held:
     def assert_held(self, folder: Path) -> None:
         """Raises `SelfRewardError` where the lease on `folder` expired, such as in sleep, and another process took it."""
         if self.lease and self.lease.lost:
-            what = f"this process did not refresh its lease for {STALE / 60:.0f} min, and another one works here now"
+            what = f"this process did not refresh its lease for {STALE / 60:.0f} min, and another process works here now"
             raise SelfRewardError(what, str(folder), "Wait until that process ends; the same command then goes on")
 
     def close(self) -> None:

@@ -29,8 +29,8 @@ Answer = str | tuple[int, ...] | Reasoned
 
 def is_blank(answer: Answer) -> bool:
     """True if an answer is empty; of sampled ids, if they are only the end."""
-    said = answer.text if isinstance(answer, Reasoned) else answer
-    return not said.strip() if isinstance(said, str) else len(said) <= 1
+    content = answer.text if isinstance(answer, Reasoned) else answer
+    return not content.strip() if isinstance(content, str) else len(content) <= 1
 
 
 def is_encoded_anew(answer: Answer) -> bool:
@@ -182,7 +182,7 @@ class Pair(Identified):
     @model_validator(mode="after")
     def _best_first(self) -> Self:
         if self.chosen_id == self.rejected_id or not self.chosen_score > self.rejected_score:
-            raise ValueError("chosen must be another response than rejected, with a higher score")
+            raise ValueError("chosen and rejected must be different responses, chosen with the higher score")
         return self
 
 
@@ -267,7 +267,7 @@ class Iteration(NamedTuple):
 
 def in_pairs(pairs: Iterable[Pair]) -> set[str]:
     """Ids of the responses that are in one of `pairs`."""
-    return {one for pair in pairs for one in (pair.chosen_id, pair.rejected_id)}
+    return {response_id for pair in pairs for response_id in (pair.chosen_id, pair.rejected_id)}
 
 
 def texts_in(pairs: Iterable[Pair], responses: Iterable[Response]) -> dict[str, str]:
@@ -292,6 +292,6 @@ def contrasts(
     `frame`: how the prompts were asked when the responses were sampled. A pair of another weight than 1 has it beside them.
     """
     prompt_of, wanted = {prompt.id: frame(prompt.asked) for prompt in prompts}, in_pairs(pairs)
-    said = {one.id: one.answer for one in responses if one.id in wanted}
-    texts = [(prompt_of[pair.prompt_id], said[pair.chosen_id], said[pair.rejected_id]) for pair in pairs]
+    answers = {response.id: response.answer for response in responses if response.id in wanted}
+    texts = [(prompt_of[pair.prompt_id], answers[pair.chosen_id], answers[pair.rejected_id]) for pair in pairs]
     return [text if pair.weight == 1 else (*text, pair.weight) for pair, text in zip(pairs, texts, strict=True)]

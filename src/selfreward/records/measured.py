@@ -35,11 +35,6 @@ class Comparison(Record):
     b: str
     winner: Side
 
-    def swap(self) -> Comparison:
-        """Swap the sides of this comparison."""
-        winner: dict[Side, Side] = {"a": "b", "b": "a"}
-        return Comparison(prompt_id=self.prompt_id, a=self.b, b=self.a, winner=winner.get(self.winner, self.winner))
-
 
 Place = Literal["first", "second", "tie"]
 
@@ -86,6 +81,8 @@ class Estimate(Record):
     value: float
     low: float
     high: float
+    n: int | None = Field(None, exclude=True)
+    """The number of cases behind it, where it was just computed; not written."""
 
 
 class TrueScore(Record):

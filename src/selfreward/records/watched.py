@@ -31,6 +31,8 @@ class Reading(Record):
     limit: tuple[float | None, float | None] | None
     """Lowest and highest value that is `ok`; None where the figure has no limit."""
     verdict: Severity
+    n: int | None = Field(None, exclude_if=lambda number: number is None)
+    """The number of cases behind the value; None where it is not known, as in runs begun before this was kept."""
     behind: dict[str, float] | None = Field(None, exclude_if=lambda figures: figures is None)
     """The figures behind the joint figure, the furthest first → their distances in spreads of the baseline."""
 

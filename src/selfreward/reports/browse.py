@@ -96,10 +96,10 @@ class Browsed(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes it takes in the page, roughly."""
-        said = [c.response.text for c in self.candidates] + [j.rationale for c in self.candidates for j in c.judgments]
-        thoughts = [one.thought or "" for c in self.candidates for one in (c.response, *c.judgments) if one.thought]
+        texts = [c.response.text for c in self.candidates] + [j.rationale for c in self.candidates for j in c.judgments]
+        thoughts = [record.thought or "" for c in self.candidates for record in (c.response, *c.judgments) if record.thought]
         remarks = [remark.text for c in self.candidates for remark in c.remarks]
-        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.shown, *said, *thoughts, *remarks))
+        return sum(MARKUP + len(str(escape(text)).encode()) for text in (self.shown, *texts, *thoughts, *remarks))
 
 
 class Sample(NamedTuple):
@@ -174,16 +174,16 @@ def _remarks(
     votes: Sequence[Vote], preferences: Sequence[Preference], likelihoods: Sequence[Likelihood], battles: Sequence[MetaJudgment]
 ) -> dict[str, list[Remark]]:  # fmt: skip
     """Comparisons by the id of the response that was shown first, battles of two judgments by that of the response judged."""
-    found = defaultdict(list)
+    remarks = defaultdict(list)
     for vote in votes:
-        found[vote.response_id].append(Remark(f"{vote.votes} of {vote.of} come to {vote.answer}", ""))
-    for told in likelihoods:
-        likely = "untold" if told.logprob is None else f"{told.logprob:.2f} nats"
-        found[told.response_id].append(Remark(f"log-likelihood by {told.model}: {likely}", ""))
+        remarks[vote.response_id].append(Remark(f"{vote.votes} of {vote.of} come to {vote.answer}", ""))
+    for likelihood in likelihoods:
+        likely = "untold" if likelihood.logprob is None else f"{likelihood.logprob:.2f} nats"
+        remarks[likelihood.response_id].append(Remark(f"log-likelihood by {likelihood.model}: {likely}", ""))
     for battle in battles:
         title = f"meta-judge, judgment {battle.first} before {battle.second}: {battle.label}"
-        found[battle.response_id].append(Remark(title, battle.rationale))
-    for given in preferences:
-        verdict = given.winner or given.outcome
-        found[given.first].append(Remark(f"shown before {given.second}: {verdict}", given.rationale))
-    return found
+        remarks[battle.response_id].append(Remark(title, battle.rationale))
+    for preference in preferences:
+        verdict = preference.winner or preference.outcome
+        remarks[preference.first].append(Remark(f"shown before {preference.second}: {verdict}", preference.rationale))
+    return remarks

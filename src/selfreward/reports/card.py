@@ -69,8 +69,8 @@ METHODS = {
 
 def scored_how(recipe: Recipe, model: str) -> str:
     """The method that scored the candidates for `model`, where no judge graded them by the rubric; empty where one did."""
-    told = METHODS.get(recipe.judge.method_for(number(model)), "")
-    return told.format(model=model, judge=judge_of(recipe))
+    text = METHODS.get(recipe.judge.method_for(number(model)), "")
+    return text.format(model=model, judge=judge_of(recipe))
 
 
 def judge_of(recipe: Recipe) -> str:
@@ -78,7 +78,7 @@ def judge_of(recipe: Recipe) -> str:
     phrases = {
         "current": "the model itself, as it was before each iteration",
         "frozen": "M1, throughout",
-        "previous": "the model one iteration before the one that answered",
+        "previous": "the model one iteration before the answering model",
     }
     names = [phrases.get(name) or str(without_folders(name)) for name in recipe.judge.judges]
     return names[0] if len(names) == 1 else f"a jury of {len(names)} ({'; '.join(names)})"

@@ -131,12 +131,12 @@ def favoured_words(standing: RunView) -> list[Bred]:
 
 def fitting(cases: Iterable[Case], budget: int) -> list[Case]:
     """All of `cases`; those beyond `budget` bytes without their texts."""
-    kept = []
+    fitting_cases = []
     for case in cases:
         fits = case.size <= budget
         budget -= case.size if fits else 0
-        kept.append(case if fits else case._replace(shown=False, prompt="", texts=[]))
-    return kept
+        fitting_cases.append(case if fits else case._replace(shown=False, prompt="", texts=[]))
+    return fitting_cases
 
 
 def _made(standing: RunView) -> list[str]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfreward.errors import shown
+from selfreward.errors import amount, shown
 from selfreward.records import Estimate, Figure, Result, content_id, read_results
-from selfreward.reports.headline import two_decimals
+from selfreward.reports.headline import NO_JUDGE, two_decimals
 
 INDECISIVE = {"seed", "bootstrap", "backend", "servers", "batch_size", "skip_bad_rows"} | {
     "judge", "against", "by", "data", "baseline", "include_path", "rubric", "template",
@@ -28,6 +28,8 @@ class Table(NamedTuple):
     columns: list[str]
     rows: dict[str, dict[str, Figure]]
     outcomes: dict[str, dict[str, int]]
+    no_judges: list[str]
+    """Sentences on judges of which most answers gave no verdict."""
     breakdown: dict[str, dict[str, dict[str, Estimate]]]
     """Label → model → bin → figure; a bin's name ends with the number of its prompts."""
     broken_down: str
@@ -72,6 +74,7 @@ def _table(results: Mapping[str, Result]) -> Table:
         columns=list(dict.fromkeys(name for figures in rows.values() for name in figures)),
         rows=rows,
         outcomes={model: result.outcomes for model, result in results.items()},
+        no_judges=[none for model, result in results.items() if (none := no_judge(result.judge or model, result.outcomes))],
         breakdown={label: _bins(label, results) for label in labels},
         broken_down=first.broken_down,
     )
@@ -86,6 +89,24 @@ def _bins(label: str, results: Mapping[str, Result]) -> dict[str, dict[str, Esti
     return {model: {f"{f.name} (n = {sizes[f.name]:,})": f.estimate for f in rows} for model, rows in by_model.items()}
 
 
+WHY = {
+    "unparsed": "no verdict stands where its pattern looks for one", "off_scale": "the score is beyond the scale",
+    "truncated": "the text was cut at max_tokens", "error": "the request failed", "no_logprobs": "no log-probabilities were told",
+}  # fmt: skip
+"""Outcome of a judgment or comparison that gave nothing → what that means."""
+
+
+def no_judge(who: str, outcomes: Mapping[str, int]) -> str:
+    """The sentence on a judge of which most answers gave no verdict, by their `outcomes`; empty where most did."""
+    lost = {name: count for name, count in outcomes.items() if name in WHY}
+    asked = sum(lost.values()) + sum(outcomes.get(name, 0) for name in ("scored", "decided"))
+    if not asked or sum(lost.values()) <= NO_JUDGE * asked:
+        return ""
+    worst = max(lost, key=lambda name: lost[name])
+    told = f"{sum(lost.values()):,} of {amount(asked, 'answer')} gave no verdict that can be read"
+    return f"{who} is no judge of this: {told}, most of them {worst} ({WHY[worst]}), so that its figures say little"
+
+
 def describe_result(result: Result) -> str:
     """The lines that `selfreward evaluate` prints."""
     by = f", judged by {result.judge}" if result.judge else ""
@@ -93,6 +114,7 @@ def describe_result(result: Result) -> str:
     failed = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in result.outcomes.items())
     lines = [f"{result.name}: {result.model}{against}{by}", *(f"  {_spelt(figure)}" for figure in result.figures)]
     lines += [f"  answers of the judge: {failed}"] if failed else []
+    lines += [f"  {none}"] if (none := no_judge(result.judge or result.model, result.outcomes)) else []
     return "\n".join(map(shown, [*lines, f"  {result.note}"]))
 
 

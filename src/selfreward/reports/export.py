@@ -43,16 +43,16 @@ def export_run(run: Path, to: Path, kinds: Sequence[str] = KINDS) -> list[Export
     exists yet, one was changed, or `to` is not empty.
     """
     if unknown := sorted(set(kinds) - set(KINDS)):
-        raise SelfRewardError(f"no records are called {unknown[0]}", "--what", f"Choose among {', '.join(KINDS)}")
+        raise SelfRewardError(f"there are no records named {unknown[0]}", "--what", f"Choose among {', '.join(KINDS)}")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise SelfRewardError("is not empty", str(to), "Delete it, or name another folder with --to")
     standing = open_run(run)
     to.parent.mkdir(parents=True, exist_ok=True)
-    with made_beside(to) as made:
-        tables = [table for kind in KINDS if kind in kinds if (table := _write(kind, _rows(standing, kind), made))]
+    with made_beside(to) as folder:
+        tables = [table for kind in KINDS if kind in kinds if (table := _write(kind, _rows(standing, kind), folder))]
         if not tables:
             raise SelfRewardError(f"has no finished records yet of {', '.join(kinds)}", str(run), "Wait until the run is further")
-        write_whole(made / CARD, _dataset_card(standing, tables))
+        write_whole(folder / CARD, _dataset_card(standing, tables))
     return tables
 
 

@@ -64,9 +64,9 @@ def _headline(first: Measured, last: Measured) -> str:
         return _verdict(last)
     if first is last:
         return f"Not known yet: {last.name} answers at {two_decimals(after.value)}; no iteration is measured"
-    told = {"better": "Yes: {} answers better than {}", "worse": "No: {} answers worse than {}"}
+    titles = {"better": "Yes: {} answers better than {}", "worse": "No: {} answers worse than {}"}
     unclear = "Not known: no clear difference between {1} and {0}"
-    return told.get(change(before, after), unclear).format(last.name, first.name)
+    return titles.get(change(before, after), unclear).format(last.name, first.name)
 
 
 def _outside(model: Measured) -> list[HeadToHead]:
@@ -76,47 +76,47 @@ def _outside(model: Measured) -> list[HeadToHead]:
 
 def _judges(loop: Sequence[Measured]) -> list[str]:
     """Judges outside the loop that can follow their rubric."""
-    return list(dict.fromkeys(found.judge for found in _outside(loop[-1]) if can_judge(found)))
+    return list(dict.fromkeys(compared.judge for compared in _outside(loop[-1]) if can_judge(compared)))
 
 
-def can_judge(found: HeadToHead) -> bool:
+def can_judge(compared: HeadToHead) -> bool:
     """True if a judge decided at least half of its judgments: a judge that decides less cannot follow its rubric."""
-    return decided(found) >= found.unscored
+    return decided(compared) >= compared.unscored
 
 
-def decided(found: HeadToHead) -> int:
+def decided(compared: HeadToHead) -> int:
     """Prompts on which there is a verdict, a tie included."""
-    return found.wins + found.ties + found.losses
+    return compared.wins + compared.ties + compared.losses
 
 
-def no_judge(found: HeadToHead) -> str:
+def no_judge(compared: HeadToHead) -> str:
     """The sentence on a judge that cannot follow its rubric."""
-    asked = decided(found) + found.unscored
-    return f"{found.judge} is no judge of this: it gave a readable verdict on {decided(found):,} of {asked:,} prompts"
+    prompts = amount(decided(compared) + compared.unscored, "prompt")
+    return f"{compared.judge} is no judge of this: it gave a readable verdict on {decided(compared):,} of {prompts}"
 
 
 def _no_judges(model: Measured) -> Iterator[str]:
-    for found in {found.judge: found for found in _outside(model) if not can_judge(found)}.values():
-        yield f"{no_judge(found)}."
+    for compared in {compared.judge: compared for compared in _outside(model) if not can_judge(compared)}.values():
+        yield f"{no_judge(compared)}."
 
 
 def _verdict(model: Measured) -> str:
     compared = _outside(model)
     if not compared:
-        return "Not known: nobody but the models has looked at the answers"
-    found, net = compared[-1], compared[-1].net
-    if not can_judge(found):
-        return f"Not known: {no_judge(found)}"
+        return "Not known: only the models themselves have judged the answers"
+    last, net = compared[-1], compared[-1].net
+    if not can_judge(last):
+        return f"Not known: {no_judge(last)}"
     if not net or net.low <= 0 <= net.high:
-        return f"Not known: no clear difference between {model.name} and {found.against}, says {found.judge}"
-    said = "Yes: {} answers better than {}, says {}" if net.low > 0 else "No: {} answers worse than {}, says {}"
-    return said.format(model.name, found.against, found.judge)
+        return f"Not known: no clear difference between {model.name} and {last.against}, says {last.judge}"
+    title = "Yes: {} answers better than {}, says {}" if net.low > 0 else "No: {} answers worse than {}, says {}"
+    return title.format(model.name, last.against, last.judge)
 
 
 def _answers(first: Measured, last: Measured, top: float) -> Iterator[str]:
     before, after = _true(first), _true(last)
     if not before or not after:
-        alone = "nothing outside the models says what their answers are worth, so what follows is opinion"
+        alone = "nothing outside the models measures their answers, so the rest is opinion"
         yield f"No truth known: {'a judge outside the loop compares the answers' if _outside(last) else alone}."
     elif first is last:
         yield f"By the truth, {last.name} answers at {two_decimals(after.value)} of {top:g} ({_interval(after)})."
@@ -142,18 +142,19 @@ def _steps(loop: Sequence[Measured], judges: Sequence[str]) -> Iterator[str]:
             yield f"Head to head by {'the truth' if judge == 'truth' else judge}, {'; '.join(matches)}."
 
 
-def _match(model: Measured, found: HeadToHead) -> str:
-    scored = decided(found)
-    if not scored or not found.net:
-        return f"{model.name} and {found.against} cannot be compared"
-    unclear = " (no clear difference)" if found.net.low <= 0 <= found.net.high else ""
-    shares = f"wins {100 * found.wins / scored:.1f}% and loses {100 * found.losses / scored:.1f}% of {of(scored, found.unscored)}"
-    return f"{model.name} {shares} against {found.against}{unclear}"
+def _match(model: Measured, compared: HeadToHead) -> str:
+    scored = decided(compared)
+    if not scored or not compared.net:
+        return f"{model.name} and {compared.against} cannot be compared"
+    unclear = " (no clear difference)" if compared.net.low <= 0 <= compared.net.high else ""
+    wins, losses = 100 * compared.wins / scored, 100 * compared.losses / scored
+    shares = f"wins {wins:.1f}% and loses {losses:.1f}% of {of(scored, compared.unscored)}"
+    return f"{model.name} {shares} against {compared.against}{unclear}"
 
 
 def of(known: int, unknown: int) -> str:
     """The base of a share: `250 prompts`, or `250 of 256 prompts` where nothing is known of some."""
-    return f"{known:,} of {known + unknown:,} prompts" if unknown else amount(known, "prompt")
+    return f"{known:,} of {amount(known + unknown, 'prompt')}" if unknown else amount(known, "prompt")
 
 
 def _opinion(first: Measured, last: Measured) -> Iterator[str]:
@@ -167,7 +168,7 @@ def _opinion(first: Measured, last: Measured) -> Iterator[str]:
     total = sum(last.judgments.values())
     lost = 1 - last.judgments.get("scored", 0) / (total or 1)
     if lost > NO_JUDGE:
-        yield f"It is no judge: {lost:.0%} of its {total:,} judgments gave no valid score, so that its opinion says little."
+        yield f"It is no judge: {lost:.0%} of {amount(total, 'judgment')} gave no valid score, so that its opinion says little."
     elif lost >= MANY_UNSCORED:
         yield f"That opinion rests on part of its judgments: {lost:.0%} of {total:,} gave no valid score."
 
@@ -188,11 +189,11 @@ def _judging(first: Measured, last: Measured) -> Iterator[str]:
     if not after:
         yield f"As a judge of ranked answers, {last.name} gives no valid score."
         return
-    found = last.reward_modeling
-    if found.unparsed > NO_JUDGE:
-        lost = f"{found.unparsed:.0%} of its judgments of {of_rankings(found)}"
+    judging = last.reward_modeling
+    if judging.unparsed > NO_JUDGE:
+        lost = f"{judging.unparsed:.0%} of its judgments of {of_rankings(judging)}"
         yield f"{last.name} is no judge, for it cannot follow its rubric: {lost} have no score."
-    sentence = f"As a judge, {last.name} puts {after.value:.1%} of {found.pairs:,} held-out pairs in the order people gave"
+    sentence = f"As a judge, {last.name} puts {after.value:.1%} of {judging.pairs:,} held-out pairs in the order people gave"
     if before and first is not last:
         words = {"better": "a clear gain", "worse": "a clear loss"}.get(change(before, after), "no clear change")
         sentence += f", {first.name} {before.value:.1%}: {words}"
@@ -200,9 +201,9 @@ def _judging(first: Measured, last: Measured) -> Iterator[str]:
     yield sentence + (f". Text length alone would get {length.value:.1%}." if length else ".")
 
 
-def of_rankings(found: RewardModeling) -> str:
+def of_rankings(judging: RewardModeling) -> str:
     """The rankings behind a measurement of judging."""
-    return amount(found.rankings, "held-out ranking")
+    return amount(judging.rankings, "held-out ranking")
 
 
 def _interval(estimate: Estimate) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from selfreward.errors import amount
 from selfreward.records import Estimate, Reading, alarms, describe, unread, worst, write_whole
 from selfreward.reports import charts
 from selfreward.reports.cases import Bred, bred_traits, doubtful_pairs, favoured_words, fitting, flattered_answers
@@ -49,6 +50,8 @@ class FigureCurve(NamedTuple):
     meaning: str
     unit: str
     """The unit of its value."""
+    of: str
+    """The number of cases behind the latest reading, `818 pairs`; empty where it is not known."""
     moved: float
     """The distance that it moved over the models, in half widths of its interval."""
     remedy: str
@@ -124,6 +127,14 @@ def remedy_of(latest: Reading) -> str:
     return str(texts.get("remedies", {}).get(name, "")) if turned or latest.verdict in OUTSIDE else ""
 
 
+def cases_of(reading: Reading) -> str:
+    """The number of cases behind a reading, in words (`818 pairs`); empty where it is not known, or there are none."""
+    monitor, _, name = reading.monitor.partition(".")
+    kind, of_a_trait, _ = name.partition("/")
+    case = _texts().get(monitor, {}).get("cases", {}).get(f"{kind}/" if of_a_trait else name)
+    return amount(reading.n, case) if case and reading.n else ""
+
+
 def draw_monitors(readings: Iterable[Reading]) -> list[Monitor]:
     """The curves of all figures that have a value, by monitor, in order of first appearance."""
     by_figure: dict[str, list[Reading]] = {}
@@ -148,7 +159,7 @@ def _render(standing: RunView) -> str:
     return render(
         "health.html",
         run=standing.folder.resolve().name, health=health_of(standing), drift=standing.recipe.drift,
-        alarms=alarms(standing.watched), monitors=draw_monitors(standing.watched), ended=standing.ended,
+        alarms=alarms(standing.watched), monitors=draw_monitors(standing.watched), ended=standing.ended, cases=cases_of,
         left=[(model.name, standing.rival(model.name)) for model in standing.left], before=standing.rival,
         records={
             "flukes": fitting(doubtful_pairs(standing), TEXTS),
@@ -177,18 +188,18 @@ def _monitor(name: str, figures: Sequence[Sequence[Reading]]) -> Monitor:
 
 def _curve(readings: Sequence[Reading]) -> FigureCurve:
     figure = readings[0].monitor
-    latest = next(one for one in reversed(readings) if one.value is not None)
-    chart = charts.monitor_chart([("", {one.iteration: mark_of(one, _kind([one])) for one in readings})])
+    latest = next(reading for reading in reversed(readings) if reading.value is not None)
+    chart = charts.monitor_chart([("", {reading.iteration: mark_of(reading, _kind([reading])) for reading in readings})])
     return FigureCurve(
-        figure.partition(".")[2], latest, _kind(readings), chart, meaning_of(figure), unit_of(figure), moved(readings),
-        remedy_of(latest),
+        figure.partition(".")[2], latest, _kind(readings), chart, meaning_of(figure), unit_of(figure), cases_of(latest),
+        moved(readings), remedy_of(latest),
     )  # fmt: skip
 
 
 def moved(readings: Sequence[Reading]) -> float:
     """The distance of a figure's lowest value from its highest, in mean half widths of its interval; inf where it has none."""
-    values = [one.value for one in readings if one.value is not None]
-    widths = [high - low for one in readings if one.interval for low, high in [one.interval]]
+    values = [reading.value for reading in readings if reading.value is not None]
+    widths = [high - low for reading in readings if reading.interval for low, high in [reading.interval]]
     span, half = max(values, default=0.0) - min(values, default=0.0), sum(widths) / (2 * len(widths) or 1)
     return span / half if half else float("inf") if span else 0.0
 

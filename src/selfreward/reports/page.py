@@ -21,7 +21,7 @@ from selfreward.reports.evaluations import Table, read_tables
 from selfreward.reports.headline import NO_JUDGE, can_judge, contest_of, decided, no_judge, two_decimals, write_headline
 from selfreward.reports.loop_health import health_of, write_health
 from selfreward.reports.render import render
-from selfreward.reports.status import model_lines, unsigned
+from selfreward.reports.status import model_lines, unchecked
 from selfreward.rundir import IFT, M1, FolderReader, RunView, open_run
 
 T = TypeVar("T")
@@ -118,7 +118,7 @@ def _render(standing: RunView) -> str:
         unfinished="" if standing.finished and not standing.ended else standing.status, lines=model_lines(standing),
         rivals={model.name: _rivals(model, standing) for model in models}, **_charts(models, recipe.judge.scale),
         curves=[item for item in curves if item], samples=[item for item in samples if item],
-        actors=_actors(standing), seeds=seeds, torn=torn, unsigned=unsigned(standing),
+        actors=_actors(standing), seeds=seeds, torn=torn, unchecked=unchecked(standing),
         stand_in="seed/ift.receipt.json" not in torn and _stand_in(standing.seed),
         compared=_compared(models, recipe.measure.judge), evaluations=_evaluations(standing),
         of={model.name: denominators(standing[model.name], standing.recipe_of(model.name)) for model in models},
@@ -287,8 +287,8 @@ def _actors(standing: RunView) -> dict[str, dict[str, str]]:
     actors = {}
     for name in standing.iterations:
         judges, before = standing.recipe_of(name).judge.judges, standing.before(name)
-        told = {"current": before, "frozen": M1, "previous": M1 if before == M1 else standing.before(before)}
-        grader = " and ".join(told.get(judge, judge) for judge in judges)
+        answering = {"current": before, "frozen": M1, "previous": M1 if before == M1 else standing.before(before)}
+        grader = " and ".join(answering.get(judge, judge) for judge in judges)
         says = f"{grader} says of itself" if grader == before else f"{grader} says"
         actors[name] = {"answers": before, "judges": grader, "says": says}
     return actors

@@ -14,7 +14,7 @@ from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, ModelView, PlannedPart
 def describe_status(folder: Path) -> str:
     """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` holds no run."""
     run = open_run(folder)
-    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run)), *unsigned(run)]))
+    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run)), *unchecked(run)]))
 
 
 def describe_end(folder: Path) -> str:
@@ -33,10 +33,13 @@ def model_lines(run: RunView) -> list[str]:
     return [f"{name:<4} {_line(model)}" for name, model in run.models.items()]
 
 
-def unsigned(run: RunView) -> list[str]:
-    """A line on figures that no receipt covers; none where all are covered."""
+def unchecked(run: RunView) -> list[str]:
+    """Lines on what no receipt covers: figures of an older build, and a recipe that no attempt at the run had."""
     names, now = ", ".join(run.unsigned), f"the same command as before, on {run.folder}, computes and signs them"
-    return [f"Figures of {names} are as found: an older build wrote no receipts of measurements; {now}"] if names else []
+    return [
+        *([f"Figures of {names} are as found: an older build wrote no receipts of measurements; {now}"] if names else []),
+        *([] if run.knows_recipe else ["config.json is the recipe of no attempt in logs: one of them was edited"]),
+    ]
 
 
 def _line(model: ModelView) -> str:
@@ -47,9 +50,9 @@ def _line(model: ModelView) -> str:
 
 
 def _axes(measured: Measured) -> str:
-    outside = [found for found in measured.head_to_head if found.judge not in ("truth", measured.name)]
+    outside = [compared for compared in measured.head_to_head if compared.judge not in ("truth", measured.name)]
     phrases = [
-        *(_outside(found) for found in outside[-1:]),
+        *(_outside(compared) for compared in outside[-1:]),
         f"true score {measured.true_score:.2f}" if measured.true_score is not None else "no truth known",
         f"says {measured.self_score.value:.2f} of itself" if measured.self_score else "no score of its own",
         _accuracy(measured),
@@ -57,12 +60,14 @@ def _axes(measured: Measured) -> str:
     return ", ".join(phrases)
 
 
-def _outside(found: HeadToHead) -> str:
+def _outside(compared: HeadToHead) -> str:
     """The verdict of a judge outside the loop."""
-    if not can_judge(found):
-        return no_judge(found)
-    net = 100 * (found.wins - found.losses) / decided(found)
-    return f"{found.judge} says {net:+.1f} points of 100 against {found.against} ({of(decided(found), found.unscored)})"
+    if not can_judge(compared):
+        return no_judge(compared)
+    net = 100 * (compared.wins - compared.losses) / decided(compared)
+    return (
+        f"{compared.judge} says {net:+.1f} points of 100 against {compared.against} ({of(decided(compared), compared.unscored)})"
+    )
 
 
 def _accuracy(measured: Measured) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import Recipe, changed_fields, read_recipe, read_tree
+from selfreward.recipe import Recipe, changed_values, read_recipe, read_tree
 from selfreward.records import (
     CHANGED,
     FOLDER,
@@ -135,9 +135,11 @@ def recipe_of(model: str, by_start: Mapping[int, Recipe]) -> Recipe:
 def _refuse(recipe: Recipe, source: Recipe, branch: Branch) -> None:
     old, new = (side.model_dump(mode="json", by_alias=True) for side in (source, recipe))
     free = (*LATER, *AT_ONCE)
-    fixed = [name for name in changed_fields(old, new) if not any(f"{name}.".startswith(f"{may}.") for may in free)]
+    changes = changed_values(old, new)
+    fixed = [name for name in changes if not any(f"{name}.".startswith(f"{may}.") for may in free)]
     if fixed:
-        what = f"{branch.model} depends on it, so a branch cannot change it"
+        was, would_be = (json.dumps(value, ensure_ascii=False)[:60] for value in changes[fixed[0]])
+        what = f"{branch.model} depends on it, so a branch cannot change it ({was} → {would_be})"
         raise SelfRewardError(what, fixed[0], "Leave it as it was, or start a run of its own with this recipe")
     if recipe.iterations < branch.number:
         what = f"the recipe ends at M{recipe.iterations + 1}, and {branch.model} is there"
@@ -160,10 +162,10 @@ def no_run(folder: Path, now: str) -> SelfRewardError:
 
 def find_model(path: Path) -> tuple[Path, str]:
     """The folder of a run and the name of its model, from RUN/M2. Raises `SelfRewardError`."""
-    made = path.parent if path.name == "model" else path
-    if not re.fullmatch(GOES_ON, made.name):
+    folder = path.parent if path.name == "model" else path
+    if not re.fullmatch(GOES_ON, folder.name):
         raise SelfRewardError("is no model that a run can go on from", str(path), GIVE)
-    return made.parent, made.name
+    return folder.parent, folder.name
 
 
 def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
@@ -194,7 +196,7 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
 
 def _assert_the_same(branch: Branch, run: Path, name: str, folder: Path) -> None:
     """Raises `SelfRewardError` where a branch comes from another model than `name` of `run`, if that still exists."""
-    now = f"Give this branch another folder, or go on with the one there: selfreward run -o {shlex.quote(str(folder))}"
+    now = f"Give this branch another folder, or go on with the branch there: selfreward run -o {shlex.quote(str(folder))}"
     if (branch.source, branch.model) != (run.resolve().name, name):
         raise SelfRewardError(f"comes from {branch.source}/{branch.model}", str(folder), now)
     if (run / name / MEASURED).exists() and (weights := _measured(run / name, under_way=True).fingerprint) != branch.fingerprint:
@@ -207,7 +209,7 @@ def _look_over(folder: FolderReader) -> None:
     if folder.name != SEED and not (folder.path / MEASURED).exists():
         raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(folder.path), folder.restore)
     if folder.weights.exists() and folder.receipt(MODEL.name) is None:
-        raise SelfRewardError("has no receipt, so nothing says what it was made from", str(folder.weights), folder.restore)
+        raise SelfRewardError("has no receipt, so its inputs are unknown", str(folder.weights), folder.restore)
     for stage in folder.stages():
         folder.whole(stage)
 

@@ -45,7 +45,7 @@ def remove(files: Iterable[Path]) -> str:
         if inside == set(folder.iterdir()):
             named.append(shlex.quote(str(folder)))
         else:
-            named += [one for stage in sorted({_stage(file) for file in inside}) for one in _of_stage(folder, stage, inside)]
+            named += [path for stage in sorted({_stage(file) for file in inside}) for path in _of_stage(folder, stage, inside)]
     return f"rm -r {' '.join(named)}"
 
 
@@ -58,5 +58,5 @@ def _of_stage(folder: Path, stage: str, inside: set[Path]) -> list[str]:
     named = {file for file in inside if file.name == stage}
     dotted = {file for file in inside if _stage(file) == stage} - named
     whole = len(dotted) > 1 and set(folder.glob(f"{stage}.*")) == dotted
-    told = [f"{shlex.quote(str(folder / stage))}.*"] if whole else sorted(shlex.quote(str(file)) for file in dotted)
-    return [*(shlex.quote(str(file)) for file in named), *told]
+    paths = [f"{shlex.quote(str(folder / stage))}.*"] if whole else sorted(shlex.quote(str(file)) for file in dotted)
+    return [*(shlex.quote(str(file)) for file in named), *paths]

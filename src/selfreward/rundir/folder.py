@@ -21,7 +21,7 @@ from typing import Any
 
 from selfreward import __version__
 from selfreward.errors import Outdated, SelfRewardError, starred
-from selfreward.recipe import changed_fields
+from selfreward.recipe import LOOKED_IN, changed_fields, looked_in
 from selfreward.records import (
     CHANGED,
     Known,
@@ -45,6 +45,8 @@ from selfreward.rundir.seen import ENDED, attempts
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
 MODELS = "models"
 """The key in `provenance.json` under which the settings of models from outside stand."""
+COUNTED = "counted"
+"""The key in `provenance.json` of a run whose readings tell their number of cases; runs begun before go on without it."""
 ADAPTERS = ("peft", "bitsandbytes")
 """Libraries that matter only for training adapters."""
 
@@ -75,6 +77,7 @@ class RunDir:
             self.taken = branch.taken if (branch := read_branch(path)) else ()
             self.now = {**recipe, "versions": versions()}
             self.before = self._before() or self.now
+            self.counted = bool(self.before.pop(COUNTED, True))
             self._models = same_models(self._models, self.before.pop(MODELS, {}), path)
             self._attempt = self._new_attempt()
             if self.before is self.now:
@@ -127,7 +130,8 @@ class RunDir:
             recipe = dict(json.loads(readable(file).read_text()).items())
             file = self.path / "provenance.json"
             provenance = json.loads(readable(file).read_text())
-            return {**recipe, "versions": provenance["libraries"], MODELS: dict(provenance.get(MODELS, {}))}
+            known = {MODELS: dict(provenance.get(MODELS, {})), COUNTED: provenance.get(COUNTED, False)}
+            return {**recipe, "versions": provenance["libraries"], **known}
         except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
             now = f"Restore it from the last attempt in {self.logs}"
             raise SelfRewardError("is not what this program wrote", str(file), now) from error
@@ -141,8 +145,10 @@ class RunDir:
             "platform": platform.platform(),
             "argv": argv,
             "libraries": versions(),
+            LOOKED_IN: looked_in(),
         }
         provenance |= {MODELS: self._models} if self._models else {}
+        provenance |= {COUNTED: True} if self.counted else {}
         write_whole(attempt / "provenance.json", json.dumps(provenance, indent=1))
         write_whole(attempt / "config.json", json.dumps(self.recipe, indent=1))
         return attempt
@@ -150,8 +156,8 @@ class RunDir:
     def refuse(self, stage: Stage) -> Outdated:
         """The error for a stage that was made, or begun, from other inputs than now."""
         changed = changed_fields(self.before, self.now)
-        told = f"the recipe changed ({changes_told(self.before, self.now)})"
-        why = told if changed else "its inputs changed"
+        why = f"the recipe changed ({changes_told(self.before, self.now)})"
+        why = why if changed else "its inputs changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
         stages = [entry for entry in self._made() if entry.watching or not stage.watching]
         stages = [entry for entry in stages if entry.folder.name not in self.taken]
@@ -196,8 +202,8 @@ class Stage:
     def files(self) -> list[Path]:
         """Files of this stage that are on disk."""
         logs = (self.records, self.dropped, self.plan, self.journal, self.receipt)
-        made = (self.model, self.optimizer, self.work, self.checkpoints)
-        return [file for file in (*logs, *made) if file.exists()]
+        folders = (self.model, self.optimizer, self.work, self.checkpoints)
+        return [file for file in (*logs, *folders) if file.exists()]
 
     def finished(self, digest: str) -> dict[str, Any] | None:
         """The receipt, if the stage is whole and undamaged. Raises `Outdated` if it was made from other inputs."""
@@ -239,7 +245,7 @@ class Stage:
     def begin(self, digest: str, **plan: object) -> None:
         """Record the digest of this stage's inputs, before anything is made."""
         if self.model.exists():
-            raise self.damaged(self.model, "has no receipt, so nothing says what it was made from")
+            raise self.damaged(self.model, "has no receipt, so its inputs are unknown")
         self.make_folder()
         self._save(self.plan, digest=digest, **plan)
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from selfreward.engines import Batch, Model, answers, heard, plan_batches, streams
-from selfreward.errors import OutOfMemory, SelfRewardError
+from selfreward.errors import OutOfMemory, SelfRewardError, amount
 from selfreward.records import Completion, Request, Sampled, read_line, readable, to_line
 from selfreward.rundir.folder import Stage
 from selfreward.rundir.progress import Progress, Work
@@ -40,7 +40,7 @@ def completed(
     longest = max((request.sampling.longest for request in requests), default=0)
     if any(request.id not in done for request in requests):
         engine = load()
-        with progress.meanwhile(f"{stage}: reading what {len(requests):,} prompts share"):
+        with progress.meanwhile(f"{stage}: reading what {amount(len(requests), 'prompt')} share"):
             engine.prepare(requests)
     with progress.stage(str(stage), len(requests), "requests", len(done), longest) as work:
         while owed := _owed(batches, requests, done, load):
@@ -59,7 +59,7 @@ def _planned(stage: Stage, requests: Sequence[Request], load: Callable[[], Model
     if not requests:
         return []
     engine = load()
-    with progress.meanwhile(f"{stage}: planning {len(requests):,} requests"):
+    with progress.meanwhile(f"{stage}: planning {amount(len(requests), 'request')}"):
         return plan_batches(engine, requests)
 
 

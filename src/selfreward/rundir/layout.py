@@ -181,8 +181,8 @@ def _in_order(recipe: Recipe) -> Iterator[tuple[str, Parts]]:
         yield M0, _measuring(recipe)
     if recipe.sft.baseline:
         yield SFT, (MODEL, *_measuring(recipe))
-        made = (CHANGED_PROMPTS, WORSE_RESPONSES, RANKINGS) if by_itself else ()
-        yield SEED, (*made, EFT_JUDGMENTS, EFT) if recipe.makes_eft else ()
+        made_rankings = (CHANGED_PROMPTS, WORSE_RESPONSES, RANKINGS) if by_itself else ()
+        yield SEED, (*made_rankings, EFT_JUDGMENTS, EFT) if recipe.makes_eft else ()
     yield M1, () if recipe.sft.on == "none" else (MODEL,)
     yield M1, (*_measuring(recipe), *_watching(recipe, first=True))
     for t in range(2, recipe.iterations + 2):

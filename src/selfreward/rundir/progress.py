@@ -67,12 +67,12 @@ class Progress:
     @contextmanager
     def meanwhile(self, what: str) -> Iterator[None]:
         """Say every ten seconds that `what` ("M2: loading its weights") is being done, which has no parts to count."""
-        began = said = time.monotonic()
+        began = last_line = time.monotonic()
 
         def show() -> None:
-            nonlocal said
-            if (now := time.monotonic()) - said >= EVERY:
-                said = now
+            nonlocal last_line
+            if (now := time.monotonic()) - last_line >= EVERY:
+                last_line = now
                 self.say(f"{what}, {duration(now - began)} so far")
 
         with self._beating(show):

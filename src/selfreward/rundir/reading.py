@@ -107,8 +107,8 @@ class FolderReader:
     def stages(self, part: Part[Any] | None = None) -> list[str]:
         """Names of the finished stages in order, all or those that are a round or step of `part`."""
         self.assert_complete()
-        names = [file.name.removesuffix(".receipt.json") for file in self.path.glob("*.receipt.json")]
-        return sorted((name for name in names if part is None or part.covers(name)), key=lambda name: (len(name), name))
+        receipts = {file.name.removesuffix(".receipt.json") for file in self.path.glob("*.receipt.json")} - {MEASUREMENT}
+        return sorted((name for name in receipts if part is None or part.covers(name)), key=lambda name: (len(name), name))
 
     def records(self, part: Part[R]) -> Records[R]:
         """The records of a part; empty for an unfinished one."""

@@ -46,7 +46,7 @@ def done_of(done: int, total: int, unit: str) -> str:
 
 def attempts(logs: Path) -> list[int]:
     """Numbers of the attempts at a run."""
-    return [int(number) for path in logs.glob("attempt_*") if (number := path.name.split("_")[1]).isdigit()]
+    return [int(number) for path in logs.glob("attempt_*") if (number := path.name.split("_")[1]).isdecimal()]
 
 
 def last_error(logs: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from selfreward.engines import Advance, Model, Trainer, Unshared
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import NO_MATTER, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import (
     Asked,
@@ -141,9 +141,8 @@ class ModelFolder:
             facts = {"records": len(requests), "outcomes": dict(sorted(outcomes.items())), **usage(completions.values())}
             if failed := reasons(completions.values()):
                 facts["failed"] = failed
-                self.run.progress.say(
-                    f"{stage}: {sum(failed.values()):,} requests failed, most of them with: {next(iter(failed))}"
-                )
+                number = amount(sum(failed.values()), "request")
+                self.run.progress.say(f"{stage}: {number} failed, most of them with: {next(iter(failed))}")
             stage.finish(key, [stage.records], **facts)
         return Records([stage.records], part.record, len(requests))
 
@@ -189,7 +188,7 @@ class ModelFolder:
     def train_sft(self, examples: Sequence[tuple[Asked, str]], start: Checkpoint, config: SFTConfig, seed: int) -> Checkpoint:
         """Fine-tune `start` on (prompt, response) into this folder's model. Raises `SelfRewardError` for sampled ids."""
         if ids := sum(not isinstance(answer, str) for _, answer in examples):
-            what = f"{ids:,} of {len(examples):,} answers are sampled ids, and fine-tuning learns from texts"
+            what = f"{ids:,} of {amount(len(examples), 'answer')} came as sampled ids, and fine-tuning learns from texts"
             raise SelfRewardError(what, f"{self.name}, train_sft", "selfreward.records.preference_texts gives them as texts")
         made_from = ["sft", examples, start.fingerprint, config.model_dump(mode="json", exclude=NO_MATTER), seed]
 
@@ -228,10 +227,12 @@ class ModelFolder:
             if line := encoded_anew(fitting):
                 self.run.progress.say(f"{stage}: {line}")
             left_out = dict(sorted(Counter(drop.reason for drop in dropped).items()))
-            told = config.model_dump(include={"confidence", "loss"})
+            settings = config.model_dump(include={"confidence", "loss"})
             if config.average > 1:
-                told["averaged"] = config.averaged(len(fitting))
-            return Training(config.steps(len(fitting)), train, left_out, told, config.optimizer == "carried" and part is MODEL)
+                settings["averaged"] = config.averaged(len(fitting))
+            return Training(
+                config.steps(len(fitting)), train, left_out, settings, config.optimizer == "carried" and part is MODEL
+            )
 
         return self._train(made_from, start, prepare, chooser, part)
 
@@ -268,15 +269,15 @@ class ModelFolder:
         """The trainer's folder, durable."""
         self.run.unload()
         with self.run.progress.stage(str(stage), training.steps, "steps") as advance:
-            made = model_in(training.train(advance), self.run.trainer)
+            trained = model_in(training.train(advance), self.run.trainer)
         if training.carries:
             keep_optimizer(stage, self.run.trainer)
-        sync_files(made)
-        return made
+        sync_files(trained)
+        return trained
 
-    def _become(self, stage: Stage, made: Path) -> None:
+    def _become(self, stage: Stage, trained: Path) -> None:
         """Make the trained files this folder's model."""
-        made.rename(stage.model)
+        trained.rename(stage.model)
         sync_folder(stage.folder)
 
     def _selected(
@@ -288,9 +289,9 @@ class ModelFolder:
         """
         candidates: dict[str, str] = plan.get("candidates", {})
         if not candidates:
-            made, last = self._trained(stage, training), at_step(stage, training.steps)
+            trained, last = self._trained(stage, training), at_step(stage, training.steps)
             shutil.rmtree(last, ignore_errors=True)
-            made.rename(last)
+            trained.rename(last)
             candidates = settled(stage)
             stage.begin(key, candidates=candidates)
         chosen = chooser.choose(self, on_the_way(stage, candidates, start))

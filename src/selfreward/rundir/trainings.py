@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from selfreward.engines import OPTIMIZER, OPTIMIZER_BEFORE, Advance, Trainer, name_of
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import ClusterConfig, DPOConfig, TrainerConfig
 from selfreward.records import (
     Asked,
@@ -79,38 +79,40 @@ def asked_which_fit(trainer: Trainer, pairs: Sequence[Contrast], start: Checkpoi
     """
     fits: Any = trainer.fits(pairs, start.path)
     if not isinstance(fits, Sequence) or len(fits) != len(pairs):
-        came = f"{len(fits)} answers" if isinstance(fits, Sequence) else f"{fits!r:.80}"
-        what = f"fits gave {came} for {len(pairs)} pairs"
+        came = amount(len(fits), "answer") if isinstance(fits, Sequence) else f"{fits!r:.80}"
+        what = f"fits gave {came} for {amount(len(pairs), 'pair')}"
         raise SelfRewardError(what, name_of(trainer), "Make it return a list with True or False for each pair")
     return fits
 
 
-def model_in(made: Any, trainer: Trainer) -> Path:
+def model_in(trained: Any, trainer: Trainer) -> Path:
     """The folder that a training left. Raises `SelfRewardError` where there is none, or no model in it."""
-    if not isinstance(made, Path):
-        what = f"gave {made!r:.80}, where the folder of the trained model is expected"
+    if not isinstance(trained, Path):
+        what = f"gave {trained!r:.80}, where the folder of the trained model is expected"
         raise SelfRewardError(what, name_of(trainer), "Make sft and dpo return the folder that they wrote, a Path")
-    if not list(made.glob("*.safetensors")):
-        raise SelfRewardError(f"left no weights in {made}", name_of(trainer), "Make it write them as .safetensors")
-    return made
+    if not list(trained.glob("*.safetensors")):
+        raise SelfRewardError(f"left no weights in {trained}", name_of(trainer), "Make it write them as .safetensors")
+    return trained
 
 
 def fitting_pairs(pairs: Sequence[Contrast], fits: Sequence[bool], start: Checkpoint) -> tuple[list[Contrast], list[Dropped]]:
     """The pairs that fit into the context of `start`, and the others by their prompt. Raises `SelfRewardError` if none fits."""
-    kept = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
+    fitting = [pair for pair, whole in zip(pairs, fits, strict=True) if whole]
     left_out = [pair for pair, whole in zip(pairs, fits, strict=True) if not whole]
-    if not kept:
-        what = f"can read none of the {len(pairs)} pairs whole: all are longer than its context, or have an empty answer"
+    if not fitting:
+        what = f"can read none of {amount(len(pairs), 'pair')} whole: all are longer than its context, or have an empty answer"
         raise SelfRewardError(what, str(start.path), "Lower responses.max_tokens, or give shorter prompts")
     reasons = [BLANK if any(map(is_blank, pair[1:3])) else TOO_LONG for pair in left_out]
-    return kept, [Dropped(id=_prompt(pair[0]).id, stage="model", reason=why) for pair, why in zip(left_out, reasons, strict=True)]
+    return fitting, [
+        Dropped(id=_prompt(pair[0]).id, stage="model", reason=why) for pair, why in zip(left_out, reasons, strict=True)
+    ]
 
 
 def encoded_anew(pairs: Sequence[Contrast]) -> str:
     """A line about the answers in `pairs` whose sampled ids are not known; empty where all are."""
     sides = [side for pair in pairs for side in pair[1:3]]
     anew = sum(map(is_encoded_anew, sides))
-    return f"{anew:,} of {len(sides):,} answers are trained as their text encodes: the sampled ids are not known" if anew else ""
+    return f"{anew:,} of {amount(len(sides), 'answer')} came without sampled ids: trained as the text encodes" if anew else ""
 
 
 def _prompt(asked: Asked) -> Prompt:
@@ -121,8 +123,8 @@ def _prompt(asked: Asked) -> Prompt:
 
 def optimizer_of(run: RunDir, model: Checkpoint, config: DPOConfig) -> list[Path]:
     """The file with the optimizer's state that the training of `model` ended with; none where none was kept, or is asked for."""
-    kept = Stage(run, run.path / model.name, MODEL.name).optimizer
-    return [kept] if config.optimizer == "carried" and kept.exists() else []
+    optimizer = Stage(run, run.path / model.name, MODEL.name).optimizer
+    return [optimizer] if config.optimizer == "carried" and optimizer.exists() else []
 
 
 def hand_on(states: Sequence[Path], work: Path) -> None:

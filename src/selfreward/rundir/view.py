@@ -9,12 +9,12 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import Recipe, read_recipe
-from selfreward.records import Measured, Reading, Records, ending, is_held, left_behind, readable, worst
+from selfreward.recipe import Recipe, begun_with, look_in, read_recipe
+from selfreward.records import Measured, Reading, Records, ending, file_hash, is_held, left_behind, readable, worst
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
 from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, M1, MEASURED, PAIRS, SEED, PlannedPart, expected
 from selfreward.rundir.reading import FolderReader
-from selfreward.rundir.seen import Status, last_error, last_seen
+from selfreward.rundir.seen import Status, attempts, last_error, last_seen
 
 
 class ModelView(FolderReader):
@@ -95,6 +95,13 @@ class RunView:
         return [model.name for model in self.models.values() if model.measured and not model.signed]
 
     @property
+    def knows_recipe(self) -> bool:
+        """True if `config.json` is the recipe of an attempt in `logs`, or no attempt is there to tell."""
+        logs = self.folder / "logs"
+        kept = {_hash(logs / f"attempt_{n}" / "config.json") for n in attempts(logs)} - {None}
+        return not kept or _hash(self.folder / "config.json") in kept
+
+    @property
     def finished(self) -> bool:
         """True if every model is made, and measured and watched where the recipe says so."""
         return all(not model.owed and (model.measured or not model.is_measured) for model in self.models.values())
@@ -170,6 +177,8 @@ def open_run(folder: Path | str) -> RunView:
     if not config.is_file():
         raise no_run(folder, "Give the folder of a run, such as runs/demo")
     try:
+        if folders := begun_with(folder):
+            look_in(*folders)
         run = RunView(folder, read_recipe(json.loads(readable(config).read_text()), str(config), folder))
     except (ValueError, RecursionError) as error:
         now = f"Restore it from the last attempt in {folder / 'logs'}"
@@ -186,6 +195,14 @@ def _assert_no_gap(run: RunView) -> None:
         if after and not measured and not later.signed:
             what = f"is missing, and {later.name} was made after it"
             raise SelfRewardError(what, str(model.path / MEASURED if model.path.is_dir() else model.path), model.restore)
+
+
+def _hash(file: Path) -> str | None:
+    """The hash of a file; None where it cannot be read."""
+    try:
+        return file_hash(file)
+    except OSError:
+        return None
 
 
 def _by_model(recipe: Recipe) -> dict[str, list[PlannedPart]]:

@@ -47,7 +47,7 @@ def agreed_wins(battles: Iterable[MetaJudgment]) -> dict[tuple[str, str], float]
     for both, won in winners.items():
         if len(won) == 2:
             for winner in won:
-                wins[winner, next(one for one in both if one != winner)] += 0.5
+                wins[winner, next(side for side in both if side != winner)] += 0.5
     return dict(wins)
 
 
@@ -73,5 +73,5 @@ def strengths(fighters: Sequence[str], wins: Wins) -> dict[str, float]:
         np.add.at(slope, lost, push)
         return float(value), slope
 
-    found = minimize(loss, np.zeros(len(fighters)), jac=True, method="BFGS", options={"gtol": 1e-8}).x
-    return {name: round(float(found[place]), DIGITS) + 0.0 for name, place in at.items()}
+    logits = minimize(loss, np.zeros(len(fighters)), jac=True, method="BFGS", options={"gtol": 1e-8}).x
+    return {name: round(float(logits[place]), DIGITS) + 0.0 for name, place in at.items()}

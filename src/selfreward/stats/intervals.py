@@ -23,7 +23,7 @@ def mean(values: Sequence[float], resamples: int, seed: int) -> Estimate | None:
         return None
     array = np.asarray(values, dtype=float)
     (sums,) = _resampled([array], resamples, seed)
-    return _estimate(array.sum() / len(array), sums / len(array))
+    return _estimate(array.sum() / len(array), sums / len(array), len(array))
 
 
 def ratio(parts: Sequence[float], wholes: Sequence[float], resamples: int, seed: int) -> Estimate | None:
@@ -40,7 +40,8 @@ def ratios(shares: Sequence[tuple[Sequence[float], Sequence[float]]], resamples:
 
 
 def _ratio(parts: Floats, wholes: Floats, part_sums: Floats, whole_sums: Floats) -> Estimate:
-    return _estimate(parts.sum() / wholes.sum(), part_sums[whole_sums > 0] / whole_sums[whole_sums > 0])
+    wholes_met = whole_sums > 0
+    return _estimate(parts.sum() / wholes.sum(), part_sums[wholes_met] / whole_sums[wholes_met], round(wholes.sum()))
 
 
 def _resampled(columns: Sequence[Floats], resamples: int, seed: int) -> Floats:
@@ -53,9 +54,9 @@ def _resampled(columns: Sequence[Floats], resamples: int, seed: int) -> Floats:
     return np.hstack(sums)
 
 
-def _estimate(value: float, resampled: Floats) -> Estimate:
+def _estimate(value: float, resampled: Floats, n: int) -> Estimate:
     low, high = np.quantile(resampled, [0.025, 0.975])
-    return Estimate(value=float(value), low=float(low), high=float(high))
+    return Estimate(value=float(value), low=float(low), high=float(high), n=n)
 
 
 Statistic = Callable[[Floats], Floats]
@@ -77,7 +78,7 @@ def resampled(statistic: Statistic, units: int, resamples: int, seed: int) -> Es
     if not np.isfinite(value):
         return None
     low, high = np.quantile(estimates[np.isfinite(estimates)], [0.025, 0.975])
-    return Estimate(value=float(value), low=float(low), high=float(high))
+    return Estimate(value=float(value), low=float(low), high=float(high), n=units)
 
 
 def difference_of_shares(counts: Sequence[Counts], resamples: int, seed: int) -> Estimate | None:

@@ -42,13 +42,15 @@ def mean_places(groups: Iterable[Sequence[str]], opinions: Sequence[Mapping[str,
     `groups`: ids of one prompt's candidates each. `opinions`: each judge's scores by id. Responses count that all have scored. It
     is the mean rank, from the worst, less 1 and over how many others there are. Alone in its group a response has ½.
     """
-    found: dict[str, float] = {}
+    places: dict[str, float] = {}
     for group in groups:
-        judged = [one for one in group if all(one in scores for scores in opinions)]
-        for one in judged:
-            shares = [_above(scores[one], [scores[other] for other in judged if other != one]) for scores in opinions]
-            found[one] = fsum(shares) / len(shares)
-    return found
+        judged = [response_id for response_id in group if all(response_id in scores for scores in opinions)]
+        for response_id in judged:
+            shares = [
+                _above(scores[response_id], [scores[other] for other in judged if other != response_id]) for scores in opinions
+            ]
+            places[response_id] = fsum(shares) / len(shares)
+    return places
 
 
 def _above(score: float, others: Sequence[float]) -> float:

@@ -90,17 +90,17 @@ def known_traits(config: DriftConfig) -> dict[str, Trait]:
     return {**TRAITS, **{name: _own(name, value) for name, value in config.traits.items()}}
 
 
-def _own(name: str, told: str) -> Trait:
-    if re.fullmatch(IMPORT_PATH, told):
-        return partial(_called, name, imported(told))
-    return partial(matches, re.compile(told, re.IGNORECASE))
+def _own(name: str, pattern: str) -> Trait:
+    if re.fullmatch(IMPORT_PATH, pattern):
+        return partial(_called, name, imported(pattern))
+    return partial(matches, re.compile(pattern, re.IGNORECASE))
 
 
 def _called(name: str, function: Callable[[str], Any], text: str) -> float:
     """The number that the user's function gives for `text`. Raises `SelfRewardError` where it is not finite."""
     try:
         value = float(function(text))
-    except Exception as error:  # whatever may go wrong in another's code
+    except Exception as error:  # the user's code may raise anything
         raise _no_number(name, text, f"raised {raised(error)}") from error
     if not isfinite(value):
         raise _no_number(name, text, f"gave {value}")

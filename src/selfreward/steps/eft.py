@@ -71,7 +71,7 @@ def choose_eft(
     tries: dict[str, list[Judgment]] = defaultdict(list)
     for judgment in sorted(judgments, key=lambda judgment: judgment.sample):
         tries[judgment.response_id].append(judgment)
-    made: dict[str, tuple[Judgment, Example]] = {}
+    examples: dict[str, tuple[Judgment, Example]] = {}
     dropped: list[Dropped] = []
     for ranking in rankings:
         responses = ranked_responses(ranking)
@@ -81,11 +81,11 @@ def choose_eft(
             continue
         for response, target in zip(responses, targets, strict=True):
             example = _example(grader, grader.fill(ranking.asked, response.text), target)
-            if example.id in made:  # two people ranked the same response
+            if example.id in examples:  # two people ranked the same response
                 dropped.append(_dropped(response.id, "repeated"))
             else:
-                made[example.id] = target, example
-    pairs = list(made.values())
+                examples[example.id] = target, example
+    pairs = list(examples.values())
     gone = _too_common([target.score for target, _ in pairs], config.commonest, seed)
     dropped += [_dropped(pairs[at][0].response_id, "thinned") for at in sorted(gone)]
     return [example for at, (_, example) in enumerate(pairs) if at not in gone], dropped

@@ -30,6 +30,7 @@ from selfreward.stats import agreed_wins, place_weights, strengths, weighed_wins
 from selfreward.steps.eft import Replaying
 from selfreward.steps.judgments import Grader
 from selfreward.steps.meta_judgments import Battle, MetaJudge
+from selfreward.steps.nothing import no_judge_pairs
 
 
 class Lesson(NamedTuple):
@@ -46,29 +47,31 @@ Lessons = tuple[list[Lesson], list[Dropped]]
 
 
 def teach_judge(
-    it: ModelFolder, made: Iteration, recipe: Recipe, examples: Sequence[Example], model: Checkpoint
+    it: ModelFolder, iteration: Iteration, recipe: Recipe, examples: Sequence[Example], model: Checkpoint
 ) -> list[Contrast]:  # fmt: skip
-    """The pairs of judgments that M_t learns from beside the pairs that were `made`; none where [judge_pairs] is not given.
+    """The pairs of judgments that M_t learns from beside the pairs of `iteration`; none where [judge_pairs] is not given.
 
     `model` judges; `examples`: those of EFT, for replaying.
     """
     config, grader = recipe.judge_pairs, Grader(recipe.judge)
     if config is None or not recipe.teaches_judging(number(it.name)):
         return []
-    lessons, dropped = _compared(it, made, config, grader, model) if config.by != "none" else ([], [])
+    lessons, dropped = _compared(it, iteration, config, grader, model) if config.by != "none" else ([], [])
     replayed = _replayed(it, examples, config, grader, model) if config.replay else ([], [])
-    kept, left_out = limited([*lessons, *replayed[0]], len(made.pairs), config, f"{recipe.seed} {it.name}")
-    it.keep(JUDGE_PAIRS, ([lesson.pair for lesson in kept], [*dropped, *replayed[1], *left_out]))
-    return [(recipe.judge.frame(lesson.task), lesson.chosen, lesson.rejected) for lesson in kept]
+    limited_pairs, left_out = limited([*lessons, *replayed[0]], len(iteration.pairs), config, f"{recipe.seed} {it.name}")
+    it.keep(JUDGE_PAIRS, ([lesson.pair for lesson in limited_pairs], [*dropped, *replayed[1], *left_out]))
+    if not limited_pairs:
+        it.run.progress.say(no_judge_pairs(iteration, it, recipe))
+    return [(recipe.judge.frame(lesson.task), lesson.chosen, lesson.rejected) for lesson in limited_pairs]
 
 
-def _compared(it: ModelFolder, made: Iteration, config: JudgePairsConfig, grader: Grader, model: Checkpoint) -> Lessons:
+def _compared(it: ModelFolder, iteration: Iteration, config: JudgePairsConfig, grader: Grader, model: Checkpoint) -> Lessons:
     """The best judgment against the worst of each prompt's response that is judged most variously."""
-    varied, dropped = most_varied(made)
-    prompts = {prompt.id: prompt.asked for prompt in made.prompts}
-    items = [(prompts[response.prompt_id], response) for response in made.responses if response.id in varied]
+    varied, dropped = most_varied(iteration)
+    prompts = {prompt.id: prompt.asked for prompt in iteration.prompts}
+    items = [(prompts[response.prompt_id], response) for response in iteration.responses if response.id in varied]
     tasks = {response.id: grader.fill(prompt, response.text) for prompt, response in items}
-    judgments = [judgment for judgment in made.judgments if judgment.response_id in varied]
+    judgments = [judgment for judgment in iteration.judgments if judgment.response_id in varied]
     if (config.samples or 0) > grader.config.most:
         more = Grader(grader.config, range(grader.config.most, config.samples or 0))
         judgments += it.ask(JUDGMENTS_ADDED, more, items, model)
@@ -78,23 +81,23 @@ def _compared(it: ModelFolder, made: Iteration, config: JudgePairsConfig, grader
             scored[judgment.response_id].append(judgment)
     worth = _by_battles(it, scored, tasks, config, grader, model) if config.by == "meta" else nearness(scored.values())
     decided = [best_against_worst_judgment(group, worth, config) for group in scored.values()]
-    dropped += [found for found in decided if isinstance(found, Dropped)]
-    pairs = [found for found in decided if isinstance(found, tuple)]
+    dropped += [lesson for lesson in decided if isinstance(lesson, Dropped)]
+    pairs = [lesson for lesson in decided if isinstance(lesson, tuple)]
     return [_lesson(best, worst, worth, tasks[best.response_id], grader) for best, worst in pairs], dropped
 
 
-def most_varied(made: Iteration) -> tuple[set[str], list[Dropped]]:
+def most_varied(iteration: Iteration) -> tuple[set[str], list[Dropped]]:
     """The response of each prompt whose scores vary most, the lowest id of several; and the reason where a prompt has none."""
     scores: dict[str, list[float]] = defaultdict(list)
-    for judgment in made.judgments:
+    for judgment in iteration.judgments:
         if judgment.score is not None:
             scores[judgment.response_id].append(judgment.score)
     of_prompt: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for response in made.responses:
-        if len(given := scores.get(response.id, ())) > 1:
-            of_prompt[response.prompt_id].append((-pvariance(given), response.id))
+    for response in iteration.responses:
+        if len(grades := scores.get(response.id, ())) > 1:
+            of_prompt[response.prompt_id].append((-pvariance(grades), response.id))
     chosen, dropped = set(), []
-    for prompt in made.prompts:
+    for prompt in iteration.prompts:
         variance, response_id = min(of_prompt[prompt.id], default=(None, ""))
         if variance:
             chosen.add(response_id)
@@ -115,13 +118,13 @@ def _by_battles(
         for a, b in combinations(group, 2)
         if judge.reasons(a) != judge.reasons(b)
     ]
-    said = list(it.ask(META_JUDGMENTS, judge, battles, model))
-    wins = weighed_wins(said, place_weights(said)) if config.orders == "weighed" else agreed_wins(said)
-    found: dict[str, float] = {}
+    verdicts = list(it.ask(META_JUDGMENTS, judge, battles, model))
+    wins = weighed_wins(verdicts, place_weights(verdicts)) if config.orders == "weighed" else agreed_wins(verdicts)
+    strength: dict[str, float] = {}
     for group in scored.values():
         ids = [judgment.id for judgment in group]
-        found |= strengths(ids, {both: count for both, count in wins.items() if both[0] in ids})
-    return found
+        strength |= strengths(ids, {both: count for both, count in wins.items() if both[0] in ids})
+    return strength
 
 
 def nearness(groups: Iterable[Sequence[Judgment]]) -> dict[str, float]:
@@ -172,7 +175,7 @@ def _replayed(
             misjudged[judgment.response_id].append((abs(judgment.score - target), judgment))
     lessons = []
     for name, wrong in misjudged.items():
-        off, worst = max(wrong, key=lambda found: (found[0], found[1].id))
+        off, worst = max(wrong, key=lambda candidate: (candidate[0], candidate[1].id))
         pair = JudgePair(
             response_id=name, chosen_id=name, rejected_id=worst.id, chosen_score=targets[name] or 0.0,
             rejected_score=worst.score or 0.0, chosen_strength=0.0, rejected_strength=-off,
@@ -190,13 +193,13 @@ def limited(lessons: Sequence[Lesson], actor_pairs: int, config: JudgePairsConfi
     by_score: dict[float, list[int]] = defaultdict(list)
     for at in within:
         by_score[lessons[at].pair.chosen_score].append(at)
-    kept = {at for _, places in sorted(by_score.items()) for at in rng.sample(places, min(most, len(places)))}
+    allowed = {at for _, places in sorted(by_score.items()) for at in rng.sample(places, min(most, len(places)))}
     dropped = [
         _dropped(lesson.pair.response_id, "thinned" if at in within else "over_share")
         for at, lesson in enumerate(lessons)
-        if at not in kept
+        if at not in allowed
     ]
-    return [lesson for at, lesson in enumerate(lessons) if at in kept], dropped
+    return [lesson for at, lesson in enumerate(lessons) if at in allowed], dropped
 
 
 def _largest(scores: Sequence[float], share: Fraction) -> int:

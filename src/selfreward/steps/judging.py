@@ -98,19 +98,19 @@ def _by_checks(
 def _by_jury(it: ModelFolder, candidates: Candidates, grader: Grader, by: Sequence[Checkpoint]) -> Judged:
     """Each judge asks in a stage of its own; a candidate has the mean of its places, and none where a judge gave it no score."""
     rounds = zip(grader.config.rounds, by, strict=True)
-    said = [it.ask(JUDGMENTS.named(stage), grader, candidates, judge) for stage, judge in rounds]
-    opinions = [grader.mean_scores(judgments) for judgments in said]
+    by_judge = [it.ask(JUDGMENTS.named(stage), grader, candidates, judge) for stage, judge in rounds]
+    opinions = [grader.mean_scores(judgments) for judgments in by_judge]
     places = mean_places(groups(response for _, response in candidates), opinions)
-    return Judged(sum(said, Records([], Judgment, 0)), places, opinions=opinions, averages=False)
+    return Judged(sum(by_judge, Records([], Judgment, 0)), places, opinions=opinions, averages=False)
 
 
 def _by_comparing(
     it: ModelFolder, prompts: Sequence[Prompt], responses: Records[Response], recipe: Recipe, by: Checkpoint
 ) -> Judged:  # fmt: skip
     """Compare each candidate with every other one to its prompt; candidates with the same text are level and not compared."""
-    asked = {prompt.id: prompt for prompt in prompts}
+    prompt_of = {prompt.id: prompt for prompt in prompts}
     pairs = [pair for _, group in groupby(responses, _prompt_of) for pair in combinations(filter(_answered, group), 2)]
-    items = [(asked[a.prompt_id], a, b) for a, b in pairs if a.text != b.text]
+    items = [(prompt_of[a.prompt_id], a, b) for a, b in pairs if a.text != b.text]
     preferences = it.ask(PREFERENCES, PairwiseJudge(recipe.pairwise), items, by)
     return Judged((), win_shares(preferences, responses, recipe.judge.min_valid), preferences, averages=False)
 
@@ -119,8 +119,8 @@ def _by_likelihood(it: ModelFolder, candidates: Candidates, recipe: Recipe, mode
     """Log π_t − log π_{t−1}, less the penalty of length (DICE); answers that did not end have no score."""
     earlier, penalty = cast.before(model), recipe.judge.length_penalty
     assert earlier, "M1 gives scores"
-    told = _likelihoods(it, candidates, recipe, {LIKELIHOODS: model, LIKELIHOODS_BEFORE: earlier})
-    rewards = log_ratios(told[LIKELIHOODS], told[LIKELIHOODS_BEFORE])
+    likelihoods = _likelihoods(it, candidates, recipe, {LIKELIHOODS: model, LIKELIHOODS_BEFORE: earlier})
+    rewards = log_ratios(likelihoods[LIKELIHOODS], likelihoods[LIKELIHOODS_BEFORE])
     answers = [response for _, response in candidates]
     scores, weight = without_length(rewards, answers, None if penalty == "balanced" else penalty)
     return Judged((), scores, averages=False, told={"length penalty": weight} if penalty else {})
@@ -131,29 +131,29 @@ def _by_cream(it: ModelFolder, candidates: Candidates, recipe: Recipe, model: Ch
     first, before = cast.first, cast.before(model)
     if before is None:
         return Judged((), per_token(_likelihoods(it, candidates, recipe, {LIKELIHOODS: model})[LIKELIHOODS]), averages=False)
-    asked = {LIKELIHOODS: model, LIKELIHOODS_M1: first}
+    models = {LIKELIHOODS: model, LIKELIHOODS_M1: first}
     if before.name != first.name and recipe.dpo.confidence == "consistency":
-        asked[LIKELIHOODS_BEFORE] = before
-    told = _likelihoods(it, candidates, recipe, asked)
-    of_first = told[LIKELIHOODS_M1]
-    earlier = log_ratios(told[LIKELIHOODS_BEFORE], of_first) if LIKELIHOODS_BEFORE in told else None
+        models[LIKELIHOODS_BEFORE] = before
+    likelihoods = _likelihoods(it, candidates, recipe, models)
+    of_first = likelihoods[LIKELIHOODS_M1]
+    earlier = log_ratios(likelihoods[LIKELIHOODS_BEFORE], of_first) if LIKELIHOODS_BEFORE in likelihoods else None
     earlier = per_token(of_first) if before.name == first.name else earlier
-    return Judged((), log_ratios(told[LIKELIHOODS], of_first), averages=False, before=earlier)
+    return Judged((), log_ratios(likelihoods[LIKELIHOODS], of_first), averages=False, before=earlier)
 
 
 def _likelihoods(
-    it: ModelFolder, candidates: Candidates, recipe: Recipe, asked: Mapping[Part[Likelihood], Checkpoint]
+    it: ModelFolder, candidates: Candidates, recipe: Recipe, models: Mapping[Part[Likelihood], Checkpoint]
 ) -> dict[Part[Likelihood], Records[Likelihood]]:  # fmt: skip
-    """The likelihoods of the finished candidates, from each model in `asked`, in its part."""
+    """The likelihoods of the finished candidates, from each model in `models`, in its part."""
     whole = [(prompt, response) for prompt, response in candidates if response.finish == "stop"]
     return {
-        part: it.ask(part, Likely(recipe.responses.sampling, recipe.responses.frame), whole, by) for part, by in asked.items()
+        part: it.ask(part, Likely(recipe.responses.sampling, recipe.responses.frame), whole, by) for part, by in models.items()
     }
 
 
 def groups(responses: Iterable[Response]) -> list[list[str]]:
     """Ids of the responses to each prompt."""
-    return [[one.id for one in group] for _, group in groupby(responses, _prompt_of)]
+    return [[response.id for response in group] for _, group in groupby(responses, _prompt_of)]
 
 
 def _prompt_of(response: Response) -> str:

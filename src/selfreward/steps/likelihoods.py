@@ -55,17 +55,21 @@ class Likely(NamedTuple):
 
 def log_ratios(ours: Iterable[Likelihood], theirs: Iterable[Likelihood]) -> dict[str, float]:
     """Log π(y | x) − log π′(y | x), in nats, by response id, for answers with a likelihood by both models."""
-    earlier = {told.response_id: told.logprob for told in theirs if told.logprob is not None}
+    earlier = {likelihood.response_id: likelihood.logprob for likelihood in theirs if likelihood.logprob is not None}
     return {
-        told.response_id: told.logprob - earlier[told.response_id]
-        for told in ours
-        if told.logprob is not None and told.response_id in earlier
+        likelihood.response_id: likelihood.logprob - earlier[likelihood.response_id]
+        for likelihood in ours
+        if likelihood.logprob is not None and likelihood.response_id in earlier
     }
 
 
 def per_token(likelihoods: Iterable[Likelihood]) -> dict[str, float]:
     """Mean log-probability of a token of each answer, in nats, by response id."""
-    return {told.response_id: told.logprob / told.tokens for told in likelihoods if told.logprob is not None}
+    return {
+        likelihood.response_id: likelihood.logprob / likelihood.tokens
+        for likelihood in likelihoods
+        if likelihood.logprob is not None
+    }
 
 
 def without_length(
@@ -73,7 +77,7 @@ def without_length(
 ) -> tuple[dict[str, float], float]:  # fmt: skip
     """The rewards less `penalty` for every character of the answer, and the penalty; None: the one that balances lengths."""
     groups = [
-        [(rewards[one.id], len(one.text), one.id) for one in group if one.id in rewards]
+        [(rewards[response.id], len(response.text), response.id) for response in group if response.id in rewards]
         for _, group in groupby(responses, lambda response: response.prompt_id)
     ]
     weight = balancing(groups) if penalty is None else penalty
@@ -100,8 +104,8 @@ def balancing(groups: Sequence[Sequence[tuple[float, int, str]]]) -> float:
 
 def _difference(groups: Sequence[Sequence[tuple[float, int, str]]], weight: float) -> float:
     """|mean length of the chosen − of the rejected|, the highest and lowest reward of each group less `weight` a character."""
-    found = []
+    differences = []
     for group in groups:
         ranked = sorted((reward - weight * length, name, length) for reward, length, name in group)
-        found.append(ranked[-1][2] - ranked[0][2])
-    return abs(fmean(found))
+        differences.append(ranked[-1][2] - ranked[0][2])
+    return abs(fmean(differences))

@@ -9,6 +9,7 @@ from selfreward.recipe import EFTConfig, Recipe
 from selfreward.records import Checkpoint, Completion, Dropped, Example, Prompt, Ranking, Request, Response, Sampling
 from selfreward.rundir import CHANGED_PROMPTS, RANKINGS, WORSE_RESPONSES, ModelFolder
 from selfreward.stats import plain
+from selfreward.steps.nothing import no_rankings
 from selfreward.steps.responses import Answering
 from selfreward.steps.rubrics import Rubric
 from selfreward.steps.seed import Seed, known_by
@@ -46,20 +47,23 @@ class Changing(NamedTuple):
 
 def rank_without_people(seed: Seed, recipe: Recipe, baseline: Checkpoint, folder: ModelFolder) -> list[Ranking]:
     """Rankings of two: IFT's answer to a prompt above `baseline`'s answer to the changed prompt."""
-    drawn, unused = draw([one for one in seed.ift if one.stands_alone], recipe.eft.prompts, "rankings", recipe.seed)
-    prompts = {one.id: Prompt(text=one.prompt, context=one.context, source="seed") for one in drawn}
+    drawn, unused = draw([record for record in seed.ift if record.stands_alone], recipe.eft.prompts, "rankings", recipe.seed)
+    prompts = {record.id: Prompt(text=record.prompt, context=record.context, source="seed") for record in drawn}
     once = {prompt.id: prompt for prompt in prompts.values()}
     changing = Changing(load_change_rubric(recipe.eft), recipe.prompts.sampling)
-    changed = {one.prompt_id: one for one in folder.ask(CHANGED_PROMPTS, changing, once.values(), baseline)}
+    changed = {record.prompt_id: record for record in folder.ask(CHANGED_PROMPTS, changing, once.values(), baseline)}
     heldout = {known_by(prompt.asked) for prompt in seed.heldout}
-    fit = {name: _unfit(one, once[name], heldout) for name, one in changed.items()}
+    fit = {name: _unfit(record, once[name], heldout) for name, record in changed.items()}
     new = {name: Prompt(text=changed[name].text, source="self") for name, reason in fit.items() if not reason}
     answering = Answering(recipe.responses.sampling, frame=recipe.responses.frame)
-    asked = {prompt.id: prompt for prompt in new.values()}
-    worse = {one.prompt_id: one for one in folder.ask(WORSE_RESPONSES, answering, asked.values(), baseline)}
-    decided = [(one, fit[prompts[one.id].id] or _ranked(one, worse[new[prompts[one.id].id].id])) for one in drawn]
-    dropped = [Dropped(id=one.id, stage="rankings", reason=made) for one, made in decided if isinstance(made, str)]
-    return folder.keep(RANKINGS, ([made for _, made in decided if isinstance(made, Ranking)], [*unused, *dropped]))
+    changed_prompts = {prompt.id: prompt for prompt in new.values()}
+    worse = {record.prompt_id: record for record in folder.ask(WORSE_RESPONSES, answering, changed_prompts.values(), baseline)}
+    decided = [(record, fit[prompts[record.id].id] or _ranked(record, worse[new[prompts[record.id].id].id])) for record in drawn]
+    dropped = [Dropped(id=record.id, stage="rankings", reason=ranking) for record, ranking in decided if isinstance(ranking, str)]
+    rankings = folder.keep(RANKINGS, ([ranking for _, ranking in decided if isinstance(ranking, Ranking)], [*unused, *dropped]))
+    if not rankings:
+        raise no_rankings(drawn, folder)
+    return rankings
 
 
 def _unfit(changed: Response, prompt: Prompt, heldout: set[tuple[str, ...]]) -> str:

@@ -3,157 +3,173 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
-from selfreward.errors import NoPairs, SelfRewardError, cut_short
+from selfreward.errors import NoPairs, SelfRewardError, amount, cut_short
 from selfreward.recipe import BEST_AGAINST_WORST, Recipe
-from selfreward.records import Dropped, Identified, Iteration, Judgment, Preference, Proposal, iter_jsonl
-from selfreward.rundir import PAIRS, PROMPTS, PROPOSED, ModelFolder
-
-PROMPT_FIELDS = {
-    "writer_failed": "prompts.by", "ran_on": "prompts.max_tokens", "too_short": "prompts.min_words",
-    "too_long": "prompts.max_words", "not_for_text": "prompts.unsuited", "not_ascii": "prompts.ascii_only",
-    "malformed": "prompts.form", "not_novel": "prompts.max_rouge_l", "held_out": "data.heldout_prompts",
-    "repeated": "prompts.from", "anchor": "judge.checks",
-}  # fmt: skip
-"""Reason against a new prompt → the field that decides it; `prompts.by`, the writer itself, for other reasons."""
-JUDGMENT_FIELDS = {
-    "unparsed": "judge.pattern", "off_scale": "judge.scale", "no_logprobs": "judge.read", "truncated": "judge.max_tokens",
-    "error": "judge.by",
-}  # fmt: skip
-PAIR_FIELDS = {
-    "tie": "judge.samples", "same_text": "responses.temperature", "all_ran_out_of_length": "responses.max_tokens",
-    "likely_fluke": "pairs.max_fluke", "fewer_than_two_scored": "judge.min_valid",
-    "jury_disagrees": "judge.agreement", "no_majority": "judge.majority",
-}  # fmt: skip
-"""Reason against a pair → the field that decides it; `pairs.policy` for other reasons."""
-EFT_FIELDS = {
-    "disagrees": "eft.tries", "tied": "eft.tries", "targets_disagree": "eft.agree", "all_tied": "data.rankings",
-    "thinned": "eft.commonest", "repeated": "eft.commonest",
-}  # fmt: skip
-ADVICE = {
-    "prompts.by": "name another writer", "prompts.form": "change it, or leave it out", "prompts.from": "give other prompts",
-    "judge.pattern": "change it to match the judge's verdicts, or change judge.rubric",
-    "judge.field": "change it to the judge's name for the score, or change judge.rubric",
-    "judge.scale": "give the scale that judge.rubric asks for", "judge.max_tokens": "raise it",
-    "judge.by": "look at the judge's server or engine, or name another judge", "judge.read": 'set it to "sampled"',
-    "judge.samples": 'raise it, or set judge.read = "expected"', "judge.min_valid": "lower it, or have more judgments read",
-    "responses.max_tokens": "raise it", "responses.temperature": "raise it", "prompts.max_tokens": "raise it",
-    "judge.checks": 'set it to "measure", or give prompts without checks', "judge.agreement": "lower it",
-    "judge.majority": "lower it",
-    "pairs.max_fluke": "raise it, or judge.samples", "pairs.policy": "name another",
-    "eft.tries": 'raise it, or set eft.agree = "mean", or give more ranked sets', "eft.agree": 'set it to "one"',
-    "eft.commonest": "raise it", "data.rankings": "give sets that people rank apart",
-    "pairwise.pattern": "change it to match what the judge writes, or pairwise.rubric", "pairwise.max_tokens": "raise it",
-    "measure.judge": "look at its server or engine, or name another judge",
-    "select.judge": "look at its server or engine, or name another judge",
-}  # fmt: skip
-"""Field → advice about it; "change it" for other fields."""
+from selfreward.records import (
+    Dropped,
+    Example,
+    Identified,
+    Iteration,
+    Judgment,
+    Likelihood,
+    MetaJudgment,
+    Prompt,
+    Proposal,
+    iter_jsonl,
+    number,
+    read_jsonl,
+)
+from selfreward.rundir import JUDGE_PAIRS, LIKELIHOODS, META_JUDGMENTS, PAIRS, PROMPTS, PROPOSED, RANKINGS, VOTES, ModelFolder
+from selfreward.steps.reasons import (
+    EFT_FIELDS,
+    LESSON_FIELDS,
+    LIKELIHOOD_FIELDS,
+    PAIR_FIELDS,
+    PROMPT_FIELDS,
+    RANKING_FIELDS,
+    TIE_FIELDS,
+    VOTE_FIELDS,
+    Reason,
+    commonest,
+    counted,
+    example_of,
+    of_judgments,
+    of_preferences,
+    of_texts,
+    sentences,
+)
 
 
-class Reason(NamedTuple):
-    """The reason why most of a stage came to nothing."""
-
-    counts: str
-    """The count of each reason, the commonest first."""
-    example: str
-    """A case of the commonest, in words."""
-    field: str
-    """The field of the recipe that decides it."""
-
-    @property
-    def told(self) -> str:
-        """Counts and example."""
-        return f"{self.counts}. {self.example}" if self.example else self.counts
-
-    @property
-    def now(self) -> str:
-        """The advice for an error."""
-        return f"{self.field} decides it: {ADVICE.get(self.field, 'change it')}"
-
-
-def counted(counts: Mapping[str, int]) -> str:
-    """`unparsed 30, truncated 2`: the commonest first, equals by name."""
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
-
-
-def commonest(counts: Mapping[str, int]) -> str:
-    """The commonest, of several the first by name."""
-    return min(counts, key=lambda name: (-counts[name], name))
-
-
-def of_judgments(judgments: Iterable[Judgment], recipe: Recipe) -> Reason | None:
-    """The reason why judgments have no score; None where all have one, or there are none."""
-    reason = _of_texts(judgments, "scored", JUDGMENT_FIELDS, "the judge wrote")
-    if reason and reason.field == "judge.pattern" and recipe.judge.form == "json":
-        return reason._replace(field="judge.field")
-    return reason
-
-
-def of_preferences(preferences: Iterable[Preference], judge_field: str) -> Reason | None:
-    """The reason why comparisons decided nothing; `judge_field` is the recipe's field for the judge."""
-    fields = {"unparsed": "pairwise.pattern", "truncated": "pairwise.max_tokens", "error": judge_field}
-    return _of_texts(preferences, "decided", fields, "the judge wrote")
-
-
-def _of_texts(
-    records: Iterable[Judgment] | Iterable[Preference], good: str, fields: Mapping[str, str], said: str
-) -> Reason | None:
-    counts, texts = Counter[str](), dict[str, str]()
-    for record in records:
-        counts[record.label] += 1
-        texts.setdefault(record.label, record.rationale)
-    failed = {name: count for name, count in counts.items() if name != good}
-    if not failed:
-        return None
-    worst = commonest(failed)
-    example = f"{worst}, for example: {said} {cut_short(texts[worst])}" if worst != "error" else ""
-    return Reason(counted(counts), example, fields[worst])
-
-
-def require_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> None:
-    """Raises `NoPairs` where the iteration `made` has nothing to train on, with the stage at fault and the reason."""
-    if made.pairs:
+def require_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> None:
+    """Raises `NoPairs` where `iteration` has nothing to train on, with the stage at fault and the reason."""
+    if iteration.pairs:
         return
-    if not made.prompts:
-        raise _no_prompts(made, it, recipe)
-    if not any(response.answered for response in made.responses):
-        raise _no_answers(made, it, recipe)
-    raise _no_pairs(made, it, recipe)
+    if not iteration.prompts:
+        raise _no_prompts(iteration, it, recipe)
+    if not any(response.answered for response in iteration.responses):
+        raise _no_answers(iteration, it, recipe)
+    raise _no_pairs(iteration, it, recipe)
 
 
-def _no_prompts(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
+def _no_prompts(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     source = recipe.prompts.source
     reasons, ids = _dropped(it, PROMPTS.name)
     worst = commonest(reasons) if reasons else ""
-    example = "" if source else _first(iter_jsonl(it.path / f"{PROPOSED.name}.jsonl", Proposal), ids.get(worst), lambda p: p.text)
-    field = PROMPT_FIELDS.get(worst, "prompts.by")
-    told = Reason(counted(reasons), f"{worst}, for example: {cut_short(example)}" if example else "", field)
-    of = f"the {made.proposals:,} that the writer wrote" if not source else f"those taken from {source}"
-    failed = _failed(it, PROPOSED.name)
-    where = str(it.path / f"{PROMPTS.name}.dropped.jsonl")
-    return NoPairs(f"no usable pair (no prompts: {told.counts or 'none came'}) of {of}. {told.example}{failed}", where, told.now)
+    if source:
+        of, example = f"the prompts from {source}", _first(read_jsonl(Path(source), Prompt), ids.get(worst), lambda p: p.text)
+    else:
+        of = f"the {iteration.proposals:,} that the writer wrote"
+        example = _first(iter_jsonl(it.path / f"{PROPOSED.name}.jsonl", Proposal), ids.get(worst), lambda p: p.text)
+    field = PROMPT_FIELDS.get(worst, "prompts.from" if source else "prompts.by")
+    told = Reason(counted(reasons), example_of(worst, example), field)
+    what = sentences(f"no usable pair (no prompts: {told.counts or 'none came'}) of {of}", told.example)
+    return NoPairs(what + _failed(it, PROPOSED.name), str(it.path / f"{PROMPTS.name}.dropped.jsonl"), told.now)
 
 
-def _no_answers(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
-    what = f"none of the {len(made.responses):,} requests for responses was answered{_failed(it, 'responses')}"
+def _no_answers(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
+    what = f"none of {amount(len(iteration.responses), 'request')} for responses was answered{_failed(it, 'responses')}"
     return NoPairs(what, str(it.path / "responses.jsonl"), "Correct what it names, such as base or backend in the recipe")
 
 
-def _no_pairs(made: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
+def _no_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     reasons, ids = _dropped(it, PAIRS.name)
     worst = commonest(reasons)
-    unscored = of_judgments(made.judgments, recipe) if worst == "fewer_than_two_scored" else None
-    where = str(it.path / f"{PAIRS.name}.dropped.jsonl")
-    if unscored:
-        none = "no judgment" if not any(judgment.score is not None for judgment in made.judgments) else "too few judgments"
-        what = f"no usable pair ({counted(reasons)}), for {none} could be read: {unscored.told}"
-        return NoPairs(what + _failed(it, "judgments"), str(it.path / "judgments.jsonl"), unscored.now)
+    if worst == "fewer_than_two_scored" and (unscored := _unscored(iteration, it, recipe)):
+        what, stage, why = unscored
+        what = f"no usable pair ({counted(reasons)}), for {what}: {why.told}{_failed(it, stage)}"
+        return NoPairs(what, str(it.path / f"{stage}.jsonl"), why.now)
     field = PAIR_FIELDS.get(worst, "pairs.policy" if recipe.pairs.policy != BEST_AGAINST_WORST else "judge.samples")
-    example = _first(made.prompts, ids.get(worst), lambda prompt: prompt.text)
+    if field == "judge.samples":
+        by_judgments = "judge.rubric" if recipe.judge.read == "expected" else field
+        field = TIE_FIELDS.get(recipe.judge.method_for(number(it.name)), by_judgments)
+    example = _first(iteration.prompts, ids.get(worst), lambda prompt: prompt.text)
     told = Reason(counted(reasons), f"{worst}, for example: the answers to {cut_short(example)}", field)
-    return NoPairs(f"no usable pair ({told.counts}). {told.example}", where, told.now)
+    what = sentences(f"no usable pair ({told.counts})", _few_prompts(iteration, it), told.example)
+    return NoPairs(what, str(it.path / f"{PAIRS.name}.dropped.jsonl"), told.now)
+
+
+def _few_prompts(iteration: Iteration, it: ModelFolder) -> str:
+    """The reason why there were few prompts, where most proposals were dropped; empty where they were not."""
+    if 2 * len(iteration.prompts) >= iteration.proposals:
+        return ""
+    reasons, _ = _dropped(it, PROMPTS.name)
+    asked = f"{len(iteration.prompts):,} of {amount(iteration.proposals, 'proposal')} of the writer"
+    return f"Only {asked} came to be asked ({counted(reasons)})"
+
+
+def _unscored(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> tuple[str, str, Reason] | None:
+    """The thing that came to nothing, its stage, and the reason, where candidates have no score by the recipe's method."""
+    method = recipe.judge.method_for(number(it.name))
+    if method == "scores":
+        many = "too few judgments" if any(judgment.score is not None for judgment in iteration.judgments) else "no judgment"
+        reason, what, stage = of_judgments(iteration.judgments, recipe), f"{many} could be read", "judgments"
+    elif method == "pairwise":
+        many = "too few comparisons" if any(preference.winner for preference in iteration.preferences) else "no comparison"
+        reason, what, stage = of_preferences(iteration.preferences, "judge.by"), f"{many} could be read", "preferences"
+    elif method == "votes":
+        reason, what, stage = _of_votes(iteration, it), "too few responses come to an answer", VOTES.name
+    else:
+        reason, what, stage = _of_likelihoods(iteration, it), "too few responses have a likelihood", LIKELIHOODS.name
+    return (what, stage, reason) if reason else None
+
+
+def _of_votes(iteration: Iteration, it: ModelFolder) -> Reason | None:
+    reasons, ids = _dropped(it, VOTES.name)
+    if not reasons:
+        return None
+    worst = commonest(reasons)
+    example = _first(iteration.responses, ids[worst], lambda response: response.text)
+    return Reason(counted(reasons), example_of(worst, example), VOTE_FIELDS[worst])
+
+
+def _of_likelihoods(iteration: Iteration, it: ModelFolder) -> Reason | None:
+    """A response that did not end has no likelihood, and one that the engine tells none of has none either."""
+    cut = [response.text for response in iteration.responses if response.finish != "stop"]
+    asked = iter_jsonl(it.path / f"{LIKELIHOODS.name}.jsonl", Likelihood)
+    untold = [likelihood.response_id for likelihood in asked if likelihood.outcome == "untold"]
+    reasons = {name: count for name, count in (("did_not_end", len(cut)), ("untold", len(untold))) if count}
+    if not reasons:
+        return None
+    worst = commonest(reasons)
+    example = cut[0] if worst == "did_not_end" else _first(iteration.responses, untold[0], lambda response: response.text)
+    return Reason(counted(reasons), example_of(worst, example), LIKELIHOOD_FIELDS[worst])
+
+
+def no_judge_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> str:
+    """A line on an iteration that teaches no judging though it was to: why, an example, and the field that decides it."""
+    reasons, ids = _dropped(it, JUDGE_PAIRS.name)
+    if not reasons:
+        return f"{it.name}/{JUDGE_PAIRS.name}: no pair of judgments to learn from, for none was compared"
+    worst, why = commonest(reasons), None
+    if worst == "fewer_than_two_scored":
+        why = of_judgments(iteration.judgments, recipe)
+    elif worst == "same_strength":
+        why = _of_battles(it)
+    if why is None:
+        example = _first([*iteration.prompts, *iteration.responses], ids[worst], lambda one: one.text)  # an id of either
+        why = Reason("", example_of(worst, example), LESSON_FIELDS.get(worst, "judge_pairs.by"))
+    what = f"no pair of judgments to learn from ({counted(reasons)})"
+    return f"{it.name}/{JUDGE_PAIRS.name}: {sentences(what, why.counts, why.example)}. {why.now}"
+
+
+def _of_battles(it: ModelFolder) -> Reason | None:
+    said = list(iter_jsonl(it.path / f"{META_JUDGMENTS.name}.jsonl", MetaJudgment))
+    fields = {"unparsed": "judge_pairs.pattern", "truncated": "judge_pairs.max_tokens", "error": "judge_pairs.by"}
+    none_decided = all(one.outcome != "decided" for one in said)
+    return of_texts(said, "decided", fields, "the meta-judge wrote") if none_decided else None
+
+
+def no_rankings(examples: Iterable[Example], it: ModelFolder) -> SelfRewardError:
+    """The error where the SFT baseline makes no ranking of the answers in IFT's `examples`."""
+    reasons, ids = _dropped(it, RANKINGS.name)
+    worst = commonest(reasons) if reasons else ""
+    field = RANKING_FIELDS.get(worst, "eft.prompts")
+    told = Reason(counted(reasons), example_of(worst, _first(examples, ids.get(worst), lambda one: one.prompt)), field)
+    what = sentences(f"the SFT baseline made no ranking ({told.counts})", told.example)
+    return SelfRewardError(what, str(it.path / f"{RANKINGS.name}.dropped.jsonl"), told.now)
 
 
 def no_eft(judgments: Iterable[Judgment], it: ModelFolder, recipe: Recipe) -> SelfRewardError:
@@ -165,7 +181,7 @@ def no_eft(judgments: Iterable[Judgment], it: ModelFolder, recipe: Recipe) -> Se
         what = f"no EFT example could be made ({counted(reasons)}): of its judgments {unread.told}"
         return SelfRewardError(what + _failed(it, "eft_judgments"), str(it.path / "eft_judgments.jsonl"), unread.now)
     told = Reason(counted(reasons), _first_judged(judgments), EFT_FIELDS.get(worst, "data.rankings"))
-    what = f"the SFT baseline agrees with people on no ranked set ({told.counts}). {told.example}"
+    what = sentences(f"the SFT baseline agrees with people on no ranked set ({told.counts})", told.example)
     return SelfRewardError(what, str(it.path / "eft_judgments.jsonl"), told.now)
 
 

@@ -38,11 +38,11 @@ def choose_pairs(
         decided[prompt_id] = policy(prompt_id, group) if len(group) >= 2 else TOO_FEW
     pairs, dropped = [], []
     for prompt in prompts:
-        made = decided.get(prompt.id, TOO_FEW)
-        if isinstance(made, Pair):
-            pairs.append(made)
+        decision = decided.get(prompt.id, TOO_FEW)
+        if isinstance(decision, Pair):
+            pairs.append(decision)
         else:
-            dropped.append(Dropped(id=prompt.id, stage="pairs", reason=made))
+            dropped.append(Dropped(id=prompt.id, stage="pairs", reason=decision))
     return pairs, dropped
 
 
@@ -58,15 +58,19 @@ def _asked(policy: Policy, path: str, prompt_id: str, group: list[Scored]) -> Pa
     """The decision of a user's own policy. Raises `SelfRewardError` where it is neither a pair of the candidates nor a reason."""
     now = "Make it return a Pair of two of its candidates, or a text with the reason against a pair"
     try:
-        made = policy(prompt_id, list(group))
-    except Exception as error:  # whatever may go wrong in another's code
+        decision = policy(prompt_id, list(group))
+    except Exception as error:  # the user's code may raise anything
         raise SelfRewardError(f"raised {raised(error)} for prompt {prompt_id}", f"pairs.policy ({path})", now) from error
     candidates = {response.id for _, response in group}
-    if isinstance(made, str) and made:
-        return made
-    if isinstance(made, Pair) and made.prompt_id == prompt_id and {made.chosen_id, made.rejected_id} <= candidates:
-        return made
-    came = "a Pair of other responses" if isinstance(made, Pair) else f"{made!r:.80}"
+    if isinstance(decision, str) and decision:
+        return decision
+    if (
+        isinstance(decision, Pair)
+        and decision.prompt_id == prompt_id
+        and {decision.chosen_id, decision.rejected_id} <= candidates
+    ):
+        return decision
+    came = "a Pair of other responses" if isinstance(decision, Pair) else f"{decision!r:.80}"
     raise SelfRewardError(f"gave {came} for prompt {prompt_id}", f"pairs.policy ({path})", now)
 
 
@@ -112,8 +116,8 @@ def preference(prompt_id: str, best: Scored, worst: Scored) -> Pair | str:
 
 def half_a_point_apart(prompt_id: str, group: list[Scored]) -> Pair | str:
     """Like `best_against_worst`, but no pair of means less than half a point apart: expected scores are never equal."""
-    made = best_against_worst(prompt_id, group)
-    return made if isinstance(made, str) or made.chosen_score - made.rejected_score >= 0.5 else "too_near"
+    decision = best_against_worst(prompt_id, group)
+    return decision if isinstance(decision, str) or decision.chosen_score - decision.rejected_score >= 0.5 else "too_near"
 
 
 Decided = tuple[list[Pair], list[Dropped]]
@@ -145,13 +149,13 @@ def without_dissent(decided: Decided, opinions: Sequence[Mapping[str, float]], a
     pairs, dropped = decided
     if not agreement:
         return decided
-    backed = {pair.id: fmean(said[pair.chosen_id] > said[pair.rejected_id] for said in opinions) for pair in pairs}
-    told = [Dropped(id=pair.prompt_id, stage="pairs", reason=DISSENT) for pair in pairs if backed[pair.id] < agreement]
-    return [pair for pair in pairs if backed[pair.id] >= agreement], [*dropped, *told]
+    backed = {pair.id: fmean(scores[pair.chosen_id] > scores[pair.rejected_id] for scores in opinions) for pair in pairs}
+    dropped_pairs = [Dropped(id=pair.prompt_id, stage="pairs", reason=DISSENT) for pair in pairs if backed[pair.id] < agreement]
+    return [pair for pair in pairs if backed[pair.id] >= agreement], [*dropped, *dropped_pairs]
 
 
-def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint, cast: Cast) -> DPOConfig:
-    """The settings for training `model` on what it `made`: this iteration's learning rates, and a number for `confidence`.
+def trusted(recipe: Recipe, iteration: Iteration, it: ModelFolder, model: Checkpoint, cast: Cast) -> DPOConfig:
+    """The settings for training `model` on `iteration`: this iteration's learning rates, and a number for `confidence`.
 
     Measured (CREAM, arXiv 2410.12735), it is (τ + 1) / 2 from 0 to 1, with τ the mean over prompts of Kendall's τ-b between the
     scores of the judge and of the model before it, which is asked in `judgments_before`, or between the likelihoods that CREAM
@@ -161,20 +165,20 @@ def trusted(recipe: Recipe, made: Iteration, it: ModelFolder, model: Checkpoint,
     dpo = recipe.dpo.of_iteration(number(it.name), recipe.iterations + 1)
     if dpo.confidence != "consistency":
         return dpo
-    if made.scores is not None:
-        taus = rank_consistency(_groups(made.responses), made.scores, made.scores_before or {})
+    if iteration.scores is not None:
+        taus = rank_consistency(_groups(iteration.responses), iteration.scores, iteration.scores_before or {})
     else:
         earlier = cast.before(cast.judge(recipe.judge, model))
-        taus = _taus(made, it, earlier, recipe) if earlier else []
+        taus = _taus(iteration, it, earlier, recipe) if earlier else []
     return dpo.model_copy(update={"confidence": (fmean(taus) + 1) / 2 if taus else 1.0})
 
 
-def _taus(made: Iteration, it: ModelFolder, earlier: Checkpoint, recipe: Recipe) -> list[float]:
+def _taus(iteration: Iteration, it: ModelFolder, earlier: Checkpoint, recipe: Recipe) -> list[float]:
     """Kendall's τ-b of the prompts that have one; `earlier` judges all candidates first, at most as often as their judge."""
-    grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in made.prompts}
-    asked = ((texts[response.prompt_id], response) for response in made.responses)
-    before = it.ask(JUDGMENTS_BEFORE, grader, asked, earlier)
-    return rank_consistency(_groups(made.responses), grader.mean_scores(made.judgments), grader.mean_scores(before))
+    grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in iteration.prompts}
+    items = ((texts[response.prompt_id], response) for response in iteration.responses)
+    before = it.ask(JUDGMENTS_BEFORE, grader, items, earlier)
+    return rank_consistency(_groups(iteration.responses), grader.mean_scores(iteration.judgments), grader.mean_scores(before))
 
 
 def _groups(responses: Iterable[Response]) -> list[list[str]]:

@@ -17,6 +17,7 @@ from selfreward.records import Checkpoint, Comparison, Completion, Place, Prefer
 from selfreward.steps.parsing import compiled, last_verdict
 from selfreward.steps.rubrics import Rubric, own_words
 from selfreward.steps.verdict_words import choice
+from selfreward.steps.witnesses import refuse_unreadable
 
 PLACES: tuple[Place, Place, Place] = ("first", "second", "tie")
 
@@ -30,8 +31,12 @@ class PairwiseJudge:
         self._verdict = compiled(config.pattern)
         names = map(label_name, config.labels)
         self._places: dict[str, Place] = dict(zip(names, PLACES, strict=True))
-        label = "|".join(re.escape(label_name(name)).replace(r"\ ", r"\s+") for name in config.labels)
-        self._choice = re.compile(choice(label), re.IGNORECASE)
+        self._choice = re.compile(choice(map(label_name, config.labels)), re.IGNORECASE)
+        for place, caught in zip(PLACES, config.caught, strict=False):
+            self._refuse_unreadable(place, caught)
+
+    def _refuse_unreadable(self, place: Place, caught: list[str]) -> None:
+        refuse_unreadable(self._verdict, caught, lambda text: self.parse(text) == place, "pairwise.pattern")
 
     @property
     def reading(self) -> list[object]:
@@ -92,7 +97,7 @@ def win_shares(preferences: Iterable[Preference], responses: Iterable[Response],
     Responses to a prompt stand together in `responses`; those that read the same are level, asked about or not. Comparisons that
     were not decided do not count; a response of fewer than `min_valid` has no share, unless it has fewer rivals, all decided.
     """
-    winners = {(one.a, one.b): one.winner for one in combine(preferences)}
+    winners = {(verdict.a, verdict.b): verdict.winner for verdict in combine(preferences)}
     won: dict[str, list[float]] = defaultdict(list)
     rivals: Counter[str] = Counter()
     for _, group in groupby(responses, lambda response: response.prompt_id):

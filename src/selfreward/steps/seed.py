@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeVar
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import Recipe, SeedConfig, SourceConfig
 from selfreward.records import (
     NO_FRAME,
@@ -25,7 +25,8 @@ from selfreward.records import (
     turns_of,
 )
 from selfreward.stats import plain
-from selfreward.steps.sources import KeptAndDropped, draw, load_examples, load_prompts, load_rankings, why_not
+from selfreward.steps.gaps import Gap, why_none
+from selfreward.steps.sources import KeptAndDropped, draw, load_examples, load_prompts, load_rankings
 
 Key = tuple[str, ...]
 """The identity of a prompt: its turns, without case, spaces and the system turn."""
@@ -62,8 +63,8 @@ class Seed(NamedTuple):
         """Name of a stage in the run's seed folder → its records, and the dropped ones."""
         dropped = {drop.stage for drop in self.dropped}
         judged = ("rankings",) if self.rankings or "rankings" in dropped else ("eft",)
-        given = () if self.recipe and self.recipe.eft.by == "self" else judged
-        names = ("ift", *given, "heldout_prompts", "heldout_rankings")
+        judged_parts = () if self.recipe and self.recipe.eft.by == "self" else judged
+        names = ("ift", *judged_parts, "heldout_prompts", "heldout_rankings")
         return {name: (getattr(self, name), [drop for drop in self.dropped if drop.stage == name]) for name in names}
 
     def examples(self, on: str) -> list[tuple[Asked, str]]:
@@ -103,7 +104,7 @@ def load_seed(recipe: Recipe) -> Seed:
         trained_on = {ranking.id for ranking in rankings}
         heldout_rankings = [ranking for ranking in ranked_sets if ranking.id not in trained_on]
     seed = Seed(ift, eft, heldout_prompts, heldout_rankings, rankings, split.dropped, recipe)
-    _refuse_gaps(seed, recipe)
+    _refuse_gaps(seed, recipe, split.texts)
     _refuse_overlap(seed, data)
     return seed
 
@@ -120,10 +121,12 @@ def ranked_responses(ranking: Ranking) -> list[Response]:
 def refuse_known(prompts: Iterable[Prompt], called: str, where: str, seed: Seed) -> None:
     """Raises `SelfRewardError` where some of `prompts`, which are `called` so, are trained or measured on."""
     prompts, learnt = list(prompts), _keys(seed.rankings).union(*map(learnt_from, seed.ift))
-    judged = {known_by(prompt.asked) for prompt in prompts if any(judges(example, prompt.asked) for example in seed.eft)}
+    is_judged = _judged_in(seed.eft)
+    judged = {known_by(prompt.asked) for prompt in prompts if is_judged(prompt.asked, ())}
     for what_for, keys in (("trained", learnt | judged), ("measured", _keys(seed.heldout))):
         if shared := [prompt.text for prompt in prompts if known_by(prompt.asked) in keys]:
-            raise SelfRewardError(f"{len(shared)} {called} are {what_for} on, {shared[0]!r} first", where, "Take them out")
+            what = amount(len(shared), f"{called[:-1]} is {what_for} on", f"{called} are {what_for} on")
+            raise SelfRewardError(f"{what}, {shared[0]!r} first", where, "Take them out")
 
 
 def known_by(asked: Asked) -> Key:
@@ -158,6 +161,7 @@ class _Split:
     def __init__(self, recipe: Recipe) -> None:
         self._data, self._seed = recipe.data, recipe.seed
         self.dropped: list[Dropped] = []
+        self.texts: dict[str, str] = {}  # prompts of what belongs to another part, by id
 
     def examples(self, name: Literal["ift", "eft"]) -> list[Example]:
         return self._read(name, partial(load_examples, kind=name))
@@ -207,6 +211,7 @@ class _Split:
 
     def _part(self, records: Sequence[A], leaves: Callable[[A], bool], stage: str, reason: str) -> list[A]:
         gone = [leaves(record) for record in records]
+        self.texts |= {record.id: record.prompt for record, leaving in zip(records, gone, strict=True) if leaving}
         self.dropped += [
             Dropped(id=r.id, stage=stage, reason=reason) for r, leaving in zip(records, gone, strict=True) if leaving
         ]
@@ -225,21 +230,35 @@ def judges(example: Example, prompt: Asked, responses: Sequence[str] = ()) -> bo
     return any(_as_filled(response) in text for response in responses) or re.search(alone, text) is not None
 
 
+def _judged_in(eft: Sequence[Example]) -> Callable[[Asked, Sequence[str]], bool]:
+    """A test whether an example of `eft` is about a prompt, beside one of its responses or on its own (`judges`)."""
+    texts = "\n".join(_as_filled(example.prompt) for example in eft)  # most prompts are in none, which one search tells
+
+    def is_judged(prompt: Asked, responses: Sequence[str]) -> bool:
+        return _as_filled(quoted(prompt)) in texts and any(judges(example, prompt, responses) for example in eft)
+
+    return is_judged
+
+
 @lru_cache(4096)  # every prompt is looked for in every example
 def _as_filled(text: str) -> str:
     """A text without case, and with its tags broken as they are when it is put into a rubric."""
     return text.replace("&lt;", "<").strip().lower()
 
 
-def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
-    """Raises `SelfRewardError` where something is missing that the recipe needs."""
+def _refuse_gaps(seed: Seed, recipe: Recipe, texts: Mapping[str, str]) -> None:
+    """Raises `SelfRewardError` where something is missing that the recipe needs. `texts`: prompts of dropped records by id."""
     data, needs_eft = recipe.data, "eft" in recipe.sft.on
+
+    def gap(name: str) -> Gap:
+        return why_none((drop for drop in seed.dropped if drop.stage == name), f"data.{name}", texts)
+
     if not seed.ift:
-        now = "Give at least one: new prompts are modelled on them. Held out are data.heldout prompts"
-        raise SelfRewardError(f"has no examples{_reasons(seed, 'ift')}", data.ift.path, now)
+        now = "Give at least one example: new prompts are modelled on examples. Held out are data.heldout prompts"
+        raise gap("ift").error("has no examples", data.ift.path, now)
     if not seed.heldout_prompts:
-        now = "Give at least one: following instructions is measured on them"
-        raise SelfRewardError(f"has no prompts{_reasons(seed, 'heldout_prompts')}", _path(data.heldout_prompts), now)
+        now = "Give at least one prompt: following instructions is measured on these prompts"
+        raise gap("heldout_prompts").error("has no prompts", _path(data.heldout_prompts), now)
     if not recipe.prompts.source and not any(example.stands_alone for example in seed.ift):
         now = "Add examples of a first turn, which new prompts are modelled on, or give prompts of your own with prompts.from"
         raise SelfRewardError("every prompt in it is a later turn of a conversation", data.ift.path, now)
@@ -248,18 +267,14 @@ def _refuse_gaps(seed: Seed, recipe: Recipe) -> None:
         raise SelfRewardError("the SFT baseline makes rankings and EFT of them, but is not trained", "sft.baseline", now)
     if needs_eft and not data.rankings and not seed.eft and recipe.eft.by == "people":
         now = 'Add some, or rankings to make them of, or set sft.on = "ift"'
-        raise SelfRewardError("sft.on asks for EFT but there are no EFT examples", data.eft.path if data.eft else "data.eft", now)
+        where = data.eft.path if data.eft else "data.eft"
+        raise gap("eft").error("sft.on asks for EFT but there are no EFT examples", where, now)
     if needs_eft and data.rankings and not recipe.sft.baseline:
         now = "Set sft.baseline = true, or give ready-made EFT"
         raise SelfRewardError("the SFT baseline makes EFT of data.rankings, but is not trained", "sft.baseline", now)
     if needs_eft and data.rankings and not seed.rankings:
         now = "Give more ranked sets, or leave some for EFT with data.ift.limit and eft.heldout"
-        raise SelfRewardError(f"has no ranked set to make EFT of{_reasons(seed, 'rankings')}", data.rankings.path, now)
-
-
-def _reasons(seed: Seed, stage: str) -> str:
-    """The reasons why everything was dropped, in brackets."""
-    return why_not(drop for drop in seed.dropped if drop.stage == stage)
+        raise gap("rankings").error("has no ranked set to make EFT of", data.rankings.path, now)
 
 
 def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
@@ -270,13 +285,14 @@ def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
         (data.heldout_rankings, map(_asked, seed.heldout_rankings)),
     ):
         if shared := sorted(prompt.text for prompt in prompts if known_by(prompt.asked) in trained):
-            what = f"{len(shared)} held-out prompts are trained on, {shared[0]!r} first"
-            raise SelfRewardError(what, _path(source), f"Take them out of {data.ift.path}")
+            what = amount(len(shared), "held-out prompt is trained on", "held-out prompts are trained on")
+            raise SelfRewardError(f"{what}, {shared[0]!r} first", _path(source), f"Take them out of {data.ift.path}")
+    is_judged = _judged_in(seed.eft)
     measured: list[tuple[Asked, tuple[str, ...]]] = [(prompt.asked, ()) for prompt in seed.heldout_prompts]
     for prompt, responses in [*measured, *((ranking.asked, ranking.responses) for ranking in seed.heldout_rankings)]:
-        if any(judges(example, prompt, responses) for example in seed.eft):
+        if is_judged(prompt, responses):
             what = f"a held-out prompt is judged in EFT: {last_turn(prompt)[1]!r}"
-            raise SelfRewardError(what, _path(data.eft), "Take it out there, or out of what is held out")
+            raise SelfRewardError(what, _path(data.eft), "Remove it from EFT, or from the held-out prompts")
 
 
 def _path(source: SourceConfig | None) -> str:

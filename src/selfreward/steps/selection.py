@@ -12,16 +12,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import Recipe
 from selfreward.records import NO_FRAME, Checkpoint, Compared, Frame, Prompt, Response, Sampling, digest
 from selfreward.rundir import SELECTION, SELECTION_PREFERENCES, SELECTION_RESPONSES, VALIDATION, ModelFolder
 from selfreward.steps.cast import Cast
-from selfreward.steps.nothing import of_preferences
+from selfreward.steps.gaps import why_none
 from selfreward.steps.pairwise import PairwiseJudge, combine, flip_rate
+from selfreward.steps.reasons import of_preferences
 from selfreward.steps.responses import Answering
 from selfreward.steps.seed import Seed, refuse_known
-from selfreward.steps.sources import KeptAndDropped, load_prompts, why_not
+from selfreward.steps.sources import KeptAndDropped, load_prompts
 
 
 class Selector(NamedTuple):
@@ -69,7 +70,7 @@ class Selector(NamedTuple):
         if count["none"] == len(self.prompts):
             why = of_preferences(preferences, "select.judge")
             now = f"{why.now if why else 'Correct it'}. Then delete {part.name}.* in {folder.path}"
-            what = f"decided nothing on {len(self.prompts)} prompts{f' ({why.counts}). {why.example}' if why else ''}"
+            what = f"decided nothing on {amount(len(self.prompts), 'prompt')}{f' ({why.counts}). {why.example}' if why else ''}"
             raise SelfRewardError(what, self.judge.name, now)
         return Compared(
             step=step, against=against, wins=count["a"], ties=count["tie"], losses=count["b"], undecided=count["none"],
@@ -104,8 +105,7 @@ def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpo
         raise SelfRewardError(what, f"select.judge ({config.judge})", now)
     prompts, dropped = load_prompts(config.prompts, "validation", recipe.seed, recipe.data.skip_bad_rows)
     if not prompts:
-        raise SelfRewardError(
-            f"has no prompts{why_not(dropped)}", config.prompts.path, "Give at least one: checkpoints are compared on them"
-        )
+        now = "Give at least one prompt, to compare checkpoints on"
+        raise why_none(dropped, "select.prompts").error("has no prompts", config.prompts.path, now)
     refuse_known(prompts, "validation prompts", config.prompts.path, seed)
     return prompts, dropped

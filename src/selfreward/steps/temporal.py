@@ -64,9 +64,11 @@ def pick_pairs(
 
 def across(prompts: Iterable[Prompt], own: Groups, first: Groups, ahead: Groups) -> Decided:
     """Best against worst of `own`, but the worst of `first` where that is worse, and the best of `ahead` where that is better."""
-    made = {prompt.id: _pair(prompt.id, *(group.get(prompt.id, ()) for group in (own, first, ahead))) for prompt in prompts}
-    dropped = [Dropped(id=name, stage="pairs", reason=found) for name, found in made.items() if isinstance(found, str)]
-    return [found for found in made.values() if isinstance(found, Pair)], dropped
+    decisions = {prompt.id: _pair(prompt.id, *(group.get(prompt.id, ()) for group in (own, first, ahead))) for prompt in prompts}
+    dropped = [
+        Dropped(id=name, stage="pairs", reason=decision) for name, decision in decisions.items() if isinstance(decision, str)
+    ]
+    return [decision for decision in decisions.values() if isinstance(decision, Pair)], dropped
 
 
 def _pair(prompt_id: str, own: Sequence[Scored], first: Sequence[Scored], ahead: Sequence[Scored]) -> Pair | str:
@@ -75,7 +77,10 @@ def _pair(prompt_id: str, own: Sequence[Scored], first: Sequence[Scored], ahead:
         return TOO_FEW
     if not whole:
         return "all_ran_out_of_length"
-    best = _first_of([max(whole, key=_order), *_end(max, [one for one in ahead if one[1].finish == "stop"])], lambda a, b: a > b)
+    best = _first_of(
+        [max(whole, key=_order), *_end(max, [candidate for candidate in ahead if candidate[1].finish == "stop"])],
+        lambda a, b: a > b,
+    )
     worst = _first_of([min(own, key=_order), *_end(min, first)], lambda a, b: a < b)
     return preference(prompt_id, best, worst)
 
@@ -132,8 +137,8 @@ def _together(
     judgments, own = cast("Records[Judgment]", judged.judgments), {response.id for response in responses}
     for other in others:
         responses, judgments = responses + other.responses, judgments + other.judgments
-    told = {
+    shares = {
         "rejected of another model": sum(pair.rejected_id not in own for pair in pairs) / max(len(pairs), 1),
         "chosen of another model": sum(pair.chosen_id not in own for pair in pairs) / max(len(pairs), 1),
     }
-    return responses, judged._replace(judgments=judgments, told=told)
+    return responses, judged._replace(judgments=judgments, told=shares)

@@ -38,8 +38,8 @@ def _answer(response: Response, pattern: re.Pattern[str] | None) -> str:
     """The answer in a response, in the form that is compared; empty where there is none."""
     if response.finish != "stop":
         return ""
-    found = [*pattern.finditer(response.text)][-1:] if pattern else []
-    text = (found[0][1] or "" if found else "") if pattern else response.text
+    last = [*pattern.finditer(response.text)][-1:] if pattern else []
+    text = (last[0][1] or "" if last else "") if pattern else response.text
     joined = re.sub(r"(?<=\d),(?=\d{3}\b)", "", " ".join(text.casefold().split()))
     return joined.strip(" .,:;!*_$`\"'()")
 
@@ -48,5 +48,5 @@ def by_majority(decided: Decided, majority: float) -> Decided:
     """The pairs whose chosen response has enough of the votes, each weighted by its lead; and the dropped ones."""
     pairs, dropped = decided
     kept = [pair for pair in pairs if pair.chosen_score >= majority]
-    told = [Dropped(id=pair.prompt_id, stage="pairs", reason=NO_MAJORITY) for pair in pairs if pair.chosen_score < majority]
-    return [pair.model_copy(update={"weight": pair.chosen_score - pair.rejected_score}) for pair in kept], [*dropped, *told]
+    minorities = [Dropped(id=pair.prompt_id, stage="pairs", reason=NO_MAJORITY) for pair in pairs if pair.chosen_score < majority]
+    return [pair.model_copy(update={"weight": pair.chosen_score - pair.rejected_score}) for pair in kept], [*dropped, *minorities]

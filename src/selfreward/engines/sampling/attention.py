@@ -38,16 +38,16 @@ def look(
     return (weights.to(values.dtype) @ repeated(values, heads)).float() / total, top + total.log()
 
 
-def merged(found: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def merged(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Combine attention over several parts of the keys into attention over all keys, each part by its weight.
 
     The result takes the memory of the first part.
     """
-    if len(found) == 1:
-        return found[0][0]
-    shares = torch.softmax(torch.stack([weight for _, weight in found]), dim=0)
-    whole = found[0][0].mul_(shares[0])
-    for (part, _), share in zip(found[1:], shares[1:], strict=True):
+    if len(parts) == 1:
+        return parts[0][0]
+    shares = torch.softmax(torch.stack([weight for _, weight in parts]), dim=0)
+    whole = parts[0][0].mul_(shares[0])
+    for (part, _), share in zip(parts[1:], shares[1:], strict=True):
         whole.addcmul_(part, share)
     return whole
 

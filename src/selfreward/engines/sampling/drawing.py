@@ -104,9 +104,9 @@ class Spellings:
     def spellings(self, words: tuple[str, ...]) -> dict[str, list[int]]:
         """Word → its tokens, of those words that have one."""
         if words not in self._spelled:
-            found = defaultdict(list)
+            tokens_of = defaultdict(list)
             for token in range(len(self._tokenizer)):
                 if (text := decode(self._tokenizer, [token]).strip()) in words:
-                    found[text].append(token)
-            self._spelled[words] = {word: found[word] for word in words if word in found}
+                    tokens_of[text].append(token)
+            self._spelled[words] = {word: tokens_of[word] for word in words if word in tokens_of}
         return self._spelled[words]

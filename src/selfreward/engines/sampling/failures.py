@@ -63,9 +63,9 @@ def none_answered(config: ServerConfig, status: int, words: str) -> SelfRewardEr
 def gave_up(config: ServerConfig, failures: Counter[str], words: str) -> SelfRewardError:
     """The error where all tries failed; `failures` counts them by kind."""
     how = ", ".join(f"{count} × {what}" for what, count in failures.most_common())
-    said = f"; it said: {words}" if words else ""
+    quoted = f"; it said: {words}" if words else ""
     now = "Make sure that the server is up, or send it less at once (concurrency, requests_per_minute); the same command goes on"
-    return SelfRewardError(f"no completion in {amount(failures.total(), 'try', 'tries')} ({how}{said})", where(config), now)
+    return SelfRewardError(f"no completion in {amount(failures.total(), 'try', 'tries')} ({how}{quoted})", where(config), now)
 
 
 def where(config: ServerConfig) -> str:

@@ -16,10 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from selfreward.engines.sampling.states import States, joined, tensors
-from selfreward.engines.sampling.tree import Unsuited
-
-CACHES = ("past_key_values", "cache_params", "state")
-"""Names of a model's cache, as an argument and in its output."""
+from selfreward.engines.sampling.tree import CACHES, Unsuited, cache_name
 
 
 class Way(NamedTuple):
@@ -34,11 +31,15 @@ class Way(NamedTuple):
     def unshared(self) -> str:
         """A line: tensors that are held or computed more often than they need be."""
         less = "for every token the whole text is read again" if self.together == "anew" else HOLDS
-        own = [less, SAYS[self.together], "" if self.shares else "what prompts begin with is read with every prompt"]
+        own = [
+            less,
+            SAYS[self.together],
+            "" if self.shares else "the prompts' common beginning is read again for every prompt",
+        ]
         return f"its layers are of their own kind: {', '.join(filter(None, own))}"
 
 
-HOLDS = "every sample holds a copy of what was kept of its prompt"
+HOLDS = "every sample holds a copy of its prompt's cache"
 SAYS = {
     "all": "", "anew": "", "alike": "samples grow together only where their prompts are of one length",
     "none": "samples are written one by one",
@@ -73,7 +74,7 @@ class Plain:
         self.model, self.device, self.way = model, model.device, way
         self.trunk = 0
         self._knows = inspect.signature(model.forward).parameters
-        self._cache_name = next((name for name in CACHES if name in self._knows), None)
+        self._cache_name = cache_name(model)
         self._planted: _Part | None = None
         self._parts: list[_Part] = []
         self._rows: list[Tensor] = []  # which samples, or prompts, each part has
@@ -117,8 +118,8 @@ class Plain:
 
     def grow(self, tokens: Tensor) -> Tensor:
         """Append one token [row] to every sample; returns the logits [row, word] after it."""
-        found = [self._read(part, tokens[rows, None]) for part, rows in zip(self._parts, self._rows, strict=True)]
-        return torch.cat(found)[torch.cat(self._rows).argsort()]
+        logits = [self._read(part, tokens[rows, None]) for part, rows in zip(self._parts, self._rows, strict=True)]
+        return torch.cat(logits)[torch.cat(self._rows).argsort()]
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these samples alone."""
@@ -151,15 +152,15 @@ class Plain:
         if self.way.together == "anew":
             part.states.cache = torch.cat([part.states.cache, ids], dim=1)
             return self._forward(input_ids=part.states.cache, use_cache=False)[0]
-        given: dict[str, Any] = {"input_ids": ids, "use_cache": True, self._cache_name or CACHES[0]: part.states.cache}
+        arguments: dict[str, Any] = {"input_ids": ids, "use_cache": True, self._cache_name or CACHES[0]: part.states.cache}
         part.read += ids.shape[1]
         at = torch.arange(part.read, device=self.device)
         missing = torch.zeros(len(ids), dtype=torch.long, device=self.device) if part.missing is None else part.missing
-        given["position_ids"] = (at - missing[:, None])[:, -ids.shape[1] :]  # some count on from another layer's cache
+        arguments["position_ids"] = (at - missing[:, None])[:, -ids.shape[1] :]  # some count on from another layer's cache
         if part.missing is not None and part.states.attends():
-            given["attention_mask"] = (at >= missing[:, None]).long()
+            arguments["attention_mask"] = (at >= missing[:, None]).long()
         part.states.enter()
-        logits, cache = self._forward(**given)
+        logits, cache = self._forward(**arguments)
         part.states.leave(cache)
         return logits
 

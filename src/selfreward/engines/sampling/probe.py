@@ -47,16 +47,16 @@ class Honours(NamedTuple):
     @property
     def ignored(self) -> list[str]:
         """The fields that the endpoint takes and ignores."""
-        told = {"seed": self.seed, "temperature": self.temperature, "top_p": self.top_p, "n": self.n}
-        ignored = [name for name, honoured in told.items() if honoured is False and name not in self.refused]
+        fields = {"seed": self.seed, "temperature": self.temperature, "top_p": self.top_p, "n": self.n}
+        ignored = [name for name, honoured in fields.items() if honoured is False and name not in self.refused]
         return ["seed", "temperature", "top_p", *(["n"] if self.n is False else [])] if self.alike else ignored
 
     def __str__(self) -> str:
-        said = [f"context {self.context:,}"] if self.context else []
-        said += ["every seed gets one answer"] if self.alike else []
-        said += [f"ignores {', '.join(self.ignored)}"] if self.ignored else []
-        said += [f"refuses {', '.join(self.refused)}"] if self.refused else []
-        return "; ".join(said)
+        facts = [f"context {self.context:,}"] if self.context else []
+        facts += ["every seed gets one answer"] if self.alike else []
+        facts += [f"ignores {', '.join(self.ignored)}"] if self.ignored else []
+        facts += [f"refuses {', '.join(self.refused)}"] if self.refused else []
+        return "; ".join(facts)
 
 
 def probe(engine: ServerModel, model: Checkpoint) -> Honours:

@@ -41,8 +41,8 @@ class Ear:
 
     def take(self) -> tuple[int, Came]:
         """The report since the last call."""
-        told, self._told = self._told, (0, [])
-        return told
+        report, self._told = self._told, (0, [])
+        return report
 
 
 class Whisper:
@@ -88,11 +88,11 @@ class Sampler:
         """The engine's plan."""
         return _told(lambda: self.engine.batches(requests))
 
-    def answer(self, asked: Mapping[int, Sequence[Request]], stage: Sequence[Any]) -> Came | Exception:
+    def answer(self, numbered: Mapping[int, Sequence[Request]], stage: Sequence[Any]) -> Came | Exception:
         """The completions of batches; `stage`: in Ray's keeping, all requests of their stage, or nothing."""
-        return _told(lambda: self._answer(asked, stage))
+        return _told(lambda: self._answer(numbered, stage))
 
-    def _answer(self, asked: Mapping[int, Sequence[Request]], stage: Sequence[Any]) -> Came:
+    def _answer(self, numbered: Mapping[int, Sequence[Request]], stage: Sequence[Any]) -> Came:
         import ray
 
         if stage and stage[0].hex() != self._prepared:
@@ -100,7 +100,7 @@ class Sampler:
             self._prepared = stage[0].hex()
         whisper, came = Whisper(self._ear), Came()
         with heard(self.engine, whisper.tokens):
-            for number, completion in answers(self.engine, asked):
+            for number, completion in answers(self.engine, numbered):
                 whisper.answer(number, completion)
                 came.append((number, completion))
         return came
@@ -146,12 +146,12 @@ class RayModel:
         """One batch."""
         return list({completion.request_id: completion for _, completion in self.spread({0: batch})}.values())
 
-    def spread(self, asked: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
+    def spread(self, numbered: Mapping[int, Sequence[Request]]) -> Iterator[tuple[int, Completion]]:
         """Completions as they come, perhaps twice. An error is raised when what is under way has come too: it is kept."""
-        together = min(LOAD, -(-len(asked) // len(self._actors))) if self.streams else 1
-        free, left, failed = list(self._actors), iter(asked.items()), list[Exception]()
+        together = min(LOAD, -(-len(numbered) // len(self._actors))) if self.streams else 1
+        free, left, failed = list(self._actors), iter(numbered.items()), list[Exception]()
         under_way: dict[Any, Any] = {}
-        expected = {(number, request.id) for number, batch in asked.items() for request in batch}
+        expected = {(number, request.id) for number, batch in numbered.items() for request in batch}
         while True:
             while free and not failed and (load := dict(islice(left, together))):
                 actor = free.pop()

@@ -220,13 +220,13 @@ def _watched(logprobs: Any, text: str, watch: Sequence[str]) -> tuple[Watched, .
         return ()
     # Before the text may stand thoughts or white space that the server cut off, after it an end of turn.
     begin = b"".join(token.raw for token in tokens).rfind(raw := text.encode())
-    found = []
+    places = []
     for token, end in zip(tokens, accumulate(len(token.raw) for token in tokens), strict=True):
         word = token.token.strip()
         at = end - len(token.token.lstrip().encode()) - begin
         if begin >= 0 and word in watch and 0 <= at < len(raw):
-            found.append(Watched(at=len(raw[:at].decode(errors="replace")), logprobs=_alternatives(token, watch)))
-    return tuple(found)
+            places.append(Watched(at=len(raw[:at].decode(errors="replace")), logprobs=_alternatives(token, watch)))
+    return tuple(places)
 
 
 def _alternatives(drawn: _Drawn, watch: Sequence[str]) -> dict[str, float]:

@@ -105,13 +105,13 @@ def _plainly(model: PreTrainedModel, ids: list[int]) -> Tensor:
     return logits.float()
 
 
-def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+def _distance(logits: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     """The distance of two logits, relative to their norm."""
-    return float((torch.cat(list(found)) - torch.cat(list(expected))).norm() / torch.cat(list(expected)).norm())
+    return float((torch.cat(list(logits)) - torch.cat(list(expected))).norm() / torch.cat(list(expected)).norm())
 
 
-def _near(model: PreTrainedModel, found: Tensor, expected: Tensor) -> bool:
-    return bool(((found - expected).abs() <= TOLERANCE[model.dtype] * expected.abs().max()).all())
+def _near(model: PreTrainedModel, logits: Tensor, expected: Tensor) -> bool:
+    return bool(((logits - expected).abs() <= TOLERANCE[model.dtype] * expected.abs().max()).all())
 
 
 def _probe(model: PreTrainedModel, count: int) -> list[int]:

@@ -7,6 +7,7 @@ taken over the three apart and put together again by their weights, which is the
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,16 @@ ROOM = 32
 """Tokens that a growing part is lengthened by: copying it for every single one costs more than the model does."""
 HARMLESS = {"position_ids", "cache_position", "use_cache", "is_causal", "output_attentions", "output_hidden_states"}
 """Arguments of an attention that change nothing of what it computes here."""
+
+
+CACHES = ("cache", "past_key_values", "cache_params", "state")
+"""Names of a model's cache, as an argument and in its output: the first from transformers 5.24 on."""
+
+
+def cache_name(model: PreTrainedModel) -> str | None:
+    """The argument by which a model is given its cache; None where it takes none."""
+    known = inspect.signature(model.forward).parameters
+    return next((name for name in CACHES if name in known), None)
 
 
 class Unsuited(Exception):
@@ -64,7 +75,7 @@ class Layer(CacheLayerMixin):
         """Keep `rows` of a part."""
         if part == "own" and self._rooms:
             length = self.parts["own"][0].shape[-2]
-            self._rooms = tuple(room[rows] for room in self._rooms)
+            self._rooms = tuple(_moved(room, rows) for room in self._rooms)
             self.parts["own"] = (self._rooms[0][..., :length, :], self._rooms[1][..., :length, :])
         elif part in self.parts:
             keys, values = self.parts[part]
@@ -90,12 +101,21 @@ class Layer(CacheLayerMixin):
         return -1
 
 
+def _moved(room: Tensor, rows: Tensor) -> Tensor:
+    """The `rows` of `room`; those that stay in their places are not copied."""
+    if len(rows) > len(room):
+        return room[rows]
+    new = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+    room[new] = room[rows[new]]
+    return room[: len(rows)]
+
+
 class Tree(Cache):
     """Reads prompts and grows samples with `model`, which must use the attention called `NAME`."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(layer_class_to_replicate=lambda: Layer(self))
-        self.model, self.device = model, model.device
+        self.model, self.device, self._called = model, model.device, cache_name(model) or CACHES[0]
         self.growing, self.trunk, self.own = "trunk", 0, 0
         self.real = torch.ones(1, 0, dtype=torch.bool, device=self.device)
         self._at = torch.zeros(1, 0, dtype=torch.long, device=self.device)
@@ -170,7 +190,7 @@ class Tree(Cache):
 
     def _read(self, part: str, ids: Tensor, positions: Tensor) -> Tensor:
         self.growing, self._masks = part, {}
-        out = self.model(input_ids=ids, position_ids=positions, past_key_values=self, use_cache=True, logits_to_keep=1)
+        out = self.model(input_ids=ids, position_ids=positions, use_cache=True, logits_to_keep=1, **{self._called: self})
         logits: Tensor = out.logits[:, -1]
         return logits.float()
 
@@ -236,8 +256,8 @@ class Tree(Cache):
         query = query if self._in_order else query[self._slots]
         grouped = query.view(prompts, -1, shared, query.shape[1] // shared, size).transpose(1, 2)
         samples, groups = grouped.shape[2:4]  # of [prompt, head, sample, group, size]
-        found = look(grouped.reshape(prompts, shared, -1, size), keys, values, self._branch_bias(window, samples, groups), cap)
-        apart = (part.view(prompts, shared, samples, groups, -1).transpose(1, 2).flatten(0, 1) for part in found)
+        parts = look(grouped.reshape(prompts, shared, -1, size), keys, values, self._branch_bias(window, samples, groups), cap)
+        apart = (part.view(prompts, shared, samples, groups, -1).transpose(1, 2).flatten(0, 1) for part in parts)
         return tuple(part if self._in_order else part[self._place] for part in apart)  # type: ignore[return-value]
 
     def _branch_bias(self, window: int | None, samples: int, groups: int) -> Tensor | None:
@@ -280,7 +300,7 @@ def attend(
     dropout: float = 0.0, sliding_window: int | None = None, softcap: float | None = None, **others: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Attention as transformers calls it; `key` is the `Layer` that `Layer.update` gave the model in place of keys."""
-    more = sorted(name for name, given in others.items() if given is not None and name not in HARMLESS)
+    more = sorted(name for name, value in others.items() if value is not None and name not in HARMLESS)
     if more or not isinstance(key, Layer):
         raise Unsuited(", ".join(more) or "keys of its own")
     scaled = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)

@@ -98,7 +98,7 @@ class VLLMModel:
     def generate(self, batch: Sequence[Request]) -> Iterator[Completion]:
         """Completions as they finish. Raises `SelfRewardError` where the engine ends or refuses the sampling."""
         # Of a batch in which some ask for likely words and some for watched ones, vLLM answers only the latter.
-        for _, alike in groupby(batch, key=lambda one: (one.forced is None, bool(one.top_logprobs), one.watch)):
+        for _, alike in groupby(batch, key=lambda request: (request.forced is None, bool(request.top_logprobs), request.watch)):
             yield from self._stream(alike)
 
     def close(self) -> None:
@@ -191,14 +191,14 @@ class VLLMModel:
     def _likelihood(self, request: Request, output: Any) -> Completion:
         """A forced answer with what vLLM told of its tokens: prompt log-probabilities, one place after another."""
         ids, places = self._forced(request), output.prompt_logprobs
-        told = zip(ids, places[len(places) - len(ids) :], strict=True)
+        tokens = zip(ids, places[len(places) - len(ids) :], strict=True)
         return Completion(
             request_id=request.id,
             text=answer_text(self._tokenizer, ids[:-1]),
             finish="stop",
             prompt_tokens=len(output.prompt_token_ids) - len(ids),
             completion_tokens=len(ids) - 1,
-            logprob=sum(place[token].logprob for token, place in told),
+            logprob=sum(place[token].logprob for token, place in tokens),
         )
 
     def _answer(self, request: Request, output: Any) -> Completion:

@@ -99,24 +99,24 @@ def merged(model: PeftModel, start: Path) -> PreTrainedModel:
     return result
 
 
-def save_adapter(model: PeftModel, made: Path) -> None:
+def save_adapter(model: PeftModel, folder: Path) -> None:
     """Write the adapters of `model` into the folder of the model that was made with them."""
     model.peft_config[NAME].base_model_name_or_path = ""  # a path of this machine means nothing elsewhere
     model.peft_config[NAME].target_modules = sorted(model.peft_config[NAME].target_modules)  # a set differs from run to run
-    model.save_pretrained(made / FOLDER, save_embedding_layers=False)
-    (made / FOLDER / "README.md").unlink(missing_ok=True)
+    model.save_pretrained(folder / FOLDER, save_embedding_layers=False)
+    (folder / FOLDER / "README.md").unlink(missing_ok=True)
 
 
-def assert_reload(start: Path, made: Path) -> None:
-    """Raises `SelfRewardError` where `start` with the adapter as it is on disk is not the model in `made`."""
+def assert_reload(start: Path, folder: Path) -> None:
+    """Raises `SelfRewardError` where `start` with the adapter as it is on disk is not the model in `folder`."""
     from peft import PeftModel
 
-    again = PeftModel.from_pretrained(_unquantised(start), made / FOLDER, torch_device="cpu").merge_and_unload()
-    reloaded, saved = _weights_id(again), _weights_id(_unquantised(made))
+    again = PeftModel.from_pretrained(_unquantised(start), folder / FOLDER, torch_device="cpu").merge_and_unload()
+    reloaded, saved = _weights_id(again), _weights_id(_unquantised(folder))
     if reloaded != saved:
-        what = f"read back and merged it gives other weights ({reloaded}) than those that were saved ({saved})"
+        what = f"read back and merged it gives other weights ({reloaded}) than the saved ones ({saved})"
         now = "Use neither: the installed peft does not load what it saves; install the tested version, and train again"
-        raise SelfRewardError(what, str(made / FOLDER), now)
+        raise SelfRewardError(what, str(folder / FOLDER), now)
 
 
 def _unquantised(path: Path) -> PreTrainedModel:

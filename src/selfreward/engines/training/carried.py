@@ -23,20 +23,20 @@ TOKENIZER = (
 """Files of which a tokenizer and its chat templates consist."""
 
 
-def carry_tokenizer(tokenizer: PreTrainedTokenizerBase, start: Path, made: Path) -> None:
-    """Put the tokenizer of `start`, loaded as `tokenizer`, into the folder `made`.
+def carry_tokenizer(tokenizer: PreTrainedTokenizerBase, start: Path, folder: Path) -> None:
+    """Put the tokenizer of `start`, loaded as `tokenizer`, into `folder`.
 
     Where its files are not all that it is (it was given the default template; transformers mends one by the settings beside
     it), it is saved as it was loaded.
     """
     for path in sorted(path for pattern in TOKENIZER for path in start.glob(pattern)):
-        shutil.copytree(path, made / path.name) if path.is_dir() else shutil.copyfile(path, made / path.name)
-    if not _alike(made, tokenizer):
-        tokenizer.save_pretrained(made)
+        shutil.copytree(path, folder / path.name) if path.is_dir() else shutil.copyfile(path, folder / path.name)
+    if not _alike(folder, tokenizer):
+        tokenizer.save_pretrained(folder)
 
 
-def _alike(made: Path, tokenizer: PreTrainedTokenizerBase) -> bool:
-    again = AutoTokenizer.from_pretrained(made, trust_remote_code=False)
+def _alike(folder: Path, tokenizer: PreTrainedTokenizerBase) -> bool:
+    again = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return _known_by(again) == _known_by(tokenizer)
 
 
@@ -46,21 +46,21 @@ def _known_by(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
     return [type(tokenizer), words, tokenizer.chat_template, tokenizer.special_tokens_map]
 
 
-def carry_generation(generation: GenerationConfig, start: Path, made: Path, end: int) -> None:
-    """Put the generation settings of `start`, loaded as `generation`, into `made`, so that they stop on the token `end` too."""
+def carry_generation(generation: GenerationConfig, start: Path, folder: Path, end: int) -> None:
+    """Put the generation settings of `start`, loaded as `generation`, into `folder`, so that they stop on the token `end` too."""
     file = start / GENERATION
     if not file.is_file():
         stopping = copy.deepcopy(generation)
         stopping.eos_token_id = _ends(generation.eos_token_id, end)
-        stopping.to_json_file(made / GENERATION, use_diff=True, keys_to_pop=["compile_config"])
+        stopping.to_json_file(folder / GENERATION, use_diff=True, keys_to_pop=["compile_config"])
         return
     settings = json.loads(readable(file).read_text(encoding="utf-8-sig"))
     ends = _ends(settings.get("eos_token_id"), end)
     if ends == settings.get("eos_token_id"):
-        shutil.copyfile(file, made / GENERATION)
+        shutil.copyfile(file, folder / GENERATION)
     else:
         text = json.dumps({**settings, "eos_token_id": ends}, indent=2, ensure_ascii=False)
-        (made / GENERATION).write_text(text + "\n", encoding="utf-8")
+        (folder / GENERATION).write_text(text + "\n", encoding="utf-8")
 
 
 def _ends(known: int | list[int] | None, end: int) -> int | list[int]:

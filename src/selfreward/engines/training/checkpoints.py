@@ -90,11 +90,11 @@ def _refuse_runaway(logs: dict[str, Any], state: TrainerState) -> None:
 
 def last_whole(work: Path) -> str | None:
     """The newest checkpoint marked whole; unmarked ones are torn and go."""
-    found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for torn in [path for path in found if not (path / MARK).exists()]:
+    checkpoints = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for torn in [path for path in checkpoints if not (path / MARK).exists()]:
         shutil.rmtree(torn)
     shutil.rmtree(work / "made", ignore_errors=True)
-    whole = [path for path in found if path.exists()]
+    whole = [path for path in checkpoints if path.exists()]
     return str(whole[-1]) if whole else None
 
 

@@ -73,18 +73,18 @@ class DistributedTrainer:
 @contextmanager
 def _watched(desk: Desk, advance: Advance) -> Iterator[None]:
     """Report the training's progress to `advance`, and the wish to stop to the training; raises `Stopped` when it has stopped."""
-    ended, told, stops = Event(), 0, list[Stopped]()
+    ended, reported, stops = Event(), 0, list[Stopped]()
 
     def tell() -> None:
-        nonlocal told
+        nonlocal reported
         done = desk.done
-        if done > told and not stops:
+        if done > reported and not stops:
             try:
-                advance(done - told)
+                advance(done - reported)
             except Stopped as stop:
                 stops.append(stop)
                 desk.stop.touch()
-            told = done
+            reported = done
 
     def watch() -> None:
         while not ended.wait(EVERY):

@@ -54,25 +54,25 @@ class Learner:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return adapters.frozen(self.lora, torch.bfloat16 if self.bfloat16 else torch.float32, device)
 
-    def write(self, trained: Any, made: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
-        """Write `trained`, this model after some steps, into the folder `made`, with its tokenizer.
+    def write(self, trained: Any, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+        """Write `trained`, this model after some steps, into `folder`, with its tokenizer.
 
         `weights`: all of them, where `trained` holds only a part of each. Adapters are merged into the weights in the
         precision in which those came, and checked; other weights are float32.
         """
         if self.lora is None:
-            self._write_model(trained, made, weights)
+            self._write_model(trained, folder, weights)
         else:
-            self._write_model(adapters.merged(trained, self.path), made)
-            adapters.save_adapter(trained, made)
-            adapters.assert_reload(self.path, made)
-        carry_tokenizer(self.tokenizer, self.path, made)
-        carry_generation(self._generation, self.path, made, end_of_turn(self.tokenizer))
+            self._write_model(adapters.merged(trained, self.path), folder)
+            adapters.save_adapter(trained, folder)
+            adapters.assert_reload(self.path, folder)
+        carry_tokenizer(self.tokenizer, self.path, folder)
+        carry_generation(self._generation, self.path, folder, end_of_turn(self.tokenizer))
 
-    def _write_model(self, model: PreTrainedModel, made: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+    def _write_model(self, model: PreTrainedModel, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
         in_training = model.config, model.generation_config
         model.config, model.generation_config = copy.deepcopy(self._config), GenerationConfig()
-        model.save_pretrained(made, state_dict=weights)
+        model.save_pretrained(folder, state_dict=weights)
         model.config, model.generation_config = in_training
 
 
@@ -83,8 +83,9 @@ def load_weights(path: Path, config: PretrainedConfig, **held: Any) -> PreTraine
 
 
 def with_dropout(config: PretrainedConfig, dropout: float) -> PretrainedConfig:
-    """A copy of a model's settings in which every dropout that its architecture has is `dropout`."""
+    """A copy of a model's settings to train with: every dropout that it has is `dropout`, and outputs have names."""
     changed = copy.deepcopy(config)
+    changed.return_dict = True
     for name in DROPOUTS:  # read once, when the layers are made
         if hasattr(changed, name):
             setattr(changed, name, dropout)
@@ -109,8 +110,8 @@ def wants_bfloat16(trainer: TrainerConfig) -> bool:
 
 def _recomputes(trainer: TrainerConfig, model: PreTrainedModel, path: Path) -> bool:
     """True if activations are computed again for the backward pass."""
-    asked, able = trainer.gradient_checkpointing, bool(model.supports_gradient_checkpointing)
-    if asked and not able:
+    wanted, able = trainer.gradient_checkpointing, bool(model.supports_gradient_checkpointing)
+    if wanted and not able:
         now = "Set trainer.gradient_checkpointing to false"
         raise SelfRewardError(f"{type(model).__name__} does not support gradient checkpointing", str(path), now)
-    return able and torch.cuda.is_available() if asked is None else asked
+    return able and torch.cuda.is_available() if wanted is None else wanted

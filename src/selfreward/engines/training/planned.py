@@ -87,7 +87,7 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
     def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
         return dataset
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *given: Any, **named: Any) -> torch.Tensor:
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *more: Any, **named: Any) -> torch.Tensor:
         """The part of a pass in the loss of its step, in which every pair has equal weight."""
         pairs, processes = inputs.pop("pairs"), self.accelerator.num_processes
         step = examples_at(self.state.global_step, len(self.batches), self.batch_size)
@@ -96,7 +96,7 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         if (weights := inputs.pop("weights", None)) is not None:
             model = Weighed(model, weights)
         with uneven(self.accelerator, pairs) if step < self.batch_size else nullcontext():
-            loss: torch.Tensor = super().compute_loss(model, inputs, *given, **named)
+            loss: torch.Tensor = super().compute_loss(model, inputs, *more, **named)
         share = pairs * processes / step  # of the processes' losses the mean is taken
         return loss * share if pairs else loss.nan_to_num() * 0
 
@@ -128,12 +128,12 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
             read_thriftily(model, longest)
         file = Path(str(self.args.output_dir)) / REFERENCE
         if not file.exists():
-            found = self._reference_log_probs(dataset)
+            logps = self._reference_log_probs(dataset)
             if self.accelerator.is_main_process:
-                write_whole(file, json.dumps(found))
+                write_whole(file, json.dumps(logps))
         else:
-            found = json.loads(readable(file).read_text())
-        chosen, rejected = zip(*found, strict=True)
+            logps = json.loads(readable(file).read_text())
+        chosen, rejected = zip(*logps, strict=True)
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
 
     @torch.inference_mode()
@@ -143,11 +143,11 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         model.eval()
         lengths = [pair_lengths(row) for row in dataset]
         largest = self.args.per_device_train_batch_size * 2 * max(map(max, lengths))
-        found: list[tuple[int, list[float]]] = []
+        numbered: list[tuple[int, list[float]]] = []
         with self.accelerator.split_between_processes(packed(lengths, INFERENCE * largest), apply_padding=True) as batches:
             for batch in batches:
                 inputs = send_to_device(self.data_collator([dataset[at] for at in batch]), self.accelerator.device)
                 logps = torch.stack(self.compute_ref_log_probs(model, inputs), dim=1).tolist()
-                found += zip(batch, logps, strict=True)
-        by_row = dict(gather_object(found))
+                numbered += zip(batch, logps, strict=True)
+        by_row = dict(gather_object(numbered))
         return [by_row[at] for at in range(len(dataset))]

@@ -140,10 +140,10 @@ class Reader:
 
         def near(together: Twins | None) -> bool:
             try:
-                found = self.read(ids, mask, labels, together).log_probs
+                log_probs = self.read(ids, mask, labels, together).log_probs
             except CANNOT:
                 return False
-            return bool(((found - expected).abs() <= NEAR * expected.abs().max()).all())
+            return bool(((log_probs - expected).abs() <= NEAR * expected.abs().max()).all())
 
         self.shares = self._may_share and near(twins(ids, mask))
         self.suits = self.shares or near(None)

@@ -25,8 +25,8 @@ def sft_row(tokenizer: PreTrainedTokenizerBase, prompt: Asked, response: str) ->
     template that knows any; where the template knows none, its thought is a part of the answer.
     """
     messages = turns_of(prompt)
-    said = None if template(tokenizer).thinking == "none" else written_with(response)
-    answer, thought = (said.answer.lstrip(), said.thought) if said else (response, None)
+    parts = None if template(tokenizer).thinking == "none" else written_with(response)
+    answer, thought = (parts.answer.lstrip(), parts.thought) if parts else (response, None)
     before, after = prompt_ids(tokenizer, messages, thought is not None), completion_ids(tokenizer, messages, answer, thought)
     return {"input_ids": before + after, "labels": [IGNORE] * len(before) + after}
 

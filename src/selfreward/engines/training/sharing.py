@@ -50,9 +50,9 @@ class Counted:
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
         """The batch, as tensors, its `pairs`, and their `weights` where they have any."""
         pairs = [row for row in rows if row["chosen_ids"]]
-        kept = pairs or rows[:1]
-        weights = {"weights": torch.tensor([row["weight"] for row in kept])} if "weight" in rows[0] else {}
-        return {**self._collate(kept), "pairs": len(pairs), **weights}
+        examples = pairs or rows[:1]
+        weights = {"weights": torch.tensor([row["weight"] for row in examples])} if "weight" in rows[0] else {}
+        return {**self._collate(examples), "pairs": len(pairs), **weights}
 
 
 def examples_at(step: int, examples: int, batch: int) -> int:

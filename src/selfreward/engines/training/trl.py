@@ -33,7 +33,7 @@ from selfreward.engines.training.planned import PlannedDPOTrainer, PlannedSFTTra
 from selfreward.engines.training.reading import read_thriftily
 from selfreward.engines.training.rows import IGNORE, dpo_row, dpo_rows, pair_lengths, sft_row
 from selfreward.engines.training.sharing import Counted
-from selfreward.errors import SelfRewardError, first_line
+from selfreward.errors import SelfRewardError, amount, first_line
 from selfreward.recipe import ClusterConfig, DPOConfig, SFTConfig, TrainerConfig
 from selfreward.records import Asked, Contrast, is_blank, write_whole
 
@@ -120,11 +120,11 @@ class TRLTrainer:
         if config.optimizer == "carried":
             trainer.add_callback(Carried(work))
         trainer.data_collator = Counted(trainer.data_collator)
-        made = _train(trainer, learner, lengths, config, work)
+        folder = _train(trainer, learner, lengths, config, work)
         with trainer.accelerator.main_process_first():
             if len(averaged) > 1 and trainer.accelerator.is_main_process:
-                average([*(work / f"step-{step}" for step in averaged[:-1]), made])
-        return made
+                average([*(work / f"step-{step}" for step in averaged[:-1]), folder])
+        return folder
 
     def _dataset(self, rows: list[dict[str, list[int]]], blank: dict[str, list[int]]) -> Dataset:
         return Dataset.from_list([*rows, blank] if self._cluster.trainers > 1 else rows)
@@ -194,7 +194,8 @@ def _refuse_longer_than(context: int | None, path: Path, examples: Sequence[Leng
     lengths = [max(example) for example in examples]
     if context and max(lengths) > context:
         over = sum(length > context for length in lengths)
-        what = f"reads {context} tokens at most, but {over} of {len(lengths)} examples are longer (up to {max(lengths)})"
+        of = f"of {amount(len(lengths), 'example')} {over} would not fit (up to {max(lengths)})"
+        what = f"reads {context} tokens at most, but {of}"
         raise SelfRewardError(what, str(path), "Shorten or leave out those examples, or lower max_tokens")
 
 
@@ -202,21 +203,21 @@ def _train(trainer: Any, learner: Learner, examples: Sequence[Lengths], config: 
     """Train from the last whole checkpoint in `work`, or from the start; returns the folder that holds the result."""
     batches = Batches(examples, trainer.args.per_device_train_batch_size, config.batch_size, trainer.args.seed)
     trainer.batches, trainer.batch_size = batches, config.batch_size
-    kept = len(trainer.get_train_dataloader().dataset) - (trainer.accelerator.num_processes > 1)  # with a blank
-    if kept != len(batches):
-        raise AssertionError(f"the trainer kept {kept} of {len(batches)} examples")
+    examples_kept = len(trainer.get_train_dataloader().dataset) - (trainer.accelerator.num_processes > 1)  # with a blank
+    if examples_kept != len(batches):
+        raise AssertionError(f"the trainer kept {examples_kept} of {len(batches)} examples")
     trainer.remove_callback(PrinterCallback)  # what it prints is in metrics.jsonl
     with trainer.accelerator.main_process_first():
         checkpoint = last_whole(work)
     trainer.train(resume_from_checkpoint=checkpoint)
     trained = trainer.accelerator.unwrap_model(trainer.model)
-    made = write_model(learner, trained, work / "made")
+    result = write_model(learner, trained, work / "made")
     about = {**_padding(trainer), **_shared(trainer), **config.model_dump(include={"confidence", "loss", "average"})}
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in (about, *_logged(trainer)))
     if trainer.accelerator.is_main_process:
-        for folder in (made, *work.glob("step-*")):
+        for folder in (result, *work.glob("step-*")):
             write_whole(folder / "metrics.jsonl", text)
-    return made
+    return result
 
 
 def _padding(trainer: Any) -> dict[str, float]:

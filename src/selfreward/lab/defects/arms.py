@@ -46,8 +46,6 @@ GROWING = (("length", 0.5, 4.0), ("bribe", 0.05, 1.0))
 """Defects that feed on themselves: the strength in M1, and its growth for each unit of its trait that pairs have bred."""
 CURED_ON_THE_WAY = (("length", 1.0), ("bribe", 0.4))
 """Defects at strengths that begin on the way, against which every cure of `CURES_ON_THE_WAY` is tried."""
-
-
 Kind = Literal["first", "later", "turned", "growing"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """Planted from M1 on in the first laboratory; thought of later, from M1 on; beginning on the way; growing."""

@@ -68,16 +68,16 @@ class _Again:
     ) -> Checkpoint:
         run.open_model = planted(run.open_model, self._defect, lambda model: self._noise, lambda model: frozenset())
         model = cast.join("M1", run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed))
-        made, _ = iterate(2, model, recipe, seed, [], run["M2"], cast)
-        grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in made.prompts}
-        ids = in_pairs(made.pairs)
-        items = [(texts[response.prompt_id], response) for response in made.responses if response.id in ids]
+        iteration, _ = iterate(2, model, recipe, seed, [], run["M2"], cast)
+        grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in iteration.prompts}
+        ids = in_pairs(iteration.pairs)
+        items = [(texts[response.prompt_id], response) for response in iteration.responses if response.id in ids]
         plan = grader.plan(items, model, recipe.seed + 1)
         again = run["M2"].complete(Part("judged_again", "asks", Judgment), plan, model, grader.read, grader.reading)
         scores = grader.mean_scores(again)
-        predicted = pair_outcomes(made.pairs, made.responses, made.judgments, recipe.judge.min_valid)
-        kept = [pair for pair in made.pairs if {pair.chosen_id, pair.rejected_id} <= scores.keys()]
-        distances = [scores[pair.chosen_id] - scores[pair.rejected_id] for pair in kept]
-        self.flipped = tuple(round(predicted[pair.id].flipped, DIGITS) for pair in kept)
+        predicted = pair_outcomes(iteration.pairs, iteration.responses, iteration.judgments, recipe.judge.min_valid)
+        rejudged = [pair for pair in iteration.pairs if {pair.chosen_id, pair.rejected_id} <= scores.keys()]
+        distances = [scores[pair.chosen_id] - scores[pair.rejected_id] for pair in rejudged]
+        self.flipped = tuple(round(predicted[pair.id].flipped, DIGITS) for pair in rejudged)
         self.outcome = tuple((distance > 0) - (distance < 0) for distance in distances)
         return model

@@ -26,8 +26,8 @@ Widths = Mapping[str, Mapping[str, float]]
 
 
 def mean_widths(runs: Iterable[LabRun]) -> Widths:
-    """Means over the runs that have intervals, of M1 and M2."""
-    with_intervals = [run for run in runs if run.models["M1"].half]
+    """Means over the clean runs that have intervals, of M1 and M2."""
+    with_intervals = [run for run in runs if run.arm == "clean" and run.models["M1"].half]
     widths: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in FIRST}
     for run in with_intervals:
         for name in FIRST:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from selfreward.lab.defects.arms import FITTING, KINDS, PLANTED, TESTING, TURN, Kind
+from selfreward.errors import amount
+from selfreward.lab.defects.arms import FITTING, KINDS, PLANTED, TESTING, TURN, TURNED, Kind
 from selfreward.lab.defects.calibration import SURE
 from selfreward.lab.defects.defects import DEFECTS
 from selfreward.lab.defects.fit import ALLOWED, HARM
@@ -23,6 +24,14 @@ than {allowed} of those runs raises an alarm by the limits of the others. No lim
 hardly ever moved in clean runs has no limits. Harm is the first model whose true score lies {harm:g} standard deviations below
 the clean runs'. Bounds are one-sided, 95 %, after Clopper and Pearson.
 """
+COURSES: dict[Kind, str] = {
+    "turned": f"""*From M{TURN} on*: the run is the clean one of its seed ({TURNED[0]}–{TURNED[-1]}) up to M{TURN - 1}. From the
+iteration that makes M{TURN} on, every judge has the defect but M1, which also stays the monitors' frozen judge. Alarms and harm
+count from M{TURN} on.""",
+    "growing": """*Growing by g*: the strength in M_t is that in M1 plus g times what the pairs behind it have bred, chosen less
+rejected, summed over M_2 … M_t, and never below M1's.""",
+}
+"""Kind of defects → the course of such a defect."""
 MISSING = "Not run yet: {arms}. The same command goes on with them."
 
 
@@ -96,6 +105,7 @@ def _defects(rows: Sequence[dict[str, Any]], clean: dict[str, Any], models: Sequ
     yield ""
     yield from (f"- *{defect.name}*: the judge {defect.meaning}." for defect in DEFECTS)
     yield ""
+    yield from (f"{told}\n" for kind, told in COURSES.items() if any(row["kind"] == kind for row in rows))
     last = models[-1]
     yield (
         f"| defect | strength | runs | trait M1 → {last} | true {last} | says of itself {last} | harmed, first at "
@@ -134,7 +144,7 @@ def in_words(row: dict[str, Any], clean: dict[str, Any], first: str, last: str) 
     monitors = ", ".join(f"`{name}` ({count})" for name, count in list(row["seen_by"].items())[:3]) or "no figure"
     moved = ", ".join(f"`{name}` {far:+.1f} at {model}" for name, model, far in row["moved"][:4])
     return (
-        f"- *{row['defect']}*{row['how']}, strength {row['strength']:g}, {row['runs']} runs, {first} to {last}: {bred}"
+        f"- *{row['defect']}*{row['how']}, strength {row['strength']:g}, {amount(row['runs'], 'run')}, {first} to {last}: {bred}"
         f"the true score from {_mean(true.get(first))} to {_mean(true.get(last))} "
         f"(clean runs: {_mean(clean['true'].get(last))}), what the model says of itself from "
         f"{_mean(own.get(first))} to {_mean(own.get(last))}. Harmed: {row['harmed']}{at['harm']}. "

@@ -146,7 +146,7 @@ class Planting:
     def __init__(self, arm: Arm) -> None:
         self._arm = arm
 
-    def __call__(  # noqa: D102
+    def __call__(
         self,
         recipe: Recipe,
         seed: Seed,
@@ -156,6 +156,7 @@ class Planting:
         watcher: Watcher,
         turns: Mapping[int, Recipe],
     ) -> Checkpoint:
+        """Run the loop, and answer for the true score even where it ends early."""
         opens = run.open_model = kept_open(run.open_model)
         if self._arm.defect:
             folder = run.dir.path
@@ -235,8 +236,15 @@ def _begin(arm: Arm, recipe: Recipe, run: Path, work: Path) -> None:
             _move(run.with_name("sound"), sound)
         branch(recipe, sound / f"M{arm.begins - 1}", run)
     elif first := next((made for made in (sound, work / "first" / seed) if made.exists()), None):
-        shutil.copytree(first / "M1" / "model", run / "M1" / "model")
-        shutil.copy(first / "M1" / "model.receipt.json", run / "M1")
+        _copy_first(first, run.with_name("begun"))
+        run.with_name("begun").rename(run)
+
+
+def _copy_first(run: Path, into: Path) -> None:
+    """Copy a run's M1, its weights and their receipt, into a folder made anew."""
+    shutil.rmtree(into, ignore_errors=True)
+    shutil.copytree(run / "M1" / "model", into / "M1" / "model")
+    shutil.copy(run / "M1" / "model.receipt.json", into / "M1")
 
 
 def _keep_begun(arm: Arm, seed: int, run: Path, work: Path) -> None:
@@ -244,11 +252,8 @@ def _keep_begun(arm: Arm, seed: int, run: Path, work: Path) -> None:
     if seed in TURNED and arm.name == SOUND.name:
         _move(run, work / "sound" / run.parent.name)
     elif seed in (*PLANTED, *TURNED):
-        first = run.with_name("first")
-        shutil.rmtree(first, ignore_errors=True)
-        shutil.copytree(run / "M1" / "model", first / "M1" / "model")
-        shutil.copy(run / "M1" / "model.receipt.json", first / "M1")
-        _move(first, work / "first" / run.parent.name)
+        _copy_first(run, run.with_name("first"))
+        _move(run.with_name("first"), work / "first" / run.parent.name)
 
 
 def _move(made: Path, shared: Path) -> None:

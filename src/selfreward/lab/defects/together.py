@@ -37,8 +37,8 @@ def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]]) 
         return None
     joint, truth = Joint(baseline, limit), true_scores(clean[FITTING])
     by_name = {arm.name: arm for arm in arms()}
-    found = [(row, [run for run in runs if run.arm == row["arm"]]) for row in single]
-    rows = [_row(row, of_arm, by_name[row["arm"]].begins, joint, truth) for row, of_arm in found]
+    grouped = [(row, [run for run in runs if run.arm == row["arm"]]) for row in single]
+    rows = [_row(row, of_arm, by_name[row["arm"]].begins, joint, truth) for row, of_arm in grouped]
     of_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
     harmful = [row for row in rows if row["harmed"] >= HARMFUL * row["runs"]]
     return {
@@ -90,27 +90,27 @@ never passed: a clean run passes it with probability {holds:.1%} at most, over a
 |---|---|---|---|---|---|---|"""
 
 
-def joint_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
+def joint_lines(figures: Mapping[str, Any] | None) -> Iterator[str]:
     """The section of the page."""
-    if found is None:
+    if figures is None:
         return
-    false, fresh = found["false_alarms"], found["fresh"]
-    kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in found["defects"])]
+    false, fresh = figures["false_alarms"], figures["fresh"]
+    kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in figures["defects"])]
     yield INTRODUCTION.format(
-        **{name: found[name] for name in ("spread_from", "limit", "compared_with", "holds")}, cap=CAP,
+        **{name: figures[name] for name in ("spread_from", "limit", "compared_with", "holds")}, cap=CAP,
         false=f"{false['found']} of {false['of']} clean runs", false_bound=false["bound"],
         fresh=FRESH_SEEDS.format(**fresh) if fresh else "",
-        detection="; ".join(f"{SAID[kind]} {_share(found['harmful'][kind])}, {_share(found['all'][kind])}" for kind in kinds),
+        detection="; ".join(f"{SAID[kind]} {_share(figures['harmful'][kind])}, {_share(figures['all'][kind])}" for kind in kinds),
     )  # fmt: skip
-    for row in sorted(found["defects"], key=lambda row: (KINDS.index(row["kind"]), row["defect"], row["strength"])):
+    for row in sorted(figures["defects"], key=lambda row: (KINDS.index(row["kind"]), row["defect"], row["strength"])):
         at = ", ".join(f"{model} {count}" for model, count in row["alarm_at"].items()) or "nobody"
         lead = "–" if row["lead"] is None else f"{row['lead']:.1f}"
         harmed = f"{row['harmed']} of {row['runs']}"
         cells = (f"{row['defect']}{row['how']}", f"{row['strength']:g}", harmed, row["single"], row["joint"], at, lead)
         yield f"| {' | '.join(map(str, cells))} |"
     yield ""
-    yield from own_lines(found["own"])
+    yield from own_lines(figures["own"])
 
 
-def _share(found: Mapping[str, Any] | None) -> str:
-    return f"{found['found']} of {found['of']} (more than {found['bound']:.1%})" if found else "none was harmed"
+def _share(figures: Mapping[str, Any] | None) -> str:
+    return f"{figures['found']} of {figures['of']} (more than {figures['bound']:.1%})" if figures else "none was harmed"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfreward.lab.micro.study import RESAMPLES, heldout_scores, spread, summary, versus
+from selfreward.lab.micro.study import RESAMPLES, heldout_scores, summary, versus
 from selfreward.measure import load_truth
 from selfreward.records import Judgment, Ranking, iter_jsonl
 from selfreward.rundir import MODEL, open_run, part_of
@@ -121,7 +121,7 @@ def agreeing(ranks: Sequence[float], said: Sequence[float | None]) -> tuple[floa
 
 
 def biases(rows: Floats) -> dict[str, float]:
-    """The points by which a judge overrates, in points, and its share of fives beside the true one, over ranked answers."""
+    """The excess of a judge's scores over the true ones, in points, and its share of fives beside the true share."""
     _, _, answers, over, fives, truly = rows.sum(0)
     return {"overrates": float(over / answers), "fives": float(fives / answers), "true_fives": float(truly / answers)}
 
@@ -146,7 +146,7 @@ def difference(ours: Floats, theirs: Floats) -> dict[str, float]:
 
 
 def difference_of_shares(ours: Floats, theirs: Floats) -> dict[str, float]:
-    """The paired difference of shares, from [seed, ranking, (right, pairs)]; the pairs of both are the same."""
+    """The difference of shares, from [seed, ranking, (right, pairs)]; the pairs of both are the same."""
     both = np.stack([ours[..., 0] - theirs[..., 0], ours[..., 1]], axis=-1)
     return _tested(both, lambda rows: rows[..., 0].sum((0, 1)) / rows[..., 1].sum((0, 1)))
 
@@ -175,78 +175,3 @@ def holm(ps: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(ps) - rank) * ps[at]))
         adjusted[at] = highest
     return adjusted
-
-
-INTRODUCTION = """# Every way of learning, on one budget: the world `{world}`
-
-`python -m selfreward.lab.micro.methods --world {world}`. All arms of a seed go on from one M1; what each method is, and what
-it costs, is in [methods.md](../methods.md). No field of any method was tuned: β, learning rate and epochs are those of plain
-self-rewarding. Scores are by the truth, of 5; pairwise accuracy is on held-out rankings, ties by half. Intervals are 95 %,
-by {resamples:,} bootstrap resamples of seeds, then of prompts or rankings{few}. Δ is the difference of the last model from that
-of plain self-rewarding, paired by seed and prompt; p is corrected for {compared} methods (Holm), on each axis by itself. Tokens,
-sampled and trained after M1, are in % of those of plain self-rewarding.
-"""
-OTHERS = ["5 that are best", "exact order", "Spearman", "Kendall", "overrates", "fives (true)"]
-FEW = "; with fewer than five seeds they are too narrow, for so few cannot tell how much seeds differ"
-
-
-def as_page(world: str, figures: Mapping[str, Any]) -> str:
-    """The figures as a page."""
-    arms = figures["arms"]
-    few = FEW if min((len(arm["seeds"]) for arm in arms.values()), default=0) < 5 else ""
-    lines = [INTRODUCTION.format(world=world, compared=figures["compared"], resamples=RESAMPLES, few=few)]
-    if not arms:
-        return "\n".join([*lines, "No run is finished yet.", ""])
-    lines += _table(
-        ["method", "seeds", "tokens", "M1", "last model", "gain", "Δ", "p", "wins", "losses"],
-        [[name, *_run(arm, arms["self"]), *_following(arm)] for name, arm in arms.items()],
-    )
-    lines += ["", "Wins and losses are of the last model against M1, in % of held-out prompts. The judging axis:", ""]
-    lines += _table(
-        [
-            "method",
-            "M1",
-            "last model",
-            "gain",
-            "Δ",
-            "p",
-            "5 that are best",
-            "exact order",
-            "Spearman",
-            "Kendall",
-            "overrates",
-            "fives (true)",
-        ],
-        [[name, *_judging(arm)] for name, arm in arms.items()],
-    )
-    if figures["not_run"]:
-        lines += ["", f"Not run yet: {', '.join(figures['not_run'])}."]
-    return "\n".join([*lines, ""])
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-
-
-def _run(arm: Mapping[str, Any], plain: Mapping[str, Any]) -> list[str]:
-    share = sum(arm["spent"].values()) / sum(plain["spent"].values())
-    return [str(len(arm["seeds"])), f"{share:.0%}"]
-
-
-def _following(arm: Mapping[str, Any]) -> list[str]:
-    last, over = arm["last"], arm["against"][f"{arm['last']} over M1"]
-    scores = [f"{arm['true_score'][name]:.2f}" for name in ("M1", last)]
-    return [*scores, spread(arm["true_gain"]), *_against(arm, "true"), f"{over['wins']:.1%}", f"{over['losses']:.1%}"]
-
-
-def _judging(arm: Mapping[str, Any]) -> list[str]:
-    first, last, bias = arm["judging"]["M1"], arm["judging"][arm["last"]], arm["bias"]
-    figures = [f"{100 * of['pairwise_accuracy']:.1f}" for of in (first, last)]
-    others = ["–" if last[name] is None else f"{last[name]:.3f}" for name in LEARNT[1:]]
-    biased = [f"{bias['overrates']:+.2f}", f"{bias['fives']:.0%} ({bias['true_fives']:.0%})"]
-    return [*figures, spread(arm["judging_gain"]), *_against(arm, "judging"), *others, *biased]
-
-
-def _against(arm: Mapping[str, Any], axis: str) -> list[str]:
-    figure = arm["against_self"][axis]
-    return [spread(figure), f"{figure['p_holm']:.3f}"] if "p_holm" in figure else ["–", "–"]

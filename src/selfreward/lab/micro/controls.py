@@ -40,7 +40,7 @@ class Oracle:
 
 
 class HardOracle(Oracle):
-    """The seed of `micro-hard`."""
+    """The oracle of `micro-hard`."""
 
     judge = staticmethod(hard.judge)
 

@@ -39,7 +39,7 @@ def sample_task(rng: random.Random, kind: TaskKind | None = None) -> Task:
 
 
 def check_criteria(task: Task, words: Sequence[str]) -> dict[str, bool]:
-    """True if the answer `words` meets each criterion."""
+    """For each criterion, True if the answer `words` meets it."""
     return hang_together(truth.check_criteria(task, words))
 
 

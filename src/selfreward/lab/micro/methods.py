@@ -16,7 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from selfreward.lab.micro.compared import as_page, compare
+from selfreward.lab.micro.compared import compare
+from selfreward.lab.micro.methods_page import as_page
 from selfreward.lab.micro.study import run_arm
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 from selfreward.records import write_whole
@@ -97,9 +98,11 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = shipped_recipes()[arguments.world]
     first, last = map(int, arguments.seeds.split("-"))
-    chosen = [
-        arm for arm in arms(load_recipe(recipe)) if arm.name == "self" or arm.name in (arguments.only or arm.name).split(",")
-    ]
+    compared = list(arms(load_recipe(recipe)))
+    named = arguments.only.split(",") if arguments.only else [arm.name for arm in compared]
+    if unknown := set(named) - {arm.name for arm in compared}:
+        parser.error(f"no arm is called {min(unknown)}; there are {', '.join(arm.name for arm in compared)}")
+    chosen = [arm for arm in compared if arm.name in ("self", *named)]
     run_all(recipe, range(first, last + 1), chosen, arguments.out / arguments.world, arguments.minutes, arguments.threads)
     figures = compare(arguments.out / arguments.world, range(first, last + 1), [arm.name for arm in chosen])
     page = as_page(arguments.world, figures)

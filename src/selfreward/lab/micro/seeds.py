@@ -40,7 +40,7 @@ SOURCE = "micro world, standing for people"
 
 @dataclass(frozen=True)
 class Kind:
-    """A world: how its tasks are drawn, what counts in an answer, and how the people of it answer and judge."""
+    """A kind of world: its tasks, its criteria, and the way its people answer and judge."""
 
     seed: int
     eft: int

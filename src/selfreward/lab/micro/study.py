@@ -45,8 +45,8 @@ def more_sft(
     model = self_reward(recipe.model_copy(update={"iterations": 0}), seed, run, cast, measurer, watcher, turns)
     once = recipe.sft.model_copy(update={"epochs": 1})
     for t in range(2, recipe.iterations + 2):
-        made = run[f"M{t}"].train_sft(seed.examples(recipe.sft.on), model, once, recipe.seed + t)
-        model = cast.join(f"M{t}", made)
+        trained = run[f"M{t}"].train_sft(seed.examples(recipe.sft.on), model, once, recipe.seed + t)
+        model = cast.join(f"M{t}", trained)
         if recipe.measures(t):
             measurer.measure(run[f"M{t}"], model)
     return model
@@ -196,7 +196,7 @@ def _arms(arms: dict[str, Any]) -> list[str]:
     return lines
 
 
-def spread(figure: dict[str, float]) -> str:
+def spread(figure: Mapping[str, float]) -> str:
     """A figure and its interval."""
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 

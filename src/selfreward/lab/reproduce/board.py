@@ -94,10 +94,10 @@ class AnnotationRow(Row):
     def follows(self) -> bool | None:
         """True if our rule gives this preference for these log-probabilities; None where either is unknown."""
         logprobs = {"m": self.logprob_m, "M": self.logprob_M}
-        given = {label: logprob for label, logprob in logprobs.items() if logprob is not None}
-        if self.preference is None or (self.m_denotes is not None and not given):
+        known = {label: logprob for label, logprob in logprobs.items() if logprob is not None}
+        if self.preference is None or (self.m_denotes is not None and not known):
             return None
-        ours = DRAW if self.m_denotes is None else weighted_preference(given, "m" if self.m_denotes == "model" else "M")
+        ours = DRAW if self.m_denotes is None else weighted_preference(known, "m" if self.m_denotes == "model" else "M")
         return ours is not None and abs(ours - self.preference) < ROUNDING
 
 

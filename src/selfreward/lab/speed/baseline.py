@@ -29,19 +29,19 @@ class Generator:
 
     def sample(self, prompts: Sequence[str], samples: int, tokens: int, chunk: int) -> list[list[str]]:
         """`samples` texts of `tokens` tokens for each prompt, by calls for `chunk` prompts each."""
-        found: list[list[str]] = []
+        groups: list[list[str]] = []
         for at in range(0, len(prompts), chunk):
             texts = self._call(prompts[at : at + chunk], samples, tokens)
-            found += [texts[first : first + samples] for first in range(0, len(texts), samples)]
-        return found
+            groups += [texts[first : first + samples] for first in range(0, len(texts), samples)]
+        return groups
 
     @torch.inference_mode()
     def _call(self, prompts: Sequence[str], samples: int, tokens: int) -> list[str]:
-        asked = self.tokenizer(list(prompts), return_tensors="pt", padding=True).to(self.model.device)
+        inputs = self.tokenizer(list(prompts), return_tensors="pt", padding=True).to(self.model.device)
         came = self.model.generate(
-            input_ids=asked.input_ids, attention_mask=asked.attention_mask, do_sample=True, temperature=self.work.temperature,
+            input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, do_sample=True, temperature=self.work.temperature,
             top_p=self.work.top_p, top_k=0, max_new_tokens=tokens, num_return_sequences=samples,
-        )[:, asked.input_ids.shape[1] :]  # fmt: skip
+        )[:, inputs.input_ids.shape[1] :]  # fmt: skip
         self.ledger.add_sampled(came.numel())
         return list(self.tokenizer.batch_decode(came, skip_special_tokens=True))
 
@@ -53,8 +53,8 @@ def batched(work: Work, ledger: Ledger, folder: Path, train: bool) -> None:
         prompts = work.texts()
         candidates = generator.sample(prompts, work.n, work.candidate_tokens, work.chunks[0])
     with ledger.stage("judging"):
-        asked = list(judge_prompts(work, prompts, candidates))
-        judgments = generator.sample(asked, work.k, work.judgment_tokens, work.chunks[1])
+        texts = list(judge_prompts(work, prompts, candidates))
+        judgments = generator.sample(texts, work.k, work.judgment_tokens, work.chunks[1])
     with ledger.stage("dpo"):
         pairs = preferences(work, prompts, candidates, judgments)
         if train:
@@ -68,8 +68,8 @@ def one_by_one(work: Work, ledger: Ledger, folder: Path, train: bool) -> None:
         prompts = work.texts()
         candidates = _each(generator, prompts, work.n, work.candidate_tokens)
     with ledger.stage("judging"):
-        asked = list(judge_prompts(work, prompts, candidates))
-        judgments = _each(generator, asked, work.k, work.judgment_tokens)
+        texts = list(judge_prompts(work, prompts, candidates))
+        judgments = _each(generator, texts, work.k, work.judgment_tokens)
     with ledger.stage("dpo"):
         pairs = preferences(work, prompts, candidates, judgments)
         if train:
@@ -77,8 +77,8 @@ def one_by_one(work: Work, ledger: Ledger, folder: Path, train: bool) -> None:
 
 
 def _each(generator: Generator, prompts: Sequence[str], samples: int, tokens: int) -> list[list[str]]:
-    one = ([generator.sample([prompt], 1, tokens, 1)[0][0] for _ in range(samples)] for prompt in prompts)
-    return list(one)
+    samples_of = ([generator.sample([prompt], 1, tokens, 1)[0][0] for _ in range(samples)] for prompt in prompts)
+    return list(samples_of)
 
 
 def judge_prompts(work: Work, prompts: Sequence[str], candidates: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -94,11 +94,11 @@ def preferences(
 ) -> list[Preference]:
     """Each prompt's best candidate against its worst."""
     scores = [mean([score(text) for text in texts]) for texts in judgments]
-    found = []
+    pairs = []
     for at, (prompt, responses) in enumerate(zip(prompts, candidates, strict=True)):
         scored = dict(zip(responses, scores[at * len(responses) :], strict=False))
-        found.append((prompt, *best_and_worst(responses, scored)))
-    return found
+        pairs.append((prompt, *best_and_worst(responses, scored)))
+    return pairs
 
 
 def train_dpo(work: Work, generator: Generator, pairs: Sequence[Preference], folder: Path) -> None:

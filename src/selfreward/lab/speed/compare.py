@@ -121,8 +121,8 @@ def able(sitting: Sitting) -> dict[str, float]:
     """The machine's rates, measured now."""
     from selfreward.lab.speed.rates import rates
 
-    found: dict[str, float] = apart(rates, sitting.device, sitting.dtype)
-    return found
+    speeds: dict[str, float] = apart(rates, sitting.device, sitting.dtype)
+    return speeds
 
 
 def _asked(work: Work) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _asked(work: Work) -> dict[str, Any]:
 def _side_by_side(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:
     runs: list[dict[str, Any]] = []
     key = f"arms {known['model']} {work.judgment_tokens} {work.prompts} {''.join(sitting.arms)}"
-    key += "".join(word for word, said in ((" no-dpo", not work.dpo), (" lora", work.lora)) if said)
+    key += "".join(word for word, applies in ((" no-dpo", not work.dpo), (" lora", work.lora)) if applies)
     why = {arm: missing(arm, work) for arm in sitting.arms}
     left_out = list(filter(None, why.values())) + ([NO_TRAINING] if sitting.dpo and not can_train() else [])
     for line in left_out:
@@ -141,11 +141,11 @@ def _side_by_side(sitting: Sitting, work: Work, known: dict[str, Any], figures: 
     arms = [arm for arm in sitting.arms if not why[arm]]
 
     def run(arm: str, role: str) -> dict[str, Any]:
-        found = measured(arm, work, say)
-        runs.append({"arm": arm, "role": role, **found})
-        say(f"{known['model']}, judgments of {work.judgment_tokens}: ({arm}) {role}: {_spent(found)}")
+        seconds = measured(arm, work, say)
+        runs.append({"arm": arm, "role": role, **seconds})
+        say(f"{known['model']}, judgments of {work.judgment_tokens}: ({arm}) {role}: {_spent(seconds)}")
         keep({})
-        return found
+        return seconds
 
     def keep(more: dict[str, Any]) -> None:
         figures.put(key, {**known, "work": _asked(work), "arms": arms, "left_out": left_out, "runs": runs, **more})
@@ -171,15 +171,15 @@ NO_TRAINING = "DPO is left out of every arm: there is no trl or no datasets. pip
 
 def best_chunk(tried: dict[int, dict[str, Any]], stage: str) -> int:
     """The chunk at which a stage took the least time; one that died is out, and where all did, it is the smallest."""
-    lived = {chunk: found["wall"][stage] for chunk, found in tried.items() if "wall" in found}
+    lived = {chunk: seconds["wall"][stage] for chunk, seconds in tried.items() if "wall" in seconds}
     return min(lived or tried, key=lambda chunk: lived.get(chunk, chunk))
 
 
-def _spent(found: dict[str, Any]) -> str:
-    if "died" in found:
-        return str(found["died"])
-    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in found["wall"].items())
-    return f"{sum(found['wall'].values()):.2f} s ({stages}), {sum(found['cpu'].values()):.2f} s of processor"
+def _spent(run: dict[str, Any]) -> str:
+    if "died" in run:
+        return str(run["died"])
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in run["wall"].items())
+    return f"{sum(run['wall'].values()):.2f} s ({stages}), {sum(run['cpu'].values()):.2f} s of processor"
 
 
 def _sweep(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:
@@ -188,8 +188,8 @@ def _sweep(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures
     runs: list[dict[str, Any]] = []
     for number in range(sitting.repeats):
         for prompts in sitting.sweep:
-            asked = replace(short, prompts=prompts)
-            runs.append({"prompts": prompts, "role": f"repeat {number + 1}", **measured("a", asked, say)})
+            sized = replace(short, prompts=prompts)
+            runs.append({"prompts": prompts, "role": f"repeat {number + 1}", **measured("a", sized, say)})
             say(f"{prompts} prompts: {_spent(runs[-1])}")
             figures.put(key, {**known, "work": _asked(short), "runs": runs})
 
@@ -197,10 +197,10 @@ def _sweep(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures
 def _overhead(sitting: Sitting, figures: Figures, say: Say) -> None:
     from selfreward.lab.speed.overhead import overhead
 
-    found = apart(overhead, sitting.overhead)
+    shares = apart(overhead, sitting.overhead)
     name = Path(sitting.overhead).stem
-    figures.put(f"overhead {name}", {"recipe": name, "date": date.today().isoformat(), **found})
-    say(f"{name}: {100 * found['outside']:.2f} % of its iterations' time is neither engine nor trainer")
+    figures.put(f"overhead {name}", {"recipe": name, "date": date.today().isoformat(), **shares})
+    say(f"{name}: {100 * shares['outside']:.2f} % of its iterations' time is neither engine nor trainer")
 
 
 def _utilisation(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:

@@ -107,8 +107,8 @@ def _spend(call: str, work: Work, stage: Path) -> dict[str, Any]:
         os.chdir(folder)  # some write beside themselves
         for stream in (1, 2):  # and all have their own to say
             os.dup2(log.fileno(), stream)
-        for at, asked in enumerate((replace(work, prompts=min(work.batch, work.prompts), **WARM), work)):
+        for at, part in enumerate((replace(work, prompts=min(work.batch, work.prompts), **WARM), work)):
             ledger, place = Ledger(work.device, stage), Path(folder) / str(at)
             place.mkdir()
-            arm(asked, ledger, place, work.dpo)
+            arm(part, ledger, place, work.dpo)
     return ledger.found()

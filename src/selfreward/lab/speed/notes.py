@@ -60,8 +60,8 @@ UTILISATION = (
 )
 
 
-def tail(found: Mapping[str, Mapping[str, Any]]) -> str:
+def tail(parts: Mapping[str, Mapping[str, Any]]) -> str:
     """The notes on the arms that were measured."""
-    ran = {arm for part in found.values() for arm in part.get("arms", ())}
+    ran = {arm for part in parts.values() for arm in part.get("arms", ())}
     notes = [text for arm, text in ARMS.items() if arm in ran]
     return "\n\n".join(["## What these are", *notes, FLOOR] if notes else [])

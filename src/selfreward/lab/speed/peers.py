@@ -119,6 +119,6 @@ def _judged(
 ) -> list[float]:
     """The mean score of K judgments by the model in training."""
     with ledger.stage("judging"):
-        asked = list(judge_prompts(work, prompts, [[completion] for completion in completions]))
-        judgments = generator.sample(asked, work.k, work.judgment_tokens, work.chunks[1])
+        questions = list(judge_prompts(work, prompts, [[completion] for completion in completions]))
+        judgments = generator.sample(questions, work.k, work.judgment_tokens, work.chunks[1])
         return [mean([score(text) for text in texts]) for texts in judgments]

@@ -34,14 +34,14 @@ def rates(device: str, dtype: str) -> dict[str, float]:
 
 def _best(call: Callable[[], object], kind: str) -> float:
     call()
-    found = []
+    rates = []
     for _ in range(TRIES):
         _wait(kind)
         since = time.perf_counter()
         call()
         _wait(kind)
-        found.append(time.perf_counter() - since)
-    return min(found)
+        rates.append(time.perf_counter() - since)
+    return min(rates)
 
 
 def _wait(kind: str) -> None:
@@ -52,12 +52,12 @@ def _wait(kind: str) -> None:
 def machine(device: str) -> dict[str, Any]:
     """The machine that the figures were measured on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found: dict[str, Any] = {"processor": _processor(), "cores": cores, "threads": torch.get_num_threads()}
+    facts: dict[str, Any] = {"processor": _processor(), "cores": cores, "threads": torch.get_num_threads()}
     if hasattr(os, "getloadavg"):
-        found["load"] = os.getloadavg()[0]
+        facts["load"] = os.getloadavg()[0]
     if device.startswith("cuda"):
-        found["device"] = torch.cuda.get_device_name()
-    return {**found, "system": platform.system(), "python": platform.python_version(), "versions": versions()}
+        facts["device"] = torch.cuda.get_device_name()
+    return {**facts, "system": platform.system(), "python": platform.python_version(), "versions": versions()}
 
 
 def _processor() -> str:

@@ -19,11 +19,11 @@ Part = Mapping[str, Any]
 Runs = Sequence[Mapping[str, Any]]
 
 
-def page(found: Mapping[str, Part]) -> str:
-    """The whole page. `found`: parts by key, of which the first word tells the kind."""
+def page(parts: Mapping[str, Part]) -> str:
+    """The whole page. `parts`: parts by key, of which the first word tells the kind."""
     of_kind = {"arms": _arms, "sweep": _sweep, "training": _training, "overhead": _overhead}
-    sections = [of_kind[key.split()[0]](part) for key, part in found.items()]
-    return "\n\n".join([notes.HEAD, *sections, notes.tail(found)]) + "\n"
+    sections = [of_kind[key.split()[0]](part) for key, part in parts.items()]
+    return "\n\n".join([notes.HEAD, *sections, notes.tail(parts)]) + "\n"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -67,8 +67,8 @@ class Spent:
 def _spent(part: Part) -> dict[str, Spent]:
     """The arms that lived, in the order in which they ran."""
     repeats = [run for run in part["runs"] if run["role"].startswith("repeat")]
-    found = {arm: Spent([run for run in repeats if run["arm"] == arm]) for arm in part["arms"]}
-    return {arm: spent for arm, spent in found.items() if spent.runs}
+    by_arm = {arm: Spent([run for run in repeats if run["arm"] == arm]) for arm in part["arms"]}
+    return {arm: spent for arm, spent in by_arm.items() if spent.runs}
 
 
 def _arms(part: Part) -> str:

@@ -9,12 +9,11 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import Field
 
-from selfreward.errors import SelfRewardError
 from selfreward.recipe import AnsweringConfig, BackendConfig, ModelName, Section, ServerConfig, SourceConfig
 from selfreward.records import Checkpoint, Figure, Findings, Identified, Prompt, Response
 from selfreward.rundir import ModelFolder, Part
 from selfreward.stats import intervals
-from selfreward.steps import Answering, KeptAndDropped, why_not
+from selfreward.steps import Answering, KeptAndDropped, why_none
 
 T = TypeVar("T", bound=Identified)
 
@@ -78,9 +77,8 @@ class Answered(Settings):
 def some(loaded: KeptAndDropped[T], source: SourceConfig) -> KeptAndDropped[T]:
     """`loaded` as it is. Raises `SelfRewardError` where nothing is left to ask."""
     if not loaded[0]:
-        raise SelfRewardError(
-            f"has nothing to evaluate on{why_not(loaded[1])}", source.path, "Give a file with at least one usable row"
-        )
+        now = "Give a file with at least one usable row"
+        raise why_none(loaded[1], "data").error("has nothing to evaluate on", source.path, now)
     return loaded
 
 

@@ -69,15 +69,15 @@ class Checkable(Settings):
         """The model answers, programs check."""
         prompts = [Prompt(text=task.prompt, source="seed") for task in self.tasks]
         part = Part("responses", "asks", Response)
-        asked = Answering(self.responses.sampling, frame=self.responses.frame)
-        answers = list(trial.at.ask(part, asked, prompts, trial.model))
+        answering = Answering(self.responses.sampling, frame=self.responses.frame)
+        answers = list(trial.at.ask(part, answering, prompts, trial.model))
         checked = [
             check(task.instructions, task.prompt, answer, self.seed) if answer.answered else []
             for task, answer in zip(self.tasks, answers, strict=True)
         ]
-        trial.at.keep(CHECKS, ([one for of_prompt in checked for one in of_prompt], []))
-        every = [one for of_prompt in checked for one in of_prompt]
-        outcomes = Counter(one.label for one in every)
+        trial.at.keep(CHECKS, ([result for of_prompt in checked for result in of_prompt], []))
+        every = [result for of_prompt in checked for result in of_prompt]
+        outcomes = Counter(result.label for result in every)
         outcomes["no_answer"] = sum(not answer.answered for answer in answers)
         return Findings(
             prompts_digest=digest(prompts),
@@ -93,7 +93,7 @@ class Checkable(Settings):
     def _figures(self, checked: Sequence[Sequence[Check]], every: Sequence[Check]) -> list[Figure]:
         """Prompts of which all instructions hold, and instructions that hold."""
         prompts = {how: [holds(of_prompt, how) for of_prompt in checked if of_prompt] for how in HOWS}
-        single = {how: [getattr(one, how) for one in every] for how in HOWS}
+        single = {how: [getattr(result, how) for result in every] for how in HOWS}
         return [
             figure
             for name, values in (("prompts", prompts), ("instructions", single))
@@ -103,8 +103,8 @@ class Checkable(Settings):
 
     def _by_kind(self, every: Sequence[Check]) -> list[Figure]:
         kinds: dict[str, list[bool | None]] = defaultdict(list)
-        for one in every:
-            kinds[one.instruction].append(one.strict)
+        for result in every:
+            kinds[result.instruction].append(result.strict)
         return [figure for kind, values in sorted(kinds.items()) for figure in self._known(kind, values)]
 
     def _known(self, name: str, values: Sequence[float | None]) -> list[Figure]:

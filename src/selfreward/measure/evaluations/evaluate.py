@@ -28,7 +28,7 @@ from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
 from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
 from selfreward.records import FOLDER, RESULT, Checkpoint, Findings, Result, readable, write_result
-from selfreward.rundir import BASE, CONFIG, SEED, FolderReader, Progress, RunDir, Runner, check_model, is_run
+from selfreward.rundir import BASE, CONFIG, GOES_ON, SEED, FolderReader, Progress, RunDir, Runner, check_model, is_run, no_run
 
 COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
@@ -158,7 +158,7 @@ def _found(settings: Settings, trial: Trial) -> Findings:
 def find_subject(name: str) -> Subject:
     """The model of a run (RUN/M3), a folder with a transformers model, a server, or an outside model in a recipe's notation.
 
-    Raises `SelfRewardError` for a run.
+    Raises `SelfRewardError` for a run, and for a model of one that is not there.
     """
     path = Path(name)
     if is_run(path):
@@ -170,6 +170,8 @@ def find_subject(name: str) -> Subject:
         converted = made.parent / SEED / BASE  # of a base that was a GGUF file
         weights = made / "model" if (made / "model").is_dir() else converted if converted.is_dir() else load_recipe(recipe).base
         return Subject(made.name, str(weights), made / FOLDER, recipe)
+    if re.fullmatch(rf"SFT|M0|{GOES_ON}", path.name) and not path.is_dir() and "://" not in name:
+        raise no_run(path, "Give a model of a run that is there, as runs/demo/M3")
     if path.is_dir():
         return Subject(path.resolve().name, name, path / FOLDER)
     outside = Subject(name, name, Path(FOLDER))

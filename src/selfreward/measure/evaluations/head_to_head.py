@@ -60,7 +60,7 @@ class Contest(Labelled):
             rubric_digest=content_id(self.compared.rubric.text),
             figures=[*self._shares(comparisons), *_flips(preferences), *lengths(ours), *lengths(theirs, "the rival's ")],
             outcomes=counted((preference.outcome for preference in preferences), 2 * (len(prompts) - len(pairs))),
-            note="Both orders asked; where they disagree it is a tie, and where one has no verdict the prompt is left out. "
+            note="Each pair is judged in both orders: disagreement is a tie, and a prompt without both verdicts is left out. "
             "Comparable only with figures by the same judge, rubric and prompts.",
             breakdown=break_down(trial, self, prompts, worth),
             broken_down="wins, a tie counting half, %",

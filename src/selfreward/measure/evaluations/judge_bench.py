@@ -118,10 +118,10 @@ class JudgeBench(Settings):
 
     def _figures(self, tried: Sequence[Tried]) -> list[Figure]:
         return [
-            *self.share(AS_PUBLISHED, [one.most for one in tried]),
-            *self.share("right in both orders %", [one.both for one in tried]),
-            *self.share("verdicts that change with the order %", [one.turned for one in tried if one.turned is not None]),
-            *self.share("accuracy of length alone %", [one.longer for one in tried]),
+            *self.share(AS_PUBLISHED, [pair.most for pair in tried]),
+            *self.share("right in both orders %", [pair.both for pair in tried]),
+            *self.share("verdicts that change with the order %", [pair.turned for pair in tried if pair.turned is not None]),
+            *self.share("accuracy of length alone %", [pair.longer for pair in tried]),
         ]
 
 

@@ -28,7 +28,7 @@ def read_rows(path: str, kind: type[T], rename: dict[str, str] | None = None) ->
     """The rows of a file as `kind`; `rename`: field → its name in the file. Raises `SelfRewardError` with the row's place."""
     rows = [_row(value, kind, where, rename or {}) for where, value in _values(Path(path))]
     if not rows:
-        raise SelfRewardError("has no rows", path, "Give a JSON list or JSONL with at least one")
+        raise SelfRewardError("has no rows", path, "Give a JSON list or JSONL with at least one row")
     return rows
 
 

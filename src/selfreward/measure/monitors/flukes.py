@@ -21,24 +21,24 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
 
     All are None for M1, where no response has two scores, and where scores are no means of judgments (those of a jury).
     """
-    made = now.made
-    if made is None or made.scores is not None:
+    iteration = now.made
+    if iteration is None or iteration.scores is not None:
         return dict.fromkeys(("rate", "tie_rate", "noise"))
     scores: dict[str, list[float]] = defaultdict(list)
     prompts: dict[str, str] = {}
 
     def graded() -> Iterator[Judgment]:
-        for judgment in made.judgments:
+        for judgment in iteration.judgments:
             if judgment.score is not None:
                 scores[judgment.response_id].append(judgment.score)
             yield judgment
 
     def answered() -> Iterator[Response]:
-        for response in made.responses:
+        for response in iteration.responses:
             prompts[response.id] = response.prompt_id
             yield response
 
-    outcomes = pair_outcomes(made.pairs, answered(), graded(), now.recipe.judge.min_valid).values()
+    outcomes = pair_outcomes(iteration.pairs, answered(), graded(), now.recipe.judge.min_valid).values()
     groups = ((prompt, scores.get(response, ())) for response, prompt in prompts.items())
     return {
         "rate": intervals.mean([outcome.flipped for outcome in outcomes], *now.resampling),

@@ -31,14 +31,14 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     - `position_flips`: share of the comparisons by `measure.judge` whose verdict changed with the order of the two answers, over
       all rivals; None where there were no comparisons.
     """
-    made, resampling = now.made, now.resampling
-    judged = _judged(now, *((made.responses, made.judgments) if made else (now.answers, now.judgments)))
+    iteration, resampling = now.made, now.resampling
+    judged = _judged(now, *((iteration.responses, iteration.judgments) if iteration else (now.answers, now.judgments)))
     means = list(judged.means.values())
     return {
         "mean": intervals.ratio([fsum(group) for group in means], [len(group) for group in means], *resampling),
         "top": _share(judged.top, judged.scored, *resampling),
         "unscored": _share(judged.asked - judged.scored, judged.asked, *resampling),
-        **(_made(judged, made, *resampling) if made else dict.fromkeys(("ties", "yield", "gap", "spread"))),
+        **(_made(judged, iteration, *resampling) if iteration else dict.fromkeys(("ties", "yield", "gap", "spread"))),
         "position_flips": _position_flips(now.measured.head_to_head, *resampling),
     }
 
@@ -75,14 +75,14 @@ def _judged(now: Evidence, responses: Iterable[Response], judgments: Iterable[Ju
     return counts
 
 
-def _made(judged: _Judged, made: Iteration, resamples: int, seed: int) -> Figures:
+def _made(judged: _Judged, iteration: Iteration, resamples: int, seed: int) -> Figures:
     """Figures that only candidates and pairs have."""
     several = [group for group in judged.means.values() if len(group) > 1]
-    paired = Counter(pair.prompt_id for pair in made.pairs)
-    gaps = [pair.chosen_score - pair.rejected_score for pair in made.pairs]
+    paired = Counter(pair.prompt_id for pair in iteration.pairs)
+    gaps = [pair.chosen_score - pair.rejected_score for pair in iteration.pairs]
     return {
         "ties": intervals.mean([len(set(group)) == 1 for group in several], resamples, seed),
-        "yield": intervals.mean([paired[prompt.id] for prompt in made.prompts], resamples, seed),
+        "yield": intervals.mean([paired[prompt.id] for prompt in iteration.prompts], resamples, seed),
         "gap": intervals.mean(gaps, resamples, seed),
         "spread": spread_within(judged.means.items(), resamples, seed),
     }

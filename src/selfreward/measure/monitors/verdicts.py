@@ -53,7 +53,7 @@ def read_monitors(now: Evidence, before: Evidence | None, config: DriftConfig, j
     names = {*readable, *([JOINT] if joint else [])}
     for unknown in sorted(config.limits.keys() - names):
         near = difflib.get_close_matches(unknown, names, n=1, cutoff=0)[0]
-        raise SelfRewardError("no monitor reads such a figure", f"drift.limits.{unknown}", f"Did you mean {near}?")
+        raise SelfRewardError("no monitor has this figure", f"drift.limits.{unknown}", f"Did you mean {near}?")
     readings = [read_figure(name, now.name, figure, config) for name, figure in readable.items()]
     return readings if joint is None else [read_joint(readings, now.name, config, joint), *readings]
 
@@ -81,7 +81,7 @@ def read_figure(monitor: str, iteration: str, figure: Estimate | None, config: D
         monitor=monitor, iteration=iteration,
         value=figure.value if figure else None, interval=(figure.low, figure.high) if figure else None,
         limit=None if low is None and high is None else (low, high),
-        verdict="stop" if stopped else _on_alarm(config, iteration) if warned else "ok",
+        verdict="stop" if stopped else _on_alarm(config, iteration) if warned else "ok", n=figure.n if figure else None,
     )  # fmt: skip
 
 

@@ -75,19 +75,23 @@ class Watcher:
         """Watch by `recipe` from now on; its `drift` is the same."""
         self.recipe, self.grader = recipe, Grader(recipe.judge)
 
-    def watch(self, folder: ModelFolder, model: Checkpoint, measurement: Measurement, made: Iteration | None = None) -> Severity:
+    def watch(
+        self, folder: ModelFolder, model: Checkpoint, measurement: Measurement, iteration: Iteration | None = None
+    ) -> Severity:
         """Read every monitor of `model`, with its `measurement`; writes `drift.jsonl` into its folder."""
         if self.config:
-            self._read(self.config, folder, model, measurement, made)
+            self._read(self.config, folder, model, measurement, iteration)
         self.after()
         return worst(self.readings)
 
     def _read(
-        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurement: Measurement, made: Iteration | None
+        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurement: Measurement, iteration: Iteration | None
     ) -> None:
-        now = self._evidence(config, folder, model, measurement, made)
+        now = self._evidence(config, folder, model, measurement, iteration)
         with folder.run.progress.meanwhile(f"{folder.name}: reading the monitors"):
             self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config, self.joint)
+        if not folder.run.dir.counted:
+            self.readings = [reading.model_copy(update={"n": None}) for reading in self.readings]
         folder.restate(DRIFT, self.readings)
         folder.run.progress.say(f"{folder.name}: {describe(self.readings)}")
         if worst(self.readings) == "back":
@@ -96,7 +100,7 @@ class Watcher:
             self.seen.append((model, now))
 
     def _evidence(
-        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurement: Measurement, made: Iteration | None
+        self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurement: Measurement, iteration: Iteration | None
     ) -> Evidence:
         """All records about `model`. Each model is asked everything at once, for one is held in memory at a time."""
         prompts, answers = self.seed.heldout_prompts, measurement.answers
@@ -113,7 +117,7 @@ class Watcher:
         return Evidence(
             name=folder.name, recipe=self.recipe, measured=measurement.measured, prompts=prompts, answers=answers,
             judgments=measurement.judgments, rankings=self.seed.heldout_rankings, ranking_judgments=measurement.ranking_judgments,
-            made=made, metrics=_metrics(model) if made else (),
+            made=iteration, metrics=_metrics(model) if iteration else (),
             cut=[answer for _, answer in cut], cut_judgments=folder.ask(DRIFT_CUT, self.grader, cut, model),
             pool=pool, pool_judgments=folder.ask(DRIFT_POOL, self.grader, pool_items, model),
             anchors=self.anchors, anchor_answers=own, anchor_others=others,

@@ -1,0 +1,83 @@
+"""The page of many ways of learning beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from selfreward.lab.micro.compared import LEARNT
+from selfreward.lab.micro.study import RESAMPLES, spread
+
+INTRODUCTION = """# Every way of learning, on one budget: the world `{world}`
+
+`python -m selfreward.lab.micro.methods --world {world}`. All arms of a seed go on from one M1; what each method is, and what
+it costs, is in [methods.md](../methods.md). No field of any method was tuned: β, learning rate and epochs are those of plain
+self-rewarding. Scores are by the truth, of 5; pairwise accuracy is on held-out rankings, ties by half. Intervals are 95 %,
+by {resamples:,} bootstrap resamples of seeds, then of prompts or rankings{few}. Δ is the difference of the last model from that
+of plain self-rewarding, paired by seed and prompt; p is corrected for {compared} methods (Holm), on each axis by itself. Tokens,
+sampled and trained after M1, are in % of those of plain self-rewarding.
+"""
+FEW = "; with fewer than five seeds they are too narrow, for so few cannot tell how much seeds differ"
+FOLLOWING = ["method", "seeds", "tokens", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
+JUDGING = ["method", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
+OTHERS = ["5 that are best", "exact order", "Spearman", "Kendall", "overrates", "fives (true)"]
+Arm = Mapping[str, Any]
+
+
+def as_page(world: str, figures: Mapping[str, Any]) -> str:
+    """The figures as a page."""
+    arms: Mapping[str, Arm] = figures["arms"]
+    few = FEW if min((len(arm["seeds"]) for arm in arms.values()), default=0) < 5 else ""
+    lines = [INTRODUCTION.format(world=world, compared=figures["compared"], resamples=RESAMPLES, few=few)]
+    if not arms:
+        return "\n".join([*lines, "No run is finished yet.", ""])
+    following = [[name, *_run(arm, arms["self"]), *_following(arm, arms.get("truth"))] for name, arm in arms.items()]
+    lines += ["## Following: true score, of 5", "", "The ceiling is what `truth` gains.", "", *_table(FOLLOWING, following)]
+    contests = [[name, *row] for name, arm in arms.items() for row in _contests(arm)]
+    lines += ["", "## Won and lost, by the truth, of all prompts", "", *_table(["method", "models", "won", "lost"], contests)]
+    judging = [[name, *_judging(arm)] for name, arm in arms.items()]
+    lines += ["", "## Judging: pairwise accuracy", "", "The ceiling is all that M1 has wrong.", "", *_table(JUDGING, judging)]
+    others = [[name, *_others(arm)] for name, arm in arms.items()]
+    lines += ["", "The last model's other figures, and its biases on ranked answers:", "", *_table(["method", *OTHERS], others)]
+    if figures["not_run"]:
+        lines += ["", f"Not run yet: {', '.join(figures['not_run'])}."]
+    return "\n".join([*lines, ""])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def _run(arm: Arm, plain: Arm) -> list[str]:
+    share = sum(arm["spent"].values()) / sum(plain["spent"].values())
+    return [str(len(arm["seeds"])), f"{share:.0%}"]
+
+
+def _following(arm: Arm, ceiling: Arm | None) -> list[str]:
+    scores = [f"{arm['true_score'][name]:.2f}" for name in ("M1", arm["last"])]
+    return [*scores, *_gained(arm["true_gain"], ceiling["true_gain"]["value"] if ceiling else 0), *_against(arm, "true")]
+
+
+def _contests(arm: Arm) -> list[list[str]]:
+    return [[contest, f"{100 * row['wins']:.1f} %", f"{100 * row['losses']:.1f} %"] for contest, row in arm["against"].items()]
+
+
+def _judging(arm: Arm) -> list[str]:
+    accuracies = [arm["judging"][name]["pairwise_accuracy"] for name in ("M1", arm["last"])]
+    figures = [f"{accuracy:.3f}" for accuracy in accuracies]
+    return [*figures, *_gained(arm["judging_gain"], 1 - accuracies[0]), *_against(arm, "judging")]
+
+
+def _gained(gain: Mapping[str, float], ceiling: float) -> list[str]:
+    return [spread(gain), f"{gain['value'] / ceiling:.0%}" if ceiling > 0 else "–"]
+
+
+def _against(arm: Arm, axis: str) -> list[str]:
+    figure = arm["against_self"][axis]
+    return [spread(figure), f"{figure['p_holm']:.3f}"] if "p_holm" in figure else ["–", "–"]
+
+
+def _others(arm: Arm) -> list[str]:
+    last, bias = arm["judging"][arm["last"]], arm["bias"]
+    others = ["–" if last[name] is None else f"{last[name]:.3f}" for name in LEARNT[1:]]
+    return [*others, f"{bias['overrates']:+.2f}", f"{bias['fives']:.0%} ({bias['true_fives']:.0%})"]
