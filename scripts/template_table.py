@@ -18,7 +18,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from selfreward.engines.template import SWITCHES
+from selfreward.engines.template import FURTHER, SWITCHES, switches
 from selfreward.engines.thoughts import parted
 from selfreward.engines.tokens import answer_text, completion_ids, decode, prompt_ids, said_by, stops_within, template
 from selfreward.errors import SelfRewardError
@@ -61,7 +61,7 @@ MARKER = re.compile(
     r"|</s>|\[/?[A-Z_]{3,}\]|\[e~\[|\]~[a-z]\]|\]~!b\["
 )
 """Markers that are special tokens in the models they are of."""
-THOUGHT = re.compile(r"</?[\w:]*think[\w:]*>|\[/?THINK\]")
+THOUGHT = re.compile(r"</?[\w:]*think[\w:]*>|\[/?THINK\]|<\|inner_(?:prefix|suffix)\|>")
 """Markers that are tokens of their own, but no special ones."""
 PROMPT_ALONE = re.compile(
     r"(?s)<[\w:]*think[\w:]*>\s*(<seed:cot_budget_reflect>.*?</seed:cot_budget_reflect>\s*)?</[\w:]*think[\w:]*>|</[\w:]*think>"
@@ -94,9 +94,10 @@ def _conversations(tokenizer: Any) -> list[str]:
     written = []
     for content in ("x", [{"type": "text", "text": "x"}]):
         turns = [{"role": role, "content": content} for role in ("user", "assistant", "user")]
-        for upto, switches in ((upto, switches) for upto in (1, 2, 3) for switches in SWITCHES.values()):
+        further = [{name: value} for name, pairs in FURTHER.items() for pair in pairs for value in pair]
+        for upto, said in ((upto, said) for upto in (1, 2, 3) for said in (*SWITCHES.values(), *further)):
             try:
-                how = {"tokenize": False, "add_generation_prompt": upto != 2, "tools": [], **switches}
+                how = {"tokenize": False, "add_generation_prompt": upto != 2, "tools": [], **said}
                 written.append(tokenizer.apply_chat_template(turns[:upto], **how))
             except Exception:  # a template raises what it likes
                 continue
@@ -154,7 +155,11 @@ def _plain(tokenizer: Any, turns: list[tuple[str, str]], *, prompt: bool, think:
     said = [{"role": role, "content": [{"type": "text", "text": text}] if how.parts else text} for role, text in turns]
     lists = {"tools": [], "documents": []} if how.tools else {}
     try:
-        return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=prompt, **lists, **SWITCHES[think]))
+        return str(
+            tokenizer.apply_chat_template(
+                said, tokenize=False, add_generation_prompt=prompt, **lists, **switches(think, how.switch)
+            )
+        )
     except Exception:
         return None
 

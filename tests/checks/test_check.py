@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from selfreward.checks import bill, check, memory, show
-from selfreward.checks.amounts import weigh
+from selfreward.checks.amounts import Span, weigh
 from selfreward.checks.bill import Placement, draw_up, gigabytes
-from selfreward.checks.costs import TrainingStage
+from selfreward.checks.costs import TrainingStage, operations
 from selfreward.checks.memory import Precision
 from selfreward.checks.planning import plan
 from selfreward.checks.reach import look_up, models_of
@@ -119,6 +119,14 @@ def test_a_name_tells_a_size_or_nothing(name, size):
 
 
 # memory
+
+
+def test_on_a_cpu_what_both_responses_of_a_pair_begin_with_is_computed_once(tmp_path):
+    recipe = load_recipe(make_world(tmp_path), {"dpo.epochs": 3})
+    stage = TrainingStage("M2/model", 10, recipe.dpo, Span(30, 40), 20)
+    shape = Shape(parameters=100, linear=60, layers=2, hidden=4, vocabulary=10)
+    needed = {cuda: operations(stage, shape, recipe, False, 1000, cuda).at_once for cuda in (True, False)}
+    assert needed == {True: 8 * 100 * 3 * 10 * 2 * 30, False: 8 * 100 * 3 * 10 * (20 + 2 * 10)}
 
 
 def held_by_autograd(config, sequences, tokens):
@@ -304,7 +312,9 @@ def test_time_is_operations_by_speed(tmp_path):
     weights = 15360 + 55 * 32  # two layers and the output head
     sft, dpo, judging = (lines[name].stage for name in ("M1/model", "M2/model", "M2/judgments"))
     assert lines["M1/model"].seconds == pytest.approx(6 * weights * sft.reads.likely / 1e9)
-    assert lines["M2/model"].seconds == pytest.approx(8 * weights * dpo.reads.likely / 1e9)
+    prompt = lines["M2/responses"].stage.prompt.likely - material.turn  # which both responses of a pair go on from
+    computed = dpo.reads.likely - prompt * dpo.examples * recipe.dpo.epochs
+    assert prompt > 0 and lines["M2/model"].seconds == pytest.approx(8 * weights * computed / 1e9)
     each = judging.prompt.likely - material.rubric
     read_once = material.rubric + each * judging.requests / recipe.judge.samples
     assert lines["M2/judgments"].seconds == pytest.approx(2 * weights * (read_once + judging.writes.likely) / 1e9)

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from picky import Patient, Picky
 from selfreward.checks import check
@@ -29,7 +30,7 @@ from selfreward.errors import OutOfMemory, SelfRewardError, Stopped
 from selfreward.recipe import BackendConfig, ClusterConfig, DPOConfig, SFTConfig, TrainerConfig, load_recipe
 from selfreward.records import Checkpoint, Message, Request, Response, Sampling, fingerprint
 from selfreward.rundir import RESPONSES, Progress, RunDir, Runner
-from tinymodels import WORDS, make_model, nudge
+from tinymodels import WORDS, make_model, make_tokenizer, nudge
 from tinyrun import PYTHONPATH, go, make_world, tree
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'selfreward-lm[ray]'")
@@ -334,6 +335,33 @@ def test_under_ray_a_worker_killed_and_a_run_asked_to_end_cost_no_step(ray, base
     assert len(killed) == 1 and not (work / "made").exists() and list(work.glob("checkpoint-*/whole"))
     made = dpo(shared(fsdp=True), base, work)
     assert_same_training(made, dpo(TRLTrainer(), base, tmp_path / "alone"), base)
+
+
+RUNS_AWAY = r"^training: the loss is (nan|inf) at step 1 of 12, so nothing becomes a model\."
+
+
+def run_away(base, folder):
+    """A model whose logits overflow float32, though every weight is finite."""
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model.lm_head.weight.data *= 1e38 / model.lm_head.weight.abs().max()
+    model.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_a_loss_that_is_not_finite_ends_a_training_in_processes_of_their_own_too(base, tmp_path):
+    start, work = run_away(base, tmp_path / "away"), tmp_path / "work"
+    with pytest.raises(SelfRewardError, match=RUNS_AWAY):
+        sft(shared(type="local", retries=0), start, work)
+    assert not (work / "made").exists() and not list(work.glob("checkpoint-*"))
+
+
+@needs_ray
+def test_a_loss_that_is_not_finite_ends_a_training_under_ray_too(ray, base, tmp_path):
+    start, work = run_away(base, tmp_path / "away"), tmp_path / "work"
+    with pytest.raises(SelfRewardError, match=RUNS_AWAY):
+        sft(shared(retries=0), start, work)
+    assert not (work / "made").exists() and not list(work.glob("checkpoint-*"))
 
 
 def test_what_a_user_can_put_right_comes_out_of_a_worker_as_itself(tmp_path):

@@ -15,10 +15,11 @@ from selfreward.engines.sampling.hf import HFModel
 from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import BackendConfig, Recipe, SFTConfig
-from selfreward.records import fingerprint
+from selfreward.records import Checkpoint, Request, Sampling, fingerprint
 from tinymodels import END, PAD, WORDS, make_model
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+CHECKPOINT = Checkpoint(name="m", path="m", fingerprint="f")
 UP = "model.layers.0.mlp.up_proj.weight"
 
 
@@ -264,6 +265,10 @@ FAULTS = {
         lambda folder: settle(folder, "generation_config.json", eos_token_id="</s>"),
         "generation_config.json says eos_token_id = '</s>'",
     ),
+    "an end beyond the embeddings": (
+        lambda folder: settle(folder, "generation_config.json", eos_token_id=[4, 99999]),
+        "generation_config.json says eos_token_id = [4, 99999], which is no token's id",
+    ),
     "generation settings broken": (
         lambda folder: (folder / "generation_config.json").write_text("{"),
         "generation_config.json is no JSON",
@@ -339,6 +344,22 @@ def test_these_are_no_faults(harmless, folder):
     harmless(folder)
     assert_sound(folder)
     assert checked(folder).problems == ()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"return_dict": False}, {"torchscript": True}, {"output_attentions": True, "use_cache": False}]
+)
+def test_settings_of_how_outputs_are_given_change_nothing(settings, folder, tmp_path):
+    request = Request.user_turn("a", 0, "bak dek", Sampling(temperature=1.0, top_p=1.0, max_tokens=9), CHECKPOINT, 1)
+    said, trained = [], []
+    for work in ("as it came", "settled"):
+        engine = HFModel(folder, BackendConfig(device="cpu"))
+        engine.prepare([request])
+        said += [completion.text for completion in engine.generate([request])]
+        made = TRLTrainer().sft([("bak", "dek")] * 4, folder, SFTConfig(epochs=1), 0, tmp_path / work, lambda steps: None)
+        trained.append(load_file(made / WEIGHTS))
+        settle(folder, **settings)
+    assert said[0] == said[1] and all(torch.equal(weight, trained[1][name]) for name, weight in trained[0].items())
 
 
 def test_an_output_head_that_is_tied_may_be_stored_or_left_out(tmp_path):

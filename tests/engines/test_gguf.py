@@ -15,69 +15,7 @@ from selfreward.engines import convert_gguf, find_gguf, load_checkpoint
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
 from selfreward.records import file_hash
-
-gguf = pytest.importorskip("gguf")
-
-HIDDEN, FEED, LAYERS, HEADS, WORDS = 32, 64, 2, 4, 20
-TEMPLATE = (
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|eot|>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-TOKENS = ["<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|eot|>", *(chr(ord("a") + at) for at in range(WORDS - 7)), "ab"]
-
-
-def write_file(path, template=TEMPLATE, architecture="llama", parts=None):
-    """A tiny model, with linear layers in 8 bits and norms in 32."""
-    writer = gguf.GGUFWriter(path, architecture)
-    writer.add_name("tiny")
-    writer.add_context_length(64)
-    writer.add_embedding_length(HIDDEN)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(FEED)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(HEADS)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(HIDDEN // HEADS)
-    writer.add_vocab_size(WORDS)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list(TOKENS)
-    writer.add_token_types([3] * 6 + [1] * (WORDS - 6))
-    writer.add_token_merges(["a b"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_eot_token_id(5)
-    writer.add_pad_token_id(0)
-    if template:
-        writer.add_chat_template(template)
-    if parts:
-        writer.add_uint16("split.count", parts)
-    rng = np.random.default_rng(0)
-
-    def add(name, *shape):
-        data = rng.normal(size=shape).astype(np.float32) * 0.3
-        if len(shape) == 1:
-            writer.add_tensor(name, data)
-        else:
-            kind = gguf.GGMLQuantizationType.Q8_0
-            writer.add_tensor(name, gguf.quants.quantize(data, kind), raw_dtype=kind)
-
-    add("token_embd.weight", WORDS, HIDDEN)
-    add("output_norm.weight", HIDDEN)
-    add("output.weight", WORDS, HIDDEN)
-    for at in range(LAYERS):
-        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            add(f"blk.{at}.{name}.weight", HIDDEN, HIDDEN)
-        add(f"blk.{at}.ffn_gate.weight", FEED, HIDDEN)
-        add(f"blk.{at}.ffn_up.weight", FEED, HIDDEN)
-        add(f"blk.{at}.ffn_down.weight", HIDDEN, FEED)
-        add(f"blk.{at}.attn_norm.weight", HIDDEN)
-        add(f"blk.{at}.ffn_norm.weight", HIDDEN)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+from tinygguf import HEADS, HIDDEN, LAYERS, TEMPLATE, TOKENS, gguf, write_file
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +116,10 @@ def test_check_knows_such_a_base_and_another_part_is_to_be_converted_first(file)
     assert "selfreward convert" in problem.now
     with pytest.raises(SelfRewardError, match="only a run's base is converted automatically"):
         load_checkpoint("judge", str(file))
+
+
+def test_check_says_of_a_file_without_a_template_how_it_is_asked_and_the_way_out(tmp_path):
+    plain = write_file(tmp_path / "plain.gguf", template=None)
+    (warning,) = look_up(str(plain), ("M0",), Recipe(base=str(plain), data={"ift": {"path": "x"}})).problems
+    assert warning.level == "warning" and "has no chat template" in warning.what
+    assert "chat_template.jinja" in warning.now and "selfreward convert" in warning.now

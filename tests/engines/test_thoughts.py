@@ -38,6 +38,22 @@ STOPS = (  # as Solar's
     "{% for m in messages %}<|begin|>{{ m.role }}{% if m.reasoning %}<|think|>{{ m.reasoning }}<|end|><|begin|>assistant"
     "{% endif %}<|content|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|begin|>assistant{% endif %}"
 )
+EFFORT = (  # as Hy3's, with the names of others in place of its own
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% set VARIABLE = VARIABLE if VARIABLE is defined else OFF %}"
+    "{% if VARIABLE == ON %}<think:x>{% elif VARIABLE == OFF %}<think:x></think:x>{% else %}{{ raise_exception('no') }}"
+    "{% endif %}{% endif %}"
+)
+NAMED = (  # as Apertus's
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is mapping %}<|inner_prefix|>{{ m.content.thoughts }}"
+    "<|inner_suffix|>{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}{% if enable_thinking %}(think)\n{% endif %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+VARIABLES = [
+    ("reasoning_effort", "'no_think'", "'high'"), ("reasoning_effort", "'none'", "'medium'"), ("thinking_mode", "'off'", "'on'"),
+    ("thinking_mode", "'chat'", "'thinking'"), ("thinking_option", "'off'", "'on'"), ("think", "false", "true"),
+    ("enable_reasoning", "false", "true"), ("thinking", "false", "true"), ("reasoning", "false", "true"),
+]  # fmt: skip
 ASKED = [Message(role="user", content="Q")]
 
 
@@ -68,6 +84,18 @@ ASKED = [Message(role="user", content="Q")]
         ("<|channel>thought\na<channel|>b", False, "a", "b", True),
         (" to=self<|message|>a<|eom|><|start|>assistant to=user<|message|>b", False, "a", "b", True),
         ("<seed:think>a</seed:think>b", False, "a", "b", True),
+        ("<think:opensource>a</think:opensource>b", False, "a", "b", True),
+        ("<think_fast>a</think_fast>b", False, "a", "b", True),
+        ("<longcat_think>a</longcat_think>b", False, "a", "b", True),
+        ("<reflection>a</reflection>b", False, "a", "b", True),
+        ("<cot>a</cot>b", False, "a", "b", True),
+        ("<reasoning>a</reasoning>b", False, "a", "b", True),
+        ("<inner_monologue>a</inner_monologue>b", False, "a", "b", True),
+        ("<|inner_prefix|>a<|inner_suffix|>b", False, "a", "b", True),
+        ("<|inner_prefix|>a", False, "a", "", False),
+        ("a<|inner_suffix|>b", True, "a", "b", True),
+        ("<no_think>a", False, "", "<no_think>a", True),
+        ("<cottage>a</cottage>b", False, "", "<cottage>a</cottage>b", True),
         ("", True, "", "", False),
         ("", False, "", "", True),
     ],
@@ -93,6 +121,20 @@ def test_a_model_is_told_to_think_or_not_to_and_what_it_writes_is_trained_after_
     ids = completion_ids(tokenizer, ASKED, "A", "T")
     assert decode(tokenizer, ids) == after
     assert decode(tokenizer, ids[: thought_length(tokenizer, ids)]) == after.partition("</think>")[0] + "</think>"
+
+
+@pytest.mark.parametrize(("variable", "off", "on"), VARIABLES)
+def test_a_model_is_told_by_whichever_variable_its_template_has(variable, off, on):
+    tokenizer = tokenizer_for(EFFORT.replace("VARIABLE", variable).replace("OFF", off).replace("ON", on))
+    assert decode(tokenizer, prompt_ids(tokenizer, ASKED)).endswith("assistant\n<think:x></think:x>")
+    assert decode(tokenizer, prompt_ids(tokenizer, ASKED, True)).endswith("assistant\n<think:x>")
+    assert decode(tokenizer, completion_ids(tokenizer, ASKED, "A", "T")).startswith("T\n</think:x>\n\nA")
+
+
+def test_a_thought_is_written_in_the_marks_that_the_template_names():
+    tokenizer = tokenizer_for(NAMED)
+    assert decode(tokenizer, completion_ids(tokenizer, ASKED, "A", "T")) == "<|inner_prefix|>T<|inner_suffix|>A<|im_end|>"
+    assert decode(tokenizer, prompt_ids(tokenizer, ASKED, True)).endswith("(think)\n<|im_start|>assistant\n")
 
 
 def test_a_thought_that_was_not_written_is_trained_as_none():

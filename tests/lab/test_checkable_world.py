@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from selfreward.lab.checkable.kinds import SEEN, UNSEEN
-from selfreward.lab.checkable.seeds import ERRORS, verdicts_on
+from selfreward.lab.checkable.seeds import ERRORS, World, draw, verdicts_on
+from selfreward.lab.checkable.seeds import SEED as SEED_OF_ALL
 from selfreward.lab.checkable.world import APART, BEST, Rule, Task, judgment, sample_task, varied
 from selfreward.recipe import load_recipe
 from selfreward.records import Example, Prompt, Ranking, read_jsonl
@@ -75,8 +76,35 @@ def test_no_seed_asks_for_a_kind_that_is_held_out_and_held_out_prompts_do():
 def test_no_prompt_is_in_two_seeds():
     texts = [prompt.text for name in ("prompts", "heldout_prompts") for prompt in rows(name, Prompt)]
     texts += [ranking.prompt for ranking in rows("heldout_rankings", Ranking)]
-    texts += [example.prompt for example in rows("ift", Example)]
+    texts += {example.prompt for example in rows("ift", Example)}
     assert len(texts) == len(set(texts))
+
+
+def test_the_seeds_are_those_that_the_script_draws():
+    drawn = draw(World(random.Random(SEED_OF_ALL)))
+    assert [task.prompt for task in drawn.prompts] == rows("prompts", Prompt)
+    assert [task.prompt for task in drawn.heldout] == rows("heldout_prompts", Prompt)
+    by_text = {task.text: task for task in (*drawn.ift, *drawn.judged)}
+    examples = rows("ift", Example)
+    assert sum(example.prompt in {task.text for task in drawn.ift} for example in examples) == 18
+    for example in examples:
+        assert all(verdicts_on(by_text[example.prompt], example.response))
+    for ranking in rows("heldout_rankings", Ranking):
+        task = next(task for task in drawn.ranked if task.text == ranking.prompt)
+        followed = [-sum(verdicts_on(task, text)) for text in ranking.responses]
+        assert [sorted(set(followed)).index(count) for count in followed] == list(ranking.ranks)
+
+
+def test_verdicts_in_eft_are_the_checkers_but_for_the_errors_that_are_stated():
+    tasks, wrong, all_ = draw(World(random.Random(SEED_OF_ALL))).judged, 0, 0
+    for example in rows("eft", Example):
+        task = next(task for task in tasks if f"<task> {task.text.replace('<', '&lt;')} </task>" in example.prompt)
+        text = example.prompt.split("<response> ", 1)[1].removesuffix(" </response>")
+        said = re.findall(r", (yes|no)$", example.response, re.MULTILINE)
+        held = verdicts_on(task, text)
+        assert judgment(task, text, [one == "yes" for one in said]) == example.response
+        wrong, all_ = wrong + sum((one == "yes") != true for one, true in zip(said, held, strict=True)), all_ + len(held)
+    assert 0.01 < wrong / all_ < 0.05
 
 
 def test_judgments_in_eft_are_read_and_err_about_as_often_as_is_said():

@@ -160,3 +160,27 @@ def test_a_published_self_instruct_run_is_reproduced_decision_by_decision(refere
             assert kept.add(row["instruction"]) and row["max_rougeL"] <= 0.7
             every._remember(row["instruction"])
     assert len(seeds) == 175 and len(first) + len(second) == 1161
+
+
+SCRIPTS = {
+    "हिन्दी में किताब पढ़ो।": ["हिन्दी", "में", "किताब", "पढ़ो"],
+    "বাংলায় একটি কবিতা লেখো": ["বাংলায়", "একটি", "কবিতা", "লেখো"],
+    "தமிழில் எழுது": ["தமிழில்", "எழுது"],
+    "مُحَمَّدٌ كَتَبَ": ["مُحَمَّدٌ", "كَتَبَ"],
+    "می\u200cخواهم بروم": ["می\u200cخواهم", "بروم"],
+    "cafe\u0301 noir": ["cafe\u0301", "noir"],
+    "שָׁלוֹם עוֹלָם": ["שָׁלוֹם", "עוֹלָם"],
+    "你好 ok": ["你", "好", "ok"],
+    "ที่นี่": ["ที่", "นี่"],
+    "snake_case x2": ["snake", "case", "x2"],
+}
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_signs_on_letters_are_parts_of_their_word(text):
+    assert WORD_OF_ANY_SCRIPT.findall(text) == SCRIPTS[text]
+
+
+def test_words_that_differ_in_their_vowel_signs_alone_are_other_words():
+    novelty = Novelty(["का की कु के को"], 0.7, WORD_OF_ANY_SCRIPT)
+    assert novelty.add("कि कू कै कौ कं") and not novelty.add("का की कु के कौ")

@@ -1,6 +1,9 @@
 """Rows as people have them: preferences, a row a response, text in parts, roles by any name, and text that is not whole."""
 
+import bz2
+import gzip
 import json
+import lzma
 
 import pyarrow
 import pytest
@@ -292,9 +295,11 @@ def test_cells_of_a_csv_file_hold_turns_as_json_and_an_empty_rating_is_none(tmp_
     assert examples(SourceConfig(path=str(tmp_path / "c.csv"), format="columns")) == ([('[{"a": 1}]', "one")], [])
 
 
-def test_lines_of_json_under_the_name_of_one_list_are_told_how_to_name_them(tmp_path):
+def test_lines_of_json_under_the_name_of_one_list_are_rows_and_one_object_is_none(tmp_path):
+    rows = [{"prompt": "a", "response": "b"}, {"prompt": "c", "response": "d"}]
+    assert examples(rows_in(tmp_path, rows, name="rows.json"))[0] == [("a", "b"), ("c", "d")]
     with pytest.raises(SelfRewardError, match=r"name the file \.jsonl"):
-        examples(rows_in(tmp_path, [{"prompt": "a", "response": "b"}, {"prompt": "c", "response": "d"}], name="rows.json"))
+        examples(rows_in(tmp_path, rows[:1], name="rows.json"))
 
 
 def test_half_a_surrogate_pair_in_a_name_is_told_too(tmp_path):
@@ -320,3 +325,86 @@ def test_half_a_surrogate_pair_in_a_cell_of_turns_is_told_with_its_place(tmp_pat
 def test_a_list_of_turns_that_is_null_gives_way_to_one_under_another_name(tmp_path):
     row = {"messages": None, "conversations": [ASKED, GOOD]}
     assert examples(rows_in(tmp_path, [row], "messages")) == ([("Name a bird", "the heron")], [])
+
+
+BY = {"messages": [{"rank": 0}, {"rank": 1}], "columns": [{"score": 5}, {"score": "1.5"}]}
+
+
+@pytest.mark.parametrize("shape", BY)
+def test_conversations_with_a_rank_or_score_each_are_a_ranking(shape, tmp_path):
+    good, bad = BY[shape]
+    rows = [{"messages": [ASKED, GOOD], **good}, {"conversations": [ASKED, BAD], **bad}]
+    assert rankings(rows_in(tmp_path, rows, shape)) == ([PLAIN], [])
+    assert examples(rows_in(tmp_path, rows, shape))[0] == [("Name a bird", "the heron"), ("Name a bird", "a spoon")]
+
+
+def test_conversations_without_a_rank_are_no_ranking(tmp_path):
+    with pytest.raises(SelfRewardError, match=r"rank and score are missing.*its columns are messages, id"):
+        rankings(rows_in(tmp_path, [{"messages": [ASKED, GOOD], "id": 1}], "messages"))
+
+
+def test_alpaca_without_an_output_is_a_prompt_and_no_example(tmp_path):
+    rows = [{"instruction": "Name a bird", "input": ""}, {"instruction": "Name a", "context": "fish", "response": "the pike"}]
+    given = rows_in(tmp_path, rows, "alpaca")
+    assert examples(given) == ([("Name a\n\nfish", "the pike")], ["unanswered"])
+    assert [one.text for one in load_prompts(given, "p", 0)[0]] == ["Name a bird", "Name a\n\nfish"]
+
+
+LINE = json.dumps({"messages": [ASKED, GOOD]}).encode() + b"\n"
+FILES = {
+    "a.ndjson": LINE, "a.JSONL": LINE, "a.jl": LINE, "a.jsonlines": LINE, "a.json": LINE + LINE.replace(b"bird", b"fish"),
+    "a.JSON": b"[" + LINE + b"]", "a.jsonl.gz": gzip.compress(LINE), "A.NDJSON.GZ": gzip.compress(LINE),
+    "a.jsonl.bz2": bz2.compress(LINE), "a.jsonl.xz": lzma.compress(LINE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_container_is_known_by_its_name_in_any_case(name, tmp_path):
+    (tmp_path / name).write_bytes(FILES[name])
+    assert examples(SourceConfig(path=str(tmp_path / name), format="messages"))[0][0] == ("Name a bird", "the heron")
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "A.TSV"])
+def test_tabs_part_cells_and_commas_do_not(name, tmp_path):
+    (tmp_path / name).write_text("prompt\tresponse\nName a bird\tthe heron, grey\n")
+    assert examples(SourceConfig(path=str(tmp_path / name), format="columns"))[0] == [("Name a bird", "the heron, grey")]
+
+
+@pytest.mark.parametrize("packed", [bz2.compress(LINE)[:-6], lzma.compress(LINE)[:-6], b"no such thing"])
+def test_a_torn_file_is_one_line(packed, tmp_path):
+    for name in ("a.jsonl.bz2", "a.jsonl.xz", "a.jsonl.gz"):
+        (tmp_path / name).write_bytes(packed)
+        with pytest.raises(SelfRewardError, match=rf"{name}: cannot be read"):
+            examples(SourceConfig(path=str(tmp_path / name), format="messages"))
+
+
+def gemini(role, *parts):
+    return {"role": role, "parts": [{"text": part} if isinstance(part, str) else part for part in parts]}
+
+
+def test_geminis_contents_are_turns(tmp_path):
+    said = [gemini("user", "Name ", "a bird"), gemini("model", {"text": "hm", "thought": True}, "the heron")]
+    row = {"systemInstruction": {"role": "system", "parts": [{"text": "Be brief"}]}, "contents": said}
+    (prompt,), _ = load_prompts(rows_in(tmp_path, [row], "messages"), "p", 0)
+    assert (prompt.text, prompt.context) == ("Name a bird", (Message(**SYSTEM),))
+    picture = {"contents": [gemini("user", {"inlineData": {"mimeType": "image/png", "data": ""}}, "what?"), said[1]]}
+    call = {"contents": [said[0], gemini("model", {"functionCall": {"name": "find"}}), said[0], said[1]]}
+    given = rows_in(tmp_path, [row, picture, call], "messages")
+    assert examples(given) == ([("Name a bird", "the heron")], ["not_text", "tool_turn"])
+
+
+TURNS = {
+    "sender": [{"sender": "user", "text": "Name a bird"}, {"sender": "bot", "text": "the heron"}],
+    "author": [{"author": "user", "message": "Name a bird"}, {"author": "assistant", "message": "the heron"}],
+    "type": [{"type": "human", "content": "Name a bird"}, {"type": "ai", "content": "the heron"}],
+    "a thought in parts": [
+        ASKED,
+        turn("assistant", [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "the heron"}]),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_turns_are_read_by_further_names(name, tmp_path):
+    for row in ({"messages": TURNS[name]}, {"dialog": TURNS[name]}, {"chat": json.dumps(TURNS[name])}, TURNS[name]):
+        assert examples(rows_in(tmp_path, [row], "messages"))[0] == [("Name a bird", "the heron")]

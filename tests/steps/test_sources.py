@@ -262,7 +262,8 @@ BAD_ROWS = [
     ("oasst", {}, {"prompt": {"role": "prompter"}}, "prompt.text: Field required"),
     ("messages", {}, {"messages": [{"role": "user"}]}, "messages.0.content: Field required"),
     ("messages", {"messages": "talk"}, {"talk": "hello"}, "talk: Input should be a valid list"),
-    ("alpaca", {}, {"instruction": "p"}, "output: Field required"),
+    ("messages", {}, {"messages": "[torn"}, "messages: Input should be a valid list"),
+    ("alpaca", {}, {"output": "r"}, "instruction: Field required"),
     ("alpaca", {}, [1, 2], "Example: Input should be a valid dictionary"),
     (
         "columns",
@@ -307,10 +308,9 @@ def test_our_own_records_are_taken_as_they_stand_twice_where_they_stand_twice(tm
     assert kept == [RECORD, RECORD] and not dropped
 
 
-@pytest.mark.parametrize("shape", ["messages", "alpaca"])
-def test_rows_with_one_answer_are_no_rankings(shape, tmp_path):
+def test_rows_with_one_answer_are_no_rankings(tmp_path):
     with pytest.raises(SelfRewardError, match="one answer each, and no ranks"):
-        rankings(source(tmp_path, [], format=shape))
+        rankings(source(tmp_path, [], format="alpaca"))
 
 
 @pytest.mark.parametrize(

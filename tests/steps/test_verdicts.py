@@ -189,7 +189,7 @@ NUMBERS = {
     "Score: 1 [relevance] + 1 [coverage] = 2": 2,
     "Score: 4 - 1 = 3/5": 3,
     "Score: 2 + 1.5 = 3.5 out of 5": 3.5,
-    "Score: 3 = 1 + 1 + 1": "unparsed",
+    "Score: 3 = 1 + 1 + 1": 3,
     "Score: 3 (vielleicht 4)": "unparsed",
     "Score: 3 bis 4 von 5": "unparsed",
     "Score: 3/5 bis 4/5": "unparsed",

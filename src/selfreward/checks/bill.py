@@ -100,7 +100,7 @@ def _clock(recipe: Recipe, place: Placement) -> Callable[[Stage, Shape | None], 
         if shape is None:
             return None
         tokens = memory.in_flight(shape, recipe.backend, cuda, place.sampling.memory)
-        needed = operations(stage, shape, recipe, place.precision.checkpointing, tokens)
+        needed = operations(stage, shape, recipe, place.precision.checkpointing, tokens, place.training.type == "cuda")
         if isinstance(stage, TrainingStage):
             return needed.at_once / rate(place.training, place.precision.bfloat16, training)
         reading = needed.at_once / rate(place.sampling, half, sampling)

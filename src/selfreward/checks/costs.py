@@ -59,6 +59,8 @@ class TrainingStage(NamedTuple):
     config: SFTConfig | DPOConfig
     sequence: Span
     """Tokens of one sequence, of which a DPO pair has two."""
+    twice: float = 0
+    """Tokens that both sequences of a pair begin with."""
 
     @property
     def steps(self) -> int:
@@ -74,6 +76,10 @@ class TrainingStage(NamedTuple):
     def reads(self) -> Span:
         """Tokens trained on, all epochs."""
         return self.sequence.times(self.sequences * self.examples * self.config.epochs)
+
+    def computed(self, cuda: bool) -> float:
+        """Tokens that are computed in all epochs; on a CPU both sequences of a pair go on from one beginning."""
+        return self.reads.likely - (0 if cuda else self.twice * self.examples * self.config.epochs)
 
     def candidates(self, recipe: Recipe) -> int:
         """The number of checkpoints to select from, or to average, with the last step's."""
@@ -96,8 +102,10 @@ class Operations(NamedTuple):
     """The number of texts written side by side."""
 
 
-def operations(stage: Stage, shape: Shape, recipe: Recipe, checkpointing: bool, tokens: int) -> Operations:
+def operations(stage: Stage, shape: Shape, recipe: Recipe, checkpointing: bool, tokens: int, cuda: bool) -> Operations:
     """Operations of a stage of likely size by a model of `shape`, attention's own left out; `tokens`: held at once.
+
+    `cuda`: whether trainings are on a GPU.
 
     A weight is used for two operations per token forward and four backward (Kaplan et al. 2020, arXiv 2001.08361, section
     2.1); frozen, for two fewer. Checkpointing goes forward twice, DPO once more through the reference.
@@ -105,7 +113,7 @@ def operations(stage: Stage, shape: Shape, recipe: Recipe, checkpointing: bool, 
     weights = shape.linear + shape.vocabulary * shape.hidden if shape.layers else shape.parameters
     if isinstance(stage, TrainingStage):
         per_weight = (4 if recipe.trainer.lora else 6) + 2 * checkpointing + 2 * isinstance(stage.config, DPOConfig)
-        return Operations(per_weight * weights * stage.reads.likely, 0.0, 1)
+        return Operations(per_weight * weights * stage.computed(cuda), 0.0, 1)
     if stage.forced:
         return Operations(2 * weights * (stage.computed + stage.writes.likely), 0.0, 1)
     room = tokens // ((stage.prompt.likely - stage.shared) / stage.repeats + stage.completion.most)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from selfreward.checks.finding import Finding
 from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.sources import Read, of_seed, read_of
-from selfreward.engines import assert_openable, find_device, load_ray, outside_model
+from selfreward.engines import assert_openable, find_device, find_gguf, load_ray, outside_model
 from selfreward.errors import SelfRewardError, amount
 from selfreward.measure import JOINT, MONITORS, load_anchors, load_joint, load_truth
 from selfreward.recipe import (
@@ -187,7 +187,8 @@ def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:
     for name, parts in models_of(recipe).items():
         if recipe.backend.type == "fake" or name in recipe.servers or re.fullmatch(IMPORT_PATH, name):
             continue
-        if trial.attempt(partial(outside_model, name, recipe.servers)) is None:
+        gguf = trial.attempt(partial(find_gguf, name)) if name == recipe.base else None
+        if gguf is None and trial.attempt(partial(outside_model, name, recipe.servers)) is None:
             continue
         for problem in look_up(name, parts, recipe).problems:
             trial.add(problem)

@@ -84,25 +84,28 @@ class _Planner:
         recipe, seed = self.recipe, self.seed
         if planned.folder not in (SFT, M1):
             rounds = number(planned.folder) - 1 if recipe.pairs.accumulate else 1
-            pairs, sequence = recipe.prompts.per_iteration * rounds, self._prompt.plus(self.written, seed.turn)
+            pairs, prompt = recipe.prompts.per_iteration * rounds, self._prompt.likely
+            sequence = self._prompt.plus(self.written, seed.turn)
             if planned.part is MODEL and recipe.teaches_judging(number(planned.folder)):
-                pairs, sequence = self._with_judgments(pairs, sequence)
-            return TrainingStage(str(planned), pairs, recipe.dpo, sequence)
+                pairs, sequence, prompt = self._with_judgments(pairs, sequence)
+            return TrainingStage(str(planned), pairs, recipe.dpo, sequence, prompt)
         on = "ift" if planned.folder == SFT else recipe.sft.on
         parts = [(seed.ift, seed.example)] * ("ift" in on) + [(seed.eft, seed.graded)] * ("eft" in on)
         examples = sum(count for count, _ in parts)
         likely = sum(count * span.likely for count, span in parts) / max(examples, 1)
         return TrainingStage(str(planned), examples, recipe.sft, Span(likely, max(span.most for _, span in parts)))
 
-    def _with_judgments(self, pairs: int, sequence: Span) -> tuple[int, Span]:
-        """Pairs and the tokens of a sequence with as many pairs of judgments as there may be beside."""
+    def _with_judgments(self, pairs: int, sequence: Span) -> tuple[int, Span, float]:
+        """Pairs, and the tokens of a sequence and of its prompt, with as many pairs of judgments as there may be beside."""
         assert self.recipe.judge_pairs
         share, each = self.recipe.judge_pairs.share, self.recipe.prompts.per_iteration
         candidates = each * (self.recipe.judge_pairs.by != "none") + self.seed.eft * bool(self.recipe.judge_pairs.replay)
         added = min(candidates, int(share * pairs / (1 - share))) if share < 1 else candidates
-        judged = self._pair.plus(self.seed.rubric, self.judgment, self.seed.turn)
+        asked = self._pair.plus(self.seed.rubric)
+        judged = asked.plus(self.judgment, self.seed.turn)
         likely = (pairs * sequence.likely + added * judged.likely) / (pairs + added)
-        return pairs + added, Span(likely, max(sequence.most, judged.most))
+        prompt = (pairs * self._prompt.likely + added * asked.likely) / (pairs + added)
+        return pairs + added, Span(likely, max(sequence.most, judged.most)), prompt
 
     def _made_eft(self, planned: PlannedPart) -> Stage | None:
         return self._judging(planned, self.base, self.seed.to_rank, self.recipe.eft.tries, self.seed.ranked_pair)

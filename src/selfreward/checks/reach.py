@@ -31,6 +31,7 @@ from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, BackendConfig, Recipe,
 
 SETTINGS = ("*.json", "tokenizer*", "*.jinja", "*.model", "*.txt")
 """Everything of a model's folder but its weights."""
+IN_GGUF = "GGUF, converted as the run begins"
 PATIENCE = 10
 """Seconds to wait for the hub."""
 
@@ -77,6 +78,24 @@ def models_of(recipe: Recipe) -> dict[str, tuple[str, ...]]:
 
 def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
     """Find the model `name`, which plays `parts`."""
+    model = _find(name, parts, recipe)
+    return model._replace(problems=(*model.problems, *_strange_turns(model)))
+
+
+def _strange_turns(model: NamedModel) -> list[Finding]:
+    """A warning where a model that others taught to talk has no chat template; a base model in a folder need not have one."""
+    from selfreward.engines import came_without_template
+
+    talks = "M0" not in model.parts or model.where == IN_GGUF
+    if not talks or model.tokenizer is None or not came_without_template(model.tokenizer):
+        return []
+    what = "has no chat template: conversations are written to it in selfreward's own, which it may never have seen"
+    now = "Put the template it was taught (chat_template.jinja) into its folder"
+    return [Finding("warning", model.name, what, now + ", of a GGUF file the one that `selfreward convert` writes")]
+
+
+def _find(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
+
     if name in recipe.servers:
         return _served(name, parts, recipe)
     if re.fullmatch(IMPORT_PATH, name):
@@ -85,7 +104,7 @@ def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
         return NamedModel(name, parts, "the fake backend stands in for it")
     try:
         if gguf := find_gguf(name):
-            return _in_gguf(gguf, NamedModel(name, parts, "GGUF, converted as the run begins"))
+            return _in_gguf(gguf, NamedModel(name, parts, IN_GGUF))
     except SelfRewardError as error:
         return NamedModel(name, parts, "GGUF", problems=(Finding.of(error),))
     if Path(name).is_dir():

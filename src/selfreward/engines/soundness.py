@@ -85,14 +85,15 @@ def read_config(folder: Path) -> Any:
     except Exception as error:  # transformers may raise anything
         own = "it needs code that comes with the model (auto_map), which is never run"
         raise SelfRewardError(f"{UNKNOWN} ({own if 'auto_map' in settings else first_line(error)})", str(folder), GIVE) from error
-    _assert_ends(folder / "generation_config.json")
+    _assert_ends(folder / "generation_config.json", int(getattr(config.get_text_config(), "vocab_size", 0)))
     return config
 
 
-def _assert_ends(file: Path) -> None:
-    """Raises `SelfRewardError` where settings of how to generate, if there are any, do not say on which tokens to stop."""
+def _assert_ends(file: Path, embeddings: int) -> None:
+    """Raises `SelfRewardError` where settings of how to generate, if there are any, name an end that is no token's id."""
     ends = read_settings(file).get("eos_token_id") if file.is_file() else None
-    if not all(type(end) is int for end in (ends if isinstance(ends, list) else [ends]) if end is not None):
+    ids = [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
+    if not all(type(end) is int and 0 <= end < (embeddings or end + 1) for end in ids):
         raise wrong(file, f"says eos_token_id = {ends!r}, which is no token's id", "Correct it, or leave it out")
 
 

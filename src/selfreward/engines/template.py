@@ -26,6 +26,12 @@ SWITCHES = {
     True: {"enable_thinking": True, "thinking": True, "thinking_mode": "enabled", "thinking_budget": -1, "reasoning": True},
 }
 """The variables by which templates are told whether the model is to think before it answers."""
+FURTHER: dict[str, tuple[tuple[Any, Any], ...]] = {
+    "reasoning_effort": (("no_think", "high"), ("none", "high"), ("none", "medium")),
+    "thinking_mode": (("off", "on"), ("chat", "thinking"), ("no_think", "think")),
+    "thinking_option": (("off", "on"),), "think": ((False, True),), "enable_reasoning": ((False, True),),
+}  # fmt: skip
+"""Variables with values, off and on, that are tried where those change nothing at the end of a prompt."""
 OPENS = re.compile(r"(?i)[<\[](?!/|\|?end)[^<>\[\]/]*(?:think|thought|reason)[^<>\[\]/]*[>\]]\s*\Z")
 """The end of a prompt that has begun a thought: `<think>`, `[THINK]`, `<|START_THINKING|>`."""
 CLOSED = re.compile(r"(?i)[<\[](?:/|\|?end)[^<>\[\]]*(?:think|thought|reason)[^<>\[\]]*[>\]]|<channel\|>")
@@ -57,6 +63,8 @@ class Thought(NamedTuple):
 
 USUAL = Thought(False, "<think>\n", "\n</think>\n\n")
 """The marks that most models put around thoughts, for templates that write none."""
+RARER = (Thought(False, "<|inner_prefix|>", "<|inner_suffix|>"), Thought(False, "<|channel>thought\n", "\n<channel|>"))
+"""Others, which templates name that write no `reasoning_content` (Apertus, Gemma 4)."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,8 @@ class Template:
 
     parts: bool
     """True if the template reads contents as lists of parts, not as strings."""
+    switch: tuple[str, Any, Any] | None
+    """A variable of `FURTHER`, its value off and on, that says whether to think; None where `SWITCHES` do, or nothing does."""
     tools: bool
     """True if the template fails without a list of tools and of documents; it is then given empty lists."""
     before: str
@@ -97,6 +107,7 @@ class Reader:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.form = self._form()
+        self.form["switch"] = self.form["switch"] or self._switch()
         self.asked = self._write("u")
         both = (self._attempt("ua", prompt=False), self._attempt("uav"))
         self.answered = [text for text in both if text and text.count(self.ANSWER) == 1]
@@ -115,8 +126,11 @@ class Reader:
         )  # fmt: skip
 
     def _form(self) -> dict[str, Any]:
-        """The form of contents and tools that the template takes: the first in which it writes all that is said."""
-        forms = [{"parts": parts, "tools": tools} for parts in (False, True) for tools in (False, True)]
+        """The form of contents, tools and switch that the template takes: the first in which it writes all that is said."""
+        forms = [
+            {"parts": parts, "tools": tools, "switch": switch}
+            for switch in (None, *self._further()) for parts in (False, True) for tools in (False, True)
+        ]  # fmt: skip
         for turns in ("uav", "u"):
             for self.form in forms:
                 written = self._attempt(turns)
@@ -126,6 +140,24 @@ class Reader:
         self._write("u")
         raise bad_template(self.tokenizer, "does not write the text of every turn exactly once")
 
+    def _switch(self) -> tuple[str, Any, Any] | None:
+        """The first variable of `FURTHER` by which the end of a prompt changes; None where one of `SWITCHES` changes it."""
+        off, on = self._attempt("u"), self._attempt("u", think=True)
+        if self._behind(off) != self._behind(on):
+            return None
+        for switch in self._further():
+            off, on = self._attempt("u", switch=switch), self._attempt("u", think=True, switch=switch)
+            if off and on and self._behind(off) != self._behind(on):
+                return switch
+        return None
+
+    def _further(self) -> list[tuple[str, Any, Any]]:
+        source = self.tokenizer.get_chat_template()
+        return [(name, *values) for name, pairs in FURTHER.items() if name in source for values in pairs]
+
+    def _behind(self, prompt: str | None) -> str:
+        return (prompt or "").partition(self.ASK)[2]
+
     def _text(self, kind: str) -> str:
         return {"u": self.ASK, "a": self.ANSWER, "v": self.GO_ON, "s": self.SYSTEM}[kind]
 
@@ -133,7 +165,7 @@ class Reader:
         """The text of turns of these kinds: s(ystem), u(ser), a(ssistant), and v, a user's second."""
         roles = {"u": "user", "a": "assistant", "v": "user", "s": "system"}
         turns = [(roles[kind], answer if kind == "a" else self._text(kind)) for kind in kinds]
-        return write(self.tokenizer, turns, prompt=prompt, **how, **self.form)
+        return write(self.tokenizer, turns, prompt=prompt, **self.form | how)
 
     def _attempt(self, kinds: str, **how: Any) -> str | None:
         """The text, or None where the template refuses."""
@@ -204,7 +236,13 @@ class Reader:
                 return Thought(not opening.strip(), opening, closing)
         opened = OPENS.search(asked)
         mark = close if opened is None else _closing(opened[0])
-        return USUAL if mark is None else Thought(True, "", mark if mark.strip() != mark else f"\n{mark}\n\n")
+        if mark is None:
+            return self._named() or USUAL
+        return Thought(True, "", mark if mark.strip() != mark else f"\n{mark}\n\n")
+
+    def _named(self) -> Thought | None:
+        """The marks of a thought that its source names, where they are others than the usual ones."""
+        return next((marks for marks in RARER if marks.opening.strip() in self.tokenizer.get_chat_template()), None)
 
     def _system(self) -> System:
         prompt, finished = self._attempt("su"), self._attempt("sua", prompt=False)
@@ -229,7 +267,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def write(
     tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], *, prompt: bool, parts: bool, tools: bool,
-    think: bool = False, thought: str | None = None,
+    switch: tuple[str, Any, Any] | None = None, think: bool = False, thought: str | None = None,
 ) -> str:  # fmt: skip
     """The text that the template makes of (role, content). Raises `SelfRewardError` where it refuses."""
     messages = [{"role": role, "content": [{"type": "text", "text": text}] if parts else text} for role, text in turns]
@@ -239,11 +277,16 @@ def write(
         return str(
             tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=prompt, chat_template=SAME_DAY + tokenizer.get_chat_template(),
-                tools=[] if tools else None, documents=[] if tools else None, **SWITCHES[think],
+                tools=[] if tools else None, documents=[] if tools else None, **switches(think, switch),
             )
         )  # fmt: skip
     except Exception as error:  # a template is a program: it refuses a system turn, or stumbles in any way over what is not there
         raise bad_template(tokenizer, f"refuses a conversation ({first_line(error)})") from error
+
+
+def switches(think: bool, switch: tuple[str, Any, Any] | None) -> dict[str, Any]:
+    """The variables that tell a template whether to think."""
+    return SWITCHES[think] | ({switch[0]: switch[1 + think]} if switch else {})
 
 
 def bad_template(tokenizer: PreTrainedTokenizerBase, what: str) -> SelfRewardError:

@@ -7,15 +7,18 @@ from typing import NamedTuple
 
 from selfreward.records import Completion, Request
 
-_NAME = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|antthinking)"
+_NAME = (
+    r"(?:(?!(?:no|end|stop)_)\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|antthinking|reflection|cot|chain[_-]of[_-]thought"
+    r"|(?:inner|internal)[_-](?:monologue|thoughts?))(?:_(?:fast|slow|deep|short|long))?(?::\w{1,20})?"
+)
 OPEN = (
-    rf"<\s*+\|?{_NAME}\|?\s*+>|\[THINK\]|◁think▷|<\|(?:START_THINKING|begin_of_thought)\|>"
+    rf"<\s*+\|?{_NAME}\|?\s*+>|\[THINK\]|◁think▷|<\|(?:START_THINKING|begin_of_thought|inner_prefix)\|>"
     r"|<\|channel\|>\s*+(?:analysis|commentary)\b[^<\n]*+(?:<\|message\|>)?|<\|channel>\s*+thought\b"
 )
-"""The beginning of a thought, ignoring case: of Qwen and most others, Mistral, Kimi, Cohere, gpt-oss, Gemma 4."""
+"""The beginning of a thought, ignoring case: of Qwen and most others, Mistral, Kimi, Cohere, Apertus, gpt-oss, Gemma 4."""
 CLOSE = (
     rf"<\s*+\|?/\s*+\|?{_NAME}\|?\s*+>|\[/THINK\]|◁/think▷|<channel\|>"
-    r"|<\|(?:END_THINKING|end_of_thought)\|>(?:\s*+<\|(?:START_RESPONSE|START_TEXT|begin_of_solution)\|>)?"
+    r"|<\|inner_suffix\|>|<\|(?:END_THINKING|end_of_thought)\|>(?:\s*+<\|(?:START_RESPONSE|START_TEXT|begin_of_solution)\|>)?"
     r"|(?:<\|end\|>\s*+<\|start\|>\s*+assistant\s*+)?<\|channel\|>\s*+final\b[^<\n]*+<\|message\|>"
 )
 """The end of a thought, with the header of the answer where one follows."""

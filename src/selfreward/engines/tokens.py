@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -31,6 +31,7 @@ STAND_IN = re.compile(rf"{PROBE}(\d+)x")
 """A word for the text of the turn with this number, while the template writes."""
 ORDINARY = re.compile(r"\w+|[^\w\s]+")
 """A token of letters alone or of signs alone: ordinary text that pads ("!"). Markers (`<pad>`, `[PAD]`) are made of both."""
+_WITHOUT: WeakSet[PreTrainedTokenizerBase] = WeakSet()
 _TEMPLATES: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[str, Template]] = WeakKeyDictionary()
 
 
@@ -46,8 +47,14 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
             now = "Name an eos_token in its tokenizer_config.json, or put a chat template beside it"
             raise SelfRewardError("its tokenizer has neither a chat template nor an end of text", str(path), now)
         tokenizer.chat_template = DEFAULT_TEMPLATE.read_text(encoding="utf-8")
+        _WITHOUT.add(tokenizer)
     template(tokenizer)
     return tokenizer
+
+
+def came_without_template(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """True if the tokenizer was loaded from a folder or file without a chat template, and was given the default."""
+    return tokenizer in _WITHOUT
 
 
 def template(tokenizer: PreTrainedTokenizerBase) -> Template:
@@ -169,7 +176,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, 
     how = template(tokenizer)
     texts = [neutral(tokenizer, message.content) for message in messages]
     turns = [(turn.role, _hidden(texts[at], at)) for at, turn in enumerate(messages)]
-    text = write(tokenizer, turns, prompt=prompt, parts=how.parts, tools=how.tools, think=think)
+    text = write(tokenizer, turns, prompt=prompt, parts=how.parts, tools=how.tools, switch=how.switch, think=think)
     if sorted(map(int, STAND_IN.findall(text))) != [at for at, content in enumerate(texts) if content.strip()]:
         raise bad_template(tokenizer, "does not write the text of every turn exactly once")
     return STAND_IN.sub(lambda place: texts[int(place[1])].strip(), text)

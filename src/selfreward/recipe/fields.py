@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.machinery import PathFinder
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
-from selfreward.errors import STARS, SelfRewardError, holds_secret
+from selfreward.errors import STARS, SelfRewardError, holds_secret, raised
 from selfreward.records import Frame, Sampling, compiles, readable
 
 PACKAGED = "selfreward:"
@@ -73,35 +77,6 @@ def moved(name: str, places: Mapping[str, str]) -> str:
 def _resolve_model(name: str, info: ValidationInfo) -> str:
     names = (*ROLES, *(info.context or {}).get("servers", ()))
     return name if name in names or re.fullmatch(IMPORT_PATH, name) else _resolve(name, info)
-
-
-GROUPED = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+\]|(?P<negative>\(\?<?!)|(?P<group>\((?:\?P<|(?!\?)))|(?P<other>\()|(?P<close>\))", re.DOTALL
-)
-"""A piece of a regular expression that affects where its groups are."""
-HANGS_ON_MORE = re.compile(r"\(\?(?:<?[=!]|\(|P=)|\\[1-9B]")
-"""A piece of a regular expression that depends on the text around its group."""
-
-
-def catches(pattern: str, texts: Iterable[str]) -> list[str]:
-    """The texts that the first group of `pattern` can catch, ignoring case; all of them where that cannot be told."""
-    opened: list[tuple[str, int]] = []
-    for piece in GROUPED.finditer(pattern):
-        if piece.lastgroup == "close" and opened:
-            kind, start = opened.pop()
-            if kind == "group" and not any(outer == "group" for outer, _ in opened):
-                never = any(outer == "negative" for outer, _ in opened)
-                return [] if never else _caught(pattern[start : piece.end()], re.compile(pattern).flags, texts)
-        elif piece.lastgroup:
-            opened.append((piece.lastgroup, piece.start()))
-    return list(texts)
-
-
-def _caught(group: str, flags: int, texts: Iterable[str]) -> list[str]:
-    if HANGS_ON_MORE.search(group):
-        return list(texts)
-    alone = re.compile(group, flags | re.IGNORECASE)
-    return [text for text in texts if alone.fullmatch(text)]
 
 
 def _hide_unless(pattern: str) -> Callable[[Any], Any]:
@@ -258,3 +233,48 @@ def begun_with(run: Path) -> list[Path]:
         return [Path(folder) for folder in known]
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return []
+
+
+_ours: list[str] = []
+"""Folders at the end of `sys.path` that this module put there."""
+
+
+def imported(path: str) -> Any:
+    """The object that `package.module:name` names. Raises `SelfRewardError`."""
+    module, _, name = moved(path, MOVED_MODULES).partition(":")
+    folders = _see()
+    try:
+        loaded = import_module(module)
+    except Exception as error:  # the module is another's code, and may raise anything
+        looked = f"Searched: Python's own path, then {' and in '.join(folders) or 'no other folder'}"
+        now = f"Name it as package.module:name. {looked}"
+        why = error if isinstance(error, ImportError) else raised(error)
+        raise SelfRewardError(f"cannot be imported ({why})", path, now) from error
+    _refuse_two(path, module.partition(".")[0], folders)
+    if not hasattr(loaded, name):
+        near = difflib.get_close_matches(name, vars(loaded), n=1)
+        now = f"Did you mean {module}:{near[0]}?" if near else "Name it as package.module:name"
+        has_none = f"{getattr(loaded, '__file__', None) or module} has no {name}"
+        raise SelfRewardError(f"cannot be imported ({has_none})", path, now)
+    return getattr(loaded, name)
+
+
+def _see() -> list[str]:
+    """Put the recipe's folder and the current one at the end of `sys.path`; returns them."""
+    for folder in _ours:
+        if folder in sys.path:
+            sys.path.remove(folder)
+    folders = looked_in()
+    _ours[:] = [folder for folder in folders if folder not in sys.path]
+    sys.path.extend(_ours)
+    return folders
+
+
+def _refuse_two(path: str, name: str, folders: list[str]) -> None:
+    """Raises `SelfRewardError` where module `name` was loaded from elsewhere, and `folders` have another of that name."""
+    loaded, there = getattr(sys.modules.get(name), "__file__", None), PathFinder.find_spec(name, folders)
+    if name == __package__.partition(".")[0] or not loaded or there is None or not there.origin:
+        return
+    if Path(loaded).resolve() != Path(there.origin).resolve():
+        now = f"Rename one of them, or run from another folder: {loaded} was loaded"
+        raise SelfRewardError(f"{name} is {loaded} and also {there.origin}", path, now)

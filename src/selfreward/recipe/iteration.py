@@ -19,9 +19,9 @@ from selfreward.recipe.fields import (
     SamplingConfig,
     Section,
     Share,
-    catches,
     off,
 )
+from selfreward.records import catches
 
 BEST_AGAINST_WORST = "selfreward.steps.pairs:best_against_worst"
 ADAPTIVE = 3
@@ -161,6 +161,11 @@ class JudgeConfig(AskingConfig):
         return "scores" if self.method == "likelihood" and t == 2 else self.method
 
     @property
+    def caught(self) -> list[str]:
+        """Numbers on the scale that the group of `pattern` can catch."""
+        return catches(self.pattern, _numbers(*self.scale))
+
+    @property
     def averages(self) -> bool:
         """True if a candidate's score is the mean of one judge's judgments of it."""
         return self.method == "scores" and len(self.judges) == 1 and self.checks != "score"
@@ -219,7 +224,7 @@ class JudgeConfig(AskingConfig):
             raise ValueError("pattern must have one group, the score")
         if self.scale[0] >= self.scale[1]:
             raise ValueError("scale must go from its lowest score to its highest")
-        if not catches(self.pattern, _numbers(*self.scale)):
+        if not self.caught:
             raise ValueError(
                 f"pattern can never give a score: its group catches no number from {self.scale[0]:g} to {self.scale[1]:g}"
             )

@@ -16,11 +16,10 @@ from selfreward.recipe.fields import (
     Pattern,
     Section,
     ThinkingConfig,
-    catches,
     moved,
     off,
 )
-from selfreward.records import compiles
+from selfreward.records import catches, compiles
 
 Ends = float | tuple[float, ...]
 """A number for all models, or one each for M1, M2, …, the last of which holds for all later models."""
@@ -118,14 +117,19 @@ class PairwiseConfig(ThinkingConfig):
             return {**given, "pattern": _pattern_for(labels)}
         return given
 
+    @property
+    def caught(self) -> list[list[str]]:
+        """The ways to write the first label, and the second, that the group of `pattern` can catch."""
+        names = [(label, label_name(label)) for label in self.labels[:2]]
+        return [catches(self.pattern, (label, name, f"[[{name}]]", f"[{name}]", f"({name})")) for label, name in names]
+
     @model_validator(mode="after")
     def _can_decide(self) -> Self:
         names = [label_name(label) for label in self.labels]
         if len({*names}) < 3 or not all(names):
             raise ValueError(f"labels must be three that differ, but for brackets and case: {', '.join(self.labels)}")
-        for label, name in zip(self.labels[:2], names, strict=False):
-            written = (label, name, f"[[{name}]]", f"[{name}]", f"({name})")
-            if not catches(self.pattern, written):
+        for label, caught in zip(self.labels, self.caught, strict=False):
+            if not caught:
                 raise ValueError(f"pattern can never name {label!r}: its group does not catch it (labels says what it may be)")
         return self
 

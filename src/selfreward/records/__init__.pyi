@@ -1,4 +1,4 @@
-from .base import (REPLY as REPLY, Identified as Identified, Record as Record, compiles as compiles,
+from .base import (REPLY as REPLY, Identified as Identified, Record as Record, catches as catches, compiles as compiles,
     content_id as content_id)
 from .evaluated import (FOLDER as FOLDER, RESULT as RESULT, Figure as Figure, Findings as Findings, Result as Result,
     read_results as read_results, write_result as write_result)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -83,3 +83,32 @@ def compiles(pattern: str) -> str:
     except re.error as error:
         raise ValueError(f"not a regular expression ({error})") from error
     return pattern
+
+
+GROUPED = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+\]|(?P<negative>\(\?<?!)|(?P<group>\((?:\?P<|(?!\?)))|(?P<other>\()|(?P<close>\))", re.DOTALL
+)
+"""A piece of a regular expression that affects where its groups are."""
+HANGS_ON_MORE = re.compile(r"\(\?(?:<?[=!]|\(|P=)|\\[1-9B]")
+"""A piece of a regular expression that depends on the text around its group."""
+
+
+def catches(pattern: str, texts: Iterable[str]) -> list[str]:
+    """The texts that the first group of `pattern` can catch, ignoring case; all of them where that cannot be told."""
+    opened: list[tuple[str, int]] = []
+    for piece in GROUPED.finditer(pattern):
+        if piece.lastgroup == "close" and opened:
+            kind, start = opened.pop()
+            if kind == "group" and not any(outer == "group" for outer, _ in opened):
+                never = any(outer == "negative" for outer, _ in opened)
+                return [] if never else _caught(pattern[start : piece.end()], re.compile(pattern).flags, texts)
+        elif piece.lastgroup:
+            opened.append((piece.lastgroup, piece.start()))
+    return list(texts)
+
+
+def _caught(group: str, flags: int, texts: Iterable[str]) -> list[str]:
+    if HANGS_ON_MORE.search(group):
+        return list(texts)
+    alone = re.compile(group, flags | re.IGNORECASE)
+    return [text for text in texts if alone.fullmatch(text)]

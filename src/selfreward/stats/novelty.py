@@ -7,6 +7,7 @@ import re
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from unicodedata import category
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,14 @@ from rapidfuzz.process import cdist
 WORD = re.compile(r"[a-z0-9]+")
 """A word as ROUGE counts it, in lower case."""
 IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-WORD_OF_ANY_SCRIPT = re.compile(rf"[^\W_{IDEOGRAPH}]+|[{IDEOGRAPH}]")
-"""A word of any script; scripts that write without spaces are taken character by character."""
-NO_SPACES = re.compile(rf"[{IDEOGRAPH}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+SYLLABIC = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+JOINED = "\u200c\u200d" + "".join(sign for sign in map(chr, range(0x300, 0x1E00)) if category(sign)[0] == "M")
+"""Vowel signs, accents and joiners: parts of the word that they stand in, as Hindi, Bengali, Tamil and Persian are written."""
+WORD_OF_ANY_SCRIPT = re.compile(
+    rf"[{IDEOGRAPH}]|(?=\w)[{SYLLABIC}][{JOINED}]*+|(?:(?![{IDEOGRAPH}{SYLLABIC}])[^\W_][{JOINED}]*+)++"
+)
+"""A word of any script; scripts that write without spaces are taken character by character, with the signs on each."""
+NO_SPACES = re.compile(rf"[{IDEOGRAPH}{SYLLABIC}]")
 """A character of a script that writes without spaces: Chinese, Japanese, Thai, Lao, Burmese, Khmer."""
 CODES = 0x110000 - 0x800
 """Characters that may stand for a word: all of Unicode but the surrogates."""

@@ -12,7 +12,7 @@ from .reasons import (of_preferences as of_preferences)
 from .pairs import (Scored as Scored, best_against_worst as best_against_worst, choose_pairs as choose_pairs,
     pair_policy as pair_policy, trusted as trusted, without_flukes as without_flukes)
 from .pairwise import (PairwiseJudge as PairwiseJudge, combine as combine, flip_rate as flip_rate)
-from .parsing import (own_turn as own_turn, read_score as read_score)
+from .parsing import read_score as read_score
 from .prompts import (HEADER as HEADER, choose_prompts as choose_prompts, plan_prompts as plan_prompts,
     read_proposal as read_proposal, take_prompts as take_prompts)
 from .responses import Answering as Answering
@@ -21,4 +21,5 @@ from .seed import (Seed as Seed, load_seed as load_seed, ranked_responses as ran
 from .selection import (load_selector as load_selector, load_validation as load_validation)
 from .temporal import pick_pairs as pick_pairs
 from .gaps import why_none as why_none
+from .turns import own_turn as own_turn
 from .sources import (KeptAndDropped as KeptAndDropped, load_prompts as load_prompts, load_rankings as load_rankings)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
-import re
+import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,12 +19,10 @@ from selfreward.engines import quiet_hub
 from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import HUB_ID, SourceConfig
 from selfreward.records import first_undecodable, readable
+from selfreward.steps.dialogues import as_listed
 
 LONGEST_CELL = 2**31 - 1
 """Characters in a cell of a CSV file; Python's own limit of 131,072 is shorter than some conversations."""
-
-TURNS = re.compile(r"\s*\[\s*\{\s*\"")
-"""The beginning of a list of turns as JSON."""
 
 
 class Place(NamedTuple):
@@ -36,19 +35,20 @@ class Place(NamedTuple):
 def rows_of(source: SourceConfig) -> Iterator[tuple[Place, Any]]:
     """Every row, a line of JSON as text, where it stands before it."""
     path = Path(source.path)
-    reader = READERS.get(Path(path.name.removesuffix(".gz")).suffix)
+    packed = PACKED.get(path.suffix.lower(), open)
+    reader = READERS.get(Path(path.stem if packed is not open else path.name).suffix.lower())
     if reader is None or path.is_dir():
         for number, row in enumerate(_dataset(source), start=1):
             yield Place(f"{source.path}, row {number}", f"{path.name}, row {number}"), row
         return
     try:
-        with gzip.open(readable(path)) if path.suffix == ".gz" else readable(path).open("rb") as file:
+        with packed(readable(path), "rb") as file:
             for at, row in reader(file):
                 yield Place(f"{path}{at}", f"{path.name}{at}"), row
     except UnicodeDecodeError as error:
-        with gzip.open(readable(path)) if path.suffix == ".gz" else readable(path).open("rb") as lines:
+        with packed(readable(path), "rb") as lines:
             raise SelfRewardError("is not UTF-8 text", f"{path}:{first_undecodable(lines)}", "Save it as UTF-8") from error
-    except (OSError, EOFError, zlib.error, csv.Error, ValueError, RecursionError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, csv.Error, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise SelfRewardError(f"cannot be read ({why})", str(path), "Give a file that exists and is whole") from error
 
@@ -69,7 +69,8 @@ def _list(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
         except json.JSONDecodeError as error:
             if error.msg != "Extra data":  # behind the first of several rows
                 raise
-            rows = None
+            yield from _lines(io.BytesIO(text.encode()))
+            return
     if not isinstance(rows, list):
         raise ValueError("not a list of rows; name the file .jsonl if every line is a row")
     yield from ((f", row {number}", row) for number, row in enumerate(rows, start=1))
@@ -83,30 +84,25 @@ def _parquet(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     yield from ((f", row {number}", row) for number, row in enumerate(rows, start=1))
 
 
-def _csv(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+def _tabs(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    return _csv(file, "\t")
+
+
+def _csv(file: IO[bytes], between: str = ",") -> Iterator[tuple[str, Any]]:
     """Rows by the names in the first one. A row with more or fewer cells is an error in its place."""
     csv.field_size_limit(LONGEST_CELL)
-    rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+    rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True, delimiter=between)
     header = next(rows, [])
     for number, cells in enumerate(filter(None, rows), start=1):
         short = ValueError(f"{amount(len(cells), 'cell')}, and the first row names {len(header)}")
-        yield f", row {number}", dict(zip(header, map(_cell, cells), strict=True)) if len(cells) == len(header) else short
-
-
-def _cell(text: str) -> Any:
-    """The turns that a cell holds as JSON; any other text as it is."""
-    if not TURNS.match(text):
-        return text
-    try:
-        turns = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return turns if all(isinstance(turn, dict) and turn.keys() & {"role", "from"} for turn in turns) else text
+        yield f", row {number}", dict(zip(header, map(as_listed, cells), strict=True)) if len(cells) == len(header) else short
 
 
 READERS: dict[str, Callable[[Any], Iterator[tuple[str, Any]]]] = {
-    ".jsonl": _lines, ".json": _list, ".csv": _csv, ".parquet": _parquet,
+    **dict.fromkeys((".jsonl", ".ndjson", ".jsonlines", ".jl"), _lines),
+    ".json": _list, ".csv": _csv, ".tsv": _tabs, ".parquet": _parquet,
 }  # fmt: skip
+PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def _dataset(source: SourceConfig) -> Iterable[dict[str, Any]]:
@@ -114,7 +110,7 @@ def _dataset(source: SourceConfig) -> Iterable[dict[str, Any]]:
     path = Path(source.path)
     if path.is_file():
         raise SelfRewardError(
-            "is of a kind that cannot be read", str(path), "Give .jsonl, .json, .csv or .parquet, also .gz, or a folder"
+            "is of a kind that cannot be read", str(path), "Give .jsonl, .json, .csv, .tsv or .parquet, also .gz, or a folder"
         )
     if not path.is_dir() and not HUB_ID.fullmatch(source.path):
         raise SelfRewardError("cannot be read (No such file or directory)", source.path, "Give a file that exists")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -20,8 +21,17 @@ ROLES: dict[Role, str] = {
     "tool": r"tools?|functions?|(?:tool|function)(?:call|calls|result|results|response|output)|observation|ipython|environment",
 }
 """Names of roles, in small letters alone."""
-SAID = ("content", "text", "value")
+SAID = ("content", "text", "value", "message", "parts")
 """Names of the field with a turn's text."""
+NAMED = ("role", "from", "speaker", "sender", "author", "type")
+"""Names of whose turn it is."""
+THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
+"""Types of a part that is a thought."""
+CALLS = {"functionCall", "functionResponse", "function_call", "function_response"}
+FILES = {"inlineData", "inline_data", "fileData", "file_data"}
+"""Names of what Gemini's parts have that are no text."""
+TURNS = re.compile(r"\s*\[\s*\{\s*\"")
+"""The beginning of a list of turns as JSON."""
 HH = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant):[ \t]*")
 """A turn in a conversation that is written as one text, as Anthropic's HH is."""
 
@@ -37,13 +47,18 @@ class Row(BaseModel):
 
 
 def in_text(content: Any) -> Any:
-    """Content in parts as one text. Raises `Unused` where a part is not text."""
+    """Content in parts, or an object that has them, as one text, without thoughts. Raises `Unused` where a part is not text."""
+    if isinstance(content, dict) and isinstance(content.get("parts"), list):
+        content = content["parts"]
     if not isinstance(content, list):
         return content
     parts = [{"text": part} if isinstance(part, str) else part for part in content]
     if not all(isinstance(part, dict) for part in parts):
         return content
-    if any(part.get("type", "text") not in ("text", "input_text", "output_text") for part in parts):
+    parts = [part for part in parts if not (part.get("thought") or part.get("type") in THOUGHTS)]
+    if any(part.keys() & CALLS for part in parts):
+        raise Unused("tool_turn")
+    if any(part.keys() & FILES or part.get("type", "text") not in ("text", "input_text", "output_text") for part in parts):
         raise Unused("not_text")
     texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
     return "".join(texts) if len(texts) == len(parts) else content
@@ -56,7 +71,7 @@ Text = Annotated[str, BeforeValidator(in_text)]
 class Turn(Row):
     """One turn of a conversation, by whichever names are usual."""
 
-    name: str = Field(validation_alias=AliasChoices("role", "from", "speaker"))
+    name: str = Field(validation_alias=AliasChoices(*NAMED))
     content: Text = Field(validation_alias=AliasChoices(*SAID))
 
     @model_validator(mode="before")
@@ -141,6 +156,17 @@ def as_asked(value: Any) -> Any:
     """A text, also in parts, or a turn alone, as turns; turns as they are."""
     text = whole_text(value)
     return [{"role": "user", "content": text}] if isinstance(text, str) else [value] if isinstance(value, dict) else value
+
+
+def as_listed(text: str) -> Any:
+    """The list of turns that a text is as JSON, as in a cell of a table; any other text as it is."""
+    if not TURNS.match(text):
+        return text
+    try:
+        turns = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return turns if all(isinstance(turn, dict) and turn.keys() & {*NAMED} for turn in turns) else text
 
 
 def as_turns(value: Any) -> Any:

@@ -12,8 +12,10 @@ from selfreward.records import Asked, Checkpoint, Completion, Judgment, Outcome,
 from selfreward.rundir import JUDGMENTS, ModelFolder
 from selfreward.stats import mean_scores
 from selfreward.steps.json_verdicts import json_verdict, read_json, schema
-from selfreward.steps.parsing import NO_VERDICT, compiled, expected_score, own_turn, read_score
+from selfreward.steps.parsing import NO_VERDICT, compiled, expected_score, read_score
 from selfreward.steps.rubrics import Rubric, own_words
+from selfreward.steps.turns import own_turn
+from selfreward.steps.witnesses import refuse_unreadable
 
 AFTER_SCORE = re.compile(r"(?:[\s*]*(?:[-+=/∕／]|out of)[\s*]*\d+(?:[.,]\d+)?)*+(?:[^\S\n]*(?:points?|stars?)\b)?", re.IGNORECASE)
 """The text behind a score: the rest of a sum, the best possible score, the unit."""
@@ -29,6 +31,8 @@ class Grader:
         self.config, self.samples = config, range(config.most) if samples is None else tuple(samples)
         self.rubric = Rubric(config.rubric, ("prompt", "response"), "judge.rubric")
         self._verdict = compiled(config.pattern) if config.form == "text" else json_verdict(config.field)
+        if config.form == "text":
+            refuse_unreadable(self._verdict, config.caught, lambda text: self.parse(text)[0] != "unparsed", "judge.pattern")
         self._schema = schema(config.field, config.scale) if config.form == "json" else None
         low, high = map(int, config.scale)
         self._watch = tuple(map(str, range(low, high + 1))) if config.read == "expected" else ()

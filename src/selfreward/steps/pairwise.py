@@ -17,6 +17,7 @@ from selfreward.records import Checkpoint, Comparison, Completion, Place, Prefer
 from selfreward.steps.parsing import compiled, last_verdict
 from selfreward.steps.rubrics import Rubric, own_words
 from selfreward.steps.verdict_words import choice
+from selfreward.steps.witnesses import refuse_unreadable
 
 PLACES: tuple[Place, Place, Place] = ("first", "second", "tie")
 
@@ -30,8 +31,12 @@ class PairwiseJudge:
         self._verdict = compiled(config.pattern)
         names = map(label_name, config.labels)
         self._places: dict[str, Place] = dict(zip(names, PLACES, strict=True))
-        label = "|".join(re.escape(label_name(name)).replace(r"\ ", r"\s+") for name in config.labels)
-        self._choice = re.compile(choice(label), re.IGNORECASE)
+        self._choice = re.compile(choice(map(label_name, config.labels)), re.IGNORECASE)
+        for place, caught in zip(PLACES, config.caught, strict=False):
+            self._refuse_unreadable(place, caught)
+
+    def _refuse_unreadable(self, place: Place, caught: list[str]) -> None:
+        refuse_unreadable(self._verdict, caught, lambda text: self.parse(text) == place, "pairwise.pattern")
 
     @property
     def reading(self) -> list[object]:

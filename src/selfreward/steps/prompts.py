@@ -17,9 +17,9 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import PromptsConfig
 from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request, content_id, read_jsonl
 from selfreward.stats import WORD, WORD_OF_ANY_SCRIPT, Novelty, count_words
-from selfreward.steps.parsing import own_turn
 from selfreward.steps.seed import known_by, learnt_from
-from selfreward.steps.verdict_words import ANSWERS, SOLUTIONS
+from selfreward.steps.speaker_words import ANSWERS, SOLUTIONS
+from selfreward.steps.turns import own_turn
 
 HEADER = "Come up with a series of tasks:"
 # In all of these, what is taken in is not gone back over (`*+`), and a run of blank lines and marks is entered at its first

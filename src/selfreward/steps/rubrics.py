@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 
 from selfreward.errors import SelfRewardError
 from selfreward.records import Asked, Completion, quoted, readable
-from selfreward.steps.parsing import NO_VERDICT, find_turn
+from selfreward.steps.parsing import NO_VERDICT
+from selfreward.steps.turns import find_turn
 
 CONVERSATION = "conversation"
 """The tag around one."""

@@ -30,15 +30,18 @@ from selfreward.records import (
 from selfreward.steps.containers import Place, rows_of
 from selfreward.steps.dialogues import Unused
 from selfreward.steps.exchanges import Exchange, gathered
-from selfreward.steps.formats import NO_PROMPT, Alpaca, Answered, Asked, Conversation, Preferred, Ranked, Rated, Shape, Tree
+from selfreward.steps.formats import LISTS, Alpaca, Answered, Asked, Conversation, Shape, Tree
+from selfreward.steps.rankings import ABSENT, Preferred, Ranked, Rated, RatedConversation
 
 R = TypeVar("R", bound=Identified)
 T = TypeVar("T")
-SHAPES: dict[str, type[Shape]] = {"oasst": Tree, "messages": Conversation, "alpaca": Alpaca}
+SHAPES: dict[str, type[Shape]] = {"oasst": Tree, "alpaca": Alpaca}
 """Shapes of rows by format; the shape of a row with `columns` depends on the kind of record."""
 RATING = {"rank", "score"}
 INNER = RATING | {"text", "role", "content"}
 """Names of fields in the objects inside a row; a rank or a score may stand in the row itself."""
+ANSWERED = {"prompt", "response", "responses", "chosen"}
+"""Columns beside which a list of turns says nothing new."""
 HAS = "its columns are"
 PUT_RIGHT = "Correct it, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
 KeptAndDropped = tuple[list[R], list[Dropped]]
@@ -72,8 +75,8 @@ def load_rankings(source: SourceConfig, stage: str, seed: int, skip_bad_rows: bo
 
     Responses left out of a set are dropped as `reply_…`.
     """
-    if source.format in ("messages", "alpaca"):
-        now = "Give rows of format oasst, columns or records"
+    if source.format == "alpaca":
+        now = "Give rows of format oasst, messages, columns or records"
         raise SelfRewardError(f"{source.format} rows have one answer each, and no ranks", source.path, now)
 
     def make(exchange: Exchange) -> tuple[Ranking, list[str]]:
@@ -159,7 +162,7 @@ def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str
 def _has(error: ValidationError, row: Any) -> str:
     """The names of a row's columns, where one is missing."""
     first = error.errors(include_url=False)[0]
-    missing = isinstance(row, dict) and row and first["type"] in ("missing", NO_PROMPT) and len(first["loc"]) < 2
+    missing = isinstance(row, dict) and row and first["type"] in ("missing", ABSENT) and len(first["loc"]) < 2
     return f" ({HAS} {', '.join(map(str, row))})" if missing else ""
 
 
@@ -172,9 +175,12 @@ def _parsed(line: str, where: str) -> Any:
 
 def _shape(source: SourceConfig, kind: type[Identified], row: Any) -> type[Shape]:
     """The shape that a row of this format must have for a record of `kind`; the row has our names."""
+    has = row if isinstance(row, dict) else {}
+    talks = source.format == "columns" and has.keys() & {*LISTS} and not has.keys() & ANSWERED
+    if source.format == "messages" or talks:
+        return RatedConversation if kind is Ranking else Conversation
     if source.format != "columns":
         return SHAPES[source.format]
-    has = row if isinstance(row, dict) else {}
     if "chosen" in has and "rejected" in has:
         return Preferred
     if kind is Prompt:

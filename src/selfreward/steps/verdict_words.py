@@ -1,4 +1,4 @@
-"""Words around a verdict in the languages that judges write: units, ranges, sums, best scores, and roles.
+"""Words around a verdict in the languages that judges write: units, ranges, sums, best scores.
 
 English, Chinese, Hindi, Spanish, Arabic, French, Bengali, Portuguese, Russian, Urdu, Indonesian and German are the twelve with
 the most speakers; Japanese, Korean, Italian, Dutch, Polish, Turkish and Vietnamese are here too. The verdicts are short forms, so
@@ -8,6 +8,7 @@ that a word alone is no sign of its language: each list is the union over all of
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # Models repeat themselves without end, so no pattern here may go back over a run of characters that it took in (`*+`).
 LINE_END = r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
@@ -25,63 +26,47 @@ SIGN = rf"[^\w\s.!?:∶/∕／。！？：{WRAPPING}]"
 POSITIVE = r"\d+(?:\.\d+|,(?!\d{3}\b)\d+)?"
 
 
-def _any(words: str) -> str:
+def any_of(words: str) -> str:
     """An alternation of `words`, longest first; they are regular expressions, and `_` in them stands for a space."""
     return "(?:" + "|".join(word.replace("_", rf"{SPACE}++") for word in sorted(words.split(), key=len, reverse=True)) + ")"
 
 
-# who speaks
-
-USERS = _any(
-    "用户 用戶 उपयोगकर्ता usuarios? usuári[oa]s? usuaria المستخدم مستخدم utilisat(?:eur|rice) ব্যবহারকারী пользователь صارف"
-    " pengguna (?:be)?nutzer(?:in)? ユーザー ユーザ 사용자 utente gebruiker użytkownik kullanıcı người_dùng"
-    " 人类 人類 मानव humano إنسان الإنسان humain মানুষ человек انسان manusia mensch 人間 인간 umano człowiek insan con_người"
-)
-ASSISTANTS = _any(
-    "助手 助理 सहायक asistente المساعد مساعد assistante? সহকারী assistente ассистент помощник معاون asisten assistent(?:in)?"
-    " アシスタント 어시스턴트 asystent asistan trợ_lý 机器人 機器人 模型 人工智能助手"
-)
-ANSWERS = _any(
-    "回答 答案 答 उत्तर जवाब respuesta الإجابة إجابة الجواب جواب réponse উত্তর resposta ответ جواب jawaban antwort 答え 답변 답"
-    " risposta antwoord odpowiedź cevap yanıt (?:câu_)?trả_lời"
-)
-"""Words such as `Antwort:` begin the answer of a conversation, as `Assistant:` does."""
-SOLUTIONS = _any(
-    "(?:参考|參考|示例|正确|標準|标准|模範)(?:答案|回答|解答) 解答 解 输出 輸出 出力 lösung(?:en)? ausgabe solución"
-    " solution sortie solução saída"
-    " решение вывод समाधान সমাধান الحل حل solusi keluaran soluzione oplossing rozwiązanie çözüm 해답 출력 lời_giải"
-)
-"""Words with which the writer of a task begins to solve it, in addition to the words for an answer."""
-
 # a number goes on
 
-UNITS = _any(
+UNITS = any_of(
     "points? pts? stars? marks? punkte?n? sternen? puntos? estrellas? étoiles? pontos? estrelas? punt[oi] stell[ae]"
     " балл(?:а|ов|ы)? очк(?:о|а|ов) зв[её]зд(?:а|ы)? punten sterren gwiazd(?:k[ai]|ek) punkty punktów puan yıldız poin bintang"
-    " điểm sao نقاط نقطة درجات درجة نجوم अंक तारे পয়েন্ট 分 点 點 颗星 星 つ星 점 별"
+    " điểm sao نقاط نقطة درجات درجة نجوم अंक तारे नंबर नम्बर পয়েন্ট নম্বর نمبر 分 点 點 颗星 星 つ星 점 별 pt"
 )
-RANGE = _any(
+RANGE = any_of(
     "to or through till until bis oder à ou lub até от до или à_la tot ile ila veya sampai hingga atau đến hoặc"
-    " إلى أو से या থেকে বা سے یا 至 到 或 或者 から か または 에서 또는 bzw\\.? beziehungsweise либо или_же ou_bien o_bien"
+    " إلى أو او से या अथवा থেকে বা অথবা سے یا 至 到 或 或者 还是 還是 から か または 에서 또는 bzw\\.? beziehungsweise либо или_же"
+    " ou_bien o_bien oppure ovvero albo lub ofwel ya_da up_to as_much_as as_high_as bis_zu jusqu['’]à hasta fino_a"
 )
 """Words between the ends of a range, or of a choice."""
-JOINED = _any("and plus minus times less versus vs\\.? x und weniger et moins más menos mais più meno плюс минус en 和 と और و")
+JOINED = any_of("and plus minus times less versus vs\\.? x und weniger et moins más menos mais più meno плюс минус en 和 と और و")
 _TEX_JOINED = r"\\(?:to|sim|l?dots|cdots|times|cdot|pm|approx|rightarrow|Rightarrow|geq?|leq?|div)(?![a-z])"
-_ROUNDED = _any(
+_ROUNDED = any_of(
     "round(?:s|ed|ing) (?:auf|ab)?gerundet arrondie? redondead[oa] arredondad[oa] arrotondat[oa] afgerond zaokrąglone"
     " yuvarlan(?:arak|mış) dibulatkan округл(?:[её]нно|яем|ить) 四舍五入 四捨五入"
 )
-_AND_WORDS = _any("and und et y e en dan и 和 与 與 और و")
+_REVISED = any_of("revised corrected adjusted changed updated korrigiert corrigé corregid[oa] corrigid[oa] исправлено")
+_OR_MORE = any_of(
+    "or_(?:higher|above|more|less|lower|below|better|worse|under|over) at_(?:least|most) oder_(?:mehr|höher|besser|weniger)"
+    " mindestens ou_(?:plus|mais|moins|menos) au_moins o_(?:más|menos|più|meno) al_menos pelo_menos almeno"
+    " или_(?:выше|больше|меньше|ниже) не_менее atau_(?:lebih|kurang) 以上 以下 या_अधिक বা_তার_বেশি أو_أكثر یا_زیادہ"
+)
+_AND_WORDS = any_of("and und et y e en dan и 和 与 與 और و")
 BRIEF = "(?:a|o|u|y|e|и|do)"
 """Words of a range in a letter or two, which begin other things as well: they need two whole numbers and only spaces between."""
-MAYBE = _any(
+MAYBE = any_of(
     "maybe perhaps possibly even almost probably nearly rather eher vielleicht sogar fast peut-être presque quizás? tal_vez"
     " incluso casi talvez quase forse quasi может_быть возможно почти 或许 可能 甚至"
-    " plutôt même más_bien bahkan mungkin даже скорее"
+    " plutôt même más_bien bahkan mungkin даже скорее auch evtl\\.? eventuell éventuellement eventualmente ggf\\.? rather"
 )
-_AT_MOST = _any("at_most maximal höchstens au_plus como_máximo no_máximo максимум")
+_AT_MOST = any_of("at_most maximal höchstens au_plus como_máximo no_máximo максимум")
 HALF = (
-    _any("and_a_half und_ein_halber? einhalb et_demie? y_medi[oa] e_mei[oa] e_mezz[oa] с_половиной en_een_half")
+    any_of("and_a_half und_ein_halber? einhalb et_demie? y_medi[oa] e_mei[oa] e_mezz[oa] с_половиной en_een_half")
     + rf"|{UNITS}?半|점{SPACE}*+반"
 )
 _TWO_TO_TEN = (
@@ -105,22 +90,26 @@ SPELT = {
     **dict.fromkeys(("hundred", "hundert", "cent", "cien", "cem", "cento", "honderd", "ста", "百", "seratus"), 100),
 }
 """Numbers as words, as far as a best score or the end of a range is ever spelt out."""
-_SPELT = rf"(?<![^\W\d_])(?:{'|'.join(sorted(SPELT, key=len, reverse=True))})(?![^\W\d_])"
+_STEM = rf"(?<![^\W\d_])(?:{'|'.join(sorted(SPELT, key=len, reverse=True))})"
+_SPELT = rf"{_STEM}(?![^\W\d_])"
 _BRIEFLY = rf"(?:{SPACE}|[*_`\"'“”‘’$])*+"
 """The marks of `AROUND` without brackets."""
 _IN_BRACKETS = r"(?:\([^()\n]{0,300}+\)|（[^（）\n]{0,300}+）|\[[^\[\]\n]{0,300}+\])"
-_FOR = _any("for für pour por para per за voor untuk için cho")
-_AND = rf"(?:[,;&，、]{_BRIEFLY})?(?:{_any('and und et y e и en dan ve và')}{_BRIEFLY})?"
+_FOR = any_of("for für pour por para per за voor untuk için cho")
+_AND = rf"(?:[,;&，、]{_BRIEFLY})?(?:{any_of('and und et y e и en dan ve và')}{_BRIEFLY})?"
 GOES_ON = re.compile(
     rf"[.,:．，：٫٬'’]?{DIGIT}|e[-+−]?\d"
     rf"|{SPACE}*+\*?{SPACE}*+{DIGIT}"
     rf"|[)\]}}）】」]{SPACE}*+{DIGIT}|[-−](?={LINE_END}|\Z)|{AROUND}\+/[-−]|{AROUND}[(,;]?{AROUND}{_ROUNDED}(?![^\W\d_])"
+    rf"|{AROUND}[(,;→]?{AROUND}{_REVISED}{AROUND}(?:(?:to|auf|à|a|до|[:：]){AROUND})?{DIGIT}"
+    rf"|{AROUND}{_OR_MORE}(?![^\W\d_])(?!{AROUND}{DIGIT})|{SPACE}++(?:plus|minus)(?={AROUND}\.?(?:{LINE_END}|\Z))|{SPACE}*+‰"
+    rf"|(?!{UNITS}(?![a-z]))[a-z]{{1,3}}(?![^\W\d_]|-)"
     rf"|{AROUND}(?:{SIGN}++|\.{{2,3}}|[:：∶]|{JOINED}|{_TEX_JOINED}){AROUND}(?:{MAYBE}{AROUND})?{DIGIT}"
     rf"|{AROUND}(?:{UNITS}{AROUND})?{RANGE}{AROUND}(?:(?:{MAYBE}|{_AT_MOST}|an?){AROUND})?(?:{DIGIT}|{_SPELT})"
     rf"|{AROUND}{MAYBE}{SPACE}++{DIGIT}"
     rf"|{SPACE}++(?:{UNITS}{SPACE}++)?{BRIEF}{SPACE}++(?:{MAYBE}{SPACE}++)?\d++(?![-–]?\w)"
     rf"|{AROUND}{UNITS}{AROUND}[-−–—~～]{AROUND}{POSITIVE}{AROUND}{UNITS}(?![^\W\d_])"
-    rf"|{_BRIEFLY}{_IN_BRACKETS}{_BRIEFLY}{_AND}{POSITIVE}{_BRIEFLY}[(（]"
+    rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_IN_BRACKETS}{_BRIEFLY}{_AND}{POSITIVE}{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?[(（]"
     rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}(?:{SPACE}++[^\W\d_]++){{1,4}}+{_BRIEFLY}"
     rf"{_AND}\d++{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}{SPACE}"
     rf"|[+＋](?=\s|[{WRAPPING}]|\Z)|(?:st|nd|rd|th|[eè]re?(?!-)|[eè]me|te)(?!\w)|[ºª°]"
@@ -129,19 +118,41 @@ GOES_ON = re.compile(
 )
 """Text that makes the number before it a part of something: a longer number, a power, a range, a sum, a list, an ordinal."""
 
+_NOT = any_of(
+    "not nicht pas não не bukan 不是 لا नहीं নয় نہیں değil niet nie than from of previously formerly was instead before"
+    " vorher zuvor statt avant antes прежде раньше sebelumnya"
+)
+_WORD_OF_ANY_SCRIPT = r"[^\s\d:：.。,，、;；!！?？()（）\[\]{}|/∕／=+<>]++"
+ANOTHER = re.compile(
+    rf"(?:{SPACE}|[,，、;；(（\[→>–—*_-]|\.{{2,3}}|…)*+(?:(?!{_NOT}(?![^\W\d_])){_WORD_OF_ANY_SCRIPT}(?:{SPACE}|[,，、*_])++){{1,3}}?"
+    rf"({POSITIVE}){AROUND}{UNITS}?{AROUND}[.!。]?{AROUND}(?:{LINE_END}|\Z)",
+    re.IGNORECASE,
+)
+"""Another number that ends the line, one to three words of any language after the first."""
 
-def choice(label: str) -> str:
-    """A pattern for two labels or more side by side between which nothing is said; `label` is one of them, as a pattern."""
-    in_list = rf"[,;，、](?={AROUND}(?:{label}){AROUND}(?:[,;，、/|]|{RANGE}|{LINE_END}|\Z))"
+
+NOT_JOINED = r"(?![^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
+"""The end of a word: no letter follows, but of a script that puts no spaces between words."""
+
+
+def choice(labels: Iterable[str]) -> str:
+    """A pattern for two labels or more side by side between which nothing is said; of the later ones the last word is enough."""
+    words = [[re.escape(word) for word in label.split()] for label in labels]
+    label = "|".join(r"\s+".join(parts) for parts in words)
+    ends = "|".join(parts[-1] for parts in words)
+    around = rf"(?:(?!{label}|{ends})(?:{AROUND[3:-3]}))*+"
+    in_list = rf"[,;，、](?={around}(?:{label}){around}(?:[,;，、/|]|{RANGE}|{LINE_END}|\Z))"
     side_by_side = rf"(?:[/∕／|&]|{RANGE}|{_AND_WORDS}|{in_list})"
-    return rf"(?<!\w)(?:{label})(?!\w)(?:{AROUND}{side_by_side}{AROUND}(?:the\s+)?(?:{label})(?!\w))+"
+    return rf"(?<!\w)(?:{label}){NOT_JOINED}(?:{around}{side_by_side}{around}(?:the\s+)?(?:{label}|{ends}){NOT_JOINED})+"
 
 
 # sums
 
-_IS = _any("equals makes gives is_equal_to ergibt macht égale es_igual_a é_igual_a равно")
-_PLUS = _any("plus más mais più плюс")
-_NOTE = rf"(?:{_BRIEFLY}(?:{_IN_BRACKETS}|(?!(?:{_IS}|{_PLUS})(?!\w))[^\W\d_]++)){{0,6}}+{AROUND}[,;、，]?{SPACE}*+"
+_IS = any_of("equals makes gives is_equal_to ergibt macht égale es_igual_a é_igual_a равно")
+_PLUS = any_of("plus más mais più плюс")
+LETTER = r"(?:[^\W\d_]|[\u0900-\u0903\u093a-\u094f\u0981-\u0983\u09bc-\u09cd\u064b-\u065f])"
+"""A letter, or a vowel sign of Hindi, Bengali or Arabic."""
+_NOTE = rf"(?:{_BRIEFLY}(?:{_IN_BRACKETS}|(?!(?:{_IS}|{_PLUS})(?!\w)){LETTER}++)){{0,6}}+{AROUND}[,;、，]?{SPACE}*+"
 """The purpose of a term: something in brackets, or a few words."""
 _NEXT_LINE = rf"(?:\r?{LINE_END}{SPACE}*+)?"
 ADDED = re.compile(
@@ -155,57 +166,77 @@ TOTAL = re.compile(
 )
 """The sum of the terms before it."""
 
+PARTS = re.compile(
+    rf"(?:{_BRIEFLY}(?P<opened>[(（\[]){SPACE}*+[=＝]?|{AROUND}[=＝]){_BRIEFLY}({POSITIVE})(?={_NOTE}(?:[+＋]|{_PLUS}(?!\w))|{AROUND}[-−–])",
+    re.IGNORECASE,
+)
+"""The first of the terms after a total that is their sum."""
+
 # the best score there is
 
 _BEST = rf"({POSITIVE}|{_SPELT}|[五十百])"
-_OF = _any("of von der aus auf sur de sobre em dos su di из van z na dari trên من op")
-_FILLER = _any(
+_BEST_STEM = rf"({POSITIVE}|{_SPELT}|{_STEM}(?=stufig|punkte|балл)|[五十百])"
+_OF = any_of("of von der aus auf sur de sobre em dos su di из van uit z na dari trên من op")
+_FAINTLY_OF = any_of("from within over against in on per على")
+"""Words that say so where nothing follows the number."""
+_FILLER = any_of(
     "a an the possible maximum total of max\\.? maximal insgesamt möglichen maximalen einer einem? une? una un uno um uma"
     " m[áa]x(?:imo)? de massimo di возможных максимальных أصل أقصى maksimal maksimum maks\\.? tối_đa"
-    " les los las os der"
+    " les los las os der perfect full top best score mark grade tổng_số"
 )
-_MAX = _any(
+_MAX = any_of(
     "max\\.? maximal(?:e[rns]?)? maximums? máx\\.? máxim[oa] maksimal maksimum maks\\.? макс\\.? максимум максимально"
     " massimo höchstens максимальн(?:ый|ая|ое) massima (?:maximal|höchst)punktzahl 共"
-    " 满分 滿分 满点 満点 总分 總分 最高分? 最大 만점 최대 अधिकतम সর্বোচ্চ الحد_الأقصى tối_đa highest_possible best_possible"
+    " 满分 滿分 满点 満点 总分 總分 最高分? 最大 만점 최대 अधिकतम সর্বোচ্চ الحد_الأقصى tối_đa زیادہ_سے_زیادہ سب_سے_زیادہ"
+    " (?:highest|best|top)(?:_possible)?(?:_(?:score|mark|grade))?(?![^\\W\\d]) bestnote höchstnote"
 )
-_MARK = _any("points? score punktzahl punkte note балл оценка nilai")
-_IS_THE = rf"(?:(?:is|being|as|[=:]){AROUND}(?:the{SPACE}++)?)"
-_WITH = _any("with where wobei mit où avec donde con onde com dove где при")
-_SCALE = _any(
+_MARK = any_of("points? score punktzahl punkte note балл оценка nilai")
+_IS_THE = rf"(?:(?:{any_of('is being as ist étant est siendo es sendo é essendo è это adalah')}|[=:]){AROUND})"
+_THE = rf"(?:{any_of('the das der die le la el il o a')}{SPACE}++)?"
+_FIRST_RATE = any_of("best highest top beste meilleure? mejor melhor migliore лучш(?:ее|ий|ая) terbaik 最好 最高") + r"(?!\w)"
+_WITH = any_of("with where wobei mit où avec donde con onde com dove где при siendo sendo essendo")
+_SCALE = any_of(
     "scale range skala échelle escala scala шкал[еа] schaal skali ölçek(?:te)? مقياس thang(?:_điểm)? 量表 尺度 척도 पैमाने"
 )
-_FROM = _any("of from out_of von vom de del da dal dall do du allant_de od от van من из zero null one eins 0 1")
-_UP_TO = "to bis à a al até до tot do sampai hingga đến إلى से থেকে から 에서 and und et y e и"
-_TO = rf"(?:[-–—−~～〜至到]|\.{{2,3}}|…|{_any(_UP_TO)})"
+_FROM = any_of("of from out_of von vom de del da dal dall do du allant_de od от van من из zero null one eins 0 1")
+_UP_TO = "to up_to bis à a al até до tot do sampai hingga đến إلى से থেকে から 에서 and und et y e и"
+_TO = rf"(?:[-–—−~～〜至到]|\.{{2,3}}|…|{any_of(_UP_TO)})"
 _WORD = rf"(?:[^\W\d_]++\.?{AROUND})"
-_POINTS = _any("points? punkte stufigen?e? er балл?льной puntos pontos punti punten puntowej")
+_POINTS = any_of("points? punkte stufigen?e? er балл?льной puntos pontos punti punten puntowej")
 _PERCENT = (
     r"[%％٪]|"
-    + _any("percent per_cent prozent pour_cent por_ciento por_cento per_cento процент(?:а|ов)? procent persen phần_trăm")
+    + any_of("percent per_cent prozent pour_cent por_ciento por_cento per_cento процент(?:а|ов)? procent persen phần_trăm")
     + r"(?!\w)|प्रतिशत|শতাংশ|فیصد|(?:ب|في )الم(?:ئة|ائة)|パーセント|퍼센트"
 )
-_LESS = _any("में_से এর_মধ্যে میں_سے üzerinden 중 中")
+_LESS = any_of("में_से এর_মধ্যে میں_سے üzerinden 중 中")
 """Words after the best score: the number given out of it follows."""
 _NAMED = rf"(?:{UNITS}{AROUND})?[,;，、]?{AROUND}"
 OUT_OF = re.compile(
     rf"{AROUND}(?:"
-    rf"(?:{_WORD}?(?:[/∕／]|out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+{AROUND}{_BEST}"
-    rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+(?:{AROUND}{_MARK}(?!\w))?{AROUND}[=:：–—]?{AROUND}{_BEST}"
-    rf"|{_NAMED}(?:\d++{AROUND}[=:]{AROUND}{_WORD}{{1,2}}[,;]?{AROUND})?(?:{_WITH}{AROUND})?"
-    rf"{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_IS_THE}?{_MAX}|{_IS_THE}(?:best|highest|top)(?!\w)|分制|点制|段階)"
+    rf"(?:{_WORD}?(?:[/∕／]|(?:[,;–—-]{AROUND})?out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+"
+    rf"{AROUND}{_BEST}"
+    rf"|{_FAINTLY_OF}(?!\w){AROUND}{_BEST}(?={AROUND}{UNITS}?[.!。]?{AROUND}(?:{LINE_END}|\Z))"
+    rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+(?:{AROUND}{_MARK}(?!\w))?{AROUND}[=:：–—为為は]?{AROUND}{_BEST}"
+    rf"|{_NAMED}(?:\d++{AROUND}(?:[=:]{AROUND})?{_WORD}{{1,2}}[,;]?{AROUND}(?:{_AND_WORDS}{AROUND})?)?(?:{_WITH}{AROUND})?"
+    rf"{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:(?:{_IS_THE}{_THE})?{_MAX}|(?:{_IS_THE}{_THE})?{_FIRST_RATE}|分制|点制|段階)"
+    rf"|{_NAMED}{_WITH}{AROUND}{_BEST}{AROUND}{_THE}(?:{_MAX}|{_FIRST_RATE})"
     rf"|{_NAMED}{_WORD}{{0,4}}?{_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
     rf"{AROUND}(?:{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?"
-    rf"|{_NAMED}{_WORD}{{0,3}}?(?:\d++{AROUND}-?{_TO}-?{AROUND})?{_BEST}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{AROUND}{_SCALE}"
+    rf"|{_NAMED}{_WORD}{{0,3}}?(?:\d++{AROUND}-?{_TO}-?{AROUND})?{_BEST_STEM}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{AROUND}{_SCALE}"
     rf"|{_NAMED}(?<=[(（\[]){_BEST}{AROUND}{_TO}{AROUND}{_BEST}{SPACE}*+[)）\]]"
-    rf"|{_NAMED}(?<=[(（\[]){_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_LESS}){SPACE}*+[)）\]]"
+    rf"|{_NAMED}(?:(?<=[(（\[])|(?<=[,，、])|(?<={SPACE})){_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_LESS})(?:{AROUND}\d++)?"
+    rf"{AROUND}[.!。]?(?={LINE_END}|\Z)"
     rf"|({_PERCENT}))",
     re.IGNORECASE,
 )
 """The best score there is, where a verdict names it: the last group that matched, a percentage being of a hundred."""
+AGAIN = re.compile(
+    rf"{AROUND}[/∕／]{AROUND}\d|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?(?:out{SPACE}++of|{_OF})(?!\w){_BRIEFLY}{DIGIT}", re.IGNORECASE
+)
+"""A second best score behind the first."""
 BEST_FIRST = re.compile(
     rf"{AROUND}{UNITS}?{AROUND}(?:満点|满点|满分|滿分|만점|段階(?:評価)?)?{AROUND}"
-    rf"{_any('中的 中 のうち で 에 에서 중 중에 중에서 में_से এর_মধ্যে میں_سے üzerinden')}{AROUND}({POSITIVE})",
+    rf"{any_of('中的 中 のうち で 에 에서 중 중에 중에서 में_से এর_মধ্যে میں_سے üzerinden')}{AROUND}({POSITIVE})",
     re.IGNORECASE,
 )
 """The score after a best score that stands first (`10点中4点`)."""
@@ -229,3 +260,29 @@ ENDS_LINE = re.compile(
     re.IGNORECASE,
 )
 """A rest of a line without words of its own."""
+_REASONS = any_of(
+    "begründung erklärung erläuterung justification explication raisons? justificación explicación razón justificativa"
+    " explicação razão"
+    " обоснование объяснение пояснение alasan penjelasan giustificazione spiegazione motivazione motivering uitleg"
+    " uzasadnienie gerekçe"
+)
+_REASONS_IN_ENGLISH = any_of(
+    "justifications? reasons? reasoning rationale explanations? breakdown basis comments? notes? details factors criteria summary"
+)
+_ARTICLES = any_of(
+    "for of behind about on to the this that my our your its given final overall total für den das die der des diesen zum del"
+    " de la el du le ce ces para por esta este da do deste della dello dell['’]? per il lo questo voor deze dla untuk для этой"
+)
+EXPLAINS = re.compile(
+    rf"(?<![^\W\d_])(?:{_REASONS}|{_REASONS_IN_ENGLISH}(?={SPACE}++{_ARTICLES}{SPACE}))(?:{SPACE}++{_ARTICLES}){{0,4}}+"
+    rf"(?:{SPACE}|[*_`\"])*+\Z"
+    rf"|(?:\A|{LINE_END})[\W_]*+(?:why|how)(?:{SPACE}++[^\W\d_]++){{0,6}}+[\W_]*+\Z",
+    re.IGNORECASE,
+)
+"""The end of a line's beginning: words after which reasons for a score follow, and not the score."""
+BOUNDS = re.compile(
+    rf"(?<![^\W\d_])(?:max(?:imum|imal(?:er|e)?|\.)?|min(?:imum|imal(?:er|e)?|\.)?|(?:highest|lowest|best|worst|total){SPACE}++possible"
+    rf"|possible|perfect|passing|höchste[rs]?|maksimal|максимальный){SPACE}++(?:possible{SPACE}++)?[*_`\"]*+\Z",
+    re.IGNORECASE,
+)
+"""The end of a line's beginning: words that name an end of the scale."""

@@ -13,7 +13,6 @@ import gc
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from selfreward.engines.machine import find_device, memory_here, ran_out
 from selfreward.engines.protocols import Advance, likeliest, untold
 from selfreward.engines.sampling.drawing import Spellings, draw
 from selfreward.engines.sampling.plain import CANNOT, Plain, shortest
+from selfreward.engines.sampling.rows import Row, in_place
 from selfreward.engines.sampling.sizes import SEES_AHEAD, token_bytes
 from selfreward.engines.sampling.suited import suits, way_of
 from selfreward.engines.sampling.tree import Tree
@@ -32,30 +32,10 @@ from selfreward.engines.thoughts import without_thought
 from selfreward.engines.tokens import answer_text, completion_ids, decode, end_of_turn, load_tokenizer, prompt_ids, template
 from selfreward.errors import OutOfMemory, SelfRewardError, first_line
 from selfreward.recipe import BackendConfig
-from selfreward.records import Completion, Finish, Message, Posed, Request, Watched
+from selfreward.records import Completion, Message, Posed, Request
 
 SHARED = 8
 """Fewer common first tokens than this are not worth a pass of their own."""
-
-
-@dataclass
-class _Row:
-    """One request while it is being completed."""
-
-    request: Request
-    prompt_tokens: int
-    limit: int
-    uniforms: np.ndarray
-    forced: list[int] | None = None
-    """The tokens to draw, whatever the model's probabilities."""
-    logprob: float = 0.0
-    """The log-probability of the tokens of `forced` so far."""
-    ids: list[int] = field(default_factory=list)
-    finish: Finish = "length"
-    first_token: dict[str, float] | None = None
-    watched: list[Watched] = field(default_factory=list)
-    stop: list[int] = field(default_factory=list)
-    """The token that ended the row, if a token did."""
 
 
 class HFModel:
@@ -72,7 +52,7 @@ class HFModel:
         try:
             self.tokenizer = load_tokenizer(path)
             self.model = AutoModelForCausalLM.from_pretrained(
-                path, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
+                path, dtype=getattr(torch, dtype), return_dict=True, trust_remote_code=False, use_safetensors=True
             )
         except SelfRewardError:
             raise
@@ -203,13 +183,13 @@ class HFModel:
         finally:
             self._reader.prune()
 
-    def _row(self, request: Request) -> _Row:
+    def _row(self, request: Request) -> Row:
         length = len(self._tokens(*request.posed))
         limit, forced = min(request.sampling.longest, self.context - length), None
         if request.forced is not None:
             forced = completion_ids(self.tokenizer, request.messages, request.forced, request.forced_thought)
             limit = min(len(forced), self.context - length)
-        return _Row(request, length, limit, np.random.Generator(np.random.Philox(request.seed)).random(limit), forced)
+        return Row(request, length, limit, np.random.Generator(np.random.Philox(request.seed)).random(limit), forced)
 
     def _first_token(self, logits: torch.Tensor, count: int) -> dict[str, float] | None:
         """The `count` likeliest words of `logits` [word] as text, with their log-probabilities; None for a count of 0."""
@@ -218,7 +198,7 @@ class HFModel:
         values, words = torch.log_softmax(logits.double(), dim=-1).topk(min(count, len(logits)))
         return likeliest(zip((decode(self.tokenizer, [word]) for word in words.tolist()), values.tolist(), strict=True))
 
-    def _decode(self, rows: list[_Row], texts: list[int], logits: torch.Tensor) -> Iterator[_Row]:
+    def _decode(self, rows: list[Row], texts: list[int], logits: torch.Tensor) -> Iterator[Row]:
         """Extend `rows` token by token until each has stopped or reached its limit; each as soon as it has.
 
         Rows with the same words so far are one text to the model: `texts` says which of `logits` [text, word] is each row's.
@@ -229,17 +209,18 @@ class HFModel:
             goes_on = [self._take(row, token, logits[text]) for (row, text), token in zip(live, tokens, strict=True)]
             yield from (row for (row, _), on in zip(live, goes_on, strict=True) if not on)
             self.tell(len(live))
-            grown: dict[tuple[int, int], int] = {}
-            stay = [(row, text, token) for (row, text), token, on in zip(live, tokens, goes_on, strict=True) if on]
-            live = [(row, grown.setdefault((text, token), len(grown))) for row, text, token in stay]
-            if not live:
+            stay = [(row, (text, token)) for (row, text), token, on in zip(live, tokens, goes_on, strict=True) if on]
+            if not stay:
                 return
+            grown = in_place(dict.fromkeys(longer for _, longer in stay))
+            places = {longer: place for place, longer in enumerate(grown)}
+            live = [(row, places[longer]) for row, longer in stay]
             before, drawn = zip(*grown, strict=True)
             if [*before] != [*range(len(logits))]:
                 self._reader.keep(torch.tensor(before, device=self.device))
             logits = self._reader.grow(torch.tensor(drawn, device=self.device))
 
-    def _drawn(self, rows: list[_Row], step: int, logits: torch.Tensor) -> list[int]:
+    def _drawn(self, rows: list[Row], step: int, logits: torch.Tensor) -> list[int]:
         """The next token of each row: drawn from `logits` [row, word], or the forced one. All rows are of one kind."""
         if rows[0].forced is None:
             uniforms = torch.tensor([row.uniforms[step] for row in rows], device=self.device)
@@ -251,7 +232,7 @@ class HFModel:
             row.logprob += logprob
         return tokens
 
-    def _take(self, row: _Row, token: int, logits: torch.Tensor) -> bool:
+    def _take(self, row: Row, token: int, logits: torch.Tensor) -> bool:
         """Append the token drawn from `logits` [word] to `row`; returns True if the row goes on."""
         if row.forced is not None and len(row.ids) + 1 < len(row.forced):
             row.ids.append(token)
@@ -264,7 +245,7 @@ class HFModel:
             row.watched.append(seen)
         return len(row.ids) < row.limit
 
-    def _completion(self, row: _Row) -> Completion:
+    def _completion(self, row: Row) -> Completion:
         # A role marker that the model wrote must show, or the forged turn after it would pass for the answer.
         completion = Completion(
             request_id=row.request.id,

@@ -83,8 +83,9 @@ def load_weights(path: Path, config: PretrainedConfig, **held: Any) -> PreTraine
 
 
 def with_dropout(config: PretrainedConfig, dropout: float) -> PretrainedConfig:
-    """A copy of a model's settings in which every dropout that its architecture has is `dropout`."""
+    """A copy of a model's settings to train with: every dropout that it has is `dropout`, and outputs have names."""
     changed = copy.deepcopy(config)
+    changed.return_dict = True
     for name in DROPOUTS:  # read once, when the layers are made
         if hasattr(changed, name):
             setattr(changed, name, dropout)

@@ -42,8 +42,9 @@ def with_word(text: str, word: str, rng: random.Random) -> str:
 
 def note_comma(text: str, _: Arguments) -> str:
     """The first comma."""
-    place = re.search(r"(\S*),", text)
-    return f'"{place[1][-12:]}," has one' if place else "none"
+    if place := re.search(r"(\S+),", text):
+        return f'"{place[1][-12:]}," has one'
+    return "has one" if "," in text else "none"
 
 
 def break_comma(text: str, _: Arguments, rng: random.Random) -> str:

@@ -52,7 +52,7 @@ def _said(value: Any) -> str:
 SEEN: tuple[Kind, ...] = (
     Kind(
         "punctuation:no_comma",
-        ("Do not use any commas.", "Use no commas.", "Write it changes.without commas."),
+        ("Do not use any commas.", "Use no commas.", "Write it without commas."),
         lambda rng: {},
         lambda text, _, __: text.replace(",", ""),
         changes.break_comma,
