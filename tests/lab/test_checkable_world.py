@@ -76,7 +76,7 @@ def test_no_seed_asks_for_a_kind_that_is_held_out_and_held_out_prompts_do():
 def test_no_prompt_is_in_two_seeds():
     texts = [prompt.text for name in ("prompts", "heldout_prompts") for prompt in rows(name, Prompt)]
     texts += [ranking.prompt for ranking in rows("heldout_rankings", Ranking)]
-    texts += [example.prompt for example in rows("ift", Example)]
+    texts += {example.prompt for example in rows("ift", Example)}
     assert len(texts) == len(set(texts))
 
 
@@ -84,8 +84,10 @@ def test_the_seeds_are_those_that_the_script_draws():
     drawn = draw(World(random.Random(SEED_OF_ALL)))
     assert [task.prompt for task in drawn.prompts] == rows("prompts", Prompt)
     assert [task.prompt for task in drawn.heldout] == rows("heldout_prompts", Prompt)
-    by_text = {task.text: task for task in drawn.ift}
-    for example in rows("ift", Example):
+    by_text = {task.text: task for task in (*drawn.ift, *drawn.judged)}
+    examples = rows("ift", Example)
+    assert sum(example.prompt in {task.text for task in drawn.ift} for example in examples) == 18
+    for example in examples:
         assert all(verdicts_on(by_text[example.prompt], example.response))
     for ranking in rows("heldout_rankings", Ranking):
         task = next(task for task in drawn.ranked if task.text == ranking.prompt)

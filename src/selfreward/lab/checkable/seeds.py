@@ -1,8 +1,9 @@
 """Make the seeds of the checkable world: `python -m selfreward.lab.checkable.seeds BASE OUT`. They stand for people's work.
 
-BASE is SmolLM2-135M-Instruct as a folder. IFT answers are the base's own, the best of four by the checkers. EFT judgments walk
-through the instructions one by one; they are written by a program that knows what the checkers say, and errs in `ERRORS` of its
-verdicts, as people do. The files were made once, from one seed, and are shipped; after M1 the loop is told nothing by a checker.
+BASE is SmolLM2-135M-Instruct as a folder. IFT answers are the base's own: the best of four by the checkers, which are few, and
+those to the tasks that EFT judges, mended by a program until they follow every instruction. EFT judgments walk through the
+instructions one by one; they are written by a program that knows what the checkers say, and errs in `ERRORS` of its verdicts, as
+people do. The files were made once, from one seed, and are shipped; after M1 the loop is told nothing by a checker.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 from selfreward.engines import open_model
 from selfreward.lab.checkable.kinds import SEEN, UNSEEN, Kind
-from selfreward.lab.checkable.world import SIZES, Task, judgment, sample_task, varied
+from selfreward.lab.checkable.world import SIZES, Task, followed, judgment, sample_task, varied
 from selfreward.recipe import BackendConfig
 from selfreward.records import Checkpoint, Example, Ranking, Record, Request, Response, Sampling, to_line, write_whole
 from selfreward.steps import Rubric, check
@@ -121,13 +122,20 @@ def draw(world: World) -> Drawn:
     return Drawn(ift, judged, prompts, heldout, [*world.tasks(RANKED[0]), *world.tasks(RANKED[1], UNSEEN, (1, 1, 2))])
 
 
+def mended(task: Task, answers: Answers) -> list[Example]:
+    """The base's answers, changed to follow every instruction; those that still do not are left out."""
+    rng = random.Random(task.text)
+    texts = dict.fromkeys(followed(task, answer.text, rng) for answer in answers[task.prompt.id])
+    return [Example(prompt=task.text, response=text, kind="ift", source=SOURCE) for text in texts if all(verdicts_on(task, text))]
+
+
 def make(base: Path, out: Path) -> None:
     """Write ift, eft, prompts, heldout_prompts and heldout_rankings (JSONL) to `out`."""
     world = World(random.Random(SEED))
     ift, judged, prompts, heldout, ranked = draw(world)
     answers = answers_of(base, [*((task, BEST_OF) for task in ift), *((task, OTHERS) for task in (*judged, *ranked))])
     files: dict[str, Sequence[Record | None]] = {
-        "ift": [best(task, answers) for task in ift],
+        "ift": [*(best(task, answers) for task in ift), *(one for task in judged for one in mended(task, answers))],
         "eft": [world.judged(task, text) for task in judged for text in world.texts(task, answers)],
         "prompts": [task.prompt for task in prompts],
         "heldout_prompts": [task.prompt for task in heldout],

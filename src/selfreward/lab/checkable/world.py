@@ -72,6 +72,13 @@ def judgment(task: Task, text: str, verdicts: Sequence[bool]) -> str:
     return "\n".join([*lines, f"Score: {BEST * sum(verdicts) // len(verdicts)}"])
 
 
+def followed(task: Task, text: str, rng: random.Random) -> str:
+    """The text, changed to follow one instruction after another."""
+    for kind, arguments in task.rules:
+        text = kind.follow(text, arguments, rng)
+    return text
+
+
 def varied(task: Task, text: str, rng: random.Random) -> str:
     """The text, changed so that it follows each instruction or not by the toss of a coin."""
     for kind, arguments in task.rules:
