@@ -67,6 +67,7 @@ def test_tokens_are_those_of_the_iterations_and_none_of_what_is_measured(tmp_pat
         "M2/judgments": 300,
         "M2/heldout_judgments": 4000,
         "M2/model": 0,
+        "M2/measured": 9,
     }
     for stage, tokens in written.items():
         (tmp_path / stage).mkdir(parents=True)

@@ -131,7 +131,7 @@ def spent(run: Path) -> dict[str, int]:
     sampled, trained = 0, 0.0
     for receipt in sorted(run.glob("*/*.receipt.json")):
         stage = receipt.name.removesuffix(".receipt.json")
-        if receipt.parent.name in ("seed", "M0", "SFT", "M1") or part_of(stage).use in ("test", "hidden"):
+        if receipt.parent.name in ("seed", "M0", "SFT", "M1") or stage == "measured" or part_of(stage).use in ("test", "hidden"):
             continue
         sampled += json.loads(receipt.read_text()).get("completion_tokens", 0)
         if part_of(stage) is MODEL or stage == "ahead":
