@@ -1,5 +1,6 @@
 """Sampling with transformers: the same words as `generate()`, drawn as they should be, whoever else is in the batch."""
 
+import functools
 import json
 import random
 from collections import Counter
@@ -20,7 +21,7 @@ from selfreward.engines.fake import FakeModel
 from selfreward.engines.sampling import attention, drawing, hf, plain, tree
 from selfreward.engines.sampling.hf import HFModel, draw
 from selfreward.engines.sampling.plain import Way
-from selfreward.engines.sampling.rows import in_place
+from selfreward.engines.sampling.rows import in_place, moved
 from selfreward.engines.sampling.sizes import token_bytes
 from selfreward.engines.sampling.tree import Tree
 from selfreward.errors import OutOfMemory, SelfRewardError
@@ -143,10 +144,21 @@ def test_attention_and_its_weights_are_those_of_a_softmax_written_out(kind, cap)
     np.testing.assert_allclose(weight, total, rtol=1e-4, atol=1e-5)
 
 
+def noted(monkeypatch, model, of):
+    """A list to which `of` the ids of every pass of `model` is added."""
+    read, forward = [], model.forward
+
+    @functools.wraps(forward)  # engines look at its arguments
+    def noting(**given):
+        read.append(of(given["input_ids"]))
+        return forward(**given)
+
+    monkeypatch.setattr(model, "forward", noting)
+    return read
+
+
 def test_a_prompt_and_its_samples_are_read_once(llama, monkeypatch):
-    read = []
-    forward = llama.model.forward
-    monkeypatch.setattr(llama.model, "forward", lambda **given: read.append(given["input_ids"].shape) or forward(**given))
+    read = noted(monkeypatch, llama.model, lambda ids: ids.shape)
     one = PAPER.model_copy(update={"max_tokens": 1})
     requests = [ask(prompt, index, one) for prompt in ALIKE for index in range(3)]
     llama.prepare(requests)
@@ -156,9 +168,7 @@ def test_a_prompt_and_its_samples_are_read_once(llama, monkeypatch):
 
 
 def test_samples_with_the_same_words_so_far_are_read_once(llama, monkeypatch):
-    read = []
-    forward = llama.model.forward
-    monkeypatch.setattr(llama.model, "forward", lambda **given: read.append(given["input_ids"].tolist()) or forward(**given))
+    read = noted(monkeypatch, llama.model, torch.Tensor.tolist)
     drawn = {0: [7, 7, 7, 9], 1: [8, 8, 10, 12], 2: [13, 8, 14, 14], 3: [15, 15, 15, 15]}
     monkeypatch.setattr(hf, "draw", lambda logits, uniforms, *_: torch.tensor(drawn[len(read) - 2][: len(logits)]))
     assert not {7, 8, 9, 10, 12, 13, 14, 15} & llama.stops
@@ -180,10 +190,10 @@ def test_texts_that_grow_keep_their_places_where_they_can():
 def test_rows_are_moved_in_memory_only_where_their_places_change():
     room = torch.arange(4.0)[:, None].expand(4, 3).clone()
     where = room.data_ptr()
-    kept = tree._moved(room, torch.tensor([0, 3, 2]))
+    kept = moved(room, torch.tensor([0, 3, 2]))
     assert (kept[:, 0].tolist(), kept.data_ptr()) == ([0, 3, 2], where)
-    assert tree._moved(kept, torch.tensor([1, 0]))[:, 0].tolist() == [3, 0]  # two that change places
-    assert tree._moved(torch.arange(2.0)[:, None], torch.tensor([1, 0, 1]))[:, 0].tolist() == [1, 0, 1]
+    assert moved(kept, torch.tensor([1, 0]))[:, 0].tolist() == [3, 0]  # two that change places
+    assert moved(torch.arange(2.0)[:, None], torch.tensor([1, 0, 1]))[:, 0].tolist() == [1, 0, 1]
 
 
 def test_a_batch_of_which_the_engine_was_not_told_is_answered_all_the_same(llama):

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from selfreward.cli import app
 from selfreward.errors import Outdated, SelfRewardError
-from selfreward.measure.evaluations.evaluate import find_subject
+from selfreward.measure import find_subject
 from selfreward.records import settings_of
 from selfreward.reports import write_cards
 from selfreward.reports.push import pack

@@ -78,7 +78,7 @@ def answering(text, finish="stop"):
         (lambda asked: None, {"prompts__from": "prompts.jsonl"},
          r"no prompts: held_out 3\) of the prompts from .+\. held_out, for example: “name the birch", "prompts.from"),
         (proposing("", "error"), {}, r"no prompts: writer_failed 6\) of the 6 that the writer wrote$", "prompts.by"),
-        (answering("", "error"), {}, r"of \d+ requests for responses none was answered", None),
+        (answering("", "error"), {}, r"none of \d+ requests for responses was answered", None),
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value and " " not in value else None,
 )  # fmt: skip

@@ -281,7 +281,7 @@ def test_who_measures_cannot_choose_under_any_name(world):
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("Describe  amber number 3", "are trained on"), ("name the birch number 1", "are measured on"), (None, "has no prompts")],
+    [("Describe  amber number 3", "is trained on"), ("name the birch number 1", "is measured on"), (None, "has no prompts")],
 )
 def test_validation_prompts_are_neither_trained_nor_measured_on(text, what, world):
     prompts = [Prompt(text=text, source="seed")] if text else []
@@ -329,7 +329,7 @@ def test_pairs_that_cannot_be_read_whole_are_counted_listed_and_not_trained_on(s
 
 def test_without_any_pair_that_can_be_read_there_is_no_training(short_sighted):
     folder, base, trainer = short_sighted
-    with pytest.raises(SelfRewardError, match="of 2 pairs none can be read whole"):
+    with pytest.raises(SelfRewardError, match="can read none of 2 pairs whole"):
         folder.train_dpo([("a prompt too long", "good", "bad")] * 2, base, base, DPOConfig(), 0)
     assert trainer.seen == []
 

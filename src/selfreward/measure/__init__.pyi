@@ -1,6 +1,7 @@
 from .axes import (Judged as Judged, correlation as correlation, reward_modeling as reward_modeling)
-from .evaluations.evaluate import (COMPARED as COMPARED, HELD_OUT as HELD_OUT, evaluate as evaluate, find_kind as find_kind,
-    find_subject as find_subject, name_servers as name_servers)
+from .evaluations.evaluate import (evaluate as evaluate, find_kind as find_kind)
+from .evaluations.subjects import (COMPARED as COMPARED, HELD_OUT as HELD_OUT, find_subject as find_subject,
+    name_servers as name_servers)
 from .evaluations.length_control import (DIFFICULTY as DIFFICULTY, DRAW as DRAW, GAMED as GAMED,
     length_controlled as length_controlled, read_board as read_board, weighted_preference as weighted_preference,
     win_rate as win_rate)

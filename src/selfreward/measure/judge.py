@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from selfreward.engines import Model, completions, open_model, outside_model
 from selfreward.errors import SelfRewardError
-from selfreward.measure.evaluations.evaluate import find_subject, name_servers
+from selfreward.measure.evaluations.subjects import find_subject, name_servers
 from selfreward.recipe import BackendConfig, JudgeConfig, Section, ServerConfig, load_recipe, merged, written
 from selfreward.records import HALVES, Asked, Judgment, Message, Outcome, Prompt, Response, quoted, wrong_field
 from selfreward.steps import Grader

@@ -167,7 +167,7 @@ class Measurer:
             answer_length=_average([len(a.text) for a in own if a.answered]),
             ran_out_of_length=_average([a.finish in ("length", "truncated") for a in own]),
             distinct_answers=len({a.text for a in own}) / len(own),
-            score_histogram=tally.histogram, judgments=_ordered(tally.outcomes),
+            score_histogram=tally.histogram, judgments=dict(sorted(tally.outcomes.items())),
             reward_modeling=judging,
             checks=followed([self.checked[a.id] for a in own if a.id in self.checked], *self._resampling),
             loop=self.loop_stats(iteration, by_response, folder) if iteration else None,
@@ -251,7 +251,7 @@ class Measurer:
             well_formed=len(with_truth) / len(iteration.prompts) if true else None,
             distinct_prompts=len({prompt.id for prompt in iteration.prompts}),
             responses=len(iteration.responses), response_length=characters / max(len(iteration.responses), 1),
-            judgments=_ordered(tally.outcomes), score_histogram=tally.histogram,
+            judgments=dict(sorted(tally.outcomes.items())), score_histogram=tally.histogram,
             pairs=len(iteration.pairs), dropped_pairs=folder.dropped(PAIRS),
             untrained_pairs=folder.receipt(MODEL).get("dropped", {}),
             self_score=intervals.mean([own for own, _ in judged] or list(scores.values()), *self._resampling),
@@ -296,7 +296,3 @@ def _summed_up(summary: Path) -> list[Any]:
 
 def _average(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
-
-
-def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
-    return dict(sorted(counts.items()))

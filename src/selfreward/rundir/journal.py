@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from selfreward.engines import Batch, Model, answers, heard, plan_batches, streams
 from selfreward.errors import OutOfMemory, SelfRewardError, amount
-from selfreward.records import Completion, Request, Sampled, read_line, readable, to_line
+from selfreward.records import Checkpoint, Completion, Request, Sampled, read_line, readable, to_line
 from selfreward.rundir.folder import Stage
 from selfreward.rundir.progress import Progress, Work
 
@@ -25,6 +25,22 @@ EVERY = 1.0
 """Seconds that answers of a batch may wait for one another before they are written: a line is as slow as the disk."""
 
 S = TypeVar("S", bound=Sampled)
+Item = TypeVar("Item", contravariant=True)
+Read = TypeVar("Read", bound=Sampled, covariant=True)
+
+
+class Asker(Protocol[Item, Read]):
+    """Asks a model about items, and reads a record from each completion."""
+
+    @property
+    def reading(self) -> Sequence[object]:
+        """Everything beside the completion that `read` depends on (a pattern, a scale), as JSON values."""
+
+    def plan(self, items: Iterable[Item], model: Checkpoint, seed: int) -> list[Request]:
+        """The requests to `model`, each with a seed derived from the run's `seed`."""
+
+    def read(self, request: Request, completion: Completion) -> Read:
+        """The record of one completion."""
 
 
 def completed(

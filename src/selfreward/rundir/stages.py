@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from selfreward.engines import Advance, Model, Trainer, Unshared
 from selfreward.errors import SelfRewardError, amount
@@ -31,7 +31,7 @@ from selfreward.records import (
     sync_folder,
 )
 from selfreward.rundir.folder import RunDir, Stage, versions
-from selfreward.rundir.journal import completed, counted, reasons, usage
+from selfreward.rundir.journal import Asker, Item, completed, counted, reasons, usage
 from selfreward.rundir.layout import MEASUREMENT, MODEL, Part
 from selfreward.rundir.measurement import sign
 from selfreward.rundir.progress import Progress
@@ -54,23 +54,7 @@ from selfreward.rundir.trainings import (
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=Sampled)
-Item = TypeVar("Item", contravariant=True)
-Read = TypeVar("Read", bound=Sampled, covariant=True)
 Opener = Callable[[Checkpoint], Model]
-
-
-class Asker(Protocol[Item, Read]):
-    """Asks a model about items, and reads a record from each completion."""
-
-    @property
-    def reading(self) -> Sequence[object]:
-        """Everything beside the completion that `read` depends on (a pattern, a scale), as JSON values."""
-
-    def plan(self, items: Iterable[Item], model: Checkpoint, seed: int) -> list[Request]:
-        """The requests to `model`, each with a seed derived from the run's `seed`."""
-
-    def read(self, request: Request, completion: Completion) -> Read:
-        """The record of one completion."""
 
 
 class Runner:

@@ -13,7 +13,7 @@ from selfreward.records import Judgment, MetaJudgment, Preference
 PROMPT_FIELDS = {
     "writer_failed": "prompts.by", "ran_on": "prompts.max_tokens", "too_short": "prompts.min_words",
     "too_long": "prompts.max_words", "not_for_text": "prompts.unsuited", "not_ascii": "prompts.ascii_only",
-    "malformed": "prompts.form", "not_novel": "prompts.max_rouge_l", "held_out": "data.heldout_prompts",
+    "malformed": "prompts.form", "not_novel": "prompts.max_rouge_l",
     "repeated": "prompts.from", "anchor": "judge.checks",
 }  # fmt: skip
 """Reason against a new prompt → the field that decides it; `prompts.by`, the writer itself, for other reasons."""

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from selfreward.records import Finish, Request, Watched
 
@@ -35,3 +37,12 @@ def in_place(grown: Collection[tuple[int, int]]) -> list[tuple[int, int]]:
     placed = {text: longer for longer in reversed([*grown]) if (text := longer[0]) < len(grown)}
     others = iter(longer for longer in grown if placed.get(longer[0]) != longer)
     return [placed.get(place) or next(others) for place in range(len(grown))]
+
+
+def moved(room: Tensor, rows: Tensor) -> Tensor:
+    """The `rows` of `room`; those that stay in their places are not copied."""
+    if len(rows) > len(room):
+        return room[rows]
+    new = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+    room[new] = room[rows[new]]
+    return room[: len(rows)]

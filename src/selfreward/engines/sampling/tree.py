@@ -18,6 +18,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from selfreward.engines.sampling.attention import look, merged, repeated, unseen
+from selfreward.engines.sampling.rows import moved
 
 NAME = "selfreward_tree"
 """The name under which transformers knows this attention."""
@@ -75,7 +76,7 @@ class Layer(CacheLayerMixin):
         """Keep `rows` of a part."""
         if part == "own" and self._rooms:
             length = self.parts["own"][0].shape[-2]
-            self._rooms = tuple(_moved(room, rows) for room in self._rooms)
+            self._rooms = tuple(moved(room, rows) for room in self._rooms)
             self.parts["own"] = (self._rooms[0][..., :length, :], self._rooms[1][..., :length, :])
         elif part in self.parts:
             keys, values = self.parts[part]
@@ -99,15 +100,6 @@ class Layer(CacheLayerMixin):
     def get_max_length(self) -> int:
         """None: there is no longest length."""
         return -1
-
-
-def _moved(room: Tensor, rows: Tensor) -> Tensor:
-    """The `rows` of `room`; those that stay in their places are not copied."""
-    if len(rows) > len(room):
-        return room[rows]
-    new = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
-    room[new] = room[rows[new]]
-    return room[: len(rows)]
 
 
 class Tree(Cache):
@@ -286,13 +278,11 @@ class Tree(Cache):
 
     def _trunk_bias(self, window: int | None) -> Tensor | None:
         """The bias over the trunk's keys [row, 1, token, token of the trunk]; None where it hides none."""
-        if window is None:
-            return None
-        if ("trunk", window) not in self._masks:
+        if window is not None and ("trunk", window) not in self._masks:
             now = (self._own_at + self.own - 1)[:, None] if self.growing == "own" else self._at
             seen = torch.arange(self.trunk, device=self.device) > now[..., None] - window
             self._masks["trunk", window] = unseen(seen[:, None])
-        return self._masks["trunk", window]
+        return self._masks.get(("trunk", window))
 
 
 def attend(

@@ -239,4 +239,6 @@ def _spread(figure: dict[str, float] | None) -> str:
 
 
 def _interval(figure: dict[str, float] | None) -> str:
+    if figure and "low" not in figure:
+        return f"{figure['value']:+.2f} (one seed)"
     return f"{figure['value']:+.2f} ({figure['low']:+.2f} to {figure['high']:+.2f})" if figure else "–"

@@ -202,7 +202,9 @@ def _last(run: LabRun) -> Seen:
 
 
 def _difference(values: Sequence[float]) -> dict[str, float]:
-    """A mean over seeds with its 95 % interval by Student's t."""
+    """A mean over seeds with its 95 % interval by Student's t; of one seed the value alone."""
     mean = fmean(values)
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)) if len(values) > 1 else 0.0
+    if len(values) == 1:
+        return {"value": mean}
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
     return {"value": mean, "low": mean - half, "high": mean + half}

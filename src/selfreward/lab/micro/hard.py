@@ -13,24 +13,24 @@ from collections.abc import Mapping, Sequence
 from selfreward.lab.micro import truth
 from selfreward.lab.micro.world import KIND_OF, TASK_KINDS, WORDS, Habits, Task, TaskKind
 
-OVERLOOKED, LATER = 0.2, 0.03
+OVERLOOKED, LATER = 0.33, 0.02
 """Probability that people overlook a fault at an answer's first word, and its increase with every word."""
-ANNOTATORS = Habits(unsorted=0.3, forgetful=0.2, off_kind=0.2, repeating=0.2, miscounting=0.2)
+ANNOTATORS = Habits(unsorted=0.33, forgetful=0.22, off_kind=0.22, repeating=0.22, miscounting=0.22)
 MISCOUNTED = 0.03
 """For every word of an answer, how likely people count one too many or too few."""
 
 
 def sample_task(rng: random.Random, kind: TaskKind | None = None) -> Task:
-    """A solvable task of six words mostly, of `kind` or of any; of `list`, three or four of them are asked for."""
+    """A solvable task of `kind` or of any: a list of six, three or four of them asked for; four or five to sort; four to pick."""
     if kind is None:
         return sample_task(rng, rng.choice(TASK_KINDS))
     descending = rng.random() < 0.5
     if kind == "sort":
-        size = rng.randint(4, 6)
+        size = rng.randint(4, 5)
         return Task(kind, size, descending, tuple(rng.sample(sorted(KIND_OF), size)))
     of = rng.choice(sorted(WORDS))
     if kind == "list":
-        return Task(kind, rng.randint(5, 6), descending, tuple(rng.sample(WORDS[of], rng.randint(3, 4))), of)
+        return Task(kind, 6, descending, tuple(rng.sample(WORDS[of], rng.randint(3, 4))), of)
     size = 4
     others = [word for word in KIND_OF if KIND_OF[word] != of]
     words = rng.sample(WORDS[of], size) + rng.sample(others, rng.randint(3, 4))

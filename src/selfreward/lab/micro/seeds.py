@@ -33,8 +33,6 @@ from selfreward.lab.micro.world import (
 from selfreward.records import Anchor, Example, Prompt, Ranking, Record, write_whole
 
 IFT, PROMPTS, RANKINGS, RANKED, ANCHORS = 200, 240, 120, 4, 40
-SLIPS = 0.4
-"""Share of the judged and ranked answers that also have slips."""
 SOURCE = "micro world, standing for people"
 
 
@@ -52,11 +50,13 @@ class Kind:
     """The habits of those whose answers are IFT."""
     authors: tuple[Habits, ...]
     """The habits of those whose answers are judged and ranked."""
+    slips: float
+    """Share of these answers that also have slips."""
 
 
 MIXED = (WEB, ANNOTATORS, CAREFUL, CARELESS)
-EASY = Kind(20240118, 800, sample_task, check_criteria, lambda task, words, _: judge(task, words), ANNOTATORS, MIXED)
-HARD = Kind(20240119, 300, hard.sample_task, hard.check_criteria, hard.judge_as_people, hard.ANNOTATORS, (WEB, ANNOTATORS))
+EASY = Kind(20240118, 800, sample_task, check_criteria, lambda task, words, _: judge(task, words), ANNOTATORS, MIXED, 0.4)
+HARD = Kind(20240120, 300, hard.sample_task, hard.check_criteria, hard.judge_as_people, hard.ANNOTATORS, (WEB, ANNOTATORS), 0.25)
 KINDS = {"micro": EASY, "micro-hard": HARD}
 
 
@@ -80,7 +80,7 @@ class World:
     def answer(self, task: Task) -> str:
         """An answer by an author with habits or, in the easy world, without."""
         words = write_answer(task, self.rng.choice(self.kind.authors), self.rng)
-        return " ".join(with_slips(words, self.rng) if self.rng.random() < SLIPS else words)
+        return " ".join(with_slips(words, self.rng) if self.rng.random() < self.kind.slips else words)
 
     def ranking(self, task: Task) -> Ranking:
         """Distinct answers, and people's ranks of them by the truth; not all ranks are equal."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
-from urllib.parse import urlsplit
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -26,11 +24,11 @@ from selfreward.measure.evaluations.multi_turn import MTBench
 from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
+from selfreward.measure.evaluations.subjects import COMPARED, Subject, find_subject, held_out
 from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
-from selfreward.records import FOLDER, RESULT, Checkpoint, Findings, Result, readable, write_result
-from selfreward.rundir import BASE, CONFIG, GOES_ON, SEED, FolderReader, Progress, RunDir, Runner, check_model, is_run, no_run
+from selfreward.records import RESULT, Checkpoint, Findings, Result, readable, write_result
+from selfreward.rundir import CONFIG, Progress, RunDir, Runner
 
-COMPARED = "head-to-head"
 KINDS: dict[str, type[Settings]] = {
     "alpaca-eval": AlpacaEval,
     "mt-bench": MTBench,
@@ -48,8 +46,6 @@ SIGNS = {
     "chosen": "reward-modeling", "instruction": "alpaca-eval",
 }  # fmt: skip
 """A field in the rows of a file, and the evaluation that such a file is for."""
-HELD_OUT = {"reward-modeling": "heldout_rankings", COMPARED: "heldout_prompts"}
-"""A run's held-out data, which an evaluation of one of its models uses where no data is given."""
 PARTS = ("judge", "against")
 RECORDS = "records"
 """Folder of an evaluation's stages."""
@@ -57,22 +53,6 @@ JUDGING = ("grading", "pairwise")
 """Settings of judging."""
 VERDICT = 256
 """Tokens of a judgment at most where nobody says: the rubrics ask for a hundred words."""
-SERVER = re.compile(r"(https?://[^#]+)#(.+)")
-"""`URL#MODEL`."""
-
-
-class Subject(NamedTuple):
-    """A model as a user names it: its name, its source, the folder for its evaluations, the recipe of the run that made it."""
-
-    name: str
-    source: str
-    home: Path
-    recipe: Path | None = None
-
-    @property
-    def label(self) -> str:
-        """The name as one component of a path."""
-        return re.sub(r"[/:#]+", "--", self.name)
 
 
 def evaluate(
@@ -91,7 +71,7 @@ def evaluate(
     """
     subject = find_subject(model)
     path, usual = folder or subject.home / name, recipe or subject.recipe
-    changed = merged(_held_out(subject, kind), changes)
+    changed = merged(held_out(subject, kind), changes)
     settings = read_settings(kind, usual, changed)
     if bounds := {} if usual else _verdicts(kind, changes, path):
         settings = read_settings(kind, usual, merged(bounds, changed))
@@ -155,39 +135,6 @@ def _found(settings: Settings, trial: Trial) -> Findings:
         raise SelfRewardError(error.what, str(trial.path / error.where), now) from error
 
 
-def find_subject(name: str) -> Subject:
-    """The model of a run (RUN/M3), a folder with a transformers model, a server, or an outside model in a recipe's notation.
-
-    Raises `SelfRewardError` for a run, and for a model of one that is not there.
-    """
-    path = Path(name)
-    if is_run(path):
-        raise SelfRewardError("is a run, and no model", name, f"Name a model of it: {path / 'M1'}; or `selfreward compare runs`")
-    made = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
-    recipe = made.parent / "config.json"
-    if any(made.glob("*.receipt.json")) and recipe.is_file():
-        check_model(made)
-        converted = made.parent / SEED / BASE  # of a base that was a GGUF file
-        weights = made / "model" if (made / "model").is_dir() else converted if converted.is_dir() else load_recipe(recipe).base
-        return Subject(made.name, str(weights), made / FOLDER, recipe)
-    if re.fullmatch(rf"SFT|M0|{GOES_ON}", path.name) and not path.is_dir() and "://" not in name:
-        raise no_run(path, "Give a model of a run that is there, as runs/demo/M3")
-    if path.is_dir():
-        return Subject(path.resolve().name, name, path / FOLDER)
-    outside = Subject(name, name, Path(FOLDER))
-    return outside._replace(home=outside.home / outside.label)
-
-
-def _held_out(subject: Subject, kind: str) -> dict[str, Any]:
-    """The held-out data of the subject's run, as a setting; empty where there is none."""
-    if not subject.recipe or kind not in HELD_OUT:
-        return {}
-    seed = FolderReader(subject.recipe.parent / SEED)
-    seed.whole(HELD_OUT[kind])
-    file = seed.path / f"{HELD_OUT[kind]}.jsonl"
-    return {"data": {"path": str(file)}} if file.is_file() else {}
-
-
 def find_kind(on: str) -> tuple[str, str | None]:
     """The evaluation that `--on` means, and the file where it means one. Raises `SelfRewardError`."""
     evaluations = [kind for kind in KINDS if kind != COMPARED]
@@ -203,28 +150,6 @@ def find_kind(on: str) -> tuple[str, str | None]:
         says = f"its rows have none of {', '.join(SIGNS)}" if fields else "is no file and no evaluation"
         raise SelfRewardError(says, on, now)
     return kind, on
-
-
-def name_servers(models: Sequence[str], key_env: str | None) -> dict[str, dict[str, str | None]]:
-    """The servers among `models`, by the whole of URL#MODEL. Raises `SelfRewardError` where one is misnamed.
-
-    The key in the variable `key_env` is for the first server, and for others at the same address; no other host is sent it.
-    """
-    for model in models:
-        if "@" in (host := urlsplit(model).netloc):
-            raise SelfRewardError(
-                "its address holds a password", host.split("@")[-1], "Leave it out; --key-env names its variable"
-            )
-    matches = {model: server for model in models if (server := SERVER.fullmatch(model))}
-    misnamed = [model for model in models if model.startswith(("http://", "https://")) and model not in matches]
-    if misnamed or (key_env and not matches):
-        now = "Name a server as URL#MODEL, such as http://localhost:8000/v1#qwen"
-        raise SelfRewardError("is no server", (misnamed or [*models])[0], now)
-    key_url = next((server[1] for server in matches.values()), None)
-    return {
-        name: {"url": server[1], "model": server[2], "key_env": key_env if server[1] == key_url else None}
-        for name, server in matches.items()
-    }
 
 
 def read_settings(kind: str, recipe: Path | None, changes: Mapping[str, Any]) -> Settings:
