@@ -8,7 +8,7 @@ from typing import Any
 INTRODUCTION = """# A real language model, against a truth that a program can check
 
 `python -m selfreward.lab.checkable.study BASE`: SmolLM2-135M-Instruct (Q4_1, dequantised) by the recipe `smollm2-checkable`,
-seeds {seeds}{changes}. `self` is the recipe; `shuffled` deals each prompt's scores out anew among its candidates; `checkers` has
+seeds {seeds}. `self` is the recipe; `shuffled` deals each prompt's scores out anew among its candidates; `checkers` has
 the checkers for a judge, which is the ceiling; `sft` reads the seed examples once more in place of each round of DPO. Checks are
 strict, on held-out prompts: instructions of kinds that the seeds ask for (seen), and of kinds that they do not (unseen).
 Intervals are 95 %, by 10,000 bootstrap resamples of runs and then of prompts.
@@ -24,8 +24,8 @@ def as_markdown(figures: Mapping[str, Any]) -> str:
     """The figures as a page; arms and models that were not run are named."""
     changes = ", ".join(f"`{name} = {value}`" for name, value in figures["changes"].items())
     seeds = ", ".join(map(str, figures["seeds"]))
-    lines = [INTRODUCTION.format(seeds=seeds, changes=f", with {changes}" if changes else ""), *_not_run(figures), FOLLOWED]
-    lines += ["|---|---|---|---|---|---|", *_followed(figures["arms"]), "", "Over M1 of the same run, in points:", ""]
+    lines = [INTRODUCTION.format(seeds=seeds), *([f"Changed in the recipe: {changes}.\n"] if changes else []), *_not_run(figures)]
+    lines += [FOLLOWED, "|---|---|---|---|---|---|", *_followed(figures["arms"]), "", "Over M1 of the same run, in points:", ""]
     lines += [FOLLOWED, "|---|---|---|---|---|---|", *_over(figures["arms"]), "", TOLD, "|" + "---|" * 12]
     return "\n".join([*lines, *_told(figures["arms"]), "", *_tokens(figures["arms"])]) + "\n"
 
