@@ -236,7 +236,7 @@ def test_a_whole_engine_is_let_through():
     ("method", "given", "says"),
     [
         ("sft", None, "FakeTrainer: gave None, where the folder of the trained model is expected"),
-        ("fits", [True], r"fits gave 1 answers for \d+ pairs"),
+        ("fits", [True], r"fits gave 1 answer for \d+ pairs"),
         ("fits", None, r"fits gave None for \d+ pairs"),
     ],
 )

@@ -187,9 +187,7 @@ def test_a_line_says_what_is_held_or_read_more_often_than_it_need_be():
     begin = f"its layers are of their own kind: {plain.HOLDS}"
     alike = "samples grow together only where their prompts are of one length"
     assert Way(True, "all").unshared() == begin
-    assert (
-        Way(False, "alike").unshared() == f"{begin}, {alike}, the common beginning of the prompts is read again for every prompt"
-    )
+    assert Way(False, "alike").unshared() == f"{begin}, {alike}, the prompts' common beginning is read again for every prompt"
     assert "copy" not in Way(False, "anew").unshared()
     assert len({way.unshared() for way in WAYS}) == len(WAYS)
 

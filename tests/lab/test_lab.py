@@ -458,7 +458,7 @@ def test_a_run_killed_while_its_folder_is_removed_is_made_again(small, monkeypat
     class Killed(BaseException): ...
 
     def torn(path, **how):
-        for file in path.glob("M2/judgments.jsonl"):
+        for file in path.glob("run/M2/judgments.jsonl"):
             file.unlink()
             raise Killed
 

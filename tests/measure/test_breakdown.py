@@ -14,6 +14,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.measure import read_rows
 from selfreward.measure.evaluations.breakdown import CATEGORIES, LENGTHS, LabelRow, parse, read_label
 from selfreward.records import Completion, Estimate, Measured, Request, Sampling, read_line, read_results
+from selfreward.records.evaluated import RECEIPT
 from selfreward.reports import write_report
 from selfreward.reports.evaluations import read_tables
 from selfreward.reports.headline import write_headline
@@ -112,6 +113,7 @@ def change(run, **fields):
     file = run / "M2" / "evaluations" / "against echo" / "result.json"
     found = json.loads(file.read_text())
     file.write_text(json.dumps({**found, **fields, "settings": {**found["settings"], **fields.get("settings", {})}}))
+    (file.parent / RECEIPT).unlink()
 
 
 def page(run):
@@ -194,6 +196,7 @@ def test_hostile_names_and_notes_of_an_evaluation_stay_text(run):
     found |= {"name": evil, "judge": evil, "note": evil, "judge_fingerprint": "x"}
     found["breakdown"]["category"][0]["name"] = found["figures"][0]["name"] = evil
     file.write_text(json.dumps(found))
+    (file.parent / RECEIPT).unlink()
     assert "<script" not in write_report(run).read_text()
 
 

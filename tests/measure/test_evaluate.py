@@ -130,7 +130,7 @@ def test_an_option_that_means_nothing_to_an_evaluation_is_refused(ranked):
     assert "error: reward-modeling: template is no field of it" in complaint(
         evaluate("judges:Length", ranked, "--set", f"template={ranked}")
     )
-    assert "judge means nothing" in complaint(evaluate("judges:Length", ranked, "--judge", "judges:First"))
+    assert "judge is no field of it" in complaint(evaluate("judges:Length", ranked, "--judge", "judges:First"))
     assert "data is missing" in complaint(evaluate("judges:Length", "reward-modeling"))
 
 
@@ -547,7 +547,7 @@ def test_the_help_lists_fields_that_are_there_and_every_kind_has_all_of_its_own(
         ("grading.scale=[1, \"x\"]", r"grading\.scale: .*valid number.*It is 'x'; give it as in --set grading\.scale="),
         ("grading.scale=[3, 1]", r"grading: scale must go from its lowest score to its highest\. Change one of scale$"),
         ("grading.samples=many", r"grading\.samples: must be an integer.* It is 'many'; give it as in --set grading\.samples=3$"),
-        ("grading.sample=1", r"grading\.sample is no field of it\. Leave it out; its fields are .*samples, min_valid$"),
+        ("grading.sample=1", r"grading\.sample is no field of it\. Leave it out; its fields are .*samples, checks, min_valid$"),
         ("seed", r"--set seed has no value\. Write it as --set seed=VALUE$"),
     ],
 )  # fmt: skip

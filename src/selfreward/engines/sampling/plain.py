@@ -103,9 +103,7 @@ class Plain:
     def fan(self, branches: Tensor) -> None:
         """Begin samples: row i goes on from prompt `branches[i]`."""
         self.keep(branches)
-        if self.way.together == "none":
-            self._apart()
-        elif self.way.together == "all" and len(self._parts) > 1:
+        if self.way.together == "all" and len(self._parts) > 1:
             longest = max(part.read for part in self._parts)
             missing = [torch.full_like(rows, longest - part.read) for part, rows in zip(self._parts, self._rows, strict=True)]
             self._parts = [_Part(joined([part.states for part in self._parts]), longest, torch.cat(missing))]
@@ -122,7 +120,7 @@ class Plain:
         return torch.cat(logits)[torch.cat(self._rows).argsort()]
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these samples alone."""
+        """Go on with these samples alone; one that is named twice goes on as two."""
         parts, places = [], []
         for part, held in zip(self._parts, self._rows, strict=True):
             new, old = (rows[:, None] == held).nonzero(as_tuple=True)
@@ -130,6 +128,8 @@ class Plain:
                 parts.append(part.selected(old))
                 places.append(new)
         self._parts, self._rows = parts, places
+        if self.way.together == "none":
+            self._apart()
 
     def prune(self) -> None:
         """Drop everything but the trunk."""
