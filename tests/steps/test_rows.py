@@ -507,6 +507,10 @@ def test_a_preference_has_the_scores_that_stand_beside_it(names, tmp_path):
     assert rankings(rows_in(tmp_path, [tie])) == ([], ["all_tied"])
     assert rankings(rows_in(tmp_path, [worse])) == ([], ["scores_disagree"])
     assert rankings(rows_in(tmp_path, [unsaid])) == ([PLAIN], [])
+    assert rankings(rows_in(tmp_path, [{**better, "status": "tie"}, {**better, "status": "unchanged"}])) == (
+        [PLAIN],
+        ["all_tied"],
+    )
 
 
 def test_a_prompt_written_as_a_conversation_is_its_turns(tmp_path):

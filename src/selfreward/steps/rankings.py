@@ -84,6 +84,9 @@ class Preferred(Shape):
     chosen_score: Points = Field(None, validation_alias=AliasChoices(*(name.format("chosen") for name in SCORES)))
     rejected_score: Points = Field(None, validation_alias=AliasChoices(*(name.format("rejected") for name in SCORES)))
 
+    status: Any = None
+    """`tie` where an annotator preferred neither (Argilla's Orca pairs)."""
+
     @model_validator(mode="before")
     @classmethod
     def _turns_before(cls, value: Any) -> Any:
@@ -125,6 +128,8 @@ class Preferred(Shape):
 
     def _margin(self) -> float | None:
         """Points of the chosen answer above the rejected one; None where nobody gave any. Raises `Unused` where it is below."""
+        if self.status == "tie":
+            return 0
         if self.chosen_score is None or self.rejected_score is None:
             return None
         if self.chosen_score < self.rejected_score:
