@@ -90,8 +90,9 @@ def cut_short(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's error; the error's name where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of another library's error, and the next where it announces one; the error's name where it says nothing."""
+    first, *others = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{first} {others[0].strip()}" if others and first.endswith(":") else first
 
 
 NOT_THEIRS = re.compile(rf"<|/lib/python3|/site-packages/|^{re.escape(str(Path(__file__).parent))}/")

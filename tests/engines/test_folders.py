@@ -34,6 +34,12 @@ def settle(folder, file=CONFIG, **changes):
     (folder / file).write_text(json.dumps({**known, **changes}))
 
 
+def settle_templates(folder, **templates):
+    (folder / "chat_template.jinja").unlink()
+    named = [{"name": name, "template": template} for name, template in templates.items()]
+    settle(folder, "tokenizer_config.json", chat_template=named)
+
+
 def shard(folder, names=("one.safetensors", "two.safetensors"), **index):
     """The weights in two files and their list, in which `index` changes entries."""
     weights = load_file(folder / WEIGHTS)
@@ -248,6 +254,11 @@ FAULTS = {
         lambda folder: ((folder / "tokenizer.json").unlink(), (folder / "tokenizer_config.json").unlink()),
         "tokenizer",
     ),
+    "templates without a default": (
+        lambda folder: settle_templates(folder, rag="x", tools="y"),
+        "its tokenizer has the chat templates rag, tools, and no default",
+    ),
+    "heads that do not share the size": (lambda folder: settle(folder, num_attention_heads=5), "not a multiple of the number of"),
     "tokenizer broken": (lambda folder: (folder / "tokenizer.json").write_text("{"), "its tokenizer cannot be read"),
     "tokens beyond": (
         lambda folder: add_tokens(folder, "newword", "another"),

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from selfreward.errors import SelfRewardError
 from selfreward.recipe import PromptsConfig
 from selfreward.records import Checkpoint, Completion, Prompt, Proposal
 from selfreward.stats import Novelty
-from selfreward.steps import choose_prompts, plan_prompts, read_proposal
+from selfreward.steps import choose_prompts, plan_prompts, read_proposal, take_prompts
 from selfreward.steps.prompts import cut, unfit
 
 WRITER = Checkpoint(name="frozen", path="writer", fingerprint="f00d")
@@ -415,3 +416,20 @@ def test_a_task_ends_where_its_writer_answers_it_in_any_language_and_begins_behi
 )
 def test_word_limits_count_characters_where_a_script_has_no_spaces(text, kept):
     assert (choose([text], ascii_only=False)[1] == []) == kept  # 4 words at least and 150 at most, here 11, 3, 124 and 152
+
+
+def test_prompts_of_ones_own_are_told_with_the_line_that_they_should_have_and_empty_ones_are_counted(tmp_path):
+    file = tmp_path / "own.jsonl"
+    config = PromptsConfig.model_validate({"from": str(file), "per_iteration": 3})
+    file.write_text('{"text": "Name a bird", "source": "seed"}\n{"text": " ", "source": "seed"}\n')
+    kept, dropped = take_prompts(config, 2, [])
+    assert [prompt.text for prompt in kept] == ["Name a bird"] and [drop.reason for drop in dropped] == ["empty"]
+    for line in ('{"prompt": "Name a bird"}', "Name a bird", '["Name a bird"]'):
+        file.write_text(line)
+        with pytest.raises(
+            SelfRewardError, match=r'own.jsonl:1: .*Give an object a line, such as \{"text": "Name a bird\.", "source": "seed"\}'
+        ):
+            take_prompts(config, 2, [])
+    file.unlink()
+    with pytest.raises(SelfRewardError, match="Give a file that exists"):
+        take_prompts(config, 2, [])

@@ -408,3 +408,168 @@ TURNS = {
 def test_turns_are_read_by_further_names(name, tmp_path):
     for row in ({"messages": TURNS[name]}, {"dialog": TURNS[name]}, {"chat": json.dumps(TURNS[name])}, TURNS[name]):
         assert examples(rows_in(tmp_path, [row], "messages"))[0] == [("Name a bird", "the heron")]
+
+
+ROW, OTHER = {"prompt": "Name a bird", "response": "the heron"}, {"prompt": "Name a fish", "response": "the pike"}
+BOTH = [("Name a bird", "the heron"), ("Name a fish", "the pike")]
+
+
+def written(folder, name, text, shape="columns", **settings):
+    (folder / name).write_text(text, encoding="utf-8")
+    return SourceConfig(path=str(folder / name), format=shape, **settings)
+
+
+LISTS_OF_ROWS = {
+    "a list over several lines": json.dumps([ROW, OTHER], indent=2),
+    "a list on one line": json.dumps([ROW, OTHER]),
+    "objects over several lines": json.dumps(ROW, indent=2) + "\n" + json.dumps(OTHER, indent=2),
+    "an object around the list": json.dumps({"version": "1", "data": [ROW, OTHER], "note": None}, indent=2),
+}
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+@pytest.mark.parametrize("text", LISTS_OF_ROWS.values(), ids=LISTS_OF_ROWS)
+def test_rows_lie_in_a_list_or_over_several_lines_under_either_name(name, text, tmp_path):
+    assert examples(written(tmp_path, name, text)) == (BOTH, [])
+
+
+def test_a_list_of_rows_is_packed_too(tmp_path):
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(json.dumps([ROW, OTHER], indent=2).encode()))
+    assert examples(SourceConfig(path=str(tmp_path / "rows.jsonl.gz"), format="columns")) == (BOTH, [])
+
+
+def test_one_conversation_a_line_is_a_row_and_a_list_of_them_is_rows(tmp_path):
+    turns = [ASKED, GOOD]
+    assert examples(written(tmp_path, "a.jsonl", json.dumps(turns), "messages")) == (BOTH[:1], [])
+    assert examples(written(tmp_path, "b.jsonl", json.dumps([{"messages": turns}]), "messages")) == (BOTH[:1], [])
+
+
+def test_of_several_lists_in_an_object_none_is_guessed_and_texts_are_no_rows(tmp_path):
+    with pytest.raises(SelfRewardError, match="an object of train, test, and not a list of rows; keep the list alone"):
+        examples(written(tmp_path, "rows.json", json.dumps({"train": [ROW], "test": [OTHER]})))
+    with pytest.raises(SelfRewardError, match=r"rows.json, row 1: a text, where a row must be an object"):
+        examples(written(tmp_path, "rows.json", '["Name a bird"]'))
+
+
+def test_a_broken_first_line_is_told_with_its_number(tmp_path):
+    for text in ('{"prompt": "Name a bird",\n', json.dumps(ROW) + ",\n" + json.dumps(OTHER)):
+        with pytest.raises(SelfRewardError, match=r"rows.jsonl:1: not JSON"):
+            examples(written(tmp_path, "rows.jsonl", text))
+
+
+@pytest.mark.parametrize("first", ["prompt;response\n", "sep=;\nprompt;response\n", '"prompt";"response"\n'])
+def test_a_semicolon_parts_cells_where_the_header_has_no_comma(first, tmp_path):
+    given = written(tmp_path, "rows.csv", first + 'Name a bird;"a heron; grey, tall"\n')
+    assert examples(given) == ([("Name a bird", "a heron; grey, tall")], [])
+    assert examples(written(tmp_path, "tabs.csv", "prompt\tresponse\nName a bird\tthe heron\n")) == (BOTH[:1], [])
+    assert examples(written(tmp_path, "commas.csv", '"prompt","response"\nName a bird,a; b\n')) == ([("Name a bird", "a; b")], [])
+
+
+def test_two_columns_of_one_name_are_an_error_and_columns_without_a_name_none(tmp_path):
+    with pytest.raises(SelfRewardError, match="two columns have the name 'response'"):
+        examples(written(tmp_path, "rows.csv", "prompt,response,response\nName a bird,the heron,a spoon\n"))
+    assert examples(written(tmp_path, "rows.csv", "prompt,response,,\nName a bird,the heron,,\n")) == (BOTH[:1], [])
+
+
+def test_turns_in_a_cell_may_be_as_python_shows_them(tmp_path):
+    text = f'prompt,chosen,rejected\nName a bird,"{[ASKED, GOOD]}","{[ASKED, BAD]}"\n'
+    assert rankings(written(tmp_path, "rows.csv", text)) == ([PLAIN], [])
+
+
+def test_turns_as_numpy_shows_them_are_no_answer_and_code_is_one(tmp_path):
+    for cell in (f"[{ASKED}\n {GOOD}]", f"[{ASKED}, array([{GOOD}], dtype=object)]"):
+        with pytest.raises(SelfRewardError, match="row 1: turns as numpy shows them"):
+            rankings(written(tmp_path, "rows.csv", f'prompt,chosen,rejected\nName a bird,"{cell}",a spoon\n'))
+    code = "[{'role': 'user'} for _ in range(2)] makes two"
+    assert examples(written(tmp_path, "code.csv", f'prompt,response\nName a bird,"{code}"\n')) == ([("Name a bird", code)], [])
+
+
+def test_a_blank_line_before_the_names_of_columns_is_none(tmp_path):
+    assert examples(written(tmp_path, "rows.csv", "\nprompt,response\nName a bird,the heron\n")) == (BOTH[:1], [])
+
+
+def test_responses_and_scores_in_cells_are_lists(tmp_path):
+    text = 'prompt,responses,scores\nName a bird,"[""the heron"", ""a spoon""]","[5, 1]"\n'
+    assert rankings(written(tmp_path, "rows.csv", text)) == ([PLAIN], [])
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet", "rows.csv"])
+def test_a_pointer_of_git_lfs_is_named_as_one(name, tmp_path):
+    with pytest.raises(SelfRewardError, match=r"is a pointer of Git LFS, and not the data\. Fetch the data: git lfs pull"):
+        examples(written(tmp_path, name, "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n"))
+
+
+@pytest.mark.parametrize("names", [("score_chosen", "score_rejected"), ("chosen_score", "rejected_score")])
+def test_a_preference_has_the_scores_that_stand_beside_it(names, tmp_path):
+    pair = {"prompt": "Name a bird", "chosen": "the heron", "rejected": "a spoon"}
+    better, tie, worse, unsaid = ({**pair, **dict(zip(names, s, strict=True))} for s in ((8, 2), (5, 5.0), (2, "8"), ("N/A", 5)))
+    assert rankings(rows_in(tmp_path, [better])) == ([PLAIN], [])
+    assert rankings(rows_in(tmp_path, [tie])) == ([], ["all_tied"])
+    assert rankings(rows_in(tmp_path, [worse])) == ([], ["scores_disagree"])
+    assert rankings(rows_in(tmp_path, [unsaid])) == ([PLAIN], [])
+    assert rankings(rows_in(tmp_path, [{**better, "status": "tie"}, {**better, "status": "unchanged"}])) == (
+        [PLAIN],
+        ["all_tied"],
+    )
+
+
+def test_a_prompt_written_as_a_conversation_is_its_turns(tmp_path):
+    nectar = {"prompt": "\n\nHuman: Name a bird\n\nAssistant: ", "responses": ["the heron", "a spoon"], "ranks": [1.0, 2.0]}
+    assert rankings(rows_in(tmp_path, [nectar])) == ([PLAIN], [])
+    said = {"prompt": "Human: rights of whom?", "response": "the heron"}
+    assert examples(rows_in(tmp_path, [said])) == ([("Human: rights of whom?", "the heron")], [])
+
+
+def test_the_prompt_of_two_answers_stands_in_a_list_of_turns_beside_them(tmp_path):
+    sharegpt = {"from": "human", "value": "Name a bird"}
+    row = {"conversations": [sharegpt], "chosen": {"from": "gpt", "value": "the heron"}, "rejected": BAD}
+    assert rankings(rows_in(tmp_path, [row])) == ([PLAIN], [])
+    full = {"conversation": [{"input": "?", "output": "!"}], "chosen": [ASKED, GOOD], "rejected": [ASKED, BAD]}
+    assert rankings(rows_in(tmp_path, [full])) == ([PLAIN], [])
+
+
+def test_an_empty_score_is_none_and_a_response_that_is_null_is_left_out(tmp_path):
+    row = {"prompt": "Name a bird", "responses": ["the heron", None, "a fork", "a spoon"], "scores": ["5", 4, " ", "1"]}
+    assert rankings(rows_in(tmp_path, [row])) == ([PLAIN], ["reply_empty", "reply_unranked"])
+    inside = {"prompt": "Name a bird", "responses": [{"text": "the heron", "score": "5"}, {"text": "x", "score": ""}]}
+    inside["responses"].append({"text": "a spoon", "score": "1"})
+    assert rankings(rows_in(tmp_path, [inside])) == ([PLAIN], ["reply_unranked"])
+    assert rankings(rows_in(tmp_path, [{"prompt": "p", "chosen": None, "rejected": "a spoon"}])) == ([], ["one_response"])
+
+
+def test_a_row_a_response_without_rank_and_score_is_an_error_that_names_the_columns(tmp_path):
+    with pytest.raises(SelfRewardError, match=r"rank and score are missing.*\(its columns are prompt, response, helpfulness\)"):
+        rankings(rows_in(tmp_path, [{**ROW, "helpfulness": 4}]))
+
+
+def test_limas_texts_in_turn_and_capybaras_pairs_are_turns_and_mt_benchs_questions_are_not(tmp_path):
+    texts = ["Hi", "Hello", "Name a bird", "the heron"]
+    pairs = [{"input": "Hi", "output": "Hello"}, {"input": "Name a bird", "output": "the heron"}]
+    for row in ({"conversations": texts}, {"conversation": pairs}):
+        (kept,), _ = load_examples(rows_in(tmp_path, [row], "messages"), "ift", "ift", 0)
+        assert (kept.context, kept.prompt, kept.response) == (AFTER.context, "Name a bird", "the heron")
+    with pytest.raises(SelfRewardError, match=r"turns\.0"):
+        examples(rows_in(tmp_path, [{"turns": texts[:2]}], "messages"))
+
+
+def test_earlier_turns_and_system_prompts_of_other_names_are_kept(tmp_path):
+    history = {"instruction": "Name a bird", "output": "the heron", "history": [["Hi", "Hello"]], "system_prompt": "Be brief"}
+    (kept,), _ = load_examples(rows_in(tmp_path, [history], "alpaca"), "ift", "ift", 0)
+    assert [turn.content for turn in kept.context] == ["Be brief", "Hi", "Hello"]
+    hermes = {"system_prompt": "Be brief", "messages": [ASKED, GOOD]}
+    (kept,), _ = load_examples(rows_in(tmp_path, [hermes], "messages"), "ift", "ift", 0)
+    assert kept.context == (Message(**SYSTEM),)
+
+
+def test_an_answer_of_weight_zero_is_not_learnt(tmp_path):
+    unlearnt, learnt = ({"messages": [ASKED, {**GOOD, "weight": weight}]} for weight in (0, 1))
+    assert examples(rows_in(tmp_path, [unlearnt, learnt], "messages")) == (BOTH[:1], ["weight_zero"])
+
+
+@pytest.mark.parametrize("shape", ["records", "messages", "alpaca", "columns"])
+def test_a_missing_column_is_told_with_the_setting_that_names_it(shape, tmp_path):
+    row = {"user": "Name a bird", "assistant": "the heron"}
+    with pytest.raises(SelfRewardError, match=r"its columns are user, assistant\)\. (Give the|Say which column).*columns"):
+        examples(rows_in(tmp_path, [row], shape))
+    named = rows_in(tmp_path, [row], columns={"prompt": "user", "response": "assistant"})
+    assert examples(named) == (BOTH[:1], [])

@@ -48,6 +48,10 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
             raise SelfRewardError("its tokenizer has neither a chat template nor an end of text", str(path), now)
         tokenizer.chat_template = DEFAULT_TEMPLATE.read_text(encoding="utf-8")
         _WITHOUT.add(tokenizer)
+    if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
+        names = ", ".join(tokenizer.chat_template)
+        now = 'Name one of them "default", or put it into chat_template.jinja'
+        raise SelfRewardError(f"its tokenizer has the chat templates {names}, and no default", str(path), now)
     template(tokenizer)
     return tokenizer
 

@@ -8,8 +8,10 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -19,10 +21,16 @@ from selfreward.engines import quiet_hub
 from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import HUB_ID, SourceConfig
 from selfreward.records import first_undecodable, readable
-from selfreward.steps.dialogues import as_listed
+from selfreward.steps.dialogues import NAMED, as_listed
 
 LONGEST_CELL = 2**31 - 1
 """Characters in a cell of a CSV file; Python's own limit of 131,072 is shorter than some conversations."""
+
+NEXT = re.compile(r"\S")
+AROUND = ("data", "rows", "examples", "records", "items", "instances", "entries", "samples", "train")
+"""Names of the list of rows in an object around it."""
+POINTER = b"version https://git-lfs"
+"""The beginning of a file that Git LFS has not fetched."""
 
 
 class Place(NamedTuple):
@@ -42,6 +50,7 @@ def rows_of(source: SourceConfig) -> Iterator[tuple[Place, Any]]:
             yield Place(f"{source.path}, row {number}", f"{path.name}, row {number}"), row
         return
     try:
+        _refuse_pointer(path)
         with packed(readable(path), "rb") as file:
             for at, row in reader(file):
                 yield Place(f"{path}{at}", f"{path.name}{at}"), row
@@ -53,14 +62,67 @@ def rows_of(source: SourceConfig) -> Iterator[tuple[Place, Any]]:
         raise SelfRewardError(f"cannot be read ({why})", str(path), "Give a file that exists and is whole") from error
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[str, str]]:
+def _refuse_pointer(path: Path) -> None:
+    with readable(path).open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise SelfRewardError("is a pointer of Git LFS, and not the data", str(path), "Fetch the data: git lfs pull")
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """A row a line; or the rows of a list, or objects over several lines, where the first line is no row."""
+    rows = None if _is_row(next((line for line in file if line.strip()), b"")) else _documents(_whole(file))
+    if rows is not None:
+        yield from _numbered(rows)
+        return
+    file.seek(0)
     for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
         if line.strip():
             yield f":{number}", line.rstrip("\r\n")
 
 
+def _whole(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8-sig")
+
+
+def _is_row(line: bytes) -> bool:
+    """False for a line that only begins an object or a list, and for a list of rows; turns in a list are a row."""
+    if not line.lstrip(b"\xef\xbb\xbf \t").startswith((b"[", b"{")):
+        return True
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return not (isinstance(row, list) and row and all(isinstance(part, dict) and not part.keys() & {*NAMED} for part in row))
+
+
+def _documents(text: str) -> list[Any] | None:
+    """The rows in a text of JSON values, one after another, or in a list; None where it is no such text."""
+    decoder, values, at = json.JSONDecoder(), [], 0
+    try:
+        while start := NEXT.search(text, at):
+            value, at = decoder.raw_decode(text, start.start())
+            values.append(value)
+    except (ValueError, RecursionError):
+        return None
+    alone = _unwrapped(values[0]) if len(values) == 1 else values
+    return alone if isinstance(alone, list) else values
+
+
+def _unwrapped(value: Any) -> Any:
+    """The list of rows in an object around it; anything else as it is, also an object of several lists."""
+    lists = [name for name, part in value.items() if isinstance(part, list)] if isinstance(value, dict) else []
+    around = len(lists) == 1 and lists[0] in AROUND and value[lists[0]]
+    return around if around and all(isinstance(row, dict) for row in around) else value
+
+
+def _numbered(rows: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    for number, row in enumerate(rows, start=1):
+        yield f", row {number}", ValueError("a text, where a row must be an object") if isinstance(row, str) else row
+
+
 def _list(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    text = file.read().decode("utf-8-sig")
+    text = _whole(file)
     try:
         rows = from_json(text)
     except ValueError:
@@ -71,9 +133,11 @@ def _list(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
                 raise
             yield from _lines(io.BytesIO(text.encode()))
             return
+    rows = _unwrapped(rows)
     if not isinstance(rows, list):
-        raise ValueError("not a list of rows; name the file .jsonl if every line is a row")
-    yield from ((f", row {number}", row) for number, row in enumerate(rows, start=1))
+        fields = f"an object of {', '.join(rows)}, and " if isinstance(rows, dict) else ""
+        raise ValueError(f"{fields}not a list of rows; keep the list alone, or name the file .jsonl if every line is a row")
+    yield from _numbered(rows)
 
 
 def _parquet(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
@@ -91,11 +155,33 @@ def _tabs(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
 def _csv(file: IO[bytes], between: str = ",") -> Iterator[tuple[str, Any]]:
     """Rows by the names in the first one. A row with more or fewer cells is an error in its place."""
     csv.field_size_limit(LONGEST_CELL)
-    rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True, delimiter=between)
+    lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    first = lines.readline()
+    if named := re.fullmatch(r"sep=(.)\s*", first):  # as Excel says it
+        first, between = lines.readline(), named[1]
+    elif between == ",":
+        between = _between(first)
+    rows = filter(None, csv.reader(chain([first], lines), strict=True, delimiter=between))
     header = next(rows, [])
-    for number, cells in enumerate(filter(None, rows), start=1):
-        short = ValueError(f"{amount(len(cells), 'cell')}, and the first row names {len(header)}")
-        yield f", row {number}", dict(zip(header, map(as_listed, cells), strict=True)) if len(cells) == len(header) else short
+    if twice := [name for at, name in enumerate(header) if name and name in header[:at]]:
+        raise ValueError(f"two columns have the name {twice[0]!r}; rename one of them")
+    yield from ((f", row {number}", _named(header, cells)) for number, cells in enumerate(rows, start=1))
+
+
+def _named(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any] | ValueError:
+    """The cells by their names, or what is wrong with them."""
+    if len(cells) != len(header):
+        return ValueError(f"{amount(len(cells), 'cell')}, and the first row names {len(header)}")
+    try:
+        return {name: as_listed(cell) for name, cell in zip(header, cells, strict=True)}
+    except ValueError as error:
+        return error
+
+
+def _between(header: str) -> str:
+    """The mark between names of columns: a semicolon or a tab where there is no comma."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    return next((mark for mark in ",;\t" if mark in bare), ",")
 
 
 READERS: dict[str, Callable[[Any], Iterator[tuple[str, Any]]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Sequence
@@ -30,8 +31,10 @@ THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
 CALLS = {"functionCall", "functionResponse", "function_call", "function_response"}
 FILES = {"inlineData", "inline_data", "fileData", "file_data"}
 """Names of what Gemini's parts have that are no text."""
-TURNS = re.compile(r"\s*\[\s*\{\s*\"")
-"""The beginning of a list of turns as JSON."""
+TURNS = re.compile(r"\s*\[\s*\{\s*[\"']")
+"""The beginning of a list of turns as JSON, or as Python shows it."""
+SHOWN = re.compile(rf"\s*\[\s*\{{\s*'(?:{'|'.join((*NAMED, *SAID))})'\s*:")
+"""The beginning of turns as Python or numpy shows them; numpy leaves out the commas between them."""
 HH = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant):[ \t]*")
 """A turn in a conversation that is written as one text, as Anthropic's HH is."""
 
@@ -73,6 +76,8 @@ class Turn(Row):
 
     name: str = Field(validation_alias=AliasChoices(*NAMED))
     content: Text = Field(validation_alias=AliasChoices(*SAID))
+    weight: Any = None
+    """Zero for an answer that is not to be learnt, in OpenAI's rows."""
 
     @model_validator(mode="before")
     @classmethod
@@ -159,14 +164,36 @@ def as_asked(value: Any) -> Any:
 
 
 def as_listed(text: str) -> Any:
-    """The list of turns that a text is as JSON, as in a cell of a table; any other text as it is."""
-    if not TURNS.match(text):
+    """The list of turns that a text is as JSON or as Python shows it, as in a cell of a table; any other text as it is.
+
+    Raises `ValueError` where turns are shown so that they cannot be read.
+    """
+    begin = TURNS.match(text)
+    if not begin:
         return text
     try:
-        turns = json.loads(text)
-    except (ValueError, RecursionError):
+        turns = ast.literal_eval(text.strip()) if begin[0].endswith("'") else json.loads(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        if SHOWN.match(text) and text.rstrip().endswith("]"):
+            raise ValueError("turns as numpy shows them, which no program can read: write them as JSON (json.dumps)") from error
         return text
     return turns if all(isinstance(turn, dict) and turn.keys() & {*NAMED} for turn in turns) else text
+
+
+def as_exchanged(value: Any) -> Any:
+    """Texts of the user and the assistant in turn (LIMA), or a list of input and output (Capybara), as turns."""
+    parts = value if isinstance(value, list) else []
+    if parts and all(isinstance(part, str) for part in parts):
+        return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(parts)]
+    if parts and all(isinstance(part, dict) and part.keys() == {"input", "output"} for part in parts):
+        roles = (("user", "input"), ("assistant", "output"))
+        return [{"role": role, "content": part[name]} for part in parts for role, name in roles]
+    return value
+
+
+def as_dialogue(value: Any) -> Any:
+    """The turns that a text is written in, where an Assistant's is among them; anything else as it is."""
+    return as_turns(value) if isinstance(value, str) and any(match[1] == "Assistant" for match in HH.finditer(value)) else value
 
 
 def as_turns(value: Any) -> Any:

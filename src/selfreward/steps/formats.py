@@ -11,11 +11,24 @@ from typing import Any
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from selfreward.records import Message as Said
-from selfreward.steps.dialogues import Row, Text, Turn, Unused, as_asked, as_listed, conversation
+from selfreward.steps.dialogues import (
+    Row,
+    Text,
+    Turn,
+    Unused,
+    as_asked,
+    as_dialogue,
+    as_exchanged,
+    as_listed,
+    conversation,
+    whole_text,
+)
 from selfreward.steps.exchanges import Answer, Exchange
 
 LISTS = ("messages", "conversations", "conversation", "contents", "dialogue", "dialog", "chat", "turns")
 """Names of a list of turns."""
+SYSTEM = ("system", "system_prompt", "system_instruction", "systemInstruction")
+"""Names of a system prompt beside them."""
 
 
 class Shape(Row):
@@ -63,7 +76,7 @@ class Conversation(Shape):
     """Chat `messages`: the last answer, and everything before it. A list that ends with the user's turn is a prompt."""
 
     messages: list[Turn] = Field(validation_alias=AliasChoices(*LISTS))
-    system: Text | None = Field(None, validation_alias=AliasChoices("system", "system_instruction", "systemInstruction"))
+    system: Text | None = Field(None, validation_alias=AliasChoices(*SYSTEM))
 
     @model_validator(mode="before")
     @classmethod
@@ -74,11 +87,14 @@ class Conversation(Shape):
         if not has_turns:
             return value
         row = {name: part for name, part in value.items() if name not in LISTS or part is not None}
-        return {name: as_listed(part) if name in LISTS and isinstance(part, str) else part for name, part in row.items()}
+        row |= {name: as_listed(part) for name, part in row.items() if name in LISTS and isinstance(part, str)}
+        return row | {name: as_exchanged(row[name]) for name in ("conversations", "conversation") if name in row}
 
     def exchange(self, language: str | None) -> Exchange:
         """The last turn of the user and the answer to it."""
         turns = conversation(self.messages, self.system)
+        if turns[-1].role == "assistant" and self.messages[-1].weight == 0:
+            raise Unused("weight_zero")
         answers = [Answer(turns[-1].content)] if turns[-1].role == "assistant" else []
         return as_exchange(turns[: len(turns) - len(answers)], answers)
 
@@ -89,12 +105,21 @@ class Alpaca(Shape):
     instruction: str
     input: str | None = Field(None, validation_alias=AliasChoices("input", "context"))
     output: str | None = Field(None, validation_alias=AliasChoices("output", "response"))
-    system: Text | None = None
+    system: Text | None = Field(None, validation_alias=AliasChoices(*SYSTEM))
+    history: list[tuple[str, str]] | None = None
+    """(instruction, output) of earlier turns."""
+
+    @field_validator("history", mode="before")
+    @classmethod
+    def _pairs_alone(cls, value: Any) -> Any:
+        return value if isinstance(value, list) else None
 
     def exchange(self, language: str | None) -> Exchange:
         """Instruction and input as one prompt."""
         parts = [part for part in (self.instruction, self.input) if part and part.strip()]
-        turns = conversation([_user("\n\n".join(parts))], self.system)
+        earlier = as_exchanged([text for pair in self.history or [] for text in pair])
+        said = [*map(Turn.model_validate, earlier), _user("\n\n".join(parts))]
+        turns = conversation(said, self.system)
         return as_exchange(turns, [] if self.output is None else [Answer(self.output)])
 
 
@@ -102,12 +127,12 @@ class Asked(Shape):
     """A column with the prompt: a text, or the turns of a conversation up to the answers; and one with a system prompt."""
 
     prompt: list[Turn]
-    system: Text | None = None
+    system: Text | None = Field(None, validation_alias=AliasChoices(*SYSTEM))
 
     @field_validator("prompt", mode="before")
     @classmethod
     def _text_alone(cls, value: Any) -> Any:
-        return as_asked(value)
+        return as_asked(as_dialogue(whole_text(value)))
 
     def exchange(self, language: str | None) -> Exchange:
         """The prompt and its answers."""

@@ -16,6 +16,7 @@ COLUMNS = (".columns", "name the columns as they are, or give other rows")
 DECIDES = {
     "language": (".language", "name one that its trees are in, or leave it out"),
     "unranked": (".columns", "name the column with people's ranks or scores"),
+    "scores_disagree": (".path", "give rows whose chosen answer has the higher score, or no columns of scores"),
     "unanswered": COLUMNS, "one_response": COLUMNS, "ends_with_an_answer": COLUMNS, "prompts_differ": COLUMNS,
     "bad_row": ("data.skip_bad_rows", "set it to false, and what is wrong in the first such row is told"),
     "held_out": ("data.heldout", "lower it, or give more rows, or data.heldout_prompts"),

@@ -13,6 +13,8 @@ import string
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import PromptsConfig
 from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request, content_id, read_jsonl
@@ -106,13 +108,14 @@ def take_prompts(
     With `anchors` those that carry checks are dropped too, for they are watched and never trained on.
     """
     file, first = str(config.source), (t - 2) * config.per_iteration
-    mine = read_jsonl(Path(file), Prompt)[first : first + config.per_iteration]
+    mine = _own(Path(file))[first : first + config.per_iteration]
     if not mine:
         what = f"has no prompts left for M{t}, which takes {config.per_iteration} from number {first + 1} on"
         raise SelfRewardError(what, file, "Add prompts, or lower prompts.per_iteration or iterations")
     forbidden, ids, kept, dropped = {known_by(prompt.asked) for prompt in heldout}, set[str](), [], []
     for prompt in mine:
         reason = "held_out" if not forbidden.isdisjoint(learnt_from(prompt)) else "repeated" if prompt.id in ids else None
+        reason = reason or (None if prompt.text.strip() else "empty")
         reason = reason or ("anchor" if anchors and prompt.checks else None)
         if reason:
             dropped.append(Dropped(id=prompt.id, stage="prompts", reason=reason))
@@ -120,6 +123,17 @@ def take_prompts(
             kept.append(prompt)
         ids.add(prompt.id)
     return kept, dropped
+
+
+def _own(file: Path) -> list[Prompt]:
+    """The prompts of a file. Raises `SelfRewardError`, which shows a line of such a file."""
+    try:
+        return read_jsonl(file, Prompt)
+    except SelfRewardError as error:
+        if not isinstance(error.__cause__, ValidationError):
+            raise
+        now = 'Give an object a line, such as {"text": "Name a bird.", "source": "seed"}'
+        raise SelfRewardError(error.what, error.where, now) from error
 
 
 def cut(text: str) -> str:

@@ -3,33 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from math import isfinite
+from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError, from_json
 
 from selfreward.errors import amount
 from selfreward.steps.dialogues import Row, Text, Turn, Unused, as_asked, as_turns, conversation, whole_text
 from selfreward.steps.exchanges import Answer, Exchange
-from selfreward.steps.formats import Answered, Asked, Conversation, Shape, as_exchange, assistants_alone
+from selfreward.steps.formats import LISTS, SYSTEM, Answered, Asked, Conversation, Shape, as_exchange, assistants_alone
 
 ABSENT = "absent"
 """The type of pydantic's error where a row has no prompt, or no rank."""
+SCORES = ("score_{}", "{}_score", "{}_rating")
+"""Names of the scores of the chosen and the rejected answer."""
+
+
+def _filled(value: Any) -> Any:
+    """None for an empty cell of a table; anything else as it is."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _points(value: Any) -> float | None:
+    """The number that a cell holds; None where it holds anything else, for nothing promises that scores stand there."""
+    try:
+        points = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return points if isfinite(points) else None
+
+
+Number = Annotated[float | None, BeforeValidator(_filled)]
+Points = Annotated[float | None, BeforeValidator(_points)]
 
 
 class Rating(Row):
     """The rank or score of a row's only response; other rows have other responses to its prompt."""
 
-    rank: float | None = None
+    rank: Number = None
     """Lower is better."""
-    score: float | None = None
+    score: Number = None
     """Higher is better."""
 
-    @field_validator("rank", "score", mode="before")
-    @classmethod
-    def _empty_cell(cls, value: Any) -> Any:
-        """Read an empty cell of a CSV file as no number."""
-        return None if isinstance(value, str) and not value.strip() else value
+    @model_validator(mode="after")
+    def _has_a_rating(self) -> Self:
+        if not {"rank", "score"} & self.model_fields_set:
+            raise PydanticCustomError(ABSENT, "rank and score are missing, and a ranking needs one of them")
+        return self
 
     def rated(self, exchange: Exchange) -> Exchange:
         """An exchange, its response with its rank, or its score negated for one."""
@@ -48,12 +69,6 @@ class Rated(Answered, Rating):
 class RatedConversation(Conversation, Rating):
     """Chat `messages`, and the rank or score of the last answer."""
 
-    @model_validator(mode="after")
-    def _has_a_rating(self) -> Self:
-        if not {"rank", "score"} & self.model_fields_set:
-            raise PydanticCustomError(ABSENT, "rank and score are missing, and a ranking needs one of them")
-        return self
-
     def exchange(self, language: str | None) -> Exchange:
         """The conversation up to its last answer, and that answer with its rating."""
         return self.rated(super().exchange(language))
@@ -63,9 +78,24 @@ class Preferred(Shape):
     """Columns `chosen` and `rejected`, with the prompt in a column of its own or as the turns that both begin with."""
 
     prompt: list[Turn] | None = None
-    system: Text | None = None
+    system: Text | None = Field(None, validation_alias=AliasChoices(*SYSTEM))
     chosen: list[Turn]
     rejected: list[Turn]
+    chosen_score: Points = Field(None, validation_alias=AliasChoices(*(name.format("chosen") for name in SCORES)))
+    rejected_score: Points = Field(None, validation_alias=AliasChoices(*(name.format("rejected") for name in SCORES)))
+
+    status: Any = None
+    """`tie` where an annotator preferred neither (Argilla's Orca pairs)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _turns_before(cls, value: Any) -> Any:
+        """Take the prompt from a list of turns beside two answers that have none before them."""
+        if not isinstance(value, dict) or value.get("prompt") is not None:
+            return value
+        chosen = value.get("chosen")
+        alone = not (isinstance(chosen, list) and len(chosen) > 1)
+        return value | {"prompt": next((value[name] for name in LISTS if alone and isinstance(value.get(name), list)), None)}
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -75,7 +105,7 @@ class Preferred(Shape):
     @field_validator("chosen", "rejected", mode="before")
     @classmethod
     def _answer_alone(cls, value: Any) -> Any:
-        value = whole_text(value)
+        value = "" if value is None else whole_text(value)
         turns = as_turns(value)
         whole = not isinstance(value, str) or len(turns) > 1
         turns = turns if whole else [{"role": "assistant", "content": value}]
@@ -93,7 +123,18 @@ class Preferred(Shape):
         sides = [conversation([*before, *side[-1:]], self.system) for side in (self.chosen, self.rejected)]
         if any(len(side) < 2 or side[-1].role != "assistant" for side in sides):
             raise Unused("unanswered")
-        return as_exchange(sides[0][:-1], [Answer(side[-1].content, rank) for rank, side in enumerate(sides)])
+        ranks = (0, 0) if self._margin() == 0 else (0, 1)
+        return as_exchange(sides[0][:-1], [Answer(side[-1].content, rank) for rank, side in zip(ranks, sides, strict=True)])
+
+    def _margin(self) -> float | None:
+        """Points of the chosen answer above the rejected one; None where nobody gave any. Raises `Unused` where it is below."""
+        if self.status == "tie":
+            return 0
+        if self.chosen_score is None or self.rejected_score is None:
+            return None
+        if self.chosen_score < self.rejected_score:
+            raise Unused("scores_disagree")
+        return self.chosen_score - self.rejected_score
 
     def _before(self) -> list[Turn]:
         """The turns before both answers. Raises `Unused` where they are not the same, or others than the prompt's."""
@@ -113,13 +154,13 @@ class Scored(Row):
     """One of several responses, with people's rank or score."""
 
     text: Text = Field(validation_alias=AliasChoices("text", "content", "value", "response"))
-    rank: float | None = None
-    score: float | None = None
+    rank: Number = None
+    score: Number = None
 
     @model_validator(mode="before")
     @classmethod
     def _text_alone(cls, value: Any) -> Any:
-        text = assistants_alone(whole_text(value))
+        text = "" if value is None else assistants_alone(whole_text(value))
         return {"text": text} if isinstance(text, str) else text
 
 
@@ -127,10 +168,19 @@ class Ranked(Asked):
     """A column with the prompt, one with several responses, and ranks or scores in them or in a column beside them."""
 
     responses: list[Scored]
-    ranks: list[float | None] | None = None
+    ranks: list[Number] | None = None
     """Lower is better."""
-    scores: list[float | None] | None = None
+    scores: list[Number] | None = None
     """Higher is better."""
+
+    @field_validator("responses", "ranks", "scores", mode="before")
+    @classmethod
+    def _in_a_cell(cls, value: Any) -> Any:
+        """Read a list that stands in a cell of a table as JSON."""
+        try:
+            return from_json(value) if isinstance(value, str) and value.lstrip().startswith("[") else _filled(value)
+        except ValueError:
+            return value
 
     @model_validator(mode="after")
     def _same_length(self) -> Self:

@@ -44,6 +44,12 @@ ANSWERED = {"prompt", "response", "responses", "chosen"}
 """Columns beside which a list of turns says nothing new."""
 HAS = "its columns are"
 PUT_RIGHT = "Correct it, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
+OTHER_FORMAT = 'Give the format that it has, such as format = "messages", or "columns" with columns = { prompt = "question", … }'
+NAME_THEM = {
+    **dict.fromkeys(("records", "messages", "alpaca", "oasst"), OTHER_FORMAT),
+    "columns": 'Say which column is which, as in columns = { prompt = "question", response = "answer" }',
+}
+"""The way out, by format, where a column is missing."""
 KeptAndDropped = tuple[list[R], list[Dropped]]
 """The records that a source gave, and its rows that became none, each with a reason."""
 
@@ -103,7 +109,7 @@ def _load(
     dropped: list[Dropped] = []
     ids: set[str] = set()
     if source.format == "records":
-        kept = [record for _, record in _used(source, lambda row, where: _record(row, kind, where), stage, skip, dropped)]
+        kept = [record for _, record in _used(source, lambda row, where: _record(row, source, kind, where), stage, skip, dropped)]
     else:
         read = _used(source, lambda row, where: _exchange(row, source, kind, where), stage, skip, dropped)
         for place, exchange in gathered(read):
@@ -141,12 +147,14 @@ def _used(
             dropped.append(Dropped(id=place.id, stage=stage, reason="bad_row"))
 
 
-def _record(row: Any, kind: type[R], where: str) -> R:
+def _record(row: Any, source: SourceConfig, kind: type[R], where: str) -> R:
     """A row as this program writes it. Raises `SelfRewardError`."""
     try:
         return kind.model_validate(row)
     except ValidationError as error:
-        raise SelfRewardError(wrong_field(error, kind) + _has(error, row), where, PUT_RIGHT) from error
+        has = _has(error, row)
+        now = f"{NAME_THEM[source.format]}. {PUT_RIGHT}" if has else PUT_RIGHT
+        raise SelfRewardError(wrong_field(error, kind) + has, where, now) from error
 
 
 def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str) -> Exchange:
@@ -156,7 +164,9 @@ def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str
         renamed = _renamed(row, columns, where)
         return _shape(source, kind, renamed).model_validate(renamed).exchange(source.language)
     except ValidationError as error:
-        raise SelfRewardError(wrong_field(error, kind, columns) + _has(error, row), where, PUT_RIGHT) from error
+        has = _has(error, row)
+        now = f"{NAME_THEM[source.format]}. {PUT_RIGHT}" if has else PUT_RIGHT
+        raise SelfRewardError(wrong_field(error, kind, columns) + has, where, now) from error
 
 
 def _has(error: ValidationError, row: Any) -> str:
