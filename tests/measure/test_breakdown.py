@@ -113,7 +113,7 @@ def change(run, **fields):
     file = run / "M2" / "evaluations" / "against echo" / "result.json"
     found = json.loads(file.read_text())
     file.write_text(json.dumps({**found, **fields, "settings": {**found["settings"], **fields.get("settings", {})}}))
-    (file.parent / RECEIPT).unlink()
+    (file.parent / RECEIPT).unlink(missing_ok=True)
 
 
 def page(run):
@@ -196,7 +196,7 @@ def test_hostile_names_and_notes_of_an_evaluation_stay_text(run):
     found |= {"name": evil, "judge": evil, "note": evil, "judge_fingerprint": "x"}
     found["breakdown"]["category"][0]["name"] = found["figures"][0]["name"] = evil
     file.write_text(json.dumps(found))
-    (file.parent / RECEIPT).unlink()
+    (file.parent / RECEIPT).unlink(missing_ok=True)
     assert "<script" not in write_report(run).read_text()
 
 
