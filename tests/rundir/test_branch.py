@@ -298,7 +298,7 @@ def test_the_command_branches_with_the_runs_own_recipe_and_the_same_command_goes
             "command line: no recipe is given. Give a recipe, or --folder with a run that was begun, or --from with a model",
         ),
         (("--from", "run/M2"), "command line: a branch needs a folder of its own. Give it with --folder"),
-        (("-o", "nowhere"), "nowhere/config.json: cannot be read (No such file or directory)."),
+        (("-o", "nowhere"), "nowhere: there is no such folder. Give a recipe, or the folder of a run that was begun"),
         (("--from", "run/M2", "-o", "new", "--set", "sft.epochs=2"), "sft.epochs: M2 depends on it, so"),
     ],
 )
