@@ -87,9 +87,7 @@ def _pattern_for(labels: Sequence[str]) -> str:
     ordered = sorted((label.strip() for label in labels), key=len, reverse=True)
     words = "|".join(r"\s+".join(map(re.escape, label.split())) for label in ordered)
     bracketed = all(re.fullmatch(r"\W.*\W", label) for label in ordered)
-    plain = all(re.match(r"\w", label) for label in ordered)  # a label's own bracket is not to be taken for one around it
-    around = r"[\s*]*" if plain else r"[\s*(\[\"'“]*"
-    return f"({words})" if bracketed else rf"verdict[\s*]*:{around}({words})(?!\w)"
+    return f"({words})" if bracketed else rf"verdict[\s*]*:[\s*(\[\"'“]*({words})(?!\w)"
 
 
 class PairwiseConfig(ThinkingConfig):
