@@ -900,6 +900,84 @@ FORMS = {
     ],
 }
 """The score, or the name of why there is none → texts."""
+CRITERIA = {
+    "**Overall Score: 3**\n\n- **Relevance** (Score: 1)\n- **Coverage** (Score: 0)": 3,
+    "Overall Score: 3\n\nRelevance: Score: 1\nCoverage: Score: 0": 3,
+    "Overall Score: 3\n\n1. Relevance – Score: 1\n2. Coverage – Score: 0": 3,
+    "Overall Score: 3\n\n| Relevance | Score: 1 |\n| Coverage | Score: 0 |": 3,
+    "Score: 2\n\nCriterion 1: Relevance - Score: 1\nCriterion 2: Coverage - Score: 1": 2,
+    "Final Score: 4\n\n- Coverage & Depth: Score: 1\n- Style, Tone: Score: 2": 4,
+    "Final Score: 4\nAccuracy and Completeness Score: 2": 4,
+    "Final Score: 4\nClarity & Style Score: 2": 4,
+    "Final Score: 4\nEase of Use Score: 2": 4,
+    "Relevance: Score: 1\nCoverage: Score: 0": "unparsed",
+    "Relevance: Score: 1\nCoverage: Score: 0\nOverall: Score: 3": 3,
+    "Score: 3\nSubscore: 1": 3,
+    "Score: 3\nSub-score: 1": 3,
+    "Score: 3\nBERTScore: 0.9": 3,
+    "Gesamtscore: 4\nRelevanzscore: 2": 4,
+    "Gesamt-Score: 4\nInhalts-Score: 2": 4,
+    "Subscore: 4": 4,
+    "总分Score: 4": 4,
+    "最终Score：4": 4,
+    "Score: 3\n\nWait: Score: 4": 4,
+    "Score: 3\n\nActually - Score: 4": 4,
+    "Verdict: Score: 3\nFinal verdict: Score: 4": 4,
+    "I conclude with the following: Score: 4": 4,
+    "So I answer with Score: 4": 4,
+    "And the score: 4": 4,
+    "Score: 4\n\nThe lowest score: 1. The highest score: 5.": 4,
+    "Score: 4\n(old score: 2)": 4,
+}
+"""Scores of single criteria beside, or without, one of the whole."""
+FURTHER = {
+    "Score: 1 (relevance)\n1 (coverage)\n1 (use)\nTotal: 3": "unparsed",
+    "Score: 1 for relevance\n1 for coverage\nTotal: 2": "unparsed",
+    "Score: 4 (good)\n1 flaw": 4,
+    "Score: 4 (good)\n\n1. It is (mostly) right": 4,
+    "Score: 4 points or more": "unparsed",
+    "Score: 4 Punkte oder mehr": "unparsed",
+    "Score: 4 points at least": "unparsed",
+    "Score: 4分以上": "unparsed",
+    "Score: 4分左右": "unparsed",
+    "Score: 4점 이상": "unparsed",
+    "Score: 4 points, more or less": 4,
+    "Score: **4**\n(out of 10)": "off_scale",
+    "Score: 4\n/10": "off_scale",
+    "Score: 4\n/5": 4,
+    "Score: 4\nout of 5 points.": 4,
+    "Score: 4\nof 10 criteria it meets 4": 4,
+    "Score: 4 (from 0 to 10)": "off_scale",
+    "Score: 4 (von 0 bis 10)": "off_scale",
+    "Score: 4 (de 0 a 10)": "off_scale",
+    "Score: 4 (от 1 до 10)": "off_scale",
+    "Score: 4（从1到10）": "off_scale",
+    "Score: 4 (от 1 до 5)": 4,
+    "Score: 4（1-10分）": "off_scale",
+    "Score: 4分（1-5分）": 4,
+    "Score: 4 (on the 7-point Likert scale)": "off_scale",
+    "Score: 4 | Max: 10": "off_scale",
+    "Score: 4 | Max: 5": 4,
+    "Score: 5分制中的4分": 4,
+    "Score: 5分制，得4分": 4,
+    "Score: 5分满分，得4分": 4,
+    "Score: 10分制中的4分": "off_scale",
+    "Score: 4分（满分5分）": 4,
+    "Score: 4 (originally 3)": 4,
+    "Score: 4 (lost 1 point)": 4,
+    "Score: 4, error in line 12": 4,
+    "Score: 4 (missing criterion 5)": 4,
+    "Score: 4 - see step 3.": 4,
+    "Score: 4 (nearly 5)": "unparsed",
+}
+
+
+@pytest.mark.parametrize("text", CRITERIA | FURTHER)
+def test_one_of_several_scores_ranges_and_scales_around_it_are_told_apart(text):
+    outcome, score = JUDGE.parse(JUDGE.own_turn(text))
+    assert (outcome if score is None else score) == (CRITERIA | FURTHER)[text]
+
+
 PAIRS = {
     "first": [
         "Verdict: [first]", "Verdict: \\boxed{first}", "Verdict: `first`", 'Verdict: "first"', "Verdict：first",
@@ -943,6 +1021,10 @@ BY_LABELS = [
     (("第一", "第二", "平"), "Verdict: 第一个", "first"), (("Response A", "Response B", "Tie"), "Verdict: Response A or B", None),
     (("Output (a)", "Output (b)", "tie"), "Verdict: Output (a)/(b)", None),
     (("Output (a)", "Output (b)", "tie"), "Verdict: Output (b)", "second"),
+    (("Response A", "Response B", "Tie"), "Verdict: `Response A`", "first"),
+    (("Response A", "Response B", "Tie"), "Verdict: <b>Response A</b>", "first"),
+    (("Response A", "Response B", "Tie"), "| Verdict: | Response B |", "second"),
+    (("Response A", "Response B", "Tie"), r"Verdict: \boxed{\text{Response B}}", "second"),
 ]  # fmt: skip
 
 

@@ -14,11 +14,13 @@ from itertools import combinations, groupby
 from selfreward.engines import thought_of, without_thought
 from selfreward.recipe import FIRST_SECOND_TIE, PairwiseConfig, label_name
 from selfreward.records import Checkpoint, Comparison, Completion, Place, Preference, Prompt, Request, Response, Side
-from selfreward.steps.parsing import compiled, last_verdict
+from selfreward.steps.parsing import PLAIN, compiled, last_verdict
 from selfreward.steps.rubrics import Rubric, own_words
 from selfreward.steps.verdict_words import choice
 from selfreward.steps.witnesses import refuse_unreadable
 
+MARKED = r"[\s*(\[\"'“]*"
+"""The marks before a label in patterns that are made of labels. A label's own bracket is not to be taken for one of them."""
 PLACES: tuple[Place, Place, Place] = ("first", "second", "tie")
 
 
@@ -28,7 +30,8 @@ class PairwiseJudge:
     def __init__(self, config: PairwiseConfig) -> None:
         self.config = config
         self.rubric = Rubric(config.rubric, ("prompt", "first", "second"), "pairwise.rubric")
-        self._verdict = compiled(config.pattern)
+        plain = all(re.match(r"\w", label) for label in config.labels)
+        self._verdict = compiled(config.pattern.replace(MARKED, PLAIN) if plain else config.pattern)
         names = map(label_name, config.labels)
         self._places: dict[str, Place] = dict(zip(names, PLACES, strict=True))
         self._choice = re.compile(choice(map(label_name, config.labels)), re.IGNORECASE)

@@ -12,23 +12,21 @@ from math import exp, fsum, isclose
 from typing import NamedTuple
 
 from selfreward.records import Outcome, Watched
+from selfreward.steps.score_names import BOUNDS, EXPLAINS, LISTED_NAME, NAMED, OVERALL
 from selfreward.steps.verdict_words import (
     ADDED,
     AGAIN,
     ANOTHER,
     AROUND,
     BEFORE,
+    BELOW,
     BEST_FIRST,
-    BOUNDS,
     ENDS_LINE,
-    EXPLAINS,
     GOES_ON,
     LINE_END,
     LISTED,
-    NAMED,
     NOT_JOINED,
     OUT_OF,
-    OVERALL,
     PARTS,
     POSITIVE,
     SPACE,
@@ -88,21 +86,24 @@ def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
 
 
 def _overall(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
-    """The last verdict not about one of several criteria: the first of `Score: 4`, `Relevance score: 1`; None if all are."""
-    last, names = None, set[str]()
-    for match in verdicts(text, pattern):
-        name = _criterion(text, match)
-        if not name:
-            last = match
-        names.add(name)
-        alone = match
-    return last or (alone if len(names) == 1 else None)
+    """The last verdict not about one of several criteria: the first of `Score: 4`, `Relevance score: 1`; None if all are.
+
+    One name before a colon or a dash (`Wait: Score: 3`) may be a remark; two that differ (`Form: Score: 1`) are criteria.
+    """
+    matches = [*verdicts(text, pattern)]
+    before = [text[_line_start(text, match.start()) : match.start()] if match[0][:1].isalpha() else "" for match in matches]
+    listed = [_criterion(line, LISTED_NAME) for line in before]
+    several = len({*listed} - {""}) > 1
+    names = [_criterion(line, NAMED) or (name if several else "") for line, name in zip(before, listed, strict=True)]
+    whole = [match for match, name in zip(matches, names, strict=True) if not name]
+    return whole[-1] if whole else matches[-1] if len({*names}) == 1 else None
 
 
-def _criterion(text: str, match: re.Match[str]) -> str:
-    """The words that name a score at the beginning of its line; empty where they name the whole."""
-    name = NAMED.search(text[_line_start(text, match.start()) : match.start()])
-    return "" if name is None or OVERALL.search(name[1]) else " ".join(name[1].lower().split())
+def _criterion(line: str, form: re.Pattern[str]) -> str:
+    """The words that name a score at the end of its `line` so far; empty where they name the whole."""
+    match = form.search(line)
+    name = match[match.lastindex or 0] if match else ""
+    return "" if OVERALL.search(name) else " ".join(name.lower().split())
 
 
 def _line_start(text: str, at: int) -> int:
@@ -175,7 +176,7 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
     if number is None or GOES_ON.match(text, number.end):
         return "unparsed", None
     score, (low, high) = _value(number.text), scale
-    best_match = OUT_OF.match(text, number.end)
+    best_match = OUT_OF.match(text, number.end) or BELOW.match(text, number.end)
     if best_match and _goes_on_behind(text, best_match.end(), score):
         return "unparsed", None
     best = _best(best_match) if best_match else number.best

@@ -39,7 +39,7 @@ UNITS = any_of(
     " điểm sao نقاط نقطة درجات درجة نجوم अंक तारे नंबर नम्बर পয়েন্ট নম্বর نمبر 分 点 點 颗星 星 つ星 점 별 pt"
 )
 RANGE = any_of(
-    "to or through till until bis oder à ou lub até от до или à_la tot ile ila veya sampai hingga atau đến hoặc"
+    "to or through till until bis oder à ou lub até до или à_la tot ile ila veya sampai hingga atau đến hoặc"
     " إلى أو او से या अथवा থেকে বা অথবা سے یا 至 到 或 或者 还是 還是 から か または 에서 또는 bzw\\.? beziehungsweise либо или_же"
     " ou_bien o_bien oppure ovvero albo lub ofwel ya_da up_to as_much_as as_high_as bis_zu jusqu['’]à hasta fino_a"
 )
@@ -54,7 +54,8 @@ _REVISED = any_of("revised corrected adjusted changed updated korrigiert corrig�
 _OR_MORE = any_of(
     "or_(?:higher|above|more|less|lower|below|better|worse|under|over) at_(?:least|most) oder_(?:mehr|höher|besser|weniger)"
     " mindestens ou_(?:plus|mais|moins|menos) au_moins o_(?:más|menos|più|meno) al_menos pelo_menos almeno"
-    " или_(?:выше|больше|меньше|ниже) не_менее atau_(?:lebih|kurang) 以上 以下 या_अधिक বা_তার_বেশি أو_أكثر یا_زیادہ"
+    " или_(?:выше|больше|меньше|ниже) не_менее atau_(?:lebih|kurang)"
+    " 以上 以下 左右 上下 程度 정도 이상 이하 या_अधिक বা_তার_বেশি أو_أكثر یا_زیادہ"
 )
 _AND_WORDS = any_of("and und et y e en dan и 和 与 與 और و")
 BRIEF = "(?:a|o|u|y|e|и|do)"
@@ -97,21 +98,22 @@ _BRIEFLY = rf"(?:{SPACE}|[*_`\"'“”‘’$])*+"
 _IN_BRACKETS = r"(?:\([^()\n]{0,300}+\)|（[^（）\n]{0,300}+）|\[[^\[\]\n]{0,300}+\])"
 _FOR = any_of("for für pour por para per за voor untuk için cho")
 _AND = rf"(?:[,;&，、]{_BRIEFLY})?(?:{any_of('and und et y e и en dan ve và')}{_BRIEFLY})?"
+_NEXT_ITEM = rf"(?:\r?{LINE_END}{SPACE}*+(?:[-*•]{SPACE}++)?)?"
 GOES_ON = re.compile(
     rf"[.,:．，：٫٬'’]?{DIGIT}|e[-+−]?\d"
     rf"|{SPACE}*+\*?{SPACE}*+{DIGIT}"
     rf"|[)\]}}）】」]{SPACE}*+{DIGIT}|[-−](?={LINE_END}|\Z)|{AROUND}\+/[-−]|{AROUND}[(,;]?{AROUND}{_ROUNDED}(?![^\W\d_])"
     rf"|{AROUND}[(,;→]?{AROUND}{_REVISED}{AROUND}(?:(?:to|auf|à|a|до|[:：]){AROUND})?{DIGIT}"
-    rf"|{AROUND}{_OR_MORE}(?![^\W\d_])(?!{AROUND}{DIGIT})|{SPACE}++(?:plus|minus)(?={AROUND}\.?(?:{LINE_END}|\Z))|{SPACE}*+‰"
+    rf"|{AROUND}(?:{UNITS}{AROUND})?{_OR_MORE}(?![^\W\d_])(?!{AROUND}{DIGIT})|{SPACE}++(?:plus|minus)(?={AROUND}\.?(?:{LINE_END}|\Z))|{SPACE}*+‰"
     rf"|(?!{UNITS}(?![a-z]))[a-z]{{1,3}}(?![^\W\d_]|-)"
     rf"|{AROUND}(?:{SIGN}++|\.{{2,3}}|[:：∶]|{JOINED}|{_TEX_JOINED}){AROUND}(?:{MAYBE}{AROUND})?{DIGIT}"
     rf"|{AROUND}(?:{UNITS}{AROUND})?{RANGE}{AROUND}(?:(?:{MAYBE}|{_AT_MOST}|an?){AROUND})?(?:{DIGIT}|{_SPELT})"
     rf"|{AROUND}{MAYBE}{SPACE}++{DIGIT}"
     rf"|{SPACE}++(?:{UNITS}{SPACE}++)?{BRIEF}{SPACE}++(?:{MAYBE}{SPACE}++)?\d++(?![-–]?\w)"
     rf"|{AROUND}{UNITS}{AROUND}[-−–—~～]{AROUND}{POSITIVE}{AROUND}{UNITS}(?![^\W\d_])"
-    rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_IN_BRACKETS}{_BRIEFLY}{_AND}{POSITIVE}{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?[(（]"
+    rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_IN_BRACKETS}{_BRIEFLY}{_AND}{_NEXT_ITEM}{POSITIVE}{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?[(（]"
     rf"|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}(?:{SPACE}++[^\W\d_]++){{1,4}}+{_BRIEFLY}"
-    rf"{_AND}\d++{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}{SPACE}"
+    rf"{_AND}{_NEXT_ITEM}\d++{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?{_FOR}{SPACE}"
     rf"|[+＋](?=\s|[{WRAPPING}]|\Z)|(?:st|nd|rd|th|[eè]re?(?!-)|[eè]me|te)(?!\w)|[ºª°]"
     rf"|{AROUND}(?:{HALF})|{AROUND}(?:point|comma|komma|virgule|coma|vírgula|virgola|запятая|целых){AROUND}\d|[点點]\d++(?![点點])",
     re.IGNORECASE,
@@ -121,6 +123,9 @@ GOES_ON = re.compile(
 _NOT = any_of(
     "not nicht pas não не bukan 不是 لا नहीं নয় نہیں değil niet nie than from of previously formerly was instead before"
     " vorher zuvor statt avant antes прежде раньше sebelumnya"
+    " originally initially raised lowered lost losing deducted deducting ursprünglich initialement originalmente inicialmente"
+    " criteri(?:on|a) steps? lines? items? questions? rules? sections? paragraphs? kriterium schritt zeile critère étape ligne"
+    " criterio paso línea critério passo linha критери[йя] шаг"
 )
 _WORD_OF_ANY_SCRIPT = r"[^\s\d:：.。,，、;；!！?？()（）\[\]{}|/∕／=+<>]++"
 ANOTHER = re.compile(
@@ -200,6 +205,7 @@ _SCALE = any_of(
 )
 _FROM = any_of("of from out_of von vom de del da dal dall do du allant_de od от van من из zero null one eins 0 1")
 _UP_TO = "to up_to bis à a al até до tot do sampai hingga đến إلى से থেকে から 에서 and und et y e и"
+_SPAN = any_of("from von de da del от из dari van từ من 从 從 自")
 _TO = rf"(?:[-–—−~～〜至到]|\.{{2,3}}|…|{any_of(_UP_TO)})"
 _WORD = rf"(?:[^\W\d_]++\.?{AROUND})"
 _POINTS = any_of("points? punkte stufigen?e? er балл?льной puntos pontos punti punten puntowej")
@@ -210,10 +216,11 @@ _PERCENT = (
 )
 _LESS = any_of("में_से এর_মধ্যে میں_سے üzerinden 중 中")
 """Words after the best score: the number given out of it follows."""
-_NAMED = rf"(?:{UNITS}{AROUND})?[,;，、]?{AROUND}"
+_NAMED = rf"(?:{UNITS}{AROUND})?[,;|，、]?{AROUND}"
 OUT_OF = re.compile(
     rf"{AROUND}(?:"
-    rf"(?:{_WORD}?(?:[/∕／]|(?:[,;–—-]{AROUND})?out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+"
+    rf"{_NAMED}(?<=[(（\[])(?:{_SPAN}{SPACE}*+)?{_BEST}{AROUND}{_TO}{AROUND}{_BEST}{SPACE}*+{UNITS}?{SPACE}*+[)）\]]"
+    rf"|(?:{_WORD}?(?:[/∕／]|(?:[,;–—-]{AROUND})?out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+"
     rf"{AROUND}{_BEST}"
     rf"|{_FAINTLY_OF}(?!\w){AROUND}{_BEST}(?={AROUND}{UNITS}?[.!。]?{AROUND}(?:{LINE_END}|\Z))"
     rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+(?:{AROUND}{_MARK}(?!\w))?{AROUND}[=:：–—为為は]?{AROUND}{_BEST}"
@@ -222,36 +229,30 @@ OUT_OF = re.compile(
     rf"|{_NAMED}{_WITH}{AROUND}{_BEST}{AROUND}{_THE}(?:{_MAX}|{_FIRST_RATE})"
     rf"|{_NAMED}{_WORD}{{0,4}}?{_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
     rf"{AROUND}(?:{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?"
-    rf"|{_NAMED}{_WORD}{{0,3}}?(?:\d++{AROUND}-?{_TO}-?{AROUND})?{_BEST_STEM}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{AROUND}{_SCALE}"
-    rf"|{_NAMED}(?<=[(（\[]){_BEST}{AROUND}{_TO}{AROUND}{_BEST}{SPACE}*+[)）\]]"
+    rf"|{_NAMED}{_WORD}{{0,3}}?(?:\d++{AROUND}-?{_TO}-?{AROUND})?{_BEST_STEM}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{AROUND}(?:likert{AROUND}-?)?{_SCALE}"
     rf"|{_NAMED}(?:(?<=[(（\[])|(?<=[,，、])|(?<={SPACE})){_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_LESS})(?:{AROUND}\d++)?"
     rf"{AROUND}[.!。]?(?={LINE_END}|\Z)"
     rf"|({_PERCENT}))",
     re.IGNORECASE,
 )
 """The best score there is, where a verdict names it: the last group that matched, a percentage being of a hundred."""
+BELOW = re.compile(
+    rf"{AROUND}{UNITS}?{AROUND}{LINE_END}{AROUND}(?:[/∕／]|out{SPACE}++of|{_OF}(?!\w))"
+    rf"(?:{AROUND}{_FILLER}(?!\w))*+{AROUND}{_BEST}{AROUND}{UNITS}?[.!。]?{AROUND}(?:{LINE_END}|\Z)",
+    re.IGNORECASE,
+)
+"""The best score on a line of its own below the number."""
 AGAIN = re.compile(
     rf"{AROUND}[/∕／]{AROUND}\d|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?(?:out{SPACE}++of|{_OF})(?!\w){_BRIEFLY}{DIGIT}", re.IGNORECASE
 )
 """A second best score behind the first."""
+_BEFORE_IT = any_of("中的 中 のうち で 에 에서 중 중에 중에서 में_से এর_মধ্যে میں_سے üzerinden")
+_FULL = "(?:満点|满点|满分|滿分|만점|段階(?:評価)?|制)"
 BEST_FIRST = re.compile(
-    rf"{AROUND}{UNITS}?{AROUND}(?:満点|满点|满分|滿分|만점|段階(?:評価)?)?{AROUND}"
-    rf"{any_of('中的 中 のうち で 에 에서 중 중에 중에서 में_से এর_মধ্যে میں_سے üzerinden')}{AROUND}({POSITIVE})",
+    rf"{AROUND}{UNITS}?{AROUND}(?:(?:{_FULL}{AROUND})?{_BEFORE_IT}|制下?|{_FULL}{AROUND}[,，]?{AROUND}得分?){AROUND}({POSITIVE})",
     re.IGNORECASE,
 )
 """The score after a best score that stands first (`10点中4点`)."""
-NAMED = re.compile(
-    rf"(?:\A|{LINE_END})(?:{SPACE}|[-*#>•|]|\d++[.)])*+((?:[^\W\d_][^\W_'’-]*+(?:[-'’][^\W_]++)*+{SPACE}++){{1,3}})[*_`\"]*+\Z"
-)
-"""The end of a line's beginning: the words that say which score follows."""
-OVERALL = re.compile(
-    r"(?<![\w'’-])(?:a|an|the|my|our|your|his|her|its|this|that|final|overall|total|so|thus|hence|therefore|and|or|but|i|we|would|will"
-    r"|gives?|assign|award|deserves|gets|is|are|as|with|of|for|to|in|sum|average|mean|aggregate|combined|cumulative|weighted|holistic"
-    r"|resulting|new|updated|revised|adjusted|corrected|actual|true|given|assigned|awarded|suggested|proposed|recommended|end|last"
-    r"|(?:response|answer|judge|assistant|model)(?:['’]s)?)(?![\w'’-])",
-    re.IGNORECASE,
-)
-"""A word that names the whole score, not one of several criteria."""
 LISTED = re.compile(rf"([.)）、]){SPACE}*+[^\n]{{1,400}}?(?:\n\s*+|{SPACE}|[;；,，。])2\1(?!\d)")
 """The list that a 1 is the first number of."""
 ENDS_LINE = re.compile(
@@ -260,29 +261,3 @@ ENDS_LINE = re.compile(
     re.IGNORECASE,
 )
 """A rest of a line without words of its own."""
-_REASONS = any_of(
-    "begründung erklärung erläuterung justification explication raisons? justificación explicación razón justificativa"
-    " explicação razão"
-    " обоснование объяснение пояснение alasan penjelasan giustificazione spiegazione motivazione motivering uitleg"
-    " uzasadnienie gerekçe"
-)
-_REASONS_IN_ENGLISH = any_of(
-    "justifications? reasons? reasoning rationale explanations? breakdown basis comments? notes? details factors criteria summary"
-)
-_ARTICLES = any_of(
-    "for of behind about on to the this that my our your its given final overall total für den das die der des diesen zum del"
-    " de la el du le ce ces para por esta este da do deste della dello dell['’]? per il lo questo voor deze dla untuk для этой"
-)
-EXPLAINS = re.compile(
-    rf"(?<![^\W\d_])(?:{_REASONS}|{_REASONS_IN_ENGLISH}(?={SPACE}++{_ARTICLES}{SPACE}))(?:{SPACE}++{_ARTICLES}){{0,4}}+"
-    rf"(?:{SPACE}|[*_`\"])*+\Z"
-    rf"|(?:\A|{LINE_END})[\W_]*+(?:why|how)(?:{SPACE}++[^\W\d_]++){{0,6}}+[\W_]*+\Z",
-    re.IGNORECASE,
-)
-"""The end of a line's beginning: words after which reasons for a score follow, and not the score."""
-BOUNDS = re.compile(
-    rf"(?<![^\W\d_])(?:max(?:imum|imal(?:er|e)?|\.)?|min(?:imum|imal(?:er|e)?|\.)?|(?:highest|lowest|best|worst|total){SPACE}++possible"
-    rf"|possible|perfect|passing|höchste[rs]?|maksimal|максимальный){SPACE}++(?:possible{SPACE}++)?[*_`\"]*+\Z",
-    re.IGNORECASE,
-)
-"""The end of a line's beginning: words that name an end of the scale."""
