@@ -169,6 +169,8 @@ class Moments:
 
     def keep(self, what):
         """Copy the folder as it is now, unless it was like this before."""
+        there = {file.stat().st_ino for file in self.run.rglob("*")}  # a file that is gone leaves its number to another
+        self.durable = {number: content for number, content in self.durable.items() if number in there}
         state = tuple(sorted(tree(self.run).items()))
         if state in self.seen:
             return
