@@ -337,7 +337,7 @@ def test_under_ray_a_worker_killed_and_a_run_asked_to_end_cost_no_step(ray, base
     assert_same_training(made, dpo(TRLTrainer(), base, tmp_path / "alone"), base)
 
 
-RUNS_AWAY = r"^training: the loss is (nan|inf) at step 1 of 12, so nothing becomes a model\."
+RUNS_AWAY = r"^training: the loss is (nan|inf) at step 1 of 12, so no model was made\."
 
 
 def run_away(base, folder):

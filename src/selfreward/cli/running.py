@@ -111,7 +111,7 @@ def recipes(
         if known == name:
             typer.echo(text, nl=False)
         elif name is None:
-            say(f"{known:14}{text.splitlines()[0].removeprefix('# ')}")
+            say(f"{known:{2 + max(map(len, shipped))}}{text.splitlines()[0].removeprefix('# ')}")
 
 
 def _run_folder(recipe: Path) -> Path:
