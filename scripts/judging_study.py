@@ -9,7 +9,6 @@ what was run already is not run again.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -25,6 +24,7 @@ from rich.console import Console
 from selfreward.api import execute
 from selfreward.engines import Model, load_checkpoint, open_model
 from selfreward.engines.fake import FakeTrainer
+from selfreward.lab.micro.study import publish, seeds_from
 from selfreward.lab.micro.truth import verdict
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 from selfreward.records import Completion, Prompt, Request, Response, iter_jsonl, to_line, write_whole
@@ -264,8 +264,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="seeds at a time")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results" / "judging")
     arguments = parser.parse_args()
-    first, last = map(int, arguments.seeds.split("-"))
-    seeds = list(range(first, last + 1))
+    seeds = list(seeds_from(arguments.seeds))
     work = partial(study, recipe=arguments.recipe, out=arguments.out, count=arguments.prompts)
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         by_seed = list(pool.map(work, seeds))
@@ -273,9 +272,7 @@ def main() -> None:
     for judge in ITERATIONS:
         found["prompts"][judge] = sum(len(seed[judge][BASELINE]) for seed in by_seed)
         found["judges"][judge] = sum_up([seed[judge] for seed in by_seed])
-    write_whole(arguments.results.with_suffix(".json"), json.dumps(found, indent=1))
-    write_whole(arguments.results.with_suffix(".md"), as_markdown(found))
-    print(as_markdown(found))
+    publish(found, as_markdown(found), arguments.results)
 
 
 if __name__ == "__main__":

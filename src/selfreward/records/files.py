@@ -160,7 +160,7 @@ def sync_folder(path: Path) -> None:
 
 
 def sync_files(folder: Path) -> None:
-    """Make everything in a folder durable."""
+    """Make everything in a folder durable, or one file."""
     for path in (*folder.rglob("*"), folder):
         sync_folder(path) if path.is_dir() else _sync_file(path)
 

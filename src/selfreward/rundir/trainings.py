@@ -129,9 +129,9 @@ def optimizer_of(run: RunDir, model: Checkpoint, config: DPOConfig) -> list[Path
 
 def hand_on(states: Sequence[Path], work: Path) -> None:
     """Put the optimizer's state in the one file of `states` where a training in `work` looks for it."""
-    work.mkdir(parents=True, exist_ok=True)
-    (work / OPTIMIZER_BEFORE).unlink(missing_ok=True)
     for state in states:
+        work.mkdir(parents=True, exist_ok=True)
+        (work / OPTIMIZER_BEFORE).unlink(missing_ok=True)
         (work / OPTIMIZER_BEFORE).symlink_to(os.path.relpath(state, work))
 
 
@@ -140,8 +140,9 @@ def keep_optimizer(stage: Stage, trainer: Trainer) -> None:
     if not (left := stage.work / OPTIMIZER).exists():
         what = f'left no {OPTIMIZER} in {stage.work}, which dpo.optimizer = "carried" needs'
         raise SelfRewardError(what, name_of(trainer), "Make dpo write it, or leave out dpo.optimizer")
+    sync_files(left)
     left.replace(stage.optimizer)
-    sync_files(stage.folder)
+    sync_folder(stage.folder)
 
 
 def at_step(stage: Stage, step: int) -> Path:

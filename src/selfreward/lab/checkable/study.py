@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from selfreward.api import execute
 from selfreward.lab.checkable.kinds import UNSEEN
 from selfreward.lab.checkable.table import as_markdown
-from selfreward.lab.micro.study import QUIET, SHARED, more_sft
-from selfreward.loop import self_reward
-from selfreward.recipe import load_recipe
-from selfreward.records import Check, Measured, Prompt, Response, iter_jsonl, write_whole
+from selfreward.lab.micro.study import QUIET, publish, run_arm, seeds_from
+from selfreward.recipe import shipped_recipes
+from selfreward.records import Check, Measured, Prompt, Response, iter_jsonl
 from selfreward.rundir import HELDOUT_CHECKS, HELDOUT_PROMPTS, HELDOUT_RESPONSES, SEED, open_run
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -47,16 +44,9 @@ class Counts(NamedTuple):
 
 def run_seed(seed: int, base: Path, out: Path, arms: Sequence[str], changes: dict[str, Any]) -> None:
     """Run all arms of one seed, one after another."""
+    recipe = shipped_recipes()["smollm2-checkable"]
     for arm in arms:
-        folder, first = out / f"seed_{seed}" / arm, out / f"seed_{seed}" / "self"
-        if arm != "self" and not folder.exists():
-            partial = folder.with_name(f"{arm}.partial")  # copied whole or not at all
-            shutil.rmtree(partial, ignore_errors=True)
-            for name in SHARED:
-                shutil.copytree(first / name, partial / name)
-            partial.rename(folder)
-        loop = more_sft if arm == "sft" else self_reward
-        execute(load_recipe("smollm2-checkable", {"base": str(base), "seed": seed, **changes, **ARMS[arm]}), folder, loop=loop)
+        run_arm(out / f"seed_{seed}" / arm, recipe, {"base": str(base), "seed": seed, **changes, **ARMS[arm]})
 
 
 def counts(folders: Sequence[Path], model: str) -> Counts:
@@ -172,18 +162,13 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="write RESULTS.md and RESULTS.json")
     parser.add_argument("--only-page", action="store_true", help="run nothing: make the page of what there is")
     arguments = parser.parse_args()
-    first, last = map(int, arguments.seeds.split("-"))
-    seeds, arms = range(first, last + 1), arguments.arms.split(",")
+    seeds, arms = seeds_from(arguments.seeds), arguments.arms.split(",")
     changes = dict(_change(*given.partition("=")) for given in arguments.changes)
     if not arguments.only_page:
         for seed in seeds:
             run_seed(seed, arguments.base, arguments.out, arms, changes)
     figures = {"changes": changes, **sum_up(arguments.out, seeds, arms)}
-    page = as_markdown(figures)
-    print(page)
-    if arguments.results:
-        write_whole(arguments.results.with_suffix(".json"), json.dumps(figures, indent=1))
-        write_whole(arguments.results.with_suffix(".md"), page)
+    publish(figures, as_markdown(figures), arguments.results)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ def compare(out: Path, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, A
     """Every figure, of the arms and of the seeds that all of their runs have finished."""
     folders = {arm: {seed: out / f"seed_{seed}" / arm for seed in seeds} for arm in arms}
     done = {arm: {seed: run for seed, run in runs.items() if finished(run)} for arm, runs in folders.items()}
-    figures = {arm: _arm(list(runs.values()), done["self"], list(runs)) for arm, runs in done.items() if runs and done["self"]}
+    plain = {seed: _last(run) for seed, run in done["self"].items()}
+    figures = {arm: _arm(list(runs.values()), plain, list(runs)) for arm, runs in done.items() if runs and plain}
     tested = [arm for arm in figures if arm not in ("self", "truth", "shuffled", "sft")]
     for axis in AXES:
         adjusted = holm([figures[arm]["against_self"][axis]["p"] for arm in tested])
@@ -43,22 +44,23 @@ def finished(run: Path) -> bool:
     return bool(summary(run)[-1]["name"] == f"M{open_run(run).recipe.iterations + 1}")
 
 
-def _arm(runs: Sequence[Path], plain: Mapping[int, Path], seeds: Sequence[int]) -> dict[str, Any]:
-    """The figures of one arm, and its differences from plain self-rewarding on the seeds that both have run."""
+def _last(run: Path) -> tuple[list[float], Floats]:
+    """True scores of a run's last model, and its pairs [ranking, (right, pairs)]."""
+    name = summary(run)[-1]["name"]
+    return heldout_scores(run)[name], judging(run, name)[:, :2]
+
+
+def _arm(runs: Sequence[Path], plain: Mapping[int, tuple[list[float], Floats]], seeds: Sequence[int]) -> dict[str, Any]:
+    """The figures of one arm, and its differences from plain self-rewarding (`_last` by seed) on the seeds that both have run."""
     models = [summary(run) for run in runs]
     names = [model["name"] for model in models[0]]
     last, both = names[-1], [at for at, seed in enumerate(seeds) if seed in plain]
     true = [heldout_scores(run) for run in runs]
     judged = [{name: judging(run, name) for name in ("M1", last)} for run in runs]
-    plainly = [plain[seeds[at]] for at in both]
-    last_of_plain = summary(plainly[0])[-1]["name"]
+    plain_true, plain_judged = zip(*(plain[seeds[at]] for at in both), strict=True)
     against = {
-        "true": difference(
-            np.array([true[at][last] for at in both]), np.array([heldout_scores(run)[last_of_plain] for run in plainly])
-        ),
-        "judging": difference_of_shares(
-            np.array([judged[at][last][:, :2] for at in both]), np.array([judging(run, last_of_plain)[:, :2] for run in plainly])
-        ),
+        "true": difference(np.array([true[at][last] for at in both]), np.array(plain_true)),
+        "judging": difference_of_shares(np.array([judged[at][last][:, :2] for at in both]), np.array(plain_judged)),
     }
     rows = {name: np.array([scores[name] for scores in true]) for name in names}
     return {

@@ -9,7 +9,6 @@ the command goes on where it was stopped, and its page has the runs that are fin
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +17,8 @@ from typing import Any, NamedTuple
 
 from selfreward.lab.micro.compared import compare
 from selfreward.lab.micro.methods_page import as_page
-from selfreward.lab.micro.study import run_arm
+from selfreward.lab.micro.study import publish, run_arm, seeds_from
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
-from selfreward.records import write_whole
 
 ORACLES = {
     "selfreward.lab.micro.truth:verdict": "selfreward.lab.micro.controls:Oracle",
@@ -97,19 +95,15 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="write RESULTS.md and RESULTS.json")
     arguments = parser.parse_args()
     recipe = shipped_recipes()[arguments.world]
-    first, last = map(int, arguments.seeds.split("-"))
+    seeds, out = seeds_from(arguments.seeds), arguments.out / arguments.world
     compared = list(arms(load_recipe(recipe)))
     named = arguments.only.split(",") if arguments.only else [arm.name for arm in compared]
     if unknown := set(named) - {arm.name for arm in compared}:
         parser.error(f"no arm is called {min(unknown)}; there are {', '.join(arm.name for arm in compared)}")
     chosen = [arm for arm in compared if arm.name in ("self", *named)]
-    run_all(recipe, range(first, last + 1), chosen, arguments.out / arguments.world, arguments.minutes, arguments.threads)
-    figures = compare(arguments.out / arguments.world, range(first, last + 1), [arm.name for arm in chosen])
-    page = as_page(arguments.world, figures)
-    print(page)
-    if arguments.results:
-        write_whole(arguments.results.with_suffix(".json"), json.dumps(figures, indent=1))
-        write_whole(arguments.results.with_suffix(".md"), page)
+    run_all(recipe, seeds, chosen, out, arguments.minutes, arguments.threads)
+    figures = compare(out, seeds, [arm.name for arm in chosen])
+    publish(figures, as_page(arguments.world, figures), arguments.results)
 
 
 def run_all(recipe: Path, seeds: Sequence[int], chosen: Sequence[Method], out: Path, minutes: float, threads: int) -> None:

@@ -201,6 +201,20 @@ def spread(figure: Mapping[str, float]) -> str:
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
+def seeds_from(text: str) -> range:
+    """The seeds from first to last: `0-9`."""
+    first, last = map(int, text.split("-"))
+    return range(first, last + 1)
+
+
+def publish(figures: Mapping[str, Any], page: str, results: Path | None) -> None:
+    """Print a study's page; write it to RESULTS.md, and the figures to RESULTS.json, where `results` is given."""
+    print(page)
+    if results:
+        write_whole(results.with_suffix(".json"), json.dumps(figures, indent=1))
+        write_whole(results.with_suffix(".md"), page)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -212,18 +226,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, help="write RESULTS.md and RESULTS.json")
     arguments = parser.parse_args()
-    first, last = map(int, arguments.seeds.split("-"))
-    seeds, arms = range(first, last + 1), arguments.arms.split(",")
+    seeds, arms = seeds_from(arguments.seeds), arguments.arms.split(",")
     work = partial(run_seed, recipe=arguments.recipe, out=arguments.out, arms=arms, threads=arguments.threads)
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         for seed in pool.map(work, seeds):
             print(f"seed {seed} is done", flush=True)
     figures = sum_up(arguments.out, seeds, arms)
-    page = as_markdown(figures)
-    print(page)
-    if arguments.results:
-        write_whole(arguments.results.with_suffix(".json"), json.dumps(figures, indent=1))
-        write_whole(arguments.results.with_suffix(".md"), page)
+    publish(figures, as_markdown(figures), arguments.results)
 
 
 if __name__ == "__main__":
