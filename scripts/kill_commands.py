@@ -247,7 +247,8 @@ def table(done: list[dict[str, Any]]) -> str:
         "# Commands around a run, killed and given again", "",
         f"`python scripts/kill_commands.py`: {total['kills']} SIGKILLs on the fake engine, each just before a chance change of a "
         f"file, and for `{IN_RUNS}` at a chance moment of a run of the micro world. **{total['differ']} files "
-        "differ** from those of a command that nobody disturbed (a command that does not end counts as one).", "",
+        "differ** from those of a command that nobody disturbed (a command that does not end counts as one). It took "
+        f"{total['seconds'] / 60:.0f} minutes, one process at a time.", "",
         "| command | chains | kills | changes of files in one | differ | seconds |", "|---|--:|--:|--:|--:|--:|", *rows, "",
     ]  # fmt: skip
     return "\n".join(lines)
