@@ -190,6 +190,16 @@ def test_what_libraries_written_in_other_languages_say_is_known(tmp_path):
     assert system_error(reason, "").where == "weights"
 
 
+def test_a_current_folder_that_is_gone_is_one_line(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        Path.cwd()
+    assert system_error(caught.value, "run folder").where == "the current folder"
+
+
 def test_a_bug_keeps_its_traceback():
     bug = KeyError("x")
     bug.__context__ = FileNotFoundError(errno.ENOENT, "No such file", "y")

@@ -47,6 +47,7 @@ WRITTEN = re.compile(r"os error (\d+)|\[errno (\d+)\]", re.IGNORECASE)
 SAID = {
     "No space left on device": errno.ENOSPC,
     "PytorchStreamWriter failed": errno.ENOSPC,
+    "Symlink loop from": errno.ELOOP,  # Python 3.11's own words, of no OSError
     "can't allocate memory": errno.ENOMEM,
     "not enough memory": errno.ENOMEM,
 }
@@ -63,6 +64,8 @@ def system_error(error: Exception, place: str) -> SelfRewardError | None:
             )
             return SelfRewardError(f"there is not enough ({first_line(cause)[:120]})", "memory", now)
         file = _file(cause, code)
+        if code == errno.ENOENT and not file and not _is_somewhere():
+            return SelfRewardError("is not there any more", "the current folder", "Change to one that is, and run the command again")
         if code in KNOWN and (file or code not in (errno.ENOENT, errno.EEXIST, errno.ENOTDIR)):
             what, now = KNOWN[code]
             return SelfRewardError(what, file or place, now)
@@ -70,6 +73,14 @@ def system_error(error: Exception, place: str) -> SelfRewardError | None:
             what = str(cause.strerror) if isinstance(cause, NoFile) else os.strerror(code)
             return SelfRewardError(what, file, _then("correct it"))
     return None
+
+
+def _is_somewhere() -> bool:
+    """True if the folder that this process works in is still there."""
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
 
 
 def _behind(error: BaseException | None) -> Iterator[Exception]:

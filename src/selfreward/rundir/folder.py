@@ -39,7 +39,7 @@ from selfreward.records import (
 )
 from selfreward.rundir.branch import BRANCH, read_branch
 from selfreward.rundir.changes import as_it_was, changes_told, remove
-from selfreward.rundir.layout import MEASURED, WATCHING
+from selfreward.rundir.layout import MEASURED, MODEL, WATCHING
 from selfreward.rundir.seen import ENDED, attempts
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
@@ -246,6 +246,8 @@ class Stage:
         """Record the digest of this stage's inputs, before anything is made."""
         if self.model.exists():
             raise self.damaged(self.model, "has no receipt, so its inputs are unknown")
+        if self.name == MODEL.name and self.folder.name in self.run.taken:
+            raise self.damaged(self.model, "is missing")
         self.make_folder()
         self._save(self.plan, digest=digest, **plan)
 
