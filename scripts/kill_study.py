@@ -37,12 +37,12 @@ from selfreward.rundir import versions
 ROOT = Path(__file__).parents[1]
 MICRO = ROOT / "src" / "selfreward" / "recipe" / "shipped" / "micro.toml"
 SMALLER = {
-    "prompts.per_iteration": 120, "sft.checkpoint_every": 5, "dpo.checkpoint_every": 1, "dpo.batch_size": 8,
-    "measure.bootstrap": 100, "backend.max_tokens_in_flight": 4096,
+    "prompts.per_iteration": 60, "sft.checkpoint_every": 5, "dpo.checkpoint_every": 1, "dpo.batch_size": 8,
+    "measure.bootstrap": 100, "drift.sample": 16, "drift.pool": 4, "backend.max_tokens_in_flight": 4096,
 }  # fmt: skip
-LINES = {"heldout_prompts": 24, "heldout_rankings": 12}
+LINES = {"ift": 100, "eft": 100, "heldout_prompts": 24, "heldout_rankings": 12}
 """How many lines of these seed files are used."""
-PER_CHAIN = 10
+PER_CHAIN = 20
 """The most kills of one run."""
 NOT_COMPARED = ("logs", "report", ".lock", "provenance.json")
 IN_TRAINING, IN_CHECKPOINT = 0.25, 0.05
@@ -324,7 +324,7 @@ def table(results: dict[str, Any]) -> str:
         f"{results['in_checkpoint_write']} while a checkpoint was written. Of {results['files_compared']} files in each run "
         f"(records, receipts, measurements, weights), **{results['differing']} differ** from the undisturbed run.", "",
         f"Changes to the recipe: {', '.join(f'`{name} = {value}`' for name, value in results['changes'].items())}; "
-        f"{LINES['heldout_prompts']} held-out prompts, {LINES['heldout_rankings']} rankings. It took {spent:.0f} minutes, "
+        f"{', '.join(f'{lines} lines of {name}' for name, lines in LINES.items())}. It took {spent:.0f} minutes, "
         f"{amount(results['workers'], 'run')} at a time, {amount(results['threads'], 'thread')} each.", "",
         "| stage | " + " | ".join(phases) + " |", "|---|" + "--:|" * len(phases),
         *("| " + " | ".join(row) + " |" for row in cells), "",
