@@ -212,11 +212,22 @@ def test_a_recipe_that_let_secrets_pass_would_be_caught(world, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
+    "odd",
+    [
+        f"host:8000/v1?api_key={MARK}", f"host/v1?token={MARK}", f"https://host/v1#model?key={MARK}", f"https://host/v1&key={MARK}",
+        f"user:p@{MARK}@host",
+    ],
+)  # fmt: skip
+def test_a_key_behind_another_sign_or_an_address_without_its_scheme_is_a_secret_too(odd):
+    assert holds_secret(odd) and MARK not in starred(f"cannot reach '{odd}', sorry")
+
+
+@pytest.mark.parametrize(
     "harmless",
     [
         "http://localhost:8000/v1#org/model@2024", "http://[::1]:8000/v1#m@x", "package.module:name", "org/model", "/a/b:c@d",
         r"https?://\S+", r"score[\s*]*:[\s*]*(-?\d+(?:[.,]\d+)?)", "auto", "a@b.org", "10:30", "http://host/v1", "C:\\models\\x",
-        "https://host/data.jsonl?", '{"url": "http://h:1/v1", "model": "m@1"}',
+        "https://host/data.jsonl?", "judge.max_tokens=64", r"(?:\s?key=|x)/?token=(\d)", "what/is?tokens", "a/b?monkey", '{"url": "http://h:1/v1", "model": "m@1"}',
     ],
 )  # fmt: skip
 def test_what_is_no_secret_is_neither_refused_nor_starred(harmless):
