@@ -227,7 +227,8 @@ def test_a_key_behind_another_sign_or_an_address_without_its_scheme_is_a_secret_
     [
         "http://localhost:8000/v1#org/model@2024", "http://[::1]:8000/v1#m@x", "package.module:name", "org/model", "/a/b:c@d",
         r"https?://\S+", r"score[\s*]*:[\s*]*(-?\d+(?:[.,]\d+)?)", "auto", "a@b.org", "10:30", "http://host/v1", "C:\\models\\x",
-        "https://host/data.jsonl?", "judge.max_tokens=64", r"(?:\s?key=|x)/?token=(\d)", "what/is?tokens", "a/b?monkey", '{"url": "http://h:1/v1", "model": "m@1"}',
+        "https://host/data.jsonl?", "judge.max_tokens=64", "what/is?tokens", "a/b?monkey",
+        r"(?:\s?key=|x)/?token=(\d)", '{"url": "http://h:1/v1", "model": "m@1"}',
     ],
 )  # fmt: skip
 def test_what_is_no_secret_is_neither_refused_nor_starred(harmless):

@@ -1,7 +1,6 @@
 """The studies of kills and of damage, small: that they see what they are to see."""
 
 import importlib
-import json
 import sys
 from pathlib import Path
 

@@ -70,9 +70,7 @@ def system_error(error: Exception, place: str) -> SelfRewardError | None:
             return SelfRewardError(f"there is not enough ({first_line(cause)[:120]})", "memory", now)
         file = _file(cause, code)
         if code == errno.ENOENT and not file and not _is_somewhere():
-            return SelfRewardError(
-                "is not there any more", "the current folder", "Change to one that is, and run the command again"
-            )
+            return SelfRewardError("is not there any more", "the current folder", "Change to one that is, and try again")
         if code in KNOWN and (file or code not in (errno.ENOENT, errno.EEXIST, errno.ENOTDIR)):
             what, now = KNOWN[code]
             return SelfRewardError(what, file or place, now)
