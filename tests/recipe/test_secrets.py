@@ -16,6 +16,7 @@ from selfreward.cli import app
 from selfreward.errors import SelfRewardError, holds_secret, starred
 from selfreward.measure import evaluate
 from selfreward.recipe import Recipe, Section, load_recipe
+from selfreward.reports import export_run
 from tinyrun import go, make_world, quiet
 
 MARK = "S3cretM4rk"
@@ -193,6 +194,20 @@ def test_an_evaluation_from_python_refuses_a_secret_before_a_folder_is_made(fiel
         evaluate(str(tmp_path / "run" / "M2"), "head-to-head", given, "mine")
     assert MARK not in str(caught.value)
     assert not [found for found in written(tmp_path) if MARK.encode() in found]
+
+
+def test_no_folder_is_made_whose_name_holds_a_secret(world, tmp_path):
+    recipe, run = tmp_path / "world" / "recipe.toml", tmp_path / "run"
+    go(recipe, run)
+    for make in (
+        lambda: go(recipe, Path(SECRETS[0])),
+        lambda: evaluate(str(run / "M2"), "reward-modeling", {}, SECRETS[0]),
+        lambda: evaluate(str(run / "M2"), "reward-modeling", {}, "mine", folder=Path(SECRETS[1])),
+        lambda: export_run(run, Path(SECRETS[0])),
+    ):
+        with pytest.raises(SelfRewardError, match="its name holds a password") as caught:
+            make()
+        assert_nowhere(str(caught.value), tmp_path)
 
 
 def test_a_run_of_before_with_a_secret_in_it_is_refused_with_the_field_and_the_secret_is_not_shown(world, tmp_path):

@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import IO
 
-from selfreward.errors import SelfRewardError, visible
+from selfreward.errors import SelfRewardError, holds_secret, visible
 from selfreward.records.files import readable, sync_files, sync_folder
 
 LOCK = ".lock"
@@ -181,6 +181,9 @@ def _take(lock: Path, mode: str, how: int) -> Held:
 
 def lock_folder(path: Path) -> Held:
     """Make the folder `path` where it is missing, and keep other processes out of it until the returned lock is closed."""
+    if holds_secret(str(path)):
+        what = "its name holds a password, or an address with a query, which may hold a key"
+        raise SelfRewardError(what, str(path), "Give the run another folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = _take(path / LOCK, "a", fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -75,6 +75,13 @@ def connections(wanted: int) -> int:
     return min(wanted, HELD, HELD if files == resource.RLIM_INFINITY else max(1, files - RESERVED))
 
 
+def too_many(config: ServerConfig) -> str:
+    """A sentence where the endpoint is to get more requests at once than this process holds connections; else empty."""
+    limit = connections(config.concurrency)
+    said = f"concurrency is {config.concurrency:,}, and this process holds {limit:,} connections: no more requests run at once"
+    return said if limit < config.concurrency else ""
+
+
 def read_key(config: ServerConfig) -> str:
     """The key of the endpoint; empty where the endpoint needs none."""
     if config.key_env is None:
