@@ -58,6 +58,8 @@ def test_damage_is_noticed_and_mended_as_told_or_mended_by_itself_and_what_is_no
     assert no_text["run"] == "same bytes" and no_text["status"] == no_text["report"] == "one line"
     assert outcome("finished", "provenance.json", "truncated")["export"] == "one line"
     assert outcome("finished", "summary.json", damage.OTHER)["run"] == "same bytes"  # was taken for this run's
+    another = outcome("finished", "M1/heldout_judgments.receipt.json", damage.OTHER)  # whose way out is an rm with patterns
+    assert another["run"] == "noticed, same bytes as told" and ".*" in another["said"]
     assert outcome("finished", "summary.json", "a folder")["run"] == "noticed, same bytes as told"  # left a summary.json.partial
     [journal] = [str(path.relative_to(world.states["under way"])) for path in world.states["under way"].rglob("*.journal.jsonl")]
     assert outcome("under way", journal, "truncated")["run"] == "same bytes"
