@@ -112,7 +112,7 @@ def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, di
 
 
 def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished: bool) -> list[str]:
-    """What is to be said of the servers among `models`, each asked once where anything is to be asked.
+    """Lines to say about the servers among `models`, each asked once where anything is to be asked.
 
     Raises `SelfRewardError` where one of `models` cannot be opened, or does not answer.
     """
