@@ -110,6 +110,8 @@ def open_client(config: ServerConfig, key: str) -> Any:
         http = _Bounded(event_hooks={"request": [ours_alone]}, timeout=None, follow_redirects=False)
     except Exception as error:  # httpx reads these variables; its errors have nothing in common, and may quote a password
         named = sorted(name for name, value in os.environ.items() if value and name.upper() in OF_THE_NETWORK)
+        if not named:
+            raise
         what = f"no connection can be opened with what {', '.join(named)} say ({type(error).__name__})"
         raise SelfRewardError(what, config.url, "Correct or unset them in the environment") from error
     headers = {"Authorization": f"Bearer {key}"}

@@ -85,7 +85,7 @@ def evaluate(
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
         run = Runner(rundir, opener, _no_training, Progress(rundir.logs, stopping))
-        for line in lines:
+        for line in dict.fromkeys(lines):
             run.progress.say(line)
         for table, longest in ((table, bound["max_tokens"]) for table, bound in bounds.items()):
             run.progress.say(f"{name}: a judgment has {longest:,} tokens at most; --set {table}.max_tokens= sets another number")
