@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selfreward.lab.micro.compared import LEARNT
+from selfreward.lab.micro.method_runs import LEARNT
 from selfreward.lab.micro.study import RESAMPLES, spread
 
 INTRODUCTION = """# Every way of learning, on one budget: the world `{world}`
@@ -20,7 +20,7 @@ sampled and trained after M1, are in % of those of plain self-rewarding.
 FEW = "; with fewer than five seeds they are too narrow, for so few cannot tell how much seeds differ"
 FOLLOWING = ["method", "seeds", "tokens", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
 JUDGING = ["method", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
-OTHERS = ["5 that are best", "exact order", "Spearman", "Kendall", "overrates", "fives (true)"]
+OTHERS = ["5 that are best", "exact order", "Spearman", "Kendall", "overrates", "fives (true)", "unread, M1 → last"]
 Arm = Mapping[str, Any]
 
 
@@ -78,6 +78,7 @@ def _against(arm: Arm, axis: str) -> list[str]:
 
 
 def _others(arm: Arm) -> list[str]:
-    last, bias = arm["judging"][arm["last"]], arm["bias"]
-    others = ["–" if last[name] is None else f"{last[name]:.3f}" for name in LEARNT[1:]]
-    return [*others, f"{bias['overrates']:+.2f}", f"{bias['fives']:.0%} ({bias['true_fives']:.0%})"]
+    last, first, bias = arm["judging"][arm["last"]], arm["bias"]["M1"], arm["bias"][arm["last"]]
+    figures = ["–" if last[name] is None else f"{last[name]:.3f}" for name in LEARNT[1:]]
+    fives, unread = f"{bias['fives']:.0%} ({bias['true_fives']:.0%})", f"{first['unread']:.1%} → {bias['unread']:.1%}"
+    return [*figures, f"{bias['overrates']:+.2f}", fives, unread]
