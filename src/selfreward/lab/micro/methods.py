@@ -1,8 +1,8 @@
 """Every way of learning on one budget: `python -m selfreward.lab.micro.methods [--world micro-hard] [--seeds 0-9]`.
 
 The methods of docs/methods.md beside plain self-rewarding and its controls, from one M1 for each seed. Each writes as many
-prompts as bring its tokens, sampled and trained, near those of plain self-rewarding. Nothing but that number was set for any of
-them: other fields are those of the world's recipe, or the method's own defaults. Every run is an ordinary run folder, and a
+prompts as bring its tokens, sampled and trained, near those of plain self-rewarding. Other fields are those of the world's recipe
+or the method's own defaults, but for `TERM` and `LESSONS`, which were tuned on seeds from 100 on. Every run is an ordinary run folder, and a
 finished one leaves a record, so that the command goes on where it was stopped, with the folders or without.
 """
 
@@ -47,6 +47,9 @@ def controls(recipe: Recipe) -> list[Method]:
     ]
 
 
+TERM: dict[str, Any] = {"dpo.nll_weight": 2.0}
+"""A likelihood term. Two judgments of an answer share almost all of their words, and DPO alone unlearns what they share."""
+LESSONS: dict[str, Any] = {**TERM, "judge_pairs.share": 0.5}
 LOSSES: dict[str, dict[str, Any]] = {
     **{loss: {} for loss in ("ipo", "sigmoid_norm", "hinge", "apo_zero", "sppo_hard")},
     "exo_pair": {"dpo.label_smoothing": 0.001},
@@ -58,6 +61,9 @@ METHODS = [
     Method("consensus", {"judge_pairs.by": "consensus"}, 0.88),
     Method("replay", {"judge_pairs.by": "none", "judge_pairs.replay": 1}, 0.85),
     Method("consensus+replay", {"judge_pairs.by": "consensus", "judge_pairs.replay": 1}, 0.85),
+    Method("nll", TERM),
+    Method("consensus+nll", {**LESSONS, "judge_pairs.by": "consensus", "judge_pairs.samples": 8}, 0.72),
+    Method("replay+nll", {**LESSONS, "judge_pairs.by": "none", "judge_pairs.replay": 2}, 0.85),
     Method("temporal", {"pairs.rejected_from": "M1", "pairs.chosen_from": "ahead"}, 0.42),
     Method("temporal-past", {"pairs.rejected_from": "M1"}, 0.72),
     Method("likelihood", {"judge.method": "likelihood"}, 1.5),
