@@ -26,6 +26,9 @@ ROWS = "".join(
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
     quiet(monkeypatch)
+    (tmp_path / "anchors.jsonl").write_text('{"prompt": "which is a larch", "answers": ["larch"]}\n')
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "anchored.jsonl").write_text('{"text": "Which is a larch", "source": "seed"}\n')
     return make_world(tmp_path)
 
 
@@ -122,6 +125,10 @@ class Opened(FakeModel):
         ({"drift": {"traits": {"t": "test_named:a_number"}}}, r"drift\.traits\.t .*is called with \(text\)"),
         ({"report_to": ["trackio"]}, "trackio is not installed"),
         ({"prompts__from": "none.jsonl"}, r"none\.jsonl: cannot be read"),
+        ({"prompts__from": "prompts.jsonl"},
+         r"prompts\.jsonl: has no prompt for M2 \(held_out 3; .+: “name the birch number 0”\)\. prompts\.from decides it"),
+        ({"prompts__from": "anchored.jsonl", "drift": {"anchors": "anchors.jsonl"}}, r"no prompt for M2 \(held_out 1; .+a larch"),
+        ({"drift": {"anchors": "empty.jsonl"}}, r"empty\.jsonl: has no anchors\. Give prompts with known answers, or leave"),
         ({"drift": {"anchors": "none.jsonl"}}, r"none\.jsonl: cannot be read"),
         ({"backend__type": "hf", "backend__device": "cuda"}, "there is no device 'cuda' here"),
         ({"backend__type": "vllm"}, "vllm is not installed"),

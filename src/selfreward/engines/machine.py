@@ -16,9 +16,7 @@ from selfreward.recipe import ClusterConfig
 WIDTH = 4096
 """Columns of the matrix in the speed measurement: larger than a processor's caches, as a model's matrices are."""
 LONG = 0.05
-"""Seconds to measure for."""
-ENOUGH = 0.3
-"""Seconds after which a product that takes long is not measured a third time."""
+"""Seconds to measure for; a product that takes longer is measured once."""
 
 
 class Device(NamedTuple):
@@ -58,7 +56,7 @@ def matmul_rate(device: Device, bfloat16: bool, rows: int) -> float:
     left = torch.ones(rows, WIDTH, dtype=dtype, device=device.type)
     right = torch.ones(WIDTH, WIDTH, dtype=dtype, device=device.type)
     times: list[float] = []
-    while sum(times) < LONG or (len(times) < 3 and sum(times) < ENOUGH):
+    while sum(times) < LONG:
         start = time.perf_counter()
         number = float((left @ right)[0, 0])  # reading a number waits for the device
         times.append(time.perf_counter() - start)

@@ -259,6 +259,12 @@ def _refuse_gaps(seed: Seed, recipe: Recipe, texts: Mapping[str, str]) -> None:
     if not seed.heldout_prompts:
         now = "Give at least one prompt: following instructions is measured on these prompts"
         raise gap("heldout_prompts").error("has no prompts", _path(data.heldout_prompts), now)
+    to_measure = "heldout_rankings" if data.heldout_rankings else "" if needs_eft else "rankings"
+    source = getattr(data, to_measure, None)
+    ranked = seed.heldout_rankings if data.heldout_rankings else [*seed.heldout_rankings, *seed.rankings]
+    if source and recipe.measure.judging and not ranked:
+        now = f"Give at least one ranked set, or leave data.{to_measure} out: judging is measured on them"
+        raise gap(to_measure).error("has no ranked set to measure judging on", source.path, now)
     if not recipe.prompts.source and not any(example.stands_alone for example in seed.ift):
         now = "Add examples of a first turn, which new prompts are modelled on, or give prompts of your own with prompts.from"
         raise SelfRewardError("every prompt in it is a later turn of a conversation", data.ift.path, now)
