@@ -115,5 +115,5 @@ def test_what_does_not_go_with_it_is_refused_in_a_line(changes, reason, world):
 
 
 def test_without_a_baseline_nobody_makes_rankings(world, tmp_path):
-    with pytest.raises(SelfRewardError, match="makes rankings and EFT of them, but is not trained"):
+    with pytest.raises(SelfRewardError, match="makes EFT of its own rankings, but is not trained"):
         go(world, tmp_path / "run", eft__by="self")

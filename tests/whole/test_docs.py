@@ -34,6 +34,10 @@ def test_the_file_tree_names_every_module_and_nothing_else():
     assert named == there
 
 
+def test_the_readme_is_short():
+    assert len(README.split()) < 900
+
+
 def test_every_command_in_the_readme_exists():
     commands = typer.main.get_command(app).commands
     named = re.findall(r"^    selfreward (\w+)", README + OWN_MODEL, re.MULTILINE)
