@@ -1,5 +1,6 @@
 """The documentation describes what is."""
 
+import ast
 import json
 import re
 import shlex
@@ -388,8 +389,8 @@ def test_what_a_method_is_said_to_be_refused_with_it_is_and_nothing_else_is(titl
 
 
 def test_numbers_that_a_page_quotes_are_those_of_the_code():
+    from selfreward.checks.memory import HELD
     from selfreward.engines.sampling import client, probe, server
-    from selfreward.engines.training.likelihood import HELD
     from selfreward.records import locks
     from selfreward.steps import checkers, witnesses
 
@@ -410,6 +411,18 @@ def test_numbers_that_a_page_quotes_are_those_of_the_code():
     assert (checkers.SECONDS, client.LONGEST_PAUSE) == (2, 600)  # "two seconds", "ten minutes"
     for page, phrases in quoted.items():
         assert not [phrase for phrase in phrases if phrase not in " ".join(PAGES[page].split())]
+
+
+def test_the_variables_of_chat_templates_on_the_page_are_those_that_are_tried():
+    tree = ast.parse((PACKAGE / "engines" / "template.py").read_text(encoding="utf-8"))
+    given = {node.target.id if isinstance(node, ast.AnnAssign) else node.targets[0].id: node.value
+             for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)}  # fmt: skip
+    page = OWN_MODEL.split("**How a model is asked**")[1].split("\n- **")[0]
+    always, in_turn = page.split("these are tried in turn")
+    assert all(f"`{name}`" in always for name in ast.literal_eval(given["SWITCHES"])[True])
+    for name, pairs in ast.literal_eval(given["FURTHER"]).items():
+        after = in_turn.split(f"`{name}`")[1]
+        assert all(f"`{value}`" in after for pair in pairs for value in pair if isinstance(value, str)), name
 
 
 def test_the_other_figures_in_the_readme_are_those_of_the_studies():
