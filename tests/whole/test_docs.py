@@ -433,3 +433,36 @@ def test_the_other_figures_in_the_readme_are_those_of_the_studies():
     assert f"M3 scores {score['shuffled M3']:.2f}, with more SFT {score['sft M3']:.2f}" in text
     assert f"with the truth for a judge {score['truth M3']:.2f}" in text
     assert f"M1 already orders {study['judging']['M1']['value']:.1%}".replace("%", " %") in text
+
+
+LORA = {"trainer.lora": {}}
+SELECT = {"select": {"judge": "j", "prompts": "p.jsonl"}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "cannot_be"),
+    [
+        ({"dpo.loss": "aot"}, True),
+        ({"dpo.loss": "aot_unpaired"}, True),
+        ({"dpo.loss": "sft"}, True),
+        ({"dpo.label_smoothing": 0.1}, True),
+        ({"dpo.label_smoothing": 0.1, "dpo.loss": "exo_pair"}, False),
+        ({"dpo.label_smoothing": 0.1, "dpo.loss": "robust"}, False),
+        ({"dpo.confidence": 0.9}, False),
+        ({"dpo.confidence": 0.9, "dpo.loss": "hinge"}, True),
+        ({"dpo.average": 2}, False),
+        ({"dpo.average": 2, **LORA}, True),
+        ({"dpo.average": 2, **SELECT}, True),
+        ({"dpo.optimizer": "carried"}, False),
+        ({"dpo.optimizer": "carried", **LORA}, True),
+        ({"dpo.optimizer": "carried", **SELECT}, True),
+        ({"dpo.optimizer": "carried", "cluster": {"type": "local", "trainers": 2}}, True),
+    ],
+)
+def test_what_the_sections_on_losses_and_small_iterations_say_is_refused(settings, cannot_be):
+    assert refused(settings) == cannot_be
+
+
+def test_the_losses_on_the_page_are_those_of_the_recipe():
+    sentence = METHODS.split("by TRL's name: ")[1].split(". ")[0]
+    assert set(re.findall(r"`(\w+)`", sentence)) == set(get_args(recipe_field("dpo.loss").annotation))
