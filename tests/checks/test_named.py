@@ -282,6 +282,16 @@ def test_what_was_read_of_every_source_is_said_and_a_large_loss_is_warned_of(rec
     assert [read.field for read in told.sources] == ["data.ift", "data.eft", "data.heldout_prompts", "data.heldout_rankings"]
 
 
+@pytest.mark.parametrize("how", ["measure", "score"])
+def test_checks_that_no_prompt_carries_are_warned_of(how, recipe, tmp_path):
+    told = check(load_recipe(recipe, {"judge.checks": how}), tmp_path / "run")
+    (finding,) = [one for one in told.findings if one.where == "judge.checks"]
+    assert finding.level == "warning" and "no prompt carries a check" in finding.what
+    (tmp_path / "checked.jsonl").write_text('{"text": "What is 6 times 7?", "source": "seed", "checks": [{"answer": "42"}]}\n')
+    changes = {"judge.checks": how, "data.heldout_prompts": str(tmp_path / "checked.jsonl")}
+    assert not [one for one in check(load_recipe(recipe, changes), tmp_path / "run").findings if one.where == "judge.checks"]
+
+
 def test_check_shows_errors_then_warnings_then_tables(recipe, tmp_path):
     changes = ["--set", "measure.truth=nowhere_at_all:truth", "--set", "cluster.type=local", "--set", "cluster.fsdp=true"]
     lines = CliRunner().invoke(app, ["check", str(recipe), "-o", str(tmp_path / "run"), *changes]).output.splitlines()
