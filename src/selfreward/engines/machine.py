@@ -75,7 +75,8 @@ def connect(cluster: ClusterConfig) -> Any:
     ray = load_ray()
     if not ray.is_initialized():
         try:
-            ray.init(**(_theirs(cluster.address) if cluster.address else _ours(cluster)), log_to_driver=False)
+            theirs = {"address": cluster.address, "logging_level": logging.ERROR}
+            ray.init(**(theirs if cluster.address else _ours(cluster)), log_to_driver=False)
         except ConnectionError as error:
             now = "Start a cluster with `ray start --head` and give its address, or leave the address out to start one here"
             raise SelfRewardError(f"no Ray cluster answers ({first_line(error)})", "cluster.address", now) from error
@@ -90,10 +91,6 @@ def load_ray() -> Any:
         now = f'{pip_install("ray")}, or set it to "local"'
         raise SelfRewardError("needs ray, which is not installed", "cluster.type", now) from error
     return ray
-
-
-def _theirs(address: str) -> dict[str, Any]:
-    return {"address": address, "logging_level": logging.ERROR}
 
 
 def _keep_to_ourselves() -> None:
