@@ -17,10 +17,10 @@ SPACE = r"[^\S\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
 WRAPPING = r"*_()\[\]{}\"'“”‘’«»`$（）［］【】「」『』〔〕"
 _TEX = r"\\(?:boxed|fbox|text(?:bf|it|rm)?|math(?:bf|rm|it)?|displaystyle|[()\[\],;! ](?!\d)|[()\[\]](?=\d)|(?=[%/]))"
 _TOKENS = "(?:pad|unk|s|bos|eos|mask|sep|cls)"
-AROUND = rf"(?:{SPACE}|[{WRAPPING}]|{_TEX}|</?(?!{_TOKENS}>)[a-z][\w-]{{0,20}}>)*+"
+AROUND = rf"(?:{SPACE}|[{WRAPPING}]|{_TEX}|</?(?!{_TOKENS}>)[a-z][\w-]{{0,20}}(?:\s[^<>\n]{{0,80}}+)?>)*+"
 """Spaces, emphasis, brackets, quotes and tags, which change nothing of what they stand around; tokens with names are no tags."""
-BEFORE = rf"(?:[\s|]|{AROUND[3:-3]})*+"
-"""`AROUND` before a verdict, with line ends and cells of a table."""
+BEFORE = rf"(?:[\s|]|(?<={LINE_END})>|{AROUND[3:-3]})*+"
+"""`AROUND` before a verdict, with line ends, cells of a table and block quotes."""
 DIGIT = r"[\d¼-¾²³¹⁰⁴-⁹₀-₉⅐-⅞↉]"
 SIGN = rf"[^\w\s.!?:∶/∕／。！？：{WRAPPING}]"
 POSITIVE = r"\d+(?:\.\d+|,(?!\d{3}\b)\d+)?"
@@ -125,7 +125,7 @@ _NOT = any_of(
     " vorher zuvor statt avant antes прежде раньше sebelumnya"
     " originally initially raised lowered lost losing deducted deducting ursprünglich initialement originalmente inicialmente"
     " criteri(?:on|a) steps? lines? items? questions? rules? sections? paragraphs? kriterium schritt zeile critère étape ligne"
-    " criterio paso línea critério passo linha критери[йя] шаг"
+    " criterio paso línea critério passo linha критери[йя] шаг see siehe vgl\\.? voir véase veja vedi zie см\\.?"
 )
 _WORD_OF_ANY_SCRIPT = r"[^\s\d:：.。,，、;；!！?？()（）\[\]{}|/∕／=+<>]++"
 ANOTHER = re.compile(
@@ -216,15 +216,16 @@ _PERCENT = (
 )
 _LESS = any_of("में_से এর_মধ্যে میں_سے üzerinden 중 中")
 """Words after the best score: the number given out of it follows."""
+_IN_ALL = any_of("total overall in_total in_all altogether insgesamt au_total en_total in_totale no_total")
 _NAMED = rf"(?:{UNITS}{AROUND})?[,;|，、]?{AROUND}"
 OUT_OF = re.compile(
     rf"{AROUND}(?:"
     rf"{_NAMED}(?<=[(（\[])(?:{_SPAN}{SPACE}*+)?{_BEST}{AROUND}{_TO}{AROUND}{_BEST}{SPACE}*+{UNITS}?{SPACE}*+[)）\]]"
-    rf"|(?:{_WORD}?(?:[/∕／]|(?:[,;–—-]{AROUND})?out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+"
+    rf"|(?:(?:{_WORD}|(?:{UNITS}{AROUND})?{_IN_ALL}{AROUND})?(?:[/∕／]|(?:[,;–—-]{AROUND})?out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+"
     rf"{AROUND}{_BEST}"
     rf"|{_FAINTLY_OF}(?!\w){AROUND}{_BEST}(?={AROUND}{UNITS}?[.!。]?{AROUND}(?:{LINE_END}|\Z))"
     rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+(?:{AROUND}{_MARK}(?!\w))?{AROUND}[=:：–—为為は]?{AROUND}{_BEST}"
-    rf"|{_NAMED}(?:\d++{AROUND}(?:[=:]{AROUND})?{_WORD}{{1,2}}[,;]?{AROUND}(?:{_AND_WORDS}{AROUND})?)?(?:{_WITH}{AROUND})?"
+    rf"|{_NAMED}(?:(?:{_WITH}{AROUND})?\d++{AROUND}(?:[=:]{AROUND})?{_WORD}{{1,2}}[,;]?{AROUND}(?:{_AND_WORDS}{AROUND})?)?(?:{_WITH}{AROUND})?"
     rf"{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:(?:{_IS_THE}{_THE})?{_MAX}|(?:{_IS_THE}{_THE})?{_FIRST_RATE}|分制|点制|段階)"
     rf"|{_NAMED}{_WITH}{AROUND}{_BEST}{AROUND}{_THE}(?:{_MAX}|{_FIRST_RATE})"
     rf"|{_NAMED}{_WORD}{{0,4}}?{_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
@@ -242,10 +243,25 @@ BELOW = re.compile(
     re.IGNORECASE,
 )
 """The best score on a line of its own below the number."""
+SCALE_BEFORE = re.compile(
+    rf"(?:(?<!\w){_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+{AROUND}(?:{_TO}{AROUND})?{_BEST}"
+    rf"(?:{AROUND}{_TO}{AROUND}{_BEST})?|(?<![\d.,-]){_BEST_STEM}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{_SCALE}|[(（\[](?:\d++{AROUND}{_TO}|out{SPACE}++of){SPACE}*+{_BEST}{SPACE}*+[)）\]]"
+    rf"|(?<!\w)out{SPACE}++of{SPACE}++{_BEST}{AROUND}{UNITS}?{AROUND}[,:]|(?:满分|滿分|満点){AROUND}[为為は]?{AROUND}{_BEST}{AROUND}{UNITS}?"
+    rf"|[在从從]\d++{AROUND}{_TO}{AROUND}{_BEST})(?:{LINE_END}|[^.!?;。！？\n]|(?<=\d)\.(?=\d)){{0,80}}?\Z",
+    re.IGNORECASE,
+)
+"""A scale in words before the score, within its sentence: the last group that matched is the best score there is."""
 AGAIN = re.compile(
     rf"{AROUND}[/∕／]{AROUND}\d|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?(?:out{SPACE}++of|{_OF})(?!\w){_BRIEFLY}{DIGIT}", re.IGNORECASE
 )
 """A second best score behind the first."""
+_ALSO = any_of(r"i\.e\. that_is or d\.h\. soit es_decir ossia")
+SHARE = re.compile(
+    rf"{AROUND}[,;]?{AROUND}(?:[=＝≈→]|->|{_ALSO}){AROUND}({POSITIVE}){AROUND}"
+    rf"(?:(?P<percent>{_PERCENT})|[/∕／]{AROUND}(?P<of>{POSITIVE}))?",
+    re.IGNORECASE,
+)
+"""A score out of its best one said once more, as a percentage, a fraction or out of another best one."""
 _BEFORE_IT = any_of("中的 中 のうち で 에 에서 중 중에 중에서 में_से এর_মধ্যে میں_سے üzerinden")
 _FULL = "(?:満点|满点|满分|滿分|만점|段階(?:評価)?|制)"
 BEST_FIRST = re.compile(
