@@ -17,7 +17,15 @@ _GIVE = any_of("give gives giving given assign assigned award awarded grant rate
 _A = any_of("a an the its full perfect top higher better maximum einen den eine une un una")
 _BEFORE = rf"(?:(?:{_A}|it|this|him|her|them){SPACE}++)*+[*_(\"'“]*+\Z"
 _NOT = any_of(
-    "not cannot n['’]t never rather_than instead_of than nicht statt pas au_lieu_de не вместо en_lugar_de invece_di em_vez_de no"
+    "not cannot n['’]t never rather_than instead_of better_than worse_than higher_than lower_than nicht statt pas au_lieu_de не вместо en_lugar_de invece_di em_vez_de no"
+)
+_ALMOST = any_of(
+    "close_to short_of near nearly almost aim_for aiming_for considered considering tempted_to_\\w+ hesitated?_to_\\w+ reluctant_to_\\w+ fast presque"
+    " casi quase quasi почти"
+)
+_MADE_TO = (
+    rf"(?:ma[dk]e|making|forc|ask|want|tell|told|instruct|trick|urg|beg)[^\W\d_]*+{SPACE}++(?:me|us|you|judges?|the{SPACE}++[^\W\d_]++){SPACE}++"
+    rf"(?:(?:to|into){SPACE}++)?(?:give|giving|write|writing|output|say|assign|award|for)"
 )
 SUPPOSED = re.compile(
     rf"{_SENTENCE}(?:(?:in{SPACE}++order|so{SPACE}++as){SPACE}++)?to{SPACE}++{_OBTAIN}{SPACE}++{_BEFORE}"
@@ -29,6 +37,8 @@ SUPPOSED = re.compile(
     rf"|(?<=n['’]t){SPACE}++(?:(?:{_GIVE}|{_OBTAIN}|{_A}){SPACE}++)*+[*_(\"'“]*+\Z"
     rf"|\b(?:would|could|might|should)(?:n['’]t|{SPACE}++not)?{SPACE}++(?:[^\W\d_]++{SPACE}++)?have(?!{SPACE}++to\b){SPACE}++"
     rf"(?:[^\W\d_]++{SPACE}++){{0,4}}[*_(\"'“]*+\Z"
+    rf"|\b(?:{_ALMOST}|{_MADE_TO}){SPACE}++{_BEFORE}"
+    rf"|\b(?:perfect|ideal|flawless|better|stronger){SPACE}++[^\W\d_]++{SPACE}++would{SPACE}{_WITHIN}*\Z"
     rf"|{_SENTENCE}if{SPACE}++(?!(?:i|we|one){SPACE}){_WITHIN}*?\b(?:had|were|would|could){SPACE}{_WITHIN}*\Z",
     re.IGNORECASE,
 )
@@ -56,9 +66,14 @@ LEGEND = re.compile(
     re.IGNORECASE,
 )
 """Words behind a score that say what it stands for in the rubric."""
+IN_BRACKETS = re.compile(
+    r"[(（](?![^()（）]*\b(?:final|overall|total|new|revised|actual)\b)[^()（）]*[^\W\d_][^()（）]*\Z", re.IGNORECASE
+)
+"""The beginning of a line with words in a bracket that is open."""
+QUOTATION = "a quotation"
 BLOCK_QUOTE = re.compile(rf"(?:\A|{LINE_END}){SPACE}*+>[^\n]*\Z")
 """The beginning of a line in a block quote."""
-QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "„": "“"}
+QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "„": "“", "`": "`"}
 
 
 def is_supposed(text: str, line: str, end: int) -> bool:
@@ -68,7 +83,7 @@ def is_supposed(text: str, line: str, end: int) -> bool:
 
 
 def spoken_of(text: str, line: str, start: int, end: int) -> str:
-    """The kind of mention that a score is: a quotation, or a point of the rubric; empty where it is neither."""
-    if BLOCK_QUOTE.search(line) or QUOTES.get(text[start - 1 : start], "no") == text[end : end + 1]:
-        return "a quotation"
+    """The kind of mention that a score is: a quotation or an aside, or a point of the rubric; empty where it is neither."""
+    if BLOCK_QUOTE.search(line) or IN_BRACKETS.search(line) or QUOTES.get(text[start - 1 : start], "no") == text[end : end + 1]:
+        return QUOTATION
     return f"legend of {text[start:end]}" if LEGEND.match(text, end) else ""

@@ -12,7 +12,7 @@ from math import exp, fsum, isclose
 from typing import NamedTuple
 
 from selfreward.records import Outcome, Watched
-from selfreward.steps.asides import is_supposed, spoken_of
+from selfreward.steps.asides import QUOTATION, is_supposed, spoken_of
 from selfreward.steps.score_names import BOUNDS, EXPLAINS, HEADING, LISTED_NAME, NAMED, OVERALL, SECTION
 from selfreward.steps.verdict_words import (
     ADDED,
@@ -106,8 +106,10 @@ def _overall(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
         spoken_of(text, line, *match.span()) or _criterion(own, NAMED) or (name if several else "")
         for match, line, own, name in zip(matches, lines, before, listed, strict=True)
     ]
-    whole = [match for match, name in zip(matches, names, strict=True) if not name]
-    return whole[-1] if whole else matches[-1] if len({*names}) == 1 else None
+    for kind in ("", QUOTATION):
+        if given := [match for match, name in zip(matches, names, strict=True) if name == kind]:
+            return given[-1]
+    return matches[-1] if len({*names}) == 1 else None
 
 
 def _criterion(line: str, form: re.Pattern[str]) -> str:
@@ -120,12 +122,13 @@ def _criterion(line: str, form: re.Pattern[str]) -> str:
 def _heading(text: str, matches: Sequence[re.Match[str]], at: int) -> str:
     """The heading of a verdict that is the first below it and begins its line; empty where it names the whole."""
     start = matches[at].start()
-    above = text[matches[at - 1].end() if at else 0 : start]
-    if re.search(r"[^\W_]", text[_line_start(text, start) : start]):
+    begin = _line_start(text, start)
+    if re.search(r"[^\W_]", text[begin:start]):
         return ""
-    last = next(iter(deque(HEADING.finditer(above), maxlen=1)), None)
+    last = next(iter(deque(HEADING.finditer(text, matches[at - 1].end() if at else 0, begin), maxlen=1)), None)
     name = last[last.lastindex or 0] if last else ""
-    return "" if OVERALL.search(name) or SECTION.search(name) else " ".join(name.lower().split())
+    numbered = re.search(r"\d\Z", name)
+    return "" if not numbered and (OVERALL.search(name) or SECTION.search(name)) else " ".join(name.lower().split())
 
 
 def _line_start(text: str, at: int) -> int:

@@ -21,7 +21,7 @@ _BEGINS_HEADING = rf"(?:(?:\A|{LINE_END}){SPACE}*+)"
 _HEADING = rf"((?:[^\W_]{_PART_OF_NAME}(?:{SPACE}*+[:&/,.)–—-]{SPACE}*+|{SPACE}++)){{0,5}}[^\W_]{_PART_OF_NAME})"
 HEADING = re.compile(
     rf"{_BEGINS_HEADING}(?:#{{1,6}}{SPACE}*+\**+|(?:\d++[.)]{SPACE}++)?(?:\*\*|__)){_HEADING}(?:{SPACE}|[:*_#])*+(?={LINE_END}|\Z)"
-    rf"|{_BEGINS_HEADING}(?:\d++[.)]|[-*•])?{SPACE}*+{_HEADING}{SPACE}*+:?\s*+\Z"
+    rf"|{_BEGINS_HEADING}(?:\d++[.)]|[-*•])?{SPACE}*+{_HEADING}{SPACE}*+:?{SPACE}*+(?:{LINE_END}[-=]{{3,}}+)?\s*+\Z"
 )
 """A line that is a heading, by its signs or in bold, or the few words directly above a score."""
 _SMALL = "(?:and|or|but|as|with|of|for|to|in)"

@@ -147,7 +147,7 @@ def choice(labels: Iterable[str]) -> str:
     ends = "|".join(parts[-1] for parts in words)
     around = rf"(?:(?!{label}|{ends})(?:{AROUND[3:-3]}))*+"
     in_list = rf"[,;，、](?={around}(?:{label}){around}(?:[,;，、/|]|{RANGE}|{LINE_END}|\Z))"
-    side_by_side = rf"(?:[/∕／|&]|{RANGE}|{_AND_WORDS}|{in_list})"
+    side_by_side = rf"(?:[/∕／|&]|[=＝≈]{{1,2}}|{RANGE}|{_AND_WORDS}|{in_list})"
     return rf"(?<!\w)(?:{label}){NOT_JOINED}(?:{around}{side_by_side}{around}(?:the\s+)?(?:{label}|{ends}){NOT_JOINED})+"
 
 
