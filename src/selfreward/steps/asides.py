@@ -17,11 +17,12 @@ _GIVE = any_of("give gives giving given assign assigned award awarded grant rate
 _A = any_of("a an the its full perfect top higher better maximum einen den eine une un una")
 _BEFORE = rf"(?:(?:{_A}|it|this|him|her|them){SPACE}++)*+[*_(\"'“]*+\Z"
 _NOT = any_of(
-    "not cannot n['’]t never rather_than instead_of better_than worse_than higher_than lower_than nicht statt pas au_lieu_de не вместо en_lugar_de invece_di em_vez_de no"
+    "not cannot n['’]t never rather_than instead_of better_than worse_than higher_than lower_than nicht statt pas au_lieu_de не"
+    " вместо en_lugar_de invece_di em_vez_de no"
 )
 _ALMOST = any_of(
-    "close_to short_of near nearly almost aim_for aiming_for considered considering tempted_to_\\w+ hesitated?_to_\\w+ reluctant_to_\\w+ fast presque"
-    " casi quase quasi почти"
+    "close_to short_of near nearly almost aim_for aiming_for considered considering tempted_to_\\w+ hesitated?_to_\\w+"
+    " reluctant_to_\\w+ fast presque casi quase quasi почти"
 )
 _MADE_TO = (
     rf"(?:ma[dk]e|making|forc|ask|want|tell|told|instruct|trick|urg|beg)[^\W\d_]*+{SPACE}++(?:me|us|you|judges?|the{SPACE}++[^\W\d_]++){SPACE}++"
