@@ -15,7 +15,7 @@ OPEN = (
     rf"<\s*+\|?{_NAME}\|?\s*+>|\[THINK\]|◁think▷|<\|(?:START_THINKING|begin_of_thought|inner_prefix)\|>"
     r"|<\|channel\|>\s*+(?:analysis|commentary)\b[^<\n]*+(?:<\|message\|>)?|<\|channel>\s*+thought\b|<unused94>\s*+thought\b"
 )
-"""The beginning of a thought, ignoring case: of Qwen and most others, Mistral, Kimi, Cohere, Apertus, gpt-oss, Gemma 4, MedGemma."""
+"""The beginning of a thought, ignoring case: of Qwen and most, Mistral, Kimi, Cohere, Apertus, gpt-oss, Gemma 4, MedGemma."""
 CLOSE = (
     rf"<\s*+\|?/\s*+\|?{_NAME}\|?\s*+>|\[/THINK\]|◁/think▷|<channel\|>|<unused95>"
     r"|<\|inner_suffix\|>|<\|(?:END_THINKING|end_of_thought)\|>(?:\s*+<\|(?:START_RESPONSE|START_TEXT|begin_of_solution)\|>)?"

@@ -18,7 +18,7 @@ _A = any_of("a an the its full perfect top higher better maximum einen den eine 
 _BEFORE = rf"(?:(?:{_A}|it|this|him|her|them){SPACE}++)*+[*_(\"'“]*+\Z"
 _NOT = any_of(
     "not cannot n['’]t never rather_than instead_of better_than worse_than higher_than lower_than nicht statt pas au_lieu_de не"
-    " вместо en_lugar_de invece_di em_vez_de no"
+    " вместо en_lugar_de invece_di em_vez_de"
 )
 _ALMOST = any_of(
     "close_to short_of near nearly almost aim_for aiming_for considered considering tempted_to_\\w+ hesitated?_to_\\w+"
@@ -37,7 +37,7 @@ SUPPOSED = re.compile(
     rf"|(?<![^\W\d_])(?<!can)(?:{_NOT}|(?<=n['’]t)){SPACE}++(?:(?:{_GIVE}|{_OBTAIN}|{_A}){SPACE}++)*+[*_(\"'“]*+\Z"
     rf"|(?<=n['’]t){SPACE}++(?:(?:{_GIVE}|{_OBTAIN}|{_A}){SPACE}++)*+[*_(\"'“]*+\Z"
     rf"|\b(?:would|could|might|should)(?:n['’]t|{SPACE}++not)?{SPACE}++(?:[^\W\d_]++{SPACE}++)?have(?!{SPACE}++to\b){SPACE}++"
-    rf"(?:[^\W\d_]++{SPACE}++){{0,4}}[*_(\"'“]*+\Z"
+    rf"(?:(?:{_GIVE}|{_OBTAIN}){SPACE}++)*+{_BEFORE}"
     rf"|\b(?:{_ALMOST}|{_MADE_TO}){SPACE}++{_BEFORE}"
     rf"|\b(?:perfect|ideal|flawless|better|stronger){SPACE}++[^\W\d_]++{SPACE}++would{SPACE}{_WITHIN}*\Z"
     rf"|{_SENTENCE}if{SPACE}++(?!(?:i|we|one){SPACE}){_WITHIN}*?\b(?:had|were|would|could){SPACE}{_WITHIN}*\Z",
@@ -47,17 +47,17 @@ SUPPOSED = re.compile(
 MODAL = re.compile(rf"\b(?:would|could|might|['’]d)(?![^\W\d_]){_WITHIN}*\Z", re.IGNORECASE)
 _BEHIND = rf"(?:{AROUND}[/∕／]{AROUND}\d++)?(?:{AROUND}{UNITS}(?![^\W\d_]))?"
 CONDITION = re.compile(
-    rf"{_BEHIND}{AROUND},?{AROUND}(?:(?:but{SPACE}++)?only{SPACE}++if|if|had|were|unless|provided|with{SPACE}++(?:more|better|fewer))"
+    rf"{_BEHIND}{AROUND},?{AROUND}(?:(?:but{SPACE}++)?only{SPACE}++if|if(?!{SPACE}++(?:i|we|one|asked|pressed|forced)\b)|had|were|unless|provided|with{SPACE}++(?:more|better|fewer))"
     rf"(?![^\W\d_])(?!{SPACE}++anything)",
     re.IGNORECASE,
 )
 """The beginning of a condition behind a score that would be given."""
 _SEEMS = any_of("is was would_be seems would_seem isn['’]t wouldn['’]t_be")
 ASKS = re.compile(
-    rf"{_BEHIND}{SPACE}++(?:requires?|needs?|demands?|calls?{SPACE}++for"
+    rf"{_BEHIND}{SPACE}++(?:requires?|needs?(?!{SPACE}++(?:improvement|work)\b)|demands?|calls?{SPACE}++for"
     rf"|would(?!{SPACE}++(?:be|seem|feel|appear|do|suit|fit|reflect|mean)(?![^\W\d_]))"
-    rf"|{_SEEMS}{SPACE}++(?:far{SPACE}++|much{SPACE}++|a{SPACE}++bit{SPACE}++)?(?:too|not|unwarranted|undeserved|impossible|possible"
-    rf"|out{SPACE}++of{SPACE}++reach))(?![^\W\d_])",
+    rf"|{_SEEMS}{SPACE}++(?:far{SPACE}++|much{SPACE}++|a{SPACE}++bit{SPACE}++)?(?:too|unwarranted|undeserved|impossible|possible"
+    rf"|out{SPACE}++of{SPACE}++reach|not{SPACE}++(?:justified|warranted|deserved|merited|possible|appropriate|right|fair)))(?![^\W\d_])",
     re.IGNORECASE,
 )
 """Words behind a score that say what it would take, or that it is not the one."""

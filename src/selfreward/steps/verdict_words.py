@@ -243,11 +243,15 @@ BELOW = re.compile(
     re.IGNORECASE,
 )
 """The best score on a line of its own below the number."""
+_BEFORE_SCORE = rf"(?:{LINE_END}|[^.!?;。！？\n]|(?<=\d)\.(?=\d)){{0,80}}?\Z"
+"""The rest of a sentence up to the score."""
 SCALE_BEFORE = re.compile(
-    rf"(?:(?<!\w){_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+{AROUND}(?:{_TO}{AROUND})?{_BEST}"
-    rf"(?:{AROUND}{_TO}{AROUND}{_BEST})?|(?<![\d.,-]){_BEST_STEM}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{_SCALE}|[(（\[](?:\d++{AROUND}{_TO}|out{SPACE}++of){SPACE}*+{_BEST}{SPACE}*+[)）\]]"
-    rf"|(?<!\w)out{SPACE}++of{SPACE}++{_BEST}{AROUND}{UNITS}?{AROUND}[,:]|(?:满分|滿分|満点){AROUND}[为為は]?{AROUND}{_BEST}{AROUND}{UNITS}?"
-    rf"|[在从從]\d++{AROUND}{_TO}{AROUND}{_BEST})(?:{LINE_END}|[^.!?;。！？\n]|(?<=\d)\.(?=\d)){{0,80}}?\Z",
+    rf"(?<!\w)(?:(?:scor(?:e|ing)|rating){SPACE}++|(?!range)){_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
+    rf"{AROUND}(?:{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?{_BEFORE_SCORE}"
+    rf"|(?<![\d.,-]){_BEST_STEM}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{_SCALE}{_BEFORE_SCORE}"
+    rf"|(?:(?:满分|滿分|満点){AROUND}[为為は]?{AROUND}|[在从從]\d++{AROUND}{_TO}{AROUND}){_BEST}{_BEFORE_SCORE}"
+    rf"|(?<!\d\s)[(（\[](?:\d++{AROUND}{_TO}|out{SPACE}++of){SPACE}*+{_BEST}{SPACE}*+[)）\]]{AROUND}[,:]?{AROUND}\Z"
+    rf"|(?:\A|{LINE_END}|[.!?;]{SPACE})[\W_]*+out{SPACE}++of{SPACE}++{_BEST}{AROUND}{UNITS}?{AROUND}[,:]?{AROUND}\Z",
     re.IGNORECASE,
 )
 """A scale in words before the score, within its sentence: the last group that matched is the best score there is."""
