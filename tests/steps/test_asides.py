@@ -352,6 +352,12 @@ OBJECTS = {
     '{"score": "4,5"}': 4.5,
 }
 PLAIN = {
+    "On a scale of 1 being bad to 10 being good, Score: 4": "off_scale",
+    "On a scale from 1 (bad) to 5 (good), Score: 4": 4,
+    "Scale: 0 (useless) – 5 (perfect)\nScore: 4": 4,
+    "The scale of the problem is described in 3 to 4 ways. Score: 4": 4,
+    "On the scale of things this is up to 10 times better. Score: 4": 4,
+    "Scale: 1 (bad) to 10 (good)\nScore: 4": "off_scale",
     "The response could have been better. Score: 3": 3,
     "This could have been clearer, hence Score: 3": 3,
     "Relevant: yes / Complete: no Score: 1": 1,

@@ -247,7 +247,7 @@ _BEFORE_SCORE = rf"(?:{LINE_END}|[^.!?;。！？\n]|(?<=\d)\.(?=\d)){{0,80}}?\Z"
 """The rest of a sentence up to the score."""
 SCALE_BEFORE = re.compile(
     rf"(?<!\w)(?:(?:scor(?:e|ing)|rating){SPACE}++|(?!range)){_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
-    rf"{AROUND}(?:{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?{_BEFORE_SCORE}"
+    rf"{AROUND}(?:{_WORD}{{0,2}}?{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?{_BEFORE_SCORE}"
     rf"|(?<![\d.,-]){_BEST_STEM}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{_SCALE}{_BEFORE_SCORE}"
     rf"|(?:(?:满分|滿分|満点){AROUND}[为為は]?{AROUND}|[在从從]\d++{AROUND}{_TO}{AROUND}){_BEST}{_BEFORE_SCORE}"
     rf"|(?<!\d\s)[(（\[](?:\d++{AROUND}{_TO}|out{SPACE}++of){SPACE}*+{_BEST}{SPACE}*+[)）\]]{AROUND}[,:]?{AROUND}\Z"
