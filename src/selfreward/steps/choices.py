@@ -36,13 +36,15 @@ CHOICES = (
 )
 TALKS = Choice("conversation_a", "conversation_a", "conversation_b", "winner", WINNER)
 """Chatbot Arena's conversations, which begin with the prompt."""
+OURS = {"response", "responses", "chosen"}
+"""Names of answers by which a row is read as it stands."""
 SCORED = ("question", "answer_0", "answer_1", "score_0", "score_1")
 """WebGPT's comparisons."""
 
 
 def as_ranked(row: Any) -> Any:
     """A row with a choice between two answers under our names; any other as it is. Raises `Unused` where nobody chose."""
-    if not isinstance(row, dict):
+    if not isinstance(row, dict) or OURS & row.keys():
         return row
     if TALKS.is_in(row):
         ranks = _ranks(row, TALKS)
