@@ -30,6 +30,7 @@ FURTHER: dict[str, tuple[tuple[Any, Any], ...]] = {
     "reasoning_effort": (("no_think", "high"), ("none", "high"), ("none", "medium")),
     "thinking_mode": (("off", "on"), ("chat", "thinking"), ("no_think", "think")),
     "thinking_option": (("off", "on"),), "think": ((False, True),), "enable_reasoning": ((False, True),),
+    "skip_reasoning": ((True, False),),
 }  # fmt: skip
 """Variables with values, off and on, that are tried where those change nothing at the end of a prompt."""
 OPENS = re.compile(r"(?i)[<\[](?!/|\|?end)[^<>\[\]/]*(?:think|thought|reason)[^<>\[\]/]*[>\]]\s*\Z")
