@@ -219,7 +219,8 @@ _LESS = any_of("में_से এর_মধ্যে میں_سے üzerinden �
 _IN_ALL = any_of("total overall in_total in_all altogether insgesamt au_total en_total in_totale no_total")
 _LINK = any_of("の 까지의 까지 의 के की का کے کی 的 kadar") + "?"
 _SCALE_LAST = any_of(
-    "पैमाने स्केल স্কেলে? স্কেলের پیمانے اسکیل 尺度 量表 척도 스케일 ölçe[\\w’']+ 段階(?:評価)? 分制 点制 点?満点 分?满分 分?滿分 만점 üzerinden"
+    "पैमाने स्केल স্কেলে? স্কেলের پیمانے اسکیل 尺度 量表 척도 스케일 üzerinden"
+    " ölçe[\\w’']+ 段階(?:評価)? 分制 点制 点?満点 分?满分 分?滿分 만점"
 )
 """Words for a scale in languages that put them behind its ends."""
 _SCALE_BEHIND = rf"(?:\d++{AROUND}{_TO}{AROUND})?{_BEST}{AROUND}{UNITS}?{AROUND}{_LINK}{AROUND}{_SCALE_LAST}"
