@@ -57,6 +57,11 @@ KINDS = {
         + ASK + "<|im_start|>assistant{% if skip_reasoning %}{{ '\n' }}{% endif %}{% endif %}",
         "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n", "A<|im_end|>", "switch",
     ),
+    "other white space around the header of a prompt than around that of an answer": Kind(  # as templates written over many lines
+        "{% for m in messages %}    {{ m.role | upper }}: {{ m.content }}{% if m.role == 'assistant' %}</s>{% endif %}\n{% endfor %}"
+        + ASK + "{{ '\n    ASSISTANT:\n' }}{% endif %}",
+        "    USER: Q\n\n    ASSISTANT:\n", "A</s>",
+    ),
     "an empty thought in the prompt alone": Kind(  # as Gemma 4's and MiniCPM 5's
         TURNS + ASK + "<|im_start|>assistant\n{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}",
         "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", "A<|im_end|>", "switch",

@@ -185,6 +185,8 @@ class Reader:
             alike = sum(1 for _ in takewhile(lambda signs: signs[0] == signs[1], zip(head, self.asked, strict=False)))
             gap = head[len(CUT.sub("", head[:alike])) :]
             if gap.strip() and not CLOSED.search(gap) and not OPENS.search(gap):
+                if "".join(self.asked.split()).endswith("".join(gap.split())):
+                    return ""  # the header that the prompt has, with other white space around it
                 return gap[max(at for at in range(len(gap) + 1) if self.asked.endswith(gap[:at])) :]
         return ""
 

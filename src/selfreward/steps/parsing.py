@@ -198,7 +198,7 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
     """
     match = _overall(text, pattern)
     number = _number(text, match) if match else None
-    if number is None or GOES_ON.match(text, number.end):
+    if match is None or number is None or GOES_ON.match(text, number.end):
         return "unparsed", None
     score, (low, high) = _value(number.text), scale
     best_match = OUT_OF.match(text, number.end) or BELOW.match(text, number.end)

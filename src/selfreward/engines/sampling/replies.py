@@ -49,7 +49,9 @@ def _parts(content: Any) -> Any:
     if content is None or isinstance(content, str):
         return (("text", content or ""),)
     given = [content] if isinstance(content, dict) else content
-    parts = [{"text": part} if isinstance(part, str) else part for part in given] if isinstance(given, list) else [None]
+    parts: list[Any] = (
+        [{"text": part} if isinstance(part, str) else part for part in given] if isinstance(given, list) else [None]
+    )
     if not all(isinstance(part, dict) for part in parts):
         raise ValueError("content is neither text nor parts")
     return tuple((str(part.get("type", "text")), next(filter(None, map(part.get, IN_PARTS)), "")) for part in parts)
