@@ -57,8 +57,9 @@ KINDS = {
         + ASK + "<|im_start|>assistant{% if skip_reasoning %}{{ '\n' }}{% endif %}{% endif %}",
         "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n", "A<|im_end|>", "switch",
     ),
-    "other white space around the header of a prompt than around that of an answer": Kind(  # as templates written over many lines
-        "{% for m in messages %}    {{ m.role | upper }}: {{ m.content }}{% if m.role == 'assistant' %}</s>{% endif %}\n{% endfor %}"
+    "other white space around a prompt's header than around an answer's": Kind(  # as templates written over many lines
+        "{% for m in messages %}    {{ m.role | upper }}: {{ m.content }}{% if m.role == 'assistant' %}</s>{% endif %}\n"
+        "{% endfor %}"
         + ASK + "{{ '\n    ASSISTANT:\n' }}{% endif %}",
         "    USER: Q\n\n    ASSISTANT:\n", "A</s>",
     ),
