@@ -20,7 +20,7 @@ from selfreward.checks.named import Trial
 from selfreward.checks.reach import NamedModel, look_up, models_of, unshared
 from selfreward.checks.sources import Read, of_seed
 from selfreward.checks.thoughts import thoughts
-from selfreward.checks.turns import system_turns
+from selfreward.checks.turns import earlier_turns, system_turns
 from selfreward.engines import find_device, quiet_hub, quiet_libraries
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import Anchor, Message, Prompt, read_jsonl
@@ -84,7 +84,7 @@ class _Checker(Trial):
         validation, anchors = self.data(known)
         if validation is None and self.recipe.select:
             validation = usual_prompts(self.recipe.select.prompts.limit or 253)
-        self.findings += self.attempt(partial(self._system_turns, seed, validation or [], anchors)) or []
+        self.findings += self.attempt(partial(self._turns, seed, validation or [], anchors)) or []
         self.findings += self.attempt(partial(thoughts, self.recipe, self.models, seed.ift if seed else ())) or []
         material = self._weigh(known, validation or [], anchors)
         place = self.attempt(self._place)
@@ -96,12 +96,13 @@ class _Checker(Trial):
         self.findings.sort(key=lambda finding: finding.level != "error")
         return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift, self.sources)
 
-    def _system_turns(self, seed: Seed | None, validation: Sequence[Prompt], anchors: Sequence[Anchor]) -> list[Finding]:
-        """System turns of all that the loop's models answer."""
+    def _turns(self, seed: Seed | None, validation: Sequence[Prompt], anchors: Sequence[Anchor]) -> list[Finding]:
+        """System turns and earlier turns of all that the loop's models answer."""
         source = self.recipe.prompts.source
         own = read_jsonl(Path(source), Prompt) if source else []
         examples = (*seed.ift, *seed.heldout_prompts) if seed else ()
-        return system_turns(self.recipe, (*examples, *validation, *anchors, *own), self.models)
+        asked = (*examples, *validation, *anchors, *own)
+        return [*system_turns(self.recipe, asked, self.models), *earlier_turns(asked, self.models[0])]
 
     def _weigh(self, seed: Seed, validation: list[Prompt], anchors: list[Anchor]) -> Material | None:
         """The seed in tokens of the base, where the rubrics can be read."""

@@ -135,10 +135,11 @@ def known_by(asked: Asked) -> Key:
 
 
 def answers_in(example: Example) -> list[tuple[Asked, str]]:
-    """(prompt, answer) of every answer of the assistant in a conversation, in its order."""
+    """(prompt, answer) of every answer of the assistant in a conversation that may be trained, in its order."""
     turns = (*turns_of(example.asked), Message(role="assistant", content=example.response))
-    places = [at for at, turn in enumerate(turns) if turn.role == "assistant"]
-    return [(turns[:at] if at > 1 else turns[0].content, turns[at].content) for at in places]
+    places = enumerate(at for at, turn in enumerate(turns) if turn.role == "assistant")
+    trained = [at for number, at in places if number not in example.untrained]
+    return [(turns[:at] if at > 1 else turns[0].content, turns[at].content) for at in trained]
 
 
 def learnt_from(record: Conversed) -> list[Key]:

@@ -2,8 +2,8 @@
 
 The methods of docs/methods.md beside plain self-rewarding and its controls, from one M1 for each seed. Each writes as many
 prompts as bring its tokens, sampled and trained, near those of plain self-rewarding. Other fields are those of the world's recipe
-or the method's own defaults, but for `TERM` and `LESSONS`, which were tuned on seeds from 100 on. Every run is an ordinary run folder, and a
-finished one leaves a record, so that the command goes on where it was stopped, with the folders or without.
+or the method's own defaults, but for `TERM` and `LESSONS`, which were tuned on seeds from 100 on. Every run is an ordinary run
+folder, and a finished one leaves a record, so that the command goes on where it was stopped, with the folders or without.
 """
 
 from __future__ import annotations
