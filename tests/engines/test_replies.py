@@ -24,13 +24,23 @@ def choice(message=None, finish="stop", **more):
 
 
 STOPS = ["stop", "STOP", "eos", "eos_token", "end_turn", "stop_sequence", "COMPLETE", "endoftext"]
+STOPS += ["FINISH_REASON_STOP", "eosFound", "end_of_turn", "end_of_text", "done", "<|im_end|>"]
 LENGTHS = ["length", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens", "model_context_window_exceeded"]
+LENGTHS += ["FINISH_REASON_MAX_TOKENS", "max_new_tokens", "max_completion_tokens"]
 
 
 @pytest.mark.parametrize(("said_by_server", "finish"), [*[(one, "stop") for one in STOPS], *[(one, "length") for one in LENGTHS]])
 def test_ends_that_other_servers_have_names_of_their_own_for_are_understood(said_by_server, finish):
     read = completion(said("so far", said_by_server))
     assert (read.text, read.finish, read.reason) == ("so far", finish, None)
+
+
+@pytest.mark.parametrize(
+    "content", ["ab", ["a", "b"], {"type": "text", "text": "ab"}, [{"text": "a"}, {"type": "output_text", "text": "b"}]]
+)
+def test_content_is_a_text_or_parts_in_whatever_form(content):
+    read = completion(choice({"content": content}))
+    assert (read.text, read.finish) == ("ab", "stop")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +55,8 @@ def test_ends_that_other_servers_have_names_of_their_own_for_are_understood(said
         ({"choices": None}, "no choice"),
         (choice(None), "without a message"),
         ({"choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]}, "without a message"),
+        (said("x", ["stop"]), "ended by ['stop']"),
+        (choice({"content": [{"type": "refusal", "refusal": "No."}]}, "stop"), "refused: No."),
         (choice({"content": None, "refusal": "I will not\nsay that."}), "refused: I will not say that."),
         (
             choice({"content": "so f"}, "error", error={"code": 502, "message": "upstream\x1b[31m gone"}),
@@ -88,7 +100,7 @@ def test_the_answer_is_read_and_its_thought_kept_apart(message, text, thought):
     assert (read.text, read.thought, read.finish) == (text, thought, "stop")
 
 
-@pytest.mark.parametrize("content", [["a", "b"], 4, {"type": "text", "text": "x"}, [None]])
+@pytest.mark.parametrize("content", [4, True, [None], [["a"]]])
 def test_content_that_is_neither_text_nor_parts_is_no_chat_completion(content):
     with pytest.raises(BadReply):
         completion(choice({"content": content}))
