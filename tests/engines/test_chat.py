@@ -1,19 +1,20 @@
 """Conversations as tokens: what is said is never markup, and training ends a turn where sampling stops."""
 
 import json
+import warnings
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
-from selfreward.cli.chat import find_model
+from selfreward.cli.chat import _open, find_model
 from selfreward.engines import completion_ids, encode, load_tokenizer, neutral, prompt_ids
 from selfreward.engines.tokens import DEFAULT_TEMPLATE, _render, came_without_template, end_of_turn
 from selfreward.engines.training.rows import IGNORE, dpo_row, sft_row
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message
-from tinymodels import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, USER, WORDS, make_tokenizer
+from tinymodels import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, USER, WORDS, make_model, make_tokenizer
 
 TOKENIZER = make_tokenizer()
 HEADER = "<|start_header_id|>"
@@ -21,6 +22,14 @@ LLAMA_3 = make_tokenizer()
 LLAMA_3.add_tokens([AddedToken(HEADER, special=True)])
 PIECES = (*SPECIAL, HEADER, *WORDS[:3], " ", "<", "|", "end", ">", "<|", "|>", "\n", "< |end|>")
 TEXT = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
+
+
+def test_opening_a_model_for_a_chat_says_nothing(tmp_path, capfd):
+    make_model(tmp_path, "llama")
+    capfd.readouterr()
+    with warnings.catch_warnings():
+        _open(tmp_path).close()
+    assert capfd.readouterr() == ("", "")
 
 
 def user(text):

@@ -11,6 +11,7 @@ from selfreward.engines import Batch
 from selfreward.engines.sampling import client
 from selfreward.engines.sampling.client import stated_pause, unpacked
 from selfreward.engines.sampling.replies import BadReply, read_reply
+from selfreward.errors import SelfRewardError
 from selfreward.records import Completion, content_id
 
 
@@ -113,6 +114,7 @@ def test_content_that_is_neither_text_nor_parts_is_no_chat_completion(content):
         ({"prompt_tokens": None, "completion_tokens": -3}, (0, 0)),
         ({"prompt_tokens": [7], "completion_tokens": "many"}, (0, 0)),
         ({"prompt_tokens": float("nan"), "completion_tokens": float("inf")}, (0, 0)),
+        ({"prompt_tokens": 1e300, "completion_tokens": 2**63}, (0, 0)),
         ({"input_tokens": 7}, (0, 0)),
         ({}, (0, 0)), (None, (0, 0)), ([], (0, 0)), ("none", (0, 0)), (3, (0, 0)),
     ],
@@ -238,3 +240,41 @@ def test_unpacking_ends_at_the_bound_and_not_after_it(monkeypatch):
 def test_a_body_that_is_not_packed_as_was_asked_for_is_no_answer(body, encoding):
     with pytest.raises(BadReply):
         unpacked(body, encoding)
+
+
+# ——— what a server says of itself, and what the environment does ———
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip"])
+def test_a_list_of_models_that_cannot_be_read_tells_nothing_and_ends_nothing(endpoint, opened, monkeypatch, encoding):  # noqa: F811
+    monkeypatch.setattr(client, "LARGEST_BODY", 2000)
+    played, answer = [], endpoint.server.RequestHandlerClass.do_GET
+
+    def bomb(handler):
+        played.append(handler.path)
+        content = gzip.compress(b"x" * 5000)
+        handler.send_response(200)
+        for name, value in {"content-encoding": encoding, "content-length": str(len(content))}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    monkeypatch.setattr(endpoint.server.RequestHandlerClass, "do_GET", bomb)
+    assert answer is not bomb and [answer.text for answer in opened().generate([ask()])] == ["fine"]
+    assert played == ["/v1/models"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PROXY", "socks4://user:S3cretM4rk@host:9"), ("all_proxy", "http://user:S3cretM4rk:9"),
+        ("SSL_CERT_FILE", "/nowhere/S3cretM4rk.pem"), ("SSL_CERT_FILE", __file__),
+    ],
+)  # fmt: skip
+def test_a_proxy_or_a_certificate_that_cannot_be_used_is_one_line_with_its_variable(endpoint, opened, monkeypatch, name, value):  # noqa: F811
+    for other in client.OF_THE_NETWORK:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SelfRewardError) as caught:
+        opened()
+    assert f"with what {name} say" in str(caught.value) and "S3cretM4rk" not in str(caught.value)

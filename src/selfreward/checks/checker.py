@@ -7,8 +7,8 @@ work can still fail; what stands here as an error cannot work.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from functools import cache, partial
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from selfreward.checks.turns import earlier_turns, system_turns
 from selfreward.engines import find_device, quiet_hub, quiet_libraries
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import Anchor, Message, Prompt, read_jsonl
-from selfreward.steps import Grader, PairwiseJudge, Seed, load_seed
+from selfreward.steps import Seed, load_seed
 
 TURN = 16
 """Tokens of a chat template around a turn, for when no tokenizer is at hand."""
@@ -106,23 +106,22 @@ class _Checker(Trial):
 
     def _weigh(self, seed: Seed, validation: list[Prompt], anchors: list[Anchor]) -> Material | None:
         """The seed in tokens of the base, where the rubrics can be read."""
-        judges = (self.attempt(partial(Grader, self.recipe.judge)), self.attempt(partial(PairwiseJudge, self.recipe.pairwise)))
         count, turn = self.attempt(self._counting) or (_guess, TURN)
-        return weigh(seed, validation, self.recipe, count, turn, anchors) if all(judges) else None
+        return self.attempt(partial(weigh, seed, validation, self.recipe, count, turn, anchors))
 
     def _counting(self) -> tuple[Count, int]:
-        """A counter of a text's tokens, and the tokens of the chat template around a turn.
+        """A counter of texts' tokens, and the tokens of the chat template around a turn.
 
         Raises `SelfRewardError` where it fails.
         """
-        from selfreward.engines import completion_ids, encode, neutral, prompt_ids
+        from selfreward.engines import completion_ids, count_tokens, prompt_ids
 
         tokenizer = self.models[0].tokenizer
         if tokenizer is None:
             return _guess, TURN
         greeting = [Message(role="user", content="Hi")]
         around = len(prompt_ids(tokenizer, greeting)) + len(completion_ids(tokenizer, greeting, "Hi"))
-        return cache(lambda text: len(encode(tokenizer, neutral(tokenizer, text)))), around
+        return partial(count_tokens, tokenizer), around
 
     def _place(self) -> Placement:
         """The devices at hand, also where the recipe asks for another."""
@@ -135,5 +134,5 @@ class _Checker(Trial):
         return Placement(sampling, training, Precision(wants_bfloat16(trainer), recompute, fused_attention=cuda))
 
 
-def _guess(text: str) -> int:
-    return len(text) // LETTERS + 1
+def _guess(texts: Iterable[str]) -> list[int]:
+    return [len(text) // LETTERS + 1 for text in texts]

@@ -18,7 +18,7 @@ WAY_OUT = 'responses.system_role = "user"'
 def system_turns(recipe: Recipe, asked: Iterable[Conversed], models: Sequence[NamedModel]) -> list[Finding]:
     """The models that cannot be given the system turns of the recipe and of what is `asked`; `models`: the base first."""
     findings = []
-    for place in dict.fromkeys((_in_answering(recipe, asked), *_in_judging(recipe))):
+    for place in (_in_answering(recipe, asked), JUDGING if recipe.judge.system.strip() else ""):
         model = models[0] if place != JUDGING else _judge(recipe, models)
         if place and model.tokenizer is not None:
             findings += _finding(model, place)
@@ -52,10 +52,6 @@ def _in_answering(recipe: Recipe, asked: Iterable[Conversed]) -> str:
         return "responses.system"
     number = sum(bool(record.context) and record.context[0].role == "system" for record in asked)
     return f"{number:,} of the prompts" if number else ""
-
-
-def _in_judging(recipe: Recipe) -> list[str]:
-    return [JUDGING] if recipe.judge.system.strip() else []
 
 
 def _judge(recipe: Recipe, models: Sequence[NamedModel]) -> NamedModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -29,6 +28,8 @@ IN_PARTS = ("text", "thinking", "refusal")
 """Names of what a part says."""
 LONGEST_REASON = 300
 """Characters of a reason that are kept."""
+MOST_TOKENS = 2**26
+"""A larger count of tokens is none: no body that is read holds so many."""
 
 
 class BadReply(Exception):
@@ -41,7 +42,7 @@ def _count(value: Any) -> int:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return 0
-    return int(number) if 0 <= number < math.inf else 0
+    return int(number) if 0 <= number <= MOST_TOKENS else 0
 
 
 def _parts(content: Any) -> Any:
