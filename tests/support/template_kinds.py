@@ -61,7 +61,11 @@ KINDS = {
         "{% for m in messages %}    {{ m.role | upper }}: {{ m.content }}{% if m.role == 'assistant' %}</s>{% endif %}\n"
         "{% endfor %}"
         + ASK + "{{ '\n    ASSISTANT:\n' }}{% endif %}",
-        "    USER: Q\n\n    ASSISTANT:\n", "A</s>",
+        "    USER: Q\n    ASSISTANT:\n", "A</s>",
+    ),
+    "a thought begun in the prompt alone, by a channel": Kind(  # as some of Gemma 4's
+        TURNS + ASK + "<|im_start|>assistant\n<|channel>thought\n{% endif %}",
+        "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n<|channel>thought\n<channel|>", "A<|im_end|>", "open",
     ),
     "an empty thought in the prompt alone": Kind(  # as Gemma 4's and MiniCPM 5's
         TURNS + ASK + "<|im_start|>assistant\n{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}",

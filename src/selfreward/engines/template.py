@@ -33,8 +33,8 @@ FURTHER: dict[str, tuple[tuple[Any, Any], ...]] = {
     "skip_reasoning": ((True, False),),
 }  # fmt: skip
 """Variables with values, off and on, that are tried where those change nothing at the end of a prompt."""
-OPENS = re.compile(r"(?i)[<\[](?!/|\|?end)[^<>\[\]/]*(?:think|thought|reason)[^<>\[\]/]*[>\]]\s*\Z")
-"""The end of a prompt that has begun a thought: `<think>`, `[THINK]`, `<|START_THINKING|>`."""
+OPENS = re.compile(r"(?i)[<\[](?!/|\|?end)[^<>\[\]/]*(?:think|thought|reason)[^<>\[\]/]*[>\]]\s*\Z|<\|channel>thought\s*\Z")
+"""The end of a prompt that has begun a thought: `<think>`, `[THINK]`, `<|START_THINKING|>`, Gemma 4's."""
 CLOSED = re.compile(r"(?i)[<\[](?:/|\|?end)[^<>\[\]]*(?:think|thought|reason)[^<>\[\]]*[>\]]|<channel\|>")
 """The close of a thought: `</think>`, `[/THINK]`, `<|END_THINKING|>`, Gemma 4's."""
 CUT = re.compile(r"[<\[][^<>\[\]]*\Z")
@@ -259,7 +259,8 @@ class Reader:
 def _closing(opening: str) -> str:
     """The mark that closes a thought, from the mark that opens it."""
     mark = opening.strip()
-    return mark.replace("START", "END") if "START" in mark else f"{mark[0]}/{mark[1:]}"
+    named = {"<|channel>thought": "<channel|>"}.get(mark, f"{mark[0]}/{mark[1:]}")
+    return mark.replace("START", "END") if "START" in mark else named
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from selfreward.steps.dialogues import Unused
 
 Ranks = tuple[int, int]
-"""Of the first and the second answer, 0 the best."""
+"""The ranks of the first and the second answer, 0 the best."""
 FIRST, SECOND, TIE = (0, 1), (1, 0), (0, 0)
 WINNER = {"model_a": FIRST, "model_b": SECOND, "a": FIRST, "b": SECOND, "tie": TIE, "tie (bothbad)": TIE, "both_bad": TIE}
 STRENGTH = {str(number): FIRST if number < 0 else SECOND if number > 0 else TIE for number in range(-3, 4)}
