@@ -246,11 +246,13 @@ def table(done: list[dict[str, Any]]) -> str:
     total = Counter()
     for one in done:
         total.update(kills=one["kills"], differ=len(one["differing"]) + bool(one["exit_code"]), seconds=one["seconds"])
+    known = any(one["command"] == IN_RUNS for one in done)
+    momentary = f", and for `{IN_RUNS}` at a chance moment of a run of the micro world" * known
     lines = [
         "# Commands around a run, killed and given again", "",
         f"`python scripts/kill_commands.py`: {total['kills']} SIGKILLs on the fake engine, each just before a chance change of a "
-        f"file, and for `{IN_RUNS}` at a chance moment of a run of the micro world. **{total['differ']} files "
-        "differ** from those of a command that nobody disturbed (a command that does not end counts as one). It took "
+        f"file{momentary}. **{total['differ']} files differ** from those of a command "
+        "that nobody disturbed (a command that does not end counts as one). It took "
         f"{total['seconds'] / 60:.0f} minutes, one process at a time.", "",
         "| command | chains | kills | changes of files in one | differ | seconds |", "|---|--:|--:|--:|--:|--:|", *rows, "",
     ]  # fmt: skip
