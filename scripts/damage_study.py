@@ -14,8 +14,8 @@ import json
 import os
 import random
 import re
-import shlex
 import shutil
+import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
@@ -259,10 +259,7 @@ def _run(world: World, state: str, name: str, whole: dict[str, str]) -> tuple[st
         if attempt == 0 and Path(name).name not in said and Path(name).name.split(".")[0] not in said:
             return "names another file", first
         if advice := re.search(r"rm -r ((?:'[^']*'|[^\s;])+(?: (?:'[^']*'|/[^\s;]+))*)", said):
-            for path in map(Path, shlex.split(advice[1].rstrip("."))):
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink(
-                    missing_ok=True
-                )
+            subprocess.run(["sh", "-c", advice[0].rstrip(".")], stdin=subprocess.DEVNULL, capture_output=True, check=False)
         else:
             _restore(world, state, name)
     return "no way out", first

@@ -30,18 +30,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfreward.errors import amount
 from selfreward.recipe import load_recipe
 from selfreward.rundir import versions
 
 ROOT = Path(__file__).parents[1]
 MICRO = ROOT / "src" / "selfreward" / "recipe" / "shipped" / "micro.toml"
 SMALLER = {
-    "prompts.per_iteration": 120, "sft.checkpoint_every": 5, "dpo.checkpoint_every": 1, "dpo.batch_size": 8,
-    "measure.bootstrap": 100, "backend.max_tokens_in_flight": 4096,
+    "prompts.per_iteration": 60, "sft.checkpoint_every": 5, "dpo.checkpoint_every": 1, "dpo.batch_size": 8,
+    "measure.bootstrap": 100, "drift.sample": 16, "drift.pool": 4, "backend.max_tokens_in_flight": 4096,
 }  # fmt: skip
-LINES = {"heldout_prompts": 24, "heldout_rankings": 12}
+LINES = {"ift": 100, "eft": 100, "heldout_prompts": 24, "heldout_rankings": 12}
 """How many lines of these seed files are used."""
-PER_CHAIN = 10
+PER_CHAIN = 20
 """The most kills of one run."""
 NOT_COMPARED = ("logs", "report", ".lock", "provenance.json")
 IN_TRAINING, IN_CHECKPOINT = 0.25, 0.05
@@ -78,6 +79,8 @@ class Chain:
     kills: list[Kill] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
     exit_code: int = 0
+    seconds: float = 0.0
+    """What it took, waiting included."""
 
 
 class Study:
@@ -137,7 +140,7 @@ class Study:
 
     def chain(self, number: int, targets: list[Target], seconds: dict[str, float], rng: random.Random) -> Chain:
         """Kill a run at each of `targets`, then let it end and compare."""
-        folder, chain = self.work / f"chain_{number}", Chain(number)
+        folder, chain, first = self.work / f"chain_{number}", Chain(number), time.monotonic()
         shutil.rmtree(folder, ignore_errors=True)
         for target in targets:
             if (folder / f"{target.stage}.receipt.json").exists():
@@ -151,6 +154,7 @@ class Study:
             self._count(chain.kills[-1])
         chain.exit_code = self.start(folder).wait()
         chain.differing = differing(self.work / "undisturbed", folder)
+        chain.seconds = round(time.monotonic() - first, 1)
         self.say(f"chain {number}: killed {len(chain.kills)} times, {len(chain.differing)} files differ")
         with self._lock, (self.work / "chains.jsonl").open("a") as record:
             record.write(json.dumps(asdict(chain)) + "\n")
@@ -283,7 +287,8 @@ def run_study(arguments: argparse.Namespace) -> dict[str, Any]:
         "recipe": arguments.recipe.name,
         "changes": {name: value for name, value in study.changes.items() if "/" not in str(value)},
         "seed": arguments.seed, "threads": arguments.threads, "workers": arguments.workers, "versions": versions(),
-        "undisturbed": {"exit_code": exit_code, "stages": list(seconds)},
+        "minutes": arguments.minutes if math.isfinite(arguments.minutes) else None,
+        "undisturbed": {"exit_code": exit_code, "stages": list(seconds), "seconds": round(sum(seconds.values()), 1)},
         "files_compared": len(dict(files(study.work / "undisturbed"))), "differing": differs,
         **counts([kill for chain in chains for kill in chain.kills]), "chains": [asdict(chain) for chain in chains],
     }  # fmt: skip
@@ -308,15 +313,19 @@ def table(results: dict[str, Any]) -> str:
     order = {stage: at for at, stage in enumerate(results["undisturbed"]["stages"])}
     rows = sorted(results["by_stage"].items(), key=lambda item: order.get(item[0], -1))
     cells = [[stage, *(str(count.get(phase, "")) for phase in phases)] for stage, count in rows]
+    minutes = f" --minutes {results['minutes']:g}" if results["minutes"] else ""
+    spent = (sum(chain["seconds"] for chain in results["chains"]) / results["workers"] + results["undisturbed"]["seconds"]) / 60
     cells.append(["**all**", *(f"**{results['phases'].get(phase, 0)}**" for phase in phases)])
     lines = [
         "# Killed and gone on with", "",
-        f"`python scripts/kill_study.py --kills {results['wanted']} --seed {results['seed']}`: {results['kills']} SIGKILLs in "
+        f"`python scripts/kill_study.py --kills {results['wanted']} --seed {results['seed']} --workers {results['workers']}"
+        f"{minutes}`: {results['kills']} SIGKILLs in "
         f"{len(results['chains'])} runs of {results['recipe']}, {results['in_training']} of them in training, "
         f"{results['in_checkpoint_write']} while a checkpoint was written. Of {results['files_compared']} files in each run "
         f"(records, receipts, measurements, weights), **{results['differing']} differ** from the undisturbed run.", "",
         f"Changes to the recipe: {', '.join(f'`{name} = {value}`' for name, value in results['changes'].items())}; "
-        f"{LINES['heldout_prompts']} held-out prompts, {LINES['heldout_rankings']} rankings.", "",
+        f"{', '.join(f'{lines} lines of {name}' for name, lines in LINES.items())}. It took {spent:.0f} minutes, "
+        f"{amount(results['workers'], 'run')} at a time, {amount(results['threads'], 'thread')} each.", "",
         "| stage | " + " | ".join(phases) + " |", "|---|" + "--:|" * len(phases),
         *("| " + " | ".join(row) + " |" for row in cells), "",
         "`between`: after one stage's receipt and before the next stage asks (pure stages, measuring, loading).", "",

@@ -17,10 +17,12 @@ PASSWORD = r"""[^\s"/?#@:\[]*:(?!\d*(?:[/?#\s"]|$))"""
 NAMED_SECRET = r"[\w.-]{0,20}(?i:key|token|secret|passw|auth)[\w.-]{0,20}"
 SECRET = re.compile(
     rf'(?<=:/)(?P<kept>/*)(?:{PASSWORD}[^\s"]*@|[^\s"/?#]*@)'  # of a URL, with one slash where it was taken for a path
-    r"""|(?<![^\s"'=(\[,])(?://)?[^\s"'/@:=]+:[^\s"/@]+@(?=[\w\[])"""  # of an address without its scheme
-    rf'|(?<=:/)(?P<address>[^\s"?#]*(?:\?|[#;](?={NAMED_SECRET}=)))(?:[^\s"#]*=|[\w.%-]{{6}})[^\s"#]*'
+    r"""|(?<![^\s"'=(\[,])(?://)?[^\s"'/@:=]+:[^\s"/]+@(?=[\w\[])"""  # of an address without its scheme
+    rf"""|(?P<address>(?<=:/)(?:[^\s"?#]*\?|[^\s"]*?[?#;&](?={NAMED_SECRET}=))"""
+    rf"""|(?<![^\s"'=(\[,])[\w.-]+(?::\d+|/)[^\s"?#]*\?(?={NAMED_SECRET}=))"""
+    r"""(?:[^\s"#]*=|[\w.%-]{6})[^\s"#]*"""
 )
-"""User and password of an address, or its query, where keys may stand, or a key by its name behind # or ;."""
+"""User and password of an address, or its query, where keys may stand, or a key by its name behind any of ?#;&."""
 
 
 def visible(text: str, keep: str = "") -> str:

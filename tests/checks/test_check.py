@@ -212,8 +212,8 @@ def planned(recipe, count, turn):
     return {stage.stage: stage for stage in plan(recipe, material)}
 
 
-def words(text):
-    return len(text.split())
+def words(texts):
+    return [len(text.split()) for text in texts]
 
 
 ANCHORS = [Anchor(prompt=f"which of {n} is a larch", answers=("larch",)) for n in range(3)]

@@ -26,6 +26,9 @@ ROWS = "".join(
 @pytest.fixture
 def recipe(tmp_path, monkeypatch):
     quiet(monkeypatch)
+    (tmp_path / "anchors.jsonl").write_text('{"prompt": "which is a larch", "answers": ["larch"]}\n')
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "anchored.jsonl").write_text('{"text": "Which is a larch", "source": "seed"}\n')
     return make_world(tmp_path)
 
 
@@ -122,6 +125,10 @@ class Opened(FakeModel):
         ({"drift": {"traits": {"t": "test_named:a_number"}}}, r"drift\.traits\.t .*is called with \(text\)"),
         ({"report_to": ["trackio"]}, "trackio is not installed"),
         ({"prompts__from": "none.jsonl"}, r"none\.jsonl: cannot be read"),
+        ({"prompts__from": "prompts.jsonl"},
+         r"prompts\.jsonl: has no prompt for M2 \(held_out 3; .+: “name the birch number 0”\)\. prompts\.from decides it"),
+        ({"prompts__from": "anchored.jsonl", "drift": {"anchors": "anchors.jsonl"}}, r"no prompt for M2 \(held_out 1; .+a larch"),
+        ({"drift": {"anchors": "empty.jsonl"}}, r"empty\.jsonl: has no anchors\. Give prompts with known answers, or leave"),
         ({"drift": {"anchors": "none.jsonl"}}, r"none\.jsonl: cannot be read"),
         ({"backend__type": "hf", "backend__device": "cuda"}, "there is no device 'cuda' here"),
         ({"backend__type": "vllm"}, "vllm is not installed"),
@@ -273,6 +280,16 @@ def test_what_was_read_of_every_source_is_said_and_a_large_loss_is_warned_of(rec
         assert finding.level == "warning" and f"{sum(ift.lost.values())} of 100 rows" in finding.what
         assert "chats.jsonl:" in finding.now
     assert [read.field for read in told.sources] == ["data.ift", "data.eft", "data.heldout_prompts", "data.heldout_rankings"]
+
+
+@pytest.mark.parametrize("how", ["measure", "score"])
+def test_checks_that_no_prompt_carries_are_warned_of(how, recipe, tmp_path):
+    told = check(load_recipe(recipe, {"judge.checks": how}), tmp_path / "run")
+    (finding,) = [one for one in told.findings if one.where == "judge.checks"]
+    assert finding.level == "warning" and "no prompt carries a check" in finding.what
+    (tmp_path / "checked.jsonl").write_text('{"text": "What is 6 times 7?", "source": "seed", "checks": [{"answer": "42"}]}\n')
+    changes = {"judge.checks": how, "data.heldout_prompts": str(tmp_path / "checked.jsonl")}
+    assert not [one for one in check(load_recipe(recipe, changes), tmp_path / "run").findings if one.where == "judge.checks"]
 
 
 def test_check_shows_errors_then_warnings_then_tables(recipe, tmp_path):

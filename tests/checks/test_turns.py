@@ -6,7 +6,7 @@ import pytest
 
 from selfreward.checks import bill, check
 from selfreward.checks.reach import NamedModel
-from selfreward.checks.turns import system_turns
+from selfreward.checks.turns import earlier_turns, system_turns
 from selfreward.engines import completion_ids, load_tokenizer, prompt_ids, system_turn
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, load_recipe
@@ -63,6 +63,21 @@ def test_system_turns_of_the_recipe_and_of_the_data_are_held_against_the_templat
     assert told(folder, asked, responses={"system": "bak", "system_role": "user"})[0] == []
     levels, words = told(folder, judge={"system": "bak"})
     assert levels == LEVELS[fate] and ("rubric" in words) == (fate in ("refused", "dropped"))
+
+
+def test_a_template_that_writes_the_last_turn_alone_is_told_of_where_prompts_have_earlier_ones(tmp_path):
+    make_model(tmp_path / "base")
+    make_tokenizer("<|user|> {{ messages[-1].content }} {% if add_generation_prompt %}<|assistant|>{% endif %}").save_pretrained(
+        tmp_path / "base"
+    )
+    base = NamedModel("b", ("M0",), "folder", tokenizer=load_tokenizer(tmp_path / "base"))
+    alone = Prompt(text="del", source="seed")
+    before = (Message(role="user", content="bak"), Message(role="assistant", content="fim"))
+    assert earlier_turns([alone], base) == []
+    (found,) = earlier_turns([alone, alone.model_copy(update={"context": before})], base)
+    assert found.level == "error" and "1 of the prompts have earlier turns" in found.what
+    whole = base._replace(tokenizer=make_tokenizer())
+    assert earlier_turns([alone.model_copy(update={"context": before})], whole) == []
 
 
 def test_check_finds_them_before_the_run(tmp_path, monkeypatch):

@@ -1,17 +1,20 @@
 """Conversations as tokens: what is said is never markup, and training ends a turn where sampling stops."""
 
+import json
+import warnings
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
-from selfreward.cli.chat import find_model
+from selfreward.cli.chat import _open, find_model
 from selfreward.engines import completion_ids, encode, load_tokenizer, neutral, prompt_ids
-from selfreward.engines.tokens import DEFAULT_TEMPLATE, _render, end_of_turn
+from selfreward.engines.tokens import DEFAULT_TEMPLATE, _render, came_without_template, end_of_turn
 from selfreward.engines.training.rows import IGNORE, dpo_row, sft_row
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message
-from tinymodels import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, USER, WORDS, make_tokenizer
+from tinymodels import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, USER, WORDS, make_model, make_tokenizer
 
 TOKENIZER = make_tokenizer()
 HEADER = "<|start_header_id|>"
@@ -19,6 +22,14 @@ LLAMA_3 = make_tokenizer()
 LLAMA_3.add_tokens([AddedToken(HEADER, special=True)])
 PIECES = (*SPECIAL, HEADER, *WORDS[:3], " ", "<", "|", "end", ">", "<|", "|>", "\n", "< |end|>")
 TEXT = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
+
+
+def test_opening_a_model_for_a_chat_says_nothing(tmp_path, capfd):
+    make_model(tmp_path, "llama")
+    capfd.readouterr()
+    with warnings.catch_warnings():
+        _open(tmp_path).close()
+    assert capfd.readouterr() == ("", "")
 
 
 def user(text):
@@ -160,6 +171,22 @@ def test_a_model_without_a_template_is_given_one_that_no_text_can_forge(tmp_path
 def test_a_template_that_is_there_is_kept(tmp_path):
     make_tokenizer().save_pretrained(tmp_path)
     assert load_tokenizer(tmp_path).chat_template == TEMPLATE
+
+
+def test_a_template_in_the_file_of_a_processor_is_read_and_saved_with_the_tokenizer(tmp_path):
+    make_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "chat_template.jinja").rename(tmp_path / "other")
+    told = TEMPLATE.replace("<|user|>", "<|user|> bak")
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": told}))
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.chat_template == told and not came_without_template(tokenizer)
+    tokenizer.save_pretrained(tmp_path / "saved")
+    assert load_tokenizer(tmp_path / "saved").chat_template == told
+    (tmp_path / "other").rename(tmp_path / "chat_template.jinja")
+    assert load_tokenizer(tmp_path).chat_template == TEMPLATE
+    (tmp_path / "chat_template.jinja").unlink()
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": ["x"]}))
+    assert load_tokenizer(tmp_path).chat_template == DEFAULT_TEMPLATE.read_text()
 
 
 @pytest.mark.parametrize("first", ["\n", "", "{%- if true %}\n{% endif %}"])

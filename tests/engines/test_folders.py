@@ -118,6 +118,11 @@ def torn(folder):
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100])
 
 
+def more_rows(folder, number):
+    grown = ("model.embed_tokens.weight", "lm_head.weight")
+    reweigh(folder, lambda w: w.update({name: torch.cat([w[name], torch.zeros(number, 32)]) for name in grown}))
+
+
 def kept_in(kind):
     def change(weights):
         weights[UP] = weights[UP].to(kind)
@@ -348,8 +353,24 @@ def test_nothing_is_wrong_with_a_folder_as_it_was_saved(folder):
         lambda folder: settle(folder, auto_map={"AutoConfig": "code.Homemade"}),  # llama has code in transformers
         lambda folder: reweigh(folder, lambda w: w.update({name: each.bfloat16() for name, each in w.items()})),
         lambda folder: settle(folder, "generation_config.json", temperature=0.7, do_sample=False),
+        lambda folder: (shard(folder), save_file({"x": torch.zeros(1)}, folder / "three.safetensors")),
+        lambda folder: settle(folder, rope_scaling={"type": "linear", "factor": 2.0}),
+        lambda folder: settle(folder, "tokenizer_config.json", pad_token=END),
+        lambda folder: settle(folder, "generation_config.json", eos_token_id=[1, 4], pad_token_id=1),
+        lambda folder: (more_rows(folder, 9), settle(folder, vocab_size=64)),
+        lambda folder: (
+            (folder / "additional_chat_templates").mkdir(),
+            (folder / "additional_chat_templates" / "rag.jinja").write_text("x"),
+        ),
+        lambda folder: settle(folder, tie_word_embeddings=True),  # and a head of its own, which transformers then keeps
+        lambda folder: (folder / "pytorch_model.bin").write_bytes(b"never read"),
     ],
-    ids=["in two files", "a token that nothing writes", "old buffers", "another format", "code", "bfloat16", "temperature"],
+    ids=[
+        "in two files", "a token that nothing writes", "old buffers", "another format", "code", "bfloat16", "temperature",
+        "a file that no list names", "rotation by its old name", "pad is end", "pad among the ends", "rows that pad",
+        "more templates",
+        "tied by name alone", "a pickle beside",
+    ],
 )  # fmt: skip
 def test_these_are_no_faults(harmless, folder):
     harmless(folder)

@@ -2,16 +2,19 @@
 
 import json
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from test_server import Endpoint, judging, said
 
 from selfreward.checks.reach import models_of
 from selfreward.checks.served import findings
+from selfreward.engines import outside_model
 from selfreward.engines.sampling.probe import Honours, probe
 from selfreward.engines.sampling.server import ServerModel
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import ServerConfig, load_recipe
+from selfreward.measure.evaluations import evaluate
+from selfreward.recipe import BackendConfig, ServerConfig, load_recipe
 from selfreward.records import Checkpoint
 from tinyrun import go, make_world, quiet
 
@@ -179,6 +182,13 @@ def test_more_connections_than_are_held_are_said_and_no_more_are_opened(tmp_path
     engine = ServerModel(ServerConfig(url=endpoint.url, model="m", concurrency=50))
     assert engine._at_once == 3
     engine.close()
+
+
+def test_more_connections_than_are_held_are_said_before_an_evaluation_too(endpoint):
+    servers = {"other": ServerConfig(url=endpoint.url, model="m", concurrency=1200)}
+    settings = SimpleNamespace(servers=servers, backend=BackendConfig(type="fake"))
+    (line,) = evaluate._assert_reachable([outside_model("other", servers)], settings, finished=False)
+    assert line == "other: concurrency is 1,200, and this process holds 1,000 connections: no more requests run at once"
 
 
 # ——— in a run ———

@@ -11,6 +11,7 @@ from selfreward.engines import Batch
 from selfreward.engines.sampling import client
 from selfreward.engines.sampling.client import stated_pause, unpacked
 from selfreward.engines.sampling.replies import BadReply, read_reply
+from selfreward.errors import SelfRewardError
 from selfreward.records import Completion, content_id
 
 
@@ -23,13 +24,23 @@ def choice(message=None, finish="stop", **more):
 
 
 STOPS = ["stop", "STOP", "eos", "eos_token", "end_turn", "stop_sequence", "COMPLETE", "endoftext"]
+STOPS += ["FINISH_REASON_STOP", "eosFound", "end_of_turn", "end_of_text", "done", "<|im_end|>"]
 LENGTHS = ["length", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens", "model_context_window_exceeded"]
+LENGTHS += ["FINISH_REASON_MAX_TOKENS", "max_new_tokens", "max_completion_tokens"]
 
 
 @pytest.mark.parametrize(("said_by_server", "finish"), [*[(one, "stop") for one in STOPS], *[(one, "length") for one in LENGTHS]])
 def test_ends_that_other_servers_have_names_of_their_own_for_are_understood(said_by_server, finish):
     read = completion(said("so far", said_by_server))
     assert (read.text, read.finish, read.reason) == ("so far", finish, None)
+
+
+@pytest.mark.parametrize(
+    "content", ["ab", ["a", "b"], {"type": "text", "text": "ab"}, [{"text": "a"}, {"type": "output_text", "text": "b"}]]
+)
+def test_content_is_a_text_or_parts_in_whatever_form(content):
+    read = completion(choice({"content": content}))
+    assert (read.text, read.finish) == ("ab", "stop")
 
 
 @pytest.mark.parametrize(
@@ -44,6 +55,8 @@ def test_ends_that_other_servers_have_names_of_their_own_for_are_understood(said
         ({"choices": None}, "no choice"),
         (choice(None), "without a message"),
         ({"choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]}, "without a message"),
+        (said("x", ["stop"]), "ended by ['stop']"),
+        (choice({"content": [{"type": "refusal", "refusal": "No."}]}, "stop"), "refused: No."),
         (choice({"content": None, "refusal": "I will not\nsay that."}), "refused: I will not say that."),
         (
             choice({"content": "so f"}, "error", error={"code": 502, "message": "upstream\x1b[31m gone"}),
@@ -87,7 +100,7 @@ def test_the_answer_is_read_and_its_thought_kept_apart(message, text, thought):
     assert (read.text, read.thought, read.finish) == (text, thought, "stop")
 
 
-@pytest.mark.parametrize("content", [["a", "b"], 4, {"type": "text", "text": "x"}, [None]])
+@pytest.mark.parametrize("content", [4, True, [None], [["a"]]])
 def test_content_that_is_neither_text_nor_parts_is_no_chat_completion(content):
     with pytest.raises(BadReply):
         completion(choice({"content": content}))
@@ -101,6 +114,7 @@ def test_content_that_is_neither_text_nor_parts_is_no_chat_completion(content):
         ({"prompt_tokens": None, "completion_tokens": -3}, (0, 0)),
         ({"prompt_tokens": [7], "completion_tokens": "many"}, (0, 0)),
         ({"prompt_tokens": float("nan"), "completion_tokens": float("inf")}, (0, 0)),
+        ({"prompt_tokens": 1e300, "completion_tokens": 2**63}, (0, 0)),
         ({"input_tokens": 7}, (0, 0)),
         ({}, (0, 0)), (None, (0, 0)), ([], (0, 0)), ("none", (0, 0)), (3, (0, 0)),
     ],
@@ -226,3 +240,41 @@ def test_unpacking_ends_at_the_bound_and_not_after_it(monkeypatch):
 def test_a_body_that_is_not_packed_as_was_asked_for_is_no_answer(body, encoding):
     with pytest.raises(BadReply):
         unpacked(body, encoding)
+
+
+# ——— what a server says of itself, and what the environment does ———
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip"])
+def test_a_list_of_models_that_cannot_be_read_tells_nothing_and_ends_nothing(endpoint, opened, monkeypatch, encoding):  # noqa: F811
+    monkeypatch.setattr(client, "LARGEST_BODY", 2000)
+    played, answer = [], endpoint.server.RequestHandlerClass.do_GET
+
+    def bomb(handler):
+        played.append(handler.path)
+        content = gzip.compress(b"x" * 5000)
+        handler.send_response(200)
+        for name, value in {"content-encoding": encoding, "content-length": str(len(content))}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    monkeypatch.setattr(endpoint.server.RequestHandlerClass, "do_GET", bomb)
+    assert answer is not bomb and [answer.text for answer in opened().generate([ask()])] == ["fine"]
+    assert played == ["/v1/models"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PROXY", "socks4://user:S3cretM4rk@host:9"), ("all_proxy", "http://user:S3cretM4rk:9"),
+        ("SSL_CERT_FILE", "/nowhere/S3cretM4rk.pem"), ("SSL_CERT_FILE", __file__),
+    ],
+)  # fmt: skip
+def test_a_proxy_or_a_certificate_that_cannot_be_used_is_one_line_with_its_variable(endpoint, opened, monkeypatch, name, value):  # noqa: F811
+    for other in client.OF_THE_NETWORK:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SelfRewardError) as caught:
+        opened()
+    assert f"with what {name} say" in str(caught.value) and "S3cretM4rk" not in str(caught.value)

@@ -92,6 +92,7 @@ ASKED = [Message(role="user", content="Q")]
         ("<reasoning>a</reasoning>b", False, "a", "b", True),
         ("<inner_monologue>a</inner_monologue>b", False, "a", "b", True),
         ("<|inner_prefix|>a<|inner_suffix|>b", False, "a", "b", True),
+        ("<unused94>thought\na<unused95>b", False, "a", "b", True),
         ("<|inner_prefix|>a", False, "a", "", False),
         ("a<|inner_suffix|>b", True, "a", "b", True),
         ("<no_think>a", False, "", "<no_think>a", True),

@@ -1,14 +1,16 @@
 """Many ways of learning side by side: figures by hand, and a small comparison from its runs to its page."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from selfreward.lab.micro import compared, methods
-from selfreward.lab.micro.compared import agreeing, biases, compare, difference, difference_of_shares, holm, spent
-from selfreward.lab.micro.methods import METHODS, Method, arms, run_all
+from selfreward.lab.micro.compared import biases, compare, difference, difference_of_shares, holm
+from selfreward.lab.micro.method_runs import agreeing, judging, spent
+from selfreward.lab.micro.methods import METHODS, Method, Study, arms
 from selfreward.lab.micro.methods_page import as_page
 from selfreward.measure.axes import Judged
 from selfreward.measure.axes import agreeing as by_the_measure
@@ -55,8 +57,8 @@ def test_pairs_are_counted_as_where_models_are_measured(said):
 
 
 def test_biases_by_hand():
-    rows = np.array([[0, 0, 4, 2.0, 3, 1], [0, 0, 4, 0.0, 1, 1]])
-    assert biases(rows) == {"overrates": 0.25, "fives": 0.5, "true_fives": 0.25}
+    rows = np.array([[0, 0, 4, 2.0, 3, 1, 1, 12], [0, 0, 4, 0.0, 1, 1, 5, 12]])
+    assert biases(rows) == {"overrates": 0.25, "fives": 0.5, "true_fives": 0.25, "unread": 0.25}
 
 
 def test_tokens_are_those_of_the_iterations_and_none_of_what_is_measured(tmp_path):
@@ -99,40 +101,46 @@ def recipe(tmp_path, monkeypatch):
 SMALL = [Method("self"), Method("sft"), Method("ipo", {"dpo.loss": "ipo"}), Method("hinge", {"dpo.loss": "hinge"})]
 
 
+def make_study(recipe, folder, methods=SMALL):
+    return Study(recipe, methods, folder / "out", folder / "kept.runs.jsonl")
+
+
 def test_a_small_comparison_goes_from_its_runs_to_its_page(recipe, tmp_path):
-    names = [arm.name for arm in SMALL]
-    run_all(recipe, [3, 4], SMALL[:3], tmp_path / "out", minutes=10, threads=1)
-    found = compare(tmp_path / "out", [3, 4], names)
+    study = make_study(recipe, tmp_path)
+    study.run([3, 4], ["sft", "ipo"], minutes=10, threads=1)
+    found = compare(study.done(), study.names)
     assert found["not_run"] == ["hinge"] and found["compared"] == 1
     assert found["arms"]["self"]["against_self"]["true"]["value"] == 0
     for axis in ("true", "judging"):
         assert found["arms"]["ipo"]["against_self"][axis]["p_holm"] == found["arms"]["ipo"]["against_self"][axis]["p"]
     measured = found["arms"]["self"]["judging"]["M2"]["pairwise_accuracy"]
-    rows = np.stack([compared.judging(tmp_path / "out" / f"seed_{seed}" / "self", "M2") for seed in (3, 4)])
+    rows = np.stack([judging(study.out / f"seed_{seed}" / "self", "M2") for seed in (3, 4)])
     assert measured == pytest.approx(rows[..., 0].sum() / rows[..., 1].sum())
     assert json.loads(json.dumps(found)) == found
     page = as_page("micro", found)
     assert page.count("| ipo |") == 4 and "Not run yet: hinge." in page and "too narrow" in page
+    of_one_m1 = {path.read_bytes() for path in (study.out / "seed_3").glob("*/M1/model/model.safetensors")}
+    assert len(of_one_m1) == 1
+
+
+def test_records_outlive_their_folders_and_another_recipe_is_run_anew(recipe, tmp_path):
+    study = make_study(recipe, tmp_path, SMALL[:2])
+    study.run([0], ["self"], minutes=10, threads=1)
+    kept = study.records.read_bytes()
+    shutil.rmtree(study.out)
+    study.run([0], ["self"], minutes=10, threads=1)
+    assert not study.out.exists() and study.records.read_bytes() == kept
+    study.run([0], ["sft"], minutes=10, threads=1)  # begins from an M1 that is made again, and kept once
+    assert [run.arm for run in study.done()] == ["self", "sft"]
+    other = make_study(recipe, tmp_path, [Method("self", {"dpo.beta": 0.7})])
+    assert other.done() == [] and compare(other.done(), other.names)["arms"] == {}
 
 
 def test_without_time_nothing_is_run_and_the_page_says_so(recipe, tmp_path):
-    run_all(recipe, [0], SMALL, tmp_path / "out", minutes=0, threads=1)
-    assert not (tmp_path / "out").exists()
-    assert "No run is finished yet." in as_page("micro", compare(tmp_path / "out", [0], ["self"]))
-
-
-def test_a_run_that_was_stopped_is_left_out(recipe, tmp_path):
-    run_all(recipe, [0], SMALL[:1], tmp_path / "out", minutes=10, threads=1)
-    folder = tmp_path / "out" / "seed_0" / "self"
-    models = json.loads((folder / "summary.json").read_text())["models"]
-    (folder / "summary.json").write_text(json.dumps({"models": models[:-1]}))
-    assert compare(tmp_path / "out", [0], ["self"])["arms"] == {}
-
-
-def test_all_arms_go_on_from_one_m1(recipe, tmp_path):
-    run_all(recipe, [0], SMALL[:3], tmp_path / "out", minutes=10, threads=1)
-    weights = {(folder / "M1" / "model" / "model.safetensors").read_bytes() for folder in (tmp_path / "out" / "seed_0").iterdir()}
-    assert len(weights) == 1 and len(list((tmp_path / "out" / "seed_0").iterdir())) == 3
+    study = make_study(recipe, tmp_path)
+    study.run([0], study.names, minutes=0, threads=1)
+    assert not study.out.exists()
+    assert "No run is finished yet." in as_page("micro", compare(study.done(), study.names))
 
 
 @pytest.mark.parametrize(("wrong", "told"), [(("--world", "nothing"), "micro-hard"), (("--only", "self,ippo"), "called ippo")])

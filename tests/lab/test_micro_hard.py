@@ -81,15 +81,15 @@ def test_what_people_overlook_is_missing_from_their_notes_and_their_verdicts():
     words = ["coach", "baker", "dog", "baker"]
     assert truth.mark(task, words) == [[], ["asked", "back"], ["wrong"], ["again", "back"]]
     # asked, back of the second word; wrong of the third; again, back of the fourth; the count.
-    at = [hard.OVERLOOKED + hard.LATER * place for place in range(4)]
-    noticed = Fixed(at[1], at[1], at[2], at[3], at[3], 1.0)  # each number at its limit: nothing is overlooked
+    asked, fault, below = hard.ASKED_OVERLOOKED, hard.OVERLOOKED, 1e-9
+    noticed = Fixed(asked, fault, fault, fault, fault, 1.0)  # each number at its limit: nothing is overlooked
     assert hard.judge_as_people(task, words, noticed) == hard.judge(task, words)
     assert not noticed.numbers
-    below = 1e-9
-    overlooked = Fixed(at[1], at[1] - below, at[2] - below, at[3] - below, at[3], hard.MISCOUNTED * 4 - below)
+    overlooked = Fixed(asked, fault - below, fault - below, fault - below, fault, hard.MISCOUNTED * 4 - below)
     assert hard.judge_as_people(task, words, overlooked) == (
         "coach fine baker asked dog fine baker back so kind yes 1 unique yes 2 order no 2 words no 2 count yes 3 score: 3"
     )
+    assert hard.judge_as_people(task, words, Fixed(asked - below, *[1.0] * 5)).startswith("coach fine baker back dog wrong")
 
 
 def test_people_err_as_often_as_is_stated():
@@ -102,8 +102,8 @@ def test_people_err_as_often_as_is_stated():
     for _ in range(runs):
         said = hard.judge_as_people(task, words, rng).split()
         fine.update(word for word, mark in pairwise(said) if mark == "fine")
-    for at, word in enumerate(words):
-        rate = hard.OVERLOOKED + hard.LATER * at
+    for word in words:
+        rate = hard.ASKED_OVERLOOKED if word == "coach" else hard.OVERLOOKED
         assert fine[word] / runs == pytest.approx(rate, abs=4 * (rate * (1 - rate) / runs) ** 0.5)
 
 

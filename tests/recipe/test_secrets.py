@@ -16,6 +16,7 @@ from selfreward.cli import app
 from selfreward.errors import SelfRewardError, holds_secret, starred
 from selfreward.measure import evaluate
 from selfreward.recipe import Recipe, Section, load_recipe
+from selfreward.reports import export_run
 from tinyrun import go, make_world, quiet
 
 MARK = "S3cretM4rk"
@@ -195,6 +196,20 @@ def test_an_evaluation_from_python_refuses_a_secret_before_a_folder_is_made(fiel
     assert not [found for found in written(tmp_path) if MARK.encode() in found]
 
 
+def test_no_folder_is_made_whose_name_holds_a_secret(world, tmp_path):
+    recipe, run = tmp_path / "world" / "recipe.toml", tmp_path / "run"
+    go(recipe, run)
+    for make in (
+        lambda: go(recipe, Path(SECRETS[0])),
+        lambda: evaluate(str(run / "M2"), "reward-modeling", {}, SECRETS[0]),
+        lambda: evaluate(str(run / "M2"), "reward-modeling", {}, "mine", folder=Path(SECRETS[1])),
+        lambda: export_run(run, Path(SECRETS[0])),
+    ):
+        with pytest.raises(SelfRewardError, match="its name holds a password") as caught:
+            make()
+        assert_nowhere(str(caught.value), tmp_path)
+
+
 def test_a_run_of_before_with_a_secret_in_it_is_refused_with_the_field_and_the_secret_is_not_shown(world, tmp_path):
     go(tmp_path / "world" / "recipe.toml", Path("run"))
     config = json.loads(Path("run/config.json").read_text())
@@ -212,11 +227,23 @@ def test_a_recipe_that_let_secrets_pass_would_be_caught(world, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
+    "odd",
+    [
+        f"host:8000/v1?api_key={MARK}", f"host/v1?token={MARK}", f"https://host/v1#model?key={MARK}", f"https://host/v1&key={MARK}",
+        f"user:p@{MARK}@host",
+    ],
+)  # fmt: skip
+def test_a_key_behind_another_sign_or_an_address_without_its_scheme_is_a_secret_too(odd):
+    assert holds_secret(odd) and MARK not in starred(f"cannot reach '{odd}', sorry")
+
+
+@pytest.mark.parametrize(
     "harmless",
     [
         "http://localhost:8000/v1#org/model@2024", "http://[::1]:8000/v1#m@x", "package.module:name", "org/model", "/a/b:c@d",
         r"https?://\S+", r"score[\s*]*:[\s*]*(-?\d+(?:[.,]\d+)?)", "auto", "a@b.org", "10:30", "http://host/v1", "C:\\models\\x",
-        "https://host/data.jsonl?", '{"url": "http://h:1/v1", "model": "m@1"}',
+        "https://host/data.jsonl?", "judge.max_tokens=64", "what/is?tokens", "a/b?monkey",
+        r"(?:\s?key=|x)/?token=(\d)", '{"url": "http://h:1/v1", "model": "m@1"}',
     ],
 )  # fmt: skip
 def test_what_is_no_secret_is_neither_refused_nor_starred(harmless):

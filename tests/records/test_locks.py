@@ -16,7 +16,7 @@ import pytest
 import selfreward
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import load_recipe
-from selfreward.records import LOCK, alone, is_held, lock_folder, locks, undisturbed
+from selfreward.records import LOCK, alone, is_held, lock_folder, locks, made_beside, undisturbed
 from selfreward.reports import describe_status
 from selfreward.rundir import branch_off
 from tinyrun import go, make_world, quiet, tree
@@ -250,3 +250,26 @@ def test_who_must_be_alone_waits_for_the_other(flock, tmp_path, monkeypatch, req
 def test_flock_is_asked_in_one_module_alone():
     package = Path(selfreward.__path__[0])
     assert [file.stem for file in package.rglob("*.py") if "fcntl" in file.read_text(encoding="utf-8")] == ["locks"]
+
+
+@pytest.mark.parametrize("put", ["a folder", "a link"])
+def test_what_no_killed_attempt_left_is_not_removed_for_a_new_folder(put, tmp_path):
+    mine = tmp_path / ("new.partial" if put == "a folder" else "elsewhere")
+    mine.mkdir()
+    (mine / "precious").touch()
+    if put == "a link":
+        (mine / LOCK).touch()  # a run of its own
+        (tmp_path / "new.partial").symlink_to(mine)
+    with pytest.raises(SelfRewardError, match="no killed attempt left it"), made_beside(tmp_path / "new"):
+        pass
+    assert (mine / "precious").exists() and not (tmp_path / "new").exists()
+
+
+def test_what_a_killed_attempt_left_is_removed_for_a_new_folder(tmp_path):
+    left = tmp_path / "new.partial"
+    left.mkdir()
+    for name in (LOCK, "half"):
+        (left / name).touch()
+    with made_beside(tmp_path / "new") as folder:
+        (folder / "whole").touch()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["whole"]

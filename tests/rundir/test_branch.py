@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -541,3 +542,53 @@ def test_a_link_to_nowhere_in_the_source_is_one_line_and_nothing_is_left(recipe,
     result = command("--from", whole / "M2", "-o", tmp_path / "new")
     assert result.exit_code == 1 and result.stderr.startswith(f"error: {whole}/M2/notes: is not there.")
     assert {path.name for path in tmp_path.iterdir()} == {"world", "run"}
+
+
+@pytest.mark.parametrize("way", ["recipe", "--from"])
+def test_a_branch_without_its_config_writes_one_that_names_it_again(way, recipe, whole, tmp_path):
+    new = made(recipe, whole, tmp_path)
+    before = tree(new)
+    (new / "config.json").unlink()
+    given = (recipe,) if way == "recipe" else ("--from", whole / "M2")
+    assert command(*given, "--set", "dpo.beta=0.2", "-o", new).exit_code == 0
+    assert tree(new)["config.json"] == before["config.json"]
+
+
+def test_a_branch_that_lost_both_notes_is_known_by_its_logs_and_nothing_taken_over_is_to_be_deleted(recipe, whole, tmp_path):
+    new = made(recipe, whole, tmp_path)
+    for name in ("branch.json", "config.json"):
+        (new / name).unlink()
+    result = command(recipe, "--set", "dpo.beta=0.2", "-o", new)
+    assert result.exit_code == 1 and "rm -r" not in result.stderr
+    assert f"error: {new}/branch.json: is missing, and logs/branch.json says that this run goes on from another" in result.stderr
+
+
+def test_a_model_that_was_taken_over_is_not_trained_again_where_it_is_gone(recipe, whole, tmp_path):
+    new = made(recipe, whole, tmp_path)
+    shutil.rmtree(new / "M2")
+    result = command("-o", new)
+    assert result.exit_code == 1 and f"error: {new}/M2/model: is missing. It was taken over from another run" in result.stderr
+    shutil.rmtree(new / "M2")  # the stages before it, made again meanwhile
+    shutil.copytree(whole / "M2", new / "M2")
+    assert command("-o", new).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_what_cannot_be_copied_from_the_source_is_one_line_and_nothing_is_left(kind, recipe, whole, tmp_path, monkeypatch):
+    if kind == "pipe":
+        os.mkfifo(whole / "M2" / "odd")
+    else:
+        monkeypatch.chdir(whole / "M2")  # the path of a socket is short
+        with socket.socket(socket.AF_UNIX) as odd:
+            odd.bind("odd")
+    result = command("--from", whole / "M2", "-o", tmp_path / "new")
+    assert f"error: {whole}/M2/odd: a {kind} stands where a file should be" in result.stderr and not result.exception.__cause__
+    assert {path.name for path in tmp_path.iterdir()} == {"world", "run"}
+
+
+def test_the_place_of_a_branch_may_be_taken_by_a_file_or_lead_round_in_a_circle(recipe, whole, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    for name, says in {"file": "is not empty", "link": "its links go round in a circle"}.items():
+        result = command("--from", whole / "M2", "-o", tmp_path / name)
+        assert result.exit_code == 1 and result.stderr.startswith(f"error: {tmp_path / name}: {says}"), result.stderr

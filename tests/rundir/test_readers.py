@@ -108,6 +108,13 @@ def test_every_reader_names_it_and_the_same_command_mends_it(damage, reader, mad
         assert {name: digest for name, digest in tree(run).items() if "evaluations" not in name} == tree(made / "apart")
 
 
+@pytest.mark.parametrize("reader", ["report", "export", "from"])
+def test_one_judgment_forty_times_is_told_by_whoever_reads_judgments(reader, made, run):
+    file = run / "M2" / "judgments.jsonl"
+    file.write_text(file.read_text().splitlines(keepends=True)[0] * 40)
+    assert "M2/judgments.jsonl: was changed or damaged" in told(made, run, reader)
+
+
 def test_a_run_that_works_is_read_as_far_as_it_is_whole(made, run):
     """It may be making M1 again just now."""
     shutil.rmtree(run / "M1")

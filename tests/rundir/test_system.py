@@ -190,6 +190,22 @@ def test_what_libraries_written_in_other_languages_say_is_known(tmp_path):
     assert system_error(reason, "").where == "weights"
 
 
+@pytest.mark.parametrize("code", [errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN, errno.EUCLEAN, errno.EBADMSG])
+def test_a_file_system_that_is_away_or_damaged_is_told_where_no_file_is_named(code):
+    """ESHUTDOWN is what Lustre says to a client that it put out, to Python a broken pipe; the last two are XFS's and ext4's."""
+    assert system_error(OSError(code, os.strerror(code)), "run folder").where == "run folder"
+
+
+def test_a_current_folder_that_is_gone_is_one_line(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        Path.cwd()
+    assert system_error(caught.value, "run folder").where == "the current folder"
+
+
 def test_a_bug_keeps_its_traceback():
     bug = KeyError("x")
     bug.__context__ = FileNotFoundError(errno.ENOENT, "No such file", "y")

@@ -317,7 +317,7 @@ def test_without_the_table_nothing_is_taught_and_nothing_written_down(world, tmp
 
 def test_the_bill_has_battles_added_judgments_and_longer_pairs(world):
     recipe = load_recipe(world, {"judge_pairs": {"samples": 5, "replay": 2}, "judge.samples": 3})
-    material = weigh(stand_in(recipe), [], recipe, len, 4)
+    material = weigh(stand_in(recipe), [], recipe, lambda texts: [*map(len, texts)], 4)
     lines = {stage.stage: stage for stage in plan(recipe, material)}
     assert lines["M2/meta_judgments"].requests == 6 * 5 * 4 and lines["M2/judgments_added"].requests == 6 * 2
     assert lines["M2/eft_replayed"].requests == material.eft * 2

@@ -122,7 +122,9 @@ def test_a_run_with_a_jury_goes_on_where_it_was_killed_and_is_shown(world, tmp_p
 
 def test_the_bill_has_a_line_for_every_judge(world):
     recipe = load_recipe(world, {"judge.by": JURY})
-    lines = {stage.stage: stage for stage in plan(recipe, weigh(stand_in(recipe), [], recipe, len, 4))}
+    lines = {
+        stage.stage: stage for stage in plan(recipe, weigh(stand_in(recipe), [], recipe, lambda texts: [*map(len, texts)], 4))
+    }
     by = [lines[f"M2/{stage}"].by for stage in ("judgments", "judgments_2", "judgments_3")]
     assert by == [*JURY[:2], recipe.base]
     assert {lines[f"M2/{stage}"].requests for stage in ("judgments", "judgments_2", "judgments_3")} == {6 * 2 * 3}

@@ -151,7 +151,9 @@ def test_it_goes_on_where_it_was_killed_and_is_shown_and_exported(world, tmp_pat
 
 def test_the_bill_has_a_forced_answer_a_candidate_and_no_judgment(world):
     recipe = load_recipe(world, {"judge.method": "cream", "dpo.confidence": "consistency", "iterations": 3})
-    lines = {stage.stage: stage for stage in plan(recipe, weigh(stand_in(recipe), [], recipe, len, 4))}
+    lines = {
+        stage.stage: stage for stage in plan(recipe, weigh(stand_in(recipe), [], recipe, lambda texts: [*map(len, texts)], 4))
+    }
     asked = [stage for stage in lines if "/likelihoods" in stage]
     assert asked == [
         "M2/likelihoods",

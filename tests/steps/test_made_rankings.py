@@ -93,7 +93,7 @@ def test_it_goes_on_where_it_was_killed_and_is_shown_and_exported(world, tmp_pat
 
 def test_the_bill_has_a_changed_prompt_and_its_answer_and_judgments_of_both(world):
     recipe = load_recipe(world, {"eft.by": "self", "sft.baseline": True, "eft.prompts": 3})
-    material = weigh(stand_in(recipe), [Prompt(text="x", source="seed")], recipe, len, 4)
+    material = weigh(stand_in(recipe), [Prompt(text="x", source="seed")], recipe, lambda texts: [*map(len, texts)], 4)
     lines = {stage.stage: stage for stage in plan(recipe, material)}
     assert lines["seed/changed_prompts"].requests == lines["seed/worse_responses"].requests == 3
     assert lines["seed/eft_judgments"].requests == 3 * 2 * 4 and material.eft == 6
@@ -115,5 +115,5 @@ def test_what_does_not_go_with_it_is_refused_in_a_line(changes, reason, world):
 
 
 def test_without_a_baseline_nobody_makes_rankings(world, tmp_path):
-    with pytest.raises(SelfRewardError, match="makes rankings and EFT of them, but is not trained"):
+    with pytest.raises(SelfRewardError, match="makes EFT of its own rankings, but is not trained"):
         go(world, tmp_path / "run", eft__by="self")

@@ -75,8 +75,6 @@ def answering(text, finish="stop"):
         (answering("It is four."), {"judge__method": "votes"}, r"tie \d\)\. tie, for example: the", "responses.temperature"),
         (answering("It is", "length"), {"judge__method": "cream"},
          r"too few responses have a likelihood: did_not_end \d+\. did_not_end, for example: “It is”", "responses.max_tokens"),
-        (lambda asked: None, {"prompts__from": "prompts.jsonl"},
-         r"no prompts: held_out 3\) of the prompts from .+\. held_out, for example: “name the birch", "prompts.from"),
         (proposing("", "error"), {}, r"no prompts: writer_failed 6\) of the 6 that the writer wrote$", "prompts.by"),
         (answering("", "error"), {}, r"none of \d+ requests for responses was answered", None),
     ],

@@ -115,7 +115,9 @@ def _page(run, monkeypatch):
 
 def test_the_bill_counts_every_comparison_twice(world):
     recipe = load_recipe(world, {"judge.method": "pairwise", "responses.n": 4})
-    lines = {stage.stage: stage for stage in plan(recipe, weigh(stand_in(recipe), [], recipe, len, 4))}
+    lines = {
+        stage.stage: stage for stage in plan(recipe, weigh(stand_in(recipe), [], recipe, lambda texts: [*map(len, texts)], 4))
+    }
     assert lines["M2/preferences"].requests == 6 * 6 * 2 and "M2/judgments" not in lines
     assert lines["M2/preferences"].prompt.likely > 2 * lines["M2/responses"].completion.likely
 

@@ -673,7 +673,6 @@ FORMS = {
         "Score: 4p",
         "Score: ★★★★☆ (4/5)",
         "Score: ★ 4",
-        'Score: <span style="x">4</span>',
         "Score: &nbsp;4",
         "Score:\u200b4",
         "Score:: 4",

@@ -247,6 +247,16 @@ def test_a_held_out_ranking_that_is_trained_on_is_refused_but_for_case_and_space
             r"rankings\.jsonl: has no ranked set to make EFT of \(in_ift 1, measured_on 1; in_ift, for example: “one”\)",
         ),
         (
+            {"ift": [example("one")], "heldout_prompts": [held("two")], "rankings": [ranking("one")]},
+            {"sft": {"on": "ift"}},
+            r"rankings\.jsonl: has no ranked set to measure judging on \(in_ift 1; in_ift, for example: “one”\)",
+        ),
+        (
+            {"ift": [example("one")], "heldout_prompts": [held("two")], "heldout_rankings": []},
+            {"sft": {"on": "ift"}},
+            r"has no ranked set to measure judging on\. Give at least one ranked set, or leave data\.heldout_rankings out",
+        ),
+        (
             {"ift": [example("one")], "heldout_prompts": [held("two")], "rankings": [ranking(n) for n in NAMES]},
             {"sft": {"baseline": False}},
             r"sft\.baseline: the SFT baseline makes EFT of data\.rankings, but is not trained",
@@ -281,6 +291,17 @@ def test_rows_of_which_none_is_used_are_told_with_the_first_and_the_field_that_d
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(SelfRewardError, match=says):
         load_seed(recipe({**data, "ift": {"path": str(tmp_path / "chats.jsonl"), **source}}, sft={"on": "ift"}))
+
+
+def test_held_out_rankings_of_which_none_is_used_are_told_with_the_first_row_and_the_field(tmp_path):
+    data = write(tmp_path, ift=[example("one")], heldout_prompts=[held("two")], rankings=[ranking("three")])
+    rows = [{"prompt": "four", "responses": ["a", "b"]}, {"prompt": "five", "responses": ["a"], "ranks": [0]}] * 2
+    (tmp_path / "sets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
+    data["heldout_rankings"] = {"path": str(tmp_path / "sets.jsonl"), "format": "columns"}
+    says = r"has no ranked set to measure judging on \(one_response 1, unranked 2; unranked, for example: sets\.jsonl:1\)"
+    with pytest.raises(SelfRewardError, match=says + r"\. data\.heldout_rankings\.columns decides it: name the column with"):
+        load_seed(recipe(data))
+    assert not load_seed(recipe(data, measure={"judging": False})).heldout_rankings  # which asks for none
 
 
 def test_eft_is_given_or_made_and_not_both():

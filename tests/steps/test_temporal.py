@@ -155,7 +155,9 @@ def test_it_is_shown_exported_and_read_with_all_candidates(world, tmp_path, monk
 
 def test_the_bill_has_both_models_candidates_and_two_trainings(world):
     recipe = load_recipe(world, {"pairs.rejected_from": "M1", "pairs.chosen_from": "ahead", "iterations": 2, "responses.n": 4})
-    lines = {stage.stage: stage for stage in plan(recipe, weigh(stand_in(recipe), [], recipe, len, 4))}
+    lines = {
+        stage.stage: stage for stage in plan(recipe, weigh(stand_in(recipe), [], recipe, lambda texts: [*map(len, texts)], 4))
+    }
     for number in ("", "_2", "_3"):
         assert lines[f"M3/responses{number}"].requests == 24 and lines[f"M3/judgments{number}"].requests == 72
     assert "M2/responses_2" not in lines and lines["M3/ahead"].examples == lines["M3/model"].examples == 6

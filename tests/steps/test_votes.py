@@ -120,7 +120,7 @@ def test_it_goes_on_where_it_was_killed_and_is_shown_and_exported(world, tmp_pat
 
 def test_the_bill_has_no_judgment_of_a_candidate(world):
     recipe = load_recipe(world, {"judge.method": "votes"})
-    lines = [stage.stage for stage in plan(recipe, weigh(stand_in(recipe), [], recipe, len, 4))]
+    lines = [stage.stage for stage in plan(recipe, weigh(stand_in(recipe), [], recipe, lambda texts: [*map(len, texts)], 4))]
     assert [line for line in lines if line.startswith("M2/")][:3] == ["M2/proposed", "M2/responses", "M2/model"]
 
 

@@ -51,6 +51,22 @@ KINDS = {
         "{{ '\n<think></think>' }}{% endif %}{% endif %}",
         "[gMASK]<|user|>\nQ<|assistant|>\n<think></think>", "\nA<|user|>", "switch",
     ),
+    "a switch that skips a thought in a turn of its own": Kind(  # as HyperCLOVA X's
+        "{% for m in messages %}{% if m.reasoning_content and loop.last %}<|im_start|>assistant/think\n{{ m.reasoning_content }}"
+        "<|im_end|>\n{% endif %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        + ASK + "<|im_start|>assistant{% if skip_reasoning %}{{ '\n' }}{% endif %}{% endif %}",
+        "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n", "A<|im_end|>", "switch",
+    ),
+    "other white space around a prompt's header than around an answer's": Kind(  # as templates written over many lines
+        "{% for m in messages %}    {{ m.role | upper }}: {{ m.content }}{% if m.role == 'assistant' %}</s>{% endif %}\n"
+        "{% endfor %}"
+        + ASK + "{{ '\n    ASSISTANT:\n' }}{% endif %}",
+        "    USER: Q\n    ASSISTANT:\n", "A</s>",
+    ),
+    "a thought begun in the prompt alone, by a channel": Kind(  # as some of Gemma 4's
+        TURNS + ASK + "<|im_start|>assistant\n<|channel>thought\n{% endif %}",
+        "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n<|channel>thought\n<channel|>", "A<|im_end|>", "open",
+    ),
     "an empty thought in the prompt alone": Kind(  # as Gemma 4's and MiniCPM 5's
         TURNS + ASK + "<|im_start|>assistant\n{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}",
         "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", "A<|im_end|>", "switch",

@@ -176,8 +176,8 @@ class Moments:
             return
         self.seen.add(state)
         at = self.copies / str(len(self.kept))
-        shutil.copytree(self.run, at / "killed", ignore=shutil.ignore_patterns(".lock"))
-        shutil.copytree(self.run, at / "cut", ignore=shutil.ignore_patterns(".lock"))
+        for name in ("killed", "cut"):
+            shutil.copytree(self.run, at / name)
         for file in self.run.rglob("*"):
             if file.is_file() and file.name != ".lock":
                 (at / "cut" / file.relative_to(self.run)).write_bytes(self.durable.get(file.stat().st_ino, b""))

@@ -7,7 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 import selfreward as sr
+from selfreward.api import LOOP
 from selfreward.cli import app
+from selfreward.loop import self_reward
 from selfreward.recipe import load_recipe
 from snippets import code_blocks, code_cells, run_code
 from tinyrun import go, make_world, quiet, tree
@@ -61,15 +63,20 @@ def test_a_run_is_opened_while_it_is_under_way(world):
         stages.append(sr.open("here").status)
         return self_reward(*parts)
 
-    from selfreward.loop import self_reward
-
     run = sr.run("my.toml", "here", loop=looking)
     assert stages == ["running, before M0/heldout_responses"] and run.status == "finished"
 
 
 def test_a_run_goes_on_from_a_model_of_another(world):
     run = sr.run("my.toml", "here")
-    branch = sr.run(run.recipe, "there", start="here/M1", set={"judge.samples": 2})
+    asked = []
+
+    def watched(*parts):
+        asked.append(len(parts))
+        return self_reward(*parts)
+
+    branch = sr.run(run.recipe, "there", start="here/M1", set={"judge.samples": 2}, loop=watched)
+    assert asked == [len(LOOP)]  # a loop of one's own makes a branch too
     assert branch.status == "finished" and branch.models["M1"].measured == run.models["M1"].measured
     assert len(branch["M2"].judgments()) == 2 / 3 * len(run["M2"].judgments())
 

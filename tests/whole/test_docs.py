@@ -1,20 +1,23 @@
 """The documentation describes what is."""
 
+import ast
 import json
 import re
+import shlex
 import shutil
 import sys
 import tomllib
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
 import pytest
 import typer
 
 from selfreward.cli import app
+from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, SourceConfig, read_recipe
-from selfreward.recipe.recipe import _table
+from selfreward.recipe.recipe import _table, change_recipe
 from selfreward.records import Ranking
 from selfreward.steps import assert_checkable, load_prompts, load_rankings
 
@@ -30,6 +33,10 @@ def test_the_file_tree_names_every_module_and_nothing_else():
     there = {path.name for path in package.iterdir() if path.suffix == ".py" and path.name != "__init__.py"}
     there |= {path.name for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert named == there
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) < 900
 
 
 def test_every_command_in_the_readme_exists():
@@ -143,7 +150,10 @@ def test_the_alarms_in_the_readme_are_those_of_the_laboratory():
     assert f"of {alarms['of']} clean runs that no limit was fitted on, {alarms['found']} raised an alarm" in text
     assert f"fewer than {alarms['bound']:.1%} do" in text
     assert f"of {detection['of']} runs that planted defects harmed, {detection['found']} had raised one" in text
-    assert f"(more than {detection['bound']:.1%})" in text
+    assert (
+        f"(more than {detection['bound']:.1%}), and {found['joint']['harmful']['first']['found']} by all figures together" in text
+    )
+    assert f"do not confirm the first yet: {found['fresh']['any']['found']} of {found['fresh']['any']['of']}" in text
 
 
 def test_what_can_go_wrong_quotes_the_laboratory():
@@ -253,3 +263,206 @@ def test_the_page_of_fields_has_every_field_with_a_type_and_a_sentence():
         assert kind and kind != "any value" and default and sentence, name
     known = {("judge", "samples"): "3.1", ("dpo", "beta"): "3.1", ("eft", "tries"): "open", ("pairs", "max_fluke"): ""}
     assert {name: rows[name][2] for name in known} == known
+
+
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
+ELSEWHERE = {"log.md", "cli.md", "recipe.md", "architectures.md", "templates.md", "paper.md"}
+"""What was, pages that scripts write, and a page with tests of its own."""
+PROSE = "\n".join(text for name, text in PAGES.items() if name not in ELSEWHERE)
+SPANS = set(re.findall(r"`([^`\n]+)`", PROSE))
+FIELD = re.compile(r"\w+(\.\w+)+(?<!\.jsonl)( = |$)")
+TABLES = {name for name, field in Recipe.model_fields.items() if _table(field.annotation)}
+
+
+@pytest.mark.parametrize("span", sorted(span for span in SPANS if span.split(".")[0] in TABLES and FIELD.match(span)))
+def test_every_field_that_a_page_names_takes_the_value_that_it_gives(span):
+    name, _, text = span.partition(" = ")
+    monitors = tomllib.loads((PACKAGE / "reports" / "text" / "monitors.toml").read_text(encoding="utf-8"))
+    if name.split(".")[0] in monitors:
+        return
+    field = recipe_field(name)
+    if text and get_origin(field.annotation) is Literal:
+        assert tomllib.loads(f"x = {text}")["x"] in get_args(field.annotation)
+
+
+def test_every_figure_of_a_monitor_that_a_page_names_is_one():
+    monitors = tomllib.loads((PACKAGE / "reports" / "text" / "monitors.toml").read_text(encoding="utf-8"))
+    named = [span.split(".", 1) for span in SPANS if re.fullmatch(r"[a-z]+\.[\w/]+", span)]
+    named = [(monitor, figure) for monitor, figure in named if monitor in monitors]
+    assert len(named) > 30
+    assert not [name for name in named if re.sub(r"/.*", "/", name[1]) not in monitors[name[0]]["figures"]]
+
+
+def commands():
+    """Every command line on the pages, as words."""
+    lines = re.findall(r"(?m)^ +(selfreward [^#\n]*)|`(selfreward \w[^`\n]*)`", PROSE)
+    return sorted({(line or span).split(" -- ")[-1].strip() for line, span in lines})
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_line_on_a_page_is_one_that_can_be_given(line):
+    command, words = typer.main.get_command(app), shlex.split(line)[1:]
+    while words and hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    options = {option for parameter in command.params for option in parameter.opts + parameter.secondary_opts}
+    assert not [word for word in words if word.startswith("-") and word not in options]
+    changes = [word.partition("=") for at, word in enumerate(words) if words[at - 1] == "--set"]
+    if command.name in ("run", "check"):
+        assert all(recipe_field(name) for name, _, _ in changes)
+
+
+def test_every_extra_that_a_page_installs_is_one():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    named = set(re.findall(r"pip install '[^'\[]*\[(\w+)\]'", PROSE))
+    assert named and named <= set(extras)
+
+
+def test_every_place_that_a_page_links_to_is_a_heading():
+    def headings(text):
+        return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in re.findall(r"(?m)^#+ (.*)$", text)}
+
+    for name, text in PAGES.items():
+        for page, place in re.findall(r"\]\(([\w./-]*)#([^)]+)\)", text):
+            assert place in headings(PAGES[Path(page).name] if page else text), f"{name}: {page}#{place}"
+
+
+def test_the_page_about_a_runs_files_names_every_part_and_figure():
+    from selfreward.records import Measured, Reading
+    from selfreward.records.measured import LoopStats
+    from selfreward.rundir.layout import PARTS
+
+    page = PAGES["summary.md"]
+    words = set(re.findall(r"\w+", page))
+    assert not {part.name for part in PARTS} - words
+    tables = page.split("\n## ")
+    drift, summary = (next(part for part in tables if part.startswith(title)) for title in ("What monitors read", "summary.json"))
+    rows = re.findall(r"(?m)^\| ([^|]+) \|", drift.split("It follows from")[0])
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(Reading.model_fields) - {"id"}
+    rows = dict(re.findall(r"(?m)^\| (`[^|]+) \| (.*) \|$", summary))
+    named = {name for row in rows for name in re.findall(r"`(\w+)", row)}
+    assert named == set(Measured.model_fields) - {"id"}
+    assert set(LoopStats.model_fields) - {"id"} <= set(re.findall(r"`(\w+)`", rows["`loop`"]))
+
+
+JURY = {"judge.by": ["current", "frozen"]}
+METHOD_SECTIONS = {
+    "A jury": JURY,
+    "Candidates compared with each other": {"judge.method": "pairwise"},
+    "Learning to judge: pairs of judgments": {"judge_pairs": {}},
+    "Scores by likelihood": {"judge.method": "likelihood"},
+    "Votes": {"judge.method": "votes"},
+    "Candidates of an earlier and a later model": {"pairs.rejected_from": "M1"},
+}
+BESIDE_A_METHOD = {
+    "a jury|judges other than|`judge.by`": JURY,
+    "judges other than|`judge.by`": {"judge.by": "frozen"},
+    "`judge.method`": {"judge.method": "pairwise"},
+    '`judge.samples = "adaptive"`': {"judge.samples": "adaptive"},
+    "`pairs.max_fluke`": {"pairs.max_fluke": 0.2},
+    "`pairs.policy`": {"pairs.policy": "mine:policy"},
+    "`pairs.length_rho`": {"pairs.length_rho": 0.3},
+    '`dpo.confidence = "consistency"`': {"dpo.confidence": "consistency"},
+    r"`\[judge_pairs]` but for replay": {"judge_pairs": {}},
+}
+"""The words of a sentence that begins with "Refused with" → settings that they mean."""
+
+
+def refused(settings):
+    """True if a recipe cannot have these settings."""
+    try:
+        change_recipe(Recipe.model_validate({"base": "b", "data": {"ift": "i", "eft": "e"}}), settings)
+    except SelfRewardError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("title", METHOD_SECTIONS)
+def test_what_a_method_is_said_to_be_refused_with_it_is_and_nothing_else_is(title):
+    section = METHODS.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    sentence = " ".join(section.split()).split("Refused with ")[1]
+    mine = METHOD_SECTIONS[title]
+    others = {name: settings for name, settings in BESIDE_A_METHOD.items() if not settings.keys() & mine.keys()}
+    said = {name for name in others if re.search(name, sentence)}
+    assert not refused(mine) and said
+    assert {name for name, settings in others.items() if refused(mine | settings)} == said
+
+
+def test_numbers_that_a_page_quotes_are_those_of_the_code():
+    from selfreward.checks.memory import HELD
+    from selfreward.engines.sampling import client, probe, server
+    from selfreward.records import locks
+    from selfreward.steps import checkers, witnesses
+
+    quoted = {
+        "cluster.md": [f"refreshed every {locks.REFRESHED:g} seconds", f"when {locks.STALE / 60:g} minutes pass"],
+        "engines.md": [f"{HELD / 1e6:.1f} million of them at a time"],
+        "own-model.md": [
+            f"first {checkers.READ:,} characters of an answer for two seconds",
+            f"the first `drift.sample` ({recipe_field('drift.sample').default})",
+            f"{recipe_field('data.heldout').default} prompts of `ift`",
+        ],
+        "parsing.md": [f"some {witnesses.TRIES} of them"],
+        "servers.md": [
+            f"at most {probe.TOKENS} tokens", f"first {server.NONE_YET} requests", f"({client.HELD:,}, or what",
+            f"more than {client.LARGEST_BODY / 2**20:g} MB",
+        ],
+    }  # fmt: skip
+    assert (checkers.SECONDS, client.LONGEST_PAUSE) == (2, 600)  # "two seconds", "ten minutes"
+    for page, phrases in quoted.items():
+        assert not [phrase for phrase in phrases if phrase not in " ".join(PAGES[page].split())]
+
+
+def test_the_variables_of_chat_templates_on_the_page_are_those_that_are_tried():
+    tree = ast.parse((PACKAGE / "engines" / "template.py").read_text(encoding="utf-8"))
+    given = {node.target.id if isinstance(node, ast.AnnAssign) else node.targets[0].id: node.value
+             for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)}  # fmt: skip
+    page = OWN_MODEL.split("**How a model is asked**")[1].split("\n- **")[0]
+    always, in_turn = page.split("these are tried in turn")
+    assert all(f"`{name}`" in always for name in ast.literal_eval(given["SWITCHES"])[True])
+    for name, pairs in ast.literal_eval(given["FURTHER"]).items():
+        after = in_turn.split(f"`{name}`")[1]
+        assert all(f"`{value}`" in after for pair in pairs for value in pair if isinstance(value, str)), name
+
+
+def test_the_other_figures_in_the_readme_are_those_of_the_studies():
+    study = json.loads((ROOT / "docs" / "results" / "micro.json").read_text())
+    score = {f"{arm} {model}": one["value"] for arm, told in study["arms"].items() for model, one in told["true_score"].items()}
+    text = " ".join(README.split())
+    assert f"M1 scores {score['self M1']:.2f} of 5, M3 {score['self M3']:.2f}" in text
+    assert f"M3 scores {score['shuffled M3']:.2f}, with more SFT {score['sft M3']:.2f}" in text
+    assert f"with the truth for a judge {score['truth M3']:.2f}" in text
+    assert f"M1 already orders {study['judging']['M1']['value']:.1%}".replace("%", " %") in text
+
+
+LORA = {"trainer.lora": {}}
+SELECT = {"select": {"judge": "j", "prompts": "p.jsonl"}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "cannot_be"),
+    [
+        ({"dpo.loss": "aot"}, True),
+        ({"dpo.loss": "aot_unpaired"}, True),
+        ({"dpo.loss": "sft"}, True),
+        ({"dpo.label_smoothing": 0.1}, True),
+        ({"dpo.label_smoothing": 0.1, "dpo.loss": "exo_pair"}, False),
+        ({"dpo.label_smoothing": 0.1, "dpo.loss": "robust"}, False),
+        ({"dpo.confidence": 0.9}, False),
+        ({"dpo.confidence": 0.9, "dpo.loss": "hinge"}, True),
+        ({"dpo.average": 2}, False),
+        ({"dpo.average": 2, **LORA}, True),
+        ({"dpo.average": 2, **SELECT}, True),
+        ({"dpo.optimizer": "carried"}, False),
+        ({"dpo.optimizer": "carried", **LORA}, True),
+        ({"dpo.optimizer": "carried", **SELECT}, True),
+        ({"dpo.optimizer": "carried", "cluster": {"type": "local", "trainers": 2}}, True),
+    ],
+)
+def test_what_the_sections_on_losses_and_small_iterations_say_is_refused(settings, cannot_be):
+    assert refused(settings) == cannot_be
+
+
+def test_the_losses_on_the_page_are_those_of_the_recipe():
+    sentence = METHODS.split("by TRL's name: ")[1].split(". ")[0]
+    assert set(re.findall(r"`(\w+)`", sentence)) == set(get_args(recipe_field("dpo.loss").annotation))

@@ -1,7 +1,6 @@
 """The studies of kills and of damage, small: that they see what they are to see."""
 
 import importlib
-import json
 import sys
 from pathlib import Path
 
@@ -22,21 +21,20 @@ def script(monkeypatch):
 
 def test_a_command_that_is_killed_and_given_again_leaves_the_files_of_an_undisturbed_one(script, tmp_path):
     kills = script("kill_commands")
-    done = kills.study(tmp_path, 1, ["run"], seed=3)
+    done = kills.study(tmp_path, 1, ["evaluate"], seed=3)  # whose receipt is over a file that names its place
     assert sum(one["kills"] for one in done) == 1 and not any(one["differing"] or one["exit_code"] for one in done)
-    assert done[0]["changes"] > 100
-    assert "| `run` |" in kills.table(done) and "**0 files differ**" in kills.table(done)
-    assert kills.study(tmp_path, 1, ["run"], seed=3) == done  # from what is written down
+    assert done[0]["changes"] > 20
+    assert "| `evaluate` |" in kills.table(done) and "**0 files differ**" in kills.table(done)
+    assert kills.study(tmp_path, 1, ["evaluate"], seed=3) == done  # from what is written down
     assert len((tmp_path / "kills.jsonl").read_text().splitlines()) == len(done)
     wrong = [{**done[0], "differing": ["M2/pairs.jsonl"]}]
     assert "**1 files differ**" in kills.table(wrong)
 
 
-def test_two_folders_differ_where_a_file_does_and_not_where_it_names_its_place(script, tmp_path):
+def test_two_folders_differ_where_a_file_does_and_not_where_an_attempt_does(script, tmp_path):
     kills = script("kill_commands")
     for name in ("a", "b"):
         (tmp_path / name / "logs").mkdir(parents=True)
-        (tmp_path / name / "config.json").write_text(json.dumps({"data": str(tmp_path / name / "ift.jsonl")}))
         (tmp_path / name / "logs" / "status.json").write_text(name)
     assert kills.differing(tmp_path / "a", tmp_path / "b") == []
     (tmp_path / "b" / "pairs.jsonl").write_text("")
@@ -60,6 +58,8 @@ def test_damage_is_noticed_and_mended_as_told_or_mended_by_itself_and_what_is_no
     assert no_text["run"] == "same bytes" and no_text["status"] == no_text["report"] == "one line"
     assert outcome("finished", "provenance.json", "truncated")["export"] == "one line"
     assert outcome("finished", "summary.json", damage.OTHER)["run"] == "same bytes"  # was taken for this run's
+    another = outcome("finished", "M1/heldout_judgments.receipt.json", damage.OTHER)  # whose way out is an rm with patterns
+    assert another["run"] == "noticed, same bytes as told" and ".*" in another["said"]
     assert outcome("finished", "summary.json", "a folder")["run"] == "noticed, same bytes as told"  # left a summary.json.partial
     [journal] = [str(path.relative_to(world.states["under way"])) for path in world.states["under way"].rglob("*.journal.jsonl")]
     assert outcome("under way", journal, "truncated")["run"] == "same bytes"

@@ -11,8 +11,8 @@ from selfreward.records import Anchor, Example, Prompt, Ranking, quoted, read_js
 from selfreward.steps import HEADER, Grader, PairwiseJudge, Seed, load_meta_rubric
 
 R = TypeVar("R", Example, Prompt, Ranking)
-Count = Callable[[str], int]
-"""Tokens of a text."""
+Count = Callable[[Iterable[str]], list[int]]
+"""Tokens of each of some texts."""
 LETTERS = 4
 """Letters of English that make a token, for when no tokenizer is at hand."""
 PROMPTS = ("word " * 30, "word " * 300)
@@ -88,23 +88,25 @@ def weigh(
     `validation`: prompts by which checkpoints are selected. `turn`: what the chat template puts around a prompt and an answer.
     """
     ift, frame = seed.examples("ift"), recipe.responses.frame
-    first = [count(example.prompt) for example in seed.ift if example.stands_alone] or [0]
-    prompts, answered = [count(quoted(prompt)) for prompt, _ in ift], [count(answer) for _, answer in ift]
-    measured = [count(quoted(frame(prompt.asked))) for prompt in (*seed.heldout_prompts, *validation)]
+    grader, pairwise = Grader(recipe.judge), PairwiseJudge(recipe.pairwise)
+    first = count(example.prompt for example in seed.ift if example.stands_alone) or [0]
+    prompts, answered = count(quoted(prompt) for prompt, _ in ift), count(answer for _, answer in ift)
+    measured = count(quoted(frame(prompt.asked)) for prompt in (*seed.heldout_prompts, *validation))
     to_rank, ranked = _ranked(seed.rankings, count) or _made_ranked(seed, recipe, count), _ranked(seed.heldout_rankings, count)
-    graded = [count(example.prompt) + count(example.response) for example in seed.eft]
-    rubric = count(quoted(recipe.judge.frame(Grader(recipe.judge).fill("", "")))) + turn + SEAMS
+    graded = _together(count, ((example.prompt, example.response) for example in seed.eft))
+    in_rubrics = (quoted(recipe.judge.frame(grader.fill("", ""))), pairwise.rubric.fill(prompt="", first="", second=""))
+    rubric, of_pairs, meta, header = count([*in_rubrics, _meta_rubric(recipe), HEADER])
+    rubric += turn + SEAMS
     judged = _span([*to_rank, *ranked] or [0]).plus(rubric, recipe.judge.max_tokens)
     return Material(
         ift=len(ift), eft=len(to_rank) or len(seed.eft), to_rank=len(to_rank), heldout=len(seed.heldout_prompts),
         ranked=len(ranked), validation=len(validation), anchors=len(anchors), judged=_judged(recipe),
-        anchor=_span([count(quoted(frame(anchor.asked))) for anchor in anchors] or [0]),
+        anchor=_span(count(quoted(frame(anchor.asked)) for anchor in anchors) or [0]),
         prompt=_span([*prompts, *measured]), answer=_span(answered),
         example=_span([ours + theirs + turn for ours, theirs in zip(prompts, answered, strict=True)]),
         ranked_pair=_span([*to_rank, *ranked] or [0]), graded=judged if to_rank or not graded else _span(graded).plus(turn),
-        shots=_shots(first, recipe, count(HEADER) + turn), turn=turn, rubric=rubric,
-        pairwise=count(PairwiseJudge(recipe.pairwise).rubric.fill(prompt="", first="", second="")) + turn + SEAMS,
-        meta=_meta_rubric(recipe, count) + turn + SEAMS,
+        shots=_shots(first, recipe, header + turn), turn=turn, rubric=rubric,
+        pairwise=of_pairs + turn + SEAMS, meta=meta + turn + SEAMS,
     )  # fmt: skip
 
 
@@ -114,8 +116,8 @@ def _judged(recipe: Recipe) -> float:
     return sum(not prompt.checks for prompt in own) / len(own) if own else 1.0
 
 
-def _meta_rubric(recipe: Recipe, count: Count) -> int:
-    return count(load_meta_rubric(recipe.judge_pairs).fill(task="", first="", second="")) if recipe.judge_pairs else 0
+def _meta_rubric(recipe: Recipe) -> str:
+    return load_meta_rubric(recipe.judge_pairs).fill(task="", first="", second="") if recipe.judge_pairs else ""
 
 
 def _made_ranked(seed: Seed, recipe: Recipe, count: Count) -> list[int]:
@@ -123,11 +125,17 @@ def _made_ranked(seed: Seed, recipe: Recipe, count: Count) -> list[int]:
     if not (recipe.makes_eft and recipe.eft.by == "self"):
         return []
     alone = [example for example in seed.ift if example.stands_alone][: recipe.eft.prompts]
-    return [count(example.prompt) + count(example.response) for example in alone for _ in range(2)]
+    return _together(count, ((example.prompt, example.response) for example in alone for _ in range(2)))
 
 
 def _ranked(rankings: Iterable[Ranking], count: Count) -> list[int]:
-    return [count(quoted(ranking.asked)) + count(text) for ranking in rankings for text in ranking.responses]
+    return _together(count, ((quoted(ranking.asked), text) for ranking in rankings for text in ranking.responses))
+
+
+def _together(count: Count, pairs: Iterable[tuple[str, str]]) -> list[int]:
+    """The tokens of both texts of each pair."""
+    both = list(pairs)
+    return [ours + theirs for ours, theirs in zip(count(a for a, _ in both), count(b for _, b in both), strict=True)]
 
 
 def _shots(lengths: Sequence[int], recipe: Recipe, header: int) -> Span:

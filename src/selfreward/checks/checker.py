@@ -7,8 +7,8 @@ work can still fail; what stands here as an error cannot work.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from functools import cache, partial
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +20,11 @@ from selfreward.checks.named import Trial
 from selfreward.checks.reach import NamedModel, look_up, models_of, unshared
 from selfreward.checks.sources import Read, of_seed
 from selfreward.checks.thoughts import thoughts
-from selfreward.checks.turns import system_turns
+from selfreward.checks.turns import earlier_turns, system_turns
 from selfreward.engines import find_device, quiet_hub, quiet_libraries
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import Anchor, Message, Prompt, read_jsonl
-from selfreward.steps import Grader, PairwiseJudge, Seed, load_seed
+from selfreward.steps import Seed, load_seed
 
 TURN = 16
 """Tokens of a chat template around a turn, for when no tokenizer is at hand."""
@@ -84,7 +84,7 @@ class _Checker(Trial):
         validation, anchors = self.data(known)
         if validation is None and self.recipe.select:
             validation = usual_prompts(self.recipe.select.prompts.limit or 253)
-        self.findings += self.attempt(partial(self._system_turns, seed, validation or [], anchors)) or []
+        self.findings += self.attempt(partial(self._turns, seed, validation or [], anchors)) or []
         self.findings += self.attempt(partial(thoughts, self.recipe, self.models, seed.ift if seed else ())) or []
         material = self._weigh(known, validation or [], anchors)
         place = self.attempt(self._place)
@@ -96,32 +96,32 @@ class _Checker(Trial):
         self.findings.sort(key=lambda finding: finding.level != "error")
         return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift, self.sources)
 
-    def _system_turns(self, seed: Seed | None, validation: Sequence[Prompt], anchors: Sequence[Anchor]) -> list[Finding]:
-        """System turns of all that the loop's models answer."""
+    def _turns(self, seed: Seed | None, validation: Sequence[Prompt], anchors: Sequence[Anchor]) -> list[Finding]:
+        """System turns and earlier turns of all that the loop's models answer."""
         source = self.recipe.prompts.source
         own = read_jsonl(Path(source), Prompt) if source else []
         examples = (*seed.ift, *seed.heldout_prompts) if seed else ()
-        return system_turns(self.recipe, (*examples, *validation, *anchors, *own), self.models)
+        asked = (*examples, *validation, *anchors, *own)
+        return [*system_turns(self.recipe, asked, self.models), *earlier_turns(asked, self.models[0])]
 
     def _weigh(self, seed: Seed, validation: list[Prompt], anchors: list[Anchor]) -> Material | None:
         """The seed in tokens of the base, where the rubrics can be read."""
-        judges = (self.attempt(partial(Grader, self.recipe.judge)), self.attempt(partial(PairwiseJudge, self.recipe.pairwise)))
         count, turn = self.attempt(self._counting) or (_guess, TURN)
-        return weigh(seed, validation, self.recipe, count, turn, anchors) if all(judges) else None
+        return self.attempt(partial(weigh, seed, validation, self.recipe, count, turn, anchors))
 
     def _counting(self) -> tuple[Count, int]:
-        """A counter of a text's tokens, and the tokens of the chat template around a turn.
+        """A counter of texts' tokens, and the tokens of the chat template around a turn.
 
         Raises `SelfRewardError` where it fails.
         """
-        from selfreward.engines import completion_ids, encode, neutral, prompt_ids
+        from selfreward.engines import completion_ids, count_tokens, prompt_ids
 
         tokenizer = self.models[0].tokenizer
         if tokenizer is None:
             return _guess, TURN
         greeting = [Message(role="user", content="Hi")]
         around = len(prompt_ids(tokenizer, greeting)) + len(completion_ids(tokenizer, greeting, "Hi"))
-        return cache(lambda text: len(encode(tokenizer, neutral(tokenizer, text)))), around
+        return partial(count_tokens, tokenizer), around
 
     def _place(self) -> Placement:
         """The devices at hand, also where the recipe asks for another."""
@@ -134,5 +134,5 @@ class _Checker(Trial):
         return Placement(sampling, training, Precision(wants_bfloat16(trainer), recompute, fused_attention=cuda))
 
 
-def _guess(text: str) -> int:
-    return len(text) // LETTERS + 1
+def _guess(texts: Iterable[str]) -> list[int]:
+    return [len(text) // LETTERS + 1 for text in texts]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -28,7 +28,7 @@ from selfreward.recipe import (
     SourceConfig,
     function_at,
 )
-from selfreward.records import Anchor, Checkpoint, Prompt, content_id
+from selfreward.records import Anchor, Checkpoint, Conversed, Prompt, content_id
 from selfreward.reports import require_trackers
 from selfreward.stats import known_traits
 from selfreward.steps import (
@@ -93,13 +93,19 @@ class Trial:
     def data(self, seed: Seed) -> tuple[list[Prompt] | None, list[Anchor]]:
         """Try what is read beside `seed`: prompts of the user's own, validation prompts (returned), anchors (returned)."""
         recipe = self.recipe
-        self._own_prompts(seed)
         self._checks()
         loaded = self.attempt(partial(load_validation, recipe, seed, self._named))
         if loaded and recipe.select:
             self.read(read_of("select.prompts", recipe.select.prompts, len(loaded[0]), loaded[1]))
+        validation = loaded[0] if loaded else None
         anchors = self.attempt(partial(load_anchors, recipe, seed)) or []
-        return loaded[0] if loaded else None, anchors
+        own = self._own_prompts([*seed.heldout, *(validation or []), *anchors])
+        known = seed.recipe is not None  # and no stand-in for a seed that could not be read
+        if known and recipe.judge.checks in ("measure", "score") and not any(p.checks for p in (*seed.heldout_prompts, *own)):
+            what = f"is {recipe.judge.checks!r}, but no prompt carries a check, so that it changes nothing"
+            now = "Give data.heldout_prompts or prompts.from with checks, or leave it out"
+            self.add(Finding("warning", "judge.checks", what, now))
+        return validation, anchors
 
     def read(self, source: Read) -> None:
         """Take in what a source gave."""
@@ -107,18 +113,19 @@ class Trial:
         if source.warning:
             self.add(source.warning)
 
-    def _own_prompts(self, seed: Seed) -> None:
-        """Try the prompts that `prompts.from` names, for every model."""
+    def _own_prompts(self, apart: Sequence[Conversed]) -> list[Prompt]:
+        """Try the prompts that `prompts.from` names, for every model, and return those taken; none `apart` is trained on."""
         recipe = self.recipe
         if recipe.prompts.source is None:
-            return
+            return []
         anchors = recipe.judge.checks == "anchor"
         turns = range(2, recipe.iterations + 2)
-        taken = [self.attempt(partial(take_prompts, recipe.prompts, t, seed.heldout, anchors)) for t in turns]
+        taken = [self.attempt(partial(take_prompts, recipe.prompts, t, apart, anchors)) for t in turns]
         known = [prompts for prompts in taken if prompts]
-        dropped = [drop for _, gone in known for drop in gone]
-        source = SourceConfig(path=recipe.prompts.source)
-        self.read(read_of("prompts.from", source, sum(len(kept) for kept, _ in known), dropped))
+        kept, dropped = [prompt for some, _ in known for prompt in some], [drop for _, gone in known for drop in gone]
+        if known:
+            self.read(read_of("prompts.from", SourceConfig(path=recipe.prompts.source), len(kept), dropped))
+        return kept
 
     def _checks(self) -> None:
         """Try what prompts say that programs check, where anything is made of it."""

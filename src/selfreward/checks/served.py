@@ -120,12 +120,10 @@ def _not_honoured(name: str, part: str, sampling: SamplingConfig, honours: Honou
 
 
 def _too_many(name: str, recipe: Recipe) -> Iterator[Finding]:
-    from selfreward.engines.sampling.client import connections
+    from selfreward.engines.sampling.client import too_many
 
-    concurrency = recipe.servers[name].concurrency
-    if (limit := connections(concurrency)) < concurrency:
-        what = f"concurrency is {concurrency:,}, and this process holds {limit:,} connections: no more requests run at once"
-        yield Finding("warning", name, what, f"Set concurrency to {limit:,}, or raise the limit of open files (ulimit -n)")
+    if what := too_many(recipe.servers[name]):
+        yield Finding("warning", name, what, "Set concurrency to that, or raise the limit of open files (ulimit -n)")
 
 
 def _samplings(parts: tuple[str, ...], recipe: Recipe) -> list[tuple[str, SamplingConfig]]:

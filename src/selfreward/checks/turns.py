@@ -1,13 +1,15 @@
-"""System turns that a run would give to models whose chat templates have no place for them."""
+"""System turns and earlier turns that a run would give to models whose chat templates have no place for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from selfreward.checks.finding import Finding
 from selfreward.checks.reach import NamedModel
+from selfreward.errors import SelfRewardError
 from selfreward.recipe import ROLES, Recipe
-from selfreward.records import Conversed
+from selfreward.records import Conversed, Message
 
 LOST = {"refused": "refuses a system turn", "dropped": "drops a system turn"}
 WAY_OUT = 'responses.system_role = "user"'
@@ -16,11 +18,27 @@ WAY_OUT = 'responses.system_role = "user"'
 def system_turns(recipe: Recipe, asked: Iterable[Conversed], models: Sequence[NamedModel]) -> list[Finding]:
     """The models that cannot be given the system turns of the recipe and of what is `asked`; `models`: the base first."""
     findings = []
-    for place in dict.fromkeys((_in_answering(recipe, asked), *_in_judging(recipe))):
+    for place in (_in_answering(recipe, asked), JUDGING if recipe.judge.system.strip() else ""):
         model = models[0] if place != JUDGING else _judge(recipe, models)
         if place and model.tokenizer is not None:
             findings += _finding(model, place)
     return findings
+
+
+def earlier_turns(asked: Iterable[Conversed], base: NamedModel) -> list[Finding]:
+    """An error where the chat template of the base writes no earlier turns, and something that is `asked` has some."""
+    from selfreward.engines import prompt_ids
+
+    number = sum(not record.stands_alone for record in asked)
+    if not number or base.tokenizer is None:
+        return []
+    roles: tuple[Literal["user", "assistant"], ...] = ("user", "assistant", "user")
+    try:
+        prompt_ids(base.tokenizer, [Message(role=role, content=str(at)) for at, role in enumerate(roles)])
+    except SelfRewardError as error:
+        what = f"{error.what}, and {number:,} of the prompts have earlier turns"
+        return [Finding("error", base.name, what, "Give it a template that writes whole conversations, or prompts of one turn")]
+    return []
 
 
 JUDGING = "judge.system"
@@ -34,10 +52,6 @@ def _in_answering(recipe: Recipe, asked: Iterable[Conversed]) -> str:
         return "responses.system"
     number = sum(bool(record.context) and record.context[0].role == "system" for record in asked)
     return f"{number:,} of the prompts" if number else ""
-
-
-def _in_judging(recipe: Recipe) -> list[str]:
-    return [JUDGING] if recipe.judge.system.strip() else []
 
 
 def _judge(recipe: Recipe, models: Sequence[NamedModel]) -> NamedModel:

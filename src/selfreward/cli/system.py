@@ -21,6 +21,7 @@ DENIED = ("there is no permission", _then("ask the owner of the file or folder f
 OPEN = ("too many files are open", _then("raise the limit (`ulimit -n 65536`)"))
 IN_THE_WAY = ("a file stands where a folder should be", _then("move it away, or name another path"))
 AWAY = ("the disk, or the network to it, does not answer", _then("see that it is there, mount it again"))
+DAMAGED = ("the file system is damaged", _then("have it repaired (fsck)"))
 KNOWN = {
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
@@ -28,9 +29,13 @@ KNOWN = {
     errno.EACCES: DENIED,
     errno.EPERM: DENIED,
     errno.EIO: ("the disk, or the network to it, failed (input/output error)", _then("look at the system's log, and repair it")),
+    errno.EUCLEAN: DAMAGED,
+    errno.EBADMSG: DAMAGED,
     errno.ESTALE: ("the network file system lost it (stale file handle)", _then("mount it again")),
-    **dict.fromkeys((errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO), AWAY),
-    errno.EBUSY: ("something else uses it", _then("end that")),
+    **dict.fromkeys(
+        (errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN, errno.EREMOTEIO, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO), AWAY
+    ),
+    **dict.fromkeys((errno.EBUSY, errno.ETXTBSY), ("something else uses it", _then("end that"))),
     errno.EFBIG: ("it is larger than a file may be here", _then("raise the limit (`ulimit -f unlimited`) or use another disk")),
     errno.EMFILE: OPEN,
     errno.ENFILE: OPEN,
@@ -47,6 +52,7 @@ WRITTEN = re.compile(r"os error (\d+)|\[errno (\d+)\]", re.IGNORECASE)
 SAID = {
     "No space left on device": errno.ENOSPC,
     "PytorchStreamWriter failed": errno.ENOSPC,
+    "Symlink loop from": errno.ELOOP,  # Python 3.11's own words, of no OSError
     "can't allocate memory": errno.ENOMEM,
     "not enough memory": errno.ENOMEM,
 }
@@ -63,6 +69,8 @@ def system_error(error: Exception, place: str) -> SelfRewardError | None:
             )
             return SelfRewardError(f"there is not enough ({first_line(cause)[:120]})", "memory", now)
         file = _file(cause, code)
+        if code == errno.ENOENT and not file and not _is_somewhere():
+            return SelfRewardError("is not there any more", "the current folder", "Change to one that is, and try again")
         if code in KNOWN and (file or code not in (errno.ENOENT, errno.EEXIST, errno.ENOTDIR)):
             what, now = KNOWN[code]
             return SelfRewardError(what, file or place, now)
@@ -70,6 +78,14 @@ def system_error(error: Exception, place: str) -> SelfRewardError | None:
             what = str(cause.strerror) if isinstance(cause, NoFile) else os.strerror(code)
             return SelfRewardError(what, file, _then("correct it"))
     return None
+
+
+def _is_somewhere() -> bool:
+    """True if the folder that this process works in is still there."""
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
 
 
 def _behind(error: BaseException | None) -> Iterator[Exception]:

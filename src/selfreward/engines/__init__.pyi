@@ -12,5 +12,4 @@ from .soundness import (assert_finite as assert_finite, assert_readable as asser
     is_quantised as is_quantised, read_config as read_config)
 from .thoughts import (CLOSE as CLOSE, OPEN as OPEN, in_quotes as in_quotes, thought_of as thought_of,
     without_thought as without_thought, written_with as written_with)
-from .tokens import (came_without_template as came_without_template, completion_ids as completion_ids, encode as encode, load_tokenizer as load_tokenizer, neutral as neutral,
-    prompt_ids as prompt_ids, stops_within as stops_within, system_turn as system_turn, way_of_thinking as way_of_thinking)
+from .tokens import (came_without_template as came_without_template, completion_ids as completion_ids, count_tokens as count_tokens, load_tokenizer as load_tokenizer, prompt_ids as prompt_ids, stops_within as stops_within, system_turn as system_turn, way_of_thinking as way_of_thinking)

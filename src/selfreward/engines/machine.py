@@ -16,9 +16,7 @@ from selfreward.recipe import ClusterConfig
 WIDTH = 4096
 """Columns of the matrix in the speed measurement: larger than a processor's caches, as a model's matrices are."""
 LONG = 0.05
-"""Seconds to measure for."""
-ENOUGH = 0.3
-"""Seconds after which a product that takes long is not measured a third time."""
+"""Seconds to measure for; a product that takes longer is measured once."""
 
 
 class Device(NamedTuple):
@@ -58,7 +56,7 @@ def matmul_rate(device: Device, bfloat16: bool, rows: int) -> float:
     left = torch.ones(rows, WIDTH, dtype=dtype, device=device.type)
     right = torch.ones(WIDTH, WIDTH, dtype=dtype, device=device.type)
     times: list[float] = []
-    while sum(times) < LONG or (len(times) < 3 and sum(times) < ENOUGH):
+    while sum(times) < LONG:
         start = time.perf_counter()
         number = float((left @ right)[0, 0])  # reading a number waits for the device
         times.append(time.perf_counter() - start)
@@ -77,7 +75,8 @@ def connect(cluster: ClusterConfig) -> Any:
     ray = load_ray()
     if not ray.is_initialized():
         try:
-            ray.init(**(_theirs(cluster.address) if cluster.address else _ours(cluster)), log_to_driver=False)
+            theirs = {"address": cluster.address, "logging_level": logging.ERROR}
+            ray.init(**(theirs if cluster.address else _ours(cluster)), log_to_driver=False)
         except ConnectionError as error:
             now = "Start a cluster with `ray start --head` and give its address, or leave the address out to start one here"
             raise SelfRewardError(f"no Ray cluster answers ({first_line(error)})", "cluster.address", now) from error
@@ -92,10 +91,6 @@ def load_ray() -> Any:
         now = f'{pip_install("ray")}, or set it to "local"'
         raise SelfRewardError("needs ray, which is not installed", "cluster.type", now) from error
     return ray
-
-
-def _theirs(address: str) -> dict[str, Any]:
-    return {"address": address, "logging_level": logging.ERROR}
 
 
 def _keep_to_ourselves() -> None:

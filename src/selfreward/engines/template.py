@@ -30,10 +30,11 @@ FURTHER: dict[str, tuple[tuple[Any, Any], ...]] = {
     "reasoning_effort": (("no_think", "high"), ("none", "high"), ("none", "medium")),
     "thinking_mode": (("off", "on"), ("chat", "thinking"), ("no_think", "think")),
     "thinking_option": (("off", "on"),), "think": ((False, True),), "enable_reasoning": ((False, True),),
+    "skip_reasoning": ((True, False),),
 }  # fmt: skip
 """Variables with values, off and on, that are tried where those change nothing at the end of a prompt."""
-OPENS = re.compile(r"(?i)[<\[](?!/|\|?end)[^<>\[\]/]*(?:think|thought|reason)[^<>\[\]/]*[>\]]\s*\Z")
-"""The end of a prompt that has begun a thought: `<think>`, `[THINK]`, `<|START_THINKING|>`."""
+OPENS = re.compile(r"(?i)[<\[](?!/|\|?end)[^<>\[\]/]*(?:think|thought|reason)[^<>\[\]/]*[>\]]\s*\Z|<\|channel>thought\s*\Z")
+"""The end of a prompt that has begun a thought: `<think>`, `[THINK]`, `<|START_THINKING|>`, Gemma 4's."""
 CLOSED = re.compile(r"(?i)[<\[](?:/|\|?end)[^<>\[\]]*(?:think|thought|reason)[^<>\[\]]*[>\]]|<channel\|>")
 """The close of a thought: `</think>`, `[/THINK]`, `<|END_THINKING|>`, Gemma 4's."""
 CUT = re.compile(r"[<\[][^<>\[\]]*\Z")
@@ -184,6 +185,8 @@ class Reader:
             alike = sum(1 for _ in takewhile(lambda signs: signs[0] == signs[1], zip(head, self.asked, strict=False)))
             gap = head[len(CUT.sub("", head[:alike])) :]
             if gap.strip() and not CLOSED.search(gap) and not OPENS.search(gap):
+                if "".join(self.asked.split()).endswith("".join(gap.split())):
+                    return ""  # the header that the prompt has, with other white space around it
                 return gap[max(at for at in range(len(gap) + 1) if self.asked.endswith(gap[:at])) :]
         return ""
 
@@ -256,7 +259,8 @@ class Reader:
 def _closing(opening: str) -> str:
     """The mark that closes a thought, from the mark that opens it."""
     mark = opening.strip()
-    return mark.replace("START", "END") if "START" in mark else f"{mark[0]}/{mark[1:]}"
+    named = {"<|channel>thought": "<channel|>"}.get(mark, f"{mark[0]}/{mark[1:]}")
+    return mark.replace("START", "END") if "START" in mark else named
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -13,11 +13,11 @@ _NAME = (
 )
 OPEN = (
     rf"<\s*+\|?{_NAME}\|?\s*+>|\[THINK\]|◁think▷|<\|(?:START_THINKING|begin_of_thought|inner_prefix)\|>"
-    r"|<\|channel\|>\s*+(?:analysis|commentary)\b[^<\n]*+(?:<\|message\|>)?|<\|channel>\s*+thought\b"
+    r"|<\|channel\|>\s*+(?:analysis|commentary)\b[^<\n]*+(?:<\|message\|>)?|<\|channel>\s*+thought\b|<unused94>\s*+thought\b"
 )
-"""The beginning of a thought, ignoring case: of Qwen and most others, Mistral, Kimi, Cohere, Apertus, gpt-oss, Gemma 4."""
+"""The beginning of a thought, ignoring case: of Qwen and most, Mistral, Kimi, Cohere, Apertus, gpt-oss, Gemma 4, MedGemma."""
 CLOSE = (
-    rf"<\s*+\|?/\s*+\|?{_NAME}\|?\s*+>|\[/THINK\]|◁/think▷|<channel\|>"
+    rf"<\s*+\|?/\s*+\|?{_NAME}\|?\s*+>|\[/THINK\]|◁/think▷|<channel\|>|<unused95>"
     r"|<\|inner_suffix\|>|<\|(?:END_THINKING|end_of_thought)\|>(?:\s*+<\|(?:START_RESPONSE|START_TEXT|begin_of_solution)\|>)?"
     r"|(?:<\|end\|>\s*+<\|start\|>\s*+assistant\s*+)?<\|channel\|>\s*+final\b[^<\n]*+<\|message\|>"
 )

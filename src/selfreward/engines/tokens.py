@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from weakref import WeakKeyDictionary, WeakSet
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from selfreward.engines.folders import read_settings
 from selfreward.engines.template import PROBE, Reader, System, Template, Thinking, bad_template, write
 from selfreward.engines.template import encode as encode
 from selfreward.engines.thoughts import Said, parted
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message
 
+PROCESSORS_TEMPLATE = "chat_template.json"
 DEFAULT_TEMPLATE = files("selfreward") / "engines" / "chat_template.jinja"
 """The template of models that come without one."""
 STAND_IN = re.compile(rf"{PROBE}(\d+)x")
@@ -42,6 +44,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """
     where = (path.parent, {"gguf_file": path.name}) if Path(path).is_file() else (path, {})
     tokenizer = AutoTokenizer.from_pretrained(where[0], trust_remote_code=False, **where[1])
+    tokenizer.chat_template = tokenizer.chat_template or _of_processor(Path(where[0]))
     if not tokenizer.chat_template:
         if tokenizer.eos_token is None:
             now = "Name an eos_token in its tokenizer_config.json, or put a chat template beside it"
@@ -54,6 +57,13 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
         raise SelfRewardError(f"its tokenizer has the chat templates {names}, and no default", str(path), now)
     template(tokenizer)
     return tokenizer
+
+
+def _of_processor(folder: Path) -> str | None:
+    """The chat template in a file of its own that transformers' processors wrote, and its tokenizers do not read."""
+    file = folder / PROCESSORS_TEMPLATE
+    given = read_settings(file).get("chat_template") if file.is_file() else None
+    return given if isinstance(given, str) else None
 
 
 def came_without_template(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -159,7 +169,20 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
 
 def neutral(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """`text` with every special token that it spells out broken by a space, so that it encodes as plain text."""
-    for token in _special(tokenizer):
+    return _broken(text, _special(tokenizer))
+
+
+def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> list[int]:
+    """The number of tokens in each of `texts`, as what somebody says; all are encoded at once."""
+    texts, special = list(texts), _special(tokenizer)
+    plain = {text: _broken(text, special) for text in texts}
+    ids = tokenizer(list(plain.values()), add_special_tokens=False)["input_ids"] if plain else []
+    numbers = dict(zip(plain, map(len, ids), strict=True))
+    return [numbers[text] for text in texts]
+
+
+def _broken(text: str, special: Iterable[str]) -> str:
+    for token in special:
         text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
 

@@ -18,7 +18,7 @@ class SourceConfig(Section):
     """A source of rows, and their format. A path alone stands for `{ path = … }`."""
 
     path: Located
-    """A file (.jsonl, .json, .csv, .tsv, .parquet; also .gz), or a dataset by hub id or folder, read through `datasets`."""
+    """A file (.jsonl, .json, .csv, .tsv, .parquet, .arrow; also .gz, .bz2, .xz, .zst), or a dataset by hub id or folder."""
     format: Literal["records", "oasst", "messages", "alpaca", "columns"] = "records"
     """Rows as this program writes them; Open Assistant message trees; chat `messages`; Alpaca's fields; or named `columns`."""
     columns: dict[ColumnName, str] = Field({})

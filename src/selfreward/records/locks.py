@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import IO
 
-from selfreward.errors import SelfRewardError, visible
+from selfreward.errors import SelfRewardError, holds_secret, visible
 from selfreward.records.files import readable, sync_files, sync_folder
 
 LOCK = ".lock"
@@ -181,6 +181,9 @@ def _take(lock: Path, mode: str, how: int) -> Held:
 
 def lock_folder(path: Path) -> Held:
     """Make the folder `path` where it is missing, and keep other processes out of it until the returned lock is closed."""
+    if holds_secret(str(path)):
+        what = "its name holds a password, or an address with a query, which may hold a key"
+        raise SelfRewardError(what, str(path), "Give the run another folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = _take(path / LOCK, "a", fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -199,10 +202,14 @@ def lock_folder(path: Path) -> Held:
 def made_beside(folder: Path) -> Iterator[Path]:
     """A folder to fill, empty but for its lock, that becomes `folder` at the end, atomically and durably; an error leaves none.
 
-    The remains of a killed attempt are removed first. `folder` may exist if it is empty.
+    The remains of a killed attempt, which have its lock, are removed first. `folder` may exist if it is empty. Raises
+    `SelfRewardError` where something else has the place of the remains.
     """
     folder = folder.resolve()  # a link stays, and leads to it
     partial = folder.with_name(f"{folder.name}.partial")
+    if partial.is_symlink() or (partial.is_dir() and not (partial / LOCK).exists() and any(partial.iterdir())):
+        what = f"is needed for making {folder.name}, and no killed attempt left it"
+        raise SelfRewardError(what, str(partial), "Move it away, or name another folder")
     lock = lock_folder(partial)
     try:
         for entry in partial.iterdir():
@@ -210,6 +217,7 @@ def made_beside(folder: Path) -> Iterator[Path]:
                 shutil.rmtree(entry)
             elif not entry.name.startswith(LOCK):
                 entry.unlink()
+        sync_folder(partial)  # its lock tells whose it is
         yield partial
         sync_files(partial)
         partial.rename(folder)

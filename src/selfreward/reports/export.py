@@ -47,7 +47,6 @@ def export_run(run: Path, to: Path, kinds: Sequence[str] = KINDS) -> list[Export
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise SelfRewardError("is not empty", str(to), "Delete it, or name another folder with --to")
     standing = open_run(run)
-    to.parent.mkdir(parents=True, exist_ok=True)
     with made_beside(to) as folder:
         tables = [table for kind in KINDS if kind in kinds if (table := _write(kind, _rows(standing, kind), folder))]
         if not tables:

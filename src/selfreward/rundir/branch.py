@@ -82,11 +82,12 @@ def read_branch(run: Path) -> Branch | None:
     Raises `SelfRewardError` where `branch.json` has changed. An unsigned file, of a branch made before files were signed, is
     trusted where `config.json` names none.
     """
-    file, config_id = run / BRANCH, _named(run / CONFIG)
-    now = f"Restore it from {run / 'logs' / BRANCH}, or branch again into another folder"
+    file, kept, config_id = run / BRANCH, run / "logs" / BRANCH, _id_in(run / CONFIG, "branch")
+    now = f"Restore it from {kept}, or branch again into another folder"
     if not file.exists():
-        if config_id:
-            raise SelfRewardError(f"is missing, and {CONFIG} says that this run goes on from another", str(file), now)
+        if config_id or kept.exists():
+            says = CONFIG if config_id else f"logs/{BRANCH}"
+            raise SelfRewardError(f"is missing, and {says} says that this run goes on from another", str(file), now)
         return None
     try:
         tree = json.loads(readable(file).read_text(encoding="utf-8"))
@@ -99,18 +100,18 @@ def read_branch(run: Path) -> Branch | None:
     return branch
 
 
-def _named(config: Path) -> str | None:
-    """The id of the `branch.json` that a `config.json` names; readers of the whole `config.json` report a damaged one."""
+def _id_in(file: Path, key: str) -> str | None:
+    """The id of the branch that a file tells under `key`; readers of the whole file report a damaged one."""
     try:
-        branch_id = json.loads(readable(config).read_text(encoding="utf-8")).get("branch")
+        branch_id = json.loads(readable(file).read_text(encoding="utf-8")).get(key)
     except (OSError, ValueError, RecursionError, AttributeError):
         return None
     return branch_id if isinstance(branch_id, str) else None
 
 
 def of_branch(recipe: Recipe, run: Path) -> Recipe:
-    """`recipe` in the form of the `config.json` in `run`, which names the branch, if any."""
-    return recipe.model_copy(update={"branch": _named(run / CONFIG) if (run / BRANCH).exists() else None})
+    """`recipe` in the form of the `config.json` in `run`, which names the branch, if any that is signed."""
+    return recipe.model_copy(update={"branch": _id_in(run / BRANCH, "id")})
 
 
 def recipes(recipe: Recipe, branch: Branch | None) -> dict[int, Recipe]:
@@ -178,7 +179,7 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
     if there := read_branch(folder):
         _assert_the_same(there, run, name, folder)
         return
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SelfRewardError("is not empty", str(folder), "Give the branch a folder of its own")
     if not (run / CONFIG).is_file():
         raise no_run(run, GIVE)
@@ -205,13 +206,18 @@ def _assert_the_same(branch: Branch, run: Path, name: str, folder: Path) -> None
 
 
 def _look_over(folder: FolderReader) -> None:
-    """Raises `SelfRewardError` where a file in the folder of a model, or of the seed, differs from its receipt."""
+    """Raises `SelfRewardError` where a file in the folder of a model, or of the seed, differs from its receipt.
+
+    Raises `OSError` where a pipe, a socket or a device is in it, or a link to nowhere, which cannot be copied.
+    """
     if folder.name != SEED and not (folder.path / MEASURED).exists():
         raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(folder.path), folder.restore)
     if folder.weights.exists() and folder.receipt(MODEL.name) is None:
         raise SelfRewardError("has no receipt, so its inputs are unknown", str(folder.weights), folder.restore)
     for stage in folder.stages():
         folder.whole(stage)
+    for file in folder.path.rglob("*"):
+        readable(file)
 
 
 def _branch_of(run: Path, model: str) -> Branch:

@@ -39,7 +39,7 @@ from selfreward.records import (
 )
 from selfreward.rundir.branch import BRANCH, read_branch
 from selfreward.rundir.changes import as_it_was, changes_told, remove
-from selfreward.rundir.layout import MEASURED, WATCHING
+from selfreward.rundir.layout import MEASURED, MODEL, WATCHING
 from selfreward.rundir.seen import ENDED, attempts
 
 LIBRARIES = ("selfreward", "torch", "transformers", "trl", "accelerate", "tokenizers")
@@ -139,11 +139,10 @@ class RunDir:
     def _new_attempt(self) -> Path:
         attempt = self.logs / f"attempt_{1 + max(attempts(self.logs), default=0)}"
         attempt.mkdir(parents=True)
-        argv = [starred(argument) for argument in sys.argv]
         provenance: dict[str, Any] = {
             "python": sys.version,
             "platform": platform.platform(),
-            "argv": argv,
+            "argv": [starred(argument) for argument in sys.argv],
             "libraries": versions(),
             LOOKED_IN: looked_in(),
         }
@@ -156,11 +155,10 @@ class RunDir:
     def refuse(self, stage: Stage) -> Outdated:
         """The error for a stage that was made, or begun, from other inputs than now."""
         changed = changed_fields(self.before, self.now)
-        why = f"the recipe changed ({changes_told(self.before, self.now)})"
-        why = why if changed else "its inputs changed"
+        why = f"the recipe changed ({changes_told(self.before, self.now)})" if changed else "its inputs changed"
         keep = {file for visited in self.visited[:-1] for file in visited.files()}
-        stages = [entry for entry in self._made() if entry.watching or not stage.watching]
-        stages = [entry for entry in stages if entry.folder.name not in self.taken]
+        ours = (entry for entry in self._made() if entry.folder.name not in self.taken)
+        stages = [entry for entry in ours if entry.watching or not stage.watching]
         later = {file for entry in stages for file in entry.files()} - keep
         measured = {file.parent / MEASURED for file in later if not stage.watching}
         later |= {file for file in measured if file.exists()}
@@ -246,6 +244,8 @@ class Stage:
         """Record the digest of this stage's inputs, before anything is made."""
         if self.model.exists():
             raise self.damaged(self.model, "has no receipt, so its inputs are unknown")
+        if self.name == MODEL.name and self.folder.name in self.run.taken:
+            raise self.damaged(self.model, "is missing")
         self.make_folder()
         self._save(self.plan, digest=digest, **plan)
 

@@ -21,7 +21,7 @@ from selfreward.engines import quiet_hub
 from selfreward.errors import SelfRewardError, amount
 from selfreward.recipe import HUB_ID, SourceConfig
 from selfreward.records import first_undecodable, readable
-from selfreward.steps.dialogues import NAMED, as_listed
+from selfreward.steps.dialogues import NAMED, SAID, as_listed
 
 LONGEST_CELL = 2**31 - 1
 """Characters in a cell of a CSV file; Python's own limit of 131,072 is shorter than some conversations."""
@@ -93,7 +93,8 @@ def _is_row(line: bytes) -> bool:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return False
-    return not (isinstance(row, list) and row and all(isinstance(part, dict) and not part.keys() & {*NAMED} for part in row))
+    rows_in_list = isinstance(row, list) and row and all(isinstance(part, dict) and not part.keys() & {*NAMED} for part in row)
+    return not rows_in_list and _unwrapped(row) is row
 
 
 def _documents(text: str) -> list[Any] | None:
@@ -113,7 +114,11 @@ def _unwrapped(value: Any) -> Any:
     """The list of rows in an object around it; anything else as it is, also an object of several lists."""
     lists = [name for name, part in value.items() if isinstance(part, list)] if isinstance(value, dict) else []
     around = len(lists) == 1 and lists[0] in AROUND and value[lists[0]]
-    return around if around and all(isinstance(row, dict) for row in around) else value
+    return around if around and all(isinstance(row, dict) and not _is_turn(row) for row in around) else value
+
+
+def _is_turn(part: dict[str, Any]) -> bool:
+    return bool(part.keys() & {*NAMED} and part.keys() & {*SAID})
 
 
 def _numbered(rows: Sequence[Any]) -> Iterator[tuple[str, Any]]:
@@ -146,6 +151,28 @@ def _parquet(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     batches = parquet.ParquetFile(file).iter_batches()
     rows = (row for batch in batches for row in batch.to_pylist())
     yield from ((f", row {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _arrow(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """Rows of an Arrow file, with a list of its batches (Feather) or as a stream, as `datasets` keeps them."""
+    from pyarrow import ArrowInvalid, ipc
+
+    try:
+        opened = ipc.open_file(file)
+        batches = map(opened.get_batch, range(opened.num_record_batches))
+    except ArrowInvalid:
+        file.seek(0)
+        batches = iter(ipc.open_stream(file))
+    rows = (row for batch in batches for row in batch.to_pylist())
+    yield from ((f", row {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _zst(path: Path, mode: str) -> IO[bytes]:
+    """A file packed by zstd, unpacked in memory: its reader cannot go back."""
+    import pyarrow
+
+    with pyarrow.input_stream(str(path), compression="zstd") as packed:
+        return io.BytesIO(packed.read())
 
 
 def _tabs(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
@@ -186,9 +213,9 @@ def _between(header: str) -> str:
 
 READERS: dict[str, Callable[[Any], Iterator[tuple[str, Any]]]] = {
     **dict.fromkeys((".jsonl", ".ndjson", ".jsonlines", ".jl"), _lines),
-    ".json": _list, ".csv": _csv, ".tsv": _tabs, ".parquet": _parquet,
+    ".json": _list, ".csv": _csv, ".tsv": _tabs, ".parquet": _parquet, ".arrow": _arrow, ".feather": _arrow,
 }  # fmt: skip
-PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _zst}
 
 
 def _dataset(source: SourceConfig) -> Iterable[dict[str, Any]]:
@@ -196,7 +223,9 @@ def _dataset(source: SourceConfig) -> Iterable[dict[str, Any]]:
     path = Path(source.path)
     if path.is_file():
         raise SelfRewardError(
-            "is of a kind that cannot be read", str(path), "Give .jsonl, .json, .csv, .tsv or .parquet, also .gz, or a folder"
+            "is of a kind that cannot be read",
+            str(path),
+            "Give .jsonl, .json, .csv, .tsv, .parquet or .arrow, also .gz, or a folder",
         )
     if not path.is_dir() and not HUB_ID.fullmatch(source.path):
         raise SelfRewardError("cannot be read (No such file or directory)", source.path, "Give a file that exists")

@@ -78,6 +78,8 @@ class Turn(Row):
     content: Text = Field(validation_alias=AliasChoices(*SAID))
     weight: Any = None
     """Zero for an answer that is not to be learnt, in OpenAI's rows."""
+    train: Any = None
+    """False for one, in axolotl's."""
 
     @model_validator(mode="before")
     @classmethod
@@ -99,6 +101,11 @@ class Turn(Row):
         if role is None:
             raise Unused("unknown_role")
         return role
+
+    @property
+    def unlearnt(self) -> bool:
+        """True if its row says that the turn is not to be learnt."""
+        return self.weight == 0 or self.train is False
 
     @property
     def silent(self) -> bool:

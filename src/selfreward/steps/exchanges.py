@@ -34,6 +34,8 @@ class Exchange(NamedTuple):
     """A system turn or none, then exchanges."""
     partial: bool = False
     """True if other rows may have further answers to it."""
+    untrained: tuple[int, ...] = ()
+    """Numbers, from 0, of the answers in `context` that are not to be learnt."""
 
     @property
     def asked(self) -> tuple[object, str]:

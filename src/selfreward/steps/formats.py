@@ -31,8 +31,19 @@ SYSTEM = ("system", "system_prompt", "system_instruction", "systemInstruction")
 """Names of a system prompt beside them."""
 
 
+INPUTS = ("input", "context")
+"""Names of what stands below an instruction."""
+
+
 class Shape(Row):
     """A row of a format."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null_names(cls, value: Any) -> Any:
+        """Take a system prompt that is null for one that is missing, so that it may stand under another of its names."""
+        nulls = {name for name in SYSTEM if value.get(name) is None} if isinstance(value, dict) else set()
+        return {name: part for name, part in value.items() if name not in nulls} if nulls else value
 
     def exchange(self, language: str | None) -> Exchange:
         """The exchange in this row. Raises `Unused`."""
@@ -93,17 +104,21 @@ class Conversation(Shape):
     def exchange(self, language: str | None) -> Exchange:
         """The last turn of the user and the answer to it."""
         turns = conversation(self.messages, self.system)
-        if turns[-1].role == "assistant" and self.messages[-1].weight == 0:
+        if turns[-1].role == "assistant" and self.messages[-1].unlearnt:
             raise Unused("weight_zero")
         answers = [Answer(turns[-1].content)] if turns[-1].role == "assistant" else []
-        return as_exchange(turns[: len(turns) - len(answers)], answers)
+        exchange = as_exchange(turns[: len(turns) - len(answers)], answers)
+        said = [turn for turn in self.messages if turn.role == "assistant"][
+            : sum(turn.role == "assistant" for turn in exchange.context)
+        ]
+        return exchange._replace(untrained=tuple(number for number, turn in enumerate(said) if turn.unlearnt))
 
 
 class Alpaca(Shape):
     """Alpaca's fields: the input, where there is one, stands below the instruction."""
 
     instruction: str
-    input: str | None = Field(None, validation_alias=AliasChoices("input", "context"))
+    input: str | None = Field(None, validation_alias=AliasChoices(*INPUTS))
     output: str | None = Field(None, validation_alias=AliasChoices("output", "response"))
     system: Text | None = Field(None, validation_alias=AliasChoices(*SYSTEM))
     history: list[tuple[str, str]] | None = None

@@ -20,11 +20,17 @@ DECIDES = {
     "unanswered": COLUMNS, "one_response": COLUMNS, "ends_with_an_answer": COLUMNS, "prompts_differ": COLUMNS,
     "bad_row": ("data.skip_bad_rows", "set it to false, and what is wrong in the first such row is told"),
     "held_out": ("data.heldout", "lower it, or give more rows, or data.heldout_prompts"),
-    "split_off": ("eft.heldout", "lower it, or give more ranked sets, or data.heldout_rankings"),
     "in_ift": ("data.ift.limit", "leave some prompts out of IFT by it, or give ranked sets of other prompts"),
     "measured_on": ("data.heldout", "lower it, or give ranked sets of prompts that are not held out"),
+    "anchor": ("judge.checks", 'set it to "measure", or give prompts without checks'),
 }  # fmt: skip
 """Reason against a row → the field that decides it, and what to do; of others the rows themselves."""
+IN_TABLE = {
+    ("held_out", "data.rankings"): ("eft.heldout", "lower it, or give more ranked sets, or data.heldout_rankings"),
+    **{(reason, "prompts.from"): ("prompts.from", "give other prompts") for reason in ("held_out", "repeated", "empty")},
+    ("bad_row", "data"): ("skip_bad_rows", "set it to false, and what is wrong in the first such row is told"),
+}
+"""Reason and table of the source → field and advice, where they are others there than in other tables."""
 
 
 class Gap(NamedTuple):
@@ -53,5 +59,5 @@ def why_none(dropped: Iterable[Dropped], table: str, texts: Mapping[str, str] = 
     first = next(drop.id for drop in rows if drop.reason == worst)
     example = cut_short(texts[first]) if first in texts else first
     told = f" ({', '.join(f'{reason} {count:,}' for reason, count in sorted(counts.items()))}; {worst}, for example: {example})"
-    field, advice = DECIDES["split_off"] if (worst, table) == ("held_out", "data.rankings") else DECIDES.get(worst, ROWS)
+    field, advice = IN_TABLE.get((worst, table)) or DECIDES.get(worst, ROWS)
     return Gap(told, f"{table + field if field.startswith(WITHIN) else field} decides it: {advice}")

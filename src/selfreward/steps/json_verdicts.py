@@ -7,14 +7,14 @@ import re
 from typing import Any, NoReturn
 
 from selfreward.records import Outcome
-from selfreward.steps.parsing import NUMBER, read_score
-from selfreward.steps.verdict_words import BEFORE
+from selfreward.steps.parsing import read_score
+from selfreward.steps.verdict_words import BEFORE, POSITIVE
 
 BEGINS = re.compile(r"\{(?=\s*+[\"'}])")
 """The opening brace of an object, in a form that prose, LaTeX and templates do not have."""
 IN_OBJECT = re.compile(r"[^\"{}]++|\"(?:[^\"\\]|\\.)*+(?:\"|\Z)|[{}]", re.DOTALL)
 """A piece of an object: text between braces, a string, a brace."""
-WHOLE = re.compile(rf"\A{BEFORE}({NUMBER.pattern})")
+WHOLE = re.compile(rf"\A{BEFORE}(-?{POSITIVE})")
 """A string that begins with a number, which the rules for text then go on from."""
 
 

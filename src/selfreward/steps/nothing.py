@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from selfreward.errors import NoPairs, SelfRewardError, amount, cut_short
 from selfreward.recipe import BEST_AGAINST_WORST, Recipe
@@ -16,11 +15,9 @@ from selfreward.records import (
     Judgment,
     Likelihood,
     MetaJudgment,
-    Prompt,
     Proposal,
     iter_jsonl,
     number,
-    read_jsonl,
 )
 from selfreward.rundir import JUDGE_PAIRS, LIKELIHOODS, META_JUDGMENTS, PAIRS, PROMPTS, PROPOSED, RANKINGS, VOTES, ModelFolder
 from selfreward.steps.reasons import (
@@ -48,23 +45,18 @@ def require_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> None
     if iteration.pairs:
         return
     if not iteration.prompts:
-        raise _no_prompts(iteration, it, recipe)
+        raise _no_prompts(iteration, it)
     if not any(response.answered for response in iteration.responses):
         raise _no_answers(iteration, it, recipe)
     raise _no_pairs(iteration, it, recipe)
 
 
-def _no_prompts(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
-    source = recipe.prompts.source
+def _no_prompts(iteration: Iteration, it: ModelFolder) -> NoPairs:
     reasons, ids = _dropped(it, PROMPTS.name)
     worst = commonest(reasons) if reasons else ""
-    if source:
-        of, example = f"the prompts from {source}", _first(read_jsonl(Path(source), Prompt), ids.get(worst), lambda p: p.text)
-    else:
-        of = f"the {iteration.proposals:,} that the writer wrote"
-        example = _first(iter_jsonl(it.path / f"{PROPOSED.name}.jsonl", Proposal), ids.get(worst), lambda p: p.text)
-    field = PROMPT_FIELDS.get(worst, "prompts.from" if source else "prompts.by")
-    told = Reason(counted(reasons), example_of(worst, example), field)
+    example = _first(iter_jsonl(it.path / f"{PROPOSED.name}.jsonl", Proposal), ids.get(worst), lambda p: p.text)
+    told = Reason(counted(reasons), example_of(worst, example), PROMPT_FIELDS.get(worst, "prompts.by"))
+    of = f"the {iteration.proposals:,} that the writer wrote"
     what = sentences(f"no usable pair (no prompts: {told.counts or 'none came'}) of {of}", told.example)
     return NoPairs(what + _failed(it, PROPOSED.name), str(it.path / f"{PROMPTS.name}.dropped.jsonl"), told.now)
 

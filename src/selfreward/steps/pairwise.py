@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from functools import reduce
 from itertools import combinations, groupby
 
 from selfreward.engines import thought_of, without_thought
@@ -31,7 +32,8 @@ class PairwiseJudge:
         self.config = config
         self.rubric = Rubric(config.rubric, ("prompt", "first", "second"), "pairwise.rubric")
         plain = all(re.match(r"\w", label) for label in config.labels)
-        self._verdict = compiled(config.pattern.replace(MARKED, PLAIN) if plain else config.pattern)
+        pattern = reduce(_with_room, config.labels, config.pattern)
+        self._verdict = compiled(pattern.replace(MARKED, PLAIN) if plain else pattern)
         names = map(label_name, config.labels)
         self._places: dict[str, Place] = dict(zip(names, PLACES, strict=True))
         self._choice = re.compile(choice(map(label_name, config.labels)), re.IGNORECASE)
@@ -85,6 +87,12 @@ class PairwiseJudge:
         if match is None or any(both.start() < match.end(1) and match.start(1) < both.end() for both in choices):
             return None
         return self._places.get(label_name(match[1] or ""))
+
+
+def _with_room(pattern: str, label: str) -> str:
+    """The pattern, in which a label with brackets of its own may have spaces within them: `[[ A ]]`."""
+    bracketed = re.fullmatch(r"(\W++)(.*\w)(\W++)", label.strip())
+    return pattern.replace(re.escape(label), r"\s*".join(map(re.escape, bracketed.groups()))) if bracketed else pattern
 
 
 def combine(preferences: Iterable[Preference]) -> list[Comparison]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import exp, fsum, isclose
 from typing import NamedTuple
 
 from selfreward.records import Outcome, Watched
-from selfreward.steps.score_names import BOUNDS, EXPLAINS, LISTED_NAME, NAMED, OVERALL
+from selfreward.steps.asides import QUOTATION, is_supposed, spoken_of
+from selfreward.steps.score_names import BOUNDS, EXPLAINS, HEADING, LISTED_NAME, NAMED, OVERALL, SECTION
 from selfreward.steps.verdict_words import (
     ADDED,
     AGAIN,
@@ -29,6 +30,8 @@ from selfreward.steps.verdict_words import (
     OUT_OF,
     PARTS,
     POSITIVE,
+    SCALE_BEFORE,
+    SHARE,
     SPACE,
     SPELT,
     TOTAL,
@@ -50,6 +53,8 @@ BULLET = re.compile(rf"{LINE_END}{SPACE}*+\*{SPACE}")
 OF_UNITS = re.compile(rf"{AROUND}{UNITS}(?![^\W\d_])", re.IGNORECASE)
 """The words after a number that say it counts points, as the items of a list below a score do."""
 NO_VERDICT = re.compile("(?!)")
+NEAR = 160
+"""Characters before a score in which a scale may be named."""
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
@@ -63,8 +68,8 @@ def compiled(pattern: str) -> re.Pattern[str]:
 def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re.Match[str]]:
     """The matches of `pattern` that count.
 
-    An end of the scale is none, nor the first of a list, nor, with words after it, what stands on a line below, in brackets or in
-    the place of reasons.
+    An end of the scale is none, nor a score that is supposed or denied, nor the first of a list, nor, with words after it, what
+    stands on a line below, in brackets or in the place of reasons.
     """
     for match in pattern.finditer(text, start):
         before = text[match.start() : max(match.start(1), match.start())].lstrip()
@@ -74,6 +79,7 @@ def verdicts(text: str, pattern: re.Pattern[str], start: int = 0) -> Iterator[re
         if (
             not (apart and not ENDS_LINE.match(text, match.end()))
             and not BOUNDS.search(line)
+            and not is_supposed(text, line, match.end())
             and not (BULLET.search(before) and OF_UNITS.match(text, match.end()))
             and not (match[1] == "1" and LISTED.match(text, match.end()))
         ):
@@ -88,15 +94,22 @@ def last_verdict(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
 def _overall(text: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
     """The last verdict not about one of several criteria: the first of `Score: 4`, `Relevance score: 1`; None if all are.
 
-    One name before a colon or a dash (`Wait: Score: 3`) may be a remark; two that differ (`Form: Score: 1`) are criteria.
+    One name before a colon or a dash (`Wait: Score: 3`), or as a heading, may be a remark; two that differ (`Form: Score: 1`) are
+    criteria. A score that is quoted, or that a legend explains, counts only where no other is there.
     """
     matches = [*verdicts(text, pattern)]
-    before = [text[_line_start(text, match.start()) : match.start()] if match[0][:1].isalpha() else "" for match in matches]
-    listed = [_criterion(line, LISTED_NAME) for line in before]
+    lines = [text[_line_start(text, match.start()) : match.start()] for match in matches]
+    before = [line if match[0][:1].isalpha() else "" for line, match in zip(lines, matches, strict=True)]
+    listed = [_criterion(line, LISTED_NAME) or _heading(text, matches, at) for at, line in enumerate(before)]
     several = len({*listed} - {""}) > 1
-    names = [_criterion(line, NAMED) or (name if several else "") for line, name in zip(before, listed, strict=True)]
-    whole = [match for match, name in zip(matches, names, strict=True) if not name]
-    return whole[-1] if whole else matches[-1] if len({*names}) == 1 else None
+    names = [
+        spoken_of(text, line, *match.span()) or _criterion(own, NAMED) or (name if several else "")
+        for match, line, own, name in zip(matches, lines, before, listed, strict=True)
+    ]
+    for kind in ("", QUOTATION):
+        if given := [match for match, name in zip(matches, names, strict=True) if name == kind]:
+            return given[-1]
+    return matches[-1] if len({*names}) == 1 else None
 
 
 def _criterion(line: str, form: re.Pattern[str]) -> str:
@@ -104,6 +117,18 @@ def _criterion(line: str, form: re.Pattern[str]) -> str:
     match = form.search(line)
     name = match[match.lastindex or 0] if match else ""
     return "" if OVERALL.search(name) else " ".join(name.lower().split())
+
+
+def _heading(text: str, matches: Sequence[re.Match[str]], at: int) -> str:
+    """The heading of a verdict that is the first below it and begins its line; empty where it names the whole."""
+    start = matches[at].start()
+    begin = _line_start(text, start)
+    if re.search(r"[^\W_]", text[begin:start]):
+        return ""
+    last = next(iter(deque(HEADING.finditer(text, matches[at - 1].end() if at else 0, begin), maxlen=1)), None)
+    name = last[last.lastindex or 0] if last else ""
+    numbered = re.search(r"\d\Z", name)
+    return "" if not numbered and (OVERALL.search(name) or SECTION.search(name)) else " ".join(name.lower().split())
 
 
 def _line_start(text: str, at: int) -> int:
@@ -173,17 +198,28 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
     """
     match = _overall(text, pattern)
     number = _number(text, match) if match else None
-    if number is None or GOES_ON.match(text, number.end):
+    if match is None or number is None or GOES_ON.match(text, number.end):
         return "unparsed", None
     score, (low, high) = _value(number.text), scale
     best_match = OUT_OF.match(text, number.end) or BELOW.match(text, number.end)
-    if best_match and _goes_on_behind(text, best_match.end(), score):
-        return "unparsed", None
     best = _best(best_match) if best_match else number.best
+    if best_match and best and _goes_on_behind(text, _behind_share(text, best_match.end(), score / best), score):
+        return "unparsed", None
+    if best is None and (before := SCALE_BEFORE.search(text, max(number.start - NEAR, 0), match.start())):
+        best = _best(before)
     another = None if best_match else ANOTHER.match(text, number.end)
     if not low <= score <= high or best not in (None, high) or (another and _value(another[1]) > high):
         return "off_scale", None
     return ("unparsed", None) if another and _value(another[1]) != score else ("scored", score)
+
+
+def _behind_share(text: str, at: int, share: float) -> int:
+    """The place behind a `share` that is said once more at `at`, as in `4/5 = 80%`; `at` where it is not, or is another."""
+    match = SHARE.match(text, at)
+    if not match:
+        return at
+    whole = 100.0 if match["percent"] else _value(match["of"]) if match["of"] else 1.0
+    return match.end() if whole and isclose(_value(match[1]) / whole, share, abs_tol=0.005) else at
 
 
 def _goes_on_behind(text: str, at: int, score: float) -> bool:

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import PromptsConfig
-from selfreward.records import Checkpoint, Completion, Dropped, Prompt, Proposal, Request, content_id, read_jsonl
+from selfreward.records import Checkpoint, Completion, Conversed, Dropped, Prompt, Proposal, Request, content_id, read_jsonl
 from selfreward.stats import WORD, WORD_OF_ANY_SCRIPT, Novelty, count_words
+from selfreward.steps.gaps import why_none
 from selfreward.steps.seed import known_by, learnt_from
 from selfreward.steps.speaker_words import ANSWERS, SOLUTIONS
 from selfreward.steps.turns import own_turn
@@ -101,11 +102,12 @@ def choose_prompts(
 
 
 def take_prompts(
-    config: PromptsConfig, t: int, heldout: Sequence[Prompt], anchors: bool = False
+    config: PromptsConfig, t: int, heldout: Sequence[Conversed], anchors: bool = False
 ) -> tuple[list[Prompt], list[Dropped]]:  # fmt: skip
     """M_t's part of the user's own prompt file; repeated and held-out ones are dropped.
 
-    With `anchors` those that carry checks are dropped too, for they are watched and never trained on.
+    With `anchors` those that carry checks are dropped too, for they are watched and never trained on. Raises `SelfRewardError`
+    where none is left.
     """
     file, first = str(config.source), (t - 2) * config.per_iteration
     mine = _own(Path(file))[first : first + config.per_iteration]
@@ -122,6 +124,9 @@ def take_prompts(
         else:
             kept.append(prompt)
         ids.add(prompt.id)
+    if not kept:
+        gap = why_none(dropped, "prompts.from", {prompt.id: prompt.text for prompt in mine})
+        raise gap.error(f"has no prompt for M{t}", file, "")
     return kept, dropped
 
 

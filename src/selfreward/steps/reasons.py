@@ -14,7 +14,6 @@ PROMPT_FIELDS = {
     "writer_failed": "prompts.by", "ran_on": "prompts.max_tokens", "too_short": "prompts.min_words",
     "too_long": "prompts.max_words", "not_for_text": "prompts.unsuited", "not_ascii": "prompts.ascii_only",
     "malformed": "prompts.form", "not_novel": "prompts.max_rouge_l",
-    "repeated": "prompts.from", "anchor": "judge.checks",
 }  # fmt: skip
 """Reason against a new prompt → the field that decides it; `prompts.by`, the writer itself, for other reasons."""
 JUDGMENT_FIELDS = {
@@ -48,7 +47,7 @@ EFT_FIELDS = {
     "thinned": "eft.commonest", "repeated": "eft.commonest",
 }  # fmt: skip
 ADVICE = {
-    "prompts.by": "name another writer", "prompts.form": "change it, or leave it out", "prompts.from": "give other prompts",
+    "prompts.by": "name another writer", "prompts.form": "change it, or leave it out",
     "judge.pattern": "change it to match the judge's verdicts, or change judge.rubric",
     "judge.field": "change it to the judge's name for the score, or change judge.rubric",
     "judge.scale": "give the scale that judge.rubric asks for", "judge.max_tokens": "raise it",
@@ -62,8 +61,7 @@ ADVICE = {
     "judge_pairs.pattern": "change it to match what the meta-judge writes, or judge_pairs.rubric",
     "judge_pairs.max_tokens": "raise it", "judge_pairs.by": 'set it to "consensus"',
     "judge_pairs.max_characters": "raise it", "judge_pairs.commonest": "raise it", "judge_pairs.share": "raise it",
-    "judge.checks": 'set it to "measure", or give prompts without checks', "judge.agreement": "lower it",
-    "judge.majority": "lower it",
+    "judge.agreement": "lower it", "judge.majority": "lower it",
     "pairs.max_fluke": "raise it, or judge.samples", "pairs.policy": "name another",
     "eft.tries": 'raise it, or set eft.agree = "mean", or give more ranked sets', "eft.agree": 'set it to "one"',
     "eft.commonest": "raise it", "data.rankings": "give sets that people rank apart",

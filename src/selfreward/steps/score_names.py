@@ -1,4 +1,4 @@
-"""Words before a score on its line: the criterion that it is about, the whole, an end of the scale, or reasons."""
+"""Words before a score: the criterion that it is about, also as a heading; the whole, an end of the scale, or reasons."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ LISTED_NAME = re.compile(
     rf"(?:{SPACE}|[*_`\"])*+[:：(（\[|–—-](?:{SPACE}|[*_`\"(])*+\Z"
 )
 """The end of a line's beginning: a name and a colon, a dash, a bracket or the end of a cell before the score."""
+_BEGINS_HEADING = rf"(?:(?:\A|{LINE_END}){SPACE}*+)"
+_HEADING = rf"((?:[^\W_]{_PART_OF_NAME}(?:{SPACE}*+[:&/,.)–—-]{SPACE}*+|{SPACE}++)){{0,5}}[^\W_]{_PART_OF_NAME})"
+HEADING = re.compile(
+    rf"{_BEGINS_HEADING}(?:#{{1,6}}{SPACE}*+\**+|(?:\d++[.)]{SPACE}++)?(?:\*\*|__)){_HEADING}(?:{SPACE}|[:*_#])*+(?={LINE_END}|\Z)"
+    rf"|{_BEGINS_HEADING}(?:\d++[.)]|[-*•])?{SPACE}*+{_HEADING}{SPACE}*+:?{SPACE}*+(?:{LINE_END}[-=]{{3,}}+)?\s*+\Z"
+)
+"""A line that is a heading, by its signs or in bold, or the few words directly above a score."""
 _SMALL = "(?:and|or|but|as|with|of|for|to|in)"
 OVERALL = re.compile(
     rf"(?<![\w'’-])(?:a|an|the|my|our|your|his|her|its|this|that|final|overall|total|so|thus|hence|therefore|i|we|would|will"
@@ -28,6 +35,12 @@ OVERALL = re.compile(
     re.IGNORECASE,
 )
 """A word that names the whole score, not one of several criteria; `and` in the middle of a name (`Form and use`) does not."""
+SECTION = re.compile(
+    r"(?<![\w'’-])(?:scor(?:e|ing)|rating|grad(?:e|ing)|points|step|analysis|review|reasoning|feedback|summary|explanation|justification"
+    r"|reflection|reconsider\w*+|re-?evaluat\w*+|second (?:look|thoughts?)|answer|response|task|criteria|rubric)(?![\w'’-])",
+    re.IGNORECASE,
+)
+"""A word that heads a part of a judgment, and names no criterion."""
 _REASONS = any_of(
     "begründung erklärung erläuterung justification explication raisons? justificación explicación razón justificativa"
     " explicação razão"

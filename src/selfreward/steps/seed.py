@@ -135,10 +135,11 @@ def known_by(asked: Asked) -> Key:
 
 
 def answers_in(example: Example) -> list[tuple[Asked, str]]:
-    """(prompt, answer) of every answer of the assistant in a conversation, in its order."""
+    """(prompt, answer) of every answer of the assistant in a conversation that may be trained, in its order."""
     turns = (*turns_of(example.asked), Message(role="assistant", content=example.response))
-    places = [at for at, turn in enumerate(turns) if turn.role == "assistant"]
-    return [(turns[:at] if at > 1 else turns[0].content, turns[at].content) for at in places]
+    places = enumerate(at for at, turn in enumerate(turns) if turn.role == "assistant")
+    trained = [at for number, at in places if number not in example.untrained]
+    return [(turns[:at] if at > 1 else turns[0].content, turns[at].content) for at in trained]
 
 
 def learnt_from(record: Conversed) -> list[Key]:
@@ -259,19 +260,20 @@ def _refuse_gaps(seed: Seed, recipe: Recipe, texts: Mapping[str, str]) -> None:
     if not seed.heldout_prompts:
         now = "Give at least one prompt: following instructions is measured on these prompts"
         raise gap("heldout_prompts").error("has no prompts", _path(data.heldout_prompts), now)
+    to_measure = "heldout_rankings" if data.heldout_rankings else "" if needs_eft else "rankings"
+    ranked = seed.heldout_rankings if data.heldout_rankings else [*seed.heldout_rankings, *seed.rankings]
+    if (source := getattr(data, to_measure, None)) and recipe.measure.judging and not ranked:
+        now = f"Give at least one ranked set, or leave data.{to_measure} out: judging is measured on them"
+        raise gap(to_measure).error("has no ranked set to measure judging on", source.path, now)
     if not recipe.prompts.source and not any(example.stands_alone for example in seed.ift):
         now = "Add examples of a first turn, which new prompts are modelled on, or give prompts of your own with prompts.from"
         raise SelfRewardError("every prompt in it is a later turn of a conversation", data.ift.path, now)
-    if needs_eft and recipe.eft.by == "self" and not recipe.sft.baseline:
-        now = "Set sft.baseline = true, or give ready-made EFT"
-        raise SelfRewardError("the SFT baseline makes rankings and EFT of them, but is not trained", "sft.baseline", now)
-    if needs_eft and not data.rankings and not seed.eft and recipe.eft.by == "people":
+    if recipe.makes_eft and not recipe.sft.baseline:
+        of, now = "data.rankings" if data.rankings else "its own rankings", "Set sft.baseline = true, or give ready-made EFT"
+        raise SelfRewardError(f"the SFT baseline makes EFT of {of}, but is not trained", "sft.baseline", now)
+    if needs_eft and not recipe.makes_eft and not seed.eft:
         now = 'Add some, or rankings to make them of, or set sft.on = "ift"'
-        where = data.eft.path if data.eft else "data.eft"
-        raise gap("eft").error("sft.on asks for EFT but there are no EFT examples", where, now)
-    if needs_eft and data.rankings and not recipe.sft.baseline:
-        now = "Set sft.baseline = true, or give ready-made EFT"
-        raise SelfRewardError("the SFT baseline makes EFT of data.rankings, but is not trained", "sft.baseline", now)
+        raise gap("eft").error("sft.on asks for EFT but there are no EFT examples", _path(data.eft, "data.eft"), now)
     if needs_eft and data.rankings and not seed.rankings:
         now = "Give more ranked sets, or leave some for EFT with data.ift.limit and eft.heldout"
         raise gap("rankings").error("has no ranked set to make EFT of", data.rankings.path, now)
@@ -295,5 +297,5 @@ def _refuse_overlap(seed: Seed, data: SeedConfig) -> None:
             raise SelfRewardError(what, _path(data.eft), "Remove it from EFT, or from the held-out prompts")
 
 
-def _path(source: SourceConfig | None) -> str:
-    return source.path if source else "data"
+def _path(source: SourceConfig | None, otherwise: str = "data") -> str:
+    return source.path if source else otherwise

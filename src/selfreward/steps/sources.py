@@ -27,10 +27,11 @@ from selfreward.records import (
     whole_json,
     wrong_field,
 )
+from selfreward.steps.choices import as_ranked
 from selfreward.steps.containers import Place, rows_of
 from selfreward.steps.dialogues import Unused
 from selfreward.steps.exchanges import Exchange, gathered
-from selfreward.steps.formats import LISTS, Alpaca, Answered, Asked, Conversation, Shape, Tree
+from selfreward.steps.formats import INPUTS, LISTS, Alpaca, Answered, Asked, Conversation, Shape, Tree
 from selfreward.steps.rankings import ABSENT, Preferred, Ranked, Rated, RatedConversation
 
 R = TypeVar("R", bound=Identified)
@@ -62,7 +63,8 @@ def load_examples(
 
     def make(exchange: Exchange) -> tuple[Example, list[str]]:
         response = exchange.best()
-        return Example(prompt=exchange.prompt, context=exchange.context, response=response, kind=kind, source=came_from), []
+        of = {"prompt": exchange.prompt, "context": exchange.context, "untrained": exchange.untrained}
+        return Example(**of, response=response, kind=kind, source=came_from), []
 
     return _load(source, Example, make, stage, seed, skip_bad_rows)
 
@@ -162,6 +164,7 @@ def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str
     columns = {str(ours): theirs for ours, theirs in source.columns.items()}
     try:
         renamed = _renamed(row, columns, where)
+        renamed = _with_input(as_ranked(renamed), columns) if source.format == "columns" else renamed
         return _shape(source, kind, renamed).model_validate(renamed).exchange(source.language)
     except ValidationError as error:
         has = _has(error, row)
@@ -221,6 +224,15 @@ def _renamed(row: Any, columns: Mapping[str, str], where: str) -> Any:
     return {
         name: [_named(part, inner) for part in value] if isinstance(value, list) else value for name, value in renamed.items()
     }
+
+
+def _with_input(row: Any, columns: Mapping[str, str]) -> Any:
+    """The row, what stands in an `input` that no column names below a prompt that is an `instruction`, as Alpaca has it."""
+    if not isinstance(row, dict) or columns.get("prompt") != "instruction":
+        return row
+    parts = [row.get("prompt"), *(row.get(name) for name in INPUTS if name not in columns.values())]
+    texts = [part for part in parts if isinstance(part, str) and part.strip()]
+    return row | {"prompt": "\n\n".join(texts)} if isinstance(parts[0], str) else row
 
 
 def _within(row: Any, path: str) -> Any:

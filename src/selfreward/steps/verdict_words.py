@@ -17,10 +17,10 @@ SPACE = r"[^\S\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
 WRAPPING = r"*_()\[\]{}\"'“”‘’«»`$（）［］【】「」『』〔〕"
 _TEX = r"\\(?:boxed|fbox|text(?:bf|it|rm)?|math(?:bf|rm|it)?|displaystyle|[()\[\],;! ](?!\d)|[()\[\]](?=\d)|(?=[%/]))"
 _TOKENS = "(?:pad|unk|s|bos|eos|mask|sep|cls)"
-AROUND = rf"(?:{SPACE}|[{WRAPPING}]|{_TEX}|</?(?!{_TOKENS}>)[a-z][\w-]{{0,20}}>)*+"
+AROUND = rf"(?:{SPACE}|[{WRAPPING}]|{_TEX}|</?(?!{_TOKENS}>)[a-z][\w-]{{0,20}}(?:\s[^<>\n]{{0,80}}+)?>)*+"
 """Spaces, emphasis, brackets, quotes and tags, which change nothing of what they stand around; tokens with names are no tags."""
-BEFORE = rf"(?:[\s|]|{AROUND[3:-3]})*+"
-"""`AROUND` before a verdict, with line ends and cells of a table."""
+BEFORE = rf"(?:[\s|]|(?<={LINE_END})>|{AROUND[3:-3]})*+"
+"""`AROUND` before a verdict, with line ends, cells of a table and block quotes."""
 DIGIT = r"[\d¼-¾²³¹⁰⁴-⁹₀-₉⅐-⅞↉]"
 SIGN = rf"[^\w\s.!?:∶/∕／。！？：{WRAPPING}]"
 POSITIVE = r"\d+(?:\.\d+|,(?!\d{3}\b)\d+)?"
@@ -62,7 +62,7 @@ BRIEF = "(?:a|o|u|y|e|и|do)"
 """Words of a range in a letter or two, which begin other things as well: they need two whole numbers and only spaces between."""
 MAYBE = any_of(
     "maybe perhaps possibly even almost probably nearly rather eher vielleicht sogar fast peut-être presque quizás? tal_vez"
-    " incluso casi talvez quase forse quasi может_быть возможно почти 或许 可能 甚至"
+    " incluso casi talvez quase forse quasi может_быть возможно почти 或许 也许 可能 甚至"
     " plutôt même más_bien bahkan mungkin даже скорее auch evtl\\.? eventuell éventuellement eventualmente ggf\\.? rather"
 )
 _AT_MOST = any_of("at_most maximal höchstens au_plus como_máximo no_máximo максимум")
@@ -125,7 +125,7 @@ _NOT = any_of(
     " vorher zuvor statt avant antes прежде раньше sebelumnya"
     " originally initially raised lowered lost losing deducted deducting ursprünglich initialement originalmente inicialmente"
     " criteri(?:on|a) steps? lines? items? questions? rules? sections? paragraphs? kriterium schritt zeile critère étape ligne"
-    " criterio paso línea critério passo linha критери[йя] шаг"
+    " criterio paso línea critério passo linha критери[йя] шаг see siehe vgl\\.? voir véase veja vedi zie см\\.?"
 )
 _WORD_OF_ANY_SCRIPT = r"[^\s\d:：.。,，、;；!！?？()（）\[\]{}|/∕／=+<>]++"
 ANOTHER = re.compile(
@@ -147,7 +147,7 @@ def choice(labels: Iterable[str]) -> str:
     ends = "|".join(parts[-1] for parts in words)
     around = rf"(?:(?!{label}|{ends})(?:{AROUND[3:-3]}))*+"
     in_list = rf"[,;，、](?={around}(?:{label}){around}(?:[,;，、/|]|{RANGE}|{LINE_END}|\Z))"
-    side_by_side = rf"(?:[/∕／|&]|{RANGE}|{_AND_WORDS}|{in_list})"
+    side_by_side = rf"(?:[/∕／|&]|[=＝≈]{{1,2}}|{RANGE}|{_AND_WORDS}|{in_list})"
     return rf"(?<!\w)(?:{label}){NOT_JOINED}(?:{around}{side_by_side}{around}(?:the\s+)?(?:{label}|{ends}){NOT_JOINED})+"
 
 
@@ -192,7 +192,7 @@ _FILLER = any_of(
 _MAX = any_of(
     "max\\.? maximal(?:e[rns]?)? maximums? máx\\.? máxim[oa] maksimal maksimum maks\\.? макс\\.? максимум максимально"
     " massimo höchstens максимальн(?:ый|ая|ое) massima (?:maximal|höchst)punktzahl 共"
-    " 满分 滿分 满点 満点 总分 總分 最高分? 最大 만점 최대 अधिकतम সর্বোচ্চ الحد_الأقصى tối_đa زیادہ_سے_زیادہ سب_سے_زیادہ"
+    " 满分 滿分 满点 満点 总分 總分 最高分? 最大 만점 최대 अधिकतम সর্বোচ্চ الحد_الأقصى أقصى_درجة tối_đa زیادہ_سے_زیادہ سب_سے_زیادہ"
     " (?:highest|best|top)(?:_possible)?(?:_(?:score|mark|grade))?(?![^\\W\\d]) bestnote höchstnote"
 )
 _MARK = any_of("points? score punktzahl punkte note балл оценка nilai")
@@ -203,8 +203,8 @@ _WITH = any_of("with where wobei mit où avec donde con onde com dove где п�
 _SCALE = any_of(
     "scale range skala échelle escala scala шкал[еа] schaal skali ölçek(?:te)? مقياس thang(?:_điểm)? 量表 尺度 척도 पैमाने"
 )
-_FROM = any_of("of from out_of von vom de del da dal dall do du allant_de od от van من из zero null one eins 0 1")
-_UP_TO = "to up_to bis à a al até до tot do sampai hingga đến إلى से থেকে から 에서 and und et y e и"
+_FROM = any_of("từ of from out_of von vom de del da dal dall do du allant_de od от van من из zero null one eins 0 1")
+_UP_TO = "to up_to bis à a al até до tot do sampai hingga đến إلى से থেকে سے から 에서 and und et y e и"
 _SPAN = any_of("from von de da del от из dari van từ من 从 從 自")
 _TO = rf"(?:[-–—−~～〜至到]|\.{{2,3}}|…|{any_of(_UP_TO)})"
 _WORD = rf"(?:[^\W\d_]++\.?{AROUND})"
@@ -216,20 +216,29 @@ _PERCENT = (
 )
 _LESS = any_of("में_से এর_মধ্যে میں_سے üzerinden 중 中")
 """Words after the best score: the number given out of it follows."""
+_IN_ALL = any_of("total overall in_total in_all altogether insgesamt au_total en_total in_totale no_total")
+_LINK = any_of("の 까지의 까지 의 के की का کے کی 的 kadar") + "?"
+_SCALE_LAST = any_of(
+    "पैमाने स्केल স্কেলে? স্কেলের پیمانے اسکیل 尺度 量表 척도 스케일 üzerinden"
+    " ölçe[\\w’']+ 段階(?:評価)? 分制 点制 点?満点 分?满分 分?滿分 만점"
+)
+"""Words for a scale in languages that put them behind its ends."""
+_SCALE_BEHIND = rf"(?:\d++{AROUND}{_TO}{AROUND})?{_BEST}{AROUND}{UNITS}?{AROUND}{_LINK}{AROUND}{_SCALE_LAST}"
 _NAMED = rf"(?:{UNITS}{AROUND})?[,;|，、]?{AROUND}"
 OUT_OF = re.compile(
     rf"{AROUND}(?:"
     rf"{_NAMED}(?<=[(（\[])(?:{_SPAN}{SPACE}*+)?{_BEST}{AROUND}{_TO}{AROUND}{_BEST}{SPACE}*+{UNITS}?{SPACE}*+[)）\]]"
-    rf"|(?:{_WORD}?(?:[/∕／]|(?:[,;–—-]{AROUND})?out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+"
+    rf"|(?:(?:{_WORD}|(?:{UNITS}{AROUND})?{_IN_ALL}{AROUND})?(?:[/∕／]|(?:[,;–—-]{AROUND})?out{SPACE}++of)|(?:{UNITS}{AROUND})?{_OF}(?!\w))(?:{AROUND}{_FILLER}(?!\w))*+"
     rf"{AROUND}{_BEST}"
     rf"|{_FAINTLY_OF}(?!\w){AROUND}{_BEST}(?={AROUND}{UNITS}?[.!。]?{AROUND}(?:{LINE_END}|\Z))"
     rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+(?:{AROUND}{_MARK}(?!\w))?{AROUND}[=:：–—为為は]?{AROUND}{_BEST}"
-    rf"|{_NAMED}(?:\d++{AROUND}(?:[=:]{AROUND})?{_WORD}{{1,2}}[,;]?{AROUND}(?:{_AND_WORDS}{AROUND})?)?(?:{_WITH}{AROUND})?"
+    rf"|{_NAMED}(?:(?:{_WITH}{AROUND})?\d++{AROUND}(?:[=:]{AROUND})?{_WORD}{{1,2}}[,;]?{AROUND}(?:{_AND_WORDS}{AROUND})?)?(?:{_WITH}{AROUND})?"
     rf"{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:(?:{_IS_THE}{_THE})?{_MAX}|(?:{_IS_THE}{_THE})?{_FIRST_RATE}|分制|点制|段階)"
     rf"|{_NAMED}{_WITH}{AROUND}{_BEST}{AROUND}{_THE}(?:{_MAX}|{_FIRST_RATE})"
     rf"|{_NAMED}{_WORD}{{0,4}}?{_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
     rf"{AROUND}(?:{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?"
     rf"|{_NAMED}{_WORD}{{0,3}}?(?:\d++{AROUND}-?{_TO}-?{AROUND})?{_BEST_STEM}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{AROUND}(?:likert{AROUND}-?)?{_SCALE}"
+    rf"|{_NAMED}[在从從]?{_SCALE_BEHIND}"
     rf"|{_NAMED}(?:(?<=[(（\[])|(?<=[,，、])|(?<={SPACE})){_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:{_LESS})(?:{AROUND}\d++)?"
     rf"{AROUND}[.!。]?(?={LINE_END}|\Z)"
     rf"|({_PERCENT}))",
@@ -242,10 +251,30 @@ BELOW = re.compile(
     re.IGNORECASE,
 )
 """The best score on a line of its own below the number."""
+_BEFORE_SCORE = rf"(?:{LINE_END}|[^.!?;。！？\n]|(?<=\d)\.(?=\d)){{0,80}}?\Z"
+"""The rest of a sentence up to the score."""
+SCALE_BEFORE = re.compile(
+    rf"(?<!\w)(?:(?:scor(?:e|ing)|rating){SPACE}++|(?!range)){_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
+    rf"{AROUND}(?:{_WORD}{{0,2}}?{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?{_BEFORE_SCORE}"
+    rf"|(?<![\d.,-]){_SCALE_BEHIND}{_BEFORE_SCORE}"
+    rf"|(?<![\d.,-]){_BEST_STEM}{AROUND}-?(?:{_POINTS}{AROUND}-?)?{_SCALE}{_BEFORE_SCORE}"
+    rf"|(?:(?:满分|滿分|満点){AROUND}[为為は]?{AROUND}|[在从從]\d++{AROUND}{_TO}{AROUND}){_BEST}{_BEFORE_SCORE}"
+    rf"|(?<!\d\s)[(（\[](?:\d++{AROUND}{_TO}|out{SPACE}++of){SPACE}*+{_BEST}{SPACE}*+[)）\]]{AROUND}[,:]?{AROUND}\Z"
+    rf"|(?:\A|{LINE_END}|[.!?;]{SPACE})[\W_]*+(?:out{SPACE}++of|{_OF}){SPACE}++(?:{_FILLER}{SPACE}++)*+{_BEST}{AROUND}{UNITS}?{AROUND}[,:]?{AROUND}\Z",
+    re.IGNORECASE,
+)
+"""A scale in words before the score, within its sentence: the last group that matched is the best score there is."""
 AGAIN = re.compile(
     rf"{AROUND}[/∕／]{AROUND}\d|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?(?:out{SPACE}++of|{_OF})(?!\w){_BRIEFLY}{DIGIT}", re.IGNORECASE
 )
 """A second best score behind the first."""
+_ALSO = any_of(r"i\.e\. that_is or d\.h\. soit es_decir ossia")
+SHARE = re.compile(
+    rf"{AROUND}[,;]?{AROUND}(?:[=＝≈→]|->|{_ALSO}){AROUND}({POSITIVE}){AROUND}"
+    rf"(?:(?P<percent>{_PERCENT})|[/∕／]{AROUND}(?P<of>{POSITIVE}))?",
+    re.IGNORECASE,
+)
+"""A score out of its best one said once more, as a percentage, a fraction or out of another best one."""
 _BEFORE_IT = any_of("中的 中 のうち で 에 에서 중 중에 중에서 में_से এর_মধ্যে میں_سے üzerinden")
 _FULL = "(?:満点|满点|满分|滿分|만점|段階(?:評価)?|制)"
 BEST_FIRST = re.compile(

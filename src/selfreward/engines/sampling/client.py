@@ -29,6 +29,8 @@ HELD = 1000
 """Connections that the client holds at once."""
 RESERVED = 64
 """Files that a process keeps open beside its connections."""
+OF_THE_NETWORK = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+"""Variables of the environment by which a client finds its way: proxies, and whose certificates it trusts."""
 HEADERS = {"host", "connection", "accept", "accept-encoding", "content-type", "content-length", "user-agent", "authorization"}
 """Headers that a request carries: none about this machine, nor an organisation that was set for another endpoint."""
 
@@ -73,6 +75,13 @@ def connections(wanted: int) -> int:
     return min(wanted, HELD, HELD if files == resource.RLIM_INFINITY else max(1, files - RESERVED))
 
 
+def too_many(config: ServerConfig) -> str:
+    """A sentence where the endpoint is to get more requests at once than this process holds connections; else empty."""
+    limit = connections(config.concurrency)
+    said = f"concurrency is {config.concurrency:,}, and this process holds {limit:,} connections: no more requests run at once"
+    return said if limit < config.concurrency else ""
+
+
 def read_key(config: ServerConfig) -> str:
     """The key of the endpoint; empty where the endpoint needs none."""
     if config.key_env is None:
@@ -85,7 +94,10 @@ def read_key(config: ServerConfig) -> str:
 
 
 def open_client(config: ServerConfig, key: str) -> Any:
-    """Open the client, which takes no key and no other setting from the environment."""
+    """Open the client, which takes proxies and certificates from the environment, and neither a key nor anything else.
+
+    Raises `SelfRewardError` where the variables for those cannot be used.
+    """
 
     async def ours_alone(request: Any) -> None:
         for name in set(request.headers) - HEADERS:
@@ -94,8 +106,14 @@ def open_client(config: ServerConfig, key: str) -> Any:
         if not key:
             request.headers.pop("authorization", None)
 
-    # A redirect is not followed: the key is for this address.
-    http = _Bounded(event_hooks={"request": [ours_alone]}, timeout=None, follow_redirects=False)
+    try:  # A redirect is not followed: the key is for this address.
+        http = _Bounded(event_hooks={"request": [ours_alone]}, timeout=None, follow_redirects=False)
+    except Exception as error:  # httpx reads these variables; its errors have nothing in common, and may quote a password
+        named = sorted(name for name, value in os.environ.items() if value and name.upper() in OF_THE_NETWORK)
+        if not named:
+            raise
+        what = f"no connection can be opened with what {', '.join(named)} say ({type(error).__name__})"
+        raise SelfRewardError(what, config.url, "Correct or unset them in the environment") from error
     headers = {"Authorization": f"Bearer {key}"}
     return openai.AsyncOpenAI(
         base_url=config.url, api_key=key or "none", default_headers=headers, max_retries=0, http_client=http

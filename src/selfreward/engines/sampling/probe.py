@@ -77,7 +77,7 @@ class _Probe:
         self.engine, self.model, self._asked = engine, model, 0
 
     def honours(self) -> Honours:
-        """Probe every field, with six calls of a few tokens, nine at most."""
+        """Probe every field, with six calls of a few tokens, eleven at most."""
         greedy = self._with_logprobs()
         if greedy.finish == "error":
             return Honours(failed=greedy.reason or "no reason was given", context=self.engine.dialect.context)

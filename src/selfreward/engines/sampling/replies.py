@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Annotated, Any
@@ -15,17 +15,21 @@ from selfreward.engines.thoughts import without_thought
 from selfreward.records import Completion, Finish, Request, Watched
 
 STOPS = {
-    *("stop", "stop_sequence", "end_turn", "eos", "eos_token", "endoftext", "complete", "completed"),
-    *("eosfound", "stopstringfound", "stop_token"),
+    *("stop", "stopsequence", "stopstringfound", "stoptoken", "endturn", "endofturn", "endoftext", "eos", "eostoken", "eosfound"),
+    *("complete", "completed", "done", "imend"),
 }
-"""Names that servers have for the end of a turn, in lower case."""
+"""Names that servers have for the end of a turn, in small letters alone."""
 LENGTHS = {
-    *("length", "max_tokens", "max_output_tokens", "max_length", "model_length", "token_limit", "limit"),
-    *("model_context_window_exceeded", "maxpredictedtokensreached", "contextlengthreached"),
+    *("length", "maxtokens", "maxoutputtokens", "maxnewtokens", "maxcompletiontokens", "maxlength", "modellength", "tokenlimit"),
+    *("limit", "modelcontextwindowexceeded", "maxpredictedtokensreached", "contextlengthreached"),
 }
 """Names of an answer that was cut off. Another reason to end, a content filter say, is an error of that name."""
+IN_PARTS = ("text", "thinking", "refusal")
+"""Names of what a part says."""
 LONGEST_REASON = 300
 """Characters of a reason that are kept."""
+MOST_TOKENS = 2**26
+"""A larger count of tokens is none: no body that is read holds so many."""
 
 
 class BadReply(Exception):
@@ -38,16 +42,20 @@ def _count(value: Any) -> int:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return 0
-    return int(number) if 0 <= number < math.inf else 0
+    return int(number) if 0 <= number <= MOST_TOKENS else 0
 
 
 def _parts(content: Any) -> Any:
     """An answer's parts, as (kind, text); a plain text is one. Raises `ValueError` where it is neither."""
     if content is None or isinstance(content, str):
         return (("text", content or ""),)
-    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+    given = [content] if isinstance(content, dict) else content
+    parts: list[Any] = (
+        [{"text": part} if isinstance(part, str) else part for part in given] if isinstance(given, list) else [None]
+    )
+    if not all(isinstance(part, dict) for part in parts):
         raise ValueError("content is neither text nor parts")
-    return tuple((str(part.get("type", "text")), part.get("text") or part.get("thinking") or "") for part in content)
+    return tuple((str(part.get("type", "text")), next(filter(None, map(part.get, IN_PARTS)), "")) for part in parts)
 
 
 Count = Annotated[int, BeforeValidator(_count)]
@@ -64,6 +72,11 @@ class _Message(BaseModel):
     def said(self) -> str:
         """The answer."""
         return "".join(_flat(text) for kind, text in self.content if "text" in kind)
+
+    @property
+    def refused(self) -> Any:
+        """The reason why there is no answer; empty where none is given."""
+        return self.refusal or "".join(_flat(text) for kind, text in self.content if kind == "refusal")
 
     @property
     def thought(self) -> str | None:
@@ -140,15 +153,16 @@ class Reply(BaseModel):
 
     def _end(self, choice: _Choice) -> tuple[Finish, str | None]:
         """The way in which an answer ended, and the reason where there is no answer."""
-        named = str(choice.finish_reason).lower()
+        given = choice.finish_reason if isinstance(choice.finish_reason, str) else ""
+        named = re.sub(r"[^a-z]", "", given.lower()).removeprefix("finishreason")
         if not self.choices:
             return "error", "the server gave no choice"
         if choice.error:
             return "error", f"the server says: {_told(choice.error)}"
         if choice.message is None:
             return "error", "the server gave a choice without a message"
-        if choice.message.refusal and not choice.message.said:
-            return "error", f"refused: {_told(choice.message.refusal)}"
+        if choice.message.refused and not choice.message.said:
+            return "error", f"refused: {_told(choice.message.refused)}"
         if named in STOPS or named in LENGTHS:
             return ("stop" if named in STOPS else "length"), None
         if choice.finish_reason in (None, ""):

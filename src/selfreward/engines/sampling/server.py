@@ -157,7 +157,7 @@ class ServerModel:
             async with asyncio.timeout(min(PATIENCE, self.config.timeout)):
                 alone = {"headers": {"Connection": "close"}}  # some hang up after an error, under the next call
                 return json.loads(await self._client.get(path, cast_to=str, options=alone))
-        except (TimeoutError, openai.OpenAIError, ValueError, RecursionError):
+        except (TimeoutError, openai.OpenAIError, BadReply, ValueError, RecursionError):
             return None
 
     async def _answer(self, request: Request) -> Completion:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from collections import Counter
@@ -14,7 +13,7 @@ from functools import partial
 from itertools import islice
 from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from selfreward.lab.defects import calibration
 from selfreward.lab.defects.arms import arms
@@ -25,10 +24,10 @@ from selfreward.lab.defects.pictures import draw_pictures
 from selfreward.lab.defects.runs import LabRun, ready, run_arm
 from selfreward.lab.defects.table import tabulate
 from selfreward.lab.defects.together import tabulate_joint
-from selfreward.records import Record, iter_jsonl, to_line, write_whole
+from selfreward.lab.micro.study import keep, read_kept
+from selfreward.records import Record, write_whole
 from selfreward.rundir import Progress
 
-R = TypeVar("R", bound=Record)
 NAME = "loop-health"
 """Stem of the files: the page, its figures, its drawing, and the records behind them."""
 
@@ -69,16 +68,6 @@ def write_up(out: Path) -> dict[str, str]:
     return texts | pictures
 
 
-def read_kept(records: Path, kind: type[R]) -> list[R]:
-    """The kept records; empty where there is no file yet. A last line that was cut off is left out, to be run again."""
-    if not records.exists():
-        return []
-    whole = records.read_bytes().rfind(b"\n") + 1
-    with records.open("r+b") as file:
-        file.truncate(whole)
-    return list(iter_jsonl(records, kind))
-
-
 def owed(runs: Iterable[LabRun], rejudged: Iterable[Rejudged]) -> list[Piece]:
     """The missing runs, in the order of the arms; pairs are judged again at the end."""
     done, again = {(run.arm, run.seed) for run in runs}, {(run.noise, run.seed) for run in rejudged}
@@ -117,7 +106,7 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
             finished = _next(running)
             for future in finished:
                 piece = running.pop(future)
-                _keep(future.result(), out / f"{NAME}.{piece.records}.jsonl")
+                keep(future.result(), out / f"{NAME}.{piece.records}.jsonl")
                 done += 1
                 advance(1)
             if time.monotonic() < end:
@@ -143,11 +132,3 @@ def _next(running: Iterable[Future[Record]]) -> set[Future[Record]]:
         for worker in active_children():
             worker.terminate()
         raise
-
-
-def _keep(record: Record, records: Path) -> None:
-    """Append a record durably."""
-    with records.open("a", encoding="utf-8") as file:
-        file.write(to_line(record) + "\n")
-        file.flush()
-        os.fsync(file.fileno())

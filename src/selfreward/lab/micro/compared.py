@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from selfreward.lab.micro.study import RESAMPLES, heldout_scores, summary, versus
-from selfreward.measure import load_truth
-from selfreward.records import Judgment, Ranking, iter_jsonl
-from selfreward.rundir import MODEL, open_run, part_of
-from selfreward.stats import mean_scores
-from selfreward.steps import ranked_responses
+from selfreward.lab.micro.method_runs import LEARNT, Floats, MethodModel, MethodRun
+from selfreward.lab.micro.study import RESAMPLES, versus
 
-Floats = NDArray[np.float64]
 AXES = {"true": "true score", "judging": "pairwise accuracy"}
-LEARNT = ("pairwise_accuracy", "five_best", "exact_match", "spearman", "kendall")
-"""The paper's five figures of how well a model judges."""
 
 
-def compare(out: Path, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, Any]:
-    """Every figure, of the arms and of the seeds that all of their runs have finished."""
-    folders = {arm: {seed: out / f"seed_{seed}" / arm for seed in seeds} for arm in arms}
-    done = {arm: {seed: run for seed, run in runs.items() if finished(run)} for arm, runs in folders.items()}
+def compare(runs: Sequence[MethodRun], arms: Sequence[str]) -> dict[str, Any]:
+    """Every figure of the `arms`, from the records of one world, on the seeds that plain self-rewarding has, too."""
+    done = {arm: {run.seed: run for run in runs if run.arm == arm} for arm in arms}
     plain = {seed: _last(run) for seed, run in done["self"].items()}
-    figures = {arm: _arm(list(runs.values()), plain, list(runs)) for arm, runs in done.items() if runs and plain}
+    paired = {arm: [run for seed, run in sorted(of.items()) if seed in plain] for arm, of in done.items()}
+    figures = {arm: _arm(of, plain) for arm, of in paired.items() if of}
     tested = [arm for arm in figures if arm not in ("self", "truth", "shuffled", "sft")]
     for axis in AXES:
         adjusted = holm([figures[arm]["against_self"][axis]["p"] for arm in tested])
@@ -37,45 +28,36 @@ def compare(out: Path, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, A
     return {"compared": len(tested), "arms": figures, "not_run": [arm for arm in arms if arm not in figures]}
 
 
-def finished(run: Path) -> bool:
-    """True if a run has measured its last model."""
-    if not (run / "summary.json").exists():
-        return False
-    return bool(summary(run)[-1]["name"] == f"M{open_run(run).recipe.iterations + 1}")
-
-
-def _last(run: Path) -> tuple[list[float], Floats]:
+def _last(run: MethodRun) -> tuple[tuple[float, ...], Floats]:
     """True scores of a run's last model, and its pairs [ranking, (right, pairs)]."""
-    name = summary(run)[-1]["name"]
-    return heldout_scores(run)[name], judging(run, name)[:, :2]
+    return run.models[-1].true, _pairs(run.models[-1])
 
 
-def _arm(runs: Sequence[Path], plain: Mapping[int, tuple[list[float], Floats]], seeds: Sequence[int]) -> dict[str, Any]:
-    """The figures of one arm, and its differences from plain self-rewarding (`_last` by seed) on the seeds that both have run."""
-    models = [summary(run) for run in runs]
-    names = [model["name"] for model in models[0]]
-    last, both = names[-1], [at for at, seed in enumerate(seeds) if seed in plain]
-    true = [heldout_scores(run) for run in runs]
-    judged = [{name: judging(run, name) for name in ("M1", last)} for run in runs]
-    plain_true, plain_judged = zip(*(plain[seeds[at]] for at in both), strict=True)
-    against = {
-        "true": difference(np.array([true[at][last] for at in both]), np.array(plain_true)),
-        "judging": difference_of_shares(np.array([judged[at][last][:, :2] for at in both]), np.array(plain_judged)),
-    }
-    rows = {name: np.array([scores[name] for scores in true]) for name in names}
+def _pairs(model: MethodModel) -> Floats:
+    return np.array(model.judging)[:, :2]
+
+
+def _arm(runs: Sequence[MethodRun], plain: Mapping[int, tuple[tuple[float, ...], Floats]]) -> dict[str, Any]:
+    """The figures of one arm, and its differences from plain self-rewarding (`_last` by seed)."""
+    names = [model.name for model in runs[0].models]
+    last = names[-1]
+    plain_true, plain_judged = zip(*(plain[run.seed] for run in runs), strict=True)
+    rows = {name: np.array([run.of(name).true for run in runs]) for name in names}
+    judged, first = (np.array([_pairs(run.of(name)) for run in runs]) for name in (last, "M1"))
     return {
-        "seeds": list(seeds),
+        "seeds": [run.seed for run in runs],
         "last": last,
         "true_score": {name: float(values.mean()) for name, values in rows.items()},
-        "judging": {name: {figure: _mean(models, at, figure) for figure in LEARNT} for at, name in enumerate(names)},
+        "judging": {name: {figure: _mean(runs, name, figure) for figure in LEARNT} for name in names},
         "true_gain": difference(rows[last], rows["M1"]),
-        "judging_gain": difference_of_shares(
-            np.array([of[last][:, :2] for of in judged]), np.array([of["M1"][:, :2] for of in judged])
-        ),
+        "judging_gain": difference_of_shares(judged, first),
         "against": {f"{a} over {b}": versus(rows[a], rows[b]) for a, b in _contests(names)},
-        "against_self": against,
-        "bias": biases(np.concatenate([of[last] for of in judged])),
-        "spent": {kind: float(np.mean([spent(run)[kind] for run in runs])) for kind in ("sampled", "trained")},
+        "against_self": {
+            "true": difference(rows[last], np.array(plain_true)),
+            "judging": difference_of_shares(judged, np.array(plain_judged)),
+        },
+        "bias": {name: biases(np.concatenate([np.array(run.of(name).judging) for run in runs])) for name in ("M1", last)},
+        "spent": {kind: float(np.mean([getattr(run, kind) for run in runs])) for kind in ("sampled", "trained")},
     }
 
 
@@ -84,62 +66,18 @@ def _contests(names: Sequence[str]) -> list[tuple[str, str]]:
     return [(made[1], "M1"), (made[-1], made[-2]), (made[-1], "M1"), *([(made[-1], "SFT")] if "SFT" in names else [])]
 
 
-def _mean(models: Sequence[Sequence[Mapping[str, Any]]], at: int, figure: str) -> float | None:
-    metrics = [run[at]["reward_modeling"] for run in models]
-    values = [metric[figure]["value"] for metric in metrics if metric and metric[figure]]
-    return float(np.mean(values)) if values else None
-
-
-def judging(run: Path, name: str) -> Floats:
-    """[ranking, (pairs rightly ordered, pairs, scored answers, Σ said − true, said 5, truly 5)] of a model."""
-    recipe = open_run(run).recipe
-    truth = load_truth(recipe)
-    judgments = list(iter_jsonl(run / name / "ranking_judgments.jsonl", Judgment))
-    scores = mean_scores(judgments, recipe.judge.min_valid)
-    rows = []
-    for ranking in iter_jsonl(run / "seed" / "heldout_rankings.jsonl", Ranking):
-        responses = ranked_responses(ranking)
-        said = [scores.get(response.id) for response in responses]
-        points = [sum((truth(ranking.prompt, response.text) or ("", {}))[1].values()) for response in responses]
-        right, pairs = agreeing(ranking.ranks, said)
-        scored = [(score, true) for score, true in zip(said, points, strict=True) if score is not None]
-        rows.append(
-            [right, pairs, len(scored), sum(score - true for score, true in scored), sum(score == 5 for score, _ in scored),
-             sum(true == 5 for _, true in scored)]
-        )  # fmt: skip
-    return np.array(rows, dtype=float)
-
-
-def agreeing(ranks: Sequence[float], said: Sequence[float | None]) -> tuple[float, int]:
-    """(pairs in people's order, ties by half; pairs that people rank apart); a response without a score makes its pairs wrong."""
-    right, pairs = 0.0, 0
-    for at, (rank, score) in enumerate(zip(ranks, said, strict=True)):
-        for other, against in zip(ranks[:at], said[:at], strict=True):
-            if rank != other:
-                pairs += 1
-                if score is not None and against is not None:
-                    right += 0.5 if score == against else (score > against) == (rank < other)
-    return right, pairs
+def _mean(runs: Sequence[MethodRun], name: str, figure: str) -> float | None:
+    values = [value for run in runs if (value := run.of(name).learnt.get(figure)) is not None]
+    return fmean(values) if values else None
 
 
 def biases(rows: Floats) -> dict[str, float]:
-    """The excess of a judge's scores over the true ones, in points, and its share of fives beside the true share."""
-    _, _, answers, over, fives, truly = rows.sum(0)
-    return {"overrates": float(over / answers), "fives": float(fives / answers), "true_fives": float(truly / answers)}
-
-
-def spent(run: Path) -> dict[str, int]:
-    """Tokens that a run's iterations sampled, by whatever model, and tokens that its trainings after M1 read, in all epochs."""
-    sampled, trained = 0, 0.0
-    for receipt in sorted(run.glob("*/*.receipt.json")):
-        stage = receipt.name.removesuffix(".receipt.json")
-        if receipt.parent.name in ("seed", "M0", "SFT", "M1") or stage == "measured" or part_of(stage).use in ("test", "hidden"):
-            continue
-        sampled += json.loads(receipt.read_text()).get("completion_tokens", 0)
-        if part_of(stage) is MODEL or stage == "ahead":
-            batches = json.loads((receipt.parent / stage / "metrics.jsonl").read_text().splitlines()[0])
-            trained += batches.get("tokens", 0) * (1 - batches.get("padding", 0))
-    return {"sampled": sampled, "trained": round(trained)}
+    """The excess of a judge's scores over the true ones, in points; its share of fives, and the true one; the share unread."""
+    _, _, answers, over, fives, truly, unread, judgments = rows.sum(0)
+    return {
+        "overrates": float(over / answers), "fives": float(fives / answers), "true_fives": float(truly / answers),
+        "unread": float(unread / judgments),
+    }  # fmt: skip
 
 
 def difference(ours: Floats, theirs: Floats) -> dict[str, float]:

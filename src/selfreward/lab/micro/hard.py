@@ -1,8 +1,9 @@
-"""The harder micro world, `micro-hard`: longer tasks, criteria that hang together, and people whose attention lapses.
+"""The harder micro world, `micro-hard`: longer tasks, criteria that hang together, few judgments, and people who overlook faults.
 
 Tasks are of the same three kinds, for the same base. An answer is in order only if no word of it is said twice, and of the
 right count only if every word is of the kind: whoever overlooks one fault misjudges two criteria. People's judgments, from
-which M1 learns to judge, overlook faults, more of them towards the end of an answer, and conclude from what they noticed.
+which M1 learns to judge, overlook faults, and conclude from what they noticed. They notice most: where overlooking is likelier
+than not, a judge's samples agree in their mistakes, and nothing but the truth could teach it better.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from selfreward.lab.micro import truth
 from selfreward.lab.micro.world import KIND_OF, TASK_KINDS, WORDS, Habits, Task, TaskKind
 
-OVERLOOKED, LATER = 0.33, 0.02
-"""Probability that people overlook a fault at an answer's first word, and its increase with every word."""
+OVERLOOKED, ASKED_OVERLOOKED = 0.15, 0.02
+"""Probability that people overlook a fault, and that they overlook a word that was asked for."""
 ANNOTATORS = Habits(unsorted=0.33, forgetful=0.22, off_kind=0.22, repeating=0.22, miscounting=0.22)
 MISCOUNTED = 0.03
 """For every word of an answer, how likely people count one too many or too few."""
@@ -60,9 +61,8 @@ def judge(task: Task, words: Sequence[str]) -> str:
 
 def judge_as_people(task: Task, words: Sequence[str], rng: random.Random) -> str:
     """The judgment of a person: marks are overlooked, words miscounted, and the verdicts follow from what was noticed."""
-    marks = [
-        [mark for mark in said if rng.random() >= OVERLOOKED + LATER * at] for at, said in enumerate(truth.mark(task, words))
-    ]
+    overlooked = {"asked": ASKED_OVERLOOKED}
+    marks = [[mark for mark in said if rng.random() >= overlooked.get(mark, OVERLOOKED)] for said in truth.mark(task, words)]
     counted = len(words) + (rng.choice((-1, 1)) if rng.random() < MISCOUNTED * len(words) else 0)
     return truth.conclude(truth.note(words, marks), _conclusions(task, marks, counted))
 

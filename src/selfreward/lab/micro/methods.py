@@ -1,9 +1,9 @@
 """Every way of learning on one budget: `python -m selfreward.lab.micro.methods [--world micro-hard] [--seeds 0-9]`.
 
 The methods of docs/methods.md beside plain self-rewarding and its controls, from one M1 for each seed. Each writes as many
-prompts as bring its tokens, sampled and trained, near those of plain self-rewarding. Nothing but that number was set for any of
-them: other fields are those of the world's recipe, or the method's own defaults. Every run is an ordinary run folder, so that
-the command goes on where it was stopped, and its page has the runs that are finished.
+prompts as bring its tokens, sampled and trained, near those of plain self-rewarding. Other fields are those of the world's recipe
+or the method's own defaults, but for `TERM` and `LESSONS`, which were tuned on seeds from 100 on. Every run is an ordinary run
+folder, and a finished one leaves a record, so that the command goes on where it was stopped, with the folders or without.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from selfreward.lab.micro.compared import compare
+from selfreward.lab.micro.method_runs import MethodRun, recipe_hash, recorded
 from selfreward.lab.micro.methods_page import as_page
-from selfreward.lab.micro.study import publish, run_arm, seeds_from
+from selfreward.lab.micro.study import keep, publish, read_kept, run_arm, seeds_from
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 
 ORACLES = {
@@ -45,6 +47,9 @@ def controls(recipe: Recipe) -> list[Method]:
     ]
 
 
+TERM: dict[str, Any] = {"dpo.nll_weight": 2.0}
+"""A likelihood term. Two judgments of an answer share almost all of their words, and DPO alone unlearns what they share."""
+LESSONS: dict[str, Any] = {**TERM, "judge_pairs.share": 0.5}
 LOSSES: dict[str, dict[str, Any]] = {
     **{loss: {} for loss in ("ipo", "sigmoid_norm", "hinge", "apo_zero", "sppo_hard")},
     "exo_pair": {"dpo.label_smoothing": 0.001},
@@ -56,6 +61,9 @@ METHODS = [
     Method("consensus", {"judge_pairs.by": "consensus"}, 0.88),
     Method("replay", {"judge_pairs.by": "none", "judge_pairs.replay": 1}, 0.85),
     Method("consensus+replay", {"judge_pairs.by": "consensus", "judge_pairs.replay": 1}, 0.85),
+    Method("nll", TERM),
+    Method("consensus+nll", {**LESSONS, "judge_pairs.by": "consensus", "judge_pairs.samples": 8}, 0.72),
+    Method("replay+nll", {**LESSONS, "judge_pairs.by": "none", "judge_pairs.replay": 2}, 0.85),
     Method("temporal", {"pairs.rejected_from": "M1", "pairs.chosen_from": "ahead"}, 0.42),
     Method("temporal-past", {"pairs.rejected_from": "M1"}, 0.72),
     Method("likelihood", {"judge.method": "likelihood"}, 1.5),
@@ -92,30 +100,63 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run after so many; 0 only makes the page")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/methods"))
-    parser.add_argument("--results", type=Path, help="write RESULTS.md and RESULTS.json")
+    parser.add_argument(
+        "--results", type=Path, help="write RESULTS.md, RESULTS.json and the records of all runs, RESULTS.runs.jsonl"
+    )
     arguments = parser.parse_args()
     recipe = shipped_recipes()[arguments.world]
-    seeds, out = seeds_from(arguments.seeds), arguments.out / arguments.world
-    compared = list(arms(load_recipe(recipe)))
-    named = arguments.only.split(",") if arguments.only else [arm.name for arm in compared]
-    if unknown := set(named) - {arm.name for arm in compared}:
-        parser.error(f"no arm is called {min(unknown)}; there are {', '.join(arm.name for arm in compared)}")
-    chosen = [arm for arm in compared if arm.name in ("self", *named)]
-    run_all(recipe, seeds, chosen, out, arguments.minutes, arguments.threads)
-    figures = compare(out, seeds, [arm.name for arm in chosen])
+    out = arguments.out / arguments.world
+    study = Study(recipe, list(arms(load_recipe(recipe))), out, (arguments.results or out).with_suffix(".runs.jsonl"))
+    named = arguments.only.split(",") if arguments.only else list(study.names)
+    if unknown := set(named) - set(study.names):
+        parser.error(f"no arm is called {min(unknown)}; there are {', '.join(study.names)}")
+    study.run(seeds_from(arguments.seeds), named, arguments.minutes, arguments.threads)
+    figures = compare(study.done(), study.names)
     publish(figures, as_page(arguments.world, figures), arguments.results)
 
 
-def run_all(recipe: Path, seeds: Sequence[int], chosen: Sequence[Method], out: Path, minutes: float, threads: int) -> None:
-    """Run all arms of one seed, then those of the next, and begin none when `minutes` are over."""
-    import torch
+@dataclass(frozen=True)
+class Study:
+    """The arms of one world, their runs in `out`, and the records of finished runs."""
 
-    torch.set_num_threads(threads)
-    began = time.monotonic()
-    for seed in seeds:
-        for arm in chosen:
-            if time.monotonic() - began < 60 * minutes:
-                run_arm(out / f"seed_{seed}" / arm.name, recipe, {"seed": seed, **arm.changes})
+    recipe: Path
+    methods: Sequence[Method]
+    out: Path
+    records: Path
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the arms."""
+        return [arm.name for arm in self.methods]
+
+    def done(self) -> list[MethodRun]:
+        """The records of the runs of today's recipes."""
+        hashes = {arm.name: recipe_hash(self.recipe, arm.changes) for arm in self.methods}
+        return [run for run in read_kept(self.records, MethodRun) if hashes.get(run.arm) == run.recipe]
+
+    def run(self, seeds: Sequence[int], named: Sequence[str], minutes: float, threads: int) -> None:
+        """Make the missing runs of one seed, then those of the next, and begin none when `minutes` are over.
+
+        Plain self-rewarding comes first, and again where its folder is gone: the others of its seed begin from its M1.
+        """
+        import torch
+
+        torch.set_num_threads(threads)
+        began, done = time.monotonic(), {(run.arm, run.seed) for run in self.done()}
+        for seed in seeds:
+            owed = [arm for arm in self.methods if arm.name in (*named, "self") and (arm.name, seed) not in done]
+            if owed and owed[0].name != "self" and not (self.out / f"seed_{seed}" / "self").exists():
+                owed.insert(0, self.methods[0])
+            for arm in owed:
+                if time.monotonic() - began < 60 * minutes:
+                    self.run_one(arm, seed, keeping=(arm.name, seed) not in done)
+
+    def run_one(self, arm: Method, seed: int, keeping: bool) -> None:
+        """Run an arm, or go on with it, and keep its record, if `keeping`."""
+        folder = self.out / f"seed_{seed}" / arm.name
+        run_arm(folder, self.recipe, {"seed": seed, **arm.changes})
+        if keeping:
+            keep(recorded(folder, seed, recipe_hash(self.recipe, arm.changes)), self.records)
 
 
 if __name__ == "__main__":

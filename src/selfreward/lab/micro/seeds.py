@@ -56,7 +56,7 @@ class Kind:
 
 MIXED = (WEB, ANNOTATORS, CAREFUL, CARELESS)
 EASY = Kind(20240118, 800, sample_task, check_criteria, lambda task, words, _: judge(task, words), ANNOTATORS, MIXED, 0.4)
-HARD = Kind(20240120, 300, hard.sample_task, hard.check_criteria, hard.judge_as_people, hard.ANNOTATORS, (WEB, ANNOTATORS), 0.25)
+HARD = Kind(20240120, 112, hard.sample_task, hard.check_criteria, hard.judge_as_people, hard.ANNOTATORS, (WEB, ANNOTATORS), 0.25)
 KINDS = {"micro": EASY, "micro-hard": HARD}
 
 

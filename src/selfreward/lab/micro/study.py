@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,10 +24,11 @@ from selfreward.api import execute
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
-from selfreward.records import Checkpoint, Response, Verdict, iter_jsonl, write_whole
+from selfreward.records import Checkpoint, Record, Response, Verdict, iter_jsonl, to_line, write_whole
 from selfreward.rundir import Runner
 from selfreward.steps import Cast, Seed
 
+R = TypeVar("R", bound=Record)
 QUIET = {"measure.judging": False, "drift": None}
 ARMS: dict[str, dict[str, Any]] = {
     "self": {},
@@ -213,6 +215,24 @@ def publish(figures: Mapping[str, Any], page: str, results: Path | None) -> None
     if results:
         write_whole(results.with_suffix(".json"), json.dumps(figures, indent=1))
         write_whole(results.with_suffix(".md"), page)
+
+
+def read_kept(records: Path, kind: type[R]) -> list[R]:
+    """The kept records; empty where there is no file yet. A last line that was cut off is left out, to be run again."""
+    if not records.exists():
+        return []
+    whole = records.read_bytes().rfind(b"\n") + 1
+    with records.open("r+b") as file:
+        file.truncate(whole)
+    return list(iter_jsonl(records, kind))
+
+
+def keep(record: Record, records: Path) -> None:
+    """Append a record durably."""
+    with records.open("a", encoding="utf-8") as file:
+        file.write(to_line(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def main() -> None:

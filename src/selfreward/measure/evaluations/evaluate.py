@@ -79,12 +79,14 @@ def evaluate(
     evaluated = _checkpoint(subject, settings)
     names = settings.model_dump(include=set(PARTS))
     others = {part: _checkpoint(find_subject(other), settings) for part, other in names.items()}
-    _assert_reachable([evaluated, *others.values()], settings, finished=(path / RESULT).exists())
+    lines = _assert_reachable([evaluated, *others.values()], settings, finished=(path / RESULT).exists())
     models = assert_models([evaluated, *others.values()], settings.backend)
     rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)}, models)
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
         run = Runner(rundir, opener, _no_training, Progress(rundir.logs, stopping))
+        for line in dict.fromkeys(lines):
+            run.progress.say(line)
         for table, longest in ((table, bound["max_tokens"]) for table, bound in bounds.items()):
             run.progress.say(f"{name}: a judgment has {longest:,} tokens at most; --set {table}.max_tokens= sets another number")
         trial = Trial(run[RECORDS], path, evaluated, *(others.get(part, evaluated) for part in PARTS))
@@ -109,21 +111,29 @@ def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, di
     }
 
 
-def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished: bool) -> None:
-    """Raises `SelfRewardError` where one of `models` cannot be opened; servers are asked once, where anything is to be asked."""
+def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished: bool) -> list[str]:
+    """Lines to say about the servers among `models`, each asked once where anything is to be asked.
+
+    Raises `SelfRewardError` where one of `models` cannot be opened, or does not answer.
+    """
+    said = []
     for model in models:
         assert_openable(str(model.path), settings.backend, settings.servers)
         if not finished and str(model.path) not in settings.servers:
             assert_opens(str(model.path))
         if not finished and (served := {Path(name): name for name in settings.servers}.get(model.path)):
+            from selfreward.engines.sampling.client import too_many
             from selfreward.engines.sampling.probe import assert_answers
             from selfreward.engines.sampling.server import ServerModel
 
-            engine = ServerModel(settings.servers[served])
+            config = settings.servers[served]
+            said += [f"{served}: {line}"] if (line := too_many(config)) else []
+            engine = ServerModel(config)
             try:
                 assert_answers(engine, model)
             finally:
                 engine.close()
+    return said
 
 
 def _found(settings: Settings, trial: Trial) -> Findings:

@@ -159,12 +159,15 @@ class Watcher:
 def load_anchors(recipe: Recipe, seed: Seed) -> list[Anchor]:
     """The first `sample` anchors: those of the file, and the held-out prompts that carry checks where these are anchors.
 
-    Raises `SelfRewardError` where the file is malformed, or has a prompt twice, or one that `seed` has too.
+    Raises `SelfRewardError` where the file is malformed or empty, or has a prompt twice, or one that `seed` has too.
     """
     config, checked = recipe.drift, _checked(recipe, seed) if recipe.judge.checks == "anchor" else []
     if config is None or config.anchors is None:
         return checked[: config.sample] if config else []
     anchors = read_jsonl(Path(config.anchors), Anchor)
+    if not anchors:
+        now = "Give prompts with known answers, or leave drift.anchors out; docs/own-model.md shows a line"
+        raise SelfRewardError("has no anchors", config.anchors, now)
     repeated = [prompt for prompt, count in Counter(plain(quoted(anchor.asked)) for anchor in anchors).items() if count > 1]
     if repeated:
         raise SelfRewardError(f"has {repeated[0]!r} more than once", config.anchors, "Leave one")
