@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from architectures import CPU, KINDS, NOT_CAUSAL, OUT, SHARED, SIZE, TOGETHER, ask, make, row, settings, table, texts, verdict
 from selfreward.checks.reach import NamedModel, _in_folder, unshared
@@ -18,6 +18,7 @@ from selfreward.engines.sampling import plain, states, suited
 from selfreward.engines.sampling.hf import HFModel
 from selfreward.engines.sampling.plain import WAYS, Way
 from selfreward.engines.sampling.sizes import sees_ahead
+from selfreward.engines.training.learner import with_dropout
 from selfreward.engines.training.rows import dpo_row, sft_row
 from selfreward.engines.training.trl import TRLTrainer
 from selfreward.errors import SelfRewardError
@@ -251,3 +252,11 @@ def test_a_model_that_transformers_cannot_build_here_is_one_line_of_check(tmp_pa
     config.save_pretrained(tmp_path)
     with pytest.raises(SelfRewardError, match="transformers cannot make a reformer"):
         shape_of(read_config(tmp_path))
+
+
+def test_every_dropout_of_a_causal_architecture_is_set():
+    # of classifiers, which no training makes
+    heads = {"classifier_dropout", "classifier_dropout_prob", "summary_first_dropout", "summary_last_dropout"}
+    configs = {kind: with_dropout(CONFIG_MAPPING[kind](), 0.0).to_dict() for kind in KINDS if kind not in OUT}
+    left = {(kind, name) for kind, fields in configs.items() for name, value in fields.items() if "drop" in str(name) and value}
+    assert {(kind, name) for kind, name in left if name not in heads} == set()

@@ -24,7 +24,7 @@ from selfreward.recipe import TrainerConfig
 DROPOUTS = (
     "attention_dropout", "attn_pdrop", "attention_probs_dropout_prob", "hidden_dropout", "hidden_dropout_prob", "dropout",
     "resid_pdrop", "residual_dropout", "resid_dropout", "embd_pdrop", "emb_pdrop", "embed_dropout", "embedding_dropout",
-    "activation_dropout",
+    "activation_dropout", "local_attention_probs_dropout_prob", "lsh_attention_probs_dropout_prob",
 )  # fmt: skip
 """Names of dropout in configs. An architecture that has none of these fields has no dropout."""
 
