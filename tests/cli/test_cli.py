@@ -69,6 +69,7 @@ def test_a_run_ends_with_its_result_in_three_lines(recipe, tmp_path):
         ("dpo.betta=0.2", r"unknown field dpo\.betta\. Did you mean beta\?$"),
         ("iteration=3", r"unknown field iteration\. Did you mean iterations\?$"),
         ("dpo.beta=-1", r"dpo\.beta: Input should be greater than 0\. It is -1; change it$"),
+        ("judge.scale=[5, 1]", r"judge: scale must go from its lowest .* Change one of ([a-z_]+, )*scale[a-z_, ]*$"),
         ("judge.samples=many", r"judge\.samples: .*integer.*It is 'many'"),
         ("dpo.beta", r"--set dpo\.beta has no value\. Write it as --set dpo\.beta=VALUE$"),
         ("base=/nowhere", r"/nowhere: there is no such folder\. Give M0 as a folder with a transformers model$"),
@@ -105,7 +106,7 @@ def test_a_recipe_that_cannot_be_read_is_one_line(content, says, tmp_path):
         ("ift", '{"prompt": "a", "response": 5, "kind": "ift", "source": ""}', "ift.jsonl:3: response: Input should be a valid"),
         ("eft", '{"prompt": "a"', "eft.jsonl:3: not JSON (EOF while"),
         ("prompts", '{"text": "a", "source": "seed", "colour": 1}', "prompts.jsonl:3: colour: Extra inputs are not permitted."),
-        ("rankings", '{"prompt": "a", "responses": ["b"], "ranks": [0, 1]}', "rankings.jsonl:3: Ranking: Value error, 1 resp"),
+        ("rankings", '{"prompt": "a", "responses": ["b"], "ranks": [0, 1]}', "rankings.jsonl:3: Ranking: 1 resp"),
         ("prompts", b"\xff\xfe", "prompts.jsonl:3: is not UTF-8 text."),
     ],
 )  # fmt: skip

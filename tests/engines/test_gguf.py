@@ -79,6 +79,7 @@ def torn(path):
     ("make", "says"),
     [
         (torn, "is no whole GGUF file"),
+        (lambda path: None, "there is no such file"),
         (os.mkfifo, "a pipe stands where a file should be"),
         (lambda path: path.write_bytes(b"GGUF"), "is no whole GGUF file"),
         (lambda path: path.write_text("no such thing"), "is no whole GGUF file"),
@@ -86,7 +87,7 @@ def torn(path):
         (lambda path: write_file(path, architecture="rwkv6"), "holds no model that transformers can read (GGUF model with arch"),
         (lambda path: write_file(path, template="{{ raise_exception('no') }}"), "its chat template refuses"),
     ],
-    ids=["torn", "a pipe", "cut short", "text", "split", "architecture", "template"],
+    ids=["torn", "missing", "a pipe", "cut short", "text", "split", "architecture", "template"],
 )
 def test_a_file_that_cannot_be_converted_is_told_of_in_a_line_and_leaves_nothing(make, says, tmp_path):
     path = tmp_path / "x.gguf"

@@ -224,8 +224,10 @@ def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
             near = difflib.get_close_matches(loc[-1], known_fields(loc[:-1]), n=1, cutoff=0)
             now = f"Did you mean {near[0]}?" if near else "Take it out"
             raise SelfRewardError(f"unknown field {'.'.join(loc)}", where, now) from error
-        now = f"It is {first['input']!r}; change it" if first["type"] != "missing" else "Add it"
-        raise SelfRewardError(f"{'.'.join(loc)}: {first['msg']}", where, now) from error
+        given = first["input"]
+        now = f"Change one of {', '.join(given)}" if isinstance(given, dict) else f"It is {given!r}; change it"
+        what = f"{'.'.join(loc)}: {first['msg'].removeprefix('Value error, ')}"
+        raise SelfRewardError(what, where, "Add it" if first["type"] == "missing" else now) from error
 
 
 def known_fields(section: list[str], model: Any = Recipe) -> list[str]:
