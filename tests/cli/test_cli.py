@@ -70,6 +70,7 @@ def test_a_run_ends_with_its_result_in_three_lines(recipe, tmp_path):
         ("iteration=3", r"unknown field iteration\. Did you mean iterations\?$"),
         ("dpo.beta=-1", r"dpo\.beta: Input should be greater than 0\. It is -1; change it$"),
         ("judge.scale=[5, 1]", r"judge: scale must go from its lowest .* Change one of ([a-z_]+, )*scale[a-z_, ]*$"),
+        ("measure.truth=mine", r"measure\.truth: is no package\.module:name\. It is 'mine'; change it$"),
         ("judge.samples=many", r"judge\.samples: .*integer.*It is 'many'"),
         ("dpo.beta", r"--set dpo\.beta has no value\. Write it as --set dpo\.beta=VALUE$"),
         ("base=/nowhere", r"/nowhere: there is no such folder\. Give M0 as a folder with a transformers model$"),
