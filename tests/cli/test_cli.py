@@ -15,6 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from selfreward.cli import app
+from selfreward.cli.application import changed
 from selfreward.engines import fake
 from selfreward.errors import amount
 from selfreward.steps import load_seed
@@ -84,6 +85,14 @@ def test_a_recipe_that_cannot_be_is_refused_in_one_line_before_a_model_is_asked(
     assert re.search(says, line), line
     if "policy" not in change:
         assert not (tmp_path / "run").exists()
+
+
+def test_a_value_is_json_or_as_in_a_recipe_or_text():
+    said = ["a=0.2", "b=mine:f", 'c={"path": "x"}', 'd={path = "x", limit = 3}', "e=['x', 'y']", "f={2}[a-z]+", "g=x = 1"]
+    assert changed(said) == {
+        "a": 0.2, "b": "mine:f", "c": {"path": "x"}, "d": {"path": "x", "limit": 3}, "e": ["x", "y"],
+        "f": "{2}[a-z]+", "g": "x = 1",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
