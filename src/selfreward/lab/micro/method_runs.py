@@ -30,7 +30,7 @@ class MethodModel(Record):
     true: tuple[float, ...]
     """True score of each held-out answer, in the order of the prompts."""
     judging: tuple[tuple[float, ...], ...] = ()
-    """As `judging` has them, for M1 and the last model."""
+    """The cases of `judging`, for M1 and the last model; empty for others."""
     learnt: dict[str, float | None]
     """`LEARNT` → value."""
 
