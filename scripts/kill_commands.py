@@ -53,7 +53,7 @@ main()
 """Runs a command, and dies just before change number `fatal` of what is below `folder`; 0: never."""
 SKIPPED = {"logs", ".lock", "provenance.json", "status.json"}
 """Names of files that differ from attempt to attempt."""
-SECONDS = re.compile(rb'"seconds":[0-9.]+')
+SECONDS = re.compile(rb'"(?:seconds|hours)": ?[0-9.]+')
 """What a run of the laboratory took."""
 SMALLER = {
     "limit = 150": "limit = 40", "limit = 48 }": "limit = 6 }", "limit = 12 }": "limit = 2 }", "epochs = 4": "epochs = 1",
@@ -246,11 +246,13 @@ def table(done: list[dict[str, Any]]) -> str:
     total = Counter()
     for one in done:
         total.update(kills=one["kills"], differ=len(one["differing"]) + bool(one["exit_code"]), seconds=one["seconds"])
+    known = any(one["command"] == IN_RUNS for one in done)
+    momentary = f", and for `{IN_RUNS}` at a chance moment of a run of the micro world" * known
     lines = [
         "# Commands around a run, killed and given again", "",
         f"`python scripts/kill_commands.py`: {total['kills']} SIGKILLs on the fake engine, each just before a chance change of a "
-        f"file, and for `{IN_RUNS}` at a chance moment of a run of the micro world. **{total['differ']} files "
-        "differ** from those of a command that nobody disturbed (a command that does not end counts as one). It took "
+        f"file{momentary}. **{total['differ']} files differ** from those of a command "
+        "that nobody disturbed (a command that does not end counts as one). It took "
         f"{total['seconds'] / 60:.0f} minutes, one process at a time.", "",
         "| command | chains | kills | changes of files in one | differ | seconds |", "|---|--:|--:|--:|--:|--:|", *rows, "",
     ]  # fmt: skip

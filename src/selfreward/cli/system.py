@@ -35,7 +35,7 @@ KNOWN = {
     **dict.fromkeys(
         (errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN, errno.EREMOTEIO, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO), AWAY
     ),
-    errno.EBUSY: ("something else uses it", _then("end that")),
+    **dict.fromkeys((errno.EBUSY, errno.ETXTBSY), ("something else uses it", _then("end that"))),
     errno.EFBIG: ("it is larger than a file may be here", _then("raise the limit (`ulimit -f unlimited`) or use another disk")),
     errno.EMFILE: OPEN,
     errno.ENFILE: OPEN,
