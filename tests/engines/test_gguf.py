@@ -70,6 +70,11 @@ def test_the_command_converts_and_overwrites_nothing(file, tmp_path):
     assert told.exit_code == 1 and "is there already" in told.output
 
 
+def test_a_file_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(SelfRewardError, match=r"no\.gguf: there is no such file"):
+        convert_gguf(tmp_path / "no.gguf", tmp_path / "out")
+
+
 def torn(path):
     write_file(path)
     path.write_bytes(path.read_bytes()[:-500])
@@ -79,7 +84,6 @@ def torn(path):
     ("make", "says"),
     [
         (torn, "is no whole GGUF file"),
-        (lambda path: None, "there is no such file"),
         (os.mkfifo, "a pipe stands where a file should be"),
         (lambda path: path.write_bytes(b"GGUF"), "is no whole GGUF file"),
         (lambda path: path.write_text("no such thing"), "is no whole GGUF file"),
@@ -87,7 +91,7 @@ def torn(path):
         (lambda path: write_file(path, architecture="rwkv6"), "holds no model that transformers can read (GGUF model with arch"),
         (lambda path: write_file(path, template="{{ raise_exception('no') }}"), "its chat template refuses"),
     ],
-    ids=["torn", "missing", "a pipe", "cut short", "text", "split", "architecture", "template"],
+    ids=["torn", "a pipe", "cut short", "text", "split", "architecture", "template"],
 )
 def test_a_file_that_cannot_be_converted_is_told_of_in_a_line_and_leaves_nothing(make, says, tmp_path):
     path = tmp_path / "x.gguf"
