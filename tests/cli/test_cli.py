@@ -243,6 +243,12 @@ def test_a_folder_that_is_not_there_is_said_not_to_be_there(command, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_in_the_place_of_a_run_is_said_to_be_one(tmp_path):
+    (tmp_path / "notes.md").write_text("")
+    for command in (["status"], ["report"], ["export"]):
+        assert "is a file, and no run folder" in complaint(CliRunner().invoke(app, [*command, str(tmp_path / "notes.md")]))
+
+
 def test_the_laboratory_asks_where_to_write(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for command in (["lab"], ["bench", "arms"], ["bench", "training"], ["bench", "sweep", "4"], ["bench", "overhead", "micro"]):

@@ -157,8 +157,8 @@ def is_run(folder: Path) -> bool:
 
 def no_run(folder: Path, now: str) -> SelfRewardError:
     """The error for a folder that is missing or holds no run."""
-    what = f"is no run folder: it has no {CONFIG}" if folder.is_dir() else "there is no such folder"
-    return SelfRewardError(what, str(folder), now)
+    missing = "is a file, and no run folder" if folder.is_file() else "there is no such folder"
+    return SelfRewardError(f"is no run folder: it has no {CONFIG}" if folder.is_dir() else missing, str(folder), now)
 
 
 def find_model(path: Path) -> tuple[Path, str]:
