@@ -53,7 +53,7 @@ main()
 """Runs a command, and dies just before change number `fatal` of what is below `folder`; 0: never."""
 SKIPPED = {"logs", ".lock", "provenance.json", "status.json"}
 """Names of files that differ from attempt to attempt."""
-SECONDS = re.compile(rb'"seconds":[0-9.]+')
+SECONDS = re.compile(rb'"(?:seconds|hours)": ?[0-9.]+')
 """What a run of the laboratory took."""
 SMALLER = {
     "limit = 150": "limit = 40", "limit = 48 }": "limit = 6 }", "limit = 12 }": "limit = 2 }", "epochs = 4": "epochs = 1",

@@ -447,8 +447,8 @@ def test_what_the_monitors_ask_is_in_the_bill(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        (['{"prompt": "which is a larch"}'], "anchors.jsonl:1: Anchor: Value error, give answers, or a pattern that a right"),
-        ([to_line(ANCHORS[0]), '{"prompt": "what", "pattern": "("}'], "anchors.jsonl:2: pattern: Value error, not a regular"),
+        (['{"prompt": "which is a larch"}'], "anchors.jsonl:1: Anchor: give answers, or a pattern that a right"),
+        ([to_line(ANCHORS[0]), '{"prompt": "what", "pattern": "("}'], "anchors.jsonl:2: pattern: not a regular"),
         ([to_line(ANCHORS[0]), '{"prompt": 3, "answers": ["three"]}'], "anchors.jsonl:2: prompt: Input should be a valid string"),
         ([to_line(ANCHORS[0])] * 2, "anchors.jsonl: has 'which of 0 is a larch' more than once"),
         (
@@ -528,6 +528,14 @@ def test_what_cannot_be_reached_is_sized_by_its_name_and_the_seed_assumed(tmp_pa
     assert checked.models[0].shape == Shape(70_000_000_000) and checked.assumed
     sft = next(line.stage for line in checked.bill.lines if line.stage.stage == "M1/model")
     assert sft.examples == 3200 + 1630
+
+
+def test_lengths_of_an_assumed_seed_are_no_warning(tmp_path):
+    make_model(tmp_path / "base", "llama", max_position_embeddings=128)
+    rubric = tmp_path / "short.txt"
+    rubric.write_text("{prompt} {response}")
+    checked = of(tmp_path, data__ift="none.jsonl", judge__rubric=str(rubric))
+    assert checked.assumed and complaints(checked, "warning") == []
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from selfreward.cli import app
+from selfreward.cli.application import changed
 from selfreward.engines import fake
 from selfreward.errors import amount
 from selfreward.steps import load_seed
@@ -69,6 +70,8 @@ def test_a_run_ends_with_its_result_in_three_lines(recipe, tmp_path):
         ("dpo.betta=0.2", r"unknown field dpo\.betta\. Did you mean beta\?$"),
         ("iteration=3", r"unknown field iteration\. Did you mean iterations\?$"),
         ("dpo.beta=-1", r"dpo\.beta: Input should be greater than 0\. It is -1; change it$"),
+        ("judge.scale=[5, 1]", r"judge: scale must go from its lowest .* Change one of ([a-z_]+, )*scale[a-z_, ]*$"),
+        ("measure.truth=mine", r"measure\.truth: is no package\.module:name\. It is 'mine'; change it$"),
         ("judge.samples=many", r"judge\.samples: .*integer.*It is 'many'"),
         ("dpo.beta", r"--set dpo\.beta has no value\. Write it as --set dpo\.beta=VALUE$"),
         ("base=/nowhere", r"/nowhere: there is no such folder\. Give M0 as a folder with a transformers model$"),
@@ -82,6 +85,14 @@ def test_a_recipe_that_cannot_be_is_refused_in_one_line_before_a_model_is_asked(
     assert re.search(says, line), line
     if "policy" not in change:
         assert not (tmp_path / "run").exists()
+
+
+def test_a_value_is_json_or_as_in_a_recipe_or_text():
+    said = ["a=0.2", "b=mine:f", 'c={"path": "x"}', 'd={path = "x", limit = 3}', "e=['x', 'y']", "f={2}[a-z]+", "g=x = 1"]
+    assert changed(said) == {
+        "a": 0.2, "b": "mine:f", "c": {"path": "x"}, "d": {"path": "x", "limit": 3}, "e": ["x", "y"],
+        "f": "{2}[a-z]+", "g": "x = 1",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -105,7 +116,7 @@ def test_a_recipe_that_cannot_be_read_is_one_line(content, says, tmp_path):
         ("ift", '{"prompt": "a", "response": 5, "kind": "ift", "source": ""}', "ift.jsonl:3: response: Input should be a valid"),
         ("eft", '{"prompt": "a"', "eft.jsonl:3: not JSON (EOF while"),
         ("prompts", '{"text": "a", "source": "seed", "colour": 1}', "prompts.jsonl:3: colour: Extra inputs are not permitted."),
-        ("rankings", '{"prompt": "a", "responses": ["b"], "ranks": [0, 1]}', "rankings.jsonl:3: Ranking: Value error, 1 resp"),
+        ("rankings", '{"prompt": "a", "responses": ["b"], "ranks": [0, 1]}', "rankings.jsonl:3: Ranking: 1 resp"),
         ("prompts", b"\xff\xfe", "prompts.jsonl:3: is not UTF-8 text."),
     ],
 )  # fmt: skip
@@ -230,6 +241,12 @@ def test_a_folder_that_is_not_there_is_said_not_to_be_there(command, monkeypatch
     line = complaint(CliRunner().invoke(app, command if "--from" in command else [*command, "no"]))
     assert ": there is no such folder. " in line and "config.json" not in line
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_place_of_a_run_is_said_to_be_one(tmp_path):
+    (tmp_path / "notes.md").write_text("")
+    for command in (["status"], ["report"], ["export"]):
+        assert "is a file, and no run folder" in complaint(CliRunner().invoke(app, [*command, str(tmp_path / "notes.md")]))
 
 
 def test_the_laboratory_asks_where_to_write(monkeypatch, tmp_path):

@@ -70,6 +70,11 @@ def test_the_command_converts_and_overwrites_nothing(file, tmp_path):
     assert told.exit_code == 1 and "is there already" in told.output
 
 
+def test_a_file_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(SelfRewardError, match=r"no\.gguf: there is no such file"):
+        convert_gguf(tmp_path / "no.gguf", tmp_path / "out")
+
+
 def torn(path):
     write_file(path)
     path.write_bytes(path.read_bytes()[:-500])

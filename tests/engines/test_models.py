@@ -55,6 +55,8 @@ def test_what_is_no_folder_and_cannot_be_had_is_one_line(monkeypatch):
         load_checkpoint("M0", "org/tiny")
     with pytest.raises(SelfRewardError, match="there is no such folder"):
         load_checkpoint("M0", "/no/such/folder")
+    with pytest.raises(SelfRewardError, match=r"or by a name under \[servers\]$"):
+        load_checkpoint("judge", "gpt-5.2:mini")
 
 
 def test_a_server_is_told_from_another_by_address_and_model_and_by_nothing_else():

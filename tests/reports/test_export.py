@@ -424,6 +424,8 @@ def test_what_cannot_be_sent_is_said_in_one_line(model, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SelfRewardError, match="holds neither a model nor an exported dataset"):
         push.pack(tmp_path / "empty")
+    with pytest.raises(SelfRewardError, match="none: there is no such folder"):
+        push.pack(tmp_path / "none")
     (model / "model" / CARD).unlink()
     with pytest.raises(SelfRewardError, match=rf"has no {CARD}.*selfreward export"):
         push.pack(model)

@@ -253,7 +253,7 @@ def test_damage_after_the_model_is_no_matter(recipe, whole, tmp_path):
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ("run/M4", "M4: is not finished: it has no measured.json"),
+        ("run/M4", "M4: there is no such model. Give M1 or M2 or M3"),
         ("run/M0", "is no model that a run can go on from. Give M1 or a later model"),
         ("run/SFT", "is no model that a run can go on from"),
         ("run", "is no model that a run can go on from"),

@@ -111,9 +111,9 @@ def test_malformed_rows_are_left_to_whoever_loads_the_file(tmp_path, checks):
 
 
 @pytest.mark.parametrize(("checks", "complaint"), [
-    ('[{"pattern": "("}]', "prompts.jsonl:1: checks.0.pattern: Value error, not a regular expression"),
-    ('[{"id": "a", "answer": "b"}]', "prompts.jsonl:1: checks.0: Value error, give one of id, pattern and answer"),
-    ('[{"answer": " "}]', "checks.0: Value error, answer is empty"), ('[{"ids": "a"}]', "prompts.jsonl:1: checks.0.ids"),
+    ('[{"pattern": "("}]', "prompts.jsonl:1: checks.0.pattern: not a regular expression"),
+    ('[{"id": "a", "answer": "b"}]', "prompts.jsonl:1: checks.0: give one of id, pattern and answer"),
+    ('[{"answer": " "}]', "checks.0: answer is empty"), ('[{"ids": "a"}]', "prompts.jsonl:1: checks.0.ids"),
 ])  # fmt: skip
 def test_a_malformed_check_is_refused_with_its_line_and_field_when_it_is_loaded(tmp_path, checks, complaint):
     file = tmp_path / "prompts.jsonl"

@@ -273,10 +273,10 @@ BAD_ROWS = [
     ),
     ("columns", {"prompt": "question"}, {"question": 5, "response": "r"}, "question: Input should be a valid list"),
     ("columns", {}, {"prompt": "p", "note": 1}, "responses: Field required (its columns are prompt, note)"),
-    ("columns", {}, {"prompt": "p", "responses": ["a", "b"], "ranks": [0]}, "Value error, 2 responses but 1 ranks"),
+    ("columns", {}, {"prompt": "p", "responses": ["a", "b"], "ranks": [0]}, "2 responses but 1 ranks"),
     ("columns", {}, {"prompt": "p", "responses": ["a", "b"], "scores": [0, "much"]}, "scores.1: Input should be a valid number"),
     ("records", {}, {"prompt": "p", "response": "r", "kind": "ift"}, "source: Field required"),
-    ("records", {}, json.loads(to_line(RECORD)) | {"response": "changed"}, "Value error, id is"),
+    ("records", {}, json.loads(to_line(RECORD)) | {"response": "changed"}, "id is"),
     ("columns", {}, "{broken", "not JSON (key must be a string at line 1 column 2)"),
     ("columns", {}, '{"prompt": "\\ud800", "response": "r"}', "prompt: holds half a surrogate pair"),
 ]

@@ -92,7 +92,8 @@ class _Checker(Trial):
         if material and place:
             bill = self.attempt(partial(draw_up, self.recipe, self.models, material, place)) or bill
             self.findings += overdrawn(bill, self.free)
-            self.findings += out_of_context(bill, self.models, exact=seed is not None and not seed.rankings)
+            too_long = out_of_context(bill, self.models, exact=seed is not None and not seed.rankings)
+            self.findings += [found for found in too_long if seed or found.level == "error"]  # an assumed seed has no texts
         self.findings.sort(key=lambda finding: finding.level != "error")
         return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift, self.sources)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from threading import current_thread, main_thread
@@ -132,7 +134,7 @@ def _end_here(number: int, frame: object) -> None:
 
 
 def changed(changes: list[str] | None) -> dict[str, Any]:
-    """Fields and their values, as `dpo.beta=0.2` says them: JSON where it is, else text."""
+    """Fields and their values, as `dpo.beta=0.2` says them: JSON, or a table or list as in a recipe, where it is, else text."""
     return dict(map(_change, changes or []))
 
 
@@ -140,10 +142,12 @@ def _change(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise SelfRewardError(f"--set {text} has no value", "command line", f"Write it as --set {text}=VALUE")
-    try:
+    with suppress(ValueError):
         return name, json.loads(value)
-    except ValueError:
-        return name, value
+    if value.startswith(("{", "[")):
+        with suppress(ValueError):
+            return name, tomllib.loads(f"value = {value}")["value"]
+    return name, value
 
 
 def named_first(*names: str) -> type[TyperGroup]:

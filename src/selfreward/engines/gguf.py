@@ -85,6 +85,8 @@ def _fields(file: Path) -> dict[str, Any]:
         raise SelfRewardError("cannot be read: gguf is not installed", str(file), pip_install("gguf"))
     from gguf import GGUFReader
 
+    if not file.exists():
+        raise SelfRewardError("there is no such file", str(file), "Give the path of a GGUF file")
     try:
         fields = {
             name: field.contents() for name, field in GGUFReader(readable(file)).fields.items() if "ggml.tokens" not in name

@@ -48,7 +48,8 @@ def load_checkpoint(name: str, path: str) -> Checkpoint:
         raise SelfRewardError("is a GGUF file, and only a run's base is converted automatically", path, now)
     if not folder.is_dir():
         if not HUB_ID.fullmatch(path):
-            raise SelfRewardError("there is no such folder", path, f"Give {name} as a folder with a transformers model")
+            now = f"Give {name} as a folder with a transformers model" + ", or by a name under [servers]" * (name != "M0")
+            raise SelfRewardError("there is no such folder", path, now)
         folder = _fetch(name, path)
     return Checkpoint(name=name, path=folder, fingerprint=fingerprint(folder))
 

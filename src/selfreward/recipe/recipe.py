@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from selfreward.errors import SelfRewardError
 from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
-from selfreward.recipe.fields import Located, Section, assert_open, begun_with, look_in, off, spelt_now
+from selfreward.recipe.fields import IMPORT_PATH, Located, Section, assert_open, begun_with, look_in, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import CHECKS, DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
@@ -224,8 +224,10 @@ def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
             near = difflib.get_close_matches(loc[-1], known_fields(loc[:-1]), n=1, cutoff=0)
             now = f"Did you mean {near[0]}?" if near else "Take it out"
             raise SelfRewardError(f"unknown field {'.'.join(loc)}", where, now) from error
-        now = f"It is {first['input']!r}; change it" if first["type"] != "missing" else "Add it"
-        raise SelfRewardError(f"{'.'.join(loc)}: {first['msg']}", where, now) from error
+        given, pattern = first["input"], str(first.get("ctx", {}).get("pattern"))
+        now = f"Change one of {', '.join(given)}" if isinstance(given, dict) else f"It is {given!r}; change it"
+        said = "is no package.module:name" if IMPORT_PATH in pattern else first["msg"].removeprefix("Value error, ")
+        raise SelfRewardError(f"{'.'.join(loc)}: {said}", where, "Add it" if first["type"] == "missing" else now) from error
 
 
 def known_fields(section: list[str], model: Any = Recipe) -> list[str]:

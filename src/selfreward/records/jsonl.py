@@ -132,7 +132,7 @@ def wrong_field(error: ValidationError, kind: type[BaseModel], names: Mapping[st
     """The first field that is wrong in a value meant as a `kind`, and its fault; `names`: the file's names for the fields."""
     first = error.errors(include_url=False)[0]
     field = ".".join((names or {}).get(str(part), str(part)) for part in first["loc"]) or kind.__name__
-    return f"{field}: {HALF if first['type'] == 'string_unicode' else first['msg']}"
+    return f"{field}: {HALF if first['type'] == 'string_unicode' else first['msg'].removeprefix('Value error, ')}"
 
 
 HALF = "holds half a surrogate pair, which is no text"

@@ -45,18 +45,13 @@ Contrast = tuple[Asked, Answer, Answer] | tuple[Asked, Answer, Answer, float]
 class Example(Conversed):
     """One supervised example: IFT (follow an instruction) or EFT (judge a response)."""
 
-    identity = ("prompt", "response", "kind")
+    identity, newer = ("prompt", "response", "kind"), ("context", "untrained")
     prompt: str
     response: str
     kind: Literal["ift", "eft"]
     source: str
     untrained: tuple[int, ...] = Field((), exclude_if=lambda numbers: not numbers)
     """Numbers, from 0, of the assistant's earlier answers that are never trained: their row gives them no weight."""
-
-    @property
-    def added_identity(self) -> list[object]:
-        """The turns before, and the answers that are not trained, where there are any."""
-        return super().added_identity + ([self.untrained] if self.untrained else [])
 
 
 class Prompt(Conversed):

@@ -35,6 +35,8 @@ class Conversed(Identified):
 
     last: ClassVar[str] = "prompt"
     """The field with that turn."""
+    newer: ClassVar[tuple[str, ...]] = ("context",)
+    """Fields that count for the id where they are set."""
     context: tuple[Message, ...] = Field((), exclude_if=lambda context: not context)
     """The turns before it: a system turn or none, then exchanges; left out of a line where there are none."""
 
@@ -51,8 +53,8 @@ class Conversed(Identified):
 
     @property
     def added_identity(self) -> list[object]:
-        """The turns before, where there are any."""
-        return [self.context] if self.context else []
+        """The values of the `newer` fields that are set."""
+        return [value for name in self.newer if (value := getattr(self, name))]
 
     @model_validator(mode="after")
     def _in_turn(self) -> Self:

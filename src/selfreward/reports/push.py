@@ -70,7 +70,8 @@ def pack(target: Path) -> Parcel:
         parcel = Parcel("dataset", folder, dataset)
     else:
         now = "Give a model of a run (runs/x/M3), a folder with a model, or one that `selfreward export` wrote"
-        raise SelfRewardError("holds neither a model nor an exported dataset", str(target), now)
+        what = "holds neither a model nor an exported dataset" if target.exists() else "there is no such folder"
+        raise SelfRewardError(what, str(target), now)
     if CARD not in parcel.files:
         now = (
             "Write a card: it says what this is and where it comes from. `selfreward export` writes one for every model of a run"

@@ -157,8 +157,8 @@ def is_run(folder: Path) -> bool:
 
 def no_run(folder: Path, now: str) -> SelfRewardError:
     """The error for a folder that is missing or holds no run."""
-    what = f"is no run folder: it has no {CONFIG}" if folder.is_dir() else "there is no such folder"
-    return SelfRewardError(what, str(folder), now)
+    missing = "is a file, and no run folder" if folder.is_file() else "there is no such folder"
+    return SelfRewardError(f"is no run folder: it has no {CONFIG}" if folder.is_dir() else missing, str(folder), now)
 
 
 def find_model(path: Path) -> tuple[Path, str]:
@@ -185,14 +185,22 @@ def branch_off(recipe: Recipe, model: Path, folder: Path) -> None:
         raise no_run(run, GIVE)
     with undisturbed(run):
         if not (run / name / MEASURED).exists():
-            folder_read = FolderReader(run / name)
-            raise SelfRewardError(f"is not finished: it has no {MEASURED}", str(run / name), folder_read.restore)
+            raise _unfinished(run, name)
         names = [part for part in BEFORE if (run / part).is_dir()] + [f"M{t}" for t in range(1, number(name) + 1)]
         for part in names:
             _look_over(FolderReader(run / part))
         branch = _branch_of(run, name)
         recipes(recipe, branch)
         _take_over(run, names, branch, recipe, folder)
+
+
+def _unfinished(run: Path, name: str) -> SelfRewardError:
+    """The error for a model that the run has not begun, or not finished."""
+    if (run / name).is_dir():
+        return SelfRewardError(f"is not finished: it has no {MEASURED}", str(run / name), FolderReader(run / name).restore)
+    finished = sorted((path.parent.name for path in run.glob(f"M[1-9]*/{MEASURED}")), key=number)
+    now = f"Give {' or '.join(finished)}" if finished else f"Let the run make it: selfreward run -o {shlex.quote(str(run))}"
+    return SelfRewardError("there is no such model", str(run / name), now)
 
 
 def _assert_the_same(branch: Branch, run: Path, name: str, folder: Path) -> None:

@@ -138,8 +138,7 @@ def answers_in(example: Example) -> list[tuple[Asked, str]]:
     """(prompt, answer) of every answer of the assistant in a conversation that may be trained, in its order."""
     turns = (*turns_of(example.asked), Message(role="assistant", content=example.response))
     places = enumerate(at for at, turn in enumerate(turns) if turn.role == "assistant")
-    trained = [at for number, at in places if number not in example.untrained]
-    return [(turns[:at] if at > 1 else turns[0].content, turns[at].content) for at in trained]
+    return [(turns[:at] if at > 1 else turns[0].content, turns[at].content) for n, at in places if n not in example.untrained]
 
 
 def learnt_from(record: Conversed) -> list[Key]:
@@ -212,10 +211,9 @@ class _Split:
 
     def _part(self, records: Sequence[A], leaves: Callable[[A], bool], stage: str, reason: str) -> list[A]:
         gone = [leaves(record) for record in records]
-        self.texts |= {record.id: record.prompt for record, leaving in zip(records, gone, strict=True) if leaving}
-        self.dropped += [
-            Dropped(id=r.id, stage=stage, reason=reason) for r, leaving in zip(records, gone, strict=True) if leaving
-        ]
+        apart = [record for record, leaving in zip(records, gone, strict=True) if leaving]
+        self.texts |= {record.id: record.prompt for record in apart}
+        self.dropped += [Dropped(id=record.id, stage=stage, reason=reason) for record in apart]
         return [record for record, leaving in zip(records, gone, strict=True) if not leaving]
 
 
