@@ -712,10 +712,10 @@ def test_a_server_that_refuses_the_key_is_an_error_without_the_key(tmp_path, end
 
 
 def test_a_server_with_a_pace_takes_the_time_that_it_sets(tmp_path, endpoint):
-    servers = {"referee": {"url": endpoint.url, "model": "m", "requests_per_minute": 3}}
+    servers = {"referee": {"url": endpoint.url, "model": "m", "requests_per_minute": 300}}
     checked = of(tmp_path, servers=servers, measure__judge="referee", sft__baseline=True)
     times = {line.stage.stage: line.seconds for line in checked.bill.lines}
-    assert times["M1/heldout_preferences"] == 2 * 3 / 3 * 60  # three prompts against one rival, in both orders
+    assert times["M1/heldout_preferences"] == 2 * 3 / 300 * 60  # three prompts against one rival, in both orders
 
 
 def test_a_server_that_is_down_is_an_error_at_once(tmp_path, endpoint, monkeypatch):

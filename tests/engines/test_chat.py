@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from selfreward.cli.chat import _open, find_model
-from selfreward.engines import completion_ids, encode, load_tokenizer, neutral, prompt_ids
-from selfreward.engines.tokens import DEFAULT_TEMPLATE, _render, came_without_template, end_of_turn
+from selfreward.engines import completion_ids, load_tokenizer, prompt_ids
+from selfreward.engines.tokens import DEFAULT_TEMPLATE, _render, came_without_template, encode, end_of_turn, neutral
 from selfreward.engines.training.rows import IGNORE, dpo_row, sft_row
 from selfreward.errors import SelfRewardError
 from selfreward.records import Message

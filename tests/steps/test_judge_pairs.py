@@ -326,12 +326,15 @@ def test_the_bill_has_battles_added_judgments_and_longer_pairs(world):
     assert lines["M2/model"].sequence.most > plain["M2/model"].sequence.most
 
 
-def test_check_warns_of_a_share_that_made_judges_give_one_score(world, tmp_path):
-    def told(share):
-        found = check(load_recipe(world, {"judge_pairs.share": share, "judge_pairs.by": "consensus"}), tmp_path).findings
-        return [finding.level for finding in found if finding.where == "judge_pairs.share"]
+@pytest.mark.parametrize(
+    ("field", "fine", "warned"), [("judge_pairs.share", 0.15, 0.2), ("dpo.nll_weight", 0.1, 0)], ids=["one score", "no form"]
+)
+def test_check_warns_of_what_made_judges_worse(world, tmp_path, field, fine, warned):
+    def told(value):
+        found = check(load_recipe(world, {"judge_pairs.by": "consensus", field: value}), tmp_path).findings
+        return [finding.level for finding in found if finding.where == field]
 
-    assert (told(0.15), told(0.2)) == ([], ["warning"])
+    assert (told(fine), told(warned)) == ([], ["warning"])
 
 
 @pytest.mark.parametrize(
