@@ -122,7 +122,7 @@ def test_the_name_suggested_is_the_one_to_write_in_toml(tmp_path):
         ("prompts.form", "list (", "not a regular expression"),
         ("sft.device_batch_size", 5, "does not divide batch_size 16"),
         ("dpo.device_batch_size", 32, "does not divide batch_size 16"),
-        ("pairs.policy", "pairs.best", "match pattern"),
+        ("pairs.policy", "pairs.best", "is no package.module:name"),
         ("sft", 3, "valid dictionary"),
         ("seed", -1, "greater than or equal to 0"),
         ("servers", {"s": {"url": "http://[::1", "model": "m"}}, "Invalid IPv6 URL"),

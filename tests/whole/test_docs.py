@@ -432,7 +432,7 @@ def test_the_other_figures_in_the_readme_are_those_of_the_studies():
     assert f"M1 scores {score['self M1']:.2f} of 5, M3 {score['self M3']:.2f}" in text
     assert f"M3 scores {score['shuffled M3']:.2f}, with more SFT {score['sft M3']:.2f}" in text
     assert f"with the truth for a judge {score['truth M3']:.2f}" in text
-    assert f"M1 already orders {study['judging']['M1']['value']:.1%}".replace("%", " %") in text
+    assert f"M1 already orders {study['judging']['M1']['value']:.1%}" in text
 
 
 LORA = {"trainer.lora": {}}

@@ -150,7 +150,7 @@ class Trial:
             what = f"is {config.share:g}: with more than {WISE:g} of all pairs, judges were seen to give everything one score"
             self.add(Finding("warning", "judge_pairs.share", what, f"Set it to {WISE:g} or less, or watch health.top"))
         if not self.recipe.dpo.nll_weight:
-            what = "is 0: two judgments of one answer share most of their words, and DPO alone was seen to unlearn what they share"
+            what = "is 0: two judgments of one answer share most of their words, and DPO alone was seen to unlearn those"
             self.add(Finding("warning", "dpo.nll_weight", what, "Set it to 2, say, or watch health.unscored"))
         if config.replay and not self.recipe.data.eft and not self.recipe.makes_eft:
             self.add(Finding("warning", "judge_pairs.replay", "there is no EFT to replay", "Give data.eft or data.rankings"))
