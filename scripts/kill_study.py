@@ -80,7 +80,7 @@ class Chain:
     differing: list[str] = field(default_factory=list)
     exit_code: int = 0
     seconds: float = 0.0
-    """What it took, waiting included."""
+    """Wall time of the chain, pauses before its kills included."""
 
 
 class Study:

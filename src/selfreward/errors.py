@@ -25,6 +25,11 @@ SECRET = re.compile(
 """User and password of an address, or its query, where keys may stand, or a key by its name behind any of ?#;&."""
 
 
+def without_preface(message: str) -> str:
+    """A message of pydantic's, without the two words that it puts before an error of ours."""
+    return message.removeprefix("Value error, ")
+
+
 def visible(text: str, keep: str = "") -> str:
     """`text` with the escape of each control, format and separator character and lone surrogate in its place (x1b, u202e).
 

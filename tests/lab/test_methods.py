@@ -9,11 +9,11 @@ from scipy import stats
 
 from selfreward.lab.micro import compared, methods
 from selfreward.lab.micro.compared import biases, compare, difference, difference_of_shares, holm
-from selfreward.lab.micro.method_runs import agreeing, judging, spent
+from selfreward.lab.micro.method_runs import judging, spent
 from selfreward.lab.micro.methods import METHODS, Method, Study, arms
 from selfreward.lab.micro.methods_page import as_page
-from selfreward.measure.axes import Judged
-from selfreward.measure.axes import agreeing as by_the_measure
+from selfreward.measure import Judged
+from selfreward.measure import agreeing as by_the_measure
 from selfreward.recipe import load_recipe, shipped_recipes
 from tinyrun import make_world, quiet
 
@@ -48,6 +48,18 @@ def test_seeds_that_differ_widen_the_interval():
 def test_a_difference_of_shares_weighs_rankings_by_their_pairs():
     ours, theirs = np.array([[[6.0, 6.0], [1.0, 2.0]]]), np.array([[[3.0, 6.0], [2.0, 2.0]]])
     assert difference_of_shares(ours, theirs)["value"] == pytest.approx((7 - 5) / 8)
+
+
+def agreeing(ranks, said):
+    """(pairs in people's order, ties by half; pairs that people rank apart); a response without a score makes its pairs wrong."""
+    right, pairs = 0.0, 0
+    for at, (rank, score) in enumerate(zip(ranks, said, strict=True)):
+        for other, against in zip(ranks[:at], said[:at], strict=True):
+            if rank != other:
+                pairs += 1
+                if score is not None and against is not None:
+                    right += 0.5 if score == against else (score > against) == (rank < other)
+    return right, pairs
 
 
 @pytest.mark.parametrize("said", [[3, 2, 1, 0], [1, 1, 1, 1], [0, None, 3, 3], [2, 2, 1, None]])

@@ -1,4 +1,4 @@
-from .axes import (Judged as Judged, correlation as correlation, reward_modeling as reward_modeling)
+from .axes import (Judged as Judged, agreeing as agreeing, correlation as correlation, reward_modeling as reward_modeling)
 from .evaluations.evaluate import (evaluate as evaluate, find_kind as find_kind)
 from .evaluations.subjects import (COMPARED as COMPARED, HELD_OUT as HELD_OUT, find_subject as find_subject,
     name_servers as name_servers)

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, without_preface
 from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
 from selfreward.recipe.fields import IMPORT_PATH, Located, Section, assert_open, begun_with, look_in, off, spelt_now
@@ -226,7 +226,7 @@ def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
             raise SelfRewardError(f"unknown field {'.'.join(loc)}", where, now) from error
         given, pattern = first["input"], str(first.get("ctx", {}).get("pattern"))
         now = f"Change one of {', '.join(given)}" if isinstance(given, dict) else f"It is {given!r}; change it"
-        said = "is no package.module:name" if IMPORT_PATH in pattern else first["msg"].removeprefix("Value error, ")
+        said = "is no package.module:name" if IMPORT_PATH in pattern else without_preface(first["msg"])
         raise SelfRewardError(f"{'.'.join(loc)}: {said}", where, "Add it" if first["type"] == "missing" else now) from error
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, without_preface
 from selfreward.records.base import VERIFIED, Record
 from selfreward.records.files import readable
 
@@ -132,7 +132,7 @@ def wrong_field(error: ValidationError, kind: type[BaseModel], names: Mapping[st
     """The first field that is wrong in a value meant as a `kind`, and its fault; `names`: the file's names for the fields."""
     first = error.errors(include_url=False)[0]
     field = ".".join((names or {}).get(str(part), str(part)) for part in first["loc"]) or kind.__name__
-    return f"{field}: {HALF if first['type'] == 'string_unicode' else first['msg'].removeprefix('Value error, ')}"
+    return f"{field}: {HALF if first['type'] == 'string_unicode' else without_preface(first['msg'])}"
 
 
 HALF = "holds half a surrogate pair, which is no text"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfreward.lab.micro.study import heldout_scores, summary
-from selfreward.measure import load_truth
+from selfreward.measure import Judged, agreeing, load_truth
 from selfreward.recipe import SourceConfig, load_recipe
 from selfreward.records import Judgment, Ranking, Record, content_id, file_hash, iter_jsonl
 from selfreward.rundir import MODEL, open_run, part_of
@@ -60,13 +60,6 @@ def recipe_hash(file: Path, changes: Mapping[str, Any]) -> str:
     return content_id(file.read_text(encoding="utf-8"), dict(changes), [file_hash(Path(path)) for path in sources])
 
 
-def finished(run: Path) -> bool:
-    """True if a run has measured its last model."""
-    if not (run / "summary.json").exists():
-        return False
-    return bool(summary(run)[-1]["name"] == f"M{open_run(run).recipe.iterations + 1}")
-
-
 def recorded(run: Path, seed: int, recipe: str) -> MethodRun:
     """The record of a finished run in the folder `run`, which is named as its arm; `recipe` is the hash."""
     scores, models = heldout_scores(run), summary(run)
@@ -103,7 +96,7 @@ def judging(run: Path, name: str) -> Floats:
         responses = ranked_responses(ranking)
         said = [scores.get(response.id) for response in responses]
         points = [sum((truth(ranking.prompt, response.text) or ("", {}))[1].values()) for response in responses]
-        right, pairs = agreeing(ranking.ranks, said)
+        right, pairs = agreeing(Judged("", ranking.ranks, said, ()))
         scored = [(score, true) for score, true in zip(said, points, strict=True) if score is not None]
         rows.append(
             [right, pairs, len(scored), round(sum(score - true for score, true in scored), 9),
@@ -111,18 +104,6 @@ def judging(run: Path, name: str) -> Floats:
              sum(failed.get(response.id, 0) for response in responses), recipe.judge.most * len(responses)]
         )  # fmt: skip
     return np.array(rows, dtype=float)
-
-
-def agreeing(ranks: Sequence[float], said: Sequence[float | None]) -> tuple[float, int]:
-    """(pairs in people's order, ties by half; pairs that people rank apart); a response without a score makes its pairs wrong."""
-    right, pairs = 0.0, 0
-    for at, (rank, score) in enumerate(zip(ranks, said, strict=True)):
-        for other, against in zip(ranks[:at], said[:at], strict=True):
-            if rank != other:
-                pairs += 1
-                if score is not None and against is not None:
-                    right += 0.5 if score == against else (score > against) == (rank < other)
-    return right, pairs
 
 
 def spent(run: Path) -> dict[str, int]:

@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -129,10 +130,14 @@ class Study:
         """The names of the arms."""
         return [arm.name for arm in self.methods]
 
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """Arm → the hash of its recipe."""
+        return {arm.name: recipe_hash(self.recipe, arm.changes) for arm in self.methods}
+
     def done(self) -> list[MethodRun]:
         """The records of the runs of today's recipes."""
-        hashes = {arm.name: recipe_hash(self.recipe, arm.changes) for arm in self.methods}
-        return [run for run in read_kept(self.records, MethodRun) if hashes.get(run.arm) == run.recipe]
+        return [run for run in read_kept(self.records, MethodRun) if self.hashes.get(run.arm) == run.recipe]
 
     def run(self, seeds: Sequence[int], named: Sequence[str], minutes: float, threads: int) -> None:
         """Make the missing runs of one seed, then those of the next, and begin none when `minutes` are over.
@@ -156,7 +161,7 @@ class Study:
         folder = self.out / f"seed_{seed}" / arm.name
         run_arm(folder, self.recipe, {"seed": seed, **arm.changes})
         if keeping:
-            keep(recorded(folder, seed, recipe_hash(self.recipe, arm.changes)), self.records)
+            keep(recorded(folder, seed, self.hashes[arm.name]), self.records)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from selfreward.engines import assert_models, assert_openable, assert_opens, open_model, outside_model
-from selfreward.errors import Outdated, SelfRewardError
+from selfreward.errors import Outdated, SelfRewardError, without_preface
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.arena_hard import ArenaHard
 from selfreward.measure.evaluations.base import Settings, Trial
@@ -182,7 +182,7 @@ def _wrong_setting(kind: str, first: Any) -> SelfRewardError:
         return SelfRewardError(f"{field} is no field of it", kind, f"Leave it out; its fields are {fields}")
     if first["type"] == "missing":
         return SelfRewardError(f"{field} is missing", kind, f"Give it with {option.rstrip('=')}")
-    what = f"{field}: {first['msg'].removeprefix('Value error, ')}"
+    what = f"{field}: {without_preface(first['msg'])}"
     if isinstance(first["input"], dict):
         return SelfRewardError(what, kind, f"Change one of {', '.join(first['input'])}")
     default = _default(KINDS[kind], path)
