@@ -3,8 +3,12 @@
 docs/python.md shows how these names are used. Each is loaded when it is first asked for, so `import selfreward` takes no time.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing leaves the machine unasked
+os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")  # a call for every data set that is opened, one's own files too
 
 __version__ = "0.1.0"
 __all__ = [

@@ -41,6 +41,9 @@ class Planned(Trainer):
     def _epoch(self) -> int:
         return int(self.state.global_step) // math.ceil(len(self.batches) / self.batch_size)
 
+    def _send_telemetry(self) -> None:
+        """Send TRL's makers nothing; by itself every trainer of theirs reports its model, device and data once."""
+
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """A learning rate whose cosine ends at the last step, not one after it."""
         return super().create_scheduler(max(num_training_steps - 1, 1), optimizer)
