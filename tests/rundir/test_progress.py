@@ -97,6 +97,35 @@ def test_rate_and_eta_come_from_this_runs_own_work_only(tmp_path, clock):
     assert "920 of 1,000 requests in 20.0 s (1.0 requests/s, 80 s left)" in out.getvalue()
 
 
+def left(tmp_path, clock, tokens, drawn, seconds):
+    """(the seconds that are left of 6 requests when some of so many tokens are done and `drawn` tokens in all, the line)."""
+    shows, out = shown(tmp_path)
+    with shows.stage("M2/judgments", 6, "requests", longest=64) as work:
+        clock(seconds)
+        work.drew(drawn)
+        for each in tokens:
+            work.came(each)
+        eta = work._clock.eta()
+    return eta, out.getvalue()
+
+
+def test_requests_that_have_outlived_the_others_are_not_thought_to_be_done(tmp_path, clock):
+    """Lengths 10, 10, 10, 50: mean 20, variance 300, which is .75 of 20²; two that have drawn 120 need 2 × 20 × .75 more."""
+    eta, line = left(tmp_path, clock, (10, 10, 10, 50), drawn=200, seconds=20)
+    assert eta == pytest.approx(30 / 10) and "4 of 6 requests, 200 tokens" in line and ", 3 s left)" in line
+
+
+def test_requests_of_one_length_are_done_when_they_have_drawn_it(tmp_path, clock):
+    assert left(tmp_path, clock, (20,) * 4, drawn=110, seconds=11)[0] == pytest.approx((40 - 30) / 10)
+    assert left(tmp_path, clock, (20,) * 4, drawn=120, seconds=12)[0] == pytest.approx(0.1 * 40 / 10)
+
+
+def test_as_long_as_one_request_is_owed_there_are_never_0_seconds_left(tmp_path, clock):
+    _, line = left(tmp_path, clock, (20,) * 5, drawn=1000, seconds=0.5)
+    assert "5 of 6 requests" in line and ", 1 s left)" in line
+    assert "left" not in left(tmp_path, clock, (20,) * 6, drawn=1000, seconds=0.5)[1]
+
+
 def test_the_status_file_says_what_is_done_by_whom_and_when(tmp_path, clock):
     shows, _ = shown(tmp_path)
     with shows.stage("M2/judgments", 10, "requests", done=2) as advance:

@@ -137,6 +137,7 @@ class Work:
         """One more unit, of so many tokens, is done, but this is no point to stop at."""
         self._clock.done += 1
         self._clock.came += tokens
+        self._clock.squares += tokens**2
         self._show()
 
 
@@ -161,8 +162,8 @@ class _Clock:
 
     def __init__(self, name: str, total: int, unit: str, done: int, longest: int) -> None:
         self.name, self.total, self.unit, self.done, self._before, self._longest = name, total, unit, done, done, longest
-        self.drawn = self.came = 0
-        """Tokens that an engine told of while it drew them, and those of units that are done."""
+        self.drawn = self.came = self.squares = 0
+        """Tokens that an engine told of while it drew them, those of units that are done, and the sum of their squares."""
         self._started = self._said = time.monotonic()
 
     @property
@@ -185,9 +186,14 @@ class _Clock:
         mine = self.done - self._before
         if self.tokens and (each := self.came / mine if mine else self._longest):
             wanted = (self.total - self.done) * each
-            under_way = min(self.drawn - min(self.drawn, self.came), 0.9 * wanted)  # the last ones are longer than most
-            return (wanted - under_way) * self.spent() / self.tokens
+            under_way = self.drawn - min(self.drawn, self.came)
+            return max(wanted - under_way, self._old() * wanted) * self.spent() / self.tokens
         return (self.total - self.done) * self.spent() / mine if mine else None
+
+    def _old(self) -> float:
+        """A share of the mean, which a unit that has outlived most still needs: variance by squared mean, as of gamma lifetimes."""
+        mine = self.done - self._before
+        return max(0.1, mine * self.squares / self.came**2 - 1 if self.came else 0)
 
     def told(self) -> list[str]:
         """Rates and ETA; nothing that is not known."""
@@ -196,7 +202,7 @@ class _Clock:
         return [
             *([self._rate(mine / self.spent())] if mine or not self.tokens else []),
             *([f"{_number(self.tokens / self.spent())} tokens/s"] if self.tokens else []),
-            *([f"{most}{duration(left)} left"] if left else []),
+            *([f"{most}{duration(max(1.0, left))} left"] if left is not None else []),
         ]
 
     def _rate(self, speed: float) -> str:

@@ -228,5 +228,5 @@ def _part_of(seen: str, stage: str) -> bool:
 def _left(seen: Status) -> str:
     if seen.eta_s is None:
         return ""
-    seconds = max(0.0, seen.eta_s - (time.time() - seen.at))
+    seconds = max(1.0, seen.eta_s - (time.time() - seen.at))
     return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
