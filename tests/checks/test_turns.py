@@ -5,7 +5,7 @@ import json
 import pytest
 
 from selfreward.checks import bill, check
-from selfreward.checks.reach import NamedModel
+from selfreward.checks.look import NamedModel, talk_of
 from selfreward.checks.turns import earlier_turns, system_turns
 from selfreward.engines import completion_ids, load_tokenizer, prompt_ids, system_turn
 from selfreward.errors import SelfRewardError
@@ -44,7 +44,7 @@ def base(request, tmp_path):
 def told(base, asked=(), **changes):
     """(levels, words) of what is found about system turns."""
     recipe = Recipe.model_validate({"base": "b", "data": {"ift": "i"}, **changes})
-    found = system_turns(recipe, asked, [NamedModel("b", ("M0",), "folder", tokenizer=load_tokenizer(base))])
+    found = system_turns(recipe, asked, [NamedModel("b", ("M0",), "folder", talk=talk_of(load_tokenizer(base)))])
     return [one.level for one in found], " ".join(f"{one.what} {one.now}" for one in found)
 
 
@@ -70,13 +70,13 @@ def test_a_template_that_writes_the_last_turn_alone_is_told_of_where_prompts_hav
     make_tokenizer("<|user|> {{ messages[-1].content }} {% if add_generation_prompt %}<|assistant|>{% endif %}").save_pretrained(
         tmp_path / "base"
     )
-    base = NamedModel("b", ("M0",), "folder", tokenizer=load_tokenizer(tmp_path / "base"))
+    base = NamedModel("b", ("M0",), "folder", talk=talk_of(load_tokenizer(tmp_path / "base")))
     alone = Prompt(text="del", source="seed")
     before = (Message(role="user", content="bak"), Message(role="assistant", content="fim"))
     assert earlier_turns([alone], base) == []
     (found,) = earlier_turns([alone, alone.model_copy(update={"context": before})], base)
     assert found.level == "error" and "1 of the prompts have earlier turns" in found.what
-    whole = base._replace(tokenizer=make_tokenizer())
+    whole = base._replace(talk=talk_of(make_tokenizer()))
     assert earlier_turns([alone.model_copy(update={"context": before})], whole) == []
 
 

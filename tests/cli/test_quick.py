@@ -1,5 +1,6 @@
 """Commands that people wait for import little: held by what is loaded, for seconds depend on the machine."""
 
+import os
 import subprocess
 import sys
 
@@ -52,4 +53,10 @@ def test_a_command_loads_no_more_than_it_needs(command, without, folder):
 
 
 def test_what_is_loaded_would_be_seen(folder):
-    assert {"torch", "transformers", "rich.console"} <= loaded(folder, "check", "recipe.toml")
+    assert {"torch", "rich.console"} <= loaded(folder, "check", "recipe.toml")
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs a second core")
+def test_check_leaves_the_loading_of_transformers_to_another_process(folder):
+    found = loaded(folder, "check", "recipe.toml", "--set", "base=base", "--set", "backend.type=hf")
+    assert "torch" in found and not found & {"transformers", "tokenizers", "scipy"}

@@ -10,7 +10,8 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from architectures import CPU, KINDS, NOT_CAUSAL, OUT, SHARED, SIZE, TOGETHER, ask, make, row, settings, table, texts, verdict
-from selfreward.checks.reach import NamedModel, _in_folder, unshared
+from selfreward.checks.look import Looker, NamedModel
+from selfreward.checks.reach import unshared
 from selfreward.checks.shapes import shape_of
 from selfreward.engines import load_tokenizer, read_config
 from selfreward.engines.fake import FakeTrainer
@@ -210,7 +211,7 @@ def test_a_run_says_what_is_not_shared_as_it_loads_a_model_and_nothing_of_one_th
 
 def foreseen(folder):
     """What `check` finds out about the model in a folder."""
-    return _in_folder(folder, NamedModel(str(folder), ("M0",), "folder"))
+    return Looker().look("folder", folder, NamedModel(str(folder), ("M0",), "folder"))
 
 
 def test_check_warns_of_layers_of_their_own_kind_where_they_are_sampled_from_here(tmp_path):

@@ -116,7 +116,7 @@ def test_a_name_means_a_file_or_a_folder_that_has_nothing_else(file, tmp_path):
 
 def test_check_knows_such_a_base_and_another_part_is_to_be_converted_first(file):
     found = look_up(str(file), ("M0",), Recipe(base=str(file), data={"ift": {"path": "x"}}))
-    assert not found.problems and found.shape.layers == LAYERS and found.tokenizer.chat_template == TEMPLATE
+    assert not found.problems and found.shape.layers == LAYERS and found.talk.own
     (problem,) = look_up(str(file), ("judge",), Recipe(base="org/x", data={"ift": {"path": "x"}})).problems
     assert "selfreward convert" in problem.now
     with pytest.raises(SelfRewardError, match="only a run's base is converted automatically"):

@@ -198,8 +198,8 @@ def test_the_other_recipes_fit_on_the_device_that_they_name(name, memory, tmp_pa
     kind = "cpu" if name == "smollm2-135m" else "cuda"
     for module in ("checks.checker", "engines.opening"):
         monkeypatch.setattr(f"selfreward.{module}.find_device", lambda asked="auto": Device(kind, "it", int(memory)))
-    monkeypatch.setattr("selfreward.engines.training.learner.wants_bfloat16", lambda trainer: kind == "cuda")
-    monkeypatch.setattr("selfreward.checks.reach.assert_sound", lambda folder: None)  # its weights are not of that size
+    monkeypatch.setattr("selfreward.checks.checker.wants_bfloat16", lambda trainer: kind == "cuda")
+    monkeypatch.setattr("selfreward.checks.look.assert_sound", lambda folder: None)  # its weights are not of that size
     changes = {"base": str(folder), "prompts.by": "current", "measure.judge": None}
     checked = check(load_recipe(Path(name), changes), tmp_path)
     assert [finding.where for finding in checked.findings] == [TREES]

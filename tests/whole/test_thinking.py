@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from selfreward.checks import check
+from selfreward.checks.look import NamedModel, talk_of
 from selfreward.checks.planning import plan
-from selfreward.checks.reach import NamedModel
 from selfreward.checks.thoughts import thoughts
 from selfreward.engines import fake
 from selfreward.recipe import load_recipe
@@ -110,7 +110,7 @@ THOUGHT = Example(prompt="Q", response="<think>T</think>A", kind="ift", source="
 )  # fmt: skip
 def test_check_says_where_thinking_does_not_go_with_a_template(template, changes, examples, said, tmp_path):
     recipe = load_recipe(make_world(tmp_path), changes)
-    base = NamedModel("base", ("M0",), "folder", tokenizer=tokenizer_for(template))
+    base = NamedModel("base", ("M0",), "folder", talk=talk_of(tokenizer_for(template)))
     found = [f"{finding.level} {finding.what}" for finding in thoughts(recipe, [base], examples)]
     assert len(found) == len(said) and all(one.startswith(begin) for one, begin in zip(found, said, strict=True)), found
 

@@ -3,3 +3,4 @@ from .named import assert_ready as assert_ready
 from .reach import models_of as models_of
 from .served import ask_servers as ask_servers, meet_own as meet_own
 from .tables import show as show
+from .scout import looker as looker

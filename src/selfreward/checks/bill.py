@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +11,10 @@ from selfreward.checks import memory
 from selfreward.checks.amounts import Material
 from selfreward.checks.costs import AskingStage, Stage, TrainingStage, operations
 from selfreward.checks.finding import Finding
+from selfreward.checks.look import NamedModel
 from selfreward.checks.memory import Precision
 from selfreward.checks.planning import plan
-from selfreward.checks.reach import NamedModel
-from selfreward.checks.shapes import Shape, adapter_parameters
+from selfreward.checks.shapes import Shape
 from selfreward.engines import Device, matmul_rate
 from selfreward.recipe import Recipe, SFTConfig
 
@@ -69,13 +68,12 @@ class Placement(NamedTuple):
     precision: Precision
 
 
-def draw_up(recipe: Recipe, models: Sequence[NamedModel], seed: Material, place: Placement) -> Bill:
-    """The bill of `recipe`; `models` are those it names, the base first."""
+def draw_up(recipe: Recipe, models: Sequence[NamedModel], seed: Material, place: Placement, adapters: int = 0) -> Bill:
+    """The bill of `recipe`; `models` are those it names, the base first, whose `adapters` have so many parameters."""
     base = models[0]
     if base.shape is None:
         return Bill([], [], {})
     shapes = {model.name: model.shape for model in models}
-    adapters = adapter_parameters(base.config, recipe.trainer.lora) if recipe.trainer.lora and base.config else 0
     stages = plan(recipe, seed)
     seconds = _clock(recipe, place)
     lines = [
@@ -88,10 +86,9 @@ def draw_up(recipe: Recipe, models: Sequence[NamedModel], seed: Material, place:
 
 def _clock(recipe: Recipe, place: Placement) -> Callable[[Stage, Shape | None], float | None]:
     """The time of a stage for a model of a shape: its operations at the speed at which the device multiplies matrices."""
-    rate = cache(matmul_rate)
-    training, sampling = (ROWS.get(device.type, MANY_ROWS) for device in (place.training, place.sampling))
     cuda = place.sampling.type == "cuda"
     half = memory.samples_in_bfloat16(recipe.backend, cuda)
+    training, sampling = (ROWS.get(device.type, MANY_ROWS) for device in (place.training, place.sampling))
 
     def seconds(stage: Stage, shape: Shape | None) -> float | None:
         if isinstance(stage, AskingStage) and stage.by in recipe.servers:
@@ -102,10 +99,10 @@ def _clock(recipe: Recipe, place: Placement) -> Callable[[Stage, Shape | None], 
         tokens = memory.in_flight(shape, recipe.backend, cuda, place.sampling.memory)
         needed = operations(stage, shape, recipe, place.precision.checkpointing, tokens, place.training.type == "cuda")
         if isinstance(stage, TrainingStage):
-            return needed.at_once / rate(place.training, place.precision.bfloat16, training)
-        reading = needed.at_once / rate(place.sampling, half, sampling)
+            return needed.at_once / matmul_rate(place.training, place.precision.bfloat16, training)
+        reading = needed.at_once / matmul_rate(place.sampling, half, sampling)
         rows = min(1 << (needed.rows - 1).bit_length(), sampling)  # near ones are as fast, and more are no faster
-        return reading + needed.by_word / rate(place.sampling, half, rows)
+        return reading + needed.by_word / matmul_rate(place.sampling, half, rows)
 
     return seconds
 

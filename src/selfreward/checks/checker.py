@@ -15,15 +15,16 @@ from typing import NamedTuple
 from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_prompts, weigh
 from selfreward.checks.bill import Bill, Placement, draw_up, out_of_context, overdrawn
 from selfreward.checks.finding import Finding
+from selfreward.checks.look import Looker, NamedModel
 from selfreward.checks.memory import Precision
 from selfreward.checks.named import Trial
-from selfreward.checks.reach import NamedModel, look_up, models_of, unshared
+from selfreward.checks.reach import look_up, models_of, unshared
 from selfreward.checks.sources import Read, of_seed
 from selfreward.checks.thoughts import thoughts
 from selfreward.checks.turns import earlier_turns, system_turns
-from selfreward.engines import find_device, quiet_hub, quiet_libraries
+from selfreward.engines import find_device, quiet_hub, wants_bfloat16
 from selfreward.recipe import DriftConfig, Recipe
-from selfreward.records import Anchor, Message, Prompt, read_jsonl
+from selfreward.records import Anchor, Prompt, read_jsonl
 from selfreward.steps import Seed, load_seed
 
 TURN = 16
@@ -53,29 +54,26 @@ class Check(NamedTuple):
         return not any(finding.level == "error" for finding in self.findings)
 
 
-def check(recipe: Recipe, folder: Path) -> Check:
-    """Check `recipe`, to be run in `folder`."""
+def check(recipe: Recipe, folder: Path, looker: Looker | None = None) -> Check:
+    """Check `recipe`, to be run in `folder`; `looker` looks at its models."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     quiet_hub()
-    quiet_libraries()
-    return _Checker(recipe, folder).check()
+    return _Checker(recipe, folder, looker or Looker()).check()
 
 
 class _Checker(Trial):
     """Tries everything, and draws up the bill."""
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, looker: Looker) -> None:
         super().__init__(recipe)
-        self.models = [look_up(name, parts, recipe) for name, parts in models_of(recipe).items()]
-        for problem in (problem for model in self.models for problem in model.problems):
-            self.add(problem)
-        self.findings += unshared(self.models, recipe.backend)
+        self.looker = looker
+        self.models: list[NamedModel] = []
         self.free = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free
 
     def check(self) -> Check:
-        """Everything, costs last."""
+        """Everything, costs last. The models come late, for another process may be loading what it looks at them with."""
         self.names()
         seed = self.attempt(partial(load_seed, self.recipe))
         for source in of_seed(seed, self.recipe) if seed else ():
@@ -84,18 +82,36 @@ class _Checker(Trial):
         validation, anchors = self.data(known)
         if validation is None and self.recipe.select:
             validation = usual_prompts(self.recipe.select.prompts.limit or 253)
+        place = self.attempt(self._place)
+        self._look()
         self.findings += self.attempt(partial(self._turns, seed, validation or [], anchors)) or []
         self.findings += self.attempt(partial(thoughts, self.recipe, self.models, seed.ift if seed else ())) or []
         material = self._weigh(known, validation or [], anchors)
-        place = self.attempt(self._place)
-        bill = Bill([], [], {})
-        if material and place:
-            bill = self.attempt(partial(draw_up, self.recipe, self.models, material, place)) or bill
+        bill = self._bill(material, place) if material and place else Bill([], [], {})
+        if bill.lines:
             self.findings += overdrawn(bill, self.free)
             too_long = out_of_context(bill, self.models, exact=seed is not None and not seed.rankings)
             self.findings += [found for found in too_long if seed or found.level == "error"]  # an assumed seed has no texts
         self.findings.sort(key=lambda finding: finding.level != "error")
         return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift, self.sources)
+
+    def _look(self) -> None:
+        """Look at the models. What is found of them is told first."""
+        others, self.findings = self.findings, []
+        self.models = [look_up(name, parts, self.recipe, self.looker) for name, parts in models_of(self.recipe).items()]
+        for problem in (problem for model in self.models for problem in model.problems):
+            self.add(problem)
+        self.findings += unshared(self.models, self.recipe.backend)
+        for finding in others:
+            self.add(finding)
+
+    def _bill(self, material: Material, place: Placement) -> Bill:
+        """The costs; none where adapters cannot be added to the base."""
+        lora, base = self.recipe.trainer.lora, self.models[0].name
+        adapters = self.attempt(partial(self.looker.adapters, base, lora)) if lora else 0
+        if adapters is None:
+            return Bill([], [], {})
+        return self.attempt(partial(draw_up, self.recipe, self.models, material, place, adapters)) or Bill([], [], {})
 
     def _turns(self, seed: Seed | None, validation: Sequence[Prompt], anchors: Sequence[Anchor]) -> list[Finding]:
         """System turns and earlier turns of all that the loop's models answer."""
@@ -107,27 +123,18 @@ class _Checker(Trial):
 
     def _weigh(self, seed: Seed, validation: list[Prompt], anchors: list[Anchor]) -> Material | None:
         """The seed in tokens of the base, where the rubrics can be read."""
-        count, turn = self.attempt(self._counting) or (_guess, TURN)
+        count, turn = self._counting()
         return self.attempt(partial(weigh, seed, validation, self.recipe, count, turn, anchors))
 
     def _counting(self) -> tuple[Count, int]:
-        """A counter of texts' tokens, and the tokens of the chat template around a turn.
-
-        Raises `SelfRewardError` where it fails.
-        """
-        from selfreward.engines import completion_ids, count_tokens, prompt_ids
-
-        tokenizer = self.models[0].tokenizer
-        if tokenizer is None:
+        """A counter of texts' tokens, and the tokens of the chat template around a turn."""
+        base = self.models[0]
+        if base.talk is None:
             return _guess, TURN
-        greeting = [Message(role="user", content="Hi")]
-        around = len(prompt_ids(tokenizer, greeting)) + len(completion_ids(tokenizer, greeting, "Hi"))
-        return partial(count_tokens, tokenizer), around
+        return lambda texts: self.looker.count(base.name, list(texts)), base.talk.around
 
     def _place(self) -> Placement:
         """The devices at hand, also where the recipe asks for another."""
-        from selfreward.engines.training.learner import wants_bfloat16
-
         training = find_device()
         sampling = self.attempt(partial(find_device, self.recipe.backend.device)) or training
         cuda, trainer = training.type == "cuda", self.recipe.trainer

@@ -14,7 +14,7 @@ from typing import TypeVar
 from selfreward.checks.finding import Finding
 from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.sources import Read, of_seed, read_of
-from selfreward.engines import assert_openable, find_device, find_gguf, load_ray, outside_model
+from selfreward.engines import assert_openable, find_device, find_gguf, load_ray, outside_model, quiet_libraries
 from selfreward.errors import SelfRewardError, amount
 from selfreward.measure import JOINT, MONITORS, load_anchors, load_joint, load_truth
 from selfreward.recipe import (
@@ -215,4 +215,5 @@ def _quantizing(lora: LoRAConfig) -> None:
 
     from selfreward.engines.training.adapters import frozen
 
+    quiet_libraries()
     frozen(lora, torch.float32, "cpu")

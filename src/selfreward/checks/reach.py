@@ -6,26 +6,15 @@ Nothing is kept: settings and tokenizer of a model on the hub are fetched into a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
 
 from selfreward.checks.finding import Finding
+from selfreward.checks.look import Looker, NamedModel
 from selfreward.checks.served import FROZEN, findings, honoured_fields
-from selfreward.checks.shapes import Shape, shape_of, size_by_name
-from selfreward.engines import (
-    assert_finite,
-    assert_opens,
-    assert_readable,
-    assert_sound,
-    find_gguf,
-    is_quantised,
-    outside_model,
-    read_config,
-    read_gguf,
-    weight_files,
-)
+from selfreward.checks.shapes import Shape, size_by_name
+from selfreward.engines import assert_opens, find_gguf, is_quantised, outside_model, weight_files
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, BackendConfig, Recipe, imported
 
@@ -34,30 +23,6 @@ SETTINGS = ("*.json", "tokenizer*", "*.jinja", "*.model", "*.txt")
 IN_GGUF = "GGUF, converted as the run begins"
 PATIENCE = 10
 """Seconds to wait for the hub."""
-
-
-class NamedModel(NamedTuple):
-    """A model that a recipe names."""
-
-    name: str
-    parts: tuple[str, ...]
-    """Its parts in the run: "M0", "writer", …"""
-    where: str
-    """The place where it was found, in words."""
-    shape: Shape | None = None
-    """None for a server's model, and for one that cannot be loaded and whose name gives no size."""
-    download: int = 0
-    """Bytes of weights still to be fetched from the hub."""
-    stored: int = 4
-    """Bytes of a parameter in its files."""
-    config: Any = None
-    """Its settings by transformers; None where they cannot be loaded."""
-    tokenizer: Any = None
-    problems: tuple[Finding, ...] = ()
-    says: str = ""
-    """For a server, the fields of a request that it honours and those that it does not."""
-    context: int | None = None
-    """For a server, the tokens that it reads and writes together, by its own statement."""
 
 
 def models_of(recipe: Recipe) -> dict[str, tuple[str, ...]]:
@@ -76,26 +41,23 @@ def models_of(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     return {name: tuple(part for other, part in outside if other == name) for name, _ in outside}
 
 
-def look_up(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
-    """Find the model `name`, which plays `parts`."""
-    model = _find(name, parts, recipe)
+def look_up(name: str, parts: tuple[str, ...], recipe: Recipe, looker: Looker | None = None) -> NamedModel:
+    """Find the model `name`, which plays `parts`; `looker` looks at it where it has files."""
+    model = _find(name, parts, recipe, looker or Looker())
     return model._replace(problems=(*model.problems, *_strange_turns(model)))
 
 
 def _strange_turns(model: NamedModel) -> list[Finding]:
     """A warning where a model that others taught to talk has no chat template; a base model in a folder need not have one."""
-    from selfreward.engines import came_without_template
-
     talks = "M0" not in model.parts or model.where == IN_GGUF
-    if not talks or model.tokenizer is None or not came_without_template(model.tokenizer):
+    if not talks or model.talk is None or model.talk.own:
         return []
     what = "has no chat template: conversations are written to it in selfreward's own, which it may never have seen"
     now = "Put the template it was taught (chat_template.jinja) into its folder"
     return [Finding("warning", model.name, what, now + ", of a GGUF file the one that `selfreward convert` writes")]
 
 
-def _find(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
-
+def _find(name: str, parts: tuple[str, ...], recipe: Recipe, looker: Looker) -> NamedModel:
     if name in recipe.servers:
         return _served(name, parts, recipe)
     if re.fullmatch(IMPORT_PATH, name):
@@ -104,17 +66,17 @@ def _find(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
         return NamedModel(name, parts, "the fake backend stands in for it")
     try:
         if gguf := find_gguf(name):
-            return _in_gguf(gguf, NamedModel(name, parts, IN_GGUF))
+            return _in_gguf(gguf, NamedModel(name, parts, IN_GGUF), looker)
     except SelfRewardError as error:
         return NamedModel(name, parts, "GGUF", problems=(Finding.of(error),))
     if Path(name).is_dir():
         if recipe.backend.type == "vllm" and "M0" not in parts and is_quantised(Path(name)):
             return NamedModel(name, parts, "folder, quantised")
-        return _in_folder(Path(name), NamedModel(name, parts, "folder"))
+        return looker.look("folder", Path(name), NamedModel(name, parts, "folder"))
     if not HUB_ID.fullmatch(name):
         now = "Give a folder with a transformers model, a hub id, or a name under [servers]"
         return NamedModel(name, parts, "nowhere", problems=(Finding("error", name, "there is no such folder", now),))
-    return _cached(name, parts) or _on_hub(name, parts)
+    return _cached(name, parts, looker) or _on_hub(name, parts, looker)
 
 
 def unshared(models: Sequence[NamedModel], backend: BackendConfig) -> list[Finding]:
@@ -146,7 +108,7 @@ def _of_yours(name: str, parts: tuple[str, ...], elsewhere: bool) -> NamedModel:
     return NamedModel(name, parts, "your code")
 
 
-def _cached(name: str, parts: tuple[str, ...]) -> NamedModel | None:
+def _cached(name: str, parts: tuple[str, ...], looker: Looker) -> NamedModel | None:
     """The model in the hub's cache, if it is there whole; a run fetches what is not."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -159,17 +121,17 @@ def _cached(name: str, parts: tuple[str, ...]) -> NamedModel | None:
         weight_files(folder)
     except SelfRewardError:
         return None
-    return _in_folder(folder, NamedModel(name, parts, "in the hub's cache"))
+    return looker.look("folder", folder, NamedModel(name, parts, "in the hub's cache"))
 
 
-def _on_hub(name: str, parts: tuple[str, ...]) -> NamedModel:
+def _on_hub(name: str, parts: tuple[str, ...], looker: Looker) -> NamedModel:
     from huggingface_hub import HfApi, snapshot_download
 
     try:
         files = HfApi().model_info(name, files_metadata=True, timeout=PATIENCE).siblings or []
         with TemporaryDirectory() as gone:
             folder = snapshot_download(name, local_dir=f"{gone}/model", cache_dir=f"{gone}/cache", allow_patterns=list(SETTINGS))
-            model = _read(Path(folder), NamedModel(name, parts, "on the hub"))
+            model = looker.look("settings", Path(folder), NamedModel(name, parts, "on the hub"))
     except Exception as error:  # the hub, the network and the cache have no error in common
         return _out_of_reach(name, parts, error)
     sizes = [file.size or 0 for file in files if file.rfilename.endswith(".safetensors")]
@@ -192,39 +154,13 @@ def _out_of_reach(name: str, parts: tuple[str, ...], error: Exception) -> NamedM
     return NamedModel(name, parts, "cannot be reached", shape, problems=(Finding("error", name, what, now),))
 
 
-def _in_folder(folder: Path, model: NamedModel) -> NamedModel:
-    """The model in a folder that has its weights as well."""
-    read = _read(folder, model)
-    wrong = (*_wrong(weight_files, folder, model), *read.problems) or _wrong(assert_sound, folder, model)
-    return read._replace(problems=wrong or _wrong(assert_finite, folder, model))
-
-
-def _in_gguf(file: Path, model: NamedModel) -> NamedModel:
+def _in_gguf(file: Path, model: NamedModel, looker: Looker) -> NamedModel:
     if "M0" not in model.parts:
         outside_model(model.name, {})  # says why not
-    config, tokenizer = read_gguf(file)
-    return model._replace(config=config, shape=shape_of(config), tokenizer=tokenizer)
-
-
-def _wrong(look: Callable[[Path], object], folder: Path, model: NamedModel) -> tuple[Finding, ...]:
-    try:
-        look(folder)
-    except SelfRewardError as error:
-        return (Finding.of(error)._replace(where=model.name),)
-    return ()
+    return looker.look("gguf", file, model)
 
 
 def _no_weights(name: str) -> Finding:
     return Finding(
         "error", name, "has no .safetensors weights", "Give a model with .safetensors weights; other files are never loaded"
     )
-
-
-def _read(folder: Path, model: NamedModel) -> NamedModel:
-    """Settings and tokenizer in `folder`, and what is wrong with them."""
-    try:
-        config = read_config(folder)
-        model = model._replace(config=config, shape=shape_of(config), stored=config.dtype.itemsize if config.dtype else 4)
-        return model._replace(tokenizer=assert_readable(folder, config))
-    except SelfRewardError as error:
-        return model._replace(problems=(Finding.of(error)._replace(where=model.name),))

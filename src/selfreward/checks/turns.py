@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from selfreward.checks.finding import Finding
-from selfreward.checks.reach import NamedModel
-from selfreward.errors import SelfRewardError
+from selfreward.checks.look import NamedModel
 from selfreward.recipe import ROLES, Recipe
-from selfreward.records import Conversed, Message
+from selfreward.records import Conversed
+
+if TYPE_CHECKING:
+    from selfreward.engines.template import System
 
 LOST = {"refused": "refuses a system turn", "dropped": "drops a system turn"}
 WAY_OUT = 'responses.system_role = "user"'
@@ -20,25 +22,18 @@ def system_turns(recipe: Recipe, asked: Iterable[Conversed], models: Sequence[Na
     findings = []
     for place in (_in_answering(recipe, asked), JUDGING if recipe.judge.system.strip() else ""):
         model = models[0] if place != JUDGING else _judge(recipe, models)
-        if place and model.tokenizer is not None:
-            findings += _finding(model, place)
+        if place and model.talk:
+            findings += _finding(model.name, model.talk.system, place)
     return findings
 
 
 def earlier_turns(asked: Iterable[Conversed], base: NamedModel) -> list[Finding]:
     """An error where the chat template of the base writes no earlier turns, and something that is `asked` has some."""
-    from selfreward.engines import prompt_ids
-
     number = sum(not record.stands_alone for record in asked)
-    if not number or base.tokenizer is None:
+    if not number or base.talk is None or not base.talk.earlier:
         return []
-    roles: tuple[Literal["user", "assistant"], ...] = ("user", "assistant", "user")
-    try:
-        prompt_ids(base.tokenizer, [Message(role=role, content=str(at)) for at, role in enumerate(roles)])
-    except SelfRewardError as error:
-        what = f"{error.what}, and {number:,} of the prompts have earlier turns"
-        return [Finding("error", base.name, what, "Give it a template that writes whole conversations, or prompts of one turn")]
-    return []
+    what = f"{base.talk.earlier}, and {number:,} of the prompts have earlier turns"
+    return [Finding("error", base.name, what, "Give it a template that writes whole conversations, or prompts of one turn")]
 
 
 JUDGING = "judge.system"
@@ -58,19 +53,16 @@ def _judge(recipe: Recipe, models: Sequence[NamedModel]) -> NamedModel:
     return next((model for model in models if model.name == recipe.judge.by and recipe.judge.by not in ROLES), models[0])
 
 
-def _finding(model: NamedModel, place: str) -> list[Finding]:
-    from selfreward.engines import system_turn
-
-    fate = system_turn(model.tokenizer)
+def _finding(name: str, fate: System, place: str) -> list[Finding]:
     if fate in LOST:
         now = (
             "Put its text into the rubric" if place == JUDGING else f"Set {WAY_OUT}: the text then stands before the user's first"
         )
-        return [Finding("error", model.name, f"its chat template {LOST[fate]}, which {place} would be given as", now)]
+        return [Finding("error", name, f"its chat template {LOST[fate]}, which {place} would be given as", now)]
     if fate == "prompt only":
         what = (
             f"its chat template drops a system turn ({place}) once the answer to it is there: here it is sampled and trained with"
         )
         now = f"Nothing need be done for this run; with {WAY_OUT} other programs will not lose the text either"
-        return [Finding("warning", model.name, what, now)]
+        return [Finding("warning", name, what, now)]
     return []

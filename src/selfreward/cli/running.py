@@ -85,13 +85,17 @@ def check(
     """Show what a recipe loads, asks, trains and costs, and what is missing. Exit code 1: it cannot run."""
     gc.disable()  # imports make a million objects and no garbage: looking for some takes an eighth of the time
     try:
-        from selfreward.checks import check, show
-        from selfreward.recipe import load_recipe
+        from selfreward.checks import looker
 
-        result = check(load_recipe(recipe, _changes(changes, skip_bad_rows)), folder or _run_folder(recipe))
+        with looker() as eyes:  # begins to load before anything is loaded here
+            from selfreward.checks import check, show
+            from selfreward.recipe import load_recipe
+
+            result = check(load_recipe(recipe, _changes(changes, skip_bad_rows)), folder or _run_folder(recipe), eyes)
+        show(result)
     finally:
+        gc.freeze()  # nor is there any when Python ends
         gc.enable()
-    show(result)
     raise typer.Exit(0 if result.works else FAILED)
 
 

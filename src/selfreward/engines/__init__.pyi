@@ -1,6 +1,6 @@
 from .folders import (GIVE as GIVE, weight_files as weight_files)
 from .gguf import (convert_gguf as convert_gguf, find_gguf as find_gguf, read_gguf as read_gguf, write_gguf as write_gguf)
-from .machine import (Device as Device, find_device as find_device, load_ray as load_ray, matmul_rate as matmul_rate)
+from .machine import (Device as Device, find_device as find_device, load_ray as load_ray, matmul_rate as matmul_rate, wants_bfloat16 as wants_bfloat16)
 from .opening import (assert_models as assert_models, load_checkpoint as load_checkpoint, open_model as open_model,
     open_trainer as open_trainer, outside_model as outside_model, quiet_hub as quiet_hub, quiet_libraries as quiet_libraries,
     assert_openable as assert_openable, assert_opens as assert_opens)

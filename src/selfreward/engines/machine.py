@@ -7,11 +7,15 @@ import os
 import secrets
 import sys
 import time
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selfreward.errors import SelfRewardError, amount, first_line, pip_install
-from selfreward.recipe import ClusterConfig
+from selfreward.recipe import ClusterConfig, TrainerConfig
+
+if TYPE_CHECKING:
+    import torch
 
 WIDTH = 4096
 """Columns of the matrix in the speed measurement: larger than a processor's caches, as a model's matrices are."""
@@ -48,13 +52,13 @@ def find_device(wanted: str = "auto") -> Device:
     )
 
 
+@cache
 def matmul_rate(device: Device, bfloat16: bool, rows: int) -> float:
-    """Operations a second in multiplying [rows, WIDTH] by [WIDTH, WIDTH]: few rows show how fast weights are read."""
+    """Operations a second in multiplying [rows, WIDTH] by [WIDTH, WIDTH], measured once: few rows tell how weights are read."""
     import torch
 
-    dtype = torch.bfloat16 if bfloat16 else torch.float32
-    left = torch.ones(rows, WIDTH, dtype=dtype, device=device.type)
-    right = torch.ones(WIDTH, WIDTH, dtype=dtype, device=device.type)
+    right = _square(device.type, torch.bfloat16 if bfloat16 else torch.float32)
+    left = torch.ones(rows, WIDTH, dtype=right.dtype, device=device.type)
     times: list[float] = []
     while sum(times) < LONG:
         start = time.perf_counter()
@@ -62,6 +66,25 @@ def matmul_rate(device: Device, bfloat16: bool, rows: int) -> float:
         times.append(time.perf_counter() - start)
         assert number == WIDTH
     return 2 * rows * WIDTH * WIDTH / sorted(times)[len(times) // 2]
+
+
+def wants_bfloat16(trainer: TrainerConfig) -> bool:
+    """True if the forward pass is in bfloat16: as the recipe says, or (`auto`) where a GPU supports it."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    has = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    if trainer.dtype == "bfloat16" and cuda and not has:
+        now = 'Set it to "float32" or "auto"'
+        raise SelfRewardError(f"bfloat16 is more than {torch.cuda.get_device_name()} can do", "trainer.dtype", now)
+    return bool(trainer.dtype == "bfloat16" or (trainer.dtype == "auto" and has))
+
+
+@lru_cache(maxsize=1)
+def _square(kind: str, dtype: torch.dtype) -> torch.Tensor:
+    import torch
+
+    return torch.ones(WIDTH, WIDTH, dtype=dtype, device=kind)
 
 
 STORE = 100 * 2**20

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
+from selfreward.engines.machine import wants_bfloat16
 from selfreward.engines.sampling.sizes import SEES_AHEAD, sees_ahead
 from selfreward.engines.soundness import assert_sound
 from selfreward.engines.tokens import end_of_turn, load_tokenizer
@@ -96,16 +97,6 @@ def context(path: Path) -> int | None:
     """The number of tokens that the model in a folder can read; None where its settings do not say."""
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     return getattr(config.get_text_config(), "max_position_embeddings", None)
-
-
-def wants_bfloat16(trainer: TrainerConfig) -> bool:
-    """True if the forward pass is in bfloat16: as the recipe says, or (`auto`) where a GPU supports it."""
-    cuda = torch.cuda.is_available()
-    has = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
-    if trainer.dtype == "bfloat16" and cuda and not has:
-        now = 'Set it to "float32" or "auto"'
-        raise SelfRewardError(f"bfloat16 is more than {torch.cuda.get_device_name()} can do", "trainer.dtype", now)
-    return bool(trainer.dtype == "bfloat16" or (trainer.dtype == "auto" and has))
 
 
 def _recomputes(trainer: TrainerConfig, model: PreTrainedModel, path: Path) -> bool:
