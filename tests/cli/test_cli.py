@@ -67,12 +67,17 @@ def test_a_run_ends_with_its_result_in_three_lines(recipe, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("dpo.betta=0.2", r"unknown field dpo\.betta\. Did you mean beta\?$"),
+        ("dpo.betta=0.2", r"--set dpo\.betta: unknown field dpo\.betta\. Did you mean beta\?$"),
         ("iteration=3", r"unknown field iteration\. Did you mean iterations\?$"),
-        ("dpo.beta=-1", r"dpo\.beta: Input should be greater than 0\. It is -1; change it$"),
-        ("judge.scale=[5, 1]", r"judge: scale must go from its lowest .* Change one of ([a-z_]+, )*scale[a-z_, ]*$"),
-        ("measure.truth=mine", r"measure\.truth: is no package\.module:name\. It is 'mine'; change it$"),
+        ("dpo.beta=-1", r"error: --set dpo\.beta: Input should be greater than 0\. It is -1; change it$"),
+        (
+            "judge.scale=[5, 1]",
+            r"--set judge\.scale: judge: scale must go from .* Change one of ([a-z_]+, )*scale[a-z_, ]*$",
+        ),
+        ("measure.truth=mine", r"--set measure\.truth: is no package\.module:name\. It is 'mine'; change it$"),
         ("judge.samples=many", r"judge\.samples: .*integer.*It is 'many'"),
+        ("=3", r"--set =3 has no name\. Write it as --set FIELD=3$"),
+        ('data.ift={path = "x"', r'--set data\.ift: {path = "x" is no table\. Write it as a recipe does'),
         ("dpo.beta", r"--set dpo\.beta has no value\. Write it as --set dpo\.beta=VALUE$"),
         ("base=/nowhere", r"/nowhere: there is no such folder\. Give M0 as a folder with a transformers model$"),
         ("judge.rubric=/nowhere", r"/nowhere: cannot be read \(No such file or directory\)\. Set judge\.rubric to a text file$"),

@@ -227,3 +227,28 @@ def test_no_field_of_a_recipe_is_a_knob_that_nobody_reads():
     sources = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
     assert unread(names, sources) == set()
     assert unread({"reference_model_name"}, sources) == {"reference_model_name"}  # tinker-cookbook's: declared, used nowhere
+
+
+CONSISTENT = {"judge.by": "org/referee", "dpo.confidence": "consistency"}
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "where"),
+    [
+        ("", {"seed": 1, "dpo.beta": -1}, "--set dpo.beta"),
+        ("", {"dpo": {"beta": -1}, "seed": 1}, "--set dpo"),
+        ("", {"seed": 1, **CONSISTENT}, "--set judge.by --set dpo.confidence"),  # either alone is right
+        ("", {"iterations": 0, "dpo.beta": -1}, "--set iterations"),  # the first, as in a file
+        ("", {"base.name": "x"}, "--set base.name"),
+        ("iterations = 0", {"seed": 1}, "{file}"),
+        ("iterations = 0", {"iterations": -1}, "--set iterations"),  # which is not mended by the file
+        ("iterations = 0", {"dpo.beta": -1}, "{file}"),
+    ],
+)
+def test_a_change_that_cannot_be_is_told_as_a_fault_of_the_change_and_not_of_the_file(text, changes, where, tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text(f'base = "org/model"\n{text}\n[data]\nift = "ift.jsonl"\n')
+    with pytest.raises(SelfRewardError) as caught:
+        load_recipe(file, changes)
+    assert caught.value.where == where.format(file=file)
+    assert not text or load_recipe(file, {"iterations": 2})

@@ -101,6 +101,10 @@ class Trial:
         anchors = self.attempt(partial(load_anchors, recipe, seed)) or []
         own = self._own_prompts([*seed.heldout, *(validation or []), *anchors])
         known = seed.recipe is not None  # and no stand-in for a seed that could not be read
+        if known and recipe.measure.judging and not seed.heldout_rankings and recipe.judge.by in ROLES:
+            what = "no ranked answers are held out: nothing will measure how well each model judges, by which it is trained"
+            now = "Give answers that people ranked, or set measure.judging to false"
+            self.add(Finding("warning", "data.heldout_rankings", what, now))
         if known and recipe.judge.checks in ("measure", "score") and not any(p.checks for p in (*seed.heldout_prompts, *own)):
             what = f"is {recipe.judge.checks!r}, but no prompt carries a check, so that it changes nothing"
             now = "Give data.heldout_prompts or prompts.from with checks, or leave it out"

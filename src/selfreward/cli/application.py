@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import tomllib
 from collections.abc import Callable
@@ -140,13 +141,16 @@ def changed(changes: list[str] | None) -> dict[str, Any]:
 
 def _change(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
-    if not equals:
-        raise SelfRewardError(f"--set {text} has no value", "command line", f"Write it as --set {text}=VALUE")
+    if not equals or not name.strip():
+        lacks, form = ("value", f"{text}=VALUE") if not equals else ("name", f"FIELD{text}")
+        raise SelfRewardError(f"--set {text} has no {lacks}", "command line", f"Write it as --set {form}")
     with suppress(ValueError):
         return name, json.loads(value)
     if value.startswith(("{", "[")):
         with suppress(ValueError):
             return name, tomllib.loads(f"value = {value}")["value"]
+    if re.match(r"\{\s*[\w\"']+\s*[=:]", value):
+        raise SelfRewardError(f"{value} is no table", f"--set {name}", 'Write it as a recipe does: {path = "rows.jsonl"}, quoted')
     return name, value
 
 

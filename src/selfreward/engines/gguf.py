@@ -6,6 +6,8 @@ transformers reads such a file, and then refuses to save what it read for as lon
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -65,7 +67,7 @@ def write_gguf(file: Path, folder: Path) -> None:
 
     _, tokenizer = read_gguf(file)
     try:
-        with quietly():
+        with quietly(), _without_bar():
             model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
     except Exception as error:  # readers of GGUF have no error in common
         raise _unknown(file, error) from error
@@ -77,6 +79,19 @@ def write_gguf(file: Path, folder: Path) -> None:
     _write_ends(folder / "generation_config.json", _fields(file))
     assert_sound(folder)
     assert_finite(folder)
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """Silence the bar over a file's tensors, which transformers shows whatever its own switch says."""
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    shown = getattr(reader, "tqdm", None)
+    setattr(reader, "tqdm", lambda tensors, **_: tensors)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(reader, "tqdm", shown)  # noqa: B010
 
 
 def _fields(file: Path) -> dict[str, Any]:

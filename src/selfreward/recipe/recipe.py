@@ -6,6 +6,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,9 +14,10 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from selfreward.errors import SelfRewardError, without_preface
+from selfreward.recipe.changing import changed_recipe
 from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
-from selfreward.recipe.fields import IMPORT_PATH, Located, Section, assert_open, begun_with, look_in, off, spelt_now
+from selfreward.recipe.fields import IMPORT_PATH, Located, Section, assert_open, begun_with, look_in, off
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import CHECKS, DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
@@ -183,12 +185,13 @@ def load_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> R
     path = shipped_recipes().get(path.name.removesuffix(".toml"), path) if path.parent == Path() and not path.exists() else path
     tree = read_tree(path)
     look_in(*(begun_with(path.parent) if path.name == "config.json" else ()) or [path.parent])
-    return read_recipe(_changed(tree, changes or {}), str(path), path.parent)
+    return changed_recipe(partial(read_recipe, where=str(path), folder=path.parent), tree, changes or {})
 
 
 def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """`recipe` with `changes` on top, as for `load_recipe`. Raises `SelfRewardError`."""
-    return read_recipe(_changed(recipe.model_dump(mode="json", by_alias=True), changes), "recipe", Path())
+    tree = recipe.model_dump(mode="json", by_alias=True)
+    return changed_recipe(partial(read_recipe, where="recipe", folder=Path()), tree, changes)
 
 
 def read_tree(path: Path) -> dict[str, Any]:
@@ -242,59 +245,3 @@ def _table(annotation: Any) -> type[BaseModel] | None:
     """The section in a field's type, which may be optional."""
     kinds = (annotation, *get_args(annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
-
-
-def written(value: Any) -> Any:
-    """A value as a recipe has it: a function or class as `package.module:name`, a path as text."""
-    if isinstance(value, Mapping):
-        return {name: written(inner) for name, inner in value.items()}
-    if callable(value):
-        return f"{value.__module__}:{value.__qualname__}"
-    return str(value) if isinstance(value, Path) else value
-
-
-def _changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    for name, value in written(changes).items():
-        if "." in name:
-            set_field(tree, name.split("."), value)
-        else:
-            tree = merged(tree, {name: value})
-    return tree
-
-
-def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`changes` over `tree`, table by table."""
-    both = {
-        name: merged(tree[name], value)
-        for name, value in changes.items()
-        if isinstance(value, Mapping) and isinstance(tree.get(name), Mapping)
-    }
-    return {**tree, **changes, **both}
-
-
-def set_field(tree: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set a field by its path, in tables made where they are missing. Raises `SelfRewardError` where one is no table."""
-    for name in path[:-1]:
-        tree = tree.setdefault(name, {})
-        if not isinstance(tree, dict):
-            raise SelfRewardError(f"{name} is a field without fields", "--set", f"Set {name} itself, or another field")
-    tree[path[-1]] = value
-
-
-def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The dotted names of fields in which two trees differ by more than the spelling of an earlier layout."""
-    return list(changed_values(before, now))
-
-
-def changed_values(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The values before and now, by the dotted names of `changed_fields`; None for a missing value."""
-    old, new = _flat(before), _flat(now)
-    names = sorted(old.keys() | new.keys())
-    return {name: (old.get(name), new.get(name)) for name in names if spelt_now(old.get(name)) != spelt_now(new.get(name))}
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat

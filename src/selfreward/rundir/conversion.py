@@ -22,7 +22,8 @@ def convert_base(run: Runner, gguf: Path) -> Checkpoint:
             stage.begin(key)
         if not stage.model.exists():  # else killed between the rename and the receipt: it is whole
             run.progress.say(f"{gguf} is converted, once, into {stage.model}")
-            _convert(gguf, stage)
+            with run.progress.meanwhile("M0: converting its weights"):
+                _convert(gguf, stage)
         receipt = {"fingerprint": fingerprint(stage.model)}
         stage.finish(key, sorted(stage.model.iterdir()), **receipt)
     return Checkpoint(name=M0, path=stage.model, fingerprint=receipt["fingerprint"])

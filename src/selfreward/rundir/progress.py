@@ -191,7 +191,7 @@ class _Clock:
         return (self.total - self.done) * self.spent() / mine if mine else None
 
     def _old(self) -> float:
-        """A share of the mean, which a unit that has outlived most still needs: variance by squared mean, as of gamma lifetimes."""
+        """Share of the mean that a unit which has outlived most still needs: variance by squared mean, as of gamma lifetimes."""
         mine = self.done - self._before
         return max(0.1, mine * self.squares / self.came**2 - 1 if self.came else 0)
 
