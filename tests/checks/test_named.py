@@ -1,8 +1,10 @@
 """A run tries all that its recipe names before its first token, and says what was read."""
 
+import errno
 import json
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -192,15 +194,29 @@ def asked(*words):
 class Odd(FakeModel):
     """Answers as it is told to."""
 
-    def __init__(self, plan=None, give=lambda done: done):
+    def __init__(self, plan=None, give=lambda done: done, prepare=lambda: None):
         super().__init__()
-        self.plan, self.give = plan, give
+        self.plan, self.give, self.read = plan, give, prepare
 
     def batches(self, requests):
-        return super().batches(requests) if self.plan is None else self.plan
+        if self.plan is None:
+            return super().batches(requests)
+        return self.plan() if callable(self.plan) else self.plan
+
+    def prepare(self, requests):
+        self.read()
 
     def generate(self, batch):
         return self.give(list(super().generate(batch)))
+
+
+def lost():
+    raise ConnectionError("nobody there")
+
+
+def one_by_one():
+    yield [0]
+    raise ValueError("no more")
 
 
 def stranger(done):
@@ -214,6 +230,11 @@ def stranger(done):
         (Odd(plan=[[0, 1], [1]]), "position 1 is there more than once"),
         (Odd(plan=[[0, 1, 2]]), "position 2 is of no request"),
         (Odd(plan=[0, 1]), "batches gave no lists of positions"),
+        (Odd(plan=[[0.0, 1.5]]), "batches gave no lists of positions"),
+        (Odd(plan=lost), r"batches raised ConnectionError \(nobody there\) at test_named\.py:\d+"),
+        (Odd(plan=one_by_one), r"batches raised ValueError \(no more\) at test_named\.py:\d+"),
+        (Odd(prepare=lost), r"prepare raised ConnectionError \(nobody there\)"),
+        (Odd(give=lambda done: lost()), r"generate raised ConnectionError \(nobody there\) at test_named\.py:\d+"),
         (Odd(give=lambda done: done[1:]), "left 1 of 2 requests without an answer"),
         (Odd(give=lambda done: [*done, done[0]]), "answered 1 of 2 requests more than once"),
         (Odd(give=stranger), "answered 1 request that it was not asked"),
@@ -232,6 +253,18 @@ def test_a_streaming_engine_that_leaves_a_request_out_ends_and_does_not_ask_for_
     engine.streams = True
     with pytest.raises(SelfRewardError, match="left 1 of 2 requests without an answer"):
         completions(engine, asked("one", "two"))
+
+
+def test_an_engine_whose_disk_is_full_is_told_as_a_full_disk():
+    def full(done):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        completions(Odd(give=full), asked("one"))
+
+
+def test_positions_of_numpy_are_positions():
+    assert len(completions(Odd(plan=np.array([[1, 0]])), asked("one", "two"))) == 2
 
 
 def test_a_whole_engine_is_let_through():

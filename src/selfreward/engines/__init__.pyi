@@ -1,3 +1,4 @@
+from .blame import (answering_for as answering_for, name_of as name_of)
 from .folders import (GIVE as GIVE, weight_files as weight_files)
 from .gguf import (convert_gguf as convert_gguf, find_gguf as find_gguf, read_gguf as read_gguf, write_gguf as write_gguf)
 from .machine import (Device as Device, find_device as find_device, load_ray as load_ray, matmul_rate as matmul_rate, wants_bfloat16 as wants_bfloat16)
@@ -6,7 +7,7 @@ from .opening import (assert_models as assert_models, load_checkpoint as load_ch
     assert_openable as assert_openable, assert_opens as assert_opens)
 from .protocols import (OPTIMIZER as OPTIMIZER, OPTIMIZER_BEFORE as OPTIMIZER_BEFORE, Advance as Advance, Batch as Batch,
     Model as Model, Trainer as Trainer, Unshared as Unshared,
-    answers as answers, completions as completions, name_of as name_of, plan_batches as plan_batches, heard as heard,
+    answers as answers, completions as completions, plan_batches as plan_batches, heard as heard,
     streams as streams)
 from .soundness import (assert_finite as assert_finite, assert_readable as assert_readable, assert_sound as assert_sound,
     is_quantised as is_quantised, read_config as read_config)

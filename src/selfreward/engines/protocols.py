@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import index
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from selfreward.errors import OutOfMemory, SelfRewardError, Stopped, amount, raised
+from selfreward.engines.blame import answering_for, name_of
+from selfreward.errors import OutOfMemory, SelfRewardError, amount, raised
 from selfreward.recipe import DPOConfig, SFTConfig
 from selfreward.records import Asked, Completion, Contrast, Identified, Request
 
@@ -148,18 +150,15 @@ def streams(engine: Model) -> bool:
     return isinstance(engine, Streams) and engine.streams
 
 
-def name_of(engine: object) -> str:
-    """An engine as its errors name it: `mine:Terse`."""
-    return f"{type(engine).__module__}:{type(engine).__qualname__}"
-
-
 def plan_batches(engine: Model, requests: Sequence[Request]) -> list[list[int]]:
     """Split `requests` into the engine's batches. Raises `SelfRewardError` where a request is in no batch or in two."""
     now = f"Make batches return lists of positions, each from 0 to {len(requests) - 1:,} once"
-    try:
-        planned = [[int(at) for at in batch] for batch in engine.batches(requests)]
-    except TypeError as error:
-        raise SelfRewardError(f"batches gave no lists of positions, {raised(error)}", name_of(engine), now) from error
+    with answering_for(engine, "batches"):
+        given = engine.batches(requests)
+        try:
+            planned = [[index(at) for at in batch] for batch in given]
+        except TypeError as error:
+            raise SelfRewardError(f"batches gave no lists of positions, {raised(error)}", name_of(engine), now) from error
     count = Counter(at for batch in planned for at in batch)
     wrong = {
         "missing": [at for at in range(len(requests)) if at not in count],
@@ -183,18 +182,10 @@ def answers(engine: Model, numbered: Mapping[int, Sequence[Request]]) -> Iterato
     without an answer, or answers one twice, or one that it was not asked.
     """
     came: dict[int, set[str]] = {number: set() for number in numbered}
-    try:
+    with answering_for(engine, "generate"):
         for number, completion in _pieces(engine, numbered):
             came[number].add(completion.request_id)
             yield number, completion
-    except (SelfRewardError, OutOfMemory, OSError, MemoryError, Stopped):
-        raise
-    except Exception as error:  # the user's code may raise anything; in ours it is a bug, which keeps its traceback
-        if type(engine).__module__.startswith("selfreward."):
-            raise
-        raise SelfRewardError(
-            f"generate raised {raised(error)}", name_of(engine), "Correct it, then run the same command"
-        ) from error
     for number, batch in numbered.items():
         if left := sum(request.id not in came[number] for request in batch):
             raise SelfRewardError(_left(left, batch), name_of(engine), ONE_EACH)
@@ -274,7 +265,8 @@ def completions(engine: Model, requests: Sequence[Request]) -> dict[str, Complet
     if not requests:
         return {}
     owed = {number: [requests[at] for at in batch] for number, batch in enumerate(plan_batches(engine, requests))}
-    engine.prepare(requests)
+    with answering_for(engine, "prepare"):
+        engine.prepare(requests)
     done: dict[str, Completion] = {}
     while owed:
         try:

@@ -35,7 +35,7 @@ def load_truth(recipe: Recipe) -> Truth:
             answer = kind, {str(criterion): float(point) for criterion, point in points.items()}
         except (TypeError, ValueError, AttributeError) as error:
             raise SelfRewardError(f"gave {answer!r:.80} for the prompt {prompt[:80]!r}", where, now) from error
-        if not isinstance(kind, str) or not all(map(isfinite, answer[1].values())):
+        if not isinstance(kind, str) or not points or not all(map(isfinite, answer[1].values())):
             raise SelfRewardError(f"gave {answer!r:.80} for the prompt {prompt[:80]!r}", where, now)
         return answer
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-from selfreward.engines import Batch, Model, answers, heard, plan_batches, streams
+from selfreward.engines import Batch, Model, answering_for, answers, heard, plan_batches, streams
 from selfreward.errors import OutOfMemory, SelfRewardError, amount
 from selfreward.records import Checkpoint, Completion, Request, Sampled, read_line, readable, to_line
 from selfreward.rundir.folder import Stage
@@ -56,7 +56,8 @@ def completed(
     longest = max((request.sampling.longest for request in requests), default=0)
     if any(request.id not in done for request in requests):
         engine = load()
-        with progress.meanwhile(f"{stage}: reading what {amount(len(requests), 'prompt')} share"):
+        reading = f"{stage}: reading what {amount(len(requests), 'prompt')} share"
+        with progress.meanwhile(reading), answering_for(engine, "prepare"):
             engine.prepare(requests)
     with progress.stage(str(stage), len(requests), "requests", len(done), longest) as work:
         while owed := _owed(batches, requests, done, load):
