@@ -114,6 +114,11 @@ def test_a_name_means_a_file_or_a_folder_that_has_nothing_else(file, tmp_path):
         find_gguf(str(tmp_path))
 
 
+def test_no_library_shows_a_bar_while_a_file_is_converted(file, tmp_path, capfd):
+    convert_gguf(file, tmp_path / "out")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_check_knows_such_a_base_and_another_part_is_to_be_converted_first(file):
     found = look_up(str(file), ("M0",), Recipe(base=str(file), data={"ift": {"path": "x"}}))
     assert not found.problems and found.shape.layers == LAYERS and found.talk.own
