@@ -126,6 +126,13 @@ def test_as_long_as_one_request_is_owed_there_are_never_0_seconds_left(tmp_path,
     assert "left" not in left(tmp_path, clock, (20,) * 6, drawn=1000, seconds=0.5)[1]
 
 
+def test_before_anything_is_done_no_rate_is_claimed(tmp_path, clock):
+    shows, out = shown(tmp_path)
+    with shows.stage("SFT/model", 2, "steps"):
+        clock(15)
+    assert out.getvalue() == "SFT/model: 0 of 2 steps in 15.0 s\n"
+
+
 def test_the_status_file_says_what_is_done_by_whom_and_when(tmp_path, clock):
     shows, _ = shown(tmp_path)
     with shows.stage("M2/judgments", 10, "requests", done=2) as advance:

@@ -200,7 +200,7 @@ class _Clock:
         mine, left = self.done - self._before, self.eta() if self.done < self.total else None
         most = "at most " if not mine else ""  # of units that are all as long as they may be
         return [
-            *([self._rate(mine / self.spent())] if mine or not self.tokens else []),
+            *([self._rate(mine / self.spent())] if mine else []),
             *([f"{_number(self.tokens / self.spent())} tokens/s"] if self.tokens else []),
             *([f"{most}{duration(max(1.0, left))} left"] if left is not None else []),
         ]
@@ -213,7 +213,8 @@ class _Clock:
         if not self.total:
             return f"{self.name}: {done}"
         tokens = f", {amount(self.tokens, 'token')}" if self.tokens else ""
-        return f"{self.name}: {done}{tokens} in {self.spent():.1f} s ({', '.join(self.told())})"
+        told = ", ".join(self.told())
+        return f"{self.name}: {done}{tokens} in {self.spent():.1f} s{f' ({told})' if told else ''}"
 
 
 def _number(speed: float) -> str:
