@@ -16,8 +16,8 @@ import typer
 
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import Recipe, SourceConfig, read_recipe
-from selfreward.recipe.recipe import _table, change_recipe
+from selfreward.recipe import Recipe, SourceConfig, change_recipe, read_recipe
+from selfreward.recipe.recipe import _table
 from selfreward.records import Ranking
 from selfreward.steps import assert_checkable, load_prompts, load_rankings
 

@@ -27,7 +27,6 @@ from selfreward.records import Message
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from selfreward.engines.template import System, Thinking
     from selfreward.recipe import LoRAConfig
 
 Kind = Literal["folder", "settings", "gguf"]
@@ -41,10 +40,12 @@ GONE = (EOFError, ConnectionError)
 class Talk(NamedTuple):
     """The way of a model's tokenizer and chat template with conversations."""
 
-    thinking: Thinking
+    thinking: str
+    """As `engines.template.Thinking`."""
     stops_within: bool
     """True if a thought's marks hold the token that ends an answer."""
-    system: System
+    system: str
+    """The fate of a system turn, as `engines.template.System`."""
     earlier: str
     """The reason why its template writes no earlier turns; empty where it does."""
     around: int

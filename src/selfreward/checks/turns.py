@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from selfreward.checks.finding import Finding
 from selfreward.checks.look import NamedModel
 from selfreward.recipe import ROLES, Recipe
 from selfreward.records import Conversed
-
-if TYPE_CHECKING:
-    from selfreward.engines.template import System
 
 LOST = {"refused": "refuses a system turn", "dropped": "drops a system turn"}
 WAY_OUT = 'responses.system_role = "user"'
@@ -53,7 +49,7 @@ def _judge(recipe: Recipe, models: Sequence[NamedModel]) -> NamedModel:
     return next((model for model in models if model.name == recipe.judge.by and recipe.judge.by not in ROLES), models[0])
 
 
-def _finding(name: str, fate: System, place: str) -> list[Finding]:
+def _finding(name: str, fate: str, place: str) -> list[Finding]:
     if fate in LOST:
         now = (
             "Put its text into the rubric" if place == JUDGING else f"Set {WAY_OUT}: the text then stands before the user's first"

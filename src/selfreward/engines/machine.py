@@ -9,13 +9,10 @@ import sys
 import time
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from selfreward.errors import SelfRewardError, amount, first_line, pip_install
 from selfreward.recipe import ClusterConfig, TrainerConfig
-
-if TYPE_CHECKING:
-    import torch
 
 WIDTH = 4096
 """Columns of the matrix in the speed measurement: larger than a processor's caches, as a model's matrices are."""
@@ -81,7 +78,7 @@ def wants_bfloat16(trainer: TrainerConfig) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _square(kind: str, dtype: torch.dtype) -> torch.Tensor:
+def _square(kind: str, dtype: Any) -> Any:
     import torch
 
     return torch.ones(WIDTH, WIDTH, dtype=dtype, device=kind)

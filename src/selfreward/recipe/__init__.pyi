@@ -1,5 +1,3 @@
-from .changing import (changed_fields as changed_fields, changed_values as changed_values, merged as merged,
-    set_field as set_field, written as written)
 from .data import (EFTConfig as EFTConfig, SeedConfig as SeedConfig, SourceConfig as SourceConfig)
 from .engines import (BackendConfig as BackendConfig, ClusterConfig as ClusterConfig, ServerConfig as ServerConfig)
 from .fields import (HUB_ID as HUB_ID, IMPORT_PATH as IMPORT_PATH, LOOKED_IN as LOOKED_IN, ROLES as ROLES, AnsweringConfig as AnsweringConfig,
@@ -12,8 +10,9 @@ from .measuring import (CHECKS as CHECKS, FIRST_SECOND_TIE as FIRST_SECOND_TIE, 
     PairwiseConfig as PairwiseConfig, label_name as label_name)
 from .own import (assert_engine as assert_engine, assert_takes as assert_takes, engine_at as engine_at,
     function_at as function_at)
-from .recipe import (Recipe as Recipe, change_recipe as change_recipe,
-    known_fields as known_fields, load_recipe as load_recipe, read_recipe as read_recipe,
-    read_tree as read_tree, shipped_recipes as shipped_recipes)
+from .loading import (change_recipe as change_recipe, load_recipe as load_recipe, merged as merged, set_field as set_field,
+    written as written)
+from .recipe import (Recipe as Recipe, changed_fields as changed_fields, changed_values as changed_values,
+    known_fields as known_fields, read_recipe as read_recipe, read_tree as read_tree, shipped_recipes as shipped_recipes)
 from .training import (NO_MATTER as NO_MATTER, WISE as WISE, DPOConfig as DPOConfig, JudgePairsConfig as JudgePairsConfig, LoRAConfig as LoRAConfig, SFTConfig as SFTConfig,
     TrainerConfig as TrainerConfig)

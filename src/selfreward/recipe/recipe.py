@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,10 +12,9 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from selfreward.errors import SelfRewardError, without_preface
-from selfreward.recipe.changing import changed_recipe
 from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
-from selfreward.recipe.fields import IMPORT_PATH, Located, Section, assert_open, begun_with, look_in, off
+from selfreward.recipe.fields import IMPORT_PATH, Located, Section, assert_open, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
 from selfreward.recipe.measuring import CHECKS, DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
@@ -176,24 +173,6 @@ class Recipe(Section):
         return cluster
 
 
-def load_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """The recipe in a file, or one that comes with the package, with `changes` on top. Raises `SelfRewardError`.
-
-    `changes`: field → value. A dotted field (`dpo.beta`) is set whole, a table is merged into the recipe's.
-    """
-    path = Path(path)
-    path = shipped_recipes().get(path.name.removesuffix(".toml"), path) if path.parent == Path() and not path.exists() else path
-    tree = read_tree(path)
-    look_in(*(begun_with(path.parent) if path.name == "config.json" else ()) or [path.parent])
-    return changed_recipe(partial(read_recipe, where=str(path), folder=path.parent), tree, changes or {})
-
-
-def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """`recipe` with `changes` on top, as for `load_recipe`. Raises `SelfRewardError`."""
-    tree = recipe.model_dump(mode="json", by_alias=True)
-    return changed_recipe(partial(read_recipe, where="recipe", folder=Path()), tree, changes)
-
-
 def read_tree(path: Path) -> dict[str, Any]:
     """The contents of a recipe's file, TOML, or of the JSON that a run keeps of it. Raises `SelfRewardError`."""
     language, loads = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
@@ -245,3 +224,22 @@ def _table(annotation: Any) -> type[BaseModel] | None:
     """The section in a field's type, which may be optional."""
     kinds = (annotation, *get_args(annotation))
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+
+
+def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The dotted names of fields in which two trees differ by more than the spelling of an earlier layout."""
+    return list(changed_values(before, now))
+
+
+def changed_values(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The values before and now, by the dotted names of `changed_fields`; None for a missing value."""
+    old, new = _flat(before), _flat(now)
+    names = sorted(old.keys() | new.keys())
+    return {name: (old.get(name), new.get(name)) for name in names if spelt_now(old.get(name)) != spelt_now(new.get(name))}
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,16 +1,36 @@
-"""Changes of a recipe, as trees of built-ins: fields set by name, tables merged, and in what two recipes differ."""
+"""A recipe from its file, with changes on top: fields set by name, tables merged; and which change is at fault where one is."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe.fields import spelt_now
+from selfreward.recipe.fields import begun_with, look_in
+from selfreward.recipe.recipe import Recipe, read_recipe, read_tree, shipped_recipes
 
 R = TypeVar("R")
+
+
+def load_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe in a file, or one that comes with the package, with `changes` on top. Raises `SelfRewardError`.
+
+    `changes`: field → value. A dotted field (`dpo.beta`) is set whole, a table is merged into the recipe's.
+    """
+    path = Path(path)
+    path = shipped_recipes().get(path.name.removesuffix(".toml"), path) if path.parent == Path() and not path.exists() else path
+    tree = read_tree(path)
+    look_in(*(begun_with(path.parent) if path.name == "config.json" else ()) or [path.parent])
+    return changed_recipe(partial(read_recipe, where=str(path), folder=path.parent), tree, changes or {})
+
+
+def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """`recipe` with `changes` on top, as for `load_recipe`. Raises `SelfRewardError`."""
+    tree = recipe.model_dump(mode="json", by_alias=True)
+    return changed_recipe(partial(read_recipe, where="recipe", folder=Path()), tree, changes)
 
 
 def written(value: Any) -> Any:
@@ -77,22 +97,3 @@ def set_field(tree: dict[str, Any], path: list[str], value: Any) -> None:
         if not isinstance(tree, dict):
             raise SelfRewardError(f"{name} is a field without fields", "--set", f"Set {name} itself, or another field")
     tree[path[-1]] = value
-
-
-def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The dotted names of fields in which two trees differ by more than the spelling of an earlier layout."""
-    return list(changed_values(before, now))
-
-
-def changed_values(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The values before and now, by the dotted names of `changed_fields`; None for a missing value."""
-    old, new = _flat(before), _flat(now)
-    names = sorted(old.keys() | new.keys())
-    return {name: (old.get(name), new.get(name)) for name in names if spelt_now(old.get(name)) != spelt_now(new.get(name))}
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
