@@ -789,7 +789,7 @@ def test_a_model_of_the_hub_is_known_without_its_weights(hub, tmp_path):
     folder = make_model(tmp_path / "hub" / "org" / "tiny", "qwen3", max_position_embeddings=4096)
     checked = of(tmp_path, base="org/tiny")
     base = checked.models[0]
-    assert checked.works and base.where == "on the hub" and base.tokenizer is not None
+    assert checked.works and base.where == "on the hub" and base.talk is not None
     assert base.shape == shape_of(read_config(folder)) and base.download == (folder / "model.safetensors").stat().st_size
     assert any(path.endswith("config.json") for path in hub.asked)
     assert not any("safetensors" in path for path in hub.asked)

@@ -41,7 +41,7 @@ class Talk(NamedTuple):
     """The way of a model's tokenizer and chat template with conversations."""
 
     thinking: str
-    """As `engines.template.Thinking`."""
+    """A word of `engines.template.Thinking`."""
     stops_within: bool
     """True if a thought's marks hold the token that ends an answer."""
     system: str
@@ -133,18 +133,18 @@ class Scout(Looker):
         self._looks: list[tuple[Kind, Path, NamedModel]] = []
 
     def look(self, kind: Kind, path: Path, model: NamedModel) -> NamedModel:
-        """As `Looker.look`."""
+        """Have the other look, as `Looker.look` does."""
         self._looks.append((kind, path, model))
         found: NamedModel = self._ask("look", kind, path, model)
         return found
 
     def count(self, name: str, texts: Sequence[str]) -> list[int]:
-        """As `Looker.count`."""
+        """Have the other count, as `Looker.count` does."""
         numbers: list[int] = self._ask("count", name, texts)
         return numbers
 
     def adapters(self, name: str, lora: LoRAConfig) -> int:
-        """As `Looker.adapters`."""
+        """Have the other count, as `Looker.adapters` does."""
         number: int = self._ask("adapters", name, lora)
         return number
 

@@ -27,7 +27,7 @@ START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from selfrewar
 
 @contextmanager
 def looker() -> Iterator[Looker]:
-    """What looks at models: another process, where there is a core for it and transformers is not loaded here already."""
+    """Give something that looks at models: another process, where there is a core and transformers is not loaded here already."""
     if "transformers" in sys.modules or _cores() < 2:
         from selfreward.checks.look import Looker
 
