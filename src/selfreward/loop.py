@@ -68,7 +68,9 @@ def self_reward(
         written += iteration.prompts
         preferences = preferences + texts if recipe.pairs.accumulate else texts
         dpo = trusted(recipe, iteration, run[f"M{t}"], model, cast)
-        model = cast.join(f"M{t}", run[f"M{t}"].train_dpo(preferences, model, model, dpo, recipe.seed, selector))
+        rehearsed = seed.examples("eft") if dpo.rehearse else ()
+        trained = run[f"M{t}"].train_dpo(preferences, model, model, dpo, recipe.seed, selector, rehearsed=rehearsed)
+        model = cast.join(f"M{t}", trained)
         if recipe.measures(t):
             verdict = watcher.watch(run[f"M{t}"], model, measurer.measure(run[f"M{t}"], model, iteration), iteration)
             if verdict == "back":

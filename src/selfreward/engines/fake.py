@@ -120,10 +120,10 @@ class FakeTrainer:
 
     def dpo(
         self, pairs: Sequence[Contrast], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
-        advance: Advance, every: int | None = None,
+        advance: Advance, every: int | None = None, rehearsed: Sequence[tuple[Asked, str]] = (),
     ) -> Path:  # fmt: skip
-        """Hash the pairs."""
-        inputs, steps = [str(reference.name), *pairs], config.steps(len(pairs))
+        """Hash the pairs, and what is rehearsed."""
+        inputs, steps = [str(reference.name), *pairs, *rehearsed], config.steps(len(pairs))
         folder = self._train(steps, inputs, start, config, seed, work, advance)
         for step in range(every or steps, steps, every or steps):
             shutil.copytree(folder, work / f"step-{step}", dirs_exist_ok=True)

@@ -86,13 +86,14 @@ class Trainer(Protocol):
 
     def dpo(
         self, pairs: Sequence[Contrast], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
-        advance: Advance, every: int | None = None,
+        advance: Advance, every: int | None = None, rehearsed: Sequence[tuple[Asked, str]] = (),
     ) -> Path:  # fmt: skip
         """Train on (prompt, chosen, rejected), answers as text or as sampled ids; returns as `sft` does.
 
         Beside it, in `work/step-N`, lie such folders of the model as it was after every N-th step, the last step excepted.
         With `config.optimizer = "carried"` it begins with the optimizer's state in `work/OPTIMIZER_BEFORE`, where there is such
-        a file, and leaves its own in `work/OPTIMIZER`.
+        a file, and leaves its own in `work/OPTIMIZER`. Every step also learns `config.rehearse` of the (prompt, response)
+        `rehearsed`, which is not given where there are none.
         """
 
     def fits(self, pairs: Sequence[Contrast], start: Path) -> list[bool]:

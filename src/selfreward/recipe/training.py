@@ -160,6 +160,10 @@ class DPOConfig(BatchConfig):
     passes over. The answer is not trained without its thought: such an answer was never sampled, and the model is never asked so.
     Two answers of a pair then have two contexts, so that the normaliser of DPO's derivation does not cancel: the loss is DPO's,
     its optimum is not."""
+    rehearse: int = off(0, ge=0)
+    """Examples of EFT that each step reads beside its pairs and learns as SFT does, so that judging is not unlearnt."""
+    rehearse_weight: float = off(1.0, gt=0)
+    """Weight of their negative log-likelihood, the mean over their tokens, beside the loss of the pairs."""
     dropout: Share = 0.1
     """Dropout in an architecture that has any."""
     checkpoint_every: int = Field(200, ge=1)

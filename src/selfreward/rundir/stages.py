@@ -186,15 +186,17 @@ class ModelFolder:
 
     def train_dpo(
         self, pairs: Sequence[Contrast], start: Checkpoint, reference: Checkpoint, config: DPOConfig, seed: int,
-        chooser: Chooser | None = None, part: Part[Dropped] = MODEL,
+        chooser: Chooser | None = None, part: Part[Dropped] = MODEL, rehearsed: Sequence[tuple[Asked, str]] = (),
     ) -> Checkpoint:  # fmt: skip
         """Train `start` on (prompt, chosen, rejected) against a frozen `reference` into this folder's model.
 
         Pairs that `start` cannot read whole, or its chat template not write, are dropped and counted. With a `chooser` the
-        model is the checkpoint it chooses.
+        model is the checkpoint it chooses. `rehearsed`: (prompt, response) for `config.rehearse`.
         """
         before = optimizer_of(self.run.dir, start, config)
         made_from = ["dpo", pairs, start.fingerprint, reference.fingerprint, config.decisive, seed, *map(file_hash, before)]
+        beside: dict[str, Any] = {"rehearsed": rehearsed} if rehearsed else {}
+        made_from += beside.values()
 
         def prepare(stage: Stage) -> Training:
             fitting, dropped = fitting_pairs(pairs, asked_which_fit(self.run.trainer, pairs, start), start)
@@ -205,8 +207,8 @@ class ModelFolder:
                 for model in (start, reference):
                     assert_unchanged(model)
                 hand_on(before, stage.work)
-                interval = chooser.every if chooser else None
-                return self.run.trainer.dpo(fitting, start.path, reference.path, config, seed, stage.work, advance, interval)
+                given = fitting, start.path, reference.path, config, seed, stage.work, advance
+                return self.run.trainer.dpo(*given, chooser.every if chooser else None, **beside)
 
             if line := encoded_anew(fitting):
                 self.run.progress.say(f"{stage}: {line}")
@@ -214,6 +216,8 @@ class ModelFolder:
             settings = config.model_dump(include={"confidence", "loss"})
             if config.average > 1:
                 settings["averaged"] = config.averaged(len(fitting))
+            if rehearsed:
+                settings["rehearsed"] = config.steps(len(fitting)) * config.rehearse
             return Training(
                 config.steps(len(fitting)), train, left_out, settings, config.optimizer == "carried" and part is MODEL
             )

@@ -123,9 +123,9 @@ def _asked(
 def _ahead(
     it: ModelFolder, prompts: Sequence[Prompt], responses: Records[Response], decided: Decided, recipe: Recipe, model: Checkpoint
 ) -> Checkpoint:  # fmt: skip
-    """A model trained as M_t would be, on the pairs that are known so far."""
+    """A model trained as M_t would be, on the pairs that are known so far; it only answers, and rehearses no judging."""
     pairs = it.keep(PAIRS_AHEAD, decided)
-    dpo = recipe.dpo.of_iteration(number(it.name), recipe.iterations + 1)
+    dpo = recipe.dpo.of_iteration(number(it.name), recipe.iterations + 1).model_copy(update={"rehearse": 0})
     learnt = contrasts(pairs, prompts, responses, recipe.responses.frame)
     return it.train_dpo(learnt, model, model, dpo, recipe.seed, part=AHEAD)
 

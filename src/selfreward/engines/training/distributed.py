@@ -46,10 +46,11 @@ class DistributedTrainer:
 
     def dpo(
         self, pairs: Sequence[Contrast], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
-        advance: Advance, every: int | None = None,
+        advance: Advance, every: int | None = None, rehearsed: Sequence[tuple[Asked, str]] = (),
     ) -> Path:  # fmt: skip
         """DPO against `reference`."""
         call = {"method": "dpo", "examples": pairs, "reference": reference.absolute(), "dpo": config, "seed": seed}
+        call["rehearsed"] = rehearsed
         return self._train(advance, start, work, **call, every=every)
 
     def _train(self, advance: Advance, start: Path, work: Path, **call: Any) -> Path:

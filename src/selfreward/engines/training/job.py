@@ -22,6 +22,7 @@ class Job(BaseModel):
 
     method: Literal["sft", "dpo"]
     examples: tuple[tuple[Asked | Answer | float, ...], ...]
+    rehearsed: tuple[tuple[Asked, str], ...] = ()
     start: Path
     reference: Path | None = None
     sft: SFTConfig | None = None

@@ -18,6 +18,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from selfreward.engines.training.batches import Batches, packed
 from selfreward.engines.training.reading import read_thriftily
+from selfreward.engines.training.rehearsal import Rehearsal
 from selfreward.engines.training.rows import GIVEN, Given, pair_lengths
 from selfreward.engines.training.sharing import Filled, examples_at, uneven
 from selfreward.records import readable, write_whole
@@ -78,8 +79,9 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
     loss_is_scaled_for_ga = True
     """Tells TRL's trainer that `compute_loss` returns a part of the step's loss, not to be divided again."""
 
-    def __init__(self, *given: Any, **named: Any) -> None:
+    def __init__(self, *given: Any, rehearsal: Rehearsal | None = None, **named: Any) -> None:
         """Set TRL's trainer up without hashing all weights for the name of a cache that is not used here."""
+        self.rehearsal, self._forward = rehearsal, (-1, 0)
         name = dpo_trainer.hash_module
         dpo_trainer.hash_module = lambda _: ""
         try:
@@ -91,17 +93,29 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
         return dataset
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *more: Any, **named: Any) -> torch.Tensor:
-        """The part of a pass in the loss of its step, in which every pair has equal weight."""
+        """The part of a pass in the loss of its step, in which every pair has equal weight, with that of what is rehearsed."""
         pairs, processes = inputs.pop("pairs"), self.accelerator.num_processes
         step = examples_at(self.state.global_step, len(self.batches), self.batch_size)
         if pairs and "sft" in self.loss_types:
             self._weigh_likelihood(int(inputs["completion_mask"].chunk(2)[0].sum()), pairs / step)
-        if (weights := inputs.pop("weights", None)) is not None:
-            model = Weighed(model, weights)
+        weights = inputs.pop("weights", None)
+        weighed = model if weights is None else Weighed(model, weights)
         with uneven(self.accelerator, pairs) if step < self.batch_size else nullcontext():
-            loss: torch.Tensor = super().compute_loss(model, inputs, *more, **named)
+            loss: torch.Tensor = super().compute_loss(weighed, inputs, *more, **named)
         share = pairs * processes / step  # of the processes' losses the mean is taken
-        return loss * share if pairs else loss.nan_to_num() * 0
+        loss = loss * share if pairs else loss.nan_to_num() * 0
+        return loss + self._rehearsed(model, step) if self.rehearsal else loss
+
+    def _rehearsed(self, model: Any, pairs: int) -> torch.Tensor | float:
+        """The part of a pass in the loss of what is rehearsed beside the `pairs` of its step."""
+        assert self.rehearsal
+        now, processes = int(self.state.global_step), self.accelerator.num_processes
+        step, passes_before = self._forward
+        which = passes_before if step == now else 0
+        self._forward = (now, which + 1)
+        passes = math.ceil(pairs / (self.args.per_device_train_batch_size * processes))
+        share = self.accelerator.process_index, processes
+        return self.rehearsal.loss(model, now, (which, passes), share, self.accelerator.device)
 
     def _weigh_likelihood(self, tokens: int, share: float) -> None:
         """Weight the chosen responses' likelihood so that each token of its step counts the same; `share`: of its pairs.
@@ -126,7 +140,7 @@ class PlannedDPOTrainer(Planned, DPOTrainer):
     def _precompute_ref_logps(self, dataset: Dataset, *_: object) -> Dataset:
         """Rows with the reference's log-probs; TRL would compute them in training's batches and leave dropout as it is."""
         self.data_collator = Given(self.data_collator)
-        longest = max(max(pair_lengths(row)) for row in dataset)
+        longest = max([max(pair_lengths(row)) for row in dataset] + ([self.rehearsal.longest] if self.rehearsal else []))
         for model in filter(None, (self.model, self.ref_model)):
             read_thriftily(model, longest)
         file = Path(str(self.args.output_dir)) / REFERENCE

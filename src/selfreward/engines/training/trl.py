@@ -31,6 +31,7 @@ from selfreward.engines.training.continued import Carried
 from selfreward.engines.training.learner import Learner, context, load_weights, with_dropout
 from selfreward.engines.training.planned import PlannedDPOTrainer, PlannedSFTTrainer
 from selfreward.engines.training.reading import read_thriftily
+from selfreward.engines.training.rehearsal import Rehearsal
 from selfreward.engines.training.rows import IGNORE, dpo_row, dpo_rows, pair_lengths, sft_row
 from selfreward.engines.training.sharing import Counted
 from selfreward.errors import SelfRewardError, amount, first_line
@@ -88,17 +89,18 @@ class TRLTrainer:
 
     def dpo(
         self, pairs: Sequence[Contrast], start: Path, reference: Path, config: DPOConfig, seed: int, work: Path,
-        advance: Advance, every: int | None = None,
+        advance: Advance, every: int | None = None, rehearsed: Sequence[tuple[Asked, str]] = (),
     ) -> Path:  # fmt: skip
         """DPO (Rafailov et al. 2023, eq. 7) against `reference`, which has its say before the first step and is then let go.
 
         One that is the start model is not loaded twice: it is the model in training, with its adapters off if it has any.
-        Another one is loaded from its own folder: TRL would take M0 for M1.
+        Another one is loaded from its own folder: TRL would take M0 for M1. `rehearsed`: examples for `config.rehearse`.
         """
         learner = Learner(start, config.dropout, self._config)
         rows = dpo_rows(learner.tokenizer, pairs, given=config.thoughts == "given")
         lengths = [pair_lengths(row) for row in rows]
-        _refuse_longer_than(context(start), start, lengths)
+        rehearsal = _rehearsal(learner, rehearsed, config, seed)
+        _refuse_longer_than(context(start), start, [*lengths, *([(rehearsal.longest,)] if rehearsal else [])])
         averaged = config.averaged(len(pairs))
         blank = {**rows[0], "chosen_ids": [], "rejected_ids": []}
         settings = TRLDPOConfig(
@@ -112,7 +114,7 @@ class TRLTrainer:
         safe = Safe(advance, self._keep, lambda model, step: write_model(learner, model, work / f"step-{step}"), due)
         trainer = _made(
             PlannedDPOTrainer, learner, ref_model=None if alone else _frozen(reference), args=settings,
-            train_dataset=self._dataset(rows, blank), callbacks=[safe],
+            train_dataset=self._dataset(rows, blank), callbacks=[safe], rehearsal=rehearsal,
         )  # fmt: skip
         if not alone:
             trainer.ref_model = None
@@ -128,6 +130,16 @@ class TRLTrainer:
 
     def _dataset(self, rows: list[dict[str, list[int]]], blank: dict[str, list[int]]) -> Dataset:
         return Dataset.from_list([*rows, blank] if self._cluster.trainers > 1 else rows)
+
+
+def _rehearsal(
+    learner: Learner, examples: Sequence[tuple[Asked, str]], config: DPOConfig, seed: int
+) -> Rehearsal | None:  # fmt: skip
+    """What a DPO rehearses; None where the recipe wants nothing, or there is nothing."""
+    if not (config.rehearse and examples):
+        return None
+    rows = [sft_row(learner.tokenizer, prompt, response) for prompt, response in examples]
+    return Rehearsal(rows, config.rehearse, config.rehearse_weight, seed)
 
 
 def _frozen(path: Path) -> PreTrainedModel:
@@ -212,7 +224,8 @@ def _train(trainer: Any, learner: Learner, examples: Sequence[Lengths], config: 
     trainer.train(resume_from_checkpoint=checkpoint)
     trained = trainer.accelerator.unwrap_model(trainer.model)
     result = write_model(learner, trained, work / "made")
-    about = {**_padding(trainer), **_shared(trainer), **config.model_dump(include={"confidence", "loss", "average"})}
+    settings = config.model_dump(include={"confidence", "loss", "average"})
+    about = {**_read(trainer, config.steps(len(examples))), **_shared(trainer), **settings}
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in (about, *_logged(trainer)))
     if trainer.accelerator.is_main_process:
         for folder in (result, *work.glob("step-*")):
@@ -220,13 +233,14 @@ def _train(trainer: Any, learner: Learner, examples: Sequence[Lengths], config: 
     return result
 
 
-def _padding(trainer: Any) -> dict[str, float]:
-    """The planned number of tokens in the batches of all epochs, and the share of padding among them.
+def _read(trainer: Any, steps: int) -> dict[str, float]:
+    """The planned number of tokens in the batches of all epochs, and the share of padding among them; and those rehearsed beside.
 
     A prompt counts twice in a pair, though both responses may be read after it once.
     """
     tokens, padding = trainer.batches.tokens(int(trainer.args.num_train_epochs))
-    return {"tokens": tokens, "padding": padding / tokens}
+    rehearsal: Rehearsal | None = getattr(trainer, "rehearsal", None)
+    return {"tokens": tokens, "padding": padding / tokens} | ({"rehearsed": rehearsal.tokens(steps)} if rehearsal else {})
 
 
 def _shared(trainer: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def _train(job: Job) -> None:
         trainer.sft(examples, job.start, job.sft, job.seed, job.work, advance)
     elif job.dpo and job.reference:
         pairs = cast("list[Contrast]", job.examples)
-        trainer.dpo(pairs, job.start, job.reference, job.dpo, job.seed, job.work, advance, job.every)
+        trainer.dpo(pairs, job.start, job.reference, job.dpo, job.seed, job.work, advance, job.every, job.rehearsed)
 
 
 class Teller:

@@ -116,5 +116,5 @@ def spent(run: Path) -> dict[str, int]:
         sampled += json.loads(receipt.read_text()).get("completion_tokens", 0)
         if part_of(stage) is MODEL or stage == "ahead":
             batches = json.loads((receipt.parent / stage / "metrics.jsonl").read_text().splitlines()[0])
-            trained += batches.get("tokens", 0) * (1 - batches.get("padding", 0))
+            trained += batches.get("tokens", 0) * (1 - batches.get("padding", 0)) + batches.get("rehearsed", 0)
     return {"sampled": sampled, "trained": round(trained)}
