@@ -88,6 +88,8 @@ def test_tokens_are_those_of_the_iterations_and_none_of_what_is_measured(tmp_pat
         (tmp_path / f"{stage}.receipt.json").write_text(json.dumps({"completion_tokens": tokens}))
         (tmp_path / stage / "metrics.jsonl").write_text('{"tokens": 1000, "padding": 0.25}\n{"step": 1}\n')
     assert spent(tmp_path) == {"sampled": 320, "trained": 750}
+    (tmp_path / "M2/model/metrics.jsonl").write_text('{"tokens": 1000, "padding": 0.25, "rehearsed": 40}\n{"step": 1}\n')
+    assert spent(tmp_path) == {"sampled": 320, "trained": 790}
 
 
 @pytest.mark.parametrize("world", ["micro", "micro-hard"])

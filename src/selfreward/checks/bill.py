@@ -110,11 +110,13 @@ def _clock(recipe: Recipe, place: Placement) -> Callable[[Stage, Shape | None], 
 def _training(stages: Sequence[Stage], shape: Shape, adapters: int, recipe: Recipe, place: Placement) -> Iterator[Need]:
     """Memory that the largest SFT needs, and the largest DPO."""
     for kind, config in (("SFT", recipe.sft), ("DPO", recipe.dpo)):
-        longest = max((s.sequence.most for s in stages if isinstance(s, TrainingStage) and s.config == config), default=0)
+        of_kind = [stage for stage in stages if isinstance(stage, TrainingStage) and stage.config == config]
+        longest = max((stage.sequence.most for stage in of_kind), default=0)
         if longest:
             example = longest * (2 if kind == "DPO" else 1)
             cuda = place.training.type == "cuda"
-            tokens = example * config.split(tokens=None if cuda else example)[0]
+            size, passes = config.split(tokens=None if cuda else example)
+            tokens = example * size + max(stage.rehearsed.most for stage in of_kind) / passes
             parts = memory.training(
                 shape, recipe.trainer, adapters, place.precision, tokens, longest, kind == "DPO", config.dropout, cuda
             )

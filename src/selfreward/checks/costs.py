@@ -61,6 +61,8 @@ class TrainingStage(NamedTuple):
     """Tokens of one sequence, of which a DPO pair has two."""
     twice: float = 0
     """Tokens that both sequences of a pair begin with."""
+    rehearsed: Span = Span(0, 0)
+    """Tokens of the examples that a step of DPO rehearses."""
 
     @property
     def steps(self) -> int:
@@ -75,7 +77,7 @@ class TrainingStage(NamedTuple):
     @property
     def reads(self) -> Span:
         """Tokens trained on, all epochs."""
-        return self.sequence.times(self.sequences * self.examples * self.config.epochs)
+        return self.sequence.times(self.sequences * self.examples * self.config.epochs).plus(self.rehearsed.times(self.steps))
 
     def computed(self, cuda: bool) -> float:
         """Tokens that are computed in all epochs; on a CPU both sequences of a pair go on from one beginning."""

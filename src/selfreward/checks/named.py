@@ -84,6 +84,7 @@ class Trial:
             self.attempt(partial(load_change_rubric, recipe.eft))
         if recipe.judge_pairs:
             self._judge_pairs(recipe.judge_pairs)
+        self._rehearsal()
         if recipe.cluster:
             self._cluster(recipe.cluster)
         if recipe.trainer.lora and recipe.backend.type != "fake":
@@ -158,6 +159,11 @@ class Trial:
             self.add(Finding("warning", "dpo.nll_weight", what, "Set it to 2, say, or watch health.unscored"))
         if config.replay and not self.recipe.data.eft and not self.recipe.makes_eft:
             self.add(Finding("warning", "judge_pairs.replay", "there is no EFT to replay", "Give data.eft or data.rankings"))
+
+    def _rehearsal(self) -> None:
+        """Check that there is something to rehearse."""
+        if self.recipe.dpo.rehearse and not self.recipe.data.eft and not self.recipe.makes_eft:
+            self.add(Finding("warning", "dpo.rehearse", "there is no EFT to rehearse", "Give data.eft or data.rankings"))
 
     def _cluster(self, cluster: ClusterConfig) -> None:
         """Check that several processes can run; a cluster's machines are asked for when the run begins."""

@@ -88,7 +88,8 @@ class _Planner:
             sequence = self._prompt.plus(self.written, seed.turn)
             if planned.part is MODEL and recipe.teaches_judging(number(planned.folder)):
                 pairs, sequence, prompt = self._with_judgments(pairs, sequence)
-            return TrainingStage(str(planned), pairs, recipe.dpo, sequence, prompt)
+            number_rehearsed = recipe.dpo.rehearse if planned.part is MODEL and seed.eft else 0
+            return TrainingStage(str(planned), pairs, recipe.dpo, sequence, prompt, seed.graded.times(number_rehearsed))
         on = "ift" if planned.folder == SFT else recipe.sft.on
         parts = [(seed.ift, seed.example)] * ("ift" in on) + [(seed.eft, seed.graded)] * ("eft" in on)
         examples = sum(count for count, _ in parts)

@@ -65,7 +65,7 @@ METHODS = [
     Method("nll", TERM),
     Method("consensus+nll", {**LESSONS, "judge_pairs.by": "consensus", "judge_pairs.samples": 8}, 0.72),
     Method("replay+nll", {**LESSONS, "judge_pairs.by": "none", "judge_pairs.replay": 2}, 0.85),
-    Method("rehearse", {"dpo.rehearse": 8}, 0.82),
+    Method("rehearse", {"dpo.rehearse": 4, "dpo.rehearse_weight": 2.0}, 0.9),
     Method("temporal", {"pairs.rejected_from": "M1", "pairs.chosen_from": "ahead"}, 0.42),
     Method("temporal-past", {"pairs.rejected_from": "M1"}, 0.72),
     Method("likelihood", {"judge.method": "likelihood"}, 1.5),
