@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from test_losses import BETA, PAIRS, assert_near, ratios, train
 from test_training import base, policy
 from torch.nn.functional import logsigmoid
+from transformers import AutoModelForCausalLM
 
 from selfreward.engines.training import rehearsal
 from selfreward.engines.training.distributed import DistributedTrainer
@@ -161,3 +162,10 @@ def test_two_processes_rehearse_what_one_does(number, tmp_path):
     assert max((one[name] - before[name]).abs().max() for name in one) > 1e-3
     for name in one:
         torch.testing.assert_close(several[name], one[name], rtol=1e-4, atol=1e-5)
+
+
+def test_adapters_rehearse_too(base, tmp_path):
+    trainer = TRLTrainer(config=TrainerConfig(lora={"rank": 2, "dropout": 0}))
+    plain, made = (dpo(base, tmp_path / str(number), trainer, rehearse=number, learning_rate=1e-2) for number in (0, 4))
+    model, before = (AutoModelForCausalLM.from_pretrained(folder) for folder in (made, plain))
+    assert by_hand(model, EFT) < by_hand(before, EFT)

@@ -2,8 +2,9 @@
 
 The methods of docs/methods.md beside plain self-rewarding and its controls, from one M1 for each seed. Each writes as many
 prompts as bring its tokens, sampled and trained, near those of plain self-rewarding. Other fields are those of the world's recipe
-or the method's own defaults, but for `TERM` and `LESSONS`, which were tuned on seeds from 100 on. Every run is an ordinary run
-folder, and a finished one leaves a record, so that the command goes on where it was stopped, with the folders or without.
+or the method's own defaults, but for `TERM`, `LESSONS` and `REHEARSAL`, which were tuned on seeds from 100 on. Every run is an
+ordinary run folder, and a finished one leaves a record, so that the command goes on where it was stopped, with the folders or
+without.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def controls(recipe: Recipe) -> list[Method]:
 TERM: dict[str, Any] = {"dpo.nll_weight": 2.0}
 """A likelihood term. Two judgments of an answer share almost all of their words, and DPO alone unlearns what they share."""
 LESSONS: dict[str, Any] = {**TERM, "judge_pairs.share": 0.5}
+REHEARSAL: dict[str, Any] = {"dpo.rehearse": 4, "dpo.rehearse_weight": 2.0}
 LOSSES: dict[str, dict[str, Any]] = {
     **{loss: {} for loss in ("ipo", "sigmoid_norm", "hinge", "apo_zero", "sppo_hard")},
     "exo_pair": {"dpo.label_smoothing": 0.001},
@@ -65,7 +67,7 @@ METHODS = [
     Method("nll", TERM),
     Method("consensus+nll", {**LESSONS, "judge_pairs.by": "consensus", "judge_pairs.samples": 8}, 0.72),
     Method("replay+nll", {**LESSONS, "judge_pairs.by": "none", "judge_pairs.replay": 2}, 0.85),
-    Method("rehearse", {"dpo.rehearse": 4, "dpo.rehearse_weight": 2.0}, 0.9),
+    Method("rehearse", {**REHEARSAL, "measure.every": 1}, 0.9),
     Method("temporal", {"pairs.rejected_from": "M1", "pairs.chosen_from": "ahead"}, 0.42),
     Method("temporal-past", {"pairs.rejected_from": "M1"}, 0.72),
     Method("likelihood", {"judge.method": "likelihood"}, 1.5),
@@ -83,7 +85,7 @@ METHODS = [
 def arms(recipe: Recipe) -> Iterator[Method]:
     """The compared arms, with the number of prompts of each; plain self-rewarding first, for the others begin from its M1.
 
-    Of the others M1 and the last model alone are measured, for that takes as long as an iteration.
+    Of the others but `rehearse` M1 and the last model alone are measured, for that takes as long as an iteration.
     """
     rounds = recipe.iterations
     for method in (*controls(recipe), *METHODS):

@@ -13,10 +13,11 @@ INTRODUCTION = """# Every way of learning, on one budget: the world `{world}`
 `python -m selfreward.lab.micro.methods --world {world}`. All arms of a seed go on from one M1; what each method is, and what
 it costs, is in [methods.md](../methods.md). β, learning rate and epochs are those of plain self-rewarding. The arms with `nll`
 have a likelihood term of weight 2, and half of their pairs teach to judge: these numbers were found in twelve runs of the loop on
-seeds from 100 on, in variants of the world; nothing of the other arms was tuned. Scores are by the truth, of 5; pairwise accuracy
-is on held-out rankings, ties by half, and a pair with an answer whose judgments cannot be read is wrong. Intervals are 95 %,
-by {resamples:,} bootstrap resamples of seeds, then of prompts or rankings{few}. Δ is the difference of the last model from that
-of plain self-rewarding, paired by seed and prompt; p is corrected for {compared} methods (Holm), on each axis by itself. Tokens,
+seeds from 100 on, in variants of the world. `rehearse` reads 4 examples in a step with weight 2, the best of three tried on seed
+100 (8 with weight 1, 8 with 4). Nothing of the other arms was tuned. Scores are by the truth, of 5; pairwise accuracy is on
+held-out rankings, ties by half, and a pair with an answer whose judgments cannot be read is wrong. Intervals are 95 %, by
+{resamples:,} bootstrap resamples of seeds, then of prompts or rankings{few}. Δ is the difference of the last model from that of
+plain self-rewarding, paired by seed and prompt; p is corrected for {compared} methods (Holm), on each axis by itself. Tokens,
 sampled and trained after M1, are in % of those of plain self-rewarding.
 """
 FEW = "; with fewer than five seeds they are too narrow, for so few cannot tell how much seeds differ"
