@@ -61,13 +61,14 @@ WAYS = [
         "Rehearse EFT", "EFT rehearsed in every DPO", ("rehearse",),
         "Each step of DPO also reads some of the examples that judging was learnt from, and learns them by their likelihood.",
         "`rehearse` examples a step, read and learnt; nothing is asked or labelled.",
-        "there is no EFT, or its judgments are worse than your model's by now: it is pulled back to them.",
+        "there is no EFT, or its judgments are worse than your model's by now: it is pulled back to them. In the study M1 had not"
+        " learnt all that EFT teaches (more SFT, above); where yours has, expect judging to hold rather than rise.",
     ),
     Way(
         "A likelihood term", MORE, ("nll",),
         "The chosen answer's likelihood is learnt beside the pair (`dpo.nll_weight`), so that DPO does not lower it.",
         "none.",
-        "you want a better judge: by itself it taught nothing of judging. It belongs to pairs of judgments, which share most words.",
+        "you want a better judge: by itself it taught no judging. It belongs to pairs of judgments, which share most words.",
     ),
     Way(
         "Consensus of the judge's samples", "Learning to judge: pairs of judgments",
