@@ -17,7 +17,8 @@ HEAD = """# Which way of learning?
 Written by `scripts/which_way.py`, with the figures of [the study](results/methods.md): a world with a truth (`micro-hard`), a
 model of a million parameters, one budget of tokens, {seeds} seeds or as many as stand beside a figure. *Answers* is what the true
 score gains from M1 to the last model, of 5 points; *judging* what pairwise accuracy gains on held-out rankings; each with its
-95 % interval. For comparison: {controls}.
+95 % interval. *Where all is read*: pairwise accuracy of M1 and of the last model on the rankings of which all judgments of both
+can be read, for much of what judging gains or loses is whether a judgment ends in a score. For comparison: {controls}.
 
 What holds for so small a model need not hold for yours, and no method was tuned here beyond what the study says.
 `selfreward check` tells the price of each on your recipe; held-out rankings (`data.heldout_rankings`) tell whether the judge gets
@@ -30,8 +31,9 @@ better or worse, whatever you take.
 - Take another for the reason that it names below, and not for its figure alone.
 """
 WORSE = "The judge got worse meanwhile; whether yours does, measure."
-RISES = "Both axes rise with certainty for {names}: {told}."
-NONE = "No method that has been run lifts both axes with certainty."
+RISES = "Both axes rise, by intervals without zero, for {names}: {told}."
+NONE = "No method that has been run lifts both axes by intervals without zero."
+FEW = " So few seeds cannot tell how much seeds differ: the intervals are too narrow."
 CONTROLS = {"truth": "the truth for a judge", "sft": "more SFT in place of DPO", "shuffled": "shuffled scores"}
 """Arms of the study that are no way of learning."""
 
@@ -157,11 +159,12 @@ def page(figures: Mapping[str, Any]) -> str:
     arms: Mapping[str, Any] = figures["arms"]
     controls = "; ".join(f"{called}: {gains(arms[name])}" for name, called in CONTROLS.items() if name in arms)
     rising = [name for name, arm in arms.items() if name not in CONTROLS and both_rise(arm)]
-    told = "; ".join(gains(arms[name]) for name in rising)
+    told = "; ".join(gains(arms[name]) + where_read(arms[name]["read_whole"]) for name in rising)
+    few = FEW if min((len(arms[name]["seeds"]) for name in rising), default=5) < 5 else ""
     head = HEAD.format(
         seeds=max(len(arm["seeds"]) for arm in arms.values()), controls=controls, self=gains(arms["self"]),
         worse=WORSE if arms["self"]["judging_gain"]["high"] < 0 else "",
-        rises=RISES.format(names=", ".join(f"`{name}`" for name in rising), told=told) if rising else NONE,
+        rises=RISES.format(names=", ".join(f"`{name}`" for name in rising), told=told) + few if rising else NONE,
     )  # fmt: skip
     return "\n".join([head, *(line for way in WAYS for line in _of(way, arms))]).rstrip() + "\n"
 
@@ -178,6 +181,11 @@ def gains(arm: Mapping[str, Any]) -> str:
     return f"{answers}, judging {judging['value']:+.3f} ({judging['low']:+.3f} to {judging['high']:+.3f})"
 
 
+def where_read(read: Mapping[str, Any]) -> str:
+    """Pairwise accuracy where all judgments can be read; empty where there is no such ranking."""
+    return "" if read["last"] is None else f" (where all is read {read['first']:.3f} → {read['last']:.3f})"
+
+
 def _of(way: Way, arms: Mapping[str, Any]) -> Iterator[str]:
     link = f" ([how](methods.md#{_anchor(way.section)}))" if way.section else ""
     yield from (f"## {way.title}", "", f"{way.what}{link}", "")
@@ -190,7 +198,8 @@ def _measured(way: Way, arms: Mapping[str, Any]) -> Iterator[str]:
     plain = sum(arms["self"]["spent"].values()) if "self" in arms else 0
     for name in filter(arms.__contains__, way.arms):
         number, share = len(arms[name]["seeds"]), sum(arms[name]["spent"].values()) / plain
-        yield f"`{name}`, {number} {'seed' if number == 1 else 'seeds'}: {gains(arms[name])}, with {share:.0%} of the tokens."
+        seeds, read = f"{number} {'seed' if number == 1 else 'seeds'}", where_read(arms[name]["read_whole"])
+        yield f"`{name}`, {seeds}: {gains(arms[name])}{read}, with {share:.0%} of the tokens."
     missing = [name for name in way.arms if name not in arms]
     if missing:
         yield f"Not run yet, so that nobody here knows what it gains: {', '.join(f'`{name}`' for name in missing)}."

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from selfreward.lab.micro import compared, methods
-from selfreward.lab.micro.compared import biases, compare, difference, difference_of_shares, holm
+from selfreward.lab.micro.compared import biases, compare, difference, difference_of_shares, holm, read_whole
 from selfreward.lab.micro.method_runs import judging, spent
 from selfreward.lab.micro.methods import METHODS, Method, Study, arms
 from selfreward.lab.micro.methods_page import as_page
@@ -71,6 +71,18 @@ def test_pairs_are_counted_as_where_models_are_measured(said):
 def test_biases_by_hand():
     rows = np.array([[0, 0, 4, 2.0, 3, 1, 1, 12], [0, 0, 4, 0.0, 1, 1, 5, 12]])
     assert biases(rows) == {"overrates": 0.25, "fives": 0.5, "true_fives": 0.25, "unread": 0.25}
+
+
+def test_what_is_gained_by_form_is_left_out_where_all_judgments_are_read():
+    def case(right, unread):
+        return [right, 4, 4, 0, 0, 0, unread, 12]
+
+    first = np.array([[case(3, 0), case(0, 2), case(2, 0)], [case(1, 0), case(4, 0), case(4, 0)]])
+    last = np.array([[case(4, 0), case(4, 0), case(4, 1)], [case(2, 0), case(3, 0), case(0, 5)]])
+    assert read_whole(first, last) == {"share": 3 / 6, "first": (3 + 1 + 4) / 12, "last": (4 + 2 + 3) / 12}
+    nothing = last.copy()
+    nothing[..., 6] = 1
+    assert read_whole(first, nothing) == {"share": 0.0, "first": None, "last": None}
 
 
 def test_tokens_are_those_of_the_iterations_and_none_of_what_is_measured(tmp_path):

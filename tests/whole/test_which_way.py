@@ -42,6 +42,6 @@ def test_a_method_is_said_to_lift_both_axes_where_both_intervals_are_above_zero_
     for name, arm in figures["arms"].items():
         arm["judging_gain"] = {"value": 0.1, "low": 0.05 if name in ("nll", "sft") else 0.0, "high": 0.2}
     assert [name for name, arm in figures["arms"].items() if both_rise(arm)] == ["nll"]
-    assert "Both axes rise with certainty for `nll`:" in page(figures) and "got worse" not in page(figures)
+    assert "Both axes rise, by intervals without zero, for `nll`:" in page(figures) and "got worse" not in page(figures)
     figures["arms"]["nll"]["true_gain"]["low"] = -0.01
     assert "No method that has been run lifts both axes" in page(figures)

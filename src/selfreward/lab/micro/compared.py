@@ -51,6 +51,7 @@ def _arm(runs: Sequence[MethodRun], plain: Mapping[int, tuple[tuple[float, ...],
         "judging": {name: {figure: _mean(runs, name, figure) for figure in LEARNT} for name in names},
         "true_gain": difference(rows[last], rows["M1"]),
         "judging_gain": difference_of_shares(judged, first),
+        "read_whole": read_whole(*(np.array([run.of(name).judging for run in runs]) for name in ("M1", last))),
         "against": {f"{a} over {b}": versus(rows[a], rows[b]) for a, b in _contests(names)},
         "against_self": {
             "true": difference(rows[last], np.array(plain_true)),
@@ -78,6 +79,17 @@ def biases(rows: Floats) -> dict[str, float]:
         "overrates": float(over / answers), "fives": float(fives / answers), "true_fives": float(truly / answers),
         "unread": float(unread / judgments),
     }  # fmt: skip
+
+
+def read_whole(first: Floats, last: Floats) -> dict[str, float | None]:
+    """Pairwise accuracy of two models on the rankings of which both models' judgments can all be read, and their share of all.
+
+    [seed, ranking, the cases of `judging`] each. What a model gains here it does not gain by form.
+    """
+    both = (first[..., 6] == 0) & (last[..., 6] == 0)
+    pairs = float(first[both][:, 1].sum())
+    right = {"first": float(first[both][:, 0].sum()), "last": float(last[both][:, 0].sum())}
+    return {"share": float(both.mean()), **{name: number / pairs if pairs else None for name, number in right.items()}}
 
 
 def difference(ours: Floats, theirs: Floats) -> dict[str, float]:

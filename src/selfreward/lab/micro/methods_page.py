@@ -23,7 +23,9 @@ sampled and trained after M1, are in % of those of plain self-rewarding.
 FEW = "; with fewer than five seeds they are too narrow, for so few cannot tell how much seeds differ"
 FOLLOWING = ["method", "seeds", "tokens", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
 JUDGING = ["method", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
-OTHERS = ["5 that are best", "exact order", "Spearman", "Kendall", "overrates", "fives (true)", "unread, M1 → last"]
+OTHERS = ["5 that are best", "exact order", "Spearman", "Kendall", "overrates", "fives (true)", "unread, M1 → last", "where read"]
+OTHER_FIGURES = """The last model's other figures, and its biases on ranked answers. *Where read*: pairwise accuracy,
+M1 → last model, on the rankings of which all judgments of both can be read (their share of all); no form is learnt there:"""
 Arm = Mapping[str, Any]
 
 
@@ -41,7 +43,7 @@ def as_page(world: str, figures: Mapping[str, Any]) -> str:
     judging = [[name, *_judging(arm)] for name, arm in arms.items()]
     lines += ["", "## Judging: pairwise accuracy", "", "The ceiling is all that M1 has wrong.", "", *_table(JUDGING, judging)]
     others = [[name, *_others(arm)] for name, arm in arms.items()]
-    lines += ["", "The last model's other figures, and its biases on ranked answers:", "", *_table(["method", *OTHERS], others)]
+    lines += ["", OTHER_FIGURES, "", *_table(["method", *OTHERS], others)]
     if figures["not_run"]:
         lines += ["", f"Not run yet: {', '.join(figures['not_run'])}."]
     return "\n".join([*lines, ""])
@@ -84,4 +86,9 @@ def _others(arm: Arm) -> list[str]:
     last, first, bias = arm["judging"][arm["last"]], arm["bias"]["M1"], arm["bias"][arm["last"]]
     figures = ["–" if last[name] is None else f"{last[name]:.3f}" for name in LEARNT[1:]]
     fives, unread = f"{bias['fives']:.0%} ({bias['true_fives']:.0%})", f"{first['unread']:.1%} → {bias['unread']:.1%}"
-    return [*figures, f"{bias['overrates']:+.2f}", fives, unread]
+    return [*figures, f"{bias['overrates']:+.2f}", fives, unread, _where_read(arm["read_whole"])]
+
+
+def _where_read(read: Mapping[str, float | None]) -> str:
+    shares = " → ".join("–" if read[name] is None else f"{read[name]:.3f}" for name in ("first", "last"))
+    return f"{shares} ({read['share']:.0%})"
