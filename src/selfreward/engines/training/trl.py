@@ -135,7 +135,7 @@ class TRLTrainer:
 def _rehearsal(
     learner: Learner, examples: Sequence[tuple[Asked, str]], config: DPOConfig, seed: int
 ) -> Rehearsal | None:  # fmt: skip
-    """What a DPO rehearses; None where the recipe wants nothing, or there is nothing."""
+    """The examples that a DPO rehearses; None where the recipe wants none, or there is none."""
     if not (config.rehearse and examples):
         return None
     rows = [sft_row(learner.tokenizer, prompt, response) for prompt, response in examples]
