@@ -102,8 +102,8 @@ def _row(
 INTRODUCTION = """## Limits from the run itself
 
 Without clean runs, a run's own M1 and M2 are what later models are held against, in half widths of their intervals
-(`selfreward calibrate RUN`). The limit, {limit:.2f}, is what {share:.0%} of the clean runs of seeds {first} to {last} go beyond at most.
-Of runs recorded before intervals were kept, all but {intervals}, widths are the mean of those that have them.
+(`selfreward calibrate RUN`). The limit, {limit:.2f}, is what {share:.0%} of the clean runs of seeds {first} to {last} go beyond
+at most. Of runs recorded before intervals were kept, all but {intervals}, widths are the mean of those that have them.
 
 **False alarms by own limits**: {false}.
 

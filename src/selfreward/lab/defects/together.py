@@ -77,10 +77,10 @@ SAID = {
 INTRODUCTION = """## One alarm over all figures
 
 The joint figure (`joint.distance`) of a model is the mean of its figures' squared standard deviations from clean runs' mean,
-taken from the first {spread_from} clean runs, each monitor's figures as one. Its limit, {limit:.2f}, is what the furthest model of
-the other {compared_with} never passed: a clean run passes it with probability {holds:.1%} at most, over all its models together.
-The form of this alarm (squares, capped at {cap:g} standard deviations, the mean of each monitor) was chosen after these runs, the
-planted ones below and fresh seeds 200 to 241 had been seen; its limit was not.
+taken from the first {spread_from} clean runs, each monitor's figures as one. Its limit, {limit:.2f}, is what the furthest model
+of the other {compared_with} never passed: a clean run passes it with probability {holds:.1%} at most, over all its models
+together. The form of this alarm (squares, at most {cap:g} standard deviations, each monitor's mean) was chosen after these runs,
+the planted ones below and fresh seeds 200 to 241 had been seen; its limit was not.
 
 {fresh}**Detection** in time, at the strengths that harm half of their runs, and of all harmed runs: {detection}.
 
