@@ -2,9 +2,9 @@
 
 The distance of a model: every figure's squared number of standard deviations from clean runs' mean, `CAP` of them at most; the
 mean of those of each monitor, whose figures say much the same; and the mean over monitors. A run's furthest model is compared
-with the furthest model of clean runs that the means were not taken from: split conformal prediction. A run that is exchangeable with n
-such runs goes beyond the k-th furthest of them with probability k / (n + 1) at most, whatever the distribution and however the
-figures hang together; and since an alarm at any model is an alarm at the furthest, looking after every model costs nothing.
+with the furthest model of clean runs that the means were not taken from: split conformal prediction. A run that is exchangeable
+with n such runs goes beyond the k-th furthest of them with probability k / (n + 1) at most, whatever the distribution and however
+the figures hang together; and since an alarm at any model is an alarm at the furthest, looking after every model costs nothing.
 """
 
 from __future__ import annotations
