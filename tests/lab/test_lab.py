@@ -1,8 +1,11 @@
 """The laboratory: what a defect changes, limits and bounds against numbers by hand, and a small one from its runs to its page."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from functools import partial
 
@@ -37,6 +40,7 @@ from selfreward.lab.defects.runs import LabRun, Seen, run_arm
 from selfreward.lab.defects.table import at_least, at_most, tabulate
 from selfreward.lab.micro.base import JUDGE
 from selfreward.records import Checkpoint, Pair, Ranking, Request, Response, Sampling, to_line
+from tinyrun import PYTHONPATH
 
 BY_NAME = {defect.name: defect for defect in DEFECTS}
 TASK = "sort these two words from a to z: dog cat"
@@ -492,3 +496,31 @@ def test_processes_of_the_laboratory_hear_no_ctrl_c():
     with study._deaf_children():
         deaf = subprocess.run(asks, capture_output=True, text=True, check=True).stdout
     assert (deaf, subprocess.run(asks, capture_output=True, text=True, check=True).stdout) == ("True\n", "False\n")
+
+
+ENDED = """
+import sys
+import time
+from pathlib import Path
+from selfreward.lab.defects import study
+from test_lab import asleep
+study.run_pieces([study.Piece("asleep", asleep, "runs")] * 2, *map(Path, sys.argv[1:]), workers=1, minutes=1)
+"""
+
+
+def asleep(work):
+    (work / "pid").write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def test_a_laboratory_that_is_told_to_end_takes_its_processes_with_it(tmp_path):
+    (tmp_path / "work").mkdir()
+    command = [sys.executable, "-c", ENDED, tmp_path / "out", tmp_path / "work"]
+    laboratory = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": PYTHONPATH}, stderr=subprocess.DEVNULL)
+    while not ((tmp_path / "work" / "pid").exists() and (child := (tmp_path / "work" / "pid").read_text())):
+        assert laboratory.poll() is None
+        time.sleep(0.1)
+    laboratory.send_signal(signal.SIGTERM)
+    assert laboratory.wait(300) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(child), 0)

@@ -37,6 +37,12 @@ def test_the_distance_is_the_mean_square_in_standard_deviations():
     assert distance({"c": 1.0}, USUAL) is None
 
 
+def test_the_figures_of_a_monitor_count_as_one():
+    """By hand: people's two figures are 3 and 1 spreads away, health's is 2; (9 + 1) / 2 = 5 and 4, mean 4.5, not 14 / 3."""
+    usual = {"people.a": (0.0, 1.0), "people.b": (0.0, 1.0), "health.c": (0.0, 1.0)}
+    assert distance({"people.a": 3.0, "people.b": -1.0, "health.c": 2.0}, usual) == pytest.approx(4.5)
+
+
 def test_the_figures_behind_it_are_named_the_furthest_first():
     assert list(deviations({"a": 0.5, "b": -4.0}, USUAL).items()) == [("b", -2.0), ("a", -1.0)]
 

@@ -34,7 +34,7 @@ CURES_ON_THE_WAY: dict[str, dict[str, Any]] = {
     "jury": {"judge.by": ["current", "frozen"], "judge.agreement": 1.0},
     "anchor": {"judge.by": ["current", OUTSIDE], "judge.agreement": 1.0},
     "rollback": {
-        "drift.baseline": "selfreward:lab/defects/baseline.jsonl", "drift.false_alarms": 0.04, "drift.on_alarm": "rollback",
+        "drift.baseline": "selfreward:lab/defects/baseline.jsonl", "drift.false_alarms": 0.02, "drift.on_alarm": "rollback",
     },
 }  # fmt: skip
 """Cures of a judge that goes wrong on the way → their changes to the recipe, from the turn on."""

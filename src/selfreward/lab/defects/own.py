@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from selfreward.lab.defects.arms import FITTING, FRESH, KINDS, TESTING, arms
+from selfreward.lab.defects.arms import FRESH, KINDS, arms
 from selfreward.lab.defects.fit import Clean, caught, first_harm, since
 from selfreward.lab.defects.runs import LabRun
 from selfreward.lab.defects.table import at_least, at_most
 from selfreward.measure import FIRST, distance, own_usual
 from selfreward.records import Baseline
 
+OWN = FRESH[:40]
+"""Seeds of the clean runs that the limit is from; those recorded before them have no intervals."""
 FALSE_ALARMS = 0.05
 """The share of clean runs that may raise the alarm: the default of `drift.false_alarms`."""
 KNOWN = 2 / 3
@@ -64,7 +66,7 @@ def furthest(runs: Iterable[LabRun], widths: Widths) -> list[float]:
 
 def shipped(runs: Sequence[LabRun]) -> list[float]:
     """The distances of the clean runs that limits are fitted on, as `measure/text/own_distances.json` has them."""
-    fitted = (run for run in runs if run.arm == "clean" and run.seed in FITTING)
+    fitted = (run for run in runs if run.arm == "clean" and run.seed in OWN)
     return [round(far, 5) for far in furthest(fitted, mean_widths(runs))]
 
 
@@ -74,17 +76,13 @@ def tabulate_own(runs: Sequence[LabRun], rows: Sequence[Mapping[str, Any]], trut
     if limit is None or not any(run.models["M1"].half for run in runs):
         return None
     widths, begins = mean_widths(runs), {arm.name: arm.begins for arm in arms()}
-    clean = {name: [run for run in runs if run.arm == "clean" and run.seed in seeds] for name, seeds in CLEAN.items()}
+    later = [run for run in runs if run.arm == "clean" and run.seed in FRESH and run.seed not in OWN]
     of_arm = [(row, [run for run in runs if run.arm == row["arm"]]) for row in rows]
     return {
         "limit": limit, "intervals": sum(bool(run.models["M1"].half) for run in runs),
-        "false_alarms": {name: _false(of_seeds, widths, limit) for name, of_seeds in clean.items() if of_seeds},
+        "false_alarms": _false(later, widths, limit) if later else None,
         "defects": [_row(row, of_row, begins[row["arm"]], widths, limit, truth) for row, of_row in of_arm],
     }  # fmt: skip
-
-
-CLEAN = {"held back": TESTING, "fresh": FRESH}
-"""Clean runs that the limit is not from → their seeds."""
 
 
 def _false(clean: Iterable[LabRun], widths: Widths, limit: float) -> dict[str, Any]:
@@ -104,10 +102,10 @@ def _row(
 INTRODUCTION = """## Limits from the run itself
 
 Without clean runs, a run's own M1 and M2 are what later models are held against, in half widths of their intervals
-(`selfreward calibrate RUN`). The limit, {limit:.2f}, is what {share:.0%} of the clean runs of the first seeds go beyond at most.
-Of runs recorded before intervals were kept, all but {intervals}, widths are the mean of those that have them.
+(`selfreward calibrate RUN`). The limit, {limit:.2f}, is what {share:.0%} of the clean runs of seeds {first} to {last} go beyond
+at most. Of runs recorded before intervals were kept, all but {intervals}, widths are the mean of those that have them.
 
-{false}
+**False alarms by own limits**: {false}.
 
 | defect | strength | runs | alarmed | harmed | alarm by the harm |
 |---|---|---|---|---|---|"""
@@ -117,13 +115,10 @@ def own_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
     """The section of the page."""
     if found is None:
         return
-    false = [
-        f"**False alarms by own limits**, {name} seeds: {share['found']} of {share['of']} clean runs, fewer than "
-        f"{share['bound']:.1%} with 95 % confidence."
-        for name, share in found["false_alarms"].items()
-    ]
+    false = "{found} of {of} clean runs of later seeds, fewer than {bound:.1%} with 95 % confidence"
     yield INTRODUCTION.format(
-        limit=found["limit"], share=FALSE_ALARMS, intervals=found["intervals"], false="\n\n".join(false)
+        limit=found["limit"], share=FALSE_ALARMS, intervals=found["intervals"], first=OWN[0], last=OWN[-1],
+        false=false.format(**found["false_alarms"]) if found["false_alarms"] else "not known, for there are no other runs yet",
     )  # fmt: skip
     for row in sorted(found["defects"], key=lambda row: (KINDS.index(row["kind"]), row["defect"], row["strength"])):
         counts = (row["runs"], row["alarmed"], row["harmed"], f"{row['in_time']} of {row['harmed']}")

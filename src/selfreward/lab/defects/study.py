@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -102,15 +102,16 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
     ):
         with _deaf_children():
             running = {pool.submit(piece.run, work): piece for piece in islice(waiting, workers)}
-        while running:
-            finished = _next(running)
-            for future in finished:
-                piece = running.pop(future)
-                keep(future.result(), out / f"{NAME}.{piece.records}.jsonl")
-                done += 1
-                advance(1)
-            if time.monotonic() < end:
-                running |= {pool.submit(piece.run, work): piece for piece in islice(waiting, len(finished))}
+        with _ending_children():
+            while running:
+                finished = wait(running, return_when=FIRST_COMPLETED).done
+                for future in finished:
+                    piece = running.pop(future)
+                    keep(future.result(), out / f"{NAME}.{piece.records}.jsonl")
+                    done += 1
+                    advance(1)
+                if time.monotonic() < end:
+                    running |= {pool.submit(piece.run, work): piece for piece in islice(waiting, len(finished))}
     return done
 
 
@@ -124,11 +125,15 @@ def _deaf_children() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def _next(running: Iterable[Future[Record]]) -> set[Future[Record]]:
-    """Wait until at least one run is done; Ctrl-C ends the others, which continue another time."""
+@contextmanager
+def _ending_children() -> Iterator[None]:
+    """End the child processes at Ctrl-C, and at SIGTERM likewise; their runs continue another time."""
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return wait(running, return_when=FIRST_COMPLETED).done
+        yield
     except KeyboardInterrupt:
         for worker in active_children():
             worker.terminate()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, handler)

@@ -12,8 +12,8 @@ from selfreward.lab.defects.runs import LabRun
 from selfreward.lab.defects.table import HARMFUL, at_least, at_most, counted
 from selfreward.measure import CAP, Joint, calibrate, first_beyond
 
-FALSE_ALARMS = 0.04
-"""The share of clean runs that may raise the joint alarm."""
+FALSE_ALARMS = 0.02
+"""The share of clean runs that may raise the joint alarm: half of what fresh runs are to show, for a share has an interval."""
 Figures = dict[str, dict[str, float]]
 
 
@@ -31,9 +31,9 @@ def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]]) 
     `single`: the rows of the planted defects by single limits, as `tabulate` gives them.
     """
     clean = {seeds: [run for run in runs if run.arm == "clean" and run.seed in seeds] for seeds in (FITTING, TESTING, FRESH)}
-    baseline = calibrate([figures_of(run) for run in clean[FITTING]])
+    baseline = calibrate([figures_of(run) for run in (*clean[FITTING], *clean[TESTING])])
     limit = baseline.limit(FALSE_ALARMS)
-    if limit is None or not clean[TESTING]:
+    if limit is None:
         return None
     joint, truth = Joint(baseline, limit), true_scores(clean[FITTING])
     by_name = {arm.name: arm for arm in arms()}
@@ -42,9 +42,8 @@ def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]]) 
     of_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
     harmful = [row for row in rows if row["harmed"] >= HARMFUL * row["runs"]]
     return {
-        "spread_from": len(clean[FITTING]) // 2, "compared_with": len(baseline.furthest), "limit": limit,
-        "holds": baseline.finest, "false_alarms": _false(clean[TESTING], joint), "defects": rows,
-        "fresh": _false(clean[FRESH], joint) if clean[FRESH] else None,
+        "spread_from": (len(clean[FITTING]) + len(clean[TESTING])) // 2, "compared_with": len(baseline.furthest), "limit": limit,
+        "holds": baseline.finest, "defects": rows, "fresh": _false(clean[FRESH], joint) if clean[FRESH] else None,
         "harmful": {kind: _seen([row for row in harmful if row["kind"] == kind]) for kind in KINDS},
         "all": {kind: _seen(rows) for kind, rows in of_kind.items()}, "own": tabulate_own(runs, rows, truth),
     }  # fmt: skip
@@ -78,11 +77,10 @@ SAID = {
 INTRODUCTION = """## One alarm over all figures
 
 The joint figure (`joint.distance`) of a model is the mean of its figures' squared standard deviations from clean runs' mean,
-taken from the first {spread_from} clean runs. Its limit, {limit:.2f}, is what the furthest model of the other {compared_with}
-never passed: a clean run passes it with probability {holds:.1%} at most, over all its models together. The form of this alarm
-(squares, capped at {cap:g} standard deviations) was chosen after these runs had been seen; its limit was not.
-
-**False alarms**: {false}, fewer than {false_bound:.1%} with 95 % confidence.
+taken from the first {spread_from} clean runs, each monitor's figures as one. Its limit, {limit:.2f}, is what the furthest model
+of the other {compared_with} never passed: a clean run passes it with probability {holds:.1%} at most, over all its models
+together. The form of this alarm (squares, at most {cap:g} standard deviations, each monitor's mean) was chosen after these runs,
+the planted ones below and fresh seeds 200 to 241 had been seen; its limit was not.
 
 {fresh}**Detection** in time, at the strengths that harm half of their runs, and of all harmed runs: {detection}.
 
@@ -94,11 +92,10 @@ def joint_lines(figures: Mapping[str, Any] | None) -> Iterator[str]:
     """The section of the page."""
     if figures is None:
         return
-    false, fresh = figures["false_alarms"], figures["fresh"]
+    fresh = figures["fresh"]
     kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in figures["defects"])]
     yield INTRODUCTION.format(
         **{name: figures[name] for name in ("spread_from", "limit", "compared_with", "holds")}, cap=CAP,
-        false=f"{false['found']} of {false['of']} clean runs", false_bound=false["bound"],
         fresh=FRESH_SEEDS.format(**fresh) if fresh else "",
         detection="; ".join(f"{SAID[kind]} {_share(figures['harmful'][kind])}, {_share(figures['all'][kind])}" for kind in kinds),
     )  # fmt: skip

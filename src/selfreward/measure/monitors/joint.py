@@ -1,10 +1,10 @@
 """One alarm over all figures and all models of a run, with an error rate that holds however often one looks.
 
-The distance of a model is the mean, over its figures, of the squared number of standard deviations that each lies from clean
-runs' mean, no figure counted beyond `CAP` of them. A run's furthest model is compared with the furthest model of clean runs that
-the means were not taken from: split conformal prediction. A run that is exchangeable with n such runs goes beyond the k-th
-furthest of them with probability k / (n + 1) at most, whatever the distribution and however the figures hang together; and since
-an alarm at any model is an alarm at the furthest, looking after every model costs nothing.
+The distance of a model: every figure's squared number of standard deviations from clean runs' mean, `CAP` of them at most; the
+mean of those of each monitor, whose figures say much the same; and the mean over monitors. A run's furthest model is compared
+with the furthest model of clean runs that the means were not taken from: split conformal prediction. A run that is exchangeable
+with n such runs goes beyond the k-th furthest of them with probability k / (n + 1) at most, whatever the distribution and however
+the figures hang together; and since an alarm at any model is an alarm at the furthest, looking after every model costs nothing.
 """
 
 from __future__ import annotations
@@ -85,8 +85,10 @@ def calibrate(runs: Sequence[Figures]) -> Baseline:
 
 def distance(figures: Mapping[str, float], usual: Mapping[str, tuple[float, float]]) -> float | None:
     """The distance of a model from clean runs: about 1 for a clean one, `CAP`² at most; None without a figure in `usual`."""
-    squares = [min(abs(off), CAP) ** 2 for off in deviations(figures, usual).values()]
-    return fmean(squares) if squares else None
+    squares: dict[str, list[float]] = defaultdict(list)
+    for name, off in deviations(figures, usual).items():
+        squares[name.partition(".")[0]].append(min(abs(off), CAP) ** 2)
+    return fmean(map(fmean, squares.values())) if squares else None
 
 
 def deviations(figures: Mapping[str, float], usual: Mapping[str, tuple[float, float]]) -> dict[str, float]:
