@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -34,9 +34,8 @@ def alive(say: Say, name: str) -> Callable[[float], object]:
     return lambda seconds: say(f"{name}, {seconds:.0f} s")
 
 
-def learn(kind: str, lesson: Mapping[str, Any], earlier: str, repeats: int, apart: Callable[..., Run], say: Say) -> list[Run]:
+def learn(kind: str, lesson: Mapping[str, Any], earlier: str, repeats: int, apart: Callable[..., Run], say: Say) -> Iterator[Run]:
     """Costs of trainings of one kind by every trainer there is, in turn, `repeats` times. `earlier`: sources of another build."""
-    runs = []
     for _ in range(repeats):
         for sort in OF_KIND[kind]:
             if sort == "earlier" and not earlier:
@@ -46,23 +45,22 @@ def learn(kind: str, lesson: Mapping[str, Any], earlier: str, repeats: int, apar
                 found = tried(partial(apart, measured_there, Path(earlier), "training", given, pulse=alive(say, sort)))
             else:
                 found = tried(partial(apart, spent, given, pulse=alive(say, sort)))
-            runs.append({"sort": sort, **found})
             say(f"{kind}, {SORTS[sort]}: {found.get('died') or _seconds(found)}")
-    return runs
+            yield {"sort": sort, **found}
 
 
 def _seconds(found: Run) -> str:
     return f"{found['cpu']:.2f} s of processor, {found['wall']:.2f} s"
 
 
-def sample(work: Spoken, named: tuple[str, tuple[str, ...], str], threads: int, apart: Callable[..., Run], say: Say) -> list[Run]:
+def sample(
+    work: Spoken, named: tuple[str, tuple[str, ...], str], threads: int, apart: Callable[..., Run], say: Say
+) -> Iterator[Run]:
     """Costs of candidates and judgments by every engine that `named` tells: llama.cpp's Python, its files, vLLM's Python."""
-    runs = []
     for engine in engines(work.model, *named):
         found = tried(partial(apart, _sampled, work, engine, threads, pulse=alive(say, engine.title)))
-        runs.append({"arm": engine.arm, "title": engine.title, "dtype": engine.dtype, **found})
         say(f"({engine.arm}) {engine.title}: {found.get('died') or _spent(found)}")
-    return runs
+        yield {"arm": engine.arm, "title": engine.title, "dtype": engine.dtype, **found}
 
 
 def _spent(found: Run) -> str:

@@ -247,9 +247,10 @@ def _trainers(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figu
     names = ("rows", "batch", "prompt", "response", "dtype", "seed")
     lesson = {**{name: getattr(sitting, name) for name in names}, "model": str(work.model), "vocabulary": work.vocabulary}
     for kind in sitting.kinds:
-        runs = learn(kind, lesson, work.earlier, sitting.repeats, apart, say)
-        about = {**known, "kind": kind, "lesson": {**lesson, "model": known["model"]}, "runs": runs}
-        figures.put(f"trainers {known['model']} {kind} {sitting.rows} {sitting.response[1]}", about)
+        about = {**known, "kind": kind, "lesson": {**lesson, "model": known["model"]}, "runs": []}
+        for found in learn(kind, lesson, work.earlier, sitting.repeats, apart, say):
+            about["runs"].append(found)
+            figures.put(f"trainers {known['model']} {kind} {sitting.rows} {sitting.response[1]}", about)
 
 
 def _engines(sitting: Sitting, figures: Figures, say: Say) -> None:
@@ -267,10 +268,11 @@ def _engines(sitting: Sitting, figures: Figures, say: Say) -> None:
         for name, python in (("llama", sitting.llama), ("vllm", sitting.vllm))
     }
     named = (asked["llama"], tuple(str(Path(file).absolute()) for file in sitting.gguf), asked["vllm"])
-    runs = sample(work, named, about["threads"], apart, say)
     there = {"model": Path(sitting.model).name, "date": date.today().isoformat(), "machine": about, "threads": about["threads"]}
-    more = {"packages": packages(asked["llama"], asked["vllm"]), "work": _asked(work), "runs": runs}
-    figures.put(f"engines {there['model']} {sitting.prompts} {work.judgment_tokens}", {**there, **more})
+    part = {**there, "packages": packages(asked["llama"], asked["vllm"]), "work": _asked(work), "runs": []}
+    for found in sample(work, named, about["threads"], apart, say):
+        part["runs"].append(found)
+        figures.put(f"engines {there['model']} {sitting.prompts} {work.judgment_tokens}", part)
 
 
 def _utilisation(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:

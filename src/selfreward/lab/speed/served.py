@@ -33,7 +33,7 @@ ROOM = 2048
 """Tokens of a prompt and its answer."""
 BEFORE = 4600
 """Characters of judged examples in front of the rubric, so that a judge's prompt is mostly the same for all."""
-READY = 900.0
+READY = 3000.0
 """Seconds to wait for a server to load its model."""
 LLAMA = """
 import sys, xllamacpp
@@ -158,7 +158,7 @@ def _command(engine: Engine, port: int, threads: int) -> list[str]:
         "port": port, "host": "127.0.0.1", "max-model-len": ROOM, "max-num-seqs": AT_ONCE, "generation-config": "vllm",
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return [engine.python, "-m", "vllm.entrypoints.openai.api_server", "--enable-prefix-caching", *words]
+    return [engine.python, "-m", "vllm.entrypoints.openai.api_server", "--enable-prefix-caching", "--enforce-eager", *words]
 
 
 def _environment(threads: int) -> dict[str, str]:
