@@ -132,13 +132,18 @@ def engines(
 
     \b
     prompts=16             prompts in the iteration
+    n=4                    candidates of a prompt
+    k=3                    judgments of a candidate
     judgment_tokens='[32]' the most tokens of a judgment
     llama='""'             the Python of an environment with xllamacpp
     gguf='[]'              files of the model for it
     vllm='""'              the Python of an environment with vLLM
     seed=0                 the seed of prompts and samples
     """  # noqa: D301
-    fields = {"judgment_tokens": [32], **_fields(changes, "prompts", "judgment_tokens", "llama", "gguf", "vllm", "seed")}
+    fields = {
+        "judgment_tokens": [32],
+        **_fields(changes, "prompts", "n", "k", "judgment_tokens", "llama", "gguf", "vllm", "seed"),
+    }
     _bench(out, real=True, model=model, **fields)
 
 

@@ -63,6 +63,10 @@ class Sitting:
     """Least and most tokens of a prompt."""
     response: tuple[PositiveInt, PositiveInt] = (20, 120)
     """Least and most tokens of a response."""
+    n: PositiveInt = 4
+    """Candidates of a prompt, on real weights."""
+    k: PositiveInt = 3
+    """Judgments of a candidate, on real weights."""
     real: bool = False
     """True if `model` is a folder whose own weights are sampled from, by several engines, in place of the arms."""
     llama: str = ""
@@ -261,7 +265,7 @@ def _engines(sitting: Sitting, figures: Figures, say: Say) -> None:
     about = apart(machine, sitting.device)
     work = Spoken(
         model=Path(sitting.model).absolute(), vocabulary=0, prompts=sitting.prompts, judgment_tokens=sitting.judgment_tokens[0],
-        seed=sitting.seed, dpo=False,
+        seed=sitting.seed, dpo=False, n=sitting.n, k=sitting.k,
     )  # fmt: skip
     asked = {
         name: str(Path(python).absolute()) if python else ""
@@ -272,7 +276,7 @@ def _engines(sitting: Sitting, figures: Figures, say: Say) -> None:
     part = {**there, "packages": packages(asked["llama"], asked["vllm"]), "work": _asked(work), "runs": []}
     for found in sample(work, named, about["threads"], apart, say):
         part["runs"].append(found)
-        figures.put(f"engines {there['model']} {sitting.prompts} {work.judgment_tokens}", part)
+        figures.put(f"engines {there['model']} {sitting.prompts} {sitting.n} {sitting.k} {work.judgment_tokens}", part)
 
 
 def _utilisation(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:

@@ -89,9 +89,17 @@ def iterations(given: Mapping[str, Any]) -> dict[str, Any]:
     """Seconds of the iterations of a recipe, whose path is `recipe`, by the other build's own code, and of the processor."""
     from importlib import import_module
 
-    overhead, kept = import_module("selfreward.lab.speed.overhead"), []
-    ledger = overhead.Ledger
-    overhead.Ledger = lambda *device: kept.append(ledger(*device)) or kept[-1]
+    overhead: Any = import_module("selfreward.lab.speed.overhead")
+    kept: list[Any] = []
+
+    class Kept(overhead.Ledger):
+        """A ledger that is still at hand when the other build is done with it."""
+
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            kept.append(self)
+
+    overhead.Ledger = Kept
     found: dict[str, Any] = overhead.overhead(given["recipe"])
     return {**found, "processor": kept[0].cpu["iterations"]}
 

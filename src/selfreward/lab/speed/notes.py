@@ -11,12 +11,14 @@ Made by `selfreward bench` (`make bench`): candidates, judgments and DPO on mode
 arm. Every arm runs in a process of its own, once on a few tokens before it is measured; imports are not measured, loading the
 model is. All sample at temperature 0.7 and top-p 0.9. No model ever ends a turn, by its weights, so all write the same lengths.
 A random model writes no scores: in every arm the CRC-32 of a judgment's text stands for its score. DPO is in float32 on a CPU,
-without dropout, batches of 4 pairs; in (a) to (c) its reference's log-probabilities are computed once."""
+without dropout, batches of 4 pairs; in (a) to (c) its reference's log-probabilities are computed once. Trainings alone
+(`selfreward bench trainers`) and engines on real weights (`selfreward bench engines`) have sections of their own."""
 
 TARGETS = (
     "By processor seconds, all threads, of what ran in turn in one sitting; ÷ floor only where there was one thread. "
     "Records at scale have [a page of their own](scale.md)."
 )
+BUSY = " (more than its cores: read processor seconds side by side, not walls)"
 SUPERSEDED = "# Of an earlier build\n\nWhat follows was measured on the build of its date, and not again since."
 ARMS = {
     "a": (
@@ -80,9 +82,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def load(part: Mapping[str, Any]) -> str:
-    """The load of the machine when the measurement began; shared cores give no reliable seconds."""
-    load = part["machine"].get("load")
-    return "" if load is None else f", a load of {load:.1f} before it began"
+    """The load of the machine when the measurement began; shared cores give no reliable seconds of the clock."""
+    load, cores = part["machine"].get("load"), part["machine"]["cores"]
+    if load is None:
+        return ""
+    return f", a load of {load:.1f} before it began" + (BUSY if load > cores else "")
 
 
 def threads(count: int) -> str:

@@ -72,6 +72,9 @@ def engines(model: Path, llama: str, gguf: tuple[str, ...], vllm: str) -> list[E
 class Spoken(Work):
     """Work in ordinary words, from the seed of the checkable world, and with the paper's rubric."""
 
+    before: int = BEFORE
+    """Characters of judged examples in front of the rubric."""
+
     def texts(self) -> list[str]:
         """The prompts; no two are the same."""
         rows = _rows("prompts.jsonl")
@@ -82,7 +85,7 @@ class Spoken(Work):
         rows = [f"{row['prompt']}\n{row['response']}" for row in _rows("eft.jsonl")]
         rows = [row for row in rows if not {"{", "}"} & set(row)]
         random.Random(f"rubric {self.seed}").shuffle(rows)
-        text = "\n\n".join(rows)[:BEFORE]
+        text = "\n\n".join(rows)[: self.before]
         return f"{text}\n\n{(files('selfreward.recipe') / 'rubrics' / 'judge_additive.txt').read_text(encoding='utf-8')}"
 
 
@@ -108,7 +111,7 @@ def spend_served(work: Spoken, engine: Engine, threads: int, stage: Path) -> dic
 
         servers = {"engine": server.config} if server else {}
         start = outside_model("engine", servers) if server else load_checkpoint("M1", str(work.model))
-        warm = replace(work, seed=work.seed + 1, prompts=1, candidate_tokens=4, judgment_tokens=4)
+        warm = replace(work, seed=work.seed + 1, prompts=1, n=1, k=1, candidate_tokens=4, judgment_tokens=4, before=0)
         for part in (warm, work):
             ledger = Both(work.device, stage)
             with TemporaryDirectory() as folder:

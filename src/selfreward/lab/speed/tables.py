@@ -7,6 +7,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+from selfreward.errors import amount
 from selfreward.lab.speed import beside, notes, targets
 from selfreward.lab.speed.floor import BYTES, Need, Shape, needs
 from selfreward.lab.speed.measure import ARMS
@@ -73,8 +74,8 @@ def _spent(part: Part) -> dict[str, Spent]:
 
 def _arms(part: Part) -> str:
     work, spent = part["work"], _spent(part)
-    title = f"## {part['model']}, judgments of {work['judgment_tokens']} tokens, {work['prompts']} prompts"
-    title = title if _judged(work) else f"## {part['model']}, candidates alone, {work['prompts']} prompts"
+    title = f"## {part['model']}, judgments of {work['judgment_tokens']} tokens, {amount(work['prompts'], 'prompt')}"
+    title = title if _judged(work) else f"## {part['model']}, candidates alone, {amount(work['prompts'], 'prompt')}"
     title += "" if work["dpo"] or not _judged(work) else ", without DPO"
     title += ", DPO by LoRA" if work["lora"] and work["dpo"] else ""
     blocks = [title, _conditions(part)]
@@ -111,7 +112,7 @@ def _conditions(part: Part) -> str:
         read = Work(**_with_model(work)).judge_tokens
         judged = f"judge's prompt {read:,}, of which {work['rubric_head']:,} constant before the rest"
         lengths = f"K = {work['k']}, {lengths[0].lower()}{lengths[1:]}; {judged}"
-    calls = f"`generate()` takes {work['chunks'][0]} prompts a call for candidates and {work['chunks'][1]} for judging"
+    calls = f"`generate()` takes {amount(work['chunks'][0], 'prompt')} a call for candidates and {work['chunks'][1]} for judging"
     room = f"{machine['cores']} cores, {notes.threads(machine['threads'])}{notes.load(part)}"
     return f"{first}, {room}; {versions}; {part['date']}. {lengths}. {calls}."
 
@@ -154,7 +155,8 @@ def _floors(part: Part, spent: Mapping[str, Spent]) -> str:
     shape, rates = Shape(**part["shape"]), part["rates"]
     floors = needs(Work(**_with_model(part["work"])), shape)
     measured = [stage for stage in _stages(part["work"]) if stage != "dpo" or part["work"]["dpo"]]
-    lines = [_floor(stage, floors[stage], spent, rates) for stage in measured]
+    clock = "cpu" if part["machine"]["threads"] == 1 else "wall"  # one thread's processor seconds do not tell of other work
+    lines = [_floor(stage, floors[stage], spent, rates, clock) for stage in measured]
     able = f"{rates['multiply_adds'] / 1e9:,.1f} billion multiply-adds and {rates['bytes'] / 1e9:,.1f} GB a second"
     if ends := part.get("ends"):
         before, after = (f"{end['multiply_adds'] / 1e9:,.1f}" for end in ends)
@@ -164,7 +166,7 @@ def _floors(part: Part, spent: Mapping[str, Spent]) -> str:
         "multiply-adds, billions",
         "GB",
         "seconds",
-        "(a)",
+        f"(a), {CLOCKS[clock]}",
         "(a) ÷ floor",
         "(a), tokens sampled a second",
         "(b), the same",
@@ -172,18 +174,18 @@ def _floors(part: Part, spent: Mapping[str, Spent]) -> str:
     return f"The machine does {able} ({BYTES[part['work']['dtype']]} bytes a number).\n\n{notes.table(header, lines)}"
 
 
-def _floor(stage: str, need: Need, spent: Mapping[str, Spent], rates: Mapping[str, float]) -> list[str]:
-    least, took = need.seconds(rates), spent["a"].of("wall", stage)
-    pace = [_pace(spent[arm], stage) if arm in spent else "–" for arm in ("a", "b")]
+def _floor(stage: str, need: Need, spent: Mapping[str, Spent], rates: Mapping[str, float], clock: str) -> list[str]:
+    least, took = need.seconds(rates), spent["a"].of(clock, stage)
+    pace = [_pace(spent[arm], stage, clock) if arm in spent else "–" for arm in ("a", "b")]
     return [
         stage, f"{need.multiply_adds / 1e9:,.2f}", f"{need.bytes / 1e9:,.2f}", f"{least:.3f}", f"{took:.2f}",
         f"{took / least:.1f}", *pace,
     ]  # fmt: skip
 
 
-def _pace(spent: Spent, stage: str) -> str:
-    """Tokens sampled in a second."""
-    return f"{spent.sampled(stage) / spent.of('wall', stage):,.0f}" if spent.sampled(stage) else "–"
+def _pace(spent: Spent, stage: str, clock: str) -> str:
+    """Tokens sampled in a second of a clock."""
+    return f"{spent.sampled(stage) / spent.of(clock, stage):,.0f}" if spent.sampled(stage) else "–"
 
 
 def _left_over(work: Mapping[str, Any], ours: Spent) -> str:
@@ -191,7 +193,7 @@ def _left_over(work: Mapping[str, Any], ours: Spent) -> str:
     rest = median(1 - sum(run["inside"].values()) / sum(run["wall"].values()) for run in ours.runs)
     lines = [notes.LEFT.format(rest=100 * rest)]
     if work["dpo"]:
-        share = 100 * ours.of("wall", "dpo") / ours.total("wall")
+        share = 100 * ours.of("cpu", "dpo") / ours.total("cpu")
         lines.append(notes.DPO.format(share=share, steps=-(-work["prompts"] // work["batch"])))
     return " ".join(lines)
 

@@ -5,9 +5,10 @@ Only what was measured is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from selfreward.errors import amount
 from selfreward.lab.speed import notes
 from selfreward.lab.speed.beside import SAMPLING, middle, pace
 from selfreward.lab.speed.floor import Shape, needs
@@ -42,7 +43,7 @@ class Target(NamedTuple):
 
 def section(parts: Mapping[str, Part]) -> str:
     """The page's table of targets; empty where nothing measured bears on one."""
-    found = [target for key, part in parts.items() for target in FOUND.get(key.split()[0], lambda part: iter(()))(part)]
+    found = [target for key, part in parts.items() if (kind := key.split()[0]) in FOUND for target in FOUND[kind](part)]
     if not found:
         return ""
     lines = [[each.name, each.bound, f"{each.found:.2f}", "met" if each.met else "**missed**"] for each in found]
@@ -53,7 +54,7 @@ def _arms(part: Part) -> Iterator[Target]:
     work, spent = part["work"], _spent(part)
     if "a" not in spent:
         return
-    what = f"{part['model']}, {work['prompts']} prompts"
+    what = f"{part['model']}, {amount(work['prompts'], 'prompt')}"
     if "b" in spent:
         yield Target(f"candidates, {what}: generate() ÷ ours", 2.0, _ratio(spent, "b", "candidates"))
     yield from _judged(part, spent, what)
@@ -133,4 +134,9 @@ def _overhead(part: Part) -> Iterator[Target]:
         yield Target(f"iterations of the recipe {part['recipe']}: earlier build ÷ ours", 2.0, found)
 
 
-FOUND = {"arms": _arms, "trainers": _trainers, "engines": _engines, "overhead": _overhead}
+FOUND: dict[str, Callable[[Part], Iterator[Target]]] = {
+    "arms": _arms,
+    "trainers": _trainers,
+    "engines": _engines,
+    "overhead": _overhead,
+}
