@@ -859,3 +859,28 @@ def test_markup_in_a_name_is_only_text(tmp_path):
 def test_numbers_as_they_are_shown():
     assert [short(number) for number in (7, 999.6, 12_340, 1.5e6, 68.98e9)] == ["7", "1000", "12.3 k", "1.5 M", "69 B"]
     assert [gigabytes(size) for size in (1.6e7, 1.2e9)] == ["16.0 MB", "1.2 GB"]
+
+
+# bfloat16 on a processor
+
+
+@pytest.mark.parametrize(
+    ("rates", "changes", "says"),
+    [
+        ((2e3, 10e3), {}, "five times as fast"),
+        ((2e3, 2.8e3), {}, None),  # less than one and a half times as fast
+        ((2e9, 10e9), {}, None),  # seconds in all
+        ((2e3, 10e3), {"backend__dtype": "bfloat16"}, None),
+    ],
+)
+def test_a_processor_that_is_much_faster_in_bfloat16_is_told(rates, changes, says, tmp_path, monkeypatch):
+    monkeypatch.setattr(bill, "matmul_rate", lambda device, bfloat16, rows: rates[bfloat16])
+    checked = of(tmp_path, **changes)
+    found = [text for text in complaints(checked, "warning") if text.startswith("backend.dtype")]
+    if says is None:
+        assert found == []
+        return
+    asked = [line.seconds for line in checked.bill.lines if not isinstance(line.stage, TrainingStage)]
+    assert checked.bill.halved == pytest.approx((sum(asked), sum(asked) / 5))
+    now, then = (f"{sum(asked) / part:,.0f}" for part in (60, 300))
+    assert found == [f"backend.dtype: sampling in float32 may take {now} minutes, and {then} in bfloat16 on this processor"]

@@ -1,24 +1,29 @@
 """The comparison of speeds: that every arm does the same work, that what is counted is what was computed, the floor, the page."""
 
 import json
+import math
 import os
 import re
+import shutil
+import sys
 import time
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
+import selfreward
 from selfreward import loop
 from selfreward.cli import app
 from selfreward.engines import fake, load_tokenizer, prompt_ids
 from selfreward.errors import SelfRewardError
-from selfreward.lab.speed import baseline, compare, measure, ours, peers
+from selfreward.lab.speed import baseline, compare, measure, ours, peers, served, targets, trainings
 from selfreward.lab.speed.floor import Asked, Need, Shape, candidates, dpo, judging
-from selfreward.lab.speed.ledger import Ledger
+from selfreward.lab.speed.ledger import Enough, Ledger
 from selfreward.lab.speed.measure import apart, missing
 from selfreward.lab.speed.overhead import overhead
 from selfreward.lab.speed.tables import page
@@ -176,6 +181,140 @@ def test_their_arm_ends_and_reads_all_again_for_every_token(world, tmp_path):
     assert found["tokens"]["candidates prefill"] == 6 * sum(5 + at for at in (1, 2, 3, 4))
 
 
+@pytest.mark.parametrize("arm", [ours.selfreward, baseline.batched, baseline.one_by_one])
+def test_an_arm_may_end_with_its_candidates(arm, world, tmp_path):
+    ledger = Ledger("cpu", last="candidates")
+    with pytest.raises(Enough):
+        arm(replace(world, judging=False), ledger, tmp_path, True)
+    assert set(ledger.wall) == {"candidates"} == set(ledger.found()["sampled"])
+
+
+# another build
+
+SOURCES = str(Path(selfreward.__path__[0]).parent)
+
+
+@pytest.mark.parametrize(("judging", "stages"), [(True, {"candidates", "judging", "dpo"}), (False, {"candidates"})])
+def test_another_build_is_measured_by_its_own_code(judging, stages, world):
+    work = replace(world, judging=judging, dpo=False, earlier=SOURCES)
+    found = measure.measured("o", work, print)
+    assert set(found["cpu"]) == stages
+    here = measure.measured("a", work, print)
+    assert found["tokens"] == here["tokens"] and found["sampled"] == here["sampled"]
+
+
+def test_another_build_is_asked_with_the_fields_that_it_knows(world, tmp_path):
+    older = tmp_path / "src"
+    shutil.copytree(Path(SOURCES) / "selfreward", older / "selfreward", ignore=shutil.ignore_patterns("__pycache__"))
+    module = older / "selfreward" / "lab" / "speed" / "work.py"
+    module.write_text(module.read_text().replace("    earlier: str = ", "    another: str = "))
+    found = measure.measured("o", replace(world, dpo=False, earlier=str(older)), print)
+    assert found["sampled"] == {"candidates": 6 * 4, "judging": 12 * 3}
+
+
+def test_another_build_that_raises_is_a_row(world, tmp_path):
+    (tmp_path / "selfreward" / "lab" / "speed").mkdir(parents=True)
+    (tmp_path / "selfreward" / "__init__.py").touch()
+    for room in ("lab", "lab/speed"):
+        (tmp_path / "selfreward" / room / "__init__.py").touch()
+    (tmp_path / "selfreward" / "lab" / "speed" / "measure.py").write_text("raise KeyError('no such thing')")
+    found = measure.measured("o", replace(world, earlier=str(tmp_path)), print)
+    assert found["died"] == "it raised RuntimeError: KeyError: 'no such thing'"
+
+
+def test_without_its_sources_another_build_is_left_out(world, tmp_path):
+    assert "no folder of its sources was given" in missing("o", world)
+    assert "no folder" in missing("o", replace(world, earlier=str(tmp_path)))
+    assert not missing("o", replace(world, earlier=SOURCES))
+
+
+# trainings alone
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_every_trainer_learns_the_same_tokens_by_the_same_loss(kind, world):
+    lesson = {
+        "kind": kind, "model": str(world.model), "vocabulary": world.vocabulary, "rows": 6, "batch": 6, "prompt": (5, 9),
+        "response": (6, 12), "dtype": "float32", "seed": 0,
+    }  # fmt: skip
+    found = {sort: trainings.spent({"sort": sort, "lesson": lesson}) for sort in trainings.OF_KIND[kind] if sort != "earlier"}
+    assert {each["steps"] for each in found.values()} == {1}
+    losses = [each["loss"] for each in found.values()]
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-5)
+    if kind == "sft":  # the mean over responses and their ends, by transformers itself
+        assert losses[0] == pytest.approx(loss_by_hand(lesson), rel=1e-5)
+    else:
+        assert losses[0] == pytest.approx(math.log(2), rel=1e-5)
+
+
+def loss_by_hand(lesson):
+    tokenizer, model = load_tokenizer(Path(lesson["model"])), AutoModelForCausalLM.from_pretrained(lesson["model"])
+    total, count = 0.0, 0
+    for prompt, response in trainings.examples(lesson):
+        before, after = tokenizer(prompt)["input_ids"], [*tokenizer(response)["input_ids"], tokenizer.eos_token_id]
+        with torch.no_grad():
+            told = model(input_ids=torch.tensor([before + after])).logits[0].log_softmax(-1)
+        total -= sum(float(told[len(before) + at - 1, word]) for at, word in enumerate(after))
+        count += len(after)
+    return total / count
+
+
+def test_a_packed_step_has_as_many_tokens_as_one_of_whole_examples():
+    lesson = {"batch": 16, "prompt": (20, 60), "response": (20, 120)}
+    assert trainings._in_one_step(lesson) == {"per_device_train_batch_size": 3}  # 16 · (40 + 70 + 1) of 512
+
+
+# engines
+
+
+def test_the_engines_are_those_that_the_user_named(tmp_path):
+    named = served.engines(tmp_path, "", ("x.gguf",), "")
+    assert [(each.arm, each.dtype) for each in named] == [("a", "float32"), ("a", "bfloat16")]
+    named = served.engines(tmp_path, "/l/python", ("/x/f32.gguf", "/x/q4.gguf"), "/v/python")
+    assert [(each.arm, each.title) for each in named[2:4]] == [("f", "llama.cpp, f32.gguf"), ("f", "llama.cpp, q4.gguf")]
+    assert [(each.arm, each.python, each.file) for each in named[4:]] == [("g", "/v/python", str(tmp_path))] * 2
+
+
+def test_a_server_that_does_not_begin_is_told_with_its_last_words(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    engine = served.Engine("f", "llama.cpp", python=sys.executable, file="x.gguf")
+    monkeypatch.setattr(served, "LLAMA", "raise SystemExit('no room at all')")
+    with pytest.raises(SelfRewardError, match="does not serve the model: no room at all"), served.serving(engine, 1):
+        pass
+
+
+def test_a_server_serves_until_its_block_ends_and_its_children_are_counted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    busy = (
+        "import sys, subprocess, http.server\n"
+        "work = 'import time\\nwhile time.process_time() < .6: pass\\ntime.sleep(600)'\n"
+        "child = subprocess.Popen([sys.executable, '-c', work])\n"
+        "class Told(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        self.send_response(200), self.end_headers(), self.wfile.write(b'{}')\n"
+        "http.server.HTTPServer(('127.0.0.1', int(sys.argv[2])), Told).serve_forever()\n"
+    )
+    monkeypatch.setattr(served, "LLAMA", busy)
+    engine = served.Engine("f", "llama.cpp", python=sys.executable, file="x.gguf")
+    with served.serving(engine, 1) as server:
+        until = time.monotonic() + 60
+        while served.seconds(server.pid) < 0.6 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert served.seconds(server.pid) >= 0.6 and served.memory(server.pid) > 1e6
+        (child,) = {int(folder.name) for folder in served._tree(server.pid)} - {server.pid}
+        assert server.config.concurrency == served.SLOTS
+        os.kill(child, 9)
+    assert not Path(f"/proc/{server.pid}").exists()
+
+
+def test_real_work_is_in_words_and_its_judges_prompts_begin_alike(tmp_path):
+    work = served.Spoken(model=tmp_path, vocabulary=0, prompts=3)
+    assert len(set(work.texts())) == 3 and work.texts() == work.texts()
+    assert work.rubric().count("{prompt}") == work.rubric().count("{response}") == 1
+    assert work.rubric().index("{prompt}") > served.BEFORE
+    assert replace(work, seed=1).rubric()[:2000] != work.rubric()[:2000]  # a server's cache is not warm for what is measured
+
+
 # the ledger
 
 
@@ -302,8 +441,11 @@ def test_the_page_sets_the_floor_beside_ours():
     floor = max(need.multiply_adds / 2e9, need.bytes / 1e9)
     _, adds, moved, least, took, times, speed, theirs = [cell.strip() for cell in line.strip("|").split("|")]
     assert (adds, moved) == (f"{need.multiply_adds / 1e9:,.2f}", f"{need.bytes / 1e9:,.2f}")
-    assert (least, took, times, speed) == (f"{floor:.3f}", "3.00", f"{3 / floor:.1f}", "100")
-    assert theirs == "30"
+    assert (least, took, times, speed) == (f"{floor:.3f}", "6.00", f"{6 / floor:.1f}", "50")  # of one thread's processor seconds
+    assert theirs == "15"
+    two = {**arms_part(), "machine": {**KNOWN["machine"], "threads": 2}}
+    line = next(line for line in page({"arms 1m 32": two}).splitlines() if line.startswith("| judging |"))
+    assert line.split("|")[5].strip() == "3.00"  # of the clock
 
 
 def test_the_page_tells_what_the_machine_could_do_before_and_after():
@@ -328,7 +470,7 @@ def test_the_page_of_a_sweep_compares_the_cost_of_a_prompt():
 
 def test_the_page_tells_how_busy_the_machine_was():
     busy = {**arms_part(), "machine": {**KNOWN["machine"], "load": 9.04}}
-    assert "threads, a load of 9.0 before it began" in page({"arms 1m 32": busy})
+    assert "thread, a load of 9.0 before it began (more than its cores: read processor seconds" in page({"arms 1m 32": busy})
     assert "a load of" not in page({"arms 1m 32": arms_part()})  # of one measured before this was kept
 
 
@@ -336,6 +478,87 @@ def test_the_page_of_a_training_tells_its_utilisation():
     run = {"kind": "sft", "tokens": 1000, "seconds": 2.0, "peak": 1e9, "device_peak": 0}
     text = page({"training 1m all": {**KNOWN, "lora": False, "runs": [run]}})
     assert "| SFT | 1,000 | 2.00 | 500 | 0.1 % | 1,000 |" in text  # 6e6 operations of 8e9
+
+
+def trainers_part():
+    sorts = (("ours", 10.0, 5e8), ("earlier", 25.0, 1e9), ("trl", 30.0, 2e9), ("packed", 14.0, 2e9))
+    runs = [{"sort": sort, "cpu": cpu, "wall": 2 * cpu, "peak": peak, "steps": 2, "loss": 1.5} for sort, cpu, peak in sorts]
+    lesson = {"rows": 16, "batch": 8, "prompt": [128, 128], "response": [383, 383], "dtype": "float32"}
+    return {**KNOWN, "kind": "sft", "lesson": lesson, "runs": [*runs, {"sort": "trl", "died": "it raised"}]}
+
+
+def test_the_page_of_trainings_alone_has_ratios_and_first_losses():
+    text = page({"trainers 1m sft 16 383": trainers_part()})
+    assert "| selfreward, an earlier build | 25.00 | 2.50 | 50.00 | 1,000 | 2.00 | 2 | 1.500000 |" in text
+    assert "| TRL | 30.00 | 3.00 | 60.00 | 2,000 | 4.00 | 2 | 1.500000 |" in text and "TRL: it raised." in text
+
+
+def engines_part():
+    def of(arm, title, dtype, candidates, judging):
+        cpu = {"candidates": candidates, "judging": judging}
+        sampled = {"candidates": 100, "judging": 300}
+        return {"arm": arm, "title": title, "dtype": dtype, "cpu": cpu, "wall": cpu, "sampled": sampled, "peak": 1e9}
+
+    runs = [
+        of("a", "ours", "float32", 10, 30), of("a", "ours16", "bfloat16", 20, 20), of("f", "q4", "as in the file", 5, 60),
+        {"arm": "g", "title": "vLLM, float32", "dtype": "float32", "died": "it raised"},
+    ]  # fmt: skip
+    return {**KNOWN, "threads": 1, "packages": {"xllamacpp": "1"}, "work": {**WORK, "judging": True}, "runs": runs}
+
+
+def test_the_page_of_engines_has_tokens_a_processor_second():
+    text = page({"engines x 2 32": engines_part()})
+    assert "| (f) q4 | 100 | 20.0 | 20.0 | 2.00 | 300 | 5.0 | 5.0 | 0.50 | 1,000 |" in text
+    assert "(g) vLLM, float32: it raised." in text and "xllamacpp 1." in text
+
+
+def test_targets_are_held_against_processor_seconds():
+    found = {each.name: each for each in targets._trainers(trainers_part())}
+    (only,) = found.values()  # packing is TRL at its best, and SFT has no target of memory
+    assert (only.found, only.met) == (1.4, False)
+    dpo = {**trainers_part(), "kind": "dpo"}
+    _, memory = targets._trainers(dpo)
+    assert memory.found == 0.5 and memory.met and not memory.least
+    engines = list(targets._engines(engines_part()))
+    assert [(each.found, each.met) for each in engines] == [(0.5, False), (3.0, True)]  # each stage by our better type
+    arms = [each for each in targets._arms(arms_part()) if "floor" not in each.name]
+    assert [(each.found, each.met) for each in arms] == [(2.0, True), (pytest.approx(10 / 3), False)]
+
+
+def test_the_floor_is_a_target_where_one_thread_ran():
+    with_floor = {**arms_part(), "machine": {**KNOWN["machine"], "threads": 1}}
+    assert not [
+        each for each in targets._arms({**with_floor, "machine": {**KNOWN["machine"], "threads": 2}}) if "floor" in each.name
+    ]
+    found = {each.name: each for each in targets._arms(with_floor) if "floor" in each.name}
+    floor = judging(Work(model="x", vocabulary=10)).need(SHAPE, 4).seconds(KNOWN["rates"])
+    assert [each.found for each in found.values() if each.name.startswith("judging")] == [pytest.approx(6.0 / floor)]
+
+
+def test_an_earlier_build_is_beside_ours_in_targets_and_table():
+    part = arms_part()
+    part = {**part, "arms": [*part["arms"], "o"], "runs": [*part["runs"], run("o", "repeat 1", 2, 9, 1)]}
+    found = {each.name.split(":")[0]: each.found for each in targets._arms(part) if "earlier" in each.name}
+    assert found == {"judging, 32 tokens, 1m, 16 prompts": 3.0, "iteration, 1m, 16 prompts": pytest.approx(12 / 5)}
+    assert rows(page({"arms 1m 32": part}), "o")[0][7] == "3.00"
+
+
+def test_what_is_superseded_comes_last_and_meets_no_target():
+    text = page({"arms old": {**arms_part(), "superseded": True}, "engines x 2 32": engines_part()})
+    assert text.index("engines beside each other") < text.index("# Of an earlier build") < text.index("## 1m, judgments")
+    assert "generate() ÷ ours" not in text.split("## 1m, judgments")[0]
+
+
+def test_candidates_alone_have_a_table_of_their_own():
+    runs = []
+    for arm, took in (("a", 1), ("b", 3)):
+        alone = {"candidates": took}
+        runs.append({**run(arm, "repeat 1", took, 0, 0), "cpu": alone, "wall": alone})
+    text = page(
+        {"arms 1m": {**KNOWN, "work": {**WORK, "judging": False, "dpo": False}, "arms": ["a", "b"], "left_out": [], "runs": runs}}
+    )
+    assert "## 1m, candidates alone, 16 prompts" in text and "| judging |" not in text
+    assert rows(text, "b")[0][1:] == ["3.00", "3.00", "3.00 to 3.00", "3.00", "3.00", "700"]
 
 
 # the sitting
@@ -382,6 +605,11 @@ def test_the_baseline_has_its_best_chunk_and_the_control_is_first_and_last(sat):
     assert asked[:3] == [("b", (1, 1)), ("b", (4, 4)), ("b", (16, 16))]
     assert asked[3:] == [("b", (4, 16)), ("a", (4, 16)), ("b", (4, 16)), ("b", (4, 16))]
     assert "4 prompts a call for candidates and 16 for judging" in page.read_text()
+
+
+def test_one_chunk_is_not_tried_and_the_control_may_be_left_out(sat):
+    _, asked = sat(arms=("a", "b"), chunks=(8,), control=False)
+    assert asked == [("a", (8, 8)), ("b", (8, 8))]
 
 
 def test_what_the_machine_can_do_is_measured_before_and_after(sat):
@@ -456,7 +684,7 @@ def test_the_command_refuses_what_is_no_number():
         ("chunks=[0]", r"error: chunks: .*greater than 0, and not 0\. Give it as in --set chunks='\[1, 4, 16\]'$"),
         (
             "sweep=[64]",
-            r"error: --set: sweep is no field here\. Leave it out; the fields are prompts, judgment_tokens, chunks, dpo",
+            r"error: --set: sweep is no field here\. Leave it out; the fields are prompts, judgment_tokens, chunks, judging",
         ),
     ],
 )
@@ -476,8 +704,8 @@ def test_a_way_of_measuring_is_named_first():
 
 def test_what_the_help_says_of_the_fields_are_their_defaults():
     text = CliRunner().invoke(app, ["bench", "arms", "--help"], env={"COLUMNS": "120"}).output
-    fields = dict(re.findall(r"^\W*(prompts|judgment_tokens|chunks|dpo|seed)=(\S+)", text, re.MULTILINE))
-    assert len(fields) == 5
+    fields = dict(re.findall(r"^\W*(prompts|judgment_tokens|chunks|judging|dpo|control|earlier|seed)=(\S+)", text, re.MULTILINE))
+    assert len(fields) == 8
     assert {name: json.loads(value.strip("'")) for name, value in fields.items()} == {
         name: json.loads(json.dumps(getattr(compare.Sitting(), name))) for name in fields
     }

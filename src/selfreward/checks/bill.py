@@ -24,6 +24,10 @@ MANY_ROWS = 1024
 WRITTEN = 10
 """Bytes on disk for each token that is written: in the journal, and in the record that is made of it."""
 GB = 1e9
+WORTH = 600.0
+"""Seconds of sampling from which another type of number is looked at, and that it has to save."""
+QUICKER = 1.5
+"""Times as fast that it has to be."""
 
 
 class StageTime(NamedTuple):
@@ -58,6 +62,8 @@ class Bill(NamedTuple):
     needs: list[Need]
     disk: dict[str, float]
     """Peak bytes by purpose."""
+    halved: tuple[float, float] | None = None
+    """Seconds of all sampling on this processor, and of the same in bfloat16, where it is looked at."""
 
 
 class Placement(NamedTuple):
@@ -81,7 +87,31 @@ def draw_up(recipe: Recipe, models: Sequence[NamedModel], seed: Material, place:
         for stage in stages
     ]
     needs = [*_training(stages, base.shape, adapters, recipe, place), *_sampling(stages, shapes, recipe, place)]
-    return Bill(lines, needs, _disk(stages, models, adapters, recipe))
+    return Bill(lines, needs, _disk(stages, models, adapters, recipe), _halved(lines, shapes, recipe, place))
+
+
+def _halved(
+    lines: Sequence[StageTime], shapes: Mapping[str, Shape | None], recipe: Recipe, place: Placement
+) -> tuple[float, float] | None:
+    asked = [line.stage for line in lines if isinstance(line.stage, AskingStage) and line.stage.by not in recipe.servers]
+    now = sum(line.seconds or 0.0 for line in lines if line.stage in asked)
+    if place.sampling.type != "cpu" or memory.samples_in_bfloat16(recipe.backend, cuda=False) or now < WORTH:
+        return None
+    backend = recipe.backend.model_copy(update={"dtype": "bfloat16"})
+    seconds = _clock(recipe.model_copy(update={"backend": backend}), place)
+    return now, sum(seconds(stage, shapes.get(stage.by)) or 0.0 for stage in asked)
+
+
+def quicker(bill: Bill) -> Iterator[Finding]:
+    """A finding where this processor would sample much faster in bfloat16."""
+    if not bill.halved:
+        return
+    now, then = bill.halved
+    if now - then >= WORTH and now >= QUICKER * then:
+        what = f"sampling in float32 may take {now / 60:,.0f} minutes, and {then / 60:,.0f} in bfloat16 on this processor"
+        yield Finding(
+            "warning", "backend.dtype", what, 'Set it to "bfloat16" where the rounding of weights to 8 bits is no matter'
+        )
 
 
 def _clock(recipe: Recipe, place: Placement) -> Callable[[Stage, Shape | None], float | None]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_prompts, weigh
-from selfreward.checks.bill import Bill, Placement, draw_up, out_of_context, overdrawn
+from selfreward.checks.bill import Bill, Placement, draw_up, out_of_context, overdrawn, quicker
 from selfreward.checks.finding import Finding
 from selfreward.checks.look import Looker, NamedModel
 from selfreward.checks.memory import Precision
@@ -89,7 +89,7 @@ class _Checker(Trial):
         material = self._weigh(known, validation or [], anchors)
         bill = self._bill(material, place) if material and place else Bill([], [], {})
         if bill.lines:
-            self.findings += overdrawn(bill, self.free)
+            self.findings += [*overdrawn(bill, self.free), *quicker(bill)]
             too_long = out_of_context(bill, self.models, exact=seed is not None and not seed.rankings)
             self.findings += [found for found in too_long if seed or found.level == "error"]  # an assumed seed has no texts
         self.findings.sort(key=lambda finding: finding.level != "error")

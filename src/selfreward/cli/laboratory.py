@@ -23,7 +23,7 @@ SeedOption = Annotated[int, typer.Option(help="The seed of weights, prompts and 
 WorkOption = Annotated[list[str] | None, typer.Option("--set", help="A field listed above, such as seed=1; repeatable.")]
 
 bench = typer.Typer(
-    cls=named_first("arms", "sweep", "training", "overhead"), no_args_is_help=True,
+    cls=named_first("arms", "sweep", "training", "trainers", "engines", "overhead"), no_args_is_help=True,
     help="Measure speed on random weights, against common alternatives and the limit of the machine.",
 )  # fmt: skip
 app.add_typer(bench, name="bench", rich_help_panel="Laboratory")
@@ -49,10 +49,13 @@ def arms(
     prompts=16                  prompts in the iteration
     judgment_tokens='[32,128]'  lengths of a judgment
     chunks='[1,4,16]'           prompts in one generate(), the best for b
+    judging=true                judge the candidates
     dpo=true                    train on the pairs
+    control=true                run one arm before and after all others too
+    earlier='""'                the src folder of an earlier build, for o
     seed=0                      the seed of weights, prompts and samples
     """  # noqa: D301
-    fields = _fields(changes, "prompts", "judgment_tokens", "chunks", "dpo", "seed")
+    fields = _fields(changes, "prompts", "judgment_tokens", "chunks", "judging", "dpo", "control", "earlier", "seed")
     _bench(out, arms=tuple(arms.split(",")), model=model, repeats=repeats, device=device, dtype=dtype, lora=lora, **fields)
 
 
@@ -92,9 +95,67 @@ def training(
 
 @bench.command()
 @errors_in_a_line
-def overhead(recipe: Annotated[str, typer.Argument(help="The recipe to run.")], out: OutOption) -> None:
+def trainers(
+    out: OutOption,
+    kinds: Annotated[str, typer.Argument(help="Trainings to measure, separated by commas.")] = "sft,dpo",
+    model: ModelOption = "1m",
+    repeats: RepeatsOption = 3,
+    dtype: DtypeOption = "float32",
+    changes: WorkOption = None,
+) -> None:
+    """Measure SFT and DPO alone, side by side with TRL's trainers, on a CPU.
+
+    Fields of --set, with the defaults:
+
+    \b
+    rows=16             examples; pairs, in DPO
+    batch=8             examples in a step
+    prompt='[20,60]'    least and most tokens of a prompt
+    response='[20,120]' least and most tokens of a response
+    earlier='""'        the src folder of an earlier build, to measure too
+    seed=0              the seed of weights and texts
+    """  # noqa: D301
+    fields = _fields(changes, "rows", "batch", "prompt", "response", "earlier", "seed")
+    _bench(out, kinds=tuple(kinds.split(",")), model=model, repeats=repeats, dtype=dtype, **fields)
+
+
+@bench.command()
+@errors_in_a_line
+def engines(
+    model: Annotated[str, typer.Argument(help="A folder with a transformers model, whose own weights are sampled from.")],
+    out: OutOption,
+    changes: WorkOption = None,
+) -> None:
+    """Measure sampling on real weights, side by side with llama.cpp and vLLM, on a CPU.
+
+    Fields of --set, with the defaults:
+
+    \b
+    prompts=16             prompts in the iteration
+    n=4                    candidates of a prompt
+    k=3                    judgments of a candidate
+    judgment_tokens='[32]' the most tokens of a judgment
+    llama='""'             the Python of an environment with xllamacpp
+    gguf='[]'              files of the model for it
+    vllm='""'              the Python of an environment with vLLM
+    seed=0                 the seed of prompts and samples
+    """  # noqa: D301
+    fields = {
+        "judgment_tokens": [32],
+        **_fields(changes, "prompts", "n", "k", "judgment_tokens", "llama", "gguf", "vllm", "seed"),
+    }
+    _bench(out, real=True, model=model, **fields)
+
+
+@bench.command()
+@errors_in_a_line
+def overhead(
+    recipe: Annotated[str, typer.Argument(help="The recipe to run.")],
+    out: OutOption,
+    earlier: Annotated[str, typer.Option(help="The src folder of an earlier build, to run it too.")] = "",
+) -> None:
     """Measure the share of a run's time that is not the model's."""
-    _bench(out, overhead=recipe)
+    _bench(out, overhead=recipe, earlier=earlier)
 
 
 def _bench(out: Path, **fields: Any) -> None:

@@ -9,12 +9,13 @@ from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from selfreward.errors import SelfRewardError
+from selfreward.lab.speed.earlier import measured_there
 from selfreward.lab.speed.measure import ARMS, apart, can_train, measured, missing
 from selfreward.lab.speed.tables import page
 from selfreward.lab.speed.work import Work
@@ -47,6 +48,33 @@ class Sitting:
     """Train adapters instead of all weights."""
     dpo: bool = True
     """True if the arms train on their pairs."""
+    judging: bool = True
+    """True if the arms judge their candidates; if not, they end there."""
+    control: bool = True
+    """True if one arm runs before and after all others too."""
+    earlier: str = ""
+    """The folder with the sources of another build, for arm (o)."""
+    kinds: tuple[Literal["sft", "dpo"], ...] = ()
+    """Trainings to measure alone, beside TRL's, in place of the arms."""
+    rows: PositiveInt = 16
+    """Examples of such a training; pairs, in DPO."""
+    batch: PositiveInt = 8
+    prompt: tuple[PositiveInt, PositiveInt] = (20, 60)
+    """Least and most tokens of a prompt."""
+    response: tuple[PositiveInt, PositiveInt] = (20, 120)
+    """Least and most tokens of a response."""
+    n: PositiveInt = 4
+    """Candidates of a prompt, on real weights."""
+    k: PositiveInt = 3
+    """Judgments of a candidate, on real weights."""
+    real: bool = False
+    """True if `model` is a folder whose own weights are sampled from, by several engines, in place of the arms."""
+    llama: str = ""
+    """The Python of an environment with xllamacpp."""
+    gguf: tuple[str, ...] = ()
+    """Files of the model for llama.cpp."""
+    vllm: str = ""
+    """The Python of an environment with vLLM."""
     overhead: str = ""
     """A recipe, of which the share of time that is not the model is measured, in place of the arms."""
     device: str = "cpu"
@@ -90,17 +118,24 @@ def bench(sitting: Sitting, out: Path, folder: Path, say: Say) -> Path:
     if sitting.overhead:
         _overhead(sitting, figures, say)
         return figures.page
+    if sitting.real:
+        _engines(sitting, figures, say)
+        return figures.page
     known = facts(sitting, folder)
     work = Work(
         model=folder, vocabulary=known["shape"]["vocabulary"], prompts=sitting.prompts, device=sitting.device,
-        dtype=sitting.dtype, seed=sitting.seed, lora=sitting.lora, dpo=sitting.dpo and can_train(),
+        dtype=sitting.dtype, seed=sitting.seed, lora=sitting.lora,
+        dpo=sitting.dpo and sitting.judging and can_train(), judging=sitting.judging,
+        earlier=str(Path(sitting.earlier).absolute()) if sitting.earlier else "",
     )  # fmt: skip
-    if sitting.train:
+    if sitting.kinds:
+        _trainers(sitting, work, known, figures, say)
+    elif sitting.train:
         _utilisation(sitting, work, known, figures, say)
     elif sitting.sweep:
         _sweep(sitting, work, known, figures, say)
     else:
-        for tokens in sitting.judgment_tokens:
+        for tokens in sitting.judgment_tokens if sitting.judging else sitting.judgment_tokens[:1]:
             _side_by_side(sitting, replace(work, judgment_tokens=tokens), known, figures, say)
     return figures.page
 
@@ -127,13 +162,14 @@ def able(sitting: Sitting) -> dict[str, float]:
 
 def _asked(work: Work) -> dict[str, Any]:
     """The work as it stands in the file: no path of this machine."""
-    return {name: value for name, value in asdict(work).items() if name != "model"}
+    return {name: value for name, value in asdict(work).items() if name not in ("model", "earlier")}
 
 
 def _side_by_side(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:
     runs: list[dict[str, Any]] = []
     key = f"arms {known['model']} {work.judgment_tokens} {work.prompts} {''.join(sitting.arms)}"
-    key += "".join(word for word, applies in ((" no-dpo", not work.dpo), (" lora", work.lora)) if applies)
+    left = ((" no-judging", not work.judging), (" no-dpo", work.judging and not work.dpo), (" lora", work.lora))
+    key += "".join(word for word, applies in left if applies)
     why = {arm: missing(arm, work) for arm in sitting.arms}
     left_out = list(filter(None, why.values())) + ([NO_TRAINING] if sitting.dpo and not can_train() else [])
     for line in left_out:
@@ -151,17 +187,20 @@ def _side_by_side(sitting: Sitting, work: Work, known: dict[str, Any], figures: 
         figures.put(key, {**known, "work": _asked(work), "arms": arms, "left_out": left_out, "runs": runs, **more})
 
     tried = {}
-    for chunk in sitting.chunks if {"b", "e"} & set(arms) else ():
+    work = replace(work, chunks=(sitting.chunks[0],) * 2)
+    for chunk in sitting.chunks if {"b", "e"} & set(arms) and len(sitting.chunks) > 1 else ():
         work = replace(work, chunks=(chunk, chunk))
         tried[chunk] = run("b", f"chunk {chunk}")
     if tried:
         work = replace(work, chunks=(best_chunk(tried, "candidates"), best_chunk(tried, "judging")))
     control = "b" if "b" in arms else arms[0]
-    run(control, "control first")
+    if sitting.control:
+        run(control, "control first")
     for number in range(sitting.repeats):
         for arm in arms:
             run(arm, f"repeat {number + 1}")
-    run(control, "control last")
+    if sitting.control:
+        run(control, "control last")
     ends = [known["rates"], able(sitting)]  # a shared machine is not the same from minute to minute
     keep({"rates": {name: fmean(end[name] for end in ends) for name in ends[0]}, "ends": ends})
 
@@ -171,7 +210,7 @@ NO_TRAINING = "DPO is left out of every arm: there is no trl or no datasets. pip
 
 def best_chunk(tried: dict[int, dict[str, Any]], stage: str) -> int:
     """The chunk at which a stage took the least time; one that died is out, and where all did, it is the smallest."""
-    lived = {chunk: seconds["wall"][stage] for chunk, seconds in tried.items() if "wall" in seconds}
+    lived = {chunk: seconds["wall"].get(stage, 0.0) for chunk, seconds in tried.items() if "wall" in seconds}
     return min(lived or tried, key=lambda chunk: lived.get(chunk, chunk))
 
 
@@ -198,9 +237,46 @@ def _overhead(sitting: Sitting, figures: Figures, say: Say) -> None:
     from selfreward.lab.speed.overhead import overhead
 
     shares = apart(overhead, sitting.overhead)
+    if sitting.earlier:
+        given = {"recipe": str(Path(sitting.overhead).absolute())}
+        shares["earlier"] = apart(measured_there, Path(sitting.earlier).absolute(), "iterations", given)
     name = Path(sitting.overhead).stem
     figures.put(f"overhead {name}", {"recipe": name, "date": date.today().isoformat(), **shares})
     say(f"{name}: {100 * shares['outside']:.2f} % of its iterations' time is neither engine nor trainer")
+
+
+def _trainers(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:
+    from selfreward.lab.speed.beside import learn
+
+    names = ("rows", "batch", "prompt", "response", "dtype", "seed")
+    lesson = {**{name: getattr(sitting, name) for name in names}, "model": str(work.model), "vocabulary": work.vocabulary}
+    for kind in sitting.kinds:
+        about = {**known, "kind": kind, "lesson": {**lesson, "model": known["model"]}, "runs": []}
+        for found in learn(kind, lesson, work.earlier, sitting.repeats, apart, say):
+            about["runs"].append(found)
+            figures.put(f"trainers {known['model']} {kind} {sitting.rows} {sitting.response[1]}", about)
+
+
+def _engines(sitting: Sitting, figures: Figures, say: Say) -> None:
+    from selfreward.lab.speed.beside import sample
+    from selfreward.lab.speed.rates import machine, packages
+    from selfreward.lab.speed.served import Spoken
+
+    about = apart(machine, sitting.device)
+    work = Spoken(
+        model=Path(sitting.model).absolute(), vocabulary=0, prompts=sitting.prompts, judgment_tokens=sitting.judgment_tokens[0],
+        seed=sitting.seed, dpo=False, n=sitting.n, k=sitting.k,
+    )  # fmt: skip
+    asked = {
+        name: str(Path(python).absolute()) if python else ""
+        for name, python in (("llama", sitting.llama), ("vllm", sitting.vllm))
+    }
+    named = (asked["llama"], tuple(str(Path(file).absolute()) for file in sitting.gguf), asked["vllm"])
+    there = {"model": Path(sitting.model).name, "date": date.today().isoformat(), "machine": about, "threads": about["threads"]}
+    part = {**there, "packages": packages(asked["llama"], asked["vllm"]), "work": _asked(work), "runs": []}
+    for found in sample(work, named, about["threads"], apart, say):
+        part["runs"].append(found)
+        figures.put(f"engines {there['model']} {sitting.prompts} {sitting.n} {sitting.k} {work.judgment_tokens}", part)
 
 
 def _utilisation(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:

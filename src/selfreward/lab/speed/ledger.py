@@ -17,12 +17,16 @@ import torch
 STAGES = ("candidates", "judging", "dpo")
 
 
+class Enough(Exception):
+    """The stages that were asked for are over."""
+
+
 class Ledger:
     """Time and tokens by stage. Stages may lie inside each other: the inner one's time is not the outer one's."""
 
-    def __init__(self, device: str, told: Path | None = None) -> None:
-        """`told`: a file that holds the name of the stage that is open."""
-        self._told = told
+    def __init__(self, device: str, told: Path | None = None, last: str = STAGES[-1]) -> None:
+        """`told`: a file that holds the name of the stage that is open. `last`: the stage after which no other one is opened."""
+        self._told, self._over = told, STAGES[STAGES.index(last) + 1 :]
         self._cuda = device.startswith("cuda")
         self._open: list[str] = []
         self._since = self._now()
@@ -35,7 +39,9 @@ class Ledger:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Book what is spent in this block to `name`."""
+        """Book what is spent in this block to `name`. Raises `Enough` where only stages before it were asked for."""
+        if name in self._over:
+            raise Enough
         self._book()
         self._open.append(name)
         if self._told:

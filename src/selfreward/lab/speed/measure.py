@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from selfreward.errors import first_line, pip_install
+from selfreward.lab.speed.earlier import measured_there
 from selfreward.lab.speed.work import Work
 
 T = TypeVar("T")
@@ -46,6 +48,7 @@ ARMS = {
         "self-rewarding-lm-pytorch 0.2.12", "peers:lucidrains", needs=("self_rewarding_lm_pytorch",),
         install=pip_install("bench"),
     ),
+    "o": Arm("selfreward, an earlier build", "earlier:arm"),
     "a2": Arm("selfreward, N = 2", "ours:selfreward", 2),
     "e": Arm("TRL OnlineDPO, N = 2", "peers:online_dpo", 2, ("trl", "datasets"), "pip install trl datasets"),
 }  # fmt: skip
@@ -57,7 +60,9 @@ def missing(arm: str, work: Work) -> str:
     lacking = [name for name in ARMS[arm].needs if find_spec(name) is None]
     if lacking:
         return f"{told} there is no {lacking[0]}. {ARMS[arm].install}"
-    if ARMS[arm].call.startswith("peers:") and (work.lora or not work.dpo):
+    if arm == "o" and not (Path(work.earlier or ".") / "selfreward" / "lab" / "speed" / "ours.py").is_file():
+        return f"{told} no folder of its sources was given. --set earlier=FOLDER/src"
+    if ARMS[arm].call.startswith("peers:") and (work.lora or not work.dpo or not work.judging):
         return f"{told} it trains, and all weights, whatever is asked"
     return ""
 
@@ -80,6 +85,9 @@ def measured(arm: str, work: Work, say: Callable[[str], object]) -> dict[str, An
             say(f"({arm}) {(stage.exists() and stage.read_text()) or 'getting ready'}, {seconds:.0f} s")
 
         try:
+            if arm == "o":
+                there = {**asdict(work), "model": str(work.model), "last": work.last}
+                return apart(measured_there, Path(work.earlier), "arm", there, pulse=tell)
             return apart(_spend, ARMS[arm].call, work, stage, pulse=tell)
         except BrokenProcessPool as error:
             return {"died": f"its process was ended from outside, for lack of memory perhaps ({first_line(error)})"}
@@ -98,7 +106,7 @@ def apart(call: Callable[..., T], *given: Any, pulse: Callable[[float], object] 
 
 def _spend(call: str, work: Work, stage: Path) -> dict[str, Any]:
     from selfreward.engines import quiet_libraries
-    from selfreward.lab.speed.ledger import Ledger
+    from selfreward.lab.speed.ledger import Enough, Ledger
 
     quiet_libraries()
     module, name = call.split(":")
@@ -108,7 +116,8 @@ def _spend(call: str, work: Work, stage: Path) -> dict[str, Any]:
         for stream in (1, 2):  # and all have their own to say
             os.dup2(log.fileno(), stream)
         for at, part in enumerate((replace(work, prompts=min(work.batch, work.prompts), **WARM), work)):
-            ledger, place = Ledger(work.device, stage), Path(folder) / str(at)
+            ledger, place = Ledger(work.device, stage, work.last), Path(folder) / str(at)
             place.mkdir()
-            arm(part, ledger, place, work.dpo)
+            with suppress(Enough):
+                arm(part, ledger, place, work.dpo)
     return ledger.found()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 HEAD = """# How long one iteration takes
@@ -11,13 +11,21 @@ Made by `selfreward bench` (`make bench`): candidates, judgments and DPO on mode
 arm. Every arm runs in a process of its own, once on a few tokens before it is measured; imports are not measured, loading the
 model is. All sample at temperature 0.7 and top-p 0.9. No model ever ends a turn, by its weights, so all write the same lengths.
 A random model writes no scores: in every arm the CRC-32 of a judgment's text stands for its score. DPO is in float32 on a CPU,
-without dropout, batches of 4 pairs; in (a) to (c) its reference's log-probabilities are computed once."""
+without dropout, batches of 4 pairs; in (a) to (c) its reference's log-probabilities are computed once. Trainings alone
+(`selfreward bench trainers`) and engines on real weights (`selfreward bench engines`) have sections of their own."""
 
+TARGETS = (
+    "By processor seconds, all threads, of what ran in turn in one sitting; ÷ floor only where there was one thread. "
+    "Records at scale have [a page of their own](scale.md)."
+)
+BUSY = " (more than its cores: read processor seconds side by side, not walls)"
+SUPERSEDED = "# Of an earlier build\n\nWhat follows was measured on the build of its date, and not again since."
 ARMS = {
     "a": (
         "(a) is what `selfreward run` does between prompts and M2, on disk: requests planned and hashed, every batch journalled "
         "and fsynced, records written and read back, the model of each stage loaded, M2 written."
     ),
+    "o": "(o) is (a) of an earlier build, by its own code, on the same model.",
     "b": (
         "(b) is the strongest of what people write by hand. Of the chunks tried, each of its stages has its own best one. It "
         "keeps one model in memory throughout and writes nothing."
@@ -65,3 +73,22 @@ def tail(parts: Mapping[str, Mapping[str, Any]]) -> str:
     ran = {arm for part in parts.values() for arm in part.get("arms", ())}
     notes = [text for arm, text in ARMS.items() if arm in ran]
     return "\n\n".join(["## What these are", *notes, FLOOR] if notes else [])
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; the first column is text, the others are figures."""
+    lines = [header, ["---", *(["---:"] * (len(header) - 1))], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def load(part: Mapping[str, Any]) -> str:
+    """The load of the machine when the measurement began; shared cores give no reliable seconds of the clock."""
+    load, cores = part["machine"].get("load"), part["machine"]["cores"]
+    if load is None:
+        return ""
+    return f", a load of {load:.1f} before it began" + (BUSY if load > cores else "")
+
+
+def threads(count: int) -> str:
+    """The number of threads, in words."""
+    return f"{count} thread{'s' * (count != 1)}"

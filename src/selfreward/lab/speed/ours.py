@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -10,19 +11,25 @@ from rich.console import Console
 from selfreward.engines import Model, Trainer, load_checkpoint, open_model
 from selfreward.lab.speed.ledger import Ledger
 from selfreward.lab.speed.work import Work, by_score, score
-from selfreward.recipe import BackendConfig, DPOConfig, JudgeConfig, LoRAConfig, TrainerConfig
+from selfreward.recipe import BackendConfig, DPOConfig, JudgeConfig, LoRAConfig, ServerConfig, TrainerConfig
 from selfreward.records import Checkpoint, Completion, Judgment, Prompt, Request, Sampling, preference_texts
 from selfreward.rundir import JUDGMENTS, PAIRS, PROMPTS, RESPONSES, Progress, RunDir, Runner
 from selfreward.steps import Answering, Grader, ask_candidates, choose_pairs
 
 
-def selfreward(work: Work, ledger: Ledger, folder: Path, train: bool) -> None:
-    """One iteration, from prompts to M2; without `train` up to the pairs."""
-    start = load_checkpoint("M1", str(work.model))
+def selfreward(
+    work: Work, ledger: Ledger, folder: Path, train: bool, start: Checkpoint | None = None,
+    servers: Mapping[str, ServerConfig] | None = None,
+) -> None:  # fmt: skip
+    """One iteration, from prompts to M2; without `train` up to the pairs.
+
+    `start`: a model in place of the work's, perhaps one of `servers`.
+    """
+    start = start or load_checkpoint("M1", str(work.model))
     rundir = RunDir(folder / "run", {"bench": True, "seed": work.seed})
     with open(os.devnull, "w") as nowhere:
         progress = Progress(rundir.logs, console=Console(file=nowhere))
-        run = Runner(rundir, lambda model: _engine(work, ledger, model), lambda: _trainer(work, ledger), progress)
+        run = Runner(rundir, lambda model: _engine(work, ledger, model, servers or {}), lambda: _trainer(work, ledger), progress)
         try:
             _iterate(work, ledger, run, start, train)
         finally:
@@ -69,9 +76,10 @@ class StandIn(Grader):
         )  # fmt: skip
 
 
-def _engine(work: Work, ledger: Ledger, model: Checkpoint) -> Model:
-    engine = ledger.timed(open_model)(model, BackendConfig.model_validate({"device": work.device, "dtype": work.dtype}), {})
-    ledger.count(getattr(engine, "model"))  # noqa: B009  # of the hf engine, which the protocol does not know
+def _engine(work: Work, ledger: Ledger, model: Checkpoint, servers: Mapping[str, ServerConfig]) -> Model:
+    engine = ledger.timed(open_model)(model, BackendConfig.model_validate({"device": work.device, "dtype": work.dtype}), servers)
+    if not servers:
+        ledger.count(getattr(engine, "model"))  # noqa: B009  # of the hf engine, which the protocol does not know
     return ledger.time_inside(engine, "prepare", "generate")  # type: ignore[no-any-return]
 
 

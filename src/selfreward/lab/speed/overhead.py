@@ -35,4 +35,4 @@ def overhead(path: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         execute(load_recipe(Path(path)), Path(folder) / "run", loop=timed)
     took, inside = ledger.wall["iterations"], ledger.inside["iterations"]
-    return {"seconds": took, "inside": inside, "outside": 1 - inside / took}
+    return {"seconds": took, "processor": ledger.cpu["iterations"], "inside": inside, "outside": 1 - inside / took}

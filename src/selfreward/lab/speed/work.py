@@ -43,10 +43,19 @@ class Work:
     seed: int = 0
     dpo: bool = True
     """True if the iteration trains on the pairs."""
+    judging: bool = True
+    """True if the candidates are judged; if not, nothing is trained either."""
     lora: bool = False
     """DPO by adapters, in place of all weights."""
+    earlier: str = ""
+    """The folder with the sources of another build, for arm (o)."""
     chunks: tuple[int, int] = (4, 4)
     """Prompts in one call of `generate()`, for candidates and for judging; ours plans its own batches."""
+
+    @property
+    def last(self) -> str:
+        """The last stage; one whose pairs are not trained on still chooses them under the name of `dpo`."""
+        return "dpo" if self.judging else "candidates"
 
     @property
     def judge_tokens(self) -> int:

@@ -1,0 +1,112 @@
+"""Another build of selfreward, measured by its own code in a process of its own: arm (o), and the old side of a training.
+
+This file is also run as a program, by a Python that finds the other build first, and so imports nothing but the standard library
+at its top.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+def measured_there(source: Path, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What `kind` (a name of `KINDS`) finds with the build whose package lies in the folder `source`.
+
+    Raises `RuntimeError` with the last line that the other process wrote where it ended without a result.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "found.json"
+        command = [sys.executable, "-P", __file__, kind, str(result), json.dumps(given)]
+        ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(source)}, capture_output=True, text=True)
+        if not result.exists():
+            raise RuntimeError((ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"])[-1])
+        found: dict[str, Any] = json.loads(result.read_text())
+        return found
+
+
+def arm(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Costs of the other build's own arm (a); `given`: fields of a work, of which it may know fewer, and the last stage."""
+    from dataclasses import fields
+    from importlib import import_module
+    from inspect import signature
+
+    measure, ours, ledger, work = (
+        import_module(f"selfreward.lab.speed.{name}") for name in ("measure", "ours", "ledger", "work")
+    )
+    known = {field.name for field in fields(work.Work)}
+    asked = work.Work(**{**{name: value for name, value in given.items() if name in known}, "model": Path(given["model"])})
+    with tempfile.TemporaryDirectory() as folder, _ending_after(given["last"], ours, ledger.Ledger):
+        rest = [Path(folder) / "stage"] if len(signature(measure._spend).parameters) > 2 else []
+        found: dict[str, Any] = measure._spend("ours:selfreward", asked, *rest)
+    return found
+
+
+@contextmanager
+def _ending_after(last: str, ours: Any, ledger: Any) -> Iterator[None]:
+    """Have the arm end where the stage after `last` would begin; the stages are in the order in which the ledger names them."""
+
+    class Enough(Exception):
+        """The stages that were asked for are over."""
+
+    stages = ("candidates", "judging", "dpo")
+    over = stages[stages.index(last) + 1 :]
+    stage, run = ledger.stage, ours.selfreward
+
+    def until(self: Any, name: str) -> Any:
+        if name in over:
+            raise Enough
+        return stage(self, name)
+
+    def ended(*given: Any) -> None:
+        with suppress(Enough):
+            run(*given)
+
+    ledger.stage, ours.selfreward = until, ended
+    try:
+        yield
+    finally:
+        ledger.stage, ours.selfreward = stage, run
+
+
+def training(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Costs of a training by the other build's trainer: `trainings.py` of this build, run where that one is imported."""
+    import runpy
+
+    there = runpy.run_path(str(Path(__file__).with_name("trainings.py")))
+    found: dict[str, Any] = there["spent"](given)
+    return found
+
+
+def iterations(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Seconds of the iterations of a recipe, whose path is `recipe`, by the other build's own code, and of the processor."""
+    from importlib import import_module
+
+    overhead: Any = import_module("selfreward.lab.speed.overhead")
+    kept: list[Any] = []
+
+    class Kept(overhead.Ledger):
+        """A ledger that is still at hand when the other build is done with it."""
+
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            kept.append(self)
+
+    overhead.Ledger = Kept
+    found: dict[str, Any] = overhead.overhead(given["recipe"])
+    return {**found, "processor": kept[0].cpu["iterations"]}
+
+
+KINDS = {"arm": arm, "training": training, "iterations": iterations}
+
+if __name__ == "__main__":
+    name, file, fields_given = sys.argv[1:]
+    figures = json.dumps(KINDS[name](json.loads(fields_given)))
+    Path(file).write_text(figures)

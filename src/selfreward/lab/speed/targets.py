@@ -1,0 +1,142 @@
+"""The table of targets: each with the figures that bear on it, as ratios of processor seconds side by side.
+
+Only what was measured is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from selfreward.errors import amount
+from selfreward.lab.speed import notes
+from selfreward.lab.speed.beside import SAMPLING, middle, pace
+from selfreward.lab.speed.floor import Shape, needs
+from selfreward.lab.speed.work import Work
+
+Part = Mapping[str, Any]
+MANY = 1000
+"""Judged answers of a part that tells of the memory that judging takes."""
+LONG = 512
+"""Tokens of a response that make a DPO one of long rows; with prompts they have that many."""
+
+
+class Target(NamedTuple):
+    """A figure beside its aim."""
+
+    name: str
+    aim: float
+    found: float
+    least: bool = True
+    """True if the figure is to be at least the aim, else at most."""
+
+    @property
+    def bound(self) -> str:
+        """The aim in words."""
+        return f"{'at least' if self.least else 'at most'} {self.aim:g}"
+
+    @property
+    def met(self) -> bool:
+        """True if the figure meets its aim as it is shown."""
+        return round(self.found, 2) >= self.aim if self.least else round(self.found, 2) <= self.aim
+
+
+def section(parts: Mapping[str, Part]) -> str:
+    """The page's table of targets; empty where nothing measured bears on one."""
+    found = [target for key, part in parts.items() if (kind := key.split()[0]) in FOUND for target in FOUND[kind](part)]
+    if not found:
+        return ""
+    lines = [[each.name, each.bound, f"{each.found:.2f}", "met" if each.met else "**missed**"] for each in found]
+    return f"## Targets\n\n{notes.TARGETS}\n\n{notes.table(['', 'aim', 'found', ''], lines)}"
+
+
+def _arms(part: Part) -> Iterator[Target]:
+    work, spent = part["work"], _spent(part)
+    if "a" not in spent:
+        return
+    what = f"{part['model']}, {amount(work['prompts'], 'prompt')}"
+    if "b" in spent:
+        yield Target(f"candidates, {what}: generate() ÷ ours", 2.0, _ratio(spent, "b", "candidates"))
+    yield from _judged(part, spent, what)
+    if part["machine"]["threads"] == 1:  # processor seconds are then those that the floor counts
+        floors = needs(Work(**{**work, "model": None, "chunks": tuple(work["chunks"])}), Shape(**part["shape"]))
+        for stage, most in (("candidates", 2.5), ("judging", 1.8)):
+            if stage in spent["a"] and (stage == "judging" or work["prompts"] >= 16):
+                found = spent["a"][stage] / floors[stage].seconds(part["rates"])
+                yield Target(f"{stage}, {what}: ours ÷ floor", most, found, least=False)
+
+
+def _judged(part: Part, spent: Mapping[str, Mapping[str, float]], what: str) -> Iterator[Target]:
+    if "judging" not in spent["a"]:
+        return
+    length = f"judging, {part['work']['judgment_tokens']} tokens, {what}"
+    if "o" in spent:
+        yield Target(f"{length}: earlier build ÷ ours", 2.5, _ratio(spent, "o", "judging"))
+        whole = {arm: sum(stages.values()) for arm, stages in spent.items()}
+        if part["work"]["dpo"]:
+            yield Target(f"iteration, {what}: earlier build ÷ ours", 2.0, whole["o"] / whole["a"])
+        if part["work"]["prompts"] * part["work"]["n"] >= MANY:
+            peaks = {arm: max(run["peak"] for run in _lived(part, arm)) for arm in ("a", "o")}
+            yield Target(f"memory, {length}: ours ÷ earlier build", 1.0, peaks["a"] / peaks["o"], least=False)
+    if "b" in spent:
+        yield Target(f"{length}: generate() ÷ ours", 15.0, _ratio(spent, "b", "judging"))
+
+
+def _lived(part: Part, arm: str) -> list[Mapping[str, Any]]:
+    return [run for run in part["runs"] if run["arm"] == arm and run["role"].startswith("repeat") and "died" not in run]
+
+
+def _spent(part: Part) -> dict[str, dict[str, float]]:
+    """Processor seconds of each stage, the median of the repeats, by arm."""
+    lived = {arm: _lived(part, arm) for arm in part["arms"]}
+    return {
+        arm: {stage: middle([run["cpu"] for run in runs], stage) for stage in runs[0]["cpu"]}
+        for arm, runs in lived.items()
+        if runs
+    }
+
+
+def _ratio(spent: Mapping[str, Mapping[str, float]], arm: str, stage: str) -> float:
+    return spent[arm][stage] / spent["a"][stage]
+
+
+def _trainers(part: Part) -> Iterator[Target]:
+    lived: dict[str, Sequence[Mapping[str, Any]]] = {}
+    for run in part["runs"]:
+        if "died" not in run:
+            lived[run["sort"]] = [*lived.get(run["sort"], ()), run]
+    if "ours" not in lived:
+        return
+    what = f"{part['kind'].upper()}, {part['model']}, {part['lesson']['rows']} examples"
+    theirs = [middle(lived[sort], "cpu") for sort in ("trl", "packed") if sort in lived]
+    if theirs:
+        yield Target(f"{what}: TRL at its best ÷ ours", 1.5, min(theirs) / middle(lived["ours"], "cpu"))
+    long = part["lesson"]["prompt"][1] + part["lesson"]["response"][1] + 1 >= LONG
+    if "earlier" in lived and part["kind"] == "dpo" and long:
+        peaks = {sort: max(run["peak"] for run in lived[sort]) for sort in ("ours", "earlier")}
+        yield Target(f"memory, {what} of {LONG} tokens: ours ÷ earlier build", 0.6, peaks["ours"] / peaks["earlier"], least=False)
+
+
+def _engines(part: Part) -> Iterator[Target]:
+    lived = [run for run in part["runs"] if "died" not in run]
+    ours = [run for run in lived if run["arm"] == "a"]
+    best = {stage: max((pace(run, stage) for run in ours), default=0.0) for stage in SAMPLING}
+    for run in (run for run in lived if run["arm"] != "a"):
+        for stage in SAMPLING:
+            yield Target(
+                f"{stage}, real weights: ours at its best ÷ ({run['arm']}) {run['title']}", 1.0, best[stage] / pace(run, stage)
+            )
+
+
+def _overhead(part: Part) -> Iterator[Target]:
+    if "earlier" in part:
+        found = part["earlier"]["processor"] / part["processor"]
+        yield Target(f"iterations of the recipe {part['recipe']}: earlier build ÷ ours", 2.0, found)
+
+
+FOUND: dict[str, Callable[[Part], Iterator[Target]]] = {
+    "arms": _arms,
+    "trainers": _trainers,
+    "engines": _engines,
+    "overhead": _overhead,
+}
