@@ -380,6 +380,14 @@ def test_a_run_that_only_began_has_a_page_too(stopped, tmp_path):
     assert "M1 is yet to be measured" in words and "before M0/heldout_responses" in words
 
 
+def test_every_link_within_a_page_leads_somewhere(run, stopped):
+    for page in (Page(write_report(run)), Page(write_report(stopped))):
+        targets = {value for name, value in page.attributes if name == "id"}
+        links = {value[1:] for name, value in page.attributes if name == "href" and value.startswith("#")}
+        assert links and links <= targets
+    assert "training" not in targets  # nothing was logged there
+
+
 def test_a_finished_run_is_not_called_unfinished(run):
     assert "Not finished" not in shown(write_report(run))
 
