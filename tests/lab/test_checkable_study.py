@@ -9,7 +9,7 @@ import pytest
 
 from selfreward.lab.checkable.figures import Counts, share, shares, sum_up
 from selfreward.lab.checkable.runs import Published, asked, clock, spent
-from selfreward.lab.checkable.study import ARMS, Study
+from selfreward.lab.checkable.study import ARMS, OWN, Study, main, own_words
 from selfreward.lab.checkable.table import as_markdown
 from selfreward.recipe import load_recipe
 from selfreward.records import Check, Response, to_line
@@ -116,6 +116,9 @@ def test_another_recipe_is_owed_anew_and_another_place_of_the_files_is_none(smal
     moved = shutil.copytree(tmp_path / "world", tmp_path / "elsewhere")
     here, there = (load_recipe(folder / "recipe.toml", {"seed": 1}) for folder in (tmp_path / "world", moved))
     assert here != there and asked(here) == asked(there) == asked(load_recipe(moved / "recipe.toml", {"seed": 2}))
+    rubric = shutil.copy(here.pairwise.rubric, moved)  # a default is a file of the package, and lies with it
+    assert asked(load_recipe(moved / "recipe.toml", {"pairwise.rubric": str(rubric)})) == asked(here)
+    assert asked(load_recipe(moved / "recipe.toml", {"pairwise.rubric": str(moved / "ift.jsonl")})) != asked(here)
     with (moved / "ift.jsonl").open("a") as file:
         file.write((moved / "ift.jsonl").read_text().splitlines()[0] + "\n")
     assert asked(load_recipe(moved / "recipe.toml")) != asked(here)
@@ -184,3 +187,19 @@ def test_tokens_of_a_model_are_those_of_its_receipts_and_of_its_training_without
     (tmp_path / "b.receipt.json").write_text('{"records": 1}')
     (tmp_path / "model" / "metrics.jsonl").write_text('{"tokens": 40, "padding": 0.25}\n{"loss": 1}\n')
     assert spent(tmp_path) == {"read": 5, "written": 2, "trained on": 30}
+
+
+def test_what_people_wrote_below_the_tables_stays_and_the_tables_are_made_anew(small, tmp_path, monkeypatch, capsys):
+    small().run([0], ["self"])
+    results = tmp_path / "page"
+    results.with_suffix(".md").write_text(f"old tables\n{OWN}\nIt gains nothing.\n")
+    changes = [part for name, value in SMALL.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    given = [str(tmp_path / "world" / "base"), "--seeds", "0-0", "--out", str(tmp_path / "out"), "--results", str(results)]
+    for _ in range(2):
+        monkeypatch.setattr("sys.argv", ["study", *given, "--only-page", *changes])
+        main()
+        text = results.with_suffix(".md").read_text()
+        assert "old tables" not in text and "| self | M2 |" in text and text.endswith(f"|\n{OWN}\nIt gains nothing.\n")
+    assert own_words(None) == own_words(tmp_path / "none") == ""
+    assert "It gains nothing." in capsys.readouterr().out
+    assert len(results.with_suffix(".runs.jsonl").read_text().splitlines()) == 1

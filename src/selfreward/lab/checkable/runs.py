@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from selfreward.lab.checkable.kinds import UNSEEN
 from selfreward.measure import Judged, agreeing
 from selfreward.recipe import Recipe
@@ -105,16 +107,25 @@ class CheckableRun(Record):
 
 def asked(recipe: Recipe) -> str:
     """A hash of what a recipe has done, whatever its seed and wherever its files lie: they stand for what is in them."""
-    return content_id(_by_content(recipe.model_dump(mode="json", exclude={"seed", "base"}, exclude_defaults=True)))
+    told = _content(recipe)
+    return content_id({name: value for name, value in told.items() if name not in ("seed", "base")})
 
 
-def _by_content(value: Any) -> Any:
+def _content(value: Any) -> Any:
+    """A value as JSON: of a table the fields that differ from their defaults, of a file a hash of what is in it."""
+    if isinstance(value, BaseModel):
+        told = {name: _content(one) for name, one in value}
+        return {name: one for name, one in told.items() if one != _content(_default(value, name))}
     if isinstance(value, dict):
-        return {name: _by_content(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_by_content(one) for one in value]
+        return {name: _content(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_content(one) for one in value]
     is_file = isinstance(value, str) and Path(value).is_absolute() and Path(value).is_file()
     return file_hash(Path(value)) if is_file else value
+
+
+def _default(table: BaseModel, name: str) -> Any:
+    return type(table).model_fields[name].get_default(call_default_factory=True, validated_data={})
 
 
 def recorded(folder: Path, seed: int) -> CheckableRun:

@@ -30,6 +30,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "sft": QUIET,
 }
 
+OWN = "\n## What was seen\n"
+"""The heading of what people write at the end of the page; it stays when the page is made anew."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -87,6 +90,13 @@ class Study:
                 yield folder, int(folder.parent.name.removeprefix("seed_"))
 
 
+def own_words(results: Path | None) -> str:
+    """What stands from the heading `OWN` on in the page that there is; empty without one."""
+    page = results.with_suffix(".md") if results else None
+    _, heading, words = page.read_text(encoding="utf-8").partition(OWN) if page and page.exists() else ("", "", "")
+    return heading + words
+
+
 def _change(name: str, _: str, value: str) -> tuple[str, Any]:
     """A field and its value: JSON where it is, else text."""
     try:
@@ -114,7 +124,7 @@ def main() -> None:
         study.run(seeds, arms)
     study.look()
     figures = {"changes": changes, **sum_up(study.done(), seeds, arms)}
-    publish(figures, as_markdown(figures), arguments.results)
+    publish(figures, as_markdown(figures) + own_words(arguments.results), arguments.results)
 
 
 if __name__ == "__main__":
