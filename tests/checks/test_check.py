@@ -311,13 +311,32 @@ def test_time_is_operations_by_speed(tmp_path):
     lines = {line.stage.stage: line for line in draw_up(recipe, models, material, place).lines}
     weights = 15360 + 55 * 32  # two layers and the output head
     sft, dpo, judging = (lines[name].stage for name in ("M1/model", "M2/model", "M2/judgments"))
-    assert lines["M1/model"].seconds == pytest.approx(6 * weights * sft.reads.likely / 1e9)
+    assert lines["M1/model"].seconds == pytest.approx((1 + 0.8) * 6 * weights * sft.reads.likely / 1e9)
     prompt = lines["M2/responses"].stage.prompt.likely - material.turn  # which both responses of a pair go on from
     computed = dpo.reads.likely - prompt * dpo.examples * recipe.dpo.epochs
-    assert prompt > 0 and lines["M2/model"].seconds == pytest.approx(8 * weights * computed / 1e9)
+    assert prompt > 0 and lines["M2/model"].seconds == pytest.approx((1 + 0.8) * 8 * weights * computed / 1e9)
     each = judging.prompt.likely - material.rubric
     read_once = material.rubric + each * judging.requests / recipe.judge.samples
-    assert lines["M2/judgments"].seconds == pytest.approx(2 * weights * (read_once + judging.writes.likely) / 1e9)
+    assert lines["M2/judgments"].seconds == pytest.approx((1 + 0.3) * 2 * weights * (read_once + judging.writes.likely) / 1e9)
+
+
+def test_what_is_done_beside_products_is_no_faster_in_bfloat16_and_is_counted_on_a_cpu_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(bill, "matmul_rate", lambda device, bfloat16, rows: 4e9 if bfloat16 else 1e9)
+    folder = make_model(tmp_path / "base", "llama")
+    path, fields = make_world(tmp_path / "world"), {"backend.type": "hf", "base": str(folder)}
+    recipes = {dtype: load_recipe(path, {**fields, "backend.dtype": dtype}) for dtype in ("float32", "bfloat16")}
+    models = [look_up(name, parts, recipes["float32"]) for name, parts in models_of(recipes["float32"]).items()]
+    material = weigh(load_seed(recipes["float32"]), [], recipes["float32"], words, 0)
+
+    def seconds(device, dtype):
+        place = Placement(device, device, PLAIN._replace(bfloat16=dtype == "bfloat16"))
+        lines = {line.stage.stage: line.seconds for line in draw_up(recipes[dtype], models, material, place).lines}
+        return lines["M1/model"], lines["M2/judgments"]
+
+    (train, judge), (train_half, judge_half) = seconds(CPU, "float32"), seconds(CPU, "bfloat16")
+    assert train_half / train == pytest.approx((1 / 4 + 0.8) / 1.8) and judge_half / judge == pytest.approx((1 / 4 + 0.3) / 1.3)
+    gpu = Device("cuda", "a GPU", 10**12)
+    assert [half / single for half, single in zip(seconds(gpu, "bfloat16"), seconds(gpu, "float32"), strict=True)] == [0.25] * 2
 
 
 def test_speed_is_measured_and_few_rows_are_slower_than_many():
@@ -441,7 +460,7 @@ def test_what_the_monitors_ask_is_in_the_bill(tmp_path):
     forced, read = stages["M1/drift_likelihood_own"], stages["M2/responses"]
     per_token = forced.seconds / (forced.stage.reads.likely + forced.stage.writes.likely)
     assert forced.stage.forced and not read.stage.forced
-    assert per_token == pytest.approx(2 * (15360 + 55 * 32) / 1e9)  # all of it at once, as a prompt
+    assert per_token == pytest.approx((1 + 0.3) * 2 * (15360 + 55 * 32) / 1e9)  # all of it at once, as a prompt
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from selfreward.reports import Scale, describe_status, write_report
 from selfreward.reports.browse import SHOWN, sample
 from selfreward.reports.charts import percent, ticks
 from selfreward.reports.headline import write_headline
+from selfreward.reports.render import said
 from selfreward.rundir import FolderReader
 from tinyrun import go, make_world
 
@@ -134,6 +135,40 @@ def test_hostile_text_is_shown_as_text_and_never_becomes_an_element(run):
         wanted = {getattr(record, field) for record in iter_jsonl(run / "M2" / f"{stage}.jsonl", kind)}
         assert sum(text in words for text in wanted) == len(wanted), stage
     assert words.count("{{7*7}}") > 100
+
+
+TEXT = """Here it is:
+
+```python
+for n in range(9):
+    print("<b>", n)
+```
+Or `so`, as a table | of two:
+| a | b |
+|---|---|
+| 1 | 2 |
++---+---+
+and | no table
+~~~~
+```
+~~~
+~~~~
+- done
+```
+to the end"""
+
+
+def test_code_and_tables_keep_their_lines_and_every_word_stays_in_its_place():
+    page = str(said(TEXT))
+    wide = re.findall(r'<span class="wide" tabindex="0">(.*?)</span>', page, re.DOTALL)
+    assert [html.unescape(part) for part in wide] == [
+        '```python\nfor n in range(9):\n    print("<b>", n)\n```\n',
+        "| a | b |\n|---|---|\n| 1 | 2 |\n+---+---+\n",
+        "~~~~\n```\n~~~\n~~~~\n",
+        "```\nto the end",
+    ]
+    assert html.unescape(re.sub(r"</?span[^>]*>", "", page)) == TEXT and "<b>" not in page
+    assert str(said("plain\nwords")) == "plain\nwords" and str(said("")) == ""
 
 
 def test_hostile_text_in_a_chart_stays_in_its_attribute(run):
@@ -345,6 +380,14 @@ def test_a_run_that_only_began_has_a_page_too(stopped, tmp_path):
     assert "M1 is yet to be measured" in words and "before M0/heldout_responses" in words
 
 
+def test_every_link_within_a_page_leads_somewhere(run, stopped):
+    for page in (Page(write_report(run)), Page(write_report(stopped))):
+        targets = {value for name, value in page.attributes if name == "id"}
+        links = {value[1:] for name, value in page.attributes if name == "href" and value.startswith("#")}
+        assert links and links <= targets
+    assert "training" not in targets  # nothing was logged there
+
+
 def test_a_finished_run_is_not_called_unfinished(run):
     assert "Not finished" not in shown(write_report(run))
 
@@ -484,6 +527,34 @@ def test_the_page_works_in_chromium(run, chromium, width, height):
     assert judgment.is_displayed() and SCRIPT in judgment.text
     assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
     assert chromium.find_elements("css selector", "script, img") == [] and "owned" not in chromium.title[:10]
+
+
+CODE = "A long answer.\n\n```\n" + "x = 1  # " + "y" * 300 + "\n```\n| a | " + "b" * 300 + " |\nThe end, at last."
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_code_is_scrolled_in_the_page_and_a_thought_stands_apart_and_shows_that_it_opens(run, tmp_path, chromium, width, height):
+    copy = shutil.copytree(run, tmp_path / "run")
+    file = copy / "M2" / "responses.jsonl"
+    changed = {"text": CODE, "thought": "so it is\n" * 40}
+    rewrite(file, [answer.model_copy(update=changed) for answer in iter_jsonl(file, Response)])
+    chromium.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    )
+    chromium.get(write_report(copy).resolve().as_uri())
+    chromium.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
+    answer = chromium.find_element("css selector", ".answer")
+    assert answer.get_attribute("textContent") == CODE
+    for block in answer.find_elements("css selector", ".wide"):
+        sizes = chromium.execute_script("const e = arguments[0]; return [e.scrollWidth, e.clientWidth, e.clientHeight]", block)
+        assert sizes[0] > 2000 > width >= sizes[1] and sizes[2] < 100
+    assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+    summary = chromium.find_element("css selector", ".candidate > .thought > summary")
+    sign = "return [getComputedStyle(arguments[0], '::before').content, getComputedStyle(arguments[0]).fontFamily]"
+    opened, font = chromium.execute_script(sign, summary)
+    chromium.execute_script("arguments[0].parentElement.open = false", summary)
+    closed, _ = chromium.execute_script(sign, summary)
+    assert (closed, opened) == ('"+"', '"−"') and "sans" in font
 
 
 def test_prompts_can_be_narrowed_to_one_fate_without_a_script(run, chromium):

@@ -5,19 +5,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
+from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from selfreward.errors import amount, visible
 from selfreward.reports import charts
 from selfreward.reports.headline import two_decimals
 
 JOINERS = "\u200c\u200d"
+FENCE = re.compile(r"\s*(`{3,}|~{3,})")
+ROW = re.compile(r"\s*(\|.*\||\+[-=+]+\+)\s*")
+"""A row of a table, as Markdown has it or drawn."""
 
 
 def render(template: str, **values: Any) -> str:
@@ -49,10 +53,32 @@ def _environment() -> Environment:
         "points": lambda score: f"{score:.3g}",
         "short": charts.short,
         "count": _count,
+        "said": said,
     }
     environment.filters |= filters
     environment.globals |= {"stacked": charts.stacked, "amount": amount}
     return environment
+
+
+def said(text: str) -> Markup:
+    """A model's words, all of them: fenced code and rows of tables keep their lines, and are scrolled where they are too wide."""
+    lines = text.splitlines(keepends=True)
+    parts = groupby(zip(_laid_out(lines), lines, strict=True), lambda pair: pair[0])
+    texts = ((wide, escape("".join(line for _, line in pairs))) for wide, pairs in parts)
+    block = Markup('<span class="wide" tabindex="0">{}</span>')
+    return Markup().join(block.format(part) if wide else part for wide, part in texts)
+
+
+def _laid_out(lines: Iterable[str]) -> Iterator[bool]:
+    """True for each line that spaces lay out: code from its fence to the one that closes it, or the end, and rows of tables."""
+    fence = ""
+    for line in lines:
+        found = FENCE.match(line)
+        yield bool(fence or found or ROW.fullmatch(line))
+        if found and not fence:
+            fence = found[1]
+        elif found and found[1].startswith(fence) and not line[found.end() :].strip():
+            fence = ""
 
 
 def _count(reasons: Mapping[str, int]) -> str:
