@@ -56,6 +56,25 @@ def test_template_tokens_and_all_stops_are_kept(folder):
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [2, 5]
 
 
+def by_the_converter(length=8192):
+    """llama.cpp's factors of a stretch by 8: 1 for short waves, 8 for long ones, and between them a mean by inverse length."""
+    for at in range(HIDDEN // HEADS // 2):
+        wave = 2 * np.pi * 500_000 ** (at / (HIDDEN // HEADS // 2))
+        smooth = min(max((length / wave - 1) / (4 - 1), 0), 1)
+        yield 1 / ((1 - smooth) / 8 + smooth)
+
+
+def test_the_stretched_positions_of_llama_3_are_those_of_the_file(tmp_path):
+    factors = list(by_the_converter())
+    assert factors[:2] == [1, 1] and 1 < factors[2] < 8 and factors[3] == 8
+    convert_gguf(write_file(tmp_path / "3.gguf", factors=factors), tmp_path / "made")
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "made").model.rotary_emb.inv_freq.numpy()
+    assert np.allclose(found * factors, 500_000 ** (-np.arange(4) / 4), rtol=1e-4)
+    convert_gguf(write_file(tmp_path / "plain.gguf", factors=[1] * 4), tmp_path / "plain")
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "plain").model.rotary_emb.inv_freq.numpy()
+    assert np.allclose(found, 500_000 ** (-np.arange(4) / 4), rtol=1e-4)
+
+
 def test_the_same_file_gives_the_same_bytes(file, folder, tmp_path):
     convert_gguf(file, tmp_path / "again")
     assert {each.name: file_hash(each) for each in (tmp_path / "again").iterdir()} == {
@@ -90,8 +109,11 @@ def torn(path):
         (lambda path: write_file(path, parts=3), "is one of 3 parts of a model. Put them together: llama-gguf-split --merge"),
         (lambda path: write_file(path, architecture="rwkv6"), "holds no model that transformers can read (GGUF model with arch"),
         (lambda path: write_file(path, template="{{ raise_exception('no') }}"), "its chat template refuses"),
+        (lambda path: write_file(path, scaling=gguf.RopeScalingType.YARN), "stretches positions in a way"),
+        (lambda path: write_file(path, factors=by_the_converter(4096)), "stretches positions in a way"),
+        (lambda path: write_file(path, factors=[1, 1, 8]), "stretches positions in a way"),
     ],
-    ids=["torn", "a pipe", "cut short", "text", "split", "architecture", "template"],
+    ids=["torn", "a pipe", "cut short", "text", "split", "architecture", "template", "yarn", "another length", "fewer factors"],
 )
 def test_a_file_that_cannot_be_converted_is_told_of_in_a_line_and_leaves_nothing(make, says, tmp_path):
     path = tmp_path / "x.gguf"

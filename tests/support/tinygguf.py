@@ -13,8 +13,8 @@ TEMPLATE = (
 TOKENS = ["<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|eot|>", *(chr(ord("a") + at) for at in range(WORDS - 7)), "ab"]
 
 
-def write_file(path, template=TEMPLATE, architecture="llama", parts=None):
-    """A tiny model, with linear layers in 8 bits and norms in 32."""
+def write_file(path, template=TEMPLATE, architecture="llama", parts=None, factors=None, scaling=None):
+    """A tiny model, linear layers in 8 bits and norms in 32; `factors` divide rotary frequencies, `scaling` names a stretch."""
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name("tiny")
     writer.add_context_length(64)
@@ -39,6 +39,12 @@ def write_file(path, template=TEMPLATE, architecture="llama", parts=None):
         writer.add_chat_template(template)
     if parts:
         writer.add_uint16("split.count", parts)
+    if scaling:
+        writer.add_rope_scaling_type(scaling)
+        writer.add_rope_scaling_factor(8.0)
+    if factors is not None:
+        writer.add_rope_freq_base(500_000.0)
+        writer.add_tensor("rope_freqs.weight", np.array([*factors], np.float32))
     rng = np.random.default_rng(0)
 
     def add(name, *shape):

@@ -19,6 +19,10 @@ from selfreward.records import made_beside, readable
 SUFFIX, MAGIC = ".gguf", b"GGUF"
 ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 """Names under `tokenizer.ggml` of the tokens on which generation stops."""
+FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+"""Tensors by which llama.cpp divides the rotary frequencies: of Llama 3.1 and later, and of longrope."""
+LLAMA_3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+"""The stretched positions of Llama 3.1, 3.2 and 3.3, but for their factor."""
 
 
 def find_gguf(name: str) -> Path | None:
@@ -42,12 +46,13 @@ def read_gguf(file: Path) -> tuple[Any, Any]:
     """Settings and tokenizer of the model in `file`. Raises `SelfRewardError` where it cannot be converted."""
     from transformers import AutoConfig
 
-    _fields(file)
+    fields = _fields(file)
     try:
         with quietly():
             config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
     except Exception as error:  # readers of GGUF have no error in common
         raise _unknown(file, error) from error
+    _stretch(config, file, fields)
     return config, assert_readable(file, config)
 
 
@@ -65,12 +70,14 @@ def write_gguf(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    _, tokenizer = read_gguf(file)
+    config, tokenizer = read_gguf(file)
     try:
         with quietly(), _without_bar():
             model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
     except Exception as error:  # readers of GGUF have no error in common
         raise _unknown(file, error) from error
+    if rope := getattr(config, "rope_parameters", None):
+        model.config.rope_parameters = rope
     model.hf_quantizer = None
     del model.config.quantization_config
     with quietly():
@@ -95,7 +102,7 @@ def _without_bar() -> Iterator[None]:
 
 
 def _fields(file: Path) -> dict[str, Any]:
-    """The facts in a GGUF file beside its tensors, which are all there. Raises `SelfRewardError` where they are not."""
+    """The facts in a GGUF file, which is whole, and of its tensors `FACTORS` alone. Raises `SelfRewardError` where it is not."""
     if find_spec("gguf") is None:
         raise SelfRewardError("cannot be read: gguf is not installed", str(file), pip_install("gguf"))
     from gguf import GGUFReader
@@ -103,15 +110,40 @@ def _fields(file: Path) -> dict[str, Any]:
     if not file.exists():
         raise SelfRewardError("there is no such file", str(file), "Give the path of a GGUF file")
     try:
-        fields = {
-            name: field.contents() for name, field in GGUFReader(readable(file)).fields.items() if "ggml.tokens" not in name
-        }
+        reader = GGUFReader(readable(file))
+        fields = {name: field.contents() for name, field in reader.fields.items() if "ggml.tokens" not in name}
+        fields |= {tensor.name: tensor.data.copy() for tensor in reader.tensors if tensor.name in FACTORS}
     except Exception as error:  # of a torn file, whatever its reader stumbles over
         raise SelfRewardError(f"is no whole GGUF file ({first_line(error)})", str(file), "Fetch it again") from error
     if (parts := int(fields.get("split.count") or 1)) > 1:
         now = f"Put them together: llama-gguf-split --merge {file.name} WHOLE.gguf"
         raise SelfRewardError(f"is one of {parts} parts of a model", str(file), now)
     return fields
+
+
+def _stretch(config: Any, file: Path, fields: dict[str, Any]) -> None:
+    """Give `config` the stretched positions of `file`, which transformers passes over. Raises where they are not Llama 3's."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = {str(value) for name, value in fields.items() if name.endswith(".rope.scaling.type")} - {"none"}
+    factors = [fields[name] for name in FACTORS if name in fields]
+    layers = [each for each in rope.values() if isinstance(each, dict)]
+    if not (kinds or factors) or any(each.get("rope_type", "default") != "default" for each in (rope, *layers)):
+        return
+    if factors:
+        config.rope_parameters = {"rope_theta": 10000.0} | rope | LLAMA_3 | {"factor": float(factors[0].max())}
+    if kinds or layers or len(factors) > 1 or not _are_of(config, factors[0]):
+        what = "stretches positions in a way that transformers does not read from such a file"
+        raise SelfRewardError(what, str(file), "Give the model that it was made from, as a folder or a hub id")
+
+
+def _are_of(config: Any, factors: Any) -> bool:
+    """True where `factors`, one a rotary frequency, are those of the positions that `config` has."""
+    import numpy
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    stretched = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")[0].numpy()
+    plain = config.rope_parameters["rope_theta"] ** -(numpy.arange(len(factors)) / len(factors))
+    return stretched.shape == factors.shape and bool(numpy.allclose(plain / stretched, factors, rtol=1e-3))
 
 
 def _unknown(file: Path, error: Exception) -> SelfRewardError:
