@@ -73,6 +73,10 @@ class Outdated(SelfRewardError):
     """Records here were made, or begun, from something else than they would be made from now."""
 
 
+class BadRows(SelfRewardError):
+    """Rows of a source cannot be read; all of them were counted."""
+
+
 class NoPairs(SelfRewardError):
     """An iteration ended with no pair to train on."""
 

@@ -549,6 +549,28 @@ def test_what_cannot_be_reached_is_sized_by_its_name_and_the_seed_assumed(tmp_pa
     assert sft.examples == 3200 + 1630
 
 
+def test_bad_rows_are_an_error_that_counts_them_and_the_bill_is_for_the_others(tmp_path, capsys):
+    whole = of(tmp_path)
+    rows = (tmp_path / "world" / "ift.jsonl").read_text().splitlines()
+    bad = ["{'prompt': broken", *rows[:-2], '["no row"]', '{"prompt": 3}']
+    (tmp_path / "world" / "spoilt.jsonl").write_text("\n".join(bad))
+    checked = of(tmp_path, data__ift="spoilt.jsonl")
+    (told,) = [finding for finding in checked.findings if finding.level == "error"]
+    assert told.where.endswith("spoilt.jsonl:1") and "3 rows of this source cannot be read, and this is the first" in told.what
+    assert "--skip-bad-rows" in told.now and not checked.works and not checked.assumed
+    (source,) = [source for source in checked.sources if source.field == "data.ift"]
+    assert (source.rows, source.dropped["bad_row"]) == (len(rows) + 1, 3)
+    assert checked.seed.ift == whole.seed.ift - 2 and complaints(checked, "warning") == []
+    left_out = of(tmp_path, data__ift="spoilt.jsonl", data__skip_bad_rows=True)
+    assert left_out.works and left_out.seed == checked.seed
+    (tmp_path / "world" / "rankings.jsonl").open("a").write("{}\n{}\n")
+    first, second = [finding for finding in of(tmp_path, data__ift="spoilt.jsonl").findings if finding.level == "error"]
+    assert first == told and "2 rows cannot be read; rankings.jsonl:" in second.what
+    (tmp_path / "world" / "spoilt.jsonl").write_text("broken\n")
+    alone = of(tmp_path, data__ift="spoilt.jsonl")
+    assert alone.assumed and len(complaints(alone)) == 1  # nothing is left to bill
+
+
 def test_lengths_of_an_assumed_seed_are_no_warning(tmp_path):
     make_model(tmp_path / "base", "llama", max_position_embeddings=128)
     rubric = tmp_path / "short.txt"

@@ -75,7 +75,7 @@ class _Checker(Trial):
     def check(self) -> Check:
         """Everything, costs last. The models come late, for another process may be loading what it looks at them with."""
         self.names()
-        seed = self.attempt(partial(load_seed, self.recipe))
+        seed = self.attempt_rows(load_seed)
         for source in of_seed(seed, self.recipe) if seed else ():
             self.read(source)
         known = seed or stand_in(self.recipe)

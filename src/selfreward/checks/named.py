@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from selfreward.checks.finding import Finding
 from selfreward.checks.reach import look_up, models_of
-from selfreward.checks.sources import Read, of_seed, read_of
+from selfreward.checks.sources import BAD, Read, of_seed, read_of
 from selfreward.engines import assert_openable, find_device, find_gguf, load_ray, outside_model, quiet_libraries
-from selfreward.errors import SelfRewardError, amount
+from selfreward.errors import BadRows, SelfRewardError, amount
 from selfreward.measure import JOINT, MONITORS, load_anchors, load_joint, load_truth
 from selfreward.recipe import (
     IMPORT_PATH,
@@ -32,6 +33,7 @@ from selfreward.records import Anchor, Checkpoint, Conversed, Prompt, content_id
 from selfreward.reports import require_trackers
 from selfreward.stats import known_traits
 from selfreward.steps import (
+    PUT_RIGHT,
     Grader,
     PairwiseJudge,
     Seed,
@@ -61,6 +63,20 @@ class Trial:
         except SelfRewardError as error:
             self.add(Finding.of(error))
             return None
+
+    def attempt_rows(self, work: Callable[[Recipe], T]) -> T | None:
+        """Like `attempt`, for work that reads rows: where some are bad, the result is that of the others, beside the finding."""
+        try:
+            return work(self.recipe)
+        except BadRows as error:
+            self.add(Finding.of(error))
+        except SelfRewardError as error:
+            self.add(Finding.of(error))
+            return None
+        data = self.recipe.data.model_copy(update={"skip_bad_rows": True})
+        with suppress(SelfRewardError):  # of what the bad rows leave: there may be nothing without them
+            return work(self.recipe.model_copy(update={"data": data}))
+        return None
 
     def add(self, finding: Finding) -> None:
         """Take in a finding; one that is known already changes nothing."""
@@ -95,7 +111,7 @@ class Trial:
         """Try what is read beside `seed`: prompts of the user's own, validation prompts (returned), anchors (returned)."""
         recipe = self.recipe
         self._checks()
-        loaded = self.attempt(partial(load_validation, recipe, seed, self._named))
+        loaded = self.attempt_rows(lambda read: load_validation(read, seed, self._named))
         if loaded and recipe.select:
             self.read(read_of("select.prompts", recipe.select.prompts, len(loaded[0]), loaded[1]))
         validation = loaded[0] if loaded else None
@@ -113,9 +129,13 @@ class Trial:
         return validation, anchors
 
     def read(self, source: Read) -> None:
-        """Take in what a source gave."""
+        """Take in what a source gave. Bad rows that are not to be left out are an error, told once of a file."""
         self.sources.append(source)
-        if source.warning:
+        if source.bad and not self.recipe.data.skip_bad_rows:
+            if not any(finding.where.startswith(source.path) for finding in self.findings):
+                what = f"{amount(source.dropped[BAD], 'row')} cannot be read; {source.bad} is the first"
+                self.add(Finding("error", source.path, what, PUT_RIGHT))
+        elif source.warning:
             self.add(source.warning)
 
     def _own_prompts(self, apart: Sequence[Conversed]) -> list[Prompt]:

@@ -15,6 +15,8 @@ from selfreward.steps import Seed
 
 ASKED_FOR = {"over_limit", "held_out", "in_ift", "measured_on", "language"}
 """Reasons that the recipe itself gives: a limit, a language, and prompts that belong to another part."""
+BAD = "bad_row"
+"""The reason against a row that cannot be read."""
 MANY = 0.02
 """A larger share of rows dropped for other reasons is warned of."""
 
@@ -33,6 +35,8 @@ class Read(NamedTuple):
     """Single responses left out of ranked sets that are kept, by reason."""
     first: str = ""
     """The first row dropped for the commonest reason that the recipe does not give itself."""
+    bad: str = ""
+    """The first row that cannot be read."""
 
     def __str__(self) -> str:
         inside = f"; of kept rows, responses left out: {_counted(self.replies)}" if self.replies else ""
@@ -62,7 +66,8 @@ def read_of(field: str, source: SourceConfig, kept: int, dropped: Sequence[Dropp
     reasons = dict(Counter(drop.reason for drop in rows).most_common())
     worst = next((reason for reason in reasons if reason not in ASKED_FOR), None)
     first = next((drop.id for drop in rows if drop.reason == worst), "")
-    return Read(field, source.path, kept + len(rows), kept, reasons, dict(replies.most_common()), first)
+    bad = next((drop.id for drop in rows if drop.reason == BAD), "")
+    return Read(field, source.path, kept + len(rows), kept, reasons, dict(replies.most_common()), first, bad)
 
 
 def of_seed(seed: Seed, recipe: Recipe) -> Iterator[Read]:

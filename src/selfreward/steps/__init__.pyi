@@ -22,4 +22,4 @@ from .selection import (load_selector as load_selector, load_validation as load_
 from .temporal import pick_pairs as pick_pairs
 from .gaps import why_none as why_none
 from .turns import own_turn as own_turn
-from .sources import (KeptAndDropped as KeptAndDropped, load_prompts as load_prompts, load_rankings as load_rankings)
+from .sources import (PUT_RIGHT as PUT_RIGHT, KeptAndDropped as KeptAndDropped, load_prompts as load_prompts, load_rankings as load_rankings)

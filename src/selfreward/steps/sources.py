@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from selfreward.errors import SelfRewardError
+from selfreward.errors import BadRows, SelfRewardError, amount
 from selfreward.recipe import SourceConfig
 from selfreward.records import (
     HALF,
@@ -132,7 +132,11 @@ def _load(
 def _used(
     source: SourceConfig, read: Callable[[Any, str], T], stage: str, skip: bool, dropped: list[Dropped]
 ) -> Iterator[tuple[Place, T]]:
-    """The records that `read` makes of rows, each given with its place; rows that give none gather in `dropped`."""
+    """The records that `read` makes of rows, each given with its place; rows that give none gather in `dropped`.
+
+    Raises `BadRows` behind the last row, about the first that cannot be read, where such rows are not to be left out (`skip`).
+    """
+    bad: list[SelfRewardError] = []
     for place, raw in rows_of(source):
         try:
             if isinstance(raw, ValueError):
@@ -143,10 +147,13 @@ def _used(
             yield place, read(row, place.where)
         except Unused as unused:
             dropped.append(Dropped(id=place.id, stage=stage, reason=str(unused)))
-        except SelfRewardError:
-            if not skip:
-                raise
+        except SelfRewardError as error:
+            bad.append(error)
             dropped.append(Dropped(id=place.id, stage=stage, reason="bad_row"))
+    if bad and not skip:
+        first = bad[0]
+        among = f"; {amount(len(bad), 'row')} of this source cannot be read, and this is the first" if len(bad) > 1 else ""
+        raise BadRows(first.what + among, first.where, first.now) from first
 
 
 def _record(row: Any, source: SourceConfig, kind: type[R], where: str) -> R:
