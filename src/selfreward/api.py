@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selfreward.checks import Check, ask_servers, assert_ready, meet_own, models_of
+from selfreward.checks import Check, ask_servers, assert_ready, meet_own, models_of, usual_example
 from selfreward.checks import check as check_recipe
 from selfreward.engines import assert_models, find_gguf, open_model, open_trainer
 from selfreward.errors import Alarm, SelfRewardError
@@ -128,7 +128,7 @@ def execute(
         run = Runner(rundir, opener, partial(open_trainer, recipe), progress, recipe.trainer, recipe.cluster)
         if not run[models(recipe)[-1]].receipt(MODEL):
             for each in (first, *held.values()):
-                ask_servers(each, models_of(each), rundir.logs, progress.say)
+                ask_servers(each, models_of(each), rundir.logs, progress, usual_example(seed))
         if gguf:
             cast.join(M0, convert_base(run, gguf))
         for name, part in seed.parts.items():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from test_probe import drawing
-from test_server import Endpoint, said
+from test_server import Endpoint, judging, said
 from transformers import AutoConfig, AutoModelForCausalLM
 from typer.testing import CliRunner
 
@@ -706,7 +706,8 @@ def test_a_server_is_asked_a_few_words_and_whether_it_gives_log_probs(tmp_path, 
     endpoint.script(said("fine"))
     checked = judged_by(tmp_path, endpoint)
     assert checked.works and checked.models[1].where == f"server {endpoint.url}, without log-probs"
-    assert len(endpoint.calls) <= 9 and all(call["max_tokens"] <= 24 for call in endpoint.calls)
+    probes = [call for call in endpoint.calls if not judging(call)]
+    assert len(probes) <= 9 and all(call["max_tokens"] <= 24 for call in probes) and len(endpoint.calls) == len(probes) + 1
     assert "every seed gets one answer" in checked.models[1].says
     endpoint.script(said("fine", logprobs={"content": [{"top_logprobs": [{"token": "fine", "logprob": -0.1}]}]}))
     assert judged_by(tmp_path, endpoint).models[1].where.endswith("with log-probs")

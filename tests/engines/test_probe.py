@@ -1,14 +1,16 @@
 """What an endpoint honours, found out before a run: told by a stub that leaves out one field after another."""
 
 import json
+import re
 from itertools import count
 from types import SimpleNamespace
 
 import pytest
 from test_server import Endpoint, judging, said
 
+from selfreward.checks.judged import EXAMPLE, usual_example
 from selfreward.checks.reach import models_of
-from selfreward.checks.served import findings
+from selfreward.checks.served import findings, meet
 from selfreward.engines import outside_model
 from selfreward.engines.sampling.probe import Honours, probe
 from selfreward.engines.sampling.server import ServerModel
@@ -16,6 +18,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.measure.evaluations import evaluate
 from selfreward.recipe import BackendConfig, ServerConfig, load_recipe
 from selfreward.records import Checkpoint
+from selfreward.steps import load_seed
 from tinyrun import go, make_world, quiet
 
 EVERY = Honours(alike=False, seed=True, temperature=True, top_p=True, n=True, logprobs=True)
@@ -189,6 +192,52 @@ def test_more_connections_than_are_held_are_said_before_an_evaluation_too(endpoi
     settings = SimpleNamespace(servers=servers, backend=BackendConfig(type="fake"))
     (line,) = evaluate._assert_reachable([outside_model("other", servers)], settings, finished=False)
     assert line == "other: concurrency is 1,200, and this process holds 1,000 connections: no more requests run at once"
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "answer", "says", "field"),
+    [
+        ("judge", {}, said("It is a fine answer. Score: 4"), None, ""),
+        ("judge", {}, said("It is a fine answer."), "no score can be read .*unparsed.*It is a fine answer", "judge.pattern"),
+        ("judge", {}, said("A fine answer; Score: 9"), "off_scale", "judge.scale"),
+        ("judge", {}, said("A fine ans", "length"), "truncated.*A fine ans", "judge.max_tokens"),
+        ("judge", {}, said('{"score": 4}'), None, ""),  # as in text
+        ("judge", {}, said('It is fine. {"rating": 4}'), "unparsed", "judge.form"),
+        ("judge", {"judge__form": "json"}, said('{"score": 4}'), None, ""),
+        ("judge", {"judge__form": "json"}, said('{"rating": 4}'), "unparsed", "judge.field"),
+        ("judge", {"judge__form": "json"}, said("Score: 4"), "unparsed", "judge.field"),
+        ("judge", {}, said("", "tool_calls"), "error.*tool_calls", "judge.by"),
+        ("judge", {"judge__method": "pairwise"}, said("Score: 4"), "no verdict", "pairwise.pattern"),
+        ("judge", {"judge__method": "pairwise"}, said("Verdict: first"), None, ""),
+        ("measures", {}, said("Score: 4"), "no verdict can be read", "pairwise.pattern"),
+        ("measures", {}, said("Verdict: first"), None, ""),
+        ("measures", {}, said("", "tool_calls"), "error.*tool_calls", "measure.judge"),
+        ("writer", {}, said("no verdict of any kind"), None, ""),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_judge_whose_answers_say_nothing_that_is_read_is_warned_of(tmp_path, endpoint, part, changes, answer, says, field):
+    endpoint.play = lambda number, body, headers: answer if judging(body) else drawing(body)
+    recipe = recipe_for(tmp_path, endpoint, part, **changes)
+    _, found = meet("other", models_of(recipe)["other"], recipe, EXAMPLE, retries=0)
+    asked = [body for body in endpoint.calls if judging(body)]
+    assert len(asked) == (part != "writer")
+    assert [finding.level for finding in found] == (["warning"] if says else [])
+    if says:
+        assert re.search(says, found[0].what) and found[0].now.startswith(f"{field} decides it: ")
+    if asked:
+        (body,) = asked
+        text = str(body["messages"])
+        assert EXAMPLE.prompt in text and EXAMPLE.response in text
+        sampling = recipe.judge if part == "judge" and not changes.get("judge__method") else recipe.pairwise
+        assert (body["max_tokens"], body["temperature"]) == (sampling.max_tokens, sampling.temperature)
+
+
+def test_the_example_that_is_judged_is_one_of_the_seed_of_middle_length(tmp_path):
+    seed = load_seed(load_recipe(make_world(tmp_path)))
+    three = [seed.ift[0].model_copy(update={"response": "x" * length}) for length in (900, 2, 30)]
+    assert usual_example(seed._replace(ift=three)).response == "x" * 30
+    assert usual_example(None) == EXAMPLE == usual_example(seed._replace(ift=[]))
 
 
 # ——— in a run ———

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from selfreward.checks.amounts import LETTERS, Count, Material, stand_in, usual_prompts, weigh
 from selfreward.checks.bill import Bill, Placement, draw_up, out_of_context, overdrawn, quicker
 from selfreward.checks.finding import Finding
+from selfreward.checks.judged import usual_example
 from selfreward.checks.look import Looker, NamedModel
 from selfreward.checks.memory import Precision
 from selfreward.checks.named import Trial
@@ -24,7 +25,7 @@ from selfreward.checks.thoughts import thoughts
 from selfreward.checks.turns import earlier_turns, system_turns
 from selfreward.engines import find_device, quiet_hub, wants_bfloat16
 from selfreward.recipe import DriftConfig, Recipe
-from selfreward.records import Anchor, Prompt, read_jsonl
+from selfreward.records import Anchor, Example, Prompt, read_jsonl
 from selfreward.steps import Seed, load_seed
 
 TURN = 16
@@ -83,7 +84,7 @@ class _Checker(Trial):
         if validation is None and self.recipe.select:
             validation = usual_prompts(self.recipe.select.prompts.limit or 253)
         place = self.attempt(self._place)
-        self._look()
+        self._look(usual_example(seed))
         self.findings += self.attempt(partial(self._turns, seed, validation or [], anchors)) or []
         self.findings += self.attempt(partial(thoughts, self.recipe, self.models, seed.ift if seed else ())) or []
         material = self._weigh(known, validation or [], anchors)
@@ -95,10 +96,10 @@ class _Checker(Trial):
         self.findings.sort(key=lambda finding: finding.level != "error")
         return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift, self.sources)
 
-    def _look(self) -> None:
+    def _look(self, example: Example) -> None:
         """Look at the models. What is found of them is told first."""
         others, self.findings = self.findings, []
-        self.models = [look_up(name, parts, self.recipe, self.looker) for name, parts in models_of(self.recipe).items()]
+        self.models = [look_up(name, parts, self.recipe, self.looker, example) for name, parts in models_of(self.recipe).items()]
         for problem in (problem for model in self.models for problem in model.problems):
             self.add(problem)
         self.findings += unshared(self.models, self.recipe.backend)

@@ -11,12 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from selfreward.checks.finding import Finding
+from selfreward.checks.judged import EXAMPLE
 from selfreward.checks.look import Looker, NamedModel
-from selfreward.checks.served import FROZEN, findings, honoured_fields
+from selfreward.checks.served import FROZEN, meet
 from selfreward.checks.shapes import Shape, size_by_name
 from selfreward.engines import assert_opens, find_gguf, is_quantised, outside_model, weight_files
 from selfreward.errors import SelfRewardError, first_line
 from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, BackendConfig, Recipe, imported
+from selfreward.records import Example
 
 SETTINGS = ("*.json", "tokenizer*", "*.jinja", "*.model", "*.txt")
 """Everything of a model's folder but its weights."""
@@ -41,9 +43,12 @@ def models_of(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     return {name: tuple(part for other, part in outside if other == name) for name, _ in outside}
 
 
-def look_up(name: str, parts: tuple[str, ...], recipe: Recipe, looker: Looker | None = None) -> NamedModel:
-    """Find the model `name`, which plays `parts`; `looker` looks at it where it has files."""
-    model = _find(name, parts, recipe, looker or Looker())
+def look_up(
+    name: str, parts: tuple[str, ...], recipe: Recipe, looker: Looker | None = None, example: Example = EXAMPLE
+) -> NamedModel:
+    """Find the model `name`, which plays `parts`; `looker` looks at its files, and a judge's server judges `example`."""
+    served = name in recipe.servers
+    model = _served(name, parts, recipe, example) if served else _find(name, parts, recipe, looker or Looker())
     return model._replace(problems=(*model.problems, *_strange_turns(model)))
 
 
@@ -58,8 +63,6 @@ def _strange_turns(model: NamedModel) -> list[Finding]:
 
 
 def _find(name: str, parts: tuple[str, ...], recipe: Recipe, looker: Looker) -> NamedModel:
-    if name in recipe.servers:
-        return _served(name, parts, recipe)
     if re.fullmatch(IMPORT_PATH, name):
         return _of_yours(name, parts, elsewhere=bool(recipe.cluster and recipe.cluster.address))
     if recipe.backend.type == "fake":
@@ -87,16 +90,15 @@ def unshared(models: Sequence[NamedModel], backend: BackendConfig) -> list[Findi
     return [Finding("warning", name, what, now) for name in copied]
 
 
-def _served(name: str, parts: tuple[str, ...], recipe: Recipe) -> NamedModel:
+def _served(name: str, parts: tuple[str, ...], recipe: Recipe, example: Example) -> NamedModel:
     """The model of a server, which is asked a few words: that its list has a model tells nothing of the key and the limits."""
     where = f"server {recipe.servers[name].url}"
     try:
-        honours = honoured_fields(name, recipe, retries=0)
-        problems = tuple(findings(name, parts, recipe, honours))
+        honours, problems = meet(name, parts, recipe, example, retries=0)
     except SelfRewardError as error:
         return NamedModel(name, parts, where, problems=(Finding.of(error),))
     where = f"{where}, {'with' if honours.logprobs else 'without'} log-probs"
-    return NamedModel(name, parts, where, problems=problems, says=str(honours), context=honours.context)
+    return NamedModel(name, parts, where, problems=tuple(problems), says=str(honours), context=honours.context)
 
 
 def _of_yours(name: str, parts: tuple[str, ...], elsewhere: bool) -> NamedModel:

@@ -6,15 +6,17 @@ Engines of the user's own are met here too: opened once.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfreward.checks.finding import Finding
+from selfreward.checks.judged import unread
 from selfreward.engines import assert_opens, outside_model
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, SamplingConfig
-from selfreward.records import content_id, readable, write_whole
+from selfreward.records import Example, content_id, readable, write_whole
+from selfreward.rundir import Progress
 
 if TYPE_CHECKING:
     from selfreward.engines.sampling.probe import Honours
@@ -27,8 +29,11 @@ ASKED = "servers.json"
 """A file beside the attempts of a run: the servers that were asked before it, and their answers."""
 
 
-def ask_servers(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, say: Callable[[str], None]) -> None:
-    """Ask each server of `recipe` once for all what it honours; `parts` by model. Raises where the run would come to nothing."""
+def ask_servers(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path, progress: Progress, example: Example) -> None:
+    """Ask each server of `recipe` once for all what it honours; `parts` by model. Raises where the run would come to nothing.
+
+    A judge is asked for a judgment of `example` too.
+    """
     answers = _read(logs / ASKED)
     for name in [name for name in parts if name in recipe.servers]:
         key = content_id(
@@ -36,11 +41,11 @@ def ask_servers(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path
         )
         if key in answers:
             continue
-        honours = honoured_fields(name, recipe)
-        for finding in findings(name, parts[name], recipe, honours):
+        honours, found = meet(name, parts[name], recipe, example)
+        for finding in found:
             if finding.level == "error":
                 raise SelfRewardError(finding.what, finding.where, finding.now)
-            say(str(finding))
+            progress.say(str(finding))
         answers[key] = f"{name}: {honours}"
         write_whole(logs / ASKED, json.dumps(answers, indent=1))
 
@@ -53,15 +58,24 @@ def meet_own(recipe: Recipe, parts: Iterable[str]) -> None:
                 assert_opens(name)
 
 
-def honoured_fields(name: str, recipe: Recipe, retries: int | None = None) -> Honours:
-    """The fields that the server `name` honours. Raises `SelfRewardError` where it does not answer."""
+def meet(
+    name: str, parts: tuple[str, ...], recipe: Recipe, example: Example, retries: int | None = None
+) -> tuple[Honours, list[Finding]]:
+    """The fields that the server `name` honours in its `parts`, and what is wrong with it; a judge judges `example`.
+
+    Raises `SelfRewardError` where it does not answer.
+    """
     from selfreward.engines.sampling.probe import probe
     from selfreward.engines.sampling.server import ServerModel
 
-    config = recipe.servers[name]
+    config, model = recipe.servers[name], outside_model(name, recipe.servers)
     engine = ServerModel(config if retries is None else config.model_copy(update={"retries": retries}))
     try:
-        return probe(engine, outside_model(name, recipe.servers))
+        honours = probe(engine, model)
+        found = list(findings(name, parts, recipe, honours))
+        if not any(finding.level == "error" for finding in found):
+            found += unread(name, parts, recipe, engine, model, example)
+        return honours, found
     finally:
         engine.close()
 

@@ -8,7 +8,7 @@ from .likelihoods import Likely as Likely
 from .made_rankings import load_change_rubric as load_change_rubric
 from .meta_judgments import load_meta_rubric as load_meta_rubric
 from .nothing import (require_pairs as require_pairs)
-from .reasons import (of_preferences as of_preferences)
+from .reasons import (Reason as Reason, of_judgments as of_judgments, of_preferences as of_preferences)
 from .pairs import (Scored as Scored, best_against_worst as best_against_worst, choose_pairs as choose_pairs,
     pair_policy as pair_policy, trusted as trusted, without_flukes as without_flukes)
 from .pairwise import (PairwiseJudge as PairwiseJudge, combine as combine, flip_rate as flip_rate)

@@ -44,6 +44,17 @@ def read_json(text: str, field: str, scale: tuple[float, float]) -> tuple[Outcom
     return ("scored", float(value)) if scale[0] <= value <= scale[1] else ("off_scale", None)
 
 
+def holds_object(text: str) -> bool:
+    """True if a whole JSON object stands in `text`."""
+    for begin in BEGINS.finditer(text):
+        try:
+            DECODER.raw_decode(text, begin.start())
+        except (ValueError, RecursionError):
+            continue
+        return True
+    return False
+
+
 def _last_value(text: str, field: str) -> Any:
     """The value of `field` in the last object; None where there is none, it is broken, or gives it twice."""
     pattern = json_verdict(field)

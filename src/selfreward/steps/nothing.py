@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from selfreward.errors import NoPairs, SelfRewardError, amount, cut_short
 from selfreward.recipe import BEST_AGAINST_WORST, Recipe
@@ -168,7 +168,7 @@ NO_EFT = '; or do without EFT: sft.on = "ift"'
 """The way out for a base that is too weak a judge to make EFT."""
 
 
-def no_eft(judgments: Iterable[Judgment], it: ModelFolder, recipe: Recipe) -> SelfRewardError:
+def no_eft(judgments: Collection[Judgment], it: ModelFolder, recipe: Recipe) -> SelfRewardError:
     """The error where the SFT baseline makes no EFT example from people's rankings."""
     reasons, _ = _dropped(it, "eft")
     worst = commonest(reasons) if reasons else "unparsed"

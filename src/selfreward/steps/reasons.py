@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from selfreward.errors import cut_short
 from selfreward.recipe import Recipe
 from selfreward.records import Judgment, MetaJudgment, Preference
+from selfreward.steps.json_verdicts import holds_object
 
 PROMPT_FIELDS = {
     "writer_failed": "prompts.by", "ran_on": "prompts.max_tokens", "too_short": "prompts.min_words",
@@ -49,6 +50,8 @@ EFT_FIELDS = {
 ADVICE = {
     "prompts.by": "name another writer", "prompts.form": "change it, or leave it out",
     "judge.pattern": "change it to match the judge's verdicts, or change judge.rubric",
+    "judge.form": 'the judge writes JSON: set it to "json" (and judge.field, where the score has another name), or change '
+    "judge.rubric",
     "judge.field": "change it to the judge's name for the score, or change judge.rubric",
     "judge.scale": "give the scale that judge.rubric asks for", "judge.max_tokens": "raise it",
     "judge.by": "look at the judge's server or engine, or name another judge", "judge.read": 'set it to "sampled"',
@@ -103,12 +106,15 @@ def commonest(counts: Mapping[str, int]) -> str:
     return min(counts, key=lambda name: (-counts[name], name))
 
 
-def of_judgments(judgments: Iterable[Judgment], recipe: Recipe) -> Reason | None:
+def of_judgments(judgments: Collection[Judgment], recipe: Recipe) -> Reason | None:
     """The reason why judgments have no score; None where all have one, or there are none."""
     reason = of_texts(judgments, "scored", JUDGMENT_FIELDS, "the judge wrote")
-    if reason and reason.field == "judge.pattern" and recipe.judge.form == "json":
+    if reason is None or reason.field != "judge.pattern":
+        return reason
+    if recipe.judge.form == "json":
         return reason._replace(field="judge.field")
-    return reason
+    unparsed = next(judgment.rationale for judgment in judgments if judgment.label == "unparsed")
+    return reason._replace(field="judge.form") if holds_object(unparsed) else reason
 
 
 def of_preferences(preferences: Iterable[Preference], judge_field: str) -> Reason | None:
