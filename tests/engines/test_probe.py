@@ -269,3 +269,26 @@ def test_a_server_is_asked_once_for_a_run_however_often_it_goes_on(tmp_path, end
     with pytest.raises(SelfRewardError):
         go(recipe, tmp_path / "run", **served)
     assert sum(not judging(call) for call in endpoint.calls) == asked
+
+
+def test_a_run_that_waits_for_a_dead_server_says_so_by_its_name_and_the_tries(tmp_path, endpoint, monkeypatch, capfd):
+    monkeypatch.setattr("selfreward.checks.served.OFTEN", 0.1)
+    monkeypatch.setattr("selfreward.rundir.progress.BEAT", 0.02)
+    monkeypatch.setattr("selfreward.engines.sampling.server.backoff", lambda attempt: 0.4)
+    endpoint.script((503, {}, {"error": "gone"}))
+    served = {"judge__by": "other", "servers__other__url": endpoint.url, "servers__other__model": "m"}
+    with pytest.raises(SelfRewardError, match="no completion in 3 tries"):
+        go(make_world(tmp_path / "world"), tmp_path / "run", **served, servers__other__retries=2)
+    said = capfd.readouterr().err
+    assert f"{endpoint.url} (m) does not answer: status 503, 1 of 3 tries failed" in said and "2 of 3 tries failed" in said
+
+
+def test_a_run_whose_judge_writes_prose_says_so_before_its_first_token(tmp_path, endpoint, capfd):
+    endpoint.play = lambda number, body, headers: said(f"A fine answer, {body['seed']}.") if judging(body) else drawing(body)
+    served = {"judge__by": "other", "servers__other__url": endpoint.url, "servers__other__model": "m"}
+    with pytest.raises(SelfRewardError, match="no judgment could be read"):
+        go(make_world(tmp_path / "world"), tmp_path / "run", **served)
+    lines = capfd.readouterr().err.splitlines()
+    (at,) = [at for at, line in enumerate(lines) if line.startswith("warning: other: no score can be read in a judgment")]
+    assert "the judge wrote “A fine answer, " in lines[at] and "judge.pattern decides it" in lines[at]
+    assert at < min(n for n, line in enumerate(lines) if line.startswith("M1/"))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from selfreward.engines import outside_model
+from selfreward.engines import outside_model, trouble_of
 from selfreward.engines.sampling.client import Pace, backoff, stated_pause
 from selfreward.engines.sampling.probe import ASKED
 from selfreward.engines.sampling.server import ServerModel
@@ -394,6 +394,23 @@ def test_a_server_that_stays_down_ends_the_run_and_says_what_was_tried(endpoint,
     assert error.what.startswith("no completion in 4 tries (3 × status 500, 1 × no connection")
     assert error.what.endswith("it said: no GPU [31mleft)") and "same command goes on" in error.now
     assert len(engine.slept) == 3
+
+
+def test_a_server_that_does_not_answer_is_told_of_until_an_answer_comes(endpoint, opened):
+    engine, told = opened(retries=3), []
+    endpoint.play = lambda number, body, headers: (503, {}, {"error": "starting"}) if number < 2 else said()
+
+    async def sleep(seconds):
+        told.append(engine.trouble)
+
+    engine._sleep = sleep
+    assert trouble_of(engine) == ""
+    (answer,) = engine.generate([ask()])
+    assert told == [f"{endpoint.url} (m) does not answer: status 503, {n} of 4 tries failed" for n in (1, 2)]
+    assert (answer.text, trouble_of(engine)) == ("fine", "")
+    endpoint.play = lambda number, body, headers: said() if body["messages"][0]["content"] == "Hi" else (500, {}, {"error": "no"})
+    (answer,) = engine.generate([ask(index=1)])
+    assert (answer.finish, trouble_of(engine)) == ("error", "")
 
 
 def test_where_there_is_no_server_at_all_the_error_says_so(opened):

@@ -215,6 +215,36 @@ def test_a_step_that_takes_long_is_said_to_take_long(tmp_path, hasty):
     assert out.getvalue().count("M2/model: 0 of 3 steps in 0.") >= 3
 
 
+def test_while_an_engine_is_in_trouble_that_is_told_in_the_place_of_rates(tmp_path, base, hasty):
+    class Gone(FakeModel):
+        trouble = ""
+
+        def generate(self, batch):
+            first, *others = batch
+            yield from super().generate([first])
+            self.trouble = "http://judge (m) does not answer: no connection, 2 of 6 tries failed"
+            time.sleep(0.5)
+            self.trouble = ""
+            yield from super().generate(others)
+
+    said = io.StringIO()
+    sample(tmp_path, Gone(), asked(base, 3, 2), base, Console(file=said, width=200))
+    told = [line for line in said.getvalue().splitlines() if "does not answer" in line]
+    assert told and all(line.endswith(" (http://judge (m) does not answer: no connection, 2 of 6 tries failed)") for line in told)
+    assert all(line.startswith("M1/responses: 1 of 6 requests") for line in told) and "left" not in "".join(told)
+    assert "does not answer" not in said.getvalue().splitlines()[-1]
+
+
+def test_what_is_waited_for_may_change_and_be_told_more_often(tmp_path):
+    said, tries = io.StringIO(), iter(range(1, 9))
+    shows = Progress(tmp_path, console=Console(file=said))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(progress, "BEAT", 0.02)
+        with shows.meanwhile(lambda: f"{next(tries)} of 6 tries failed", 0.1):
+            time.sleep(0.35)
+    assert [line[0] for line in said.getvalue().splitlines()][:2] == ["1", "2"]  # and not after ten seconds
+
+
 def test_loading_weights_is_said(tmp_path, hasty):
     out = io.StringIO()
     shows = Progress(tmp_path, console=Console(file=out))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ FROZEN = "frozen judge"
 """The part of a model that grades for the monitors alone."""
 GRADES = {"judge", FROZEN}
 """Parts that give scores, `judge.samples` of each response."""
+OFTEN = 5.0
+"""Seconds between two lines about a server that is waited for."""
 ASKED = "servers.json"
 """A file beside the attempts of a run: the servers that were asked before it, and their answers."""
 
@@ -41,7 +44,7 @@ def ask_servers(recipe: Recipe, parts: Mapping[str, tuple[str, ...]], logs: Path
         )
         if key in answers:
             continue
-        honours, found = meet(name, parts[name], recipe, example)
+        honours, found = meet(name, parts[name], recipe, example, progress=progress)
         for finding in found:
             if finding.level == "error":
                 raise SelfRewardError(finding.what, finding.where, finding.now)
@@ -59,9 +62,16 @@ def meet_own(recipe: Recipe, parts: Iterable[str]) -> None:
 
 
 def meet(
-    name: str, parts: tuple[str, ...], recipe: Recipe, example: Example, retries: int | None = None
+    name: str,
+    parts: tuple[str, ...],
+    recipe: Recipe,
+    example: Example,
+    retries: int | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Honours, list[Finding]]:
     """The fields that the server `name` honours in its `parts`, and what is wrong with it; a judge judges `example`.
+
+    `progress` has told what is waited for, and how many tries failed.
 
     Raises `SelfRewardError` where it does not answer.
     """
@@ -71,11 +81,12 @@ def meet(
     config, model = recipe.servers[name], outside_model(name, recipe.servers)
     engine = ServerModel(config if retries is None else config.model_copy(update={"retries": retries}))
     try:
-        honours = probe(engine, model)
-        found = list(findings(name, parts, recipe, honours))
-        if not any(finding.level == "error" for finding in found):
-            found += unread(name, parts, recipe, engine, model, example)
-        return honours, found
+        with progress.meanwhile(lambda: engine.trouble or f"asking {config.url}", OFTEN) if progress else nullcontext():
+            honours = probe(engine, model)
+            found = list(findings(name, parts, recipe, honours))
+            if not any(finding.level == "error" for finding in found):
+                found += unread(name, parts, recipe, engine, model, example)
+            return honours, found
     finally:
         engine.close()
 

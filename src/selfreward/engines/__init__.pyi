@@ -8,7 +8,7 @@ from .opening import (assert_models as assert_models, load_checkpoint as load_ch
 from .protocols import (OPTIMIZER as OPTIMIZER, OPTIMIZER_BEFORE as OPTIMIZER_BEFORE, Advance as Advance, Batch as Batch,
     Model as Model, Trainer as Trainer, Unshared as Unshared,
     answers as answers, completions as completions, plan_batches as plan_batches, heard as heard,
-    streams as streams)
+    streams as streams, trouble_of as trouble_of)
 from .soundness import (assert_finite as assert_finite, assert_readable as assert_readable, assert_sound as assert_sound,
     is_quantised as is_quantised, read_config as read_config)
 from .thoughts import (CLOSE as CLOSE, OPEN as OPEN, in_quotes as in_quotes, thought_of as thought_of,

@@ -146,6 +146,11 @@ def heard(engine: Model, tell: Advance) -> Iterator[None]:
         engine.tell = untold
 
 
+def trouble_of(engine: Model) -> str:
+    """The reason why no answer comes from `engine`, in words; empty where it knows of none, or tells none."""
+    return str(getattr(engine, "trouble", ""))
+
+
 def streams(engine: Model) -> bool:
     """True if a completion of `engine` depends on its own request alone."""
     return isinstance(engine, Streams) and engine.streams

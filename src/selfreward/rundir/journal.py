@@ -11,11 +11,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-from selfreward.engines import Batch, Model, answering_for, answers, heard, plan_batches, streams
+from selfreward.engines import Batch, Model, answering_for, answers, heard, plan_batches, streams, trouble_of
 from selfreward.errors import OutOfMemory, SelfRewardError, amount
 from selfreward.records import Checkpoint, Completion, Request, Sampled, read_line, readable, to_line
 from selfreward.rundir.folder import Stage
@@ -61,6 +62,7 @@ def completed(
             engine.prepare(requests)
     with progress.stage(str(stage), len(requests), "requests", len(done), longest) as work:
         while owed := _owed(batches, requests, done, load):
+            work.held_up(partial(trouble_of, load()))
             try:
                 with heard(load(), work.drew), _Journal(stage.journal) as journal:
                     _answer(load(), owed, done, journal, work)

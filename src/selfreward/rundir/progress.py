@@ -65,15 +65,15 @@ class Progress:
         self.say(clock.line())
 
     @contextmanager
-    def meanwhile(self, what: str) -> Iterator[None]:
-        """Say every ten seconds that `what` ("M2: loading its weights") is being done, which has no parts to count."""
+    def meanwhile(self, what: str | Callable[[], str], every: float | None = None) -> Iterator[None]:
+        """Say every ten seconds, or `every` so many, that `what` ("M2: loading") is being done, which has no parts to count."""
         began = last_line = time.monotonic()
 
         def show() -> None:
             nonlocal last_line
-            if (now := time.monotonic()) - last_line >= EVERY:
+            if (now := time.monotonic()) - last_line >= (every or EVERY):
                 last_line = now
-                self.say(f"{what}, {duration(now - began)} so far")
+                self.say(f"{what if isinstance(what, str) else what()}, {duration(now - began)} so far")
 
         with self._beating(show):
             yield
@@ -117,7 +117,7 @@ class Progress:
 
 
 class Work:
-    """The work of one stage, told as it is done. Each call but `came` raises `Stopped` where the run was asked to end."""
+    """The work of one stage, told as it is done. Counting raises `Stopped` where the run was asked to end, but not in `came`."""
 
     def __init__(self, clock: _Clock, show: Callable[[], None], assert_wanted: Callable[[], None]) -> None:
         self._clock, self._show, self._assert_wanted = clock, show, assert_wanted
@@ -132,6 +132,10 @@ class Work:
         """Count these tokens as drawn, in units that are not done yet."""
         self._clock.drawn += tokens
         self._assert_wanted()
+
+    def held_up(self, by: Callable[[], str]) -> None:
+        """Have told in the place of rates what `by` says that the work waits for, while it says anything."""
+        self._clock.trouble = by
 
     def came(self, tokens: int) -> None:
         """One more unit, of so many tokens, is done, but this is no point to stop at."""
@@ -164,6 +168,8 @@ class _Clock:
         self.name, self.total, self.unit, self.done, self._before, self._longest = name, total, unit, done, done, longest
         self.drawn = self.came = self.squares = 0
         """Tokens that an engine told of while it drew them, those of units that are done, and the sum of their squares."""
+        self.trouble: Callable[[], str] = str
+        """What the work waits for; empty where it goes on."""
         self._started = self._said = time.monotonic()
 
     @property
@@ -196,7 +202,9 @@ class _Clock:
         return max(0.1, mine * self.squares / self.came**2 - 1 if self.came else 0)
 
     def told(self) -> list[str]:
-        """Rates and ETA; nothing that is not known."""
+        """Rates and ETA; nothing that is not known. While something holds the work up, that alone."""
+        if trouble := self.trouble():
+            return [trouble]
         mine, left = self.done - self._before, self.eta() if self.done < self.total else None
         most = "at most " if not mine else ""  # of units that are all as long as they may be
         return [

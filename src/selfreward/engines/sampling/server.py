@@ -25,7 +25,7 @@ from selfreward.engines.protocols import Advance, unanswered, untold
 from selfreward.engines.sampling.dialect import LLAMA_CPP, Dialect, is_llama_cpp, slot, window
 from selfreward.engines.sampling.failures import TOO_LONG, Passing, Refused, failure, gave_up, where
 from selfreward.engines.sampling.replies import BadReply, Reply, one_line, read_reply
-from selfreward.errors import SelfRewardError, pip_install
+from selfreward.errors import SelfRewardError, amount, pip_install
 from selfreward.recipe import ServerConfig
 from selfreward.records import Completion, Request
 
@@ -64,6 +64,8 @@ class ServerModel:
         self._at_once = connections(config.concurrency)
         self.dialect, self._introduced = Dialect(), False
         self.tell: Advance = untold
+        self.trouble = ""
+        """Why nothing comes, in words, from a failed try to the next answer; empty where answers come."""
         # A loop in a thread of its own works inside a notebook's, and goes on while answers are written down.
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
@@ -166,13 +168,18 @@ class ServerModel:
         words = ""
         for attempt in range(self.config.retries + 1):
             try:
-                return await self._attempt(request, self.dialect)
+                answer = await self._attempt(request, self.dialect)
+                self.trouble = ""
+                return answer
             except Passing as passing:
                 failures[passing.what] += 1
                 words, last = passing.words or words, passing
+                tries = f"{attempt + 1} of {amount(self.config.retries + 1, 'try', 'tries')} failed"
+                self.trouble = f"{where(self.config)} does not answer: {passing.what}, {tries}"
             if attempt < self.config.retries:
                 await self._sleep(max(backoff(attempt), last.pause or 0))
         if not last.busy and await self._greeted(request):
+            self.trouble = ""
             return unanswered(request, reason=one_line(str(last)))
         raise gave_up(self.config, failures, words)
 
