@@ -10,6 +10,7 @@ from selfreward.engines.fake import FakeModel
 from selfreward.errors import SHORT, NoPairs, SelfRewardError, cut_short
 from selfreward.records import Ranking, to_line
 from selfreward.reports import describe_status
+from selfreward.steps.nothing import GOING_ON
 from selfreward.steps.reasons import commonest, counted
 from tinyrun import go, make_world, quiet
 
@@ -86,6 +87,7 @@ def test_the_reason_the_example_and_the_field(by, change, says, field, recipe, t
         go(recipe, tmp_path / "run", **change)
     assert re.search(says, caught.value.what) and not caught.value.what.endswith(". ")
     assert field is None or caught.value.now.startswith(f"{field} decides it: ")
+    assert caught.value.now.endswith(GOING_ON)
     assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
     assert f"{tmp_path}/run/M2/" in caught.value.where
 
@@ -105,7 +107,9 @@ def test_no_eft_at_all(text, says, field, recipe, tmp_path, monkeypatch):
     changes = {"data__eft": None, "data__rankings": str(tmp_path / "ranked.jsonl"), "sft__baseline": True}
     with pytest.raises(SelfRewardError, match=says) as caught:
         go(recipe, tmp_path / "run", **changes)
-    assert caught.value.now.startswith(f"{field} decides it: ") and caught.value.now.endswith('without EFT: sft.on = "ift"')
+    assert caught.value.now.startswith(f"{field} decides it: ") and caught.value.now.endswith(
+        'without EFT: sft.on = "ift"' + GOING_ON
+    )
     with pytest.raises(NoPairs):  # it goes on to where a judgment is needed
         go(recipe, tmp_path / "run", **changes, sft__on="ift")
 
@@ -126,6 +130,18 @@ def test_an_iteration_that_teaches_no_judging_says_why(recipe, tmp_path, monkeyp
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "judge_pairs" in line)
     assert line.startswith("M2/judge_pairs: no pair of judgments to learn from (")
     assert ", for example: " in line and " decides it: " in line
+
+
+def test_after_no_pairs_a_change_continues_or_names_what_to_delete_as_was_said(recipe, tmp_path, monkeypatch):
+    write(monkeypatch, judging("I like it. Mark 4"))
+    with pytest.raises(NoPairs, match="names the records of the run to delete"):
+        go(recipe, tmp_path / "run")
+    asked_before = (tmp_path / "run/M2/judgments.jsonl").read_text()
+    rubric = tmp_path / "other.txt"
+    rubric.write_text("Score this: {prompt} {response}")
+    with pytest.raises(SelfRewardError, match=r"or delete what no longer holds: rm -r .*run/M2"):
+        go(recipe, tmp_path / "run", judge__rubric=str(rubric))
+    assert (tmp_path / "run/M2/judgments.jsonl").read_text() == asked_before
 
 
 def test_status_does_not_promise_that_the_same_command_goes_on_where_it_would_end_the_same_way(recipe, tmp_path, monkeypatch):

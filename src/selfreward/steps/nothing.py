@@ -39,16 +39,21 @@ from selfreward.steps.reasons import (
     sentences,
 )
 
+GOING_ON = ". After the change the same command continues, or first names the records of the run to delete"
+"""What becomes of records that were made by the recipe before it was changed."""
+
 
 def require_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> None:
     """Raises `NoPairs` where `iteration` has nothing to train on, with the stage at fault and the reason."""
     if iteration.pairs:
         return
     if not iteration.prompts:
-        raise _no_prompts(iteration, it)
-    if not any(response.answered for response in iteration.responses):
-        raise _no_answers(iteration, it, recipe)
-    raise _no_pairs(iteration, it, recipe)
+        error = _no_prompts(iteration, it)
+    elif not any(response.answered for response in iteration.responses):
+        error = _no_answers(iteration, it, recipe)
+    else:
+        error = _no_pairs(iteration, it, recipe)
+    raise NoPairs(error.what, error.where, error.now + GOING_ON)
 
 
 def _no_prompts(iteration: Iteration, it: ModelFolder) -> NoPairs:
@@ -161,7 +166,7 @@ def no_rankings(examples: Iterable[Example], it: ModelFolder) -> SelfRewardError
     field = RANKING_FIELDS.get(worst, "eft.prompts")
     told = Reason(counted(reasons), example_of(worst, _first(examples, ids.get(worst), lambda one: one.prompt)), field)
     what = sentences(f"the SFT baseline made no ranking ({told.counts})", told.example)
-    return SelfRewardError(what, str(it.path / f"{RANKINGS.name}.dropped.jsonl"), told.now)
+    return SelfRewardError(what, str(it.path / f"{RANKINGS.name}.dropped.jsonl"), told.now + GOING_ON)
 
 
 NO_EFT = '; or do without EFT: sft.on = "ift"'
@@ -175,10 +180,12 @@ def no_eft(judgments: Collection[Judgment], it: ModelFolder, recipe: Recipe) -> 
     unread = of_judgments(judgments, recipe) if worst == "unparsed" else None
     if unread:
         what = f"no EFT example could be made ({counted(reasons)}): of its judgments {unread.told}"
-        return SelfRewardError(what + _failed(it, "eft_judgments"), str(it.path / "eft_judgments.jsonl"), unread.now + NO_EFT)
+        return SelfRewardError(
+            what + _failed(it, "eft_judgments"), str(it.path / "eft_judgments.jsonl"), unread.now + NO_EFT + GOING_ON
+        )
     told = Reason(counted(reasons), _first_judged(judgments), EFT_FIELDS.get(worst, "data.rankings"))
     what = sentences(f"the SFT baseline agrees with people on no ranked set ({told.counts})", told.example)
-    return SelfRewardError(what, str(it.path / "eft_judgments.jsonl"), told.now + NO_EFT)
+    return SelfRewardError(what, str(it.path / "eft_judgments.jsonl"), told.now + NO_EFT + GOING_ON)
 
 
 def _first_judged(judgments: Iterable[Judgment]) -> str:
