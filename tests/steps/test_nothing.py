@@ -107,9 +107,8 @@ def test_no_eft_at_all(text, says, field, recipe, tmp_path, monkeypatch):
     changes = {"data__eft": None, "data__rankings": str(tmp_path / "ranked.jsonl"), "sft__baseline": True}
     with pytest.raises(SelfRewardError, match=says) as caught:
         go(recipe, tmp_path / "run", **changes)
-    assert caught.value.now.startswith(f"{field} decides it: ") and caught.value.now.endswith(
-        'without EFT: sft.on = "ift"' + GOING_ON
-    )
+    assert caught.value.now.startswith(f"{field} decides it: ")
+    assert caught.value.now.endswith('without EFT: sft.on = "ift"' + GOING_ON)
     with pytest.raises(NoPairs):  # it goes on to where a judgment is needed
         go(recipe, tmp_path / "run", **changes, sft__on="ift")
 

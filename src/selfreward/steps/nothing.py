@@ -169,7 +169,7 @@ def no_rankings(examples: Iterable[Example], it: ModelFolder) -> SelfRewardError
     return SelfRewardError(what, str(it.path / f"{RANKINGS.name}.dropped.jsonl"), told.now + GOING_ON)
 
 
-NO_EFT = '; or do without EFT: sft.on = "ift"'
+NO_EFT = '; or do without EFT: sft.on = "ift"' + GOING_ON
 """The way out for a base that is too weak a judge to make EFT."""
 
 
@@ -180,12 +180,10 @@ def no_eft(judgments: Collection[Judgment], it: ModelFolder, recipe: Recipe) -> 
     unread = of_judgments(judgments, recipe) if worst == "unparsed" else None
     if unread:
         what = f"no EFT example could be made ({counted(reasons)}): of its judgments {unread.told}"
-        return SelfRewardError(
-            what + _failed(it, "eft_judgments"), str(it.path / "eft_judgments.jsonl"), unread.now + NO_EFT + GOING_ON
-        )
+        return SelfRewardError(what + _failed(it, "eft_judgments"), str(it.path / "eft_judgments.jsonl"), unread.now + NO_EFT)
     told = Reason(counted(reasons), _first_judged(judgments), EFT_FIELDS.get(worst, "data.rankings"))
     what = sentences(f"the SFT baseline agrees with people on no ranked set ({told.counts})", told.example)
-    return SelfRewardError(what, str(it.path / "eft_judgments.jsonl"), told.now + NO_EFT + GOING_ON)
+    return SelfRewardError(what, str(it.path / "eft_judgments.jsonl"), told.now + NO_EFT)
 
 
 def _first_judged(judgments: Iterable[Judgment]) -> str:
