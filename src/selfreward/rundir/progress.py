@@ -169,7 +169,7 @@ class _Clock:
         self.drawn = self.came = self.squares = 0
         """Tokens that an engine told of while it drew them, those of units that are done, and the sum of their squares."""
         self.trouble: Callable[[], str] = str
-        """What the work waits for; empty where it goes on."""
+        """The reason why the work waits; empty where it goes on."""
         self._started = self._said = time.monotonic()
 
     @property

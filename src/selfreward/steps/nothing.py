@@ -40,7 +40,7 @@ from selfreward.steps.reasons import (
 )
 
 GOING_ON = ". After the change the same command continues, or first names the records of the run to delete"
-"""What becomes of records that were made by the recipe before it was changed."""
+"""The fate of records that were made by the recipe before it was changed."""
 
 
 def require_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> None:

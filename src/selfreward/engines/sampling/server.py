@@ -65,7 +65,7 @@ class ServerModel:
         self.dialect, self._introduced = Dialect(), False
         self.tell: Advance = untold
         self.trouble = ""
-        """Why nothing comes, in words, from a failed try to the next answer; empty where answers come."""
+        """The reason why nothing comes, in words, from a failed try to the next answer; empty where answers come."""
         # A loop in a thread of its own works inside a notebook's, and goes on while answers are written down.
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
