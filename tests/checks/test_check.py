@@ -383,9 +383,11 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path, monkeypatch):
     )  # fmt: skip
     found = "\n".join(complaints(checked))
     for part in (
-        "none.jsonl: cannot be read", "none.txt: cannot be read", "nowhere:truth: cannot be imported", "NO_SUCH_KEY is not set",
-        "org/Writer-1.5B: is no folder here and cannot be fetched from", "selfreward.steps.pairs:none: cannot be imported",
-        "tests.nobody:Judge: cannot be imported", "there is no device", "trackio is not installed",
+        "none.jsonl: cannot be read", "none.txt: cannot be read", "measure.truth (nowhere:truth): cannot be imported",
+        "NO_SUCH_KEY is not set",
+        "org/Writer-1.5B: is no folder here and cannot be fetched from",
+        "pairs.policy (selfreward.steps.pairs:none): cannot be imported",
+        "judge.by (tests.nobody:Judge): cannot be imported", "there is no device", "trackio is not installed",
     ):  # fmt: skip
         assert part in found
     assert not checked.works and len(checked.findings) == 9

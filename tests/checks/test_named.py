@@ -113,7 +113,7 @@ class Opened(FakeModel):
         ({"measure__judge": "test_named:of_no_file"}, r"cannot be opened: raised FileNotFoundError .*/no/such/weights"),
         ({"judge__by": "test_named:that_ends"}, r"cannot be opened: raised SystemExit \(no licence\)"),
         ({"judge__by": "test_named:that_cannot_end"}, r"cannot be closed: raised KeyError \('KEY_OF_MINE'\)"),
-        ({"pairs__policy": "nowhere_at_all:policy"}, r"nowhere_at_all:policy: cannot be imported"),
+        ({"pairs__policy": "nowhere_at_all:policy"}, r"pairs.policy \(nowhere_at_all:policy\): cannot be imported"),
         ({"pairs__policy": "test_named:one_argument"}, r"pairs\.policy \(test_named:one_argument\): takes \(prompt\)"),
         ({"measure__truth": "test_named:one_argument"}, r"measure\.truth .*is called with \(prompt, response\)"),
         ({"pairs__policy": "test_named:awaited"}, r"pairs\.policy \(test_named:awaited\): is an async function"),

@@ -26,6 +26,7 @@ from selfreward.recipe import (
     LoRAConfig,
     Recipe,
     SourceConfig,
+    field_of,
     function_at,
 )
 from selfreward.records import Anchor, Checkpoint, Conversed, Prompt, content_id
@@ -71,7 +72,7 @@ class Trial:
         """Try what needs neither data nor weights: code by import path, packages, devices, keys, rubrics, names of figures."""
         recipe = self.recipe
         for name in models_of(recipe):
-            self.attempt(partial(assert_openable, name, recipe.backend, recipe.servers, recipe.cluster))
+            self.attempt(partial(assert_openable, name, recipe.backend, recipe.servers, recipe.cluster, field_of(recipe, name)))
         self.attempt(partial(pair_policy, recipe.pairs))
         self.attempt(partial(load_truth, recipe))
         self.attempt(partial(Grader, recipe.judge))

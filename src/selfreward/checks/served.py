@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from selfreward.checks.finding import Finding
 from selfreward.engines import assert_opens, outside_model
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import Recipe, SamplingConfig
+from selfreward.recipe import Recipe, SamplingConfig, field_of
 from selfreward.records import content_id, readable, write_whole
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def meet_own(recipe: Recipe, parts: Iterable[str]) -> None:
     if not (recipe.cluster and recipe.cluster.address):
         for name in parts:
             if name not in recipe.servers:
-                assert_opens(name)
+                assert_opens(name, field_of(recipe, name))
 
 
 def honoured_fields(name: str, recipe: Recipe, retries: int | None = None) -> Honours:
