@@ -155,6 +155,18 @@ def test_changes_from_the_command_line_lie_on_top():
         load_recipe(MICRO, {"dpo.betta": 0.2})
 
 
+@pytest.mark.parametrize("changes", [{"data.ift.limit": 48}, {"data": {"ift": {"limit": 48}}}])
+def test_a_field_of_a_source_can_be_set_where_the_recipe_gives_its_path_alone(changes, tmp_path):
+    alone = tmp_path / "alone.toml"
+    alone.write_text('base = "org/model"\n[data]\nift = "ift.jsonl"\n[select]\njudge = "org/j"\nprompts = "p.jsonl"\n')
+    changed = load_recipe(alone, changes | {"select.prompts.limit": 3})
+    assert (changed.data.ift.path, changed.data.ift.limit) == ("ift.jsonl", 48)
+    assert changed.select and (changed.select.prompts.path, changed.select.prompts.limit) == ("p.jsonl", 3)
+    assert load_recipe(alone, {"data.ift": "other.jsonl"}).data.ift.path == "other.jsonl"
+    with pytest.raises(SelfRewardError, match="base is a field without fields"):
+        load_recipe(alone, {"base.path": "x"})
+
+
 @pytest.mark.parametrize("path", ["base.path", "iterations.count", "dpo.beta.final"])
 def test_a_change_inside_a_plain_field_is_an_error_for_the_user(path):
     with pytest.raises(SelfRewardError):

@@ -7,7 +7,8 @@ was answered. From that an example, a prompt or a ranking is made.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -44,13 +45,17 @@ INNER = RATING | {"text", "role", "content"}
 ANSWERED = {"prompt", "response", "responses", "chosen"}
 """Columns beside which a list of turns says nothing new."""
 HAS = "its columns are"
-PUT_RIGHT = "Correct it, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
-OTHER_FORMAT = 'Give the format that it has, such as format = "messages", or "columns" with columns = { prompt = "question", … }'
+LEAVE_OUT = ", or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
+PUT_RIGHT = f"Correct it{LEAVE_OUT}"
+LOOK = 1000
+"""Rows at the head of a source among which one must be read before it is offered to leave the others out."""
+OTHER_FORMAT = 'Give the format that it has, such as format = "messages", or "columns" with columns = {{ {} }}'
 NAME_THEM = {
-    **dict.fromkeys(("records", "messages", "alpaca", "oasst"), OTHER_FORMAT),
-    "columns": 'Say which column is which, as in columns = { prompt = "question", response = "answer" }',
-}
-"""The way out, by format, where a column is missing."""
+    Example: 'prompt = "question", response = "answer"', Prompt: 'prompt = "question"',
+    Ranking: 'prompt = "question", chosen = "good", rejected = "bad" }, or { prompt = "question", responses = "answers", '
+    'scores = "points"',
+}  # fmt: skip
+"""Columns that a record is made of, where the rows have other names for them."""
 KeptAndDropped = tuple[list[R], list[Dropped]]
 """The records that a source gave, and its rows that became none, each with a reason."""
 
@@ -133,20 +138,50 @@ def _used(
     source: SourceConfig, read: Callable[[Any, str], T], stage: str, skip: bool, dropped: list[Dropped]
 ) -> Iterator[tuple[Place, T]]:
     """The records that `read` makes of rows, each given with its place; rows that give none gather in `dropped`."""
-    for place, raw in rows_of(source):
+    rows, some_read = rows_of(source), False
+    for place, raw in rows:
         try:
-            if isinstance(raw, ValueError):
-                raise SelfRewardError(str(raw), place.where, PUT_RIGHT)
-            row = _parsed(raw, place.where) if isinstance(raw, str) else raw
-            if half := half_in(row):
-                raise SelfRewardError(f"{half}: {HALF}", place.where, PUT_RIGHT)
-            yield place, read(row, place.where)
+            yield place, _read(raw, place, read)
+            some_read = True
         except Unused as unused:
             dropped.append(Dropped(id=place.id, stage=stage, reason=str(unused)))
-        except SelfRewardError:
+            some_read = True
+        except SelfRewardError as error:
             if not skip:
-                raise
+                raise error if some_read or _some(islice(rows, LOOK), read) else _alike(error) from None
             dropped.append(Dropped(id=place.id, stage=stage, reason="bad_row"))
+
+
+def _read(raw: Any, place: Place, read: Callable[[Any, str], T]) -> T:
+    """What `read` makes of a row as it stands in its file. Raises `Unused` or `SelfRewardError`."""
+    if isinstance(raw, ValueError):
+        raise SelfRewardError(str(raw), place.where, PUT_RIGHT)
+    row = _parsed(raw, place.where) if isinstance(raw, str) else raw
+    if half := half_in(row):
+        raise SelfRewardError(f"{half}: {HALF}", place.where, PUT_RIGHT)
+    return read(row, place.where)
+
+
+def _some(rows: Iterable[tuple[Place, Any]], read: Callable[[Any, str], T]) -> bool:
+    """True if one of the rows, at least, is no bad one."""
+    try:
+        for place, raw in rows:
+            try:
+                _read(raw, place, read)
+            except SelfRewardError:
+                continue
+            return True
+    except Unused:
+        return True
+    except SelfRewardError:  # of the file itself
+        pass
+    return False
+
+
+def _alike(error: SelfRewardError) -> SelfRewardError:
+    """The error of a first row after which none can be read either: nothing would be left if such rows were left out."""
+    now = error.now.removesuffix(f". {PUT_RIGHT}").removesuffix(LEAVE_OUT)
+    return SelfRewardError(error.what, error.where, now)
 
 
 def _record(row: Any, source: SourceConfig, kind: type[R], where: str) -> R:
@@ -155,7 +190,7 @@ def _record(row: Any, source: SourceConfig, kind: type[R], where: str) -> R:
         return kind.model_validate(row)
     except ValidationError as error:
         has = _has(error, row)
-        now = f"{NAME_THEM[source.format]}. {PUT_RIGHT}" if has else PUT_RIGHT
+        now = f"{OTHER_FORMAT.format(NAME_THEM[kind])}. {PUT_RIGHT}" if has else PUT_RIGHT
         raise SelfRewardError(wrong_field(error, kind) + has, where, now) from error
 
 
@@ -168,7 +203,8 @@ def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str
         return _shape(source, kind, renamed).model_validate(renamed).exchange(source.language)
     except ValidationError as error:
         has = _has(error, row)
-        now = f"{NAME_THEM[source.format]}. {PUT_RIGHT}" if has else PUT_RIGHT
+        way = "Say which column is which, as in columns = {{ {} }}" if source.format == "columns" else OTHER_FORMAT
+        now = f"{way.format(NAME_THEM[kind])}. {PUT_RIGHT}" if has else PUT_RIGHT
         raise SelfRewardError(wrong_field(error, kind, columns) + has, where, now) from error
 
 
