@@ -148,6 +148,14 @@ def test_a_recipe_that_is_missing_or_not_toml_is_an_error_for_the_user(tmp_path)
         load_recipe(tmp_path / "bad.toml")
 
 
+def test_all_unknown_fields_are_told_at_once_and_before_what_is_missing_for_their_sake(tmp_path):
+    (tmp_path / "bad.toml").write_text('base = "b"\njudgin = 3\n[dat]\nift = "i"\n[judge]\nsample = 2\n')
+    with pytest.raises(SelfRewardError) as error:
+        load_recipe(tmp_path / "bad.toml")
+    assert error.value.what == "unknown fields judge.sample, judgin, dat"
+    assert error.value.now == "judge.sample: did you mean samples?; judgin: did you mean judge?; dat: did you mean data?"
+
+
 def test_changes_from_the_command_line_lie_on_top():
     changed = load_recipe(MICRO, {"seed": 7, "dpo.beta": 0.2, "pairs.accumulate": True})
     assert (changed.seed, changed.dpo.beta, changed.pairs.accumulate) == (7, 0.2, True)
