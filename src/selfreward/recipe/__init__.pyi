@@ -3,7 +3,7 @@ from .engines import (BackendConfig as BackendConfig, ClusterConfig as ClusterCo
 from .fields import (HUB_ID as HUB_ID, IMPORT_PATH as IMPORT_PATH, LOOKED_IN as LOOKED_IN, ROLES as ROLES, AnsweringConfig as AnsweringConfig,
     Located as Located, ModelName as ModelName,
     SamplingConfig as SamplingConfig, Section as Section, assert_open as assert_open, begun_with as begun_with,
-    first_spelling as first_spelling, imported as imported, look_in as look_in, looked_in as looked_in, place_of as place_of)
+    first_spelling as first_spelling, imported as imported, in_package as in_package, look_in as look_in, looked_in as looked_in, place_of as place_of)
 from .iteration import (BEST_AGAINST_WORST as BEST_AGAINST_WORST,
     JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, PromptsConfig as PromptsConfig)
 from .measuring import (CHECKS as CHECKS, FIRST_SECOND_TIE as FIRST_SECOND_TIE, DriftConfig as DriftConfig, Ends as Ends, Limit as Limit,

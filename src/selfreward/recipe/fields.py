@@ -49,7 +49,7 @@ MOVED_MODULES = {"selfreward.pairs:": "selfreward.steps.pairs:", "selfreward.mic
 
 def _resolve(path: str, info: ValidationInfo) -> str:
     if path.startswith(PACKAGED):
-        return packaged(path.removeprefix(PACKAGED))
+        return in_package(path)
     beside = Path(str((info.context or {}).get("folder", "."))) / path
     if beside.exists():
         return str(beside.resolve())
@@ -66,6 +66,11 @@ def _where_now(path: str) -> str:
 def packaged(path: str) -> str:
     """A file of the installed package, by its path of today or of an earlier layout."""
     return str(files("selfreward").joinpath(moved(path, MOVED_FILES)))
+
+
+def in_package(name: str) -> str:
+    """The file that `selfreward:` and a path in the package mean; any other name as it is."""
+    return packaged(name.removeprefix(PACKAGED)) if name.startswith(PACKAGED) else name
 
 
 def moved(name: str, places: Mapping[str, str]) -> str:
