@@ -28,6 +28,7 @@ from selfreward.recipe import (
     SourceConfig,
     field_of,
     function_at,
+    held_by,
 )
 from selfreward.records import Anchor, Checkpoint, Conversed, Prompt, content_id
 from selfreward.reports import require_trackers
@@ -136,12 +137,14 @@ class Trial:
     def _checks(self) -> None:
         """Try what prompts say that programs check, where anything is made of it."""
         recipe = self.recipe
-        files = [recipe.drift.anchors] if recipe.drift else []
+        files = {"drift.anchors": recipe.drift.anchors if recipe.drift else None}
         if recipe.judge.checks != "off":
             held_out = recipe.data.heldout_prompts
-            files += [recipe.prompts.source, held_out.path if held_out and held_out.format == "records" else None]
-        for file in filter(None, files):
-            self.attempt(partial(assert_checkable, SourceConfig(path=file)))
+            files["prompts.from"] = recipe.prompts.source
+            files["data.heldout_prompts"] = held_out.path if held_out and held_out.format == "records" else None
+        for field, file in files.items():
+            if file:
+                self.attempt(partial(_checkable, field, file))
 
     def _named(self, name: str) -> Checkpoint:
         """The model outside the loop that `name` means; none is loaded or fetched."""
@@ -218,6 +221,11 @@ def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:
         more = f"; and {amount(len(errors) - 1, 'more error')}, which `selfreward check` tells" if len(errors) > 1 else ""
         raise SelfRewardError(errors[0].what, errors[0].where, errors[0].now + more)
     return [*map(str, trial.sources), *map(str, trial.findings)]
+
+
+def _checkable(field: str, file: str) -> None:
+    with held_by(field, file):
+        assert_checkable(SourceConfig(path=file))
 
 
 def _quantizing(lora: LoRAConfig) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel
@@ -69,6 +70,17 @@ def field_of(recipe: BaseModel, value: str) -> str:
         return name if tree == value or (isinstance(tree, list) and value in tree) else ""
 
     return found(recipe.model_dump(mode="json", by_alias=True), "").removeprefix(".")
+
+
+@contextmanager
+def held_by(field: str, path: str) -> Iterator[None]:
+    """Names the field of the recipe that holds `path` in an error about that file as a whole."""
+    try:
+        yield
+    except SelfRewardError as error:
+        if error.where != path:
+            raise
+        raise SelfRewardError(error.what, place_of(path, field), error.now) from error
 
 
 def engine_at(path: str, field: str = "") -> Callable[[], Any]:

@@ -100,7 +100,7 @@ def evaluate(
 
 
 def _in_columns(kind: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`changes`, with the format of ranked rows where none is given and the first row shows that this program did not write them."""
+    """`changes`, with the format of ranked rows where none is given and the first row shows that it is not this program's."""
     data = changes.get("data")
     data = {"path": data} if isinstance(data, str) else data
     if kind != "reward-modeling" or not isinstance(data, Mapping) or "format" in data or not Path(data.get("path", "")).is_file():
