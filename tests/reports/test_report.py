@@ -372,7 +372,12 @@ def test_a_run_that_does_not_measure_judging_says_so(tmp_path):
 def test_without_truth_and_own_scores_nothing_empty_is_drawn(tmp_path):
     page = write_report_of(make_world(tmp_path), tmp_path / "run", "judging = false\n")
     words, source = shown(page), page.read_text()
-    assert "Table 1" in words and "Figure 2" not in words and "says of itself" not in words and "by its own judge" not in words
+    assert (
+        "Table 1" in words
+        and "Figure 2" not in words
+        and "the mean of its own judgments" not in words
+        and "by its own judge" not in words
+    )
     assert "#itself" not in source and "#scores" not in source and 'id="loop"' in source
 
 

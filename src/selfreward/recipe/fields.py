@@ -220,8 +220,8 @@ LOOKED_IN = "looked_in"
 def look_in(*folders: Path) -> None:
     """Make import paths see the modules in `folders`, such as a recipe's; folders given before are no longer seen.
 
-    Python's own path is searched first, then these folders, then the current folder. A name that means two files is refused:
-    neither is chosen silently.
+    Python's own path is searched first, then these folders, then the current folder. A name that was loaded before from
+    a file elsewhere, and is one of theirs too, is refused: neither is chosen silently.
     """
     _recipes[:] = [folder.absolute() for folder in folders]
 
