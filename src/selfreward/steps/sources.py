@@ -153,7 +153,7 @@ def _used(
 
 
 def _read(raw: Any, place: Place, read: Callable[[Any, str], T]) -> T:
-    """What `read` makes of a row as it stands in its file. Raises `Unused` or `SelfRewardError`."""
+    """Give a row, as it stands in its file, to `read`. Raises `Unused` or `SelfRewardError`."""
     if isinstance(raw, ValueError):
         raise SelfRewardError(str(raw), place.where, PUT_RIGHT)
     row = _parsed(raw, place.where) if isinstance(raw, str) else raw
