@@ -6,6 +6,10 @@ import re
 import unicodedata
 from pathlib import Path
 from traceback import walk_tb
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories that steer a terminal or show nothing: controls, formats (bidirectional, zero-width), lone surrogates, line
@@ -56,6 +60,13 @@ def holds_secret(value: str) -> bool:
 def shown(text: str) -> str:
     """`text` in one line as it may be shown and kept: nothing in it steers a terminal, and addresses tell no secret."""
     return visible(starred(text))
+
+
+def terminal(**settings: Any) -> Console:
+    """A console of rich that shows texts as they are: `:star:` in a user's or a model's words is no picture."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False, **settings)
 
 
 class SelfRewardError(Exception):

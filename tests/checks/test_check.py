@@ -383,9 +383,11 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path, monkeypatch):
     )  # fmt: skip
     found = "\n".join(complaints(checked))
     for part in (
-        "none.jsonl: cannot be read", "none.txt: cannot be read", "nowhere:truth: cannot be imported", "NO_SUCH_KEY is not set",
-        "org/Writer-1.5B: is no folder here and cannot be fetched from", "selfreward.steps.pairs:none: cannot be imported",
-        "tests.nobody:Judge: cannot be imported", "there is no device", "trackio is not installed",
+        "none.jsonl): cannot be read", "none.txt: cannot be read", "measure.truth (nowhere:truth): cannot be imported",
+        "NO_SUCH_KEY is not set",
+        "org/Writer-1.5B: is no folder here and cannot be fetched from",
+        "pairs.policy (selfreward.steps.pairs:none): cannot be imported",
+        "judge.by (tests.nobody:Judge): cannot be imported", "there is no device", "trackio is not installed",
     ):  # fmt: skip
         assert part in found
     assert not checked.works and len(checked.findings) == 9
@@ -421,7 +423,10 @@ VALIDATION = {"path": "validation.jsonl"}
             {"select": {"judge": "test_check:Echo", "prompts": {"path": "prompts.jsonl"}}},
             "prompts.jsonl: 3 validation prompts are measured on, 'name the birch number 0' first",
         ),
-        ({"select": {"judge": "test_check:Echo", "prompts": {"path": "none.jsonl"}}}, "none.jsonl: cannot be read"),
+        (
+            {"select": {"judge": "test_check:Echo", "prompts": {"path": "none.jsonl"}}},
+            "select.prompts (none.jsonl): cannot be read",
+        ),
     ],
 )
 def test_a_judge_or_validation_prompts_that_could_not_be_taken_are_an_error(changes, says, tmp_path):
@@ -888,14 +893,14 @@ def test_the_command_exits_1_and_names_every_error(tmp_path):
     assert result.exit_code == 1
     errors = [line for line in result.output.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2 and all(
-        part in "".join(errors) for part in ("none.jsonl: cannot be read", "nowhere:truth: cannot be")
+        part in "".join(errors) for part in ("none.jsonl): cannot be read", "nowhere:truth): cannot be")
     )
     assert "This recipe cannot run as it is: 2 errors, above." in result.output
 
 
 def test_markup_in_a_name_is_only_text(tmp_path):
     result = CliRunner().invoke(app, ["check", str(make_world(tmp_path)), "--set", "data.ift=[bold]no[/bold].jsonl"])
-    assert "error: [bold]no[/bold].jsonl: cannot be read" in result.output
+    assert "error: data.ift ([bold]no[/bold].jsonl): cannot be read" in result.output
 
 
 def test_numbers_as_they_are_shown():

@@ -82,7 +82,7 @@ def test_a_run_ends_with_its_result_in_three_lines(recipe, tmp_path):
         ("base=/nowhere", r"/nowhere: there is no such folder\. Give M0 as a folder with a transformers model$"),
         ("judge.rubric=/nowhere", r"/nowhere: cannot be read \(No such file or directory\)\. Set judge\.rubric to a text file$"),
         ("data.ift=/nowhere", r"/nowhere: cannot be read \(No such file or directory\)\. Give a file that exists$"),
-        ("pairs.policy=selfreward.steps.pairs:nothing", r"steps\.pairs:nothing: cannot be imported .*Name it as package"),
+        ("pairs.policy=selfreward.steps.pairs:nothing", r"steps\.pairs:nothing\): cannot be imported .*Name it as package"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused_in_one_line_before_a_model_is_asked(change, says, recipe, tmp_path):

@@ -2,17 +2,20 @@
 
 import json
 import warnings
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
+import selfreward
 from selfreward.cli.chat import _open, find_model
 from selfreward.engines import completion_ids, load_tokenizer, prompt_ids
 from selfreward.engines.tokens import DEFAULT_TEMPLATE, _render, came_without_template, encode, end_of_turn, neutral
 from selfreward.engines.training.rows import IGNORE, dpo_row, sft_row
 from selfreward.errors import SelfRewardError
+from selfreward.measure import find_subject
 from selfreward.records import Message
 from tinymodels import ASSISTANT, END, PAD, SPECIAL, TEMPLATE, USER, WORDS, make_model, make_tokenizer
 
@@ -219,3 +222,12 @@ def test_the_model_of_an_iteration_is_found_in_its_folder(tmp_path):
     assert find_model(tmp_path / "M3") == find_model(tmp_path / "M3" / "model") == tmp_path / "M3" / "model"
     with pytest.raises(SelfRewardError, match="holds no model"):
         find_model(tmp_path)
+
+
+def test_a_model_in_the_package_is_named_as_in_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = Path(selfreward.__file__).parent / "lab" / "micro" / "base_model"
+    assert find_model(Path("selfreward:lab/micro/base_model")) == base
+    subject = find_subject("selfreward:lab/micro/base_model")
+    assert (subject.name, subject.source, subject.recipe) == ("base_model", str(base), None)
+    assert subject.home == Path("evaluations/base_model"), "nothing is written into the package"

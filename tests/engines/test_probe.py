@@ -174,6 +174,12 @@ def test_what_is_not_honoured_is_said_where_it_matters_and_stops_where_nothing_w
     assert [(finding.level, what in finding.what) for finding in found] == ([(level, True)] if level else [])
 
 
+def test_a_server_that_ignores_top_p_is_warned_of_once_with_all_parts_that_set_it(tmp_path, endpoint):
+    recipe = recipe_for(tmp_path, endpoint, "judge", judge__top_p=0.9, pairwise__top_p=0.8, measure__judge="other")
+    (found,) = findings("other", ("judge", "measures"), recipe, EVERY._replace(top_p=False))
+    assert found.what == "ignores top_p: more tokens are sampled from than it allows for judge (0.9) and for measures (0.8)"
+
+
 def test_more_connections_than_are_held_are_said_and_no_more_are_opened(tmp_path, endpoint, monkeypatch):
     recipe = recipe_for(tmp_path, endpoint, "judge", servers__other__concurrency=1200)
     (finding,) = findings("other", ("judge",), recipe, EVERY)

@@ -142,5 +142,12 @@ def test_a_run_that_has_no_m2_yet_or_none_after_it_gives_no_baseline(tmp_path):
     from types import SimpleNamespace
 
     bare = SimpleNamespace(folder=tmp_path, models={}, iterations=["M2", "M3"])
-    with pytest.raises(SelfRewardError, match="M1 and M2 are what later models are held against"):
+    with pytest.raises(SelfRewardError, match="has not watched M1 and M2, and M1 and M2 are what later models are held against"):
         own_baseline(bare)
+    m1 = SimpleNamespace(watched=[SimpleNamespace(monitor="a.b", value=1.0, interval=(0.0, 2.0))])
+    with pytest.raises(SelfRewardError, match=r"has not watched M2, .*Let it go on until both are watched"):
+        own_baseline(SimpleNamespace(folder=tmp_path, models={"M1": m1}, iterations=["M2", "M3"]))
+    finished = SimpleNamespace(folder=tmp_path, models={"M1": m1, "M2": m1}, iterations=["M2"])
+    with pytest.raises(SelfRewardError, match=r"makes no model after M2, .*two iterations or more") as error:
+        own_baseline(finished)
+    assert "Let it" not in error.value.now, "nothing that is waited for will come"

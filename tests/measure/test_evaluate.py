@@ -120,6 +120,24 @@ def test_ranked_sets_come_in_other_shapes_and_what_is_dropped_is_counted(here):
     assert json.loads(dropped)["reason"] == "all_tied"
 
 
+SHOWN = [
+    {"prompt": "Name a bird.", "responses": ["The wren.", "Spoon"], "scores": [1, 5]},
+    {"prompt": "Name a bird.", "responses": [{"text": "The wren.", "rank": 0}, {"text": "Spoon", "rank": 1}]},
+    {"prompt": "Name a bird.", "chosen": "The wren.", "rejected": "Spoon"},
+    {"prompt": [{"role": "user", "content": "Name a bird."}], "chosen": [{"role": "assistant", "content": "The wren."}],
+     "rejected": [{"role": "assistant", "content": "Spoon"}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", SHOWN)
+@pytest.mark.parametrize("more", [(), ("--set", "data.limit=1")])
+def test_a_ranked_row_as_the_page_shows_it_needs_no_format(row, more, here):
+    (here / "shown.jsonl").write_text(json.dumps(row))
+    found, by_name = figures(evaluate("judges:Length", "shown.jsonl", *more))
+    assert found["kind"] == "reward-modeling" and found["settings"]["data"]["format"] == "columns"
+    assert by_name["pairwise accuracy %"]["value"] == (0 if "scores" in row else 100), "the longer answer is the better one"
+
+
 def test_a_gzipped_file_tells_its_evaluation_too(ranked, here):
     (here / "ranked.jsonl.gz").write_bytes(gzip.compress((here / ranked).read_bytes()))
     found, by_name = figures(evaluate("judges:Length", "ranked.jsonl.gz"))

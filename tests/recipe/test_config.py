@@ -148,11 +148,31 @@ def test_a_recipe_that_is_missing_or_not_toml_is_an_error_for_the_user(tmp_path)
         load_recipe(tmp_path / "bad.toml")
 
 
+def test_all_unknown_fields_are_told_at_once_and_before_what_is_missing_for_their_sake(tmp_path):
+    (tmp_path / "bad.toml").write_text('base = "b"\njudgin = 3\n[dat]\nift = "i"\n[judge]\nsample = 2\n')
+    with pytest.raises(SelfRewardError) as error:
+        load_recipe(tmp_path / "bad.toml")
+    assert error.value.what == "unknown fields judge.sample, judgin, dat"
+    assert error.value.now == "judge.sample: did you mean samples?; judgin: did you mean judge?; dat: did you mean data?"
+
+
 def test_changes_from_the_command_line_lie_on_top():
     changed = load_recipe(MICRO, {"seed": 7, "dpo.beta": 0.2, "pairs.accumulate": True})
     assert (changed.seed, changed.dpo.beta, changed.pairs.accumulate) == (7, 0.2, True)
     with pytest.raises(SelfRewardError, match=r"unknown field dpo\.betta"):
         load_recipe(MICRO, {"dpo.betta": 0.2})
+
+
+@pytest.mark.parametrize("changes", [{"data.ift.limit": 48}, {"data": {"ift": {"limit": 48}}}])
+def test_a_field_of_a_source_can_be_set_where_the_recipe_gives_its_path_alone(changes, tmp_path):
+    alone = tmp_path / "alone.toml"
+    alone.write_text('base = "org/model"\n[data]\nift = "ift.jsonl"\n[select]\njudge = "org/j"\nprompts = "p.jsonl"\n')
+    changed = load_recipe(alone, changes | {"select.prompts.limit": 3})
+    assert (changed.data.ift.path, changed.data.ift.limit) == ("ift.jsonl", 48)
+    assert changed.select and (changed.select.prompts.path, changed.select.prompts.limit) == ("p.jsonl", 3)
+    assert load_recipe(alone, {"data.ift": "other.jsonl"}).data.ift.path == "other.jsonl"
+    with pytest.raises(SelfRewardError, match="base is a field without fields"):
+        load_recipe(alone, {"base.path": "x"})
 
 
 @pytest.mark.parametrize("path", ["base.path", "iterations.count", "dpo.beta.final"])

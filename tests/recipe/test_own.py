@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from selfreward.api import execute
+from selfreward.checks import assert_ready
 from selfreward.errors import SelfRewardError, Stopped
 from selfreward.measure import find_subject
 from selfreward.recipe import engine_at, function_at, imported, load_recipe, look_in
@@ -56,11 +57,46 @@ def test_a_module_that_is_nowhere_or_raises_says_where_it_was_looked_for_and_wha
     told = complaint(imported, "no_such_module_at_all:policy")
     assert "No module named 'no_such_module_at_all'" in told and f"{tmp_path}/world and in {tmp_path}/here" in told
     (tmp_path / "here" / "broken.py").write_text("x = 1\ny = x +\n")
-    assert "SyntaxError (invalid syntax (broken.py, line 2)) at broken.py:2" in complaint(imported, "broken:policy")
+    told = complaint(imported, "broken:policy", "pairs.policy")
+    assert told == (
+        "pairs.policy (broken:policy): cannot be imported: broken was found, and raised "
+        "SyntaxError (invalid syntax (broken.py, line 2)) at broken.py:2. Correct that"
+    )
     (tmp_path / "here" / "fails.py").write_text("x = 1\nraise KeyError('k')\n")
-    assert "KeyError ('k') at fails.py:2" in complaint(imported, "fails:policy")
+    assert "KeyError ('k') at fails.py:2. Correct that" in complaint(imported, "fails:policy")
+    (tmp_path / "here" / "leaves.py").write_text("import sys\nsys.exit(3)\n")
+    assert "leaves was found, and raised SystemExit (3) at leaves.py:2. Correct that" in complaint(imported, "leaves:policy")
     (tmp_path / "here" / "misspelt.py").write_text("def clear_winner(prompt_id, scored): return 'x'\n")
     assert "Did you mean misspelt:clear_winner?" in complaint(imported, "misspelt:clear_winer")
+
+
+def test_what_a_module_imports_and_is_not_installed_is_told_from_a_module_that_is_nowhere(tmp_path):
+    (tmp_path / "here" / "needy.py").write_text("x = 1\n\nimport notinstalled_abc.inner\n")
+    assert complaint(imported, "needy:x", "judge.by") == (
+        "judge.by (needy:x): cannot be imported: needy was found, and raised ModuleNotFoundError "
+        "(No module named 'notinstalled_abc') at needy.py:3. Install notinstalled_abc where selfreward is installed, "
+        "or import another"
+    )
+    (tmp_path / "here" / "parcel").mkdir()
+    (tmp_path / "here" / "parcel" / "inside.py").write_text("from os import no_such_name\n")
+    told = complaint(imported, "parcel.inside:x")
+    assert "parcel.inside was found, and raised ImportError (cannot import name 'no_such_name' from 'os'" in told
+    assert "at inside.py:1. Correct that" in told and "Name it as" not in told
+    assert "No module named 'parcel.missing'). Name it as" in complaint(imported, "parcel.missing:x")
+
+
+@pytest.mark.parametrize(
+    "field", ["judge__by", "measure__judge", "pairs__policy", "measure__truth", "prompts__frozen", "drift__traits"]
+)
+def test_each_field_that_names_code_is_named_where_it_cannot_be_imported(field, tmp_path):
+    path = "nowhere_at_all:it"
+    value = {"mine": path} if field == "drift__traits" else path
+    more = {"prompts__by": "frozen"} if field == "prompts__frozen" else {}
+    recipe = load_recipe(
+        make_world(tmp_path / "world"), {name.replace("__", "."): each for name, each in (more | {field: value}).items()}
+    )
+    name = field.replace("__", ".") + (".mine" if field == "drift__traits" else "")
+    assert complaint(assert_ready, recipe).startswith(f"{name} ({path}): cannot be imported (No module named")
 
 
 def test_a_function_that_takes_other_arguments_is_told_what_it_is_called_with(tmp_path):

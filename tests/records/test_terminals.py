@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 import unicodedata
@@ -14,11 +15,18 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+import selfreward
+from selfreward.checks.bill import Bill
+from selfreward.checks.checker import Check
+from selfreward.checks.finding import Finding
+from selfreward.checks.reach import NamedModel
+from selfreward.checks.tables import show
 from selfreward.cli import app
 from selfreward.cli import chat as chatting
-from selfreward.errors import Alarm, SelfRewardError, visible
+from selfreward.errors import Alarm, SelfRewardError, terminal, visible
 from selfreward.records import Completion, Figure, Result, lock_folder
 from selfreward.reports import describe_result
+from selfreward.reports.compare import RunComparison, show_comparison
 from selfreward.rundir import Progress
 from tinymodels import make_model
 from tinyrun import go, make_world, quiet
@@ -132,6 +140,22 @@ def test_a_progress_line_and_its_stage(tmp_path):
     with progress.stage(HOSTILE, 2, HOSTILE) as advance:
         advance(2)
     assert_harmless(out.getvalue(), r"Yes\x1b[2J")
+
+
+@pytest.mark.parametrize("line", ["nosuch:star: cannot", "noimp:x:", "[bold]no:warning:[/nonsense]"])
+def test_a_colon_before_a_name_stays_a_colon_wherever_a_text_is_shown(line, tmp_path):
+    out = StringIO()
+    Progress(tmp_path, console=Console(file=out, width=400)).say(line)
+    model = NamedModel(line, (line,), line, says=line)
+    show(Check([model], None, False, Bill([], [], {}), 1, [Finding("error", line, line, line)]), terminal(file=out))
+    show_comparison(RunComparison([], {line: []}, []), terminal(file=out))
+    assert out.getvalue().count(line) == 1 + 3 + 4 + 1 and not set("⭐❌⚠") & set(out.getvalue()), out.getvalue()
+
+
+def test_a_console_of_rich_is_made_in_one_place():
+    source = Path(selfreward.__file__).parent
+    made = [file.name for file in source.rglob("*.py") if re.search(r"\bConsole\(", file.read_text())]
+    assert made == ["errors.py"]
 
 
 def test_a_bar_on_a_terminal(tmp_path):

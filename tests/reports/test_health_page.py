@@ -451,6 +451,9 @@ def test_a_summary_names_the_gravest_and_counts_the_rest():
     assert describe(found[-2:]) == (
         '1 figure watched, none has a limit, so no monitor can warn: set a limit, such as drift.limits."flukes.rate".above = 0.2'
     )
+    unread = [reading(f"c.{n}", "M2", None, "ok", (None, 0.5)) for n in range(2)]
+    told = describe([reading("b.c", "M2", 0.0), *unread])
+    assert told == "1 figure watched, none of them has a limit, and c.0, c.1 with limits could not be read at M2"
     assert describe([]) == "no figure could be read yet"
 
 

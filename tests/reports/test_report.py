@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import pytest
 
@@ -21,7 +22,8 @@ from selfreward.reports import Scale, describe_status, write_report
 from selfreward.reports.browse import SHOWN, sample
 from selfreward.reports.charts import percent, ticks
 from selfreward.reports.headline import write_headline
-from selfreward.reports.render import said
+from selfreward.reports.render import _environment, said
+from selfreward.reports.status import _outside as describe_outside
 from selfreward.rundir import FolderReader
 from tinyrun import go, make_world
 
@@ -367,6 +369,18 @@ def test_a_run_that_does_not_measure_judging_says_so(tmp_path):
     assert "Table 2" not in shown(page) and describe_status(tmp_path / "run").count("no pairwise accuracy") == 3
 
 
+def test_without_truth_and_own_scores_nothing_empty_is_drawn(tmp_path):
+    page = write_report_of(make_world(tmp_path), tmp_path / "run", "judging = false\n")
+    words, source = shown(page), page.read_text()
+    assert (
+        "Table 1" in words
+        and "Figure 2" not in words
+        and "the mean of its own judgments" not in words
+        and "by its own judge" not in words
+    )
+    assert "#itself" not in source and "#scores" not in source and 'id="loop"' in source
+
+
 def test_an_unfinished_run_has_a_page_that_says_where_it_stands(stopped):
     words = shown(write_report(stopped))
     assert "Not finished." in words and "stopped in M2/judgments" in words
@@ -480,6 +494,42 @@ def test_an_opinion_that_rests_on_few_judgments_is_said_to(run):
         "30\u00a0% of 10 gave no valid score" in told
         for told in write_headline([with_score(run, "M1", 3, 3), shaky], 5).sentences
     )
+
+
+@pytest.mark.parametrize(
+    ("counts", "net", "title"),
+    [
+        ((0, 4, 0), (0, 0), "Not known: no clear difference between M2 and SFT, says referee"),
+        ((4, 0, 0), (1, 1), "Not known: no clear difference between M2 and SFT, says referee"),  # by a coin 2 in 16
+        ((5, 0, 0), (1, 1), "Not known: no clear difference between M2 and SFT, says referee"),  # 2 in 32
+        ((6, 0, 0), (1, 1), "Yes: M2 answers better than SFT, says referee"),  # 2 in 64
+        ((0, 0, 6), (-1, -1), "No: M2 answers worse than SFT, says referee"),
+    ],
+)
+@pytest.mark.parametrize("flips", [0.75, 0.25])
+def test_a_judge_outside_that_says_one_thing_of_few_or_follows_the_order_is_not_taken_at_its_word(run, counts, net, title, flips):
+    wins, ties, losses = counts
+    estimate = {"value": (wins - losses) / sum(counts), "low": net[0], "high": net[1], "n": sum(counts)}
+    rival = {"against": "SFT", "judge": "referee", "wins": wins, "ties": ties, "losses": losses, "unscored": 0, "net": estimate}
+    bare = measured(run)["M2"] | {"instruction_following": None, "true_score": None}
+    model = Measured.model_validate(bare | {"head_to_head": [rival | {"position_flips": flips}]})
+    told = write_headline([model.model_copy(update={"name": "M1", "head_to_head": []}), model], 5)
+    assert told.title == title
+    by_order = [sentence for sentence in told.sentences if "referee changed 75\u00a0% of its verdicts on M2" in sentence]
+    assert len(by_order) == (flips == 0.75)
+    said = describe_outside(model.head_to_head[0])
+    assert said == {
+        0: f"referee says as many wins as losses against SFT ({sum(counts)} prompts)",
+    }.get(wins - losses, f"referee says {100 * estimate['value']:+.1f} points of 100 against SFT ({sum(counts)} prompts)")
+
+
+def test_an_interval_without_width_is_none():
+    source = (files("selfreward.reports") / "text" / "report.html").read_text()
+    macro = re.search(r"{% macro interval.*?{% endmacro %}", source, re.DOTALL)
+    show = _environment().from_string(macro[0]).module.interval
+    alike = show(Estimate(value=0, low=0, high=0, n=4), 100, 1)
+    assert "all 4 alike: no interval" in alike and "0.0 to 0.0" not in alike
+    assert "−25.0 to 25.0" in show(Estimate(value=0, low=-0.25, high=0.25, n=4), 100, 1)
 
 
 def test_scales_and_ticks():

@@ -282,6 +282,30 @@ BAD_ROWS = [
 ]
 
 
+PAIR = {"question": "q", "good": "a", "bad": "b"}
+
+
+@pytest.mark.parametrize(("load", "names"), [
+    (load_rankings, 'columns = { prompt = "question", chosen = "good", rejected = "bad" }'),
+    (load_examples, 'columns = { prompt = "question", response = "answer" }'),
+    (load_prompts, 'columns = { prompt = "question" }'),
+])  # fmt: skip
+@pytest.mark.parametrize("shape", ["columns", "records"])
+def test_the_columns_that_a_source_needs_are_told_and_no_row_is_offered_to_be_left_out_where_none_can_be_read(
+    load, names, shape, tmp_path
+):
+    more = {"kind": "ift"} if load is load_examples else {}
+    given = source(tmp_path, [PAIR, PAIR], format=shape)
+    with pytest.raises(SelfRewardError) as error:
+        load(given, stage="s", seed=0, **more)
+    assert names in error.value.now and "skip" not in error.value.now
+    fit = {"prompt": "p", "response": "r"} if load is not load_rankings else {"prompt": "p", "chosen": "a", "rejected": "b"}
+    if shape == "columns":
+        with pytest.raises(SelfRewardError) as error:
+            load(source(tmp_path, [PAIR, PAIR, fit], format=shape), stage="s", seed=0, **more)
+        assert names in error.value.now and "skip" in error.value.now and error.value.where.endswith(":1")
+
+
 @pytest.mark.parametrize(("shape", "columns", "bad", "says"), BAD_ROWS)
 def test_a_row_that_breaks_its_format_is_an_error_naming_line_and_field_or_is_skipped_and_listed(
     shape, columns, bad, says, tmp_path

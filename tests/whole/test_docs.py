@@ -35,6 +35,14 @@ def test_the_file_tree_names_every_module_and_nothing_else():
     assert named == there
 
 
+def test_every_reason_for_which_a_row_is_dropped_is_told_on_the_page_that_warnings_point_to():
+    steps = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "selfreward" / "steps").glob("*.py"))
+    rows = (ROOT / "src" / "selfreward" / "steps" / "sources.py").read_text(encoding="utf-8")
+    reasons = {*re.findall(r'Unused\("(\w+)"', steps), *re.findall(r'reason="(\w+)"', rows)}
+    assert {"unanswered", "bad_row", "over_limit"} < reasons and len(reasons) > 15
+    assert sorted(reason for reason in reasons if f"`{reason}`" not in OWN_MODEL) == []
+
+
 def test_the_readme_is_short():
     assert len(README.split()) < 900
 

@@ -27,7 +27,9 @@ from selfreward.recipe import (
     LoRAConfig,
     Recipe,
     SourceConfig,
+    field_of,
     function_at,
+    held_by,
 )
 from selfreward.records import Anchor, Checkpoint, Conversed, Prompt, content_id
 from selfreward.reports import require_trackers
@@ -87,7 +89,7 @@ class Trial:
         """Try what needs neither data nor weights: code by import path, packages, devices, keys, rubrics, names of figures."""
         recipe = self.recipe
         for name in models_of(recipe):
-            self.attempt(partial(assert_openable, name, recipe.backend, recipe.servers, recipe.cluster))
+            self.attempt(partial(assert_openable, name, recipe.backend, recipe.servers, recipe.cluster, field_of(recipe, name)))
         self.attempt(partial(pair_policy, recipe.pairs))
         self.attempt(partial(load_truth, recipe))
         self.attempt(partial(Grader, recipe.judge))
@@ -155,12 +157,14 @@ class Trial:
     def _checks(self) -> None:
         """Try what prompts say that programs check, where anything is made of it."""
         recipe = self.recipe
-        files = [recipe.drift.anchors] if recipe.drift else []
+        files = {"drift.anchors": recipe.drift.anchors if recipe.drift else None}
         if recipe.judge.checks != "off":
             held_out = recipe.data.heldout_prompts
-            files += [recipe.prompts.source, held_out.path if held_out and held_out.format == "records" else None]
-        for file in filter(None, files):
-            self.attempt(partial(assert_checkable, SourceConfig(path=file)))
+            files["prompts.from"] = recipe.prompts.source
+            files["data.heldout_prompts"] = held_out.path if held_out and held_out.format == "records" else None
+        for field, file in files.items():
+            if file:
+                self.attempt(partial(_checkable, field, file))
 
     def _named(self, name: str) -> Checkpoint:
         """The model outside the loop that `name` means; none is loaded or fetched."""
@@ -237,6 +241,11 @@ def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:
         more = f"; and {amount(len(errors) - 1, 'more error')}, which `selfreward check` tells" if len(errors) > 1 else ""
         raise SelfRewardError(errors[0].what, errors[0].where, errors[0].now + more)
     return [*map(str, trial.sources), *map(str, trial.findings)]
+
+
+def _checkable(field: str, file: str) -> None:
+    with held_by(field, file):
+        assert_checkable(SourceConfig(path=file))
 
 
 def _quantizing(lora: LoRAConfig) -> None:

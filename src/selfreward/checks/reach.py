@@ -17,7 +17,7 @@ from selfreward.checks.served import FROZEN, meet
 from selfreward.checks.shapes import Shape, size_by_name
 from selfreward.engines import assert_opens, find_gguf, is_quantised, outside_model, weight_files
 from selfreward.errors import SelfRewardError, first_line
-from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, BackendConfig, Recipe, imported
+from selfreward.recipe import HUB_ID, IMPORT_PATH, ROLES, BackendConfig, Recipe, field_of, imported
 from selfreward.records import Example
 
 SETTINGS = ("*.json", "tokenizer*", "*.jinja", "*.model", "*.txt")
@@ -64,7 +64,7 @@ def _strange_turns(model: NamedModel) -> list[Finding]:
 
 def _find(name: str, parts: tuple[str, ...], recipe: Recipe, looker: Looker) -> NamedModel:
     if re.fullmatch(IMPORT_PATH, name):
-        return _of_yours(name, parts, elsewhere=bool(recipe.cluster and recipe.cluster.address))
+        return _of_yours(name, parts, field_of(recipe, name), elsewhere=bool(recipe.cluster and recipe.cluster.address))
     if recipe.backend.type == "fake":
         return NamedModel(name, parts, "the fake backend stands in for it")
     try:
@@ -101,10 +101,10 @@ def _served(name: str, parts: tuple[str, ...], recipe: Recipe, example: Example)
     return NamedModel(name, parts, where, problems=tuple(problems), says=str(honours), context=honours.context)
 
 
-def _of_yours(name: str, parts: tuple[str, ...], elsewhere: bool) -> NamedModel:
+def _of_yours(name: str, parts: tuple[str, ...], field: str, elsewhere: bool) -> NamedModel:
     """An engine of the user's own, which is tried, but not where it is opened on other machines."""
     try:
-        imported(name) if elsewhere else assert_opens(name)
+        imported(name, field) if elsewhere else assert_opens(name, field)
     except SelfRewardError as error:
         return NamedModel(name, parts, "your code", problems=(Finding.of(error),))
     return NamedModel(name, parts, "your code")

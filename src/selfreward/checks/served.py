@@ -15,7 +15,7 @@ from selfreward.checks.finding import Finding
 from selfreward.checks.judged import unread
 from selfreward.engines import assert_opens, outside_model
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import Recipe, SamplingConfig
+from selfreward.recipe import Recipe, SamplingConfig, field_of
 from selfreward.records import Example, content_id, readable, write_whole
 from selfreward.rundir import Progress
 
@@ -28,6 +28,7 @@ GRADES = {"judge", FROZEN}
 """Parts that give scores, `judge.samples` of each response."""
 OFTEN = 5.0
 """Seconds between two lines about a server that is waited for."""
+SETTINGS_OF_ITS_OWN = "Look at the server's own settings, give what it needs in extra, or name another server"
 ASKED = "servers.json"
 """A file beside the attempts of a run: the servers that were asked before it, and their answers."""
 
@@ -58,7 +59,7 @@ def meet_own(recipe: Recipe, parts: Iterable[str]) -> None:
     if not (recipe.cluster and recipe.cluster.address):
         for name in parts:
             if name not in recipe.servers:
-                assert_opens(name)
+                assert_opens(name, field_of(recipe, name))
 
 
 def meet(
@@ -102,6 +103,7 @@ def findings(name: str, parts: tuple[str, ...], recipe: Recipe, honours: Honours
         yield Finding("error", name, what, 'Set judge.read = "sampled", or name another judge')
     if honours.alike:
         yield from _alike(name, parts, recipe)
+    yield from _all_tokens(name, parts, recipe, honours)
     for part, sampling in _samplings(parts, recipe):
         yield from _not_honoured(name, part, sampling, honours)
     yield from _too_many(name, recipe)
@@ -118,15 +120,18 @@ def _alike(name: str, parts: tuple[str, ...], recipe: Recipe) -> Iterator[Findin
             yield Finding("warning", name, f"gives every seed the same answer, as if its temperature ({part}) were 0", now)
 
 
+def _all_tokens(name: str, parts: tuple[str, ...], recipe: Recipe, honours: Honours) -> Iterator[Finding]:
+    """One finding on `top_p`, where the server ignores it, about all parts that set it."""
+    told = [f"{part} ({sampling.top_p:g})" for part, sampling in _samplings(parts, recipe) if sampling.top_p < 1]
+    if honours.top_p is False and told:
+        what = f"ignores top_p: more tokens are sampled from than it allows for {' and for '.join(told)}"
+        yield Finding("warning", name, what, SETTINGS_OF_ITS_OWN)
+
+
 def _not_honoured(name: str, part: str, sampling: SamplingConfig, honours: Honours) -> Iterator[Finding]:
     """Fields that `part` sets and that the server leaves out or refuses."""
-    now = "Look at the server's own settings, give what it needs in extra, or name another server"
     if honours.temperature is False and sampling.temperature == 0:
-        yield Finding("warning", name, f"samples at temperature 0 too: its verdicts ({part}) are random", now)
-    if honours.top_p is False and sampling.top_p < 1:
-        yield Finding(
-            "warning", name, f"ignores top_p: {part} samples from more tokens than top_p = {sampling.top_p:g} allows", now
-        )
+        yield Finding("warning", name, f"samples at temperature 0 too: its verdicts ({part}) are random", SETTINGS_OF_ITS_OWN)
     if honours.thinks and not sampling.sampling.thinking:
         what = f"thinks although it is not asked to ({part}): its thoughts use up max_tokens, and are not kept"
         way = "Set thinking, or turn it off in extra (docs/servers.md)"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,9 +14,12 @@ from selfreward.checks.bill import StageTime, called, gigabytes
 from selfreward.checks.checker import Check
 from selfreward.checks.costs import AskingStage, TrainingStage
 from selfreward.checks.sources import Read
-from selfreward.errors import amount, shown
+from selfreward.errors import amount, shown, terminal
 from selfreward.recipe import DriftConfig
 from selfreward.rundir import duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PLAIN_WIDTH = 160
 """Columns where the output goes to a file or a pipe."""
@@ -35,9 +38,9 @@ COLOUR = {"error": "bold red", "warning": "yellow"}
 
 def show(check: Check, console: Console | None = None) -> None:
     """Print `check`: what is wrong, errors first; then models, sources, stages, memory, disk; and last whether it can work."""
-    console = console or Console(highlight=False)
+    console = console or terminal()
     if not console.is_terminal:
-        console = Console(file=console.file, width=PLAIN_WIDTH, highlight=False)
+        console = terminal(file=console.file, width=PLAIN_WIDTH)
     for finding in check.findings:
         colour, line = COLOUR[finding.level], _plain(f"{finding.where}: {finding.what}. {finding.now}")
         console.print(f"[{colour}]{finding.level}[/]: {line}", soft_wrap=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from selfreward.engines import Model, assert_finite, quiet_libraries
 from selfreward.errors import SelfRewardError, visible
 from selfreward.measure import find_subject
-from selfreward.recipe import BackendConfig, load_recipe
+from selfreward.recipe import BackendConfig, in_package, load_recipe
 from selfreward.records import HALVES, NO_FRAME, Frame, Message, Request, Sampling, turns_of
 from selfreward.rundir import check_model
 
@@ -68,6 +68,7 @@ def _open(model: Path) -> Model:
 
 def find_model(path: Path) -> Path:
     """The folder with the weights: `path` itself, or `model` in the folder of a run's iteration."""
+    path = Path(in_package(str(path)))
     if not path.is_dir():
         raise SelfRewardError("there is no such folder", str(path), "Give RUN/M3, or a folder with a transformers model")
     weights = next((folder for folder in (path, path / "model") if (folder / "config.json").exists()), None)

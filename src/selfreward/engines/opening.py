@@ -27,6 +27,7 @@ from selfreward.recipe import (
     assert_engine,
     engine_at,
     first_spelling,
+    place_of,
 )
 from selfreward.records import WEIGHTS, Checkpoint, content_id, fingerprint, settings_of
 
@@ -111,36 +112,44 @@ def open_model(
     return HFModel(model.path, config)
 
 
-def _own(path: str) -> Model:
+def _own(path: str, field: str = "") -> Model:
     """An engine of the user's own. Raises `SelfRewardError` where it cannot be opened, or is none."""
-    make = engine_at(path)
+    make, where = engine_at(path, field), place_of(path, field)
     try:
         engine: Model = make()
     except (SelfRewardError, MemoryError):
         raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         now = "Correct that, and make it open without arguments"
-        raise SelfRewardError(f"cannot be opened: raised {raised(error)}", path, now) from error
-    assert_engine(engine, path)
+        raise SelfRewardError(f"cannot be opened: raised {raised(error)}", where, now) from error
+    assert_engine(engine, where)
     return engine
 
 
-def assert_opens(name: str) -> None:
-    """Open the model `name` and close it again, where it is an engine of the user's own. Raises `SelfRewardError`."""
+def assert_opens(name: str, field: str = "") -> None:
+    """Open the model `name`, which `field` of the recipe holds, and close it, where it is an engine of the user's own.
+
+    Raises `SelfRewardError`.
+    """
     if not re.fullmatch(IMPORT_PATH, name):
         return
-    engine = _own(name)
+    engine = _own(name, field)
     try:
         engine.close()
     except Exception as error:  # the user's code may raise anything
-        raise SelfRewardError(f"cannot be closed: raised {raised(error)}", name, "Put that right") from error
+        raise SelfRewardError(f"cannot be closed: raised {raised(error)}", place_of(name, field), "Put that right") from error
 
 
 def assert_openable(
-    name: str, config: BackendConfig, servers: Mapping[str, ServerConfig], cluster: ClusterConfig | None = None
+    name: str,
+    config: BackendConfig,
+    servers: Mapping[str, ServerConfig],
+    cluster: ClusterConfig | None = None,
+    field: str = "",
 ) -> None:
     """Raises `SelfRewardError` where no engine for the model `name` can be opened: a package, device, key or code is missing.
 
+    `field`: of the recipe, which holds the name.
     Nothing is opened, no server is asked, and a cluster of other machines is taken to have what is missing here.
     """
     if name in servers:
@@ -149,7 +158,7 @@ def assert_openable(
 
         read_key(servers[name])
     elif re.fullmatch(IMPORT_PATH, name):
-        engine_at(name)
+        engine_at(name, field)
     elif config.type == "vllm":
         importlib.import_module("selfreward.engines.sampling.vllm")
     elif config.type == "hf" and not (cluster and cluster.address):

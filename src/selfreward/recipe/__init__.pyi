@@ -3,13 +3,13 @@ from .engines import (BackendConfig as BackendConfig, ClusterConfig as ClusterCo
 from .fields import (HUB_ID as HUB_ID, IMPORT_PATH as IMPORT_PATH, LOOKED_IN as LOOKED_IN, ROLES as ROLES, AnsweringConfig as AnsweringConfig,
     Located as Located, ModelName as ModelName,
     SamplingConfig as SamplingConfig, Section as Section, assert_open as assert_open, begun_with as begun_with,
-    first_spelling as first_spelling, imported as imported, look_in as look_in, looked_in as looked_in)
+    first_spelling as first_spelling, imported as imported, in_package as in_package, look_in as look_in, looked_in as looked_in, place_of as place_of)
 from .iteration import (BEST_AGAINST_WORST as BEST_AGAINST_WORST,
     JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, PromptsConfig as PromptsConfig)
 from .measuring import (CHECKS as CHECKS, FIRST_SECOND_TIE as FIRST_SECOND_TIE, DriftConfig as DriftConfig, Ends as Ends, Limit as Limit,
     PairwiseConfig as PairwiseConfig, label_name as label_name)
 from .own import (assert_engine as assert_engine, assert_takes as assert_takes, engine_at as engine_at,
-    function_at as function_at)
+    field_of as field_of, function_at as function_at, held_by as held_by)
 from .loading import (change_recipe as change_recipe, load_recipe as load_recipe, merged as merged, set_field as set_field,
     written as written)
 from .recipe import (Recipe as Recipe, changed_fields as changed_fields, changed_values as changed_values,

@@ -49,7 +49,7 @@ MOVED_MODULES = {"selfreward.pairs:": "selfreward.steps.pairs:", "selfreward.mic
 
 def _resolve(path: str, info: ValidationInfo) -> str:
     if path.startswith(PACKAGED):
-        return packaged(path.removeprefix(PACKAGED))
+        return in_package(path)
     beside = Path(str((info.context or {}).get("folder", "."))) / path
     if beside.exists():
         return str(beside.resolve())
@@ -66,6 +66,11 @@ def _where_now(path: str) -> str:
 def packaged(path: str) -> str:
     """A file of the installed package, by its path of today or of an earlier layout."""
     return str(files("selfreward").joinpath(moved(path, MOVED_FILES)))
+
+
+def in_package(name: str) -> str:
+    """The file that `selfreward:` and a path in the package mean; any other name as it is."""
+    return packaged(name.removeprefix(PACKAGED)) if name.startswith(PACKAGED) else name
 
 
 def moved(name: str, places: Mapping[str, str]) -> str:
@@ -215,8 +220,8 @@ LOOKED_IN = "looked_in"
 def look_in(*folders: Path) -> None:
     """Make import paths see the modules in `folders`, such as a recipe's; folders given before are no longer seen.
 
-    Python's own path is searched first, then these folders, then the current folder. A name that means two files is refused:
-    neither is chosen silently.
+    Python's own path is searched first, then these folders, then the current folder. A name that was loaded before from
+    a file elsewhere, and is one of theirs too, is refused: neither is chosen silently.
     """
     _recipes[:] = [folder.absolute() for folder in folders]
 
@@ -239,24 +244,37 @@ _ours: list[str] = []
 """Folders at the end of `sys.path` that this module put there."""
 
 
-def imported(path: str) -> Any:
-    """The object that `package.module:name` names. Raises `SelfRewardError`."""
+def imported(path: str, field: str = "") -> Any:
+    """The object that `package.module:name`, which `field` of the recipe holds, names. Raises `SelfRewardError`."""
+    where = place_of(path, field)
     module, _, name = moved(path, MOVED_MODULES).partition(":")
     folders = _see()
     try:
         loaded = import_module(module)
-    except Exception as error:  # the module is another's code, and may raise anything
-        looked = f"Searched: Python's own path, then {' and in '.join(folders) or 'no other folder'}"
-        now = f"Name it as package.module:name. {looked}"
-        why = error if isinstance(error, ImportError) else raised(error)
-        raise SelfRewardError(f"cannot be imported ({why})", path, now) from error
-    _refuse_two(path, module.partition(".")[0], folders)
+    except (Exception, SystemExit) as error:  # the module is another's code, and may raise anything
+        raise _not_imported(error, module, where, folders) from error
+    _refuse_two(where, module.partition(".")[0], folders)
     if not hasattr(loaded, name):
         near = difflib.get_close_matches(name, vars(loaded), n=1)
         now = f"Did you mean {module}:{near[0]}?" if near else "Name it as package.module:name"
         has_none = f"{getattr(loaded, '__file__', None) or module} has no {name}"
-        raise SelfRewardError(f"cannot be imported ({has_none})", path, now)
+        raise SelfRewardError(f"cannot be imported ({has_none})", where, now)
     return getattr(loaded, name)
+
+
+def place_of(path: str, field: str) -> str:
+    """An import path as the place of an error, with the field of the recipe that holds it, where that is known."""
+    return f"{field} ({path})" if field else path
+
+
+def _not_imported(error: BaseException, module: str, where: str, folders: list[str]) -> SelfRewardError:
+    """An error that tells a module that is nowhere from one that was found and raised."""
+    missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    if missing and f"{module}.".startswith(f"{missing}."):
+        looked = f"Searched: Python's own path, then {' and in '.join(folders) or 'no other folder'}"
+        return SelfRewardError(f"cannot be imported ({error})", where, f"Name it as package.module:name. {looked}")
+    now = f"Install {missing.partition('.')[0]} where selfreward is installed, or import another" if missing else "Correct that"
+    return SelfRewardError(f"cannot be imported: {module} was found, and raised {raised(error)}", where, now)
 
 
 def _see() -> list[str]:
@@ -270,11 +288,11 @@ def _see() -> list[str]:
     return folders
 
 
-def _refuse_two(path: str, name: str, folders: list[str]) -> None:
+def _refuse_two(where: str, name: str, folders: list[str]) -> None:
     """Raises `SelfRewardError` where module `name` was loaded from elsewhere, and `folders` have another of that name."""
     loaded, there = getattr(sys.modules.get(name), "__file__", None), PathFinder.find_spec(name, folders)
     if name == __package__.partition(".")[0] or not loaded or there is None or not there.origin:
         return
     if Path(loaded).resolve() != Path(there.origin).resolve():
         now = f"Rename one of them, or run from another folder: {loaded} was loaded"
-        raise SelfRewardError(f"{name} is {loaded} and also {there.origin}", path, now)
+        raise SelfRewardError(f"{name} is {loaded} and also {there.origin}", where, now)

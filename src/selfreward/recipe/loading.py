@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from selfreward.errors import SelfRewardError
+from selfreward.recipe.data import SourceConfig
 from selfreward.recipe.fields import begun_with, look_in
-from selfreward.recipe.recipe import Recipe, read_recipe, read_tree, shipped_recipes
+from selfreward.recipe.recipe import Recipe, known_fields, read_recipe, read_tree, shipped_recipes
 
 R = TypeVar("R")
 
@@ -72,12 +73,22 @@ def _at_fault(
 
 def _changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     tree = copy.deepcopy(tree)
+    for table, name in _sources():
+        if isinstance(tree.get(table), dict) and isinstance(path := tree[table].get(name), str):
+            tree[table][name] = {"path": path}
     for name, value in written(changes).items():
         if "." in name:
             set_field(tree, name.split("."), value)
         else:
             tree = merged(tree, {name: value})
     return tree
+
+
+@cache
+def _sources() -> list[tuple[str, str]]:
+    """The fields that are sources of rows, for which a recipe may give a path alone: their table, their name."""
+    fields = [(table, name) for table in known_fields([]) for name in known_fields([table])]
+    return [field for field in fields if known_fields([*field]) == [*SourceConfig.model_fields]]
 
 
 def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

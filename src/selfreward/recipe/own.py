@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from pydantic import BaseModel
+
 from selfreward.errors import SelfRewardError
-from selfreward.recipe.fields import imported
+from selfreward.recipe.fields import imported, place_of
 
 
 def assert_takes(function: Any, where: str, *arguments: str) -> None:
@@ -46,7 +49,7 @@ LATER = {
 
 def function_at(path: str, where: str, *arguments: str) -> Callable[..., Any]:
     """The function that `path` names, for calls with `arguments`. Raises `SelfRewardError` where it is none, or takes others."""
-    function: Callable[..., Any] = imported(path)
+    function: Callable[..., Any] = imported(path, where)
     assert_takes(function, f"{where} ({path})", *arguments)
     for is_one, kind in LATER.items():
         if is_one(function):
@@ -58,12 +61,38 @@ ENGINE = {"batches": ("requests",), "prepare": ("requests",), "generate": ("batc
 """Methods of an engine, and the arguments of each."""
 
 
-def engine_at(path: str) -> Callable[[], Any]:
-    """The class, or function without arguments, that makes an engine. Raises `SelfRewardError` where it is none."""
-    factory: Any = imported(path)
-    assert_takes(factory, path)
+def field_of(recipe: BaseModel, value: str) -> str:
+    """The dotted name of the first field of `recipe` that is `value`, or a list with it; empty where none is."""
+
+    def found(tree: Any, name: str) -> str:
+        if isinstance(tree, dict):
+            return next(filter(None, (found(part, f"{name}.{key}") for key, part in tree.items())), "")
+        return name if tree == value or (isinstance(tree, list) and value in tree) else ""
+
+    return found(recipe.model_dump(mode="json", by_alias=True), "").removeprefix(".")
+
+
+@contextmanager
+def held_by(field: str, path: str) -> Iterator[None]:
+    """Names the field of the recipe that holds `path` in an error about that file as a whole."""
+    try:
+        yield
+    except SelfRewardError as error:
+        if error.where != path:
+            raise
+        raise SelfRewardError(error.what, place_of(path, field), error.now) from error
+
+
+def engine_at(path: str, field: str = "") -> Callable[[], Any]:
+    """The class, or function without arguments, that makes an engine. Raises `SelfRewardError` where it is none.
+
+    `field`: of the recipe, which holds the path.
+    """
+    factory: Any = imported(path, field)
+    where = place_of(path, field)
+    assert_takes(factory, where)
     if isinstance(factory, type):
-        assert_engine(factory, path, ("self",))
+        assert_engine(factory, where, ("self",))
     return factory  # type: ignore[no-any-return]
 
 

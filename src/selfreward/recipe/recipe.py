@@ -200,16 +200,24 @@ def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
     try:
         return Recipe.model_validate(tree, context={"folder": str(folder), "servers": tuple(tree.get("servers") or ())})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        loc = [str(part) for part in first["loc"]]
-        if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(loc[-1], known_fields(loc[:-1]), n=1, cutoff=0)
-            now = f"Did you mean {near[0]}?" if near else "Take it out"
-            raise SelfRewardError(f"unknown field {'.'.join(loc)}", where, now) from error
+        faults = error.errors(include_url=False)
+        if unknown := [[str(part) for part in fault["loc"]] for fault in faults if fault["type"] == "extra_forbidden"]:
+            raise _unknown(unknown, where) from error
+        first, loc = faults[0], [str(part) for part in faults[0]["loc"]]
         given, pattern = first["input"], str(first.get("ctx", {}).get("pattern"))
         now = f"Change one of {', '.join(given)}" if isinstance(given, dict) else f"It is {given!r}; change it"
         said = "is no package.module:name" if IMPORT_PATH in pattern else without_preface(first["msg"])
         raise SelfRewardError(f"{'.'.join(loc)}: {said}", where, "Add it" if first["type"] == "missing" else now) from error
+
+
+def _unknown(fields: list[list[str]], where: str) -> SelfRewardError:
+    """The error that tells all unknown `fields`, given as parts of their names, and the known ones that come nearest."""
+    near = [difflib.get_close_matches(field[-1], known_fields(field[:-1]), n=1, cutoff=0) for field in fields]
+    names = [".".join(field) for field in fields]
+    if len(names) == 1:
+        return SelfRewardError(f"unknown field {names[0]}", where, f"Did you mean {near[0][0]}?" if near[0] else "Take it out")
+    ways = [f"{name}: {f'did you mean {meant[0]}?' if meant else 'take it out'}" for name, meant in zip(names, near, strict=True)]
+    return SelfRewardError(f"unknown fields {', '.join(names)}", where, "; ".join(ways))
 
 
 def known_fields(section: list[str], model: Any = Recipe) -> list[str]:

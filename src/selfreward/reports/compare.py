@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from selfreward.errors import SelfRewardError, shown
+from selfreward.errors import SelfRewardError, shown, terminal
 from selfreward.records import Estimate, Measured, Reading, number, write_whole
 from selfreward.reports import charts
 from selfreward.reports.charts import Mark
@@ -21,6 +20,9 @@ from selfreward.reports.headline import contest_of
 from selfreward.reports.loop_health import Health, health_of, mark_of, meaning_of, title_of
 from selfreward.reports.render import render
 from selfreward.rundir import SFT, RunView, is_run, open_run
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PAGE = "compare.html"
 COLOURS = 6
@@ -96,9 +98,9 @@ def write_comparison(comparison: RunComparison, folder: Path) -> Path:
 
 def show_comparison(comparison: RunComparison, console: Console | None = None) -> None:
     """Print tables: recipe differences, then every figure, a line for each run; `!` is outside a limit, `!!` a stop."""
-    console = console or Console(highlight=False)
+    console = console or terminal()
     if not console.is_terminal:
-        console = Console(file=console.file, width=PLAIN_WIDTH, highlight=False)
+        console = terminal(file=console.file, width=PLAIN_WIDTH)
     sides, fields = comparison.sides, comparison.fields
     console.print(_table("Recipes", ["field", *(side.name for side in sides)], [[f, *v] for f, v in fields.items()]))
     for group in comparison.groups:

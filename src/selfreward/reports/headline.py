@@ -14,6 +14,10 @@ MANY_UNSCORED = 0.1
 
 NO_JUDGE = 0.5
 """The share of judgments without a score from which a model is said to be no judge."""
+COIN = 0.5
+"""The share of verdicts that change with the order where a coin decides, so that a judge with as many follows the order."""
+CHANCE = 0.05
+"""The probability of a row of wins, or of losses, by a fair coin up to which it shows a difference."""
 ALARM: dict[Severity, str] = {
     "ok": "", "warn": ", and a monitor warns", "back": ", and a model was left behind", "stop": ", and a monitor says stop",
 }  # fmt: skip
@@ -35,7 +39,7 @@ def write_headline(models: Sequence[Measured], top: float, readings: Sequence[Re
         so_far = f"Measured so far: {', '.join(m.name for m in models) or 'nothing'}."
         return Headline("Not known yet: M1 is yet to be measured", [so_far])
     first, last = loop[0], loop[-1]
-    outside = [*_no_judges(last), *_steps(loop, _judges(loop))]
+    outside = [*_no_judges(last), *_by_order(last), *_steps(loop, _judges(loop))]
     true = [*_answers(first, last, top), *_steps(loop, ["truth"])]
     sentences = [*outside, *true, *_opinion(first, last), *_judging(first, last)]
     return Headline(_headline(first, last) + ALARM[worst(readings)], [sentence.replace("%", "\u00a0%") for sentence in sentences])
@@ -100,6 +104,26 @@ def _no_judges(model: Measured) -> Iterator[str]:
         yield f"{no_judge(compared)}."
 
 
+def _by_order(model: Measured) -> Iterator[str]:
+    """A sentence on each judge outside the loop whose verdicts follow the order of the answers as much as a coin would."""
+    for judge, flips in {compared.judge: compared.position_flips for compared in _outside(model) if can_judge(compared)}.items():
+        if flips is not None and flips >= COIN:
+            yield (
+                f"{judge} changed {flips:.0%} of its verdicts on {model.name} with the order of the answers, "
+                "where a coin changes half: such a tie says nothing of the answers."
+            )
+
+
+def is_clear(compared: HeadToHead) -> bool:
+    """True if more wins than losses, or fewer, are more than chance: the interval leaves out 0.
+
+    Where all prompts went one way the bootstrap knows no other, and its interval has no width; a sign test decides then.
+    """
+    if not compared.net or compared.net.low <= 0 <= compared.net.high:
+        return False
+    return compared.net.low < compared.net.high or 2 * 0.5 ** decided(compared) <= CHANCE
+
+
 def _verdict(model: Measured) -> str:
     compared = _outside(model)
     if not compared:
@@ -107,7 +131,7 @@ def _verdict(model: Measured) -> str:
     last, net = compared[-1], compared[-1].net
     if not can_judge(last):
         return f"Not known: {no_judge(last)}"
-    if not net or net.low <= 0 <= net.high:
+    if not net or not is_clear(last):
         return f"Not known: no clear difference between {model.name} and {last.against}, says {last.judge}"
     title = "Yes: {} answers better than {}, says {}" if net.low > 0 else "No: {} answers worse than {}, says {}"
     return title.format(model.name, last.against, last.judge)
@@ -146,7 +170,7 @@ def _match(model: Measured, compared: HeadToHead) -> str:
     scored = decided(compared)
     if not scored or not compared.net:
         return f"{model.name} and {compared.against} cannot be compared"
-    unclear = " (no clear difference)" if compared.net.low <= 0 <= compared.net.high else ""
+    unclear = "" if is_clear(compared) else " (no clear difference)"
     wins, losses = 100 * compared.wins / scored, 100 * compared.losses / scored
     shares = f"wins {wins:.1f}% and loses {losses:.1f}% of {of(scored, compared.unscored)}"
     return f"{model.name} {shares} against {compared.against}{unclear}"

@@ -65,9 +65,8 @@ def _outside(compared: HeadToHead) -> str:
     if not can_judge(compared):
         return no_judge(compared)
     net = 100 * (compared.wins - compared.losses) / decided(compared)
-    return (
-        f"{compared.judge} says {net:+.1f} points of 100 against {compared.against} ({of(decided(compared), compared.unscored)})"
-    )
+    says = f"{net:+.1f} points of 100" if net else "as many wins as losses"
+    return f"{compared.judge} says {says} against {compared.against} ({of(decided(compared), compared.unscored)})"
 
 
 def _accuracy(measured: Measured) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING
 
-from selfreward.errors import Stopped, amount, shown
+from selfreward.errors import Stopped, amount, shown, terminal
 from selfreward.rundir.seen import done_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print one line for the user."""
-        self.console.print(shown(text), markup=False, soft_wrap=True)
+        self.console.print(shown(text), markup=False, emoji=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str, done: int = 0, longest: int = 0) -> Iterator[Work]:
@@ -146,9 +146,7 @@ class Work:
 
 
 def _stderr() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
+    return terminal(stderr=True)
 
 
 def _bar(console: Console) -> Bar:
@@ -157,7 +155,7 @@ def _bar(console: Console) -> Bar:
 
     return Progress(
         TextColumn("{task.description:<24}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("{task.fields[told]}"), console=console, transient=True, disable=not console.is_terminal,
+        TextColumn("{task.fields[told]}", markup=False), console=console, transient=True, disable=not console.is_terminal,
     )  # fmt: skip
 
 

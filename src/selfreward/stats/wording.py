@@ -92,7 +92,7 @@ def known_traits(config: DriftConfig) -> dict[str, Trait]:
 
 def _own(name: str, pattern: str) -> Trait:
     if re.fullmatch(IMPORT_PATH, pattern):
-        return partial(_called, name, imported(pattern))
+        return partial(_called, name, imported(pattern, f"drift.traits.{name}"))
     return partial(matches, re.compile(pattern, re.IGNORECASE))
 
 

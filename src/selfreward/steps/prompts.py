@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import PromptsConfig
+from selfreward.recipe import PromptsConfig, held_by
 from selfreward.records import Checkpoint, Completion, Conversed, Dropped, Prompt, Proposal, Request, content_id, read_jsonl
 from selfreward.stats import WORD, WORD_OF_ANY_SCRIPT, Novelty, count_words
 from selfreward.steps.gaps import why_none
@@ -110,7 +110,8 @@ def take_prompts(
     where none is left.
     """
     file, first = str(config.source), (t - 2) * config.per_iteration
-    mine = _own(Path(file))[first : first + config.per_iteration]
+    with held_by("prompts.from", file):
+        mine = _own(Path(file))[first : first + config.per_iteration]
     if not mine:
         what = f"has no prompts left for M{t}, which takes {config.per_iteration} from number {first + 1} on"
         raise SelfRewardError(what, file, "Add prompts, or lower prompts.per_iteration or iterations")

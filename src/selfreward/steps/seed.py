@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import Literal, NamedTuple, TypeVar
 
 from selfreward.errors import SelfRewardError, amount
-from selfreward.recipe import Recipe, SeedConfig, SourceConfig
+from selfreward.recipe import Recipe, SeedConfig, SourceConfig, held_by
 from selfreward.records import (
     NO_FRAME,
     Asked,
@@ -179,7 +179,8 @@ class _Split:
             return []
         if name in ("ift", "rankings"):
             source = source.model_copy(update={"limit": None})
-        kept, dropped = load(source, stage=name, seed=self._seed, skip_bad_rows=self._data.skip_bad_rows)
+        with held_by(f"data.{name}", source.path):
+            kept, dropped = load(source, stage=name, seed=self._seed, skip_bad_rows=self._data.skip_bad_rows)
         self.dropped += dropped
         return kept
 

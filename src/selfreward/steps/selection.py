@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from selfreward.errors import SelfRewardError, amount
-from selfreward.recipe import Recipe
+from selfreward.recipe import Recipe, held_by
 from selfreward.records import NO_FRAME, Checkpoint, Compared, Frame, Prompt, Response, Sampling, digest
 from selfreward.rundir import SELECTION, SELECTION_PREFERENCES, SELECTION_RESPONSES, VALIDATION, ModelFolder
 from selfreward.steps.cast import Cast
@@ -103,7 +103,8 @@ def load_validation(recipe: Recipe, seed: Seed, outside: Callable[[str], Checkpo
     if recipe.measure.judge and outside(recipe.measure.judge).fingerprint == outside(config.judge).fingerprint:
         what, now = "also measures the models, and would measure its own choice", "Name another"
         raise SelfRewardError(what, f"select.judge ({config.judge})", now)
-    prompts, dropped = load_prompts(config.prompts, "validation", recipe.seed, recipe.data.skip_bad_rows)
+    with held_by("select.prompts", config.prompts.path):
+        prompts, dropped = load_prompts(config.prompts, "validation", recipe.seed, recipe.data.skip_bad_rows)
     if not prompts:
         now = "Give at least one prompt, to compare checkpoints on"
         raise why_none(dropped, "select.prompts").error("has no prompts", config.prompts.path, now)

@@ -44,13 +44,15 @@ INNER = RATING | {"text", "role", "content"}
 ANSWERED = {"prompt", "response", "responses", "chosen"}
 """Columns beside which a list of turns says nothing new."""
 HAS = "its columns are"
-PUT_RIGHT = "Correct it, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
-OTHER_FORMAT = 'Give the format that it has, such as format = "messages", or "columns" with columns = { prompt = "question", … }'
+LEAVE_OUT = ", or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
+PUT_RIGHT = f"Correct it{LEAVE_OUT}"
+OTHER_FORMAT = 'Give the format that it has, such as format = "messages", or "columns" with columns = {{ {} }}'
 NAME_THEM = {
-    **dict.fromkeys(("records", "messages", "alpaca", "oasst"), OTHER_FORMAT),
-    "columns": 'Say which column is which, as in columns = { prompt = "question", response = "answer" }',
-}
-"""The way out, by format, where a column is missing."""
+    Example: 'prompt = "question", response = "answer"', Prompt: 'prompt = "question"',
+    Ranking: 'prompt = "question", chosen = "good", rejected = "bad" }, or { prompt = "question", responses = "answers", '
+    'scores = "points"',
+}  # fmt: skip
+"""Columns that a record is made of, where the rows have other names for them."""
 KeptAndDropped = tuple[list[R], list[Dropped]]
 """The records that a source gave, and its rows that became none, each with a reason."""
 
@@ -136,24 +138,36 @@ def _used(
 
     Raises `BadRows` behind the last row, about the first that cannot be read, where such rows are not to be left out (`skip`).
     """
-    bad: list[SelfRewardError] = []
+    first, bad, others = None, 0, False
     for place, raw in rows_of(source):
         try:
-            if isinstance(raw, ValueError):
-                raise SelfRewardError(str(raw), place.where, PUT_RIGHT)
-            row = _parsed(raw, place.where) if isinstance(raw, str) else raw
-            if half := half_in(row):
-                raise SelfRewardError(f"{half}: {HALF}", place.where, PUT_RIGHT)
-            yield place, read(row, place.where)
+            yield place, _read(raw, place, read)
+            others = True
         except Unused as unused:
             dropped.append(Dropped(id=place.id, stage=stage, reason=str(unused)))
+            others = True
         except SelfRewardError as error:
-            bad.append(error)
+            first, bad = first or error, bad + 1
             dropped.append(Dropped(id=place.id, stage=stage, reason="bad_row"))
-    if bad and not skip:
-        first = bad[0]
-        among = f"; {amount(len(bad), 'row')} of this source cannot be read, and this is the first" if len(bad) > 1 else ""
-        raise BadRows(first.what + among, first.where, first.now) from first
+    if first and not skip:
+        raise _about(first, bad, others) from first
+
+
+def _about(first: SelfRewardError, count: int, others: bool) -> BadRows:
+    """The error about a source's bad rows. Without `others` to learn from, it does not offer to leave such rows out."""
+    among = f"; {amount(count, 'row')} of this source cannot be read, and this is the first" if count > 1 else ""
+    now = first.now if others else first.now.removesuffix(f". {PUT_RIGHT}").removesuffix(LEAVE_OUT)
+    return BadRows(first.what + among, first.where, now)
+
+
+def _read(raw: Any, place: Place, read: Callable[[Any, str], T]) -> T:
+    """Give a row, as it stands in its file, to `read`. Raises `Unused` or `SelfRewardError`."""
+    if isinstance(raw, ValueError):
+        raise SelfRewardError(str(raw), place.where, PUT_RIGHT)
+    row = _parsed(raw, place.where) if isinstance(raw, str) else raw
+    if half := half_in(row):
+        raise SelfRewardError(f"{half}: {HALF}", place.where, PUT_RIGHT)
+    return read(row, place.where)
 
 
 def _record(row: Any, source: SourceConfig, kind: type[R], where: str) -> R:
@@ -162,7 +176,7 @@ def _record(row: Any, source: SourceConfig, kind: type[R], where: str) -> R:
         return kind.model_validate(row)
     except ValidationError as error:
         has = _has(error, row)
-        now = f"{NAME_THEM[source.format]}. {PUT_RIGHT}" if has else PUT_RIGHT
+        now = f"{OTHER_FORMAT.format(NAME_THEM[kind])}. {PUT_RIGHT}" if has else PUT_RIGHT
         raise SelfRewardError(wrong_field(error, kind) + has, where, now) from error
 
 
@@ -175,7 +189,8 @@ def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str
         return _shape(source, kind, renamed).model_validate(renamed).exchange(source.language)
     except ValidationError as error:
         has = _has(error, row)
-        now = f"{NAME_THEM[source.format]}. {PUT_RIGHT}" if has else PUT_RIGHT
+        way = "Say which column is which, as in columns = {{ {} }}" if source.format == "columns" else OTHER_FORMAT
+        now = f"{way.format(NAME_THEM[kind])}. {PUT_RIGHT}" if has else PUT_RIGHT
         raise SelfRewardError(wrong_field(error, kind, columns) + has, where, now) from error
 
 

@@ -6,9 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
-
 from selfreward.engines import Model, Trainer, load_checkpoint, open_model
+from selfreward.errors import terminal
 from selfreward.lab.speed.ledger import Ledger
 from selfreward.lab.speed.work import Work, by_score, score
 from selfreward.recipe import BackendConfig, DPOConfig, JudgeConfig, LoRAConfig, ServerConfig, TrainerConfig
@@ -28,7 +27,7 @@ def selfreward(
     start = start or load_checkpoint("M1", str(work.model))
     rundir = RunDir(folder / "run", {"bench": True, "seed": work.seed})
     with open(os.devnull, "w") as nowhere:
-        progress = Progress(rundir.logs, console=Console(file=nowhere))
+        progress = Progress(rundir.logs, console=terminal(file=nowhere))
         run = Runner(rundir, lambda model: _engine(work, ledger, model, servers or {}), lambda: _trainer(work, ledger), progress)
         try:
             _iterate(work, ledger, run, start, train)

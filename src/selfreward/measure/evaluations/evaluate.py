@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -71,7 +72,7 @@ def evaluate(
     """
     subject = find_subject(model)
     path, usual = folder or subject.home / name, recipe or subject.recipe
-    changed = merged(held_out(subject, kind), changes)
+    changed = _in_columns(kind, merged(held_out(subject, kind), changes))
     settings = read_settings(kind, usual, changed)
     if bounds := {} if usual else _verdicts(kind, changes, path):
         settings = read_settings(kind, usual, merged(bounds, changed))
@@ -96,6 +97,18 @@ def evaluate(
         return result, write_result(path, result)
     finally:
         rundir.close()
+
+
+def _in_columns(kind: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`changes`, with the format of ranked rows where none is given and the first row shows that it is not this program's."""
+    data = changes.get("data")
+    data = {"path": data} if isinstance(data, str) else data
+    if kind != "reward-modeling" or not isinstance(data, Mapping) or "format" in data or not Path(data.get("path", "")).is_file():
+        return changes
+    with suppress(SelfRewardError):  # which is told where all rows are read
+        if (fields := first_fields(data["path"])) and "ranks" not in fields:
+            return {**changes, "data": {**data, "format": "columns"}}
+    return changes
 
 
 def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, dict[str, int]]:

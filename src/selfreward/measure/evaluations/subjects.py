@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import load_recipe
+from selfreward.recipe import in_package, load_recipe
 from selfreward.records import FOLDER
 from selfreward.rundir import BASE, GOES_ON, SEED, FolderReader, check_model, is_run, no_run
 
@@ -40,6 +40,8 @@ def find_subject(name: str) -> Subject:
     Raises `SelfRewardError` for a run, and for a model of one that is not there.
     """
     path = Path(name)
+    if (inside := in_package(name)) != name:
+        return _elsewhere(Subject(path.name, inside, Path(FOLDER)))
     if is_run(path):
         raise SelfRewardError("is a run, and no model", name, f"Name a model of it: {path / 'M1'}; or `selfreward compare runs`")
     made = path.parent if path.name == "model" and (path.parent / "model.receipt.json").exists() else path
@@ -53,8 +55,12 @@ def find_subject(name: str) -> Subject:
         raise no_run(path, "Give a model of a run that is there, as runs/demo/M3")
     if path.is_dir():
         return Subject(path.resolve().name, name, path / FOLDER)
-    outside = Subject(name, name, Path(FOLDER))
-    return outside._replace(home=outside.home / outside.label)
+    return _elsewhere(Subject(name, name, Path(FOLDER)))
+
+
+def _elsewhere(subject: Subject) -> Subject:
+    """A model beside which nothing can be written, with a folder of its own in the current one."""
+    return subject._replace(home=subject.home / subject.label)
 
 
 def held_out(subject: Subject, kind: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ FIRST = ("M1", "M2")
 """The models that later ones are held against: M2 is the first of which the figures of candidates and pairs are known."""
 Spreads = Mapping[str, tuple[float, float]]
 """Figure → value and half the width of its 95 % interval, of one model."""
-NO_LATER = "is watched to M2 or less, and M1 and M2 are what later models are held against"
+HELD_AGAINST = "M1 and M2 are what later models are held against"
 
 
 def own_usual(models: Iterable[Spreads]) -> dict[str, tuple[float, float]]:
@@ -50,8 +50,12 @@ def own_baseline(run: RunView) -> Baseline:
     Raises `SelfRewardError` where M1 and M2 have not been watched, or no later model is to come.
     """
     spreads, later = spreads_of(run), [name for name in run.iterations if name not in FIRST]
-    if not later or not spreads.keys() >= {*FIRST}:
-        raise SelfRewardError(NO_LATER, str(run.folder), "Let it make M2 by a recipe with two iterations or more, and [drift]")
+    if not later:
+        now = "Give a run of two iterations or more, or go on from this one's M2 with --from and --set iterations=2"
+        raise SelfRewardError(f"makes no model after M2, and {HELD_AGAINST}", str(run.folder), now)
+    if missing := [name for name in FIRST if name not in spreads]:
+        what = f"has not watched {' and '.join(missing)}, and {HELD_AGAINST}"
+        raise SelfRewardError(what, str(run.folder), "Let it go on until both are watched, by a recipe with [drift]")
     usual = own_usual(spreads[name] for name in FIRST)
     return Baseline(usual=dict.fromkeys(later, usual), furthest=furthest_in_the_laboratory())
 

@@ -13,7 +13,7 @@ from selfreward.measure.measurer import Measurement
 from selfreward.measure.monitors.base import Evidence
 from selfreward.measure.monitors.joint import load_joint
 from selfreward.measure.monitors.verdicts import read_monitors
-from selfreward.recipe import DriftConfig, Recipe
+from selfreward.recipe import DriftConfig, Recipe, held_by
 from selfreward.records import (
     Anchor,
     Asked,
@@ -164,7 +164,8 @@ def load_anchors(recipe: Recipe, seed: Seed) -> list[Anchor]:
     config, checked = recipe.drift, _checked(recipe, seed) if recipe.judge.checks == "anchor" else []
     if config is None or config.anchors is None:
         return checked[: config.sample] if config else []
-    anchors = read_jsonl(Path(config.anchors), Anchor)
+    with held_by("drift.anchors", config.anchors):
+        anchors = read_jsonl(Path(config.anchors), Anchor)
     if not anchors:
         now = "Give prompts with known answers, or leave drift.anchors out; docs/own-model.md shows a line"
         raise SelfRewardError("has no anchors", config.anchors, now)
