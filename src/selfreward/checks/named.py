@@ -27,6 +27,7 @@ from selfreward.recipe import (
     Recipe,
     SourceConfig,
     function_at,
+    misspelt,
 )
 from selfreward.records import Anchor, Checkpoint, Conversed, Prompt, content_id
 from selfreward.reports import require_trackers
@@ -44,6 +45,8 @@ from selfreward.steps import (
 )
 
 T = TypeVar("T")
+TRIED = "A birch is a tree."
+"""An answer by which functions of the user's are tried."""
 
 
 class Trial:
@@ -177,10 +180,15 @@ class Trial:
         """Find the fields of `[drift]` that cannot work, beside the anchors."""
         if (drift := self.recipe.drift) is None:
             return
-        self.attempt(partial(known_traits, drift))
+        traits = self.attempt(partial(known_traits, drift)) or {}
         for name, path in drift.traits.items():
             if re.fullmatch(IMPORT_PATH, path):
-                self.attempt(partial(function_at, path, f"drift.traits.{name}", "text"))
+                if self.attempt(partial(function_at, path, f"drift.traits.{name}", "text")) and name in traits:
+                    self.attempt(partial(traits[name], TRIED))
+            elif meant := misspelt(path):
+                what = f"{path!r} is a regular expression as it stands, and reads like a function in a module that is there"
+                now = f"Write {meant} for the function, or {path.replace('.', chr(92) + '.')} for the words"
+                self.add(Finding("error", f"drift.traits.{name}", what, now))
         if drift.frozen in set(ROLES) - {"frozen"}:
             now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
             self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is a judge that changes during the run", now))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -257,6 +258,15 @@ def imported(path: str) -> Any:
         has_none = f"{getattr(loaded, '__file__', None) or module} has no {name}"
         raise SelfRewardError(f"cannot be imported ({has_none})", path, now)
     return getattr(loaded, name)
+
+
+def is_module(name: str) -> bool:
+    """True if there is a module `name`, which is not loaded for it; the packages that it is in are."""
+    _see()
+    try:
+        return name in sys.modules or getattr(find_spec(name), "origin", None) is not None  # a mere folder has no origin
+    except Exception:  # a package is another's code, and may raise anything
+        return False
 
 
 def _see() -> list[str]:

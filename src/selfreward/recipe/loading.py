@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe.fields import begun_with, look_in
+from selfreward.recipe.fields import IMPORT_PATH, begun_with, look_in
 from selfreward.recipe.recipe import Recipe, read_recipe, read_tree, shipped_recipes
 
 R = TypeVar("R")
@@ -33,17 +34,25 @@ def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     return changed_recipe(partial(read_recipe, where="recipe", folder=Path()), tree, changes)
 
 
-def written(value: Any) -> Any:
-    """A value as a recipe has it: a function or class as `package.module:name`, a path as text."""
+def written(value: Any, where: str = "") -> Any:
+    """A value as a recipe has it: a function or class as `package.module:name`, a path as text; `where`: its dotted field.
+
+    Raises `SelfRewardError` for a function that no import path names.
+    """
     if isinstance(value, Mapping):
-        return {name: written(inner) for name, inner in value.items()}
+        return {name: written(inner, f"{where}.{name}".lstrip(".")) for name, inner in value.items()}
     if callable(value):
-        return f"{value.__module__}:{value.__qualname__}"
+        path = f"{getattr(value, '__module__', None)}:{getattr(value, '__qualname__', None)}"
+        if not re.fullmatch(IMPORT_PATH, path) or not hasattr(value, "__qualname__"):
+            what = f"is {value!r:.80}, which no import path names: lambdas, partials, methods and inner functions have none"
+            raise SelfRewardError(what, where or "set", "Give a function or class by its def at the top of a module or notebook")
+        return path
     return str(value) if isinstance(value, Path) else value
 
 
 def changed_recipe(read: Callable[[dict[str, Any]], R], tree: dict[str, Any], changes: Mapping[str, Any]) -> R:
     """The recipe that `read` makes of `tree` with `changes` on top. Raises `SelfRewardError`, which names the change at fault."""
+    changes = written(changes)
     try:
         return read(_changed(tree, changes))
     except SelfRewardError as error:
@@ -72,7 +81,7 @@ def _at_fault(
 
 def _changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     tree = copy.deepcopy(tree)
-    for name, value in written(changes).items():
+    for name, value in changes.items():
         if "." in name:
             set_field(tree, name.split("."), value)
         else:
