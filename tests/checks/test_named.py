@@ -149,6 +149,27 @@ class Prepares(FakeModel):
         yield
 
 
+def text_for_points(prompt, response):
+    return "kind", {"all": "1"}
+
+
+def of_hundred(prompt, response):
+    return "kind", {"all": 30.0, "more": 20.0}
+
+
+def below_nothing(prompt, response):
+    return "kind", {"good": 1.0, "bad": -1.5}
+
+
+def to_the_ends(prompt, response):
+    """A penalty within a score of 0, and thirteen thirteenths of 5, which add up to a little more."""
+    return "kind", {f"{n}": 5 / 13 for n in range(13)} if "0" in prompt else {"good": 1, "bad": -1.0}
+
+
+def of_last_prompts(prompt, response):
+    return None if prompt.endswith(("0", "1")) else 3
+
+
 class Halved(FakeModel):
     """An engine without batches."""
 
@@ -207,6 +228,15 @@ class Opened(FakeModel):
         ({"measure__judge": "current"}, r"measure\.judge: 'current' is a role in the loop"),
         ({"drift": {"limits": {"nothing.at": {"above": 1}}}}, "no monitor has this figure"),
         ({"drift": {"traits": {"t": "test_named:a_number"}}}, r"drift\.traits\.t .*is called with \(text\)"),
+        ({"measure__truth": "test_named:a_number"}, r"measure\.truth .*gave 3\.0 for the prompt 'name the birch"),
+        ({"measure__truth": "test_named:no_kind"}, r"gave \(3, \{'all': 1\.0\}\)"),
+        ({"measure__truth": "test_named:no_numbers"}, r"gave \('kind', \{'all': 'much'\}\)"),
+        ({"measure__truth": "test_named:text_for_points"}, r"gave \('kind', \{'all': '1'\}\) for the prompt 'name the birch"),
+        ({"measure__truth": "test_named:of_hundred"},
+         r"gave 50 points in all for the prompt 'name the birch number 0', where a true score is from 0 to 5\. Scale"),
+        ({"measure__truth": "test_named:of_hundred", "judge__scale": [1, 10]}, "gave 50 points .* is from 0 to 10"),
+        ({"measure__truth": "test_named:below_nothing"}, r"gave -0\.5 points in all"),
+        ({"measure__truth": "test_named:of_last_prompts"}, "gave 3 for the prompt 'name the birch number 2'"),
         ({"drift": {"traits": {"t": "test_named:no_number"}}}, r"drift\.traits\.t: gave None for 'A birch is a tree\.'\. Make"),
         ({"drift": {"traits": {"t": "test_named:not_a_number"}}}, r"drift\.traits\.t: gave nan for"),
         ({"drift": {"traits": {"t": "test_named:an_array"}}}, r"drift\.traits\.t: gave array\(\[1\.\]\) for"),
@@ -280,14 +310,17 @@ def test_a_branch_whose_engine_cannot_be_opened_is_refused_too_and_a_finished_ru
         ),
         ({"pairs__policy": "test_named:one_twice"}, "Pair: chosen and rejected must be different responses"),
         ({"pairs__policy": "test_named:fails"}, r"raised KeyError \('no such thing'\) at test_named\.py:\d+"),
-        ({"measure__truth": "test_named:a_number"}, r"measure\.truth .*gave 3\.0 for the prompt 'name the birch"),
-        ({"measure__truth": "test_named:no_kind"}, r"gave \(3, \{'all': 1\.0\}\)"),
-        ({"measure__truth": "test_named:no_numbers"}, r"gave \('kind', \{'all': 'much'\}\)"),
     ],
 )
 def test_own_code_that_gives_something_else_is_told_in_one_sentence(change, says, recipe, tmp_path):
     with pytest.raises(SelfRewardError, match=says):
         go(recipe, tmp_path / "run", **change)
+
+
+@pytest.mark.parametrize(("truth", "changes"), [("to_the_ends", {}), ("of_hundred", {"judge.scale": [0, 50]})])
+def test_a_truth_up_to_the_ends_of_its_range_is_let_through(truth, changes, recipe, tmp_path):
+    told = check(load_recipe(recipe, {"measure.truth": f"test_named:{truth}", **changes}), tmp_path / "run")
+    assert not [finding for finding in told.findings if finding.where.startswith("measure.truth")]
 
 
 def test_a_trait_that_cannot_read_an_empty_text_and_words_with_a_dot_are_let_through(recipe, tmp_path):
@@ -376,7 +409,7 @@ def stranger(done):
         (Odd(give=lambda done: ["text"]), "generate gave 'text', where a Completion is expected"),
         (
             Odd(give=lambda done: Completion(**done[0].model_dump() | {"finish": "done"})),
-            r"generate raised ValidationError \(Completion\.finish: Input should be 'stop', 'length', 'error' or .*; it is 'done'\)",
+            r"generate raised ValidationError \(Completion\.finish: Input should be 'stop', 'length', .*; it is 'done'\)",
         ),
         (Odd(give=lambda done: Completion(text="x")), r"\(Completion\.request_id: Field required\) at test_named"),
         (Odd(give=lambda done: done[9]), r"generate raised IndexError \(list index out of range\) at test_named\.py:\d+"),

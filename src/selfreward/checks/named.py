@@ -47,6 +47,8 @@ from selfreward.steps import (
 T = TypeVar("T")
 TRIED = "A birch is a tree."
 """An answer by which functions of the user's are tried."""
+FEW = 8
+"""Held-out prompts at most on which a truth is tried: it may know none of one."""
 
 
 class Trial:
@@ -102,6 +104,7 @@ class Trial:
         if loaded and recipe.select:
             self.read(read_of("select.prompts", recipe.select.prompts, len(loaded[0]), loaded[1]))
         validation = loaded[0] if loaded else None
+        self._truth(seed)
         anchors = self.attempt(partial(load_anchors, recipe, seed)) or []
         own = self._own_prompts([*seed.heldout, *(validation or []), *anchors])
         known = seed.recipe is not None  # and no stand-in for a seed that could not be read
@@ -114,6 +117,15 @@ class Trial:
             now = "Give data.heldout_prompts or prompts.from with checks, or leave it out"
             self.add(Finding("warning", "judge.checks", what, now))
         return validation, anchors
+
+    def _truth(self, seed: Seed) -> None:
+        """Try the truth on the first held-out prompt that has one, of a few."""
+        if seed.recipe is None or (truth := self.attempt(partial(load_truth, self.recipe))) is None:
+            return
+        try:
+            next((True for prompt in seed.heldout_prompts[:FEW] if truth(prompt.text, TRIED)), None)
+        except SelfRewardError as error:
+            self.add(Finding.of(error))
 
     def read(self, source: Read) -> None:
         """Take in what a source gave."""
