@@ -76,6 +76,7 @@ def test_what_is_asked_twice_is_judged_once_and_nothing_at_all_is_no_question(ju
         ),
         ([[{"role": "user", "content": 3}]], ["c"], r"^prompt 1: has a message of 3, and no text"),
         ([[{"role": "user", "content": ["x"]}]], ["c"], r"^prompt 1: has a message of \['x'\], and no text"),
+        ([[{"role": "user", "content": [{"type": "text"}]}]], ["c"], r"^prompt 1: has a message of \[\{'type': 'text'\}\]"),
         ("ab", "cd", r"^prompts: are 'ab', where a list is expected"),
         (["a"], 3, r"^responses: are 3, where a list is expected"),
     ],

@@ -185,12 +185,19 @@ def _asked(turns: Turns, where: str) -> Asked:
     return prompt
 
 
+def _is_part(part: Any) -> bool:
+    """True for a part of a message: a text, or one of another named type."""
+    if not isinstance(part, Mapping):
+        return False
+    return isinstance(part.get("text"), str) if part.get("type") == "text" else isinstance(part.get("type"), str)
+
+
 def _content(message: Mapping[str, Any], where: str) -> str:
     """The text of a message. Raises `SelfRewardError` where it has other parts than text."""
-    content = message.get("content") or ""
+    content: Any = message.get("content") or ""
     if isinstance(content, str):
         return content
-    if not isinstance(content, Sequence) or not all(isinstance(part, Mapping) and "type" in part for part in content):
+    if not isinstance(content, Sequence) or not all(map(_is_part, content)):
         raise SelfRewardError(f"has a message of {content!r:.80}, and no text", where, AS_TEXT)
     if other := next((part["type"] for part in content if part["type"] != "text"), None):
         raise SelfRewardError(f"has a part of type {other}, and judges read text", where, "Give prompts of text alone")

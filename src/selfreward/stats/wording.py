@@ -103,7 +103,7 @@ def _called(name: str, function: Callable[[str], Any], text: str) -> float:
     except Exception as error:  # the user's code may raise anything
         raise _no_number(name, text, f"raised {raised(error)}") from error
     try:
-        value = nan if isinstance(given, str | bytes) or getattr(given, "ndim", 0) else float(given)
+        value = nan if isinstance(given, str | bytes) or getattr(given, "ndim", None) else float(given)
     except Exception:  # neither has its value to be a number
         value = nan
     if not isfinite(value):

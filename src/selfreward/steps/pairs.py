@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from statistics import fmean
-from typing import Any
 
 from selfreward.errors import SelfRewardError, raised
 from selfreward.recipe import BEST_AGAINST_WORST, DPOConfig, PairsConfig, Recipe, function_at
@@ -59,24 +58,25 @@ def _asked(policy: Policy, path: str, prompt_id: str, group: list[Scored]) -> Pa
     """The decision of a user's own policy. Raises `SelfRewardError` where it is neither a pair of the candidates nor a reason."""
     now = "Make it return a Pair of two of its candidates with their scores, chosen the higher, or a text with the reason against"
     try:
-        decision: Any = policy(prompt_id, list(group))
+        decision = policy(prompt_id, list(group))
     except Exception as error:  # the user's code may raise anything
         raise SelfRewardError(f"raised {raised(error)} for prompt {prompt_id}", f"pairs.policy ({path})", now) from error
     if isinstance(decision, str) and decision:
         return decision
-    scores = {response.id: score for score, response in group}
-    if (came := _fault(decision, prompt_id, scores)) is None and (came := _false_scores(decision, policy, scores)) is None:
-        return decision
+    came: str | None = f"{decision!r:.80}"
+    if isinstance(decision, Pair):
+        scores = {response.id: score for score, response in group}
+        came = _strange(decision, prompt_id, scores) or _false_scores(decision, policy, scores)
+        if came is None:
+            return decision
     raise SelfRewardError(f"gave {came} for prompt {prompt_id}", f"pairs.policy ({path})", now)
 
 
-def _fault(decision: object, prompt_id: str, scores: Mapping[str, float]) -> str | None:
-    """A decision that is no pair of the candidates in `scores`, in words; None for one that is."""
-    if not isinstance(decision, Pair):
-        return f"{decision!r:.80}"
-    if decision.prompt_id != prompt_id:
-        return f"a Pair of another prompt ({decision.prompt_id:.40})"
-    strange = [name for name in (decision.chosen_id, decision.rejected_id) if name not in scores]
+def _strange(pair: Pair, prompt_id: str, scores: Mapping[str, float]) -> str | None:
+    """A pair of others than the candidates in `scores`, in words; None for one of two of them."""
+    if pair.prompt_id != prompt_id:
+        return f"a Pair of another prompt ({pair.prompt_id:.40})"
+    strange = [name for name in (pair.chosen_id, pair.rejected_id) if name not in scores]
     return f"a Pair of other responses ({strange[0]:.40} is none of its {len(scores)} candidates)" if strange else None
 
 
