@@ -11,11 +11,11 @@ from typing import Any
 from selfreward.checks import Check, ask_servers, assert_ready, meet_own, models_of, usual_example
 from selfreward.checks import check as check_recipe
 from selfreward.engines import assert_models, find_gguf, open_model, open_trainer
-from selfreward.errors import Alarm, SelfRewardError
+from selfreward.errors import Alarm, OutOfMemory, SelfRewardError, Stopped, raised, theirs
 from selfreward.loop import self_reward
 from selfreward.measure import COMPARED, Measurer, Watcher, find_kind, name_servers
 from selfreward.measure import evaluate as evaluate_model
-from selfreward.recipe import Recipe, assert_takes, change_recipe, load_recipe, written
+from selfreward.recipe import Recipe, assert_returns, assert_takes, change_recipe, load_recipe, written
 from selfreward.records import Checkpoint, Reading, Result, phrase
 from selfreward.reports import tracking, write_cards, write_report
 from selfreward.rundir import (
@@ -107,6 +107,7 @@ def execute(
     report and the models' cards are written. Raises `Alarm` where a monitor ended it, when all that it made is written.
     """
     assert_takes(loop, _name(loop), *LOOP)
+    assert_returns(loop, _name(loop))
     held, recipe = recipes(recipe, read_branch(folder)), of_branch(recipe, folder)
     first = held.pop(1)
     seed = load_seed(recipe)
@@ -134,7 +135,7 @@ def execute(
         for name, part in seed.parts.items():
             run[SEED].keep(part_of(name), part)
         watcher = Watcher(first, seed, cast, tracking(recipe.report_to, folder, progress.say))
-        model = _last_model(loop, loop(first, seed, run, cast, measurer, watcher, held))
+        model = _last_model(loop, _called(loop, first, seed, run, cast, measurer, watcher, held))
         rundir.settle()
         if pages:
             write_report(folder)
@@ -149,8 +150,24 @@ def execute(
         rundir.close()
 
 
-def _name(loop: Loop) -> str:
-    return f"{loop.__module__}:{getattr(loop, '__qualname__', type(loop).__qualname__)}"
+def _name(loop: Any) -> str:
+    if not callable(loop):
+        return "loop"
+    named = loop if hasattr(loop, "__qualname__") else getattr(loop, "func", type(loop))
+    return f"{getattr(named, '__module__', None)}:{getattr(named, '__qualname__', type(named).__qualname__)}"
+
+
+def _called(loop: Loop, *arguments: Any) -> Any:
+    """The result of the loop. Raises `SelfRewardError` for what a line of the user's own raised; in ours it is a bug."""
+    try:
+        return loop(*arguments)
+    except (SelfRewardError, Alarm, Stopped, OutOfMemory, MemoryError):
+        raise
+    except Exception as error:  # the user's code may raise anything
+        if loop is self_reward or not theirs(error):
+            raise
+        now = "Correct it, then run the same command: what is finished is kept"
+        raise SelfRewardError(f"raised {raised(error)}", _name(loop), now) from error
 
 
 def _last_model(loop: Loop, returned: Any) -> Checkpoint:

@@ -117,8 +117,16 @@ def first_line(error: BaseException) -> str:
     return f"{first} {others[0].strip()}" if others and first.endswith(":") else first
 
 
-NOT_THEIRS = re.compile(rf"<|/lib/python3|/site-packages/|^{re.escape(str(Path(__file__).parent))}/")
+OTHERS = re.compile(r"^<(?!stdin|ipython)|/lib/python3|/site-packages/")
+OURS = re.compile(rf"^{re.escape(str(Path(__file__).parent))}/")
+NOT_THEIRS = re.compile(rf"<|/lib/python3|/site-packages/|{OURS.pattern}")
 """Files whose lines do not help whoever wrote a function of their own: Python's, libraries', and this package's."""
+
+
+def theirs(error: BaseException) -> bool:
+    """True if an error was raised by a line of whoever uses this package, and not in it or in what it calls."""
+    files = [frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__)]
+    return not OURS.search(next((file for file in reversed(files) if OURS.search(file) or not OTHERS.search(file)), __file__))
 
 
 def raised(error: BaseException) -> str:
@@ -128,7 +136,17 @@ def raised(error: BaseException) -> str:
         frames.append((error.filename, error.lineno or 1))
     theirs = [(file, line) for file, line in frames if not NOT_THEIRS.search(file)]
     place = f" at {Path(theirs[-1][0]).name}:{theirs[-1][1]}" if theirs else ""
-    return f"{type(error).__name__} ({first_line(error)}){place}"
+    return f"{type(error).__name__} ({_invalid(error) or first_line(error)}){place}"
+
+
+def _invalid(error: BaseException) -> str:
+    """The record that one of pydantic's errors is about, its first wrong field, what is wrong and what came; else empty."""
+    if type(error).__name__ != "ValidationError" or not callable(getattr(error, "errors", None)):
+        return ""
+    first = error.errors(include_url=False)[0]  # type: ignore[attr-defined]
+    kind, field = getattr(error, "title", ""), ".".join(map(str, first["loc"]))
+    said, came = without_preface(first["msg"]), first["input"]
+    return f"{kind}{field and f'.{field}'}: {said}" + (f"; it is {came!r:.80}" if field and first["type"] != "missing" else "")
 
 
 def amount(number: int, noun: str, plural: str = "") -> str:

@@ -3,6 +3,7 @@
 import errno
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from selfreward.checks import check
 from selfreward.cli import app
 from selfreward.engines import answers, completions
 from selfreward.engines.fake import FakeModel, FakeTrainer
-from selfreward.errors import SelfRewardError
+from selfreward.errors import SelfRewardError, raised
 from selfreward.recipe import load_recipe
 from selfreward.records import Completion, Message, Pair, Request, Sampling
 from tinyrun import count_requests, go, make_world, quiet
@@ -41,6 +42,43 @@ def of_others(prompt_id, scored):
     return Pair(prompt_id=prompt_id, chosen_id="a", rejected_id="b", chosen_score=2, rejected_score=1)
 
 
+def best_last(prompt_id, scored, **scores):
+    worst, best = sorted(scored, key=lambda one: (one[0], one[1].id))[:: len(scored) - 1]
+    return Pair(prompt_id=prompt_id, chosen_id=best[1].id, rejected_id=worst[1].id,
+                **{"chosen_score": best[0], "rejected_score": worst[0]} | scores) if best[0] > worst[0] else "tie"  # fmt: skip
+
+
+def made_up(prompt_id, scored):
+    """The worst is chosen, with scores that nobody gave."""
+    worst, best = sorted(scored, key=lambda one: (one[0], one[1].id))[:: len(scored) - 1]
+    return Pair(prompt_id=prompt_id, chosen_id=worst[1].id, rejected_id=best[1].id, chosen_score=9, rejected_score=1)
+
+
+def rounded_up(prompt_id, scored):
+    return best_last(prompt_id, scored, chosen_score=5.5)
+
+
+def turned(prompt_id, scored):
+    worst, best = scored[:2]
+    return Pair(prompt_id=prompt_id, chosen_id=best[1].id, rejected_id=worst[1].id, chosen_score=1, rejected_score=4)
+
+
+def one_twice(prompt_id, scored):
+    return Pair(prompt_id=prompt_id, chosen_id="a", rejected_id="a", chosen_score=4, rejected_score=1)
+
+
+def of_another_prompt(prompt_id, scored):
+    return best_last("another", scored)
+
+
+def not_checked(prompt_id, scored):
+    """Past the record's own look, chosen below rejected with the true scores."""
+    worst, best = sorted(scored, key=lambda one: (one[0], one[1].id))[:: len(scored) - 1]
+    return Pair.model_construct(
+        prompt_id=prompt_id, chosen_id=worst[1].id, rejected_id=best[1].id, chosen_score=worst[0], rejected_score=best[0]
+    )
+
+
 def fails(prompt_id, scored):
     raise KeyError("no such thing")
 
@@ -65,6 +103,71 @@ def no_kind(prompt, response):
 
 def no_numbers(prompt, response):
     return "kind", {"all": "much"}
+
+
+def no_number(text): ...
+
+
+def not_a_number(text):
+    return np.nan
+
+
+def an_array(text):
+    return np.ones(1)
+
+
+def a_text(text):
+    return "3"
+
+
+def of_no_letter(text):
+    return {}[text]
+
+
+def of_letters(text):
+    """Fails on an empty text, which is no fault of the text that it is tried on."""
+    return np.float32(sum(letter in "aeiou" for letter in text) / len(text))
+
+
+class Wants:
+    def __init__(self, text, more): ...
+
+
+class Holds:
+    def __init__(self, text): ...
+
+    def __repr__(self):
+        return "a holder"
+
+
+class Waits(FakeModel):
+    async def generate(self, batch): ...
+
+
+class Prepares(FakeModel):
+    def prepare(self, requests):
+        yield
+
+
+def text_for_points(prompt, response):
+    return "kind", {"all": "1"}
+
+
+def of_hundred(prompt, response):
+    return "kind", {"all": 30.0, "more": 20.0}
+
+
+def below_nothing(prompt, response):
+    return "kind", {"good": 1.0, "bad": -1.5}
+
+
+def to_the_ends(prompt, response):
+    """A penalty within a score of 0, and thirteen thirteenths of 5, which add up to a little more."""
+    return "kind", {f"{n}": 5 / 13 for n in range(13)} if "0" in prompt else {"good": 1, "bad": -1.0}
+
+
+def of_last_prompts(prompt, response):
+    return None if prompt.endswith(("0", "1")) else 3
 
 
 class Halved(FakeModel):
@@ -125,6 +228,27 @@ class Opened(FakeModel):
         ({"measure__judge": "current"}, r"measure\.judge: 'current' is a role in the loop"),
         ({"drift": {"limits": {"nothing.at": {"above": 1}}}}, "no monitor has this figure"),
         ({"drift": {"traits": {"t": "test_named:a_number"}}}, r"drift\.traits\.t .*is called with \(text\)"),
+        ({"measure__truth": "test_named:a_number"}, r"measure\.truth .*gave 3\.0 for the prompt 'name the birch"),
+        ({"measure__truth": "test_named:no_kind"}, r"gave \(3, \{'all': 1\.0\}\)"),
+        ({"measure__truth": "test_named:no_numbers"}, r"gave \('kind', \{'all': 'much'\}\)"),
+        ({"measure__truth": "test_named:text_for_points"}, r"gave \('kind', \{'all': '1'\}\) for the prompt 'name the birch"),
+        ({"measure__truth": "test_named:of_hundred"},
+         r"gave 50 points in all for the prompt 'name the birch number 0', where a true score is from 0 to 5\. Scale"),
+        ({"measure__truth": "test_named:of_hundred", "judge__scale": [1, 10]}, "gave 50 points .* is from 0 to 10"),
+        ({"measure__truth": "test_named:below_nothing"}, r"gave -0\.5 points in all"),
+        ({"measure__truth": "test_named:of_last_prompts"}, "gave 3 for the prompt 'name the birch number 2'"),
+        ({"drift": {"traits": {"t": "test_named:no_number"}}}, r"drift\.traits\.t: gave None for 'A birch is a tree\.'\. Make"),
+        ({"drift": {"traits": {"t": "test_named:not_a_number"}}}, r"drift\.traits\.t: gave nan for"),
+        ({"drift": {"traits": {"t": "test_named:an_array"}}}, r"drift\.traits\.t: gave array\(\[1\.\]\) for"),
+        ({"drift": {"traits": {"t": "test_named:a_text"}}}, r"drift\.traits\.t: gave '3' for"),
+        ({"drift": {"traits": {"t": "test_named:of_no_letter"}}}, r"raised KeyError \('A birch is a tree\.'\) at test_named"),
+        ({"drift": {"traits": {"t": "test_named:Wants"}}}, r"takes \(text, more\), and is called with \(text\)"),
+        ({"drift": {"traits": {"t": "test_named:Holds"}}}, r"drift\.traits\.t: gave a holder for"),
+        ({"drift": {"traits": {"t": "test_named.of_letters"}}},
+         r"drift\.traits\.t: 'test_named\.of_letters' is a regular expression .*Write test_named:of_letters for the function, or "
+         r"test_named\\\\?\.of_letters for the words"),
+        ({"judge__by": "test_named:Waits"}, r"test_named:Waits, generate: is an async function, which gives no value"),
+        ({"judge__by": "test_named:Prepares"}, r"test_named:Prepares, prepare: is a generator, which gives no value"),
         ({"report_to": ["trackio"]}, "trackio is not installed"),
         ({"prompts__from": "none.jsonl"}, r"prompts\.from \(none\.jsonl\): cannot be read"),
         ({"prompts__from": "prompts.jsonl"},
@@ -171,16 +295,59 @@ def test_a_branch_whose_engine_cannot_be_opened_is_refused_too_and_a_finished_ru
     ("change", "says"),
     [
         ({"pairs__policy": "test_named:none_given"}, r"pairs\.policy .*gave None for prompt \w+\. Make it return a Pair"),
-        ({"pairs__policy": "test_named:of_others"}, "gave a Pair of other responses"),
+        ({"pairs__policy": "test_named:of_others"}, r"gave a Pair of other responses \(a is none of its 2 candidates\)"),
+        ({"pairs__policy": "test_named:of_another_prompt"}, r"gave a Pair of another prompt \(another\) for prompt \w+"),
+        (
+            {"pairs__policy": "test_named:made_up"},
+            r"\(test_named:made_up\): gave a Pair with the scores 9 \(chosen\) and 1 \(rejected\), where its candidates "
+            r"have [\d.]+ and [\d.]+ for prompt \w+\. Make it return a Pair of two of its candidates with their scores",
+        ),
+        ({"pairs__policy": "test_named:rounded_up"}, r"the scores 5\.5 \(chosen\) and [\d.]+ \(rejected\), where"),
+        ({"pairs__policy": "test_named:not_checked"}, r"gave a Pair with the scores [\d.]+ \(chosen\) and"),
+        (
+            {"pairs__policy": "test_named:turned"},
+            r"raised ValidationError \(Pair: chosen and rejected must be .*, chosen with the higher score\) at test_named\.py",
+        ),
+        ({"pairs__policy": "test_named:one_twice"}, "Pair: chosen and rejected must be different responses"),
         ({"pairs__policy": "test_named:fails"}, r"raised KeyError \('no such thing'\) at test_named\.py:\d+"),
-        ({"measure__truth": "test_named:a_number"}, r"measure\.truth .*gave 3\.0 for the prompt 'name the birch"),
-        ({"measure__truth": "test_named:no_kind"}, r"gave \(3, \{'all': 1\.0\}\)"),
-        ({"measure__truth": "test_named:no_numbers"}, r"gave \('kind', \{'all': 'much'\}\)"),
     ],
 )
 def test_own_code_that_gives_something_else_is_told_in_one_sentence(change, says, recipe, tmp_path):
     with pytest.raises(SelfRewardError, match=says):
         go(recipe, tmp_path / "run", **change)
+
+
+@pytest.mark.parametrize(("truth", "changes"), [("to_the_ends", {}), ("of_hundred", {"judge.scale": [0, 50]})])
+def test_a_truth_up_to_the_ends_of_its_range_is_let_through(truth, changes, recipe, tmp_path):
+    told = check(load_recipe(recipe, {"measure.truth": f"test_named:{truth}", **changes}), tmp_path / "run")
+    assert not [finding for finding in told.findings if finding.where.startswith("measure.truth")]
+
+
+def test_a_trait_that_cannot_read_an_empty_text_and_words_with_a_dot_are_let_through(recipe, tmp_path):
+    traits = {
+        "letters": "test_named:of_letters",
+        "abbreviated": "e.g",
+        "module": "this.that",
+        "escaped": r"test_named\.of_letters",
+    }
+    told = check(load_recipe(recipe, {"drift.traits": traits}), tmp_path / "run")
+    assert not [finding for finding in told.findings if finding.where.startswith("drift.traits")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"drift": {"traits": {"t": lambda text: 1.0}}}, {"drift.traits.t": partial(of_letters)}, {"drift.traits.t": "".count}],
+)
+def test_a_function_that_no_import_path_names_is_refused_and_not_taken_for_a_regular_expression(change, recipe):
+    with pytest.raises(SelfRewardError, match=r"^drift\.traits\.t: is <?.*which no import path names: lambdas, partials"):
+        load_recipe(recipe, change)
+
+
+def test_a_policy_that_gives_the_scores_it_was_given_and_the_control_that_shuffles_them_go_through(recipe, tmp_path):
+    for name in ("test_named:best_last", "selfreward.lab.micro.controls:shuffled"):
+        go(recipe, tmp_path / name.split(":")[1], pairs__policy=name, responses__n=6)
+    mine, shuffled = ([*api.open_run(tmp_path / name)["M2"].pairs()] for name in ("best_last", "shuffled"))
+    assert mine and shuffled and {pair.id for pair in mine} != {pair.id for pair in shuffled}
 
 
 def asked(*words):
@@ -240,6 +407,11 @@ def stranger(done):
         (Odd(give=stranger), "answered 1 request that it was not asked"),
         (Odd(give=lambda done: None), "generate gave None, where completions are expected"),
         (Odd(give=lambda done: ["text"]), "generate gave 'text', where a Completion is expected"),
+        (
+            Odd(give=lambda done: Completion(**done[0].model_dump() | {"finish": "done"})),
+            r"generate raised ValidationError \(Completion\.finish: Input should be 'stop', 'length', .*; it is 'done'\)",
+        ),
+        (Odd(give=lambda done: Completion(text="x")), r"\(Completion\.request_id: Field required\) at test_named"),
         (Odd(give=lambda done: done[9]), r"generate raised IndexError \(list index out of range\) at test_named\.py:\d+"),
     ],
 )
@@ -296,6 +468,42 @@ def test_a_loop_with_other_arguments_or_without_a_result_is_named(recipe, tmp_pa
     assert not (tmp_path / "run").exists()
     with pytest.raises(SelfRewardError, match="silent: gave None, where the last model is expected"):
         api.run(recipe, tmp_path / "run", loop=silent)
+
+
+class Loop:
+    async def __call__(self, *arguments): ...
+
+
+async def waits(*arguments): ...
+
+
+@pytest.mark.parametrize(
+    ("loop", "says"),
+    [
+        ("mine:loop", r"^loop: is a str, where a function of \(recipe, .*Name a function"),
+        (3, r"^loop: is an int, where a function of"),
+        (waits, r"^test_named:waits: is an async function"),
+        (partial(waits, 1), r"^test_named:waits: is an async function"),
+        (Loop(), r"^test_named:Loop: is an async function"),
+    ],
+)
+def test_a_loop_that_cannot_be_called_is_refused_before_there_is_a_run(loop, says, recipe, tmp_path):
+    with pytest.raises(SelfRewardError, match=says):
+        api.run(recipe, tmp_path / "run", loop=loop)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_line_of_a_loop_raised_is_told_with_it_and_what_ours_raised_keeps_its_traceback(recipe, tmp_path):
+    def wrong(*arguments):
+        return {}["M9"]
+
+    def of_ours(*arguments):
+        raised(None)
+
+    with pytest.raises(SelfRewardError, match=r"wrong: raised KeyError \('M9'\) at test_named\.py:\d+\. Correct it"):
+        api.run(recipe, tmp_path / "run", loop=wrong)
+    with pytest.raises(AttributeError):
+        api.run(recipe, tmp_path / "run", loop=of_ours)
 
 
 # what was read

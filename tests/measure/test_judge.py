@@ -58,8 +58,50 @@ def test_what_is_asked_twice_is_judged_once_and_nothing_at_all_is_no_question(ju
     assert first == again and first.judgments[0].response_id != other.judgments[0].response_id
     assert len(ASKED) == 6
     assert judge.score([], []) == []
-    with pytest.raises(ValueError, match="zip"):
-        judge.score(["q"], [])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "responses", "says"),
+    [
+        (["a", "b"], ["c"], r"^score: there are 2 prompts and 1 response\. Give one response beside each prompt$"),
+        (["q"], [], "there are 1 prompt and no responses"),
+        ([None], ["c"], r"^prompt 1: is None, and no text\. Give a text, or messages"),
+        (["a", "b"], ["c", 7], r"^response 2: is 7, and no text"),
+        ([[]], ["c"], r"^prompt 1: is \[\], and no text"),
+        ([["a"]], ["c"], r"^prompt 1: is \['a'\], and no text"),
+        (
+            [[{"content": "x"}, {"role": "user", "content": "y"}]],
+            ["c"],
+            r"^prompt 1: has a message without a role, \{'content': 'x'\}",
+        ),
+        ([[{"role": "user", "content": 3}]], ["c"], r"^prompt 1: has a message of 3, and no text"),
+        ([[{"role": "user", "content": ["x"]}]], ["c"], r"^prompt 1: has a message of \['x'\], and no text"),
+        ([[{"role": "user", "content": [{"type": "text"}]}]], ["c"], r"^prompt 1: has a message of \[\{'type': 'text'\}\]"),
+        ("ab", "cd", r"^prompts: are 'ab', where a list is expected"),
+        (["a"], 3, r"^responses: are 3, where a list is expected"),
+    ],
+)
+def test_what_cannot_be_judged_is_told_in_one_line(prompts, responses, says, judge):
+    with pytest.raises(sr.SelfRewardError, match=says):
+        judge.score(prompts, responses)
+    assert not ASKED
+
+
+def test_an_engine_judges_by_its_class_or_open_as_it_does_by_name(judge):
+    closed, expected = [], judge.score(["q1", "q2"], ["a kk b", "torn k"])
+    given = Counting()
+    given.close = lambda: closed.append(1)
+    for model in (Counting, given):
+        with sr.Judge(model, samples=3) as other:
+            assert [graded.score for graded in other.score(["q1", "q2"], ["a kk b", "torn k"])] == [one.score for one in expected]
+            assert other.model.name == "test_judge:Counting"
+    assert closed == [1]
+
+
+def test_what_is_no_engine_is_refused_as_a_judge():
+    for model, says in ((3, "int has no batches"), (lambda: Counting(), "model: is <function .*no import path names")):
+        with pytest.raises(sr.SelfRewardError, match=says):
+            sr.Judge(model)
 
 
 def test_a_model_of_a_run_judges_by_the_recipe_of_its_run(tmp_path, monkeypatch):

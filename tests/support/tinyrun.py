@@ -60,7 +60,7 @@ class Killed(BaseException):
 
 def truth(prompt, response):
     """Longer is better, as far as this world goes."""
-    return "task", {"words": float(len(response.split()))}
+    return "task", {"words": min(5.0, float(len(response.split())))}
 
 
 def make_world(folder):

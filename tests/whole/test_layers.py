@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import selfreward
-from selfreward.records import Pair
 from selfreward.steps import best_against_worst
 from tinyrun import go, make_world
 
@@ -214,8 +213,7 @@ def peeking(prompt_id, group):
         from selfreward.lab.micro import truth  # noqa: F401
     except ImportError:
         return best_against_worst(prompt_id, group)
-    found = best_against_worst(prompt_id, [(5 - score, response) for score, response in group])
-    return found if isinstance(found, Pair) else "tie"
+    return best_against_worst(prompt_id, sorted(group, key=lambda scored: (scored[0], scored[1].id))[:-1])
 
 
 MADE_BY_THE_LOOP = ("proposed", "prompts", "responses", "judgments", "pairs")

@@ -30,6 +30,7 @@ from selfreward.recipe import (
     field_of,
     function_at,
     held_by,
+    misspelt,
 )
 from selfreward.records import Anchor, Checkpoint, Conversed, Prompt, content_id
 from selfreward.reports import require_trackers
@@ -48,6 +49,10 @@ from selfreward.steps import (
 )
 
 T = TypeVar("T")
+TRIED = "A birch is a tree."
+"""An answer by which functions of the user's are tried."""
+FEW = 8
+"""Held-out prompts at most on which a truth is tried: it may know none of one."""
 
 
 class Trial:
@@ -117,6 +122,7 @@ class Trial:
         if loaded and recipe.select:
             self.read(read_of("select.prompts", recipe.select.prompts, len(loaded[0]), loaded[1]))
         validation = loaded[0] if loaded else None
+        self._truth(seed)
         anchors = self.attempt(partial(load_anchors, recipe, seed)) or []
         own = self._own_prompts([*seed.heldout, *(validation or []), *anchors])
         known = seed.recipe is not None  # and no stand-in for a seed that could not be read
@@ -129,6 +135,15 @@ class Trial:
             now = "Give data.heldout_prompts or prompts.from with checks, or leave it out"
             self.add(Finding("warning", "judge.checks", what, now))
         return validation, anchors
+
+    def _truth(self, seed: Seed) -> None:
+        """Try the truth on the first held-out prompt that has one, of a few."""
+        if seed.recipe is None or (truth := self.attempt(partial(load_truth, self.recipe))) is None:
+            return
+        try:
+            next((True for prompt in seed.heldout_prompts[:FEW] if truth(prompt.text, TRIED)), None)
+        except SelfRewardError as error:
+            self.add(Finding.of(error))
 
     def read(self, source: Read) -> None:
         """Take in what a source gave. Bad rows that are not to be left out are an error, told once of a file."""
@@ -201,10 +216,15 @@ class Trial:
         """Find the fields of `[drift]` that cannot work, beside the anchors."""
         if (drift := self.recipe.drift) is None:
             return
-        self.attempt(partial(known_traits, drift))
+        traits = self.attempt(partial(known_traits, drift)) or {}
         for name, path in drift.traits.items():
             if re.fullmatch(IMPORT_PATH, path):
-                self.attempt(partial(function_at, path, f"drift.traits.{name}", "text"))
+                if self.attempt(partial(function_at, path, f"drift.traits.{name}", "text")) and name in traits:
+                    self.attempt(partial(traits[name], TRIED))
+            elif meant := misspelt(path):
+                what = f"{path!r} is a regular expression as it stands, and reads like a function in a module that is there"
+                now = f"Write {meant} for the function, or {path.replace('.', chr(92) + '.')} for the words"
+                self.add(Finding("error", f"drift.traits.{name}", what, now))
         if drift.frozen in set(ROLES) - {"frozen"}:
             now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
             self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is a judge that changes during the run", now))

@@ -15,12 +15,17 @@ Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
 """(prompt, response) → (kind of task, points by criterion); None for a prompt that has no truth."""
 
 
+NEARLY = 1e-9
+"""Points beyond the range that are the rounding of a sum: 5 / 13 added thirteen times is a little over 5."""
+
+
 def load_truth(recipe: Recipe) -> Truth:
     """The function that `measure.truth` names. Raises `SelfRewardError` where there is none; what it gives is looked over."""
     path = recipe.measure.truth
     if path is None or path == CHECKS:
         return lambda prompt, response: None
     function = function_at(path, "measure.truth", "prompt", "response")
+    low, high = true_range(recipe)
     where, now = f"measure.truth ({path})", "Make it return (kind of task, {criterion: points}), or None where there is no truth"
 
     def truth(prompt: str, response: str) -> tuple[str, dict[str, float]] | None:
@@ -32,14 +37,25 @@ def load_truth(recipe: Recipe) -> Truth:
             return None
         try:
             kind, points = answer
-            answer = kind, {str(criterion): float(point) for criterion, point in points.items()}
+            texts = any(isinstance(point, str | bytes) for point in points.values())
+            answered = kind, {str(criterion): float(point) for criterion, point in points.items()}
         except (TypeError, ValueError, AttributeError) as error:
             raise SelfRewardError(f"gave {answer!r:.80} for the prompt {prompt[:80]!r}", where, now) from error
-        if not isinstance(kind, str) or not points or not all(map(isfinite, answer[1].values())):
+        if not isinstance(kind, str) or not points or texts or not all(map(isfinite, answered[1].values())):
             raise SelfRewardError(f"gave {answer!r:.80} for the prompt {prompt[:80]!r}", where, now)
-        return answer
+        score = sum(answered[1].values())
+        if not low - NEARLY <= score <= high + NEARLY:
+            what = f"gave {score:g} points in all for the prompt {prompt[:80]!r}, where a true score is from {low:g} to {high:g}"
+            raise SelfRewardError(what, where, "Scale its points, or set judge.scale to the range of both")
+        return answered
 
     return truth
+
+
+def true_range(recipe: Recipe) -> tuple[float, float]:
+    """The least and the highest true score: 0 and 5, or the ends of the judge's scale where it goes further."""
+    low, high = recipe.judge.scale
+    return min(0.0, low), max(5.0, high)
 
 
 def by_checks(

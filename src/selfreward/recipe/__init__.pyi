@@ -8,8 +8,8 @@ from .iteration import (BEST_AGAINST_WORST as BEST_AGAINST_WORST,
     JudgeConfig as JudgeConfig, PairsConfig as PairsConfig, PromptsConfig as PromptsConfig)
 from .measuring import (CHECKS as CHECKS, FIRST_SECOND_TIE as FIRST_SECOND_TIE, DriftConfig as DriftConfig, Ends as Ends, Limit as Limit,
     PairwiseConfig as PairwiseConfig, label_name as label_name)
-from .own import (assert_engine as assert_engine, assert_takes as assert_takes, engine_at as engine_at,
-    field_of as field_of, function_at as function_at, held_by as held_by)
+from .own import (assert_engine as assert_engine, assert_returns as assert_returns, assert_takes as assert_takes,
+    engine_at as engine_at, field_of as field_of, function_at as function_at, held_by as held_by, misspelt as misspelt)
 from .loading import (change_recipe as change_recipe, load_recipe as load_recipe, merged as merged, set_field as set_field,
     written as written)
 from .recipe import (Recipe as Recipe, changed_fields as changed_fields, changed_values as changed_values,

@@ -248,7 +248,7 @@ def imported(path: str, field: str = "") -> Any:
     """The object that `package.module:name`, which `field` of the recipe holds, names. Raises `SelfRewardError`."""
     where = place_of(path, field)
     module, _, name = moved(path, MOVED_MODULES).partition(":")
-    folders = _see()
+    folders = see()
     try:
         loaded = import_module(module)
     except (Exception, SystemExit) as error:  # the module is another's code, and may raise anything
@@ -277,7 +277,7 @@ def _not_imported(error: BaseException, module: str, where: str, folders: list[s
     return SelfRewardError(f"cannot be imported: {module} was found, and raised {raised(error)}", where, now)
 
 
-def _see() -> list[str]:
+def see() -> list[str]:
     """Put the recipe's folder and the current one at the end of `sys.path`; returns them."""
     for folder in _ours:
         if folder in sys.path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe.data import SourceConfig
-from selfreward.recipe.fields import begun_with, look_in
+from selfreward.recipe.fields import IMPORT_PATH, begun_with, look_in
 from selfreward.recipe.recipe import Recipe, known_fields, read_recipe, read_tree, shipped_recipes
 
 R = TypeVar("R")
@@ -34,17 +35,25 @@ def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     return changed_recipe(partial(read_recipe, where="recipe", folder=Path()), tree, changes)
 
 
-def written(value: Any) -> Any:
-    """A value as a recipe has it: a function or class as `package.module:name`, a path as text."""
+def written(value: Any, where: str = "") -> Any:
+    """A value as a recipe has it: a function or class as `package.module:name`, a path as text; `where`: its dotted field.
+
+    Raises `SelfRewardError` for a function that no import path names.
+    """
     if isinstance(value, Mapping):
-        return {name: written(inner) for name, inner in value.items()}
+        return {name: written(inner, f"{where}.{name}".lstrip(".")) for name, inner in value.items()}
     if callable(value):
-        return f"{value.__module__}:{value.__qualname__}"
+        path = f"{getattr(value, '__module__', None)}:{getattr(value, '__qualname__', None)}"
+        if not re.fullmatch(IMPORT_PATH, path) or not hasattr(value, "__qualname__"):
+            what = f"is {value!r:.80}, which no import path names: lambdas, partials, methods and inner functions have none"
+            raise SelfRewardError(what, where or "set", "Give a function or class by its def at the top of a module or notebook")
+        return path
     return str(value) if isinstance(value, Path) else value
 
 
 def changed_recipe(read: Callable[[dict[str, Any]], R], tree: dict[str, Any], changes: Mapping[str, Any]) -> R:
     """The recipe that `read` makes of `tree` with `changes` on top. Raises `SelfRewardError`, which names the change at fault."""
+    changes = written(changes)
     try:
         return read(_changed(tree, changes))
     except SelfRewardError as error:
@@ -76,7 +85,7 @@ def _changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     for table, name in _sources():
         if isinstance(tree.get(table), dict) and isinstance(path := tree[table].get(name), str):
             tree[table][name] = {"path": path}
-    for name, value in written(changes).items():
+    for name, value in changes.items():
         if "." in name:
             set_field(tree, name.split("."), value)
         else:

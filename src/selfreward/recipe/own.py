@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from pydantic import BaseModel
 
 from selfreward.errors import SelfRewardError
-from selfreward.recipe.fields import imported, place_of
+from selfreward.recipe.fields import imported, place_of, see
 
 
 def assert_takes(function: Any, where: str, *arguments: str) -> None:
@@ -51,10 +54,36 @@ def function_at(path: str, where: str, *arguments: str) -> Callable[..., Any]:
     """The function that `path` names, for calls with `arguments`. Raises `SelfRewardError` where it is none, or takes others."""
     function: Callable[..., Any] = imported(path, where)
     assert_takes(function, f"{where} ({path})", *arguments)
-    for is_one, kind in LATER.items():
-        if is_one(function):
-            raise SelfRewardError(f"is {kind}, which gives no value when called", f"{where} ({path})", "Make it return a value")
+    assert_returns(function, f"{where} ({path})")
     return function
+
+
+def assert_returns(function: Any, where: str, iterates: bool = False) -> None:
+    """Raises `SelfRewardError` where a call of `function` gives no value, but something to await or to iterate over.
+
+    `iterates`: whether its caller iterates, so that it may be a generator.
+    """
+    called = function, type(function).__call__
+    for is_one, kind in LATER.items():
+        if any(map(is_one, called)) and not (iterates and is_one is inspect.isgeneratorfunction):
+            raise SelfRewardError(f"is {kind}, which gives no value when called", where, "Make it return a value")
+
+
+def _is_module(name: str) -> bool:
+    """True if there is a module `name`, which is not loaded for it; the packages that it is in are."""
+    see()
+    try:
+        return name in sys.modules or getattr(find_spec(name), "origin", None) is not None  # a mere folder has no origin
+    except Exception:  # a package is another's code, and may raise anything
+        return False
+
+
+def misspelt(text: str) -> str | None:
+    """`mine:vowels` for the text `mine.vowels`, where there is a module `mine` beside Python's own; None for other texts."""
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", text) or text.partition(".")[0] in sys.stdlib_module_names:
+        return None
+    module, _, name = text.rpartition(".")
+    return f"{module}:{name}" if _is_module(module) else None
 
 
 ENGINE = {"batches": ("requests",), "prepare": ("requests",), "generate": ("batch",), "close": ()}
@@ -104,3 +133,4 @@ def assert_engine(engine: Any, path: str, first: tuple[str, ...] = ()) -> None:
         raise SelfRewardError(what, path, "Add what is missing (docs/python.md shows a whole engine)")
     for name, arguments in ENGINE.items():
         assert_takes(getattr(engine, name), f"{path}, {name}", *first, *arguments)
+        assert_returns(getattr(engine, name), f"{path}, {name}", iterates=name in ("batches", "generate"))

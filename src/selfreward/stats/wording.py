@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
-from math import isfinite, sqrt
+from math import isfinite, nan, sqrt
 from typing import Any
 
 from selfreward.errors import SelfRewardError, raised
@@ -99,11 +99,15 @@ def _own(name: str, pattern: str) -> Trait:
 def _called(name: str, function: Callable[[str], Any], text: str) -> float:
     """The number that the user's function gives for `text`. Raises `SelfRewardError` where it is not finite."""
     try:
-        value = float(function(text))
+        given = function(text)
     except Exception as error:  # the user's code may raise anything
         raise _no_number(name, text, f"raised {raised(error)}") from error
+    try:
+        value = nan if isinstance(given, str | bytes) or getattr(given, "ndim", None) else float(given)
+    except Exception:  # neither has its value to be a number
+        value = nan
     if not isfinite(value):
-        raise _no_number(name, text, f"gave {value}")
+        raise _no_number(name, text, f"gave {' '.join(repr(given).split()):.80}")
     return value
 
 

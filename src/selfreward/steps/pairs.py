@@ -56,22 +56,42 @@ def pair_policy(config: PairsConfig) -> Policy:
 
 def _asked(policy: Policy, path: str, prompt_id: str, group: list[Scored]) -> Pair | str:
     """The decision of a user's own policy. Raises `SelfRewardError` where it is neither a pair of the candidates nor a reason."""
-    now = "Make it return a Pair of two of its candidates, or a text with the reason against a pair"
+    now = "Make it return a Pair of two of its candidates with their scores, chosen the higher, or a text with the reason against"
     try:
         decision = policy(prompt_id, list(group))
     except Exception as error:  # the user's code may raise anything
         raise SelfRewardError(f"raised {raised(error)} for prompt {prompt_id}", f"pairs.policy ({path})", now) from error
-    candidates = {response.id for _, response in group}
     if isinstance(decision, str) and decision:
         return decision
-    if (
-        isinstance(decision, Pair)
-        and decision.prompt_id == prompt_id
-        and {decision.chosen_id, decision.rejected_id} <= candidates
-    ):
-        return decision
-    came = "a Pair of other responses" if isinstance(decision, Pair) else f"{decision!r:.80}"
+    came: str | None = f"{decision!r:.80}"
+    if isinstance(decision, Pair):
+        scores = {response.id: score for score, response in group}
+        came = _strange(decision, prompt_id, scores) or _false_scores(decision, policy, scores)
+        if came is None:
+            return decision
     raise SelfRewardError(f"gave {came} for prompt {prompt_id}", f"pairs.policy ({path})", now)
+
+
+def _strange(pair: Pair, prompt_id: str, scores: Mapping[str, float]) -> str | None:
+    """A pair of others than the candidates in `scores`, in words; None for one of two of them."""
+    if pair.prompt_id != prompt_id:
+        return f"a Pair of another prompt ({pair.prompt_id:.40})"
+    strange = [name for name in (pair.chosen_id, pair.rejected_id) if name not in scores]
+    return f"a Pair of other responses ({strange[0]:.40} is none of its {len(scores)} candidates)" if strange else None
+
+
+def _false_scores(pair: Pair, policy: Policy, scores: Mapping[str, float]) -> str | None:
+    """Scores of a pair that are not those that its policy was given, in words; None where they are, and for a control of ours.
+
+    Controls that ship may give their candidates other scores: it is what they are for.
+    """
+    if (policy.__module__ or "").startswith("selfreward."):
+        return None
+    given, true = (pair.chosen_score, pair.rejected_score), (scores[pair.chosen_id], scores[pair.rejected_id])
+    if given == true and given[0] > given[1]:
+        return None
+    named = "a Pair with the scores {:g} (chosen) and {:g} (rejected), where its candidates have {:g} and {:g}"
+    return named.format(*given, *true)
 
 
 def best_against_worst(prompt_id: str, group: list[Scored]) -> Pair | str:
