@@ -6,10 +6,14 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """The models of the tests are so small that more threads would only wait for each other."""
 
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background is started without
 

@@ -247,8 +247,8 @@ class Opened(FakeModel):
         ({"drift": {"traits": {"t": "test_named.of_letters"}}},
          r"drift\.traits\.t: 'test_named\.of_letters' is a regular expression .*Write test_named:of_letters for the function, or "
          r"test_named\\\\?\.of_letters for the words"),
-        ({"judge__by": "test_named:Waits"}, r"test_named:Waits, generate: is an async function, which gives no value"),
-        ({"judge__by": "test_named:Prepares"}, r"test_named:Prepares, prepare: is a generator, which gives no value"),
+        ({"judge__by": "test_named:Waits"}, r"test_named:Waits\), generate: is an async function, which gives no value"),
+        ({"judge__by": "test_named:Prepares"}, r"test_named:Prepares\), prepare: is a generator, which gives no value"),
         ({"report_to": ["trackio"]}, "trackio is not installed"),
         ({"prompts__from": "none.jsonl"}, r"prompts\.from \(none\.jsonl\): cannot be read"),
         ({"prompts__from": "prompts.jsonl"},

@@ -81,7 +81,7 @@ def test_a_run_ends_with_its_result_in_three_lines(recipe, tmp_path):
         ("dpo.beta", r"--set dpo\.beta has no value\. Write it as --set dpo\.beta=VALUE$"),
         ("base=/nowhere", r"/nowhere: there is no such folder\. Give M0 as a folder with a transformers model$"),
         ("judge.rubric=/nowhere", r"/nowhere: cannot be read \(No such file or directory\)\. Set judge\.rubric to a text file$"),
-        ("data.ift=/nowhere", r"/nowhere: cannot be read \(No such file or directory\)\. Give a file that exists$"),
+        ("data.ift=/nowhere", r"data\.ift \(/nowhere\): cannot be read \(No such file or directory\)\. Give a file that exists$"),
         ("pairs.policy=selfreward.steps.pairs:nothing", r"steps\.pairs:nothing\): cannot be imported .*Name it as package"),
     ],
 )
@@ -224,7 +224,7 @@ def test_ctrl_c_ends_every_command_with_one_line_and_130(monkeypatch, tmp_path):
         assert result.exit_code == 130 and result.stderr.startswith("stopped"), (command, result.output, result.exception)
         assert len(result.stderr.splitlines()) == 1
     tried = {tuple(command) for command in INTERRUPTED.values()}
-    bench = {("bench", way) for way in ("sweep", "training", "overhead")}  # which are one piece of code
+    bench = {("bench", way) for way in ("sweep", "training", "trainers", "engines", "overhead")}  # which are one piece of code
     assert [
         name for name in words(typer.main.get_command(app)) - bench if not any(one[: len(name)] == name for one in tried)
     ] == []

@@ -29,6 +29,7 @@ from selfreward.recipe import load_recipe, shipped_recipes
 from tinymodels import make_model
 
 TREES = "2023-04-12_oasst_ready.trees.jsonl.gz"
+WHERE = f"data.ift ({TREES})"
 SMALL = {
     "data.ift.limit": 6, "data.rankings.limit": 8, "data.heldout": 2,
     "prompts.per_iteration": 12, "prompts.max_tokens": 24, "prompts.min_words": 2,
@@ -181,7 +182,7 @@ def test_of_the_papers_recipe_check_says_that_it_fits_on_no_device(monkeypatch, 
     errors = {finding.where: finding.what for finding in check(recipe, tmp_path).findings if finding.level == "error"}
     assert errors["SFT on the largest GPU"].startswith("needs 1,120.0 GB before any text is in it (weights 280.0 GB")
     assert errors["DPO on the largest GPU"].startswith("needs 1,400.0 GB")
-    assert errors[TREES].startswith("cannot be read") and "cannot be fetched from the hub" in errors[recipe.base]
+    assert errors[WHERE].startswith("cannot be read") and "cannot be fetched from the hub" in errors[recipe.base]
 
 
 @pytest.mark.parametrize(("name", "memory"), [("llama3-8b", 80e9), ("qwen3-0.6b", 24e9), ("smollm2-135m", 16e9)])
@@ -202,7 +203,7 @@ def test_the_other_recipes_fit_on_the_device_that_they_name(name, memory, tmp_pa
     monkeypatch.setattr("selfreward.checks.look.assert_sound", lambda folder: None)  # its weights are not of that size
     changes = {"base": str(folder), "prompts.by": "current", "measure.judge": None}
     checked = check(load_recipe(Path(name), changes), tmp_path)
-    assert [finding.where for finding in checked.findings] == [TREES]
+    assert [finding.where for finding in checked.findings] == [WHERE]
     assert {need.what for need in checked.bill.needs} == {"SFT", "DPO", "sampling …/base"}
 
 

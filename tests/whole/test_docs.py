@@ -161,7 +161,7 @@ def test_the_alarms_in_the_readme_are_those_of_the_laboratory():
     assert (
         f"(more than {detection['bound']:.1%}), and {found['joint']['harmful']['first']['found']} by all figures together" in text
     )
-    assert f"do not confirm the first yet: {found['fresh']['any']['found']} of {found['fresh']['any']['of']}" in text
+    assert f"Of fresh seeds {found['fresh']['any']['found']} of {found['fresh']['any']['of']} raised one" in text
 
 
 def test_what_can_go_wrong_quotes_the_laboratory():

@@ -72,7 +72,7 @@ class CheckableModel(Record):
     judging: tuple[tuple[float, int], ...] = ()
     """(pairs in the ranks' order, pairs) of each held-out ranking; empty where judging was not measured."""
     by_length: tuple[tuple[float, int], ...] = ()
-    """The same by length alone, where longer is better."""
+    """Pairs rightly ordered by length alone, where longer is better."""
     judgments: dict[str, int]
     """Judgments of its own held-out answers by outcome."""
     answer_length: float
@@ -179,7 +179,7 @@ def judging(view: RunView, folder: Path) -> Iterator[tuple[float, int]]:
 
 
 def by_length(view: RunView) -> Iterator[tuple[float, int]]:
-    """The same where a longer text is better."""
+    """Pairs rightly ordered where a longer text is better."""
     for ranking in _rankings(view):
         yield agreeing(Judged("", ranking.ranks, [len(text) for text in ranking.responses], ()))
 

@@ -91,7 +91,7 @@ class Study:
 
 
 def own_words(results: Path | None) -> str:
-    """What stands from the heading `OWN` on in the page that there is; empty without one."""
+    """The text from the heading `OWN` on in the page that there is; empty without one."""
     page = results.with_suffix(".md") if results else None
     _, heading, words = page.read_text(encoding="utf-8").partition(OWN) if page and page.exists() else ("", "", "")
     return heading + words

@@ -22,7 +22,7 @@ SAMPLING = ("candidates", "judging")
 
 
 def tried(call: Callable[[], Run]) -> Run:
-    """What `call` finds; `died` with the reason where it raises, for the others go on."""
+    """Return what `call` finds; `died` with the reason where it raises, for the others go on."""
     try:
         return call()
     except Exception as error:  # other people's code raises what it likes
@@ -30,7 +30,7 @@ def tried(call: Callable[[], Run]) -> Run:
 
 
 def alive(say: Say, name: str) -> Callable[[float], object]:
-    """What is called with the seconds that something has taken, and says so."""
+    """A function that is called with the seconds that something has taken, and says so."""
     return lambda seconds: say(f"{name}, {seconds:.0f} s")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 
 def measured_there(source: Path, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What `kind` (a name of `KINDS`) finds with the build whose package lies in the folder `source`.
+    """Return what `kind` (a name of `KINDS`) finds with the build whose package lies in the folder `source`.
 
     Raises `RuntimeError` with the last line that the other process wrote where it ended without a result.
     """

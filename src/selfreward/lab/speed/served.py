@@ -57,7 +57,7 @@ class Engine(NamedTuple):
     python: str = ""
     """The Python with the server's package; none for our own engine."""
     file: str = ""
-    """What the server reads: a GGUF file, or a folder."""
+    """The server's weights: a GGUF file, or a folder."""
 
 
 def engines(model: Path, llama: str, gguf: tuple[str, ...], vllm: str) -> list[Engine]:
