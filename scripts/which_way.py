@@ -175,7 +175,7 @@ def both_rise(arm: Mapping[str, Any]) -> bool:
 
 
 def gains(arm: Mapping[str, Any]) -> str:
-    """What an arm gains on both axes."""
+    """The gains of an arm on both axes, with their intervals, in words."""
     true, judging = (arm[axis] for axis in ("true_gain", "judging_gain"))
     answers = f"answers {true['value']:+.2f} ({true['low']:+.2f} to {true['high']:+.2f})"
     return f"{answers}, judging {judging['value']:+.3f} ({judging['low']:+.3f} to {judging['high']:+.3f})"

@@ -24,7 +24,7 @@ def world(tmp_path, monkeypatch):
 
 @pytest.fixture
 def given(monkeypatch):
-    """What every DPO was given beside its pairs, by the folder of its model."""
+    """The rehearsed examples that every DPO was given, by the folder of its model."""
     found, plain = {}, FakeTrainer.dpo
 
     def dpo(self, pairs, start, reference, config, seed, work, advance, every=None, **beside):

@@ -68,7 +68,7 @@ class Bill(NamedTuple):
     disk: dict[str, float]
     """Peak bytes by purpose."""
     halved: tuple[float, float] | None = None
-    """Seconds of all sampling on this processor, and of the same in bfloat16, where it is looked at."""
+    """Seconds of all sampling on this processor, as the recipe has it and in bfloat16; None where bfloat16 is not looked at."""
 
 
 class Placement(NamedTuple):

@@ -140,10 +140,7 @@ class Trial:
         """Try the truth on the first held-out prompt that has one, of a few."""
         if seed.recipe is None or (truth := self.attempt(partial(load_truth, self.recipe))) is None:
             return
-        try:
-            next((True for prompt in seed.heldout_prompts[:FEW] if truth(prompt.text, TRIED)), None)
-        except SelfRewardError as error:
-            self.add(Finding.of(error))
+        self.attempt(lambda: next((True for prompt in seed.heldout_prompts[:FEW] if truth(prompt.text, TRIED)), None))
 
     def read(self, source: Read) -> None:
         """Take in what a source gave. Bad rows that are not to be left out are an error, told once of a file."""
