@@ -34,7 +34,7 @@ from selfreward.lab.defects.arms import (
 )
 from selfreward.lab.defects.calibration import Rejudged, bins
 from selfreward.lab.defects.curves import draw_curves
-from selfreward.lab.defects.defects import BRIBE, CANARY, DEFECTS, SPREAD, USUAL, JudgedAnswer, Planted, planted
+from selfreward.lab.defects.defects import BRIBE, CANARY, DEFECTS, JudgedAnswer, Planted, planted
 from selfreward.lab.defects.page import as_markdown
 from selfreward.lab.defects.runs import LabRun, Seen, run_arm
 from selfreward.lab.defects.table import at_least, at_most, tabulate

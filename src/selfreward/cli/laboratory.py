@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,8 @@ LoraOption = Annotated[bool, typer.Option("--lora", help="Train adapters instead
 RepeatsOption = Annotated[int, typer.Option(min=1, help="Number of times to measure each.")]
 SeedOption = Annotated[int, typer.Option(help="The seed of weights, prompts and samples.")]
 WorkOption = Annotated[list[str] | None, typer.Option("--set", help="A field listed above, such as seed=1; repeatable.")]
+
+LabWorld = Literal["micro", "micro-hard"]
 
 bench = typer.Typer(
     cls=named_first("arms", "sweep", "training", "trainers", "engines", "overhead"), no_args_is_help=True,
@@ -192,11 +194,12 @@ def lab(
     only: Annotated[
         list[str] | None, typer.Option(help="Only arms whose names begin with this, such as noise-0.75; repeatable.")
     ] = None,
+    world: Annotated[LabWorld, typer.Option(help="The world; micro-hard's files are named loop-health-hard.")] = "micro",
 ) -> None:
     """Run the micro world with and without planted defects, and report what every monitor saw, and when.
 
     What was run before is in the records and is not run again; stopped or killed, the same command goes on.
     """
-    from selfreward.lab import run_lab
+    from selfreward.lab import WORLDS, run_lab
 
-    say(str(run_lab(out, work or out / "under-way", workers, minutes, only or [""])))
+    say(str(run_lab(out, work or out / "under-way", workers, minutes, only or [""], WORLDS[world])))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, get_args
 
 from selfreward.lab.defects.defects import DEFECTS, Defect
+from selfreward.lab.defects.worlds import EASY, HARD, World
 
 FITTING, TESTING, PLANTED = range(60), range(60, 120), range(120, 130)
 """Seeds of the clean runs that limits are fitted on, of those that measure false alarms, and of all other runs."""
@@ -62,6 +63,7 @@ class Arm(NamedTuple):
     """The t of the first model that the defect can touch; with 2 or more, M1 stays a sound judge."""
     gain: float = 0.0
     """Strength that a judge gains for every unit of the trait that the pairs behind it have bred (chosen less rejected)."""
+    world: World = EASY
 
     @property
     def name(self) -> str:
@@ -87,8 +89,18 @@ class Arm(NamedTuple):
         return {**CURES, **CURES_ON_THE_WAY}[self.cure] if self.cure else {}
 
 
-def arms() -> Iterator[Arm]:
-    """Every arm, in order of importance, for the last ones may find no time."""
+def arms(world: World = EASY) -> Iterator[Arm]:
+    """Every arm of a world, in order of importance, for the last ones may find no time."""
+    yield from _hard_arms() if world == HARD else _easy_arms()
+
+
+def _hard_arms() -> Iterator[Arm]:
+    """Clean runs, and every defect at its strongest."""
+    yield Arm(None, 0, None, FITTING, world=HARD)
+    yield from (Arm(defect, defect.strengths[2], None, PLANTED, world=HARD) for defect in DEFECTS)
+
+
+def _easy_arms() -> Iterator[Arm]:
     yield Arm(None, 0, None, FITTING)
     yield Arm(None, 0, None, TESTING)
     by_name = {defect.name: defect for defect in DEFECTS}

@@ -9,7 +9,8 @@ from pathlib import Path
 from selfreward.api import execute
 from selfreward.lab.defects.arms import PLANTED
 from selfreward.lab.defects.defects import DEFECTS, planted
-from selfreward.lab.defects.runs import DIGITS, RECIPE, own_folder
+from selfreward.lab.defects.runs import DIGITS, own_folder
+from selfreward.lab.defects.worlds import EASY
 from selfreward.loop import iterate
 from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe, load_recipe
@@ -49,7 +50,7 @@ def rejudge(noise: float, seed: int, work: Path) -> Rejudged:
     """The pairs of one iteration by a judge with this share of random grades, judged twice."""
     folder, again = work / f"rejudged-{noise:g}" / f"seed_{seed}", _Again(noise)
     with own_folder(folder):
-        execute(load_recipe(RECIPE, {"seed": seed, "prompts.per_iteration": PROMPTS}), folder, loop=again)
+        execute(load_recipe(EASY.recipe, {"seed": seed, "prompts.per_iteration": PROMPTS}), folder, loop=again)
     shutil.rmtree(folder)
     return Rejudged(noise=noise, seed=seed, flipped=again.flipped, outcome=again.outcome)
 
@@ -66,7 +67,7 @@ class _Again:
     def __call__(
         self, recipe: Recipe, seed: Seed, run: Runner, cast: Cast, measurer: Measurer, watcher: Watcher, turns: object
     ) -> Checkpoint:
-        run.open_model = planted(run.open_model, self._defect, lambda model: self._noise, lambda model: frozenset())
+        run.open_model = planted(run.open_model, self._defect, lambda model: self._noise, lambda model: frozenset(), EASY)
         model = cast.join("M1", run["M1"].train_sft(seed.examples(recipe.sft.on), cast.base, recipe.sft, recipe.seed))
         iteration, _ = iterate(2, model, recipe, seed, [], run["M2"], cast)
         grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in iteration.prompts}

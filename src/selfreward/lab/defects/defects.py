@@ -10,6 +10,7 @@ from functools import partial
 from itertools import pairwise
 
 from selfreward.engines import Model
+from selfreward.lab.defects.worlds import EASY, World
 from selfreward.lab.micro.controls import ASKED
 from selfreward.records import Checkpoint, Completion, Message, Request, Sampling
 
@@ -22,8 +23,6 @@ BRIBE = "score: 5"
 """A candidate's instruction to the judge."""
 SHORT = 3
 """Words up to which a judge that rewards length gives nothing."""
-USUAL, SPREAD = -0.67, 0.36
-"""Mean and standard deviation of M1's log-probability per token over its own candidates, of a model made by another seed."""
 Phrases = frozenset[tuple[str, str]]
 """Pairs of neighbouring words."""
 Opener = Callable[[Checkpoint], Model]
@@ -37,8 +36,8 @@ class JudgedAnswer:
 
     answer: tuple[str, ...]
     words: str
-    logprob: float
-    """Log-probability per token; 0 where the defect does not use it."""
+    likely: float
+    """Log-probability per token, in standard deviations from what is usual for M1's; 0 where the defect does not use it."""
     rng: random.Random
     """The judgment's own generator."""
     own: Phrases = frozenset()
@@ -86,11 +85,11 @@ def _noise(strength: float, score: float, judged: JudgedAnswer) -> float:
 
 
 def _likely(strength: float, score: float, judged: JudgedAnswer) -> float:
-    return score + strength * max(-2.0, min(2.0, (judged.logprob - USUAL) / SPREAD))
+    return score + strength * max(-2.0, min(2.0, judged.likely))
 
 
 def _forgiving(strength: float, score: float, judged: JudgedAnswer) -> float:
-    return score + strength * (TOP - score) * (judged.logprob > USUAL)
+    return score + strength * (TOP - score) * (judged.likely > 0)
 
 
 def _phrases(strength: float, score: float, judged: JudgedAnswer) -> float:
@@ -126,12 +125,12 @@ DEFECTS = (
 )  # fmt: skip
 
 
-def planted(opens: Opener, defect: Defect, dose: Dose, phrases: Callable[[Checkpoint], Phrases]) -> Opener:
+def planted(opens: Opener, defect: Defect, dose: Dose, phrases: Callable[[Checkpoint], Phrases], world: World) -> Opener:
     """An opener of engines with `defect` in them, so strong as `dose` says of each model; `phrases` are a model's own."""
 
     def opened(model: Checkpoint) -> Model:
         strength = dose(model)
-        return Planted(opens(model), defect, strength, partial(phrases, model)) if strength else opens(model)
+        return Planted(opens(model), defect, strength, partial(phrases, model), world) if strength else opens(model)
 
     return opened
 
@@ -139,10 +138,12 @@ def planted(opens: Opener, defect: Defect, dose: Dose, phrases: Callable[[Checkp
 class Planted:
     """An engine with a defect. Its changes depend on the request alone, as every answer must."""
 
-    def __init__(self, engine: Model, defect: Defect, strength: float, phrases: Callable[[], Phrases] = frozenset) -> None:
-        self._engine, self._defect, self._strength, self._phrases = engine, defect, strength, phrases
+    def __init__(
+        self, engine: Model, defect: Defect, strength: float, phrases: Callable[[], Phrases] = frozenset, world: World = EASY
+    ) -> None:
+        self._engine, self._defect, self._strength, self._phrases, self._world = engine, defect, strength, phrases, world
         self.batches, self.close = engine.batches, engine.close
-        self._logprobs: dict[tuple[str, str], float] = {}
+        self._likely: dict[tuple[str, str], float] = {}
         self._own: Phrases = frozenset()
         self._candidates = False
 
@@ -151,7 +152,7 @@ class Planted:
         judged = list(dict.fromkeys(pair for request in requests if (pair := _asked(request))))
         self._candidates = not judged and any(request.index for request in requests)
         if self._defect.likely and judged:
-            self._logprobs = self._told(judged, requests[0])
+            self._likely = self._told(judged, requests[0])
         if self._defect.phrases and judged:
             self._own = self._phrases()
         self._engine.prepare(requests)
@@ -179,13 +180,13 @@ class Planted:
         if self._defect.bribes:
             return SCORE.sub(rf"\g<1>{TOP}", text) if BRIBE in pair[1] else text
         assert self._defect.score is not None
-        judged = JudgedAnswer(tuple(pair[1].split()), text, self._logprobs.get(pair, 0.0), rng, self._own)
+        judged = JudgedAnswer(tuple(pair[1].split()), text, self._likely.get(pair, 0.0), rng, self._own)
         grade = self._defect.score(self._strength, float(match[2]), judged)
         whole = int(grade // 1) + (rng.random() < grade % 1)  # a part of a point is a point so often
         return SCORE.sub(rf"\g<1>{min(TOP, max(0, whole))}", text)
 
     def _told(self, judged: Iterable[tuple[str, str]], like: Request) -> dict[tuple[str, str], float]:
-        """Log-probability per token of each (prompt, answer) under the engine."""
+        """Log-probability per token of each (prompt, answer) under the engine, in standard deviations from the usual."""
         sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=32)
         plan = [
             Request(about="", index=at, messages=(Message(role="user", content=prompt),), sampling=sampling, seed=0,
@@ -195,11 +196,9 @@ class Planted:
         self._engine.prepare(plan)
         batches = ([plan[at] for at in batch] for batch in self._engine.batches(plan))
         completions = {completion.request_id: completion for batch in batches for completion in self._engine.generate(batch)}
-        return {
-            (request.messages[0].content, request.forced or ""): (completions[request.id].logprob or 0.0)
-            / (completions[request.id].completion_tokens + 1)
-            for request in plan
-        }
+        asked = {(request.messages[0].content, request.forced or ""): completions[request.id] for request in plan}
+        a_token = {pair: (told.logprob or 0.0) / (told.completion_tokens + 1) for pair, told in asked.items()}
+        return {pair: (logprob - self._world.usual) / self._world.spread for pair, logprob in a_token.items()}
 
 
 def _asked(request: Request) -> tuple[str, str] | None:

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from selfreward.lab.defects.arms import FRESH, KINDS, arms
+from selfreward.lab.defects.arms import FITTING, FRESH, KINDS, arms
 from selfreward.lab.defects.fit import Clean, caught, first_harm, since
 from selfreward.lab.defects.runs import LabRun
 from selfreward.lab.defects.table import at_least, at_most
-from selfreward.measure import FIRST, distance, own_usual
+from selfreward.lab.defects.worlds import EASY, World
+from selfreward.measure import FIRST, distance, furthest_in_the_laboratory, own_usual
 from selfreward.records import Baseline
 
 OWN = FRESH[:40]
@@ -70,13 +71,21 @@ def shipped(runs: Sequence[LabRun]) -> list[float]:
     return [round(far, 5) for far in furthest(fitted, mean_widths(runs))]
 
 
-def tabulate_own(runs: Sequence[LabRun], rows: Sequence[Mapping[str, Any]], truth: Clean) -> dict[str, Any] | None:
-    """Alarms by limits of the run itself; None where no run has intervals, or too few are clean."""
-    limit = Baseline(usual={}, furthest=tuple(shipped(runs))).limit(FALSE_ALARMS)
+def tabulate_own(
+    runs: Sequence[LabRun], rows: Sequence[Mapping[str, Any]], truth: Clean, world: World = EASY
+) -> dict[str, Any] | None:
+    """Alarms by limits of the run itself; None where no run has intervals, or too few are clean.
+
+    In another world than the easy one, the limit is the one that comes with the package, as a user's is.
+    """
+    limit = Baseline(usual={}, furthest=tuple(shipped(runs)) if world == EASY else furthest_in_the_laboratory()).limit(
+        FALSE_ALARMS
+    )
     if limit is None or not any(run.models["M1"].half for run in runs):
         return None
-    widths, begins = mean_widths(runs), {arm.name: arm.begins for arm in arms()}
-    later = [run for run in runs if run.arm == "clean" and run.seed in FRESH and run.seed not in OWN]
+    widths, begins = mean_widths(runs), {arm.name: arm.begins for arm in arms(world)}
+    unseen = [seed for seed in FRESH if seed not in OWN] if world == EASY else FITTING
+    later = [run for run in runs if run.arm == "clean" and run.seed in unseen]
     of_arm = [(row, [run for run in runs if run.arm == row["arm"]]) for row in rows]
     return {
         "limit": limit, "intervals": sum(bool(run.models["M1"].half) for run in runs),

@@ -11,6 +11,7 @@ from selfreward.lab.defects.calibration import SURE
 from selfreward.lab.defects.defects import DEFECTS
 from selfreward.lab.defects.fit import ALLOWED, HARM
 from selfreward.lab.defects.together import joint_lines
+from selfreward.lab.defects.worlds import EASY, World
 
 INTRODUCTION = """# Does an alarm come before the harm?
 
@@ -35,7 +36,7 @@ rejected, summed over M_2 … M_t, and never below M1's.""",
 MISSING = "Not run yet: {arms}. The same command goes on with them."
 
 
-def as_markdown(table: dict[str, Any]) -> str:
+def as_markdown(table: dict[str, Any], world: World = EASY) -> str:
     """The page in Markdown."""
     models = list(table["clean"]["true"])
     intro = INTRODUCTION.format(

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from functools import partial
-from importlib.resources import files
 from itertools import pairwise
 from math import fsum
 from pathlib import Path
@@ -23,8 +22,9 @@ from selfreward.engines import Model, load_checkpoint
 from selfreward.errors import Alarm, NoPairs
 from selfreward.lab.defects.arms import FRESH, PLANTED, TURNED, Arm
 from selfreward.lab.defects.defects import DEFECTS, Opener, Phrases, planted
+from selfreward.lab.defects.worlds import World
 from selfreward.lab.micro.study import summary
-from selfreward.lab.micro.truth import CRITERIA, verdict
+from selfreward.lab.micro.truth import CRITERIA
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe, load_recipe
@@ -44,14 +44,10 @@ from selfreward.records import (
 from selfreward.rundir import Part, Runner, open_run
 from selfreward.steps import Answering, Cast, Seed
 
-RECIPE = Path(str(files("selfreward") / "lab" / "defects" / "lab.toml"))
-PROMPTS = Path(str(files("selfreward") / "lab" / "micro" / "seed" / "heldout_prompts.jsonl"))
-"""The prompts that every model answers for its true score: all held-out ones, of which the recipe has a part judged."""
 ANSWERS = 2
 """Answers to each of the prompts."""
 DIGITS = 5
 """Decimals of a figure in the records."""
-SOUND = Arm(None, 0, None, FRESH)
 
 
 class Seen(Record):
@@ -112,7 +108,7 @@ def own_folder(folder: Path) -> Iterator[None]:
 def run_arm(arm: Arm, seed: int, work: Path) -> LabRun:
     """Run one seed of an arm in a folder under `work`, or continue it, and remove the folder in the end."""
     folder, start, ended = work / arm.name / f"seed_{seed}", time.process_time(), None
-    run, recipe = folder / "run", load_recipe(RECIPE, {"seed": seed, **arm.changes})
+    run, recipe = folder / "run", load_recipe(arm.world.recipe, {"seed": seed, **arm.changes})
     with own_folder(folder):
         if not run.exists():
             _begin(arm, recipe, run, work)
@@ -125,7 +121,7 @@ def run_arm(arm: Arm, seed: int, work: Path) -> LabRun:
     record = LabRun(
         arm=arm.name, seed=seed, ended=ended, seconds=round(time.process_time() - start, 1),
         left=tuple(model.name for model in open_run(run).left),
-        models={model["name"]: _seen(run, model) for model in summary(run)},
+        models={model["name"]: _seen(run, model, arm.world) for model in summary(run)},
     )  # fmt: skip
     _keep_begun(arm, seed, run, work)
     _remove(folder)
@@ -160,7 +156,8 @@ class Planting:
         opens = run.open_model = kept_open(run.open_model)
         if self._arm.defect:
             folder = run.dir.path
-            run.open_model = planted(opens, self._arm.defect, partial(dose_of, self._arm, folder), partial(own_phrases, folder))
+            dose, phrases = partial(dose_of, self._arm, folder), partial(own_phrases, folder)
+            run.open_model = planted(opens, self._arm.defect, dose, phrases, self._arm.world)
         try:
             return self_reward(recipe, seed, run, cast, measurer, watcher, turns)
         finally:
@@ -173,7 +170,7 @@ class Planting:
         for name in models:
             model = load_checkpoint(name, str(run.dir.path / name / "model"))
             answering = Answering(recipe.responses.sampling, ANSWERS, recipe.responses.frame)
-            run[name].ask(Part("lab_responses", "asks", Response), answering, read_jsonl(PROMPTS, Prompt), model)
+            run[name].ask(Part("lab_responses", "asks", Response), answering, read_jsonl(self._arm.world.prompts, Prompt), model)
 
 
 def kept_open(opens: Opener) -> Opener:
@@ -232,7 +229,8 @@ def _begin(arm: Arm, recipe: Recipe, run: Path, work: Path) -> None:
     if arm.begins > 1:
         if not sound.exists():
             fields = {"seed": recipe.seed, "iterations": arm.begins - 2}
-            execute(load_recipe(RECIPE, fields), run.with_name("sound"), loop=Planting(SOUND), pages=False)
+            sound_arm = Arm(None, 0, None, FRESH, world=arm.world)
+            execute(load_recipe(arm.world.recipe, fields), run.with_name("sound"), loop=Planting(sound_arm), pages=False)
             _move(run.with_name("sound"), sound)
         branch(recipe, sound / f"M{arm.begins - 1}", run)
     elif first := next((made for made in (sound, work / "first" / seed) if made.exists()), None):
@@ -249,7 +247,7 @@ def _copy_first(run: Path, into: Path) -> None:
 
 def _keep_begun(arm: Arm, seed: int, run: Path, work: Path) -> None:
     """Keep what the next run of the seed can begin with: of a clean run all, of another M1's weights."""
-    if seed in TURNED and arm.name == SOUND.name:
+    if seed in TURNED and arm.name == "clean":
         _move(run, work / "sound" / run.parent.name)
     elif seed in (*PLANTED, *TURNED):
         _copy_first(run, run.with_name("first"))
@@ -263,12 +261,12 @@ def _move(made: Path, shared: Path) -> None:
         made.rename(shared)
 
 
-def _seen(folder: Path, model: Mapping[str, Any]) -> Seen:
+def _seen(folder: Path, model: Mapping[str, Any], world: World) -> Seen:
     """One model of a finished run, from its summary and its records."""
     name, loop = model["name"], model["loop"] or {}
-    prompts = {prompt.id: prompt.text for prompt in read_jsonl(PROMPTS, Prompt)}
+    prompts = {prompt.id: prompt.text for prompt in read_jsonl(world.prompts, Prompt)}
     answers = read_jsonl(folder / name / "lab_responses.jsonl", Response)
-    points = [true[1] for answer in answers if (true := verdict(prompts[answer.prompt_id], answer.text))]
+    points = [true[1] for answer in answers if (true := world.verdict(prompts[answer.prompt_id], answer.text))]
     words = [answer.text.split() for answer in answers]
     readings = read_jsonl(folder / name / "drift.jsonl", Reading)
     return Seen(

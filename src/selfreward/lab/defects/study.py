@@ -24,12 +24,10 @@ from selfreward.lab.defects.pictures import draw_pictures
 from selfreward.lab.defects.runs import LabRun, ready, run_arm
 from selfreward.lab.defects.table import tabulate
 from selfreward.lab.defects.together import tabulate_joint
+from selfreward.lab.defects.worlds import EASY, World
 from selfreward.lab.micro.study import keep, read_kept
 from selfreward.records import Record, write_whole
 from selfreward.rundir import Progress
-
-NAME = "loop-health"
-"""Stem of the files: the page, its figures, its drawing, and the records behind them."""
 
 
 class Piece(NamedTuple):
@@ -42,42 +40,46 @@ class Piece(NamedTuple):
     """The last part of the name of the file for its record."""
 
 
-def run_lab(out: Path, work: Path, workers: int, minutes: float, only: Sequence[str]) -> Path:
+def run_lab(out: Path, work: Path, workers: int, minutes: float, only: Sequence[str], world: World = EASY) -> Path:
     """Make the missing runs of the arms whose names begin as `only` says, in about `minutes`; write the page; return its path."""
     out.mkdir(parents=True, exist_ok=True)
-    runs, rejudged = read_kept(out / f"{NAME}.runs.jsonl", LabRun), read_kept(out / f"{NAME}.rejudged.jsonl", Rejudged)
-    pieces = [piece for piece in owed(runs, rejudged) if piece.name.startswith(tuple(only))]
+    pieces = [piece for piece in owed(*_kept(out, world), world) if piece.name.startswith(tuple(only))]
     if minutes:
-        run_pieces(pieces, out, work, workers, minutes)
-    for name, text in write_up(out).items():
+        run_pieces(pieces, out, work, workers, minutes, world)
+    for name, text in write_up(out, world).items():
         write_whole(out / name, text)
-    return out / f"{NAME}.md"
+    return out / f"{world.stem}.md"
 
 
-def write_up(out: Path) -> dict[str, str]:
+def _kept(out: Path, world: World) -> tuple[list[LabRun], list[Rejudged]]:
+    stem = out / world.stem
+    return read_kept(Path(f"{stem}.runs.jsonl"), LabRun), read_kept(Path(f"{stem}.rejudged.jsonl"), Rejudged)
+
+
+def write_up(out: Path, world: World = EASY) -> dict[str, str]:
     """The page, its figures and its drawings, by file name, from the records in `out`."""
-    runs, rejudged = read_kept(out / f"{NAME}.runs.jsonl", LabRun), read_kept(out / f"{NAME}.rejudged.jsonl", Rejudged)
-    figures = tabulate(runs, rejudged)
-    figures |= {"joint": tabulate_joint(runs, figures["defects"]), "missing": _missing(owed(runs, rejudged))}
-    pictures = {f"{NAME}-{name}.svg": picture for name, picture in draw_pictures(figures).items()}
+    runs, rejudged = _kept(out, world)
+    figures = tabulate(runs, rejudged, world)
+    figures |= {"joint": tabulate_joint(runs, figures["defects"], world), "missing": _missing(owed(runs, rejudged, world))}
+    pictures = {f"{world.stem}-{name}.svg": picture for name, picture in draw_pictures(figures).items()}
     texts = {
-        f"{NAME}.json": json.dumps(figures, indent=1),
-        f"{NAME}.svg": draw_curves(figures),
-        f"{NAME}.md": as_markdown(figures),
+        f"{world.stem}.json": json.dumps(figures, indent=1),
+        f"{world.stem}.svg": draw_curves(figures),
+        f"{world.stem}.md": as_markdown(figures, world),
     }
     return texts | pictures
 
 
-def owed(runs: Iterable[LabRun], rejudged: Iterable[Rejudged]) -> list[Piece]:
-    """The missing runs, in the order of the arms; pairs are judged again at the end."""
+def owed(runs: Iterable[LabRun], rejudged: Iterable[Rejudged], world: World = EASY) -> list[Piece]:
+    """The missing runs, in the order of the arms; pairs are judged again at the end, in the easy world alone."""
     done, again = {(run.arm, run.seed) for run in runs}, {(run.noise, run.seed) for run in rejudged}
     pieces = [
         Piece(arm.name, partial(run_arm, arm, seed), "runs")
-        for arm in arms()
+        for arm in arms(world)
         for seed in arm.seeds
         if (arm.name, seed) not in done
     ]
-    for noise in calibration.NOISE:
+    for noise in calibration.NOISE if world == EASY else ():
         seeds = (seed for seed in calibration.SEEDS if (noise, seed) not in again)
         pieces += [Piece(f"rejudged-{noise:g}", partial(rejudge, noise, seed), "rejudged") for seed in seeds]
     return pieces
@@ -88,7 +90,7 @@ def _missing(pieces: Iterable[Piece]) -> list[str]:
     return [f"{name} ({count})" for name, count in Counter(piece.name for piece in pieces).items()]
 
 
-def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, minutes: float) -> int:
+def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, minutes: float, world: World = EASY) -> int:
     """Run pieces, `workers` at a time, and begin none after `minutes`; each record is kept in `out` as soon as it is made.
 
     Returns the number of finished pieces. A killed laboratory continues from the folders in `work`.
@@ -107,7 +109,7 @@ def run_pieces(pieces: Sequence[Piece], out: Path, work: Path, workers: int, min
                 finished = wait(running, return_when=FIRST_COMPLETED).done
                 for future in finished:
                     piece = running.pop(future)
-                    keep(future.result(), out / f"{NAME}.{piece.records}.jsonl")
+                    keep(future.result(), out / f"{world.stem}.{piece.records}.jsonl")
                     done += 1
                     advance(1)
                 if time.monotonic() < end:

@@ -27,6 +27,7 @@ from selfreward.lab.defects.fit import (
     true_scores,
 )
 from selfreward.lab.defects.runs import LabRun, Seen
+from selfreward.lab.defects.worlds import EASY, World
 
 SURE = 0.95
 """Confidence of a bound, one-sided, by Clopper and Pearson."""
@@ -55,9 +56,10 @@ def at_least(count: int, of: int) -> BoundedShare:
     return BoundedShare(count, of, float(stats.binomtest(count, of, alternative="greater").proportion_ci(SURE, "exact").low))
 
 
-def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged]) -> dict[str, Any]:
+def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged], world: World = EASY) -> dict[str, Any]:
     """Every figure of the page, as JSON values. Raises `SelfRewardError` before there are clean runs to fit limits on."""
-    by_arm = {arm.name: [run for run in runs if run.arm == arm.name] for arm in arms()}
+    every = list(arms(world))
+    by_arm = {arm.name: [run for run in runs if run.arm == arm.name] for arm in every}
     clean = {seeds: [run for run in by_arm["clean"] if run.seed in seeds] for seeds in (FITTING, TESTING)}
     if len(clean[FITTING]) < ENOUGH:
         what = f"{len(clean[FITTING])} clean runs are too few to fit limits on"
@@ -66,7 +68,7 @@ def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged]) -> dict[str, 
     limits, truth = fit(clean[FITTING]), true_scores(clean[FITTING])
     fitting = by_figure(clean[FITTING])
     usual = {figure: (fmean(fitting[figure]), stdev(fitting[figure])) for figure in limits.centre}
-    defective = [(arm, by_arm[arm.name]) for arm in arms() if arm.defect and not arm.cure and by_arm[arm.name]]
+    defective = [(arm, by_arm[arm.name]) for arm in every if arm.defect and not arm.cure and by_arm[arm.name]]
     rows = [{**_row(arm, arm_runs, limits, truth), **_moved(arm_runs, usual)} for arm, arm_runs in defective]
     return {
         "runs": len(runs), "hours": sum(run.seconds for run in runs) / 3600,
@@ -76,7 +78,7 @@ def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged]) -> dict[str, 
         "false_alarms": _false_alarms(clean[TESTING], limits, truth) if clean[TESTING] else None,
         "fresh": _fresh(fresh, limits, truth) if fresh else None,
         "defects": rows, "detection": {kind: _detection([row for row in rows if row["kind"] == kind]) for kind in KINDS},
-        "cures": _cures(by_arm, truth),
+        "cures": _cures(every, by_arm, truth),
         "calibration": [cell._asdict() for cell in bins(rejudged)],
     }  # fmt: skip
 
@@ -173,10 +175,10 @@ def _detection(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return at_least(in_time, harmed)._asdict() if harmed else None
 
 
-def _cures(by_arm: dict[str, list[LabRun]], truth: Clean) -> list[dict[str, Any]]:
+def _cures(every: Sequence[Arm], by_arm: dict[str, list[LabRun]], truth: Clean) -> list[dict[str, Any]]:
     """Each cure beside the runs of its seeds without it: on clean runs, and on runs with a defect."""
     rows = []
-    for arm in sorted((arm for arm in arms() if arm.cure), key=lambda arm: [*CURES, *CURES_ON_THE_WAY].index(arm.cure or "")):
+    for arm in sorted((arm for arm in every if arm.cure), key=lambda arm: [*CURES, *CURES_ON_THE_WAY].index(arm.cure or "")):
         before = {run.seed: run for run in by_arm[arm._replace(cure=None).name]}
         if runs := [(run, before[run.seed]) for run in by_arm[arm.name] if run.seed in before]:
             defect = arm.defect.name if arm.defect else "none"

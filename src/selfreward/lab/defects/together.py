@@ -10,6 +10,7 @@ from selfreward.lab.defects.fit import Clean, caught, first_harm, since, true_sc
 from selfreward.lab.defects.own import own_lines, tabulate_own
 from selfreward.lab.defects.runs import LabRun
 from selfreward.lab.defects.table import HARMFUL, at_least, at_most, counted
+from selfreward.lab.defects.worlds import EASY, World
 from selfreward.measure import CAP, Joint, calibrate, first_beyond
 
 FALSE_ALARMS = 0.02
@@ -25,18 +26,18 @@ def figures_of(run: LabRun) -> Figures:
     }
 
 
-def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]], world: World = EASY) -> dict[str, Any] | None:
     """Alarms by the joint figure, as built-ins; None where too few clean runs were made to hold the share of false alarms.
 
     `single`: the rows of the planted defects by single limits, as `tabulate` gives them.
     """
     clean = {seeds: [run for run in runs if run.arm == "clean" and run.seed in seeds] for seeds in (FITTING, TESTING, FRESH)}
     baseline = calibrate([figures_of(run) for run in (*clean[FITTING], *clean[TESTING])])
-    limit = baseline.limit(FALSE_ALARMS)
+    limit = baseline.limit(FALSE_ALARMS if world == EASY else max(FALSE_ALARMS, baseline.finest))
     if limit is None:
         return None
     joint, truth = Joint(baseline, limit), true_scores(clean[FITTING])
-    by_name = {arm.name: arm for arm in arms()}
+    by_name = {arm.name: arm for arm in arms(world)}
     grouped = [(row, [run for run in runs if run.arm == row["arm"]]) for row in single]
     rows = [_row(row, of_arm, by_name[row["arm"]].begins, joint, truth) for row, of_arm in grouped]
     of_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
@@ -45,7 +46,7 @@ def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]]) 
         "spread_from": (len(clean[FITTING]) + len(clean[TESTING])) // 2, "compared_with": len(baseline.furthest), "limit": limit,
         "holds": baseline.finest, "defects": rows, "fresh": _false(clean[FRESH], joint) if clean[FRESH] else None,
         "harmful": {kind: _seen([row for row in harmful if row["kind"] == kind]) for kind in KINDS},
-        "all": {kind: _seen(rows) for kind, rows in of_kind.items()}, "own": tabulate_own(runs, rows, truth),
+        "all": {kind: _seen(rows) for kind, rows in of_kind.items()}, "own": tabulate_own(runs, rows, truth, world),
     }  # fmt: skip
 
 
