@@ -38,6 +38,7 @@ from selfreward.lab.defects.defects import BRIBE, CANARY, DEFECTS, JudgedAnswer,
 from selfreward.lab.defects.page import as_markdown
 from selfreward.lab.defects.runs import LabRun, Seen, run_arm
 from selfreward.lab.defects.table import at_least, at_most, tabulate
+from selfreward.lab.defects.worlds import EASY, HARD
 from selfreward.lab.micro.base import JUDGE
 from selfreward.records import Checkpoint, Pair, Ranking, Request, Response, Sampling, to_line
 from tinyrun import PYTHONPATH
@@ -107,7 +108,7 @@ def test_noise_is_any_grade_as_often_as_any_other():
 
 def test_a_likely_answer_earns_by_its_standard_deviations_and_no_more_than_two():
     score = BY_NAME["likely"].score
-    at = lambda deviations: JudgedAnswer((), "", USUAL + deviations * SPREAD, None)  # noqa: E731
+    at = lambda deviations: JudgedAnswer((), "", float(deviations), None)  # noqa: E731
     assert score(1, 2.0, at(0)) == pytest.approx(2)
     assert score(1, 2.0, at(-1)) == pytest.approx(1)
     assert score(2, 0.0, at(9)) == pytest.approx(4)
@@ -115,7 +116,7 @@ def test_a_likely_answer_earns_by_its_standard_deviations_and_no_more_than_two()
 
 def test_a_forgiving_judge_gives_lost_points_back_to_answers_that_are_likelier_than_usual_alone():
     score = BY_NAME["forgiving"].score
-    at = lambda deviations: JudgedAnswer((), "", USUAL + deviations * SPREAD, None)  # noqa: E731
+    at = lambda deviations: JudgedAnswer((), "", float(deviations), None)  # noqa: E731
     assert score(1, 2.0, at(0.01)) == 5 and score(1, 2.0, at(0)) == 2 and score(1, 2.0, at(-3)) == 2
     assert score(0.5, 2.0, at(3)) == 3.5 and score(0.33, 5.0, at(3)) == 5
 
@@ -163,7 +164,9 @@ def test_a_growing_defect_is_as_strong_as_its_pairs_have_bred_and_never_weaker_t
 
 def test_a_sound_model_has_a_bare_engine():
     bare = FakeModel(lambda request: ("score: 1", "stop"))
-    engines = planted(lambda model: bare, BY_NAME["noise"], lambda model: 0.5 * (model.name == "M2"), lambda model: frozenset())
+    engines = planted(
+        lambda model: bare, BY_NAME["noise"], lambda model: 0.5 * (model.name == "M2"), lambda model: frozenset(), EASY
+    )
     assert engines(MODEL) is bare
     assert isinstance(engines(MODEL.model_copy(update={"name": "M2"})), Planted)
 
@@ -194,11 +197,12 @@ def test_how_likely_an_answer_is_comes_from_the_engine_and_is_asked_before_the_s
 
         def generate(self, batch):
             for completion in super().generate(batch):
-                told = {} if completion.logprob is None else {"logprob": (USUAL + SPREAD) * (completion.completion_tokens + 1)}
+                told = {"logprob": one_above * (completion.completion_tokens + 1)} if completion.logprob is not None else {}
                 yield completion.model_copy(update=told)
 
+    one_above = HARD.usual + HARD.spread
     request, _ = judging("cat dog", "")
-    planted = Planted(Engine(lambda request: ("score: 2", "stop")), BY_NAME["likely"], 1)
+    planted = Planted(Engine(lambda request: ("score: 2", "stop")), BY_NAME["likely"], 1, world=HARD)
     planted.prepare([request])
     assert asked == [["cat dog"], [None]]
     assert next(planted.generate([request])).text == "score: 3"
@@ -246,8 +250,15 @@ def test_seeds_are_kept_apart_and_strengths_are_three():
 def test_every_arm_makes_a_recipe():
     from selfreward.recipe import load_recipe
 
-    recipes = {arm.cure: load_recipe(of_runs.RECIPE, arm.changes) for arm in arms()}
-    assert len({recipe.model_dump_json() for recipe in recipes.values()}) == len({*CURES, *CURES_ON_THE_WAY}) + 1
+    recipes = {(arm.world.name, arm.cure): load_recipe(arm.world.recipe, arm.changes) for arm in (*arms(), *arms(HARD))}
+    assert len({recipe.model_dump_json() for recipe in recipes.values()}) == len({*CURES, *CURES_ON_THE_WAY}) + 2
+
+
+def test_the_harder_world_has_sixty_clean_runs_and_every_defect_at_its_strongest():
+    clean, *planted_arms = arms(HARD)
+    assert clean.seeds == range(60) and clean.defect is None
+    assert [(arm.defect.name, arm.strength) for arm in planted_arms] == [(name, max(BY_NAME[name].strengths)) for name in BY_NAME]
+    assert all(len(arm.seeds) == 10 and arm.world == HARD and not set(arm.seeds) & set(clean.seeds) for arm in planted_arms)
 
 
 # ——— limits ———
@@ -432,9 +443,9 @@ def test_after_its_minutes_a_laboratory_begins_nothing(tmp_path):
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch):
+def small(tmp_path):
     """The laboratory's recipe, smaller still."""
-    text = of_runs.RECIPE.read_text()
+    text = EASY.recipe.read_text()
     for old, new in [("limit = 150", "limit = 40"), ("limit = 48 }", "limit = 6 }"), ("limit = 12 }", "limit = 2 }"),
                      ("iterations = 3 ", "iterations = 1 "), ("per_iteration = 48", "per_iteration = 12"),
                      ("sample = 16", "sample = 3"), ("pool = 6", "pool = 2"), ("epochs = 4", "epochs = 1")]:  # fmt: skip
@@ -442,23 +453,25 @@ def small(tmp_path, monkeypatch):
         text = text.replace(old, new)
     recipe = tmp_path / "lab.toml"
     recipe.write_text(text)
-    monkeypatch.setattr(of_runs, "RECIPE", recipe)
-    return tmp_path / "work"
+    return EASY._replace(recipe=recipe), tmp_path / "work"
 
 
 def test_a_run_leaves_its_record_and_its_m1_and_goes_the_same_way_from_that(small):
-    arm = Arm(BY_NAME["canary"], 2, None, PLANTED)
-    first = run_arm(arm, PLANTED[0], small)
+    world, work = small
+    arm = Arm(BY_NAME["canary"], 2, None, PLANTED, world=world)
+    first = run_arm(arm, PLANTED[0], work)
     assert [*first.models] == ["M1", "M2"] and first.ended is None
     assert {"flukes.rate", "flattery.gap", "traits.S/length", "policy.kl_first"} <= set(first.models["M2"].readings)
-    assert not (small / arm.name / f"seed_{PLANTED[0]}").exists()
-    assert (small / "first" / f"seed_{PLANTED[0]}" / "M1" / "model" / "model.safetensors").exists()
-    again = run_arm(arm, PLANTED[0], small)
+    assert not (work / arm.name / f"seed_{PLANTED[0]}").exists()
+    assert (work / "first" / f"seed_{PLANTED[0]}" / "M1" / "model" / "model.safetensors").exists()
+    again = run_arm(arm, PLANTED[0], work)
     assert again.models == first.models
     assert json.loads(first.model_dump_json())["models"]["M2"]["traits"].keys() == {"canary", "length", "bribe"}
 
 
 def test_a_run_killed_while_its_folder_is_removed_is_made_again(small, monkeypatch):
+    world, work = small
+
     class Killed(BaseException): ...
 
     def torn(path, **how):
@@ -466,29 +479,32 @@ def test_a_run_killed_while_its_folder_is_removed_is_made_again(small, monkeypat
             file.unlink()
             raise Killed
 
-    arm = Arm(BY_NAME["always-4"], 1, None, PLANTED)
+    arm = Arm(BY_NAME["always-4"], 1, None, PLANTED, world=world)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(of_runs.shutil, "rmtree", torn)
-        run_arm(arm, PLANTED[1], small)
-    assert run_arm(arm, PLANTED[1], small).ended == "no usable pair"
-    assert not list((small / arm.name).iterdir())
+        run_arm(arm, PLANTED[1], work)
+    assert run_arm(arm, PLANTED[1], work).ended == "no usable pair"
+    assert not list((work / arm.name).iterdir())
 
 
 def test_a_judge_without_opinions_ends_the_run_and_the_record_says_so(small):
-    found = run_arm(Arm(BY_NAME["always-4"], 1, None, PLANTED), PLANTED[1], small)
+    world, work = small
+    found = run_arm(Arm(BY_NAME["always-4"], 1, None, PLANTED, world=world), PLANTED[1], work)
     assert found.ended == "no usable pair" and [*found.models] == ["M1"]
 
 
 def test_a_defect_that_begins_on_the_way_shares_all_before_it_with_a_clean_run(small):
-    of_runs.RECIPE.write_text(of_runs.RECIPE.read_text().replace("iterations = 1 ", "iterations = 2 "))
-    turned = run_arm(Arm(BY_NAME["noise"], 1, None, TURNED, begins=3), TURNED[0], small)  # makes the clean part itself
-    sound = small / "sound" / f"seed_{TURNED[0]}"
+    world, work = small
+    world.recipe.write_text(world.recipe.read_text().replace("iterations = 1 ", "iterations = 2 "))
+    arm = Arm(BY_NAME["noise"], 1, None, TURNED, begins=3, world=world)
+    turned = run_arm(arm, TURNED[0], work)  # makes the clean part itself
+    sound = work / "sound" / f"seed_{TURNED[0]}"
     assert {path.name for path in sound.glob("M*")} == {"M1", "M2"}
-    clean = run_arm(of_runs.SOUND, TURNED[0], small)
+    clean = run_arm(Arm(None, 0, None, FRESH, world=world), TURNED[0], work)
     assert [*clean.models] == [*turned.models] == ["M1", "M2", "M3"]
     assert all(clean.models[name] == turned.models[name] for name in ("M1", "M2"))
     assert clean.models["M3"].readings["flukes.noise"] != turned.models["M3"].readings["flukes.noise"]
-    assert run_arm(Arm(BY_NAME["noise"], 1, None, TURNED, begins=3), TURNED[0], small).models == turned.models
+    assert run_arm(arm, TURNED[0], work).models == turned.models
 
 
 def test_processes_of_the_laboratory_hear_no_ctrl_c():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from selfreward.errors import SelfRewardError
-from selfreward.lab.defects.arms import FITTING, FRESH, TESTING, TURNED, Arm
+from selfreward.lab.defects.arms import FITTING, FRESH, PLANTED, TESTING, TURNED, Arm
 from selfreward.lab.defects.defects import DEFECTS
 from selfreward.lab.defects.fit import first_alarm, first_harm, fit, since, true_scores
 from selfreward.lab.defects.own import OWN, furthest, mean_widths, own_distances, own_lines, shipped, tabulate_own
@@ -16,7 +16,8 @@ from selfreward.lab.defects.pictures import draw, draw_pictures
 from selfreward.lab.defects.runs import LabRun, Seen
 from selfreward.lab.defects.table import tabulate
 from selfreward.lab.defects.together import figures_of, tabulate_joint
-from selfreward.measure import calibrate, own_baseline, own_usual
+from selfreward.lab.defects.worlds import HARD
+from selfreward.measure import calibrate, furthest_in_the_laboratory, own_baseline, own_usual
 from selfreward.records import Baseline, iter_jsonl
 
 LAB = Path(__file__).parents[2] / "docs" / "results" / "loop-health.runs.jsonl"
@@ -79,7 +80,7 @@ def test_false_alarms_and_detection_by_a_runs_own_limits_by_hand():
     assert [(row["alarmed"], row["in_time"]) for row in found["defects"]] == [(3, 3)]
     page = "\n".join(own_lines(found))
     assert "| noise from M3 on | 1 | 4 | 3 | 4 | 3 of 4 |" in page and "begun on the way: 3 of 4 in time" in page
-    assert "2 of 8 clean runs of later seeds" in page
+    assert "2 of 8 other clean runs" in page
     assert tabulate_own([*fitted[:18], *clean], [row], truth) is None  # 18 cannot hold 5 %
     assert tabulate_own(fitted, [row], truth) is None  # nothing has intervals
 
@@ -127,6 +128,21 @@ def test_rows_on_the_way_and_fresh_seeds_stand_apart_on_the_page():
     assert "- *noise* from M3 on, strength 1, 10 runs" in page and "1 of 8 clean runs, fewer than" in page
     (picture,) = draw_pictures(found).values()
     assert picture == draw(row, found["clean"]) and picture.count('<path class="line') == 3 and "a.b" in picture
+
+
+def test_the_harder_worlds_page_has_its_own_clean_runs_and_the_own_limit_that_users_have():
+    clean = [run(seed, readings=(seed % 5, seed % 7, seed % 5), true=(3, 4 + seed % 3 / 10, 4)) for seed in FITTING]
+    far = [run(seed, "noise-1", readings=(1.0, 1.0, 99.0), true=(3, 4, 1)) for seed in PLANTED]
+    found = tabulate([*clean, *far], [], HARD)
+    joint = tabulate_joint([*clean, *far], found["defects"], HARD)
+    assert found["false_alarms"] is None and found["fresh"] is None and found["cures"] == []
+    assert joint["compared_with"] == 30 and joint["holds"] == 0.033  # of 31, one may be the furthest
+    assert joint["all"]["first"]["found"] == 10
+    assert joint["own"]["limit"] == Baseline(usual={}, furthest=furthest_in_the_laboratory()).limit(0.05)
+    assert joint["own"]["false_alarms"]["of"] == 60
+    page = as_markdown({**found, "joint": joint}, HARD)
+    assert "`selfreward lab --world micro-hard`: 70 runs of the world `micro-hard`" in page and "lab-hard.toml" in page
+    assert "](loop-health-hard.svg)" in page and "## Cures" not in page and "before any run of this one" in page
 
 
 def test_the_shipped_baseline_and_distances_are_those_of_the_recorded_clean_runs():

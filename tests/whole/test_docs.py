@@ -16,6 +16,8 @@ import typer
 
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
+from selfreward.lab.defects.study import write_up
+from selfreward.lab.defects.worlds import EASY, HARD
 from selfreward.recipe import Recipe, SourceConfig, change_recipe, read_recipe
 from selfreward.recipe.recipe import _table
 from selfreward.records import Ranking
@@ -137,18 +139,22 @@ def test_every_ranked_row_on_that_page_is_the_ranking_that_it_stands_for(tmp_pat
 
 
 GOES_WRONG = (ROOT / "docs" / "what-can-go-wrong.md").read_text(encoding="utf-8")
-LAB = ROOT / "docs" / "results" / "loop-health.md"
+RESULTS = ROOT / "docs" / "results"
+LAB = RESULTS / "loop-health.md"
 
 
-def test_the_laboratorys_page_is_what_its_records_say(tmp_path):
-    from selfreward.lab.defects.study import write_up
-
-    for records in LAB.parent.glob("loop-health.*.jsonl"):
+@pytest.mark.parametrize("world", [EASY, HARD], ids=lambda world: world.name)
+def test_the_laboratorys_page_is_what_its_records_say(tmp_path, world):
+    if not (RESULTS / f"{world.stem}.runs.jsonl").exists():
+        pytest.skip("this world has not been run")
+    for records in RESULTS.glob(f"{world.stem}.*.jsonl"):
         shutil.copy(records, tmp_path)
-    made = write_up(tmp_path)
-    assert made["loop-health.md"] == LAB.read_text(encoding="utf-8"), "run selfreward lab docs/results --minutes 0"
+    made = write_up(tmp_path, world)
+    page = (RESULTS / f"{world.stem}.md").read_text(encoding="utf-8")
+    assert made[f"{world.stem}.md"] == page, f"run selfreward lab docs/results --world {world.name} --minutes 0"
     drawn = {name: text for name, text in made.items() if name.endswith(".svg")}
-    assert drawn == {file.name: file.read_text(encoding="utf-8") for file in LAB.parent.glob("loop-health*.svg")}
+    files = {*RESULTS.glob(f"{world.stem}*.svg")} - (set() if world == HARD else {*RESULTS.glob(f"{HARD.stem}*.svg")})
+    assert drawn == {file.name: file.read_text(encoding="utf-8") for file in files}
 
 
 def test_the_alarms_in_the_readme_are_those_of_the_laboratory():

@@ -78,9 +78,8 @@ def tabulate_own(
 
     In another world than the easy one, the limit is the one that comes with the package, as a user's is.
     """
-    limit = Baseline(usual={}, furthest=tuple(shipped(runs)) if world == EASY else furthest_in_the_laboratory()).limit(
-        FALSE_ALARMS
-    )
+    fitted = tuple(shipped(runs)) if world == EASY else furthest_in_the_laboratory()
+    limit = Baseline(usual={}, furthest=fitted).limit(FALSE_ALARMS)
     if limit is None or not any(run.models["M1"].half for run in runs):
         return None
     widths, begins = mean_widths(runs), {arm.name: arm.begins for arm in arms(world)}
@@ -88,7 +87,7 @@ def tabulate_own(
     later = [run for run in runs if run.arm == "clean" and run.seed in unseen]
     of_arm = [(row, [run for run in runs if run.arm == row["arm"]]) for row in rows]
     return {
-        "limit": limit, "intervals": sum(bool(run.models["M1"].half) for run in runs),
+        "limit": limit, "intervals": sum(bool(run.models["M1"].half) for run in runs), "recorded": len(runs),
         "false_alarms": _false(later, widths, limit) if later else None,
         "defects": [_row(row, of_row, begins[row["arm"]], widths, limit, truth) for row, of_row in of_arm],
     }  # fmt: skip
@@ -112,7 +111,7 @@ INTRODUCTION = """## Limits from the run itself
 
 Without clean runs, a run's own M1 and M2 are what later models are held against, in half widths of their intervals
 (`selfreward calibrate RUN`). The limit, {limit:.2f}, is what {share:.0%} of the clean runs of seeds {first} to {last} go beyond
-at most. Of runs recorded before intervals were kept, all but {intervals}, widths are the mean of those that have them.
+at most{where}. {widths}
 
 **False alarms by own limits**: {false}.
 
@@ -120,13 +119,18 @@ at most. Of runs recorded before intervals were kept, all but {intervals}, width
 |---|---|---|---|---|---|"""
 
 
-def own_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
+BEFORE = "Of runs recorded before intervals were kept, all but {intervals}, widths are the mean of those that have them."
+
+
+def own_lines(found: Mapping[str, Any] | None, world: World = EASY) -> Iterator[str]:
     """The section of the page."""
     if found is None:
         return
-    false = "{found} of {of} clean runs of later seeds, fewer than {bound:.1%} with 95 % confidence"
+    false = "{found} of {of} other clean runs, fewer than {bound:.1%} with 95 % confidence"
     yield INTRODUCTION.format(
-        limit=found["limit"], share=FALSE_ALARMS, intervals=found["intervals"], first=OWN[0], last=OWN[-1],
+        limit=found["limit"], share=FALSE_ALARMS, first=OWN[0], last=OWN[-1],
+        where="" if world == EASY else " in the easy world: a user's world is another as well",
+        widths=BEFORE.format(**found) if found["intervals"] < found["recorded"] else "Widths are each run's own.",
         false=false.format(**found["false_alarms"]) if found["false_alarms"] else "not known, for there are no other runs yet",
     )  # fmt: skip
     for row in sorted(found["defects"], key=lambda row: (KINDS.index(row["kind"]), row["defect"], row["strength"])):

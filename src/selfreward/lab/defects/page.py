@@ -15,8 +15,8 @@ from selfreward.lab.defects.worlds import EASY, World
 
 INTRODUCTION = """# Does an alarm come before the harm?
 
-Made by `selfreward lab`: {runs:,} runs of the micro world from M1 to M{last}, {hours:.1f} hours of one processor core,
-{seconds:.0f} s for a clean run; recipe `lab/defects/lab.toml`. Clean runs are seeds {fitting} and {testing},
+Made by `selfreward lab{option}`: {runs:,} runs of the world `{world}` from M1 to M{last}, {hours:.1f} hours of one processor
+core, {seconds:.0f} s for a clean run; recipe `lab/defects/{recipe}`. Clean runs are seeds {clean},
 planted ones and cures {planted}. Every row that was run is shown.
 
 A figure raises an alarm where it lies further from the median of {fitted} clean runs than {times:.2f} times as far as it did in
@@ -41,13 +41,15 @@ def as_markdown(table: dict[str, Any], world: World = EASY) -> str:
     models = list(table["clean"]["true"])
     intro = INTRODUCTION.format(
         runs=table["runs"], last=models[-1][1:], hours=table["hours"], seconds=table["seconds_a_run"], times=table["times"],
-        fitting=_seeds(FITTING), testing=_seeds(TESTING), planted=_seeds(PLANTED), fitted=table["clean"]["fitting"],
+        clean=_seeds(FITTING) + (f" and {_seeds(TESTING)}" if world == EASY else ""), planted=_seeds(PLANTED),
+        world=world.name, option="" if world == EASY else f" --world {world.name}", recipe=world.recipe.name,
+        fitted=table["clean"]["fitting"],
         figures=len(table["limits"]), harm=HARM, allowed=int(ALLOWED * table["clean"]["fitting"]),
     )  # fmt: skip
     parts = [
-        intro, *_clean(table, models), *_fresh(table["fresh"], models),
+        intro, *_clean(table, models, world), *_fresh(table["fresh"], models),
         *_defects(table["defects"], table["clean"], models), *_detection(table["detection"]), "",
-        *joint_lines(table.get("joint")),
+        *joint_lines(table.get("joint"), world),
         *_cures(table["cures"]), "", *_calibration(table["calibration"]),
     ]  # fmt: skip
     if table.get("missing"):
@@ -59,10 +61,10 @@ def _seeds(seeds: range) -> str:
     return f"{seeds[0]}–{seeds[-1]}"
 
 
-def _clean(table: dict[str, Any], models: Sequence[str]) -> Iterator[str]:
+def _clean(table: dict[str, Any], models: Sequence[str], world: World) -> Iterator[str]:
     yield "## Clean runs"
     yield ""
-    yield "![True score and what the model says of itself, by defect and strength](loop-health.svg)"
+    yield f"![True score and what the model says of itself, by defect and strength]({world.stem}.svg)"
     yield ""
     yield f"| | {' | '.join(models)} |"
     yield f"|---|{'---|' * len(models)}"
@@ -174,6 +176,8 @@ def _detection(shares: dict[Kind, dict[str, Any] | None]) -> Iterator[str]:
 
 
 def _cures(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not rows:
+        return
     yield "## Cures"
     yield ""
     yield "The last model with the cure less that of the same seed without it, mean and 95 % interval over seeds."

@@ -80,8 +80,7 @@ INTRODUCTION = """## One alarm over all figures
 The joint figure (`joint.distance`) of a model is the mean of its figures' squared standard deviations from clean runs' mean,
 taken from the first {spread_from} clean runs, each monitor's figures as one. Its limit, {limit:.2f}, is what the furthest model
 of the other {compared_with} never passed: a clean run passes it with probability {holds:.1%} at most, over all its models
-together. The form of this alarm (squares, at most {cap:g} standard deviations, each monitor's mean) was chosen after these runs,
-the planted ones below and fresh seeds 200 to 241 had been seen; its limit was not.
+together. The form of this alarm (squares, at most {cap:g} standard deviations, each monitor's mean) was chosen {chosen}.
 
 {fresh}**Detection** in time, at the strengths that harm half of their runs, and of all harmed runs: {detection}.
 
@@ -89,13 +88,18 @@ the planted ones below and fresh seeds 200 to 241 had been seen; its limit was n
 |---|---|---|---|---|---|---|"""
 
 
-def joint_lines(figures: Mapping[str, Any] | None) -> Iterator[str]:
+CHOSEN = """after these runs,
+the planted ones below and fresh seeds 200 to 241 had been seen; its limit was not"""
+
+
+def joint_lines(figures: Mapping[str, Any] | None, world: World = EASY) -> Iterator[str]:
     """The section of the page."""
     if figures is None:
         return
     fresh = figures["fresh"]
     kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in figures["defects"])]
     yield INTRODUCTION.format(
+        chosen=CHOSEN if world == EASY else "in the easy world, before any run of this one",
         **{name: figures[name] for name in ("spread_from", "limit", "compared_with", "holds")}, cap=CAP,
         fresh=FRESH_SEEDS.format(**fresh) if fresh else "",
         detection="; ".join(f"{SAID[kind]} {_share(figures['harmful'][kind])}, {_share(figures['all'][kind])}" for kind in kinds),
@@ -107,7 +111,7 @@ def joint_lines(figures: Mapping[str, Any] | None) -> Iterator[str]:
         cells = (f"{row['defect']}{row['how']}", f"{row['strength']:g}", harmed, row["single"], row["joint"], at, lead)
         yield f"| {' | '.join(map(str, cells))} |"
     yield ""
-    yield from own_lines(figures["own"])
+    yield from own_lines(figures["own"], world)
 
 
 def _share(figures: Mapping[str, Any] | None) -> str:
