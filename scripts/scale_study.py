@@ -105,24 +105,33 @@ def judgments(of: Iterator[Response]) -> Iterator[Judgment]:
 def write_run(folder: Path, count: int) -> None:
     """A run folder in which one iteration has its records, of `count` prompts."""
     run = RunDir(folder, recipe().model_dump(mode="json", by_alias=True))
-    parts: dict[str, Callable[[], Iterable[Record]]] = {
-        "prompts": lambda: prompts(count),
-        "responses": lambda: responses(prompts(count)),
-        "judgments": lambda: judgments(responses(prompts(count))),
-        "pairs": lambda: decided(folder, count)[0],
+    parts: dict[str, tuple[int, Callable[[], Iterable[Record]]]] = {
+        "prompts": (count, lambda: prompts(count)),
+        "responses": (N * count, lambda: responses(prompts(count))),
+        "judgments": (N * K * count, lambda: judgments(responses(prompts(count)))),
     }
-    for name, made in parts.items():
-        stage = run.stage("M2", name)
-        stage.write(stage.records, made())
-        stage.finish(name, [stage.records])
+    for name, (records, made) in parts.items():
+        _finish(run, name, made(), records)
+    pairs = decided(folder, count)[0]
+    _finish(run, "pairs", pairs, len(pairs))
     run.close()
+
+
+def _finish(run: RunDir, name: str, made: Iterable[Record], records: int) -> None:
+    stage = run.stage("M2", name)
+    stage.write(stage.records, made)
+    stage.finish(name, [stage.records], records=records)
 
 
 def held(folder: Path, count: int) -> tuple[list[Prompt], Records[Response], Records[Judgment]]:
     """What the loop holds of an iteration."""
     at = folder / "M2"
     asked = list(Records([at / "prompts.jsonl"], Prompt, count))
-    return asked, Records([at / "responses.jsonl"], Response, N * count), Records(at / "judgments.jsonl", Judgment, N * K * count)
+    return (
+        asked,
+        Records([at / "responses.jsonl"], Response, N * count),
+        Records([at / "judgments.jsonl"], Judgment, N * K * count),
+    )
 
 
 def decided(folder: Path, count: int) -> tuple[list[Pair], list[Prompt], Records[Response]]:
@@ -171,14 +180,18 @@ def judging(folder: Path, count: int) -> None:
     assert reward_modeling(beside_ranks(ranked, scores), 0.0, 1000, 0).rankings == count
 
 
-def read_by(monitor: ModuleType, told: str, folder: Path, count: int) -> None:
-    """Let one monitor read the iteration; it must have found the figure `told`."""
+def evidence(folder: Path, count: int) -> Evidence:
+    """What monitors are given of the iteration."""
     pairs = list(iter_jsonl(folder / "M2" / "pairs.jsonl", Pair))
-    now = Evidence(
+    return Evidence(
         name="M2", recipe=recipe(), measured=Measured.model_construct(head_to_head=[]), prompts=[], answers=[], judgments=(),
         rankings=[], ranking_judgments=(), made=Iteration(count, *held(folder, count), pairs),
     )  # fmt: skip
-    assert monitor.figures(now, None)[told]
+
+
+def read_by(monitor: ModuleType, told: str, folder: Path, count: int) -> None:
+    """Let one monitor read the iteration; it must have found the figure `told`."""
+    assert monitor.figures(evidence(folder, count), None)[told]
 
 
 def score_health(folder: Path, count: int) -> None:
@@ -202,9 +215,11 @@ def single_words(folder: Path, count: int) -> None:
 
 
 def monitors(folder: Path, count: int) -> None:
-    """These four in one process, each with a pass of its own."""
-    for step in (score_health, fluke_rate, selection, single_words):
-        step(folder, count)
+    """These four in one process, as in a run: one pass over the responses and one over the judgments."""
+    now = evidence(folder, count)
+    now = now._replace(read=now.candidates)
+    for monitor, told in ((health, "ties"), (flukes, "rate"), (traits, "score_length"), (lexicon, "selected")):
+        assert monitor.figures(now, None)[told]
 
 
 def report(folder: Path, count: int) -> None:

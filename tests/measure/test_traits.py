@@ -13,8 +13,9 @@ from scipy import stats
 
 from evidence import answer, evidence, made, recipe, values
 from selfreward.errors import SelfRewardError
-from selfreward.measure.monitors import traits
+from selfreward.measure.monitors import candidates
 from selfreward.measure.monitors.traits import figures, heritability, length_correlation
+from selfreward.measure.monitors.verdicts import read_monitors
 from selfreward.stats import TRAITS
 
 # what is counted of one text
@@ -184,10 +185,12 @@ class Once(list):
         return super().__iter__()
 
 
-def test_responses_and_judgments_are_gone_over_once():
+def test_responses_and_judgments_are_gone_over_once_for_all_monitors():
     iteration = made([("a b", 2), ("a", 1)])
     once = iteration._replace(responses=Once(iteration.responses), judgments=Once(iteration.judgments))
-    assert figures(evidence(made=once), None)["S/length"].value == 1.0
+    now = evidence(made=once, measured=SimpleNamespace(reward_modeling=None, loop=None, head_to_head=[]))
+    readings = {reading.monitor: reading.value for reading in read_monitors(now, None, now.recipe.drift)}
+    assert readings["traits.S/length"] == 1.0 and readings["health.mean"] == 1.5 and readings["lexicon.selected"] == 1.0
     assert once.responses.gone == once.judgments.gone == 1
 
 
@@ -272,7 +275,7 @@ def test_of_very_many_pairs_and_prompts_every_nth_is_read(monkeypatch):
     groups = [[("a" + n * " b", 2), ("a", 1), ("a b c d e f g h i", 1.5 if n % 3 else 3)] for n in range(1, 8)]
     asked = [f"q{n}" for n in range(7)]
     whole = values(figures(evidence(made=made(*groups, prompts=asked)), None))
-    monkeypatch.setattr(traits, "AT_MOST", 3)
+    monkeypatch.setattr(candidates, "AT_MOST", 3)
     some = values(figures(evidence(made=made(*groups, prompts=asked)), None))
     chosen = [8 if n % 3 == 0 else n for n in range(1, 8)]  # words more than the rejected one
     assert whole["S/length"] == pytest.approx(sum(chosen) / 7)

@@ -13,7 +13,7 @@ from scipy.stats import norm
 from evidence import answer, evidence
 from selfreward.measure.monitors.flukes import figures
 from selfreward.records import Iteration, Judgment, Prompt
-from selfreward.stats import Bin, pair_outcomes, rejudging, reliability, spread_within
+from selfreward.stats import Bin, mean_scores, pair_outcomes, rejudging, reliability, spread_within
 from selfreward.stats.rejudging import Fitted, likelihood, mean_laws, order_probabilities, scale, sums_again
 from selfreward.steps import best_against_worst, choose_pairs
 
@@ -157,7 +157,7 @@ def iteration(scores):
         for score in samples
     ]
     flat = [one for group in responses for one in group]
-    pairs, _ = choose_pairs(prompts, flat, rejudging.mean_scores(judgments, 2), best_against_worst)
+    pairs, _ = choose_pairs(prompts, flat, mean_scores(judgments, 2), best_against_worst)
     return Iteration(0, prompts, flat, judgments, pairs)
 
 

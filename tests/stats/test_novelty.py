@@ -1,5 +1,7 @@
 """What counts as new, against ROUGE as others compute it and against comparing everything with everything."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -184,3 +186,9 @@ def test_signs_on_letters_are_parts_of_their_word(text):
 def test_words_that_differ_in_their_vowel_signs_alone_are_other_words():
     novelty = Novelty(["का की कु के को"], 0.7, WORD_OF_ANY_SCRIPT)
     assert novelty.add("कि कू कै कौ कं") and not novelty.add("का की कु के कौ")
+
+
+@given(st.text(st.sampled_from("aZ9_ .-éÄ\u0301\u200dßЖहिไ漢か한\n")))
+def test_a_word_is_the_same_whether_or_not_it_is_followed_by_what_is_not_ascii(text):
+    """A word of letters and digits of ASCII takes a way of its own; the words found are those without it."""
+    assert WORD_OF_ANY_SCRIPT.findall(text) == re.findall(novelty.ANY_SCRIPT, text)

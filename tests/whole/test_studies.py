@@ -15,7 +15,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 def script(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     yield importlib.import_module
-    for name in ("kill_commands", "damage_study"):
+    for name in ("kill_commands", "damage_study", "scale_study"):
         sys.modules.pop(name, None)
 
 
@@ -73,3 +73,13 @@ def test_every_file_of_a_run_has_a_kind(script):
     assert kind_of("M2/judgments.jsonl") == kind_of("seed/ift.jsonl") == "records"
     assert kind_of("M2/model/model.safetensors") == "model" and kind_of("M2/pairs.dropped.jsonl") == "dropped records"
     assert kind_of("config.json") == "config.json" and kind_of("logs/attempt_1/config.json") == "recipe of an attempt"
+
+
+def test_every_step_at_scale_reads_what_the_program_writes(script, tmp_path):
+    scale = script("scale_study")
+    folder = tmp_path / "run"
+    scale.write_run(folder, 40)
+    for step in scale.STEPS:
+        step(folder, 40)
+    scale.novelty(folder, 200)
+    scale.asking(tmp_path / "asked", 3)

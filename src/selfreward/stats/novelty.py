@@ -20,10 +20,10 @@ IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 SYLLABIC = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 JOINED = "\u200c\u200d" + "".join(sign for sign in map(chr, range(0x300, 0x1E00)) if category(sign)[0] == "M")
 """Vowel signs, accents and joiners: parts of the word that they stand in, as Hindi, Bengali, Tamil and Persian are written."""
-WORD_OF_ANY_SCRIPT = re.compile(
-    rf"[{IDEOGRAPH}]|(?=\w)[{SYLLABIC}][{JOINED}]*+|(?:(?![{IDEOGRAPH}{SYLLABIC}])[^\W_][{JOINED}]*+)++"
-)
+ANY_SCRIPT = rf"[{IDEOGRAPH}]|(?=\w)[{SYLLABIC}][{JOINED}]*+|(?:(?![{IDEOGRAPH}{SYLLABIC}])[^\W_][{JOINED}]*+)++"
 """A word of any script; scripts that write without spaces are taken character by character, with the signs on each."""
+WORD_OF_ANY_SCRIPT = re.compile(rf"[A-Za-z0-9]++(?=[\x00-\x7f]|\Z)|(?![\x00-/:-@\[-`{{-\x7f])(?:{ANY_SCRIPT})")
+"""`ANY_SCRIPT`, which takes three times as long for words of ASCII."""
 NO_SPACES = re.compile(rf"[{IDEOGRAPH}{SYLLABIC}]")
 """A character of a script that writes without spaces: Chinese, Japanese, Thai, Lao, Burmese, Khmer."""
 CODES = 0x110000 - 0x800

@@ -10,7 +10,7 @@ its grades and its prompt's holds however it was picked, for it was picked by th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfreward.records import Judgment, Pair, Response
-from selfreward.stats.scores import mean_scores
+from selfreward.stats.scores import Scores
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -55,7 +55,13 @@ def pair_outcomes(
     Scores on more than eleven grades (`judge.read = "expected"`) are rounded to eleven, and pairs that are then level count as
     `same`: differences so small lie between two responses far more often than between judgments of one.
     """
-    graded = _graded(responses, judgments, min_valid)
+    prompts = {response.id: response.prompt_id for response in responses}
+    return odds_of(pairs, prompts, Scores.of(judgments), min_valid)
+
+
+def odds_of(pairs: Sequence[Pair], prompts: Mapping[str, str], scores: Scores, min_valid: int) -> dict[str, Odds]:
+    """`pair_outcomes` of grouped judgments; `prompts`: response id → prompt id."""
+    graded = _graded(prompts, scores, min_valid)
     if not (graded.grades.sum(1) > 1).any():
         return {}
     fitted = _fit(graded)
@@ -90,29 +96,21 @@ class _Graded(NamedTuple):
     """True if grades are scores, and not rounded scores."""
 
 
-def _graded(responses: Iterable[Response], judgments: Iterable[Judgment], min_valid: int) -> _Graded:
+def _graded(prompts: Mapping[str, str], scores: Scores, min_valid: int) -> _Graded:
     from scipy.sparse import csr_array
 
-    scores: dict[str, list[float]] = {}
-
-    def noted() -> Iterator[Judgment]:
-        for judgment in judgments:
-            if judgment.score is not None:
-                scores.setdefault(judgment.response_id, []).append(judgment.score)
-            yield judgment
-
-    scored = mean_scores(noted(), min_valid)
-    low, step, exact = scale({score for name in scored for score in scores[name]})
+    scored = {name: scores.given[name] for name in scores.means(min_valid)}
+    low, step, exact = scale({score for given in scored.values() for score in given})
     kinds: dict[tuple[int, ...], int] = {}
     kind: dict[str, int] = {}
     prompt: dict[str, int] = {}
     rows, columns = [], []
-    for response in responses:
-        if response.id in scored:
-            grades = tuple(sorted(round((score - low) / step) for score in scores[response.id]))
-            kind[response.id] = kinds.setdefault(grades, len(kinds))
-            rows.append(prompt.setdefault(response.prompt_id, len(prompt)))
-            columns.append(kind[response.id])
+    for response_id, prompt_id in prompts.items():
+        if given := scored.get(response_id):
+            grades = tuple(sorted(round((score - low) / step) for score in given))
+            kind[response_id] = kinds.setdefault(grades, len(kinds))
+            rows.append(prompt.setdefault(prompt_id, len(prompt)))
+            columns.append(kind[response_id])
     best = max((grades[-1] for grades in kinds), default=0)
     counts = np.array([np.bincount(grades, minlength=best + 1) for grades in kinds], dtype=float).reshape(-1, best + 1)
     members: csr_array[np.float64] = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(prompt), len(kinds)))

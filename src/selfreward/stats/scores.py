@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator
 from math import fsum
+from typing import NamedTuple
 
 from selfreward.records import Judgment
 
@@ -36,16 +37,37 @@ class Tally:
         return (total - self.scores.total()) / total if total else 0.0
 
 
-def mean_scores(judgments: Iterable[Judgment], min_valid: int) -> dict[str, float]:
-    """Mean score by response id, over its valid judgments; responses with fewer than `min_valid` are left out.
+class Scores(NamedTuple):
+    """Judgments, counted and grouped by response id."""
 
-    A response with fewer than `min_valid` judgments needs all of them valid. Sums are exact, so that the same scores in another
-    order are equal, and no preference.
-    """
-    judged: Counter[str] = Counter()
-    valid: dict[str, list[float]] = defaultdict(list)
-    for judgment in judgments:
-        judged[judgment.response_id] += 1
-        if judgment.score is not None:
-            valid[judgment.response_id].append(judgment.score)
-    return {name: fsum(scores) / len(scores) for name, scores in valid.items() if len(scores) >= min(min_valid, judged[name])}
+    judged: Counter[str]
+    """All judgments."""
+    given: dict[str, list[float]]
+    """The scores of those that have one."""
+
+    @classmethod
+    def of(cls, judgments: Iterable[Judgment]) -> Scores:
+        """Group `judgments`."""
+        scores = cls(Counter(), defaultdict(list))
+        for judgment in judgments:
+            scores.judged[judgment.response_id] += 1
+            if judgment.score is not None:
+                scores.given[judgment.response_id].append(judgment.score)
+        return scores
+
+    def means(self, min_valid: int) -> dict[str, float]:
+        """Mean score by response id, over its valid judgments; responses with fewer than `min_valid` are left out.
+
+        A response with fewer than `min_valid` judgments needs all of them valid. Sums are exact, so that the same scores in
+        another order are equal, and no preference.
+        """
+        return {
+            name: fsum(given) / len(given)
+            for name, given in self.given.items()
+            if len(given) >= min(min_valid, self.judged[name])
+        }
+
+
+def mean_scores(judgments: Iterable[Judgment], min_valid: int) -> dict[str, float]:
+    """`Scores.means` of `judgments`."""
+    return Scores.of(judgments).means(min_valid)

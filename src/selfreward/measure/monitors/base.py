@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from selfreward.measure.monitors.candidates import Candidates, read_candidates
 from selfreward.recipe import Recipe
 from selfreward.records import Anchor, Estimate, Iteration, Judgment, Likelihood, Measured, Prompt, Ranking, Response
 from selfreward.stats import mean_scores
@@ -57,6 +58,14 @@ class Evidence(NamedTuple):
     """M1's answers to the anchors' prompts; empty where M_t is M1."""
     anchor_judgments: Collection[Judgment] = ()
     """M_t's judgments of `anchor_answers` and `anchor_others`."""
+
+    read: Candidates | None = None
+    """The candidates of `made`, where they have been read."""
+
+    @property
+    def candidates(self) -> Candidates | None:
+        """The candidates of `made`, read where they have not been; None for M1."""
+        return self.read or (self.made and read_candidates(self.made, self.recipe.judge.min_valid))
 
     @property
     def resampling(self) -> tuple[int, int]:

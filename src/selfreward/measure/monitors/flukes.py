@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
-
 from selfreward.measure.monitors.base import Evidence, Figures
-from selfreward.records import Judgment, Response
-from selfreward.stats import intervals, pair_outcomes, spread_within
+from selfreward.stats import intervals, odds_of, spread_within
 
 
 def figures(now: Evidence, before: Evidence | None) -> Figures:
@@ -24,22 +20,10 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     iteration = now.made
     if iteration is None or iteration.scores is not None:
         return dict.fromkeys(("rate", "tie_rate", "noise"))
-    scores: dict[str, list[float]] = defaultdict(list)
-    prompts: dict[str, str] = {}
-
-    def graded() -> Iterator[Judgment]:
-        for judgment in iteration.judgments:
-            if judgment.score is not None:
-                scores[judgment.response_id].append(judgment.score)
-            yield judgment
-
-    def answered() -> Iterator[Response]:
-        for response in iteration.responses:
-            prompts[response.id] = response.prompt_id
-            yield response
-
-    outcomes = pair_outcomes(iteration.pairs, answered(), graded(), now.recipe.judge.min_valid).values()
-    groups = ((prompt, scores.get(response, ())) for response, prompt in prompts.items())
+    read = now.candidates
+    assert read is not None
+    outcomes = odds_of(iteration.pairs, read.prompts, read.scores, now.recipe.judge.min_valid).values()
+    groups = ((prompt, read.scores.given.get(response, ())) for response, prompt in read.prompts.items())
     return {
         "rate": intervals.mean([outcome.flipped for outcome in outcomes], *now.resampling),
         "tie_rate": intervals.mean([outcome.tie for outcome in outcomes], *now.resampling),

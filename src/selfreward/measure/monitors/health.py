@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import fsum
 from typing import NamedTuple
 
 from selfreward.measure.monitors.base import Evidence, Figures
-from selfreward.records import Estimate, HeadToHead, Iteration, Judgment, Response
-from selfreward.stats import intervals, mean_scores, spread_within
+from selfreward.measure.monitors.candidates import Candidates, read_responses
+from selfreward.records import Estimate, HeadToHead, Iteration
+from selfreward.stats import intervals, spread_within
 
 NEAR_THE_TOP = 0.5
 """Points below the best score within which a score counts as the best, for expected scores never quite reach it."""
@@ -31,8 +32,9 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     - `position_flips`: share of the comparisons by `measure.judge` whose verdict changed with the order of the two answers, over
       all rivals; None where there were no comparisons.
     """
-    iteration, resampling = now.made, now.resampling
-    judged = _judged(now, *((iteration.responses, iteration.judgments) if iteration else (now.answers, now.judgments)))
+    iteration, resampling, judge = now.made, now.resampling, now.recipe.judge
+    read = now.candidates or read_responses(now.answers, now.judgments, judge.min_valid)
+    judged = _judged(read, judge.min_valid, judge.scale[1] - NEAR_THE_TOP)
     means = list(judged.means.values())
     return {
         "mean": intervals.ratio([fsum(group) for group in means], [len(group) for group in means], *resampling),
@@ -56,22 +58,17 @@ class _Judged(NamedTuple):
     """The mean scores of the responses that have one."""
 
 
-def _judged(now: Evidence, responses: Iterable[Response], judgments: Iterable[Judgment]) -> _Judged:
-    """Count the judgments of `responses`, others left out; iterates over each collection once."""
-    prompts = {response.id: response.prompt_id for response in responses}
-    counts = _Judged(Counter(), Counter(), Counter(), defaultdict(list))
-    top = now.recipe.judge.scale[1] - NEAR_THE_TOP
-
-    def counted() -> Iterator[Judgment]:
-        for judgment in judgments:
-            if prompt := prompts.get(judgment.response_id):
-                counts.asked[prompt] += 1
-                counts.scored[prompt] += judgment.score is not None
-                counts.top[prompt] += judgment.score is not None and judgment.score > top
-                yield judgment
-
-    for response_id, score in mean_scores(counted(), now.recipe.judge.min_valid).items():
-        counts.means[prompts[response_id]].append(score)
+def _judged(read: Candidates, min_valid: int, top: float) -> _Judged:
+    """Count the judgments of the responses, others left out."""
+    counts, means = _Judged(Counter(), Counter(), Counter(), defaultdict(list)), read.scores.means(min_valid)
+    for response_id, prompt in read.prompts.items():
+        if judged := read.scores.judged[response_id]:
+            given = read.scores.given.get(response_id, ())
+            counts.asked[prompt] += judged
+            counts.scored[prompt] += len(given)
+            counts.top[prompt] += sum(score > top for score in given)
+        if response_id in means:
+            counts.means[prompt].append(means[response_id])
     return counts
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.measure.monitors.traits import answered
-from selfreward.records import texts_in
 from selfreward.stats import furthest
 
 
@@ -25,7 +24,7 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
 
 def _selected(now: Evidence) -> list[tuple[str, str]]:
     """(chosen, rejected) texts of every pair that trained M_t."""
-    if now.made is None:
+    read = now.candidates
+    if now.made is None or read is None:
         return []
-    texts = texts_in(now.made.pairs, now.made.responses)
-    return [(texts[pair.chosen_id], texts[pair.rejected_id]) for pair in now.made.pairs]
+    return [(read.texts[pair.chosen_id], read.texts[pair.rejected_id]) for pair in now.made.pairs]

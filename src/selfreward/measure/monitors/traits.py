@@ -5,21 +5,19 @@ The pairs in `now.made` trained M_t from M_{t−1}, so the S and the R of the sa
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
 
 import numpy as np
 
 from selfreward.measure.monitors.base import Evidence, Figures
+from selfreward.measure.monitors.candidates import every
 from selfreward.recipe import DriftConfig
-from selfreward.records import Estimate, in_pairs
-from selfreward.stats import Trait, intervals, known_traits, ranks, words
+from selfreward.records import Estimate
+from selfreward.stats import Trait, intervals, known_traits, ranks
 
 Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution; SciPy, which knows it too, takes a second to import."""
-AT_MOST = 10_000
-"""Pairs, and prompts with candidates, whose wording is read: of more, every nth. No interval needs to be narrower."""
 Texts = list[tuple[str, str]]
 Scored = list[tuple[float, int]]
 """(mean score, words) of the candidates of one prompt."""
@@ -56,27 +54,13 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
 def made(now: Evidence) -> tuple[Texts, Mapping[str, Scored]]:
     """(chosen, rejected) texts of the pairs that trained M_t, and the scored candidates by prompt; `AT_MOST` of each.
 
-    Responses and judgments are read once each; only texts of candidates in a pair are held in memory. Empty for M1.
+    Empty for M1.
     """
-    if now.made is None:
+    read = now.candidates
+    if now.made is None or read is None:
         return [], {}
-    scores = now.scores(now.made.judgments) if now.made.scores is None else now.made.scores
-    pairs = now.made.pairs[:: _every(now.made.pairs)]
-    pair_ids, step = in_pairs(pairs), _every(now.made.prompts)
-    texts: dict[str, str] = {}
-    order: dict[str, int] = {}
-    candidates: dict[str, Scored] = defaultdict(list)
-    for response in now.made.responses:
-        if response.id in pair_ids:
-            texts[response.id] = response.text
-        if response.id in scores and not order.setdefault(response.prompt_id, len(order)) % step:
-            candidates[response.prompt_id].append((scores[response.id], len(words(response.text))))
-    return [(texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs], candidates
-
-
-def _every(items: Collection[object]) -> int:
-    """The n of "every nth of `items`" that takes at most `AT_MOST`."""
-    return max(1, -(-len(items) // AT_MOST))
+    pairs = now.made.pairs[:: every(len(now.made.pairs))]
+    return [(read.texts[pair.chosen_id], read.texts[pair.rejected_id]) for pair in pairs], read.lengths
 
 
 def answered(now: Evidence, before: Evidence | None) -> Texts:

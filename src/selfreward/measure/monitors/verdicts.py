@@ -47,6 +47,7 @@ def read_monitors(now: Evidence, before: Evidence | None, config: DriftConfig, j
     Raises `SelfRewardError` where a limit names a figure that no monitor has: it could never raise an alarm.
     """
     monitors = MONITORS | {name: ALSO[name] for name in config.also}
+    now = now._replace(read=now.candidates)  # once for all monitors; not kept, for there are many
     readable = {
         f"{monitor}.{name}": figure for monitor, figures in monitors.items() for name, figure in figures(now, before).items()
     }
