@@ -15,7 +15,7 @@ from selfreward.errors import Alarm, OutOfMemory, SelfRewardError, Stopped, rais
 from selfreward.loop import self_reward
 from selfreward.measure import COMPARED, Measurer, Watcher, find_kind, name_servers
 from selfreward.measure import evaluate as evaluate_model
-from selfreward.recipe import Recipe, assert_returns, assert_takes, change_recipe, load_recipe, written
+from selfreward.recipe import Recipe, assert_returns, assert_takes, change_recipe, load_recipe, merged, written
 from selfreward.records import Checkpoint, Reading, Result, phrase
 from selfreward.reports import tracking, write_cards, write_report
 from selfreward.rundir import (
@@ -82,7 +82,7 @@ def evaluate(
     kind, file = (on, None) if on == COMPARED else find_kind(str(on))
     values = written({"data": file, **fields} if file else fields)
     named = [str(model), *(values[part] for part in ("judge", "against") if part in values)]
-    values["servers"] = {**name_servers(named, key_env), **values.get("servers", {})}
+    values = merged({"servers": name_servers(named, key_env)}, values)
     recipe, folder = Path(recipe) if recipe else None, Path(folder) if folder else None
     return evaluate_model(str(model), str(kind), values, name or Path(on).stem, recipe, folder)[0]
 

@@ -278,7 +278,7 @@ def test_a_server_is_asked_once_for_a_run_however_often_it_goes_on(tmp_path, end
 
 
 def test_a_run_that_waits_for_a_dead_server_says_so_by_its_name_and_the_tries(tmp_path, endpoint, monkeypatch, capfd):
-    monkeypatch.setattr("selfreward.checks.served.OFTEN", 0.1)
+    monkeypatch.setattr("selfreward.rundir.progress.OFTEN", 0.1)
     monkeypatch.setattr("selfreward.rundir.progress.BEAT", 0.02)
     monkeypatch.setattr("selfreward.engines.sampling.server.backoff", lambda attempt: 0.4)
     endpoint.script((503, {}, {"error": "gone"}))

@@ -347,6 +347,21 @@ def test_a_server_is_asked_with_its_log_probabilities_and_its_key_shows_nowhere(
     assert not [file for file in here.rglob("*") if file.is_file() and key.encode() in file.read_bytes()]
 
 
+def test_an_evaluation_that_waits_for_a_dead_judge_says_so_by_its_address_and_the_tries(alpaca, monkeypatch):
+    said_aloud = []
+    monkeypatch.setattr("selfreward.rundir.progress.Progress.say", lambda self, text: said_aloud.append(text))
+    monkeypatch.setattr("selfreward.rundir.progress.OFTEN", 0.1)
+    monkeypatch.setattr("selfreward.rundir.progress.BEAT", 0.02)
+    monkeypatch.setattr("selfreward.engines.sampling.server.backoff", lambda attempt: 0.4)
+    endpoint = Endpoint()
+    endpoint.script((503, {}, {"error": "gone"}))
+    judge = f"{endpoint.url}#gpt"
+    result = evaluate("judges:Echo", alpaca, "--judge", judge, "--set", f'servers."{judge}".retries=2')
+    assert result.exit_code == 1 and "no completion in 3 tries" in result.stderr.splitlines()[-1]
+    lines = "\n".join(said_aloud)
+    assert f"{endpoint.url} (gpt) does not answer: status 503, 1 of 3 tries failed" in lines and "2 of 3 tries" in lines
+
+
 def authorizations(sent):
     return {{name.lower(): value for name, value in headers.items()}.get("authorization") for headers in sent}
 

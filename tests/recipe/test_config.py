@@ -10,7 +10,7 @@ import pytest
 
 import selfreward
 from selfreward.errors import SelfRewardError
-from selfreward.recipe import Recipe, Section, load_recipe, read_recipe
+from selfreward.recipe import Recipe, Section, load_recipe, read_recipe, set_field, shipped_recipes
 from selfreward.recipe.recipe import known_fields
 
 PACKAGE = Path(selfreward.__path__[0])
@@ -272,3 +272,27 @@ def test_a_change_that_cannot_be_is_told_as_a_fault_of_the_change_and_not_of_the
         load_recipe(file, changes)
     assert caught.value.where == where.format(file=file)
     assert not text or load_recipe(file, {"iterations": 2})
+
+
+def test_a_name_with_dots_stands_in_quotes():
+    recipe = load_recipe(shipped_recipes()["micro"], {'drift.limits."flukes.rate".above': 0.2})
+    assert recipe.drift.limits["flukes.rate"].above == 0.2
+    with pytest.raises(SelfRewardError, match=r"unknown field drift\.limits\.flukes\.rate"):
+        load_recipe(shipped_recipes()["micro"], {"drift.limits.flukes.rate.above": 0.2})
+
+
+@pytest.mark.parametrize(
+    ("field", "tree"),
+    [
+        ("a.b", {"a": {"b": 1}}),
+        ('a."b.c"', {"a": {"b.c": 1}}),
+        ('servers."http://h:1/v1#m".url', {"servers": {"http://h:1/v1#m": {"url": 1}}}),
+        ('"a.b"', {"a.b": 1}),
+        ("a..b", {"a": {"": {"b": 1}}}),
+        ('a."b', {"a": {'"b': 1}}),
+    ],
+)
+def test_fields_are_set_by_their_dotted_names(field, tree):
+    made = {}
+    set_field(made, field, 1)
+    assert made == tree

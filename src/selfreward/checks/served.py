@@ -26,8 +26,6 @@ FROZEN = "frozen judge"
 """The part of a model that grades for the monitors alone."""
 GRADES = {"judge", FROZEN}
 """Parts that give scores, `judge.samples` of each response."""
-OFTEN = 5.0
-"""Seconds between two lines about a server that is waited for."""
 SETTINGS_OF_ITS_OWN = "Look at the server's own settings, give what it needs in extra, or name another server"
 ASKED = "servers.json"
 """A file beside the attempts of a run: the servers that were asked before it, and their answers."""
@@ -82,7 +80,7 @@ def meet(
     config, model = recipe.servers[name], outside_model(name, recipe.servers)
     engine = ServerModel(config if retries is None else config.model_copy(update={"retries": retries}))
     try:
-        with progress.meanwhile(lambda: engine.trouble or f"asking {config.url}", OFTEN) if progress else nullcontext():
+        with progress.waiting_for(engine, config.url) if progress else nullcontext():
             honours = probe(engine, model)
             found = list(findings(name, parts, recipe, honours))
             if not any(finding.level == "error" for finding in found):

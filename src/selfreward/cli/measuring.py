@@ -124,18 +124,18 @@ def _evaluate(
     **options: str | None,
 ) -> None:  # fmt: skip
     from selfreward.measure import evaluate, name_servers
-    from selfreward.recipe import set_field
+    from selfreward.recipe import merged, set_field
     from selfreward.reports import describe_result
 
     values: dict[str, Any] = {field: value for field, value in options.items() if value is not None}
     for field, value in changed(changes).items():
         if field.startswith("data.") and isinstance(values.get("data"), str):
             values["data"] = {"path": values["data"]}
-        set_field(values, field.split("."), value)
+        set_field(values, field, value)
     _imply(values)
     named = [values.get("judge"), model, values.get("against")]
     servers = name_servers([text for text in named if isinstance(text, str)], key_env)
-    result, file = evaluate(model, kind, {**values, "servers": servers}, name, recipe, folder, stopping())
+    result, file = evaluate(model, kind, merged({"servers": servers}, values), name, recipe, folder, stopping())
     say(f"{describe_result(result)}\n{file}")
 
 

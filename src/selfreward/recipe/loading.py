@@ -87,7 +87,7 @@ def _changed(tree: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
             tree[table][name] = {"path": path}
     for name, value in changes.items():
         if "." in name:
-            set_field(tree, name.split("."), value)
+            set_field(tree, name, value)
         else:
             tree = merged(tree, {name: value})
     return tree
@@ -110,8 +110,13 @@ def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return {**tree, **changes, **both}
 
 
-def set_field(tree: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set a field by its path, in tables made where they are missing. Raises `SelfRewardError` where one is no table."""
+PART = re.compile(r'(?:^|\.)(?:"([^"]*)"(?=\.|$)|([^.]*))')
+"""A part of a field's name. One that has dots itself stands in quotes, as in TOML: drift.limits."flukes.rate".above."""
+
+
+def set_field(tree: dict[str, Any], field: str, value: Any) -> None:
+    """Set a field by its dotted name, in tables made where they are missing. Raises `SelfRewardError` where one is no table."""
+    path = [part[1] or part[2] for part in PART.finditer(field)]
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
         if not isinstance(tree, dict):

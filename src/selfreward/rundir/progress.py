@@ -9,10 +9,10 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from threading import Event, RLock, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from selfreward.errors import Stopped, amount, shown, terminal
 from selfreward.rundir.seen import done_of
@@ -23,8 +23,17 @@ if TYPE_CHECKING:
 
 EVERY = 10.0
 """Seconds between two plain lines of one stage."""
+OFTEN = 5.0
+"""Seconds between two lines about a server that is waited for before the first stage."""
 BEAT = 1.0
 """Seconds between two looks at whether a line is due."""
+
+
+class Server(Protocol):
+    """An engine that somebody else runs."""
+
+    trouble: str
+    """The reason why it does not answer; empty while it does."""
 
 
 class Progress:
@@ -77,6 +86,10 @@ class Progress:
 
         with self._beating(show):
             yield
+
+    def waiting_for(self, server: Server, url: str) -> AbstractContextManager[None]:
+        """Say every few seconds that `server` is being asked at `url`, or why it does not answer."""
+        return self.meanwhile(lambda: server.trouble or f"asking {url}", OFTEN)
 
     @contextmanager
     def _beating(self, show: Callable[[], None]) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -80,12 +80,13 @@ def evaluate(
     evaluated = _checkpoint(subject, settings)
     names = settings.model_dump(include=set(PARTS))
     others = {part: _checkpoint(find_subject(other), settings) for part, other in names.items()}
-    lines = _assert_reachable([evaluated, *others.values()], settings, finished=(path / RESULT).exists())
+    progress = Progress(path / "logs", stopping)
+    lines = _assert_reachable([evaluated, *others.values()], settings, progress, finished=(path / RESULT).exists())
     models = assert_models([evaluated, *others.values()], settings.backend)
     rundir = RunDir(path, {"model": model, "on": kind, **settings.model_dump(mode="json", exclude_none=True)}, models)
     try:
         opener = partial(open_model, config=settings.backend, servers=settings.servers)
-        run = Runner(rundir, opener, _no_training, Progress(rundir.logs, stopping))
+        run = Runner(rundir, opener, _no_training, progress)
         for line in dict.fromkeys(lines):
             run.progress.say(line)
         for table, longest in ((table, bound["max_tokens"]) for table, bound in bounds.items()):
@@ -124,8 +125,8 @@ def _verdicts(kind: str, changes: Mapping[str, Any], path: Path) -> dict[str, di
     }
 
 
-def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished: bool) -> list[str]:
-    """Lines to say about the servers among `models`, each asked once where anything is to be asked.
+def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, progress: Progress, finished: bool) -> list[str]:
+    """Lines to say about the servers among `models`, each asked once where anything is to be asked; `progress` tells of waiting.
 
     Raises `SelfRewardError` where one of `models` cannot be opened, or does not answer.
     """
@@ -141,11 +142,8 @@ def _assert_reachable(models: Sequence[Checkpoint], settings: Settings, finished
 
             config = settings.servers[served]
             said += [f"{served}: {line}"] if (line := too_many(config)) else []
-            engine = ServerModel(config)
-            try:
+            with closing(ServerModel(config)) as engine, progress.waiting_for(engine, config.url):
                 assert_answers(engine, model)
-            finally:
-                engine.close()
     return said
 
 
