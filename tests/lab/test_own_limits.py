@@ -51,22 +51,30 @@ def test_the_first_reading_is_what_is_usual_and_one_without_a_width_is_left_to_t
 
 
 def test_the_distance_from_its_own_first_models_by_hand():
-    assert own_distances(run(0, readings=(1.0, 7.0, 4.0), half=2.0), NONE) == {"M3": 1.5**2}  # M2 differs, and M1 was first
+    """M1 and M3 are each known to 2, so their difference to the root of 8."""
+    far = own_distances(run(0, readings=(1.0, 7.0, 4.0), half=2.0), NONE)  # M2 differs, and M1 was first
+    assert far == {"M3": pytest.approx(3**2 / 8)}
     assert own_distances(run(0, readings=(0.0, 0.0, 99.0)), NONE) == {"M3": 36}  # capped
-    assert furthest([run(0, readings=(0, 0, 2)), run(1, readings=(0, 0, -3))], NONE) == [9, 4]
+    assert furthest([run(0, readings=(0, 0, 2)), run(1, readings=(0, 0, -3))], NONE) == pytest.approx([4.5, 2])
+
+
+def test_a_first_interval_that_came_out_narrow_by_luck_does_not_alarm_ever_after():
+    narrow = run(0, readings=(0.0, 0.0, 3.0))
+    narrow.models["M1"].half["a.b"] = 0.01
+    assert own_distances(narrow, NONE) == {"M3": pytest.approx(3**2 / (1 + 0.01**2))}
 
 
 def test_a_run_without_intervals_is_read_with_the_mean_widths_of_those_that_have_them():
     old = bare(run(0, readings=(0.0, 0.0, 3.0)))
     assert own_distances(old, NONE) == {}
     widths = mean_widths([run(1, half=1.0), run(2, half=2.0), old])
-    assert widths == {"M1": {"a.b": 1.5}, "M2": {"a.b": 1.5}}
-    assert own_distances(old, widths) == {"M3": 4}
-    assert mean_widths([run(1, half=0.0), run(2, half=2.0)]) == {"M1": {}, "M2": {}}  # in one of two
+    assert widths == {name: {"a.b": 1.5} for name in ("M1", "M2", "M3")}
+    assert own_distances(old, widths) == {"M3": pytest.approx(3**2 / (2 * 1.5**2))}
+    assert mean_widths([run(1, half=0.0), run(2, half=2.0)]) == {"M1": {}, "M2": {}, "M3": {}}  # in one of two
 
 
 def test_false_alarms_and_detection_by_a_runs_own_limits_by_hand():
-    fitted = [bare(run(seed, readings=(0.0, 0.0, 1.0 + at / 100))) for at, seed in enumerate(OWN)]
+    fitted = [run(seed, readings=(0.0, 0.0, 1.0 + at / 100)) for at, seed in enumerate(OWN)]
     clean = [run(seed, readings=(0.0, 0.0, 5.0 if at < 2 else 1.0)) for at, seed in enumerate(FRESH[40:48])]
     planted = [
         run(seed, TURN.name, readings=(0.0, 0.0, 9.0 if at else 0.0), true=(3, 4, 1)) for at, seed in enumerate(TURNED[:4])
@@ -74,15 +82,15 @@ def test_false_alarms_and_detection_by_a_runs_own_limits_by_hand():
     truth = true_scores([run(seed, true=(3, 4 + seed / 10, 4 + seed / 10)) for seed in range(3)])
     row = {"arm": TURN.name, "defect": "noise", "how": TURN.how, "kind": "turned", "strength": 1.0, "runs": 4, "harmed": 4}
     found = tabulate_own([*fitted, *clean, *planted], [row], truth)
-    assert found["limit"] == pytest.approx(1.38**2)  # of 40 the second furthest: two of 41 may be as far or farther
+    assert found["limit"] == pytest.approx(1.38**2 / 2)  # of 40 the second furthest: two of 41 may be as far or farther
     false = found["false_alarms"]
-    assert (false["found"], false["of"], found["intervals"]) == (2, 8, 12)
+    assert (false["found"], false["of"], found["intervals"]) == (2, 8, 52)
     assert [(row["alarmed"], row["in_time"]) for row in found["defects"]] == [(3, 3)]
     page = "\n".join(own_lines(found))
     assert "| noise from M3 on | 1 | 4 | 3 | 4 | 3 of 4 |" in page and "begun on the way: 3 of 4 in time" in page
     assert "2 of 8 other clean runs" in page
     assert tabulate_own([*fitted[:18], *clean], [row], truth) is None  # 18 cannot hold 5 %
-    assert tabulate_own(fitted, [row], truth) is None  # nothing has intervals
+    assert tabulate_own(list(map(bare, fitted)), [row], truth) is None  # nothing has intervals
 
 
 def test_what_shows_before_a_defect_begins_is_not_its_work():

@@ -164,6 +164,8 @@ def test_calibrate_makes_a_baseline_of_one_run_from_its_own_first_models(tmp_pat
     baseline = Baseline.model_validate_json(out.read_text())
     assert baseline.usual == {name: {"a": (1.0, 1.0), "b": (2.0, 0.5)} for name in ("M3", "M4")}
     joint = load_joint(DriftConfig(baseline=str(out)))
-    beyond = read_joint([reading("a", 4.0, "M3"), reading("b", 2.0, "M3")], "M3", DriftConfig(), joint)
-    assert (beyond.value, beyond.verdict) == (4.5, "warn")  # three half widths, squared, and none
+    later = [reading("a", 4.0, "M3", reach=0.75), reading("b", 2.0, "M3")]  # an interval half .75 wide, beside one half 1 wide
+    beyond = read_joint(later, "M3", DriftConfig(false_alarms=0.08), joint)
+    assert beyond.value == pytest.approx((3 / 1.25) ** 2 / 2) and beyond.behind == {"a": pytest.approx(2.4), "b": 0.0}
+    assert read_joint([reading("a", 7.0, "M3"), later[1]], "M3", DriftConfig(), joint).verdict == "warn"
     assert read_joint([reading("a", 4.0, "M2")], "M2", DriftConfig(), joint).verdict == "ok"

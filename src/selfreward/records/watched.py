@@ -42,6 +42,8 @@ class Baseline(Record):
 
     usual: dict[str, dict[str, tuple[float, float]]]
     """Model → figure → its usual value and spread: mean and standard deviation over clean runs."""
+    own: bool = Field(False, exclude_if=lambda own: not own)
+    """Usual values are the run's own, and spreads half the widths of their intervals; that of a model's own adds to each."""
     furthest: tuple[float, ...]
     """The distance of the furthest model of each clean run that `usual` is not taken from, largest first."""
 

@@ -15,7 +15,7 @@ from selfreward.lab.defects.fit import Clean, caught, first_harm, since
 from selfreward.lab.defects.runs import LabRun
 from selfreward.lab.defects.table import at_least, at_most
 from selfreward.lab.defects.worlds import EASY, World
-from selfreward.measure import FIRST, distance, furthest_in_the_laboratory, own_usual
+from selfreward.measure import FIRST, distance, furthest_in_the_laboratory, own_usual, widened
 from selfreward.records import Baseline
 
 OWN = FRESH[:40]
@@ -29,12 +29,12 @@ Widths = Mapping[str, Mapping[str, float]]
 
 
 def mean_widths(runs: Iterable[LabRun]) -> Widths:
-    """Means over the clean runs that have intervals, of M1 and M2."""
+    """Means over the clean runs that have intervals."""
     with_intervals = [run for run in runs if run.arm == "clean" and run.models["M1"].half]
-    widths: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in FIRST}
+    widths: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in with_intervals:
-        for name in FIRST:
-            for figure, half in (run.models[name].half if name in run.models else {}).items():
+        for name, seen in run.models.items():
+            for figure, half in seen.half.items():
                 widths[name][figure] += [half] if half else []
     return {
         name: {figure: fmean(found) for figure, found in figures.items() if len(found) >= KNOWN * len(with_intervals)}
@@ -43,21 +43,18 @@ def mean_widths(runs: Iterable[LabRun]) -> Widths:
 
 
 def own_distances(run: LabRun, widths: Widths) -> dict[str, float]:
-    """Model after M2 → its distance from the run's own M1 and M2, by its own intervals or else by `widths`."""
+    """Model after M2 → its distance from the run's own M1 and M2, by their intervals or else by `widths`."""
+    halves = {name: seen.half or widths.get(name, {}) for name, seen in run.models.items()}
     read = {
         name: {figure: value for figure, value in seen.readings.items() if value is not None} for name, seen in run.models.items()
     }
-    first = (
-        {
-            figure: (read[name][figure], half)
-            for figure, half in (run.models[name].half or widths[name]).items()
-            if figure in read[name]
-        }
+    usual = own_usual(
+        {figure: (read[name][figure], half) for figure, half in halves[name].items() if figure in read[name]}
         for name in FIRST
         if name in read
     )
-    usual = own_usual(first)
-    return {name: far for name in read if name not in FIRST and (far := distance(read[name], usual)) is not None}
+    far = {name: distance(read[name], widened(usual, halves[name])) for name in read if name not in FIRST}
+    return {name: distance for name, distance in far.items() if distance is not None}
 
 
 def furthest(runs: Iterable[LabRun], widths: Widths) -> list[float]:
@@ -68,7 +65,7 @@ def furthest(runs: Iterable[LabRun], widths: Widths) -> list[float]:
 def shipped(runs: Sequence[LabRun]) -> list[float]:
     """The distances of the clean runs that limits are fitted on, as `measure/text/own_distances.json` has them."""
     fitted = (run for run in runs if run.arm == "clean" and run.seed in OWN)
-    return [round(far, 5) for far in furthest(fitted, mean_widths(runs))]
+    return [round(far, 5) for far in furthest(fitted, {})]
 
 
 def tabulate_own(
@@ -109,7 +106,7 @@ def _row(
 
 INTRODUCTION = """## Limits from the run itself
 
-Without clean runs, a run's own M1 and M2 are what later models are held against, in half widths of their intervals
+Without clean runs, a run's own M1 and M2 are what later models are held against, in half widths of both intervals
 (`selfreward calibrate RUN`). The limit, {limit:.2f}, is what {share:.0%} of the clean runs of seeds {first} to {last} go beyond
 at most{where}. {widths}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from math import hypot
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -89,6 +90,16 @@ def distance(figures: Mapping[str, float], usual: Mapping[str, tuple[float, floa
     for name, off in deviations(figures, usual).items():
         squares[name.partition(".")[0]].append(min(abs(off), CAP) ** 2)
     return fmean(map(fmean, squares.values())) if squares else None
+
+
+def half_width(interval: tuple[float, float]) -> float:
+    """Half the width of an interval."""
+    return (interval[1] - interval[0]) / 2
+
+
+def widened(usual: Mapping[str, tuple[float, float]], halves: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    """`usual` of half widths of intervals, with that of another reading added to each: a difference has the errors of both."""
+    return {name: (value, hypot(half, halves.get(name, 0.0))) for name, (value, half) in usual.items()}
 
 
 def deviations(figures: Mapping[str, float], usual: Mapping[str, tuple[float, float]]) -> dict[str, float]:

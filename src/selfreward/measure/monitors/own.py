@@ -1,6 +1,8 @@
 """A baseline from the run itself, for whom no clean runs have been made: its first models are what later ones are held against.
 
-The spread of a figure is half the width of its first interval, so that a distance of about 1 is what chance alone makes of it. A
+A difference between two readings has the errors of both: the spread of a figure is half the width of its first interval with half
+that of the later one, as independent errors add. With the first alone, one that came out narrow by luck, of a figure over six
+prompts, alarmed ever after: of 60 clean runs of the harder world 11, and not the 5 % of the easy one. A
 sound loop moves as well, for its models learn. How far clean runs go by this measure is known of the laboratory alone, and so is
 the share of false alarms: in another world it is no promise.
 """
@@ -12,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 
 from selfreward.errors import SelfRewardError
-from selfreward.measure.monitors.joint import JOINT
+from selfreward.measure.monitors.joint import JOINT, half_width
 from selfreward.records import Baseline
 from selfreward.rundir import RunView
 
@@ -35,7 +37,7 @@ def spreads_of(run: RunView) -> dict[str, dict[str, tuple[float, float]]]:
     """Model → figure → value and half width, of all figures that were read with an interval; the joint one is left out."""
     return {
         name: {
-            each.monitor: (each.value, (each.interval[1] - each.interval[0]) / 2)
+            each.monitor: (each.value, half_width(each.interval))
             for each in model.watched
             if each.value is not None and each.interval and each.monitor != JOINT
         }
@@ -57,7 +59,7 @@ def own_baseline(run: RunView) -> Baseline:
         what = f"has not watched {' and '.join(missing)}, and {HELD_AGAINST}"
         raise SelfRewardError(what, str(run.folder), "Let it go on until both are watched, by a recipe with [drift]")
     usual = own_usual(spreads[name] for name in FIRST)
-    return Baseline(usual=dict.fromkeys(later, usual), furthest=furthest_in_the_laboratory())
+    return Baseline(usual=dict.fromkeys(later, usual), own=True, furthest=furthest_in_the_laboratory())
 
 
 def furthest_in_the_laboratory() -> tuple[float, ...]:
