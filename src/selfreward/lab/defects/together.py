@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from selfreward.lab.defects.arms import FITTING, FRESH, KINDS, TESTING, TURN, arms
-from selfreward.lab.defects.fit import Clean, caught, first_harm, since, true_scores
+from selfreward.lab.defects.fit import Clean, Limits, caught, first_alarm, first_harm, fit, since, true_scores
 from selfreward.lab.defects.own import own_lines, tabulate_own
 from selfreward.lab.defects.runs import LabRun
 from selfreward.lab.defects.table import HARMFUL, at_least, at_most, counted
@@ -37,6 +37,7 @@ def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]], 
     if limit is None:
         return None
     joint, truth = Joint(baseline, limit), true_scores(clean[FITTING])
+    false = _false(clean[FRESH], joint, fit(clean[FITTING])) if clean[FRESH] else None
     by_name = {arm.name: arm for arm in arms(world)}
     grouped = [(row, [run for run in runs if run.arm == row["arm"]]) for row in single]
     rows = [_row(row, of_arm, by_name[row["arm"]].begins, joint, truth) for row, of_arm in grouped]
@@ -44,15 +45,18 @@ def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]], 
     harmful = [row for row in rows if row["harmed"] >= HARMFUL * row["runs"]]
     return {
         "spread_from": (len(clean[FITTING]) + len(clean[TESTING])) // 2, "compared_with": len(baseline.furthest), "limit": limit,
-        "holds": baseline.finest, "defects": rows, "fresh": _false(clean[FRESH], joint) if clean[FRESH] else None,
+        "holds": baseline.finest, "defects": rows, "fresh": false,
         "harmful": {kind: _seen([row for row in harmful if row["kind"] == kind]) for kind in KINDS},
         "all": {kind: _seen(rows) for kind, rows in of_kind.items()}, "own": tabulate_own(runs, rows, truth, world),
     }  # fmt: skip
 
 
-def _false(clean: Sequence[LabRun], joint: Joint) -> dict[str, Any]:
+def _false(clean: Sequence[LabRun], joint: Joint, limits: Limits) -> dict[str, Any]:
+    """False alarms of the joint figure, and of it and the single limits together."""
     alarm = [first_beyond(figures_of(run), joint) for run in clean]
-    return {**at_most(sum(model is not None for model in alarm), len(clean))._asdict(), "alarm_at": counted(alarm)}
+    either = sum(bool(model or first_alarm(run, limits)) for model, run in zip(alarm, clean, strict=True))
+    of_joint, of_either = (at_most(count, len(clean))._asdict() for count in (sum(map(bool, alarm)), either))
+    return {**of_joint, "alarm_at": counted(alarm), "either": of_either}
 
 
 def _row(single: Mapping[str, Any], runs: Sequence[LabRun], begins: int, joint: Joint, truth: Clean) -> dict[str, Any]:
@@ -69,6 +73,7 @@ def _seen(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 FRESH_SEEDS = """**False alarms on fresh seeds**: {found} of {of} clean runs, fewer than {bound:.1%} with 95 % confidence.
+**False alarms by it or by a single limit**: {either[found]} of {of} clean runs, fewer than {either[bound]:.1%}.
 
 """
 SAID = {
