@@ -404,7 +404,7 @@ def test_numbers_that_a_page_quotes_are_those_of_the_code():
 
     quoted = {
         "cluster.md": [f"refreshed every {locks.REFRESHED:g} seconds", f"when {locks.STALE / 60:g} minutes pass"],
-        "engines.md": [f"{HELD / 1e6:.1f} million of them at a time", f"more\n  than {KEPT / 1e6:.1f} million"],
+        "engines.md": [f"{HELD / 1e6:.1f} million of them at a time", f"more than {KEPT / 1e6:.1f} million"],
         "own-model.md": [
             f"first {checkers.READ:,} characters of an answer for two seconds",
             f"the first `drift.sample` ({recipe_field('drift.sample').default})",
