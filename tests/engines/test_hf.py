@@ -182,7 +182,7 @@ def test_samples_with_the_same_words_so_far_are_read_once(llama, monkeypatch):
     assert answers == [(7, 8, 13, 15), (7, 8, 8, 15), (7, 10, 14, 15), (9, 12, 14, 15)]
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], OF_THEIR_OWN[0]])
+@pytest.mark.parametrize("kind", ["llama", next(iter(OF_THEIR_OWN))])
 def test_a_closed_engine_is_out_of_memory_before_garbage_is_sought(kind, tmp_path):
     engine = HFModel(make_model(tmp_path, kind, stops=STOPS), CPU)
     gc.collect()
