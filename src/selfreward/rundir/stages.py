@@ -204,7 +204,7 @@ class ModelFolder:
                 stage.write(stage.dropped, dropped)
 
             def train(advance: Advance) -> Path:
-                for model in {model.path: model for model in (start, reference)}.values():
+                for model in (start,) if reference == start else (start, reference):
                     assert_unchanged(model)
                 hand_on(before, stage.work)
                 given = fitting, start.path, reference.path, config, seed, stage.work, advance
