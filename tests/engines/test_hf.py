@@ -1,8 +1,10 @@
 """Sampling with transformers: the same words as `generate()`, drawn as they should be, whoever else is in the batch."""
 
 import functools
+import gc
 import json
 import random
+import weakref
 from collections import Counter
 from itertools import groupby
 
@@ -178,6 +180,20 @@ def test_samples_with_the_same_words_so_far_are_read_once(llama, monkeypatch):
     answers = [answer.ids for answer in llama.generate(requests)]
     assert read[2:] == [[[7], [7], [9]], [[8], [10], [12]], [[13], [14], [14], [8]]]
     assert answers == [(7, 8, 13, 15), (7, 8, 8, 15), (7, 10, 14, 15), (9, 12, 14, 15)]
+
+
+@pytest.mark.parametrize("kind", ["llama", next(iter(OF_THEIR_OWN))])
+def test_a_closed_engine_is_out_of_memory_before_garbage_is_sought(kind, tmp_path):
+    engine = HFModel(make_model(tmp_path, kind, stops=STOPS), CPU)
+    gc.collect()
+    gc.disable()
+    try:
+        texts(engine, [ask(prompt) for prompt in ALIKE])
+        held = weakref.ref(engine.model), weakref.ref(engine._reader)
+        engine.close()
+        assert [kept() for kept in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_texts_that_grow_keep_their_places_where_they_can():

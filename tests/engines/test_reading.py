@@ -88,9 +88,13 @@ def test_log_probs_and_gradient_are_those_of_trl_with_every_prompt_read_once(kin
         assert torch.allclose(learnt[name], of_weight, atol=1e-4 * max(1.0, of_weight.abs().max().item())), name
 
 
+@pytest.mark.parametrize("kept", [7 * 64 - 1, 7 * 64], ids=["made again", "kept"])
 @pytest.mark.parametrize("held", [64, 3 * 64, 1 << 24])
-def test_scores_do_not_hang_on_how_many_logits_are_held(held, monkeypatch):
+def test_scores_do_not_hang_on_how_many_logits_are_held_or_kept(held, kept, monkeypatch):
     monkeypatch.setattr(likelihood, "HELD", held)
+    monkeypatch.setattr(likelihood, "KEPT", kept)
+    products, multiply = [], torch.mm
+    monkeypatch.setattr(torch, "mm", lambda *given, **named: (products.append(named["out"].shape), multiply(*given, **named))[1])
     torch.manual_seed(1)
     hidden, weight, bias = (torch.randn(*size, dtype=torch.float64, requires_grad=True) for size in ((7, 5), (64, 5), (64,)))
     words = torch.tensor([3, 63, 0, 3, 9, 10, 11])
@@ -101,6 +105,18 @@ def test_scores_do_not_hang_on_how_many_logits_are_held(held, monkeypatch):
     assert torch.allclose(found.log_probs, likely[range(7), words])
     assert torch.allclose(found.entropy, -(likely.exp() * likely).sum(-1))
     assert torch.allclose(found.mean_logits, logits.mean(-1)) and torch.equal(found.is_top1, logits.argmax(-1) == words)
+    products.clear()
+    found.log_probs.sum().backward()
+    assert sum(rows for rows, width in products if width == 64) == (0 if kept == 7 * 64 else 7)  # logits made again
+
+
+def test_nothing_is_kept_where_nothing_is_learnt(monkeypatch):
+    weight = torch.randn(64, 5, requires_grad=True)
+    found: list[object] = []
+    monkeypatch.setattr(likelihood, "_room", lambda *given, make=likelihood._room: found.append(0) or make(*given))
+    with torch.no_grad():
+        score(torch.randn(7, 5), weight, None, torch.arange(7))
+    assert len(found) == 2  # one part of logits and one of their exponents, whatever the length
 
 
 def test_each_response_sees_its_prompt_and_itself_and_nothing_else():
@@ -179,4 +195,4 @@ def test_a_model_in_another_precision_stays_as_trl_has_it():
 
 
 def test_the_memory_that_is_told_of_is_that_of_the_logits_that_are_held():
-    assert memory.HELD == likelihood.HELD
+    assert memory.HELD == likelihood.HELD and memory.KEPT == likelihood.KEPT

@@ -326,6 +326,28 @@ def test_before_training_begins_the_reference_is_gone_from_memory(policy, base, 
     assert len(loaded) == 1  # the model in training is its own reference
 
 
+@pytest.mark.parametrize("kind", ["SFT", "DPO"])
+def test_a_model_is_written_without_optimizer_and_gradients_and_gone_from_memory_after(kind, base, tmp_path, monkeypatch):
+    trainers, beside, write = [], [], trl.write_model
+    name = f"Planned{kind}Trainer"
+
+    class Watched(getattr(trl, name)):
+        def train(self, *given, **named):
+            trainers.append(self)
+            return super().train(*given, **named)
+
+    def watched(learner, trained, folder):
+        gradients = [weight for weight in trained.parameters() if weight.grad is not None]
+        beside.append((len(trainers[0].optimizer.state), len(gradients), sum(weight.numel() for weight in trained.parameters())))
+        return write(learner, trained, folder)
+
+    monkeypatch.setattr(trl, name, Watched)
+    monkeypatch.setattr(trl, "write_model", watched)
+    made = sft(base, tmp_path) if kind == "SFT" else dpo(base, base, tmp_path)
+    assert beside == [(0, 0, sum(weight.numel() for weight in AutoModelForCausalLM.from_pretrained(made).parameters()))]
+    assert sum(weight.numel() for weight in trainers[0].model.parameters()) == 0
+
+
 def test_a_training_that_is_gone_on_with_does_not_ask_its_reference_again(base, tmp_path, monkeypatch, undisturbed):
     expected = undisturbed(train_dpo_here)
     with pytest.raises(Killed):

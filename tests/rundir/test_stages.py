@@ -9,8 +9,20 @@ from selfreward.engines import load_checkpoint
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.errors import OutOfMemory, SelfRewardError
 from selfreward.recipe import NO_MATTER, DPOConfig, SFTConfig, TrainerConfig
-from selfreward.records import Dropped, Pair, Prompt, Request, Response, Sampling, contrasts, preference_texts
-from selfreward.rundir import MODEL, PROMPTS, RESPONSES, Progress, RunDir, Runner, versions
+from selfreward.records import (
+    Dropped,
+    Pair,
+    Prompt,
+    Request,
+    Response,
+    Sampling,
+    contrasts,
+    file_hash,
+    files,
+    fingerprint,
+    preference_texts,
+)
+from selfreward.rundir import MODEL, PROMPTS, RESPONSES, Progress, RunDir, Runner, stages, versions
 from selfreward.rundir.trainings import decisive
 from selfreward.steps import Answering
 from tinyrun import Killed, go, make_world, quiet
@@ -218,6 +230,21 @@ def test_a_training_is_made_again_from_the_same_examples_start_reference_and_set
     for given in changed:
         with pytest.raises(SelfRewardError, match="would not be the ones asked for"):
             run["M2"].train_dpo(*given)
+    folder.close()
+
+
+def test_weights_are_read_for_their_hash_once_before_a_training_and_once_after(tmp_path, base, monkeypatch):
+    read = []
+    for module in (files, stages):
+        monkeypatch.setattr(module, "file_hash", lambda path, hashed=file_hash: (read.append(path), hashed(path))[1])
+    folder, run = opened(tmp_path, None)
+    made = run["M2"].train_dpo([("p", "good", "bad")], base, base, DPOConfig(), 0)
+    weights = [path.parent for path in read if path.suffix == ".safetensors"]
+    assert weights == [base.path, made.path] and made.fingerprint == fingerprint(made.path)
+    hashes = run["M2"].receipt(MODEL)["files"]
+    assert hashes and all(hashes[name] == file_hash(folder.path / "M2" / name) for name in hashes)
+    with pytest.raises(SelfRewardError, match="which M0 was"):
+        run["M3"].train_dpo([("p", "good", "bad")], base, base.model_copy(update={"fingerprint": "other"}), DPOConfig(), 0)
     folder.close()
 
 

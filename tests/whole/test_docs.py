@@ -403,14 +403,14 @@ def test_what_a_method_is_said_to_be_refused_with_it_is_and_nothing_else_is(titl
 
 
 def test_numbers_that_a_page_quotes_are_those_of_the_code():
-    from selfreward.checks.memory import HELD
+    from selfreward.checks.memory import HELD, KEPT
     from selfreward.engines.sampling import client, probe, server
     from selfreward.records import locks
     from selfreward.steps import checkers, witnesses
 
     quoted = {
         "cluster.md": [f"refreshed every {locks.REFRESHED:g} seconds", f"when {locks.STALE / 60:g} minutes pass"],
-        "engines.md": [f"{HELD / 1e6:.1f} million of them at a time"],
+        "engines.md": [f"{HELD / 1e6:.1f} million of them at a time", f"more than {KEPT / 1e6:.1f} million"],
         "own-model.md": [
             f"first {checkers.READ:,} characters of an answer for two seconds",
             f"the first `drift.sample` ({recipe_field('drift.sample').default})",

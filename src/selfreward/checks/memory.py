@@ -16,6 +16,8 @@ ADAM = 8
 """Two moments of every trained parameter, in float32."""
 HELD = 1 << 24
 """Logits that are held at a time on a CPU in float32, twice (`engines.training.likelihood`)."""
+KEPT = 1 << 26
+"""The most of them that are kept there from the forward to the backward pass."""
 TILE = (4096, 32768)
 """Tokens and words of a tile of logits elsewhere, which TRL's kernels make."""
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -67,8 +69,11 @@ SURE = ("weights", "gradients", "optimizer", "reference", "copies in bfloat16")
 
 def _logits(shape: Shape, tokens: float, tiled: bool) -> float:
     """Bytes of the logits that are held at a time, by TRL in tiles, and of the gradient that the output matrix gets by them."""
-    part = min(tokens, TILE[0]) * min(shape.vocabulary, TILE[1]) if tiled else min(tokens * shape.vocabulary, HELD)
-    return (16 if tiled else 8) * part + 4.0 * shape.vocabulary * shape.hidden
+    logits = tokens * shape.vocabulary
+    held = min(logits, HELD)
+    beside = logits if logits <= KEPT else held
+    tiles = 4 * min(tokens, TILE[0]) * min(shape.vocabulary, TILE[1])
+    return 4.0 * ((tiles if tiled else held + beside) + shape.vocabulary * shape.hidden)
 
 
 def _per_token(shape: Shape, precision: Precision, longest: float, dropout: float) -> float:

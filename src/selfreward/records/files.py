@@ -47,14 +47,17 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
-def fingerprint(model: Path) -> str:
-    """16 hexadecimal digits over a model's weights and tokenizer. Raises `SelfRewardError` where there are none."""
+def fingerprint(model: Path, hashes: Mapping[Path, str] = {}) -> str:
+    """16 hexadecimal digits over a model's weights and tokenizer. Raises `SelfRewardError` where there are none.
+
+    `hashes`: those of files that were read just now.
+    """
     files = sorted({file for pattern in WEIGHTS for file in model.glob(pattern)} | _elsewhere(model))
     if not any(file.suffix == ".safetensors" for file in files):
         raise SelfRewardError("has no .safetensors weights", str(model), "Give a folder with a transformers model")
     total = hashlib.sha256()
     for file in files:
-        total.update(f"{file.name} {file_hash(file)}\n".encode())
+        total.update(f"{file.name} {hashes.get(file) or file_hash(file)}\n".encode())
     return total.hexdigest()[:16]
 
 

@@ -12,7 +12,7 @@ import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -249,10 +249,11 @@ class Stage:
         self.make_folder()
         self._save(self.plan, digest=digest, **plan)
 
-    def finish(self, digest: str, files: Iterable[Path], **facts: object) -> None:
-        """Write the receipt. `files` must be durable already; plan and journal are removed."""
-        hashes = {str(file.relative_to(self.folder)): file_hash(file) for file in files}
-        self._save(self.receipt, digest=digest, files=hashes, **facts)
+    def finish(self, digest: str, files: Iterable[Path] | Mapping[Path, str], **facts: object) -> None:
+        """Write the receipt. `files`, perhaps with their hashes, must be durable already; plan and journal are removed."""
+        hashes = files if isinstance(files, Mapping) else {file: file_hash(file) for file in files}
+        named = {str(file.relative_to(self.folder)): found for file, found in hashes.items()}
+        self._save(self.receipt, digest=digest, files=named, **facts)
         self._tidy()
 
     def damaged(self, file: Path, what: str) -> SelfRewardError:

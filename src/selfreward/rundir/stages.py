@@ -204,7 +204,7 @@ class ModelFolder:
                 stage.write(stage.dropped, dropped)
 
             def train(advance: Advance) -> Path:
-                for model in (start, reference):
+                for model in (start,) if reference == start else (start, reference):
                     assert_unchanged(model)
                 hand_on(before, stage.work)
                 given = fitting, start.path, reference.path, config, seed, stage.work, advance
@@ -246,8 +246,9 @@ class ModelFolder:
                 facts |= self._selected(stage, key, plan or {}, training, start, chooser)
             weights = sorted(file for file in (*stage.model.rglob("*"), stage.optimizer) if file.is_file())
             with self.run.progress.meanwhile(f"{stage}: reading its weights"):
-                receipt = {"fingerprint": fingerprint(stage.model), "start": start.fingerprint, **facts}
-                stage.finish(key, weights, **receipt)
+                hashes = {file: file_hash(file) for file in weights}
+                receipt = {"fingerprint": fingerprint(stage.model, hashes), "start": start.fingerprint, **facts}
+                stage.finish(key, hashes, **receipt)
         elif chooser:
             chooser.choose(self, on_the_way(stage, receipt["candidates"], start))  # its records are looked over too
         name = self.name if part is MODEL else f"{self.name} {part.name}"

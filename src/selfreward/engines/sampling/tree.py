@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from typing import Any
+from weakref import proxy
 
 import torch
 from torch import Tensor
@@ -106,7 +107,8 @@ class Tree(Cache):
     """Reads prompts and grows samples with `model`, which must use the attention called `NAME`."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__(layer_class_to_replicate=lambda: Layer(self))
+        itself: Any = proxy(self)  # weak: a tree that is done with takes its keys, values and model out of memory at once
+        super().__init__(layer_class_to_replicate=lambda: Layer(itself))
         self.model, self.device, self._called = model, model.device, cache_name(model) or CACHES[0]
         self.growing, self.trunk, self.own = "trunk", 0, 0
         self.real = torch.ones(1, 0, dtype=torch.bool, device=self.device)

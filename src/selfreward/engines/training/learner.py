@@ -83,6 +83,13 @@ def load_weights(path: Path, config: PretrainedConfig, **held: Any) -> PreTraine
     return AutoModelForCausalLM.from_pretrained(path, config=config, trust_remote_code=False, use_safetensors=True, **held)
 
 
+def let_go(model: torch.nn.Module) -> None:
+    """Free a model's weights, if they are not on a GPU: parts of a trainer refer to each other, and would keep them for long."""
+    for weight in model.parameters():
+        if weight.device.type == "cpu":
+            weight.data = weight.data.new_empty(0)
+
+
 def with_dropout(config: PretrainedConfig, dropout: float) -> PretrainedConfig:
     """A copy of a model's settings to train with: every dropout that it has is `dropout`, and outputs have names."""
     changed = copy.deepcopy(config)

@@ -28,7 +28,7 @@ from selfreward.engines.training.averaging import average
 from selfreward.engines.training.batches import Batches, Lengths, longest
 from selfreward.engines.training.checkpoints import Safe, last_whole, write_model
 from selfreward.engines.training.continued import Carried
-from selfreward.engines.training.learner import Learner, context, load_weights, with_dropout
+from selfreward.engines.training.learner import Learner, context, let_go, load_weights, with_dropout
 from selfreward.engines.training.planned import PlannedDPOTrainer, PlannedSFTTrainer
 from selfreward.engines.training.reading import read_thriftily
 from selfreward.engines.training.rehearsal import Rehearsal
@@ -222,8 +222,10 @@ def _train(trainer: Any, learner: Learner, examples: Sequence[Lengths], config: 
     with trainer.accelerator.main_process_first():
         checkpoint = last_whole(work)
     trainer.train(resume_from_checkpoint=checkpoint)
+    _forget(trainer.optimizer)
     trained = trainer.accelerator.unwrap_model(trainer.model)
     result = write_model(learner, trained, work / "made")
+    let_go(trained)
     settings = config.model_dump(include={"confidence", "loss", "average"})
     about = {**_read(trainer, config.steps(len(examples))), **_shared(trainer), **settings}
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in (about, *_logged(trainer)))
@@ -231,6 +233,12 @@ def _train(trainer: Any, learner: Learner, examples: Sequence[Lengths], config: 
         for folder in (result, *work.glob("step-*")):
             write_whole(folder / "metrics.jsonl", text)
     return result
+
+
+def _forget(optimizer: Any) -> None:
+    """Free what only a further step would need, before the model is written and its file read."""
+    optimizer.zero_grad()
+    optimizer.state.clear()
 
 
 def _read(trainer: Any, steps: int) -> dict[str, float]:
