@@ -28,7 +28,9 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> 
     if temperature == 0:
         return logits.argmax(-1)
     if logits.device.type == "cpu" and logits.shape[-1] > 2 * LIKELIEST:  # row by row, which caches hold
-        return torch.cat([by_bucket(likely(row, temperature), uniform, top_p) for row, uniform in zip(logits, uniforms, strict=True)])
+        return torch.cat(
+            [by_bucket(likely(row, temperature), uniform, top_p) for row, uniform in zip(logits, uniforms, strict=True)]
+        )
     way = by_value if logits.device.type == "cpu" else by_order
     return way(likely(logits, temperature), uniforms.double(), top_p)
 
