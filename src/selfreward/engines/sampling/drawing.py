@@ -28,9 +28,8 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> 
     if temperature == 0:
         return logits.argmax(-1)
     if logits.device.type == "cpu" and logits.shape[-1] > 2 * LIKELIEST:  # row by row, which caches hold
-        return torch.cat(
-            [by_bucket(likely(row, temperature), uniform, top_p) for row, uniform in zip(logits, uniforms, strict=True)]
-        )
+        rows = zip(logits, uniforms, strict=True)
+        return torch.cat([by_bucket(likely(row, temperature), uniform, top_p) for row, uniform in rows])
     way = by_value if logits.device.type == "cpu" else by_order
     return way(likely(logits, temperature), uniforms.double(), top_p)
 
@@ -78,7 +77,7 @@ def by_value(probabilities: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
 def by_bucket(probabilities: Tensor, uniform: Tensor, top_p: float) -> Tensor:
     """Draw from probabilities [word] the word [1] that `by_order` would, sorting only words as likely as the one that is sought.
 
-    A bucket holds the words whose probabilities have the same first sixteen bits, as floats: sign, exponent, start of the fraction.
+    A bucket holds the words whose probabilities, as floats, have the same first sixteen bits: exponent and start of the fraction.
     """
     held = probabilities.numpy()
     if np.isnan(held[0]):  # then all are

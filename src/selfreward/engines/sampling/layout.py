@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 def lay_by_inputs(model: PreTrainedModel) -> None:
     """Lay the float32 weights [output, input] of linear layers on a CPU out input by input; their values stay.
 
-    A product with a few rows, which a step of decoding is, then takes a tenth to a half less time (4 to 15 rows gain most), and one
-    with many as long as before.
+    A product with a few rows, as in a step of decoding, then takes a tenth to a half less time (4 to 15 rows gain most), one with
+    many rows as long as before.
     """
     for module in model.modules():
         if type(module) is torch.nn.Linear and module.weight.device.type == "cpu" and module.weight.dtype == torch.float32:
