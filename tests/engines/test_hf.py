@@ -146,6 +146,16 @@ def test_attention_and_its_weights_are_those_of_a_softmax_written_out(kind, cap)
     np.testing.assert_allclose(weight, total, rtol=1e-4, atol=1e-5)
 
 
+def test_weights_of_linear_layers_lie_input_by_input_and_are_the_ones_that_were_read(llama):
+    whole = dict(llama.whole.named_parameters())
+    linear = {f"{name}.weight" for name, module in llama.model.named_modules() if type(module) is torch.nn.Linear}
+    assert linear
+    for name, weight in llama.model.named_parameters():
+        assert torch.equal(weight, whole[name])
+        if weight.ndim == 2:
+            assert weight.T.is_contiguous() == (name in linear)
+
+
 def noted(monkeypatch, model, of):
     """A list to which `of` the ids of every pass of `model` is added."""
     read, forward = [], model.forward

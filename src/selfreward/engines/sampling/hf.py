@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from selfreward.engines.machine import find_device, memory_here, ran_out
 from selfreward.engines.protocols import Advance, likeliest, untold
 from selfreward.engines.sampling.drawing import Spellings, draw
+from selfreward.engines.sampling.layout import lay_by_inputs
 from selfreward.engines.sampling.plain import CANNOT, Plain, shortest
 from selfreward.engines.sampling.rows import Row, in_place
 from selfreward.engines.sampling.sizes import SEES_AHEAD, token_bytes
@@ -59,6 +60,7 @@ class HFModel:
         except Exception as error:  # tokenizers and safetensors raise nothing more specific
             raise _unreadable(path, first_line(error)) from error
         self.model.to(device).eval()
+        lay_by_inputs(self.model)
         self.device = torch.device(device)
         try:
             self.shares = suits(self.model)
