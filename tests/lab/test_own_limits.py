@@ -133,6 +133,7 @@ def test_rows_on_the_way_and_fresh_seeds_stand_apart_on_the_page():
     assert joint["fresh"]["found"] == 1 and joint["fresh"]["alarm_at"] == {"M1": 1}
     assert joint["fresh"]["either"]["found"] == 1  # the same run by both
     assert joint["all"]["turned"]["found"] == 10 and joint["all"]["first"] is None
+    assert [(found["found"], found["of"]) for found in joint["together"]["either"]] == [(10, 10), (10, 10)]
     page = as_markdown({**found, "joint": joint})
     assert "- *noise* from M3 on, strength 1, 10 runs" in page and "1 of 8 clean runs, fewer than" in page
     (picture,) = draw_pictures(found).values()

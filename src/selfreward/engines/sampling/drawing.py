@@ -88,11 +88,11 @@ def by_bucket(probabilities: Tensor, uniform: Tensor, top_p: float) -> Tensor:
 
     def reached(mass: float, side: Literal["left", "right"]) -> tuple[int, float]:
         """The word with which the likeliest reach `mass` (`right`: exceed it), and what they then have."""
-        bucket = min(np.searchsorted(sums, mass, side), len(sums) - 1)
+        bucket = min(int(np.searchsorted(sums, mass, side)), len(sums) - 1)
         words = np.flatnonzero(buckets == bucket)
         words = words[np.argsort(-held[words], kind="stable")]
         so_far = held[words].cumsum() + (sums[bucket - 1] if bucket else 0.0)
-        at = min(np.searchsorted(so_far, mass, side), len(words) - 1)
+        at = min(int(np.searchsorted(so_far, mass, side)), len(words) - 1)
         return int(words[at]), float(so_far[at])
 
     nucleus = reached(top_p, "left")[1]

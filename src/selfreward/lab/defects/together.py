@@ -36,11 +36,11 @@ def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]], 
     limit = baseline.limit(FALSE_ALARMS if world == EASY else max(FALSE_ALARMS, baseline.finest))
     if limit is None:
         return None
-    joint, truth = Joint(baseline, limit), true_scores(clean[FITTING])
-    false = _false(clean[FRESH], joint, fit(clean[FITTING])) if clean[FRESH] else None
+    joint, limits, truth = Joint(baseline, limit), fit(clean[FITTING]), true_scores(clean[FITTING])
+    false = _false(clean[FRESH], joint, limits) if clean[FRESH] else None
     by_name = {arm.name: arm for arm in arms(world)}
     grouped = [(row, [run for run in runs if run.arm == row["arm"]]) for row in single]
-    rows = [_row(row, of_arm, by_name[row["arm"]].begins, joint, truth) for row, of_arm in grouped]
+    rows = [_row(row, of_arm, by_name[row["arm"]].begins, joint, limits, truth) for row, of_arm in grouped]
     of_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
     harmful = [row for row in rows if row["harmed"] >= HARMFUL * row["runs"]]
     return {
@@ -48,6 +48,7 @@ def tabulate_joint(runs: Sequence[LabRun], single: Sequence[Mapping[str, Any]], 
         "holds": baseline.finest, "defects": rows, "fresh": false,
         "harmful": {kind: _seen([row for row in harmful if row["kind"] == kind]) for kind in KINDS},
         "all": {kind: _seen(rows) for kind, rows in of_kind.items()}, "own": tabulate_own(runs, rows, truth, world),
+        "together": {alarm: [_seen(harmful, alarm), _seen(rows, alarm)] for alarm in ALARMS},
     }  # fmt: skip
 
 
@@ -59,23 +60,32 @@ def _false(clean: Sequence[LabRun], joint: Joint, limits: Limits) -> dict[str, A
     return {**of_joint, "alarm_at": counted(alarm), "either": of_either}
 
 
-def _row(single: Mapping[str, Any], runs: Sequence[LabRun], begins: int, joint: Joint, truth: Clean) -> dict[str, Any]:
+def _row(
+    single: Mapping[str, Any], runs: Sequence[LabRun], begins: int, joint: Joint, limits: Limits, truth: Clean
+) -> dict[str, Any]:
     touched = [since(run, begins) for run in runs]
     alarm = [first_beyond(figures_of(run), joint) for run in touched]
-    seen = caught([first_harm(run, truth) for run in touched], alarm)
+    either = [
+        min(filter(None, (model, first_alarm(run, limits))), default=None) for model, run in zip(alarm, touched, strict=True)
+    ]
+    harm = [first_harm(run, truth) for run in touched]
+    seen = caught(harm, alarm)
     same = {name: single[name] for name in ("arm", "defect", "how", "kind", "strength", "runs", "harmed")}
-    return {**same, "single": single["in_time"], "joint": seen.in_time, "alarm_at": counted(alarm), "lead": seen.lead}
+    counts = {"single": single["in_time"], "joint": seen.in_time, "either": caught(harm, either).in_time}
+    return {**same, **counts, "alarm_at": counted(alarm), "lead": seen.lead}
 
 
-def _seen(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _seen(rows: Sequence[Mapping[str, Any]], alarm: str = "joint") -> dict[str, Any] | None:
     harmed = sum(row["harmed"] for row in rows)
-    return at_least(sum(row["joint"] for row in rows), harmed)._asdict() if harmed else None
+    return at_least(sum(row[alarm] for row in rows), harmed)._asdict() if harmed else None
 
 
 FRESH_SEEDS = """**False alarms on fresh seeds**: {found} of {of} clean runs, fewer than {bound:.1%} with 95 % confidence.
 **False alarms by it or by a single limit**: {either[found]} of {of} clean runs, fewer than {either[bound]:.1%}.
 
 """
+ALARMS = {"single": "single limits", "joint": "the joint alarm", "either": "either"}
+"""Alarm → its name in a sentence."""
 SAID = {
     "first": "planted from M1 on", "later": "thought of later, from M1 on", "turned": f"from M{TURN} on", "growing": "growing",
 }  # fmt: skip
@@ -89,8 +99,10 @@ together. The form of this alarm (squares, at most {cap:g} standard deviations, 
 
 {fresh}**Detection** in time, at the strengths that harm half of their runs, and of all harmed runs: {detection}.
 
-| defect | strength | harmed | in time by single limits | in time by the joint alarm | joint alarm, first at | lead, models |
-|---|---|---|---|---|---|---|"""
+**Detection of all defects together**, the same two: {together}.
+
+| defect | strength | harmed | in time by single limits | by the joint alarm | by either | joint alarm, first at | lead, models |
+|---|---|---|---|---|---|---|---|"""
 
 
 CHOSEN = """after these runs,
@@ -108,12 +120,13 @@ def joint_lines(figures: Mapping[str, Any] | None, world: World = EASY) -> Itera
         **{name: figures[name] for name in ("spread_from", "limit", "compared_with", "holds")}, cap=CAP,
         fresh=FRESH_SEEDS.format(**fresh) if fresh else "",
         detection="; ".join(f"{SAID[kind]} {_share(figures['harmful'][kind])}, {_share(figures['all'][kind])}" for kind in kinds),
+        together="; ".join(f"by {said} {', '.join(map(_share, figures['together'][alarm]))}" for alarm, said in ALARMS.items()),
     )  # fmt: skip
     for row in sorted(figures["defects"], key=lambda row: (KINDS.index(row["kind"]), row["defect"], row["strength"])):
         at = ", ".join(f"{model} {count}" for model, count in row["alarm_at"].items()) or "nobody"
         lead = "–" if row["lead"] is None else f"{row['lead']:.1f}"
         harmed = f"{row['harmed']} of {row['runs']}"
-        cells = (f"{row['defect']}{row['how']}", f"{row['strength']:g}", harmed, row["single"], row["joint"], at, lead)
+        cells = (f"{row['defect']}{row['how']}", f"{row['strength']:g}", harmed, *(row[alarm] for alarm in ALARMS), at, lead)
         yield f"| {' | '.join(map(str, cells))} |"
     yield ""
     yield from own_lines(figures["own"], world)
