@@ -30,7 +30,7 @@ from selfreward.engines.fake import FakeModel
 from selfreward.errors import SelfRewardError
 from selfreward.measure import load_anchors
 from selfreward.recipe import BackendConfig, LoRAConfig, TrainerConfig, load_recipe
-from selfreward.records import Anchor, to_line
+from selfreward.records import Anchor, Baseline, to_line
 from selfreward.steps import load_seed
 from tinymodels import KINDS, make_model
 from tinyrun import go, make_world, quiet, tree, write_by
@@ -527,6 +527,33 @@ def test_whether_anything_can_alarm_is_told_in_a_line(limits, says, tmp_path, ca
     assert f"Monitors {says} " in " ".join(capsys.readouterr().out.split())
     show(of(tmp_path))
     assert "Monitors" not in capsys.readouterr().out
+
+
+def test_what_a_baseline_promises_depends_on_whose_it_is(tmp_path, capsys):
+    file, usual = tmp_path / "baseline.jsonl", {"M3": {"flukes.rate": (0.1, 0.1)}}
+
+    def told(**fields):
+        file.write_text(to_line(Baseline(usual=usual, **fields)) + "\n")
+        show(watched(tmp_path, baseline=str(file)))
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "raise an alarm in at most 5.0% of runs like the baseline's" in told(furthest=(1.0,) * 19)
+    assert "passed at most, no promise here" in told(furthest=(1.0,) * 19, own=True)
+    assert "raise no alarm, for the baseline cannot be used" in told(furthest=(1.0,) * 9)
+
+
+def test_an_effect_of_alarms_without_anything_that_can_alarm_is_warned_of(tmp_path):
+    for limits in ({}, {"flukes.rate": {"stop_above": 1}}):
+        warned = complaints(watched(tmp_path, on_alarm="stop", limits=limits), "warning")
+        assert any("drift.on_alarm: is 'stop'" in text for text in warned), limits
+    alarming = complaints(watched(tmp_path, on_alarm="stop", limits={"flukes.rate": {"above": 1}}), "warning")
+    assert not any("drift.on_alarm" in text for text in alarming)
+
+
+def test_a_figure_of_a_monitor_that_is_off_is_told_how_it_is_had(tmp_path):
+    checked = watched(tmp_path, limits={"progress.frozen": {"below": 0}, "joint.distance": {"above": 3}})
+    progress, joint = (finding.now for finding in checked.findings if finding.level == "error")
+    assert progress == 'Add "progress" to drift.also' and "drift.baseline names a file" in joint
 
 
 def test_no_engine_that_a_recipe_can_name_is_said_to_leave_the_monitors_without_likelihoods(tmp_path):

@@ -1,5 +1,6 @@
 """One alarm over all figures: distances by hand, the limit's error rate by simulation, and what a run makes of a baseline."""
 
+import json
 import random
 from types import SimpleNamespace
 
@@ -8,7 +9,17 @@ from typer.testing import CliRunner
 
 from selfreward.cli import app
 from selfreward.errors import SelfRewardError
-from selfreward.measure.monitors.joint import CAP, JOINT, Joint, calibrate, deviations, distance, first_beyond, load_joint
+from selfreward.measure.monitors.joint import (
+    CAP,
+    JOINT,
+    Joint,
+    calibrate,
+    clean_figures,
+    deviations,
+    distance,
+    first_beyond,
+    load_joint,
+)
 from selfreward.measure.monitors.verdicts import read_joint
 from selfreward.recipe import DriftConfig, Limit
 from selfreward.records import Baseline, Reading, to_line
@@ -130,13 +141,33 @@ def test_the_share_that_the_error_offers_is_accepted(tmp_path):
     assert load_joint(DriftConfig(baseline=str(file), false_alarms=0.112)).limit == 1
 
 
+@pytest.mark.parametrize("fields", [
+    {"usual": {"M2": {"a": (float("nan"), 1.0)}}}, {"usual": {"M2": {"a": (1.0, 0.0)}}},
+    {"usual": {"M2": {"a": (1.0, float("inf"))}}}, {"furthest": (float("inf"), 1.0)}, {"furthest": (1.0, -1.0)}, {"furthest": ()},
+])  # fmt: skip
+def test_a_baseline_that_could_alarm_always_or_never_is_refused_with_its_line(fields, tmp_path):
+    file = tmp_path / "baseline.jsonl"
+    file.write_text(json.dumps({"usual": {"M2": {"a": (1.0, 1.0)}}, "furthest": (1.0,) * 19, **fields}) + "\n")
+    with pytest.raises(SelfRewardError, match=r"baseline\.jsonl:1: "):
+        load_joint(DriftConfig(baseline=str(file)))
+
+
+def test_a_run_that_has_not_finished_or_was_not_watched_is_no_clean_run(tmp_path):
+    models = {"M1": SimpleNamespace(watched=[reading("a", 1.0, "M1")])}
+    under_way = SimpleNamespace(folder=tmp_path, finished=False, models=models)
+    with pytest.raises(SelfRewardError, match="has not finished"):
+        clean_figures(under_way)
+    with pytest.raises(SelfRewardError, match="was not watched"):
+        clean_figures(SimpleNamespace(folder=tmp_path, finished=True, models={"M1": SimpleNamespace(watched=[])}))
+
+
 def test_calibrate_writes_a_baseline_of_runs(tmp_path, monkeypatch):
     values = iter(range(8))
 
     def opened(folder):
         at = float(next(values))
         watched = [reading("a", at, "M1"), reading("b", None, "M1"), reading(JOINT, 1.0, "M1")]
-        return SimpleNamespace(models={"M1": SimpleNamespace(watched=watched), "M2": SimpleNamespace(watched=[])})
+        return SimpleNamespace(finished=True, models={"M1": SimpleNamespace(watched=watched), "M2": SimpleNamespace(watched=[])})
 
     monkeypatch.setattr("selfreward.rundir.open_run", opened)
     out = tmp_path / "baseline.jsonl"

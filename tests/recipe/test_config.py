@@ -277,8 +277,16 @@ def test_a_change_that_cannot_be_is_told_as_a_fault_of_the_change_and_not_of_the
 def test_a_name_with_dots_stands_in_quotes():
     recipe = load_recipe(shipped_recipes()["micro"], {'drift.limits."flukes.rate".above': 0.2})
     assert recipe.drift.limits["flukes.rate"].above == 0.2
-    with pytest.raises(SelfRewardError, match=r"unknown field drift\.limits\.flukes\.rate"):
+    quoted = r'unknown field drift\.limits\.flukes\.rate\. A figure stands in double quotes: drift\.limits\."flukes\.rate"'
+    with pytest.raises(SelfRewardError, match=quoted):
         load_recipe(shipped_recipes()["micro"], {"drift.limits.flukes.rate.above": 0.2})
+    with pytest.raises(SelfRewardError, match="The ends of a limit are below, above, stop_below, stop_above"):
+        load_recipe(shipped_recipes()["micro"], {'drift.limits."flukes.rate".abov': 0.2})
+
+
+def test_a_list_of_ends_has_an_end():
+    with pytest.raises(SelfRewardError, match=r"It is \[\]; change it"):
+        load_recipe(shipped_recipes()["micro"], {'drift.limits."flukes.rate".above': []})
 
 
 @pytest.mark.parametrize(

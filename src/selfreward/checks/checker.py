@@ -24,6 +24,7 @@ from selfreward.checks.sources import Read, of_seed
 from selfreward.checks.thoughts import thoughts
 from selfreward.checks.turns import earlier_turns, system_turns
 from selfreward.engines import find_device, quiet_hub, wants_bfloat16
+from selfreward.measure import Joint
 from selfreward.recipe import DriftConfig, Recipe
 from selfreward.records import Anchor, Example, Prompt, read_jsonl
 from selfreward.steps import Seed, load_seed
@@ -46,6 +47,8 @@ class Check(NamedTuple):
     findings: list[Finding]
     drift: DriftConfig | None = None
     """The `[drift]` table, where there is one."""
+    joint: Joint | None = None
+    """Its baseline, where there is one that can be used."""
     sources: Sequence[Read] = ()
     """Counts of the rows that were read, kept and dropped, by source."""
 
@@ -94,7 +97,8 @@ class _Checker(Trial):
             too_long = out_of_context(bill, self.models, exact=seed is not None and not seed.rankings)
             self.findings += [found for found in too_long if seed or found.level == "error"]  # an assumed seed has no texts
         self.findings.sort(key=lambda finding: finding.level != "error")
-        return Check(self.models, material, seed is None, bill, self.free, self.findings, self.recipe.drift, self.sources)
+        drift, joint = self.recipe.drift, self.joint
+        return Check(self.models, material, seed is None, bill, self.free, self.findings, drift, joint, self.sources)
 
     def _look(self, example: Example) -> None:
         """Look at the models. What is found of them is told first."""

@@ -17,7 +17,7 @@ from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.sources import BAD, Read, of_seed, read_of
 from selfreward.engines import assert_openable, find_device, find_gguf, load_ray, outside_model, quiet_libraries
 from selfreward.errors import BadRows, SelfRewardError, amount
-from selfreward.measure import JOINT, MONITORS, load_anchors, load_joint, load_truth
+from selfreward.measure import ALSO, JOINT, MONITORS, Joint, load_anchors, load_joint, load_truth
 from selfreward.recipe import (
     IMPORT_PATH,
     ROLES,
@@ -62,6 +62,7 @@ class Trial:
         self.recipe = recipe
         self.findings: list[Finding] = []
         self.sources: list[Read] = []
+        self.joint: Joint | None = None
 
     def attempt(self, work: Callable[[], T]) -> T | None:
         """The result of `work`, or None and a finding."""
@@ -225,12 +226,15 @@ class Trial:
         if drift.frozen in set(ROLES) - {"frozen"}:
             now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
             self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is a judge that changes during the run", now))
-        joint = self.attempt(partial(load_joint, drift))
+        self.joint = self.attempt(partial(load_joint, drift))
         monitors = [*MONITORS, *drift.also]
         for name in drift.limits:
-            if name.split(".")[0] not in monitors and not (joint and name == JOINT):
-                now = f"A figure is named as in drift.jsonl; the monitors are {', '.join(monitors)}"
-                self.add(Finding("error", f"drift.limits.{name}", "no monitor has this figure", now))
+            if name.split(".")[0] not in monitors and not (drift.baseline and name == JOINT):
+                self.add(Finding("error", f"drift.limits.{name}", "no monitor has this figure", _to_have(name, monitors)))
+        if drift.on_alarm and not drift.baseline and not any(limit.warns for limit in drift.limits.values()):
+            now = 'Set a limit, such as drift.limits."flukes.rate".above = 0.2, or drift.baseline; or leave it out'
+            what = f"is {drift.on_alarm!r}, but there is no baseline, and no figure has a limit below or above: it does nothing"
+            self.add(Finding("warning", "drift.on_alarm", what, now))
 
 
 def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:
@@ -258,6 +262,16 @@ def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:
         more = f"; and {amount(len(errors) - 1, 'more error')}, which `selfreward check` tells" if len(errors) > 1 else ""
         raise SelfRewardError(errors[0].what, errors[0].where, errors[0].now + more)
     return [*map(str, trial.sources), *map(str, trial.findings)]
+
+
+def _to_have(figure: str, monitors: Sequence[str]) -> str:
+    """What makes a run read a figure that none of its `monitors` has."""
+    monitor = figure.split(".")[0]
+    if figure == JOINT:
+        return "It is read where drift.baseline names a file of selfreward calibrate"
+    if monitor in ALSO:
+        return f'Add "{monitor}" to drift.also'
+    return f"A figure is named as in drift.jsonl; the monitors are {', '.join(monitors)}"
 
 
 def _checkable(field: str, file: str) -> None:

@@ -15,6 +15,7 @@ from selfreward.checks.checker import Check
 from selfreward.checks.costs import AskingStage, TrainingStage
 from selfreward.checks.sources import Read
 from selfreward.errors import amount, shown, terminal
+from selfreward.measure import Joint
 from selfreward.recipe import DriftConfig
 from selfreward.rundir import duration
 
@@ -52,7 +53,7 @@ def show(check: Check, console: Console | None = None) -> None:
     if check.seed:
         console.print(f"\n{_seed(check.seed, check.assumed)}")
     if check.drift:
-        console.print(f"[bold]Monitors[/]  {_limits(check.drift)}")
+        console.print(f"[bold]Monitors[/]  {_limits(check.drift, check.joint)}")
     if check.bill.lines:
         console.print(_stages(check.bill.lines), _memory(check), f"\n{_disk(check)}\n\n{HOW}", sep="\n")
     console.print()
@@ -101,15 +102,25 @@ def _seed(seed: Material, assumed: bool) -> str:
     )
 
 
-def _limits(drift: DriftConfig) -> str:
+def _limits(drift: DriftConfig, joint: Joint | None) -> str:
     """The number of figures with limits, the alarms by all figures together, and their consequences, in words."""
-    joint = f"all figures together raise an alarm in at most {drift.false_alarms:.1%} of runs like the baseline's"
+    together = f"all figures together {_alarms(drift, joint)}"
     if not drift.limits:
-        return joint + _on_alarm(drift) if drift.baseline else UNLIMITED.format(runs=2 * ceil(1 / drift.false_alarms - 1))
+        return together + _on_alarm(drift) if drift.baseline else UNLIMITED.format(runs=2 * ceil(1 / drift.false_alarms - 1))
     stops = sum((limit.stop_below, limit.stop_above) != (None, None) for limit in drift.limits.values())
     have = "has" if len(drift.limits) == 1 else "have"
     ends = f"{amount(len(drift.limits), 'figure')} {have} limits, and {stops or 'none'} can end the run"
-    return ends + (f"; {joint}" if drift.baseline else "") + _on_alarm(drift)
+    return ends + (f"; {together}" if drift.baseline else "") + _on_alarm(drift)
+
+
+def _alarms(drift: DriftConfig, joint: Joint | None) -> str:
+    """How often all figures together raise a false alarm, as far as the baseline can promise it."""
+    if joint is None:
+        return "raise no alarm, for the baseline cannot be used"
+    if joint.baseline.own:
+        of = f"{drift.false_alarms:.1%} of the laboratory's clean runs passed at most, no promise here"
+        return f"are held against the M1 and M2 of the run that the baseline is made of, at a limit that {of}"
+    return f"raise an alarm in at most {drift.false_alarms:.1%} of runs like the baseline's"
 
 
 def _on_alarm(drift: DriftConfig) -> str:

@@ -21,7 +21,7 @@ from selfreward.recipe.fields import (
 )
 from selfreward.records import catches, compiles
 
-Ends = float | tuple[float, ...]
+Ends = float | Annotated[tuple[float, ...], Field(min_length=1)]
 """A number for all models, or one each for M1, M2, …, the last of which holds for all later models."""
 
 
@@ -40,6 +40,11 @@ class Limit(Section):
     """A figure below this ends the run after its iteration."""
     stop_above: Ends | None = None
     """A figure above this ends the run after its iteration."""
+
+    @property
+    def warns(self) -> bool:
+        """True if it has an end outside which a figure raises a warning, and `on_alarm` has its effect."""
+        return (self.below, self.above) != (None, None)
 
 
 class DriftConfig(Section):

@@ -16,7 +16,7 @@ from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
 from selfreward.recipe.fields import IMPORT_PATH, Located, Section, assert_open, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
-from selfreward.recipe.measuring import CHECKS, DriftConfig, MeasureConfig, PairwiseConfig
+from selfreward.recipe.measuring import CHECKS, DriftConfig, Limit, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
 from selfreward.records import readable
 
@@ -215,9 +215,18 @@ def _unknown(fields: list[list[str]], where: str) -> SelfRewardError:
     near = [difflib.get_close_matches(field[-1], known_fields(field[:-1]), n=1, cutoff=0) for field in fields]
     names = [".".join(field) for field in fields]
     if len(names) == 1:
-        return SelfRewardError(f"unknown field {names[0]}", where, f"Did you mean {near[0][0]}?" if near[0] else "Take it out")
+        return SelfRewardError(f"unknown field {names[0]}", where, _way_out(fields[0], near[0]))
     ways = [f"{name}: {f'did you mean {meant[0]}?' if meant else 'take it out'}" for name, meant in zip(names, near, strict=True)]
     return SelfRewardError(f"unknown fields {', '.join(names)}", where, "; ".join(ways))
+
+
+def _way_out(field: list[str], near: list[str]) -> str:
+    """What to do about an unknown field. The name of a figure has a dot in it."""
+    if field[:2] == ["drift", "limits"] and len(field) == 4:
+        figure = f"{field[2]}.{field[3]}".replace("'", "")
+        quoted = f'A figure stands in double quotes: drift.limits."{figure}"'
+        return f"The ends of a limit are {', '.join(Limit.model_fields)}" if "." in field[2] else quoted
+    return f"Did you mean {near[0]}?" if near else "Take it out"
 
 
 def known_fields(section: list[str], model: Any = Recipe) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
 from selfreward.errors import amount
 from selfreward.records.base import Record, compiles
@@ -40,11 +40,11 @@ class Reading(Record):
 class Baseline(Record):
     """The readings of clean runs, or of the run's own first models, for one alarm over all figures (`measure.monitors.joint`)."""
 
-    usual: dict[str, dict[str, tuple[float, float]]]
+    usual: dict[str, dict[str, tuple[FiniteFloat, Annotated[FiniteFloat, Field(gt=0)]]]]
     """Model → figure → its usual value and spread: mean and standard deviation over clean runs."""
     own: bool = Field(False, exclude_if=lambda own: not own)
     """Usual values are the run's own, and spreads half the widths of their intervals; that of a model's own adds to each."""
-    furthest: tuple[float, ...]
+    furthest: tuple[Annotated[FiniteFloat, Field(ge=0)], ...] = Field(min_length=1)
     """The distance of the furthest model of each clean run that `usual` is not taken from, largest first."""
 
     def limit(self, false_alarms: float) -> float | None:

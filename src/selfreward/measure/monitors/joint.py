@@ -69,6 +69,19 @@ def figures_of(run: RunView) -> dict[str, dict[str, float]]:
     }
 
 
+def clean_figures(run: RunView) -> dict[str, dict[str, float]]:
+    """The figures of a run that a baseline is made of.
+
+    Raises `SelfRewardError` where it has not finished or was not watched: what its later models would read is not known.
+    """
+    if not run.finished:
+        now = "Let it go on to its end by the same command, or leave it out"
+        raise SelfRewardError("has not finished, and a clean run is compared with whole ones", str(run.folder), now)
+    if not (figures := figures_of(run)):
+        raise SelfRewardError("was not watched", str(run.folder), "Leave it out, or run it by a recipe with [drift]")
+    return figures
+
+
 def calibrate(runs: Sequence[Figures]) -> Baseline:
     """A baseline from clean runs: means and spreads from the first half, furthest distances from the second.
 
