@@ -8,6 +8,7 @@ import sys
 import time
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 
 import pytest
 from scipy import stats
@@ -43,6 +44,7 @@ from selfreward.lab.micro.base import JUDGE
 from selfreward.records import Checkpoint, Pair, Ranking, Request, Response, Sampling, to_line
 from tinyrun import PYTHONPATH
 
+RECORDS = Path(__file__).parents[2] / "docs" / "results"
 BY_NAME = {defect.name: defect for defect in DEFECTS}
 TASK = "sort these two words from a to z: dog cat"
 MODEL = Checkpoint(name="M1", path=".", fingerprint="f")
@@ -540,3 +542,10 @@ def test_a_laboratory_that_is_told_to_end_takes_its_processes_with_it(tmp_path):
     assert laboratory.wait(300) != 0
     with pytest.raises(ProcessLookupError):
         os.kill(int(child), 0)
+
+
+def test_a_run_that_is_recorded_twice_is_refused_and_not_counted_twice(tmp_path):
+    line = next(line for line in (RECORDS / "loop-health.runs.jsonl").open() if '"arm":"clean"' in line)
+    (tmp_path / "loop-health.runs.jsonl").write_text(2 * line)
+    with pytest.raises(SelfRewardError, match=r"has a run twice \(clean, seed 0\)"):
+        study.write_up(tmp_path)

@@ -15,6 +15,7 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import NamedTuple
 
+from selfreward.errors import SelfRewardError
 from selfreward.lab.defects import calibration
 from selfreward.lab.defects.arms import arms
 from selfreward.lab.defects.calibration import Rejudged, rejudge
@@ -52,8 +53,12 @@ def run_lab(out: Path, work: Path, workers: int, minutes: float, only: Sequence[
 
 
 def _kept(out: Path, world: World) -> tuple[list[LabRun], list[Rejudged]]:
-    stem = out / world.stem
-    return read_kept(Path(f"{stem}.runs.jsonl"), LabRun), read_kept(Path(f"{stem}.rejudged.jsonl"), Rejudged)
+    file = out / f"{world.stem}.runs.jsonl"
+    runs, rejudged = read_kept(file, LabRun), read_kept(out / f"{world.stem}.rejudged.jsonl", Rejudged)
+    twice = [f"{arm}, seed {seed}" for (arm, seed), count in Counter((run.arm, run.seed) for run in runs).items() if count > 1]
+    if twice:
+        raise SelfRewardError(f"has a run twice ({twice[0]}), and would count it twice", str(file), "Remove one of the two lines")
+    return runs, rejudged
 
 
 def write_up(out: Path, world: World = EASY) -> dict[str, str]:

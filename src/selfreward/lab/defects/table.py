@@ -63,7 +63,9 @@ def tabulate(runs: Sequence[LabRun], rejudged: Sequence[Rejudged], world: World 
     clean = {seeds: [run for run in by_arm["clean"] if run.seed in seeds] for seeds in (FITTING, TESTING)}
     if len(clean[FITTING]) < ENOUGH:
         what = f"{len(clean[FITTING])} clean runs are too few to fit limits on"
-        raise SelfRewardError(what, "selfreward lab", "What was run is kept: let the same command go on")
+        raise SelfRewardError(
+            what, "selfreward lab", "What was run is kept: give it more --minutes, in the folder of its records"
+        )
     fresh = [run for run in by_arm["clean"] if run.seed in FRESH]
     limits, truth = fit(clean[FITTING]), true_scores(clean[FITTING])
     fitting = by_figure(clean[FITTING])
