@@ -18,6 +18,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.measure.evaluations import evaluate
 from selfreward.recipe import BackendConfig, ServerConfig, load_recipe
 from selfreward.records import Checkpoint
+from selfreward.rundir import Progress
 from selfreward.steps import load_seed
 from tinyrun import go, make_world, quiet
 
@@ -193,10 +194,10 @@ def test_more_connections_than_are_held_are_said_and_no_more_are_opened(tmp_path
     engine.close()
 
 
-def test_more_connections_than_are_held_are_said_before_an_evaluation_too(endpoint):
+def test_more_connections_than_are_held_are_said_before_an_evaluation_too(endpoint, tmp_path):
     servers = {"other": ServerConfig(url=endpoint.url, model="m", concurrency=1200)}
     settings = SimpleNamespace(servers=servers, backend=BackendConfig(type="fake"))
-    (line,) = evaluate._assert_reachable([outside_model("other", servers)], settings, finished=False)
+    (line,) = evaluate._assert_reachable([outside_model("other", servers)], settings, Progress(tmp_path), finished=False)
     assert line == "other: concurrency is 1,200, and this process holds 1,000 connections: no more requests run at once"
 
 

@@ -265,7 +265,7 @@ def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:
 
 
 def _to_have(figure: str, monitors: Sequence[str]) -> str:
-    """What makes a run read a figure that none of its `monitors` has."""
+    """The step that makes a run read a figure that none of its `monitors` has."""
     monitor = figure.split(".")[0]
     if figure == JOINT:
         return "It is read where drift.baseline names a file of selfreward calibrate"

@@ -114,7 +114,7 @@ def _limits(drift: DriftConfig, joint: Joint | None) -> str:
 
 
 def _alarms(drift: DriftConfig, joint: Joint | None) -> str:
-    """How often all figures together raise a false alarm, as far as the baseline can promise it."""
+    """The share of false alarms by all figures together, as far as the baseline can promise it."""
     if joint is None:
         return "raise no alarm, for the baseline cannot be used"
     if joint.baseline.own:

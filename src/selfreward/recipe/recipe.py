@@ -221,7 +221,7 @@ def _unknown(fields: list[list[str]], where: str) -> SelfRewardError:
 
 
 def _way_out(field: list[str], near: list[str]) -> str:
-    """What to do about an unknown field. The name of a figure has a dot in it."""
+    """The way out of an unknown field. The name of a figure has a dot in it."""
     if field[:2] == ["drift", "limits"] and len(field) == 4:
         figure = f"{field[2]}.{field[3]}".replace("'", "")
         quoted = f'A figure stands in double quotes: drift.limits."{figure}"'

@@ -15,7 +15,7 @@ from torch import Tensor
 HELD = 1 << 24
 """Logits held at a time: 64 MB in float32. A model's output matrix is read once for each such part."""
 KEPT = 1 << 26
-"""As many numbers, or fewer, are kept from the forward to the backward pass, 256 MB; of more, all are made again."""
+"""The most logits that are kept from the forward to the backward pass, 256 MB; of more, all are made again."""
 
 
 class Scores(NamedTuple):

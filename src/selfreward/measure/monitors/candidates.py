@@ -14,12 +14,12 @@ AT_MOST = 10_000
 
 
 class Candidates(NamedTuple):
-    """What monitors need of responses that may be too many to hold in memory with their texts."""
+    """Prompts, scores, texts and lengths of responses that may be too many to hold in memory with their texts."""
 
     prompts: dict[str, str]
     """Response id → prompt id, in the order of the responses."""
     scores: Scores
-    """Of all judgments, also of those that are about no response here."""
+    """Scores of all judgments, also of those that are about no response here."""
     means: Mapping[str, float]
     """Mean score by response id, by the rule of the loop, or the scores that the loop had from elsewhere."""
     texts: dict[str, str]

@@ -59,16 +59,17 @@ class _Judged(NamedTuple):
 
 
 def _judged(read: Candidates, min_valid: int, top: float) -> _Judged:
-    """Count the judgments of the responses, others left out."""
-    counts, means = _Judged(Counter(), Counter(), Counter(), defaultdict(list)), read.scores.means(min_valid)
-    for response_id, prompt in read.prompts.items():
-        if judged := read.scores.judged[response_id]:
+    """Count the judgments of the responses, others left out, in the order of the judgments, by which intervals are drawn."""
+    counts = _Judged(Counter(), Counter(), Counter(), defaultdict(list))
+    for response_id, judged in read.scores.judged.items():
+        if prompt := read.prompts.get(response_id):
             given = read.scores.given.get(response_id, ())
             counts.asked[prompt] += judged
             counts.scored[prompt] += len(given)
             counts.top[prompt] += sum(score > top for score in given)
-        if response_id in means:
-            counts.means[prompt].append(means[response_id])
+    for response_id, score in read.scores.means(min_valid).items():
+        if prompt := read.prompts.get(response_id):
+            counts.means[prompt].append(score)
     return counts
 
 
