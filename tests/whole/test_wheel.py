@@ -101,7 +101,8 @@ def test_it_runs_from_an_empty_folder(installed, tmp_path):
 
 def test_the_recipe_of_the_laboratory_is_there_and_names_files_that_are_there(installed, tmp_path):
     script = (
-        "from selfreward.lab.defects.worlds import EASY, HARD; from selfreward.recipe import load_recipe; from pathlib import Path\n"
+        "from selfreward.lab.defects.worlds import EASY, HARD; from selfreward.recipe import load_recipe\n"
+        "from pathlib import Path\n"
         "load_recipe(HARD.recipe); recipe = load_recipe(EASY.recipe); print(EASY.recipe)\n"
         "named = (recipe.base, recipe.data.ift.path, recipe.judge.rubric, recipe.drift.anchors)\n"
         "assert all(Path(path).exists() for path in named)"

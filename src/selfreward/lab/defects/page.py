@@ -17,7 +17,7 @@ INTRODUCTION = """# Does an alarm come before the harm?
 
 Made by `selfreward lab{option}`: {runs:,} runs of the world `{world}` from M1 to M{last}, {hours:.1f} hours of one processor
 core, {seconds:.0f} s for a clean run; recipe `lab/defects/{recipe}`. Clean runs are seeds {clean},
-planted ones and cures {planted}. Every row that was run is shown.
+{kinds} {planted}. Every row that was run is shown.
 
 A figure raises an alarm where it lies further from the median of {fitted} clean runs than {times:.2f} times as far as it did in
 any of them, at any model. That one number, for all {figures} figures of M1 to M{last} together, is the smallest for which no more
@@ -42,6 +42,7 @@ def as_markdown(table: dict[str, Any], world: World = EASY) -> str:
     intro = INTRODUCTION.format(
         runs=table["runs"], last=models[-1][1:], hours=table["hours"], seconds=table["seconds_a_run"], times=table["times"],
         clean=_seeds(FITTING) + (f" and {_seeds(TESTING)}" if world == EASY else ""), planted=_seeds(PLANTED),
+        kinds="planted ones and cures" if world == EASY else "planted ones",
         world=world.name, option="" if world == EASY else f" --world {world.name}", recipe=world.recipe.name,
         fitted=table["clean"]["fitting"],
         figures=len(table["limits"]), harm=HARM, allowed=int(ALLOWED * table["clean"]["fitting"]),
