@@ -453,7 +453,7 @@ def test_a_summary_names_the_gravest_and_counts_the_rest():
     )
     unread = [reading(f"c.{n}", "M2", None, "ok", (None, 0.5)) for n in range(2)]
     told = describe([reading("b.c", "M2", 0.0), *unread])
-    assert told == "1 figure watched, none of them has a limit, and c.0, c.1 with limits could not be read at M2"
+    assert told == "1 figure watched, none that could be read has a limit, and c.0, c.1 with limits could not be read at M2"
     assert describe([]) == "no figure could be read yet"
 
 

@@ -208,7 +208,7 @@ def describe(readings: Sequence[Reading]) -> str:
         outside.setdefault(reading.monitor, reading)
     if not outside:
         unlimited = 'none has a limit, so no monitor can warn: set a limit, such as drift.limits."flukes.rate".above = 0.2'
-        unlimited = "none of them has a limit" if any(reading.limit for reading in readings) else unlimited
+        unlimited = "none that could be read has a limit" if any(reading.limit for reading in readings) else unlimited
         within = f"of {len(limited)} with limits none is outside" if limited else unlimited
         unknown = [reading.monitor for reading in unread(readings)]
         more = f", and {_names(unknown)} with limits could not be read at {unread(readings)[0].iteration}" if unknown else ""

@@ -76,7 +76,7 @@ def tabulate_own(
     In another world than the easy one, the limit is the one that comes with the package, as a user's is.
     """
     fitted = tuple(shipped(runs)) if world == EASY else furthest_in_the_laboratory()
-    limit = Baseline(usual={}, furthest=fitted).limit(FALSE_ALARMS)
+    limit = Baseline(usual={}, furthest=fitted).limit(FALSE_ALARMS) if fitted else None
     if limit is None or not any(run.models["M1"].half for run in runs):
         return None
     widths, begins = mean_widths(runs), {arm.name: arm.begins for arm in arms(world)}
