@@ -181,7 +181,7 @@ def judging(folder: Path, count: int) -> None:
 
 
 def evidence(folder: Path, count: int) -> Evidence:
-    """What monitors are given of the iteration."""
+    """The evidence about the iteration that the monitors read."""
     pairs = list(iter_jsonl(folder / "M2" / "pairs.jsonl", Pair))
     return Evidence(
         name="M2", recipe=recipe(), measured=Measured.model_construct(head_to_head=[]), prompts=[], answers=[], judgments=(),

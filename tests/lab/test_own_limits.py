@@ -18,7 +18,7 @@ from selfreward.lab.defects.table import tabulate
 from selfreward.lab.defects.together import figures_of, tabulate_joint
 from selfreward.lab.defects.worlds import HARD
 from selfreward.measure import calibrate, furthest_in_the_laboratory, own_baseline, own_usual
-from selfreward.records import Baseline, iter_jsonl
+from selfreward.records import Baseline, Reading, iter_jsonl
 
 LAB = Path(__file__).parents[2] / "docs" / "results" / "loop-health.runs.jsonl"
 NOISE = next(defect for defect in DEFECTS if defect.name == "noise")
@@ -170,7 +170,8 @@ def test_a_run_that_has_no_m2_yet_or_none_after_it_gives_no_baseline(tmp_path):
     bare = SimpleNamespace(folder=tmp_path, models={}, iterations=["M2", "M3"])
     with pytest.raises(SelfRewardError, match="has not watched M1 and M2, and M1 and M2 are what later models are held against"):
         own_baseline(bare)
-    m1 = SimpleNamespace(watched=[SimpleNamespace(monitor="a.b", value=1.0, interval=(0.0, 2.0))])
+    reading = Reading(monitor="a.b", iteration="M1", value=1.0, interval=(0.0, 2.0), limit=None, verdict="ok")
+    m1 = SimpleNamespace(watched=[reading])
     with pytest.raises(SelfRewardError, match=r"has not watched M2, .*Let it go on until both are watched"):
         own_baseline(SimpleNamespace(folder=tmp_path, models={"M1": m1}, iterations=["M2", "M3"]))
     finished = SimpleNamespace(folder=tmp_path, models={"M1": m1, "M2": m1}, iterations=["M2"])

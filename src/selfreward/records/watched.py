@@ -36,6 +36,11 @@ class Reading(Record):
     behind: dict[str, float] | None = Field(None, exclude_if=lambda figures: figures is None)
     """The figures behind the joint figure, the furthest first → their distances in spreads of the baseline."""
 
+    @property
+    def half(self) -> float | None:
+        """Half the width of its interval; None where it has none."""
+        return (self.interval[1] - self.interval[0]) / 2 if self.interval else None
+
 
 class Baseline(Record):
     """The readings of clean runs, or of the run's own first models, for one alarm over all figures (`measure.monitors.joint`)."""

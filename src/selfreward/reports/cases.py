@@ -220,10 +220,9 @@ def _answer(standing: RunView, gap: float, name: str, response_id: str) -> Case:
 
 def _force(reading: Reading) -> float:
     """|S| relative to the half width of its interval."""
-    if not reading.value or not reading.interval:
+    if not reading.value or reading.half is None:
         return 0.0
-    half = (reading.interval[1] - reading.interval[0]) / 2
-    return abs(reading.value) / half if half else float("inf")
+    return abs(reading.value) / reading.half if reading.half else float("inf")
 
 
 def _bred(standing: RunView, name: str, readings: Sequence[Reading]) -> dict[str, list[ShownPair]]:

@@ -276,7 +276,7 @@ def _seen(folder: Path, model: Mapping[str, Any], world: World) -> Seen:
         traits={defect.name: _mean(map(defect.trait, words)) for defect in DEFECTS if defect.trait},
         pairs_right=loop.get("pairs_right"), pairs_wrong=loop.get("pairs_wrong"),
         readings={r.monitor: None if r.value is None else round(r.value, DIGITS) for r in readings},
-        half={r.monitor: round((r.interval[1] - r.interval[0]) / 2, DIGITS) for r in readings if r.interval},
+        half={r.monitor: round(half, DIGITS) for r in readings if (half := r.half) is not None},
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -45,7 +45,7 @@ def read_responses(
     """Read each collection once; `known`: scores that are no means of the judgments, `prompts`: how many there are."""
     scores = Scores.of(judgments)
     read = Candidates({}, scores, scores.means(min_valid) if known is None else known, {}, defaultdict(list))
-    paired, step, order = in_pairs(pairs), every(prompts), Counter[str]()
+    paired, step, order = in_pairs(pairs), every(prompts), dict[str, int]()
     for response in responses:
         read.prompts[response.id] = response.prompt_id
         if response.id in paired:

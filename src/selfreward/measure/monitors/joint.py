@@ -105,11 +105,6 @@ def distance(figures: Mapping[str, float], usual: Mapping[str, tuple[float, floa
     return fmean(map(fmean, squares.values())) if squares else None
 
 
-def half_width(interval: tuple[float, float]) -> float:
-    """Half the width of an interval."""
-    return (interval[1] - interval[0]) / 2
-
-
 def widened(usual: Mapping[str, tuple[float, float]], halves: Mapping[str, float]) -> dict[str, tuple[float, float]]:
     """`usual` of half widths of intervals, with that of another reading added to each: a difference has the errors of both."""
     return {name: (value, hypot(half, halves.get(name, 0.0))) for name, (value, half) in usual.items()}

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 
 from selfreward.errors import SelfRewardError
-from selfreward.measure.monitors.joint import JOINT, half_width
+from selfreward.measure.monitors.joint import JOINT
 from selfreward.records import Baseline
 from selfreward.rundir import RunView
 
@@ -37,9 +37,9 @@ def spreads_of(run: RunView) -> dict[str, dict[str, tuple[float, float]]]:
     """Model → figure → value and half width, of all figures that were read with an interval; the joint one is left out."""
     return {
         name: {
-            each.monitor: (each.value, half_width(each.interval))
+            each.monitor: (each.value, half)
             for each in model.watched
-            if each.value is not None and each.interval and each.monitor != JOINT
+            if each.value is not None and (half := each.half) is not None and each.monitor != JOINT
         }
         for name, model in run.models.items()
         if model.watched

@@ -20,7 +20,7 @@ from selfreward.measure.monitors import (
     traits,
 )
 from selfreward.measure.monitors.base import Evidence
-from selfreward.measure.monitors.joint import JOINT, Joint, deviations, distance, half_width, widened
+from selfreward.measure.monitors.joint import JOINT, Joint, deviations, distance, widened
 from selfreward.recipe import DriftConfig, Ends, Limit
 from selfreward.records import Estimate, Reading, Severity, number
 
@@ -64,7 +64,7 @@ def read_joint(readings: Sequence[Reading], iteration: str, config: DriftConfig,
     figures = {reading.monitor: reading.value for reading in readings if reading.value is not None}
     usual = joint.baseline.usual.get(iteration, {})
     if joint.baseline.own:
-        usual = widened(usual, {reading.monitor: half_width(reading.interval) for reading in readings if reading.interval})
+        usual = widened(usual, {reading.monitor: half for reading in readings if (half := reading.half) is not None})
     far, behind = distance(figures, usual), list(deviations(figures, usual).items())[:BEHIND]
     figure = None if far is None else Estimate(value=far, low=far, high=far)
     limits = {JOINT: Limit(above=joint.limit)} | config.limits
