@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward.engines import completion_ids
 from selfreward.engines.fake import FakeModel
-from selfreward.engines.sampling import attention, drawing, hf, plain, tree
+from selfreward.engines.sampling import attention, drawing, hf, layout, plain, tree
 from selfreward.engines.sampling.hf import HFModel, draw
 from selfreward.engines.sampling.plain import Way
 from selfreward.engines.sampling.rows import in_place, moved
@@ -53,8 +53,10 @@ def texts(engine, requests):
 
 
 def opened(folder):
-    """An engine, and beside it (`whole`) the same weights as transformers runs them by itself."""
-    engine = HFModel(folder, CPU)
+    """An engine with packed weights, and beside it (`whole`) the same weights as transformers runs them by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "PAYS", 1)
+        engine = HFModel(folder, CPU)
     engine.whole = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
     return engine
 
@@ -146,14 +148,29 @@ def test_attention_and_its_weights_are_those_of_a_softmax_written_out(kind, cap)
     np.testing.assert_allclose(weight, total, rtol=1e-4, atol=1e-5)
 
 
-def test_weights_of_linear_layers_lie_input_by_input_and_are_the_ones_that_were_read(llama):
-    whole = dict(llama.whole.named_parameters())
-    linear = {f"{name}.weight" for name, module in llama.model.named_modules() if type(module) is torch.nn.Linear}
+def test_packed_weights_are_the_ones_that_were_read(llama):
+    linear = {name: module for name, module in llama.whole.named_modules() if type(module) is torch.nn.Linear}
+    packed = {name: module for name, module in llama.model.named_modules() if isinstance(module, layout.Packed)}
     assert linear
-    for name, weight in llama.model.named_parameters():
-        assert torch.equal(weight, whole[name])
-        if weight.ndim == 2:
-            assert weight.T.is_contiguous() == (name in linear)
+    assert packed.keys() == linear.keys()
+    for name, module in packed.items():
+        assert torch.equal(module.weight, linear[name].weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_packed_layer_gives_what_the_layer_gave_for_any_number_of_rows(dtype, bias):
+    linear = torch.nn.Linear(65, 129, bias=bias, dtype=dtype)
+    packed = layout.Packed(linear)
+    for rows in (0, 1, 4, 70):
+        inputs = torch.randn(rows, 2, 65, dtype=dtype)
+        with torch.inference_mode():
+            torch.testing.assert_close(packed(inputs), linear(inputs))
+
+
+def test_small_layers_stay_as_they_are(tmp_path):
+    engine = HFModel(make_model(tmp_path, stops=STOPS), CPU)
+    assert not any(isinstance(module, layout.Packed) for module in engine.model.modules())
 
 
 def noted(monkeypatch, model, of):

@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
+PAYS = 1 << 17
+"""Fewer weights than this are read so soon that what a call of oneDNN costs by itself, some ten microseconds, is more."""
 
-@torch.no_grad()
-def lay_by_inputs(model: PreTrainedModel) -> None:
-    """Lay the float32 weights [output, input] of linear layers on a CPU out input by input; their values stay.
 
-    A product with a few rows, as in a step of decoding, then takes a tenth to a half less time (4 to 15 rows gain most), one with
-    many rows as long as before.
+class Packed(torch.nn.Module):
+    """A linear layer whose weights lie in oneDNN's order, in place of their own."""
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        self.held, self.bias = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None), linear.bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The product of `inputs` [.., input] with the weights, and the bias: [.., output]."""
+        outputs: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, self.held, self.bias, "none", [], "")
+        return outputs
+
+    @property
+    def weight(self) -> Tensor:
+        """The weights [output, input] in their own order, put together anew at each call: some models ask for their dtype."""
+        return self.held.to_dense()
+
+
+@torch.inference_mode()
+def pack(model: PreTrainedModel) -> None:
+    """Put the weights of linear layers on a CPU into the order in which oneDNN reads them.
+
+    It does so anyway, for each product anew. A product of 4 to 16 rows, as in a step of decoding, then takes about half the
+    time, one of a thousand rows a tenth less.
     """
-    for module in model.modules():
-        if type(module) is torch.nn.Linear and module.weight.device.type == "cpu" and module.weight.dtype == torch.float32:
-            module.weight.data = module.weight.data.T.contiguous().T
+    if model.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return
+    for parent in [*model.modules()]:
+        for name, child in parent.named_children():
+            if type(child) is torch.nn.Linear and child.weight.numel() >= PAYS:
+                setattr(parent, name, Packed(child))
