@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-PAYS = 1 << 17
+PAYS = 1 << 16
 """Fewer weights than this are read so soon that what a call of oneDNN costs by itself, some ten microseconds, is more."""
 
 
@@ -25,7 +25,8 @@ class Packed(torch.nn.Module):
     @property
     def weight(self) -> Tensor:
         """The weights [output, input] in their own order, put together anew at each call: some models ask for their dtype."""
-        return self.held.to_dense()
+        whole: Tensor = self.held.to_dense()
+        return whole
 
 
 @torch.inference_mode()
@@ -35,7 +36,7 @@ def pack(model: PreTrainedModel) -> None:
     It does so anyway, for each product anew. A product of 4 to 16 rows, as in a step of decoding, then takes about half the
     time, one of a thousand rows a tenth less.
     """
-    if model.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if model.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for parent in [*model.modules()]:
         for name, child in parent.named_children():
