@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from selfreward.lab.micro import compared, methods
-from selfreward.lab.micro.compared import biases, compare, difference, difference_of_shares, holm, read_whole
+from selfreward.lab.micro.compared import biases, compare, contest, difference, difference_of_shares, holm, read_whole
 from selfreward.lab.micro.method_runs import judging, spent
-from selfreward.lab.micro.methods import METHODS, Method, Study, arms
+from selfreward.lab.micro.methods import METHODS, Method, Study, arms, movers
 from selfreward.lab.micro.methods_page import as_page
 from selfreward.measure import Judged
 from selfreward.measure import agreeing as by_the_measure
@@ -107,14 +107,20 @@ def test_tokens_are_those_of_the_iterations_and_none_of_what_is_measured(tmp_pat
 @pytest.mark.parametrize("world", ["micro", "micro-hard"])
 def test_every_arm_is_a_recipe_that_can_be_run(world):
     recipe = load_recipe(shipped_recipes()[world])
-    found = list(arms(recipe))
+    found = list(arms(recipe, moved=True))
     assert [arm.name for arm in found][:4] == ["self", "truth", "shuffled", "sft"]
-    assert len({arm.name for arm in found}) == len(found) == len(METHODS) + 4
+    assert len({arm.name for arm in found}) == len(found) == len(METHODS) + len(movers(recipe)) + 4
+    assert [arm.name for arm in arms(recipe)] == [arm.name for arm in found][: -len(movers(recipe))]
     for arm in found:
         changed = load_recipe(shipped_recipes()[world], dict(arm.changes))
         assert changed.sft == recipe.sft and changed.data == recipe.data and not changed.drift
     oracle = found[1].changes["judge.by"]
     assert oracle.endswith("HardOracle") == (world == "micro-hard")
+
+
+def test_a_contest_by_hand():
+    found = contest(np.array([[5.0, 5, 3, 2]]), np.array([[5.0, 4, 3, 4]]))
+    assert [found[name] for name in ("wins", "losses", "both_best")] == [1 / 4, 1 / 4, 1 / 4]
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from selfreward.lab.micro.method_runs import LEARNT, Floats, MethodModel, Method
 from selfreward.lab.micro.study import RESAMPLES, versus
 
 AXES = {"true": "true score", "judging": "pairwise accuracy"}
+BEST = 5
+"""The highest true score."""
 
 
 def compare(runs: Sequence[MethodRun], arms: Sequence[str]) -> dict[str, Any]:
@@ -20,7 +22,7 @@ def compare(runs: Sequence[MethodRun], arms: Sequence[str]) -> dict[str, Any]:
     plain = {seed: _last(run) for seed, run in done["self"].items()}
     paired = {arm: [run for seed, run in sorted(of.items()) if seed in plain] for arm, of in done.items()}
     figures = {arm: _arm(of, plain) for arm, of in paired.items() if of}
-    tested = [arm for arm in figures if arm not in ("self", "truth", "shuffled", "sft")]
+    tested = [arm for arm in figures if arm not in ("truth", "shuffled", "sft") and not arm.startswith("self")]
     for axis in AXES:
         adjusted = holm([figures[arm]["against_self"][axis]["p"] for arm in tested])
         for arm, p in zip(tested, adjusted, strict=True):
@@ -52,7 +54,7 @@ def _arm(runs: Sequence[MethodRun], plain: Mapping[int, tuple[tuple[float, ...],
         "true_gain": difference(rows[last], rows["M1"]),
         "judging_gain": difference_of_shares(judged, first),
         "read_whole": read_whole(*(np.array([run.of(name).judging for run in runs]) for name in ("M1", last))),
-        "against": {f"{a} over {b}": versus(rows[a], rows[b]) for a, b in _contests(names)},
+        "against": {f"{a} over {b}": contest(rows[a], rows[b]) for a, b in _contests(names)},
         "against_self": {
             "true": difference(rows[last], np.array(plain_true)),
             "judging": difference_of_shares(judged, np.array(plain_judged)),
@@ -65,6 +67,11 @@ def _arm(runs: Sequence[MethodRun], plain: Mapping[int, tuple[tuple[float, ...],
 def _contests(names: Sequence[str]) -> list[tuple[str, str]]:
     made = [name for name in names if name not in ("M0", "SFT")]
     return [(made[1], "M1"), (made[-1], made[-2]), (made[-1], "M1"), *([(made[-1], "SFT")] if "SFT" in names else [])]
+
+
+def contest(ours: Floats, theirs: Floats) -> dict[str, Any]:
+    """What `versus` tells, and the share of all prompts on which neither model's answer can be bettered."""
+    return {**versus(ours, theirs), "both_best": float(((ours == BEST) & (theirs == BEST)).mean())}
 
 
 def _mean(runs: Sequence[MethodRun], name: str, figure: str) -> float | None:

@@ -82,15 +82,29 @@ METHODS = [
 ]
 
 
-def arms(recipe: Recipe) -> Iterator[Method]:
+def movers(recipe: Recipe) -> list[Method]:
+    """Plain self-rewarding with one number changed, whatever it costs: what moves the shares of prompts won and lost."""
+    dpo = recipe.dpo
+    return [
+        Method("self-prompts", {}, 3.0),
+        Method("self-candidates", {"responses.n": 2 * recipe.responses.n}),
+        Method("self-epochs", {"dpo.epochs": 2 * dpo.epochs}),
+        Method("self-beta", {"dpo.beta": dpo.beta / 2}),
+        Method("self-rate", {"dpo.learning_rate": 2 * dpo.learning_rate, "dpo.end_learning_rate": 2 * dpo.end_learning_rate}),
+        Method("self-rounds", {"iterations": 2 * recipe.iterations}),
+    ]
+
+
+def arms(recipe: Recipe, moved: bool = False) -> Iterator[Method]:
     """The compared arms, with the number of prompts of each; plain self-rewarding first, for the others begin from its M1.
 
-    Of the others but `rehearse` M1 and the last model alone are measured, for that takes as long as an iteration.
+    With the `movers` if `moved`. Of methods but `rehearse` M1 and the last model alone are measured, for that takes as long
+    as an iteration.
     """
     rounds = recipe.iterations
-    for method in (*controls(recipe), *METHODS):
+    for method in (*controls(recipe), *METHODS, *(movers(recipe) if moved else ())):
         prompts = round(recipe.prompts.per_iteration * method.prompts)
-        seldom = {} if method.name == "self" else {"measure.every": rounds}
+        seldom = {} if method.name.startswith("self") else {"measure.every": rounds}
         fields = {**seldom, **method.changes, "drift": None, "measure.base": False, "prompts.per_iteration": prompts}
         yield method._replace(changes=fields)
 
@@ -110,7 +124,8 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = shipped_recipes()[arguments.world]
     out = arguments.out / arguments.world
-    study = Study(recipe, list(arms(load_recipe(recipe))), out, (arguments.results or out).with_suffix(".runs.jsonl"))
+    compared = list(arms(load_recipe(recipe), moved=arguments.world == "micro"))
+    study = Study(recipe, compared, out, (arguments.results or out).with_suffix(".runs.jsonl"))
     named = arguments.only.split(",") if arguments.only else list(study.names)
     if unknown := set(named) - set(study.names):
         parser.error(f"no arm is called {min(unknown)}; there are {', '.join(study.names)}")
