@@ -70,7 +70,7 @@ def _contests(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def contest(ours: Floats, theirs: Floats) -> dict[str, Any]:
-    """What `versus` tells, and the share of all prompts on which neither model's answer can be bettered."""
+    """The figures of `versus`, and the share of all prompts on which neither model's answer can be bettered."""
     return {**versus(ours, theirs), "both_best": float(((ours == BEST) & (theirs == BEST)).mean())}
 
 
