@@ -10,7 +10,7 @@ from scipy import stats
 from selfreward.lab.micro import compared, methods
 from selfreward.lab.micro.compared import biases, compare, contest, difference, difference_of_shares, holm, read_whole
 from selfreward.lab.micro.method_runs import judging, spent
-from selfreward.lab.micro.methods import METHODS, Method, Study, arms, movers
+from selfreward.lab.micro.methods import METHODS, WORLDS, Method, Study, arms, movers
 from selfreward.lab.micro.methods_page import as_page
 from selfreward.measure import Judged
 from selfreward.measure import agreeing as by_the_measure
@@ -104,10 +104,11 @@ def test_tokens_are_those_of_the_iterations_and_none_of_what_is_measured(tmp_pat
     assert spent(tmp_path) == {"sampled": 320, "trained": 790}
 
 
-@pytest.mark.parametrize("world", ["micro", "micro-hard"])
+@pytest.mark.parametrize("world", WORLDS)
 def test_every_arm_is_a_recipe_that_can_be_run(world):
-    recipe = load_recipe(shipped_recipes()[world])
-    found = list(arms(recipe, moved=True))
+    world, changes = WORLDS[world]
+    recipe = load_recipe(shipped_recipes()[world], changes)
+    found = list(arms(recipe, changes, moved=True))
     assert [arm.name for arm in found][:4] == ["self", "truth", "shuffled", "sft"]
     assert len({arm.name for arm in found}) == len(found) == len(METHODS) + len(movers(recipe)) + 4
     assert [arm.name for arm in arms(recipe)] == [arm.name for arm in found][: -len(movers(recipe))]

@@ -31,6 +31,15 @@ ORACLES = {
 """A world's truth → the judge without fault that goes by it."""
 
 
+WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "micro-hard": ("micro-hard", {}),
+    "micro": ("micro", {}),
+    "learnt-out": ("micro-hard", {"sft.epochs": 9}),
+}
+"""Where methods are compared: name → recipe, and the changes that all arms have. In `learnt-out` M1 has read the seed three times
+as often, so that it has nothing more to learn from EFT."""
+
+
 class Method(NamedTuple):
     """A way of learning: its changes to the recipe, and its prompts for every prompt of plain self-rewarding."""
 
@@ -95,24 +104,24 @@ def movers(recipe: Recipe) -> list[Method]:
     ]
 
 
-def arms(recipe: Recipe, moved: bool = False) -> Iterator[Method]:
+def arms(recipe: Recipe, all_have: Mapping[str, Any] = MappingProxyType({}), moved: bool = False) -> Iterator[Method]:
     """The compared arms, with the number of prompts of each; plain self-rewarding first, for the others begin from its M1.
 
-    With the `movers` if `moved`. Of methods but `rehearse` M1 and the last model alone are measured, for that takes as long
+    `recipe` has the changes that `all_have`. With the `movers` if `moved`. Of methods but `rehearse` M1 and the last model alone are measured, for that takes as long
     as an iteration.
     """
     rounds = recipe.iterations
     for method in (*controls(recipe), *METHODS, *(movers(recipe) if moved else ())):
         prompts = round(recipe.prompts.per_iteration * method.prompts)
         seldom = {} if method.name.startswith("self") else {"measure.every": rounds}
-        fields = {**seldom, **method.changes, "drift": None, "measure.base": False, "prompts.per_iteration": prompts}
+        fields = {**all_have, **seldom, **method.changes, "drift": None, "measure.base": False, "prompts.per_iteration": prompts}
         yield method._replace(changes=fields)
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", default="micro-hard", choices=("micro", "micro-hard"))
+    parser.add_argument("--world", default="micro-hard", choices=WORLDS)
     parser.add_argument("--seeds", default="0-9", help="first and last seed")
     parser.add_argument("--only", help="arms, with commas between; `self` is always among them")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run after so many; 0 only makes the page")
@@ -122,9 +131,9 @@ def main() -> None:
         "--results", type=Path, help="write RESULTS.md, RESULTS.json and the records of all runs, RESULTS.runs.jsonl"
     )
     arguments = parser.parse_args()
-    recipe = shipped_recipes()[arguments.world]
-    out = arguments.out / arguments.world
-    compared = list(arms(load_recipe(recipe), moved=arguments.world == "micro"))
+    world, changes = WORLDS[arguments.world]
+    recipe, out = shipped_recipes()[world], arguments.out / arguments.world
+    compared = list(arms(load_recipe(recipe, changes), changes, moved=arguments.world == "micro"))
     study = Study(recipe, compared, out, (arguments.results or out).with_suffix(".runs.jsonl"))
     named = arguments.only.split(",") if arguments.only else list(study.names)
     if unknown := set(named) - set(study.names):

@@ -20,6 +20,9 @@ held-out rankings, ties by half, and a pair with an answer whose judgments canno
 plain self-rewarding, paired by seed and prompt; p is corrected for {compared} methods (Holm), on each axis by itself. Tokens,
 sampled and trained after M1, are in % of those of plain self-rewarding.
 """
+LEARNT_OUT = """It is `micro-hard` with 9 epochs of SFT in place of 3, so that M1 has learnt all that EFT teaches, and what judging gains after that
+is not what M1 had still to read.
+"""
 FEW = "; with fewer than five seeds they are too narrow, for so few cannot tell how much seeds differ"
 FOLLOWING = ["method", "seeds", "tokens", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
 JUDGING = ["method", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
@@ -39,6 +42,8 @@ def as_page(world: str, figures: Mapping[str, Any]) -> str:
     arms: Mapping[str, Arm] = figures["arms"]
     few = FEW if min((len(arm["seeds"]) for arm in arms.values()), default=0) < 5 else ""
     lines = [INTRODUCTION.format(world=world, compared=figures["compared"], resamples=RESAMPLES, few=few)]
+    if world == "learnt-out":
+        lines += [LEARNT_OUT]
     if not arms:
         return "\n".join([*lines, "No run is finished yet.", ""])
     following = [[name, *_run(arm, arms["self"]), *_following(arm, arms.get("truth"))] for name, arm in arms.items()]
