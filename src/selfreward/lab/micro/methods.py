@@ -36,8 +36,7 @@ WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
     "micro": ("micro", {}),
     "learnt-out": ("micro-hard", {"sft.epochs": 9}),
 }
-"""Where methods are compared: name → recipe, and the changes that all arms have. In `learnt-out` M1 has read the seed three times
-as often, so that it has nothing more to learn from EFT."""
+"""Name → recipe, and the changes that all arms have. In `learnt-out` M1 has read the seed three times as often."""
 
 
 class Method(NamedTuple):
@@ -107,8 +106,8 @@ def movers(recipe: Recipe) -> list[Method]:
 def arms(recipe: Recipe, all_have: Mapping[str, Any] = MappingProxyType({}), moved: bool = False) -> Iterator[Method]:
     """The compared arms, with the number of prompts of each; plain self-rewarding first, for the others begin from its M1.
 
-    `recipe` has the changes that `all_have`. With the `movers` if `moved`. Of methods but `rehearse` M1 and the last model alone are measured, for that takes as long
-    as an iteration.
+    `recipe` has the changes that `all_have`; the `movers` are among them if `moved`. Of methods but `rehearse` M1 and the last
+    model alone are measured, for that takes as long as an iteration.
     """
     rounds = recipe.iterations
     for method in (*controls(recipe), *METHODS, *(movers(recipe) if moved else ())):

@@ -20,8 +20,8 @@ held-out rankings, ties by half, and a pair with an answer whose judgments canno
 plain self-rewarding, paired by seed and prompt; p is corrected for {compared} methods (Holm), on each axis by itself. Tokens,
 sampled and trained after M1, are in % of those of plain self-rewarding.
 """
-LEARNT_OUT = """It is `micro-hard` with 9 epochs of SFT in place of 3, so that M1 has learnt all that EFT teaches, and what judging gains after that
-is not what M1 had still to read.
+LEARNT_OUT = """It is `micro-hard` with 9 epochs of SFT in place of 3: M1 has learnt all that EFT teaches, and what judging gains
+after that is not what M1 had still to read.
 """
 FEW = "; with fewer than five seeds they are too narrow, for so few cannot tell how much seeds differ"
 FOLLOWING = ["method", "seeds", "tokens", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
