@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from math import exp, fsum, isclose
 from typing import NamedTuple
 
@@ -190,6 +191,7 @@ def _parts(text: str, at: int, total: float) -> tuple[bool, int]:
     return True, at
 
 
+@lru_cache(1 << 12)  # a small model's judgments are often the same, and a reading takes as long as sampling some tokens
 def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) -> tuple[Outcome, float | None]:
     """The last verdict in a judge's own turn as a score on `scale`, both ends included; never an earlier one instead.
 
