@@ -496,16 +496,30 @@ def test_what_else_of_the_monitors_could_not_work_is_said_at_once(tmp_path, monk
     limits = {"fluke.rate": {"above": 1}, "policy.kl_first": {"above": 1}}
     checked = watched(tmp_path, '{"prompt": 3}', frozen="current", traits={"own": "nowhere:own"}, limits=limits)
     assert [finding.where.split("/")[-1] for finding in checked.findings] == [
-        "drift.traits.own (nowhere:own)", "drift.frozen", "drift.limits.fluke.rate", "anchors.jsonl:1",
+        "drift.traits.own (nowhere:own)", "drift.frozen", 'drift.limits."fluke.rate"', "anchors.jsonl:1",
     ]  # fmt: skip
 
 
-def test_a_limit_of_a_figure_that_there_is_not_ends_a_run_once_its_monitor_is_read(tmp_path, monkeypatch):
+def test_a_misspelt_figure_of_a_limit_is_told_with_its_name_and_no_run_begins(tmp_path, monkeypatch):
+    names = ("policy.kl_firts", "flukes.rat", "traits.S/lenght", "traits.R/own", "flukes.rate", "no.such")
+    limits = {name: {"above": 1} for name in names}
+    checked = watched(tmp_path, limits=limits, traits={"own": "nowhere:own"})
+    assert [(finding.where, finding.now) for finding in checked.findings if "limits" in finding.where] == [
+        ('drift.limits."policy.kl_firts"', "Did you mean policy.kl_first?"),
+        ('drift.limits."flukes.rat"', "Did you mean flukes.rate?"),
+        ('drift.limits."traits.S/lenght"', "Did you mean traits.S/length?"),
+        (
+            'drift.limits."no.such"',
+            "A figure is named as in drift.jsonl; the monitors are flukes, flattery, consistency, people, health, traits, "
+            "lexicon, policy",
+        ),
+    ]
     quiet(monkeypatch)
-    path = make_world(tmp_path / "world")
-    with pytest.raises(SelfRewardError, match=r"drift\.limits\.policy\.kl_firts: no monitor .* Did you mean policy\.kl_first\?"):
-        go(path, tmp_path / "run", drift={"limits": {"policy.kl_firts": {"above": 1}}})
-    assert not (tmp_path / "run" / "M2").exists()
+    with pytest.raises(
+        SelfRewardError, match=r'drift\.limits\."policy\.kl_firts": no monitor .* Did you mean policy\.kl_first\?'
+    ):
+        go(make_world(tmp_path / "own"), tmp_path / "run", drift={"limits": {"policy.kl_firts": {"above": 1}}})
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 from test_rundir import damage, delete_what_it_says, refused
 from typer.testing import CliRunner
 
-from selfreward.checks import named
 from selfreward.cli import app
 from selfreward.errors import Alarm
 from selfreward.measure.monitors import verdicts
@@ -26,8 +25,7 @@ def world(tmp_path, monkeypatch):
     """A recipe with monitors of which one is known beforehand: `planted.rise` is 0.1 of M1, 0.2 of M2, 0.3 of M3."""
     quiet(monkeypatch)
     monitors = {"planted": lambda now, before: {"rise": figure(FIGURES[now.name]), "none": None}}
-    for module in (verdicts, named):
-        monkeypatch.setattr(module, "MONITORS", monitors)
+    monkeypatch.setattr(verdicts, "MONITORS", monitors)
     recipe = make_world(tmp_path / "world")
     recipe.write_text(recipe.read_text().replace("iterations = 1", "iterations = 2") + "[drift]\nsample = 2\npool = 2\n")
     return recipe

@@ -31,6 +31,9 @@ def fields(model=Recipe, path=()):
             yield from fields(field.annotation, here)
         else:
             yield here
+        for inner in get_args(field.annotation) if get_origin(field.annotation) is dict else ():
+            if isinstance(inner, type) and issubclass(inner, Section):
+                yield from fields(inner, (*here, "a.b"))
 
 
 def put(path, value):
@@ -123,7 +126,8 @@ def test_the_name_suggested_is_the_one_to_write_in_toml(tmp_path):
         ("sft.device_batch_size", 5, "does not divide batch_size 16"),
         ("dpo.device_batch_size", 32, "does not divide batch_size 16"),
         ("pairs.policy", "pairs.best", "is no package.module:name"),
-        ("sft", 3, "valid dictionary"),
+        ("sft", 3, r"sft: must be a table\. It is 3; its fields are epochs, batch_size, "),
+        ("servers", 3, "servers: must be a table"),
         ("seed", -1, "greater than or equal to 0"),
         ("servers", {"s": {"url": "http://[::1", "model": "m"}}, "Invalid IPv6 URL"),
         ("servers", {"s": {"url": "http://h:99999/v1", "model": "m"}}, "Port out of range"),
@@ -280,13 +284,49 @@ def test_a_name_with_dots_stands_in_quotes():
     quoted = r'unknown field drift\.limits\.flukes\.rate\. A figure stands in double quotes: drift\.limits\."flukes\.rate"'
     with pytest.raises(SelfRewardError, match=quoted):
         load_recipe(shipped_recipes()["micro"], {"drift.limits.flukes.rate.above": 0.2})
-    with pytest.raises(SelfRewardError, match="The ends of a limit are below, above, stop_below, stop_above"):
+    with pytest.raises(SelfRewardError, match=r"flukes\.rate\"\.abov\. Did you mean above\?"):
         load_recipe(shipped_recipes()["micro"], {'drift.limits."flukes.rate".abov': 0.2})
 
 
 def test_a_list_of_ends_has_an_end():
-    with pytest.raises(SelfRewardError, match=r"It is \[\]; change it"):
-        load_recipe(shipped_recipes()["micro"], {'drift.limits."flukes.rate".above': []})
+    said = r"\.above: must be a finite number, or a list of them, one each for M1, M2, …\. It is \[\]; change it"
+    with pytest.raises(SelfRewardError, match=said):
+        read_recipe({"base": "b", "data": NEEDED, "drift": {"limits": {"flukes.rate": {"above": []}}}}, "recipe.toml", Path())
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ({}, r"limits nothing: .*\. It is {}; its fields are below, above, stop_below, stop_above"),
+        ({"below": None, "stop_above": None}, "limits nothing"),
+        ({"below": 0.2, "above": 0.1}, r"below is 0\.2 and above 0\.1, so that at M1 every value is outside"),
+        ({"below": 0, "stop_above": -1}, "below is 0 and stop_above -1"),
+        ({"stop_below": 1, "above": 0}, "stop_below is 1 and above 0"),
+        ({"stop_below": 1, "stop_above": 0}, "stop_below is 1 and stop_above 0"),
+        ({"below": [0, 0, 3], "above": [1, 2]}, "below is 3 and above 2, so that at M3 "),
+        (0.2, r"must be a table\. It is 0\.2; its fields are below, above"),
+    ],
+)
+def test_a_limit_that_leaves_no_range_or_limits_nothing_is_refused_by_name(limit, said):
+    with pytest.raises(SelfRewardError, match=rf'recipe.toml: drift\.limits\."flukes\.rate": {said}'):
+        read_recipe({"base": "b", "data": NEEDED, "drift": {"limits": {"flukes.rate": limit}}}, "recipe.toml", Path())
+
+
+@pytest.mark.parametrize(
+    "limit", [{"below": 0, "above": 0}, {"below": [0, 3], "above": [1, 4]}, {"below": 0.1, "stop_below": 0.2}]
+)
+def test_a_limit_that_leaves_a_range_is_taken(limit):
+    tree = {"base": "b", "data": NEEDED, "drift": {"limits": {"flukes.rate": limit}}}
+    assert read_recipe(tree, "recipe.toml", Path()).drift.limits["flukes.rate"].at(2)["below"] in (0, 3, 0.1)
+
+
+@pytest.mark.parametrize("value", [[], {"no": 1}, "x", 3.5, [{}], True])
+def test_a_wrong_value_of_any_field_is_told_under_the_name_that_a_recipe_has_for_it(value):
+    for path in fields():
+        try:
+            read_recipe(put(path, value), "recipe.toml", Path())
+        except SelfRewardError as error:
+            assert not re.search(r"instance of|valid tuple|\.(float|int|str|tuple)\b|\[key\]", str(error)), error
 
 
 @pytest.mark.parametrize(

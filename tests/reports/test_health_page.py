@@ -16,6 +16,7 @@ from test_report import HOSTILE, SIZES, Page, chromium, make_run, shown
 from receipts import rewrite
 from selfreward.engines.fake import write_like_a_model
 from selfreward.errors import Alarm, Stopped
+from selfreward.measure import figure_names
 from selfreward.records import (
     Anchor,
     Baseline,
@@ -144,7 +145,8 @@ def test_every_figure_has_a_sentence_of_its_own_and_no_sentence_is_about_nothing
     texts = tomllib.loads((files("selfreward") / "reports" / "text" / "monitors.toml").read_text())
     told = {f"{monitor}.{figure}" for monitor, found in texts.items() for figure in found.get("figures", {})}
     given = {figure.split("/")[0] + "/" if "/" in figure else figure for figure in read}
-    assert told == given
+    assert told == given == {f"{monitor}.{figure}" for monitor, found in texts.items() for figure in found.get("needs", {})}
+    assert read == {*figure_names(open_run(watched).recipe)}
     assert set(texts["wording"]["names"]) == {figure.split("/", 1)[1] for figure in read if "/" in figure} - {
         f"own{HOSTILE}", "long words",
     }  # fmt: skip
@@ -454,7 +456,20 @@ def test_a_summary_names_the_gravest_and_counts_the_rest():
     unread = [reading(f"c.{n}", "M2", None, "ok", (None, 0.5)) for n in range(2)]
     told = describe([reading("b.c", "M2", 0.0), *unread])
     assert told == "1 figure watched, none that could be read has a limit, and c.0, c.1 with limits could not be read at M2"
+    assert describe([*found, *unread]).endswith("and 1 more, and c.0, c.1 with limits could not be read at M2")
     assert describe([]) == "no figure could be read yet"
+
+
+def test_status_tells_of_a_figure_with_limits_that_it_could_not_be_read_and_what_it_needs(tmp_path, monkeypatch):
+    quiet(monkeypatch)
+    limits = {name: {"above": 9} for name in ("people.anchor_accuracy", "consistency.kendall", "policy.distinct_answers")}
+    go(make_world(tmp_path / "world"), tmp_path / "run", iterations=1, drift={"sample": 2, "pool": 2, "limits": limits})
+    lines = [line for line in describe_status(tmp_path / "run").splitlines() if "could not be read" in line]
+    assert lines[0] == (
+        "people.anchor_accuracy has limits, and could not be read at M2: it needs answers to anchors (drift.anchors) that could "
+        "be checked"
+    )
+    assert not any("distinct_answers" in line for line in lines)
 
 
 # Runs that are not watched, or not yet

@@ -14,7 +14,6 @@ from test_rundir import damage
 from typer.testing import CliRunner
 
 from selfreward.api import execute
-from selfreward.checks import named
 from selfreward.cli import app
 from selfreward.engines import fake
 from selfreward.errors import SelfRewardError
@@ -313,8 +312,7 @@ def test_what_the_command_lacks_is_said_in_one_line(given, says, recipe, whole, 
 def test_from_an_alarm_the_command_that_it_names_goes_on(recipe, tmp_path, monkeypatch):
     figures = {"M1": 0.1, "M2": 0.2, "M3": 0.3}
     read = {"planted": lambda now, before: {"rise": Estimate(value=figures[now.name], low=0.0, high=1.0)}}
-    for module in (verdicts, named):
-        monkeypatch.setattr(module, "MONITORS", read)
+    monkeypatch.setattr(verdicts, "MONITORS", read)
     stopped = command(recipe, "-o", tmp_path / "run", "--set", 'drift.limits={"planted.rise": {"stop_above": 0.25}}')
     assert stopped.exit_code == 3
     program, run, *given = shlex.split(stopped.stderr.splitlines()[-1].split("another recipe: ")[1])

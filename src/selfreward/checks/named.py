@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from selfreward.checks.reach import look_up, models_of
 from selfreward.checks.sources import BAD, Read, of_seed, read_of
 from selfreward.engines import assert_openable, find_device, find_gguf, load_ray, outside_model, quiet_libraries
 from selfreward.errors import BadRows, SelfRewardError, amount
-from selfreward.measure import ALSO, JOINT, MONITORS, Joint, load_anchors, load_joint, load_truth
+from selfreward.measure import ALSO, JOINT, Joint, figure_names, load_anchors, load_joint, load_truth
 from selfreward.recipe import (
     IMPORT_PATH,
     ROLES,
@@ -27,6 +28,7 @@ from selfreward.recipe import (
     LoRAConfig,
     Recipe,
     SourceConfig,
+    dotted,
     field_of,
     function_at,
     held_by,
@@ -227,10 +229,10 @@ class Trial:
             now = "Set it to frozen, or to a model from outside: a folder, a hub id, or one of [servers]"
             self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is a judge that changes during the run", now))
         self.joint = self.attempt(partial(load_joint, drift))
-        monitors = [*MONITORS, *drift.also]
-        for name in drift.limits:
-            if name.split(".")[0] not in monitors and not (drift.baseline and name == JOINT):
-                self.add(Finding("error", f"drift.limits.{name}", "no monitor has this figure", _to_have(name, monitors)))
+        known = figure_names(self.recipe)
+        for name in [name for name in drift.limits if name not in known]:
+            where = dotted(["drift", "limits", name])
+            self.add(Finding("error", where, "no monitor has this figure", _to_have(name, known)))
         if drift.on_alarm and not drift.baseline and not any(limit.warns for limit in drift.limits.values()):
             now = 'Set a limit, such as drift.limits."flukes.rate".above = 0.2, or drift.baseline; or leave it out'
             what = f"is {drift.on_alarm!r}, but there is no baseline, and no figure has a limit below or above: it does nothing"
@@ -264,13 +266,15 @@ def assert_ready(recipe: Recipe, seed: Seed | None = None) -> list[str]:
     return [*map(str, trial.sources), *map(str, trial.findings)]
 
 
-def _to_have(figure: str, monitors: Sequence[str]) -> str:
-    """The step that makes a run read a figure that none of its `monitors` has."""
-    monitor = figure.split(".")[0]
+def _to_have(figure: str, known: Sequence[str]) -> str:
+    """The step that makes a run read a figure that is none of the `known` ones."""
+    monitors = dict.fromkeys(name.partition(".")[0] for name in known)
     if figure == JOINT:
         return "It is read where drift.baseline names a file of selfreward calibrate"
-    if monitor in ALSO:
+    if (monitor := figure.partition(".")[0]) in ALSO and monitor not in monitors:
         return f'Add "{monitor}" to drift.also'
+    if near := difflib.get_close_matches(figure, known, n=1):
+        return f"Did you mean {near[0]}?"
     return f"A figure is named as in drift.jsonl; the monitors are {', '.join(monitors)}"
 
 

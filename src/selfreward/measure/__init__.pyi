@@ -15,6 +15,6 @@ from .monitors.joint import (CAP as CAP, JOINT as JOINT, Joint as Joint, calibra
     first_beyond as first_beyond, load_joint as load_joint)
 from .monitors.own import (FIRST as FIRST, furthest_in_the_laboratory as furthest_in_the_laboratory, own_baseline as own_baseline,
     own_usual as own_usual, spreads_of as spreads_of)
-from .monitors.verdicts import ALSO as ALSO, MONITORS as MONITORS
+from .monitors.verdicts import ALSO as ALSO, figure_names as figure_names
 from .monitors.watch import (Watcher as Watcher, load_anchors as load_anchors)
 from .truth import load_truth as load_truth

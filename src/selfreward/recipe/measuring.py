@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import product
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from selfreward.recipe.fields import (
     IMPORT_PATH,
@@ -21,7 +22,16 @@ from selfreward.recipe.fields import (
 )
 from selfreward.records import catches, compiles
 
-Ends = float | Annotated[tuple[float, ...], Field(min_length=1)]
+
+def _one_or_one_each(given: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """Say in one sentence what is wrong, for a union's error lists the complaints of all its kinds."""
+    try:
+        return read(given)
+    except ValidationError as error:
+        raise ValueError("must be a finite number, or a list of them, one each for M1, M2, …") from error
+
+
+Ends = Annotated[float | Annotated[tuple[float, ...], Field(min_length=1)], WrapValidator(_one_or_one_each)]
 """A number for all models, or one each for M1, M2, …, the last of which holds for all later models."""
 
 
@@ -45,6 +55,23 @@ class Limit(Section):
     def warns(self) -> bool:
         """True if it has an end outside which a figure raises a warning, and `on_alarm` has its effect."""
         return (self.below, self.above) != (None, None)
+
+    def at(self, model: int) -> dict[str, float | None]:
+        """The four ends by name, for M_`model`, from M1 on."""
+        ends = {name: getattr(self, name) for name in Limit.model_fields}
+        return {name: end[min(model, len(end)) - 1] if isinstance(end, tuple) else end for name, end in ends.items()}
+
+    @model_validator(mode="after")
+    def _leaves_a_range(self) -> Self:
+        ends = [getattr(self, name) for name in Limit.model_fields]
+        if ends == [None] * len(ends):
+            raise ValueError("limits nothing: give it an end, or take it out")
+        for model in range(1, 1 + max(len(end) if isinstance(end, tuple) else 1 for end in ends)):
+            at = self.at(model)
+            for low, high in product(("below", "stop_below"), ("above", "stop_above")):
+                if (lowest := at[low]) is not None and (highest := at[high]) is not None and lowest > highest:
+                    raise ValueError(f"{low} is {lowest:g} and {high} {highest:g}, so that at M{model} every value is outside")
+        return self
 
 
 class DriftConfig(Section):

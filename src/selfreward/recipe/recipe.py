@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
 from selfreward.errors import SelfRewardError, without_preface
 from selfreward.recipe.data import EFTConfig, SeedConfig
 from selfreward.recipe.engines import BackendConfig, ClusterConfig, ServerConfig
 from selfreward.recipe.fields import IMPORT_PATH, Located, Section, assert_open, off, spelt_now
 from selfreward.recipe.iteration import JudgeConfig, PairsConfig, PromptsConfig, ResponsesConfig
-from selfreward.recipe.measuring import CHECKS, DriftConfig, Limit, MeasureConfig, PairwiseConfig
+from selfreward.recipe.measuring import CHECKS, DriftConfig, MeasureConfig, PairwiseConfig
 from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
 from selfreward.records import readable
 
@@ -198,22 +201,49 @@ def read_recipe(tree: dict[str, Any], where: str, folder: Path) -> Recipe:
         raise SelfRewardError("is no table of fields", where, "Give a recipe, or restore the file")
     assert_open(tree, where)
     try:
-        return Recipe.model_validate(tree, context={"folder": str(folder), "servers": tuple(tree.get("servers") or ())})
+        servers = tree.get("servers")
+        named = tuple(servers) if isinstance(servers, dict) else ()
+        return Recipe.model_validate(tree, context={"folder": str(folder), "servers": named})
     except ValidationError as error:
         faults = error.errors(include_url=False)
         if unknown := [[str(part) for part in fault["loc"]] for fault in faults if fault["type"] == "extra_forbidden"]:
             raise _unknown(unknown, where) from error
-        first, loc = faults[0], [str(part) for part in faults[0]["loc"]]
-        given, pattern = first["input"], str(first.get("ctx", {}).get("pattern"))
-        now = f"Change one of {', '.join(given)}" if isinstance(given, dict) else f"It is {given!r}; change it"
-        said = "is no package.module:name" if IMPORT_PATH in pattern else without_preface(first["msg"])
-        raise SelfRewardError(f"{'.'.join(loc)}: {said}", where, "Add it" if first["type"] == "missing" else now) from error
+        raise _fault(faults[0], where) from error
+
+
+TOLD = {"model_type": "must be a table", "dict_type": "must be a table", "tuple_type": "must be a list"}
+"""Kinds of pydantic's errors whose own words are Python's."""
+
+
+def in_words(fault: ErrorDetails) -> str:
+    """What is wrong with a value of a recipe."""
+    if IMPORT_PATH in str(fault.get("ctx", {}).get("pattern")):
+        return "is no package.module:name"
+    return TOLD.get(fault["type"]) or without_preface(fault["msg"])
+
+
+def dotted(parts: Iterable[str]) -> str:
+    """A field's dotted name from its parts, where those that TOML wants in quotes have them: `drift.limits."flukes.rate"`."""
+    return ".".join(part if re.fullmatch(r"[\w-]+", part) else f'"{part}"' for part in parts)
+
+
+def _fault(first: ErrorDetails, where: str) -> SelfRewardError:
+    """The error that tells one fault of a value, and what to do."""
+    field = [str(part) for part in first["loc"] if part != "[key]"]
+    given, fields = first["input"], known_fields(field)
+    if first["type"] == "missing":
+        now = "Add it"
+    elif isinstance(given, dict) and given:
+        now = f"Change one of {', '.join(given)}"
+    else:
+        now = f"It is {given!r}; " + (f"its fields are {', '.join(fields)}" if fields else "change it")
+    return SelfRewardError(f"{dotted(field)}: {in_words(first)}", where, now)
 
 
 def _unknown(fields: list[list[str]], where: str) -> SelfRewardError:
     """The error that tells all unknown `fields`, given as parts of their names, and the known ones that come nearest."""
     near = [difflib.get_close_matches(field[-1], known_fields(field[:-1]), n=1, cutoff=0) for field in fields]
-    names = [".".join(field) for field in fields]
+    names = [dotted(field) for field in fields]
     if len(names) == 1:
         return SelfRewardError(f"unknown field {names[0]}", where, _way_out(fields[0], near[0]))
     ways = [f"{name}: {f'did you mean {meant[0]}?' if meant else 'take it out'}" for name, meant in zip(names, near, strict=True)]
@@ -222,25 +252,28 @@ def _unknown(fields: list[list[str]], where: str) -> SelfRewardError:
 
 def _way_out(field: list[str], near: list[str]) -> str:
     """The way out of an unknown field. The name of a figure has a dot in it."""
-    if field[:2] == ["drift", "limits"] and len(field) == 4:
+    if field[:2] == ["drift", "limits"] and len(field) == 4 and "." not in field[2]:
         figure = f"{field[2]}.{field[3]}".replace("'", "")
-        quoted = f'A figure stands in double quotes: drift.limits."{figure}"'
-        return f"The ends of a limit are {', '.join(Limit.model_fields)}" if "." in field[2] else quoted
+        return f'A figure stands in double quotes: drift.limits."{figure}"'
     return f"Did you mean {near[0]}?" if near else "Take it out"
 
 
 def known_fields(section: list[str], model: Any = Recipe) -> list[str]:
     """The names that may stand in a section of `model`; none where it is no table, or one of names of your own."""
+    kind: Any = model
     for name in section:
-        fields = model.model_fields if model else {}
-        model = next((_table(field.annotation) for n, field in fields.items() if name in (n, field.alias)), None)
-    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+        table = _table(kind)
+        fields = table.model_fields if table else {}
+        named = get_args(kind)[1] if get_origin(kind) is dict else None
+        kind = next((field.annotation for n, field in fields.items() if name in (n, field.alias)), named)
+    table = _table(kind)
+    return [field.alias or name for name, field in table.model_fields.items()] if table else []
 
 
 def _table(annotation: Any) -> type[BaseModel] | None:
-    """The section in a field's type, which may be optional."""
-    kinds = (annotation, *get_args(annotation))
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+    """The section in a field's type, which may be optional; None where sections stand in it under names of your own."""
+    kinds = () if get_origin(annotation) is dict else (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

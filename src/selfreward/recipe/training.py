@@ -36,7 +36,7 @@ NOT_BY_PAIR = {
 
 
 def _of_single_pairs(loss: Any) -> Any:
-    if loss in NOT_BY_PAIR:
+    if isinstance(loss, str) and loss in NOT_BY_PAIR:
         raise ValueError(f"{loss} is left out: {NOT_BY_PAIR[loss]}")
     return loss
 

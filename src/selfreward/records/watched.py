@@ -211,15 +211,20 @@ def describe(readings: Sequence[Reading]) -> str:
     outside: dict[str, Reading] = {}
     for reading in alarms(readings):
         outside.setdefault(reading.monitor, reading)
+    unknown = unread(readings)
+    more = (
+        f", and {_names([each.monitor for each in unknown])} with limits could not be read at {unknown[0].iteration}"
+        if unknown
+        else ""
+    )
     if not outside:
         unlimited = 'none has a limit, so no monitor can warn: set a limit, such as drift.limits."flukes.rate".above = 0.2'
         unlimited = "none that could be read has a limit" if any(reading.limit for reading in readings) else unlimited
         within = f"of {len(limited)} with limits none is outside" if limited else unlimited
-        unknown = [reading.monitor for reading in unread(readings)]
-        more = f", and {_names(unknown)} with limits could not be read at {unread(readings)[0].iteration}" if unknown else ""
         return f"{amount(len(read), 'figure')} watched, {within}{more}" if read else "no figure could be read yet"
     outside_of = "its limits" if len(outside) == 1 else "their limits"
-    return f"{len(outside)} of {amount(len(read), 'figure')} outside {outside_of}: {_names([*map(phrase, outside.values())])}"
+    named = _names([*map(phrase, outside.values())])
+    return f"{len(outside)} of {amount(len(read), 'figure')} outside {outside_of}: {named}{more}"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -102,37 +102,40 @@ def title_of(monitor: str) -> str:
 
 def meaning_of(figure: str) -> str:
     """The meaning of a figure (`traits.S/length`), in a sentence."""
-    monitor, _, name = figure.partition(".")
-    texts = _texts().get(monitor, {})
-    kind, of_a_trait, trait = name.partition("/")
-    text = texts.get("figures", {}).get(f"{kind}/" if of_a_trait else name, "A figure of this monitor.")
-    return str(text).replace("{trait}", _texts()["wording"]["names"].get(trait, f"“{trait}”"))
+    trait = figure.partition("/")[2]
+    text = _text(figure, "figures") or "A figure of this monitor."
+    return text.replace("{trait}", _texts()["wording"]["names"].get(trait, f"“{trait}”"))
+
+
+def need_of(figure: str) -> str:
+    """What a figure needs in order to be read, as the end of a sentence; empty where it is not known."""
+    return _text(figure, "needs")
 
 
 def unit_of(figure: str) -> str:
     """The unit of a figure (`traits.S/length`); empty where it has none that is known."""
-    monitor, _, name = figure.partition(".")
-    texts = _texts().get(monitor, {})
-    kind, of_a_trait, trait = name.partition("/")
-    unit = str(texts.get("units", {}).get(f"{kind}/" if of_a_trait else name, ""))
-    return unit.replace("{unit}", _texts()["wording"]["units"].get(trait, f"of “{trait}”"))
+    trait = figure.partition("/")[2]
+    return _text(figure, "units").replace("{unit}", _texts()["wording"]["units"].get(trait, f"of “{trait}”"))
 
 
 def remedy_of(latest: Reading) -> str:
     """The remedy for a figure outside its limits, or clearly on the wrong side of 0 where it has one; else empty."""
-    monitor, _, name = latest.monitor.partition(".")
-    texts = _texts().get(monitor, {})
     low, high = latest.interval or (0.0, 0.0)
-    turned = {"below": high < 0, "above": low > 0}.get(texts.get("turns", {}).get(name), False)
-    return str(texts.get("remedies", {}).get(name, "")) if turned or latest.verdict in OUTSIDE else ""
+    turned = {"below": high < 0, "above": low > 0}.get(_text(latest.monitor, "turns"), False)
+    return _text(latest.monitor, "remedies") if turned or latest.verdict in OUTSIDE else ""
 
 
 def cases_of(reading: Reading) -> str:
     """The number of cases behind a reading, in words (`818 pairs`); empty where it is not known, or there are none."""
-    monitor, _, name = reading.monitor.partition(".")
-    kind, of_a_trait, _ = name.partition("/")
-    case = _texts().get(monitor, {}).get("cases", {}).get(f"{kind}/" if of_a_trait else name)
+    case = _text(reading.monitor, "cases")
     return amount(reading.n, case) if case and reading.n else ""
+
+
+def _text(figure: str, part: str) -> str:
+    """The text of a figure in one part of its monitor's table; figures of traits share one. Empty where there is none."""
+    monitor, _, name = figure.partition(".")
+    kind, of_a_trait, _ = name.partition("/")
+    return str(_texts().get(monitor, {}).get(part, {}).get(kind + of_a_trait, ""))
 
 
 def draw_monitors(readings: Iterable[Reading]) -> list[Monitor]:

@@ -6,15 +6,18 @@ from itertools import takewhile
 from pathlib import Path
 
 from selfreward.errors import amount, shown
-from selfreward.records import HeadToHead, Measured, alarms, describe
+from selfreward.records import HeadToHead, Measured, alarms, describe, unread
 from selfreward.reports.headline import can_judge, decided, no_judge, of, write_headline
+from selfreward.reports.loop_health import need_of
 from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, ModelView, PlannedPart, RunView, open_run
 
 
 def describe_status(folder: Path) -> str:
     """The lines that `selfreward status` prints. Raises `SelfRewardError` where `folder` holds no run."""
     run = open_run(folder)
-    return "\n".join(map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run)), *unchecked(run)]))
+    return "\n".join(
+        map(shown, [f"{folder}: {run.status}", *(f"  {line}" for line in model_lines(run)), *without_value(run), *unchecked(run)])
+    )
 
 
 def describe_end(folder: Path) -> str:
@@ -31,6 +34,15 @@ def describe_end(folder: Path) -> str:
 def model_lines(run: RunView) -> list[str]:
     """A line for each model: its headline figures, or its stages done and to do."""
     return [f"{name:<4} {_line(model)}" for name, model in run.models.items()]
+
+
+def without_value(run: RunView) -> list[str]:
+    """A line for each figure with limits of which the last model read has no value, with what it needs."""
+    return [
+        f"{reading.monitor} has limits, and could not be read at {reading.iteration}"
+        + (f": it needs {need}" if (need := need_of(reading.monitor)) else "")
+        for reading in unread(run.watched)
+    ]
 
 
 def unchecked(run: RunView) -> list[str]:

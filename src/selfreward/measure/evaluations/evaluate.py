@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from selfreward.engines import assert_models, assert_openable, assert_opens, open_model, outside_model
-from selfreward.errors import Outdated, SelfRewardError, without_preface
+from selfreward.errors import Outdated, SelfRewardError
 from selfreward.measure.evaluations.alpaca_eval import AlpacaEval
 from selfreward.measure.evaluations.arena_hard import ArenaHard
 from selfreward.measure.evaluations.base import Settings, Trial
@@ -26,7 +26,7 @@ from selfreward.measure.evaluations.published import first_fields
 from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
 from selfreward.measure.evaluations.subjects import COMPARED, Subject, find_subject, held_out
-from selfreward.recipe import AnsweringConfig, Recipe, assert_open, known_fields, load_recipe, merged
+from selfreward.recipe import AnsweringConfig, Recipe, assert_open, in_words, known_fields, load_recipe, merged
 from selfreward.records import RESULT, Checkpoint, Findings, Result, readable, write_result
 from selfreward.rundir import CONFIG, Progress, RunDir, Runner
 
@@ -193,7 +193,7 @@ def _wrong_setting(kind: str, first: Any) -> SelfRewardError:
         return SelfRewardError(f"{field} is no field of it", kind, f"Leave it out; its fields are {fields}")
     if first["type"] == "missing":
         return SelfRewardError(f"{field} is missing", kind, f"Give it with {option.rstrip('=')}")
-    what = f"{field}: {without_preface(first['msg'])}"
+    what = f"{field}: {in_words(first)}"
     if isinstance(first["input"], dict):
         return SelfRewardError(what, kind, f"Change one of {', '.join(first['input'])}")
     default = _default(KINDS[kind], path)

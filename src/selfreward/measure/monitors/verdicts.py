@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
-from selfreward.errors import SelfRewardError
 from selfreward.measure.monitors import (
     consistency,
     flattery,
@@ -19,10 +17,10 @@ from selfreward.measure.monitors import (
     style,
     traits,
 )
-from selfreward.measure.monitors.base import Evidence
+from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.measure.monitors.joint import JOINT, Joint, deviations, distance, widened
-from selfreward.recipe import DriftConfig, Ends, Limit
-from selfreward.records import Estimate, Reading, Severity, number
+from selfreward.recipe import DriftConfig, Limit, Recipe
+from selfreward.records import Estimate, Measured, Reading, Severity, number
 
 MONITORS = {
     "flukes": flukes.figures,
@@ -41,22 +39,26 @@ BEHIND = 8
 """Figures that are named behind the joint one."""
 
 
-def read_monitors(now: Evidence, before: Evidence | None, config: DriftConfig, joint: Joint | None = None) -> list[Reading]:
-    """All figures of all monitors, as readings named `monitor.figure`.
+def figure_names(recipe: Recipe) -> list[str]:
+    """The names of all figures that are read by the `[drift]` of `recipe`, in the order of `drift.jsonl`."""
+    config = recipe.drift or DriftConfig()
+    traits = dict.fromkeys(config.traits, "")  # named alone: functions of the user's are not loaded
+    unread = recipe.model_copy(update={"drift": config.model_copy(update={"traits": traits})})
+    measured = Measured.model_construct(name="M1", reward_modeling=None, head_to_head=[])
+    figures = _figures(Evidence("M1", unread, measured, (), (), (), (), ()), None, config)
+    return [*([JOINT] if config.baseline else []), *figures]
 
-    Raises `SelfRewardError` where a limit names a figure that no monitor has: it could never raise an alarm.
-    """
-    monitors = MONITORS | {name: ALSO[name] for name in config.also}
+
+def read_monitors(now: Evidence, before: Evidence | None, config: DriftConfig, joint: Joint | None = None) -> list[Reading]:
+    """All figures of all monitors, as readings named `monitor.figure`."""
     now = now._replace(read=now.candidates)  # once for all monitors; not kept, for there are many
-    readable = {
-        f"{monitor}.{name}": figure for monitor, figures in monitors.items() for name, figure in figures(now, before).items()
-    }
-    names = {*readable, *([JOINT] if joint else [])}
-    for unknown in sorted(config.limits.keys() - names):
-        near = difflib.get_close_matches(unknown, names, n=1, cutoff=0)[0]
-        raise SelfRewardError("no monitor has this figure", f"drift.limits.{unknown}", f"Did you mean {near}?")
-    readings = [read_figure(name, now.name, figure, config) for name, figure in readable.items()]
+    readings = [read_figure(name, now.name, figure, config) for name, figure in _figures(now, before, config).items()]
     return readings if joint is None else [read_joint(readings, now.name, config, joint), *readings]
+
+
+def _figures(now: Evidence, before: Evidence | None, config: DriftConfig) -> Figures:
+    monitors = MONITORS | {name: ALSO[name] for name in config.also}
+    return {f"{monitor}.{name}": figure for monitor, read in monitors.items() for name, figure in read(now, before).items()}
 
 
 def read_joint(readings: Sequence[Reading], iteration: str, config: DriftConfig, joint: Joint) -> Reading:
@@ -74,9 +76,9 @@ def read_joint(readings: Sequence[Reading], iteration: str, config: DriftConfig,
 
 def read_figure(monitor: str, iteration: str, figure: Estimate | None, config: DriftConfig) -> Reading:
     """One figure held against its limits, if it has any; a figure without a value is `ok`."""
-    limit = config.limits.get(monitor, Limit())
-    ends = [end_at(end, iteration) for end in (limit.below, limit.above, limit.stop_below, limit.stop_above)]
-    warn, stop = (ends[0], ends[1]), (ends[2], ends[3])
+    limit = config.limits.get(monitor)
+    below, above, stop_below, stop_above = limit.at(number(iteration)).values() if limit else [None] * 4
+    warn, stop = (below, above), (stop_below, stop_above)
     warned, stopped = (figure is not None and _outside(figure.value, *pair) for pair in (warn, stop))
     limit_ends, spare_ends = (stop, warn) if stopped else (warn, stop)  # the limit that was passed, where two are set
     low, high = (end if end is not None else spare for end, spare in zip(limit_ends, spare_ends, strict=True))
@@ -93,13 +95,6 @@ def _on_alarm(config: DriftConfig, iteration: str) -> Severity:
     if config.on_alarm is None:
         return "warn"
     return "back" if config.on_alarm == "rollback" and iteration != "M1" else "stop"
-
-
-def end_at(ends: Ends | None, iteration: str) -> float | None:
-    """The end that holds for the model M_t: `ends` may give one for each model from M1 on."""
-    if not isinstance(ends, tuple):
-        return ends
-    return ends[min(number(iteration), len(ends)) - 1]
 
 
 def _outside(value: float, low: float | None, high: float | None) -> bool:
