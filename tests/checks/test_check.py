@@ -449,7 +449,7 @@ def watched(tmp_path, *lines, **drift):
     return of(tmp_path, drift=drift)
 
 
-def test_what_the_monitors_ask_is_in_the_bill(tmp_path):
+def test_what_the_monitors_ask_is_in_the_bill_and_summed_up(tmp_path, capsys):
     checked = watched(tmp_path, *map(to_line, ANCHORS), sample=2, pool=1, frozen="test_check:Echo")
     stages = {line.stage.stage: line for line in checked.bill.lines}
     assert checked.works and "frozen judge" in {found.name: found.parts for found in checked.models}["test_check:Echo"]
@@ -462,6 +462,9 @@ def test_what_the_monitors_ask_is_in_the_bill(tmp_path):
     for name, expected in (("M1", m1), ("M2", m2)):
         mine = {stage.split("/")[1]: line.stage for stage, line in stages.items() if stage.startswith(name)}
         assert {at: one.requests for at, one in mine.items() if at.startswith(("drift", "anchor"))} == expected
+    show(checked)
+    (summed,) = (line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("of these the monitors"))
+    assert summed[4] == str(sum(m1.values()) + sum(m2.values()))
     forced, read = stages["M1/drift_likelihood_own"], stages["M2/responses"]
     per_token = forced.seconds / (forced.stage.reads.likely + forced.stage.writes.likely)
     assert forced.stage.forced and not read.stage.forced

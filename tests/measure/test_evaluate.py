@@ -576,7 +576,7 @@ def test_the_help_lists_fields_that_are_there_and_every_kind_has_all_of_its_own(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("grading.scale=5", r"grading\.scale: .*valid tuple\. It is 5; give it as in --set grading\.scale='\[0\.0, 5\.0\]'$"),
+        ("grading.scale=5", r"grading\.scale: .*must be a list\. It is 5; give it as in --set grading\.scale='\[0\.0, 5\.0\]'$"),
         ("grading.scale=[1, \"x\"]", r"grading\.scale: .*valid number.*It is 'x'; give it as in --set grading\.scale="),
         ("grading.scale=[3, 1]", r"grading: scale must go from its lowest score to its highest\. Change one of scale$"),
         ("grading.samples=many", r"grading\.samples: must be an integer.* It is 'many'; give it as in --set grading\.samples=3$"),

@@ -19,9 +19,10 @@ from selfreward.measure.monitors.joint import (
     distance,
     first_beyond,
     load_joint,
+    shared_baseline,
 )
 from selfreward.measure.monitors.verdicts import read_joint
-from selfreward.recipe import DriftConfig, Limit
+from selfreward.recipe import DriftConfig, Limit, load_recipe
 from selfreward.records import Baseline, Reading, to_line
 
 USUAL = {"a": (1.0, 0.5), "b": (0.0, 2.0)}
@@ -167,7 +168,9 @@ def test_calibrate_writes_a_baseline_of_runs(tmp_path, monkeypatch):
     def opened(folder):
         at = float(next(values))
         watched = [reading("a", at, "M1"), reading("b", None, "M1"), reading(JOINT, 1.0, "M1")]
-        return SimpleNamespace(finished=True, models={"M1": SimpleNamespace(watched=watched), "M2": SimpleNamespace(watched=[])})
+        m1 = SimpleNamespace(watched=watched, measured=SimpleNamespace(fingerprint=f"first {at:g}"))
+        recipe = load_recipe("micro", {"seed": int(at)})
+        return SimpleNamespace(finished=True, folder=folder, recipe=recipe, models={"M1": m1, "M2": SimpleNamespace(watched=[])})
 
     monkeypatch.setattr("selfreward.rundir.open_run", opened)
     out = tmp_path / "baseline.jsonl"
@@ -177,15 +180,57 @@ def test_calibrate_writes_a_baseline_of_runs(tmp_path, monkeypatch):
     baseline = Baseline.model_validate_json(out.read_text())
     assert baseline.usual == {"M1": {"a": (1.0, 1.0)}}
     assert baseline.furthest == (16.0, 9.0, 4.0)
+    assert baseline.of == tuple(f"first {at}" for at in range(6))
+    assert baseline.misfit("first 3").startswith("this run is among those") and baseline.misfit("another") is None
     too_few = CliRunner().invoke(app, ["calibrate", "one", "two"])
     assert "4 is the fewest" in too_few.output
     assert too_few.exit_code != 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({1: {"seed": 0}}, r"b: has the seed of .*a, 0, and a run tells nothing twice"),
+        (
+            {3: {"dpo.beta": 0.7, "responses.n": 9}},
+            r"d: is by another recipe than .*a: dpo\.beta, responses\.n differ\. Give runs",
+        ),
+        ({2: {"drift.pool": 3}}, r"c: is by another recipe than .*a: drift\.pool differs"),
+    ],
+)
+def test_runs_that_are_not_of_one_recipe_and_different_seeds_make_no_baseline(changes, says, tmp_path):
+    with pytest.raises(SelfRewardError, match=says):
+        shared_baseline([*clean_runs(tmp_path, changes)])
+
+
+def test_clean_runs_may_differ_in_what_decides_no_figure_and_none_is_given_twice(tmp_path):
+    runs = [
+        *clean_runs(
+            tmp_path, {1: {'drift.limits."flukes.rate".above': 1}, 2: {"report_to": ["trackio"], "drift.on_alarm": "stop"}}
+        )
+    ]
+    assert len(shared_baseline(runs).furthest) == 2
+    with pytest.raises(SelfRewardError, match="d: is given twice, 3, and a run tells nothing twice"):
+        shared_baseline([*runs, SimpleNamespace(folder=tmp_path / "." / "d", recipe=runs[3].recipe)])
+
+
+def clean_runs(folder, changes):
+    """Four runs of seeds 0 to 3 in folders a to d, with `changes` to the recipes of some."""
+    for seed, name in enumerate("abcd"):
+        m1 = SimpleNamespace(watched=[reading("a", 1.0 * seed, "M1")], measured=None)
+        recipe = load_recipe("micro", {"seed": seed, **changes.get(seed, {})})
+        yield SimpleNamespace(folder=folder / name, recipe=recipe, finished=True, models={"M1": m1})
+
+
+def test_the_order_of_the_furthest_in_a_file_is_no_matter():
+    assert Baseline(usual={}, furthest=(1.0, 3.0, 2.0)).limit(0.25) == 3.0
 
 
 def test_calibrate_makes_a_baseline_of_one_run_from_its_own_first_models(tmp_path, monkeypatch):
     found = [reading("a", 1.0, "M1"), reading("b", None, "M1"), reading("still", 3.0, "M1", reach=0.0), reading(JOINT, 1.0, "M1")]
     watched = {"M1": found, "M2": [reading("a", 9.0, "M2"), reading("b", 2.0, "M2", reach=0.5)], "M3": [], "M4": []}
     models = {name: SimpleNamespace(watched=readings) for name, readings in watched.items()}
+    models["M1"].measured = SimpleNamespace(fingerprint="first")
     run = SimpleNamespace(models=models, iterations=["M2", "M3", "M4"], folder=tmp_path)
     monkeypatch.setattr("selfreward.rundir.open_run", lambda folder: run)
     monkeypatch.setattr("selfreward.measure.monitors.own.furthest_in_the_laboratory", lambda: (4.0,) * 24)
@@ -194,6 +239,7 @@ def test_calibrate_makes_a_baseline_of_one_run_from_its_own_first_models(tmp_pat
     assert answer.exit_code == 0 and "4.0%" in answer.output and "24 clean runs of the laboratory" in answer.output
     baseline = Baseline.model_validate_json(out.read_text())
     assert baseline.usual == {name: {"a": (1.0, 1.0), "b": (2.0, 0.5)} for name in ("M3", "M4")}
+    assert baseline.misfit("another").startswith("the baseline is another run's") and baseline.misfit("first") is None
     joint = load_joint(DriftConfig(baseline=str(out)))
     later = [reading("a", 4.0, "M3", reach=0.75), reading("b", 2.0, "M3")]  # an interval half .75 wide, beside one half 1 wide
     beyond = read_joint(later, "M3", DriftConfig(false_alarms=0.08), joint)

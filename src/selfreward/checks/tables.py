@@ -17,7 +17,7 @@ from selfreward.checks.sources import Read
 from selfreward.errors import amount, shown, terminal
 from selfreward.measure import Joint
 from selfreward.recipe import DriftConfig
-from selfreward.rundir import duration
+from selfreward.rundir import WATCHING, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +34,7 @@ UNLIMITED = (
     "no figure has a limit: figures are shown, and neither warn nor end the run. selfreward calibrate makes a baseline: of this "
     "run, once M2 is watched, at no price; or of {runs} clean runs of other seeds, at this run's price each"
 )
+ASKED_BY_MONITORS = {part.name for part in WATCHING}
 COLOUR = {"error": "bold red", "warning": "yellow"}
 
 
@@ -146,14 +147,21 @@ def _stages(lines: Sequence[StageTime]) -> Table:
                 "",
                 time,
             )
+    if watching := [line for line in lines if line.stage.stage.rpartition("/")[2] in ASKED_BY_MONITORS]:
+        table.add_row(*_sum("of these the monitors", watching))
+    table.add_row(*_sum("all", lines), style="bold")
+    return table
+
+
+def _sum(name: str, lines: Sequence[StageTime]) -> tuple[str, ...]:
+    """The cells of a row that sums up stages."""
     times = [seconds for _, seconds in lines if seconds is not None]
     stages = [stage for stage, _ in lines if isinstance(stage, AskingStage)]
     steps = sum(stage.steps for stage, _ in lines if isinstance(stage, TrainingStage))
     written = sum(stage.writes.likely for stage in stages), sum(stage.writes.most for stage in stages)
     requests = f"{sum(stage.requests for stage in stages):,}"
     total = f"{duration(sum(times))}{'' if len(times) == len(lines) else ' and more'}"
-    table.add_row("all", "", requests, "", "", *map(short, written), f"{steps:,}", total, style="bold")
-    return table
+    return name, "", requests, "", "", *map(short, written), f"{steps:,}" if steps else "", total
 
 
 def _tokens(span: Span) -> tuple[str, str]:

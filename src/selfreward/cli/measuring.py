@@ -179,12 +179,12 @@ def calibrate(
     anything; its error rate is what clean runs of the laboratory had, and no promise for another world.
     """
     from selfreward.errors import amount
-    from selfreward.measure import calibrate, clean_figures, own_baseline
+    from selfreward.measure import own_baseline, shared_baseline
     from selfreward.records import to_line, write_whole
     from selfreward.rundir import open_run
 
     views = [open_run(run) for run in runs]
-    baseline = own_baseline(views[0]) if len(views) == 1 else calibrate(list(map(clean_figures, views)))
+    baseline = own_baseline(views[0]) if len(views) == 1 else shared_baseline(views)
     write_whole(out, to_line(baseline) + "\n")
     own = f"its own M1 and M2, by {amount(len(baseline.furthest), 'clean run')} of the laboratory"
     source = own if len(views) == 1 else amount(len(runs), "run")

@@ -10,9 +10,9 @@ from .evaluations.mt_bench import (Grade as Grade, Question as Question, Scores 
 from .evaluations.published import (Row as Row, read_rows as read_rows)
 from .judge import (Graded as Graded, Judge as Judge)
 from .measurer import (Measurer as Measurer, Measurement as Measurement)
-from .monitors.joint import (CAP as CAP, JOINT as JOINT, Joint as Joint, calibrate as calibrate, clean_figures as clean_figures, distance as distance, widened as widened,
+from .monitors.joint import (CAP as CAP, JOINT as JOINT, Joint as Joint, calibrate as calibrate, distance as distance, widened as widened,
     figures_of as figures_of,
-    first_beyond as first_beyond, load_joint as load_joint)
+    first_beyond as first_beyond, load_joint as load_joint, shared_baseline as shared_baseline)
 from .monitors.own import (FIRST as FIRST, furthest_in_the_laboratory as furthest_in_the_laboratory, own_baseline as own_baseline,
     own_usual as own_usual, spreads_of as spreads_of)
 from .monitors.verdicts import ALSO as ALSO, figure_names as figure_names

@@ -42,6 +42,10 @@ class Reading(Record):
         return (self.interval[1] - self.interval[0]) / 2 if self.interval else None
 
 
+def _largest_first(distances: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(sorted(distances, reverse=True))
+
+
 class Baseline(Record):
     """The readings of clean runs, or of the run's own first models, for one alarm over all figures (`measure.monitors.joint`)."""
 
@@ -49,8 +53,18 @@ class Baseline(Record):
     """Model → figure → its usual value and spread: mean and standard deviation over clean runs."""
     own: bool = Field(False, exclude_if=lambda own: not own)
     """Usual values are the run's own, and spreads half the widths of their intervals; that of a model's own adds to each."""
-    furthest: tuple[Annotated[FiniteFloat, Field(ge=0)], ...] = Field(min_length=1)
+    of: tuple[str, ...] = Field((), exclude_if=lambda of: not of)
+    """Fingerprints of the M1s of all runs that it is made of; empty where they are not known."""
+    furthest: Annotated[tuple[Annotated[FiniteFloat, Field(ge=0)], ...], AfterValidator(_largest_first)] = Field(min_length=1)
     """The distance of the furthest model of each clean run that `usual` is not taken from, largest first."""
+
+    def misfit(self, first: str) -> str | None:
+        """The reason why it is none for the run whose M1 has the fingerprint `first`; None where there is none, or none known."""
+        if not self.of or self.own == (first in self.of):
+            return None
+        if self.own:
+            return "the baseline is another run's M1 and M2: selfreward calibrate on this run's folder makes this run's own"
+        return "this run is among those that the baseline is made of, and lies nearer to it than a new one: no alarm clears it"
 
     def limit(self, false_alarms: float) -> float | None:
         """The distance that a clean run passes with probability `false_alarms` at most; None where there are too few to say."""

@@ -16,7 +16,7 @@ from .layout import (ANCHOR_JUDGMENTS as ANCHOR_JUDGMENTS, ANCHOR_RESPONSES as A
     META_JUDGMENTS as META_JUDGMENTS, SELECTION_PREFERENCES as SELECTION_PREFERENCES, SELECTION_RESPONSES as SELECTION_RESPONSES, SFT as SFT, TRUTH as TRUTH,
     VOTES as VOTES,
     VALIDATION as VALIDATION, PlannedPart as PlannedPart, Part as Part, expected as expected, making as making, teaching as teaching, models as models,
-    part_of as part_of)
+    WATCHING as WATCHING, part_of as part_of)
 from .progress import (Progress as Progress, duration as duration)
 from .seen import Status as Status
 from .reading import FolderReader as FolderReader, check_model as check_model

@@ -17,7 +17,7 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 from selfreward.errors import SelfRewardError, amount
-from selfreward.recipe import DriftConfig
+from selfreward.recipe import DriftConfig, Recipe, changed_fields
 from selfreward.records import Baseline, read_jsonl
 from selfreward.rundir import RunView
 
@@ -33,6 +33,12 @@ MOVED = 1 / 10
 """A figure that was off its median in fewer of them is left out: what hardly moves has no scale."""
 FEWEST = 4
 """Clean runs: two for a spread, two to compare with."""
+
+NO_FIGURES = (
+    *("seed.", "branch.", "keep_checkpoints.", "report_to.", "cluster."),
+    *("drift.limits.", "drift.baseline.", "drift.false_alarms.", "drift.on_alarm."),
+)
+"""Fields in which clean runs may differ: those that decide no figure, and the seed."""
 
 
 class Joint(NamedTuple):
@@ -82,6 +88,38 @@ def clean_figures(run: RunView) -> dict[str, dict[str, float]]:
     return figures
 
 
+def shared_baseline(runs: Sequence[RunView]) -> Baseline:
+    """The baseline of clean runs of one recipe, which differ by their seeds.
+
+    Raises `SelfRewardError` where a run is no clean one, is given twice, has the seed of another or has a recipe of its own, and
+    as `calibrate` does.
+    """
+    seeds: dict[int, RunView] = {}
+    for run in runs:
+        twin = seeds.setdefault(run.recipe.seed, run)
+        if twin is not run:
+            again = "is given twice" if twin.folder.resolve() == run.folder.resolve() else f"has the seed of {twin.folder}"
+            now = "Give each run once, and runs of different seeds"
+            raise SelfRewardError(f"{again}, {run.recipe.seed}, and a run tells nothing twice", str(run.folder), now)
+        if others := _unlike(runs[0].recipe, run.recipe):
+            what = f"is by another recipe than {runs[0].folder}: {', '.join(others)} differ{'s' if len(others) == 1 else ''}"
+            raise SelfRewardError(what, str(run.folder), "Give runs of one recipe and different seeds")
+    baseline = calibrate(list(map(clean_figures, runs)))
+    return baseline.model_copy(update={"of": tuple(first for run in runs for first in first_of(run))})
+
+
+def first_of(run: RunView) -> tuple[str, ...]:
+    """The fingerprint of a run's M1; none where it is not measured."""
+    measured = run.models["M1"].measured
+    return (measured.fingerprint,) if measured else ()
+
+
+def _unlike(one: Recipe, other: Recipe) -> list[str]:
+    """The fields in which two recipes differ, of those that decide a figure."""
+    fields = changed_fields(*(recipe.model_dump(mode="json", by_alias=True) for recipe in (one, other)))
+    return [field for field in fields if not f"{field}.".startswith(NO_FIGURES)]
+
+
 def calibrate(runs: Sequence[Figures]) -> Baseline:
     """A baseline from clean runs: means and spreads from the first half, furthest distances from the second.
 
@@ -94,7 +132,7 @@ def calibrate(runs: Sequence[Figures]) -> Baseline:
     if not usual:
         raise SelfRewardError("no figure moves in the clean runs", "calibrate", "Give runs of different seeds, with [drift]")
     furthest = [max((far for _, far in _distances(run, usual)), default=0.0) for run in runs[half:]]
-    return Baseline(usual=usual, furthest=tuple(sorted(furthest, reverse=True)))
+    return Baseline(usual=usual, furthest=tuple(furthest))
 
 
 def distance(figures: Mapping[str, float], usual: Mapping[str, tuple[float, float]]) -> float | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 
 from selfreward.errors import SelfRewardError
-from selfreward.measure.monitors.joint import JOINT
+from selfreward.measure.monitors.joint import JOINT, first_of
 from selfreward.records import Baseline
 from selfreward.rundir import RunView
 
@@ -59,10 +59,10 @@ def own_baseline(run: RunView) -> Baseline:
         what = f"has not watched {' and '.join(missing)}, and {HELD_AGAINST}"
         raise SelfRewardError(what, str(run.folder), "Let it go on until both are watched, by a recipe with [drift]")
     usual = own_usual(spreads[name] for name in FIRST)
-    return Baseline(usual=dict.fromkeys(later, usual), own=True, furthest=furthest_in_the_laboratory())
+    return Baseline(usual=dict.fromkeys(later, usual), own=True, of=first_of(run), furthest=furthest_in_the_laboratory())
 
 
 def furthest_in_the_laboratory() -> tuple[float, ...]:
-    """The distances of the furthest models of the laboratory's clean runs from their own first ones, largest first."""
+    """The distances of the furthest models of the laboratory's clean runs from their own first ones."""
     file = files("selfreward") / "measure" / "text" / "own_distances.json"
-    return tuple(sorted(json.loads(file.read_text(encoding="utf-8")), reverse=True))
+    return tuple(json.loads(file.read_text(encoding="utf-8")))

@@ -88,6 +88,8 @@ class Watcher:
         self, config: DriftConfig, folder: ModelFolder, model: Checkpoint, measurement: Measurement, iteration: Iteration | None
     ) -> None:
         now = self._evidence(config, folder, model, measurement, iteration)
+        if self.joint and not self.seen and (misfit := self.joint.baseline.misfit(model.fingerprint)):
+            folder.run.progress.say(f"drift.baseline: {misfit}")
         with folder.run.progress.meanwhile(f"{folder.name}: reading the monitors"):
             self.readings = read_monitors(now, self.seen[-1][1] if self.seen else None, config, self.joint)
         if not folder.run.dir.counted:
