@@ -1,5 +1,6 @@
 """A stage that yields nothing ends the run with the commonest reason, an example of it, and the field that decides it."""
 
+import itertools
 import json
 import re
 import shlex
@@ -10,7 +11,7 @@ from selfreward.engines.fake import FakeModel
 from selfreward.errors import SHORT, NoPairs, SelfRewardError, cut_short
 from selfreward.records import Ranking, to_line
 from selfreward.reports import describe_status
-from selfreward.steps.nothing import GOING_ON
+from selfreward.steps.nothing import GOING_ON, UNLEARNT
 from selfreward.steps.reasons import commonest, counted
 from tinyrun import go, make_world, quiet
 
@@ -64,7 +65,7 @@ def answering(text, finish="stop"):
         (judging("Score: 9"), {}, "off_scale, for example: the judge wrote “Score: 9”", "judge.scale"),
         (judging("Let me think. Score", "length"), {}, "truncated, for example", "judge.max_tokens"),
         (judging("no object here"), {"judge__form": "json"}, "the judge wrote “no object here”", "judge.field"),
-        (judging("Score: 3"), {}, r"no usable pair \(tie \d\)\. tie, for example: the answers to “Describe ", "judge.samples"),
+        (judging("Score: 3"), {}, r"no usable pair \(tie \d\)\. tie, for example: the answers to “Describe ", "judge.rubric"),
         (answering("the same words"), {}, "same_text|tie", None),
         (answering("words without an end", "length"), {}, "all_ran_out_of_length", "responses.max_tokens"),
         (comparing("I cannot say."), {"judge__method": "pairwise"}, r"for no comparison could be read: unparsed \d+\. unparsed, "
@@ -120,6 +121,21 @@ def test_a_baseline_that_makes_no_ranking_is_told_with_the_prompt_and_the_field(
     ) as caught:
         go(recipe, tmp_path / "run", data__eft=None, eft__by="self", sft__baseline=True)
     assert caught.value.now.startswith("prompts.max_tokens decides it: ")
+
+
+def test_ties_of_a_judge_with_several_scores_are_told_by_their_number_and_one_of_the_loop_may_have_learnt_too_little(
+    recipe, tmp_path, monkeypatch
+):
+    scores = itertools.cycle((2, 4))
+    write(monkeypatch, lambda asked: (f"Score: {next(scores)}", "stop") if "score" in asked.lower() else None)
+    with pytest.raises(NoPairs, match=r"tie \d") as caught:
+        go(recipe, tmp_path / "run", judge__samples=2)
+    assert caught.value.now.startswith("judge.samples decides it: raise it") and "responses.n" in caught.value.now
+    write(monkeypatch, judging("I like it."))
+    for by, learns in (("current", True), ("judges:Mute", False)):
+        with pytest.raises(NoPairs, match="unparsed") as caught:
+            go(recipe, tmp_path / by.replace(":", "-"), judge__by=by)
+        assert (UNLEARNT in caught.value.now) is learns
 
 
 def test_an_iteration_that_teaches_no_judging_says_why(recipe, tmp_path, monkeypatch, capsys):

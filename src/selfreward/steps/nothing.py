@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
 from selfreward.errors import NoPairs, SelfRewardError, amount, cut_short
-from selfreward.recipe import BEST_AGAINST_WORST, Recipe
+from selfreward.recipe import BEST_AGAINST_WORST, ROLES, Recipe
 from selfreward.records import (
     Dropped,
     Example,
@@ -39,6 +39,10 @@ from selfreward.steps.reasons import (
     sentences,
 )
 
+READING = ("judge.pattern", "judge.form", "judge.field", "judge.max_tokens")
+"""Fields by which a judge's verdict is found in what it wrote."""
+UNLEARNT = "; or the judge has learnt too little: give more EFT (data.eft, data.rankings), or raise sft.epochs"
+"""The other way out where the judge is a model of the loop."""
 GOING_ON = ". After the change the same command continues, or first names the records of the run to delete"
 """The fate of records that were made by the recipe before it was changed."""
 
@@ -77,10 +81,12 @@ def _no_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     if worst == "fewer_than_two_scored" and (unscored := _unscored(iteration, it, recipe)):
         what, stage, why = unscored
         what = f"no usable pair ({counted(reasons)}), for {what}: {why.told}{_failed(it, stage)}"
-        return NoPairs(what, str(it.path / f"{stage}.jsonl"), why.now)
+        unlearnt = UNLEARNT if why.field in READING and recipe.judge.by in ROLES else ""
+        return NoPairs(what, str(it.path / f"{stage}.jsonl"), why.now + unlearnt)
     field = PAIR_FIELDS.get(worst, "pairs.policy" if recipe.pairs.policy != BEST_AGAINST_WORST else "judge.samples")
     if field == "judge.samples":
-        by_judgments = "judge.rubric" if recipe.judge.read == "expected" else field
+        alike = len({judgment.score for judgment in iteration.judgments} - {None}) < 2  # and more of them would be no different
+        by_judgments = "judge.rubric" if recipe.judge.read == "expected" or alike else field
         field = TIE_FIELDS.get(recipe.judge.method_for(number(it.name)), by_judgments)
     example = _first(iteration.prompts, ids.get(worst), lambda prompt: prompt.text)
     told = Reason(counted(reasons), f"{worst}, for example: the answers to {cut_short(example)}", field)
