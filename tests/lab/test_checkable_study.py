@@ -11,6 +11,7 @@ from selfreward.lab.checkable.figures import Counts, share, shares, sum_up
 from selfreward.lab.checkable.runs import Published, asked, clock, spent
 from selfreward.lab.checkable.study import ARMS, OWN, Study, main, own_words
 from selfreward.lab.checkable.table import as_markdown
+from selfreward.lab.micro import study as micro_study
 from selfreward.recipe import load_recipe
 from selfreward.records import Check, Response, to_line
 from tinyrun import make_world, quiet, write_by
@@ -187,6 +188,14 @@ def test_tokens_of_a_model_are_those_of_its_receipts_and_of_its_training_without
     (tmp_path / "b.receipt.json").write_text('{"records": 1}')
     (tmp_path / "model" / "metrics.jsonl").write_text('{"tokens": 40, "padding": 0.25}\n{"loss": 1}\n')
     assert spent(tmp_path) == {"read": 5, "written": 2, "trained on": 30}
+
+
+def test_an_arm_that_there_is_not_is_named(monkeypatch, capsys):
+    for command in (main, micro_study.main):
+        monkeypatch.setattr("sys.argv", ["study", *(["base"] if command is main else []), "--arms", "self,sfft"])
+        with pytest.raises(SystemExit):
+            command()
+        assert "no arm is called sfft; there are self, shuffled" in capsys.readouterr().err
 
 
 def test_what_people_wrote_below_the_tables_stays_and_the_tables_are_made_anew(small, tmp_path, monkeypatch, capsys):

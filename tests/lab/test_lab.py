@@ -439,6 +439,17 @@ def test_what_was_run_is_kept_and_not_owed_and_a_torn_line_is(tmp_path):
         study.read_kept(file, LabRun)
 
 
+def test_an_unknown_arm_is_named_with_those_that_there_are_and_no_minutes_make_no_folder(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(SelfRewardError, match=r"--only: no arm's name begins with 'sound'\. There are clean, .*rejudged-"):
+        study.run_lab(out, out / "work", 1, 9.0, ["clean", "sound"])
+    with pytest.raises(SelfRewardError, match=r"Did you mean noise-0\.75\?"):
+        study.run_lab(out, out / "work", 1, 9.0, ["noise-0.74"])
+    with pytest.raises(SelfRewardError, match="0 clean runs are too few"):
+        study.run_lab(out, out / "work", 1, 0, ["noise"])
+    assert not out.exists()
+
+
 def test_after_its_minutes_a_laboratory_begins_nothing(tmp_path):
     pieces = [study.Piece(arm.name, partial(kept, arm, arm.seeds[0]), "runs") for arm in list(arms())[:6]]
     assert study.run_pieces(pieces, tmp_path, tmp_path / "work", 1, 0) == 1

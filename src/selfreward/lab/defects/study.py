@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import signal
 import time
@@ -42,10 +43,19 @@ class Piece(NamedTuple):
 
 
 def run_lab(out: Path, work: Path, workers: int, minutes: float, only: Sequence[str], world: World = EASY) -> Path:
-    """Make the missing runs of the arms whose names begin as `only` says, in about `minutes`; write the page; return its path."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Make the missing runs of the arms whose names begin as `only` says, in about `minutes`; write the page; return its path.
+
+    Raises `SelfRewardError` where no arm's name begins so, and where there are too few runs for a page.
+    """
+    known = dict.fromkeys(piece.name for piece in owed([], [], world))
+    for begun in only:
+        if not any(name.startswith(begun) for name in known):
+            near = difflib.get_close_matches(begun, known, n=1)
+            now = f"{f'Did you mean {near[0]}? ' if near else ''}There are {', '.join(known)}"
+            raise SelfRewardError(f"no arm's name begins with {begun!r}", "--only", now)
     pieces = [piece for piece in owed(*_kept(out, world), world) if piece.name.startswith(tuple(only))]
     if minutes:
+        out.mkdir(parents=True, exist_ok=True)
         run_pieces(pieces, out, work, workers, minutes, world)
     for name, text in write_up(out, world).items():
         write_whole(out / name, text)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from selfreward.lab.micro.compared import compare
 from selfreward.lab.micro.method_runs import MethodRun, recipe_hash, recorded
 from selfreward.lab.micro.methods_page import as_page
-from selfreward.lab.micro.study import keep, publish, read_kept, run_arm, seeds_from
+from selfreward.lab.micro.study import arms_from, keep, publish, read_kept, run_arm, seeds_from
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
 
 ORACLES = {
@@ -134,9 +134,7 @@ def main() -> None:
     recipe, out = shipped_recipes()[world], arguments.out / arguments.world
     compared = list(arms(load_recipe(recipe, changes), changes, moved=arguments.world == "micro"))
     study = Study(recipe, compared, out, (arguments.results or out).with_suffix(".runs.jsonl"))
-    named = arguments.only.split(",") if arguments.only else list(study.names)
-    if unknown := set(named) - set(study.names):
-        parser.error(f"no arm is called {min(unknown)}; there are {', '.join(study.names)}")
+    named = arms_from(arguments.only, study.names, parser.error) if arguments.only else study.names
     study.run(seeds_from(arguments.seeds), named, arguments.minutes, arguments.threads)
     figures = compare(study.done(), study.names)
     publish(figures, as_page(arguments.world, figures), arguments.results)

@@ -11,12 +11,12 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -209,6 +209,14 @@ def seeds_from(text: str) -> range:
     return range(first, last + 1)
 
 
+def arms_from(text: str, known: Collection[str], error: Callable[[str], NoReturn]) -> list[str]:
+    """The arms with commas between, of a study that has those `known`; an unknown one is told by `error`, argparse's."""
+    named = text.split(",")
+    if unknown := set(named) - set(known):
+        error(f"no arm is called {min(unknown)}; there are {', '.join(known)}")
+    return named
+
+
 def publish(figures: Mapping[str, Any], page: str, results: Path | None) -> None:
     """Print a study's page; write it to RESULTS.md, and the figures to RESULTS.json, where `results` is given."""
     print(page)
@@ -246,7 +254,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, help="write RESULTS.md and RESULTS.json")
     arguments = parser.parse_args()
-    seeds, arms = seeds_from(arguments.seeds), arguments.arms.split(",")
+    seeds, arms = seeds_from(arguments.seeds), arms_from(arguments.arms, ARMS, parser.error)
     work = partial(run_seed, recipe=arguments.recipe, out=arguments.out, arms=arms, threads=arguments.threads)
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         for seed in pool.map(work, seeds):
