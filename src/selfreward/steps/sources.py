@@ -44,8 +44,9 @@ INNER = RATING | {"text", "role", "content"}
 ANSWERED = {"prompt", "response", "responses", "chosen"}
 """Columns beside which a list of turns says nothing new."""
 HAS = "its columns are"
-LEAVE_OUT = ", or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
-PUT_RIGHT = f"Correct it{LEAVE_OUT}"
+CORRECT = "Correct it"
+PUT_RIGHT = f"{CORRECT}, or pass --skip-bad-rows (`evaluate`: --set skip_bad_rows=true) to leave such rows out and count them"
+"""The way out where other rows are left without the bad ones."""
 OTHER_FORMAT = 'Give the format that it has, such as format = "messages", or "columns" with columns = {{ {} }}'
 NAME_THEM = {
     Example: 'prompt = "question", response = "answer"', Prompt: 'prompt = "question"',
@@ -154,19 +155,20 @@ def _used(
 
 
 def _about(first: SelfRewardError, count: int, others: bool) -> BadRows:
-    """The error about a source's bad rows. Without `others` to learn from, it does not offer to leave such rows out."""
+    """The error about a source's bad rows. Where there are `others` to learn from, it offers to leave such rows out."""
     among = f"; {amount(count, 'row')} of this source cannot be read, and this is the first" if count > 1 else ""
-    now = first.now if others else first.now.removesuffix(f". {PUT_RIGHT}").removesuffix(LEAVE_OUT)
+    hint = "" if first.now == CORRECT else f"{first.now}. "
+    now = hint + PUT_RIGHT if others else first.now
     return BadRows(first.what + among, first.where, now)
 
 
 def _read(raw: Any, place: Place, read: Callable[[Any, str], T]) -> T:
     """Give a row, as it stands in its file, to `read`. Raises `Unused` or `SelfRewardError`."""
     if isinstance(raw, ValueError):
-        raise SelfRewardError(str(raw), place.where, PUT_RIGHT)
+        raise SelfRewardError(str(raw), place.where, CORRECT)
     row = _parsed(raw, place.where) if isinstance(raw, str) else raw
     if half := half_in(row):
-        raise SelfRewardError(f"{half}: {HALF}", place.where, PUT_RIGHT)
+        raise SelfRewardError(f"{half}: {HALF}", place.where, CORRECT)
     return read(row, place.where)
 
 
@@ -176,7 +178,7 @@ def _record(row: Any, source: SourceConfig, kind: type[R], where: str) -> R:
         return kind.model_validate(row)
     except ValidationError as error:
         has = _has(error, row)
-        now = f"{OTHER_FORMAT.format(NAME_THEM[kind])}. {PUT_RIGHT}" if has else PUT_RIGHT
+        now = OTHER_FORMAT.format(NAME_THEM[kind]) if has else CORRECT
         raise SelfRewardError(wrong_field(error, kind) + has, where, now) from error
 
 
@@ -190,7 +192,7 @@ def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str
     except ValidationError as error:
         has = _has(error, row)
         way = "Say which column is which, as in columns = {{ {} }}" if source.format == "columns" else OTHER_FORMAT
-        now = f"{way.format(NAME_THEM[kind])}. {PUT_RIGHT}" if has else PUT_RIGHT
+        now = way.format(NAME_THEM[kind]) if has else CORRECT
         raise SelfRewardError(wrong_field(error, kind, columns) + has, where, now) from error
 
 
@@ -205,7 +207,7 @@ def _parsed(line: str, where: str) -> Any:
     try:
         return whole_json(line)
     except ValueError as error:
-        raise SelfRewardError(str(error), where, PUT_RIGHT) from error
+        raise SelfRewardError(str(error), where, CORRECT) from error
 
 
 def _shape(source: SourceConfig, kind: type[Identified], row: Any) -> type[Shape]:
@@ -241,7 +243,7 @@ def _renamed(row: Any, columns: Mapping[str, str], where: str) -> Any:
     }
     for theirs in outer.values():
         if theirs not in row:
-            raise SelfRewardError(f"{theirs}: the row has no such column ({HAS} {', '.join(map(str, row))})", where, PUT_RIGHT)
+            raise SelfRewardError(f"{theirs}: the row has no such column ({HAS} {', '.join(map(str, row))})", where, CORRECT)
     renamed, inner = _named(row, outer), {ours: theirs for ours, theirs in columns.items() if ours in INNER}
     return {
         name: [_named(part, inner) for part in value] if isinstance(value, list) else value for name, value in renamed.items()
