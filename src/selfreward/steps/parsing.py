@@ -32,6 +32,7 @@ from selfreward.steps.verdict_words import (
     PARTS,
     POSITIVE,
     SCALE_BEFORE,
+    SCALE_BEHIND,
     SHARE,
     SPACE,
     SPELT,
@@ -157,12 +158,17 @@ def _number(text: str, match: re.Match[str]) -> Number | None:
         same = isclose(fsum(terms), _value(total[1]), abs_tol=1e-9)
         return Number(total[1], total.start(1), total.end(), None) if same else None
     agrees, end = _parts(text, match.end(), _value(match[1]))
-    if added or not agrees or GOES_ON.match(text, end):
+    if added or not agrees or _goes_on(text, end):
         return None
     score = BEST_FIRST.match(text, match.end())
     if score:
         return Number(score[1], score.start(1), score.end(), _value(match[1]))
     return Number(match[1], match.start(1), end, None)
+
+
+def _goes_on(text: str, at: int) -> bool:
+    """True if what follows at `at` makes the number before it another; a scale behind a comma does not."""
+    return bool(GOES_ON.match(text, at)) and not SCALE_BEHIND.match(text, at)
 
 
 def _is_part(text: str, match: re.Match[str]) -> bool:
@@ -200,7 +206,7 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
     """
     match = _overall(text, pattern)
     number = _number(text, match) if match else None
-    if match is None or number is None or GOES_ON.match(text, number.end):
+    if match is None or number is None or _goes_on(text, number.end):
         return "unparsed", None
     score, (low, high) = _value(number.text), scale
     best_match = OUT_OF.match(text, number.end) or BELOW.match(text, number.end)

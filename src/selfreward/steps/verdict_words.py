@@ -277,6 +277,11 @@ SHARE = re.compile(
 """A score out of its best one said once more, as a percentage, a fraction or out of another best one."""
 _BEFORE_IT = any_of("中的 中 のうち で 에 에서 중 중에 중에서 में_से এর_মধ্যে میں_سے üzerinden")
 _FULL = "(?:満点|满点|满分|滿分|만점|段階(?:評価)?|制)"
+SCALE_BEHIND = re.compile(
+    rf"{AROUND}(?:[，、；]|[,;]{SPACE}){AROUND}\d++{AROUND}{UNITS}?{AROUND}{_FULL}{AROUND}[.。!！]?{AROUND}(?:{LINE_END}|\Z)",
+    re.IGNORECASE,
+)
+"""A scale that ends the line behind a comma (`4，10分制`), whose number makes no part of the one before."""
 BEST_FIRST = re.compile(
     rf"{AROUND}{UNITS}?{AROUND}(?:(?:{_FULL}{AROUND})?{_BEFORE_IT}|制下?|{_FULL}{AROUND}[,，]?{AROUND}得分?){AROUND}({POSITIVE})",
     re.IGNORECASE,
