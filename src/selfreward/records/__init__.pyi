@@ -14,7 +14,7 @@ from .made import (Answer as Answer, Contrast as Contrast, Dropped as Dropped, E
     Iteration as Iteration, JudgePair as JudgePair, Judgment as Judgment, MetaJudgment as MetaJudgment, Outcome as Outcome,
     Pair as Pair, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Reasoned as Reasoned, Response as Response,
     Vote as Vote, contrasts as contrasts, in_pairs as in_pairs, is_blank as is_blank,
-    is_encoded_anew as is_encoded_anew, preference_texts as preference_texts, texts_in as texts_in)
+    is_encoded_anew as is_encoded_anew, preference_texts as preference_texts, sides as sides, texts_in as texts_in)
 from .measured import (Comparison as Comparison, Place as Place, Preference as Preference, Side as Side, Verdict as Verdict,
     Compared as Compared, Estimate as Estimate, Followed as Followed, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)

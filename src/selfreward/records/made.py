@@ -272,6 +272,11 @@ def in_pairs(pairs: Iterable[Pair]) -> set[str]:
     return {response_id for pair in pairs for response_id in (pair.chosen_id, pair.rejected_id)}
 
 
+def sides(pairs: Iterable[Pair], texts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(chosen, rejected) text of each of `pairs`, from `texts` by response id."""
+    return [(texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs]
+
+
 def texts_in(pairs: Iterable[Pair], responses: Iterable[Response]) -> dict[str, str]:
     """Text by id of those of `responses` that are in one of `pairs`."""
     wanted = in_pairs(pairs)

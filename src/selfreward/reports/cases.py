@@ -15,7 +15,7 @@ from markupsafe import escape
 
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe
-from selfreward.records import Judgment, Pair, Reading, Records, Response, in_pairs
+from selfreward.records import Judgment, Pair, Reading, Records, Response, in_pairs, sides
 from selfreward.reports.browse import shown_prompt
 from selfreward.rundir import (
     DRIFT_FROZEN,
@@ -121,7 +121,7 @@ def favoured_words(standing: RunView) -> list[Bred]:
     folder = standing[reading.iteration]
     pairs = list(folder.pairs())
     texts = {response.id: response.text for response in folder.responses().about("id", in_pairs(pairs))}
-    word, _ = furthest((texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs)
+    word, _ = furthest(sides(pairs, texts))
     has = {name: word in words(text) for name, text in texts.items()}
     with_it, without = ("chosen", "rejected") if (reading.value or 0) > 0 else ("rejected", "chosen")
     differing = [pair for pair in pairs if has[getattr(pair, f"{with_it}_id")] and not has[getattr(pair, f"{without}_id")]]

@@ -27,8 +27,6 @@ ROOM = 32
 """Tokens that a growing part is lengthened by: copying it for every single one costs more than the model does."""
 HARMLESS = {"position_ids", "cache_position", "use_cache", "is_causal", "output_attentions", "output_hidden_states"}
 """Arguments of an attention that change nothing of what it computes here."""
-
-
 CACHES = ("cache", "past_key_values", "cache_params", "state")
 """Names of a model's cache, as an argument and in its output: the first from transformers 5.24 on."""
 
@@ -221,7 +219,7 @@ class Tree(Cache):
         return attention
 
     def _bias(self, window: int | None, trunk: int) -> Tensor | None:
-        """The bias that hides keys [prompt, 1, token, last token of the trunk or token of the branch]; `trunk` counts the former.
+        """The bias [prompt, 1, token, key] over the trunk's last `trunk` keys and the branch's.
 
         None where it hides only later tokens.
         """

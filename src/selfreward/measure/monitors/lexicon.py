@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.measure.monitors.traits import answered
+from selfreward.records import sides
 from selfreward.stats import furthest
 
 
@@ -25,6 +26,4 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
 def _selected(now: Evidence) -> list[tuple[str, str]]:
     """(chosen, rejected) texts of every pair that trained M_t."""
     read = now.candidates
-    if now.made is None or read is None:
-        return []
-    return [(read.texts[pair.chosen_id], read.texts[pair.rejected_id]) for pair in now.made.pairs]
+    return sides(now.made.pairs, read.texts) if now.made and read else []

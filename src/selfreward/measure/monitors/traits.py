@@ -13,7 +13,7 @@ import numpy as np
 from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.measure.monitors.candidates import every
 from selfreward.recipe import DriftConfig
-from selfreward.records import Estimate
+from selfreward.records import Estimate, sides
 from selfreward.stats import Trait, intervals, known_traits, ranks
 
 Z = 1.959963984540054
@@ -59,8 +59,7 @@ def made(now: Evidence) -> tuple[Texts, Mapping[str, Scored]]:
     read = now.candidates
     if now.made is None or read is None:
         return [], {}
-    pairs = now.made.pairs[:: every(len(now.made.pairs))]
-    return [(read.texts[pair.chosen_id], read.texts[pair.rejected_id]) for pair in pairs], read.lengths
+    return sides(now.made.pairs[:: every(len(now.made.pairs))], read.texts), read.lengths
 
 
 def answered(now: Evidence, before: Evidence | None) -> Texts:
