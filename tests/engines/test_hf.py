@@ -363,6 +363,22 @@ def test_words_drawn_by_their_probabilities_alone_are_those_that_sorting_the_wor
         assert draw(given, uniforms, 0.7, top_p).tolist() == expected.tolist()
 
 
+def test_among_many_words_a_sum_that_is_reached_exactly_is_in_the_nucleus_and_behind_it_the_next_word_is_drawn():
+    """Sums of powers of two have no rounding, so every side of a comparison is told apart."""
+    flat = torch.full((4096,), 2.0**-12, dtype=torch.float64)
+    for place in (0, 1, 7, 2047):  # half of the words are the nucleus of one half
+        uniform = torch.tensor(place / 2048, dtype=torch.float64)
+        assert drawing.by_bucket(flat, uniform, 0.5).tolist() == [place]
+    last = torch.tensor(1 - 2.0**-53, dtype=torch.float64)
+    assert drawing.by_bucket(flat, last, 0.5).tolist() == [2047]
+    peaked = torch.full((4097,), 2.0**-13, dtype=torch.float64)
+    peaked[5] = 0.5  # a bucket of its own, with the whole nucleus of one half in it
+    assert drawing.by_bucket(peaked, last, 0.5).tolist() == [5]
+    for uniform, word in ((0.5 - 2.0**-54, 5), (0.5, 0), (0.5 + 2.0**-13, 1), (0.5 + 5 * 2.0**-13, 6)):
+        assert drawing.by_bucket(peaked, torch.tensor(uniform, dtype=torch.float64), 1.0).tolist() == [word]
+        assert drawing.by_order(peaked[None], torch.tensor([uniform], dtype=torch.float64), 1.0).tolist() == [word]
+
+
 def test_at_temperature_zero_the_likeliest_word_is_drawn_whatever_the_nucleus():
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 5.0, 1.0]])
     assert draw(logits, torch.tensor([0.99, 0.99]), 0, 0.1).tolist() == [1, 0]

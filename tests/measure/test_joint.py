@@ -18,12 +18,15 @@ from selfreward.measure.monitors.joint import (
     deviations,
     distance,
     first_beyond,
+    first_of,
     load_joint,
     shared_baseline,
 )
 from selfreward.measure.monitors.verdicts import read_joint
 from selfreward.recipe import DriftConfig, Limit, load_recipe
 from selfreward.records import Baseline, Reading, to_line
+from selfreward.rundir import open_run
+from tinyrun import go, make_world, quiet
 
 USUAL = {"a": (1.0, 0.5), "b": (0.0, 2.0)}
 
@@ -220,6 +223,23 @@ def clean_runs(folder, changes):
         m1 = SimpleNamespace(watched=[reading("a", 1.0 * seed, "M1")], measured=None)
         recipe = load_recipe("micro", {"seed": seed, **changes.get(seed, {})})
         yield SimpleNamespace(folder=folder / name, recipe=recipe, finished=True, models={"M1": m1})
+
+
+def test_a_run_is_told_of_a_baseline_that_is_none_for_it(tmp_path, monkeypatch, capsys):
+    quiet(monkeypatch)
+    monkeypatch.setattr("selfreward.rundir.progress.Progress.say", lambda self, line: print(line))
+    recipe, file, usual = make_world(tmp_path / "world"), tmp_path / "baseline.jsonl", {"M2": {"health.mean": (3.0, 1.0)}}
+
+    def told(**fields):
+        file.write_text(to_line(Baseline(usual=usual, furthest=(1.0,) * 19, **fields)) + "\n")
+        go(recipe, tmp_path / "run", drift={"sample": 2, "pool": 2, "baseline": str(file)})
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("drift.baseline: ")]
+
+    assert told() == []
+    (first,) = first_of(open_run(tmp_path / "run"))
+    assert told(of=("another",), own=True)[0].startswith("drift.baseline: the baseline is another run's M1 and M2")
+    assert told(of=("another", first))[0].startswith("drift.baseline: this run is among those")
+    assert told(of=(first,), own=True) == told(of=("another",)) == []
 
 
 def test_the_order_of_the_furthest_in_a_file_is_no_matter():

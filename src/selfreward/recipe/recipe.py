@@ -216,7 +216,7 @@ TOLD = {"model_type": "must be a table", "dict_type": "must be a table", "tuple_
 
 
 def in_words(fault: ErrorDetails) -> str:
-    """What is wrong with a value of a recipe."""
+    """The fault of a value of a recipe, in plain words."""
     if IMPORT_PATH in str(fault.get("ctx", {}).get("pattern")):
         return "is no package.module:name"
     return TOLD.get(fault["type"]) or without_preface(fault["msg"])

@@ -108,7 +108,7 @@ def meaning_of(figure: str) -> str:
 
 
 def need_of(figure: str) -> str:
-    """What a figure needs in order to be read, as the end of a sentence; empty where it is not known."""
+    """The records that a figure needs in order to be read, as the end of a sentence; empty where they are not known."""
     return _text(figure, "needs")
 
 
