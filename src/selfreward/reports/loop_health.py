@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -17,6 +14,7 @@ from selfreward.reports import charts
 from selfreward.reports.cases import Bred, bred_traits, doubtful_pairs, favoured_words, fitting, flattered_answers
 from selfreward.reports.charts import Mark
 from selfreward.reports.render import render
+from selfreward.reports.status import monitor_texts, text_of
 from selfreward.rundir import RunView
 
 PAGE = "health.html"
@@ -97,45 +95,33 @@ def health_of(standing: RunView) -> Health:
 
 def title_of(monitor: str) -> str:
     """The title of a monitor."""
-    return str(_texts().get(monitor, {}).get("title", monitor))
+    return str(monitor_texts().get(monitor, {}).get("title", monitor))
 
 
 def meaning_of(figure: str) -> str:
     """The meaning of a figure (`traits.S/length`), in a sentence."""
     trait = figure.partition("/")[2]
-    text = _text(figure, "figures") or "A figure of this monitor."
-    return text.replace("{trait}", _texts()["wording"]["names"].get(trait, f"“{trait}”"))
-
-
-def need_of(figure: str) -> str:
-    """The records that a figure needs in order to be read, as the end of a sentence; empty where they are not known."""
-    return _text(figure, "needs")
+    text = text_of(figure, "figures") or "A figure of this monitor."
+    return text.replace("{trait}", monitor_texts()["wording"]["names"].get(trait, f"“{trait}”"))
 
 
 def unit_of(figure: str) -> str:
     """The unit of a figure (`traits.S/length`); empty where it has none that is known."""
     trait = figure.partition("/")[2]
-    return _text(figure, "units").replace("{unit}", _texts()["wording"]["units"].get(trait, f"of “{trait}”"))
+    return text_of(figure, "units").replace("{unit}", monitor_texts()["wording"]["units"].get(trait, f"of “{trait}”"))
 
 
 def remedy_of(latest: Reading) -> str:
     """The remedy for a figure outside its limits, or clearly on the wrong side of 0 where it has one; else empty."""
     low, high = latest.interval or (0.0, 0.0)
-    turned = {"below": high < 0, "above": low > 0}.get(_text(latest.monitor, "turns"), False)
-    return _text(latest.monitor, "remedies") if turned or latest.verdict in OUTSIDE else ""
+    turned = {"below": high < 0, "above": low > 0}.get(text_of(latest.monitor, "turns"), False)
+    return text_of(latest.monitor, "remedies") if turned or latest.verdict in OUTSIDE else ""
 
 
 def cases_of(reading: Reading) -> str:
     """The number of cases behind a reading, in words (`818 pairs`); empty where it is not known, or there are none."""
-    case = _text(reading.monitor, "cases")
+    case = text_of(reading.monitor, "cases")
     return amount(reading.n, case) if case and reading.n else ""
-
-
-def _text(figure: str, part: str) -> str:
-    """The text of a figure in one part of its monitor's table; figures of traits share one. Empty where there is none."""
-    monitor, _, name = figure.partition(".")
-    kind, of_a_trait, _ = name.partition("/")
-    return str(_texts().get(monitor, {}).get(part, {}).get(kind + of_a_trait, ""))
 
 
 def draw_monitors(readings: Iterable[Reading]) -> list[Monitor]:
@@ -184,7 +170,7 @@ def _fitting(traits: Iterable[Bred], budget: int) -> list[Bred]:
 
 
 def _monitor(name: str, figures: Sequence[Sequence[Reading]]) -> Monitor:
-    meaning = _texts().get(name, {}).get("meaning", "")
+    meaning = monitor_texts().get(name, {}).get("meaning", "")
     ordered = sorted(map(_curve, figures), key=lambda curve: (curve.kind not in OUTSIDE, -curve.moved))
     return Monitor(name, title_of(name), meaning, ordered)
 
@@ -210,8 +196,3 @@ def moved(readings: Sequence[Reading]) -> float:
 def _kind(readings: Sequence[Reading]) -> str:
     """The gravest verdict, or `free` without limits, and where no figure that has limits could be read."""
     return worst(readings) if any(reading.limit and reading.value is not None for reading in readings) else "free"
-
-
-@cache
-def _texts() -> dict[str, Any]:
-    return tomllib.loads((files("selfreward") / "reports" / "text" / "monitors.toml").read_text(encoding="utf-8"))

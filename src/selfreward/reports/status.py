@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
+from functools import cache
+from importlib.resources import files
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from selfreward.errors import amount, shown
 from selfreward.records import HeadToHead, Measured, alarms, describe, unread
 from selfreward.reports.headline import can_judge, decided, no_judge, of, write_headline
-from selfreward.reports.loop_health import need_of
 from selfreward.rundir import HELDOUT_RESPONSES, M0, SFT, ModelView, PlannedPart, RunView, open_run
 
 
@@ -40,9 +43,22 @@ def without_value(run: RunView) -> list[str]:
     """A line for each figure with limits of which the last model read has no value, with what it needs."""
     return [
         f"{reading.monitor} has limits, and could not be read at {reading.iteration}"
-        + (f": it needs {need}" if (need := need_of(reading.monitor)) else "")
+        + (f": it needs {need}" if (need := text_of(reading.monitor, "needs")) else "")
         for reading in unread(run.watched)
     ]
+
+
+def text_of(figure: str, part: str) -> str:
+    """The text about a figure in one part of its monitor's `monitors.toml`, one for all traits; empty where there is none."""
+    monitor, _, name = figure.partition(".")
+    kind, of_a_trait, _ = name.partition("/")
+    return str(monitor_texts().get(monitor, {}).get(part, {}).get(kind + of_a_trait, ""))
+
+
+@cache
+def monitor_texts() -> dict[str, Any]:
+    """Monitor → its texts."""
+    return tomllib.loads((files("selfreward") / "reports" / "text" / "monitors.toml").read_text(encoding="utf-8"))
 
 
 def unchecked(run: RunView) -> list[str]:

@@ -33,7 +33,6 @@ MOVED = 1 / 10
 """A figure that was off its median in fewer of them is left out: what hardly moves has no scale."""
 FEWEST = 4
 """Clean runs: two for a spread, two to compare with."""
-
 NO_FIGURES = (
     *("seed.", "branch.", "keep_checkpoints.", "report_to.", "cluster."),
     *("drift.limits.", "drift.baseline.", "drift.false_alarms.", "drift.on_alarm."),
@@ -98,9 +97,9 @@ def shared_baseline(runs: Sequence[RunView]) -> Baseline:
     for run in runs:
         twin = seeds.setdefault(run.recipe.seed, run)
         if twin is not run:
-            again = "is given twice" if twin.folder.resolve() == run.folder.resolve() else f"has the seed of {twin.folder}"
-            now = "Give each run once, and runs of different seeds"
-            raise SelfRewardError(f"{again}, {run.recipe.seed}, and a run tells nothing twice", str(run.folder), now)
+            same = twin.folder.resolve() == run.folder.resolve()
+            what = "is given twice" if same else f"has the seed of {twin.folder}, {run.recipe.seed}"
+            raise SelfRewardError(what, str(run.folder), "Give each run once, and runs of different seeds")
         if others := _unlike(runs[0].recipe, run.recipe):
             what = f"is by another recipe than {runs[0].folder}: {', '.join(others)} differ{'s' if len(others) == 1 else ''}"
             raise SelfRewardError(what, str(run.folder), "Give runs of one recipe and different seeds")

@@ -38,14 +38,20 @@ ALSO = {"progress": progress.figures, "runaway": runaway.figures, "style": style
 BEHIND = 8
 """Figures that are named behind the joint one."""
 
+NOTHING = Measured(
+    name="M1", fingerprint="", parent=None, true_score=None, pairwise_accuracy=None, instruction_following=None, self_score=None,
+    head_to_head=[], answer_length=0, ran_out_of_length=0, distinct_answers=0, score_histogram={}, judgments={},
+    reward_modeling=None,
+)  # fmt: skip
+"""The measurements of a model that nothing is known of; monitors name their figures all the same."""
+
 
 def figure_names(recipe: Recipe) -> list[str]:
     """The names of all figures that are read by the `[drift]` of `recipe`, in the order of `drift.jsonl`."""
     config = recipe.drift or DriftConfig()
     traits = dict.fromkeys(config.traits, "")  # named alone: functions of the user's are not loaded
     unread = recipe.model_copy(update={"drift": config.model_copy(update={"traits": traits})})
-    measured = Measured.model_construct(name="M1", reward_modeling=None, head_to_head=[])
-    figures = _figures(Evidence("M1", unread, measured, (), (), (), (), ()), None, config)
+    figures = _figures(Evidence("M1", unread, NOTHING, (), (), (), (), ()), None, config)
     return [*([JOINT] if config.baseline else []), *figures]
 
 
