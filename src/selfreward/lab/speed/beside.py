@@ -13,6 +13,7 @@ from typing import Any
 from selfreward.errors import first_line
 from selfreward.lab.speed import notes
 from selfreward.lab.speed.earlier import measured_there
+from selfreward.lab.speed.measure import alive
 from selfreward.lab.speed.served import Engine, Spoken, engines, spend_served
 from selfreward.lab.speed.trainings import OF_KIND, PACKED, SORTS, spent
 
@@ -27,11 +28,6 @@ def tried(call: Callable[[], Run]) -> Run:
         return call()
     except Exception as error:  # other people's code raises what it likes
         return {"died": f"it raised {type(error).__name__}: {first_line(error)}"}
-
-
-def alive(say: Say, name: str) -> Callable[[float], object]:
-    """A function that is called with the seconds that something has taken, and says so."""
-    return lambda seconds: say(f"{name}, {seconds:.0f} s")
 
 
 def learn(kind: str, lesson: Mapping[str, Any], earlier: str, repeats: int, apart: Callable[..., Run], say: Say) -> Iterator[Run]:
@@ -72,7 +68,7 @@ def _sampled(work: Spoken, engine: Engine, threads: int) -> Run:
 
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        asked = replace(work, dtype=engine.dtype) if engine.arm == "a" else work
+        asked = work if engine.python else replace(work, dtype=engine.dtype)
         return spend_served(asked, engine, threads, Path(folder) / "stage")
 
 
@@ -125,8 +121,8 @@ def engines_section(part: Mapping[str, Any]) -> str:
         f"{part['model']} itself, prompts of the checkable world's seed ({work['prompts']}), N = {work['n']}, K = {work['k']}, "
         f"up to {work['candidate_tokens']} and {work['judgment_tokens']} tokens, ended as the model ends them; the prompt is "
         f"the paper's rubric after the same page of examples. {notes.threads(part['threads'])} each{notes.load(part)}, "
-        f"{part['date']}. Loading our model is in its candidates, loading a server's is not; prefix caches are on. A server's "
-        "seconds are its own and those of what asks it. "
+        f"{part['date']}. Loading the model is in the candidates of (a) and (b), loading a server's is not; prefix caches are "
+        f"on. `generate()` takes {work['chunks'][0]} prompts a call. A server's seconds are its own and those of what asks it. "
         f"{', '.join(f'{name} {number}' for name, number in part['packages'].items())}."
     )
     columns = ("tokens", "a processor second", "a second of wall", "÷ (a) float32")

@@ -21,7 +21,7 @@ from selfreward.lab.speed.earlier import measured_there
 from selfreward.lab.speed.work import Work
 
 T = TypeVar("T")
-PULSE = 30.0
+PULSE = 10.0
 """Seconds between two signs of life of an arm."""
 WARM: dict[str, Any] = {"candidate_tokens": 4, "judgment_tokens": 4, "rubric_head": 32}
 """Work that an arm does once before it is measured: libraries load half of themselves at their first use."""
@@ -102,6 +102,11 @@ def apart(call: Callable[..., T], *given: Any, pulse: Callable[[float], object] 
         while wait([result], PULSE).not_done:
             pulse(time.perf_counter() - since)
         return result.result()
+
+
+def alive(say: Callable[[str], object], name: str) -> Callable[[float], object]:
+    """A function that is called with the seconds that something has taken, and says so."""
+    return lambda seconds: say(f"{name}, {seconds:.0f} s")
 
 
 def _spend(call: str, work: Work, stage: Path) -> dict[str, Any]:

@@ -21,6 +21,10 @@ LONG = 512
 """Tokens of a response that make a DPO one of long rows; with prompts they have that many."""
 
 
+GENERATE = {"candidates": 2.0, "judging": 15.0}
+"""Times that a stage is to be as fast as by `generate()`."""
+
+
 class Target(NamedTuple):
     """A figure beside its aim."""
 
@@ -56,7 +60,7 @@ def _arms(part: Part) -> Iterator[Target]:
         return
     what = f"{part['model']}, {amount(work['prompts'], 'prompt')}"
     if "b" in spent:
-        yield Target(f"candidates, {what}: generate() ÷ ours", 2.0, _ratio(spent, "b", "candidates"))
+        yield Target(f"candidates, {what}: generate() ÷ ours", GENERATE["candidates"], _ratio(spent, "b", "candidates"))
     yield from _judged(part, spent, what)
     if part["machine"]["threads"] == 1:  # processor seconds are then those that the floor counts
         floors = needs(Work(**{**work, "model": None, "chunks": tuple(work["chunks"])}), Shape(**part["shape"]))
@@ -79,7 +83,7 @@ def _judged(part: Part, spent: Mapping[str, Mapping[str, float]], what: str) -> 
             peaks = {arm: max(run["peak"] for run in _lived(part, arm)) for arm in ("a", "o")}
             yield Target(f"memory, {length}: ours ÷ earlier build", 1.0, peaks["a"] / peaks["o"], least=False)
     if "b" in spent:
-        yield Target(f"{length}: generate() ÷ ours", 15.0, _ratio(spent, "b", "judging"))
+        yield Target(f"{length}: generate() ÷ ours", GENERATE["judging"], _ratio(spent, "b", "judging"))
 
 
 def _lived(part: Part, arm: str) -> list[Mapping[str, Any]]:
@@ -119,13 +123,12 @@ def _trainers(part: Part) -> Iterator[Target]:
 
 def _engines(part: Part) -> Iterator[Target]:
     lived = [run for run in part["runs"] if "died" not in run]
-    ours = [run for run in lived if run["arm"] == "a"]
-    best = {stage: max((pace(run, stage) for run in ours), default=0.0) for stage in SAMPLING}
-    for run in (run for run in lived if run["arm"] != "a"):
+    ours = {run["dtype"]: run for run in lived if run["arm"] == "a"}
+    for run in (run for run in lived if run["arm"] != "a" and "float32" in ours):
+        mine = run["dtype"] if run["dtype"] in ours else "float32"
         for stage in SAMPLING:
-            yield Target(
-                f"{stage}, real weights: ours at its best ÷ ({run['arm']}) {run['title']}", 1.0, best[stage] / pace(run, stage)
-            )
+            name = f"{stage}, real weights: ours in {mine} ÷ ({run['arm']}) {run['title']}"
+            yield Target(name, GENERATE[stage] if run["arm"] == "b" else 1.0, pace(ours[mine], stage) / pace(run, stage))
 
 
 def _overhead(part: Part) -> Iterator[Target]:
