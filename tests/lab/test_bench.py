@@ -533,6 +533,14 @@ def test_the_page_of_engines_has_tokens_a_processor_second():
     assert "(g) vLLM, float32: it raised." in text and "xllamacpp 1." in text
 
 
+def test_engines_that_judged_nothing_have_no_columns_of_judging_and_no_target():
+    whole = engines_part()
+    runs = [{**run, "cpu": {"candidates": 5.0}} for run in whole["runs"]]
+    part = {**whole, "work": {**whole["work"], "judging": False}, "runs": runs}
+    assert "judg" not in page({"engines x 2 32 no-judging": part}).split("engines beside each other")[1]
+    assert all(target.name.startswith("candidates") for target in targets._engines(part))
+
+
 def test_targets_are_held_against_processor_seconds():
     found = {each.name: each for each in targets._trainers(trainers_part())}
     (only,) = found.values()  # packing is TRL at its best, and SFT has no target of memory

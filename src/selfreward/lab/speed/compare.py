@@ -264,10 +264,10 @@ def _engines(sitting: Sitting, figures: Figures, say: Say) -> None:
     from selfreward.lab.speed.rates import machine, packages
     from selfreward.lab.speed.served import Spoken
 
-    about = apart(machine, sitting.device)
+    about = apart(machine, sitting.device, pulse=alive(say, "the machine"))
     work = Spoken(
         model=Path(sitting.model).absolute(), vocabulary=0, prompts=sitting.prompts, judgment_tokens=sitting.judgment_tokens[0],
-        seed=sitting.seed, dpo=False, n=sitting.n, k=sitting.k,
+        seed=sitting.seed, dpo=False, judging=sitting.judging, n=sitting.n, k=sitting.k,
     )  # fmt: skip
     asked = {
         name: str(Path(python).absolute()) if python else ""
@@ -276,9 +276,10 @@ def _engines(sitting: Sitting, figures: Figures, say: Say) -> None:
     named = (asked["llama"], tuple(str(Path(file).absolute()) for file in sitting.gguf), asked["vllm"])
     there = {"model": Path(sitting.model).name, "date": date.today().isoformat(), "machine": about, "threads": about["threads"]}
     part = {**there, "packages": packages(asked["llama"], asked["vllm"]), "work": _asked(work), "runs": []}
+    key = f"engines {there['model']} {work.prompts} {work.n} {work.k} {work.judgment_tokens}" + " no-judging" * (not work.judging)
     for found in sample(work, named, about["threads"], apart, say):
         part["runs"].append(found)
-        figures.put(f"engines {there['model']} {sitting.prompts} {sitting.n} {sitting.k} {work.judgment_tokens}", part)
+        figures.put(key, part)
 
 
 def _utilisation(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:

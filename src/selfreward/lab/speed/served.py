@@ -14,7 +14,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -96,10 +96,10 @@ def _rows(name: str) -> list[dict[str, Any]]:
 
 
 def spend_served(work: Spoken, engine: Engine, threads: int, stage: Path) -> dict[str, Any]:
-    """Costs of candidates and judgments by `engine`, after a few tokens of another text. `stage`: as of `measured`."""
+    """Costs of the work's sampling by `engine`, after a few tokens of another text. `stage`: as of `measured`."""
     from selfreward.engines import load_checkpoint, outside_model, quiet_libraries
     from selfreward.lab.speed.baseline import batched
-    from selfreward.lab.speed.ledger import Ledger, peak_memory
+    from selfreward.lab.speed.ledger import Enough, Ledger, peak_memory
     from selfreward.lab.speed.ours import selfreward
 
     quiet_libraries()
@@ -115,8 +115,8 @@ def spend_served(work: Spoken, engine: Engine, threads: int, stage: Path) -> dic
         start = outside_model("engine", servers) if server else load_checkpoint("M1", str(work.model))
         warm = replace(work, seed=work.seed + 1, prompts=1, n=1, k=1, candidate_tokens=4, judgment_tokens=4, before=0)
         for part in (warm, work):
-            ledger = Both(work.device, stage)
-            with TemporaryDirectory() as folder:
+            ledger = Both(work.device, stage, work.last)
+            with TemporaryDirectory() as folder, suppress(Enough):
                 if engine.arm == "b":
                     batched(part, ledger, Path(folder), False)
                 else:

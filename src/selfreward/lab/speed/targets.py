@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from selfreward.errors import amount
 from selfreward.lab.speed import notes
-from selfreward.lab.speed.beside import SAMPLING, middle, pace
+from selfreward.lab.speed.beside import middle, pace, sampled
 from selfreward.lab.speed.floor import Shape, needs
 from selfreward.lab.speed.work import Work
 
@@ -124,10 +124,11 @@ def _trainers(part: Part) -> Iterator[Target]:
 def _engines(part: Part) -> Iterator[Target]:
     lived = [run for run in part["runs"] if "died" not in run]
     ours = {run["dtype"]: run for run in lived if run["arm"] == "a"}
+    what = f"real weights, {amount(part['work']['prompts'], 'prompt')}"
     for run in (run for run in lived if run["arm"] != "a" and "float32" in ours):
         mine = run["dtype"] if run["dtype"] in ours else "float32"
-        for stage in SAMPLING:
-            name = f"{stage}, real weights: ours in {mine} ÷ ({run['arm']}) {run['title']}"
+        for stage in sampled(part):
+            name = f"{stage}, {what}: ours in {mine} ÷ ({run['arm']}) {run['title']}"
             yield Target(name, GENERATE[stage] if run["arm"] == "b" else 1.0, pace(ours[mine], stage) / pace(run, stage))
 
 
