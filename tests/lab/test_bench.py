@@ -21,7 +21,7 @@ from selfreward import loop
 from selfreward.cli import app
 from selfreward.engines import fake, load_tokenizer, prompt_ids
 from selfreward.errors import SelfRewardError
-from selfreward.lab.speed import baseline, compare, measure, ours, peers, rates, served, targets, trainings
+from selfreward.lab.speed import baseline, beside, compare, measure, ours, peers, rates, served, targets, trainings
 from selfreward.lab.speed.floor import Asked, Need, Shape, candidates, dpo, judging
 from selfreward.lab.speed.ledger import Enough, Ledger
 from selfreward.lab.speed.measure import apart, missing
@@ -256,6 +256,18 @@ def test_every_trainer_learns_the_same_tokens_by_the_same_loss(kind, world):
         assert losses[0] == pytest.approx(loss_by_hand(lesson), rel=1e-5)
     else:
         assert losses[0] == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_a_sitting_of_trainings_says_what_each_took_and_nothing_that_a_trainer_prints(world, capfd):
+    lesson = {
+        "model": str(world.model), "vocabulary": world.vocabulary, "rows": 2, "batch": 2, "prompt": (5, 9), "response": (6, 12),
+        "dtype": "float32", "seed": 0,
+    }  # fmt: skip
+    said = []
+    found = list(beside.learn("dpo", lesson, "", 1, apart, said.append))
+    assert [run["sort"] for run in found] == ["ours", "trl"] and not any("died" in run for run in found)
+    assert [line.split(":")[0] for line in said if "processor" in line] == ["dpo, selfreward", "dpo, TRL"]
+    assert capfd.readouterr() == ("", "")
 
 
 def loss_by_hand(lesson):
