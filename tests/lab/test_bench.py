@@ -569,6 +569,13 @@ def test_targets_are_held_against_processor_seconds():
     assert [(each.found, each.met) for each in arms] == [(2.0, True), (pytest.approx(10 / 3), False)]
 
 
+def test_no_two_targets_have_one_name():
+    part = {**arms_part(), "machine": {**KNOWN["machine"], "threads": 1}}
+    longer = {**part, "work": {**part["work"], "judgment_tokens": 128}}
+    names = [each.name for sitting in (part, longer) for each in targets._arms(sitting)]
+    assert len(names) == len(set(names)) == 6
+
+
 def test_the_floor_is_a_target_where_one_thread_ran():
     with_floor = {**arms_part(), "machine": {**KNOWN["machine"], "threads": 1}}
     assert not [
@@ -583,7 +590,8 @@ def test_an_earlier_build_is_beside_ours_in_targets_and_table():
     part = arms_part()
     part = {**part, "arms": [*part["arms"], "o"], "runs": [*part["runs"], run("o", "repeat 1", 2, 9, 1)]}
     found = {each.name.split(":")[0]: each.found for each in targets._arms(part) if "earlier" in each.name}
-    assert found == {"judging, 32 tokens, 1m, 16 prompts": 3.0, "iteration, 1m, 16 prompts": pytest.approx(12 / 5)}
+    iteration = "iteration, judgments of 32 tokens, 1m, 16 prompts"
+    assert found == {"judging, 32 tokens, 1m, 16 prompts": 3.0, iteration: pytest.approx(12 / 5)}
     assert rows(page({"arms 1m 32": part}), "o")[0][7] == "3.00"
 
 

@@ -58,27 +58,37 @@ def _arms(part: Part) -> Iterator[Target]:
     work, spent = part["work"], _spent(part)
     if "a" not in spent:
         return
-    what = f"{part['model']}, {amount(work['prompts'], 'prompt')}"
+    names = _names(part, "judging" in spent["a"])
     if "b" in spent:
-        yield Target(f"candidates, {what}: generate() ÷ ours", GENERATE["candidates"], _ratio(spent, "b", "candidates"))
-    yield from _judged(part, spent, what)
+        yield Target(f"{names['candidates']}: generate() ÷ ours", GENERATE["candidates"], _ratio(spent, "b", "candidates"))
+    if "judging" in spent["a"]:
+        yield from _judged(part, spent, names)
     if part["machine"]["threads"] == 1:  # processor seconds are then those that the floor counts
         floors = needs(Work(**{**work, "model": None, "chunks": tuple(work["chunks"])}), Shape(**part["shape"]))
         for stage, most in (("candidates", 2.5), ("judging", 1.8)):
             if stage in spent["a"] and (stage == "judging" or work["prompts"] >= 16):
                 found = spent["a"][stage] / floors[stage].seconds(part["rates"])
-                yield Target(f"{stage}, {what}: ours ÷ floor", most, found, least=False)
+                yield Target(f"{names[stage]}: ours ÷ floor", most, found, least=False)
 
 
-def _judged(part: Part, spent: Mapping[str, Mapping[str, float]], what: str) -> Iterator[Target]:
-    if "judging" not in spent["a"]:
-        return
-    length = f"judging, {part['work']['judgment_tokens']} tokens, {what}"
+def _names(part: Part, judged: bool) -> dict[str, str]:
+    """A name for each stage that no other sitting's has: candidates are sampled before judgments of any length."""
+    what, tokens = f"{part['model']}, {amount(part['work']['prompts'], 'prompt')}", part["work"]["judgment_tokens"]
+    alone = f"candidates, {what}"
+    return {
+        "candidates": f"{alone}, before judgments of {tokens} tokens" if judged else alone,
+        "judging": f"judging, {tokens} tokens, {what}",
+        "iteration": f"iteration, judgments of {tokens} tokens, {what}",
+    }
+
+
+def _judged(part: Part, spent: Mapping[str, Mapping[str, float]], names: Mapping[str, str]) -> Iterator[Target]:
+    length = names["judging"]
     if "o" in spent:
         yield Target(f"{length}: earlier build ÷ ours", 2.5, _ratio(spent, "o", "judging"))
         whole = {arm: sum(stages.values()) for arm, stages in spent.items()}
         if part["work"]["dpo"]:
-            yield Target(f"iteration, {what}: earlier build ÷ ours", 2.0, whole["o"] / whole["a"])
+            yield Target(f"{names['iteration']}: earlier build ÷ ours", 2.0, whole["o"] / whole["a"])
         if part["work"]["prompts"] * part["work"]["n"] >= MANY:
             peaks = {arm: max(run["peak"] for run in _lived(part, arm)) for arm in ("a", "o")}
             yield Target(f"memory, {length}: ours ÷ earlier build", 1.0, peaks["a"] / peaks["o"], least=False)
