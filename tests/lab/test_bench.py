@@ -21,7 +21,7 @@ from selfreward import loop
 from selfreward.cli import app
 from selfreward.engines import fake, load_tokenizer, prompt_ids
 from selfreward.errors import SelfRewardError
-from selfreward.lab.speed import baseline, compare, measure, ours, peers, served, targets, trainings
+from selfreward.lab.speed import baseline, beside, compare, measure, ours, peers, rates, served, targets, trainings
 from selfreward.lab.speed.floor import Asked, Need, Shape, candidates, dpo, judging
 from selfreward.lab.speed.ledger import Enough, Ledger
 from selfreward.lab.speed.measure import apart, missing
@@ -136,6 +136,17 @@ def test_the_arms_sample_the_same_number_of_tokens(world, tmp_path):
         assert spent(arm, world, tmp_path)["sampled"] == {"candidates": 6 * 4, "judging": 12 * 3}
 
 
+def test_what_generate_fills_an_ended_text_up_with_is_not_sampled(world, monkeypatch):
+    ledger = Ledger("cpu")
+    generator = baseline.Generator(world, ledger)
+    end = generator.tokenizer.eos_token_id
+    came = torch.tensor([[3, 4, 5, 6, end, end], [3, 4, 5, 6, 7, 8]])
+    monkeypatch.setattr(generator.model, "generate", lambda **given: came)
+    with ledger.stage("candidates"):
+        generator.sample(["w3 w4", "w5 w6"], 1, 4, 2)
+    assert ledger.sampled == {"candidates": 2 + 4}
+
+
 def test_chunks_change_calls_and_not_work(world, tmp_path):
     calls = []
     generate = AutoModelForCausalLM.from_pretrained(world.model).__class__.generate
@@ -247,6 +258,18 @@ def test_every_trainer_learns_the_same_tokens_by_the_same_loss(kind, world):
         assert losses[0] == pytest.approx(math.log(2), rel=1e-5)
 
 
+def test_a_sitting_of_trainings_says_what_each_took_and_nothing_that_a_trainer_prints(world, capfd):
+    lesson = {
+        "model": str(world.model), "vocabulary": world.vocabulary, "rows": 2, "batch": 2, "prompt": (5, 9), "response": (6, 12),
+        "dtype": "float32", "seed": 0,
+    }  # fmt: skip
+    said = []
+    found = list(beside.learn("dpo", lesson, "", 1, apart, said.append))
+    assert [run["sort"] for run in found] == ["ours", "trl"] and not any("died" in run for run in found)
+    assert [line.split(":")[0] for line in said if "processor" in line] == ["dpo, selfreward", "dpo, TRL"]
+    assert capfd.readouterr() == ("", "")
+
+
 def loss_by_hand(lesson):
     tokenizer, model = load_tokenizer(Path(lesson["model"])), AutoModelForCausalLM.from_pretrained(lesson["model"])
     total, count = 0.0, 0
@@ -269,10 +292,10 @@ def test_a_packed_step_has_as_many_tokens_as_one_of_whole_examples():
 
 def test_the_engines_are_those_that_the_user_named(tmp_path):
     named = served.engines(tmp_path, "", ("x.gguf",), "")
-    assert [(each.arm, each.dtype) for each in named] == [("a", "float32"), ("a", "bfloat16")]
+    assert [(each.arm, each.dtype) for each in named] == [("a", "float32"), ("a", "bfloat16"), ("b", "float32")]
     named = served.engines(tmp_path, "/l/python", ("/x/f32.gguf", "/x/q4.gguf"), "/v/python")
-    assert [(each.arm, each.title) for each in named[2:4]] == [("f", "llama.cpp, f32.gguf"), ("f", "llama.cpp, q4.gguf")]
-    assert [(each.arm, each.python, each.file) for each in named[4:]] == [("g", "/v/python", str(tmp_path))] * 2
+    assert [(each.arm, each.title) for each in named[3:5]] == [("f", "llama.cpp, f32.gguf"), ("f", "llama.cpp, q4.gguf")]
+    assert [(each.arm, each.python, each.file) for each in named[5:]] == [("g", "/v/python", str(tmp_path))] * 2
 
 
 def test_a_server_that_does_not_begin_is_told_with_its_last_words(tmp_path, monkeypatch):
@@ -328,6 +351,15 @@ def test_time_within_a_stage_within_a_stage_is_booked_once(monkeypatch):
 
 
 # the floor
+
+
+def test_the_machine_moves_bytes_as_fast_as_it_copies_or_reads_whichever_is_faster(monkeypatch):
+    monkeypatch.setitem(rates.COPIED, "cpu", 1000)
+    for copying, reading, best in ((4.0, 1.0, 1000.0), (1.0, 4.0, 2000.0)):
+        took = iter([1.0, copying, reading])
+        monkeypatch.setattr(rates, "_best", lambda call, kind, took=took: next(took))
+        assert rates.rates("cpu", "float32")["bytes"] == best
+
 
 SHAPE = Shape(hidden=8, layers=2, heads=2, kv_heads=1, head=4, between=16, vocabulary=10, parameters=1000)
 
@@ -500,7 +532,8 @@ def engines_part():
         return {"arm": arm, "title": title, "dtype": dtype, "cpu": cpu, "wall": cpu, "sampled": sampled, "peak": 1e9}
 
     runs = [
-        of("a", "ours", "float32", 10, 30), of("a", "ours16", "bfloat16", 20, 20), of("f", "q4", "as in the file", 5, 60),
+        of("a", "ours", "float32", 10, 30), of("a", "ours16", "bfloat16", 20, 20), of("b", "generate()", "float32", 15, 450),
+        of("f", "q4", "as in the file", 5, 60), of("g", "vLLM16", "bfloat16", 40, 10),
         {"arm": "g", "title": "vLLM, float32", "dtype": "float32", "died": "it raised"},
     ]  # fmt: skip
     return {**KNOWN, "threads": 1, "packages": {"xllamacpp": "1"}, "work": {**WORK, "judging": True}, "runs": runs}
@@ -512,6 +545,14 @@ def test_the_page_of_engines_has_tokens_a_processor_second():
     assert "(g) vLLM, float32: it raised." in text and "xllamacpp 1." in text
 
 
+def test_engines_that_judged_nothing_have_no_columns_of_judging_and_no_target():
+    whole = engines_part()
+    runs = [{**run, "cpu": {"candidates": 5.0}} for run in whole["runs"]]
+    part = {**whole, "work": {**whole["work"], "judging": False}, "runs": runs}
+    assert "judg" not in page({"engines x 2 32 no-judging": part}).split("engines beside each other")[1]
+    assert all(target.name.startswith("candidates") for target in targets._engines(part))
+
+
 def test_targets_are_held_against_processor_seconds():
     found = {each.name: each for each in targets._trainers(trainers_part())}
     (only,) = found.values()  # packing is TRL at its best, and SFT has no target of memory
@@ -520,9 +561,19 @@ def test_targets_are_held_against_processor_seconds():
     _, memory = targets._trainers(dpo)
     assert memory.found == 0.5 and memory.met and not memory.least
     engines = list(targets._engines(engines_part()))
-    assert [(each.found, each.met) for each in engines] == [(0.5, False), (3.0, True)]  # each stage by our better type
+    generate, file, numbers = ([(each.found, each.met) for each in engines[at : at + 2]] for at in (0, 2, 4))
+    assert generate == [(1.5, False), (15.0, True)]  # it is to be beaten by more than a server is
+    assert file == [(0.5, False), (2.0, True)]  # by ours in float32
+    assert numbers == [(2.0, True), (0.5, False)]  # by ours in the same type of number
     arms = [each for each in targets._arms(arms_part()) if "floor" not in each.name]
     assert [(each.found, each.met) for each in arms] == [(2.0, True), (pytest.approx(10 / 3), False)]
+
+
+def test_no_two_targets_have_one_name():
+    part = {**arms_part(), "machine": {**KNOWN["machine"], "threads": 1}}
+    longer = {**part, "work": {**part["work"], "judgment_tokens": 128}}
+    names = [each.name for sitting in (part, longer) for each in targets._arms(sitting)]
+    assert len(names) == len(set(names)) == 6
 
 
 def test_the_floor_is_a_target_where_one_thread_ran():
@@ -539,7 +590,8 @@ def test_an_earlier_build_is_beside_ours_in_targets_and_table():
     part = arms_part()
     part = {**part, "arms": [*part["arms"], "o"], "runs": [*part["runs"], run("o", "repeat 1", 2, 9, 1)]}
     found = {each.name.split(":")[0]: each.found for each in targets._arms(part) if "earlier" in each.name}
-    assert found == {"judging, 32 tokens, 1m, 16 prompts": 3.0, "iteration, 1m, 16 prompts": pytest.approx(12 / 5)}
+    iteration = "iteration, judgments of 32 tokens, 1m, 16 prompts"
+    assert found == {"judging, 32 tokens, 1m, 16 prompts": 3.0, iteration: pytest.approx(12 / 5)}
     assert rows(page({"arms 1m 32": part}), "o")[0][7] == "3.00"
 
 
@@ -588,8 +640,8 @@ def sat(monkeypatch, tmp_path):
         first, second = work.chunks
         return run(arm, "", 1 + abs(first - 4), 10 + abs(second - 16), 1)
 
-    monkeypatch.setattr(compare, "facts", lambda sitting, folder: KNOWN)
-    monkeypatch.setattr(compare, "able", lambda sitting: {"multiply_adds": 4e9, "bytes": 2e9})
+    monkeypatch.setattr(compare, "facts", lambda sitting, folder, say: KNOWN)
+    monkeypatch.setattr(compare, "able", lambda sitting, say: {"multiply_adds": 4e9, "bytes": 2e9})
     monkeypatch.setattr(compare, "measured", measured)
     monkeypatch.setattr(compare, "missing", lambda arm, work: "")
 

@@ -128,7 +128,7 @@ def engines(
     out: OutOption,
     changes: WorkOption = None,
 ) -> None:
-    """Measure sampling on real weights, side by side with llama.cpp and vLLM, on a CPU.
+    """Measure sampling on real weights, side by side with `generate()`, llama.cpp and vLLM, on a CPU.
 
     Fields of --set, with the defaults:
 
@@ -137,6 +137,7 @@ def engines(
     n=4                    candidates of a prompt
     k=3                    judgments of a candidate
     judgment_tokens='[32]' the most tokens of a judgment
+    judging=true           judge the candidates
     llama='""'             the Python of an environment with xllamacpp
     gguf='[]'              files of the model for it
     vllm='""'              the Python of an environment with vLLM
@@ -144,7 +145,7 @@ def engines(
     """  # noqa: D301
     fields = {
         "judgment_tokens": [32],
-        **_fields(changes, "prompts", "n", "k", "judgment_tokens", "llama", "gguf", "vllm", "seed"),
+        **_fields(changes, "prompts", "n", "k", "judgment_tokens", "judging", "llama", "gguf", "vllm", "seed"),
     }
     _bench(out, real=True, model=model, **fields)
 

@@ -37,12 +37,15 @@ class Generator:
 
     @torch.inference_mode()
     def _call(self, prompts: Sequence[str], samples: int, tokens: int) -> list[str]:
-        inputs = self.tokenizer(list(prompts), return_tensors="pt", padding=True).to(self.model.device)
+        turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
+        texts = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        inputs = self.tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+        inputs = inputs.to(self.model.device)
         came = self.model.generate(
             input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, do_sample=True, temperature=self.work.temperature,
             top_p=self.work.top_p, top_k=0, max_new_tokens=tokens, num_return_sequences=samples,
         )[:, inputs.input_ids.shape[1] :]  # fmt: skip
-        self.ledger.add_sampled(came.numel())
+        self.ledger.add_sampled(int((came != self.tokenizer.eos_token_id).sum()))  # it fills texts that ended up with ends
         return list(self.tokenizer.batch_decode(came, skip_special_tokens=True))
 
 

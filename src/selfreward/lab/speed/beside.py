@@ -10,9 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from selfreward.errors import first_line
+from selfreward.errors import amount, first_line
 from selfreward.lab.speed import notes
 from selfreward.lab.speed.earlier import measured_there
+from selfreward.lab.speed.measure import alive, hush
 from selfreward.lab.speed.served import Engine, Spoken, engines, spend_served
 from selfreward.lab.speed.trainings import OF_KIND, PACKED, SORTS, spent
 
@@ -29,11 +30,6 @@ def tried(call: Callable[[], Run]) -> Run:
         return {"died": f"it raised {type(error).__name__}: {first_line(error)}"}
 
 
-def alive(say: Say, name: str) -> Callable[[float], object]:
-    """A function that is called with the seconds that something has taken, and says so."""
-    return lambda seconds: say(f"{name}, {seconds:.0f} s")
-
-
 def learn(kind: str, lesson: Mapping[str, Any], earlier: str, repeats: int, apart: Callable[..., Run], say: Say) -> Iterator[Run]:
     """Costs of trainings of one kind by every trainer there is, in turn, `repeats` times. `earlier`: sources of another build."""
     for _ in range(repeats):
@@ -44,9 +40,14 @@ def learn(kind: str, lesson: Mapping[str, Any], earlier: str, repeats: int, apar
             if sort == "earlier":
                 found = tried(partial(apart, measured_there, Path(earlier), "training", given, pulse=alive(say, sort)))
             else:
-                found = tried(partial(apart, spent, given, pulse=alive(say, sort)))
+                found = tried(partial(apart, _spent_silently, given, pulse=alive(say, sort)))
             say(f"{kind}, {SORTS[sort]}: {found.get('died') or _seconds(found)}")
             yield {"sort": sort, **found}
+
+
+def _spent_silently(given: Mapping[str, Any]) -> Run:
+    hush()
+    return spent(given)
 
 
 def _seconds(found: Run) -> str:
@@ -64,7 +65,7 @@ def sample(
 
 
 def _spent(found: Run) -> str:
-    return ", ".join(f"{stage} {found['cpu'][stage]:.2f} s of processor" for stage in SAMPLING)
+    return ", ".join(f"{stage} {found['cpu'][stage]:.2f} s of processor" for stage in SAMPLING if stage in found["cpu"])
 
 
 def _sampled(work: Spoken, engine: Engine, threads: int) -> Run:
@@ -72,7 +73,7 @@ def _sampled(work: Spoken, engine: Engine, threads: int) -> Run:
 
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        asked = replace(work, dtype=engine.dtype) if engine.arm == "a" else work
+        asked = work if engine.python else replace(work, dtype=engine.dtype)
         return spend_served(asked, engine, threads, Path(folder) / "stage")
 
 
@@ -118,27 +119,37 @@ def pace(run: Mapping[str, Any], stage: str, clock: str = "cpu") -> float:
     return float(run["sampled"][stage] / run[clock][stage])
 
 
+def sampled(part: Mapping[str, Any]) -> tuple[str, ...]:
+    """The stages in which engines sampled."""
+    return SAMPLING if part["work"]["judging"] else SAMPLING[:1]
+
+
 def engines_section(part: Mapping[str, Any]) -> str:
     """The page's section of engines beside each other on real weights."""
-    work = part["work"]
+    work, stages = part["work"], sampled(part)
+    judged = (
+        f", K = {work['k']} judgments of up to {work['judgment_tokens']}; a judge's prompt is the paper's rubric after the same "
+        "page of examples"
+    )
     head = (
-        f"{part['model']} itself, prompts of the checkable world's seed ({work['prompts']}), N = {work['n']}, K = {work['k']}, "
-        f"up to {work['candidate_tokens']} and {work['judgment_tokens']} tokens, ended as the model ends them; the prompt is "
-        f"the paper's rubric after the same page of examples. {notes.threads(part['threads'])} each{notes.load(part)}, "
-        f"{part['date']}. Loading our model is in its candidates, loading a server's is not; prefix caches are on. A server's "
-        "seconds are its own and those of what asks it. "
+        f"{part['model']} itself, prompts of the checkable world's seed ({work['prompts']}), N = {work['n']} candidates of up to "
+        f"{work['candidate_tokens']} tokens{judged if work['judging'] else ''}. All are ended as the model ends them. "
+        f"{notes.threads(part['threads'])} each{notes.load(part)}, "
+        f"{part['date']}. Loading the model is in the candidates of (a) and (b), loading a server's is not; prefix caches are "
+        f"on. `generate()` takes {work['chunks'][0]} prompts a call. A server's seconds are its own and those of what asks it. "
         f"{', '.join(f'{name} {number}' for name, number in part['packages'].items())}."
     )
     columns = ("tokens", "a processor second", "a second of wall", "÷ (a) float32")
-    header = ["", *(f"{stage}: {name}" if name == "tokens" else name for stage in SAMPLING for name in columns)]
+    header = ["", *(f"{stage}: {name}" if name == "tokens" else name for stage in stages for name in columns)]
     lived = [run for run in part["runs"] if "died" not in run]
     base = next((run for run in lived if run["arm"] == "a" and run["dtype"] == "float32"), None)
     lines = []
     for run in lived:
         cells = [f"({run['arm']}) {run['title']}"]
-        for stage in SAMPLING:
+        for stage in stages:
             cells += [f"{run['sampled'][stage]:,}", f"{pace(run, stage):.1f}", f"{pace(run, stage, 'wall'):.1f}"]
             cells.append(f"{pace(run, stage) / pace(base, stage):.2f}" if base else "–")
         lines.append([*cells, f"{run['peak'] / 1e6:,.0f}"])
     died = [f"({run['arm']}) {run['title']}: {run['died']}." for run in part["runs"] if "died" in run]
-    return "\n\n".join([f"## {part['model']}: engines beside each other", head, notes.table([*header, "peak, MB"], lines), *died])
+    title = f"## {part['model']}: engines beside each other, {amount(work['prompts'], 'prompt')}"
+    return "\n\n".join([title, head, notes.table([*header, "peak, MB"], lines), *died])

@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from selfreward.errors import SelfRewardError
 from selfreward.lab.speed.earlier import measured_there
-from selfreward.lab.speed.measure import ARMS, apart, can_train, measured, missing
+from selfreward.lab.speed.measure import ARMS, alive, apart, can_train, measured, missing
 from selfreward.lab.speed.tables import page
 from selfreward.lab.speed.work import Work
 from selfreward.records import write_whole
@@ -121,7 +121,7 @@ def bench(sitting: Sitting, out: Path, folder: Path, say: Say) -> Path:
     if sitting.real:
         _engines(sitting, figures, say)
         return figures.page
-    known = facts(sitting, folder)
+    known = facts(sitting, folder, say)
     work = Work(
         model=folder, vocabulary=known["shape"]["vocabulary"], prompts=sitting.prompts, device=sitting.device,
         dtype=sitting.dtype, seed=sitting.seed, lora=sitting.lora,
@@ -140,23 +140,24 @@ def bench(sitting: Sitting, out: Path, folder: Path, say: Say) -> Path:
     return figures.page
 
 
-def facts(sitting: Sitting, folder: Path) -> dict[str, Any]:
+def facts(sitting: Sitting, folder: Path, say: Say) -> dict[str, Any]:
     """Make the model; what it is, what the machine is, and what the machine can do, each found in a process of its own."""
     from selfreward.lab.speed.rates import machine
     from selfreward.lab.speed.world import make_world
 
-    shape = apart(make_world, folder, sitting.model, sitting.dtype, sitting.device, sitting.seed)
+    making = alive(say, "making the model")
+    shape = apart(make_world, folder, sitting.model, sitting.dtype, sitting.device, sitting.seed, pulse=making)
     return {
         "model": Path(sitting.model).name, "shape": shape._asdict(), "date": date.today().isoformat(),
-        "machine": apart(machine, sitting.device), "rates": able(sitting),
+        "machine": apart(machine, sitting.device), "rates": able(sitting, say),
     }  # fmt: skip
 
 
-def able(sitting: Sitting) -> dict[str, float]:
+def able(sitting: Sitting, say: Say) -> dict[str, float]:
     """The machine's rates, measured now."""
     from selfreward.lab.speed.rates import rates
 
-    speeds: dict[str, float] = apart(rates, sitting.device, sitting.dtype)
+    speeds: dict[str, float] = apart(rates, sitting.device, sitting.dtype, pulse=alive(say, "rates of the machine"))
     return speeds
 
 
@@ -201,7 +202,7 @@ def _side_by_side(sitting: Sitting, work: Work, known: dict[str, Any], figures: 
             run(arm, f"repeat {number + 1}")
     if sitting.control:
         run(control, "control last")
-    ends = [known["rates"], able(sitting)]  # a shared machine is not the same from minute to minute
+    ends = [known["rates"], able(sitting, say)]  # a shared machine is not the same from minute to minute
     keep({"rates": {name: fmean(end[name] for end in ends) for name in ends[0]}, "ends": ends})
 
 
@@ -236,10 +237,11 @@ def _sweep(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures
 def _overhead(sitting: Sitting, figures: Figures, say: Say) -> None:
     from selfreward.lab.speed.overhead import overhead
 
-    shares = apart(overhead, sitting.overhead)
+    shares = apart(overhead, sitting.overhead, pulse=alive(say, "a run of the recipe"))
     if sitting.earlier:
         given = {"recipe": str(Path(sitting.overhead).absolute())}
-        shares["earlier"] = apart(measured_there, Path(sitting.earlier).absolute(), "iterations", given)
+        pulse = alive(say, "a run of the recipe by the earlier build")
+        shares["earlier"] = apart(measured_there, Path(sitting.earlier).absolute(), "iterations", given, pulse=pulse)
     name = Path(sitting.overhead).stem
     figures.put(f"overhead {name}", {"recipe": name, "date": date.today().isoformat(), **shares})
     say(f"{name}: {100 * shares['outside']:.2f} % of its iterations' time is neither engine nor trainer")
@@ -262,10 +264,10 @@ def _engines(sitting: Sitting, figures: Figures, say: Say) -> None:
     from selfreward.lab.speed.rates import machine, packages
     from selfreward.lab.speed.served import Spoken
 
-    about = apart(machine, sitting.device)
+    about = apart(machine, sitting.device, pulse=alive(say, "the machine"))
     work = Spoken(
         model=Path(sitting.model).absolute(), vocabulary=0, prompts=sitting.prompts, judgment_tokens=sitting.judgment_tokens[0],
-        seed=sitting.seed, dpo=False, n=sitting.n, k=sitting.k,
+        seed=sitting.seed, dpo=False, judging=sitting.judging, n=sitting.n, k=sitting.k,
     )  # fmt: skip
     asked = {
         name: str(Path(python).absolute()) if python else ""
@@ -274,15 +276,16 @@ def _engines(sitting: Sitting, figures: Figures, say: Say) -> None:
     named = (asked["llama"], tuple(str(Path(file).absolute()) for file in sitting.gguf), asked["vllm"])
     there = {"model": Path(sitting.model).name, "date": date.today().isoformat(), "machine": about, "threads": about["threads"]}
     part = {**there, "packages": packages(asked["llama"], asked["vllm"]), "work": _asked(work), "runs": []}
+    key = f"engines {there['model']} {work.prompts} {work.n} {work.k} {work.judgment_tokens}" + " no-judging" * (not work.judging)
     for found in sample(work, named, about["threads"], apart, say):
         part["runs"].append(found)
-        figures.put(f"engines {there['model']} {sitting.prompts} {sitting.n} {sitting.k} {work.judgment_tokens}", part)
+        figures.put(key, part)
 
 
 def _utilisation(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures, say: Say) -> None:
     from selfreward.lab.speed.utilisation import KINDS, utilisation
 
-    runs: Sequence[dict[str, Any]] = [apart(utilisation, kind, work, sitting.lora) for kind in KINDS]
+    runs: Sequence[dict[str, Any]] = [apart(utilisation, kind, work, sitting.lora, pulse=alive(say, kind)) for kind in KINDS]
     for found in runs:
         say(f"{found['kind']}: {found['tokens'] / found['seconds']:,.0f} tokens a second")
     figures.put(f"training {known['model']} {'lora' if sitting.lora else 'all'}", {**known, "lora": sitting.lora, "runs": runs})

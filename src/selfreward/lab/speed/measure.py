@@ -21,7 +21,7 @@ from selfreward.lab.speed.earlier import measured_there
 from selfreward.lab.speed.work import Work
 
 T = TypeVar("T")
-PULSE = 30.0
+PULSE = 10.0
 """Seconds between two signs of life of an arm."""
 WARM: dict[str, Any] = {"candidate_tokens": 4, "judgment_tokens": 4, "rubric_head": 32}
 """Work that an arm does once before it is measured: libraries load half of themselves at their first use."""
@@ -104,6 +104,18 @@ def apart(call: Callable[..., T], *given: Any, pulse: Callable[[float], object] 
         return result.result()
 
 
+def hush() -> None:
+    """Send what this process and its libraries print from now on to nowhere."""
+    with open(os.devnull, "w") as nowhere:
+        for stream in (1, 2):
+            os.dup2(nowhere.fileno(), stream)
+
+
+def alive(say: Callable[[str], object], name: str) -> Callable[[float], object]:
+    """A function that is called with the seconds that something has taken, and says so."""
+    return lambda seconds: say(f"{name}, {seconds:.0f} s")
+
+
 def _spend(call: str, work: Work, stage: Path) -> dict[str, Any]:
     from selfreward.engines import quiet_libraries
     from selfreward.lab.speed.ledger import Enough, Ledger
@@ -111,10 +123,9 @@ def _spend(call: str, work: Work, stage: Path) -> dict[str, Any]:
     quiet_libraries()
     module, name = call.split(":")
     arm = getattr(import_module(f"selfreward.lab.speed.{module}"), name)
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
+    hush()
+    with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # some write beside themselves
-        for stream in (1, 2):  # and all have their own to say
-            os.dup2(log.fileno(), stream)
         for at, part in enumerate((replace(work, prompts=min(work.batch, work.prompts), **WARM), work)):
             ledger, place = Ledger(work.device, stage, work.last), Path(folder) / str(at)
             place.mkdir()

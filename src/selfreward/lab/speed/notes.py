@@ -56,7 +56,8 @@ DPO = (
 FLOOR = """The floor is the least that the work needs, whoever does it: the judge's constant prefix read once, each prompt in it
 once for all its candidates, each candidate once for all its judgments, each sampled token once; logits only where a token is
 drawn; bytes as if a whole stage were decoded in one batch. It takes the longer of the multiply-adds at the rate of a large
-matrix product and the bytes at the rate of a large copy, both measured in the same sitting."""
+matrix product and the bytes at the rate of a large copy or of a large read, the faster of them (up to 2026-11-30 of a
+copy), all in the same sitting."""
 OVERHEAD = (
     "A whole run of the recipe; the iterations are what makes M2 and M3 of the model before, without what is measured of them. "
     "Neither engine nor trainer is planning, hashing, writing, reading back, novelty, pairs."

@@ -16,12 +16,12 @@ from selfreward.rundir import versions
 
 SIDE = {"cpu": 1536, "cuda": 8192}
 COPIED = {"cpu": 1 << 28, "cuda": 1 << 32}
-"""Bytes of a copy: more than any cache."""
+"""Bytes that are copied, and read: more than any cache."""
 TRIES = 7
 
 
 def rates(device: str, dtype: str) -> dict[str, float]:
-    """The best of a few large matrix products and copies; a copy reads and writes every byte.
+    """The best of a few large matrix products, and the faster of copying (which reads and writes every byte) and of reading.
 
     On a CPU by processor seconds, shared among the threads: on a machine with other work the clock would tell of that.
     """
@@ -29,10 +29,10 @@ def rates(device: str, dtype: str) -> dict[str, float]:
     side, size = SIDE[kind], COPIED[kind]
     left, right = (torch.randn(side, side, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
     product = torch.empty_like(left)
-    source, target = (torch.zeros(size, dtype=torch.uint8, device=device) for _ in range(2))
+    source, target = (torch.ones(size // 4, device=device) for _ in range(2))  # not zeros, which a system may keep in one page
     return {
         "multiply_adds": side**3 / _best(lambda: torch.mm(left, right, out=product), kind),
-        "bytes": 2 * size / _best(lambda: target.copy_(source), kind),
+        "bytes": max(2 * size / _best(lambda: target.copy_(source), kind), size / _best(source.amax, kind)),
     }
 
 

@@ -1,7 +1,7 @@
-"""Real weights: our engine beside llama.cpp (f) and vLLM (g), each behind its own server in an environment that the user names.
+"""Real weights: our engine beside `generate()` (b), and llama.cpp (f) and vLLM (g) in environments that the user names.
 
-All are asked by the same stages, the servers through the engine for servers that a recipe would use. Their processor seconds are
-those of the server and of what asks it.
+Each of the last two is behind its own server, asked by our stages through the engine for servers that a recipe would use. Their
+processor seconds are those of the server and of what asks it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -55,17 +55,18 @@ class Engine(NamedTuple):
     title: str
     dtype: str = "float32"
     python: str = ""
-    """The Python with the server's package; none for our own engine."""
+    """The Python with the server's package; none for what runs in this one."""
     file: str = ""
     """The server's weights: a GGUF file, or a folder."""
 
 
 def engines(model: Path, llama: str, gguf: tuple[str, ...], vllm: str) -> list[Engine]:
-    """Our engine in both types of number, llama.cpp with each file, vLLM in both types: those that the user named."""
+    """Our engine in both types of number, generate(); llama.cpp with each file, vLLM in both types, where the user named them."""
     ours = [Engine("a", f"selfreward, {dtype}", dtype) for dtype in ("float32", "bfloat16")]
+    plain = Engine("b", "generate(), float32")
     llamas = [Engine("f", f"llama.cpp, {Path(file).name}", "as in the file", llama, file) for file in gguf if llama]
     vllms = [Engine("g", f"vLLM, {dtype}", dtype, vllm, str(model)) for dtype in ("float32", "bfloat16") if vllm]
-    return [*ours, *llamas, *vllms]
+    return [*ours, plain, *llamas, *vllms]
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,10 @@ def _rows(name: str) -> list[dict[str, Any]]:
 
 
 def spend_served(work: Spoken, engine: Engine, threads: int, stage: Path) -> dict[str, Any]:
-    """Costs of candidates and judgments by `engine`, after a few tokens of another text. `stage`: as of `measured`."""
+    """Costs of the work's sampling by `engine`, after a few tokens of another text. `stage`: as of `measured`."""
     from selfreward.engines import load_checkpoint, outside_model, quiet_libraries
-    from selfreward.lab.speed.ledger import Ledger, peak_memory
+    from selfreward.lab.speed.baseline import batched
+    from selfreward.lab.speed.ledger import Enough, Ledger, peak_memory
     from selfreward.lab.speed.ours import selfreward
 
     quiet_libraries()
@@ -113,9 +115,12 @@ def spend_served(work: Spoken, engine: Engine, threads: int, stage: Path) -> dic
         start = outside_model("engine", servers) if server else load_checkpoint("M1", str(work.model))
         warm = replace(work, seed=work.seed + 1, prompts=1, n=1, k=1, candidate_tokens=4, judgment_tokens=4, before=0)
         for part in (warm, work):
-            ledger = Both(work.device, stage)
-            with TemporaryDirectory() as folder:
-                selfreward(part, ledger, Path(folder), False, start, servers)
+            ledger = Both(work.device, stage, work.last)
+            with TemporaryDirectory() as folder, suppress(Enough):
+                if engine.arm == "b":
+                    batched(part, ledger, Path(folder), False)
+                else:
+                    selfreward(part, ledger, Path(folder), False, start, servers)
         found = ledger.found()
         return {**found, "peak": peak_memory() + (memory(server.pid) if server else 0)}
 

@@ -100,7 +100,7 @@ def _judged(work: Mapping[str, Any]) -> bool:
 
 
 def _stages(work: Mapping[str, Any]) -> tuple[str, ...]:
-    return STAGES if _judged(work) else STAGES[:1]
+    return STAGES[: 1 + _judged(work) + bool(work["dpo"])]
 
 
 def _conditions(part: Part) -> str:
@@ -108,11 +108,12 @@ def _conditions(part: Part) -> str:
     first = f"{shape['parameters'] / 1e6:,.1f}M parameters, {work['dtype']}; {machine.get('device', machine['processor'])}"
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     lengths = f"Prompts of {work['prompt_tokens']} tokens, candidates of {work['candidate_tokens']}"
+    calls = f"`generate()` takes {amount(work['chunks'][0], 'prompt')} a call"
     if _judged(work):
         read = Work(**_with_model(work)).judge_tokens
         judged = f"judge's prompt {read:,}, of which {work['rubric_head']:,} constant before the rest"
         lengths = f"K = {work['k']}, {lengths[0].lower()}{lengths[1:]}; {judged}"
-    calls = f"`generate()` takes {amount(work['chunks'][0], 'prompt')} a call for candidates and {work['chunks'][1]} for judging"
+        calls += f" for candidates and {work['chunks'][1]} for judging"
     room = f"{machine['cores']} cores, {notes.threads(machine['threads'])}{notes.load(part)}"
     return f"{first}, {room}; {versions}; {part['date']}. {lengths}. {calls}."
 
@@ -154,9 +155,8 @@ def _tokens(rows: Mapping[str, Spent], base: str, stages: Sequence[str]) -> str:
 def _floors(part: Part, spent: Mapping[str, Spent]) -> str:
     shape, rates = Shape(**part["shape"]), part["rates"]
     floors = needs(Work(**_with_model(part["work"])), shape)
-    measured = [stage for stage in _stages(part["work"]) if stage != "dpo" or part["work"]["dpo"]]
     clock = "cpu" if part["machine"]["threads"] == 1 else "wall"  # one thread's processor seconds do not tell of other work
-    lines = [_floor(stage, floors[stage], spent, rates, clock) for stage in measured]
+    lines = [_floor(stage, floors[stage], spent, rates, clock) for stage in _stages(part["work"])]
     able = f"{rates['multiply_adds'] / 1e9:,.1f} billion multiply-adds and {rates['bytes'] / 1e9:,.1f} GB a second"
     if ends := part.get("ends"):
         before, after = (f"{end['multiply_adds'] / 1e9:,.1f}" for end in ends)
@@ -213,7 +213,7 @@ def _died(part: Part) -> list[str]:
 
 def _sweep(part: Part) -> str:
     work = part["work"]
-    stages = [stage for stage in STAGES if stage != "dpo" or work["dpo"]]
+    stages = _stages(work)
     by_count: dict[int, list[Mapping[str, Any]]] = {}
     for run in part["runs"]:
         by_count.setdefault(run["prompts"], []).append(run)

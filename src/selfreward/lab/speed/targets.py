@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from selfreward.errors import amount
 from selfreward.lab.speed import notes
-from selfreward.lab.speed.beside import SAMPLING, middle, pace
+from selfreward.lab.speed.beside import middle, pace, sampled
 from selfreward.lab.speed.floor import Shape, needs
 from selfreward.lab.speed.work import Work
 
@@ -19,6 +19,10 @@ MANY = 1000
 """Judged answers of a part that tells of the memory that judging takes."""
 LONG = 512
 """Tokens of a response that make a DPO one of long rows; with prompts they have that many."""
+
+
+GENERATE = {"candidates": 2.0, "judging": 15.0}
+"""Times that a stage is to be as fast as by `generate()`."""
 
 
 class Target(NamedTuple):
@@ -54,32 +58,42 @@ def _arms(part: Part) -> Iterator[Target]:
     work, spent = part["work"], _spent(part)
     if "a" not in spent:
         return
-    what = f"{part['model']}, {amount(work['prompts'], 'prompt')}"
+    names = _names(part, "judging" in spent["a"])
     if "b" in spent:
-        yield Target(f"candidates, {what}: generate() ÷ ours", 2.0, _ratio(spent, "b", "candidates"))
-    yield from _judged(part, spent, what)
+        yield Target(f"{names['candidates']}: generate() ÷ ours", GENERATE["candidates"], _ratio(spent, "b", "candidates"))
+    if "judging" in spent["a"]:
+        yield from _judged(part, spent, names)
     if part["machine"]["threads"] == 1:  # processor seconds are then those that the floor counts
         floors = needs(Work(**{**work, "model": None, "chunks": tuple(work["chunks"])}), Shape(**part["shape"]))
         for stage, most in (("candidates", 2.5), ("judging", 1.8)):
             if stage in spent["a"] and (stage == "judging" or work["prompts"] >= 16):
                 found = spent["a"][stage] / floors[stage].seconds(part["rates"])
-                yield Target(f"{stage}, {what}: ours ÷ floor", most, found, least=False)
+                yield Target(f"{names[stage]}: ours ÷ floor", most, found, least=False)
 
 
-def _judged(part: Part, spent: Mapping[str, Mapping[str, float]], what: str) -> Iterator[Target]:
-    if "judging" not in spent["a"]:
-        return
-    length = f"judging, {part['work']['judgment_tokens']} tokens, {what}"
+def _names(part: Part, judged: bool) -> dict[str, str]:
+    """A name for each stage that no other sitting's has: candidates are sampled before judgments of any length."""
+    what, tokens = f"{part['model']}, {amount(part['work']['prompts'], 'prompt')}", part["work"]["judgment_tokens"]
+    alone = f"candidates, {what}"
+    return {
+        "candidates": f"{alone}, before judgments of {tokens} tokens" if judged else alone,
+        "judging": f"judging, {tokens} tokens, {what}",
+        "iteration": f"iteration, judgments of {tokens} tokens, {what}",
+    }
+
+
+def _judged(part: Part, spent: Mapping[str, Mapping[str, float]], names: Mapping[str, str]) -> Iterator[Target]:
+    length = names["judging"]
     if "o" in spent:
         yield Target(f"{length}: earlier build ÷ ours", 2.5, _ratio(spent, "o", "judging"))
         whole = {arm: sum(stages.values()) for arm, stages in spent.items()}
         if part["work"]["dpo"]:
-            yield Target(f"iteration, {what}: earlier build ÷ ours", 2.0, whole["o"] / whole["a"])
+            yield Target(f"{names['iteration']}: earlier build ÷ ours", 2.0, whole["o"] / whole["a"])
         if part["work"]["prompts"] * part["work"]["n"] >= MANY:
             peaks = {arm: max(run["peak"] for run in _lived(part, arm)) for arm in ("a", "o")}
             yield Target(f"memory, {length}: ours ÷ earlier build", 1.0, peaks["a"] / peaks["o"], least=False)
     if "b" in spent:
-        yield Target(f"{length}: generate() ÷ ours", 15.0, _ratio(spent, "b", "judging"))
+        yield Target(f"{length}: generate() ÷ ours", GENERATE["judging"], _ratio(spent, "b", "judging"))
 
 
 def _lived(part: Part, arm: str) -> list[Mapping[str, Any]]:
@@ -119,13 +133,13 @@ def _trainers(part: Part) -> Iterator[Target]:
 
 def _engines(part: Part) -> Iterator[Target]:
     lived = [run for run in part["runs"] if "died" not in run]
-    ours = [run for run in lived if run["arm"] == "a"]
-    best = {stage: max((pace(run, stage) for run in ours), default=0.0) for stage in SAMPLING}
-    for run in (run for run in lived if run["arm"] != "a"):
-        for stage in SAMPLING:
-            yield Target(
-                f"{stage}, real weights: ours at its best ÷ ({run['arm']}) {run['title']}", 1.0, best[stage] / pace(run, stage)
-            )
+    ours = {run["dtype"]: run for run in lived if run["arm"] == "a"}
+    what = f"real weights, {amount(part['work']['prompts'], 'prompt')}"
+    for run in (run for run in lived if run["arm"] != "a" and "float32" in ours):
+        mine = run["dtype"] if run["dtype"] in ours else "float32"
+        for stage in sampled(part):
+            name = f"{stage}, {what}: ours in {mine} ÷ ({run['arm']}) {run['title']}"
+            yield Target(name, GENERATE[stage] if run["arm"] == "b" else 1.0, pace(ours[mine], stage) / pace(run, stage))
 
 
 def _overhead(part: Part) -> Iterator[Target]:
