@@ -182,7 +182,7 @@ def judging(folder: Path, count: int) -> None:
 
 def evidence(folder: Path, count: int) -> Evidence:
     """The evidence about the iteration that the monitors read."""
-    pairs = list(iter_jsonl(folder / "M2" / "pairs.jsonl", Pair))
+    pairs = list(Records([folder / "M2" / "pairs.jsonl"], Pair, 0))
     return Evidence(
         name="M2", recipe=recipe(), measured=Measured.model_construct(head_to_head=[]), prompts=[], answers=[], judgments=(),
         rankings=[], ranking_judgments=(), made=Iteration(count, *held(folder, count), pairs),
