@@ -18,7 +18,7 @@ from .made import (Answer as Answer, Contrast as Contrast, Dropped as Dropped, E
 from .measured import (Comparison as Comparison, Place as Place, Preference as Preference, Side as Side, Verdict as Verdict,
     Compared as Compared, Estimate as Estimate, Followed as Followed, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
-from .narrow import ScoreOnly as ScoreOnly, TextOnly as TextOnly
+from .narrow import Scored as Scored, ScoreOnly as ScoreOnly, TextOnly as TextOnly
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
     Posed as Posed, Request as Request, Sampled as Sampled, Sampling as Sampling, Watched as Watched)
 from .requests import (NO_FRAME as NO_FRAME, Asked as Asked, Conversed as Conversed, Frame as Frame, last_turn as last_turn,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfreward.records.base import Record
-from selfreward.records.made import Outcome
+from selfreward.records.made import Judgment, Outcome
 
 
 class ScoreOnly(Record, extra="ignore"):
@@ -12,6 +12,10 @@ class ScoreOnly(Record, extra="ignore"):
     response_id: str
     outcome: Outcome
     score: float | None = None
+
+
+Scored = Judgment | ScoreOnly
+"""A judgment whose score counts."""
 
 
 class TextOnly(Record, extra="ignore"):

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from math import fsum
 from typing import NamedTuple
 
-from selfreward.records import Judgment, ScoreOnly, only
+from selfreward.records import Scored, ScoreOnly, only
 
 
 class Tally:
@@ -16,7 +16,7 @@ class Tally:
     def __init__(self) -> None:
         self.outcomes, self.scores = Counter[str](), Counter[float]()
 
-    def of(self, judgments: Iterable[Judgment], about: Container[str] | None = None) -> Iterator[Judgment]:
+    def of(self, judgments: Iterable[Scored], about: Container[str] | None = None) -> Iterator[Scored]:
         """Yield all `judgments`; count those of the responses `about`, by their ids, or all where it is not given."""
         for judgment in judgments:
             if about is None or judgment.response_id in about:
@@ -46,7 +46,7 @@ class Scores(NamedTuple):
     """The scores of those that have one."""
 
     @classmethod
-    def of(cls, judgments: Iterable[Judgment]) -> Scores:
+    def of(cls, judgments: Iterable[Scored]) -> Scores:
         """Group `judgments`."""
         judged, given = Counter[str](), defaultdict[str, list[float]](list)
         for judgment in only(judgments, ScoreOnly):
@@ -68,6 +68,6 @@ def means(given: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {name: fsum(scores) / len(scores) for name, scores in given.items()}
 
 
-def mean_scores(judgments: Iterable[Judgment], min_valid: int) -> dict[str, float]:
+def mean_scores(judgments: Iterable[Scored], min_valid: int) -> dict[str, float]:
     """The means of the scores that are `Scores.valid`, by response id."""
     return means(Scores.of(judgments).valid(min_valid))

@@ -53,7 +53,7 @@ class _Judged(NamedTuple):
     """Judgments by prompt id, in their order, by which intervals are drawn."""
 
     asked: Counter[str]
-    """How many there are."""
+    """Counts of them."""
     given: dict[str, list[float]]
     """The scores of those that have one."""
     means: dict[str, list[float]]
