@@ -1,8 +1,9 @@
 """A million judgments, and what the program does with them: `python scripts/scale_study.py`.
 
 Writes a run folder with one iteration of so many judgments, in the program's own records with their receipts, and goes over it
-step by step, each step in a process of its own. Then 100,000 prompts against each other, and planning and asking on the fake
-backend. Writes docs/results/scale.json and scale.md: records for a second of CPU time, and the most memory that each step held.
+step by step, each step in a process of its own. Then 100,000 prompts against each other, planning and asking on the fake
+backend, and whole runs on it of 64 to 4,096 prompts. Writes docs/results/scale.json and scale.md: records for a second of CPU
+time, and the most memory that each step held; with `--only`, the lines of some steps anew.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +26,8 @@ from typing import Any
 
 from rich.console import Console
 
+from selfreward import loop
+from selfreward.api import execute
 from selfreward.engines.fake import FakeModel, FakeTrainer
 from selfreward.measure import Measurer, reward_modeling
 from selfreward.measure.axes import beside_ranks
@@ -32,6 +35,7 @@ from selfreward.measure.monitors import flukes, health, lexicon, traits
 from selfreward.measure.monitors.base import Evidence
 from selfreward.recipe import Recipe, load_recipe
 from selfreward.records import (
+    Checkpoint,
     Iteration,
     Judgment,
     Measured,
@@ -40,6 +44,7 @@ from selfreward.records import (
     Ranking,
     Record,
     Records,
+    Request,
     Response,
     iter_jsonl,
     preference_texts,
@@ -48,7 +53,7 @@ from selfreward.records import (
 from selfreward.reports import describe_status, write_report
 from selfreward.rundir import JUDGMENTS, Progress, RunDir, Runner
 from selfreward.stats import Novelty
-from selfreward.steps import Cast, Grader, best_against_worst, choose_pairs, load_seed
+from selfreward.steps import Cast, Grader, Seed, best_against_worst, choose_pairs, load_seed
 
 ROOT = Path(__file__).parents[1]
 MICRO = ROOT / "src" / "selfreward" / "recipe" / "shipped" / "micro.toml"
@@ -61,11 +66,12 @@ AT_ONCE = 512
 """Requests in a batch of the fake engine: the shipped one takes eight, and every batch is synced to disk."""
 
 
-def recipe() -> Recipe:
+def recipe(per_iteration: int = 1000) -> Recipe:
     """The micro recipe on the fake backend, with the paper's rubric and no truth."""
     changes = {
         "backend.type": "fake",
         "iterations": 1,
+        "prompts.per_iteration": per_iteration,
         "judge.rubric": "selfreward:recipe/rubrics/judge_additive.txt",
         "prompts.form": None,
     }
@@ -182,7 +188,7 @@ def judging(folder: Path, count: int) -> None:
 
 def evidence(folder: Path, count: int) -> Evidence:
     """The evidence about the iteration that the monitors read."""
-    pairs = list(iter_jsonl(folder / "M2" / "pairs.jsonl", Pair))
+    pairs = list(Records([folder / "M2" / "pairs.jsonl"], Pair, 0))
     return Evidence(
         name="M2", recipe=recipe(), measured=Measured.model_construct(head_to_head=[]), prompts=[], answers=[], judgments=(),
         rankings=[], ranking_judgments=(), made=Iteration(count, *held(folder, count), pairs),
@@ -248,11 +254,13 @@ def novelty(folder: Path, count: int) -> None:
     assert 0.5 * count < kept < count
 
 
-class Fast(FakeModel):
-    """The fake engine in larger batches, with judgments of a length that is met."""
+def long_judgment(request: Request) -> tuple[str, str]:
+    """A judgment of a length that is met."""
+    return f"{said(random.Random(request.seed), 420)}\nScore: {request.seed % 6}", "stop"
 
-    def __init__(self) -> None:
-        super().__init__(lambda request: (f"{said(random.Random(request.seed), 420)}\nScore: {request.seed % 6}", "stop"))
+
+class Fast(FakeModel):
+    """The fake engine in larger batches."""
 
     def batches(self, requests: Any) -> list[list[int]]:
         """Batches of `AT_ONCE`, in order."""
@@ -263,7 +271,7 @@ def run_in(folder: Path) -> Runner:
     """The folder as a run at work."""
     rundir = RunDir(folder, recipe().model_dump(mode="json", by_alias=True))
     quiet = Progress(rundir.logs, console=Console(file=open(os.devnull, "w")))  # noqa: SIM115
-    return Runner(rundir, lambda model: Fast(), FakeTrainer, quiet)
+    return Runner(rundir, lambda model: Fast(long_judgment), FakeTrainer, quiet)
 
 
 def asking(folder: Path, count: int) -> None:
@@ -275,7 +283,30 @@ def asking(folder: Path, count: int) -> None:
     run.dir.close()
 
 
-Step = Callable[[Path, int], None]
+def iteration(folder: Path, count: int) -> dict[str, float]:
+    """A whole run of one iteration by the fake engine, whose own time is in it: M1 and M2 measured and watched, and the pages."""
+    since, real, marks = time.process_time(), loop.iterate, list[float]()
+
+    def timed(*given: Any) -> Any:
+        marks.append(time.process_time())
+        made = real(*given)
+        marks.append(time.process_time())
+        return made
+
+    def fast(conf: Recipe, seed: Seed, run: Runner, *rest: Any) -> Checkpoint:
+        run.open_model = lambda model: Fast()
+        return loop.self_reward(conf, seed, run, *rest)
+
+    loop.iterate = timed
+    try:
+        execute(recipe(count), folder, loop=fast)
+    finally:
+        loop.iterate = real
+    began, ended = marks
+    return {"start_s": began - since, "pairs_s": ended - began}
+
+
+Step = Callable[[Path, int], object]
 STEPS: tuple[Step, ...] = (
     read, read_verified, pairs, metrics, judging, score_health, fluke_rate, selection, single_words, monitors, report, everything,
 )  # fmt: skip
@@ -286,7 +317,8 @@ def measured(step: str, folder: Path, count: int, records: int) -> dict[str, Any
     command = [sys.executable, __file__, "--step", step, "--folder", str(folder), "--prompts", str(count)]
     told = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     found = json.loads(told.stdout.splitlines()[-1])
-    line = {"step": step, "records": records, **found, "records_per_s": records / found["cpu_s"]}
+    now = {"date": datetime.now(UTC).date().isoformat(), "load": os.getloadavg()[1]}
+    line = {"step": step, "records": records, **found, "records_per_s": records / found["cpu_s"], **now}
     print(json.dumps(line), flush=True)
     return line
 
@@ -294,32 +326,51 @@ def measured(step: str, folder: Path, count: int, records: int) -> dict[str, Any
 def alone(step: str, folder: Path, count: int) -> None:
     """Do one step and tell what it took, the imports apart."""
     wall, cpu = time.perf_counter(), time.process_time()
-    globals()[step](folder, count)
+    told = globals()[step](folder, count) or {}
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall, "peak_bytes": used}))
+    print(json.dumps({**told, "cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall, "peak_bytes": used}))
 
 
 def page(found: dict[str, Any]) -> str:
     """The results as Markdown."""
     rows = [
         f"| {line['step'].replace('_', ' ')} | {line['records']:,} | {line['records_per_s']:,.0f} | {line['cpu_s']:.1f} | "
-        f"{line['peak_bytes'] / 1e9:.2f} |"
+        f"{line['peak_bytes'] / 1e9:.2f} | {line['date']} | {line['load']:.0f} |"
         for line in found["steps"]
     ]
     told = {name.replace("_", " "): (globals()[name].__doc__ or "").strip() for name in (line["step"] for line in found["steps"])}
     return "\n".join(
         [
             "# Records at scale", "",
-            f"Made by `python scripts/scale_study.py` on {found['date']}, {found['machine']}. One iteration of"
+            f"Made by `python scripts/scale_study.py`, {found['machine']}. One iteration of"
             f" {found['prompts']:,} prompts, N = {N}, K = {K}: {found['prompts'] * N * K:,} judgments of some 420 characters."
             " Each step ran in a process of its own; seconds are CPU seconds of one core, memory is the most that the process"
             " held, Python and libraries included.", "",
-            "| step | records | records a second | s | peak GB |", "|---|---|---|---|---|", *rows, "",
+            "| step | records | records a second | s | peak GB | on | load |", "|---|---|---|---|---|---|---|", *rows, "",
             *(f"- *{name}*: {words}" for name, words in told.items()),
-            "- A record is a judgment; of *novelty* a prompt, of *asking* a request. Responses and prompts that are read on the"
-            " way are not counted. A load above the number of cores makes CPU seconds longer: caches and cores are shared.", "",
+            "- A record is a judgment; of *novelty* and *iteration* a prompt, of *asking* a request. Responses and prompts that"
+            " are read on the way are not counted. A load above the number of cores makes CPU seconds longer: caches and cores"
+            " are shared.", "",
+            "## The cost of a prompt", "",
+            f"*iteration*, N = {N}, K = {K}. The start-up is all before the first prompt is written: the seed, M0, the SFT"
+            " baseline and M1, each measured. Prompts to pairs is `loop.iterate`. The rest is M2, measured and watched, and the"
+            " pages.", "",
+            "| prompts | start-up, s | to pairs, ms a prompt | against the first | the rest, s | each further prompt, ms |"
+            "\n|---|---|---|---|---|---|",
+            *per_prompt([line for line in found["steps"] if line["step"] == "iteration"]), "",
         ]
     )  # fmt: skip
+
+
+def per_prompt(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Rows of the cost of a prompt by the number of prompts."""
+    for line, before in zip(lines, [None, *lines], strict=False):
+        each, first = line["pairs_s"] / line["records"], lines[0]["pairs_s"] / lines[0]["records"]
+        more = (line["cpu_s"] - before["cpu_s"]) / (line["records"] - before["records"]) if before else None
+        yield (
+            f"| {line['records']:,} | {line['start_s']:.2f} | {1000 * each:.2f} | {each / first - 1:+.0%} | "
+            f"{line['cpu_s'] - line['start_s'] - line['pairs_s']:.2f} | {'–' if more is None else f'{1000 * more:.2f}'} |"
+        )
 
 
 def main() -> None:
@@ -328,6 +379,8 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=83_334, help="prompts of the iteration; twelve judgments each")
     parser.add_argument("--novel", type=int, default=100_000, help="prompts against each other")
     parser.add_argument("--asked", type=int, nargs="*", default=[2_084, 8_334], help="prompts planned for and asked about")
+    parser.add_argument("--iterated", type=int, nargs="*", default=[64, 256, 1024, 4096], help="prompts of whole runs")
+    parser.add_argument("--only", nargs="*", help="steps to take; the lines of others stay as they are")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results" / "scale")
     parser.add_argument("--folder", type=Path, help="where the run folder is, or is to be; not given: a temporary one")
     parser.add_argument("--step", help=argparse.SUPPRESS)
@@ -339,11 +392,15 @@ def main() -> None:
         folder, total = given.folder or Path(temporary) / "run", given.prompts * N * K
         if not (folder / "M2" / "pairs.receipt.json").exists():
             write_run(folder, given.prompts)
-        lines = [measured(step.__name__, folder, given.prompts, total) for step in STEPS]
-        lines.append(measured("novelty", folder, given.novel, given.novel))
-        lines += [measured("asking", Path(temporary) / f"asked{count}", count, count * N * K) for count in given.asked]
-    machine = f"{os.cpu_count()} cores with a load of {os.getloadavg()[2]:.0f}, Python {sys.version.split()[0]}"
-    found = {"date": datetime.now(UTC).date().isoformat(), "machine": machine, "prompts": given.prompts, "steps": lines}
+        tasks = [(step.__name__, folder, given.prompts, total) for step in STEPS]
+        tasks.append(("novelty", folder, given.novel, given.novel))
+        tasks += [("asking", Path(temporary) / f"asked{count}", count, count * N * K) for count in given.asked]
+        tasks += [("iteration", Path(temporary) / f"iterated{count}", count, count) for count in given.iterated]
+        kept = json.loads(given.results.with_suffix(".json").read_text())["steps"] if given.only else []
+        known = {(line["step"], line["records"]): line for line in kept if line["step"] not in given.only}
+        lines = [known.get((step, records)) or measured(step, at, count, records) for step, at, count, records in tasks]
+    machine = f"{os.cpu_count()} cores, Python {sys.version.split()[0]}"
+    found = {"machine": machine, "prompts": given.prompts, "steps": lines}
     write_whole(given.results.with_suffix(".json"), json.dumps(found, indent=1))
     write_whole(given.results.with_suffix(".md"), page(found))
 

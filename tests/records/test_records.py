@@ -28,6 +28,7 @@ from selfreward.records import (
     Verdict,
     content_id,
     digest,
+    iter_about,
     iter_jsonl,
     read_jsonl,
     read_line,
@@ -151,6 +152,16 @@ def test_a_line_without_an_id_is_given_its_own():
 def test_a_line_that_does_not_fit_is_an_error_that_names_the_field(line, named):
     with pytest.raises(SelfRewardError, match=named):
         read_line(line, Prompt, "here")
+
+
+def test_a_file_may_begin_with_a_mark_of_its_encoding_and_the_line_that_is_not_utf_8_is_named(tmp_path):
+    file, line = tmp_path / "prompts.jsonl", to_line(Prompt(text="Wörter", source="seed")) + "\r\n"
+    file.write_bytes(line.encode("utf-8-sig") + line.encode())
+    assert [prompt.text for prompt in iter_jsonl(file, Prompt)] == ["Wörter", "Wörter"]
+    file.write_bytes(line.encode() + line.encode("latin-1") + line.encode())
+    for read in (iter_jsonl(file, Prompt), iter_about(file, Prompt, "text", {"none"})):
+        with pytest.raises(SelfRewardError, match=r"prompts\.jsonl:2: is not UTF-8 text\. Save it as UTF-8"):
+            list(read)
 
 
 def test_a_missing_file_and_one_that_is_not_utf_8_are_errors_for_the_user(tmp_path):

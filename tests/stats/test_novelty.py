@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from selfreward.stats import WORD_OF_ANY_SCRIPT, Novelty, novelty
+from selfreward.stats import WORD_OF_ANY_SCRIPT, Novelty, novelty, words
 
 SCORER = RougeScorer(["rougeL"], use_stemmer=False)
 WORDS = ["a", "b", "a", "Cat's", "ÄPFEL", "x1", "-", "你好", "", "dog", "dog"]
@@ -192,3 +192,8 @@ def test_words_that_differ_in_their_vowel_signs_alone_are_other_words():
 def test_a_word_is_the_same_whether_or_not_it_is_followed_by_what_is_not_ascii(text):
     """A word of letters and digits of ASCII takes a way of its own; the words found are those without it."""
     assert WORD_OF_ANY_SCRIPT.findall(text) == re.findall(novelty.ANY_SCRIPT, text)
+
+
+@given(st.text() | st.text(st.sampled_from("aZ9_ .-éÄİ\u212a\u0301\u200dßЖहिไ漢か한\n\x85\xa0\x1c\u2028\ud800")))
+def test_words_of_a_text_that_is_parted_at_ascii_first_are_those_of_the_pattern(text):
+    assert words(text) == re.findall(novelty.ANY_SCRIPT, text.lower())

@@ -24,9 +24,12 @@ from selfreward.records import (
     Request,
     Response,
     Sampling,
+    ScoreOnly,
+    TextOnly,
     content_id,
     iter_about,
     iter_jsonl,
+    only,
     preference_texts,
     read_jsonl,
     to_line,
@@ -87,6 +90,18 @@ def test_streamed_records_decide_as_records_in_memory(tmp_path):
     pairs, dropped, texts = decided(prompts, responses, judgments)
     assert (pairs, dropped, texts) == decided(prompts, *in_memory)
     assert len(pairs) + len(dropped) == 60 and len(texts) == len(pairs) > 30
+
+
+@pytest.mark.parametrize(("kind", "narrow", "at"), [(Judgment, ScoreOnly, 2), (Response, TextOnly, 1)])
+def test_a_few_fields_of_records_in_files_are_those_of_the_records(kind, narrow, at, tmp_path):
+    records = streamed(iteration(tmp_path, 12), 12)[at]
+    found = list(only(records, narrow))
+    assert {type(part) for part in found} == {narrow} and len(found) == len(records) > 40
+    assert [part.model_dump() for part in found] == [record.model_dump(include=set(narrow.model_fields)) for record in records]
+    for name, field in narrow.model_fields.items():
+        assert name == "id" or field.annotation == kind.model_fields[name].annotation
+    in_memory = list(records)
+    assert only(in_memory, narrow) is in_memory
 
 
 def test_a_tally_counts_what_goes_by_and_changes_nothing(tmp_path):
@@ -251,6 +266,17 @@ def test_intervals_do_not_depend_on_how_many_are_drawn_at_once(units, at_once, m
     found, mean = intervals.ratio(parts, wholes, 101, 5), intervals.mean(parts, 101, 5)
     assert (found.low, found.high) == all_at_once(parts, wholes, 101, 5)
     assert (mean.low, mean.high) == all_at_once(parts, np.ones(units), 101, 5)
+
+
+def test_shares_of_other_numbers_of_units_are_drawn_beside_each_other_as_each_is_alone():
+    rng = np.random.default_rng(2)
+    shares = [(rng.random(units), rng.integers(1, 3, units)) for units in (40, 7, 40, 1, 7)]
+    shares += [(rng.random(40), np.full(40, 3)), (np.full(40, 0.1), np.full(40, 0.3)), ([], []), (np.ones(7), np.full(7, 0.7))]
+    together = intervals.ratios(shares, 200, 7)
+    assert together == [intervals.ratio(*share, 200, 7) for share in shares]
+    for (parts, wholes), found in zip(shares, together, strict=True):
+        ends = all_at_once(np.asarray(parts), np.asarray(wholes, dtype=float), 200, 7) if len(parts) else ()
+        assert ends == ((found.low, found.high) if found else ())
 
 
 def test_many_units_are_resampled_in_little_memory():

@@ -1,6 +1,7 @@
 """The studies of kills and of damage, small: that they see what they are to see."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -83,3 +84,37 @@ def test_every_step_at_scale_reads_what_the_program_writes(script, tmp_path):
         step(folder, 40)
     scale.novelty(folder, 200)
     scale.asking(tmp_path / "asked", 3)
+    assert all(seconds > 0 for seconds in scale.iteration(tmp_path / "iterated", 4).values())
+
+
+def test_the_cost_of_a_prompt_is_of_what_grows_with_the_prompts(script):
+    runs = ((10, 0.1, 3.0), (30, 0.33, 3.5))
+    lines = [{"records": n, "start_s": 2.0, "pairs_s": pairs, "cpu_s": cpu} for n, pairs, cpu in runs]
+    assert list(script("scale_study").per_prompt(lines)) == [
+        "| 10 | 2.00 | 10.00 | +0% | 0.90 | – |",
+        "| 30 | 2.00 | 11.00 | +10% | 1.17 | 25.00 |",
+    ]
+
+
+def test_lines_of_steps_that_are_not_taken_again_stay(script, tmp_path, monkeypatch):
+    scale, results = script("scale_study"), tmp_path / "scale"
+    taken = []
+
+    def measured(step, folder, count, records):
+        taken.append(step)
+        took = {"cpu_s": 4.0, "start_s": 1.0, "pairs_s": 2.0, "wall_s": 9.0, "peak_bytes": 10**9}
+        return {"step": step, "records": records, **took, "records_per_s": records / 4, "date": str(len(taken)), "load": 1.0}
+
+    monkeypatch.setattr(scale, "measured", measured)
+    monkeypatch.setattr(scale, "write_run", lambda folder, count: None)
+    given = ["scale_study.py", "--results", str(results)]
+    monkeypatch.setattr(sys, "argv", given)
+    scale.main()
+    before, taken[:] = json.loads(results.with_suffix(".json").read_text()), []
+    monkeypatch.setattr(sys, "argv", [*given, "--only", "monitors", "iteration"])
+    scale.main()
+    after = json.loads(results.with_suffix(".json").read_text())
+    assert taken == ["monitors"] + ["iteration"] * 4
+    pairs = list(zip(before["steps"], after["steps"], strict=True))
+    assert [old for old, new in pairs if old == new] == [old for old, _ in pairs if old["step"] not in ("monitors", "iteration")]
+    assert "| monitors | 1,000,008 | 250,002 | 4.0 | 1.00 | 1 | 1 |" in results.with_suffix(".md").read_text()

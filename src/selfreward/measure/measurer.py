@@ -27,8 +27,10 @@ from selfreward.records import (
     Ranking,
     Response,
     RewardModeling,
+    ScoreOnly,
     Verdict,
     number,
+    only,
     readable,
     write_whole,
 )
@@ -154,7 +156,7 @@ class Measurer:
     ) -> Measured:
         own_ids = {answer.id for answer in own}
         tally, by_response = Tally(), {verdict.response_id: verdict for verdict in verdicts}
-        scores = self.grader.mean_scores(tally.of(judgments, own_ids))
+        scores = self.grader.mean_scores(tally.of(only(judgments, ScoreOnly), own_ids))
         following = axes.true_score([by_response[a.id] for a in own if a.id in by_response], *self._resampling)
         judging = self._reward_modeling(ranked)
         return Measured(
@@ -224,7 +226,7 @@ class Measurer:
         if not ranked or not self.recipe.measure.judging:
             return None
         tally = Tally()
-        judged = axes.beside_ranks(ranked, self.grader.mean_scores(tally.of(judgments)), self._kind)
+        judged = axes.beside_ranks(ranked, self.grader.mean_scores(tally.of(only(judgments, ScoreOnly))), self._kind)
         return axes.reward_modeling(judged, tally.unscored, *self._resampling, self.grader.config.scale[1])
 
     def _kind(self, ranking: Ranking) -> str:
@@ -234,7 +236,7 @@ class Measurer:
     def loop_stats(self, iteration: Iteration, true: dict[str, Verdict], folder: ModelFolder) -> LoopStats:
         """Statistics of the iteration whose records are in `folder`, which are read once; `true`: verdicts by response id."""
         tally = Tally()
-        scores = self.grader.mean_scores(tally.of(iteration.judgments))
+        scores = self.grader.mean_scores(tally.of(only(iteration.judgments, ScoreOnly)))
         true_scores = [
             (true[p.chosen_id].score, true[p.rejected_id].score)
             for p in iteration.pairs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,7 @@ from selfreward.records.base import VERIFIED, Record
 from selfreward.records.files import readable
 
 R = TypeVar("R", bound=Record)
+S = TypeVar("S", bound=Record)
 
 
 def to_line(record: Record) -> str:
@@ -64,6 +66,11 @@ class Records(Collection[R]):
         return datasets.Dataset.from_list(even(self.rows()))
 
 
+def only(records: Iterable[R], kind: type[S]) -> Iterable[R | S]:
+    """`records`, of which only the fields of `kind` are read where they are in files, in a third of the time."""
+    return Records(records.files, kind, len(records)) if isinstance(records, Records) else records
+
+
 def even(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows, each with every name that one of them has: `datasets` takes the columns of the first."""
     rows_read = list(rows)
@@ -76,8 +83,12 @@ def iter_jsonl(path: Path, kind: type[R], context: str | None = None) -> Iterato
 
     `context`: `VERIFIED` where the file's hash was checked already and ids need not be computed.
     """
+    validate = kind.__pydantic_validator__.validate_json  # `model_validate_json` takes a third more for a short line
     for number, line in _numbered(path):
-        yield read_line(line, kind, f"{path}:{number}", context)
+        try:
+            yield validate(line, context=context)
+        except ValidationError as error:
+            raise _wrong_line(error, kind, line, f"{path}:{number}") from error
 
 
 def iter_about(path: Path, kind: type[R], field: str, values: Collection[object]) -> Iterator[R]:
@@ -91,14 +102,14 @@ def iter_about(path: Path, kind: type[R], field: str, values: Collection[object]
             yield read_line(line, kind, f"{path}:{number}")
 
 
-def _numbered(path: Path) -> Iterator[tuple[int, str]]:
+def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
-        with readable(path).open(encoding="utf-8-sig") as lines:
+        with readable(path).open("rb") as lines:
+            if lines.read(len(BOM_UTF8)) != BOM_UTF8:
+                lines.seek(0)
             yield from enumerate(lines, start=1)
     except OSError as error:
         raise SelfRewardError(f"cannot be read ({error.strerror})", str(path), "Give a file that exists") from error
-    except UnicodeDecodeError as error:
-        raise SelfRewardError("is not UTF-8 text", f"{path}:{first_undecodable(path.open('rb'))}", "Save it as UTF-8") from error
 
 
 def first_undecodable(lines: Iterable[bytes]) -> int:
@@ -111,13 +122,18 @@ def first_undecodable(lines: Iterable[bytes]) -> int:
     return 0
 
 
-def read_line(line: str, kind: type[R], where: str, context: str | None = None) -> R:
+def read_line(line: str | bytes, kind: type[R], where: str, context: str | None = None) -> R:
     """One line of JSON as a record of `kind`; `context` as for `iter_jsonl`."""
     try:
         return kind.model_validate_json(line, context=context)
     except ValidationError as error:
-        now = "Correct the line, or restore the file"
-        raise SelfRewardError(wrong_field(error, kind), where, now) from error
+        raise _wrong_line(error, kind, line, where) from error
+
+
+def _wrong_line(error: ValidationError, kind: type[Record], line: str | bytes, where: str) -> SelfRewardError:
+    if isinstance(line, bytes) and first_undecodable([line]):
+        return SelfRewardError("is not UTF-8 text", where, "Save it as UTF-8")
+    return SelfRewardError(wrong_field(error, kind), where, "Correct the line, or restore the file")
 
 
 def read_record(file: Path, kind: type[R]) -> R:

@@ -6,6 +6,6 @@ from .novelty import (NO_SPACES as NO_SPACES, WORD as WORD, WORD_OF_ANY_SCRIPT a
     count_words as count_words, plain as plain)
 from .ranks import (kendall as kendall, mean_places as mean_places, places as places, rank_consistency as rank_consistency, spearman as spearman)
 from .rejudging import (Bin as Bin, Odds as Odds, odds_of as odds_of, pair_outcomes as pair_outcomes, reliability as reliability)
-from .scores import (Scores as Scores, Tally as Tally, mean_scores as mean_scores)
+from .scores import (Scores as Scores, Tally as Tally, means as means, mean_scores as mean_scores)
 from .wording import (TRAITS as TRAITS, Trait as Trait, bigrams as bigrams, furthest as furthest, known_traits as known_traits,
     words as words)

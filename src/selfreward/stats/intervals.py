@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from math import sqrt
 from statistics import fmean
 
@@ -16,26 +17,31 @@ Floats = NDArray[np.float64]
 AT_ONCE = 250_000
 """Units drawn in one go, which fit into a cache: a million units, resampled a thousand times, take seconds and little memory."""
 
+Column = Sequence[float] | Floats
+"""A number for each unit."""
+Share = tuple[Column, Column]
+"""The parts and the wholes of each unit, for `ratios`."""
+
+
+def per_unit(values: Column) -> Share:
+    """The share that is the mean of `values`."""
+    return values, np.ones(len(values))
+
 
 def mean(values: Sequence[float], resamples: int, seed: int) -> Estimate | None:
     """Mean of `values` with its interval; None without values."""
-    if not len(values):
-        return None
-    array = np.asarray(values, dtype=float)
-    (sums,) = _resampled([array], resamples, seed)
-    return _estimate(array.sum() / len(array), sums / len(array), len(array))
+    return ratio(*per_unit(values), resamples, seed)
 
 
-def ratio(parts: Sequence[float], wholes: Sequence[float], resamples: int, seed: int) -> Estimate | None:
+def ratio(parts: Column, wholes: Column, resamples: int, seed: int) -> Estimate | None:
     """Sum of `parts` over sum of `wholes`, with units resampled; None where the wholes sum to 0."""
     return ratios([(parts, wholes)], resamples, seed)[0]
 
 
-def ratios(shares: Sequence[tuple[Sequence[float], Sequence[float]]], resamples: int, seed: int) -> list[Estimate | None]:
-    """`ratio` of each (parts, wholes), all over the same units, which are drawn once for all of them."""
+def ratios(shares: Sequence[Share], resamples: int, seed: int) -> list[Estimate | None]:
+    """`ratio` of each (parts, wholes); those of equally many units have their resamples in common, which are drawn once."""
     columns = [(np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)) for parts, wholes in shares]
-    nonempty = [pair for pair in columns if pair[1].sum()]
-    sums = iter(_resampled([column for pair in nonempty for column in pair], resamples, seed) if nonempty else ())
+    sums = iter(_resampled([column for pair in columns if pair[1].sum() for column in pair], resamples, seed))
     return [_ratio(*pair, next(sums), next(sums)) if pair[1].sum() else None for pair in columns]
 
 
@@ -44,14 +50,23 @@ def _ratio(parts: Floats, wholes: Floats, part_sums: Floats, whole_sums: Floats)
     return _estimate(parts.sum() / wholes.sum(), part_sums[wholes_met] / whole_sums[wholes_met], round(wholes.sum()))
 
 
-def _resampled(columns: Sequence[Floats], resamples: int, seed: int) -> Floats:
-    """Sums of each column over the units of each resample: [columns, resamples]. Each resample is shared by all columns."""
-    rng, units, sums = np.random.default_rng(seed), len(columns[0]), []
-    rows = max(1, AT_ONCE // units)
-    for done in range(0, resamples, rows):
-        draw = rng.integers(units, size=(min(rows, resamples - done), units))
-        sums.append([column.take(draw).sum(1) for column in columns])
-    return np.hstack(sums)
+def _resampled(columns: Sequence[Floats], resamples: int, seed: int) -> list[Floats]:
+    """Sums of each column over the units of each resample, [resamples]. A resample is shared by all columns of its length."""
+    sums = [np.full(resamples, column.sum()) for column in columns]
+    varied = [(column, into) for column, into in zip(columns, sums, strict=True) if not _is_constant(column)]
+    for units in {len(column) for column, _ in varied}:
+        rng, rows = np.random.default_rng(seed), max(1, AT_ONCE // units)
+        for done in range(0, resamples, rows):
+            draw = rng.integers(units, size=(min(rows, resamples - done), units))
+            for column, into in varied:
+                if len(column) == units:
+                    into[done : done + rows] = column.take(draw).sum(1)
+    return sums
+
+
+def _is_constant(column: Floats) -> bool:
+    """True if every resample has the sum of the column itself: units are alike, and whole numbers, whose sums are exact."""
+    return bool((column == column[0]).all() and column[0].is_integer())
 
 
 def _estimate(value: float, resampled: Floats, n: int) -> Estimate:
@@ -118,8 +133,14 @@ def spread_within(groups: Iterable[tuple[str, Sequence[float]]], resamples: int,
     degrees: dict[str, int] = defaultdict(int)
     for unit, values in groups:
         if len(values) > 1:
-            mean = fmean(values)
-            squares[unit] += sum((value - mean) ** 2 for value in values)
+            squares[unit] += _squares(tuple(values))
             degrees[unit] += len(values) - 1
     variance = ratio(list(squares.values()), list(degrees.values()), resamples, seed) if degrees else None
     return variance and Estimate(value=sqrt(variance.value), low=sqrt(variance.low), high=sqrt(variance.high))
+
+
+@lru_cache(maxsize=10_000)  # a judge gives few different scores
+def _squares(values: tuple[float, ...]) -> float:
+    """Sum of the squared distances from the mean."""
+    mean = fmean(values)
+    return sum((value - mean) ** 2 for value in values)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from math import fsum
 from typing import NamedTuple
 
-from selfreward.records import Judgment
+from selfreward.records import Scored, ScoreOnly, only
 
 
 class Tally:
@@ -16,7 +16,7 @@ class Tally:
     def __init__(self) -> None:
         self.outcomes, self.scores = Counter[str](), Counter[float]()
 
-    def of(self, judgments: Iterable[Judgment], about: Container[str] | None = None) -> Iterator[Judgment]:
+    def of(self, judgments: Iterable[Scored], about: Container[str] | None = None) -> Iterator[Scored]:
         """Yield all `judgments`; count those of the responses `about`, by their ids, or all where it is not given."""
         for judgment in judgments:
             if about is None or judgment.response_id in about:
@@ -46,28 +46,28 @@ class Scores(NamedTuple):
     """The scores of those that have one."""
 
     @classmethod
-    def of(cls, judgments: Iterable[Judgment]) -> Scores:
+    def of(cls, judgments: Iterable[Scored]) -> Scores:
         """Group `judgments`."""
-        scores = cls(Counter(), defaultdict(list))
-        for judgment in judgments:
-            scores.judged[judgment.response_id] += 1
+        judged, given = Counter[str](), defaultdict[str, list[float]](list)
+        for judgment in only(judgments, ScoreOnly):
+            judged[judgment.response_id] += 1
             if judgment.score is not None:
-                scores.given[judgment.response_id].append(judgment.score)
-        return scores
+                given[judgment.response_id].append(judgment.score)
+        return cls(judged, given)
 
-    def means(self, min_valid: int) -> dict[str, float]:
-        """Mean score by response id, over its valid judgments; responses with fewer than `min_valid` are left out.
+    def valid(self, min_valid: int) -> dict[str, list[float]]:
+        """The scores given by response id, without responses that have fewer than `min_valid`.
 
-        A response with fewer than `min_valid` judgments needs all of them valid. Sums are exact, so that the same scores in
-        another order are equal, and no preference.
+        A response with fewer than `min_valid` judgments needs all of them valid.
         """
-        return {
-            name: fsum(given) / len(given)
-            for name, given in self.given.items()
-            if len(given) >= min(min_valid, self.judged[name])
-        }
+        return {name: given for name, given in self.given.items() if len(given) >= min(min_valid, self.judged[name])}
 
 
-def mean_scores(judgments: Iterable[Judgment], min_valid: int) -> dict[str, float]:
-    """`Scores.means` of `judgments`."""
-    return Scores.of(judgments).means(min_valid)
+def means(given: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The mean of each response's scores; sums are exact, so that the same scores in another order are equal."""
+    return {name: fsum(scores) / len(scores) for name, scores in given.items()}
+
+
+def mean_scores(judgments: Iterable[Scored], min_valid: int) -> dict[str, float]:
+    """The means of the scores that are `Scores.valid`, by response id."""
+    return means(Scores.of(judgments).valid(min_valid))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import pairwise
 from math import isfinite, nan, sqrt
@@ -37,11 +37,23 @@ SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*+\s|[\n。！？]""")
 """An end mark before white space, or a line's end: a number's point ends nothing, an abbreviation's does."""
 EXCLAMATION = re.compile("[!！]")
 WORD_CHARACTER = re.compile(r"\w")
+SPACED = bytes(byte if byte > 0x7F or chr(byte).isalnum() else 0x20 for byte in range(256))
+"""Bytes of UTF-8 → themselves, or a space for what ASCII has between words: nothing else ends a word in most languages."""
 
 
 def words(text: str) -> list[str]:
     """The words of any script, in lower case and without punctuation; scripts without spaces give one word per character."""
-    return WORD_OF_ANY_SCRIPT.findall(text.lower())
+    lower = text.lower()
+    parts = lower.encode("utf-8", "surrogatepass").translate(SPACED).decode("utf-8", "surrogatepass").split()
+    if lower.isascii():
+        return parts
+    found: list[str] = []
+    for part in parts:  # the pattern takes four times as long as all else
+        if part.isascii():
+            found.append(part)
+        else:
+            found += WORD_OF_ANY_SCRIPT.findall(part)
+    return found
 
 
 def bigrams(text: str) -> list[tuple[str, str]]:
@@ -121,20 +133,13 @@ Z = 1.96
 
 def furthest(texts: Iterable[tuple[str, str]]) -> tuple[str, Estimate | None]:
     """The word that most one-sidedly occurs in one text of each pair alone, and its z by McNemar's test: + for the first text."""
-    ahead, apart = Counter[str](), Counter[str]()
-    for word, sign in _apart(texts):
-        ahead[word] += sign
-        apart[word] += 1
-    if not apart:
-        return "", None
-    word = max(sorted(apart), key=lambda candidate: abs(ahead[candidate]) / sqrt(apart[candidate]))
-    z = ahead[word] / sqrt(apart[word])
-    return word, Estimate(value=z, low=z - Z, high=z + Z)
-
-
-def _apart(texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, int]]:
-    """Each word that occurs in one text of a pair only: +1 for the first text, −1 for the second."""
+    ahead, behind = Counter[str](), Counter[str]()
     for first_text, second_text in texts:
         first, second = set(words(first_text)), set(words(second_text))
-        yield from ((word, 1) for word in first - second)
-        yield from ((word, -1) for word in second - first)
+        ahead.update(first - second)
+        behind.update(second - first)
+    z = {word: (ahead[word] - behind[word]) / sqrt(ahead[word] + behind[word]) for word in sorted({*ahead, *behind})}
+    if not z:
+        return "", None
+    word = max(z, key=lambda candidate: abs(z[candidate]))
+    return word, Estimate(value=z[word], low=z[word] - Z, high=z[word] + Z)

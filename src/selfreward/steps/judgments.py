@@ -8,7 +8,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from selfreward.engines import thought_of, without_thought
 from selfreward.recipe import JudgeConfig
-from selfreward.records import Asked, Checkpoint, Completion, Judgment, Outcome, Records, Request, Response, Watched, turns_of
+from selfreward.records import (
+    Asked,
+    Checkpoint,
+    Completion,
+    Judgment,
+    Outcome,
+    Records,
+    Request,
+    Response,
+    Scored,
+    Watched,
+    turns_of,
+)
 from selfreward.rundir import JUDGMENTS, ModelFolder
 from selfreward.stats import mean_scores
 from selfreward.steps.json_verdicts import json_verdict, read_json, schema
@@ -87,7 +99,7 @@ class Grader:
         """The part of a judge's text that counts."""
         return own_turn(text, self._verdict)
 
-    def mean_scores(self, judgments: Iterable[Judgment]) -> dict[str, float]:
+    def mean_scores(self, judgments: Iterable[Scored]) -> dict[str, float]:
         """Mean score by response id, over its valid judgments."""
         return mean_scores(judgments, self.config.min_valid)
 

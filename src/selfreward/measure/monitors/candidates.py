@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from selfreward.records import Iteration, Judgment, Pair, Response, in_pairs
-from selfreward.stats import Scores, words
+from selfreward.records import Iteration, Judgment, Pair, Response, TextOnly, in_pairs, only
+from selfreward.stats import Scores, means, words
 
 AT_MOST = 10_000
 """Pairs, and prompts with candidates, whose wording is read: of more, every nth. No interval needs to be narrower."""
@@ -20,6 +20,8 @@ class Candidates(NamedTuple):
     """Response id → prompt id, in the order of the responses."""
     scores: Scores
     """Scores of all judgments, also of those that are about no response here."""
+    valid: dict[str, list[float]]
+    """`scores` of the responses that have enough of them by the rule of the loop."""
     means: Mapping[str, float]
     """Mean score by response id, by the rule of the loop, or the scores that the loop had from elsewhere."""
     texts: dict[str, str]
@@ -44,9 +46,10 @@ def read_responses(
 ) -> Candidates:  # fmt: skip
     """Read each collection once; `known`: scores that are no means of the judgments, `prompts`: how many there are."""
     scores = Scores.of(judgments)
-    read = Candidates({}, scores, scores.means(min_valid) if known is None else known, {}, defaultdict(list))
+    valid = scores.valid(min_valid)
+    read = Candidates({}, scores, valid, means(valid) if known is None else known, {}, defaultdict(list))
     paired, step, order = in_pairs(pairs), every(prompts), dict[str, int]()
-    for response in responses:
+    for response in only(responses, TextOnly):
         read.prompts[response.id] = response.prompt_id
         if response.id in paired:
             read.texts[response.id] = response.text

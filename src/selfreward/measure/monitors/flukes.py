@@ -22,10 +22,12 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
         return dict.fromkeys(("rate", "tie_rate", "noise"))
     read = now.candidates
     assert read is not None
-    outcomes = odds_of(iteration.pairs, read.prompts, read.scores, now.recipe.judge.min_valid).values()
+    outcomes = odds_of(iteration.pairs, read.prompts, read.valid).values()
+    probabilities = [outcome.flipped for outcome in outcomes], [outcome.tie for outcome in outcomes]
+    rate, tie_rate = intervals.ratios([*map(intervals.per_unit, probabilities)], *now.resampling)
     groups = ((prompt, read.scores.given.get(response, ())) for response, prompt in read.prompts.items())
     return {
-        "rate": intervals.mean([outcome.flipped for outcome in outcomes], *now.resampling),
-        "tie_rate": intervals.mean([outcome.tie for outcome in outcomes], *now.resampling),
+        "rate": rate,
+        "tie_rate": tie_rate,
         "noise": spread_within(groups, *now.resampling),
     }

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.measure.monitors.candidates import Candidates, read_responses
 from selfreward.records import Estimate, HeadToHead, Iteration
-from selfreward.stats import intervals, spread_within
+from selfreward.stats import intervals, means, spread_within
 
 NEAR_THE_TOP = 0.5
 """Points below the best score within which a score counts as the best, for expected scores never quite reach it."""
@@ -34,60 +34,53 @@ def figures(now: Evidence, before: Evidence | None) -> Figures:
     """
     iteration, resampling, judge = now.made, now.resampling, now.recipe.judge
     read = now.candidates or read_responses(now.answers, now.judgments, judge.min_valid)
-    judged = _judged(read, judge.min_valid, judge.scale[1] - NEAR_THE_TOP)
-    means = list(judged.means.values())
+    judged = _judged(read)
+    top = judge.scale[1] - NEAR_THE_TOP
+    shares: dict[str, intervals.Share] = {
+        "mean": ([fsum(group) for group in judged.means.values()], [len(group) for group in judged.means.values()]),
+        "top": ([sum(score > top for score in given) for given in judged.given.values()], [*map(len, judged.given.values())]),
+        "unscored": ([asked - len(judged.given[prompt]) for prompt, asked in judged.asked.items()], [*judged.asked.values()]),
+        **(_made(judged, iteration) if iteration else dict.fromkeys(("ties", "yield", "gap"), ((), ()))),
+    }
     return {
-        "mean": intervals.ratio([fsum(group) for group in means], [len(group) for group in means], *resampling),
-        "top": _share(judged.top, judged.scored, *resampling),
-        "unscored": _share(judged.asked - judged.scored, judged.asked, *resampling),
-        **(_made(judged, iteration, *resampling) if iteration else dict.fromkeys(("ties", "yield", "gap", "spread"))),
+        **dict(zip(shares, intervals.ratios([*shares.values()], *resampling), strict=True)),
+        "spread": spread_within(judged.means.items(), *resampling) if iteration else None,
         "position_flips": _position_flips(now.measured.head_to_head, *resampling),
     }
 
 
 class _Judged(NamedTuple):
-    """Counts and scores by prompt id."""
+    """Judgments by prompt id, in their order, by which intervals are drawn."""
 
     asked: Counter[str]
-    """All judgments."""
-    scored: Counter[str]
-    """Judgments with a score."""
-    top: Counter[str]
-    """Judgments with the best score."""
+    """Counts of them."""
+    given: dict[str, list[float]]
+    """The scores of those that have one."""
     means: dict[str, list[float]]
     """The mean scores of the responses that have one."""
 
 
-def _judged(read: Candidates, min_valid: int, top: float) -> _Judged:
-    """Count the judgments of the responses, others left out, in the order of the judgments, by which intervals are drawn."""
-    counts = _Judged(Counter(), Counter(), Counter(), defaultdict(list))
-    for response_id, judged in read.scores.judged.items():
+def _judged(read: Candidates) -> _Judged:
+    """Group the judgments of the responses; others are left out."""
+    judged = _Judged(Counter(), defaultdict(list), defaultdict(list))
+    for response_id, asked in read.scores.judged.items():
         if prompt := read.prompts.get(response_id):
-            given = read.scores.given.get(response_id, ())
-            counts.asked[prompt] += judged
-            counts.scored[prompt] += len(given)
-            counts.top[prompt] += sum(score > top for score in given)
-    for response_id, score in read.scores.means(min_valid).items():
+            judged.asked[prompt] += asked
+            judged.given[prompt] += read.scores.given.get(response_id, ())
+    for response_id, score in means(read.valid).items():
         if prompt := read.prompts.get(response_id):
-            counts.means[prompt].append(score)
-    return counts
+            judged.means[prompt].append(score)
+    return judged
 
 
-def _made(judged: _Judged, iteration: Iteration, resamples: int, seed: int) -> Figures:
-    """Figures that only candidates and pairs have."""
-    several = [group for group in judged.means.values() if len(group) > 1]
+def _made(judged: _Judged, iteration: Iteration) -> dict[str, intervals.Share]:
+    """Shares that only candidates and pairs have."""
     paired = Counter(pair.prompt_id for pair in iteration.pairs)
-    gaps = [pair.chosen_score - pair.rejected_score for pair in iteration.pairs]
     return {
-        "ties": intervals.mean([len(set(group)) == 1 for group in several], resamples, seed),
-        "yield": intervals.mean([paired[prompt.id] for prompt in iteration.prompts], resamples, seed),
-        "gap": intervals.mean(gaps, resamples, seed),
-        "spread": spread_within(judged.means.items(), resamples, seed),
+        "ties": intervals.per_unit([len(set(group)) == 1 for group in judged.means.values() if len(group) > 1]),
+        "yield": intervals.per_unit([paired[prompt.id] for prompt in iteration.prompts]),
+        "gap": intervals.per_unit([pair.chosen_score - pair.rejected_score for pair in iteration.pairs]),
     }
-
-
-def _share(parts: Counter[str], wholes: Counter[str], resamples: int, seed: int) -> Estimate | None:
-    return intervals.ratio([parts[unit] for unit in wholes], list(wholes.values()), resamples, seed)
 
 
 def _position_flips(comparisons: Iterable[HeadToHead], resamples: int, seed: int) -> Estimate | None:
