@@ -200,7 +200,8 @@ def _gaps(standing: RunView, name: str) -> Iterator[tuple[float, str, str]]:
     folder, valid = standing[name], standing.recipe_of(name).judge.min_valid
     if not standing.recipe.measure.judging:
         return iter(())
-    frozen = mean_scores(folder.records(DRIFT_FROZEN), valid)
+    by_frozen = folder.records(DRIFT_FROZEN)
+    frozen = mean_scores(by_frozen, valid)
     live = mean_scores(folder.records(HELDOUT_JUDGMENTS).about("response_id", frozen), valid)
     return ((live[answer] - frozen[answer], name, answer) for answer in live if live[answer] > frozen[answer])
 
