@@ -558,8 +558,10 @@ def test_targets_are_held_against_processor_seconds():
     (only,) = found.values()  # packing is TRL at its best, and SFT has no target of memory
     assert (only.found, only.met) == (1.4, False)
     dpo = {**trainers_part(), "kind": "dpo"}
-    _, memory = targets._trainers(dpo)
+    time, memory = targets._trainers(dpo)
     assert memory.found == 0.5 and memory.met and not memory.least
+    shorter = {**dpo, "lesson": {**dpo["lesson"], "response": [20, 120]}}
+    assert [each.name for each in targets._trainers(shorter)] != [time.name], "two sittings have one name"
     engines = list(targets._engines(engines_part()))
     generate, file, numbers = ([(each.found, each.met) for each in engines[at : at + 2]] for at in (0, 2, 4))
     assert generate == [(1.5, False), (15.0, True)]  # it is to be beaten by more than a server is

@@ -18,7 +18,7 @@ Part = Mapping[str, Any]
 MANY = 1000
 """Judged answers of a part that tells of the memory that judging takes."""
 LONG = 512
-"""Tokens of a response that make a DPO one of long rows; with prompts they have that many."""
+"""Tokens of a prompt with its response, at the most, that make a DPO one of long rows."""
 
 
 GENERATE = {"candidates": 2.0, "judging": 15.0}
@@ -121,14 +121,14 @@ def _trainers(part: Part) -> Iterator[Target]:
             lived[run["sort"]] = [*lived.get(run["sort"], ()), run]
     if "ours" not in lived:
         return
-    what = f"{part['kind'].upper()}, {part['model']}, {part['lesson']['rows']} examples"
+    most = part["lesson"]["prompt"][1] + part["lesson"]["response"][1] + 1
+    what = f"{part['kind'].upper()}, {part['model']}, {part['lesson']['rows']} examples of up to {most} tokens"
     theirs = [middle(lived[sort], "cpu") for sort in ("trl", "packed") if sort in lived]
     if theirs:
         yield Target(f"{what}: TRL at its best ÷ ours", 1.5, min(theirs) / middle(lived["ours"], "cpu"))
-    long = part["lesson"]["prompt"][1] + part["lesson"]["response"][1] + 1 >= LONG
-    if "earlier" in lived and part["kind"] == "dpo" and long:
+    if "earlier" in lived and part["kind"] == "dpo" and most >= LONG:
         peaks = {sort: max(run["peak"] for run in lived[sort]) for sort in ("ours", "earlier")}
-        yield Target(f"memory, {what} of {LONG} tokens: ours ÷ earlier build", 0.6, peaks["ours"] / peaks["earlier"], least=False)
+        yield Target(f"memory, {what}: ours ÷ earlier build", 0.6, peaks["ours"] / peaks["earlier"], least=False)
 
 
 def _engines(part: Part) -> Iterator[Target]:
