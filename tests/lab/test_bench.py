@@ -575,7 +575,7 @@ def test_no_two_targets_have_one_name():
     part = {**arms_part(), "machine": {**KNOWN["machine"], "threads": 1}}
     longer = {**part, "work": {**part["work"], "judgment_tokens": 128}}
     names = [each.name for sitting in (part, longer) for each in targets._arms(sitting)]
-    assert len(names) == len(set(names)) == 6
+    assert len(names) == len(set(names)) == 8
 
 
 def test_the_floor_is_a_target_where_one_thread_ran():
