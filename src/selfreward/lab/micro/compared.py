@@ -14,6 +14,8 @@ from selfreward.lab.micro.study import RESAMPLES, versus
 AXES = {"true": "true score", "judging": "pairwise accuracy"}
 BEST = 5
 """The highest true score."""
+ENOUGH = 5
+"""Seeds from which on a difference is tested: of fewer, resamples that are one seed over and over are so many that no p is right."""
 
 
 def compare(runs: Sequence[MethodRun], arms: Sequence[str]) -> dict[str, Any]:
@@ -22,7 +24,8 @@ def compare(runs: Sequence[MethodRun], arms: Sequence[str]) -> dict[str, Any]:
     plain = {seed: _last(run) for seed, run in done["self"].items()}
     paired = {arm: [run for seed, run in sorted(of.items()) if seed in plain] for arm, of in done.items()}
     figures = {arm: _arm(of, plain) for arm, of in paired.items() if of}
-    tested = [arm for arm in figures if arm not in ("truth", "shuffled", "sft") and not arm.startswith("self")]
+    ways = [arm for arm in figures if arm not in ("truth", "shuffled", "sft") and not arm.startswith("self")]
+    tested = [arm for arm in ways if len(figures[arm]["seeds"]) >= ENOUGH]
     for axis in AXES:
         adjusted = holm([figures[arm]["against_self"][axis]["p"] for arm in tested])
         for arm, p in zip(tested, adjusted, strict=True):

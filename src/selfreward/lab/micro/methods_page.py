@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from selfreward.lab.micro.compared import ENOUGH
 from selfreward.lab.micro.method_runs import LEARNT
 from selfreward.lab.micro.study import RESAMPLES, spread
 
@@ -17,13 +18,13 @@ seeds from 100 on, in variants of the world. `rehearse` reads 4 examples in a st
 100 (8 with weight 1, 8 with 4). Nothing of the other arms was tuned. Scores are by the truth, of 5; pairwise accuracy is on
 held-out rankings, ties by half, and a pair with an answer whose judgments cannot be read is wrong. Intervals are 95 %, by
 {resamples:,} bootstrap resamples of seeds, then of prompts or rankings{few}. Δ is the difference of the last model from that of
-plain self-rewarding, paired by seed and prompt; p is corrected for {compared} methods (Holm), on each axis by itself. Tokens,
-sampled and trained after M1, are in % of those of plain self-rewarding.
+plain self-rewarding, paired by seed and prompt; p, of methods with {enough} seeds or more, is corrected for {compared} of them (Holm),
+on each axis by itself. Tokens, sampled and trained after M1, are in % of those of plain self-rewarding.
 """
 LEARNT_OUT = """It is `micro-hard` with 9 epochs of SFT in place of 3: M1 has learnt all that EFT teaches, and what judging gains
 after that is not what M1 had still to read.
 """
-FEW = "; with fewer than five seeds they are too narrow, for so few cannot tell how much seeds differ"
+FEW = "; with fewer than {enough} seeds they are too narrow, for so few cannot tell how much seeds differ"
 FOLLOWING = ["method", "seeds", "tokens", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
 JUDGING = ["method", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
 OTHERS = ["5 that are best", "exact order", "Spearman", "Kendall", "overrates", "fives (true)", "unread, M1 → last", "where read"]
@@ -40,8 +41,10 @@ Arm = Mapping[str, Any]
 def as_page(world: str, figures: Mapping[str, Any]) -> str:
     """The figures as a page."""
     arms: Mapping[str, Arm] = figures["arms"]
-    few = FEW if min((len(arm["seeds"]) for arm in arms.values()), default=0) < 5 else ""
-    lines = [INTRODUCTION.format(world=world, compared=figures["compared"], resamples=RESAMPLES, few=few)]
+    fewest = min((len(arm["seeds"]) for arm in arms.values()), default=0)
+    few = FEW.format(enough=ENOUGH) if fewest < ENOUGH else ""
+    counts = {"compared": figures["compared"], "resamples": RESAMPLES, "enough": ENOUGH}
+    lines = [INTRODUCTION.format(world=world, few=few, **counts)]
     if world == "learnt-out":
         lines += [LEARNT_OUT]
     if not arms:
@@ -93,7 +96,8 @@ def _gained(gain: Mapping[str, float], ceiling: float) -> list[str]:
 
 def _against(arm: Arm, axis: str) -> list[str]:
     figure = arm["against_self"][axis]
-    return [spread(figure), f"{figure['p_holm']:.3f}"] if "p_holm" in figure else ["–", "–"]
+    difference = spread(figure) if figure["low"] < figure["high"] else "–"  # plain self-rewarding from itself
+    return [difference, f"{figure['p_holm']:.3f}" if "p_holm" in figure else "–"]
 
 
 def _others(arm: Arm) -> list[str]:
