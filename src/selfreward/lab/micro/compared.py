@@ -15,7 +15,7 @@ AXES = {"true": "true score", "judging": "pairwise accuracy"}
 BEST = 5
 """The highest true score."""
 ENOUGH = 5
-"""Seeds from which on a difference is tested: of fewer, resamples that are one seed over and over are so many that no p is right."""
+"""Seeds from which on a difference is tested: of fewer, so many resamples are one seed over and over that no p is right."""
 
 
 def compare(runs: Sequence[MethodRun], arms: Sequence[str]) -> dict[str, Any]:

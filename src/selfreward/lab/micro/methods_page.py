@@ -18,8 +18,8 @@ seeds from 100 on, in variants of the world. `rehearse` reads 4 examples in a st
 100 (8 with weight 1, 8 with 4). Nothing of the other arms was tuned. Scores are by the truth, of 5; pairwise accuracy is on
 held-out rankings, ties by half, and a pair with an answer whose judgments cannot be read is wrong. Intervals are 95 %, by
 {resamples:,} bootstrap resamples of seeds, then of prompts or rankings{few}. Δ is the difference of the last model from that of
-plain self-rewarding, paired by seed and prompt; p, of methods with {enough} seeds or more, is corrected for {compared} of them (Holm),
-on each axis by itself. Tokens, sampled and trained after M1, are in % of those of plain self-rewarding.
+plain self-rewarding, paired by seed and prompt; p, of the {compared} methods with {enough} seeds or more, is corrected for so
+many (Holm), on each axis by itself. Tokens, sampled and trained after M1, are in % of those of plain self-rewarding.
 """
 LEARNT_OUT = """It is `micro-hard` with 9 epochs of SFT in place of 3: M1 has learnt all that EFT teaches, and what judging gains
 after that is not what M1 had still to read.
