@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -41,4 +43,5 @@ def pack(model: PreTrainedModel) -> None:
     for parent in [*model.modules()]:
         for name, child in parent.named_children():
             if type(child) is torch.nn.Linear and child.weight.numel() >= PAYS:
-                setattr(parent, name, Packed(child))
+                with suppress(RuntimeError):  # numbers that oneDNN does not take on every CPU, as bfloat16 without AVX-512
+                    setattr(parent, name, Packed(child))
