@@ -972,6 +972,7 @@ FURTHER = {
     "Score: 4，10制": "off_scale",
     "Score: 5分制": "unparsed",
     "Score: 5分制: 4": "unparsed",
+    "Score: 5 制中3；满分": "unparsed",
     "Score: 5 段階: 4": "unparsed",
     "Score: 3,5分制": "unparsed",
     "Score: 4（制限内）": 4,

@@ -54,7 +54,7 @@ BULLET = re.compile(rf"{LINE_END}{SPACE}*+\*{SPACE}")
 """The beginning of a list's item, which is no emphasis."""
 OF_UNITS = re.compile(rf"{AROUND}{UNITS}(?![^\W\d_])", re.IGNORECASE)
 """The words after a number that say it counts points, as the items of a list below a score do."""
-SCALE_ALONE = re.compile(rf"(?:{SPACE}*+{UNITS})?制|{SPACE}*+段階", re.IGNORECASE)
+SCALE_ALONE = re.compile(rf"{SPACE}*+{UNITS}?{SPACE}*+(?:制|段階)", re.IGNORECASE)
 """What makes the number before it the best score of a scale (`5分制`), which is no score."""
 NO_VERDICT = re.compile("(?!)")
 NEAR = 160
