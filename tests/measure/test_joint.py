@@ -243,7 +243,7 @@ def test_a_run_is_told_of_a_baseline_that_is_none_for_it(tmp_path, monkeypatch, 
 
 
 def test_a_first_model_that_is_the_base_itself_tells_no_runs_apart(tmp_path):
-    runs = list(clean_runs(tmp_path, dict.fromkeys(range(4), {"sft.on": "none"})))
+    runs = list(clean_runs(tmp_path, {seed: {"sft.on": "none"} for seed in range(4)}))
     for run in runs:
         run.models["M1"].measured = SimpleNamespace(fingerprint="base")
     assert shared_baseline(runs).misfit("base") is None

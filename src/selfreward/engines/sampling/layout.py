@@ -10,6 +10,8 @@ from transformers import PreTrainedModel
 
 PAYS = 1 << 16
 """Fewer weights than this are read so soon that what a call of oneDNN costs by itself, some ten microseconds, is more."""
+OPS = ("_reorder_linear_weight", "_linear_pointwise")
+"""Ops of torch that it keeps for its own compiler, and may rename."""
 
 
 class Packed(torch.nn.Module):
@@ -38,7 +40,8 @@ def pack(model: PreTrainedModel) -> None:
     It does so anyway, for each product anew. A product of 4 to 16 rows, as in a step of decoding, then takes about half the
     time, one of a thousand rows a tenth less.
     """
-    if model.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    known = torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, op) for op in OPS)  # type: ignore[no-untyped-call]
+    if model.device.type != "cpu" or not known:
         return
     for parent in [*model.modules()]:
         for name, child in parent.named_children():
