@@ -55,7 +55,7 @@ BULLET = re.compile(rf"{LINE_END}{SPACE}*+\*{SPACE}")
 OF_UNITS = re.compile(rf"{AROUND}{UNITS}(?![^\W\d_])", re.IGNORECASE)
 """The words after a number that say it counts points, as the items of a list below a score do."""
 SCALE_ALONE = re.compile(rf"{SPACE}*+{UNITS}?{SPACE}*+(?:制|段階)", re.IGNORECASE)
-"""What makes the number before it the best score of a scale (`5分制`), which is no score."""
+"""A sign that the number before it is the best score of a scale (`5分制`), and no score."""
 NO_VERDICT = re.compile("(?!)")
 NEAR = 160
 """Characters before a score in which a scale may be named."""
