@@ -335,7 +335,7 @@ def page(found: dict[str, Any]) -> str:
     """The results as Markdown."""
     rows = [
         f"| {line['step'].replace('_', ' ')} | {line['records']:,} | {line['records_per_s']:,.0f} | {line['cpu_s']:.1f} | "
-        f"{line['peak_bytes'] / 1e9:.2f} | {line['date']} | {line['load']:.0f} |"
+        f"{line['peak_bytes'] / 1e9:.2f} | {line['date']} | {'–' if line['load'] is None else round(line['load'])} |"
         for line in found["steps"]
     ]
     told = {name.replace("_", " "): (globals()[name].__doc__ or "").strip() for name in (line["step"] for line in found["steps"])}
@@ -396,8 +396,9 @@ def main() -> None:
         tasks.append(("novelty", folder, given.novel, given.novel))
         tasks += [("asking", Path(temporary) / f"asked{count}", count, count * N * K) for count in given.asked]
         tasks += [("iteration", Path(temporary) / f"iterated{count}", count, count) for count in given.iterated]
-        kept = json.loads(given.results.with_suffix(".json").read_text())["steps"] if given.only else []
-        known = {(line["step"], line["records"]): line for line in kept if line["step"] not in given.only}
+        before = json.loads(given.results.with_suffix(".json").read_text()) if given.only else {"steps": []}
+        once = {"date": before.get("date"), "load": None}  # of older results, in which all lines have one date
+        known = {(line["step"], line["records"]): {**once, **line} for line in before["steps"] if line["step"] not in given.only}
         lines = [known.get((step, records)) or measured(step, at, count, records) for step, at, count, records in tasks]
     machine = f"{os.cpu_count()} cores, Python {sys.version.split()[0]}"
     found = {"machine": machine, "prompts": given.prompts, "steps": lines}

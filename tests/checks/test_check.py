@@ -31,6 +31,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.measure import load_anchors
 from selfreward.recipe import BackendConfig, LoRAConfig, TrainerConfig, load_recipe
 from selfreward.records import Anchor, Baseline, to_line
+from selfreward.reports import describe_status
 from selfreward.steps import load_seed
 from tinymodels import KINDS, make_model
 from tinyrun import go, make_world, quiet, tree, write_by
@@ -523,6 +524,22 @@ def test_a_misspelt_figure_of_a_limit_is_told_with_its_name_and_no_run_begins(tm
     ):
         go(make_world(tmp_path / "own"), tmp_path / "run", drift={"limits": {"policy.kl_firts": {"above": 1}}})
     assert not (tmp_path / "run").exists()
+
+
+def test_no_run_begins_with_a_limit_that_leaves_no_range_and_one_that_has_begun_is_read(tmp_path, monkeypatch):
+    limits = {"flukes.rate": {"below": 1, "above": 0}, "flukes.noise": {}}
+    found = {finding.where: finding for finding in watched(tmp_path, limits=limits).findings if "limits" in finding.where}
+    assert found['drift.limits."flukes.rate"'].what == "below is 1 and above 0, so that at M1 every value is outside"
+    assert found['drift.limits."flukes.noise"'].what == "limits nothing" and "stop_above" in str(found)
+    quiet(monkeypatch)
+    recipe = make_world(tmp_path / "own")
+    with pytest.raises(SelfRewardError, match=r'drift\.limits\."flukes\.rate": below is 1 and above 0'):
+        go(recipe, tmp_path / "run", drift={"limits": limits})
+    go(recipe, tmp_path / "run", drift={"sample": 2, "pool": 2})
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["drift"]["limits"] = limits
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert describe_status(tmp_path / "run").startswith(f"{tmp_path / 'run'}: finished")
 
 
 @pytest.mark.parametrize(

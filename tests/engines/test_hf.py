@@ -173,6 +173,21 @@ def test_small_layers_stay_as_they_are(tmp_path):
     assert not any(isinstance(module, layout.Packed) for module in engine.model.modules())
 
 
+def test_a_torch_that_cannot_pack_leaves_all_layers_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "PAYS", 1)
+    monkeypatch.setattr(layout, "OPS", ("_linear_of_another_version",))
+    engine = HFModel(make_model(tmp_path, stops=STOPS), CPU)
+    assert not any(isinstance(module, layout.Packed) for module in engine.model.modules())
+
+
+def test_a_layer_in_numbers_that_cannot_be_packed_stays_as_it_is(llama, monkeypatch):
+    monkeypatch.setattr(layout, "PAYS", 1)
+    model = AutoModelForCausalLM.from_config(llama.model.config, attn_implementation="eager").to(torch.float64)
+    linear = model.lm_head
+    layout.pack(model)
+    assert model.lm_head is linear
+
+
 def noted(monkeypatch, model, of):
     """A list to which `of` the ids of every pass of `model` is added."""
     read, forward = [], model.forward

@@ -136,11 +136,15 @@ def test_the_arms_sample_the_same_number_of_tokens(world, tmp_path):
         assert spent(arm, world, tmp_path)["sampled"] == {"candidates": 6 * 4, "judging": 12 * 3}
 
 
-def test_what_generate_fills_an_ended_text_up_with_is_not_sampled(world, monkeypatch):
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("filling", ["eos_token_id", "pad_token_id"])
+def test_what_generate_fills_an_ended_text_up_with_is_not_sampled(filling, several, world, monkeypatch):
     ledger = Ledger("cpu")
     generator = baseline.Generator(world, ledger)
-    end = generator.tokenizer.eos_token_id
-    came = torch.tensor([[3, 4, 5, 6, end, end], [3, 4, 5, 6, 7, 8]])
+    end, fill = generator.tokenizer.eos_token_id, getattr(generator.tokenizer, filling)
+    if several:
+        monkeypatch.setattr(generator.model.generation_config, "eos_token_id", [end, 9])
+    came = torch.tensor([[3, 4, 5, 6, 9 if several else end, fill], [3, 4, 5, 6, 7, 8]])
     monkeypatch.setattr(generator.model, "generate", lambda **given: came)
     with ledger.stage("candidates"):
         generator.sample(["w3 w4", "w5 w6"], 1, 4, 2)

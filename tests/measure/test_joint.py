@@ -242,6 +242,13 @@ def test_a_run_is_told_of_a_baseline_that_is_none_for_it(tmp_path, monkeypatch, 
     assert told(of=(first,), own=True) == told(of=("another",)) == []
 
 
+def test_a_first_model_that_is_the_base_itself_tells_no_runs_apart(tmp_path):
+    runs = list(clean_runs(tmp_path, {seed: {"sft.on": "none"} for seed in range(4)}))
+    for run in runs:
+        run.models["M1"].measured = SimpleNamespace(fingerprint="base")
+    assert shared_baseline(runs).misfit("base") is None
+
+
 def test_the_order_of_the_furthest_in_a_file_is_no_matter():
     assert Baseline(usual={}, furthest=(1.0, 3.0, 2.0)).limit(0.25) == 3.0
 
@@ -251,7 +258,7 @@ def test_calibrate_makes_a_baseline_of_one_run_from_its_own_first_models(tmp_pat
     watched = {"M1": found, "M2": [reading("a", 9.0, "M2"), reading("b", 2.0, "M2", reach=0.5)], "M3": [], "M4": []}
     models = {name: SimpleNamespace(watched=readings) for name, readings in watched.items()}
     models["M1"].measured = SimpleNamespace(fingerprint="first")
-    run = SimpleNamespace(models=models, iterations=["M2", "M3", "M4"], folder=tmp_path)
+    run = SimpleNamespace(models=models, iterations=["M2", "M3", "M4"], folder=tmp_path, recipe=load_recipe("micro"))
     monkeypatch.setattr("selfreward.rundir.open_run", lambda folder: run)
     monkeypatch.setattr("selfreward.measure.monitors.own.furthest_in_the_laboratory", lambda: (4.0,) * 24)
     out = tmp_path / "baseline.jsonl"

@@ -118,3 +118,7 @@ def test_lines_of_steps_that_are_not_taken_again_stay(script, tmp_path, monkeypa
     pairs = list(zip(before["steps"], after["steps"], strict=True))
     assert [old for old, new in pairs if old == new] == [old for old, _ in pairs if old["step"] not in ("monitors", "iteration")]
     assert "| monitors | 1,000,008 | 250,002 | 4.0 | 1.00 | 1 | 1 |" in results.with_suffix(".md").read_text()
+    older = [{name: value for name, value in line.items() if name not in ("date", "load")} for line in before["steps"]]
+    results.with_suffix(".json").write_text(json.dumps({"date": "2026-10-30", "steps": older}))
+    scale.main()
+    assert "| report | 1,000,008 | 250,002 | 4.0 | 1.00 | 2026-10-30 | – |" in results.with_suffix(".md").read_text()

@@ -25,6 +25,7 @@ from selfreward.recipe import (
     WISE,
     ClusterConfig,
     JudgePairsConfig,
+    Limit,
     LoRAConfig,
     Recipe,
     SourceConfig,
@@ -230,9 +231,12 @@ class Trial:
             self.add(Finding("error", "drift.frozen", f"{drift.frozen!r} is a judge that changes during the run", now))
         self.joint = self.attempt(partial(load_joint, drift))
         known = figure_names(self.recipe)
-        for name in [name for name in drift.limits if name not in known]:
+        for name, limit in drift.limits.items():
             where = dotted(["drift", "limits", name])
-            self.add(Finding("error", where, "no monitor has this figure", _to_have(name, known)))
+            if name not in known:
+                self.add(Finding("error", where, "no monitor has this figure", _to_have(name, known)))
+            if limit.fault:
+                self.add(Finding("error", where, limit.fault, f"Change it (its ends are {', '.join(Limit.model_fields)})"))
         if drift.on_alarm and not drift.baseline and not any(limit.warns for limit in drift.limits.values()):
             now = 'Set a limit, such as drift.limits."flukes.rate".above = 0.2, or drift.baseline; or leave it out'
             what = f"is {drift.on_alarm!r}, but there is no baseline, and no figure has a limit below or above: it does nothing"

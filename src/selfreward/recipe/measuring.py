@@ -61,17 +61,18 @@ class Limit(Section):
         ends = {name: getattr(self, name) for name in Limit.model_fields}
         return {name: end[min(model, len(end)) - 1] if isinstance(end, tuple) else end for name, end in ends.items()}
 
-    @model_validator(mode="after")
-    def _leaves_a_range(self) -> Self:
+    @property
+    def fault(self) -> str | None:
+        """The reason why no run may begin with it; None where there is none. Runs that have begun are read all the same."""
         ends = [getattr(self, name) for name in Limit.model_fields]
         if ends == [None] * len(ends):
-            raise ValueError("limits nothing: give it an end, or take it out")
+            return "limits nothing"
         for model in range(1, 1 + max(len(end) if isinstance(end, tuple) else 1 for end in ends)):
             at = self.at(model)
             for low, high in product(("below", "stop_below"), ("above", "stop_above")):
                 if (lowest := at[low]) is not None and (highest := at[high]) is not None and lowest > highest:
-                    raise ValueError(f"{low} is {lowest:g} and {high} {highest:g}, so that at M{model} every value is outside")
-        return self
+                    return f"{low} is {lowest:g} and {high} {highest:g}, so that at M{model} every value is outside"
+        return None
 
 
 class DriftConfig(Section):

@@ -54,7 +54,7 @@ class Baseline(Record):
     own: bool = Field(False, exclude_if=lambda own: not own)
     """Usual values are the run's own, and spreads half the widths of their intervals; that of a model's own adds to each."""
     of: tuple[str, ...] = Field((), exclude_if=lambda of: not of)
-    """Fingerprints of the M1s of all runs that it is made of; empty where they are not known."""
+    """Fingerprints of the M1s of all runs that it is made of; empty where they are not known, or tell no runs apart."""
     furthest: Annotated[tuple[Annotated[FiniteFloat, Field(ge=0)], ...], AfterValidator(_largest_first)] = Field(min_length=1)
     """The distance of the furthest model of each clean run that `usual` is not taken from, largest first."""
 

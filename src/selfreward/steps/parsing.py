@@ -54,6 +54,8 @@ BULLET = re.compile(rf"{LINE_END}{SPACE}*+\*{SPACE}")
 """The beginning of a list's item, which is no emphasis."""
 OF_UNITS = re.compile(rf"{AROUND}{UNITS}(?![^\W\d_])", re.IGNORECASE)
 """The words after a number that say it counts points, as the items of a list below a score do."""
+SCALE_ALONE = re.compile(rf"{SPACE}*+{UNITS}?{SPACE}*+(?:制|段階)", re.IGNORECASE)
+"""A sign that the number before it is the best score of a scale (`5分制`), and no score."""
 NO_VERDICT = re.compile("(?!)")
 NEAR = 160
 """Characters before a score in which a scale may be named."""
@@ -163,6 +165,8 @@ def _number(text: str, match: re.Match[str]) -> Number | None:
     score = BEST_FIRST.match(text, match.end())
     if score:
         return Number(score[1], score.start(1), score.end(), _value(match[1]))
+    if SCALE_ALONE.match(text, match.end()):
+        return None
     return Number(match[1], match.start(1), end, None)
 
 

@@ -224,7 +224,8 @@ _SCALE_LAST = any_of(
 )
 """Words for a scale in languages that put them behind its ends."""
 _SCALE_BEHIND = rf"(?:\d++{AROUND}{_TO}{AROUND})?{_BEST}{AROUND}{UNITS}?{AROUND}{_LINK}{AROUND}{_SCALE_LAST}"
-_NAMED = rf"(?:{UNITS}{AROUND})?[,;|，、]?{AROUND}"
+_OF_POINTS = r"(?<=[分点點星\d])制"
+_NAMED = rf"(?:{UNITS}{AROUND})?[,;；|，、]?{AROUND}"
 OUT_OF = re.compile(
     rf"{AROUND}(?:"
     rf"{_NAMED}(?<=[(（\[])(?:{_SPAN}{SPACE}*+)?{_BEST}{AROUND}{_TO}{AROUND}{_BEST}{SPACE}*+{UNITS}?{SPACE}*+[)）\]]"
@@ -233,7 +234,7 @@ OUT_OF = re.compile(
     rf"|{_FAINTLY_OF}(?!\w){AROUND}{_BEST}(?={AROUND}{UNITS}?[.!。]?{AROUND}(?:{LINE_END}|\Z))"
     rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+(?:{AROUND}{_MARK}(?!\w))?{AROUND}[=:：–—为為は]?{AROUND}{_BEST}"
     rf"|{_NAMED}(?:(?:{_WITH}{AROUND})?\d++{AROUND}(?:[=:]{AROUND})?{_WORD}{{1,2}}[,;]?{AROUND}(?:{_AND_WORDS}{AROUND})?)?(?:{_WITH}{AROUND})?"
-    rf"{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:(?:{_IS_THE}{_THE})?{_MAX}|(?:{_IS_THE}{_THE})?{_FIRST_RATE}|分制|点制|段階)"
+    rf"{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:(?:{_IS_THE}{_THE})?{_MAX}|(?:{_IS_THE}{_THE})?{_FIRST_RATE}|{_OF_POINTS}|段階)"
     rf"|{_NAMED}{_WITH}{AROUND}{_BEST}{AROUND}{_THE}(?:{_MAX}|{_FIRST_RATE})"
     rf"|{_NAMED}{_WORD}{{0,4}}?{_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"
     rf"{AROUND}(?:{_TO}{AROUND})?{_BEST}(?:{AROUND}{_TO}{AROUND}{_BEST})?"
@@ -276,7 +277,7 @@ SHARE = re.compile(
 )
 """A score out of its best one said once more, as a percentage, a fraction or out of another best one."""
 _BEFORE_IT = any_of("中的 中 のうち で 에 에서 중 중에 중에서 में_से এর_মধ্যে میں_سے üzerinden")
-_FULL = "(?:満点|满点|满分|滿分|만점|段階(?:評価)?|制)"
+_FULL = "(?:満点|满点|满分|滿分|만점|段階(?:評価)?|" + _OF_POINTS + ")"
 SCALE_BEHIND = re.compile(
     rf"{AROUND}(?:[，、；]|[,;]{SPACE}){AROUND}\d++{AROUND}{UNITS}?{AROUND}{_FULL}{AROUND}[.。!！]?{AROUND}(?:{LINE_END}|\Z)",
     re.IGNORECASE,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 PAYS = 1 << 16
 """Fewer weights than this are read so soon that what a call of oneDNN costs by itself, some ten microseconds, is more."""
+OPS = ("_reorder_linear_weight", "_linear_pointwise")
+"""Ops of torch that it keeps for its own compiler, and may rename."""
 
 
 class Packed(torch.nn.Module):
@@ -36,9 +40,11 @@ def pack(model: PreTrainedModel) -> None:
     It does so anyway, for each product anew. A product of 4 to 16 rows, as in a step of decoding, then takes about half the
     time, one of a thousand rows a tenth less.
     """
-    if model.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    known = torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, op) for op in OPS)  # type: ignore[no-untyped-call]
+    if model.device.type != "cpu" or not known:
         return
     for parent in [*model.modules()]:
         for name, child in parent.named_children():
             if type(child) is torch.nn.Linear and child.weight.numel() >= PAYS:
-                setattr(parent, name, Packed(child))
+                with suppress(RuntimeError):  # numbers that oneDNN does not take on every CPU, as bfloat16 without AVX-512
+                    setattr(parent, name, Packed(child))

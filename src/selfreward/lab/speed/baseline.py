@@ -45,7 +45,9 @@ class Generator:
             input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, do_sample=True, temperature=self.work.temperature,
             top_p=self.work.top_p, top_k=0, max_new_tokens=tokens, num_return_sequences=samples,
         )[:, inputs.input_ids.shape[1] :]  # fmt: skip
-        self.ledger.add_sampled(int((came != self.tokenizer.eos_token_id).sum()))  # it fills texts that ended up with ends
+        ends = torch.tensor(self.model.generation_config.eos_token_id, device=came.device)  # one, or several
+        ended = torch.isin(came, ends).cumsum(1) > 0  # what follows fills the texts up
+        self.ledger.add_sampled(int((~ended).sum()))
         return list(self.tokenizer.batch_decode(came, skip_special_tokens=True))
 
 

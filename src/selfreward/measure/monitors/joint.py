@@ -108,9 +108,9 @@ def shared_baseline(runs: Sequence[RunView]) -> Baseline:
 
 
 def first_of(run: RunView) -> tuple[str, ...]:
-    """The fingerprint of a run's M1; none where it is not measured."""
+    """The fingerprint of a run's M1; none where it is not measured, and where it is the base itself, as in runs of any seed."""
     measured = run.models["M1"].measured
-    return (measured.fingerprint,) if measured else ()
+    return (measured.fingerprint,) if measured and run.recipe.sft.on != "none" else ()
 
 
 def _unlike(one: Recipe, other: Recipe) -> list[str]:
