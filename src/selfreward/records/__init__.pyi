@@ -13,11 +13,12 @@ from .locks import (LOCK as LOCK, Held as Held, alone as alone, is_held as is_he
 from .made import (Answer as Answer, Contrast as Contrast, Dropped as Dropped, Example as Example,
     Iteration as Iteration, JudgePair as JudgePair, Judgment as Judgment, MetaJudgment as MetaJudgment, Outcome as Outcome,
     Pair as Pair, Prompt as Prompt, Proposal as Proposal, Ranking as Ranking, Reasoned as Reasoned, Response as Response,
-    Vote as Vote, contrasts as contrasts, in_pairs as in_pairs, is_blank as is_blank,
-    is_encoded_anew as is_encoded_anew, preference_texts as preference_texts, sides as sides, texts_in as texts_in)
+    Vote as Vote, is_blank as is_blank, is_encoded_anew as is_encoded_anew)
 from .measured import (Comparison as Comparison, Place as Place, Preference as Preference, Side as Side, Verdict as Verdict,
     Compared as Compared, Estimate as Estimate, Followed as Followed, HeadToHead as HeadToHead, LoopStats as LoopStats,
     Measured as Measured, RewardModeling as RewardModeling, TrueScore as TrueScore, number as number)
+from .paired import (contrasts as contrasts, in_pairs as in_pairs, preference_texts as preference_texts, sides as sides,
+    texts_in as texts_in)
 from .narrow import Scored as Scored, ScoreOnly as ScoreOnly, TextOnly as TextOnly
 from .requests import (Checkpoint as Checkpoint, Completion as Completion, Finish as Finish, Message as Message,
     Posed as Posed, Request as Request, Sampled as Sampled, Sampling as Sampling, Watched as Watched)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from selfreward.errors import amount
 from selfreward.records.base import Identified, Record
 from selfreward.records.measured import Preference
-from selfreward.records.requests import NO_FRAME, Asked, Conversed, Finish, Frame, Ids, Sampled, Thoughtful
+from selfreward.records.requests import Asked, Conversed, Finish, Ids, Sampled, Thoughtful
 from selfreward.records.watched import Checks
 
 
@@ -265,40 +265,3 @@ class Iteration(NamedTuple):
     """Comparisons of candidates with each other."""
     told: Mapping[str, float] = {}
     """Figures that the way of scoring found for itself."""
-
-
-def in_pairs(pairs: Iterable[Pair]) -> set[str]:
-    """Ids of the responses that are in one of `pairs`."""
-    return {response_id for pair in pairs for response_id in (pair.chosen_id, pair.rejected_id)}
-
-
-def sides(pairs: Iterable[Pair], texts: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(chosen, rejected) text of each of `pairs`, from `texts` by response id."""
-    return [(texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs]
-
-
-def texts_in(pairs: Iterable[Pair], responses: Iterable[Response]) -> dict[str, str]:
-    """Text by id of those of `responses` that are in one of `pairs`."""
-    wanted = in_pairs(pairs)
-    return {response.id: response.text for response in responses if response.id in wanted}
-
-
-def preference_texts(
-    pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response]
-) -> list[tuple[Asked, str, str]]:
-    """(prompt, chosen, rejected) as text, for training."""
-    prompt_of, texts = {prompt.id: prompt.asked for prompt in prompts}, texts_in(pairs, responses)
-    return [(prompt_of[pair.prompt_id], texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs]
-
-
-def contrasts(
-    pairs: Sequence[Pair], prompts: Iterable[Prompt], responses: Iterable[Response], frame: Frame = NO_FRAME
-) -> list[Contrast]:
-    """(prompt, chosen, rejected) for training: the sampled ids of responses for which they are known, the text of others.
-
-    `frame`: how the prompts were asked when the responses were sampled. A pair of another weight than 1 has it beside them.
-    """
-    prompt_of, wanted = {prompt.id: frame(prompt.asked) for prompt in prompts}, in_pairs(pairs)
-    answers = {response.id: response.answer for response in responses if response.id in wanted}
-    texts = [(prompt_of[pair.prompt_id], answers[pair.chosen_id], answers[pair.rejected_id]) for pair in pairs]
-    return [text if pair.weight == 1 else (*text, pair.weight) for pair, text in zip(pairs, texts, strict=True)]
