@@ -28,6 +28,7 @@ bench: $(LEAN)  ## an iteration's time beside what people would use instead: hou
 	$(BIN)/selfreward bench arms a,b --model 135m --set prompts=4 --set judgment_tokens='[32]' --repeats 1 --out docs/results
 	$(BIN)/selfreward bench trainers --model 30m --out docs/results
 	$(BIN)/selfreward bench trainers --model 135m --repeats 1 --out docs/results
+	$(BIN)/selfreward bench profile --model 135m --set prompts=1 --out docs/results
 	$(BIN)/selfreward bench sweep 64,256,1024,4096 --model 1m --repeats 1 --out docs/results
 
 bench-gpu: $(LEAN)  ## the same on the one GPU that there is, on shapes of real models

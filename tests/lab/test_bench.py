@@ -761,6 +761,8 @@ def test_a_way_of_measuring_is_named_first():
 
 
 def test_what_the_help_says_of_the_fields_are_their_defaults():
+    profiled = CliRunner().invoke(app, ["bench", "profile", "--help"], env={"COLUMNS": "120"}).output
+    assert all(f" {line} " in profiled for line in ("prompts=16", "judgment_tokens='[32]'", "dpo=true", "seed=0"))
     text = CliRunner().invoke(app, ["bench", "arms", "--help"], env={"COLUMNS": "120"}).output
     fields = dict(re.findall(r"^\W*(prompts|judgment_tokens|chunks|judging|dpo|control|earlier|seed)=(\S+)", text, re.MULTILINE))
     assert len(fields) == 8

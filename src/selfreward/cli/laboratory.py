@@ -97,6 +97,24 @@ def training(
 
 @bench.command()
 @errors_in_a_line
+def profile(out: OutOption, model: ModelOption = "1m", dtype: DtypeOption = "float32", changes: WorkOption = None) -> None:
+    """Measure what takes the time of an iteration's stages, as shares, on a CPU.
+
+    Fields of --set, with the defaults:
+
+    \b
+    prompts=16             prompts in the iteration
+    judgment_tokens='[32]' the length of a judgment
+    dpo=true               train on the pairs
+    earlier='""'           the src folder of an earlier build, to measure too
+    seed=0                 the seed of weights, prompts and samples
+    """  # noqa: D301
+    fields = {"judgment_tokens": [32], **_fields(changes, "prompts", "judgment_tokens", "dpo", "earlier", "seed")}
+    _bench(out, profile=True, model=model, dtype=dtype, **fields)
+
+
+@bench.command()
+@errors_in_a_line
 def trainers(
     out: OutOption,
     kinds: Annotated[str, typer.Argument(help="Trainings to measure, separated by commas.")] = "sft,dpo",

@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from selfreward.errors import SelfRewardError
 from selfreward.lab.speed.earlier import measured_there
 from selfreward.lab.speed.measure import ARMS, alive, apart, can_train, measured, missing
+from selfreward.lab.speed.profiles import by_build
 from selfreward.lab.speed.tables import page
 from selfreward.lab.speed.work import Work
 from selfreward.records import write_whole
@@ -75,6 +76,8 @@ class Sitting:
     """Files of the model for llama.cpp."""
     vllm: str = ""
     """The Python of an environment with vLLM."""
+    profile: bool = False
+    """True for the shares of what takes the time of each stage, in place of the arms."""
     overhead: str = ""
     """A recipe, of which the share of time that is not the model is measured, in place of the arms."""
     device: str = "cpu"
@@ -124,12 +127,16 @@ def bench(sitting: Sitting, out: Path, folder: Path, say: Say) -> Path:
     known = facts(sitting, folder, say)
     work = Work(
         model=folder, vocabulary=known["shape"]["vocabulary"], prompts=sitting.prompts, device=sitting.device,
-        dtype=sitting.dtype, seed=sitting.seed, lora=sitting.lora,
+        judgment_tokens=sitting.judgment_tokens[0], dtype=sitting.dtype, seed=sitting.seed, lora=sitting.lora,
         dpo=sitting.dpo and sitting.judging and can_train(), judging=sitting.judging,
         earlier=str(Path(sitting.earlier).absolute()) if sitting.earlier else "",
     )  # fmt: skip
     if sitting.kinds:
         _trainers(sitting, work, known, figures, say)
+    elif sitting.profile:
+        key = f"profile {known['model']} {work.judgment_tokens} {work.prompts}"
+        given = {**asdict(work), "model": str(work.model)}
+        figures.put(key, {**known, "work": _asked(work), "builds": by_build(given, work.earlier, apart, say)})
     elif sitting.train:
         _utilisation(sitting, work, known, figures, say)
     elif sitting.sweep:

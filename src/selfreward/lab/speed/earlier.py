@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -76,13 +76,16 @@ def _ending_after(last: str, ours: Any, ledger: Any) -> Iterator[None]:
         ledger.stage, ours.selfreward = stage, run
 
 
-def training(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Costs of a training by the other build's trainer: `trainings.py` of this build, run where that one is imported."""
-    import runpy
+def by_this_text(file: str, call: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """The `call` of a file of this build, run where the other one is imported."""
 
-    there = runpy.run_path(str(Path(__file__).with_name("trainings.py")))
-    found: dict[str, Any] = there["spent"](given)
-    return found
+    def run(given: Mapping[str, Any]) -> dict[str, Any]:
+        import runpy
+
+        found: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name(file)))[call](given)
+        return found
+
+    return run
 
 
 def iterations(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +107,10 @@ def iterations(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "processor": kept[0].cpu["iterations"]}
 
 
-KINDS = {"arm": arm, "training": training, "iterations": iterations}
+KINDS = {
+    "arm": arm, "iterations": iterations,
+    "training": by_this_text("trainings.py", "spent"), "profile": by_this_text("profiles.py", "shares"),
+}  # fmt: skip
 
 if __name__ == "__main__":
     name, file, fields_given = sys.argv[1:]

@@ -58,6 +58,10 @@ once for all its candidates, each candidate once for all its judgments, each sam
 drawn; bytes as if a whole stage were decoded in one batch. It takes the longer of the multiply-adds at the rate of a large
 matrix product and the bytes at the rate of a large copy or of a large read, the faster of them (up to 2026-11-30 of a
 copy), all in the same sitting."""
+PROFILE = (
+    "Shares of the seconds under torch's profiler, which makes them longer. *Drawing* has all softmax outside of attention, the "
+    "loss's too; *moving* is copying, gathering and filling; *outside torch* is Python, loading, hashing, reading and writing."
+)
 OVERHEAD = (
     "A whole run of the recipe; the iterations are what makes M2 and M3 of the model before, without what is measured of them. "
     "Neither engine nor trainer is planning, hashing, writing, reading back, novelty, pairs."

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from selfreward.errors import amount
-from selfreward.lab.speed import beside, notes, targets
+from selfreward.lab.speed import beside, notes, profiles, targets
 from selfreward.lab.speed.floor import BYTES, Need, Shape, needs
 from selfreward.lab.speed.measure import ARMS
 from selfreward.lab.speed.utilisation import share
@@ -24,7 +24,7 @@ def page(parts: Mapping[str, Part]) -> str:
     """The whole page. `parts`: parts by key, of which the first word tells the kind; `superseded` ones come last."""
     of_kind: dict[str, Callable[[Part], str]] = {
         "arms": _arms, "sweep": _sweep, "training": _training, "overhead": _overhead, "trainers": beside.trainings_section,
-        "engines": beside.engines_section,
+        "engines": beside.engines_section, "profile": profiles.section,
     }  # fmt: skip
     before = {key: part for key, part in parts.items() if part.get("superseded")}
     now = {key: part for key, part in parts.items() if key not in before}
