@@ -16,6 +16,7 @@ from selfreward.records import Outcome, Watched
 from selfreward.steps.asides import QUOTATION, is_supposed, spoken_of
 from selfreward.steps.score_names import BOUNDS, EXPLAINS, HEADING, LISTED_NAME, NAMED, OVERALL, SECTION
 from selfreward.steps.verdict_words import (
+    A_BEST,
     ADDED,
     AGAIN,
     ANOTHER,
@@ -217,12 +218,18 @@ def read_score(text: str, pattern: re.Pattern[str], scale: tuple[float, float]) 
     best = _best(best_match) if best_match else number.best
     if best_match and best and _goes_on_behind(text, _behind_share(text, best_match.end(), score / best), score):
         return "unparsed", None
-    if best is None and (before := SCALE_BEFORE.search(text, max(number.start - NEAR, 0), match.start())):
-        best = _best(before)
+    if best is None:
+        best = _best_before(text, max(number.start - NEAR, 0), match.start())
     another = None if best_match else ANOTHER.match(text, number.end)
     if not low <= score <= high or best not in (None, high) or (another and _value(another[1]) > high):
         return "off_scale", None
     return ("unparsed", None) if another and _value(another[1]) != score else ("scored", score)
+
+
+def _best_before(text: str, start: int, end: int) -> float | None:
+    """The best score of a scale that is named between `start` and `end`, the place of the verdict."""
+    before = SCALE_BEFORE.search(text, start, end) if A_BEST.search(text[start:end].lower()) else None
+    return _best(before) if before else None
 
 
 def _behind_share(text: str, at: int, share: float) -> int:

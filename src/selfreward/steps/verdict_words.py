@@ -265,6 +265,7 @@ SCALE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 """A scale in words before the score, within its sentence: the last group that matched is the best score there is."""
+A_BEST = re.compile(_BEST_STEM)  # no scale is without one, and in small letters it is sought in a seventh of the time
 AGAIN = re.compile(
     rf"{AROUND}[/∕／]{AROUND}\d|{_BRIEFLY}(?:{UNITS}{_BRIEFLY})?(?:out{SPACE}++of|{_OF})(?!\w){_BRIEFLY}{DIGIT}", re.IGNORECASE
 )
