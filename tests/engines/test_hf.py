@@ -6,6 +6,7 @@ import json
 import random
 import weakref
 from collections import Counter
+from copy import deepcopy
 from itertools import groupby
 
 import numpy as np
@@ -20,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward.engines import completion_ids
 from selfreward.engines.fake import FakeModel
-from selfreward.engines.sampling import attention, drawing, hf, layout, plain, tree
+from selfreward.engines.sampling import attention, drawing, hf, layout, plain, suited, tree
 from selfreward.engines.sampling.hf import HFModel, draw
 from selfreward.engines.sampling.plain import Way
 from selfreward.engines.sampling.rows import in_place, moved
@@ -180,9 +181,33 @@ def test_a_torch_that_cannot_pack_leaves_all_layers_as_they_are(tmp_path, monkey
     assert not any(isinstance(module, layout.Packed) for module in engine.model.modules())
 
 
+def test_a_model_that_the_tree_does_not_suit_has_its_own_layers_back(tmp_path, monkeypatch):
+    folder = make_model(tmp_path, stops=STOPS)
+    monkeypatch.setattr(layout, "PAYS", 1)
+    seen = []
+    monkeypatch.setattr(suited, "_near", lambda model, *logits: seen.append({*map(type, model.modules())}))
+    model, own = (AutoModelForCausalLM.from_pretrained(folder) for _ in range(2))
+    assert not suited.suits(model)
+    assert layout.Packed in seen[0] and torch.nn.Linear not in seen[0]
+    assert {name: type(module) for name, module in model.named_modules()} == {
+        name: type(module) for name, module in own.named_modules()
+    }
+    assert all(torch.equal(*both) for both in zip(model.state_dict().values(), own.state_dict().values(), strict=True))
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) == model.config.tie_word_embeddings
+
+
+def test_as_many_tokens_go_together_whether_layers_are_packed_or_not(tmp_path, monkeypatch):
+    folder = make_model(tmp_path, stops=STOPS)
+    plainly = HFModel(folder, CPU)
+    monkeypatch.setattr(layout, "PAYS", 1)
+    packed = HFModel(folder, CPU)
+    assert any(isinstance(module, layout.Packed) for module in packed.model.modules())
+    assert (packed.budget, packed.rows) == (plainly.budget, plainly.rows)
+
+
 def test_a_layer_in_numbers_that_cannot_be_packed_stays_as_it_is(llama, monkeypatch):
     monkeypatch.setattr(layout, "PAYS", 1)
-    model = AutoModelForCausalLM.from_config(llama.model.config, attn_implementation="eager").to(torch.float64)
+    model = AutoModelForCausalLM.from_config(deepcopy(llama.model.config), attn_implementation="eager").to(torch.float64)
     linear = model.lm_head
     layout.pack(model)
     assert model.lm_head is linear

@@ -22,7 +22,6 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from selfreward.engines.machine import find_device, memory_here, ran_out
 from selfreward.engines.protocols import Advance, likeliest, untold
 from selfreward.engines.sampling.drawing import Spellings, draw
-from selfreward.engines.sampling.layout import pack
 from selfreward.engines.sampling.plain import CANNOT, Plain, shortest
 from selfreward.engines.sampling.rows import Row, in_place
 from selfreward.engines.sampling.sizes import SEES_AHEAD, token_bytes
@@ -60,7 +59,7 @@ class HFModel:
         except Exception as error:  # tokenizers and safetensors raise nothing more specific
             raise _unreadable(path, first_line(error)) from error
         self.model.to(device).eval()
-        self.device = torch.device(device)
+        self.device, room, parameters = torch.device(device), _room(self.model), self.model.num_parameters()
         try:
             self.shares = suits(self.model)
             self.way = None if self.shares else way_of(self.model)
@@ -68,12 +67,10 @@ class HFModel:
             raise _unreadable(path, f"it does not run on text alone, in {dtype} on {device}: {first_line(error)}") from error
         if not self.shares and self.way is None:
             raise _unreadable(path, f"it {SEES_AHEAD}")
-        room, cuda = _room(self.model), self.device.type == "cuda"
-        self.budget = config.in_flight(room, token_bytes(self.model), cuda, self.model.num_parameters())
+        cuda = self.device.type == "cuda"
+        self.budget = config.in_flight(room, token_bytes(self.model), cuda, parameters)
         held = sum(tensor.nbytes for tensor in shortest(self.model, self.way)) if self.way else 0
         self.rows = config.in_flight(room, held, cuda) if held else self.budget
-        if self.shares:  # others read weights past their layers' products
-            pack(self.model)
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
         own, ends = (end_of_turn(self.tokenizer), self.tokenizer.eos_token_id), self.model.generation_config.eos_token_id
         self.stops = {*own, *(ends if isinstance(ends, list) else [ends])} - {None}

@@ -32,6 +32,13 @@ class Packed(torch.nn.Module):
         whole: Tensor = self.held.to_dense()
         return whole
 
+    def unpacked(self) -> torch.nn.Linear:
+        """The layer in whose place this one stands."""
+        outputs, inputs = self.held.shape
+        linear = torch.nn.Linear(inputs, outputs, bias=self.bias is not None, device="meta")
+        linear.weight, linear.bias = torch.nn.Parameter(self.weight, requires_grad=False), self.bias
+        return linear
+
 
 @torch.inference_mode()
 def pack(model: PreTrainedModel) -> None:
@@ -48,3 +55,13 @@ def pack(model: PreTrainedModel) -> None:
             if type(child) is torch.nn.Linear and child.weight.numel() >= PAYS:
                 with suppress(RuntimeError):  # numbers that oneDNN does not take on every CPU, as bfloat16 without AVX-512
                     setattr(parent, name, Packed(child))
+
+
+@torch.inference_mode()
+def unpack(model: PreTrainedModel) -> None:
+    """Put the linear layers of a model back as they were before `pack`."""
+    for parent in [*model.modules()]:
+        for name, child in parent.named_children():
+            if isinstance(child, Packed):
+                setattr(parent, name, child.unpacked())
+    model.tie_weights()

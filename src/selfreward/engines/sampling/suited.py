@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from selfreward.engines.sampling.layout import pack, unpack
 from selfreward.engines.sampling.plain import CANNOT, WAYS, Plain, Way
 from selfreward.engines.sampling.tree import NAME, Tree, Unsuited
 
@@ -21,7 +22,7 @@ ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 
 @torch.inference_mode()
 def suits(model: PreTrainedModel) -> bool:
-    """Switch `model` to this attention if a short text then gets the same logits; returns True if it switched."""
+    """Switch `model` to this attention and to packed layers if a short text then gets the same logits; True if it switched."""
     if not may_suit(model):
         return False
     own = model.config._attn_implementation
@@ -29,11 +30,13 @@ def suits(model: PreTrainedModel) -> bool:
     expected = _plainly(model, ids)[-1]
     try:
         model.set_attn_implementation(NAME)
+        pack(model)
         suited = _near(model, _probed(model, ids), expected)
     except CANNOT:
         suited = False
     if not suited:
         model.set_attn_implementation(own)
+        unpack(model)
     return suited
 
 
