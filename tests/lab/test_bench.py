@@ -234,7 +234,20 @@ def test_another_build_that_raises_is_a_row(world, tmp_path):
         (tmp_path / "selfreward" / room / "__init__.py").touch()
     (tmp_path / "selfreward" / "lab" / "speed" / "measure.py").write_text("raise KeyError('no such thing')")
     found = measure.measured("o", replace(world, earlier=str(tmp_path)), print)
-    assert found["died"] == "it raised RuntimeError: KeyError: 'no such thing'"
+    assert "KeyError: 'no such thing'" in found["died"] and str(tmp_path) in found["died"]
+
+
+def test_an_earlier_build_runs_a_recipe_by_name_and_one_that_cannot_ends_in_a_line_before_ours_has_run(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(compare, "apart", lambda call, *given, **rest: asked.append((call.__name__, *given)) or call(*given))
+    file = tmp_path / "own.toml"
+    (tmp_path / "selfreward").mkdir()
+    for empty in (file, tmp_path / "selfreward" / "__init__.py"):
+        empty.touch()
+    for recipe, given in (("micro", "micro"), (str(file), str(file))):
+        with pytest.raises(SelfRewardError, match=r"iterations: .*No module named 'selfreward\.lab"):
+            compare.bench(compare.Sitting(overhead=recipe, earlier=str(tmp_path)), tmp_path / "out", tmp_path, print)
+        assert asked.pop() == ("measured_there", tmp_path, "iterations", {"recipe": given}) and not asked
 
 
 def test_without_its_sources_another_build_is_left_out(world, tmp_path):

@@ -244,11 +244,13 @@ def _sweep(sitting: Sitting, work: Work, known: dict[str, Any], figures: Figures
 def _overhead(sitting: Sitting, figures: Figures, say: Say) -> None:
     from selfreward.lab.speed.overhead import overhead
 
-    shares = apart(overhead, sitting.overhead, pulse=alive(say, "a run of the recipe"))
+    path = Path(sitting.overhead)
+    shares: dict[str, Any] = {}
     if sitting.earlier:
-        given = {"recipe": str(Path(sitting.overhead).absolute())}
+        given = {"recipe": str(path.absolute()) if path.exists() else sitting.overhead}  # a name is of the build's own recipe
         pulse = alive(say, "a run of the recipe by the earlier build")
         shares["earlier"] = apart(measured_there, Path(sitting.earlier).absolute(), "iterations", given, pulse=pulse)
+    shares |= apart(overhead, sitting.overhead, pulse=alive(say, "a run of the recipe"))
     name = Path(sitting.overhead).stem
     figures.put(f"overhead {name}", {"recipe": name, "date": date.today().isoformat(), **shares})
     say(f"{name}: {100 * shares['outside']:.2f} % of its iterations' time is neither engine nor trainer")

@@ -20,14 +20,17 @@ from typing import Any
 def measured_there(source: Path, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `kind` (a name of `KINDS`) finds with the build whose package lies in the folder `source`.
 
-    Raises `RuntimeError` with the last line that the other process wrote where it ended without a result.
+    Raises `SelfRewardError` with the last line that the other process wrote where it ended without a result.
     """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "found.json"
         command = [sys.executable, "-P", __file__, kind, str(result), json.dumps(given)]
         ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(source)}, capture_output=True, text=True)
         if not result.exists():
-            raise RuntimeError((ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"])[-1])
+            from selfreward.errors import SelfRewardError
+
+            last = (ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"])[-1]
+            raise SelfRewardError(f"{kind}: {last}", str(source), "Name the src folder of a build that can do it")
         found: dict[str, Any] = json.loads(result.read_text())
         return found
 

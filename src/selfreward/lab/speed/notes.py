@@ -60,7 +60,8 @@ matrix product and the bytes at the rate of a large copy or of a large read, the
 copy), all in the same sitting."""
 PROFILE = (
     "Shares of the seconds under torch's profiler, which makes them longer. *Drawing* has all softmax outside of attention, the "
-    "loss's too; *moving* is copying, gathering and filling; *outside torch* is Python, loading, hashing, reading and writing."
+    "loss's too; *moving* is copying, gathering and filling; *outside torch* is Python, loading, hashing, reading, writing and "
+    "waiting for the disk."
 )
 OVERHEAD = (
     "A whole run of the recipe; the iterations are what makes M2 and M3 of the model before, without what is measured of them. "
