@@ -1,6 +1,7 @@
 """Writes docs/which-way.md: for each way of learning a sentence, what it did in the study, its price, and when not to take it.
 
-The figures are those of docs/results/methods.json, so that the page is written anew whenever the study is.
+The figures are those of docs/results/methods.json, and of methods-learnt-out.json beside it, so that the page is written anew
+whenever the study is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE, FIGURES = DOCS / "which-way.md", DOCS / "results" / "methods.json"
+PAGE, FIGURES, LEARNT = DOCS / "which-way.md", DOCS / "results" / "methods.json", DOCS / "results" / "methods-learnt-out.json"
 HEAD = """# Which way of learning?
 
 Written by `scripts/which_way.py`, with the figures of [the study](results/methods.md): a world with a truth (`micro-hard`), a
@@ -28,12 +29,14 @@ better or worse, whatever you take.
 
 - Begin with plain self-rewarding: {self}. {worse}
 - {rises}
+- Where M1 has read EFT three times as often, and learnt all of it ([learnt out](results/methods-learnt-out.md)): {learnt}.
 - Take another for the reason that it names below, and not for its figure alone.
 """
 WORSE = "The judge got worse meanwhile; whether yours does, measure."
 RISES = "Both axes rise, by intervals without zero, for {names}: {told}."
 NONE = "No method that has been run lifts both axes by intervals without zero."
-FEW = " So few seeds cannot tell how much seeds differ: the intervals are too narrow."
+ENOUGH = 5
+"""Seeds from which on an interval is taken for one: fewer cannot tell how much seeds differ."""
 CONTROLS = {"truth": "the truth for a judge", "sft": "more SFT in place of DPO", "shuffled": "shuffled scores"}
 """Arms of the study that are no way of learning."""
 
@@ -64,7 +67,7 @@ WAYS = [
         "Each step of DPO also reads some of the examples that judging was learnt from, and learns them by their likelihood.",
         "`rehearse` examples a step, read and learnt; nothing is asked or labelled.",
         "there is no EFT, or its judgments are worse than your model's by now: it is pulled back to them. In the study M1 had not"
-        " learnt all that EFT teaches (more SFT, above); where yours has, expect judging to hold rather than rise.",
+        " learnt all that EFT teaches (more SFT, above); where it had, judging held rather than rose.",
     ),
     Way(
         "A likelihood term", MORE, ("nll",),
@@ -154,24 +157,24 @@ WAYS = [
 ]  # fmt: skip
 
 
-def page(figures: Mapping[str, Any]) -> str:
-    """The whole page."""
+def page(figures: Mapping[str, Any], learnt: Mapping[str, Any]) -> str:
+    """The whole page, from the study's figures and those of the arms that began from an M1 that had `learnt` all of EFT."""
     arms: Mapping[str, Any] = figures["arms"]
     controls = "; ".join(f"{called}: {gains(arms[name])}" for name, called in CONTROLS.items() if name in arms)
     rising = [name for name, arm in arms.items() if name not in CONTROLS and both_rise(arm)]
     told = "; ".join(gains(arms[name]) + where_read(arms[name]["read_whole"]) for name in rising)
-    few = FEW if min((len(arms[name]["seeds"]) for name in rising), default=5) < 5 else ""
     head = HEAD.format(
         seeds=max(len(arm["seeds"]) for arm in arms.values()), controls=controls, self=gains(arms["self"]),
         worse=WORSE if arms["self"]["judging_gain"]["high"] < 0 else "",
-        rises=RISES.format(names=", ".join(f"`{name}`" for name in rising), told=told) + few if rising else NONE,
+        rises=RISES.format(names=", ".join(f"`{name}`" for name in rising), told=told) if rising else NONE,
+        learnt="; ".join(f"`{name}`, {_seeds(arm)}: {gains(arm)}" for name, arm in learnt["arms"].items()),
     )  # fmt: skip
     return "\n".join([head, *(line for way in WAYS for line in _of(way, arms))]).rstrip() + "\n"
 
 
 def both_rise(arm: Mapping[str, Any]) -> bool:
-    """True if both axes of an arm rise, by intervals without zero."""
-    return all(arm[axis]["low"] > 0 for axis in ("true_gain", "judging_gain"))
+    """True if both axes of an arm rise, by intervals without zero, on seeds enough."""
+    return len(arm["seeds"]) >= ENOUGH and all(arm[axis]["low"] > 0 for axis in ("true_gain", "judging_gain"))
 
 
 def gains(arm: Mapping[str, Any]) -> str:
@@ -197,14 +200,18 @@ def _measured(way: Way, arms: Mapping[str, Any]) -> Iterator[str]:
     """A line for each arm that was run, and one for those that were not."""
     plain = sum(arms["self"]["spent"].values()) if "self" in arms else 0
     for name in filter(arms.__contains__, way.arms):
-        number, share = len(arms[name]["seeds"]), sum(arms[name]["spent"].values()) / plain
-        seeds, read = f"{number} {'seed' if number == 1 else 'seeds'}", where_read(arms[name]["read_whole"])
-        yield f"`{name}`, {seeds}: {gains(arms[name])}{read}, with {share:.0%} of the tokens."
+        share, read = sum(arms[name]["spent"].values()) / plain, where_read(arms[name]["read_whole"])
+        yield f"`{name}`, {_seeds(arms[name])}: {gains(arms[name])}{read}, with {share:.0%} of the tokens."
     missing = [name for name in way.arms if name not in arms]
     if missing:
         yield f"Not run yet, so that nobody here knows what it gains: {', '.join(f'`{name}`' for name in missing)}."
     if not way.arms:
         yield "This world cannot try it, for its base never read two texts at once, nor changed a prompt."
+
+
+def _seeds(arm: Mapping[str, Any]) -> str:
+    number = len(arm["seeds"])
+    return f"{number} {'seed' if number == 1 else 'seeds'}"
 
 
 def _anchor(title: str) -> str:
@@ -213,5 +220,5 @@ def _anchor(title: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(json.loads(FIGURES.read_text(encoding="utf-8"))), encoding="utf-8")
+    PAGE.write_text(page(*(json.loads(file.read_text(encoding="utf-8")) for file in (FIGURES, LEARNT))), encoding="utf-8")
     print(f"wrote {PAGE}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from selfreward.errors import amount
 from selfreward.lab.micro.compared import ENOUGH
 from selfreward.lab.micro.method_runs import LEARNT
 from selfreward.lab.micro.study import RESAMPLES, spread
@@ -18,7 +19,7 @@ seeds from 100 on, in variants of the world. `rehearse` reads 4 examples in a st
 100 (8 with weight 1, 8 with 4). Nothing of the other arms was tuned. Scores are by the truth, of 5; pairwise accuracy is on
 held-out rankings, ties by half, and a pair with an answer whose judgments cannot be read is wrong. Intervals are 95 %, by
 {resamples:,} bootstrap resamples of seeds, then of prompts or rankings{few}. Δ is the difference of the last model from that of
-plain self-rewarding, paired by seed and prompt; p, of the {compared} methods with {enough} seeds or more, is corrected for so
+plain self-rewarding, paired by seed and prompt; p, of the {compared} with {enough} seeds or more, is corrected for so
 many (Holm), on each axis by itself. Tokens, sampled and trained after M1, are in % of those of plain self-rewarding.
 """
 LEARNT_OUT = """It is `micro-hard` with 9 epochs of SFT in place of 3: M1 has learnt all that EFT teaches, and what judging gains
@@ -43,7 +44,7 @@ def as_page(world: str, figures: Mapping[str, Any]) -> str:
     arms: Mapping[str, Arm] = figures["arms"]
     fewest = min((len(arm["seeds"]) for arm in arms.values()), default=0)
     few = FEW.format(enough=ENOUGH) if fewest < ENOUGH else ""
-    counts = {"compared": figures["compared"], "resamples": RESAMPLES, "enough": ENOUGH}
+    counts = {"compared": amount(figures["compared"], "method"), "resamples": RESAMPLES, "enough": ENOUGH}
     lines = [INTRODUCTION.format(world=world, few=few, **counts)]
     if world == "learnt-out":
         lines += [LEARNT_OUT]
