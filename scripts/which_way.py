@@ -18,8 +18,9 @@ HEAD = """# Which way of learning?
 Written by `scripts/which_way.py`, with the figures of [the study](results/methods.md): a world with a truth (`micro-hard`), a
 model of a million parameters, one budget of tokens, {seeds} seeds or as many as stand beside a figure. *Answers* is what the true
 score gains from M1 to the last model, of 5 points; *judging* what pairwise accuracy gains on held-out rankings; each with its
-95 % interval. *Where all is read*: pairwise accuracy of M1 and of the last model on the rankings of which all judgments of both
-can be read, for much of what judging gains or loses is whether a judgment ends in a score. For comparison: {controls}.
+95 % interval, which with fewer than five seeds is too narrow. *Where all is read*: pairwise accuracy of M1 and of the last
+model on the rankings of which all judgments of both can be read, for much of what judging gains or loses is whether a judgment
+ends in a score. For comparison: {controls}.
 
 What holds for so small a model need not hold for yours, and no method was tuned here beyond what the study says.
 `selfreward check` tells the price of each on your recipe; held-out rankings (`data.heldout_rankings`) tell whether the judge gets
@@ -79,7 +80,7 @@ WAYS = [
         "Consensus of the judge's samples", "Learning to judge: pairs of judgments",
         ("consensus", "consensus+nll", "consensus+replay"),
         "Of K judgments of an answer, the one nearest their mean is learnt against the one farthest from it: no label.",
-        "none for `samples` up to K; more judgments of one answer a prompt above.",
+        "none for `samples` up to K; more judgments of one answer a prompt above, 8 with `nll` here.",
         "`dpo.nll_weight` is 0 (judgments then lose their form), or most samples make the same mistake, which it confirms.",
     ),
     Way(
@@ -186,7 +187,9 @@ def gains(arm: Mapping[str, Any]) -> str:
 
 def where_read(read: Mapping[str, Any]) -> str:
     """Pairwise accuracy where all judgments can be read; empty where there is no such ranking."""
-    return "" if read["last"] is None else f" (where all is read {read['first']:.3f} → {read['last']:.3f})"
+    if read["last"] is None:
+        return ""
+    return f" (where all is read, {read['share']:.0%} of the rankings, {read['first']:.3f} → {read['last']:.3f})"
 
 
 def _of(way: Way, arms: Mapping[str, Any]) -> Iterator[str]:

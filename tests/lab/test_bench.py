@@ -26,6 +26,7 @@ from selfreward.lab.speed.floor import Asked, Need, Shape, candidates, dpo, judg
 from selfreward.lab.speed.ledger import Enough, Ledger
 from selfreward.lab.speed.measure import apart, missing
 from selfreward.lab.speed.overhead import overhead
+from selfreward.lab.speed.sitting import Sitting, plan_sitting
 from selfreward.lab.speed.tables import page
 from selfreward.lab.speed.utilisation import share
 from selfreward.lab.speed.work import Work, by_score, score
@@ -241,13 +242,36 @@ def test_an_earlier_build_runs_a_recipe_by_name_and_one_that_cannot_ends_in_a_li
     asked = []
     monkeypatch.setattr(compare, "apart", lambda call, *given, **rest: asked.append((call.__name__, *given)) or call(*given))
     file = tmp_path / "own.toml"
-    (tmp_path / "selfreward").mkdir()
-    for empty in (file, tmp_path / "selfreward" / "__init__.py"):
+    speed = tmp_path / "selfreward" / "lab" / "speed"
+    speed.mkdir(parents=True)
+    for empty in (file, tmp_path / "selfreward" / "__init__.py", speed / "ours.py"):
         empty.touch()
     for recipe, given in (("micro", "micro"), (str(file), str(file))):
         with pytest.raises(SelfRewardError, match=r"iterations: .*No module named 'selfreward\.lab"):
-            compare.bench(compare.Sitting(overhead=recipe, earlier=str(tmp_path)), tmp_path / "out", tmp_path, print)
+            compare.bench(Sitting(overhead=recipe, earlier=str(tmp_path)), tmp_path / "out", tmp_path, print)
         assert asked.pop() == ("measured_there", tmp_path, "iterations", {"recipe": given}) and not asked
+
+
+@pytest.mark.parametrize("way", [{"kinds": ("sft",)}, {"overhead": "micro"}, {"profile": True}, {"arms": ("a", "o")}])
+def test_a_folder_without_a_package_is_refused_and_this_build_is_not_measured_in_its_place(way, tmp_path):
+    with pytest.raises(SelfRewardError, match="no package selfreward with benches is there") as told:
+        compare.bench(Sitting(earlier=str(tmp_path), model="tiny", **way), tmp_path / "out", tmp_path, print)
+    assert told.value.where == str(tmp_path) and not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_measured_at_all_is_said_at_once(tmp_path):
+    with pytest.raises(SelfRewardError, match=r"has no config\.json"):
+        compare.bench(Sitting(real=True, model=str(tmp_path)), tmp_path / "out", tmp_path, print)
+    with pytest.raises(SelfRewardError, match="no arm is left to measure"):
+        compare.bench(Sitting(arms=("o",), model="tiny"), tmp_path / "out", tmp_path / "world", print)
+    for wrong, now in (
+        ({"device": "gpu"}, "--device cpu or cuda"),
+        ({"dtype": "int8"}, "--dtype"),
+        ({"kinds": ("ppo",)}, "sft, dpo"),
+    ):
+        with pytest.raises(SelfRewardError) as told:
+            plan_sitting(wrong)
+        assert now in told.value.now
 
 
 def test_without_its_sources_another_build_is_left_out(world, tmp_path):
@@ -665,7 +689,7 @@ def sat(monkeypatch, tmp_path):
     monkeypatch.setattr(compare, "missing", lambda arm, work: "")
 
     def sit(**given):
-        sitting = compare.Sitting(judgment_tokens=(32,), repeats=1, **given)
+        sitting = Sitting(judgment_tokens=(32,), repeats=1, **given)
         return compare.bench(sitting, tmp_path / "out", tmp_path, lambda line: None), asked
 
     return sit
@@ -780,5 +804,5 @@ def test_what_the_help_says_of_the_fields_are_their_defaults():
     fields = dict(re.findall(r"^\W*(prompts|judgment_tokens|chunks|judging|dpo|control|earlier|seed)=(\S+)", text, re.MULTILINE))
     assert len(fields) == 8
     assert {name: json.loads(value.strip("'")) for name, value in fields.items()} == {
-        name: json.loads(json.dumps(getattr(compare.Sitting(), name))) for name in fields
+        name: json.loads(json.dumps(getattr(Sitting(), name))) for name in fields
     }

@@ -136,7 +136,8 @@ def engines_section(part: Mapping[str, Any]) -> str:
         f"{work['candidate_tokens']} tokens{judged if work['judging'] else ''}. All are ended as the model ends them. "
         f"{notes.threads(part['threads'])} each{notes.load(part)}, "
         f"{part['date']}. Loading the model is in the candidates of (a) and (b), loading a server's is not; prefix caches are "
-        f"on. `generate()` takes {work['chunks'][0]} prompts a call. A server's seconds are its own and those of what asks it. "
+        f"on. `generate()` takes {work['chunks'][0]} prompts a call. A server's seconds are its own and those of what asks it; "
+        f"where it has more tokens in a second of wall than in one of the processor, it ran on more than one core. "
         f"{', '.join(f'{name} {number}' for name, number in part['packages'].items())}."
     )
     columns = ("tokens", "a processor second", "a second of wall", "÷ (a) float32")

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
-
-from pydantic import PositiveInt, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from typing import Any
 
 from selfreward.errors import SelfRewardError
 from selfreward.lab.speed.earlier import measured_there
 from selfreward.lab.speed.measure import ARMS, alive, apart, can_train, measured, missing
 from selfreward.lab.speed.profiles import by_build
+from selfreward.lab.speed.sitting import Sitting, assert_there
 from selfreward.lab.speed.tables import page
 from selfreward.lab.speed.work import Work
 from selfreward.records import write_whole
@@ -27,73 +24,6 @@ SHORT: dict[str, Any] = {
     "prompt_tokens": 32, "candidate_tokens": 32, "judgment_tokens": 32, "rubric_head": 256, "rubric_tail": 32, "batch": 16,
 }  # fmt: skip
 """Lengths of a sweep, so that thousands of prompts end in minutes."""
-
-
-@dataclass(frozen=True)
-class Sitting:
-    """A plan of measurements."""
-
-    model: str = "1m"
-    """A shape's name, or a folder with a config.json that tells one."""
-    prompts: PositiveInt = 16
-    judgment_tokens: tuple[PositiveInt, ...] = (32, 128)
-    arms: tuple[str, ...] = tuple(ARMS)
-    repeats: PositiveInt = 3
-    chunks: tuple[PositiveInt, ...] = (1, 4, 16)
-    """Prompts in a call of `generate()`: tried once each, the best one for each stage is arm (b)'s."""
-    sweep: tuple[PositiveInt, ...] = ()
-    """Numbers of prompts at which arm (a)'s cost is taken, in place of the arms."""
-    train: bool = False
-    """Utilisation of SFT and DPO, in place of the arms."""
-    lora: bool = False
-    """Train adapters instead of all weights."""
-    dpo: bool = True
-    """True if the arms train on their pairs."""
-    judging: bool = True
-    """True if the arms judge their candidates; if not, they end there."""
-    control: bool = True
-    """True if one arm runs before and after all others too."""
-    earlier: str = ""
-    """The folder with the sources of another build, for arm (o)."""
-    kinds: tuple[Literal["sft", "dpo"], ...] = ()
-    """Trainings to measure alone, beside TRL's, in place of the arms."""
-    rows: PositiveInt = 16
-    """Examples of such a training; pairs, in DPO."""
-    batch: PositiveInt = 8
-    prompt: tuple[PositiveInt, PositiveInt] = (20, 60)
-    """Least and most tokens of a prompt."""
-    response: tuple[PositiveInt, PositiveInt] = (20, 120)
-    """Least and most tokens of a response."""
-    n: PositiveInt = 4
-    """Candidates of a prompt, on real weights."""
-    k: PositiveInt = 3
-    """Judgments of a candidate, on real weights."""
-    real: bool = False
-    """True if `model` is a folder whose own weights are sampled from, by several engines, in place of the arms."""
-    llama: str = ""
-    """The Python of an environment with xllamacpp."""
-    gguf: tuple[str, ...] = ()
-    """Files of the model for llama.cpp."""
-    vllm: str = ""
-    """The Python of an environment with vLLM."""
-    profile: bool = False
-    """True for the shares of what takes the time of each stage, in place of the arms."""
-    overhead: str = ""
-    """A recipe, of which the share of time that is not the model is measured, in place of the arms."""
-    device: str = "cpu"
-    dtype: str = "float32"
-    seed: int = 0
-
-
-def plan_sitting(fields: Mapping[str, Any]) -> Sitting:
-    """The sitting with `fields`. Raises `SelfRewardError` where one has a value that it cannot have."""
-    try:
-        return TypeAdapter(Sitting).validate_python(dict(fields))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0])
-        now = f"Give it as in --set {name}={shlex.quote(json.dumps(getattr(Sitting(), name)))}"
-        raise SelfRewardError(f"{first['msg']}, and not {first['input']!r}", name, now) from error
 
 
 class Figures:
@@ -117,6 +47,7 @@ def bench(sitting: Sitting, out: Path, folder: Path, say: Say) -> Path:
     unknown = [arm for arm in sitting.arms if arm not in ARMS]
     if unknown:
         raise SelfRewardError(f"there is no arm {unknown[0]!r}", "arms", f"Name some of {', '.join(ARMS)}")
+    assert_there(sitting)
     figures = Figures(out, sitting.device)
     if sitting.overhead:
         _overhead(sitting, figures, say)
@@ -183,6 +114,8 @@ def _side_by_side(sitting: Sitting, work: Work, known: dict[str, Any], figures: 
     for line in left_out:
         say(line)
     arms = [arm for arm in sitting.arms if not why[arm]]
+    if not arms:
+        raise SelfRewardError("no arm is left to measure", "arms", f"Name others of {', '.join(ARMS)}")
 
     def run(arm: str, role: str) -> dict[str, Any]:
         seconds = measured(arm, work, say)
