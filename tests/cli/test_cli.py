@@ -224,7 +224,9 @@ def test_ctrl_c_ends_every_command_with_one_line_and_130(monkeypatch, tmp_path):
         assert result.exit_code == 130 and result.stderr.startswith("stopped"), (command, result.output, result.exception)
         assert len(result.stderr.splitlines()) == 1
     tried = {tuple(command) for command in INTERRUPTED.values()}
-    bench = {("bench", way) for way in ("sweep", "training", "trainers", "engines", "overhead")}  # which are one piece of code
+    bench = {
+        ("bench", way) for way in ("sweep", "training", "profile", "trainers", "engines", "overhead")
+    }  # which are one piece of code
     assert [
         name for name in words(typer.main.get_command(app)) - bench if not any(one[: len(name)] == name for one in tried)
     ] == []
@@ -256,7 +258,14 @@ def test_a_file_in_the_place_of_a_run_is_said_to_be_one(tmp_path):
 
 def test_the_laboratory_asks_where_to_write(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    for command in (["lab"], ["bench", "arms"], ["bench", "training"], ["bench", "sweep", "4"], ["bench", "overhead", "micro"]):
+    for command in (
+        ["lab"],
+        ["bench", "arms"],
+        ["bench", "training"],
+        ["bench", "profile"],
+        ["bench", "sweep", "4"],
+        ["bench", "overhead", "micro"],
+    ):
         assert CliRunner().invoke(app, command).exit_code == 2
     assert not list(tmp_path.iterdir())
     asked = []
