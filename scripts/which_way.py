@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from selfreward.errors import amount
+from selfreward.lab.micro.compared import ENOUGH
+
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, FIGURES, LEARNT = DOCS / "which-way.md", DOCS / "results" / "methods.json", DOCS / "results" / "methods-learnt-out.json"
 HEAD = """# Which way of learning?
@@ -36,8 +39,6 @@ better or worse, whatever you take.
 WORSE = "The judge got worse meanwhile; whether yours does, measure."
 RISES = "Both axes rise, by intervals without zero, for {names}: {told}."
 NONE = "No method that has been run lifts both axes by intervals without zero."
-ENOUGH = 5
-"""Seeds from which on an interval is taken for one: fewer cannot tell how much seeds differ."""
 CONTROLS = {"truth": "the truth for a judge", "sft": "more SFT in place of DPO", "shuffled": "shuffled scores"}
 """Arms of the study that are no way of learning."""
 
@@ -204,7 +205,7 @@ def _measured(way: Way, arms: Mapping[str, Any]) -> Iterator[str]:
     plain = sum(arms["self"]["spent"].values()) if "self" in arms else 0
     for name in filter(arms.__contains__, way.arms):
         share, read = sum(arms[name]["spent"].values()) / plain, where_read(arms[name]["read_whole"])
-        yield f"`{name}`, {_seeds(arms[name])}: {gains(arms[name])}{read}, with {share:.0%} of the tokens."
+        yield f"`{name}`, {amount(len(arms[name]['seeds']), 'seed')}: {gains(arms[name])}{read}, with {share:.0%} of the tokens."
     missing = [name for name in way.arms if name not in arms]
     if missing:
         yield f"Not run yet, so that nobody here knows what it gains: {', '.join(f'`{name}`' for name in missing)}."
@@ -213,8 +214,7 @@ def _measured(way: Way, arms: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _seeds(arm: Mapping[str, Any]) -> str:
-    number = len(arm["seeds"])
-    return f"{number} {'seed' if number == 1 else 'seeds'}"
+    return amount(len(arm["seeds"]), "seed")
 
 
 def _anchor(title: str) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from selfreward.records.made import Contrast, Pair, Prompt, Response
 from selfreward.records.requests import NO_FRAME, Asked, Frame
+
+T = TypeVar("T")
 
 
 def in_pairs(pairs: Iterable[Pair]) -> set[str]:
@@ -13,9 +16,9 @@ def in_pairs(pairs: Iterable[Pair]) -> set[str]:
     return {response_id for pair in pairs for response_id in (pair.chosen_id, pair.rejected_id)}
 
 
-def sides(pairs: Iterable[Pair], texts: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(chosen, rejected) text of each of `pairs`, from `texts` by response id."""
-    return [(texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs]
+def sides(pairs: Iterable[Pair], by_id: Mapping[str, T]) -> list[tuple[T, T]]:
+    """(chosen, rejected) of each of `pairs`, such as their texts, from what is known `by_id` of the responses."""
+    return [(by_id[pair.chosen_id], by_id[pair.rejected_id]) for pair in pairs]
 
 
 def texts_in(pairs: Iterable[Pair], responses: Iterable[Response]) -> dict[str, str]:
@@ -29,7 +32,7 @@ def preference_texts(
 ) -> list[tuple[Asked, str, str]]:
     """(prompt, chosen, rejected) as text, for training."""
     prompt_of, texts = {prompt.id: prompt.asked for prompt in prompts}, texts_in(pairs, responses)
-    return [(prompt_of[pair.prompt_id], texts[pair.chosen_id], texts[pair.rejected_id]) for pair in pairs]
+    return [(prompt_of[pair.prompt_id], *both) for pair, both in zip(pairs, sides(pairs, texts), strict=True)]
 
 
 def contrasts(
@@ -41,5 +44,5 @@ def contrasts(
     """
     prompt_of, wanted = {prompt.id: frame(prompt.asked) for prompt in prompts}, in_pairs(pairs)
     answers = {response.id: response.answer for response in responses if response.id in wanted}
-    texts = [(prompt_of[pair.prompt_id], answers[pair.chosen_id], answers[pair.rejected_id]) for pair in pairs]
+    texts = [(prompt_of[pair.prompt_id], *both) for pair, both in zip(pairs, sides(pairs, answers), strict=True)]
     return [text if pair.weight == 1 else (*text, pair.weight) for pair, text in zip(pairs, texts, strict=True)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+L = TypeVar("L", bound=torch.nn.Module)
 PAYS = 1 << 16
 """Fewer weights than this are read so soon that what a call of oneDNN costs by itself, some ten microseconds, is more."""
 OPS = ("_reorder_linear_weight", "_linear_pointwise")
@@ -50,18 +52,22 @@ def pack(model: PreTrainedModel) -> None:
     known = torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, op) for op in OPS)  # type: ignore[no-untyped-call]
     if model.device.type != "cpu" or not known:
         return
-    for parent in [*model.modules()]:
-        for name, child in parent.named_children():
-            if type(child) is torch.nn.Linear and child.weight.numel() >= PAYS:
-                with suppress(RuntimeError):  # numbers that oneDNN does not take on every CPU, as bfloat16 without AVX-512
-                    setattr(parent, name, Packed(child))
+    for parent, name, child in _layers(model, torch.nn.Linear):
+        if child.weight.numel() >= PAYS:
+            with suppress(RuntimeError):  # numbers that oneDNN does not take on every CPU, as bfloat16 without AVX-512
+                setattr(parent, name, Packed(child))
 
 
 @torch.inference_mode()
 def unpack(model: PreTrainedModel) -> None:
     """Put the linear layers of a model back as they were before `pack`."""
-    for parent in [*model.modules()]:
-        for name, child in parent.named_children():
-            if isinstance(child, Packed):
-                setattr(parent, name, child.unpacked())
-    model.tie_weights()
+    packed = _layers(model, Packed)
+    for parent, name, child in packed:
+        setattr(parent, name, child.unpacked())
+    if packed:
+        model.tie_weights()
+
+
+def _layers(model: PreTrainedModel, kind: type[L]) -> list[tuple[torch.nn.Module, str, L]]:
+    """The layers of just this `kind`, each behind the module that has it and its name there."""
+    return [(parent, name, child) for parent in model.modules() for name, child in parent.named_children() if type(child) is kind]

@@ -13,7 +13,7 @@ from typing import Any
 from selfreward.errors import amount, first_line
 from selfreward.lab.speed import notes
 from selfreward.lab.speed.earlier import measured_there
-from selfreward.lab.speed.measure import alive, hush
+from selfreward.lab.speed.measure import alive, silently
 from selfreward.lab.speed.served import Engine, Spoken, engines, spend_served
 from selfreward.lab.speed.trainings import OF_KIND, PACKED, SORTS, spent
 
@@ -40,14 +40,9 @@ def learn(kind: str, lesson: Mapping[str, Any], earlier: str, repeats: int, apar
             if sort == "earlier":
                 found = tried(partial(apart, measured_there, Path(earlier), "training", given, pulse=alive(say, sort)))
             else:
-                found = tried(partial(apart, _spent_silently, given, pulse=alive(say, sort)))
+                found = tried(partial(apart, silently, spent, given, pulse=alive(say, sort)))
             say(f"{kind}, {SORTS[sort]}: {found.get('died') or _seconds(found)}")
             yield {"sort": sort, **found}
-
-
-def _spent_silently(given: Mapping[str, Any]) -> Run:
-    hush()
-    return spent(given)
 
 
 def _seconds(found: Run) -> str:

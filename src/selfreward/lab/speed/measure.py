@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from selfreward.errors import first_line, pip_install
-from selfreward.lab.speed.earlier import measured_there
+from selfreward.lab.speed.earlier import is_there, measured_there
 from selfreward.lab.speed.work import Work
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def missing(arm: str, work: Work) -> str:
     lacking = [name for name in ARMS[arm].needs if find_spec(name) is None]
     if lacking:
         return f"{told} there is no {lacking[0]}. {ARMS[arm].install}"
-    if arm == "o" and not (Path(work.earlier or ".") / "selfreward" / "lab" / "speed" / "ours.py").is_file():
+    if arm == "o" and not is_there(work.earlier):
         return f"{told} no folder of its sources was given. --set earlier=FOLDER/src"
     if ARMS[arm].call.startswith("peers:") and (work.lora or not work.dpo or not work.judging):
         return f"{told} it trains, and all weights, whatever is asked"
@@ -109,6 +109,12 @@ def hush() -> None:
     with open(os.devnull, "w") as nowhere:
         for stream in (1, 2):
             os.dup2(nowhere.fileno(), stream)
+
+
+def silently(call: Callable[..., T], *given: Any) -> T:
+    """`call(*given)`, in a process that prints nothing from then on."""
+    hush()
+    return call(*given)
 
 
 def alive(say: Callable[[str], object], name: str) -> Callable[[float], object]:

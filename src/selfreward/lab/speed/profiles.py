@@ -77,20 +77,13 @@ def in_shares(took: Mapping[str, float], seconds: float) -> dict[str, Any]:
 def by_build(work: Mapping[str, Any], earlier: str, apart: Callable[..., Any], say: Callable[[str], object]) -> dict[str, Any]:
     """`shares` of this build, and of the earlier one whose sources lie in the folder `earlier`, if it is named."""
     from selfreward.lab.speed.earlier import measured_there
-    from selfreward.lab.speed.measure import alive
+    from selfreward.lab.speed.measure import alive, silently
 
-    found = {"selfreward": apart(_silently, work, pulse=alive(say, "a profile"))}
+    found = {"selfreward": apart(silently, shares, work, pulse=alive(say, "a profile"))}
     if earlier:
         pulse = alive(say, "a profile of the earlier build")
         found["selfreward, an earlier build"] = apart(measured_there, Path(earlier), "profile", work, pulse=pulse)
     return found
-
-
-def _silently(work: Mapping[str, Any]) -> dict[str, Any]:
-    from selfreward.lab.speed.measure import hush
-
-    hush()
-    return shares(work)
 
 
 def section(part: Mapping[str, Any]) -> str:

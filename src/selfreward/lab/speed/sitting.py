@@ -12,6 +12,7 @@ from pydantic import PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from selfreward.errors import SelfRewardError
+from selfreward.lab.speed.earlier import is_there
 from selfreward.lab.speed.measure import ARMS
 
 
@@ -90,8 +91,8 @@ def plan_sitting(fields: Mapping[str, Any]) -> Sitting:
 
 def assert_there(sitting: Sitting) -> None:
     """Raise `SelfRewardError` where a folder that `sitting` names is not what it is to be."""
-    if sitting.earlier and not (Path(sitting.earlier) / "selfreward" / "lab" / "speed" / "ours.py").is_file():
-        what = "no package selfreward with benches is there"  # this build would be found in its place
+    if sitting.earlier and not is_there(sitting.earlier):
+        what = "no package selfreward with benches is there"
         raise SelfRewardError(what, sitting.earlier, "Give earlier the src folder of a checkout")
     if sitting.real and not (Path(sitting.model) / "config.json").is_file():
         raise SelfRewardError("has no config.json", sitting.model, "Give a folder with a transformers model")
