@@ -1,6 +1,7 @@
 """A monitor that says `stop` ends the run after its iteration: exit code 3, in words, and no other figure does."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from selfreward.errors import Alarm
 from selfreward.measure.monitors import verdicts
 from selfreward.records import Estimate, Reading, read_jsonl
 from selfreward.reports import write_report
-from selfreward.rundir import JUDGMENTS, LIKELIHOOD_BEFORE, PAIRS, PROMPTS, RESPONSES, open_run
+from selfreward.rundir import JUDGMENTS, LIKELIHOOD_BEFORE, LIKELIHOODS, PAIRS, PROMPTS, RESPONSES, open_run
+from selfreward.stats import mean_scores
 from tinyrun import Moments, count_requests, go, make_world, quiet, tree
 
 FIGURES = {"M1": 0.1, "M2": 0.2, "M3": 0.3, "M4": 0.4, "M5": 0.5}
@@ -251,6 +253,28 @@ def test_a_model_that_was_not_watched_is_no_good_one_to_go_back_to(world, tmp_pa
     assert [model.name for model in found.left] == ["M2", "M3"]
     assert found.models["M4"].measured.parent == found.models["M1"].measured.fingerprint
     assert "M3 is left behind, and the loop goes back to M1" in found.status
+
+
+def test_after_a_rollback_to_m1_its_candidates_have_scores_and_no_likelihoods(world, tmp_path):
+    go(world, tmp_path / "run", judge__method="likelihood", **BACK)
+    run = open_run(tmp_path / "run")
+    grades = mean_scores(run["M3"].records(JUDGMENTS), 1)
+    pairs = list(run["M3"].pairs())
+    assert not run["M3"].records(LIKELIHOODS) and pairs
+    assert all((pair.chosen_score, pair.rejected_score) == (grades[pair.chosen_id], grades[pair.rejected_id]) for pair in pairs)
+    assert run.status.startswith("finished; M2 is left behind")
+
+
+@pytest.mark.parametrize("changes", [{"judge__method": "likelihood"}, {"pairs__rejected_from": "M1"}], ids=["scored", "temporal"])
+def test_a_run_is_finished_though_a_model_that_nobody_measures_was_made_from_m1_again(changes, world, tmp_path):
+    ends = {"planted.rise": {"above": (1.0, 1.0, 0.25, 0.9, 0.9)}}
+    more = {"iterations": 4, "measure__every": 2, "drift__limits": ends, "drift__on_alarm": "rollback"}
+    go(world, tmp_path / "run", **more, **changes)
+    run = open_run(tmp_path / "run")
+    assert run.finished and not run.next_stage and run.status.startswith("finished; M3 is left behind")
+    for file in (tmp_path / "run" / "M4").glob("model*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    assert not open_run(tmp_path / "run").finished
 
 
 def test_before_m1_there_is_nothing_to_go_back_to(world, tmp_path):

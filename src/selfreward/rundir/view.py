@@ -12,7 +12,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import Recipe, begun_with, look_in, read_recipe
 from selfreward.records import Measured, Reading, Records, ending, file_hash, is_held, left_behind, readable, worst
 from selfreward.rundir.branch import no_run, read_branch, recipe_of, recipes
-from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, M1, MEASURED, PAIRS, SEED, PlannedPart, expected
+from selfreward.rundir.layout import DRIFT, HELDOUT_RESPONSES, M1, MEASURED, MODEL, PAIRS, SEED, PlannedPart, expected
 from selfreward.rundir.reading import FolderReader
 from selfreward.rundir.seen import Status, attempts, last_error, last_seen
 
@@ -36,9 +36,9 @@ class ModelView(FolderReader):
 
     @property
     def owed(self) -> list[PlannedPart]:
-        """The missing parts of a model that is not measured yet, or not watched yet where it is to be."""
-        watched = [part for part in self.planned if part.part is DRIFT]
-        whole = self.measured and all(part in self.done for part in watched)
+        """The missing parts of a model that is not whole yet: made, and measured and watched where it is to be."""
+        last = [part for part in self.planned if part.part is (DRIFT if self.is_measured else MODEL)]
+        whole = (self.measured or not self.is_measured) and all(part in self.done for part in last)
         return [] if whole else [part for part in self.planned if part not in self.done]
 
     @property

@@ -61,7 +61,7 @@ def judge_candidates(
     it: ModelFolder, prompts: Sequence[Prompt], responses: Records[Response], recipe: Recipe, model: Checkpoint, cast: Cast
 ) -> Judged:  # fmt: skip
     """Score all `responses` to `prompts`, which `model` gave, in the way that the recipe names."""
-    method, by = recipe.judge.method_for(number(it.name)), cast.judges(recipe.judge, model)
+    method, by = recipe.judge.method_for(number(model.name) + 1), cast.judges(recipe.judge, model)
     if method == "pairwise":
         return _by_comparing(it, prompts, responses, recipe, by[0])
     grader, texts = Grader(recipe.judge), {prompt.id: prompt.asked for prompt in prompts}

@@ -17,7 +17,6 @@ from selfreward.records import (
     MetaJudgment,
     Proposal,
     iter_jsonl,
-    number,
 )
 from selfreward.rundir import JUDGE_PAIRS, LIKELIHOODS, META_JUDGMENTS, PAIRS, PROMPTS, PROPOSED, RANKINGS, VOTES, ModelFolder
 from selfreward.steps.reasons import (
@@ -87,7 +86,7 @@ def _no_pairs(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> NoPairs:
     if field == "judge.samples":
         alike = len({judgment.score for judgment in iteration.judgments} - {None}) < 2  # and more of them would be no different
         by_judgments = "judge.rubric" if recipe.judge.read == "expected" or alike else field
-        field = TIE_FIELDS.get(recipe.judge.method_for(number(it.name)), by_judgments)
+        field = TIE_FIELDS.get(_method(iteration, recipe), by_judgments)
     example = _first(iteration.prompts, ids.get(worst), lambda prompt: prompt.text)
     told = Reason(counted(reasons), f"{worst}, for example: the answers to {cut_short(example)}", field)
     what = sentences(f"no usable pair ({told.counts})", _few_prompts(iteration, it), told.example)
@@ -105,7 +104,7 @@ def _few_prompts(iteration: Iteration, it: ModelFolder) -> str:
 
 def _unscored(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> tuple[str, str, Reason] | None:
     """The thing that came to nothing, its stage, and the reason, where candidates have no score by the recipe's method."""
-    method = recipe.judge.method_for(number(it.name))
+    method = _method(iteration, recipe)
     if method == "scores":
         many = "too few judgments" if any(judgment.score is not None for judgment in iteration.judgments) else "no judgment"
         reason, what, stage = of_judgments(iteration.judgments, recipe), f"{many} could be read", "judgments"
@@ -117,6 +116,11 @@ def _unscored(iteration: Iteration, it: ModelFolder, recipe: Recipe) -> tuple[st
     else:
         reason, what, stage = _of_likelihoods(iteration, it), "too few responses have a likelihood", LIKELIHOODS.name
     return (what, stage, reason) if reason else None
+
+
+def _method(iteration: Iteration, recipe: Recipe) -> str:
+    """The method by which the candidates were scored: means of judgments are M1's candidates' with every method but CREAM."""
+    return "scores" if iteration.scores is None else recipe.judge.method
 
 
 def _of_votes(iteration: Iteration, it: ModelFolder) -> Reason | None:
