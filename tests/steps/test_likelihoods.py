@@ -12,6 +12,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import load_recipe
 from selfreward.records import Judgment, Likelihood, Pair, Response, read_jsonl
 from selfreward.reports import export_run, write_report
+from selfreward.reports.card import CARD
 from selfreward.stats import rank_consistency
 from selfreward.steps.likelihoods import balancing, log_ratios, per_token, without_length
 from tinyrun import count_requests, go, make_world, quiet, tree
@@ -147,6 +148,19 @@ def test_it_goes_on_where_it_was_killed_and_is_shown_and_exported(world, tmp_pat
     export_run(run, tmp_path / "all")
     assert (tmp_path / "all" / "likelihoods_before" / "train.parquet").exists()
     assert of(run / "M4", "heldout_judgments", Judgment)  # measured as ever
+
+
+@pytest.mark.parametrize(
+    ("method", "second", "third"),
+    [
+        ("likelihood", "Candidates were judged by the model itself", "log-likelihood ratio, M2 over the model before it."),
+        ("cream", "the mean log-probability of their tokens by M1.", "log-likelihood ratio, M2 over M1."),
+    ],
+)
+def test_a_card_names_the_model_whose_likelihood_made_the_scores(method, second, third, world, tmp_path):
+    go(world, tmp_path / "run", **WIDE | {"judge__method": method, "iterations": 2})
+    cards = [(tmp_path / "run" / name / "model" / CARD).read_text() for name in ("M2", "M3")]
+    assert second in cards[0] and "likelihood ratio" not in cards[0] and third in cards[1]
 
 
 def test_the_bill_has_a_forced_answer_a_candidate_and_no_judgment(world):

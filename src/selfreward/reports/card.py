@@ -60,17 +60,19 @@ def without_folders(value: Any) -> Any:
 
 METHODS = {
     "pairwise": "The candidates for {model} were compared two at a time, in both orders, by {judge}: a score is a share of wins.",
-    "likelihood": "The candidates for {model} are scored by their log-likelihood ratio, that model over the model before it.",
-    "cream": "The candidates for {model} are scored by their log-likelihood ratio, that model over M1.",
+    "likelihood": "The candidates for {model} are scored by their log-likelihood ratio, {by} over the model before it.",
+    "cream": "The candidates for {model} are scored by their log-likelihood ratio, {by} over M1.",
+    "cream of M1": "The candidates for {model} are scored by the mean log-probability of their tokens by M1.",
     "votes": "The candidates for {model} are scored by the share of a prompt's candidates that came to the same answer.",
 }
 """Ways of scoring in which no judge grades by a rubric."""
 
 
-def scored_how(recipe: Recipe, model: str) -> str:
-    """The method that scored the candidates for `model`, where no judge graded them by the rubric; empty where one did."""
-    text = METHODS.get(recipe.judge.method_for(number(model)), "")
-    return text.format(model=model, judge=judge_of(recipe))
+def scored_how(recipe: Recipe, model: str, by: str) -> str:
+    """The method that scored the candidates of `by` for `model`; empty where a judge graded them by the rubric."""
+    method = recipe.judge.method_for(number(by) + 1)
+    text = METHODS.get(f"{method} of {by}") or METHODS.get(method, "")
+    return text.format(model=model, judge=judge_of(recipe), by=by)
 
 
 def judge_of(recipe: Recipe) -> str:
@@ -113,7 +115,7 @@ def _model_card(standing: RunView, model: Measured) -> str:
         base=str(without_folders(recipe.base)),
         hub_base=Markup(recipe.base) if HUB_ID.fullmatch(recipe.base) and not Path(recipe.base).exists() else None,
         counts={name: _counts(standing[name], made_of) for name in (SEED, *(ancestor.name for ancestor in line))},
-        judge=judge_of(recipe), scored=scored_how(recipe, model.name),
+        judge=judge_of(recipe), scored=scored_how(recipe, model.name, standing.before(model.name)) if model.loop else "",
         shown=without_folders, rubric=Path(recipe.judge.rubric).name, recipe=recipe,
         watched=describe(readings) if readings else "", alarms=[phrase(reading) for reading in alarms(readings)],
         truth=recipe.measure.truth, outside=[m for m in model.head_to_head if m.judge != model.name],
