@@ -31,7 +31,7 @@ from selfreward.stats import place_weights, strengths, weighed_wins
 from selfreward.steps import Grader
 from selfreward.steps.judge_pairs import Lesson, best_against_worst_judgment, limited, most_varied, nearness
 from selfreward.steps.meta_judgments import Battle, MetaJudge
-from tinyrun import count_requests, go, make_world, quiet, tree
+from tinyrun import count_requests, go, make_world, quiet, tree, write_by
 
 MODEL = Checkpoint(name="M1", path="M1", fingerprint="m")
 GRADER, JSON = Grader(JudgeConfig()), Grader(JudgeConfig(form="json"))
@@ -290,6 +290,31 @@ def test_eft_is_replayed_against_what_the_model_misjudges_most(world, tmp_path, 
     assert pairs and [pair[:2] for pair in learnt] == [
         (examples[p.response_id].prompt, examples[p.response_id].response) for p in pairs
     ]
+
+
+@pytest.mark.parametrize("thought", ["It is short. Score: 9", ""], ids=["EFT thinks", "EFT does not"])
+def test_thoughts_are_replayed_on_both_sides_or_on_neither(thought, world, tmp_path, monkeypatch):
+    seen = trained_on(monkeypatch)
+    before = f"<think>\n{thought}\n</think>\n\n" if thought else ""
+    told = Example(prompt="score this", response=f"{before}fine. Score: 5", kind="eft", source="test")
+    own = [Prompt(text=f"tell of the larch number {n}", source="self") for n in range(6)]
+    for name, records in (("eft", [told]), ("own", own)):
+        (world.parent / f"{name}.jsonl").write_text("".join(to_line(record) + "\n" for record in records))
+
+    def write(request):
+        reason = "<think>Hm.</think>" if request.sampling.thinking else ""
+        return f"{reason}Some words of my own. Score: {request.seed % 5}", "stop"
+
+    write_by(monkeypatch, write)
+    replay = {"by": "none", "replay": 3, "share": 0.9, "commonest": 1}
+    go(world, tmp_path / "run", judge_pairs=replay, judge__thinking=20, prompts__from=str(world.parent / "own.jsonl"))
+    (_, chosen, rejected) = next(pair for pair in seen[0] if pair[0] == "score this")
+    if thought:
+        assert (chosen.thought, chosen.text) == (thought, "fine. Score: 5") and rejected.thought == "Hm."
+        rejected = rejected.text
+    else:
+        assert chosen == told.response
+    assert rejected.startswith("Some words of my own. Score: ")
 
 
 def test_a_branch_may_begin_to_teach_the_judge_and_to_stop(world, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from math import floor
 from statistics import fmean, pvariance
 from typing import NamedTuple
 
+from selfreward.engines import written_with
 from selfreward.recipe import JudgePairsConfig, Recipe
 from selfreward.records import (
     Answer,
@@ -180,8 +181,16 @@ def _replayed(
             response_id=name, chosen_id=name, rejected_id=worst.id, chosen_score=targets[name] or 0.0,
             rejected_score=worst.score or 0.0, chosen_strength=0.0, rejected_strength=-off,
         )  # fmt: skip
-        lessons.append(Lesson(pair, right[name].asked, right[name].response, grader.own_turn(worst.rationale).strip()))
+        lessons.append(Lesson(pair, right[name].asked, *_right_and_wrong(right[name].response, worst, grader)))
     return lessons, [_dropped(name, "never_wrong") for name in right if name not in misjudged]
+
+
+def _right_and_wrong(right: str, wrong: Judgment, grader: Grader) -> tuple[Answer, Answer]:
+    """EFT's judgment and one of M_t for training: after their thoughts where M_t was to think and EFT does, else without any."""
+    said = written_with(right) if wrong.thought is not None else None
+    if said is None:
+        return right, grader.own_turn(wrong.rationale).strip()
+    return Reasoned(thought=said.thought, text=said.answer.strip()), _answer(wrong, grader)
 
 
 def limited(lessons: Sequence[Lesson], actor_pairs: int, config: JudgePairsConfig, seed: str) -> Lessons:
