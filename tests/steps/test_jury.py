@@ -67,7 +67,9 @@ OPINIONS = [
 ]
 
 
-@pytest.mark.parametrize(("agreement", "kept"), [(0.0, [0, 1, 2]), (0.3, [0, 1, 2]), (0.5, [0, 1]), (0.67, [0]), (1.0, [0])])
+@pytest.mark.parametrize(
+    ("agreement", "kept"), [(0.0, [0, 1, 2]), (0.3, [0, 1, 2]), (0.5, [0, 1]), (0.66, [0, 1]), (0.67, [0]), (1.0, [0])]
+)
 def test_a_pair_is_kept_where_enough_of_the_jury_would_have_it_and_a_tie_is_not_for_it(agreement, kept):
     before = [Dropped(id="other", stage="pairs", reason="tie")]
     pairs, dropped = without_dissent((PAIRS, before), OPINIONS, agreement)

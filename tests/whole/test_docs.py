@@ -373,6 +373,7 @@ BESIDE_A_METHOD = {
     "judges other than|`judge.by`": {"judge.by": "frozen"},
     "`judge.method`": {"judge.method": "pairwise"},
     '`judge.samples = "adaptive"`': {"judge.samples": "adaptive"},
+    '`judge.checks = "score"`': {"judge.checks": "score"},
     "`pairs.max_fluke`": {"pairs.max_fluke": 0.2},
     "`pairs.policy`": {"pairs.policy": "mine:policy"},
     "`pairs.length_rho`": {"pairs.length_rho": 0.3},
