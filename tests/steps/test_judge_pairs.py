@@ -351,6 +351,21 @@ def test_the_bill_has_battles_added_judgments_and_longer_pairs(world):
     assert lines["M2/model"].sequence.most > plain["M2/model"].sequence.most
 
 
+def test_the_bill_counts_the_judge_pairs_of_all_rounds_that_are_trained_on_again(world, tmp_path, monkeypatch):
+    table = {"by": "consensus", "share": 0.3, "commonest": 1, "rounds": 2}
+    kept = {"iterations": 3, "pairs__accumulate": True, "pairs__chosen_from": "ahead", "prompts__per_iteration": 7}
+    changes = {name.replace("__", "."): value for name, value in kept.items()}
+    recipe = load_recipe(world, {**changes, "judge_pairs": table})
+    material = weigh(stand_in(recipe), [], recipe, lambda texts: [*map(len, texts)], 4)
+    planned = {stage.stage: stage.examples for stage in plan(recipe, material) if stage.stage.endswith(("model", "ahead"))}
+    by_hand = {"M2/model": 7 + 3, "M3/model": 14 + 6, "M4/model": 21 + 6}  # 3 of 10 are .3
+    assert planned == {"M1/model": material.ift + material.eft, **by_hand, "M2/ahead": 7, "M3/ahead": 7, "M4/ahead": 7}
+    seen = trained_on(monkeypatch)
+    go(world, tmp_path / "run", judge_pairs=table, **kept)
+    trained = dict(zip([f"M{t}/{name}" for t in (2, 3, 4) for name in ("ahead", "model")], map(len, seen), strict=True))
+    assert all(trained[name] <= planned[name] for name in trained) and trained["M4/model"] > trained["M2/model"] + 7
+
+
 @pytest.mark.parametrize(
     ("field", "fine", "warned"), [("judge_pairs.share", 0.15, 0.2), ("dpo.nll_weight", 0.1, 0)], ids=["one score", "no form"]
 )

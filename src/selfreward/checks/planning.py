@@ -83,11 +83,12 @@ class _Planner:
         """SFT on IFT, or on the mean and the longest of IFT and EFT; DPO on all pairs that there can be."""
         recipe, seed = self.recipe, self.seed
         if planned.folder not in (SFT, M1):
-            rounds = number(planned.folder) - 1 if recipe.pairs.accumulate else 1
-            pairs, prompt = recipe.prompts.per_iteration * rounds, self._prompt.likely
+            t, all_before = number(planned.folder), recipe.pairs.accumulate and planned.part is MODEL
+            rounds = range(2 if all_before else t, t + 1)
+            pairs, prompt = recipe.prompts.per_iteration * len(rounds), self._prompt.likely
             sequence = self._prompt.plus(self.written, seed.turn)
-            if planned.part is MODEL and recipe.teaches_judging(number(planned.folder)):
-                pairs, sequence, prompt = self._with_judgments(pairs, sequence)
+            if planned.part is MODEL and (taught := sum(map(recipe.teaches_judging, rounds))):
+                pairs, sequence, prompt = self._with_judgments(pairs, taught, sequence)
             number_rehearsed = recipe.dpo.rehearse if planned.part is MODEL and seed.eft else 0
             return TrainingStage(str(planned), pairs, recipe.dpo, sequence, prompt, seed.graded.times(number_rehearsed))
         on = "ift" if planned.folder == SFT else recipe.sft.on
@@ -96,12 +97,12 @@ class _Planner:
         likely = sum(count * span.likely for count, span in parts) / max(examples, 1)
         return TrainingStage(str(planned), examples, recipe.sft, Span(likely, max(span.most for _, span in parts)))
 
-    def _with_judgments(self, pairs: int, sequence: Span) -> tuple[int, Span, float]:
-        """Pairs, and the tokens of a sequence and of its prompt, with as many pairs of judgments as there may be beside."""
+    def _with_judgments(self, pairs: int, rounds: int, sequence: Span) -> tuple[int, Span, float]:
+        """Pairs, and the tokens of a sequence and of its prompt, with as many pairs of judgments as `rounds` may add."""
         assert self.recipe.judge_pairs
-        share, each = self.recipe.judge_pairs.share, self.recipe.prompts.per_iteration
-        candidates = each * (self.recipe.judge_pairs.by != "none") + self.seed.eft * bool(self.recipe.judge_pairs.replay)
-        added = min(candidates, int(share * pairs / (1 - share))) if share < 1 else candidates
+        config, each = self.recipe.judge_pairs, self.recipe.prompts.per_iteration
+        candidates = each * (config.by != "none") + self.seed.eft * bool(config.replay)
+        added = rounds * config.room(candidates, each)
         asked = self._pair.plus(self.seed.rubric)
         judged = asked.plus(self.judgment, self.seed.turn)
         likely = (pairs * sequence.likely + added * judged.likely) / (pairs + added)
@@ -113,9 +114,8 @@ class _Planner:
 
     def _changed(self, planned: PlannedPart) -> Stage | None:
         """A changed prompt for each ranking of two; the text that asks for it is about as long as the rubric for comparing."""
-        prompts = self.recipe.prompts
         prompt = self.seed.prompt.plus(self.seed.pairwise)
-        written = Span(self.seed.prompt.likely, prompts.max_tokens)
+        written = Span(self.seed.prompt.likely, self.recipe.prompts.max_tokens)
         return AskingStage(str(planned), self.base, self.seed.to_rank // 2, 1, prompt, written)
 
     def _worse(self, planned: PlannedPart) -> Stage | None:

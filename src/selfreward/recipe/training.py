@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -270,6 +271,11 @@ class JudgePairsConfig(SamplingConfig):
     replay: int = Field(0, ge=0)
     """Times that M_t judges each of EFT's examples in each iteration; the loss moves away from judgments with another score than
     EFT's."""
+
+    def room(self, candidates: int, pairs: int) -> int:
+        """The most of so many pairs of judgments that `share` allows beside so many pairs of answers."""
+        share = Fraction(str(self.share))
+        return candidates if share == 1 else min(candidates, math.floor(share * pairs / (1 - share)))
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:

@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations
-from math import floor
 from statistics import fmean, pvariance
 from typing import NamedTuple
 
@@ -195,9 +194,8 @@ def _right_and_wrong(right: str, wrong: Judgment, grader: Grader) -> tuple[Answe
 
 def limited(lessons: Sequence[Lesson], actor_pairs: int, config: JudgePairsConfig, seed: str) -> Lessons:
     """The pairs within `config.share` of all pairs, no score of a chosen judgment above `config.commonest`; drawn by `seed`."""
-    rng, share = random.Random(f"{seed} judge pairs"), Fraction(str(config.share))
-    room = len(lessons) if share == 1 else floor(share * actor_pairs / (1 - share))
-    within = sorted(rng.sample(range(len(lessons)), min(room, len(lessons))))
+    rng = random.Random(f"{seed} judge pairs")
+    within = sorted(rng.sample(range(len(lessons)), config.room(len(lessons), actor_pairs)))
     most = _largest([lessons[at].pair.chosen_score for at in within], Fraction(str(config.commonest)))
     by_score: dict[float, list[int]] = defaultdict(list)
     for at in within:
