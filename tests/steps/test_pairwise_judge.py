@@ -11,6 +11,7 @@ from selfreward.errors import SelfRewardError
 from selfreward.recipe import load_recipe
 from selfreward.records import Pair, Preference, Response, read_jsonl
 from selfreward.reports import export_run, write_report
+from selfreward.reports.browse import sample
 from selfreward.rundir import open_run
 from selfreward.steps import combine, flip_rate
 from selfreward.steps.pairwise import win_shares
@@ -86,6 +87,10 @@ def test_a_run_compares_all_candidates_of_a_prompt_in_both_orders_and_learns_fro
         group = [shares[one.id] for one in responses if one.prompt_id == pair.prompt_id and one.id in shares]
         assert (pair.chosen_score, pair.rejected_score) == (shares[pair.chosen_id], shares[pair.rejected_id])
         assert pair.rejected_score == min(group)
+    shown = sample(open_run(tmp_path / "run")["M2"], load_recipe(world, {"judge.method": "pairwise"}).judge, 10**9)
+    drawn = [one for browsed in shown.browsed for one in browsed.candidates]
+    assert {one.response.id for one in drawn if one.below} >= shares.keys()
+    assert all(one.score == (shares[one.response.id] if one.part else None) for one in drawn)
     loop = json.loads((folder / "measured.json").read_text())["loop"]
     assert sum(loop["further"]["preferences"].values()) == len(preferences) and loop["judgments"] == {}
     assert loop["position_flips"] == flip_rate(preferences)
@@ -103,7 +108,7 @@ def test_it_goes_on_where_it_was_killed_and_is_shown_and_exported(world, tmp_pat
     go(world, tmp_path / "run", **PAIRWISE)
     assert tree(tmp_path / "run") == expected and max(asked.values()) == 1
     page = _page(tmp_path / "run", monkeypatch)
-    assert "preferences" in page and "changed with the order" in page and "shown before" in page
+    assert "preferences" in page and "changed with the order" in page and "shown before" in page and "see below" in page
     export_run(tmp_path / "run", tmp_path / "all")
     assert (tmp_path / "all" / "preferences" / "train.parquet").exists()
 
