@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from selfreward.checks import check
 from selfreward.checks.amounts import stand_in, weigh
 from selfreward.checks.planning import plan
 from selfreward.engines.fake import FakeTrainer, write_like_a_model
@@ -122,6 +123,12 @@ def test_the_bill_has_no_judgment_of_a_candidate(world):
     recipe = load_recipe(world, {"judge.method": "votes"})
     lines = [stage.stage for stage in plan(recipe, weigh(stand_in(recipe), [], recipe, lambda texts: [*map(len, texts)], 4))]
     assert [line for line in lines if line.startswith("M2/")][:3] == ["M2/proposed", "M2/responses", "M2/model"]
+
+
+@pytest.mark.parametrize(("n", "told"), [(2, ["warning"]), (3, [])])
+def test_check_warns_of_two_candidates_of_which_neither_can_have_more_votes(n, told, world, tmp_path):
+    found = check(load_recipe(world, {"judge.method": "votes", "responses.n": n}), tmp_path).findings
+    assert [finding.level for finding in found if finding.where == "responses.n"] == told
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ class Trial:
             self.attempt(partial(load_change_rubric, recipe.eft))
         if recipe.judge_pairs:
             self._judge_pairs(recipe.judge_pairs)
-        self._rehearsal()
+        self._material()
         if recipe.cluster:
             self._cluster(recipe.cluster)
         if recipe.trainer.lora and recipe.backend.type != "fake":
@@ -200,10 +200,13 @@ class Trial:
         if config.replay and not self.recipe.data.eft and not self.recipe.makes_eft:
             self.add(Finding("warning", "judge_pairs.replay", "there is no EFT to replay", "Give data.eft or data.rankings"))
 
-    def _rehearsal(self) -> None:
-        """Check that there is something to rehearse."""
+    def _material(self) -> None:
+        """Check that there is something to rehearse, and that one answer can have more votes than another."""
         if self.recipe.dpo.rehearse and not self.recipe.data.eft and not self.recipe.makes_eft:
             self.add(Finding("warning", "dpo.rehearse", "there is no EFT to rehearse", "Give data.eft or data.rankings"))
+        if self.recipe.judge.method == "votes" and self.recipe.responses.n < 3:
+            what = "is 2: their answers have one vote each, or are the same, so that votes give no pair"
+            self.add(Finding("warning", "responses.n", what, "Set it to 8, say"))
 
     def _cluster(self, cluster: ClusterConfig) -> None:
         """Check that several processes can run; a cluster's machines are asked for when the run begins."""
