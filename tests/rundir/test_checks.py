@@ -146,8 +146,8 @@ def test_a_check_that_cannot_be_made_is_refused_before_there_is_a_folder(run, tm
     ({"measure__truth": "checks"}, 'truth = "checks" needs answers that are checked'),
     ({"judge__checks": "anchor"}, 'judge.checks: is "anchor", but no monitor watches'),
     ({"judge__checks": "score", "judge__method": "votes"}, 'checks = "score" takes the place of one judge'),
-    ({"judge__checks": "score", "pairs__max_fluke": 0.1}, "one judge's scores: leave out it or judge.checks"),
-    ({"judge__checks": "score", "dpo__confidence": "consistency"}, "one judge: leave out either it or judge.checks"),
+    ({"judge__checks": "score", "pairs__max_fluke": 0.1}, "leave out it, a jury, judge.method or judge.checks"),
+    ({"judge__checks": "score", "dpo__confidence": "consistency"}, "leave out it, a jury, judge.method or judge.checks"),
 ])  # fmt: skip
 def test_a_recipe_in_which_checks_mean_nothing_is_refused(run, changes, complaint):
     with pytest.raises(SelfRewardError, match=complaint):

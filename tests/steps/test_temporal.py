@@ -184,10 +184,10 @@ def test_it_combines_with_pairs_of_judgments_another_loss_and_averages_and_eft_w
     ("changes", "reason"),
     [
         ({"pairs.length_rho": 0.3}, "have a rule of their own"),
-        ({"judge.by": ["current", "frozen"]}, "leave out them or judge.by"),
-        ({"judge.method": "votes"}, "leave out them or judge.method"),
-        ({"judge.checks": "score"}, "leave out them or judge.checks"),
-        ({"judge.samples": "adaptive"}, "leave out them or judge.samples"),
+        ({"judge.by": ["current", "frozen"]}, "need the scores of one judge"),
+        ({"judge.method": "votes"}, "need the scores of one judge"),
+        ({"judge.checks": "score"}, "leave judge.by, judge.method and judge.checks alone"),
+        ({"judge.samples": "adaptive"}, "a number for judge.samples"),
         ({"dpo.confidence": "consistency"}, "ranks the candidates of one model"),
     ],
 )

@@ -166,19 +166,9 @@ class JudgeConfig(AskingConfig):
         return catches(self.pattern, _numbers(*self.scale))
 
     @property
-    def without_means(self) -> str:
-        """The field for which a candidate's score is not the mean of one judge's judgments of it; empty where it is."""
-        others = {
-            "judge.method": self.method != "scores",
-            "judge.by": len(self.judges) > 1,
-            "judge.checks": self.checks == "score",
-        }
-        return next((field for field, other in others.items() if other), "")
-
-    @property
     def averages(self) -> bool:
         """True if a candidate's score is the mean of one judge's judgments of it."""
-        return not self.without_means
+        return self.method == "scores" and len(self.judges) == 1 and self.checks != "score"
 
     @property
     def rounds(self) -> tuple[str, ...]:
@@ -213,7 +203,7 @@ class JudgeConfig(AskingConfig):
                 f'samples = "adaptive" is for scores: leave out method = "{self.method}", or give a number of samples'
             )
         if self.checks == "score" and (self.method != "scores" or len(self.judges) > 1 or self.samples == "adaptive"):
-            raise ValueError('checks = "score" takes the place of one judge: leave out method, a jury in by, "adaptive"')
+            raise ValueError('checks = "score" takes the place of one judge: leave out method, the jury and "adaptive"')
         if self.method in ("likelihood", "cream") and self.by != "current":
             raise ValueError(f'method = "{self.method}" asks the models of the loop: leave out by, or set it to "current"')
         if self.method == "votes" and self.by != "current":

@@ -92,16 +92,16 @@ class Recipe(Section):
     @classmethod
     def _can_tell_flukes(cls, pairs: PairsConfig, info: ValidationInfo) -> PairsConfig:
         judge = info.data.get("judge")
-        adaptive = "judge.samples" if judge and judge.samples == "adaptive" else ""
-        if pairs.temporal and judge and (field := judge.without_means or adaptive):
-            raise ValueError(
-                f"candidates of other models need the scores of one judge, a number of each: leave out them or {field}"
-            )
-        if pairs.max_fluke is None or not judge:
+        if pairs.temporal and judge and (not judge.averages or judge.samples == "adaptive"):
+            fields = "judge.by, judge.method and judge.checks alone, and a number for judge.samples"
+            raise ValueError(f"candidates of other models need the scores of one judge: leave {fields}")
+        if pairs.max_fluke is None or "judge" not in info.data:
             return pairs
-        if judge.without_means:
-            raise ValueError(f"max_fluke is computed from the noise of one judge's scores: leave out it or {judge.without_means}")
-        if judge.most == 1:
+        if not info.data["judge"].averages:
+            raise ValueError(
+                "max_fluke is computed from the noise of one judge's scores: leave out it, a jury, judge.method or judge.checks"
+            )
+        if info.data["judge"].most == 1:
             raise ValueError("max_fluke is computed from several judgments of one response: judge.samples must be at least 2")
         return pairs
 
@@ -125,10 +125,9 @@ class Recipe(Section):
         if config is None or config.by == "none" or "judge" not in info.data:
             return config
         judge, samples = info.data["judge"], config.samples or info.data["judge"].most
-        if field := "judge.by" if judge.by != "current" else judge.without_means:
-            raise ValueError(
-                f'a model learns from its own judgments, which gave the scores: leave out {field}, or set by = "none"'
-            )
+        if judge.by != "current" or not judge.averages:
+            fields = 'judge.by must be "current", judge.method "scores", and judge.checks not "score"'
+            raise ValueError(f"a model learns from its own judgments: {fields}")
         if judge.samples == "adaptive":
             raise ValueError("all judgments of a response are compared: judge.samples must be a number")
         if samples < max(2, judge.most):
@@ -151,8 +150,10 @@ class Recipe(Section):
             raise ValueError(
                 'confidence = "consistency" ranks the candidates of one model: leave out it or the candidates of others'
             )
-        if field := info.data["judge"].without_means:
-            raise ValueError(f'confidence = "consistency" compares mean scores of one judge: leave out either it or {field}')
+        if not info.data["judge"].averages:
+            raise ValueError(
+                'confidence = "consistency" compares mean scores of one judge: leave out it, a jury, judge.method or judge.checks'
+            )
         if info.data["judge"].by not in ("current", "previous"):
             raise ValueError(
                 'confidence = "consistency" works only with judge.by = "current" or "previous": other judges do not change'
