@@ -25,7 +25,6 @@ from selfreward.records import (
 )
 from selfreward.rundir import (
     HELDOUT_CHECKS,
-    JUDGMENTS,
     LIKELIHOODS,
     LIKELIHOODS_BEFORE,
     LIKELIHOODS_M1,
@@ -36,7 +35,7 @@ from selfreward.rundir import (
     VOTES,
     FolderReader,
 )
-from selfreward.stats import mean_places, mean_scores
+from selfreward.stats import mean_scores
 
 SHOWN = 30
 """The most prompts shown of an iteration."""
@@ -68,7 +67,7 @@ class Candidate(NamedTuple):
     """`chosen`, `rejected` or nothing."""
     remarks: Sequence[Remark] = ()
     below: bool = False
-    """True if what its score is made of stands in `remarks`: comparisons, or likelihoods."""
+    """True if what its score is made of stands below it: comparisons, likelihoods, or a jury's judgments."""
 
 
 class Browsed(NamedTuple):
@@ -150,15 +149,17 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
     reasons = {dropped.id: dropped.reason for dropped in folder.dropped(PAIRS.name).about("id", prompt_ids)}
     preferences = list(folder.records(PREFERENCES).about("prompt_id", prompt_ids))
     scores = mean_scores((judgment for group in judgments.values() for judgment in group), judge.min_valid)
-    if len(judge.judges) > 1:
-        scores = _by_jury(folder, [[response.id for response in group] for group in responses.values()], judge)
+    jury = set(judgments) if len(judge.judges) > 1 else set[str]()
+    scores = {name: score for name, score in scores.items() if name not in jury}  # a place is no mean of judgments
     parts = (LIKELIHOODS, LIKELIHOODS_BEFORE, LIKELIHOODS_M1)
     likely = [record for part in parts for record in folder.records(part).about("response_id", response_ids)]
     votes = list(folder.records(VOTES).about("response_id", response_ids))
     scores |= {vote.response_id: vote.votes / vote.of for vote in votes}
-    below = {record.response_id for record in likely} | {
-        one for verdict in preferences for one in (verdict.first, verdict.second)
-    }
+    below = (
+        jury
+        | {record.response_id for record in likely}
+        | {one for verdict in preferences for one in (verdict.first, verdict.second)}
+    )
     remarks = _remarks(votes, preferences, likely, list(folder.records(META_JUDGMENTS).about("response_id", response_ids)))
     for check in folder.records(HELDOUT_CHECKS).about("response_id", response_ids):
         remarks[check.response_id].append(Remark(_of_check(check), ""))
@@ -172,13 +173,6 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
             for r in responses[prompt.id]
         ]
         yield Browsed(prompt, shown_of, pair, "" if pair else reasons.get(prompt.id, ""))
-
-
-def _by_jury(folder: FolderReader, groups: Sequence[Sequence[str]], judge: JudgeConfig) -> dict[str, float]:
-    """The mean place of each candidate by its id; `groups`: those of one prompt each."""
-    shown = {name for group in groups for name in group}
-    rounds = (folder.records(JUDGMENTS.named(name)).about("response_id", shown) for name in judge.rounds)
-    return mean_places(groups, [mean_scores(said, judge.min_valid) for said in rounds])
 
 
 def _of_check(check: Check) -> str:
