@@ -112,8 +112,20 @@ def test_figures_by_hand(here):
     }  # fmt: skip
 
 
+def test_rows_as_tables_keep_them(here):
+    rows = [
+        {**row("a b c", ("punctuation:no_comma", {})), "kwargs": [None]},
+        row("d e f", ("length_constraints:number_words", {"relation": "at least", "num_words": 3.0, "N": float("nan")})),
+    ]
+    found, by_name = figures(evaluate("judges:Echo", write_rows(here / "asked.jsonl", rows)))
+    assert by_name["instructions followed, strict %"]["value"] == 100 and found["outcomes"] == {"checked": 2}
+
+
 def test_rows_that_cannot_be_checked_are_refused_before_anything_is_asked(here):
     unknown = write_rows(here / "unknown.jsonl", [row("p", ("punctuation:no_comma", {})), row("p", ("made:up", {}))])
-    assert "unknown.jsonl, row 2: no checker knows 'made:up'" in complaint(evaluate("judges:Echo", unknown))
+    assert "unknown.jsonl, row 2: instruction 1: id: no checker knows 'made:up'" in complaint(evaluate("judges:Echo", unknown))
+    open_ = row("p", ("punctuation:no_comma", {}), ("length_constraints:number_words", {"num_words": 3}))
+    said = complaint(evaluate("judges:Echo", write_rows(here / "open.jsonl", [open_])))
+    assert "open.jsonl, row 1: instruction 2: kwargs: length_constraints:number_words lacks relation" in said
     short = write_rows(here / "short.jsonl", [{"prompt": "p", "instruction_id_list": ["a", "b"], "kwargs": [{}]}])
     assert "2 instructions and arguments of 1" in complaint(evaluate("judges:Echo", short))

@@ -15,7 +15,7 @@ from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import AnsweringConfig, Located
 from selfreward.records import Check, Figure, Findings, How, Instruction, Prompt, Response, digest, holds
 from selfreward.rundir import CHECKS, Part
-from selfreward.steps import NO_DATA, Answering, check, known_checkers
+from selfreward.steps import NO_DATA, Answering, check, fault_of
 
 HOWS: tuple[How, How] = ("strict", "loose")
 
@@ -26,13 +26,16 @@ class Task(Row):
     prompt: str
     kinds: tuple[str, ...] = Field(validation_alias=AliasChoices("instruction_id_list"))
     """The instructions in it, each the kind of one."""
-    arguments: tuple[dict[str, Any], ...] = Field(validation_alias=AliasChoices("kwargs"))
+    arguments: tuple[dict[str, Any] | None, ...] = Field(validation_alias=AliasChoices("kwargs"))
     """Arguments of each instruction; those that are null are not its."""
 
     @property
     def instructions(self) -> list[Instruction]:
         """The checks of its answer."""
-        return [Instruction(id=kind, kwargs=given) for kind, given in zip(self.kinds, self.arguments, strict=True)]
+        return [
+            Instruction.model_validate({"id": kind, "kwargs": given})
+            for kind, given in zip(self.kinds, self.arguments, strict=True)
+        ]
 
     @model_validator(mode="after")
     def _known(self) -> Task:
@@ -57,12 +60,11 @@ class Checkable(Settings):
         return read_rows(self.data, Task)
 
     def load(self) -> object:
-        """Read the prompts. Raises `SelfRewardError` where no checker knows an instruction."""
-        known = known_checkers()
+        """Read the prompts. Raises `SelfRewardError` where an instruction cannot be checked."""
         for number, task in enumerate(self.tasks, start=1):
-            for kind in task.kinds:
-                if kind not in known:
-                    raise SelfRewardError(f"no checker knows {kind!r}", f"{self.data}, row {number}", "Leave the row out")
+            for at, instruction in enumerate(task.instructions, start=1):
+                if fault := fault_of(instruction):
+                    raise SelfRewardError(f"instruction {at}: {fault[0]}", f"{self.data}, row {number}", fault[1])
         return self.tasks
 
     def find(self, trial: Trial) -> Findings:
