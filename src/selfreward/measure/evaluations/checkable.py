@@ -74,18 +74,18 @@ class Checkable(Settings):
         answering = Answering(self.responses.sampling, frame=self.responses.frame)
         answers = list(trial.at.ask(part, answering, prompts, trial.model))
         checked = [
-            check(task.instructions, task.prompt, answer, self.seed) if answer.answered else []
+            [] if answer.finish == "error" else check(task.instructions, task.prompt, answer, self.seed)
             for task, answer in zip(self.tasks, answers, strict=True)
         ]
         trial.at.keep(CHECKS, ([result for of_prompt in checked for result in of_prompt], []))
         every = [result for of_prompt in checked for result in of_prompt]
         outcomes = Counter(result.label for result in every)
-        outcomes["no_answer"] = sum(not answer.answered for answer in answers)
+        outcomes["no_answer"] = sum(answer.finish == "error" for answer in answers)
         return Findings(
             prompts_digest=digest(prompts),
             figures=[*self._figures(checked, every), *lengths(answers)],
             outcomes=dict(sorted((+outcomes).items())),
-            note="Checked by if-verifiable; an empty answer follows nothing. "
+            note="Checked by if-verifiable; an empty answer, and a thought without an end, follows nothing. "
             + (f"Unchecked instructions are in no figure. {NO_DATA}. " if any("NLTK" in name for name in outcomes) else "")
             + "Comparable with published figures of the same file.",
             breakdown={"instruction": self._by_kind(every)},
