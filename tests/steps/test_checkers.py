@@ -160,6 +160,7 @@ def test_empty_arguments_are_other_kinds_and_whole_numbers_are_whole():
     assert checked(given, "A b.\n\nC d.") is True
     assert Instruction.model_validate({"id": None, "kwargs": {"N": None}, "pattern": "a", "answer": None}).kwargs == {}
     assert Instruction.model_validate({"id": "punctuation:no_comma", "kwargs": None}).kwargs == {}
+    assert Prompt.model_validate({"text": "Say it.", "source": "seed", "checks": None}).checks == ()
 
 
 @pytest.mark.parametrize("checks", ['"all"', '[{"id": 3}]', '[{"pattern": "("}]', "[{}]", "[3]", "{", "null"])
@@ -172,7 +173,8 @@ def test_malformed_rows_are_left_to_whoever_loads_the_file(tmp_path, checks):
 @pytest.mark.parametrize(("checks", "complaint"), [
     ('[{"pattern": "("}]', "prompts.jsonl:1: checks.0.pattern: not a regular expression"),
     ('[{"id": "a", "answer": "b"}]', "prompts.jsonl:1: checks.0: give one of id, pattern and answer"),
-    ('[{"answer": " "}]', "checks.0: answer is empty"), ('[{"ids": "a"}]', "prompts.jsonl:1: checks.0.ids"),
+    ('[{"answer": " "}]', "checks.0: answer is empty"),
+    ('[{"pattern": ""}]', "checks.0: pattern is empty, and matches every"), ('[{"ids": "a"}]', "prompts.jsonl:1: checks.0.ids"),
 ])  # fmt: skip
 def test_a_malformed_check_is_refused_with_its_line_and_field_when_it_is_loaded(tmp_path, checks, complaint):
     file = tmp_path / "prompts.jsonl"

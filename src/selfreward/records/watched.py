@@ -134,11 +134,17 @@ class Instruction(Record):
             raise ValueError("kwargs are the arguments of an id")
         if self.answer is not None and not self.answer.strip():
             raise ValueError("answer is empty")
+        if self.pattern == "":
+            raise ValueError("pattern is empty, and matches every answer")
         return self
 
 
-Checks = Annotated[tuple[Instruction, ...], Field(exclude_if=lambda checks: not checks)]
-"""The checks of a prompt; left out of a line where there are none."""
+def _given(checks: Any) -> Any:
+    return () if checks is None else checks
+
+
+Checks = Annotated[tuple[Instruction, ...], BeforeValidator(_given), Field(exclude_if=lambda checks: not checks)]
+"""The checks of a prompt; left out of a line where there are none, and null in tables."""
 
 
 class Check(Record):
