@@ -66,6 +66,23 @@ def test_failures_and_missing_verdicts_are_counted_and_in_no_figure(here):
     assert by_name["win rate %"]["value"] == 100 and by_name["win rate %"]["n"] == 1
 
 
+def test_rows_of_one_text_are_played_each_and_an_empty_baseline_loses(here):
+    # echoed: longer than the first by 2 (both orders won), shorter than the second by 11 (much lost), longer than nothing by 3
+    found, by_name = figures(evaluate("judges:Echo", *place(here, ["a", "abcdefghijklmn", ""], ["abc", "abc", "abc"])))
+    assert found["outcomes"] == {"decided": 6} and by_name["win rate %"]["value"] == 100 * (2 + 0 + 2) / (2 + 6 + 2)
+    flips = by_name["verdicts that change with the order %"]
+    assert (flips["value"], flips["n"]) == (0, 3)
+    assert {figure["name"]: figure["value"] for figure in found["breakdown"]["category"]} == {"easy": 100, "hard": 25}
+
+
+def test_answers_of_two_models_in_one_file_are_refused(here):
+    given = place(here, ["a", "b"], ["abc", "abcd"])
+    baseline = here / "baseline.jsonl"
+    baseline.write_text(baseline.read_text() * 2)
+    line = complaint(evaluate("judges:Echo", *given))
+    assert "baseline.jsonl: has several answers to '0'. Give the answers of one model, one to each prompt" in line
+
+
 def test_rows_of_version_01_are_read_too(here):
     rows = [{"question_id": "q", "cluster": "c", "turns": [{"content": "abc"}]}]
     said = [{"question_id": "q", "choices": [{"index": 0, "turns": [{"content": "a", "token_len": 1}]}]}]

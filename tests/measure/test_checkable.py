@@ -1,8 +1,10 @@
 """IFEval and IFBench: verdicts as IFBench's own checkers recorded them, what cannot be checked, and figures by hand."""
 
+import json
 import socket
 from collections import Counter
 
+import pandas
 import pytest
 from test_evaluate import complaint, evaluate, figures, here, write_rows
 
@@ -112,8 +114,42 @@ def test_figures_by_hand(here):
     }  # fmt: skip
 
 
+def test_rows_as_tables_keep_them(here):
+    rows = [
+        {**row("a b c", ("punctuation:no_comma", {})), "kwargs": [None]},
+        row("d e f", ("length_constraints:number_words", {"relation": "at least", "num_words": 3.0, "N": float("nan")})),
+    ]
+    found, by_name = figures(evaluate("judges:Echo", write_rows(here / "asked.jsonl", rows)))
+    assert by_name["instructions followed, strict %"]["value"] == 100 and found["outcomes"] == {"checked": 2}
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.json", "a.jsonl", "a"])
+def test_a_file_is_read_as_it_was_saved(here, name):
+    rows = [row("a, b", ("punctuation:no_comma", {})), row("a b", ("punctuation:no_comma", {"num_bullets": None}))]
+    path = here / name
+    if name == "a.parquet":
+        pandas.DataFrame(rows).to_parquet(path)
+    elif name == "a.json":
+        path.write_text(json.dumps({"rows": rows}, indent=1))
+    else:
+        path.write_text("\ufeff" + "\n".join(json.dumps(each) for each in rows), encoding="utf-8")
+    found, by_name = figures(evaluate("judges:Echo", str(path)))
+    assert found["kind"] == "ifeval" and by_name["instructions followed, strict %"]["value"] == 50
+
+
+def test_a_thought_without_an_end_follows_nothing_and_a_failure_is_in_no_figure(here):
+    asked = ["none here", "<think> and no end", "<think>a, b</think> none here", "fail"]
+    file = write_rows(here / "asked.jsonl", [row(text, ("punctuation:no_comma", {})) for text in asked])
+    found, by_name = figures(evaluate("judges:Failing", file, "--set", "responses.thinking=20"))
+    rate = by_name["prompts followed, strict %"]
+    assert (rate["value"], rate["n"]) == (pytest.approx(200 / 3), 3) and found["outcomes"] == {"checked": 3, "no_answer": 1}
+
+
 def test_rows_that_cannot_be_checked_are_refused_before_anything_is_asked(here):
     unknown = write_rows(here / "unknown.jsonl", [row("p", ("punctuation:no_comma", {})), row("p", ("made:up", {}))])
-    assert "unknown.jsonl, row 2: no checker knows 'made:up'" in complaint(evaluate("judges:Echo", unknown))
+    assert "unknown.jsonl, row 2: instruction 1: id: no checker knows 'made:up'" in complaint(evaluate("judges:Echo", unknown))
+    open_ = row("p", ("punctuation:no_comma", {}), ("length_constraints:number_words", {"num_words": 3}))
+    said = complaint(evaluate("judges:Echo", write_rows(here / "open.jsonl", [open_])))
+    assert "open.jsonl, row 1: instruction 2: kwargs: length_constraints:number_words lacks relation" in said
     short = write_rows(here / "short.jsonl", [{"prompt": "p", "instruction_id_list": ["a", "b"], "kwargs": [{}]}])
     assert "2 instructions and arguments of 1" in complaint(evaluate("judges:Echo", short))

@@ -158,7 +158,7 @@ def test_what_is_neither_an_evaluation_nor_a_file_of_one_is_refused(here):
     )
     (here / "rows.parquet").write_bytes(b"PAR1\xff\xfe")
     line = complaint(evaluate("judges:Length", "rows.parquet"))
-    assert "is not UTF-8 text. Name the evaluation (alpaca-eval, " in line and "--data" in line
+    assert "rows.parquet: does not show its evaluation: cannot be read (" in line and "--data" in line
     file = write_rows(here / "odd.jsonl", [{"question": 1}])
     assert "its rows have none of turns, responses, " in complaint(evaluate("judges:Length", file))
 

@@ -20,7 +20,7 @@ def pair(label="A>B", source="mmlu-pro-law", first="right", second="wrong"):
 
 def row(number, first, second, label, source="livebench-math"):
     texts = {"question": f"q{number}", "response_A": first, "response_B": second}
-    return {"pair_id": str(number), "source": source, "label": label, **texts}
+    return {"pair_id": number, "source": source, "label": label, **texts}
 
 
 # JudgeBench
@@ -93,7 +93,8 @@ def test_the_matrix_by_hand():
 def test_a_judge_by_length_gains_where_style_helps_and_loses_where_it_misleads(here):
     rows = [{"prompt": "p", "chosen": ["a", "a b", "a b c"], "rejected": ["d", "d e", "d e f"]}]
     (here / "rm.json").write_text(json.dumps(rows))
-    found, by_name = figures(evaluate("judges:Length", "rm-bench", "--data", "rm.json", "--set", "grading.samples=1"))
+    found, by_name = figures(evaluate("judges:Length", "rm.json", "--set", "grading.samples=1"))
+    assert found["kind"] == "rm-bench"
     values = {name: figure["value"] for name, figure in by_name.items()}
     assert (values["easy %"], values["normal %"], values["hard %"]) == (100, 50, 0)
     assert (values["easy, ties wrong %"], values["normal, ties wrong %"], values["hard, ties wrong %"]) == (100, 0, 0)

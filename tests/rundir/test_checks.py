@@ -67,6 +67,8 @@ def test_checks_that_score_decide_the_pairs_and_the_judge_is_asked_about_no_othe
     told = [(said[p.chosen_id].text, said[p.rejected_id].text, p.chosen_score, p.rejected_score) for p in pairs]
     assert told == [("birch", "an oak", 4, pytest.approx(8 / 3))] * 3 + [("an oak", "birch", 4, 1)]
     # of the two other trees both answers pass all
+    loop = json.loads((m2 / "measured.json").read_text())["loop"]
+    assert loop["true_score"]["value"] == pytest.approx((3 * (4 + 8 / 3) + 2 * 2 * 4) / 10)
     stone = {response.id for response in said.values()} - {c.response_id for c in records(m2, "checks", Check)}
     assert {judgment.response_id for judgment in records(m2, "judgments", Judgment)} == stone and len(stone) == 2
 
@@ -146,8 +148,8 @@ def test_a_check_that_cannot_be_made_is_refused_before_there_is_a_folder(run, tm
     ({"measure__truth": "checks"}, 'truth = "checks" needs answers that are checked'),
     ({"judge__checks": "anchor"}, 'judge.checks: is "anchor", but no monitor watches'),
     ({"judge__checks": "score", "judge__method": "votes"}, 'checks = "score" takes the place of one judge'),
-    ({"judge__checks": "score", "pairs__max_fluke": 0.1}, "leave out it, a jury, judge.method or judge.checks"),
-    ({"judge__checks": "score", "dpo__confidence": "consistency"}, "leave out it, a jury, judge.method or judge.checks"),
+    ({"judge__checks": "score", "pairs__max_fluke": 0.1}, "leave out it, or a jury, judge.method and judge.checks = .score."),
+    ({"judge__checks": "score", "judge_pairs": {}}, "learns from its own judgments: .*; leave out judge.checks = .score."),
 ])  # fmt: skip
 def test_a_recipe_in_which_checks_mean_nothing_is_refused(run, changes, complaint):
     with pytest.raises(SelfRewardError, match=complaint):

@@ -242,22 +242,22 @@ class Measurer:
             for p in iteration.pairs
             if {p.chosen_id, p.rejected_id} <= true.keys()
         ]
-        characters, with_truth, judged = 0, set(), []
+        characters, known, judged = 0, list[tuple[str, float]](), list[tuple[float, float]]()
         for response in iteration.responses:
             characters += len(response.text)
             if response.id in true:
-                with_truth.add(response.prompt_id)
+                known.append((response.prompt_id, true[response.id].score))
                 judged += [(scores[response.id], true[response.id].score)] if response.id in scores else []
         return LoopStats(
             proposals=iteration.proposals, prompts=len(iteration.prompts), dropped_prompts=folder.dropped(PROMPTS),
-            well_formed=len(with_truth) / len(iteration.prompts) if true else None,
+            well_formed=len({prompt for prompt, _ in known}) / len(iteration.prompts) if true else None,
             distinct_prompts=len({prompt.id for prompt in iteration.prompts}),
             responses=len(iteration.responses), response_length=characters / max(len(iteration.responses), 1),
             judgments=dict(sorted(tally.outcomes.items())), score_histogram=tally.histogram,
             pairs=len(iteration.pairs), dropped_pairs=folder.dropped(PAIRS),
             untrained_pairs=folder.receipt(MODEL).get("dropped", {}),
             self_score=intervals.mean([own for own, _ in judged] or list(scores.values()), *self._resampling),
-            true_score=intervals.mean([t for _, t in judged], *self._resampling),
+            true_score=intervals.mean([t for _, t in judged or known], *self._resampling),
             pairs_right=_average([chosen > rejected for chosen, rejected in true_scores]) if true_scores else None,
             pairs_wrong=_average([chosen < rejected for chosen, rejected in true_scores]) if true_scores else None,
             further=_further(folder, self.recipe), position_flips=flip_rate(iteration.preferences), told=dict(iteration.told),

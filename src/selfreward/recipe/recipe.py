@@ -23,6 +23,9 @@ from selfreward.recipe.measuring import CHECKS, DriftConfig, MeasureConfig, Pair
 from selfreward.recipe.training import DPOConfig, JudgePairsConfig, SelectConfig, SFTConfig, TrainerConfig
 from selfreward.records import readable
 
+OTHERWISE = 'a jury, judge.method and judge.checks = "score"'
+"""Settings by which a candidate's score is no mean of one judge's."""
+
 
 class Recipe(Section):
     """Everything a run depends on."""
@@ -98,9 +101,7 @@ class Recipe(Section):
         if pairs.max_fluke is None or "judge" not in info.data:
             return pairs
         if not info.data["judge"].averages:
-            raise ValueError(
-                "max_fluke is computed from the noise of one judge's scores: leave out it, a jury, judge.method or judge.checks"
-            )
+            raise ValueError("max_fluke is computed from the noise of one judge's scores: leave out it, or " + OTHERWISE)
         if info.data["judge"].most == 1:
             raise ValueError("max_fluke is computed from several judgments of one response: judge.samples must be at least 2")
         return pairs
@@ -126,8 +127,8 @@ class Recipe(Section):
             return config
         judge, samples = info.data["judge"], config.samples or info.data["judge"].most
         if judge.by != "current" or not judge.averages:
-            fields = 'judge.by must be "current", judge.method "scores", and judge.checks not "score"'
-            raise ValueError(f"a model learns from its own judgments: {fields}")
+            what = 'a model learns from its own judgments: judge.by must be "current", and judge.method "scores"'
+            raise ValueError(f'{what}; leave out judge.checks = "score"' if judge.checks == "score" else what)
         if judge.samples == "adaptive":
             raise ValueError("all judgments of a response are compared: judge.samples must be a number")
         if samples < max(2, judge.most):
@@ -151,9 +152,7 @@ class Recipe(Section):
                 'confidence = "consistency" ranks the candidates of one model: leave out it or the candidates of others'
             )
         if not info.data["judge"].averages:
-            raise ValueError(
-                'confidence = "consistency" compares mean scores of one judge: leave out it, a jury, judge.method or judge.checks'
-            )
+            raise ValueError('confidence = "consistency" compares mean scores of one judge: leave out it, or ' + OTHERWISE)
         if info.data["judge"].by not in ("current", "previous"):
             raise ValueError(
                 'confidence = "consistency" works only with judge.by = "current" or "previous": other judges do not change'

@@ -208,7 +208,7 @@ class LoopStats(Record):
     self_score: Estimate | None
     """Mean of the candidates' mean scores."""
     true_score: Estimate | None
-    """Mean true score of the same candidates."""
+    """Mean true score of the same candidates; where none of them has one, of all that have."""
     further: dict[str, dict[str, int]] = Field({}, exclude_if=lambda stages: not stages)
     """Stages beside those of the paper that the model was made by, with their counts by outcome, or of records and by reason."""
     told: dict[str, float] = Field({}, exclude_if=lambda told: not told)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, model_validator
 
 from selfreward.errors import amount
 from selfreward.records.base import Record, compiles
@@ -99,19 +99,27 @@ class Likelihood(Sampled):
 How = Literal["strict", "loose"]
 
 
+def _meant(kwargs: Any) -> Any:
+    """Arguments without the empty ones, which tables have for those of other kinds; whole numbers, which tables keep as 3.0."""
+    if not isinstance(kwargs, dict):
+        return {} if kwargs is None else kwargs
+    given = {name: value for name, value in kwargs.items() if value is not None and value == value}
+    return {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in given.items()}
+
+
 class Instruction(Record):
     """Something that a program can check in an answer. Exactly one of `id`, `pattern` and `answer` is given."""
 
     id: str | None = Field(None, exclude_if=lambda value: value is None)
     """The name that IFEval or IFBench has for the kind of instruction: `length_constraints:number_words`."""
-    kwargs: dict[str, Any] = Field({}, exclude_if=lambda value: not value)
+    kwargs: Annotated[dict[str, Any], BeforeValidator(_meant)] = Field({}, exclude_if=lambda value: not value)
     """Arguments of an `id`, as IFEval and IFBench have them."""
     pattern: Annotated[str | None, AfterValidator(lambda value: value if value is None else compiles(value))] = Field(
         None, exclude_if=lambda value: value is None
     )
     """A regular expression that the answer matches somewhere, ignoring case."""
     answer: str | None = Field(None, exclude_if=lambda value: value is None)
-    """The known answer, with which the answer ends; case, white space, and marks at the end aside."""
+    """The known answer, with which the answer ends; case, white space, marks around it, TeX boxes and groups of digits aside."""
 
     @property
     def name(self) -> str:
@@ -126,11 +134,17 @@ class Instruction(Record):
             raise ValueError("kwargs are the arguments of an id")
         if self.answer is not None and not self.answer.strip():
             raise ValueError("answer is empty")
+        if self.pattern == "":
+            raise ValueError("pattern is empty, and matches every answer")
         return self
 
 
-Checks = Annotated[tuple[Instruction, ...], Field(exclude_if=lambda checks: not checks)]
-"""The checks of a prompt; left out of a line where there are none."""
+def _given(checks: Any) -> Any:
+    return () if checks is None else checks
+
+
+Checks = Annotated[tuple[Instruction, ...], BeforeValidator(_given), Field(exclude_if=lambda checks: not checks)]
+"""The checks of a prompt; left out of a line where there are none, and null in tables."""
 
 
 class Check(Record):

@@ -2,12 +2,14 @@
 
 IFEval: Zhou et al. 2023, arXiv 2311.07911. IFBench: Pyatkin et al. 2025, arXiv 2507.02833. Both are checked by the library
 if-verifiable. Some of its checkers read sentences and parts of speech with NLTK's data, some ask a language detector, some draw
-what their arguments leave open; here nothing is downloaded, and what is drawn comes from the seed.
+what their arguments leave open; here nothing is downloaded, and what is drawn comes from the seed. IFEval's two prompts of `#`
+and `!`, and IFBench's one of a span from word 0, are checked as they ask, where the published checkers draw a letter and a word.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,14 +24,14 @@ from selfreward.errors import SelfRewardError, first_line, pip_install
 from selfreward.recipe import SourceConfig
 from selfreward.records import Check, Checks, Instruction, Prompt, Response, whole_json
 from selfreward.steps.containers import rows_of
+from selfreward.steps.known_answers import ends_with
 
 NO_DATA = "Give it NLTK's data (python -m nltk.downloader punkt punkt_tab stopwords averaged_perceptron_tagger_eng)"
 READ, SECONDS = 20_000, 2.0
 """Characters of an answer that a pattern is tried on, and seconds that it may take: answers are hostile, patterns go back."""
 SLOW = f"its pattern took more than {SECONDS:g} seconds"
 PROBE = "One word, then another."
-AT_THE_END = " \t\n*_`\"'“”’.!)]"
-"""Marks behind an answer that are no part of it."""
+LETTERS, SPAN = "keywords:letter_frequency", "repeat:repeat_span"
 
 
 @cache
@@ -44,7 +46,35 @@ def known_checkers() -> Mapping[str, Any]:
         what = f"needs the library if-verifiable ({error})"
         raise SelfRewardError(what, "checks", f"Install it: {pip_install('eval')}") from error
     langdetect.DetectorFactory.seed = 0
-    return {**IFEVAL, **IFBENCH}
+    published = {**IFEVAL, **IFBENCH}
+    return published | {LETTERS: _of_any_letter(published[LETTERS]), SPAN: _from_any_word(published[SPAN])}
+
+
+def _of_any_letter(checker: Any) -> Any:
+    """The published checker, that counts the mark it is asked for: of IFEval's `#` and `!` the published one draws a letter."""
+
+    class AnyLetter(checker):
+        def build_description(self, *, letter: Any = None, **others: Any) -> Any:
+            mark = isinstance(letter, str) and len(letter) == 1 and not letter.isspace()
+            described = super().build_description(letter="a" if mark else letter, **others)
+            if mark:
+                self._letter = letter.lower()
+            return described
+
+    return AnyLetter
+
+
+def _from_any_word(checker: Any) -> Any:
+    """The published checker, that takes 0 for the first word: the published one draws another."""
+
+    class AnyWord(checker):
+        def build_description(self, prompt_to_repeat: Any = None, n_start: Any = None, n_end: Any = None) -> Any:
+            described = super().build_description(prompt_to_repeat, 1 if n_start == 0 else n_start, n_end)
+            if n_start == 0:
+                self._n_start = 0
+            return described
+
+    return AnyWord
 
 
 @contextmanager
@@ -104,7 +134,7 @@ def _checked(instruction: Instruction, prompt: str, answer: Response, seed: int)
 def _verdicts(instruction: Instruction, prompt: str, text: str) -> tuple[bool, bool]:
     """(strict, loose): True if an instruction holds in a text."""
     if instruction.id is None:
-        held = _ends_with(text, instruction.answer) if instruction.answer else _matches(text, instruction.pattern or "")
+        held = ends_with(text, instruction.answer) if instruction.answer else _matches(text, instruction.pattern or "")
         return held, held
     from if_verifiable.common import evaluate_instructions
 
@@ -118,13 +148,6 @@ def _matches(text: str, pattern: str) -> bool:
     return regex.search(pattern, text[:READ], regex.IGNORECASE, timeout=SECONDS) is not None
 
 
-def _ends_with(text: str, answer: str) -> bool:
-    """True if a text ends with the known answer, as words of its own."""
-    said, known = (" ".join(part.lower().split()).rstrip(AT_THE_END) for part in (text, answer))
-    before = said[: len(said) - len(known)][-1:]
-    return said.endswith(known) and not (before.isalnum() or before in ("-", ".", ","))
-
-
 def _lacks_data(error: Exception) -> bool:
     return isinstance(error, LookupError) and "nltk" in str(error).lower()
 
@@ -136,7 +159,7 @@ def assert_checkable(source: SourceConfig) -> None:
     """
     for place, raw in rows_of(source):
         for number, instruction in enumerate(_instructions(raw)):
-            if fault := _fault(instruction):
+            if fault := fault_of(instruction):
                 what, now = fault
                 raise SelfRewardError(f"checks.{number}.{what}", place.where, now)
 
@@ -150,7 +173,7 @@ def _instructions(raw: Any) -> Checks:
         return ()
 
 
-def _fault(instruction: Instruction) -> tuple[str, str] | None:
+def fault_of(instruction: Instruction) -> tuple[str, str] | None:
     """(the fault of an instruction, behind the field it is in; what to do), or None."""
     if instruction.pattern is not None:
         try:
@@ -167,16 +190,34 @@ def _fault(instruction: Instruction) -> tuple[str, str] | None:
 
 def _fault_of_arguments(instruction: Instruction) -> tuple[str, str] | None:
     """The fault of an instruction whose checker does not take its arguments, tried on a text; None where it takes them."""
-    checker = known_checkers()[instruction.id or ""](instruction.id)
-    given = {name: value for name, value in instruction.kwargs.items() if value is not None}
+    checker, given = known_checkers()[instruction.id or ""](instruction.id), instruction.kwargs
     known = checker.get_instruction_args_keys()
     if unknown := [name for name in given if name not in known]:
         return f"kwargs: {instruction.id} takes no {unknown[0]!r}", f"It takes {', '.join(known) or 'none'}"
+    if lacking := [name for name in known if name not in given]:
+        return f"kwargs: {instruction.id} lacks {' and '.join(lacking)}", "Give what the prompt asks for"
     try:
         with _drawing_from(""), _nothing_downloaded():
-            checker.build_description(**given)
+            _build(checker, given)
             checker.check_following(PROBE)
     except Exception as error:  # see _checked
         if not _lacks_data(error):
-            return f"kwargs: {instruction.id} cannot work with {given!r:.80} ({first_line(error)})", "Put them right"
+            why = f"it knows no {error}" if isinstance(error, KeyError) else first_line(error)
+            return f"kwargs: {instruction.id} cannot work with {given!r:.80} ({why})", "Put them right"
     return None
+
+
+def _build(checker: Any, given: Mapping[str, Any]) -> None:
+    """Hand a checker its arguments. Raises `ValueError` where it would take others than these, drawn ones among them."""
+    numbers = {name: value for name, value in given.items() if isinstance(value, int | float)}
+    if any(value < 0 for value in numbers.values()) or numbers.get("percentage", 0) > 100:
+        raise ValueError("out of range")
+    if any(numbers.get(low, 0) > numbers.get(high, math.inf) for low, high in (("min_words", "max_words"), ("n_start", "n_end"))):
+        raise ValueError("its least is above its most")
+    before = random.getstate()
+    checker.build_description(**given)
+    if random.getstate() != before:
+        raise ValueError("out of range: it would draw another by chance")
+    for name, value in (checker.get_instruction_args() or {}).items():
+        if isinstance(value, list) and not isinstance(given[name], list):
+            raise ValueError(f"{name} must be a list")

@@ -40,19 +40,22 @@ class Place(NamedTuple):
     id: str
 
 
-def rows_of(source: SourceConfig) -> Iterator[tuple[Place, Any]]:
-    """Every row, a line of JSON as text, where it stands before it."""
+def rows_of(source: SourceConfig, file: bool = False) -> Iterator[tuple[Place, Any]]:
+    """Every row, a line of JSON as text, where it stands before it.
+
+    With `file` it is no dataset, and JSONL by any other name.
+    """
     path = Path(source.path)
     packed = PACKED.get(path.suffix.lower(), open)
-    reader = READERS.get(Path(path.stem if packed is not open else path.name).suffix.lower())
-    if reader is None or path.is_dir():
+    reader = READERS.get(Path(path.stem if packed is not open else path.name).suffix.lower(), _lines if file else None)
+    if reader is None or (path.is_dir() and not file):
         for number, row in enumerate(_dataset(source), start=1):
             yield Place(f"{source.path}, row {number}", f"{path.name}, row {number}"), row
         return
     try:
         _refuse_pointer(path)
-        with packed(readable(path), "rb") as file:
-            for at, row in reader(file):
+        with packed(readable(path), "rb") as opened:
+            for at, row in reader(opened):
                 yield Place(f"{path}{at}", f"{path.name}{at}"), row
     except UnicodeDecodeError as error:
         with packed(readable(path), "rb") as lines:

@@ -9,8 +9,10 @@ published prompts and the baseline's answers.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator
@@ -54,7 +56,8 @@ class Baseline(Row):
     def _last_turn(cls, row: Any) -> Any:
         turns = _inside(row, "messages") or _inside(_inside(_inside(row, "choices"), 0), "turns")
         said = _inside(_inside(turns, -1), "content")
-        return {**row, "answer": _inside(said, "answer") or said} if said and "answer" not in row else row
+        answer = said["answer"] if isinstance(said, dict) and "answer" in said else said
+        return row if answer is None or "answer" in row else {**row, "answer": answer}
 
 
 def _inside(value: Any, name: str | int) -> Any:
@@ -116,8 +119,13 @@ class ArenaHard(Answered):
 
     @cached_property
     def answers(self) -> dict[str, str]:
-        """The baseline's answers by the id of the prompt."""
-        return {row.uid: row.answer for row in read_rows(self.baseline, Baseline)}
+        """The baseline's answers by the id of the prompt. Raises `SelfRewardError` where a prompt has several."""
+        rows = read_rows(self.baseline, Baseline)
+        answers = {row.uid: row.answer for row in rows}
+        if repeated := [uid for uid, count in Counter(row.uid for row in rows).items() if count > 1]:
+            what = f"has several answers to {repeated[0]!r}"
+            raise SelfRewardError(what, self.baseline, "Give the answers of one model, one to each prompt")
+        return answers
 
     @cached_property
     def rubric(self) -> Rubric:
@@ -137,10 +145,8 @@ class ArenaHard(Answered):
         prompts = [Prompt(text=row.prompt, source="seed") for row in self.questions]
         said = trial.answers("responses", prompts, self, trial.model)
         games = list(trial.at.complete(GAMES, self._plan(prompts, said, trial.judge), trial.judge, read_game))
-        by_answer: dict[str, list[Game]] = {answer.id: [] for answer in said}
-        for game in games:
-            by_answer[game.response_id].append(game)
-        played = [by_answer[answer.id] for answer in said]
+        in_turn = iter(games)
+        played = [[*islice(in_turn, 2)] if answer.answered else [] for answer in said]
         own = self.template == type(self).model_fields["template"].default
         return Findings(
             prompts_digest=digest(prompts),

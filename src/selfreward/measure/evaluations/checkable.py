@@ -15,7 +15,7 @@ from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import AnsweringConfig, Located
 from selfreward.records import Check, Figure, Findings, How, Instruction, Prompt, Response, digest, holds
 from selfreward.rundir import CHECKS, Part
-from selfreward.steps import NO_DATA, Answering, check, known_checkers
+from selfreward.steps import NO_DATA, Answering, check, fault_of
 
 HOWS: tuple[How, How] = ("strict", "loose")
 
@@ -26,13 +26,16 @@ class Task(Row):
     prompt: str
     kinds: tuple[str, ...] = Field(validation_alias=AliasChoices("instruction_id_list"))
     """The instructions in it, each the kind of one."""
-    arguments: tuple[dict[str, Any], ...] = Field(validation_alias=AliasChoices("kwargs"))
+    arguments: tuple[dict[str, Any] | None, ...] = Field(validation_alias=AliasChoices("kwargs"))
     """Arguments of each instruction; those that are null are not its."""
 
     @property
     def instructions(self) -> list[Instruction]:
         """The checks of its answer."""
-        return [Instruction(id=kind, kwargs=given) for kind, given in zip(self.kinds, self.arguments, strict=True)]
+        return [
+            Instruction.model_validate({"id": kind, "kwargs": given})
+            for kind, given in zip(self.kinds, self.arguments, strict=True)
+        ]
 
     @model_validator(mode="after")
     def _known(self) -> Task:
@@ -57,12 +60,11 @@ class Checkable(Settings):
         return read_rows(self.data, Task)
 
     def load(self) -> object:
-        """Read the prompts. Raises `SelfRewardError` where no checker knows an instruction."""
-        known = known_checkers()
+        """Read the prompts. Raises `SelfRewardError` where an instruction cannot be checked."""
         for number, task in enumerate(self.tasks, start=1):
-            for kind in task.kinds:
-                if kind not in known:
-                    raise SelfRewardError(f"no checker knows {kind!r}", f"{self.data}, row {number}", "Leave the row out")
+            for at, instruction in enumerate(task.instructions, start=1):
+                if fault := fault_of(instruction):
+                    raise SelfRewardError(f"instruction {at}: {fault[0]}", f"{self.data}, row {number}", fault[1])
         return self.tasks
 
     def find(self, trial: Trial) -> Findings:
@@ -72,18 +74,18 @@ class Checkable(Settings):
         answering = Answering(self.responses.sampling, frame=self.responses.frame)
         answers = list(trial.at.ask(part, answering, prompts, trial.model))
         checked = [
-            check(task.instructions, task.prompt, answer, self.seed) if answer.answered else []
+            [] if answer.finish == "error" else check(task.instructions, task.prompt, answer, self.seed)
             for task, answer in zip(self.tasks, answers, strict=True)
         ]
         trial.at.keep(CHECKS, ([result for of_prompt in checked for result in of_prompt], []))
         every = [result for of_prompt in checked for result in of_prompt]
         outcomes = Counter(result.label for result in every)
-        outcomes["no_answer"] = sum(not answer.answered for answer in answers)
+        outcomes["no_answer"] = sum(answer.finish == "error" for answer in answers)
         return Findings(
             prompts_digest=digest(prompts),
             figures=[*self._figures(checked, every), *lengths(answers)],
             outcomes=dict(sorted((+outcomes).items())),
-            note="Checked by if-verifiable; an empty answer follows nothing. "
+            note="Checked by if-verifiable; an empty answer, and a thought without an end, follows nothing. "
             + (f"Unchecked instructions are in no figure. {NO_DATA}. " if any("NLTK" in name for name in outcomes) else "")
             + "Comparable with published figures of the same file.",
             breakdown={"instruction": self._by_kind(every)},

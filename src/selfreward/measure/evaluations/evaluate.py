@@ -22,7 +22,7 @@ from selfreward.measure.evaluations.head_to_head import Contest
 from selfreward.measure.evaluations.judge_bench import JudgeBench
 from selfreward.measure.evaluations.lm_eval import Harness
 from selfreward.measure.evaluations.multi_turn import MTBench
-from selfreward.measure.evaluations.published import first_fields
+from selfreward.measure.evaluations.published import first_row
 from selfreward.measure.evaluations.reward_modeling import Ranked
 from selfreward.measure.evaluations.rm_bench import StyleBench
 from selfreward.measure.evaluations.subjects import COMPARED, Subject, find_subject, held_out
@@ -107,7 +107,7 @@ def _in_columns(kind: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
     if kind != "reward-modeling" or not isinstance(data, Mapping) or "format" in data or not Path(data.get("path", "")).is_file():
         return changes
     with suppress(SelfRewardError):  # which is told where all rows are read
-        if (fields := first_fields(data["path"])) and "ranks" not in fields:
+        if (fields := first_row(data["path"])) and "ranks" not in fields:
             return {**changes, "data": {**data, "format": "columns"}}
     return changes
 
@@ -163,14 +163,19 @@ def find_kind(on: str) -> tuple[str, str | None]:
         return on, None
     now = f"Name the evaluation ({', '.join(evaluations)}), and its file with --data"
     try:
-        fields = first_fields(on) if Path(on).is_file() else ()
+        fields = first_row(on) if Path(on).is_file() else {}
     except SelfRewardError as error:
         raise SelfRewardError(f"does not show its evaluation: {error.what}", error.where, now) from error
-    kind = next((kind for sign, kind in SIGNS.items() if sign in fields), None)
+    kind = "rm-bench" if _in_styles(fields.get("chosen")) else next((SIGNS[sign] for sign in SIGNS if sign in fields), None)
     if kind is None:
         says = f"its rows have none of {', '.join(SIGNS)}" if fields else "is no file and no evaluation"
         raise SelfRewardError(says, on, now)
     return kind, on
+
+
+def _in_styles(chosen: Any) -> bool:
+    """True for the right answers of a row of RM-Bench: texts in a list, where others have turns."""
+    return isinstance(chosen, list) and len(chosen) > 0 and all(isinstance(text, str) for text in chosen)
 
 
 def read_settings(kind: str, recipe: Path | None, changes: Mapping[str, Any]) -> Settings:

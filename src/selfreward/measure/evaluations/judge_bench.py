@@ -27,7 +27,6 @@ RIGHT: dict[str, Side] = {"A>B": "a", "B>A": "b"}
 class Pair(Row):
     """A pair of the published file."""
 
-    pair_id: str
     source: str
     """The benchmark that the question comes from: mmlu-pro-law, livebench-math, …"""
     question: str

@@ -1,10 +1,8 @@
-"""Files of published shapes: a JSON list or JSONL, also gzipped, with more fields than we need."""
+"""Files of published shapes: a JSON list, JSONL or Parquet, also packed, with more fields than we need."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +10,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from selfreward.errors import SelfRewardError
-from selfreward.records import readable, wrong_field
+from selfreward.recipe import SourceConfig
+from selfreward.records import wrong_field
+from selfreward.steps import rows_of
 
 
 class Row(BaseModel):
@@ -28,31 +28,22 @@ def read_rows(path: str, kind: type[T], rename: dict[str, str] | None = None) ->
     """The rows of a file as `kind`; `rename`: field → its name in the file. Raises `SelfRewardError` with the row's place."""
     rows = [_row(value, kind, where, rename or {}) for where, value in _values(Path(path))]
     if not rows:
-        raise SelfRewardError("has no rows", path, "Give a JSON list or JSONL with at least one row")
+        raise SelfRewardError("has no rows", path, "Give a file with at least one row")
     return rows
 
 
-def first_fields(path: str) -> tuple[str, ...]:
-    """Names of the fields in the first row of a file."""
+def first_row(path: str) -> dict[str, Any]:
+    """The first row of a file; empty where there is none, or it has no fields."""
     _, row = next(_values(Path(path)), ("", None))
-    return tuple(row) if isinstance(row, dict) else ()
+    return row if isinstance(row, dict) else {}
 
 
 def _values(path: Path) -> Iterator[tuple[str, Any]]:
     """(place, value) of each row."""
-    try:
-        with gzip.open(readable(path)) if path.suffix == ".gz" else readable(path).open("rb") as file:
-            text = file.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SelfRewardError("is not UTF-8 text", str(path), "Give a JSON list or JSONL, in UTF-8") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise SelfRewardError(f"cannot be read ({error})", str(path), "Give a JSON list or JSONL that is whole") from error
-    if text.lstrip().startswith("["):
-        yield from ((f"{path}, row {n}", row) for n, row in enumerate(_json(text, str(path)), start=1))
-        return
-    for n, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield f"{path}:{n}", _json(line, f"{path}:{n}")
+    for place, row in rows_of(SourceConfig(path=str(path)), file=True):
+        if isinstance(row, ValueError):
+            raise SelfRewardError(f"cannot be read ({row})", place.where, "Correct it, or restore the file") from row
+        yield place.where, _json(row, place.where) if isinstance(row, str) else row
 
 
 def _json(text: str, where: str) -> Any:
