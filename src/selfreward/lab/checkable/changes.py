@@ -82,13 +82,12 @@ def note_end(text: str, _: Arguments) -> str:
 def note_words(text: str, arguments: Arguments) -> str:
     """The named words that are there."""
     named: list[str] = arguments.get("keywords") or arguments["forbidden_words"]
-    return ", ".join(f"{word} {'is there' if has_word(text, word) else 'is missing'}" for word in named)
+    return ", ".join(f'"{word}" {"is there" if has_word(text, word) else "is missing"}' for word in named)
 
 
 def note_length(text: str, _: Arguments) -> str:
-    """The number of words, in tens."""
-    count = len(words_in(text))
-    return f"about {round(count, -1) if count >= 10 else count} words"
+    """The number of words."""
+    return f"{len(words_in(text))} words"
 
 
 BULLET = re.compile(r"^\s*\*[^\*].*$|^\s*-.*$", re.MULTILINE)
