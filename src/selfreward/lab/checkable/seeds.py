@@ -22,7 +22,7 @@ from selfreward.records import Checkpoint, Example, Ranking, Record, Request, Re
 from selfreward.steps import Rubric, check
 
 SEED = 20240118
-IFT, JUDGED, MENDED, PROMPTS, HELDOUT, RANKED = 200, 500, 200, 384, (120, 60), (72, 36)
+IFT, JUDGED, MENDED, PROMPTS, HELDOUT, RANKED = 200, 500, 280, 384, (120, 60), (40, 20)
 """Tasks for IFT, for EFT, of these for IFT too, and for the iterations; held-out prompts and rankings of seen and of unseen
 kinds."""
 BEST_OF, OTHERS = 4, 2
