@@ -106,7 +106,7 @@ def test_the_seeds_are_those_that_the_script_draws():
     assert [task.prompt for task in drawn.heldout] == rows("heldout_prompts", Prompt)
     by_text = {task.text: task for task in (*drawn.ift, *drawn.judged)}
     examples = rows("ift", Example)
-    assert sum(example.prompt in {task.text for task in drawn.ift} for example in examples) == 57
+    assert sum(example.prompt in {task.text for task in drawn.ift} for example in examples) == 31
     for example in examples:
         assert all(verdicts_on(by_text[example.prompt], example.response))
     for ranking in rows("heldout_rankings", Ranking):
