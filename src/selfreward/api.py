@@ -74,8 +74,8 @@ def evaluate(
 ) -> Result:  # fmt: skip
     """Evaluate a model, or go on with it, and return its figures.
 
-    `model`: RUN/M3, a folder with a transformers model, a hub id, or URL#MODEL. `on`: alpaca-eval, mt-bench, reward-modeling,
-    lm-eval, head-to-head, or a file that tells which. `fields`: `data`, `judge`, `against` and the others of the evaluation, as
+    `model`: RUN/M3, a folder with a transformers model, a hub id, or URL#MODEL. `on`: an evaluation that docs/cli.md lists,
+    head-to-head, or a file that tells which. `fields`: `data`, `judge`, `against` and the others of the evaluation, as
     docs/cli.md has them; what is not given is as in `recipe`, or in that of the run that made the model. It is done in `folder`,
     by default `evaluations/NAME` beside the model. Raises `SelfRewardError`.
     """

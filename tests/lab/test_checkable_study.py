@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -168,6 +169,22 @@ def test_the_answers_to_ifeval_are_in_the_record_and_on_the_page(small):
     found = figures["arms"]["self"]["ifeval"]["M2"]
     assert found["instructions"]["value"] == pytest.approx(2 / 3) and found["prompts"]["value"] == 0.5
     assert "| self | M2 | 1 | 7 | 66.7 (50.0 to 100.0) | 50.0 (0.0 to 100.0) |" in text
+
+
+def test_the_models_of_self_answer_ifeval_once_and_the_base_that_seeds_share_for_one_of_them(small, tmp_path):
+    file = tmp_path / "ifeval.jsonl"
+    asked = {"key": 1, "prompt": "Say it.", "instruction_id_list": ["change_case:english_capital"], "kwargs": [{}]}
+    file.write_text(json.dumps(asked) + "\n")
+    study = replace(small(), ifeval=file)
+    for _ in range(2):
+        study.run([0, 1], ["self", "checkers"])
+    found = {(run.arm, run.seed): [model.name for model in run.models if model.ifeval] for run in study.done()}
+    assert found == {
+        ("self", 0): ["M0", "SFT", "M1", "M2"], ("self", 1): ["SFT", "M1", "M2"], ("checkers", 0): [], ("checkers", 1): [],
+    }  # fmt: skip
+    assert study.done()[0].of("M2").ifeval == Published(max_tokens=256, checks=((0, 1),))
+    settings = study.out / "seed_0" / "self" / "M2" / "evaluations" / "ifeval" / "result.json"
+    assert json.loads(settings.read_text())["settings"]["responses"]["temperature"] == 0
 
 
 def test_the_clock_leaves_out_pauses_between_attempts(tmp_path):

@@ -56,6 +56,26 @@ def test_a_judgment_walks_through_the_instructions_and_ends_in_their_share():
     assert judgment(task, "x", [True, True]).endswith(f"Score: {BEST}") and judgment(task, "x", [False] * 2).endswith("Score: 0")
 
 
+@pytest.mark.parametrize(
+    ("kind", "arguments", "text", "says"),
+    [
+        ("change_case:english_lowercase", {}, "the sea. Blue Sea", '"Blue" has a capital'),
+        ("change_case:english_lowercase", {}, "the sea, 7", "no capital"),
+        ("change_case:english_capital", {}, "THE 7 seas", '"seas" has a small letter'),
+        ("change_case:english_capital", {}, "THE 7", "no small letter"),
+        ("startend:quotation", {}, '"The sea\nis blue"', 'from "The to blue"'),
+        ("startend:quotation", {}, " ", "from  to "),
+        ("keywords:existence", {"keywords": ["sea", "owl"]}, "A deep\nSea, and a seal", 'sea: "deep Sea, and", owl: none'),
+        ("keywords:forbidden_words", {"forbidden_words": ["the", "is"]}, "The end", 'the: "The end", is: none'),
+        ("length_constraints:number_words", {"num_words": 15}, "one, two three", "3 words"),
+        ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* The sea\n- it\n* *", "1 The, 2 it, 3 -"),
+        ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "The * sea", "no bullet"),
+    ],
+)  # fmt: skip
+def test_a_careful_readers_remark_quotes_what_it_goes_by(kind, arguments, text, says):
+    assert KINDS[kind].note(text, arguments) == says
+
+
 def test_varied_texts_follow_about_half_of_what_is_asked():
     rng, held = random.Random(1), []
     for _ in range(200):
@@ -86,7 +106,7 @@ def test_the_seeds_are_those_that_the_script_draws():
     assert [task.prompt for task in drawn.heldout] == rows("heldout_prompts", Prompt)
     by_text = {task.text: task for task in (*drawn.ift, *drawn.judged)}
     examples = rows("ift", Example)
-    assert sum(example.prompt in {task.text for task in drawn.ift} for example in examples) == 18
+    assert sum(example.prompt in {task.text for task in drawn.ift} for example in examples) == 31
     for example in examples:
         assert all(verdicts_on(by_text[example.prompt], example.response))
     for ranking in rows("heldout_rankings", Ranking):

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -215,6 +216,26 @@ def test_clean_runs_may_differ_in_what_decides_no_figure_and_none_is_given_twice
     assert len(shared_baseline(runs).furthest) == 2
     with pytest.raises(SelfRewardError, match=r"d: is given twice\. Give"):
         shared_baseline([*runs, SimpleNamespace(folder=tmp_path / "." / "d", recipe=runs[3].recipe)])
+
+
+def test_clean_runs_may_have_their_files_and_their_base_at_other_places_if_these_hold_the_same(tmp_path):
+    for name, weights in (("here", b"a"), ("there", b"a"), ("elsewhere", b"b")):
+        (tmp_path / name / "base").mkdir(parents=True)
+        (tmp_path / name / "base" / "model.safetensors").write_bytes(weights)
+        (tmp_path / name / "judge.txt").write_bytes(weights + b" {prompt} {response}")
+
+    def placed(name):
+        return {"base": str(tmp_path / name / "base"), "judge.rubric": str(tmp_path / name / "judge.txt")}
+
+    def runs(*names):
+        return shared_baseline([*clean_runs(tmp_path, {seed: placed(name) for seed, name in enumerate(names)})])
+
+    assert len(runs("here", "there", "here", "there").furthest) == 2
+    with pytest.raises(SelfRewardError, match=r"c: is by another recipe than .*a: base, judge\.rubric differ"):
+        runs("here", "there", "elsewhere", "there")
+    shutil.rmtree(tmp_path / "there")  # what is no longer there cannot be compared
+    with pytest.raises(SelfRewardError, match=r"b: is by another recipe than .*a: base, judge\.rubric differ"):
+        runs("here", "there", "here", "here")
 
 
 def clean_runs(folder, changes):

@@ -55,23 +55,20 @@ def break_comma(text: str, _: Arguments, rng: random.Random) -> str:
     return " ".join(parts)
 
 
-def note_case(text: str, _: Arguments) -> str:
-    """The case of the letters."""
-    letters = [letter for letter in text if letter.isalpha()]
-    if all(map(str.islower, letters)):
-        return "all small"
-    return "all capital" if all(map(str.isupper, letters)) else "both cases"
+def note_capital(text: str, _: Arguments) -> str:
+    """The first word with a capital letter."""
+    return next((f'"{word[:12]}" has a capital' for word in words_in(text) if word != word.lower()), "no capital")
 
 
-def note_quotes(text: str, _: Arguments) -> str:
-    """The first and the last character."""
-    text = text.strip()
-    return f"begins with {edge(text[:1])}, ends with {edge(text[-1:])}"
+def note_small(text: str, _: Arguments) -> str:
+    """The first word with a small letter."""
+    return next((f'"{word[:12]}" has a small letter' for word in words_in(text) if word != word.upper()), "no small letter")
 
 
-def edge(character: str) -> str:
-    """A name for a character at an edge."""
-    return "a quote" if character == '"' else "a letter" if character.isalpha() else "a mark"
+def note_edges(text: str, _: Arguments) -> str:
+    """The first and the last word, as they stand."""
+    words = text.split() or [""]
+    return f"from {words[0][:12]} to {words[-1][-12:]}"
 
 
 def note_end(text: str, _: Arguments) -> str:
@@ -80,24 +77,29 @@ def note_end(text: str, _: Arguments) -> str:
 
 
 def note_words(text: str, arguments: Arguments) -> str:
-    """The named words that are there."""
+    """The named words, each between its neighbours."""
     named: list[str] = arguments.get("keywords") or arguments["forbidden_words"]
-    return ", ".join(f"{word} {'is there' if has_word(text, word) else 'is missing'}" for word in named)
+    return ", ".join(f"{word}: {near(text, word)}" for word in named)
+
+
+def near(text: str, word: str) -> str:
+    """A word's first place in a text: the word between its neighbours."""
+    found = re.search(rf"(?:\S+\s+)?\S*\b{re.escape(word)}\b\S*(?:\s+\S+)?", text, re.IGNORECASE)
+    return f'"{" ".join(found[0].split())[:40]}"' if found else "none"
 
 
 def note_length(text: str, _: Arguments) -> str:
-    """The number of words, in tens."""
-    count = len(words_in(text))
-    return f"about {round(count, -1) if count >= 10 else count} words"
+    """The number of words."""
+    return f"{len(words_in(text))} words"
 
 
 BULLET = re.compile(r"^\s*\*[^\*].*$|^\s*-.*$", re.MULTILINE)
 
 
 def note_bullets(text: str, _: Arguments) -> str:
-    """The bullets, counted."""
-    count = len(BULLET.findall(text))
-    return " ".join(["bullets", *(str(number) for number in range(1, min(count, 8) + 1))]) if count else "no bullet"
+    """The bullets, numbered, each by its first word."""
+    firsts = [(bullet.strip(" *-").split() or ["-"])[0][:12] for bullet in BULLET.findall(text)]
+    return ", ".join(f"{number} {first}" for number, first in enumerate(firsts[:8], start=1)) or "no bullet"
 
 
 def with_bullets(text: str, arguments: Arguments, _: random.Random) -> str:

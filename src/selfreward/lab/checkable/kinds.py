@@ -66,7 +66,7 @@ SEEN: tuple[Kind, ...] = (
         lambda text, _, __: text.lower(),
         lambda text, _, __: text[:1].upper() + text[1:],
         "small letters only",
-        changes.note_case,
+        changes.note_capital,
     ),
     Kind(
         "change_case:english_capital",
@@ -75,7 +75,7 @@ SEEN: tuple[Kind, ...] = (
         lambda text, _, __: text.upper(),
         lambda text, _, __: text.capitalize(),
         "capital letters only",
-        changes.note_case,
+        changes.note_small,
     ),
     Kind(
         "startend:quotation",
@@ -84,7 +84,7 @@ SEEN: tuple[Kind, ...] = (
         lambda text, _, __: '"' + text.strip().strip('"') + '"',
         changes.unquote,
         "in quotation marks",
-        changes.note_quotes,
+        changes.note_edges,
     ),
     Kind(
         "startend:end_checker",

@@ -1,9 +1,9 @@
 """Make the seeds of the checkable world: `python -m selfreward.lab.checkable.seeds BASE OUT`. They stand for people's work.
 
 BASE is SmolLM2-135M-Instruct as a folder. IFT answers are the base's own: the best of four by the checkers, which are few, and
-those to the tasks that EFT judges, mended by a program until they follow every instruction. EFT judgments walk through the
-instructions one by one; they are written by a program that knows what the checkers say, and errs in `ERRORS` of its verdicts, as
-people do. The files were made once, from one seed, and are shipped; after M1 the loop is told nothing by a checker.
+those to some of the tasks that EFT judges, mended by a program until they follow every instruction. EFT judgments walk through
+the instructions one by one; they are written by a program that knows what the checkers say, and errs in `ERRORS` of its verdicts,
+as people do. The files were made once, from one seed, and are shipped; after M1 the loop is told nothing by a checker.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from selfreward.engines import open_model
+from selfreward.engines import completions, open_model
 from selfreward.lab.checkable.kinds import SEEN, UNSEEN, Kind
 from selfreward.lab.checkable.world import SIZES, Task, followed, judgment, sample_task, varied
 from selfreward.recipe import BackendConfig
@@ -22,8 +22,9 @@ from selfreward.records import Checkpoint, Example, Ranking, Record, Request, Re
 from selfreward.steps import Rubric, check
 
 SEED = 20240118
-IFT, JUDGED, PROMPTS, HELDOUT, RANKED = 100, 90, 384, (40, 20), (24, 12)
-"""Tasks for IFT, for EFT and for the iterations; held-out prompts and rankings of seen and of unseen kinds."""
+IFT, JUDGED, MENDED, PROMPTS, HELDOUT, RANKED = 200, 500, 280, 384, (120, 60), (40, 20)
+"""Tasks for IFT, for EFT, of these for IFT too, and for the iterations; held-out prompts and rankings of seen and of unseen
+kinds."""
 BEST_OF, OTHERS = 4, 2
 """Answers of the base to a task of IFT, and to each other one; of those as many are changed as are kept."""
 ERRORS = 0.03
@@ -86,8 +87,7 @@ def answers_of(base: Path, tasks: Sequence[tuple[Task, int]]) -> dict[str, list[
         for index in range(count)
     ]
     engine = open_model(model, BackendConfig(device="cpu", dtype="bfloat16"), {}, None)
-    engine.prepare(requests)
-    said = {one.request_id: one for batch in engine.batches(requests) for one in engine.generate([requests[at] for at in batch])}
+    said = completions(engine, requests)
     engine.close()
     answers: dict[str, list[Response]] = {task.prompt.id: [] for task, _ in tasks}
     for request in requests:
@@ -135,7 +135,7 @@ def make(base: Path, out: Path) -> None:
     ift, judged, prompts, heldout, ranked = draw(world)
     answers = answers_of(base, [*((task, BEST_OF) for task in ift), *((task, OTHERS) for task in (*judged, *ranked))])
     files: dict[str, Sequence[Record | None]] = {
-        "ift": [*(best(task, answers) for task in ift), *(one for task in judged for one in mended(task, answers))],
+        "ift": [*(best(task, answers) for task in ift), *(one for task in judged[:MENDED] for one in mended(task, answers))],
         "eft": [world.judged(task, text) for task in judged for text in world.texts(task, answers)],
         "prompts": [task.prompt for task in prompts],
         "heldout_prompts": [task.prompt for task in heldout],

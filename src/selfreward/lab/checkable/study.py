@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from selfreward.api import evaluate
 from selfreward.lab.checkable.figures import sum_up
 from selfreward.lab.checkable.runs import CheckableRun, asked, recorded
 from selfreward.lab.checkable.table import as_markdown
@@ -30,6 +31,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "sft": QUIET,
 }
 
+ANSWERS: dict[str, Any] = {"responses": {"temperature": 0, "max_tokens": 256}}
+"""How IFEval's prompts are answered."""
+
 OWN = "\n## What was seen\n"
 """The heading of what people write at the end of the page; it stays when the page is made anew."""
 
@@ -42,6 +46,8 @@ class Study:
     out: Path
     records: Path
     changes: Mapping[str, Any]
+    ifeval: Path | None = None
+    """IFEval's published prompts, which the models of the arm `self` then answer too."""
 
     def fields(self, arm: str) -> dict[str, Any]:
         """The changes of an arm to the recipe."""
@@ -66,6 +72,18 @@ class Study:
                     folder = self.out / f"seed_{seed}" / arm
                     run_arm(folder, shipped_recipes()["smollm2-checkable"], {"seed": seed, **self.fields(arm)})
                     self.keep(recorded(folder, seed))
+            if self.ifeval and "self" in arms:
+                self.answer_ifeval(seed)
+
+    def answer_ifeval(self, seed: int) -> None:
+        """Have the models of a seed answer IFEval's prompts, or go on with it; the base, which seeds share, once."""
+        folder, runs = self.out / f"seed_{seed}" / "self", self.done()
+        known = {"M0"} if any((base := run.of("M0")) and base.ifeval for run in runs) else set[str]()
+        models = next(run.models for run in runs if (run.arm, run.seed) == ("self", seed)) if folder.exists() else ()
+        for model in models:
+            if not model.ifeval and model.name not in known:
+                evaluate(folder / model.name, "ifeval", data=str(self.ifeval), **ANSWERS)
+                self.keep(recorded(folder, seed))
 
     def keep(self, run: CheckableRun) -> None:
         """Keep a record in place of the one that there was of this arm and seed, unless that one has more models."""
@@ -112,6 +130,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-2", help="first and last seed")
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--out", type=Path, default=Path("runs/real-model"))
+    parser.add_argument("--ifeval", type=Path, help="IFEval's prompts (input_data.jsonl), for the models of `self` to answer")
     parser.add_argument("--set", action="append", default=[], dest="changes", help="a field of the recipe, as dpo.beta=0.2")
     parser.add_argument("--results", type=Path, help="write RESULTS.md, RESULTS.json and the records, RESULTS.runs.jsonl")
     parser.add_argument("--only-page", action="store_true", help="run nothing: record what there is, and make the page")
@@ -119,7 +138,7 @@ def main() -> None:
     seeds, arms = seeds_from(arguments.seeds), arms_from(arguments.arms, ARMS, parser.error)
     changes = dict(_change(*given.partition("=")) for given in arguments.changes)
     records = (arguments.results or arguments.out).with_suffix(".runs.jsonl")
-    study = Study(arguments.base, arguments.out, records, changes)
+    study = Study(arguments.base, arguments.out, records, changes, arguments.ifeval)
     if not arguments.only_page:
         study.run(seeds, arms)
     study.look()

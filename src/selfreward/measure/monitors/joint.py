@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from math import hypot
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
 from selfreward.errors import SelfRewardError, amount
-from selfreward.recipe import DriftConfig, Recipe, changed_fields
-from selfreward.records import Baseline, read_jsonl
+from selfreward.recipe import DriftConfig, Recipe, changed_values
+from selfreward.records import Baseline, file_hash, fingerprint, read_jsonl
 from selfreward.rundir import RunView
 
 JOINT = "joint.distance"
@@ -114,9 +115,22 @@ def first_of(run: RunView) -> tuple[str, ...]:
 
 
 def _unlike(one: Recipe, other: Recipe) -> list[str]:
-    """The fields in which two recipes differ, of those that decide a figure."""
-    fields = changed_fields(*(recipe.model_dump(mode="json", by_alias=True) for recipe in (one, other)))
-    return [field for field in fields if not f"{field}.".startswith(NO_FIGURES)]
+    """The fields in which two recipes differ, of those that decide a figure; a file or model may lie at two places."""
+    values = changed_values(*(recipe.model_dump(mode="json", by_alias=True) for recipe in (one, other)))
+    return [field for field, both in values.items() if not (f"{field}.".startswith(NO_FIGURES) or _copies(*map(str, both)))]
+
+
+def _copies(one: str, other: str) -> bool:
+    """True for the paths of two files with the same bytes, or of two models with the same weights and tokenizer."""
+    held = _held(Path(one))
+    return held is not None and held == _held(Path(other))
+
+
+def _held(path: Path) -> str | None:
+    """A hash of what lies at a path; None where there is neither a file nor a model."""
+    with suppress(SelfRewardError):
+        return file_hash(path) if path.is_file() else fingerprint(path)
+    return None
 
 
 def calibrate(runs: Sequence[Figures]) -> Baseline:
