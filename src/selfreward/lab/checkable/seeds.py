@@ -8,8 +8,8 @@ as people do. The files were made once, from one seed, and are shipped; after M1
 
 from __future__ import annotations
 
+import argparse
 import random
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from typing import NamedTuple
 from selfreward.engines import completions, open_model
 from selfreward.lab.checkable.kinds import SEEN, UNSEEN, Kind
 from selfreward.lab.checkable.world import SIZES, Task, followed, judgment, sample_task, varied
+from selfreward.lab.command import obeyed
 from selfreward.recipe import BackendConfig
 from selfreward.records import Checkpoint, Example, Ranking, Record, Request, Response, Sampling, to_line, write_whole
 from selfreward.steps import Rubric, check
@@ -146,5 +147,14 @@ def make(base: Path, out: Path) -> None:
         write_whole(out / f"{name}.jsonl", "".join(to_line(record) + "\n" for record in records if record))
 
 
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base", type=Path)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    make(arguments.base, arguments.out)
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), Path(sys.argv[2]))
+    obeyed(main)

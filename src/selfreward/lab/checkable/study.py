@@ -20,6 +20,7 @@ from selfreward.api import evaluate
 from selfreward.lab.checkable.figures import sum_up
 from selfreward.lab.checkable.runs import CheckableRun, asked, recorded
 from selfreward.lab.checkable.table import as_markdown
+from selfreward.lab.command import obeyed
 from selfreward.lab.micro.study import QUIET, arms_from, publish, read_kept, run_arm, seeds_from
 from selfreward.recipe import load_recipe, shipped_recipes
 from selfreward.records import to_line, write_whole
@@ -135,7 +136,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="write RESULTS.md, RESULTS.json and the records, RESULTS.runs.jsonl")
     parser.add_argument("--only-page", action="store_true", help="run nothing: record what there is, and make the page")
     arguments = parser.parse_args()
-    seeds, arms = seeds_from(arguments.seeds), arms_from(arguments.arms, ARMS, parser.error)
+    seeds, arms = seeds_from(arguments.seeds, parser.error), arms_from(arguments.arms, ARMS, parser.error)
     changes = dict(_change(*given.partition("=")) for given in arguments.changes)
     records = (arguments.results or arguments.out).with_suffix(".runs.jsonl")
     study = Study(arguments.base, arguments.out, records, changes, arguments.ifeval)
@@ -147,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    obeyed(main)

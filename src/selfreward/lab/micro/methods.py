@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from selfreward.lab.command import obeyed
 from selfreward.lab.micro.compared import compare
 from selfreward.lab.micro.method_runs import MethodRun, recipe_hash, recorded
 from selfreward.lab.micro.methods_page import as_page
@@ -135,7 +136,7 @@ def main() -> None:
     compared = list(arms(load_recipe(recipe, changes), changes, moved=arguments.world == "micro"))
     study = Study(recipe, compared, out, (arguments.results or out).with_suffix(".runs.jsonl"))
     named = arms_from(arguments.only, study.names, parser.error) if arguments.only else study.names
-    study.run(seeds_from(arguments.seeds), named, arguments.minutes, arguments.threads)
+    study.run(seeds_from(arguments.seeds, parser.error), named, arguments.minutes, arguments.threads)
     figures = compare(study.done(), study.names)
     publish(figures, as_page(arguments.world, figures), arguments.results)
 
@@ -189,4 +190,4 @@ class Study:
 
 
 if __name__ == "__main__":
-    main()
+    obeyed(main)

@@ -7,13 +7,14 @@ loop reads nothing from here.
 
 from __future__ import annotations
 
+import argparse
 import random
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
+from selfreward.lab.command import obeyed
 from selfreward.lab.micro import hard
 from selfreward.lab.micro.base import JUDGE
 from selfreward.lab.micro.truth import check_criteria, judge
@@ -125,5 +126,14 @@ def anchor(task: Task) -> Anchor:
     return Anchor(prompt=task.text(), answers=(" ".join(sorted(task.given, reverse=task.descending)),))
 
 
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("world", choices=KINDS, nargs="?", default="micro")
+    arguments = parser.parse_args()
+    make(arguments.out, KINDS[arguments.world])
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), KINDS[sys.argv[2] if len(sys.argv) > 2 else "micro"])
+    obeyed(main)

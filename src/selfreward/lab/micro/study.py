@@ -21,6 +21,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 
 from selfreward.api import execute
+from selfreward.lab.command import die_of_ctrl_c, obeyed
 from selfreward.loop import self_reward
 from selfreward.measure import Measurer, Watcher
 from selfreward.recipe import Recipe, load_recipe, shipped_recipes
@@ -203,10 +204,12 @@ def spread(figure: Mapping[str, float]) -> str:
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
-def seeds_from(text: str) -> range:
-    """The seeds from first to last: `0-9`."""
-    first, last = map(int, text.split("-"))
-    return range(first, last + 1)
+def seeds_from(text: str, error: Callable[[str], NoReturn]) -> range:
+    """The seeds from first to last: `0-9`, or one alone; anything else is told by `error`, argparse's."""
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
+        error(f"--seeds {text} is no range of seeds such as 0-9")
+    return range(int(first), int(last or first) + 1)
 
 
 def arms_from(text: str, known: Collection[str], error: Callable[[str], NoReturn]) -> list[str]:
@@ -254,9 +257,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, help="write RESULTS.md and RESULTS.json")
     arguments = parser.parse_args()
-    seeds, arms = seeds_from(arguments.seeds), arms_from(arguments.arms, ARMS, parser.error)
+    seeds, arms = seeds_from(arguments.seeds, parser.error), arms_from(arguments.arms, ARMS, parser.error)
     work = partial(run_seed, recipe=arguments.recipe, out=arguments.out, arms=arms, threads=arguments.threads)
-    with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn"), initializer=die_of_ctrl_c) as pool:
         for seed in pool.map(work, seeds):
             print(f"seed {seed} is done", flush=True)
     figures = sum_up(arguments.out, seeds, arms)
@@ -264,4 +267,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    obeyed(main)
