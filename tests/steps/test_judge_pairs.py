@@ -385,7 +385,7 @@ def test_check_warns_of_what_made_judges_worse(world, tmp_path, field, fine, war
         ({"judge_pairs.pattern": "winner"}, "one group"),
         ({"judge_pairs.by": "meta", "judge.by": "frozen"}, 'judge.by must be "current"'),
         ({"judge_pairs.by": "meta", "judge.by": ["current", "frozen"]}, 'judge.by must be "current"'),
-        ({"judge_pairs.by": "meta", "judge.checks": "score"}, 'judge.checks not "score"'),
+        ({"judge_pairs.by": "meta", "judge.checks": "score"}, 'leave out judge.checks = "score"'),
         ({"judge_pairs.by": "consensus", "judge.method": "pairwise"}, 'judge.method "scores"'),
         ({"judge_pairs.by": "meta", "judge.samples": "adaptive"}, "judge.samples must be a number"),
         ({"judge_pairs.samples": 2, "judge.samples": 3}, "must be compared, and all 3 of them"),
