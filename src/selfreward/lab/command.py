@@ -21,5 +21,5 @@ def obeyed(main: Callable[[], None]) -> None:
 
 
 def die_of_ctrl_c() -> None:
-    """Let Ctrl-C end this worker at once, without a word; its parent has one."""
+    """Make Ctrl-C end this worker at once, without a word; its parent has one."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -60,7 +60,7 @@ class Candidate(NamedTuple):
 
     response: Response
     score: float | None
-    """By the recipe's method; None where it has none, or where only the score of the pair's two is recorded."""
+    """The score by the recipe's method; None where it has none, or where only the score of the pair's two is recorded."""
     verdict: Verdict | None
     judgments: list[Judgment]
     part: str

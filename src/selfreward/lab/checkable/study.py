@@ -33,7 +33,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 ANSWERS: dict[str, Any] = {"responses": {"temperature": 0, "max_tokens": 256}}
-"""How IFEval's prompts are answered."""
+"""Settings of the answers to IFEval's prompts."""
 
 OWN = "\n## What was seen\n"
 """The heading of what people write at the end of the page; it stays when the page is made anew."""
