@@ -10,8 +10,9 @@ the figures hang together; and since an alarm at any model is an alarm at the fu
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from math import hypot
 from pathlib import Path
 from statistics import fmean, stdev
@@ -94,14 +95,14 @@ def shared_baseline(runs: Sequence[RunView]) -> Baseline:
     Raises `SelfRewardError` where a run is no clean one, is given twice, has the seed of another or has a recipe of its own, and
     as `calibrate` does.
     """
-    seeds: dict[int, RunView] = {}
+    seeds, held = dict[int, RunView](), cache(_held)  # a base of many gigabytes is read once, however many runs name it
     for run in runs:
         twin = seeds.setdefault(run.recipe.seed, run)
         if twin is not run:
             same = twin.folder.resolve() == run.folder.resolve()
             what = "is given twice" if same else f"has the seed of {twin.folder}, {run.recipe.seed}"
             raise SelfRewardError(what, str(run.folder), "Give each run once, and runs of different seeds")
-        if others := _unlike(runs[0].recipe, run.recipe):
+        if others := _unlike(runs[0].recipe, run.recipe, held):
             what = f"is by another recipe than {runs[0].folder}: {', '.join(others)} differ{'s' if len(others) == 1 else ''}"
             raise SelfRewardError(what, str(run.folder), "Give runs of one recipe and different seeds")
     baseline = calibrate(list(map(clean_figures, runs)))
@@ -114,20 +115,16 @@ def first_of(run: RunView) -> tuple[str, ...]:
     return (measured.fingerprint,) if measured and run.recipe.sft.on != "none" else ()
 
 
-def _unlike(one: Recipe, other: Recipe) -> list[str]:
-    """The fields in which two recipes differ, of those that decide a figure; a file or model may lie at two places."""
+def _unlike(one: Recipe, other: Recipe, held: Callable[[str], str | None]) -> list[str]:
+    """The fields in which two recipes differ, of those that decide a figure; places that hold the same by `held` do not."""
     values = changed_values(*(recipe.model_dump(mode="json", by_alias=True) for recipe in (one, other)))
-    return [field for field, both in values.items() if not (f"{field}.".startswith(NO_FIGURES) or _copies(*map(str, both)))]
+    deciding = {field: list(map(str, both)) for field, both in values.items() if not f"{field}.".startswith(NO_FIGURES)}
+    return [field for field, (mine, theirs) in deciding.items() if held(mine) is None or held(mine) != held(theirs)]
 
 
-def _copies(one: str, other: str) -> bool:
-    """True for the paths of two files with the same bytes, or of two models with the same weights and tokenizer."""
-    held = _held(Path(one))
-    return held is not None and held == _held(Path(other))
-
-
-def _held(path: Path) -> str | None:
-    """A hash of what lies at a path; None where there is neither a file nor a model."""
+def _held(place: str) -> str | None:
+    """A hash of the file, or of the model's weights and tokenizer, at a place; None where there is neither."""
+    path = Path(place)
     with suppress(SelfRewardError):
         return file_hash(path) if path.is_file() else fingerprint(path)
     return None
