@@ -523,6 +523,15 @@ def test_what_was_read_of_every_source_is_said_and_a_large_loss_is_warned_of(rec
     assert [read.field for read in told.sources] == ["data.ift", "data.eft", "data.heldout_prompts", "data.heldout_rankings"]
 
 
+def test_a_check_that_cannot_be_made_is_refused_in_held_out_prompts_of_any_format(recipe, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "Say it.", "instruction_id_list": ["punctuation:no_comas"], "kwargs": [{}]}\n')
+    held_out = {"path": str(rows), "format": "columns"}
+    told = check(load_recipe(recipe, {"judge.checks": "measure", "data.heldout_prompts": held_out}), tmp_path / "run")
+    (finding,) = [one for one in told.findings if "no_comas" in str(one)]
+    assert (finding.level, finding.where) == ("error", f"{rows}:1")
+
+
 @pytest.mark.parametrize("how", ["measure", "score"])
 def test_checks_that_no_prompt_carries_are_warned_of(how, recipe, tmp_path):
     told = check(load_recipe(recipe, {"judge.checks": how}), tmp_path / "run")

@@ -573,3 +573,29 @@ def test_a_missing_column_is_told_with_the_setting_that_names_it(shape, tmp_path
         examples(rows_in(tmp_path, [row], shape))
     named = rows_in(tmp_path, [row], columns={"prompt": "user", "response": "assistant"})
     assert examples(named) == (BOTH[:1], [])
+
+
+NO_COMMA = {"id": "punctuation:no_comma"}
+BULLETS = {"id": "detectable_format:number_bullet_lists", "kwargs": {"num_bullets": 3}}
+AS_IFEVAL = {"instruction_id_list": [NO_COMMA["id"], BULLETS["id"]], "kwargs": [None, {"num_bullets": 3.0, "num_words": None}]}
+
+
+@pytest.mark.parametrize(("shape", "row"), [
+    ("messages", {"messages": [ASKED], "checks": [NO_COMMA, BULLETS]}),
+    ("alpaca", {"instruction": "Name a bird", "checks": [NO_COMMA, BULLETS]}),
+    ("columns", {"prompt": "Name a bird", "checks": [NO_COMMA, BULLETS]}),
+    ("columns", {"key": 1, "prompt": "Name a bird", **AS_IFEVAL}),
+    ("messages", {"messages": [ASKED, GOOD], **AS_IFEVAL}),
+])  # fmt: skip
+def test_prompts_of_every_format_carry_their_checks_and_ifevals_own_lists_of_them(tmp_path, shape, row):
+    (prompt,), dropped = load_prompts(rows_in(tmp_path, [row], shape), "heldout_prompts", 0)
+    assert (prompt.text, dropped) == ("Name a bird", [])
+    assert [check.model_dump() for check in prompt.checks] == [NO_COMMA, BULLETS]
+
+
+def test_a_check_that_is_none_is_named_by_its_line_and_field_in_every_format(tmp_path):
+    rows = [{"messages": [ASKED]}, {"messages": [ASKED], "checks": [{"id": "a", "answer": "b"}]}]
+    with pytest.raises(SelfRewardError, match=r"checks\.0.*give one of id, pattern and answer") as told:
+        load_prompts(rows_in(tmp_path, rows, "messages"), "heldout_prompts", 0)
+    assert told.value.where.endswith("rows.jsonl:2")
+    assert rankings(rows_in(tmp_path, [{"prompt": "Hi", "chosen": "a", "rejected": "b", "checks": 3}]))[1] == []

@@ -175,12 +175,12 @@ class Trial:
         recipe = self.recipe
         files = {"drift.anchors": recipe.drift.anchors if recipe.drift else None}
         if recipe.judge.checks != "off":
-            held_out = recipe.data.heldout_prompts
             files["prompts.from"] = recipe.prompts.source
-            files["data.heldout_prompts"] = held_out.path if held_out and held_out.format == "records" else None
-        for field, file in files.items():
-            if file:
-                self.attempt(partial(_checkable, field, file))
+        sources = {field: SourceConfig(path=file) for field, file in files.items() if file}
+        if recipe.judge.checks != "off" and recipe.data.heldout_prompts:
+            sources["data.heldout_prompts"] = recipe.data.heldout_prompts
+        for field, source in sources.items():
+            self.attempt(partial(_checkable, field, source))
 
     def _named(self, name: str) -> Checkpoint:
         """The model outside the loop that `name` means; none is loaded or fetched."""
@@ -285,9 +285,9 @@ def _to_have(figure: str, known: Sequence[str]) -> str:
     return f"A figure is named as in drift.jsonl; the monitors are {', '.join(monitors)}"
 
 
-def _checkable(field: str, file: str) -> None:
-    with held_by(field, file):
-        assert_checkable(SourceConfig(path=file))
+def _checkable(field: str, source: SourceConfig) -> None:
+    with held_by(field, source.path):
+        assert_checkable(source)
 
 
 def _quantizing(lora: LoRAConfig) -> None:

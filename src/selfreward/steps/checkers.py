@@ -18,12 +18,12 @@ from functools import cache
 from typing import Any
 
 import regex
-from pydantic import TypeAdapter
 
 from selfreward.errors import SelfRewardError, first_line, pip_install
 from selfreward.recipe import SourceConfig
 from selfreward.records import Check, Checks, Instruction, Prompt, Response, whole_json
 from selfreward.steps.containers import rows_of
+from selfreward.steps.formats import Carrying
 from selfreward.steps.known_answers import ends_with
 
 NO_DATA = "Give it NLTK's data (python -m nltk.downloader punkt punkt_tab stopwords averaged_perceptron_tagger_eng)"
@@ -167,8 +167,7 @@ def assert_checkable(source: SourceConfig) -> None:
 def _instructions(raw: Any) -> Checks:
     """The checks in a row, a line of JSON as text; none where it is malformed."""
     try:
-        row = whole_json(raw) if isinstance(raw, str) else raw
-        return TypeAdapter(Checks).validate_python(row.get("checks") or ()) if isinstance(row, dict) else ()
+        return Carrying.model_validate(whole_json(raw) if isinstance(raw, str) else raw).checks
     except ValueError:
         return ()
 

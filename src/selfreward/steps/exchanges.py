@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from selfreward.records import Message
+from selfreward.records import Instruction, Message
 from selfreward.steps.dialogues import Unused
 
 P = TypeVar("P")
@@ -36,6 +36,8 @@ class Exchange(NamedTuple):
     """True if other rows may have further answers to it."""
     untrained: tuple[int, ...] = ()
     """Numbers, from 0, of the answers in `context` that are not to be learnt."""
+    checks: tuple[Instruction, ...] = ()
+    """Checks that a program can make of an answer."""
 
     @property
     def asked(self) -> tuple[object, str]:

@@ -6,10 +6,12 @@ One class a format. Each reads what it needs, leaves the rest of a row alone, an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
+from selfreward.records import Checks
 from selfreward.records import Message as Said
 from selfreward.steps.dialogues import (
     Row,
@@ -171,6 +173,21 @@ class Answered(Asked):
     def answers(self) -> list[Answer]:
         """The single answer."""
         return [] if self.response is None else [Answer(self.response)]
+
+
+class Carrying(Row):
+    """A row that may carry checks: in our own form, or as IFEval's file has them, a list of kinds and one of their arguments."""
+
+    checks: Checks = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, value: Any) -> Any:
+        row = value if isinstance(value, dict) else {}
+        kinds, arguments = row.get("instruction_id_list"), row.get("kwargs")
+        if "checks" in row or not isinstance(kinds, list) or not isinstance(arguments, list):
+            return row
+        return {"checks": [{"id": kind, "kwargs": given} for kind, given in zip_longest(kinds, arguments)]}
 
 
 def assistants_alone(value: Any) -> Any:

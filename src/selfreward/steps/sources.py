@@ -31,7 +31,7 @@ from selfreward.steps.choices import as_ranked
 from selfreward.steps.containers import Place, rows_of
 from selfreward.steps.dialogues import Unused
 from selfreward.steps.exchanges import Exchange, gathered
-from selfreward.steps.formats import INPUTS, LISTS, Alpaca, Answered, Asked, Conversation, Shape, Tree
+from selfreward.steps.formats import INPUTS, LISTS, Alpaca, Answered, Asked, Carrying, Conversation, Shape, Tree
 from selfreward.steps.rankings import ABSENT, Preferred, Ranked, Rated, RatedConversation
 
 R = TypeVar("R", bound=Identified)
@@ -76,7 +76,7 @@ def load_prompts(source: SourceConfig, stage: str, seed: int, skip_bad_rows: boo
     """Prompts in `source`: of a conversation, everything before its last answer."""
 
     def make(exchange: Exchange) -> tuple[Prompt, list[str]]:
-        return Prompt(text=exchange.prompt, context=exchange.context, source="seed"), []
+        return Prompt(text=exchange.prompt, context=exchange.context, source="seed", checks=exchange.checks), []
 
     return _load(source, Prompt, make, stage, seed, skip_bad_rows)
 
@@ -188,7 +188,8 @@ def _exchange(row: Any, source: SourceConfig, kind: type[Identified], where: str
     try:
         renamed = _renamed(row, columns, where)
         renamed = _with_input(as_ranked(renamed), columns) if source.format == "columns" else renamed
-        return _shape(source, kind, renamed).model_validate(renamed).exchange(source.language)
+        exchange = _shape(source, kind, renamed).model_validate(renamed).exchange(source.language)
+        return exchange._replace(checks=Carrying.model_validate(renamed).checks) if kind is Prompt else exchange
     except ValidationError as error:
         has = _has(error, row)
         way = "Say which column is which, as in columns = {{ {} }}" if source.format == "columns" else OTHER_FORMAT
