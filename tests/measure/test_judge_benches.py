@@ -104,6 +104,17 @@ def test_a_judge_by_length_gains_where_style_helps_and_loses_where_it_misleads(h
     assert {cell["name"]: cell["value"] for cell in cells}["markdown against concise"] == 100 and len(cells) == 9
 
 
+def test_rm_bench_is_broken_down_by_domain(here):
+    six = {"chosen": ["a", "a b", "a b c"], "rejected": ["d", "d e", "d e f"]}
+    long = {"chosen": ["a b c d"] * 3, "rejected": ["d", "d e", "d e f"]}
+    rows = [{"prompt": "p", "domain": "math", **six}, {"prompt": "q", "domain": "chat", **long}, {"prompt": "r", **six}]
+    (here / "rm.json").write_text(json.dumps(rows))
+    found, by_name = figures(evaluate("judges:Length", "rm.json", "--set", "grading.samples=1"))
+    domains = {cell["name"]: (cell["value"], cell["n"]) for cell in found["breakdown"]["domain"]}
+    assert domains == {"chat": (100, 1), "math": (50, 1)}
+    assert by_name["accuracy %"]["value"] == pytest.approx((50 + 100 + 50) / 3)
+
+
 @pytest.mark.parametrize(("file", "hard", "normal", "easy"), [
     ("rmbench_chat.json", 2.6, 32.0, 81.1), ("rmbench_safety-refuse.json", 2.4, 15.9, 89.0),
 ])  # fmt: skip

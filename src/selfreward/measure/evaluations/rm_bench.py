@@ -7,8 +7,11 @@ they are in the published figures: on a scale of six points the two differ by fa
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
+
+from pydantic import AliasChoices, Field
 
 from selfreward.measure.evaluations.base import Settings, Trial, counted, given
 from selfreward.measure.evaluations.published import Row, read_rows
@@ -35,6 +38,8 @@ class Case(Row):
     prompt: str
     chosen: tuple[str, str, str]
     rejected: tuple[str, str, str]
+    domain: str | None = Field(None, validation_alias=AliasChoices("domain", "subset"))
+    """Chat, code, mathematics or safety; in a file of one domain, the set that the prompt is from."""
 
 
 class StyleBench(Settings):
@@ -82,7 +87,10 @@ class StyleBench(Settings):
             outcomes=counted((judgment.outcome for judgment in judgments), 0),
             note="A tie in score counts half; published figures have ties wrong. A comparison that lacks a score is wrong. "
             "Intervals resample prompts.",
-            breakdown={"right answer's style against the wrong one's": self._cells([matrix_of(six) for six in scored])},
+            breakdown={
+                "right answer's style against the wrong one's": self._cells([matrix_of(six) for six in scored]),
+                **({"domain": domains} if (domains := self._domains(scored)) else {}),
+            },
             broken_down="accuracy %",
         )  # fmt: skip
 
@@ -95,6 +103,14 @@ class StyleBench(Settings):
         figures = {f"{level}{of} %": values for level, values in shares.items()}
         figures |= {f"accuracy{of} %": whole, f"style gap{of}, points": gaps}
         return [figure for name, values in figures.items() for figure in self.share(name, values)]
+
+    def _domains(self, scored: Sequence[Sequence[float | None]]) -> list[Figure]:
+        """Accuracy on the prompts of each domain, over the whole matrix."""
+        parts: dict[str, list[float]] = defaultdict(list)
+        for case, six in zip(self.cases, scored, strict=True):
+            if case.domain:
+                parts[case.domain].append(_share(matrix_of(six), [cell for level in CELLS.values() for cell in level]))
+        return [figure for domain, values in sorted(parts.items()) for figure in self.share(domain, values)]
 
     def _cells(self, matrices: Sequence[Matrix]) -> list[Figure]:
         return [
