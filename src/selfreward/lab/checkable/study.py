@@ -1,9 +1,9 @@
 """The recipe smollm2-checkable beside its controls: `python -m selfreward.lab.checkable.study BASE [--seeds 0-2] [--arms self]`.
 
 Arms: `self` is the recipe; `shuffled` shuffles each prompt's scores, and must gain nothing; `checkers` has the checkers for a
-judge, the ceiling; `sft` trains on the seed examples once more instead of on pairs. Arms of a seed share M0, SFT and M1. Every
-run is an ordinary run folder, and leaves a record of what is finished of it, so that the command goes on where it was stopped,
-with the folders or without. The page is of the records; what was not run is named.
+judge, the ceiling; `sft` trains on the seed examples once more, for about what both rounds cost. Arms of a seed share M0, SFT and
+M1. Every run is an ordinary run folder, and leaves a record of what is finished of it, so that the command goes on where it was
+stopped, with the folders or without. The page is of the records; what was not run is named.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "self": {},
     "shuffled": {"pairs.policy": "selfreward.lab.micro.controls:shuffled", **QUIET},
     "checkers": {"judge.checks": "score", **QUIET},
-    "sft": QUIET,
+    "sft": {"iterations": 1, **QUIET},
 }
 
 ANSWERS: dict[str, Any] = {"responses": {"temperature": 0, "max_tokens": 256}}

@@ -9,7 +9,7 @@ INTRODUCTION = """# A real language model, against a truth that a program can ch
 
 `python -m selfreward.lab.checkable.study BASE`: SmolLM2-135M-Instruct (Q4_1, dequantised) by the recipe `smollm2-checkable`,
 seeds {seeds}. `self` is the recipe; `shuffled` deals each prompt's scores out anew among its candidates; `checkers` has
-the checkers for a judge, which is the ceiling; `sft` reads the seed examples once more in place of each round of DPO. Checks are
+the checkers for a judge, which is the ceiling; `sft` reads the seed examples once more in place of both rounds. Checks are
 strict, on held-out prompts: instructions of kinds that the seeds ask for (seen), and of kinds that they do not (unseen).
 Intervals are 95 %, by 10,000 bootstrap resamples of runs and then of prompts or rankings{few}. A model's figures are of the runs
 that have made it.
