@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from selfreward.lab.checkable.figures import Counts, share, shares, sum_up
-from selfreward.lab.checkable.runs import Published, asked, clock, spent
+from selfreward.lab.checkable.figures import Counts, answered_again, counts, share, shares, sum_up
+from selfreward.lab.checkable.runs import AGAIN, Again, Published, again, asked, clock, recorded, spent
 from selfreward.lab.checkable.study import ARMS, OWN, Study, main, own_words
 from selfreward.lab.checkable.table import as_markdown
 from selfreward.lab.micro import study as micro_study
@@ -31,8 +31,9 @@ def test_a_share_is_of_all_instructions_and_its_interval_that_of_units_drawn_who
 
 
 def test_prompts_count_where_all_is_followed_and_kinds_apart():
-    ours = Counts(np.array([[2, 1, 0, 1]]), np.array([[2, 3, 1, 1]]), np.array([False, False, True, True]))
-    theirs = ours._replace(followed=np.array([[1, 3, 0, 0]]))
+    unseen = np.array([False, False, True, True])
+    ours = Counts(np.array([[2, 1, 0, 1]]), np.array([[2, 3, 1, 1]]), np.array([[1, 0, 0, 1]]), unseen, 1)
+    theirs = ours._replace(followed=np.array([[1, 3, 0, 0]]), whole=np.array([[0, 1, 0, 0]]))
     found = shares(ours)
     assert {kind: figures["instructions"]["value"] for kind, figures in found.items()} == {
         "all": pytest.approx(4 / 7), "seen": pytest.approx(3 / 5), "unseen": pytest.approx(1 / 2),
@@ -105,9 +106,9 @@ def test_records_outlive_folders_and_are_of_what_the_measurements_say(small):
     assert np.mean(model.own) == pytest.approx(measured["self_score"]["value"])
     before = page(study, [0, 1], ["self"])
     shutil.rmtree(study.out)
-    again = small()
-    again.run([0, 1], ["self"])  # nothing is owed
-    assert not study.out.exists() and page(again, [0, 1], ["self"]) == before
+    anew = small()
+    anew.run([0, 1], ["self"])  # nothing is owed
+    assert not study.out.exists() and page(anew, [0, 1], ["self"]) == before
     assert before[0]["arms"]["self"]["models"]["M2"]["runs"] == 2
 
 
@@ -185,6 +186,37 @@ def test_the_models_of_self_answer_ifeval_once_and_the_base_that_seeds_share_for
     assert study.done()[0].of("M2").ifeval == Published(max_tokens=256, checks=((0, 1),))
     settings = study.out / "seed_0" / "self" / "M2" / "evaluations" / "ifeval" / "result.json"
     assert json.loads(settings.read_text())["settings"]["responses"]["temperature"] == 0
+
+
+def test_further_answers_count_beside_the_runs_own_where_all_that_is_compared_has_them(small):
+    study = small()
+    study.run([0], ["self", "checkers"])
+    runs = {run.arm: run for run in study.done()}
+    assert [bool(model.again) for model in runs["self"].models] == [True] * 4
+    assert [bool(model.again) for model in runs["checkers"].models] == [True] * 4  # the first three are those of `self`
+    shutil.rmtree(study.out / "seed_0" / "checkers" / "M1" / "evaluations")
+    assert recorded(study.out / "seed_0" / "checkers", 0).of("M1").again == runs["self"].of("M1").again
+    model = runs["self"].of("M2")
+    first = [followed for followed, _, _ in model.checks]
+    assert list(model.again.followed) == [AGAIN * followed for followed in first] and any(first)  # the stand-in answers alike
+    assert list(model.again.whole) == [AGAIN * (followed == given) for followed, given, _ in model.checks]
+    other = model.model_copy(update={"again": Again(followed=(0,) * len(first), whole=(0,) * len(first))})
+    found = counts([model, other], True)
+    assert found.answers == 1 + AGAIN and found.followed.tolist() == [[5 * n for n in first], first]
+    assert (found.given == 5 * np.array([given for _, given, _ in model.checks])).all()
+    assert not answered_again([model, model.model_copy(update={"again": None})])
+    assert counts([model, other], False).followed.tolist() == [first, first]
+    figures, text = page(study, [0], ["self", "checkers"])
+    assert figures["arms"]["self"]["models"]["M2"]["answers"] == 5 == figures["arms"]["checkers"]["over M1"]["M2"]["answers"]
+    assert "| checkers | M2 | 1 | 5 |" in text
+
+
+def test_further_answers_are_drawn_anew_with_every_seed(small, tmp_path):
+    study = small()
+    study.run([0], ["self"])
+    for number, folder in enumerate(again(study.out / "seed_0" / "self" / "M2"), start=1):
+        settings = json.loads((folder / "result.json").read_text())["settings"]
+        assert settings["seed"] == number and settings["responses"]["temperature"] == 0.7
 
 
 def test_the_clock_leaves_out_pauses_between_attempts(tmp_path):

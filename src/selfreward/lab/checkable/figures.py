@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from selfreward.lab.checkable.runs import CheckableModel, CheckableRun
+from selfreward.lab.checkable.runs import AGAIN, CheckableModel, CheckableRun
 from selfreward.lab.micro.method_runs import Floats
 from selfreward.lab.micro.study import RESAMPLES, SHARED
 from selfreward.measure import Judged, correlation
@@ -19,18 +19,31 @@ Values = Sequence[float | None]
 
 
 class Counts(NamedTuple):
-    """Instructions that each held-out answer of a model follows, [run, prompt]."""
+    """Instructions that the held-out answers of a model follow, [run, prompt]."""
 
     followed: Floats
     given: Floats
+    whole: Floats
+    """Answers that follow all of their prompt's instructions."""
     unseen: np.ndarray
     """True for prompts whose instructions are of kinds that no seed asks for."""
+    answers: int
+    """Answers to a prompt."""
 
 
-def counts(models: Sequence[CheckableModel]) -> Counts:
-    """The counts of one model in each of several runs, whose held-out prompts are the same."""
+def counts(models: Sequence[CheckableModel], again: bool) -> Counts:
+    """The counts of models of several runs, whose held-out prompts are the same; `again`: with their further answers."""
     followed, given, unseen = np.moveaxis(np.array([model.checks for model in models], dtype=float), 2, 0)
-    return Counts(followed, given, unseen[0].astype(bool))
+    whole, more = (followed == given).astype(float), [model.again for model in models if again and model.again]
+    if more:
+        followed, whole = followed + [one.followed for one in more], whole + [one.whole for one in more]
+    answers = 1 + AGAIN * bool(more)
+    return Counts(followed, given * answers, whole, unseen[0].astype(bool), answers)
+
+
+def answered_again(models: Sequence[CheckableModel]) -> bool:
+    """True if all of the models have further answers."""
+    return all(model.again for model in models)
 
 
 def share(parts: Floats, wholes: Floats) -> Figure:
@@ -45,13 +58,13 @@ def share(parts: Floats, wholes: Floats) -> Figure:
 
 def shares(ours: Counts, theirs: Counts | None = None) -> dict[str, dict[str, Figure]]:
     """Instructions and prompts followed, by kinds of instruction; less those of `theirs` where given."""
-    whole = (ours.followed == ours.given).astype(int) - (0 if theirs is None else (theirs.followed == theirs.given))
+    whole = ours.whole - (0 if theirs is None else theirs.whole)
     followed = ours.followed - (0 if theirs is None else theirs.followed)
     figures: dict[str, dict[str, Figure]] = {}
     for kind, chosen in zip(KINDS, (np.full_like(ours.unseen, True), ~ours.unseen, ours.unseen), strict=True):
         if chosen.any():
             instructions = share(followed[:, chosen], ours.given[:, chosen])
-            prompts = share(whole[:, chosen], np.ones_like(whole[:, chosen]))
+            prompts = share(whole[:, chosen], np.full_like(whole[:, chosen], ours.answers))
             figures[kind] = {"instructions": instructions, "prompts": prompts}
     return figures
 
@@ -90,9 +103,11 @@ Made = Mapping[str, Sequence[tuple[CheckableRun, CheckableModel]]]
 def _over_m1(made: Made) -> Iterator[tuple[str, Any]]:
     for name, pairs in made.items():
         if name not in SHARED:
-            firsts = [first for run, _ in pairs if (first := run.of("M1"))]
+            models, firsts = [model for _, model in pairs], [first for run, _ in pairs if (first := run.of("M1"))]
             if len(firsts) == len(pairs):
-                yield name, shares(counts([model for _, model in pairs]), counts(firsts))
+                again = answered_again([*models, *firsts])
+                ours, theirs = (counts(side, again) for side in (models, firsts))
+                yield name, {**shares(ours, theirs), "answers": ours.answers}
 
 
 def _ifeval(made: Made) -> Iterator[tuple[str, Any]]:
@@ -114,10 +129,11 @@ def _ifeval(made: Made) -> Iterator[tuple[str, Any]]:
 
 def _told(models: Sequence[CheckableModel]) -> dict[str, Any]:
     """One model's figures over its runs: shares with intervals, others as means; None where one is unknown."""
-    judged = [model for model in models if model.judging]
+    judged, followed = [model for model in models if model.judging], counts(models, answered_again(models))
     return {
         "runs": len(models),
-        "followed": shares(counts(models)),
+        "answers": followed.answers,
+        "followed": shares(followed),
         "true_score": _mean(models, lambda model: _average(model.true)),
         "self_score": _mean(models, lambda model: _average(model.own)),
         "correlation": _mean(models, _correlation),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from selfreward.lab.checkable.kinds import UNSEEN
+from selfreward.lab.micro.study import SHARED
 from selfreward.measure import Judged, agreeing
 from selfreward.recipe import Recipe
 from selfreward.records import (
@@ -45,6 +46,8 @@ from selfreward.steps import ranked_responses
 HELD_OUT = {kind.id for kind in UNSEEN}
 IFEVAL = Path(FOLDER) / "ifeval"
 """The folder, in a model's, of its evaluation on IFEval's prompts, if there was one."""
+AGAIN = 4
+"""Answers to every held-out prompt that a model gives beside the run's own, for figures that hang less on chance."""
 DIGITS = 4
 """Decimals of a figure in the records."""
 
@@ -56,6 +59,15 @@ class Published(Record):
     """Tokens of an answer at most."""
     checks: tuple[tuple[int, int], ...]
     """(instructions followed, instructions) of each prompt, strictly; (0, 0) where there is no answer."""
+
+
+class Again(Record):
+    """Further answers of a model to the held-out prompts."""
+
+    followed: tuple[int, ...]
+    """Instructions that the `AGAIN` answers to each prompt follow, strictly, all together."""
+    whole: tuple[int, ...]
+    """Of the answers to each prompt those that follow all instructions."""
 
 
 class CheckableModel(Record):
@@ -88,6 +100,7 @@ class CheckableModel(Record):
     seconds: float
     """Seconds by the clock in which its files were made, pauses between attempts left out."""
     ifeval: Published | None = None
+    again: Again | None = None
 
 
 class CheckableRun(Record):
@@ -152,6 +165,7 @@ def _model(view: RunView, measured: Measured, seconds: float) -> CheckableModel:
         by_length=tuple(by_length(view)) if measured.reward_modeling else (),
         judgments=measured.judgments, answer_length=measured.answer_length, ran_out_of_length=measured.ran_out_of_length,
         loop=loop, readings=readings, tokens=spent(folder), seconds=round(seconds, 1), ifeval=_published(folder / IFEVAL),
+        again=_again(asked_again(folder), [answer.prompt_id for answer in answers]),
     )  # fmt: skip
 
 
@@ -219,9 +233,37 @@ def _published(folder: Path) -> Published | None:
     if not (folder / "result.json").exists():
         return None
     settings = json.loads((folder / "result.json").read_text())["settings"]
-    rows: dict[str, list[bool]] = {answer.id: [] for answer in _records(folder / "records", RESPONSES)}
+    rows = ((sum(passed), len(passed)) for _, passed in _checked(folder))
+    return Published(max_tokens=settings["responses"]["max_tokens"], checks=tuple(rows))
+
+
+def _checked(folder: Path) -> list[tuple[str, list[bool]]]:
+    """(prompt id, instructions that hold) of each answer in an evaluation's folder, in order; an empty list where none came."""
+    rows: dict[str, tuple[str, list[bool]]] = {}
+    for answer in _records(folder / "records", RESPONSES):
+        rows[answer.id] = answer.prompt_id, []
     for check in _records(folder / "records", CHECKS):
-        rows[check.response_id].append(bool(check.strict))
-    return Published(
-        max_tokens=settings["responses"]["max_tokens"], checks=tuple((sum(passed), len(passed)) for passed in rows.values())
-    )
+        rows[check.response_id][1].append(bool(check.strict))
+    return list(rows.values())
+
+
+def asked_again(model: Path) -> Path:
+    """The folder of a model where its further answers are: of those that arms share, in the run of `self`."""
+    return model.parent.with_name("self") / model.name if model.name in SHARED else model
+
+
+def again(model: Path) -> list[Path]:
+    """The folders, in a model's, of the evaluations on the held-out prompts."""
+    return [model / FOLDER / f"again_{number}" for number in range(1, AGAIN + 1)]
+
+
+def _again(model: Path, prompts: Sequence[str]) -> Again | None:
+    """The further answers to the prompts of these ids; None where not all of them are there."""
+    if not all((folder / "result.json").exists() for folder in again(model)):
+        return None
+    followed, whole = Counter[str](), Counter[str]()
+    for folder in again(model):
+        for prompt, passed in _checked(folder):
+            followed[prompt] += sum(passed)
+            whole[prompt] += bool(passed) and all(passed)
+    return Again(followed=tuple(followed[prompt] for prompt in prompts), whole=tuple(whole[prompt] for prompt in prompts))

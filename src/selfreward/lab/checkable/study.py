@@ -18,12 +18,13 @@ from typing import Any
 
 from selfreward.api import evaluate
 from selfreward.lab.checkable.figures import sum_up
-from selfreward.lab.checkable.runs import CheckableRun, asked, recorded
+from selfreward.lab.checkable.runs import CheckableRun, again, asked, recorded
 from selfreward.lab.checkable.table import as_markdown
 from selfreward.lab.command import obeyed
-from selfreward.lab.micro.study import QUIET, arms_from, publish, read_kept, run_arm, seeds_from
+from selfreward.lab.micro.study import QUIET, SHARED, arms_from, publish, read_kept, run_arm, seeds_from
 from selfreward.recipe import load_recipe, shipped_recipes
-from selfreward.records import to_line, write_whole
+from selfreward.records import Prompt, iter_jsonl, to_line, write_whole
+from selfreward.rundir import SEED, open_run
 
 ARMS: dict[str, dict[str, Any]] = {
     "self": {},
@@ -73,8 +74,20 @@ class Study:
                     folder = self.out / f"seed_{seed}" / arm
                     run_arm(folder, shipped_recipes()["smollm2-checkable"], {"seed": seed, **self.fields(arm)})
                     self.keep(recorded(folder, seed))
+                self.answer_again(seed, arm)
             if self.ifeval and "self" in arms:
                 self.answer_ifeval(seed)
+
+    def answer_again(self, seed: int, arm: str) -> None:
+        """Have the models of a run answer the held-out prompts more often, or go on with it; those that arms share, in `self`."""
+        folder = self.out / f"seed_{seed}" / arm
+        models = next((run.models for run in self.done() if (run.arm, run.seed) == (arm, seed)), ()) if folder.exists() else ()
+        for model in models:
+            if not model.again and (arm == "self" or model.name not in SHARED):
+                for number, into in enumerate(again(folder / model.name), start=1):
+                    fields: dict[str, Any] = {"data": str(_as_ifeval(folder)), "seed": number, "responses": _sampling(folder)}
+                    evaluate(folder / model.name, "ifeval", name=into.name, **fields)
+                self.keep(recorded(folder, seed))
 
     def answer_ifeval(self, seed: int) -> None:
         """Have the models of a seed answer IFEval's prompts, or go on with it; the base, which seeds share, once."""
@@ -107,6 +120,26 @@ class Study:
         for folder in sorted(self.out.glob("seed_*/*")):
             if folder.name in ARMS and (folder / "config.json").exists():
                 yield folder, int(folder.parent.name.removeprefix("seed_"))
+
+
+def _as_ifeval(run: Path) -> Path:
+    """The held-out prompts of a run in a file as IFEval has one, beside the run's own."""
+    rows = [
+        {
+            "prompt": prompt.text,
+            "instruction_id_list": [check.id for check in prompt.checks],
+            "kwargs": [check.kwargs for check in prompt.checks],
+        }
+        for prompt in iter_jsonl(run / SEED / "heldout_prompts.jsonl", Prompt)
+    ]
+    file = run.with_name("heldout_as_ifeval.jsonl")
+    write_whole(file, "".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def _sampling(run: Path) -> dict[str, Any]:
+    """How the models of a run answer."""
+    return open_run(run).recipe.responses.model_dump(include={"temperature", "top_p", "max_tokens"})
 
 
 def own_words(results: Path | None) -> str:

@@ -10,12 +10,22 @@ INTRODUCTION = """# A real language model, against a truth that a program can ch
 `python -m selfreward.lab.checkable.study BASE`: SmolLM2-135M-Instruct (Q4_1, dequantised) by the recipe `smollm2-checkable`,
 seeds {seeds}. `self` is the recipe; `shuffled` deals each prompt's scores out anew among its candidates; `checkers` has
 the checkers for a judge, which is the ceiling; `sft` reads the seed examples once more in place of both rounds. Checks are
-strict, on held-out prompts: instructions of kinds that the seeds ask for (seen), and of kinds that they do not (unseen).
+strict, on held-out prompts: instructions of kinds that the seeds ask for (seen), and of kinds that they do not (unseen). Each
+prompt is answered once in the run, and four times more where it says five `answers`, for one hangs much on chance.
 Intervals are 95 %, by 10,000 bootstrap resamples of runs and then of prompts or rankings{few}. A model's figures are of the runs
 that have made it.
 """
 FEW = "; with fewer than five runs they are too narrow, for so few cannot tell how much seeds differ, and one not at all"
-FOLLOWED = ("arm", "model", "runs", "instructions followed, %", "seen kinds", "unseen kinds", "prompts followed whole, %")
+FOLLOWED = (
+    "arm",
+    "model",
+    "runs",
+    "answers",
+    "instructions followed, %",
+    "seen kinds",
+    "unseen kinds",
+    "prompts followed whole, %",
+)
 JUDGED = (
     "arm", "model", "self-score, of 6", "truth, of 6", "ρ of both", "judgments with a score, %", "pairwise accuracy, %",
     "by length alone, %",
@@ -73,13 +83,14 @@ def _models(arms: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, An
 
 def _followed(arms: Mapping[str, Any]) -> Iterator[Sequence[str]]:
     for arm, name, model in _models(arms):
-        yield arm, name, str(model["runs"]), *_kinds(model["followed"])
+        yield arm, name, str(model["runs"]), str(model["answers"]), *_kinds(model["followed"])
 
 
 def _over(arms: Mapping[str, Any]) -> Iterator[Sequence[str]]:
     for arm, found in arms.items():
         for name, differences in found["over M1"].items():
-            yield arm, name, str(found["models"][name]["runs"]), *_kinds(differences)
+            runs, answers = found["models"][name]["runs"], differences["answers"]
+            yield arm, name, str(runs), str(answers), *_kinds(differences)
 
 
 def _kinds(followed: Mapping[str, Any]) -> list[str]:
