@@ -21,6 +21,7 @@ SMALL = {
     "backend": {"type": "fake"}, "trainer": {}, "drift": None, "iterations": 1, "prompts.per_iteration": 6, "responses.n": 2,
     "measure.bootstrap": 100, "data.ift.limit": 4, "data.eft.limit": 4, "sft.epochs": 1, "dpo.epochs": 1,
 }  # fmt: skip
+ANSWER_AGAIN = Study.answer_again
 
 
 def test_a_share_is_of_all_instructions_and_its_interval_that_of_units_drawn_whole():
@@ -46,8 +47,9 @@ def test_prompts_count_where_all_is_followed_and_kinds_apart():
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """A study on stand-ins that answer in capitals with the second sample and as a judge like those better."""
+    """A study on stand-ins that answer in capitals with the second sample and as a judge like those better; each answers once."""
     quiet(monkeypatch)
+    monkeypatch.setattr(Study, "answer_again", lambda *_: None)
 
     def write(request):
         asked_for = request.messages[-1].content
@@ -80,7 +82,7 @@ def test_a_study_names_what_was_not_run_and_goes_on_where_it_stopped(small):
     assert model["correlation"] is None  # it gives all alike
     assert "**Not run:** checkers, seed 0." in text and text.count("| self | M2 |") == 5
     run = study.out / "seed_0" / "self"
-    receipts = [json.loads(file.read_text()) for file in run.rglob("*.receipt.json")]
+    receipts = [json.loads(file.read_text()) for file in run.rglob("*.receipt.json") if "evaluations" not in file.parts]
     written = sum(model["tokens"]["written"] for model in figures["arms"]["self"]["models"].values())
     assert written == sum(one.get("completion_tokens", 0) for one in receipts) > 0
     before = (run / "M2" / "pairs.jsonl").stat().st_mtime_ns
@@ -188,7 +190,8 @@ def test_the_models_of_self_answer_ifeval_once_and_the_base_that_seeds_share_for
     assert json.loads(settings.read_text())["settings"]["responses"]["temperature"] == 0
 
 
-def test_further_answers_count_beside_the_runs_own_where_all_that_is_compared_has_them(small):
+def test_further_answers_count_beside_the_runs_own_where_all_that_is_compared_has_them(small, monkeypatch):
+    monkeypatch.setattr(Study, "answer_again", ANSWER_AGAIN)
     study = small()
     study.run([0], ["self", "checkers"])
     runs = {run.arm: run for run in study.done()}
@@ -210,11 +213,7 @@ def test_further_answers_count_beside_the_runs_own_where_all_that_is_compared_ha
     assert figures["arms"]["self"]["models"]["M2"]["answers"] == 5 == figures["arms"]["checkers"]["over M1"]["M2"]["answers"]
     assert "| checkers | M2 | 1 | 5 |" in text
 
-
-def test_further_answers_are_drawn_anew_with_every_seed(small, tmp_path):
-    study = small()
-    study.run([0], ["self"])
-    for number, folder in enumerate(again(study.out / "seed_0" / "self" / "M2"), start=1):
+    for number, folder in enumerate(again(study.out / "seed_0" / "self" / "M2"), start=1):  # each is drawn anew
         settings = json.loads((folder / "result.json").read_text())["settings"]
         assert settings["seed"] == number and settings["responses"]["temperature"] == 0.7
 
