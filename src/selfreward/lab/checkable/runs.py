@@ -67,7 +67,7 @@ class Again(Record):
     followed: tuple[int, ...]
     """Instructions that the `AGAIN` answers to each prompt follow, strictly, all together."""
     whole: tuple[int, ...]
-    """Of the answers to each prompt those that follow all instructions."""
+    """The number of answers to each prompt that follow all instructions."""
 
 
 class CheckableModel(Record):

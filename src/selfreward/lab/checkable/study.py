@@ -138,7 +138,7 @@ def _as_ifeval(run: Path) -> Path:
 
 
 def _sampling(run: Path) -> dict[str, Any]:
-    """How the models of a run answer."""
+    """The sampling of the answers of a run's models."""
     return open_run(run).recipe.responses.model_dump(include={"temperature", "top_p", "max_tokens"})
 
 
