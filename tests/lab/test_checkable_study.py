@@ -212,7 +212,6 @@ def test_further_answers_count_beside_the_runs_own_where_all_that_is_compared_ha
     figures, text = page(study, [0], ["self", "checkers"])
     assert figures["arms"]["self"]["models"]["M2"]["answers"] == 5 == figures["arms"]["checkers"]["over M1"]["M2"]["answers"]
     assert "| checkers | M2 | 1 | 5 |" in text
-
     for number, folder in enumerate(again(study.out / "seed_0" / "self" / "M2"), start=1):  # each is drawn anew
         settings = json.loads((folder / "result.json").read_text())["settings"]
         assert settings["seed"] == number and settings["responses"]["temperature"] == 0.7

@@ -34,11 +34,12 @@ class Counts(NamedTuple):
 def counts(models: Sequence[CheckableModel], again: bool) -> Counts:
     """The counts of models of several runs, whose held-out prompts are the same; `again`: with their further answers."""
     followed, given, unseen = np.moveaxis(np.array([model.checks for model in models], dtype=float), 2, 0)
-    whole, more = (followed == given).astype(float), [model.again for model in models if again and model.again]
-    if more:
-        followed, whole = followed + [one.followed for one in more], whole + [one.whole for one in more]
-    answers = 1 + AGAIN * bool(more)
-    return Counts(followed, given * answers, whole, unseen[0].astype(bool), answers)
+    first = Counts(followed, given, (followed == given).astype(float), unseen[0].astype(bool), 1)
+    if not again:
+        return first
+    more = [model.again for model in models if model.again]
+    followed, whole = followed + [one.followed for one in more], first.whole + [one.whole for one in more]
+    return first._replace(followed=followed, given=given * (1 + AGAIN), whole=whole, answers=1 + AGAIN)
 
 
 def answered_again(models: Sequence[CheckableModel]) -> bool:

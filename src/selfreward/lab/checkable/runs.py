@@ -165,7 +165,7 @@ def _model(view: RunView, measured: Measured, seconds: float) -> CheckableModel:
         by_length=tuple(by_length(view)) if measured.reward_modeling else (),
         judgments=measured.judgments, answer_length=measured.answer_length, ran_out_of_length=measured.ran_out_of_length,
         loop=loop, readings=readings, tokens=spent(folder), seconds=round(seconds, 1), ifeval=_published(folder / IFEVAL),
-        again=_again(asked_again(folder), [answer.prompt_id for answer in answers]),
+        again=_again(again(folder), [answer.prompt_id for answer in answers]),
     )  # fmt: skip
 
 
@@ -247,22 +247,18 @@ def _checked(folder: Path) -> list[tuple[str, list[bool]]]:
     return list(rows.values())
 
 
-def asked_again(model: Path) -> Path:
-    """The folder of a model where its further answers are: of those that arms share, in the run of `self`."""
-    return model.parent.with_name("self") / model.name if model.name in SHARED else model
-
-
 def again(model: Path) -> list[Path]:
-    """The folders, in a model's, of the evaluations on the held-out prompts."""
-    return [model / FOLDER / f"again_{number}" for number in range(1, AGAIN + 1)]
+    """The folders of a model's further answers, in its own; of a model that arms share, in that of the run of `self`."""
+    owner = model.parent.with_name("self") / model.name if model.name in SHARED else model
+    return [owner / FOLDER / f"again_{number}" for number in range(1, AGAIN + 1)]
 
 
-def _again(model: Path, prompts: Sequence[str]) -> Again | None:
-    """The further answers to the prompts of these ids; None where not all of them are there."""
-    if not all((folder / "result.json").exists() for folder in again(model)):
+def _again(folders: Sequence[Path], prompts: Sequence[str]) -> Again | None:
+    """The further answers in `folders` to the prompts of these ids; None where not all of them are there."""
+    if not all((folder / "result.json").exists() for folder in folders):
         return None
     followed, whole = Counter[str](), Counter[str]()
-    for folder in again(model):
+    for folder in folders:
         for prompt, passed in _checked(folder):
             followed[prompt] += sum(passed)
             whole[prompt] += bool(passed) and all(passed)

@@ -18,7 +18,7 @@ from typing import Any
 
 from selfreward.api import evaluate
 from selfreward.lab.checkable.figures import sum_up
-from selfreward.lab.checkable.runs import CheckableRun, again, asked, recorded
+from selfreward.lab.checkable.runs import CheckableModel, CheckableRun, again, asked, recorded
 from selfreward.lab.checkable.table import as_markdown
 from selfreward.lab.command import obeyed
 from selfreward.lab.micro.study import QUIET, SHARED, arms_from, publish, read_kept, run_arm, seeds_from
@@ -71,7 +71,7 @@ class Study:
         for seed in seeds:
             for arm in arms:
                 if (arm, seed) not in finished:
-                    folder = self.out / f"seed_{seed}" / arm
+                    folder = self._folder(seed, arm)
                     run_arm(folder, shipped_recipes()["smollm2-checkable"], {"seed": seed, **self.fields(arm)})
                     self.keep(recorded(folder, seed))
                 self.answer_again(seed, arm)
@@ -80,21 +80,19 @@ class Study:
 
     def answer_again(self, seed: int, arm: str) -> None:
         """Have the models of a run answer the held-out prompts more often, or go on with it; those that arms share, in `self`."""
-        folder = self.out / f"seed_{seed}" / arm
-        models = next((run.models for run in self.done() if (run.arm, run.seed) == (arm, seed)), ()) if folder.exists() else ()
-        for model in models:
-            if not model.again and (arm == "self" or model.name not in SHARED):
-                for number, into in enumerate(again(folder / model.name), start=1):
-                    fields: dict[str, Any] = {"data": str(_as_ifeval(folder)), "seed": number, "responses": _sampling(folder)}
-                    evaluate(folder / model.name, "ifeval", name=into.name, **fields)
-                self.keep(recorded(folder, seed))
+        folder = self._folder(seed, arm)
+        owed = [one for one in self._made(seed, arm) if not one.again and (arm == "self" or one.name not in SHARED)]
+        fields: dict[str, Any] = {"data": str(_as_ifeval(folder)), "responses": _sampling(folder)} if owed else {}
+        for model in owed:
+            for number, into in enumerate(again(folder / model.name), start=1):
+                evaluate(folder / model.name, "ifeval", name=into.name, seed=number, **fields)
+            self.keep(recorded(folder, seed))
 
     def answer_ifeval(self, seed: int) -> None:
         """Have the models of a seed answer IFEval's prompts, or go on with it; the base, which seeds share, once."""
-        folder, runs = self.out / f"seed_{seed}" / "self", self.done()
-        known = {"M0"} if any((base := run.of("M0")) and base.ifeval for run in runs) else set[str]()
-        models = next(run.models for run in runs if (run.arm, run.seed) == ("self", seed)) if folder.exists() else ()
-        for model in models:
+        folder = self._folder(seed, "self")
+        known = {"M0"} if any((base := run.of("M0")) and base.ifeval for run in self.done()) else set[str]()
+        for model in self._made(seed, "self"):
             if not model.ifeval and model.name not in known:
                 evaluate(folder / model.name, "ifeval", data=str(self.ifeval), **ANSWERS)
                 self.keep(recorded(folder, seed))
@@ -115,6 +113,14 @@ class Study:
             run = recorded(folder, seed)
             if run.recipe == self.recipes[run.arm] and run.models:
                 self.keep(run)
+
+    def _folder(self, seed: int, arm: str) -> Path:
+        return self.out / f"seed_{seed}" / arm
+
+    def _made(self, seed: int, arm: str) -> tuple[CheckableModel, ...]:
+        """The models of a run that is recorded, and whose folder is still there."""
+        runs = self.done() if self._folder(seed, arm).exists() else ()
+        return next((run.models for run in runs if (run.arm, run.seed) == (arm, seed)), ())
 
     def _folders(self) -> Iterator[tuple[Path, int]]:
         for folder in sorted(self.out.glob("seed_*/*")):

@@ -17,15 +17,8 @@ that have made it.
 """
 FEW = "; with fewer than five runs they are too narrow, for so few cannot tell how much seeds differ, and one not at all"
 FOLLOWED = (
-    "arm",
-    "model",
-    "runs",
-    "answers",
-    "instructions followed, %",
-    "seen kinds",
-    "unseen kinds",
-    "prompts followed whole, %",
-)
+    "arm", "model", "runs", "answers", "instructions followed, %", "seen kinds", "unseen kinds", "prompts followed whole, %",
+)  # fmt: skip
 JUDGED = (
     "arm", "model", "self-score, of 6", "truth, of 6", "ρ of both", "judgments with a score, %", "pairwise accuracy, %",
     "by length alone, %",

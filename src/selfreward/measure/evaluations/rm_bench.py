@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import chain
+from statistics import fmean
 
 from pydantic import AliasChoices, Field
 
@@ -77,6 +79,7 @@ class StyleBench(Settings):
         unscored = sum(judgment.score is None for judgment in judgments)
         scored = [[scores.get(answer.id) for answer in six] for six in answers]
         lengths = [[float(len(answer.text)) for answer in six] for six in answers]
+        matrices = list(map(matrix_of, scored))
         return Findings(
             prompts_digest=digest(prompts),
             rubric_digest=content_id(self.grader.rubric.text),
@@ -88,8 +91,8 @@ class StyleBench(Settings):
             note="A tie in score counts half; published figures have ties wrong. A comparison that lacks a score is wrong. "
             "Intervals resample prompts.",
             breakdown={
-                "right answer's style against the wrong one's": self._cells([matrix_of(six) for six in scored]),
-                **({"domain": domains} if (domains := self._domains(scored)) else {}),
+                "right answer's style against the wrong one's": self._cells(matrices),
+                **({"domain": domains} if (domains := self._domains(matrices)) else {}),
             },
             broken_down="accuracy %",
         )  # fmt: skip
@@ -104,12 +107,12 @@ class StyleBench(Settings):
         figures |= {f"accuracy{of} %": whole, f"style gap{of}, points": gaps}
         return [figure for name, values in figures.items() for figure in self.share(name, values)]
 
-    def _domains(self, scored: Sequence[Sequence[float | None]]) -> list[Figure]:
+    def _domains(self, matrices: Sequence[Matrix]) -> list[Figure]:
         """Accuracy on the prompts of each domain, over the whole matrix."""
         parts: dict[str, list[float]] = defaultdict(list)
-        for case, six in zip(self.cases, scored, strict=True):
+        for case, matrix in zip(self.cases, matrices, strict=True):
             if case.domain:
-                parts[case.domain].append(_share(matrix_of(six), [cell for level in CELLS.values() for cell in level]))
+                parts[case.domain].append(fmean(chain(*matrix)))
         return [figure for domain, values in sorted(parts.items()) for figure in self.share(domain, values)]
 
     def _cells(self, matrices: Sequence[Matrix]) -> list[Figure]:
