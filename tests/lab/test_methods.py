@@ -143,6 +143,7 @@ def test_a_small_comparison_goes_from_its_runs_to_its_page(recipe, tmp_path, mon
     study.run([3, 4], ["sft", "ipo"], minutes=10, threads=1)
     few = compare(study.done(), study.names)
     assert few["compared"] == 0 and "p_holm" not in few["arms"]["ipo"]["against_self"]["true"]  # of two seeds no p is right
+    assert "paired by seed and prompt; no method has the 5 seeds that a p takes. Tokens" in as_page("micro", few)
     monkeypatch.setattr(compared, "ENOUGH", 2)
     found = compare(study.done(), study.names)
     assert found["not_run"] == ["hinge"] and found["compared"] == 1
@@ -155,6 +156,7 @@ def test_a_small_comparison_goes_from_its_runs_to_its_page(recipe, tmp_path, mon
     assert json.loads(json.dumps(found)) == found
     page = as_page("micro", found)
     assert page.count("| ipo |") == 4 and "Not run yet: hinge." in page and "too narrow" in page
+    assert "p, of the 1 method with 5 seeds or more, is corrected" in page
     of_one_m1 = {path.read_bytes() for path in (study.out / "seed_3").glob("*/M1/model/model.safetensors")}
     assert len(of_one_m1) == 1
 

@@ -585,6 +585,7 @@ AS_IFEVAL = {"instruction_id_list": [NO_COMMA["id"], BULLETS["id"]], "kwargs": [
     ("alpaca", {"instruction": "Name a bird", "checks": [NO_COMMA, BULLETS]}),
     ("columns", {"prompt": "Name a bird", "checks": [NO_COMMA, BULLETS]}),
     ("columns", {"key": 1, "prompt": "Name a bird", **AS_IFEVAL}),
+    ("columns", {"prompt": "Name a bird", "checks": None, **AS_IFEVAL}),
     ("messages", {"messages": [ASKED, GOOD], **AS_IFEVAL}),
 ])  # fmt: skip
 def test_prompts_of_every_format_carry_their_checks_and_ifevals_own_lists_of_them(tmp_path, shape, row):

@@ -172,12 +172,10 @@ class Trial:
 
     def _checks(self) -> None:
         """Try what prompts say that programs check, where anything is made of it."""
-        recipe = self.recipe
-        files = {"drift.anchors": recipe.drift.anchors if recipe.drift else None}
-        if recipe.judge.checks != "off":
-            files["prompts.from"] = recipe.prompts.source
-        sources = {field: SourceConfig(path=file) for field, file in files.items() if file}
-        if recipe.judge.checks != "off" and recipe.data.heldout_prompts:
+        recipe, made = self.recipe, self.recipe.judge.checks != "off"
+        anchors, own = recipe.drift and recipe.drift.anchors, recipe.prompts.source if made else None
+        sources = {field: SourceConfig(path=file) for field, file in (("drift.anchors", anchors), ("prompts.from", own)) if file}
+        if made and recipe.data.heldout_prompts:
             sources["data.heldout_prompts"] = recipe.data.heldout_prompts
         for field, source in sources.items():
             self.attempt(partial(_checkable, field, source))

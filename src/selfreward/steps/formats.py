@@ -185,8 +185,10 @@ class Carrying(Row):
     def _as_published(cls, value: Any) -> Any:
         row = value if isinstance(value, dict) else {}
         kinds, arguments = row.get("instruction_id_list"), row.get("kwargs")
-        if "checks" in row or not isinstance(kinds, list) or not isinstance(arguments, list):
+        if row.get("checks") is not None:
             return row
+        if not isinstance(kinds, list) or not isinstance(arguments, list):
+            return {}
         return {"checks": [{"id": kind, "kwargs": given} for kind, given in zip_longest(kinds, arguments)]}
 
 

@@ -19,12 +19,14 @@ seeds from 100 on, in variants of the world. `rehearse` reads 4 examples in a st
 100 (8 with weight 1, 8 with 4). Nothing of the other arms was tuned. Scores are by the truth, of 5; pairwise accuracy is on
 held-out rankings, ties by half, and a pair with an answer whose judgments cannot be read is wrong. Intervals are 95 %, by
 {resamples:,} bootstrap resamples of seeds, then of prompts or rankings{few}. Δ is the difference of the last model from that of
-plain self-rewarding, paired by seed and prompt; p, of the {compared} with {enough} seeds or more, is corrected for so
-many (Holm), on each axis by itself. Tokens, sampled and trained after M1, are in % of those of plain self-rewarding.
+plain self-rewarding, paired by seed and prompt; {p}. Tokens,
+sampled and trained after M1, are in % of those of plain self-rewarding.
 """
 LEARNT_OUT = """It is `micro-hard` with 9 epochs of SFT in place of 3: M1 has learnt all that EFT teaches, and what judging gains
 after that is not what M1 had still to read.
 """
+P = "p, of the {compared} with {enough} seeds or more, is corrected for so many (Holm), on each axis by itself"
+NO_P = "no method has the {enough} seeds that a p takes"
 FEW = "; with fewer than {enough} seeds they are too narrow, for so few cannot tell how much seeds differ"
 FOLLOWING = ["method", "seeds", "tokens", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
 JUDGING = ["method", "M1", "last model", "gain", "of the ceiling", "Δ", "p"]
@@ -44,8 +46,9 @@ def as_page(world: str, figures: Mapping[str, Any]) -> str:
     arms: Mapping[str, Arm] = figures["arms"]
     fewest = min((len(arm["seeds"]) for arm in arms.values()), default=0)
     few = FEW.format(enough=ENOUGH) if fewest < ENOUGH else ""
-    counts = {"compared": amount(figures["compared"], "method"), "resamples": RESAMPLES, "enough": ENOUGH}
-    lines = [INTRODUCTION.format(world=world, few=few, **counts)]
+    compared = figures["compared"]
+    p = (P if compared else NO_P).format(compared=amount(compared, "method"), enough=ENOUGH)
+    lines = [INTRODUCTION.format(world=world, few=few, p=p, resamples=RESAMPLES)]
     if world == "learnt-out":
         lines += [LEARNT_OUT]
     if not arms:
