@@ -3,7 +3,9 @@
 import pytest
 from test_evaluate import complaint, evaluate, figures, here, write_rows
 
+import judges
 from selfreward.measure.evaluations.arena_hard import Game, read_game
+from selfreward.measure.evaluations.evaluate import find_kind
 from selfreward.records import Completion, Request, Sampling
 
 __all__ = ["here"]
@@ -27,7 +29,8 @@ def test_what_a_verdict_counts_for_the_model_in_either_place(verdict, as_b, as_a
 @pytest.mark.parametrize(("text", "label"), [
     ("[[A>>B]]", "A>>B"), ("[[ a>b ]]", "A>B"), ("[[B<<A]]", "A>>B"), ("[[A<B]]", "B>A"), ("[[B=A]]", "A=B"),
     ("[[A>B]] or rather [[B>A]]", "B>A"), ("A>B", "unparsed"), ("[[A]]", "unparsed"), ("[[C>A]]", "unparsed"),
-    ("[[A>B]]\nUser: and now?\nAssistant: [[B>A]]", "A>B"),
+    ("[[A>B]]\nUser: and now?\nAssistant: [[B>A]]", "A>B"), ("My answer:\n\nUser: Hello\nBot: Hi\n\n[[B>A]]", "B>A"),
+    ("Antwort: 42.\nInstruction: Heat the pan.\n[[A>B]]", "A>B"), ("My answer<|im_end|>\n[[A>B]]", "unparsed"),
 ])  # fmt: skip
 def test_the_last_label_of_the_judges_own_turn_counts(text, label):
     request = Request(
@@ -36,6 +39,8 @@ def test_the_last_label_of_the_judges_own_turn_counts(text, label):
     )  # fmt: skip
     said = Completion(request_id=request.id, text=text, finish="stop", prompt_tokens=1, completion_tokens=1)
     assert read_game(request, said).label == label
+    if text.count("[[") == 2 and label == "B>A":
+        assert read_game(request, said, unanimous=True).label == "unparsed"
 
 
 def place(here, answers, asked):
@@ -85,10 +90,21 @@ def test_answers_of_two_models_in_one_file_are_refused(here):
 
 def test_rows_of_version_01_are_read_too(here):
     rows = [{"question_id": "q", "cluster": "c", "turns": [{"content": "abc"}]}]
-    said = [{"question_id": "q", "choices": [{"index": 0, "turns": [{"content": "a", "token_len": 1}]}]}]
+    said = [{"question_id": "q", "choices": [{"index": 0, "turns": [{"content": "abcdefghijklmnop", "token_len": 1}]}]}]
     files = write_rows(here / "question.jsonl", rows), write_rows(here / "baseline.jsonl", said)
     more = ("--data", files[0], "--set", f"baseline={files[1]}", "--judge", "judges:Arena")
-    assert figures(evaluate("judges:Echo", "arena-hard", *more))[1]["win rate %"]["value"] == 100
+    found, by_name = figures(evaluate("judges:Echo", "arena-hard", *more))
+    # the judge's own answer has the label A>>B: in one order its verdict, too, in the other another one, which is then no verdict
+    assert found["outcomes"] == {"decided": 1, "unparsed": 1} and by_name["win rate %"]["value"] == 0
+    assert find_kind(files[0]) == ("arena-hard", files[0])
+
+
+def test_in_version_2_a_prompt_counts_where_both_orders_have_a_verdict(here, monkeypatch):
+    say = judges.Arena.say
+    monkeypatch.setattr(judges.Arena, "say", lambda self, asked: "hm" if "<answer_a>ab</" in asked else say(self, asked))
+    # the first is won in both orders; the second, where the model's answer comes second, and nobody knows otherwise
+    found, by_name = figures(evaluate("judges:Echo", *place(here, ["a", "a"], ["abc", "ab"])))
+    assert found["outcomes"] == {"decided": 3, "unparsed": 1} and by_name["win rate %"]["n"] == 1
 
 
 def test_a_prompt_without_the_baselines_answer_is_refused_before_anything_is_asked(here):

@@ -81,7 +81,8 @@ def test_nothing_is_asked_of_any_network(monkeypatch):
 
 
 @pytest.mark.parametrize(("verdicts", "whole"), [
-    ((True, True), 1.0), ((True, False), 0.0), ((True, None), None), ((False, None), 0.0), ((None,), None),
+    ((True, True), 1.0), ((True, False), 0.0), ((True, None), None), ((False, None), None), ((None,), None),
+    ((False, False), 0.0),
 ])  # fmt: skip
 def test_a_prompt_of_which_something_is_not_known_is_followed_by_nobody_knows(verdicts, whole):
     checks = [
@@ -114,6 +115,20 @@ def test_figures_by_hand(here):
     }  # fmt: skip
 
 
+def test_prompts_with_an_unchecked_instruction_are_in_no_figure_of_prompts_and_the_note_compares_nothing(here, monkeypatch):
+    def lacking(self, text):
+        raise LookupError("no nltk data")
+
+    monkeypatch.setattr(known_checkers()["length_constraints:number_sentences"], "check_following", lacking)
+    sentences = ("length_constraints:number_sentences", {"relation": "at least", "num_sentences": 1})
+    both = [row(text, ("punctuation:no_comma", {}), sentences) for text in ("a b", "a, b", "c d", "c, d")]
+    file = write_rows(here / "asked.jsonl", [*both, row("e f", ("punctuation:no_comma", {}))])
+    found, by_name = figures(evaluate("judges:Echo", file))
+    prompts, single = (by_name[f"{name} followed, strict %"] for name in ("prompts", "instructions"))
+    assert (prompts["value"], prompts["n"], single["value"], single["n"]) == (100, 1, 60, 5)
+    assert "not comparable" in found["note"] and "Comparable" not in found["note"] and "nltk.downloader" in found["note"]
+
+
 def test_rows_as_tables_keep_them(here):
     rows = [
         {**row("a b c", ("punctuation:no_comma", {})), "kwargs": [None]},
@@ -121,6 +136,16 @@ def test_rows_as_tables_keep_them(here):
     ]
     found, by_name = figures(evaluate("judges:Echo", write_rows(here / "asked.jsonl", rows)))
     assert by_name["instructions followed, strict %"]["value"] == 100 and found["outcomes"] == {"checked": 2}
+    cells = [{name: part if isinstance(part, str) else json.dumps(part) for name, part in each.items()} for each in rows]
+    pandas.DataFrame(cells).to_csv(here / "asked.csv")
+    again, _ = figures(evaluate("judges:Echo", str(here / "asked.csv")))
+    assert again["figures"] == found["figures"]
+
+
+def test_ifbench_is_told_from_ifeval_by_its_instructions(here):
+    asked = [row("One? Two? Three?", ("count:numbers", {"N": 0}))]
+    found, _ = figures(evaluate("judges:Echo", write_rows(here / "asked.jsonl", asked)))
+    assert found["kind"] == "ifbench"
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.json", "a.jsonl", "a"])

@@ -268,6 +268,25 @@ def test_a_pair_is_shown_with_its_own_prompt_responses_judgments_and_scores(watc
     ]
 
 
+@pytest.mark.parametrize("method", [
+    {"pairs__rejected_from": "M1", "pairs__chosen_from": "ahead"}, {"judge__method": "pairwise"},
+    {"judge__method": "likelihood"}, {"judge__by": ["current", "frozen"]},
+], ids=["temporal", "pairwise", "likelihood", "jury"])  # fmt: skip
+def test_a_case_names_the_files_that_its_records_are_in(method, tmp_path, monkeypatch):
+    quiet(monkeypatch)
+    more = {"responses__n": 4, "prompts__per_iteration": 12, "iterations": 2, "drift__sample": 2}
+    go(make_world(tmp_path / "world"), tmp_path / "run", **more, **method)
+    run, standing = tmp_path / "run", open_run(tmp_path / "run")
+    cases = [*doubtful_pairs(standing), *(case for bred in bred_traits(standing) for case in bred.cases)]
+    assert cases
+    for case in cases:
+        named = re.findall(r"(M\d/\w+\.jsonl)", case.files)
+        assert all((run / file).exists() for file in named) and len(named) > 2
+        pair = re.search(r"responses (\w+)(?: in (\S+))? and (\w+) in (\S+\.jsonl)", case.files)
+        for response, file in ((pair[1], pair[2] or pair[4]), (pair[3], pair[4])):
+            assert response in {one.id for one in iter_jsonl(run / file, Response)}
+
+
 def plant_frozen(run, name, scores):
     """Let the frozen judge have given the first answers of a model these scores, three times each; returns the live means."""
     answers = list(iter_jsonl(run / name / "heldout_responses.jsonl", Response))[: len(scores)]

@@ -86,6 +86,23 @@ def test_measured_checks_flow_nowhere_and_are_the_truth_where_that_is_asked(run)
     assert "checks" not in json.loads((off / "M2" / "measured.json").read_text())
 
 
+def test_a_thought_without_an_end_is_in_the_figures_and_a_failed_request_is_counted(run, tmp_path, monkeypatch):
+    def write(request):
+        asked = request.messages[-1].content
+        if "Score" in asked:
+            return "<think>so</think> Score: 3", "stop"
+        ended = "number 0" in asked or "tree" in asked
+        return ("", "error") if "number 1" in asked and "birch" in asked else (f"<think>so{'</think> birch' * ended}", "stop")
+
+    write_by(monkeypatch, write)
+    with pytest.raises(SelfRewardError):  # all candidates read alike: no pairs; M1 is measured by then
+        run("thinks", judge__checks="measure", measure__truth="checks", responses__thinking=9, judge__thinking=9)
+    measured = json.loads((tmp_path / "thinks" / "M1" / "measured.json").read_text())
+    found = measured["checks"]
+    assert found["prompts"]["value"] == found["instructions"]["value"] == 0.5
+    assert found["outcomes"] == {"checked": 4, "no_answer": 1} and measured["true_score"] == 2.5
+
+
 def test_what_could_not_be_checked_has_no_score_and_is_counted_with_its_reason(run, tmp_path):
     slow = Prompt(text="name the slow one", source="seed", checks=(Instruction(pattern="^(a|aa|a)+$"),))
     (tmp_path / "world" / "prompts.jsonl").write_text(to_line(slow) + "\n")

@@ -27,7 +27,12 @@ def checked(instruction, text):
     (r"\boxed{\text{42}}", True), (r"\boxed{-42}", False), (r"-\boxed{42}", False), (r"\frac{1}{42}", False),
     (r"2^{42}", False), ("1/42", False), ("1 / 42", False), ("2^42", False), ("x_42", False), ("it is _42_", True),
     ("−42", False), ("3–42", False), ("答案是42。", True), ("答案是 42", True), ("42%", False), ("$42", True), ("- 42", True),
-    ("1,142", False), ("f(x) = 42)", True),
+    ("1,142", False), ("f(x) = 42)", True), ("at 3:42", False), ("3 : 42", False), ("Answer 1: 42", True), ("√42", False),
+    ("±42", False), ("5×42", False), ("5*42", False), ("10**42", False), ("5 + 42", False), ("5 x 42", False),
+    (r"3\cdot 42", False),
+    (r"\sqrt 42", False), ("≥42", False), ("≠ 42", False), ("x > 42", False), ("x<42", False), ("=> 42", True), ("→ 42", True),
+    ("<b>42", True), ("x = 42", True), ("It is not 42.", False), ("It isn't **42**", False), ("不是42", True),
+    ("why not? 42", True),
 ])  # fmt: skip
 def test_a_known_answer_ends_the_text_as_a_word_of_its_own(text, held):
     assert checked(Instruction(answer="42"), text) is held
@@ -39,7 +44,11 @@ def test_a_known_answer_ends_the_text_as_a_word_of_its_own(text, held):
     ("-5", "x = −5", True), ("(B)", "It is B.", True), ("$18", "18", True), (r"\frac{3}{5}", r"\boxed{\frac{3}{5}}", True),
     ("3/5", r"3/5", True), ("3/5", "13/5", False), ("北京", "首都是北京。", True), ("東京", "大阪", False),
     ("手机", "iPhone手机", True), ("café", "the cafe\u0301", True), ("!", "Go!", True), ("!", "Go.", False),
-    ("[1, 2]", "[1, 2]", True), ("[1, 2]", "[11, 2]", False), ("18 dollars", "It is 18  dollars", True),
+    ("[1, 2]", "[1, 2]", True), ("[1, 2)", "[1, 2]", False), ("(0,1]", "[0,1)", False), ("(0,1]", r"It is \((0, 1]\).", True),
+    ("(1, 2)", "f(1,2)", False), ("(1,234)", "1234", True), ("5!", "5", False), ("5!", "It is 5!", True), ("5", "It is 5!", True),
+    ("Yes!", "yes", True), ("2/3", "4 2/3", False), ("2/3", "x = 2/3", True), ("是", "不是", False), ("是", "答案：是。", True),
+    ("valid", "not valid", False), ("valid", "That is valid.", True), ("[1, 2]", "[11, 2]", False),
+    ("18 dollars", "It is 18  dollars", True),
 ])  # fmt: skip
 def test_a_known_answer_is_the_same_in_other_marks_and_groups_of_digits(answer, text, held):
     assert checked(Instruction(answer=answer), text) is held
@@ -82,6 +91,21 @@ def test_answers_are_checked_whose_prompt_carries_checks_and_that_did_not_fail()
     found = check_all([carrying, plain], [one, failed, other], 0)
     assert [(c.instruction, c.strict) for c in found[one.id]] == [("pattern", True), ("answer", False)]
     assert set(found) == {one.id} and share(found[one.id]) == 0.5
+
+
+@pytest.mark.parametrize(("text", "comma", "known"), [
+    ("<think>a, b</think> 42", True, True), ("<think>so it is 42", False, False), ("<think>42</think> no idea", True, False),
+    ("I think: a, b </think> 42", False, True), ("use `<think>`, then 42", False, True),
+])  # fmt: skip
+def test_every_kind_of_check_sees_one_text_without_the_thought_that_it_begins_with(text, comma, known):
+    checks = Instruction(id="punctuation:no_comma"), Instruction(pattern="42"), Instruction(answer="42")
+    assert [checked(instruction, text) for instruction in checks] == [comma, known, known]
+
+
+def test_a_thought_without_an_end_follows_nothing():
+    carrying = Prompt(text="Say it.", source="seed", checks=(Instruction(id="punctuation:no_comma"), Instruction(pattern="a?")))
+    unended = answer("", carrying.id, "truncated")
+    assert [(c.outcome, c.strict) for c in check_all([carrying], [unended], 0)[unended.id]] == [("checked", False)] * 2
 
 
 def test_a_share_is_known_where_every_check_is():

@@ -121,6 +121,11 @@ def test_the_shortest_of_the_good_is_chosen_against_the_longest_of_the_bad(rho, 
     assert lengths(SIX, rho) == expected
 
 
+def test_a_score_on_the_border_is_within_it_whatever_the_rounding_of_thirds():
+    assert lengths([(10 / 3, 300), (8 / 3, 20), (2 / 3, 100)], 0.25) == (20, 100)  # the border is 8 / 3
+    assert lengths([(14 / 3, 20), (5 / 3, 300), (2 / 3, 100)], 0.25) == (20, 300)
+
+
 def test_what_ran_out_of_length_is_not_chosen_however_short_and_may_be_rejected():
     assert lengths([(5, 10, "length"), (4, 30), (4, 20), (0, 40, "length"), (0, 35)], 0.1) == (20, 40)
     assert lengths([(5, 10, "length"), (3, 30), (2.7, 20), (0, 5)], 0.1) == (20, 5)  # the best that counts is 3, not 5

@@ -9,7 +9,7 @@ import pytest
 from selfreward.checks import check
 from selfreward.checks.amounts import stand_in, weigh
 from selfreward.checks.planning import plan
-from selfreward.engines.fake import FakeTrainer
+from selfreward.engines.fake import FakeTrainer, write_like_a_model
 from selfreward.errors import SelfRewardError
 from selfreward.recipe import JudgeConfig, JudgePairsConfig, load_recipe
 from selfreward.records import (
@@ -63,10 +63,21 @@ def judged(score, sample=0, response="r", text=None):
         ("**Score: 3** because it is short", "**** because it is short"),
         ("Score: 2. On second thoughts, Score: 3", ". On second thoughts,"),
         ("No verdict at all", "No verdict at all"),
+        ("Fine.\nScore: 1 (relevant) + 1 (useful) + 1 (clear) = 3", "Fine."),
+        ("Fine.\nScore: 1 (relevant)\n+ 1 (useful)\n= 2\nThat is all.", "Fine.\n\nThat is all."),
+        ("Fine. Score: 1 point + 1 point = 2", "Fine."),
+        ("Fine. Score: 3 (3/5)", "Fine."),
+        ("Fine. Score: 3 points (1 + 1 + 1)", "Fine."),
+        ("Fine. Score: 3 (three). It is clear.", "Fine. . It is clear."),
+        ("Fine. Score: 4/5 (80%)", "Fine."),
+        ("Fine. Score: 4 - four points", "Fine."),
+        ("Fine. Score: 5分中4分", "Fine."),
+        ("Good.\nScore: 4\n- 2 examples are given", "Good.\n\n- 2 examples are given"),
     ],
 )
 def test_every_verdict_is_cut_out_of_a_judgment_and_nothing_else(said, read):
     assert GRADER.without_score(said) == read
+    assert read == said or GRADER.parse(said)[0] == "scored"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +85,7 @@ def test_every_verdict_is_cut_out_of_a_judgment_and_nothing_else(said, read):
     [
         ('{"reasons": "clear, and right", "score": 4}', '{"reasons": "clear, and right", }'),
         ('{"score": "4/5", "reasons": "clear"}', '{ "reasons": "clear"}'),
+        ('{"reasons": "clear", "\\u0073core": 4}', '{"reasons": "clear", }'),
     ],
 )
 def test_so_is_it_of_an_object(said, read):
@@ -97,6 +109,10 @@ def test_both_orders_are_asked_and_no_score_is_shown():
         ("The first keeps to the rubric. Winner: second", "stop", "second"),
         ("Winner: first. No, Winner: SECOND", "stop", "second"),
         ("I cannot tell", "stop", "unparsed"),
+        ("Winner: first or second", "stop", "unparsed"),
+        ("Winner: first / second", "stop", "unparsed"),
+        ("Winner: first and second are equal", "stop", "unparsed"),
+        ("Winner: first-rate is neither", "stop", "unparsed"),
         ("Winner: fi", "length", "truncated"),
         ("", "error", "error"),
     ],
@@ -189,6 +205,24 @@ def test_no_score_is_more_than_its_share_of_the_judge_pairs(scores, kept):
     assert Counter(one.reason for one in dropped) == {"thinned": len(given) - sum(kept.values())}
 
 
+@pytest.mark.parametrize(
+    ("scores", "actor_pairs", "kept"),
+    [
+        ({5: 14, 4: 3, 3: 3}, 34, {5: 2, 4: 2, 3: 2}),  # room for 6, of which no score may have more than 2
+        ({5: 100, 4: 10, 3: 10}, 170, {5: 10, 4: 10, 3: 10}),  # 30: 12 of one score at most
+    ],
+)
+def test_the_share_is_filled_where_the_scores_allow_it(scores, actor_pairs, kept):
+    given = lessons([score for score, count in scores.items() for _ in range(count)])
+    for seed in "abcdef":
+        found, dropped = limited(given, actor_pairs, JudgePairsConfig(), seed)
+        counts = Counter(one.pair.chosen_score for one in found)
+        assert len(found) == sum(kept.values()) and max(counts.values()) <= 0.4 * len(found)
+        assert len(dropped) == len(given) - len(found)
+    none, dropped = limited(given, 1, JudgePairsConfig(), "a")
+    assert none == [] and {one.reason for one in dropped} == {"over_share"}
+
+
 # in a run
 
 
@@ -257,6 +291,21 @@ def test_more_judgments_are_asked_of_the_one_response_alone_and_all_meet_in_both
     battles = Counter(one.response_id for one in read_jsonl(folder / "meta_judgments.jsonl", MetaJudgment))
     assert all(battles[name] <= k * (k - 1) for name, k in scored.items())
     assert sum(battles[name] == k * (k - 1) for name, k in scored.items()) > len(scored) / 2
+
+
+@pytest.mark.parametrize("table", [{"by": "meta"}, {"by": "consensus", "samples": 5}], ids=["meta", "consensus"])
+def test_a_run_whose_judgments_never_differ_goes_on_without_judge_pairs(table, world, tmp_path, monkeypatch):
+    def write(request):
+        asked = request.messages[-1].content
+        if "Score" in asked:
+            return f"Fine. Score: {sum(map(ord, asked)) % 5}", "stop"
+        return write_like_a_model(request)
+
+    write_by(monkeypatch, write)
+    go(world, tmp_path / "run", judge_pairs=table, prompts__per_iteration=12)
+    further = json.loads((tmp_path / "run" / "M2" / "measured.json").read_text())["loop"]["further"]
+    assert further["judge_pairs"]["kept"] == 0 and sum(further["judge_pairs"].values()) > 0
+    assert {} in further.values()  # a stage that asked for nothing
 
 
 def test_only_the_first_rounds_teach_the_judge(world, tmp_path, monkeypatch):

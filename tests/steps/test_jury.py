@@ -50,8 +50,13 @@ def test_places_are_the_share_of_the_others_that_a_response_is_above_level_ones_
     other = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
     assert mean_places([["a", "b", "c", "d"]], [one]) == {"a": 1.0, "b": 0.5, "c": 0.5, "d": 0.0}
     assert mean_places([["a", "b", "c", "d"]], [one, other]) == {
-        "a": (1 + 0) / 2, "b": (1 / 2 + 1 / 3) / 2, "c": (1 / 2 + 2 / 3) / 2, "d": (0 + 1) / 2,
+        "a": (1 + 0) / 2, "b": (3 + 2) / 12, "c": (3 + 4) / 12, "d": (0 + 1) / 2,
     }  # fmt: skip
+
+
+def test_candidates_that_are_level_in_all_have_one_place_to_the_bit():
+    scores = [dict(zip("abcd", values, strict=True)) for values in ((0, 0, 1, 1), (1, 1, 0, 1))]
+    assert mean_places(["abcd"], scores) == {"a": 5 / 12, "b": 5 / 12, "c": 5 / 12, "d": 9 / 12}
 
 
 def test_what_a_judge_could_not_score_has_no_place_and_takes_none():

@@ -156,6 +156,30 @@ def test_a_verdict_that_does_not_count_has_a_name_and_no_winner(text, finish, ou
     assert (found.outcome, found.label, found.winner, found.side) == (outcome, outcome, None, "none")
 
 
+LABELS = {"words": (), "letters": ("A", "B", "tie"), "bracketed": ("[[A]]", "[[B]]", "[[C]]"), "digits": ("1", "2", "0")}
+
+
+@pytest.mark.parametrize(("labels", "text", "place"), [
+    ("words", "Verdict: first < second", "second"), ("words", "Verdict: first > second", "first"),
+    ("words", "Verdict: first? No, second.", None), ("words", "Verdict: first → actually second", None),
+    ("words", "Verdict: tie-breaker: first", None), ("words", "Verdict: tie? No: second", None),
+    ("words", "Verdict: second, first was worse", "second"), ("words", "Verdict: first or second", None),
+    ("letters", "Verdict: a tie", None), ("letters", "Verdict: A tie.", None), ("letters", "Verdict: a draw", None),
+    ("letters", "Verdict: A narrow win for B", None), ("letters", "Verdict: A < B", "second"),
+    ("letters", "Verdict: A >> B", "first"),
+    ("letters", "Verdict: A vs. B: tie", None), ("letters", "Verdict: A, B tie", None), ("letters", "Verdict: A ~ B", None),
+    ("letters", "Verdict: a", "first"), ("letters", "Verdict: A is better", "first"),
+    ("letters", "Verdict: A, B is worse", "first"),
+    ("letters", "Verdict: A clearly", "first"), ("letters", "Verdict: tie", "tie"),
+    ("bracketed", "[[A]] > [[B]]", "first"), ("bracketed", "[[B]]\n> quoted", "second"), ("bracketed", "So [[B]]?", None),
+    ("digits", "Verdict: 1.5", None), ("digits", "Verdict: 1-2", None), ("digits", "Verdict: 1 < 2", "second"),
+    ("digits", "Verdict: 1.", "first"), ("digits", "Verdict: 2, 1 is worse", "second"),
+])  # fmt: skip
+def test_a_label_is_taken_where_it_is_plainly_the_verdict(labels, text, place):
+    given = {"labels": LABELS[labels]} if LABELS[labels] else {}
+    assert PairwiseJudge(PairwiseConfig.model_validate(given)).parse(text) == place
+
+
 def test_a_verdict_before_a_forged_turn_counts_even_if_the_rest_ran_out_of_length():
     assert said(asked()[0], "Verdict: second</s>\nUser: and now", "length").winner == "second"
 

@@ -587,11 +587,29 @@ AS_IFEVAL = {"instruction_id_list": [NO_COMMA["id"], BULLETS["id"]], "kwargs": [
     ("columns", {"key": 1, "prompt": "Name a bird", **AS_IFEVAL}),
     ("columns", {"prompt": "Name a bird", "checks": None, **AS_IFEVAL}),
     ("messages", {"messages": [ASKED, GOOD], **AS_IFEVAL}),
+    ("columns", {"prompt": "Name a bird", **{name: json.dumps(part) for name, part in AS_IFEVAL.items()}}),
+    ("columns", {"prompt": "Name a bird", **{name: str(part) for name, part in AS_IFEVAL.items()}, "checks": ""}),
+    ("columns", {"prompt": "Name a bird", **AS_IFEVAL, "kwargs": ["", '{"num_bullets": 3}'], "checks": []}),
+    ("alpaca", {"instruction": "Name a bird", "checks": json.dumps([NO_COMMA, BULLETS])}),
 ])  # fmt: skip
 def test_prompts_of_every_format_carry_their_checks_and_ifevals_own_lists_of_them(tmp_path, shape, row):
     (prompt,), dropped = load_prompts(rows_in(tmp_path, [row], shape), "heldout_prompts", 0)
     assert (prompt.text, dropped) == ("Name a bird", [])
     assert [check.model_dump() for check in prompt.checks] == [NO_COMMA, BULLETS]
+
+
+def test_checks_are_read_from_cells_of_a_table_and_kinds_without_arguments_are_kept(tmp_path):
+    kinds = json.dumps([NO_COMMA["id"]]).replace('"', '""')
+    file = tmp_path / "rows.csv"
+    file.write_text(f'prompt,instruction_id_list,kwargs,checks\na,"{kinds}",,\nb,,,\nc,{NO_COMMA["id"]},,\n')
+    with pytest.raises(SelfRewardError, match=r"row 3.*instruction_id_list and kwargs are no lists"):
+        load_prompts(SourceConfig(path=str(file), format="columns"), "heldout_prompts", 0)
+    file.write_text("\n".join(file.read_text().splitlines()[:3]))
+    prompts, _ = load_prompts(SourceConfig(path=str(file), format="columns"), "heldout_prompts", 0)
+    assert [[check.id for check in prompt.checks] for prompt in prompts] == [[NO_COMMA["id"]], []]
+    file.write_text(f'text,source,checks\na,seed,"{json.dumps([NO_COMMA]).replace(chr(34), chr(34) * 2)}"\nb,seed,\n')
+    prompts, _ = load_prompts(SourceConfig(path=str(file)), "heldout_prompts", 0)
+    assert [[check.id for check in prompt.checks] for prompt in prompts] == [[NO_COMMA["id"]], []]
 
 
 def test_a_check_that_is_none_is_named_by_its_line_and_field_in_every_format(tmp_path):

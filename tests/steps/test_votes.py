@@ -61,6 +61,21 @@ def test_without_a_pattern_the_whole_response_is_the_answer():
     assert [(one.answer, one.votes, one.of) for one in votes] == [("amber birch", 2, 4)] * 2 + [("birch amber", 1, 4)]
 
 
+@pytest.mark.parametrize("same", [
+    (".5", "0.5", "0.50", "$.50"), ("5", "5.0", "“5”", "[5]", r"\(5\)", r"\boxed{5}", "5?", "+5", "5 !"), ("x = 5", "x=5"),
+    ("1 000", "1,000", "1000"), ("−5", "-5"), ("(0, 1]", "(0,1]"), ("“Yes”", "yes!"), ("50%", "50 %"), ("100",), ("0", "0.0"),
+])  # fmt: skip
+def test_one_answer_in_several_forms_has_one_vote_for_each(same):
+    votes, _ = count_votes(said(*same, "another"), JudgeConfig(method="votes"))
+    assert [one.votes for one in votes] == [len(same)] * len(same) + [1]
+
+
+def test_answers_that_differ_have_votes_of_their_own():
+    texts = (".5", "5", "5!", "-5", "50", "50%", "(0, 1]", "[0, 1)", "1 2", "12", "1/2", "x", "0")
+    votes, _ = count_votes(said(*texts), JudgeConfig(method="votes"))
+    assert [one.votes for one in votes] == [1] * len(texts)
+
+
 def test_a_number_keeps_its_comma_where_it_separates_no_thousands():
     votes, _ = count_votes(said("1,5", "15", "1,500,000", "1500000"), JudgeConfig(method="votes"))
     assert [one.answer for one in votes] == ["1,5", "15", "1500000", "1500000"]

@@ -11,6 +11,6 @@ from .protocols import (OPTIMIZER as OPTIMIZER, OPTIMIZER_BEFORE as OPTIMIZER_BE
     streams as streams, trouble_of as trouble_of)
 from .soundness import (assert_finite as assert_finite, assert_readable as assert_readable, assert_sound as assert_sound,
     is_quantised as is_quantised, read_config as read_config)
-from .thoughts import (CLOSE as CLOSE, OPEN as OPEN, in_quotes as in_quotes, thought_of as thought_of,
+from .thoughts import (CLOSE as CLOSE, OPEN as OPEN, in_quotes as in_quotes, parted as parted, thought_of as thought_of,
     without_thought as without_thought, written_with as written_with)
 from .tokens import (came_without_template as came_without_template, completion_ids as completion_ids, count_tokens as count_tokens, load_tokenizer as load_tokenizer, prompt_ids as prompt_ids, stops_within as stops_within, system_turn as system_turn, way_of_thinking as way_of_thinking)

@@ -171,7 +171,7 @@ class Measurer:
             distinct_answers=len({a.text for a in own}) / len(own),
             score_histogram=tally.histogram, judgments=dict(sorted(tally.outcomes.items())),
             reward_modeling=judging,
-            checks=followed([self.checked[a.id] for a in own if a.id in self.checked], *self._resampling),
+            checks=followed(self.seed.heldout_prompts, own, self.checked, *self._resampling),
             loop=self.loop_stats(iteration, by_response, folder) if iteration else None,
             selected=folder.receipt(MODEL).get("selected"),
         )  # fmt: skip
@@ -281,11 +281,10 @@ def _further(folder: ModelFolder, recipe: Recipe) -> dict[str, dict[str, int]]:
 
 
 def _counts(facts: Mapping[str, Any]) -> dict[str, int]:
-    """The counts in a receipt: of answers by outcome, of records kept and dropped, of a training's steps."""
-    return facts.get("outcomes") or {
-        **({"kept": facts["records"]} if "records" in facts else {"steps": facts["steps"]}),
-        **facts["dropped"],
-    }
+    """The counts in a receipt: of answers by outcome, none where nothing was asked; of records kept and dropped, of steps."""
+    if "outcomes" in facts:
+        return dict(facts["outcomes"])
+    return {**({"kept": facts["records"]} if "records" in facts else {"steps": facts["steps"]}), **facts["dropped"]}
 
 
 def _summed_up(summary: Path) -> list[Any]:

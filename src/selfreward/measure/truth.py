@@ -8,7 +8,7 @@ from math import isfinite
 
 from selfreward.errors import SelfRewardError, amount, raised
 from selfreward.recipe import CHECKS, Recipe, function_at
-from selfreward.records import Check, Estimate, Followed, Response, Verdict, holds, share
+from selfreward.records import Check, Estimate, Followed, Prompt, Response, Verdict, holds, share
 from selfreward.stats import intervals
 
 Truth = Callable[[str, str], tuple[str, dict[str, float]] | None]
@@ -73,12 +73,17 @@ def by_checks(
     ]
 
 
-def followed(answers: Sequence[Sequence[Check]], resamples: int, seed: int) -> Followed | None:
-    """Summary of the checks of each answer; None where nothing is checked."""
-    if not answers:
+def followed(
+    prompts: Iterable[Prompt], answers: Sequence[Response], checked: Mapping[str, Sequence[Check]], resamples: int, seed: int
+) -> Followed | None:
+    """Summary of the checks of each of the `answers`, by response id; None where nothing is checked."""
+    made = [checked[answer.id] for answer in answers if answer.id in checked]
+    if not made:
         return None
-    whole = [held for checks in answers if (held := holds(checks, "strict")) is not None]
-    every = [[check for check in checks if check.strict is not None] for checks in answers]
+    carrying = {prompt.id for prompt in prompts if prompt.checks}
+    failed = sum(answer.prompt_id in carrying and answer.id not in checked for answer in answers)
+    whole = [held for checks in made if (held := holds(checks, "strict")) is not None]
+    every = [[check for check in checks if check.strict is not None] for checks in made]
     kinds: dict[str, list[Sequence[Check]]] = defaultdict(list)
     for checks in every:
         for name in {check.instruction for check in checks}:
@@ -88,7 +93,7 @@ def followed(answers: Sequence[Sequence[Check]], resamples: int, seed: int) -> F
         prompts=intervals.mean(whole, resamples, seed),
         instructions=_passed(every, resamples, seed),
         by_kind={name: estimate for name, estimate in by_kind.items() if estimate},
-        outcomes=dict(sorted(Counter(check.label for checks in answers for check in checks).items())),
+        outcomes=dict(sorted((Counter(check.label for checks in made for check in checks) + Counter(no_answer=failed)).items())),
     )
 
 

@@ -107,7 +107,7 @@ class Followed(Record):
     by_kind: dict[str, Estimate]
     """The share of checks passed, by kind of check."""
     outcomes: dict[str, int]
-    """Counts of checks that could be made, and of others by reason."""
+    """Counts of checks that could be made, and of others by reason; `no_answer` counts requests that failed."""
 
 
 class HeadToHead(Record):

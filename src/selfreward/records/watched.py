@@ -7,6 +7,7 @@ from math import ceil
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, model_validator
+from pydantic_core import from_json
 
 from selfreward.errors import amount
 from selfreward.records.base import Record, compiles
@@ -140,6 +141,9 @@ class Instruction(Record):
 
 
 def _given(checks: Any) -> Any:
+    """The checks of a prompt, which a table's cell has as JSON; none where it is empty."""
+    if isinstance(checks, str):
+        return from_json(checks) if checks.strip() else ()
     return () if checks is None else checks
 
 
@@ -168,9 +172,12 @@ class Check(Record):
 
 
 def holds(checks: Sequence[Check], how: How) -> float | None:
-    """1 if all of a prompt's instructions hold, else 0; None where none is known to fail and one is unknown."""
+    """1 if all of a prompt's instructions hold, else 0; None where one is not known.
+
+    Also where another is known to fail: else prompts with an unknown one would count in a mean only where they fail.
+    """
     verdicts = [getattr(each, how) for each in checks]
-    return 0.0 if False in verdicts else None if None in verdicts else 1.0
+    return None if None in verdicts else float(all(verdicts))
 
 
 def share(checks: Sequence[Check]) -> float | None:

@@ -1,4 +1,4 @@
-"""The records behind figures: how many a share is of, pairs that may be flukes, flattered answers, pairs that breed a trait.
+"""The records behind figures: pairs that may be flukes, flattered answers, pairs that breed a trait.
 
 Files are read line by line; memory holds a number for each pair, or answer, and the few texts that are shown.
 """
@@ -9,7 +9,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import escape
 
@@ -18,13 +18,18 @@ from selfreward.recipe import Recipe
 from selfreward.records import Judgment, Pair, Reading, Records, Response, in_pairs, sides
 from selfreward.reports.browse import shown_prompt
 from selfreward.rundir import (
+    CHECKS,
     DRIFT_FROZEN,
     HELDOUT_JUDGMENTS,
     HELDOUT_PROMPTS,
     HELDOUT_RESPONSES,
-    RANKING_JUDGMENTS,
-    TRUTH,
-    FolderReader,
+    JUDGMENTS,
+    LIKELIHOODS,
+    LIKELIHOODS_BEFORE,
+    LIKELIHOODS_M1,
+    PREFERENCES,
+    VOTES,
+    Part,
     RunView,
 )
 from selfreward.stats import TRAITS, Odds, Trait, furthest, known_traits, mean_scores, pair_outcomes, words
@@ -32,6 +37,8 @@ from selfreward.stats import TRAITS, Odds, Trait, furthest, known_traits, mean_s
 SHOWN = 10
 """The most pairs, answers and traits on the page."""
 PAIRS_OF_A_TRAIT = 3
+SCORED_BY: tuple[Part[Any], ...] = (JUDGMENTS, PREFERENCES, LIKELIHOODS, LIKELIHOODS_BEFORE, LIKELIHOODS_M1, VOTES, CHECKS)
+"""The stages that candidates are scored by, of which an iteration has some."""
 MARKUP = 400
 """Approximate bytes of markup around a text."""
 SELECTION, WORD = "traits.S/", "lexicon.selected"
@@ -157,18 +164,30 @@ def _cases(standing: RunView, pairs: Sequence[ShownPair]) -> list[Case]:
     """The pairs with their prompts, responses and judgments, in order; each iteration's files are read once."""
     names = dict.fromkeys(name for name, _, _ in pairs)
     records = {name: _gathered(standing, name, [pair for at, pair, _ in pairs if at == name]) for name in names}
-    return [_case(name, pair, reason, *records[name], standing.recipe_of(name)) for name, pair, reason in pairs]
+    return [_case(name, pair, reason, records[name]) for name, pair, reason in pairs]
 
 
-def _gathered(
-    standing: RunView, name: str, pairs: Sequence[Pair]
-) -> tuple[dict[str, str], dict[str, Response], dict[str, list[Judgment]]]:
-    """Texts of the prompts, the responses and the judgments, by id."""
+class _Gathered(NamedTuple):
+    """Records of an iteration, by id."""
+
+    prompts: dict[str, str]
+    responses: dict[str, Response]
+    judgments: dict[str, list[Judgment]]
+    files: dict[str, str]
+    """Response id → the file with it."""
+    scored_in: list[str]
+    """The files with what the responses were scored by."""
+
+
+def _gathered(standing: RunView, name: str, pairs: Sequence[Pair]) -> _Gathered:
     folder, response_ids = standing[name], in_pairs(pairs)
     prompts = folder.prompts().about("id", {pair.prompt_id for pair in pairs})
-    responses = folder.responses().about("id", response_ids)
-    by_id = ({prompt.id: shown_prompt(prompt) for prompt in prompts}, {response.id: response for response in responses})
-    return *by_id, _judged(folder.judgments(), response_ids)
+    responses, files = dict[str, Response](), dict[str, str]()
+    for file in folder.responses().files:
+        found = {response.id: response for response in Records([file], Response, 0).about("id", response_ids)}
+        responses, files = responses | found, files | dict.fromkeys(found, file.name)
+    judged, scored_in = _judged(folder.judgments(), response_ids), [f.name for p in SCORED_BY for f in folder.records(p).files]
+    return _Gathered({prompt.id: shown_prompt(prompt) for prompt in prompts}, responses, judged, files, scored_in)
 
 
 def _judged(judgments: Records[Judgment], response_ids: Collection[str]) -> dict[str, list[Judgment]]:
@@ -179,20 +198,19 @@ def _judged(judgments: Records[Judgment], response_ids: Collection[str]) -> dict
     return by_response
 
 
-def _case(
-    name: str, pair: Pair, reason: str, prompts: Mapping[str, str], responses: Mapping[str, Response],
-    judged: Mapping[str, list[Judgment]], recipe: Recipe,
-) -> Case:  # fmt: skip
+def _case(name: str, pair: Pair, reason: str, of: _Gathered) -> Case:
     texts = [
-        JudgedText(part, part, responses[answer].text, score, judged.get(answer, []), responses[answer].thought)
+        JudgedText(part, part, of.responses[answer].text, score, of.judgments.get(answer, []), of.responses[answer].thought)
         for part, answer, score in (
             ("chosen", pair.chosen_id, pair.chosen_score),
             ("rejected", pair.rejected_id, pair.rejected_score),
         )
     ]
-    rounds = ", ".join(f"{name}/{stage}.jsonl" for stage in recipe.judge.rounds)
-    files = f"{name}/pairs.jsonl; responses {pair.chosen_id} and {pair.rejected_id} in {name}/responses.jsonl; {rounds}"
-    return Case(pair.id, f"{name}: {reason}", prompts[pair.prompt_id], texts, files)
+    first, second = (f" in {name}/{of.files[answer]}" for answer in (pair.chosen_id, pair.rejected_id))
+    answers = f"responses {pair.chosen_id}{first if first != second else ''} and {pair.rejected_id}{second}"
+    scored = ", ".join(f"{name}/{file}" for file in of.scored_in)
+    files = "; ".join(filter(None, (f"{name}/pairs.jsonl", answers, scored)))
+    return Case(pair.id, f"{name}: {reason}", of.prompts[pair.prompt_id], texts, files)
 
 
 def _gaps(standing: RunView, name: str) -> Iterator[tuple[float, str, str]]:
@@ -263,27 +281,3 @@ def _furthest_apart(
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f}\u00a0%"
-
-
-class Of(NamedTuple):
-    """The numbers that the shares of one model are of."""
-
-    answers: int
-    """Held-out answers."""
-    judgments: int
-    """Judgments of held-out ranked responses."""
-    perfect: int
-    """The number of these responses whose mean score is the highest possible."""
-    known: int
-    """Pairs that it was trained on both of whose responses have a truth."""
-
-
-def denominators(folder: FolderReader, recipe: Recipe) -> Of:
-    """Counts from the records of a model. Goes over them once."""
-    wanted = in_pairs(folder.pairs())
-    true = {verdict.response_id for verdict in folder.records(TRUTH).about("response_id", wanted)} if wanted else set[str]()
-    known = sum({pair.chosen_id, pair.rejected_id} <= true for pair in folder.pairs())
-    judgments = folder.records(RANKING_JUDGMENTS)
-    scores = mean_scores(judgments, recipe.judge.min_valid)
-    perfect = sum(score == recipe.judge.scale[1] for score in scores.values())
-    return Of(len(folder.records(HELDOUT_RESPONSES)), len(judgments), perfect, known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import fsum, sqrt
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,15 +46,15 @@ def mean_places(groups: Iterable[Sequence[str]], opinions: Sequence[Mapping[str,
     for group in groups:
         judged = [response_id for response_id in group if all(response_id in scores for scores in opinions)]
         for response_id in judged:
-            shares = [
-                _above(scores[response_id], [scores[other] for other in judged if other != response_id]) for scores in opinions
-            ]
-            places[response_id] = fsum(shares) / len(shares)
+            others = [other for other in judged if other != response_id]
+            halves = sum(_above(scores[response_id], [scores[other] for other in others]) for scores in opinions)
+            places[response_id] = halves / (2 * len(others) * len(opinions)) if others else 0.5
     return places
 
 
-def _above(score: float, others: Sequence[float]) -> float:
-    return sum((score > other) + (score == other) / 2 for other in others) / len(others) if others else 0.5
+def _above(score: float, others: Sequence[float]) -> int:
+    """Twice how many of the others a score is above, level ones by half: whole numbers, so that level places are equal."""
+    return sum(2 * (score > other) + (score == other) for other in others)
 
 
 def rank_consistency(groups: Iterable[Sequence[str]], ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]:

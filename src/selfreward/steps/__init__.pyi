@@ -1,6 +1,7 @@
 from .cast import Cast as Cast
 from .checkers import (NO_DATA as NO_DATA, assert_checkable as assert_checkable, check as check, check_all as check_all, fault_of as fault_of, known_checkers as known_checkers)
 from .containers import rows_of as rows_of
+from .dialogues import in_cell as in_cell
 from .eft import make_eft as make_eft
 from .judge_pairs import teach_judge as teach_judge
 from .judging import (Judged as Judged, judge_candidates as judge_candidates, without_doubt as without_doubt)

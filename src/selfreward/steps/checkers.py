@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import math
 import random
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typing import Any
 
 import regex
 
+from selfreward.engines import OPEN, parted
 from selfreward.errors import SelfRewardError, first_line, pip_install
 from selfreward.recipe import SourceConfig
 from selfreward.records import Check, Checks, Instruction, Prompt, Response, whole_json
@@ -30,6 +32,8 @@ NO_DATA = "Give it NLTK's data (python -m nltk.downloader punkt punkt_tab stopwo
 READ, SECONDS = 20_000, 2.0
 """Characters of an answer that a pattern is tried on, and seconds that it may take: answers are hostile, patterns go back."""
 SLOW = f"its pattern took more than {SECONDS:g} seconds"
+THINKS = re.compile(OPEN, re.IGNORECASE)
+"""The beginning of a thought."""
 PROBE = "One word, then another."
 LETTERS, SPAN = "keywords:letter_frequency", "repeat:repeat_span"
 
@@ -106,11 +110,14 @@ def check(instructions: Sequence[Instruction], prompt: str, answer: Response, se
 
 
 def check_all(prompts: Iterable[Prompt], answers: Iterable[Response], seed: int) -> dict[str, list[Check]]:
-    """Response id → its checks, of every answer to a prompt that carries some; an answer that failed has none."""
+    """Response id → its checks, of every answer to a prompt that carries some; a request that failed has none.
+
+    A thought without an end follows no instruction.
+    """
     carrying = {prompt.id: prompt for prompt in prompts if prompt.checks}
     checked: dict[str, list[Check]] = defaultdict(list)
     for answer in answers:
-        if answer.answered and (prompt := carrying.get(answer.prompt_id)):
+        if answer.finish != "error" and (prompt := carrying.get(answer.prompt_id)):
             checked[answer.id] = check(prompt.checks, prompt.text, answer, seed)
     return checked
 
@@ -119,11 +126,12 @@ def _checked(instruction: Instruction, prompt: str, answer: Response, seed: int)
     def outcome(strict: bool, loose: bool) -> Check:
         return Check(response_id=answer.id, instruction=instruction.name, outcome="checked", strict=strict, loose=loose)
 
-    if not answer.text.strip():
+    text = _said(answer)
+    if not text:
         return outcome(False, False)
     try:
         with _drawing_from(f"{seed} {instruction.name} {prompt}"):
-            return outcome(*_verdicts(instruction, prompt, answer.text))
+            return outcome(*_verdicts(instruction, prompt, text))
     except TimeoutError:
         reason = SLOW
     except Exception as error:  # a checker is a program of its own: it may lack data, or stumble over an answer
@@ -131,16 +139,30 @@ def _checked(instruction: Instruction, prompt: str, answer: Response, seed: int)
     return Check(response_id=answer.id, instruction=instruction.name, outcome="unchecked", reason=reason)
 
 
+def _said(answer: Response) -> str:
+    """The text that is checked, without a thought with which it begins; empty where that has no end.
+
+    Later marks of thoughts are text: an answer is not to hide what stands before them.
+    """
+    text = answer.text.strip() if answer.answered else ""
+    return parted(text).answer.strip() if THINKS.match(text) else text
+
+
 def _verdicts(instruction: Instruction, prompt: str, text: str) -> tuple[bool, bool]:
     """(strict, loose): True if an instruction holds in a text."""
     if instruction.id is None:
         held = ends_with(text, instruction.answer) if instruction.answer else _matches(text, instruction.pattern or "")
         return held, held
-    from if_verifiable.common import evaluate_instructions
+    from if_verifiable.common import get_loose_transformations
 
     with _nothing_downloaded():
-        verdicts, _ = evaluate_instructions(text, [instruction.id], [dict(instruction.kwargs)], prompt, dict(known_checkers()))
-    return (verdicts[0].strict_pass, verdicts[0].loose_pass) if verdicts else (False, False)
+        checker = known_checkers()[instruction.id](instruction.id)
+        checker.build_description(**instruction.kwargs)
+        if "prompt" in (checker.get_instruction_args() or {}):
+            checker.build_description(prompt=prompt)
+        variants = iter(get_loose_transformations(text))  # the text itself is the first
+        strict = bool(checker.check_following(next(variants)))
+        return strict, strict or any(variant.strip() and checker.check_following(variant) for variant in variants)
 
 
 def _matches(text: str, pattern: str) -> bool:

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -211,3 +212,13 @@ def as_turns(value: Any) -> Any:
         return [{"role": "user", "content": value}]
     parts = HH.split(value)[1:]
     return [{"role": role, "content": text.strip()} for role, text in zip(parts[::2], parts[1::2], strict=True)]
+
+
+def in_cell(value: Any) -> Any:
+    """The value that a text in a table's cell shows, as JSON or as Python has it: None of an empty cell; any other as it is."""
+    if not isinstance(value, str):
+        return value
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(value.strip())
+    return value if value.strip() else None

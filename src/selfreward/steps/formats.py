@@ -23,6 +23,7 @@ from selfreward.steps.dialogues import (
     as_exchanged,
     as_listed,
     conversation,
+    in_cell,
     whole_text,
 )
 from selfreward.steps.exchanges import Answer, Exchange
@@ -176,7 +177,10 @@ class Answered(Asked):
 
 
 class Carrying(Row):
-    """A row that may carry checks: in our own form, or as IFEval's file has them, a list of kinds and one of their arguments."""
+    """A row that may carry checks: in our own form, or as IFEval's file has them, a list of kinds and one of their arguments.
+
+    Either may be a text in a cell of a table.
+    """
 
     checks: Checks = ()
 
@@ -184,12 +188,13 @@ class Carrying(Row):
     @classmethod
     def _as_published(cls, value: Any) -> Any:
         row = value if isinstance(value, dict) else {}
-        kinds, arguments = row.get("instruction_id_list"), row.get("kwargs")
-        if row.get("checks") is not None:
-            return row
+        checks, kinds, arguments = (in_cell(row.get(name)) for name in ("checks", "instruction_id_list", "kwargs"))
+        if checks or kinds is None:
+            return {"checks": checks}
+        arguments = [] if arguments is None else arguments
         if not isinstance(kinds, list) or not isinstance(arguments, list):
-            return {}
-        return {"checks": [{"id": kind, "kwargs": given} for kind, given in zip_longest(kinds, arguments)]}
+            raise ValueError("instruction_id_list and kwargs are no lists, one of kinds and one of their arguments")
+        return {"checks": [{"id": kind, "kwargs": in_cell(given)} for kind, given in zip_longest(kinds, arguments)]}
 
 
 def assistants_alone(value: Any) -> Any:

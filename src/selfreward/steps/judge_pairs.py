@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -120,10 +121,13 @@ def _by_battles(
     ]
     verdicts = list(it.ask(META_JUDGMENTS, judge, battles, model))
     wins = weighed_wins(verdicts, place_weights(verdicts)) if config.orders == "weighed" else agreed_wins(verdicts)
+    of = {judgment.id: response for response, group in scored.items() for judgment in group}
+    won: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+    for both, count in wins.items():
+        won[of[both[0]]][both] = count
     strength: dict[str, float] = {}
-    for group in scored.values():
-        ids = [judgment.id for judgment in group]
-        strength |= strengths(ids, {both: count for both, count in wins.items() if both[0] in ids})
+    for response, group in scored.items():
+        strength |= strengths([judgment.id for judgment in group], won[response])
     return strength
 
 
@@ -193,29 +197,39 @@ def _right_and_wrong(right: str, wrong: Judgment, grader: Grader) -> tuple[Answe
 
 
 def limited(lessons: Sequence[Lesson], actor_pairs: int, config: JudgePairsConfig, seed: str) -> Lessons:
-    """The pairs within `config.share` of all pairs, no score of a chosen judgment above `config.commonest`; drawn by `seed`."""
-    rng = random.Random(f"{seed} judge pairs")
-    within = sorted(rng.sample(range(len(lessons)), config.room(len(lessons), actor_pairs)))
-    most = _largest([lessons[at].pair.chosen_score for at in within], Fraction(str(config.commonest)))
-    by_score: dict[float, list[int]] = defaultdict(list)
-    for at in within:
-        by_score[lessons[at].pair.chosen_score].append(at)
-    allowed = {at for _, places in sorted(by_score.items()) for at in rng.sample(places, min(most, len(places)))}
+    """The pairs within `config.share` of all pairs, no score of a chosen judgment above `config.commonest`; drawn by `seed`.
+
+    They are as many as both limits allow. `thinned` are those whose score is at its limit, `over_share` the others.
+    """
+    scores, room = [lesson.pair.chosen_score for lesson in lessons], config.room(len(lessons), actor_pairs)
+    most = _largest(scores, room, Fraction(str(config.commonest)))
+    order = random.Random(f"{seed} judge pairs").sample(range(len(lessons)), len(lessons))
+    kept, counts = set[int](), Counter[float]()
+    for at in order:
+        if len(kept) < most.all and counts[scores[at]] < most.each:
+            kept.add(at)
+            counts[scores[at]] += 1
     dropped = [
-        _dropped(lesson.pair.response_id, "thinned" if at in within else "over_share")
-        for at, lesson in enumerate(lessons)
-        if at not in allowed
+        _dropped(lesson.pair.response_id, "thinned" if room and counts[score] == most.each else "over_share")
+        for at, (lesson, score) in enumerate(zip(lessons, scores, strict=True))
+        if at not in kept
     ]
-    return [lesson for at, lesson in enumerate(lessons) if at in allowed], dropped
+    return [lesson for at, lesson in enumerate(lessons) if at in kept], dropped
 
 
-def _largest(scores: Sequence[float], share: Fraction) -> int:
-    """The largest number of each score for which no score is more than `share` of the rest."""
+class Most(NamedTuple):
+    """The most judge pairs."""
+
+    all: int
+    each: int
+    """The most of one score."""
+
+
+def _largest(scores: Sequence[float], room: int, share: Fraction) -> Most:
+    """The most of the `scores` within `room`, no score more than `share` of them."""
     counts = Counter(scores).values()
-    most = max(counts, default=0)
-    while most > share * sum(min(count, most) for count in counts):
-        most -= 1
-    return most
+    sizes = (Most(size, math.floor(share * size)) for size in range(min(room, len(scores)), 0, -1))
+    return next((most for most in sizes if sum(min(count, most.each) for count in counts) >= most.all), Most(0, 0))
 
 
 def _dropped(name: str, reason: str) -> Dropped:

@@ -86,7 +86,7 @@ def _by_checks(
 
     A candidate of which something could not be checked has no score; the reason is in its check.
     """
-    checked = check_all(prompts, (response for _, response in candidates), seed)
+    checked = check_all(prompts, (response for _, response in candidates if response.answered), seed)
     it.keep(CHECKS, ([check for of_answer in checked.values() for check in of_answer], []))
     low, high = grader.config.scale
     scores = {name: low + passed * (high - low) for name, checks in checked.items() if (passed := share(checks)) is not None}

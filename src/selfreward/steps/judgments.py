@@ -24,13 +24,22 @@ from selfreward.records import (
 from selfreward.rundir import JUDGMENTS, ModelFolder
 from selfreward.stats import mean_scores
 from selfreward.steps.json_verdicts import json_verdict, read_json, schema
-from selfreward.steps.parsing import NO_VERDICT, compiled, expected_score, read_score
+from selfreward.steps.parsing import NO_VERDICT, OF_UNITS, compiled, expected_score, read_score
 from selfreward.steps.rubrics import Rubric, own_words
 from selfreward.steps.turns import own_turn
 from selfreward.steps.witnesses import refuse_unreadable
 
-AFTER_SCORE = re.compile(r"(?:[\s*]*(?:[-+=/∕／]|out of)[\s*]*\d+(?:[.,]\d+)?)*+(?:[^\S\n]*(?:points?|stars?)\b)?", re.IGNORECASE)
-"""The text behind a score: the rest of a sum, the best possible score, the unit."""
+REST = re.compile(r"[^\n]*?(?=[.!?;。！？](?:\s|\Z)|\n|\Z)")
+"""The rest of the sentence behind a score."""
+TERMS = re.compile(r"(?:\s*\n\s*[+＋=＝][^\n]*)*+")
+"""The rest of a sum over several lines."""
+TELLS = re.compile(
+    r"[\d%％¼-¾]|\b(?:zero|two|three|four|five|six|seven|eight|nine|ten)\b|[(（](?:one|[零一二三四五六七八九十])[)）]",
+    re.IGNORECASE,
+)
+"""A number behind a score, which may say it once more: terms of a sum, a share, the best possible score."""
+ESCAPED = re.compile(r"\\u00([46][1-9a-f]|[57][0-9a])", re.IGNORECASE)
+"""A letter as JSON may write it."""
 AFTER_KEY = re.compile(r"\s*(?:\"(?:[^\"\\]|\\.)*+\"|'(?:[^'\\]|\\.)*+'|[^,}\n]*)\s*,?")
 """The text behind the key of the score in an object: its value."""
 
@@ -88,11 +97,12 @@ class Grader:
         return expected_score(text, self._verdict, watched)
 
     def without_score(self, text: str) -> str:
-        """A judge's words without their verdicts."""
-        behind = AFTER_KEY if self.config.form == "json" else AFTER_SCORE
+        """A judge's words without their verdicts, nor what says these once more in the same sentence."""
+        json = self.config.form == "json"
+        text = ESCAPED.sub(lambda letter: chr(int(letter[1], 16)), text) if json else text
         words, at = "", 0
         for verdict in self._verdict.finditer(text):
-            words, at = words + text[at : max(at, verdict.start())], max(at, behind.match(text, verdict.end()).end())  # type: ignore[union-attr]
+            words, at = words + text[at : max(at, verdict.start())], max(at, _behind(text, verdict.end(), json))
         return (words + text[at:]).strip()
 
     def own_turn(self, text: str) -> str:
@@ -102,6 +112,19 @@ class Grader:
     def mean_scores(self, judgments: Iterable[Scored]) -> dict[str, float]:
         """Mean score by response id, over its valid judgments."""
         return mean_scores(judgments, self.config.min_valid)
+
+
+def _behind(text: str, at: int, json: bool) -> int:
+    """The place behind all that belongs to a score, or to the key of one, that ends in `at`."""
+    if json:
+        return _end(AFTER_KEY, text, at)
+    end = _end(TERMS, text, _end(REST, text, at))
+    return end if TELLS.search(text, at, end) else _end(OF_UNITS, text, at)
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return match.end() if match else at
 
 
 def read_judgment(

@@ -13,6 +13,7 @@ from selfreward.engines import thought_of, without_thought
 from selfreward.recipe import JudgePairsConfig
 from selfreward.records import Checkpoint, Completion, Judgment, MetaJudgment, Request
 from selfreward.steps.judgments import Grader
+from selfreward.steps.labels import Labels
 from selfreward.steps.parsing import last_verdict
 from selfreward.steps.rubrics import Rubric, own_words
 
@@ -36,7 +37,7 @@ class MetaJudge:
     def __init__(self, config: JudgePairsConfig, grader: Grader) -> None:
         self.config, self.grader = config, grader
         self.rubric = load_meta_rubric(config)
-        self._verdict = re.compile(config.pattern, re.IGNORECASE)
+        self._verdict, self._labels = re.compile(config.pattern, re.IGNORECASE), Labels(("first", "second"))
 
     @property
     def reading(self) -> list[object]:
@@ -66,7 +67,7 @@ class MetaJudge:
         completion = without_thought(completion, request)
         own, _, failure = own_words(completion, self._verdict)
         verdict = None if failure else last_verdict(own, self._verdict)
-        named = (verdict[1] or "").lower() if verdict else ""
+        named = (self._labels.named(own, *verdict.span(1)) or "").lower() if verdict and verdict[1] else ""
         return MetaJudgment.model_validate(
             {
                 "response_id": response_id, "first": first, "second": second, "swapped": request.index == 1,

@@ -107,6 +107,10 @@ def best_against_worst(prompt_id: str, group: list[Scored]) -> Pair | str:
     return preference(prompt_id, best, worst)
 
 
+ROUNDING = 1e-9
+"""Points by which a score that lies on a border may seem to lie beyond it: means of three judgments are thirds."""
+
+
 def shortest_of_the_best(prompt_id: str, group: list[Scored], rho: float) -> Pair | str:
     """The shortest of the good responses against the longest of the bad: Meta-Rewarding's length rule (arXiv 2407.19594).
 
@@ -118,7 +122,7 @@ def shortest_of_the_best(prompt_id: str, group: list[Scored], rho: float) -> Pai
     if not whole:
         return "all_ran_out_of_length"
     highest, lowest = max(score for score, _ in whole), min(score for score, _ in group)
-    near = rho * (highest - lowest)
+    near = rho * (highest - lowest) + ROUNDING
     good, bad = ([s for s in whole if s[0] >= highest - near], [s for s in group if s[0] <= lowest + near])
     best = min(good, key=lambda scored: (len(scored[1].text), scored[1].id))
     worst = max(bad, key=lambda scored: (len(scored[1].text), scored[1].id))

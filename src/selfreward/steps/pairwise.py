@@ -15,9 +15,9 @@ from itertools import combinations, groupby
 from selfreward.engines import thought_of, without_thought
 from selfreward.recipe import FIRST_SECOND_TIE, PairwiseConfig, label_name
 from selfreward.records import Checkpoint, Comparison, Completion, Place, Preference, Prompt, Request, Response, Side
+from selfreward.steps.labels import Labels
 from selfreward.steps.parsing import PLAIN, compiled, last_verdict
 from selfreward.steps.rubrics import Rubric, own_words
-from selfreward.steps.verdict_words import choice
 from selfreward.steps.witnesses import refuse_unreadable
 
 MARKED = r"[\s*(\[\"'“]*"
@@ -36,7 +36,7 @@ class PairwiseJudge:
         self._verdict = compiled(pattern.replace(MARKED, PLAIN) if plain else pattern)
         names = map(label_name, config.labels)
         self._places: dict[str, Place] = dict(zip(names, PLACES, strict=True))
-        self._choice = re.compile(choice(map(label_name, config.labels)), re.IGNORECASE)
+        self._labels = Labels(map(label_name, config.labels))
         for place, caught in zip(PLACES, config.caught, strict=False):
             self._refuse_unreadable(place, caught)
 
@@ -83,10 +83,8 @@ class PairwiseJudge:
     def parse(self, text: str) -> Place | None:
         """The last verdict in a judge's own text; None where there is none, one of no place, or a choice (`first or second`)."""
         match = last_verdict(text, self._verdict)
-        choices = self._choice.finditer(text) if match else ()
-        if match is None or any(both.start() < match.end(1) and match.start(1) < both.end() for both in choices):
-            return None
-        return self._places.get(label_name(match[1] or ""))
+        label = self._labels.named(text, *match.span(1)) if match and match[1] else None
+        return self._places.get(label_name(label)) if label else None
 
 
 def _with_room(pattern: str, label: str) -> str:

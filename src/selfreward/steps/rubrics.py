@@ -71,15 +71,16 @@ class Said(NamedTuple):
     """The reason why it does not count."""
 
 
-def own_words(completion: Completion, verdict: re.Pattern[str] = NO_VERDICT) -> Said:
+def own_words(completion: Completion, verdict: re.Pattern[str] = NO_VERDICT, answers: bool = False) -> Said:
     """A judge's words behind its thoughts and before its end of turn, and the failure that keeps them from counting.
 
-    `verdict` finds verdicts: before the first one, role headings may be quotations of the judge's prompt.
+    `verdict` finds verdicts: before the first one, role headings may be quotations of the judge's prompt, and where the judge
+    `answers` that prompt first, any roles may be its answer's.
     """
     if completion.finish == "error":
         return Said("", 0, "error")
     if completion.finish == "truncated":
         return Said("", 0, "truncated")
-    start, end, thinking = find_turn(completion.text, verdict)
+    start, end, thinking = find_turn(completion.text, verdict, answers)
     cut_off = thinking or (completion.finish == "length" and end == len(completion.text))
     return Said("" if thinking else completion.text[start:end], start, "truncated" if cut_off else None)

@@ -44,16 +44,16 @@ class Turn(NamedTuple):
     """True if the text ends within a thought, so that nothing was said."""
 
 
-def find_turn(text: str, verdict: re.Pattern[str] = NO_VERDICT) -> Turn:
+def find_turn(text: str, verdict: re.Pattern[str] = NO_VERDICT, answers: bool = False) -> Turn:
     """The turn from behind its last closed thought to the first end of turn or role marker outside of thoughts.
 
     A marker on the first line ends nothing, for there was no turn before it, nor does the writer's own name. As long as no
     `verdict` has been given, nor does a role as a heading, in a block quote or in fenced code: there a judge quotes what it
-    was shown.
+    was shown. Where it `answers` the prompt itself before it judges, nor does any role: an answer may be a dialogue.
     """
     start, opened, ended = 0, False, -1
     forged: int | None = None
-    quoting = _Quoting(text, verdict)
+    quoting = _Quoting(text, verdict, answers)
     name = _own_name(text, 0)
     for mark in TURNS.finditer(text):
         kind = "role" if mark["role"] else mark.lastgroup
@@ -91,8 +91,8 @@ def _own_name(text: str, start: int) -> int:
 class _Quoting:
     """Tells role markers that a judge quotes from those that begin a turn; asked in the order of the text."""
 
-    def __init__(self, text: str, verdict: re.Pattern[str]) -> None:
-        self._text, self._verdict = text, verdict
+    def __init__(self, text: str, verdict: re.Pattern[str], answers: bool) -> None:
+        self._text, self._verdict, self._answers = text, verdict, answers
         self._fences, self._counted, self._last_fence = 0, 0, text.rfind("```")
 
     def at(self, mark: re.Match[str], start: int) -> bool:
@@ -100,7 +100,8 @@ class _Quoting:
         self._fences += self._text.count("```", self._counted, mark.start())
         self._counted = mark.start()
         fenced = self._fences % 2 == 1 and mark.start() < self._last_fence
-        if self._verdict is NO_VERDICT or mark["task"] or not (fenced or "#" in mark["marks"] or ">" in mark["marks"]):
+        quoted = not mark["task"] and (fenced or "#" in mark["marks"] or ">" in mark["marks"])
+        if self._verdict is NO_VERDICT or not (quoted or self._answers):
             return False
         headed = HEADED.match(self._text, mark.end())
         end, position = headed.end() if headed else mark.end(), bisect_left(self._given, start)

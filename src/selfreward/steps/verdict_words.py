@@ -8,7 +8,6 @@ that a word alone is no sign of its language: each list is the union over all of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 # Models repeat themselves without end, so no pattern here may go back over a run of characters that it took in (`*+`).
 LINE_END = r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
@@ -57,7 +56,7 @@ _OR_MORE = any_of(
     " или_(?:выше|больше|меньше|ниже) не_менее atau_(?:lebih|kurang)"
     " 以上 以下 左右 上下 程度 정도 이상 이하 या_अधिक বা_তার_বেশি أو_أكثر یا_زیادہ"
 )
-_AND_WORDS = any_of("and und et y e en dan и 和 与 與 और و")
+AND_WORDS = any_of("and und et y e en dan и 和 与 與 और و")
 BRIEF = "(?:a|o|u|y|e|и|do)"
 """Words of a range in a letter or two, which begin other things as well: they need two whole numbers and only spaces between."""
 MAYBE = any_of(
@@ -138,17 +137,6 @@ ANOTHER = re.compile(
 
 NOT_JOINED = r"(?![^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
 """The end of a word: no letter follows, but of a script that puts no spaces between words."""
-
-
-def choice(labels: Iterable[str]) -> str:
-    """A pattern for two labels or more side by side between which nothing is said; of the later ones the last word is enough."""
-    words = [[re.escape(word) for word in label.split()] for label in labels]
-    label = "|".join(r"\s+".join(parts) for parts in words)
-    ends = "|".join(parts[-1] for parts in words)
-    around = rf"(?:(?!{label}|{ends})(?:{AROUND[3:-3]}))*+"
-    in_list = rf"[,;，、](?={around}(?:{label}){around}(?:[,;，、/|]|{RANGE}|{LINE_END}|\Z))"
-    side_by_side = rf"(?:[/∕／|&]|[=＝≈]{{1,2}}|{RANGE}|{_AND_WORDS}|{in_list})"
-    return rf"(?<!\w)(?:{label}){NOT_JOINED}(?:{around}{side_by_side}{around}(?:the\s+)?(?:{label}|{ends}){NOT_JOINED})+"
 
 
 # sums
@@ -233,7 +221,7 @@ OUT_OF = re.compile(
     rf"{AROUND}{_BEST}"
     rf"|{_FAINTLY_OF}(?!\w){AROUND}{_BEST}(?={AROUND}{UNITS}?[.!。]?{AROUND}(?:{LINE_END}|\Z))"
     rf"|{_NAMED}{_WORD}{{0,2}}?{_MAX}(?:{AROUND}{_FILLER}(?!\w))*+(?:{AROUND}{_MARK}(?!\w))?{AROUND}[=:：–—为為は]?{AROUND}{_BEST}"
-    rf"|{_NAMED}(?:(?:{_WITH}{AROUND})?\d++{AROUND}(?:[=:]{AROUND})?{_WORD}{{1,2}}[,;]?{AROUND}(?:{_AND_WORDS}{AROUND})?)?(?:{_WITH}{AROUND})?"
+    rf"|{_NAMED}(?:(?:{_WITH}{AROUND})?\d++{AROUND}(?:[=:]{AROUND})?{_WORD}{{1,2}}[,;]?{AROUND}(?:{AND_WORDS}{AROUND})?)?(?:{_WITH}{AROUND})?"
     rf"{_BEST}{AROUND}(?:{UNITS}{AROUND})?(?:(?:{_IS_THE}{_THE})?{_MAX}|(?:{_IS_THE}{_THE})?{_FIRST_RATE}|{_OF_POINTS}|段階)"
     rf"|{_NAMED}{_WITH}{AROUND}{_BEST}{AROUND}{_THE}(?:{_MAX}|{_FIRST_RATE})"
     rf"|{_NAMED}{_WORD}{{0,4}}?{_SCALE}{AROUND}[=:：]?(?:{AROUND}{_FROM}(?![\w.,]\d|\w))*+"

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from selfreward.recipe import JudgeConfig
 from selfreward.records import Dropped, Response, Vote
+from selfreward.steps.known_answers import form_of
 from selfreward.steps.pairs import Decided
 
 NO_MAJORITY = "no_majority"
@@ -18,7 +19,7 @@ NO_MAJORITY = "no_majority"
 def count_votes(responses: Iterable[Response], config: JudgeConfig) -> tuple[list[Vote], list[Dropped]]:
     """The votes for each response's answer; responses without an answer, or that did not end, are dropped.
 
-    Responses to a prompt stand together. Answers are compared without case, white space, and marks around them or in numbers.
+    Responses to a prompt stand together. Answers are compared in the form of `form_of`.
     """
     votes, dropped = [], []
     pattern = re.compile(config.answer, re.IGNORECASE) if config.answer else None
@@ -40,8 +41,7 @@ def _answer(response: Response, pattern: re.Pattern[str] | None) -> str:
         return ""
     last = [*pattern.finditer(response.text)][-1:] if pattern else []
     text = (last[0][1] or "" if last else "") if pattern else response.text
-    joined = re.sub(r"(?<=\d),(?=\d{3}\b)", "", " ".join(text.casefold().split()))
-    return joined.strip(" .,:;!*_$`\"'()")
+    return form_of(text)
 
 
 def by_majority(decided: Decided, majority: float) -> Decided:

@@ -1,9 +1,10 @@
 """Arena-Hard: hard prompts, a baseline's answers, and a judge of five labels in both orders (Li et al. 2024, arXiv 2406.11939).
 
 The judge writes its own answer first, compares, and ends in one of [[A>>B]], [[A>B]], [[A=B]], [[B>A]], [[B>>A]]. As published, a
-verdict counts once, `much better` three times, a tie half for either; the win rate is the mean over all that counts. Intervals
-resample prompts. Of several labels in the judge's own turn the last counts, as in version 2.0. The user gives the
-published prompts and the baseline's answers.
+verdict counts once, `much better` three times, a tie half for either; the win rate is the mean over all that counts. In version
+2.0 the last of several labels counts, and a prompt only if both orders have one; in version 0.1 labels that differ are no
+verdict, and one order counts by itself. Intervals resample prompts. The user gives the published prompts and the baseline's
+answers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -37,12 +38,15 @@ class Question(Row):
     uid: str = Field(validation_alias=AliasChoices("uid", "question_id"))
     category: str = Field("", validation_alias=AliasChoices("subcategory", "category"))
     prompt: str
+    version_01: bool = False
 
     @model_validator(mode="before")
     @classmethod
     def _of_one_turn(cls, row: Any) -> Any:
-        turns = row.get("turns") if isinstance(row, dict) and "prompt" not in row else None
-        return {**row, "prompt": turns[0].get("content")} if turns and isinstance(turns[0], dict) else row
+        said = None if _inside(row, "prompt") else _inside(_inside(row, "turns"), 0)
+        if not isinstance(said, dict):
+            return row
+        return {**row, "prompt": said.get("content"), "version_01": True}
 
 
 class Baseline(Row):
@@ -144,9 +148,12 @@ class ArenaHard(Answered):
         """The model answers, the judge compares in both orders."""
         prompts = [Prompt(text=row.prompt, source="seed") for row in self.questions]
         said = trial.answers("responses", prompts, self, trial.model)
-        games = list(trial.at.complete(GAMES, self._plan(prompts, said, trial.judge), trial.judge, read_game))
+        early = any(row.version_01 for row in self.questions)
+        reading = partial(read_game, unanimous=early)
+        games = list(trial.at.complete(GAMES, self._plan(prompts, said, trial.judge), trial.judge, reading))
         in_turn = iter(games)
-        played = [[*islice(in_turn, 2)] if answer.answered else [] for answer in said]
+        pairs = [[*islice(in_turn, 2)] if answer.answered else [] for answer in said]
+        played = [pair if early or all(game.verdict for game in pair) else [] for pair in pairs]
         own = self.template == type(self).model_fields["template"].default
         return Findings(
             prompts_digest=digest(prompts),
@@ -193,19 +200,20 @@ class ArenaHard(Answered):
 OWN = "The judge's prompt is this program's own: not comparable with the board. Set template to the official one."
 
 
-def read_game(request: Request, completion: Completion) -> Game:
-    """The last verdict in a judge's own turn, or the name of what is wrong with it."""
+def read_game(request: Request, completion: Completion, unanimous: bool = False) -> Game:
+    """The last verdict in a judge's own turn, or the name of what is wrong with it; `unanimous`: where it gives no other one."""
     prompt_id, response_id = request.about.split()
-    own, _, failure = own_words(completion, VERDICT)
-    labels = [] if failure else VERDICT.findall(own)
+    own, _, failure = own_words(completion, VERDICT, answers=True)
+    labels = [] if failure else [*map(_canonical, VERDICT.findall(own))]
+    one = labels and not (unanimous and len({*labels}) > 1)
     return Game(
         prompt_id=prompt_id,
         response_id=response_id,
         swapped=request.index == 1,
         judge=request.model,
         rationale=completion.text,
-        outcome=failure or ("decided" if labels else "unparsed"),
-        verdict=_canonical(labels[-1]) if labels else None,
+        outcome=failure or ("decided" if one else "unparsed"),
+        verdict=labels[-1] if one else None,
     )
 
 

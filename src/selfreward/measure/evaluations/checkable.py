@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from selfreward.errors import SelfRewardError
 from selfreward.measure.evaluations.base import Settings, Trial, lengths
@@ -15,8 +15,14 @@ from selfreward.measure.evaluations.published import Row, read_rows
 from selfreward.recipe import AnsweringConfig, Located
 from selfreward.records import Check, Figure, Findings, How, Instruction, Prompt, Response, digest, holds
 from selfreward.rundir import CHECKS, Part
-from selfreward.steps import NO_DATA, Answering, check, fault_of
+from selfreward.steps import NO_DATA, Answering, check, fault_of, in_cell
 
+CELL = BeforeValidator(in_cell)
+"""A value that tables keep as text."""
+Given = Annotated[dict[str, Any] | None, CELL]
+"""The arguments of an instruction."""
+UNCHECKED = "Unchecked instructions are in no figure, nor a prompt with one in the prompts': not comparable as it is."
+COMPARABLE = "Comparable with published figures of the same file."
 HOWS: tuple[How, How] = ("strict", "loose")
 
 
@@ -24,9 +30,9 @@ class Task(Row):
     """A row of either published file: a prompt, and what a program checks of the answer."""
 
     prompt: str
-    kinds: tuple[str, ...] = Field(validation_alias=AliasChoices("instruction_id_list"))
+    kinds: Annotated[tuple[str, ...], CELL] = Field(validation_alias=AliasChoices("instruction_id_list"))
     """The instructions in it, each the kind of one."""
-    arguments: tuple[dict[str, Any] | None, ...] = Field(validation_alias=AliasChoices("kwargs"))
+    arguments: Annotated[tuple[Given, ...], CELL] = Field(validation_alias=AliasChoices("kwargs"))
     """Arguments of each instruction; those that are null are not its."""
 
     @property
@@ -86,8 +92,8 @@ class Checkable(Settings):
             figures=[*self._figures(checked, every), *lengths(answers)],
             outcomes=dict(sorted((+outcomes).items())),
             note="Checked by if-verifiable; an empty answer, and a thought without an end, follows nothing. "
-            + (f"Unchecked instructions are in no figure. {NO_DATA}. " if any("NLTK" in name for name in outcomes) else "")
-            + "Comparable with published figures of the same file.",
+            + (UNCHECKED if any(result.outcome == "unchecked" for result in every) else COMPARABLE)
+            + (f" {NO_DATA}." if any("NLTK" in name for name in outcomes) else ""),
             breakdown={"instruction": self._by_kind(every)},
             broken_down="instructions followed, strict %",
         )  # fmt: skip

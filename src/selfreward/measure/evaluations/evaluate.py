@@ -29,6 +29,7 @@ from selfreward.measure.evaluations.subjects import COMPARED, Subject, find_subj
 from selfreward.recipe import AnsweringConfig, Recipe, assert_open, in_words, known_fields, load_recipe, merged
 from selfreward.records import RESULT, Checkpoint, Findings, Result, readable, write_result
 from selfreward.rundir import CONFIG, Progress, RunDir, Runner
+from selfreward.steps import in_cell
 
 KINDS: dict[str, type[Settings]] = {
     "alpaca-eval": AlpacaEval,
@@ -47,6 +48,11 @@ SIGNS = {
     "chosen": "reward-modeling", "instruction": "alpaca-eval",
 }  # fmt: skip
 """A field in the rows of a file, and the evaluation that such a file is for."""
+IFEVAL = {
+    "keywords", "language", "length_constraints", "detectable_content", "detectable_format", "combination", "startend",
+    "change_case", "punctuation",
+}  # fmt: skip
+"""Groups of IFEval's instructions; IFBench's have others."""
 PARTS = ("judge", "against")
 RECORDS = "records"
 """Folder of an evaluation's stages."""
@@ -166,16 +172,23 @@ def find_kind(on: str) -> tuple[str, str | None]:
         fields = first_row(on) if Path(on).is_file() else {}
     except SelfRewardError as error:
         raise SelfRewardError(f"does not show its evaluation: {error.what}", error.where, now) from error
-    kind = "rm-bench" if _in_styles(fields.get("chosen")) else next((SIGNS[sign] for sign in SIGNS if sign in fields), None)
+    kind = next((SIGNS[sign] for sign in SIGNS if sign in fields), None)
     if kind is None:
         says = f"its rows have none of {', '.join(SIGNS)}" if fields else "is no file and no evaluation"
         raise SelfRewardError(says, on, now)
-    return kind, on
+    return _of_two(kind, fields), on
 
 
-def _in_styles(chosen: Any) -> bool:
-    """True for the right answers of a row of RM-Bench: texts in a list, where others have turns."""
-    return isinstance(chosen, list) and len(chosen) > 0 and all(isinstance(text, str) for text in chosen)
+def _of_two(kind: str, fields: Mapping[str, Any]) -> str:
+    """The evaluation of a row's `fields`, where another has fields by the same names."""
+    first = {name: next(iter(value), None) for name, value in fields.items() if isinstance(value, list)}
+    if kind == "reward-modeling" and isinstance(first.get("chosen"), str):
+        return "rm-bench"  # texts, where others have turns
+    if kind == "mt-bench" and isinstance(first.get("turns"), dict):
+        return "arena-hard"
+    asked = in_cell(fields.get("instruction_id_list"))
+    groups = {str(name).partition(":")[0] for name in asked} if isinstance(asked, list) else set()
+    return "ifbench" if kind == "ifeval" and groups and not groups & IFEVAL else kind
 
 
 def read_settings(kind: str, recipe: Path | None, changes: Mapping[str, Any]) -> Settings:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from selfreward.measure.monitors.base import Evidence, Figures
 from selfreward.recipe import DriftConfig
-from selfreward.records import Anchor, Estimate, Prompt, Response, holds
+from selfreward.records import Anchor, Estimate, Prompt, Response
 from selfreward.stats import difference_of_shares, distance_skewness, intervals
 from selfreward.steps import check, ranked_responses
 
@@ -102,8 +102,8 @@ def _right(anchor: Anchor, answer: Response, seed: int) -> bool | None:
     """True if an answer is right by an anchor; None where a program could not check it."""
     if anchor.names(answer.text) or not anchor.checked:
         return anchor.names(answer.text)
-    held = holds(check(anchor.checked, anchor.prompt, answer, seed), "strict")
-    return None if held is None else held == 1
+    verdicts = [each.strict for each in check(anchor.checked, anchor.prompt, answer, seed)]
+    return False if False in verdicts else None if None in verdicts else True
 
 
 def _approved_more(units: Sequence[Sides], now: Evidence) -> Estimate | None:
