@@ -1,4 +1,4 @@
-"""A browsable sample of an iteration: prompt → candidates → judgments → the pair, or the reason for none."""
+"""A browsable sample of an iteration: prompt → candidates → judgments → the pair, or why there is none; and numbers of records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from markupsafe import escape
 
-from selfreward.recipe import JudgeConfig
+from selfreward.recipe import JudgeConfig, Recipe
 from selfreward.records import (
     Check,
     Judgment,
@@ -21,16 +21,19 @@ from selfreward.records import (
     Response,
     Verdict,
     Vote,
+    in_pairs,
     quoted,
 )
 from selfreward.rundir import (
     HELDOUT_CHECKS,
+    HELDOUT_RESPONSES,
     LIKELIHOODS,
     LIKELIHOODS_BEFORE,
     LIKELIHOODS_M1,
     META_JUDGMENTS,
     PAIRS,
     PREFERENCES,
+    RANKING_JUDGMENTS,
     TRUTH,
     VOTES,
     FolderReader,
@@ -196,3 +199,27 @@ def _remarks(
         verdict = preference.winner or preference.outcome
         remarks[preference.first].append(Remark(f"shown before {preference.second}: {verdict}", preference.rationale))
     return remarks
+
+
+class Of(NamedTuple):
+    """The numbers that the shares of one model are of."""
+
+    answers: int
+    """Held-out answers."""
+    judgments: int
+    """Judgments of held-out ranked responses."""
+    perfect: int
+    """The number of these responses whose mean score is the highest possible."""
+    known: int
+    """Pairs that it was trained on both of whose responses have a truth."""
+
+
+def denominators(folder: FolderReader, recipe: Recipe) -> Of:
+    """Counts from the records of a model. Goes over them once."""
+    wanted = in_pairs(folder.pairs())
+    true = {verdict.response_id for verdict in folder.records(TRUTH).about("response_id", wanted)} if wanted else set[str]()
+    known = sum({pair.chosen_id, pair.rejected_id} <= true for pair in folder.pairs())
+    judgments = folder.records(RANKING_JUDGMENTS)
+    scores = mean_scores(judgments, recipe.judge.min_valid)
+    perfect = sum(score == recipe.judge.scale[1] for score in scores.values())
+    return Of(len(folder.records(HELDOUT_RESPONSES)), len(judgments), perfect, known)

@@ -14,9 +14,8 @@ from markupsafe import Markup
 from selfreward.errors import SelfRewardError
 from selfreward.records import LOCK, REPLY, Estimate, HeadToHead, Measured, alone, readable, write_whole
 from selfreward.reports import charts
-from selfreward.reports.browse import sample
+from selfreward.reports.browse import denominators, sample
 from selfreward.reports.charts import Axis
-from selfreward.reports.denominators import denominators
 from selfreward.reports.evaluations import Table, read_tables
 from selfreward.reports.headline import NO_JUDGE, can_judge, contest_of, decided, no_judge, two_decimals, write_headline
 from selfreward.reports.loop_health import health_of, write_health
