@@ -1,6 +1,7 @@
 """Judging is learnt from pairs of judgments: by a meta-judge, by consensus, by EFT replayed; within their share."""
 
 import json
+import re
 import shutil
 from collections import Counter
 
@@ -272,7 +273,12 @@ def test_it_goes_on_where_it_was_killed_and_is_shown_and_exported(world, tmp_pat
         assert tree(tmp_path / "run") == expected and max(asked.values()) == 1
     monkeypatch.undo()
     page = write_report(tmp_path / "run").read_text()
-    assert "meta judgments" in page and "judge pairs" in page and "eft replayed" in page and "meta-judge, judgment" in page
+    assert "meta judgments" in page and "judge pairs" in page and "eft replayed" in page
+    told = re.findall(r"the judge is taught judgment (\w+) \(\d\) over judgment (\w+) \(\d\)", page)
+    told += re.findall(r"meta-judge, judgment (\w+) before (\w+):", page)
+    learnt = {(pair.chosen_id, pair.rejected_id) for pair in read_jsonl(tmp_path / "run" / "M2" / "judge_pairs.jsonl", JudgePair)}
+    assert learnt & {*told} and len({*told}) > len(learnt & {*told})
+    assert all(f", judgment {name}</span>" in page for both in told for name in both)
     export_run(tmp_path / "run", tmp_path / "all")
     assert {"meta_judgments", "judge_pairs", "judgments_added", "eft_replayed"} <= {
         path.name for path in (tmp_path / "all").iterdir()

@@ -1,4 +1,4 @@
-"""A browsable sample of an iteration: prompt → candidates → judgments → the pair, or why there is none; and numbers of records."""
+"""A browsable sample of an iteration: prompt → candidates → judgments → the pair, or why there is none; and counts of records."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from markupsafe import escape
 from selfreward.recipe import JudgeConfig, Recipe
 from selfreward.records import (
     Check,
+    JudgePair,
     Judgment,
     Likelihood,
     MetaJudgment,
@@ -27,6 +28,8 @@ from selfreward.records import (
 from selfreward.rundir import (
     HELDOUT_CHECKS,
     HELDOUT_RESPONSES,
+    JUDGE_PAIRS,
+    JUDGMENTS_ADDED,
     LIKELIHOODS,
     LIKELIHOODS_BEFORE,
     LIKELIHOODS_M1,
@@ -71,6 +74,8 @@ class Candidate(NamedTuple):
     remarks: Sequence[Remark] = ()
     below: bool = False
     """True if what its score is made of stands below it: comparisons, likelihoods, or a jury's judgments."""
+    named: bool = False
+    """True if its judgments were compared, or taught: they are told apart by their ids then."""
 
 
 class Browsed(NamedTuple):
@@ -163,7 +168,12 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
         | {record.response_id for record in likely}
         | {one for verdict in preferences for one in (verdict.first, verdict.second)}
     )
-    remarks = _remarks(votes, preferences, likely, list(folder.records(META_JUDGMENTS).about("response_id", response_ids)))
+    battles = list(folder.records(META_JUDGMENTS).about("response_id", response_ids))
+    lessons = list(folder.records(JUDGE_PAIRS).about("response_id", response_ids))
+    remarks = _remarks(votes, preferences, likely, battles, lessons)
+    named = {record.response_id for record in (*battles, *lessons)}
+    for judgment in folder.records(JUDGMENTS_ADDED).about("response_id", response_ids):
+        judgments[judgment.response_id].append(judgment)
     for check in folder.records(HELDOUT_CHECKS).about("response_id", response_ids):
         remarks[check.response_id].append(Remark(_of_check(check), ""))
     for prompt in prompts:
@@ -172,9 +182,12 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
         if pair and not judge.averages:
             scores |= {pair.chosen_id: pair.chosen_score, pair.rejected_id: pair.rejected_score}
         shown_of = [
-            Candidate(r, scores.get(r.id), verdicts.get(r.id), judgments[r.id], part.get(r.id, ""), remarks[r.id], r.id in below)
+            Candidate(
+                r, scores.get(r.id), verdicts.get(r.id), judgments[r.id], part.get(r.id, ""), remarks[r.id], r.id in below,
+                r.id in named,
+            )
             for r in responses[prompt.id]
-        ]
+        ]  # fmt: skip
         yield Browsed(prompt, shown_of, pair, "" if pair else reasons.get(prompt.id, ""))
 
 
@@ -183,7 +196,8 @@ def _of_check(check: Check) -> str:
 
 
 def _remarks(
-    votes: Sequence[Vote], preferences: Sequence[Preference], likelihoods: Sequence[Likelihood], battles: Sequence[MetaJudgment]
+    votes: Sequence[Vote], preferences: Sequence[Preference], likelihoods: Sequence[Likelihood],
+    battles: Sequence[MetaJudgment], lessons: Sequence[JudgePair],
 ) -> dict[str, list[Remark]]:  # fmt: skip
     """Comparisons by the id of the response that was shown first, battles of two judgments by that of the response judged."""
     remarks = defaultdict(list)
@@ -195,6 +209,10 @@ def _remarks(
     for battle in battles:
         title = f"meta-judge, judgment {battle.first} before {battle.second}: {battle.label}"
         remarks[battle.response_id].append(Remark(title, battle.rationale))
+    for lesson in lessons:
+        both = ((lesson.chosen_id, lesson.chosen_score), (lesson.rejected_id, lesson.rejected_score))
+        better, worse = (f"judgment {judgment} ({score:g})" for judgment, score in both)
+        remarks[lesson.response_id].append(Remark(f"the judge is taught {better} over {worse}", ""))
     for preference in preferences:
         verdict = preference.winner or preference.outcome
         remarks[preference.first].append(Remark(f"shown before {preference.second}: {verdict}", preference.rationale))
