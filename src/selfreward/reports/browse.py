@@ -171,7 +171,7 @@ def _browse(folder: FolderReader, prompts: Sequence[Prompt], judge: JudgeConfig)
     battles = list(folder.records(META_JUDGMENTS).about("response_id", response_ids))
     lessons = list(folder.records(JUDGE_PAIRS).about("response_id", response_ids))
     remarks = _remarks(votes, preferences, likely, battles, lessons)
-    named = {record.response_id for record in (*battles, *lessons)}
+    named = {battle.response_id for battle in battles} | {lesson.response_id for lesson in lessons}
     for judgment in folder.records(JUDGMENTS_ADDED).about("response_id", response_ids):
         judgments[judgment.response_id].append(judgment)
     for check in folder.records(HELDOUT_CHECKS).about("response_id", response_ids):
