@@ -106,7 +106,8 @@ def _drawing_from(seed: str) -> Iterator[None]:
 
 def check(instructions: Sequence[Instruction], prompt: str, answer: Response, seed: int) -> list[Check]:
     """Every instruction of a prompt in one answer. An empty answer follows none, though the library has no verdict on it."""
-    return [_checked(instruction, prompt, answer, seed) for instruction in instructions]
+    text = _said(answer)
+    return [_checked(instruction, prompt, answer.id, text, seed) for instruction in instructions]
 
 
 def check_all(prompts: Iterable[Prompt], answers: Iterable[Response], seed: int) -> dict[str, list[Check]]:
@@ -122,11 +123,10 @@ def check_all(prompts: Iterable[Prompt], answers: Iterable[Response], seed: int)
     return checked
 
 
-def _checked(instruction: Instruction, prompt: str, answer: Response, seed: int) -> Check:
+def _checked(instruction: Instruction, prompt: str, response_id: str, text: str, seed: int) -> Check:
     def outcome(strict: bool, loose: bool) -> Check:
-        return Check(response_id=answer.id, instruction=instruction.name, outcome="checked", strict=strict, loose=loose)
+        return Check(response_id=response_id, instruction=instruction.name, outcome="checked", strict=strict, loose=loose)
 
-    text = _said(answer)
     if not text:
         return outcome(False, False)
     try:
@@ -136,7 +136,7 @@ def _checked(instruction: Instruction, prompt: str, answer: Response, seed: int)
         reason = SLOW
     except Exception as error:  # a checker is a program of its own: it may lack data, or stumble over an answer
         reason = "NLTK's data" if _lacks_data(error) else f"{type(error).__name__}: {first_line(error)}"
-    return Check(response_id=answer.id, instruction=instruction.name, outcome="unchecked", reason=reason)
+    return Check(response_id=response_id, instruction=instruction.name, outcome="unchecked", reason=reason)
 
 
 def _said(answer: Response) -> str:

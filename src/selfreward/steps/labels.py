@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from selfreward.steps.verdict_words import AND_WORDS, AROUND, BEFORE, LINE_END, NOT_JOINED, RANGE, SPACE
 
@@ -23,12 +23,10 @@ class Labels:
     """The labels of a comparison: the first answer's, the second's, and a tie's."""
 
     def __init__(self, labels: Iterable[str]) -> None:
-        self._names = [*labels]
-        self._choice = re.compile(_choice(self._names), re.IGNORECASE)
-        first, second = (_worded(label) for label in self._names[:2])
-        either = rf"(?:{first}|{second}){NOT_JOINED}"
-        around = rf"(?:{BEFORE})"
-        self._ordered = re.compile(rf"(?<!\w)({either}){around}([>＞≻]+|[<＜≺]+){around}({either})", re.IGNORECASE)
+        names = [*labels]
+        self._choice = re.compile(_choice(names), re.IGNORECASE)
+        either = rf"(?:{'|'.join(map(_worded, names[:2]))}){NOT_JOINED}"
+        self._ordered = re.compile(rf"(?<!\w)({either}){BEFORE}([>＞≻]+|[<＜≺]+){BEFORE}({either})", re.IGNORECASE)
 
     def named(self, text: str, start: int, end: int) -> str | None:
         """The label that a verdict at `start` to `end` of a text gives; None where it gives none.
@@ -50,11 +48,9 @@ def _worded(label: str) -> str:
     return r"\s+".join(map(re.escape, label.split()))
 
 
-def _choice(labels: Iterable[str]) -> str:
+def _choice(labels: Sequence[str]) -> str:
     """A pattern for two labels or more side by side between which nothing is said; of the later ones the last word is enough."""
-    words = [[re.escape(word) for word in label.split()] for label in labels]
-    label = "|".join(r"\s+".join(parts) for parts in words)
-    ends = "|".join(parts[-1] for parts in words)
+    label, ends = "|".join(map(_worded, labels)), "|".join(re.escape(label.split()[-1]) for label in labels)
     around = rf"(?:(?!{label}|{ends})(?:{AROUND[3:-3]}))*+"
     in_list = rf"[,;，、](?={around}(?:{label})(?:{SPACE}++(?:{label})|{around}(?:[,;，、/|]|{RANGE}|{LINE_END}|\Z)))"
     side_by_side = rf"(?:[/∕／|&]|[=＝≈]{{1,2}}|{RANGE}|{AND_WORDS}|{_AGAINST}|{_REVISED}|{in_list})"
